@@ -1,0 +1,26 @@
+//! Groundwork takes an environment from an empty AWS account and an uninitialised Vault to the
+//! state where Terraform can run and applications can fetch their secrets.
+//!
+//! The stages, in the order data flows through them:
+//!
+//! 1. [`plan`]: the declared YAML file, with a source position for every value.
+//! 2. [`resolve`]: expressions become values; what is not known yet is marked as such.
+//! 3. [`graph`]: steps and their edges, ordered, cycles refused.
+//! 4. [`observe`]: the live systems are read, concurrently, never written.
+//! 5. [`diff`]: desired against observed, field by field.
+//! 6. [`changeset`]: the actions a person reviews.
+//! 7. [`apply`]: the only stage that may write; holds the permission to do so.
+//! 8. [`journal`]: durable intents and outcomes, never a secret.
+//!
+//! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
+//! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
+//! AWS and Vault, [`event`] what the stages report and [`ui`] the only place that prints.
+
+pub mod cli;
+pub mod event;
+pub mod plan;
+pub mod providers;
+pub mod resolve;
+pub mod resource;
+pub mod secret;
+pub mod ui;

@@ -1,0 +1,3 @@
+//! The declared plan file.
+
+pub mod settings;

@@ -1,0 +1,96 @@
+//! The typed sections of a plan beside its steps.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The `aws:` section: the account and region that a plan works in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AwsSettings {
+    /// The region, e.g. `us-east-1`. Default: `AWS_REGION` or the profile's region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The only account that this plan may touch, twelve digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// Tags that every AWS step gets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The `vault:` section: where Vault is and how to log in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VaultSettings {
+    /// The cluster's address, e.g. `https://vault.example.internal:8200`. Default: `VAULT_ADDR`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Every node's own address, for unsealing. Default: the address alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// The certificate authority that signed the servers' certificates, a PEM file beside the
+    /// plan. Default: `VAULT_CACERT`, then the system's authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_cert: Option<PathBuf>,
+    /// The namespace, on servers that have them. Default: `VAULT_NAMESPACE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// How later runs log in. Default: `VAULT_TOKEN`, then `~/.vault-token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<VaultAuth>,
+}
+
+/// How runs after the first one log in to Vault. `VAULT_TOKEN`, when set, goes first.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum VaultAuth {
+    /// Through an AppRole whose secret-id custody holds.
+    Approle(ApproleLogin),
+}
+
+/// An AppRole to log in through.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproleLogin {
+    /// Where the AppRole method is mounted.
+    #[serde(default = "default_approle_mount")]
+    pub mount: String,
+    /// The role's name.
+    pub role: String,
+}
+
+fn default_approle_mount() -> String {
+    "approle".to_owned()
+}
+
+/// The `custody:` section: who can open the once-only secrets and where they are kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustodySettings {
+    /// Each of these alone can open what custody holds.
+    pub recipients: Vec<RecipientSettings>,
+    /// Every object is kept on each of these.
+    pub stores: Vec<StoreSettings>,
+}
+
+/// Somebody who can open what custody holds.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum RecipientSettings {
+    /// A KMS key, by ARN, id or alias; opened by whoever may call `kms:Decrypt` with it.
+    Kms(String),
+    /// An age public key, `age1…`; opened with the identity in the file that
+    /// `GROUNDWORK_AGE_IDENTITY` names.
+    Age(String),
+}
+
+/// A place that keeps custody's encrypted objects.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum StoreSettings {
+    /// A folder, relative to the plan.
+    File(PathBuf),
+}

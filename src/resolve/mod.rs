@@ -1,0 +1,3 @@
+//! Expressions become values.
+
+pub mod unknown;

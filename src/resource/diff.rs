@@ -1,0 +1,134 @@
+//! Field changes between what is declared and what is live.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// Where, as a dotted path below the step.
+    pub path: String,
+    /// The live value; `null` when there is none or when it is sensitive.
+    pub before: Value,
+    /// The declared value; `null` when it will be removed or when it is sensitive.
+    pub after: Value,
+    /// Whether the values are secret; then neither is ever in here.
+    pub sensitive: bool,
+    /// A remark for people, e.g. where a secret comes from: `generated, 32 characters`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A field that differs but cannot be changed in place.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Blocked {
+    /// Where, as a dotted path below the step.
+    pub path: String,
+    /// Why it cannot be changed and what a person can do.
+    pub why: String,
+}
+
+/// The outcome of comparing one step with its live counterpart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Diff {
+    /// Fields that differ, in the order of the kind's fields.
+    pub changes: Vec<Change>,
+    /// Those among them that forbid an update.
+    pub blocked: Vec<Blocked>,
+}
+
+impl Diff {
+    /// No differences.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Whether live and declared agree.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Whether a change at or below `path` is among the differences.
+    pub fn touches(&self, path: &str) -> bool {
+        self.changes.iter().any(|change| {
+            change.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    /// Compares one field; equal values leave no trace.
+    pub fn field<T: Serialize + ?Sized, U: Serialize + ?Sized>(
+        &mut self,
+        path: &str,
+        before: &T,
+        after: &U,
+    ) -> &mut Self {
+        let (before, after) = (to_value(before), to_value(after));
+        if before != after {
+            self.push(path, before, after);
+        }
+        self
+    }
+
+    /// Compares a field that cannot be changed once the thing exists.
+    pub fn immutable<T: Serialize + ?Sized, U: Serialize + ?Sized>(
+        &mut self,
+        path: &str,
+        before: &T,
+        after: &U,
+        why: &str,
+    ) -> &mut Self {
+        let count = self.changes.len();
+        self.field(path, before, after);
+        if self.changes.len() > count {
+            self.blocked.push(Blocked { path: path.to_owned(), why: why.to_owned() });
+        }
+        self
+    }
+
+    /// Compares the declared entries of a map, entry by entry; live entries that are not
+    /// declared belong to somebody else and are left alone. Used for tags.
+    pub fn entries<'a, V: Serialize + PartialEq + 'a>(
+        &mut self,
+        path: &str,
+        before: &std::collections::BTreeMap<String, V>,
+        after: &std::collections::BTreeMap<String, V>,
+    ) -> &mut Self {
+        for (key, value) in after {
+            let live = before.get(key);
+            if live != Some(value) {
+                self.push(&format!("{path}.{key}"), live.map_or(Value::Null, to_value), to_value(value));
+            }
+        }
+        self
+    }
+
+    /// Records a change of a secret field without its values.
+    pub fn secret(&mut self, path: &str, note: impl Into<String>) -> &mut Self {
+        self.changes.push(Change {
+            path: path.to_owned(),
+            before: Value::Null,
+            after: Value::Null,
+            sensitive: true,
+            note: Some(note.into()),
+        });
+        self
+    }
+
+    /// Records a change whose comparison was made by the caller, with both values as shown.
+    pub fn push(&mut self, path: &str, before: Value, after: Value) -> &mut Self {
+        self.changes.push(Change { path: path.to_owned(), before, after, sensitive: false, note: None });
+        self
+    }
+
+    /// Attaches a remark to the latest change.
+    pub fn note(&mut self, note: impl Into<String>) -> &mut Self {
+        if let Some(change) = self.changes.last_mut() {
+            change.note = Some(note.into());
+        }
+        self
+    }
+}
+
+fn to_value<T: Serialize + ?Sized>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}

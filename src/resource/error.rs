@@ -1,0 +1,100 @@
+//! What can go wrong between a kind and its live system.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of talking to a live system.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an error means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request was wrong, or the server refused it for good.
+    Rejected,
+    /// The caller may not do this.
+    Denied,
+    /// Somebody else's thing stands where ours should.
+    Conflict,
+    /// Too many requests; the same request may succeed later.
+    Throttled,
+    /// A change made a moment ago is not visible everywhere yet.
+    Eventual,
+    /// The server could not be reached or answered that it cannot serve now; nothing was done.
+    Unavailable,
+    /// The server has not been initialised.
+    Uninitialised,
+    /// The server is sealed.
+    Sealed,
+    /// There is no token to log in with.
+    Unauthenticated,
+    /// The request may or may not have taken effect.
+    Unknown,
+    /// Something on this machine failed: a file, a key, a clock.
+    Local,
+}
+
+/// A failed operation: what was being done, what the server said, what to do about it.
+///
+/// `Display` gives the operation and the message, never the source's text again; the source
+/// chain holds the rest. No secret ever gets in here.
+#[derive(Debug)]
+pub struct Error {
+    /// What it means for the run.
+    pub kind: ErrorKind,
+    /// The operation, e.g. `s3:PutBucketVersioning` or `POST sys/mounts/secret`.
+    pub operation: String,
+    /// What failed: the server's own words where it spoke, terminal escapes removed.
+    pub message: String,
+    /// What to do next, where that is known.
+    pub advice: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` in `operation`.
+    pub fn new(kind: ErrorKind, operation: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            operation: operation.into(),
+            message: neutralise(&message.into()),
+            advice: None,
+            source: None,
+        }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn advice(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// Adds the cause. It must not be able to print a secret.
+    #[must_use]
+    pub fn source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    /// Whether the engine may look again and repeat the write.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self.kind, ErrorKind::Throttled | ErrorKind::Eventual | ErrorKind::Unavailable)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.operation, self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// Replaces control characters, so that a server's answer cannot drive the terminal.
+pub fn neutralise(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}

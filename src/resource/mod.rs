@@ -1,0 +1,181 @@
+//! The contract that every kind of step implements.
+//!
+//! A kind is a type that implements [`Resource`]; the engine drives it through the type-erased
+//! seam in [`erased`], and [`registry`] lists all kinds. Nothing else in the program knows a
+//! particular kind.
+
+mod calls;
+mod diff;
+mod error;
+mod scope;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use calls::{CallCount, Calls};
+pub use diff::{Blocked, Change, Diff};
+pub use error::{Error, ErrorKind, Result};
+pub use scope::{Partial, Scope};
+pub use writer::{Permit, Writer};
+
+use crate::providers::Providers;
+use crate::secret::SecretSource;
+
+/// Tags of a cloud resource, key to value.
+pub type Tags = BTreeMap<String, String>;
+
+/// One kind of declared thing, such as an S3 bucket or a Vault policy.
+///
+/// All functions are associated functions: a kind has no state of its own. What is declared is
+/// [`Resource::Desired`], what the live system says is [`Resource::Observed`].
+pub trait Resource: Send + Sync + 'static {
+    /// The name in a plan's `kind:` field, `provider.noun`.
+    const KIND: &'static str;
+    /// One sentence for `groundwork explain`: what the kind manages.
+    const ABOUT: &'static str;
+    /// A complete example for `groundwork explain`: the YAML of one or more entries under
+    /// `steps:`, validated by a test.
+    const EXAMPLE: &'static str;
+    /// Whether `Desired` has a `tags` map into which the engine merges the plan's own tags and
+    /// the tags that mark ownership. Kinds that say so also implement [`Resource::tags`].
+    const TAGGED: bool = false;
+    /// Whether a step of this kind is protected from deletion unless the plan says otherwise.
+    const PROTECTED: bool = false;
+    /// Whether creating it involves an answer that the server gives only once. The engine never
+    /// retries such a creation; the kind itself follows the custody protocol.
+    const ONCE_ONLY: bool = false;
+
+    /// What the kind talks to; built once per run and shared by all steps.
+    type Client: Provided;
+    /// How the live system addresses the thing.
+    type Id: Display + Clone + Send + Sync;
+    /// The declared fields, exactly as they stand in a plan after expressions are resolved.
+    /// Deserialisation is strict (`deny_unknown_fields`); defaults are filled in by serde.
+    type Desired: Serialize + DeserializeOwned + JsonSchema + Send + Sync;
+    /// What the live system says, in the shape that [`Resource::diff`] compares.
+    type Observed: Send + Sync;
+    /// What other steps may refer to, as `{{ step_id.field }}`.
+    type Outputs: Serialize + JsonSchema;
+
+    /// The identity, from the plan alone.
+    fn id(desired: &Self::Desired) -> Self::Id;
+
+    /// Checks that need no network and go beyond the types. Strings may contain the marker of a
+    /// value that is not known yet (see [`crate::resolve::unknown`]); such a string passes.
+    fn check(_desired: &Self::Desired) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Things which, if the plan declares them, must be in place before this step.
+    fn requires(_desired: &Self::Desired) -> Vec<Requirement> {
+        Vec::new()
+    }
+
+    /// The secret inputs, for the engine to load before [`Resource::diff`] or a write is called.
+    fn sources(_desired: &mut Self::Desired) -> Vec<&mut SecretSource> {
+        Vec::new()
+    }
+
+    /// Reads the live thing; `None` when it does not exist. Never writes.
+    fn observe(
+        client: &Self::Client,
+        id: &Self::Id,
+    ) -> impl Future<Output = Result<Option<Self::Observed>>> + Send;
+
+    /// Compares, field by field and by meaning rather than by notation. Pure.
+    fn diff(desired: &Self::Desired, observed: &Self::Observed) -> Diff;
+
+    /// Makes the thing, complete with all its fields. Called when it did not exist a moment ago.
+    /// Must fail rather than take over a thing that somebody else made in between.
+    fn create(
+        w: &Writer<'_, Self::Client>,
+        desired: &Self::Desired,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Brings an existing thing to the declared state, writing only the fields that differ.
+    /// Also finishes a creation that was cut off half way.
+    fn update(
+        w: &Writer<'_, Self::Client>,
+        desired: &Self::Desired,
+        observed: &Self::Observed,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Removes the thing; a thing that is already gone is success.
+    fn delete(w: &Writer<'_, Self::Client>, id: &Self::Id) -> impl Future<Output = Result<()>> + Send;
+
+    /// What other steps may refer to. Pure.
+    fn outputs(observed: &Self::Observed) -> Self::Outputs;
+
+    /// The outputs that are certain before the thing exists, such as an ARN made of names.
+    fn predicted_outputs(_desired: &Self::Desired, _scope: &Scope) -> Partial {
+        Partial::default()
+    }
+
+    /// The live tags, for kinds that have [`Resource::TAGGED`].
+    fn tags(_observed: &Self::Observed) -> Option<&Tags> {
+        None
+    }
+}
+
+/// A client that can be had from the run's [`Providers`].
+pub trait Provided: Sized + Send + Sync + 'static {
+    /// Returns the run's one client of this type, connecting on first use.
+    fn provide(providers: &Providers) -> impl Future<Output = Result<Arc<Self>>> + Send;
+}
+
+/// An edge that follows from what a step declares, without a reference or `needs:`.
+///
+/// It binds only if the plan declares the other thing; what exists already needs no edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// The step of this kind with this id, e.g. the mount that a secret lives on.
+    Thing {
+        /// The kind's name.
+        kind: &'static str,
+        /// The id as [`Resource::id`] displays it.
+        id: String,
+    },
+    /// Every step of this kind, e.g. `vault.init` before anything in Vault.
+    Kind(&'static str),
+    /// Every other step of this provider, for what must come last.
+    Provider(&'static str),
+}
+
+impl Requirement {
+    /// Shorthand for [`Requirement::Thing`].
+    pub fn thing(kind: &'static str, id: impl Display) -> Self {
+        Self::Thing { kind, id: id.to_string() }
+    }
+}
+
+/// A mistake in one field of a step, found without the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Where, as a dotted path below the step; `""` is the step itself.
+    pub path: String,
+    /// What is wrong, a lowercase fragment.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+impl FieldError {
+    /// A mistake at `path`.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), help: None }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}

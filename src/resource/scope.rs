@@ -1,0 +1,44 @@
+//! What is known about the surroundings of a step before anything exists.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The account, region and plan that a step lives in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The plan's name.
+    pub plan: String,
+    /// Twelve digits; absent when neither the plan nor the caller's identity tells.
+    pub account_id: Option<String>,
+    /// The AWS region, e.g. `us-east-1`.
+    pub region: String,
+    /// The AWS partition: `aws`, `aws-us-gov` or `aws-cn`.
+    pub partition: String,
+}
+
+/// The outputs of a step that are known beforehand; the others are known after apply.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Partial(Map<String, Value>);
+
+impl Partial {
+    /// Adds one output. Names must be fields of the kind's `Outputs`; the contract test checks it.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        self.0.insert(name.to_owned(), serde_json::to_value(value).unwrap_or(Value::Null));
+        self
+    }
+
+    /// Adds one output if it is known.
+    #[must_use]
+    pub fn with_some(self, name: &str, value: Option<impl Serialize>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    /// The known outputs.
+    pub fn into_map(self) -> Map<String, Value> {
+        self.0
+    }
+}

@@ -1,0 +1,3 @@
+//! The only place that prints.
+
+pub mod console;
