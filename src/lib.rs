@@ -16,8 +16,12 @@
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
 //! AWS and Vault, [`event`] what the stages report and [`ui`] the only place that prints.
 
+pub mod changeset;
 pub mod cli;
+pub mod diff;
 pub mod event;
+pub mod graph;
+pub mod observe;
 pub mod plan;
 pub mod providers;
 pub mod resolve;

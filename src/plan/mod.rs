@@ -1,3 +1,14 @@
-//! The declared plan file.
+//! The declared plan file: read strictly, with a source position for every value.
 
+pub mod diagnostic;
+mod document;
+mod load;
+mod node;
 pub mod settings;
+mod suggest;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources, Span};
+pub use document::{DeclaredStep, Document, Section, VERSION};
+pub use load::load;
+pub use node::{Key, Node, NodeValue};
+pub use suggest::closest;

@@ -2,6 +2,7 @@
 //! has its clients.
 
 pub mod aws;
+pub mod file;
 pub mod vault;
 
 use std::path::PathBuf;

@@ -1,3 +1,189 @@
-//! Expressions become values.
+//! Expressions become values: variables at once, references to other steps as far as their
+//! outputs are known.
 
+pub mod declare;
+mod expression;
+mod steps;
+pub mod template;
 pub mod unknown;
+
+use std::collections::HashMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+pub use steps::Step;
+
+use crate::plan::settings::{AwsSettings, CustodySettings, VaultSettings};
+use crate::plan::{Diagnostic, Diagnostics, Document, Node, Section};
+use crate::resource::erased::parse;
+
+/// The outputs of steps, by step id.
+pub type OutputTable = HashMap<String, Map<String, Value>>;
+
+/// A plan whose variables have values and whose repeated steps are spelled out.
+pub struct Resolved {
+    /// The plan as declared.
+    pub document: Document,
+    /// The variables' values.
+    pub vars: Map<String, Value>,
+    /// The `aws:` section.
+    pub aws: AwsSettings,
+    /// The `vault:` section.
+    pub vault: VaultSettings,
+    /// The steps that take part, `for_each` expanded, in the order declared.
+    pub steps: Vec<Step>,
+    /// Steps that the `custody:` section refers to.
+    pub custody_references: Vec<String>,
+}
+
+/// Gives every variable its value and expands the steps.
+///
+/// # Errors
+/// Unknown kinds and names, wrong expressions, wrong sections; each with its place.
+pub fn resolve(document: Document) -> Result<Resolved, Diagnostics> {
+    let mut mistakes = Vec::new();
+    let vars = variables(&document, &mut mistakes);
+    let base = base_context(&document, &vars);
+    let aws = section(&document, Section::Aws, &base, &mut mistakes);
+    let vault = section(&document, Section::Vault, &base, &mut mistakes);
+    let base = with_aws(base, &aws);
+    let steps = steps::expand(&document, &base, &mut mistakes);
+    let custody_references = match document.section(Section::Custody) {
+        Some(node) => expression::references(node, &document, &mut mistakes),
+        None => Vec::new(),
+    };
+    if mistakes.is_empty() {
+        Ok(Resolved { document, vars, aws, vault, steps, custody_references })
+    } else {
+        Err(Diagnostics::new(document.sources, mistakes))
+    }
+}
+
+impl Resolved {
+    /// The fields of a step with every expression evaluated. Outputs that are not in `outputs`
+    /// become markers of [`unknown`].
+    ///
+    /// # Errors
+    /// Expressions that fail, with their places.
+    pub fn fields(&self, step: &Step, outputs: &OutputTable) -> Result<Map<String, Value>, Vec<Diagnostic>> {
+        let mut context = self.context();
+        if let Some((key, value)) = &step.each {
+            context.insert("each".to_owned(), json!({ "key": key, "value": value }));
+        }
+        self.add_references(&mut context, &step.references, outputs);
+        let declared = &self.document.steps[step.declared];
+        match expression::evaluate(&declared.fields, &Value::Object(context))? {
+            Value::Object(fields) => Ok(fields),
+            _ => Ok(Map::new()),
+        }
+    }
+
+    /// The `custody:` section with every expression evaluated; `None` when there is none.
+    ///
+    /// # Errors
+    /// Expressions that fail and fields that are wrong, with their places.
+    pub fn custody(&self, outputs: &OutputTable) -> Result<Option<CustodySettings>, Vec<Diagnostic>> {
+        let Some(node) = self.document.section(Section::Custody) else { return Ok(None) };
+        let mut context = self.context();
+        self.add_references(&mut context, &self.custody_references, outputs);
+        let value = expression::evaluate(node, &Value::Object(context))?;
+        parse(value).map(Some).map_err(|mistakes| diagnose(node, mistakes))
+    }
+
+    /// What every expression sees, as the template loader's variables too.
+    pub fn context(&self) -> Map<String, Value> {
+        with_aws(base_context(&self.document, &self.vars), &self.aws)
+    }
+
+    /// Adds the referenced steps to what an expression sees. A repeated step is a map of its
+    /// instances by key.
+    fn add_references(&self, context: &mut Map<String, Value>, references: &[String], outputs: &OutputTable) {
+        for name in references {
+            let mut instances = Map::new();
+            for step in self.steps.iter().filter(|step| self.document.steps[step.declared].id.name == *name) {
+                let values = Value::Object(known_outputs(step, outputs));
+                match &step.each {
+                    Some((key, _)) => instances.insert(key.clone(), values),
+                    None => context.insert(name.clone(), values),
+                };
+            }
+            if !context.contains_key(name) {
+                context.insert(name.clone(), Value::Object(instances));
+            }
+        }
+    }
+}
+
+/// A step's outputs, with a marker for each that is not known.
+fn known_outputs(step: &Step, outputs: &OutputTable) -> Map<String, Value> {
+    let known = outputs.get(&step.id);
+    step.kind
+        .output_names()
+        .into_iter()
+        .map(|name| {
+            let value = known.and_then(|known| known.get(&name)).cloned();
+            let value =
+                value.unwrap_or_else(|| Value::String(unknown::marker(&format!("{}.{name}", step.id))));
+            (name, value)
+        })
+        .collect()
+}
+
+/// Evaluates the variables in the order declared; each may use those before it.
+fn variables(document: &Document, mistakes: &mut Vec<Diagnostic>) -> Map<String, Value> {
+    let mut vars = Map::new();
+    for (key, node) in &document.vars {
+        match expression::evaluate(node, &Value::Object(vars.clone())) {
+            Ok(value) => {
+                vars.insert(key.name.clone(), value);
+            }
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    vars
+}
+
+fn base_context(document: &Document, vars: &Map<String, Value>) -> Map<String, Value> {
+    let mut context = vars.clone();
+    context.insert("plan".to_owned(), json!({ "name": document.name }));
+    context
+}
+
+fn with_aws(mut context: Map<String, Value>, aws: &AwsSettings) -> Map<String, Value> {
+    let account = aws.account_id.clone().unwrap_or_else(|| unknown::marker("aws.account_id"));
+    let region = aws.region.clone().unwrap_or_else(|| unknown::marker("aws.region"));
+    context.insert("aws".to_owned(), json!({ "region": region, "account_id": account }));
+    context
+}
+
+fn section<T: DeserializeOwned + Default>(
+    document: &Document,
+    section: Section,
+    context: &Map<String, Value>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> T {
+    let Some(node) = document.section(section) else { return T::default() };
+    let evaluated = expression::evaluate(node, &Value::Object(context.clone()));
+    match evaluated.and_then(|value| parse(value).map_err(|found| diagnose(node, found))) {
+        Ok(settings) => settings,
+        Err(found) => {
+            mistakes.extend(found);
+            T::default()
+        }
+    }
+}
+
+/// Gives mistakes in fields their places.
+pub fn diagnose(node: &Node, mistakes: Vec<crate::resource::FieldError>) -> Vec<Diagnostic> {
+    mistakes
+        .into_iter()
+        .map(|mistake| {
+            let diagnostic = Diagnostic::error(node.span_at(&mistake.path), mistake.message);
+            match mistake.help {
+                Some(help) => diagnostic.help(help),
+                None => diagnostic,
+            }
+        })
+        .collect()
+}

@@ -6,7 +6,9 @@
 
 mod calls;
 mod diff;
+pub mod erased;
 mod error;
+pub mod registry;
 mod scope;
 mod writer;
 
@@ -26,7 +28,7 @@ pub use scope::{Partial, Scope};
 pub use writer::{Permit, Writer};
 
 use crate::providers::Providers;
-use crate::secret::SecretSource;
+use crate::secret::{LoadError, Loader, SecretSource};
 
 /// Tags of a cloud resource, key to value.
 pub type Tags = BTreeMap<String, String>;
@@ -78,9 +80,15 @@ pub trait Resource: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The secret inputs, for the engine to load before [`Resource::diff`] or a write is called.
+    /// The secret inputs, which [`Resource::load`] reads.
     fn sources(_desired: &mut Self::Desired) -> Vec<&mut SecretSource> {
         Vec::new()
+    }
+
+    /// Reads what lies beside the plan: secret inputs, template files. Called before
+    /// [`Resource::diff`] and before every write; touches no live system.
+    fn load(desired: &mut Self::Desired, loader: &Loader) -> Result<(), LoadError> {
+        Self::sources(desired).into_iter().try_for_each(|source| source.load(loader))
     }
 
     /// Reads the live thing; `None` when it does not exist. Never writes.

@@ -1,0 +1,165 @@
+//! Desired against observed: what is to be done with each step.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::changeset::{Action, Changeset, Error, StepChange};
+use crate::observe::{Sight, World};
+use crate::plan::{Diagnostic, Diagnostics};
+use crate::resolve::{OutputTable, declare, diagnose, unknown};
+use crate::resource::{Diff, ErrorKind};
+
+/// Compares every step, in the order of the graph, so that each sees the outputs of those before.
+/// `created` tells whether the journal says that a thing was made by an earlier run.
+///
+/// # Errors
+/// Mistakes in the plan that only values from other steps bring to light.
+pub fn compare(world: &mut World, created: &dyn Fn(&str, &str) -> bool) -> Result<Changeset, Error> {
+    let loader = declare::loader(&world.resolved);
+    let mut outputs = OutputTable::new();
+    let mut steps = Vec::new();
+    let mut mistakes = Vec::new();
+    for index in world.graph.order.clone() {
+        match redeclare(world, index, &outputs, &loader) {
+            Ok(()) => {
+                let change = decide(world, index, created);
+                add_outputs(world, index, &mut outputs);
+                steps.push(change);
+            }
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(Changeset::new(&world.resolved.document, steps))
+    } else {
+        Err(Diagnostics::new(world.resolved.document.sources.clone(), mistakes).into())
+    }
+}
+
+/// Gives a step the fields that the outputs known by now make, and its secret inputs.
+///
+/// # Errors
+/// Mistakes in the fields, sources that cannot be read; with their places.
+pub fn redeclare(
+    world: &mut World,
+    index: usize,
+    outputs: &OutputTable,
+    loader: &crate::secret::Loader,
+) -> Result<(), Vec<Diagnostic>> {
+    let step = &world.resolved.steps[index];
+    let node = &world.resolved.document.steps[step.declared].fields;
+    let fields = declare::fields(&world.resolved, step, outputs)?;
+    let instance = &mut world.instances[index];
+    instance.redeclare(Value::Object(fields)).map_err(|found| diagnose(node, found))?;
+    let span = world.resolved.document.steps[step.declared].id.span;
+    instance
+        .load(loader)
+        .map_err(|error| vec![Diagnostic::error(span, format!("step `{}`: {error}", step.id))])
+}
+
+/// Adds what is known of a step's outputs: the live ones, else those that are certain beforehand.
+pub fn add_outputs(world: &World, index: usize, outputs: &mut OutputTable) {
+    let instance = &world.instances[index];
+    let known = instance.outputs().unwrap_or_else(|| instance.predicted_outputs(&world.scope));
+    outputs.insert(world.resolved.steps[index].id.clone(), known);
+}
+
+/// What is to be done with one step.
+pub fn decide(world: &World, index: usize, created: &dyn Fn(&str, &str) -> bool) -> StepChange {
+    let instance = &world.instances[index];
+    let (action, changes, reason) = match &world.sights[index] {
+        Sight::Nowhere(references) => (
+            Action::Deferred,
+            Vec::new(),
+            Some(format!("where it is depends on {references}, known after apply")),
+        ),
+        Sight::Hidden(error) => (Action::Deferred, Vec::new(), Some(hidden(world, index, error))),
+        Sight::After(first) => {
+            let reason = format!("after {}", world.resolved.steps[*first].id);
+            (Action::Create, instance.preview().changes, Some(reason))
+        }
+        Sight::Seen => match instance.diff() {
+            None => (Action::Create, instance.preview().changes, None),
+            Some(diff) => existing(world, index, diff, created),
+        },
+    };
+    let step = &world.resolved.steps[index];
+    let needs: BTreeSet<&usize> = world.graph.needs[index].iter().collect();
+    StepChange {
+        id: step.id.clone(),
+        kind: step.kind.name(),
+        name: unknown::describe(&instance.id()),
+        action,
+        changes: changes.into_iter().map(described).collect(),
+        needs: needs.into_iter().map(|need| world.resolved.steps[*need].id.clone()).collect(),
+        reason,
+    }
+}
+
+type Decision = (Action, Vec<crate::resource::Change>, Option<String>);
+
+/// A thing that exists: ours or not, the same or not, changeable or not.
+fn existing(world: &World, index: usize, diff: Diff, created: &dyn Fn(&str, &str) -> bool) -> Decision {
+    let step = &world.resolved.steps[index];
+    let declared = &world.resolved.document.steps[step.declared];
+    let why =
+        diff.blocked.iter().map(|blocked| format!("{}: {}", blocked.path, blocked.why)).collect::<Vec<_>>();
+    if !why.is_empty() {
+        return (Action::Blocked, diff.changes, Some(why.join("; ")));
+    }
+    match foreign(world, index, created) {
+        Some(_) if declared.adopt => {
+            (Action::Adopt, diff.changes, Some("taken over, as `adopt: true` says".to_owned()))
+        }
+        Some(owner) => (
+            Action::Blocked,
+            diff.changes,
+            Some(format!("it exists and {owner}; to take it over, add `adopt: true` to the step")),
+        ),
+        None if diff.is_empty() => (Action::None, Vec::new(), None),
+        None => (Action::Update, diff.changes, None),
+    }
+}
+
+/// Whose a tagged thing is when it is not this plan's.
+fn foreign(world: &World, index: usize, created: &dyn Fn(&str, &str) -> bool) -> Option<String> {
+    let step = &world.resolved.steps[index];
+    let tags = world.instances[index].tags()?;
+    let name = &world.resolved.document.name;
+    match tags.get(declare::PLAN_TAG) {
+        Some(owner) if owner == name => None,
+        Some(owner) => Some(format!("belongs to the plan `{owner}`")),
+        // Made by a run that was cut off before the tags were put.
+        None if created(step.kind.name(), &world.instances[index].id()) => None,
+        None => Some(format!("has no tag `{}`, so this plan did not make it", declare::PLAN_TAG)),
+    }
+}
+
+/// Why a live thing could not be read, and what would help.
+fn hidden(world: &World, index: usize, error: &crate::resource::Error) -> String {
+    let unsealer = world.graph.ancestors(index).into_iter().find(|ancestor| {
+        error.kind == ErrorKind::Sealed && world.resolved.steps[*ancestor].kind.name() == "vault.init"
+    });
+    match (unsealer, &error.advice) {
+        (Some(step), _) => format!("{}; after {} unseals it", error.message, world.resolved.steps[step].id),
+        (None, Some(advice)) => format!("{error}; {advice}"),
+        (None, None) => error.to_string(),
+    }
+}
+
+/// Puts words in the place of markers, for people and JSON alike.
+fn described(mut change: crate::resource::Change) -> crate::resource::Change {
+    describe_value(&mut change.before);
+    describe_value(&mut change.after);
+    change
+}
+
+fn describe_value(value: &mut Value) {
+    match value {
+        Value::String(text) if unknown::is_unknown(text) => *text = unknown::describe(text),
+        Value::Array(items) => items.iter_mut().for_each(describe_value),
+        Value::Object(fields) => fields.values_mut().for_each(describe_value),
+        _ => {}
+    }
+}

@@ -1,0 +1,175 @@
+//! Steps and their edges.
+
+use std::collections::{BTreeSet, HashMap};
+
+use petgraph::algo::{tarjan_scc, toposort};
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::plan::{Diagnostic, Diagnostics};
+use crate::resolve::Resolved;
+use crate::resource::Requirement;
+use crate::resource::erased::Instance;
+
+/// Which step comes before which. Steps are indices into [`Resolved::steps`].
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// An order in which every step comes after those it needs; otherwise as declared.
+    pub order: Vec<usize>,
+    /// For each step, those it needs directly, ascending.
+    pub needs: Vec<Vec<usize>>,
+}
+
+impl Graph {
+    /// Draws the edges: references, `needs`, custody's references before every once-only step,
+    /// and what the kinds themselves require.
+    ///
+    /// # Errors
+    /// A cycle, naming the steps in it.
+    pub fn build(resolved: &Resolved, instances: &[Box<dyn Instance>]) -> Result<Self, Diagnostics> {
+        let mut needs = declared_edges(resolved);
+        add_required(&mut needs, resolved, instances);
+        add_last(&mut needs, resolved, instances);
+        let graph = petgraph_of(&needs);
+        if toposort(&graph, None).is_err() {
+            return Err(Diagnostics::new(resolved.document.sources.clone(), cycles(resolved, &graph)));
+        }
+        let needs: Vec<Vec<usize>> = needs.into_iter().map(|set| set.into_iter().collect()).collect();
+        Ok(Self { order: stable_order(&needs), needs })
+    }
+
+    /// The steps that need `step` directly.
+    pub fn dependents(&self, step: usize) -> impl Iterator<Item = usize> {
+        self.needs.iter().enumerate().filter(move |(_, needs)| needs.contains(&step)).map(|(index, _)| index)
+    }
+
+    /// All steps that `step` needs, directly or not.
+    pub fn ancestors(&self, step: usize) -> BTreeSet<usize> {
+        reachable(&self.needs, step)
+    }
+}
+
+fn declared_edges(resolved: &Resolved) -> Vec<BTreeSet<usize>> {
+    let by_name = |name: &str| -> Vec<usize> {
+        let declared = &resolved.document.steps;
+        let matches = |index: &usize| declared[resolved.steps[*index].declared].id.name == name;
+        (0..resolved.steps.len()).filter(matches).collect()
+    };
+    let names: HashMap<&str, Vec<usize>> =
+        resolved.document.steps.iter().map(|step| (step.id.name.as_str(), by_name(&step.id.name))).collect();
+    resolved
+        .steps
+        .iter()
+        .map(|step| {
+            let explicit = resolved.document.steps[step.declared].needs.iter().map(|need| &need.name);
+            let custody = resolved.custody_references.iter().filter(|_| step.kind.once_only());
+            explicit
+                .chain(&step.references)
+                .chain(custody)
+                .filter_map(|name| names.get(name.as_str()))
+                .flatten()
+                .copied()
+                .collect()
+        })
+        .collect()
+}
+
+fn add_required(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &[Box<dyn Instance>]) {
+    let things: HashMap<(&str, String), usize> = instances
+        .iter()
+        .enumerate()
+        .map(|(index, instance)| ((resolved.steps[index].kind.name(), instance.id()), index))
+        .collect();
+    for (index, instance) in instances.iter().enumerate() {
+        for requirement in instance.requires() {
+            match requirement {
+                Requirement::Thing { kind, id } => needs[index].extend(things.get(&(kind, id))),
+                Requirement::Kind(kind) => {
+                    needs[index]
+                        .extend((0..instances.len()).filter(|at| resolved.steps[*at].kind.name() == kind));
+                }
+                Requirement::Provider(_) => {}
+            }
+            needs[index].remove(&index);
+        }
+    }
+}
+
+/// Steps that must come after everything of a provider, save what itself comes after them.
+fn add_last(needs: &mut Vec<BTreeSet<usize>>, resolved: &Resolved, instances: &[Box<dyn Instance>]) {
+    for (index, instance) in instances.iter().enumerate() {
+        for requirement in instance.requires() {
+            let Requirement::Provider(provider) = requirement else { continue };
+            let all: Vec<Vec<usize>> = needs.iter().map(|set| set.iter().copied().collect()).collect();
+            let before = (0..instances.len()).filter(|at| {
+                *at != index
+                    && resolved.steps[*at].kind.provider() == provider
+                    && !reachable(&all, *at).contains(&index)
+            });
+            let before: Vec<usize> = before.collect();
+            needs[index].extend(before);
+        }
+    }
+}
+
+fn reachable(needs: &[Vec<usize>], from: usize) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    let mut open = needs[from].clone();
+    while let Some(step) = open.pop() {
+        if found.insert(step) {
+            open.extend(&needs[step]);
+        }
+    }
+    found
+}
+
+fn petgraph_of(needs: &[BTreeSet<usize>]) -> DiGraph<usize, ()> {
+    let mut graph = DiGraph::new();
+    let nodes: Vec<NodeIndex> = (0..needs.len()).map(|index| graph.add_node(index)).collect();
+    for (index, before) in needs.iter().enumerate() {
+        for need in before {
+            graph.add_edge(nodes[*need], nodes[index], ());
+        }
+    }
+    graph
+}
+
+/// Takes, again and again, the first declared step whose needs are all taken.
+fn stable_order(needs: &[Vec<usize>]) -> Vec<usize> {
+    let mut missing: Vec<usize> = needs.iter().map(Vec::len).collect();
+    let mut dependents = vec![Vec::new(); needs.len()];
+    for (index, before) in needs.iter().enumerate() {
+        for need in before {
+            dependents[*need].push(index);
+        }
+    }
+    let mut ready: BTreeSet<usize> = (0..needs.len()).filter(|index| missing[*index] == 0).collect();
+    let mut order = Vec::with_capacity(needs.len());
+    while let Some(step) = ready.pop_first() {
+        order.push(step);
+        for dependent in &dependents[step] {
+            missing[*dependent] -= 1;
+            if missing[*dependent] == 0 {
+                ready.insert(*dependent);
+            }
+        }
+    }
+    order
+}
+
+fn cycles(resolved: &Resolved, graph: &DiGraph<usize, ()>) -> Vec<Diagnostic> {
+    tarjan_scc(graph)
+        .into_iter()
+        .filter(|component| component.len() > 1 || graph.contains_edge(component[0], component[0]))
+        .map(|component| {
+            let mut members: Vec<usize> = component.iter().map(|node| graph[*node]).collect();
+            members.sort_unstable();
+            let names: Vec<&str> = members.iter().map(|index| resolved.steps[*index].id.as_str()).collect();
+            let span = resolved.document.steps[resolved.steps[members[0]].declared].id.span;
+            let message = match names.as_slice() {
+                [one] => format!("step `{one}` needs itself"),
+                _ => format!("these steps need one another: {}", names.join(", ")),
+            };
+            Diagnostic::error(span, message).help("take one of the references or `needs` between them out")
+        })
+        .collect()
+}

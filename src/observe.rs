@@ -1,0 +1,146 @@
+//! Reading the live systems, everything at once, nothing written.
+
+use std::sync::Arc;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::event::Events;
+use crate::graph::Graph;
+use crate::providers::Providers;
+use crate::resolve::{OutputTable, Resolved, declare, unknown};
+use crate::resource::erased::Instance;
+use crate::resource::{Error, ErrorKind, Scope};
+
+/// What is known of one step's live counterpart.
+#[derive(Debug)]
+pub enum Sight {
+    /// It was looked for; [`Instance::exists`] tells whether it is there.
+    Seen,
+    /// It cannot exist before the step with this index is done.
+    After(usize),
+    /// Where to look depends on outputs that are not known; their references.
+    Nowhere(String),
+    /// Looking failed.
+    Hidden(Error),
+}
+
+/// All steps with their declarations and what was seen.
+pub struct World {
+    /// The plan.
+    pub resolved: Resolved,
+    /// The edges.
+    pub graph: Graph,
+    /// Declared and live state, one for each step.
+    pub instances: Vec<Box<dyn Instance>>,
+    /// What was seen of each.
+    pub sights: Vec<Sight>,
+    /// Account, region and plan.
+    pub scope: Scope,
+}
+
+/// Observes every step, at most `parallelism` at once.
+///
+/// Identities that hold outputs of other steps are observed in a later round, when those are
+/// known. Errors are kept as [`Sight::Hidden`]; what they mean is decided later.
+pub async fn observe(
+    resolved: Resolved,
+    graph: Graph,
+    instances: Vec<Box<dyn Instance>>,
+    providers: &Providers,
+    scope: Scope,
+    parallelism: usize,
+    events: &Events,
+) -> World {
+    let sights = instances.iter().map(|_| Sight::Nowhere(String::new())).collect();
+    let mut world = World { resolved, graph, instances, sights, scope };
+    let mut pending: Vec<usize> = (0..world.instances.len()).collect();
+    events.progress(format!("reading {} things", pending.len()));
+    loop {
+        let (ready, waiting): (Vec<usize>, Vec<usize>) =
+            pending.into_iter().partition(|index| !unknown::is_unknown(&world.instances[*index].id()));
+        if ready.is_empty() {
+            for index in waiting {
+                let id = world.instances[index].id();
+                let references: Vec<&str> = unknown::references(&id).collect();
+                world.sights[index] = Sight::Nowhere(references.join(", "));
+            }
+            break;
+        }
+        observe_round(&mut world, &ready, providers, parallelism).await;
+        world.explain_absences(&ready);
+        redeclare(&mut world, &waiting);
+        pending = waiting;
+    }
+    world
+}
+
+async fn observe_round(world: &mut World, ready: &[usize], providers: &Providers, parallelism: usize) {
+    let limit = Arc::new(Semaphore::new(parallelism));
+    let chosen: std::collections::HashSet<usize> = ready.iter().copied().collect();
+    let mut running: FuturesUnordered<_> = world
+        .instances
+        .iter_mut()
+        .enumerate()
+        .filter(|(index, _)| chosen.contains(index))
+        .map(|(index, instance)| {
+            let limit = Arc::clone(&limit);
+            async move {
+                let _turn = limit.acquire_owned().await;
+                (index, instance.observe(providers).await)
+            }
+        })
+        .collect();
+    let mut results = Vec::new();
+    while let Some(result) = running.next().await {
+        results.push(result);
+    }
+    drop(running);
+    for (index, result) in results {
+        world.sights[index] = match result {
+            Ok(()) => Sight::Seen,
+            Err(error) => Sight::Hidden(error),
+        };
+    }
+}
+
+/// Evaluates the identities of waiting steps again, with the outputs that are known by now.
+fn redeclare(world: &mut World, waiting: &[usize]) {
+    let outputs = world.outputs();
+    for index in waiting {
+        let fields = declare::fields(&world.resolved, &world.resolved.steps[*index], &outputs);
+        if let Ok(fields) = fields {
+            // A mistake here is found again, and told, when the differences are computed.
+            let _ = world.instances[*index].redeclare(Value::Object(fields));
+        }
+    }
+}
+
+impl World {
+    /// The live outputs of all things that exist.
+    pub fn outputs(&self) -> OutputTable {
+        let steps = self.resolved.steps.iter().zip(&self.instances);
+        steps.filter_map(|(step, instance)| Some((step.id.clone(), instance.outputs()?))).collect()
+    }
+
+    /// A server that is not initialised holds nothing: if the plan initialises it, what was
+    /// hidden behind that is simply not there yet.
+    fn explain_absences(&mut self, indices: &[usize]) {
+        for index in indices {
+            let uninitialised = matches!(&self.sights[*index], Sight::Hidden(error) if error.kind == ErrorKind::Uninitialised);
+            if !uninitialised {
+                continue;
+            }
+            let initialiser = self.graph.ancestors(*index).into_iter().find(|ancestor| {
+                self.resolved.steps[*ancestor].kind.name() == "vault.init"
+                    && matches!(self.sights[*ancestor], Sight::Seen)
+                    && !self.instances[*ancestor].exists()
+            });
+            if let Some(initialiser) = initialiser {
+                self.instances[*index].assume_absent();
+                self.sights[*index] = Sight::After(initialiser);
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The plan as declared: sections and steps, expressions still unevaluated.
+
+use std::path::PathBuf;
+
+use super::diagnostic::{Sources, Span};
+use super::node::{Key, Node};
+
+/// The only version of the plan language there is.
+pub const VERSION: u64 = 1;
+
+/// A plan file with everything it includes, read and checked for its outer shape.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The files.
+    pub sources: Sources,
+    /// The plan file itself.
+    pub path: PathBuf,
+    /// The folder that the plan file is in; relative paths start here and may not leave it.
+    pub folder: PathBuf,
+    /// The plan's name.
+    pub name: String,
+    /// SHA-256 over the plan file, its includes and the variables, `sha256:…`.
+    pub digest: String,
+    /// Declared variables with the values that win, in the order declared.
+    pub vars: Vec<(Key, Node)>,
+    /// The sections `aws`, `vault`, `custody`, `journal` and `lock`, as far as declared.
+    pub sections: Vec<(Section, Node)>,
+    /// The steps, in the order declared.
+    pub steps: Vec<DeclaredStep>,
+}
+
+/// A section beside the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Section {
+    /// Account and region.
+    Aws,
+    /// Address and login.
+    Vault,
+    /// Who opens the once-only secrets, and where they are kept.
+    Custody,
+}
+
+impl Section {
+    /// All sections.
+    pub const ALL: [Self; 3] = [Self::Aws, Self::Vault, Self::Custody];
+
+    /// The key in the plan file.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::Vault => "vault",
+            Self::Custody => "custody",
+        }
+    }
+}
+
+/// One entry under `steps:`.
+#[derive(Clone, Debug)]
+pub struct DeclaredStep {
+    /// The id and where it stands.
+    pub id: Key,
+    /// The kind's name and where it stands.
+    pub kind: (String, Span),
+    /// The kind's own fields: a mapping without the keys that every step takes.
+    pub fields: Node,
+    /// A map or list, or an expression for one: the step is repeated for each entry.
+    pub for_each: Option<Node>,
+    /// Whether the step takes part: a boolean or an expression for one.
+    pub when: Option<Node>,
+    /// Ids of steps that come first, where no value flows.
+    pub needs: Vec<Key>,
+    /// Whether an existing thing that is not ours may be taken over.
+    pub adopt: bool,
+    /// Whether deletion is refused; absent means the kind's default.
+    pub protect: Option<bool>,
+    /// Whether the thing stays when the step is gone from the plan.
+    pub retain: bool,
+}
+
+impl Document {
+    /// A section's declaration.
+    pub fn section(&self, section: Section) -> Option<&Node> {
+        self.sections.iter().find(|(key, _)| *key == section).map(|(_, node)| node)
+    }
+
+    /// The step with this id, before `for_each`.
+    pub fn step(&self, id: &str) -> Option<&DeclaredStep> {
+        self.steps.iter().find(|step| step.id.name == id)
+    }
+}

@@ -1,0 +1,451 @@
+//! Reading a plan file and its includes into a [`Document`].
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
+use super::document::{DeclaredStep, Document, Section, VERSION};
+use super::node::{Key, Node, NodeValue};
+use super::suggest::closest;
+
+/// The largest plan or include that is read, in bytes.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
+const PLAN_KEYS: [&str; 8] = ["version", "name", "vars", "include", "aws", "vault", "custody", "steps"];
+/// Names that expressions use for something else.
+const RESERVED: [&str; 6] = ["plan", "each", "data", "true", "false", "none"];
+
+/// Reads the plan at `path`, with variables overridden by `overrides` (name and value).
+///
+/// # Errors
+/// Every mistake in the outer shape of the plan and its includes, with its place.
+pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagnostics> {
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let mut loader = Loader { root: folder.clone(), ..Loader::default() };
+    loader.read(path, None);
+    loader.override_vars(overrides);
+    loader.check_names();
+    if loader.name.is_none() && loader.mistakes.is_empty() {
+        let start = Span::default();
+        loader
+            .mistakes
+            .push(Diagnostic::error(start, "the plan has no `name`").help("add `name: my-environment`"));
+    }
+    match loader.name {
+        Some(name) if loader.mistakes.is_empty() => Ok(Document {
+            path: path.to_owned(),
+            folder,
+            digest: format!("sha256:{}", hex::encode(loader.digest.finalize())),
+            name,
+            vars: loader.vars,
+            sections: loader.sections,
+            steps: loader.steps,
+            sources: loader.sources,
+        }),
+        _ => Err(Diagnostics::new(loader.sources, loader.mistakes)),
+    }
+}
+
+#[derive(Default)]
+struct Loader {
+    root: PathBuf,
+    sources: Sources,
+    mistakes: Vec<Diagnostic>,
+    digest: Sha256,
+    /// Canonical paths of the files being read, to find cycles.
+    open: Vec<PathBuf>,
+    name: Option<String>,
+    vars: Vec<(Key, Node)>,
+    sections: Vec<(Section, Node)>,
+    steps: Vec<DeclaredStep>,
+}
+
+impl Loader {
+    fn mistake(&mut self, mistake: Diagnostic) {
+        self.mistakes.push(mistake);
+    }
+
+    /// Reads one file: the plan itself when `from` is `None`, else an include named there.
+    fn read(&mut self, path: &Path, from: Option<Span>) {
+        let text = match read_text(path) {
+            Ok(text) => text,
+            Err(why) => {
+                return self
+                    .mistake(Diagnostic::error(from, format!("cannot read {}: {why}", path.display())));
+            }
+        };
+        self.digest.update((text.len() as u64).to_be_bytes());
+        self.digest.update(text.as_bytes());
+        let file = self.sources.add(path.to_owned(), Arc::from(text.as_str()));
+        match Node::parse(&text, file) {
+            Ok(root) => self.take_file(path, &root, from.is_none()),
+            Err(mistake) => self.mistake(mistake),
+        }
+    }
+
+    fn take_file(&mut self, path: &Path, root: &Node, is_plan: bool) {
+        if !matches!(root.value, NodeValue::Map(_)) {
+            return self.mistake(
+                Diagnostic::error(root.span, format!("a plan is a map, found {}", root.describe()))
+                    .help("`groundwork init` writes a starter plan"),
+            );
+        }
+        self.check_keys(root);
+        self.check_version(root);
+        self.forbid_markers(root);
+        if is_plan {
+            self.name = root.get("name").and_then(|node| self.text(node, "name"));
+        }
+        for (key, node) in root.get("vars").map(Node::entries).unwrap_or_default() {
+            if !self.vars.iter().any(|(known, _)| known.name == key.name) {
+                self.vars.push((key.clone(), node.clone()));
+            }
+        }
+        for section in Section::ALL {
+            if let Some(node) = root.get(section.key())
+                && !self.sections.iter().any(|(known, _)| *known == section)
+            {
+                self.sections.push((section, node.clone()));
+            }
+        }
+        if let Some(steps) = root.get("steps") {
+            self.take_steps(steps);
+        }
+        if let Some(include) = root.get("include") {
+            self.open.push(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+            self.take_includes(include);
+            self.open.pop();
+        }
+    }
+
+    fn check_keys(&mut self, root: &Node) {
+        for (key, _) in root.entries() {
+            if !PLAN_KEYS.contains(&key.name.as_str()) {
+                let mistake = Diagnostic::error(key.span, format!("unknown key `{}`", key.name));
+                let candidate = closest(&key.name, PLAN_KEYS);
+                self.mistake(match candidate {
+                    Some(_) => mistake.did_you_mean(candidate),
+                    None => mistake.help(format!("a plan has {}", PLAN_KEYS.join(", "))),
+                });
+            }
+        }
+    }
+
+    fn check_version(&mut self, root: &Node) {
+        match root.get("version") {
+            None => self.mistake(
+                Diagnostic::error(root.span, "the file has no `version`")
+                    .help(format!("add `version: {VERSION}`")),
+            ),
+            Some(node) if node.to_value() != VERSION => self.mistake(Diagnostic::error(
+                node.span,
+                format!("this version of the plan language is not known; Groundwork reads version {VERSION}"),
+            )),
+            Some(_) => {}
+        }
+    }
+
+    /// The characters that mark values as not known yet must not come from outside.
+    fn forbid_markers(&mut self, root: &Node) {
+        let mut found = Vec::new();
+        root.strings(&mut |text, span| {
+            if crate::resolve::unknown::is_unknown(text) {
+                found.push(span);
+            }
+        });
+        for span in found {
+            self.mistake(Diagnostic::error(
+                span,
+                "the private-use characters U+F8F0 and U+F8F1 are reserved",
+            ));
+        }
+    }
+
+    fn text(&mut self, node: &Node, what: &str) -> Option<String> {
+        let text = node.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        if text.is_none() {
+            self.mistake(Diagnostic::error(
+                node.span,
+                format!("`{what}` is a string, found {}", node.describe()),
+            ));
+        }
+        text
+    }
+
+    fn take_includes(&mut self, include: &Node) {
+        let NodeValue::List(items) = &include.value else {
+            return self.mistake(Diagnostic::error(include.span, "`include` is a list of paths"));
+        };
+        for item in items {
+            if let Some(relative) = self.text(item, "include")
+                && let Some(path) = self.inside(&relative, item.span)
+            {
+                self.read(&path, Some(item.span));
+            }
+        }
+    }
+
+    /// The include's path, if it stays in the plan's folder and does not include itself.
+    fn inside(&mut self, relative: &str, span: Span) -> Option<PathBuf> {
+        let path = Path::new(relative);
+        let plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let joined = self.root.join(path);
+        let (root, target) = (self.root.canonicalize().ok()?, joined.canonicalize());
+        let mistake = match target {
+            _ if !plain => Some(Diagnostic::error(span, "an include stays inside the plan's folder")),
+            Err(why) => Some(Diagnostic::error(span, format!("cannot read {}: {why}", joined.display()))),
+            Ok(target) if !target.starts_with(&root) => {
+                Some(Diagnostic::error(span, "an include stays inside the plan's folder, links included"))
+            }
+            Ok(target) if self.open.contains(&target) => {
+                Some(Diagnostic::error(span, "this file includes itself"))
+            }
+            Ok(_) => None,
+        };
+        match mistake {
+            Some(mistake) => {
+                self.mistake(mistake);
+                None
+            }
+            None => Some(joined),
+        }
+    }
+
+    fn take_steps(&mut self, steps: &Node) {
+        if !matches!(steps.value, NodeValue::Map(_) | NodeValue::Null) {
+            return self.mistake(Diagnostic::error(steps.span, "`steps` is a map from id to step"));
+        }
+        for (id, node) in steps.entries() {
+            if !is_identifier(&id.name) || RESERVED.contains(&id.name.as_str()) {
+                self.mistake(
+                    Diagnostic::error(id.span, format!("`{}` cannot be a step's id", id.name))
+                        .help("ids are lower-case letters, digits and underscores, and begin with a letter"),
+                );
+            } else if let Some(other) = self.steps.iter().find(|step| step.id.name == id.name) {
+                let place = self.sources.locate(other.id.span);
+                let place =
+                    place.map(|(path, line, _)| format!(" in {}:{line}", path.display())).unwrap_or_default();
+                self.mistake(Diagnostic::error(
+                    id.span,
+                    format!("step `{}` is declared already{place}", id.name),
+                ));
+            } else if let Some(step) = self.take_step(id, node) {
+                self.steps.push(step);
+            }
+        }
+    }
+
+    fn take_step(&mut self, id: &Key, node: &Node) -> Option<DeclaredStep> {
+        let NodeValue::Map(entries) = &node.value else {
+            let mistake = Diagnostic::error(node.span, format!("a step is a map, found {}", node.describe()));
+            self.mistake(mistake);
+            return None;
+        };
+        let kind = match node.get("kind") {
+            Some(kind) => (self.text(kind, "kind")?, kind.span),
+            None => {
+                self.mistake(
+                    Diagnostic::error(id.span, format!("step `{}` has no `kind`", id.name))
+                        .help("`groundwork explain` lists the kinds"),
+                );
+                return None;
+            }
+        };
+        let own =
+            entries.iter().filter(|(key, _)| !STEP_KEYS.contains(&key.name.as_str())).cloned().collect();
+        Some(DeclaredStep {
+            id: id.clone(),
+            kind,
+            fields: Node { span: node.span, value: NodeValue::Map(own) },
+            for_each: node.get("for_each").cloned(),
+            when: node.get("when").cloned(),
+            needs: node.get("needs").map(|needs| self.needs(needs)).unwrap_or_default(),
+            adopt: self.flag(node, "adopt").unwrap_or(false),
+            protect: self.flag(node, "protect"),
+            retain: self.flag(node, "retain").unwrap_or(false),
+        })
+    }
+
+    fn needs(&mut self, needs: &Node) -> Vec<Key> {
+        let NodeValue::List(items) = &needs.value else {
+            self.mistake(Diagnostic::error(needs.span, "`needs` is a list of step ids"));
+            return Vec::new();
+        };
+        items
+            .iter()
+            .filter_map(|item| self.text(item, "needs").map(|name| Key { span: item.span, name }))
+            .collect()
+    }
+
+    fn flag(&mut self, step: &Node, key: &str) -> Option<bool> {
+        let node = step.get(key)?;
+        if let NodeValue::Bool(flag) = node.value {
+            return Some(flag);
+        }
+        self.mistake(Diagnostic::error(
+            node.span,
+            format!("`{key}` is true or false, found {}", node.describe()),
+        ));
+        None
+    }
+
+    /// Applies `--var` and `--var-file`: the declared default tells which names exist, and a
+    /// declared boolean or number is read as such.
+    fn override_vars(&mut self, overrides: &[(String, Node)]) {
+        for (name, value) in overrides {
+            self.digest.update(name.as_bytes());
+            self.digest.update(value.to_value().to_string().as_bytes());
+            let names: Vec<String> = self.vars.iter().map(|(key, _)| key.name.clone()).collect();
+            if let Some((_, declared)) = self.vars.iter_mut().find(|(key, _)| key.name == *name) {
+                let span = declared.span;
+                *declared = value.clone();
+                declared.span = span;
+            } else {
+                let candidate = closest(name, names.iter().map(String::as_str));
+                self.mistake(
+                    Diagnostic::error(None, format!("the plan declares no variable `{name}`"))
+                        .did_you_mean(candidate),
+                );
+            }
+        }
+        for index in 0..self.vars.len() {
+            let (key, node) = &self.vars[index];
+            if matches!(node.value, NodeValue::Null) {
+                let mistake = Diagnostic::error(key.span, format!("variable `{}` has no value", key.name))
+                    .help(format!("give one with `--var {}=…` or in a `--var-file`", key.name));
+                self.mistake(mistake);
+            }
+        }
+    }
+
+    fn check_names(&mut self) {
+        let mut mistakes = Vec::new();
+        let steps: HashMap<&str, Span> =
+            self.steps.iter().map(|step| (step.id.name.as_str(), step.id.span)).collect();
+        for (key, _) in &self.vars {
+            if !is_identifier(&key.name) || RESERVED.contains(&key.name.as_str()) || is_section(&key.name) {
+                mistakes
+                    .push(Diagnostic::error(key.span, format!("`{}` cannot be a variable's name", key.name)));
+            } else if steps.contains_key(key.name.as_str()) {
+                mistakes.push(
+                    Diagnostic::error(key.span, format!("`{}` is both a variable and a step", key.name))
+                        .help("expressions could not tell them apart: rename one"),
+                );
+            }
+        }
+        for step in &self.steps {
+            if is_section(&step.id.name) {
+                mistakes.push(Diagnostic::error(
+                    step.id.span,
+                    format!("`{}` cannot be a step's id", step.id.name),
+                ));
+            }
+            for need in &step.needs {
+                if !steps.contains_key(need.name.as_str()) {
+                    mistakes.push(
+                        Diagnostic::error(need.span, format!("there is no step `{}`", need.name))
+                            .did_you_mean(closest(&need.name, steps.keys().copied())),
+                    );
+                }
+            }
+        }
+        self.mistakes.extend(mistakes);
+    }
+}
+
+/// Keys that every step takes beside its kind's own fields.
+pub(super) const STEP_KEYS: [&str; 7] = ["kind", "for_each", "when", "needs", "adopt", "protect", "retain"];
+
+fn is_section(name: &str) -> bool {
+    Section::ALL.iter().any(|section| section.key() == name)
+}
+
+fn is_identifier(name: &str) -> bool {
+    let mut characters = name.chars();
+    characters.next().is_some_and(|first| first.is_ascii_lowercase())
+        && characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(format!("it is larger than {} MiB", MAX_FILE / 1024 / 1024));
+    }
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not UTF-8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Document, Diagnostics> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("plan.yaml");
+        std::fs::write(&path, text).expect("written");
+        load(&path, &[])
+    }
+
+    fn messages(text: &str) -> Vec<String> {
+        load_text(text).expect_err("mistakes").list.into_iter().map(|mistake| mistake.message).collect()
+    }
+
+    #[test]
+    fn several_mistakes_are_told_at_once() {
+        let text = "version: 1\nname: x\nvrs: {}\nsteps:\n  Bad: { kind: a.b }\n  good: { needs: [bed], kind: a.b }\n  bad: {}\n";
+        assert_eq!(
+            messages(text),
+            [
+                "unknown key `vrs`",
+                "`Bad` cannot be a step's id",
+                "step `bad` has no `kind`",
+                "there is no step `bed`"
+            ]
+        );
+    }
+
+    #[test]
+    fn required_variables_and_clashes() {
+        let text = "version: 1\nname: x\nvars: { region: null, key: a }\nsteps: { key: { kind: a.b } }\n";
+        assert_eq!(messages(text), ["variable `region` has no value", "`key` is both a variable and a step"]);
+    }
+
+    #[test]
+    fn includes_stay_inside_and_do_not_cycle() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plans = folder.path().join("plans");
+        std::fs::create_dir(&plans).expect("made");
+        std::fs::write(folder.path().join("outside.yaml"), "version: 1\n").expect("written");
+        std::os::unix::fs::symlink(folder.path().join("outside.yaml"), plans.join("link.yaml"))
+            .expect("linked");
+        let path = plans.join("plan.yaml");
+        std::fs::write(
+            &path,
+            "version: 1\nname: x\ninclude: [../outside.yaml, link.yaml, plan.yaml, none.yaml]\n",
+        )
+        .expect("written");
+        let mistakes = load(&path, &[]).expect_err("mistakes");
+        let messages: Vec<&str> = mistakes.list.iter().map(|mistake| mistake.message.as_str()).collect();
+        assert_eq!(
+            messages[..3],
+            [
+                "an include stays inside the plan's folder",
+                "an include stays inside the plan's folder, links included",
+                "this file includes itself",
+            ]
+        );
+        assert!(messages[3].starts_with("cannot read"), "{messages:?}");
+    }
+}

@@ -1,0 +1,204 @@
+//! `file.template`: a file rendered from a template.
+
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::Files;
+use crate::resolve::{template, unknown};
+use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
+use crate::secret::{LoadError, Loader};
+
+/// The kind `file.template`.
+pub struct Template;
+
+/// A file whose text comes from a template. It cannot hold a secret: templates see the values
+/// under `with` and the plan's variables alone.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Desired {
+    /// Where the file goes, relative to the plan's folder and inside of it.
+    pub path: String,
+    /// The template's file name, in `templates/` beside the plan or beside the plan's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<PathBuf>,
+    /// The text itself, instead of a template file; expressions in it are evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// Values for the template.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub with: Map<String, Value>,
+    /// Permission bits in octal.
+    #[serde(default = "default_mode")]
+    pub mode: String,
+    /// The rendered text, once the template has been read.
+    #[serde(skip)]
+    rendered: String,
+}
+
+fn default_mode() -> String {
+    "0644".to_owned()
+}
+
+/// The live file.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    path: String,
+    content: String,
+    mode: String,
+}
+
+/// What other steps may refer to.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Outputs {
+    /// The path, relative to the plan's folder.
+    pub path: String,
+    /// SHA-256 of the content, hexadecimal.
+    pub sha256: String,
+}
+
+impl Resource for Template {
+    const KIND: &'static str = "file.template";
+    const ABOUT: &'static str =
+        "a file rendered from a template, written atomically, such as Terraform's backend file";
+    const EXAMPLE: &'static str = r#"
+backend_file:
+  kind: file.template
+  path: rendered/backend.hcl
+  content: |
+    bucket = "example-terraform-state"
+    region = "us-east-1"
+  mode: "0640"
+"#;
+
+    type Client = Files;
+    type Id = String;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> String {
+        desired.path.clone()
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        let mut mistakes = Vec::new();
+        if desired.template.is_some() == desired.content.is_some() {
+            mistakes.push(FieldError::new("", "exactly one of `template` and `content` is needed"));
+        }
+        if parse_mode(&desired.mode).is_none() {
+            mistakes.push(
+                FieldError::new("mode", "not permission bits in octal")
+                    .help("write it as text, such as \"0644\""),
+            );
+        }
+        let plain = Path::new(&desired.path).components().all(|part| matches!(part, Component::Normal(_)));
+        if desired.path.is_empty() || !plain {
+            mistakes.push(FieldError::new("path", "the file must lie inside the plan's folder"));
+        }
+        mistakes
+    }
+
+    fn load(desired: &mut Desired, loader: &Loader) -> Result<(), LoadError> {
+        desired.rendered = match (&desired.content, &desired.template) {
+            (Some(content), _) => content.clone(),
+            (None, Some(name)) => render(name, &desired.with, loader)?,
+            (None, None) => String::new(),
+        };
+        Ok(())
+    }
+
+    async fn observe(client: &Files, path: &String) -> Result<Option<Observed>> {
+        let file = client.folder.join(path);
+        let operation = || format!("read {}", file.display());
+        match std::fs::metadata(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::new(ErrorKind::Local, operation(), error.to_string())),
+            Ok(metadata) => {
+                let bytes = std::fs::read(&file)
+                    .map_err(|error| Error::new(ErrorKind::Local, operation(), error.to_string()))?;
+                Ok(Some(Observed {
+                    path: path.clone(),
+                    content: String::from_utf8_lossy(&bytes).into_owned(),
+                    mode: format!("{:04o}", metadata.permissions().mode() & 0o7777),
+                }))
+            }
+        }
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        diff.field("content", &observed.content, &desired.rendered);
+        let mode = parse_mode(&desired.mode).map(|mode| format!("{mode:04o}"));
+        diff.field("mode", &Some(&observed.mode), &mode.as_ref());
+        diff
+    }
+
+    async fn create(w: &Writer<'_, Files>, desired: &Desired) -> Result<()> {
+        write_atomically(&w.folder, desired).map_err(|error| {
+            Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string())
+        })
+    }
+
+    async fn update(w: &Writer<'_, Files>, desired: &Desired, _observed: &Observed) -> Result<()> {
+        Self::create(w, desired).await
+    }
+
+    async fn delete(w: &Writer<'_, Files>, path: &String) -> Result<()> {
+        match std::fs::remove_file(w.folder.join(path)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::Local, format!("remove {path}"), error.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        Outputs { path: observed.path.clone(), sha256: hex::encode(Sha256::digest(&observed.content)) }
+    }
+
+    fn predicted_outputs(desired: &Desired, _scope: &Scope) -> Partial {
+        let sha256 =
+            (!unknown::is_unknown(&desired.rendered)).then(|| hex::encode(Sha256::digest(&desired.rendered)));
+        Partial::default().with("path", &desired.path).with_some("sha256", sha256)
+    }
+}
+
+fn parse_mode(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
+}
+
+/// Renders a template file over `with` and the plan's variables; the former win.
+fn render(name: &Path, with: &Map<String, Value>, loader: &Loader) -> Result<String, LoadError> {
+    let missing = || LoadError::Template(format!("there is no template `{}`", name.display()));
+    let file = template::find(&loader.folder, name).ok_or_else(missing)?;
+    let text =
+        std::fs::read_to_string(&file).map_err(|source| LoadError::File { path: name.to_owned(), source })?;
+    let mut values = loader.vars.as_object().cloned().unwrap_or_default();
+    values.extend(with.clone());
+    template::render(&text, &json!(values))
+        .map_err(|error| LoadError::Template(format!("{}: {error}", name.display())))
+}
+
+/// Writes beside the destination and renames, so that a reader sees the old or the new file.
+fn write_atomically(folder: &Path, desired: &Desired) -> std::io::Result<()> {
+    let target = folder.join(&desired.path);
+    let parent = target.parent().unwrap_or(folder);
+    std::fs::create_dir_all(parent)?;
+    if !parent.canonicalize()?.starts_with(folder.canonicalize()?) {
+        return Err(std::io::Error::other("a link leads out of the plan's folder"));
+    }
+    let mut file = tempfile::NamedTempFile::new_in(parent)?;
+    file.write_all(desired.rendered.as_bytes())?;
+    let mode = parse_mode(&desired.mode).unwrap_or(0o600);
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    file.persist(&target)?;
+    File::open(parent)?.sync_all()
+}

@@ -1,0 +1,111 @@
+//! Typed declarations of all steps, as far as variables alone make them.
+
+use serde_json::{Map, Value, json};
+
+use super::{OutputTable, Resolved, Step, diagnose};
+use crate::plan::{Diagnostic, Diagnostics};
+use crate::resource::erased::Instance;
+use crate::secret::{LoadError, Loader};
+
+/// The tag that names the plan which a cloud resource belongs to.
+pub const PLAN_TAG: &str = "groundwork:plan";
+/// The tag that names the step.
+pub const STEP_TAG: &str = "groundwork:step";
+
+/// Reads every step into its kind's types and checks it.
+///
+/// # Errors
+/// All mistakes in all steps, with their places.
+pub fn declare(resolved: &Resolved) -> Result<Vec<Box<dyn Instance>>, Diagnostics> {
+    let outputs = OutputTable::new();
+    let mut instances = Vec::new();
+    let mut mistakes = Vec::new();
+    for step in &resolved.steps {
+        match instance(resolved, step, &outputs) {
+            Ok(instance) => instances.push(instance),
+            Err(found) => add_new(&mut mistakes, found),
+        }
+    }
+    if let Err(found) = resolved.custody(&outputs) {
+        add_new(&mut mistakes, found);
+    }
+    if mistakes.is_empty() {
+        Ok(instances)
+    } else {
+        Err(Diagnostics::new(resolved.document.sources.clone(), mistakes))
+    }
+}
+
+/// The same mistake in every instance of a repeated step is told once.
+fn add_new(mistakes: &mut Vec<Diagnostic>, found: Vec<Diagnostic>) {
+    for mistake in found {
+        if !mistakes.iter().any(|known| known.span == mistake.span && known.message == mistake.message) {
+            mistakes.push(mistake);
+        }
+    }
+}
+
+fn instance(
+    resolved: &Resolved,
+    step: &Step,
+    outputs: &OutputTable,
+) -> Result<Box<dyn Instance>, Vec<Diagnostic>> {
+    let node = &resolved.document.steps[step.declared].fields;
+    let fields = fields(resolved, step, outputs)?;
+    let instance = step.kind.declare(Value::Object(fields)).map_err(|found| diagnose(node, found))?;
+    match instance.check() {
+        mistakes if mistakes.is_empty() => Ok(instance),
+        mistakes => Err(diagnose(node, mistakes)),
+    }
+}
+
+/// A step's evaluated fields with the tags that it gets.
+///
+/// # Errors
+/// Expressions that fail, with their places.
+pub fn fields(
+    resolved: &Resolved,
+    step: &Step,
+    outputs: &OutputTable,
+) -> Result<Map<String, Value>, Vec<Diagnostic>> {
+    let mut fields = resolved.fields(step, outputs)?;
+    if step.kind.tagged() {
+        let mut tags: Map<String, Value> =
+            resolved.aws.tags.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        tags.insert(PLAN_TAG.to_owned(), json!(resolved.document.name));
+        tags.insert(STEP_TAG.to_owned(), json!(step.id.replace('[', "/").replace(']', "")));
+        match fields.remove("tags") {
+            Some(Value::Object(own)) => tags.extend(own),
+            Some(other) => {
+                fields.insert("tags".to_owned(), other);
+                return Ok(fields);
+            }
+            None => {}
+        }
+        fields.insert("tags".to_owned(), Value::Object(tags));
+    }
+    Ok(fields)
+}
+
+/// Reads the secret inputs and templates of every step, to find what is missing before anything
+/// else happens. An unset variable is a warning: it may be set where the plan is applied.
+pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -> Vec<Diagnostic> {
+    let loader = loader(resolved);
+    let mut found = Vec::new();
+    for (step, instance) in resolved.steps.iter().zip(instances) {
+        let span = resolved.document.steps[step.declared].id.span;
+        match instance.load(&loader) {
+            Ok(()) => {}
+            Err(error @ LoadError::MissingEnv(_)) => {
+                found.push(Diagnostic::warning(span, format!("step `{}`: {error}", step.id)));
+            }
+            Err(error) => found.push(Diagnostic::error(span, format!("step `{}`: {error}", step.id))),
+        }
+    }
+    found
+}
+
+/// What sources and templates see of the plan.
+pub fn loader(resolved: &Resolved) -> Loader {
+    Loader { folder: resolved.document.folder.clone(), vars: Value::Object(resolved.context()) }
+}

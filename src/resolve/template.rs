@@ -1,0 +1,57 @@
+//! The template engine, configured once for expressions, files and secrets alike.
+
+use std::path::{Component, Path, PathBuf};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde_json::Value;
+
+/// Instructions that one template may execute; the largest shipped one needs a few thousand.
+const FUEL: u64 = 100_000;
+/// The folder of template files, beside the plan or one level above it.
+const TEMPLATES: &str = "templates";
+
+/// Strict: undefined names are errors, nothing is escaped, loops are bounded, no file is read.
+pub fn environment<'source>() -> Environment<'source> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    let syntax =
+        SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build();
+    // The default delimiters are always accepted.
+    environment.set_syntax(syntax.unwrap_or_default());
+    environment.set_fuel(Some(FUEL));
+    environment
+}
+
+/// Renders text with values.
+///
+/// # Errors
+/// The engine's message, without any value.
+pub fn render(text: &str, values: &Value) -> Result<String, String> {
+    environment().render_str(text, minijinja::value::Serde(values)).map_err(|error| describe(&error))
+}
+
+/// An error's message on one line, with the template's line where there is one.
+pub fn describe(error: &minijinja::Error) -> String {
+    let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    match error.line() {
+        Some(line) if line > 1 => format!("{detail} (template line {line})"),
+        _ => detail,
+    }
+}
+
+/// Finds the template file `name`: in `templates/` beside the plan, or beside the plan's folder,
+/// or relative to the plan itself. `None` when it is nowhere or would lie outside of those.
+pub fn find(folder: &Path, name: &Path) -> Option<PathBuf> {
+    if !name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return None;
+    }
+    [folder.join(TEMPLATES), folder.join("..").join(TEMPLATES), folder.to_owned()].into_iter().find_map(
+        |root| {
+            let root = root.canonicalize().ok()?;
+            let file = root.join(name).canonicalize().ok()?;
+            (file.starts_with(&root) && file.is_file()).then_some(file)
+        },
+    )
+}

@@ -1,0 +1,380 @@
+//! The one seam where the types of a kind are erased, so that the engine can hold all kinds in
+//! one list. A step's declared and observed state stay together behind it, typed; nothing is
+//! ever cast back.
+
+use std::marker::PhantomData;
+
+use async_trait::async_trait;
+use schemars::{Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{Diff, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, Tags, Writer};
+use crate::plan::closest;
+use crate::providers::Providers;
+use crate::resolve::unknown;
+use crate::secret::{LoadError, Loader, SECRET_KEY};
+
+/// A kind, without its types.
+pub trait Kind: Send + Sync {
+    /// The name, `provider.noun`.
+    fn name(&self) -> &'static str;
+    /// What it manages, in one sentence.
+    fn about(&self) -> &'static str;
+    /// An example, as YAML entries under `steps:`.
+    fn example(&self) -> &'static str;
+    /// Whether the engine merges tags into the field `tags`.
+    fn tagged(&self) -> bool;
+    /// Whether its steps are protected by default.
+    fn protected(&self) -> bool;
+    /// Whether creation involves an answer that is given only once.
+    fn once_only(&self) -> bool;
+    /// The JSON Schema of the declared fields.
+    fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema;
+    /// The JSON Schema of the outputs.
+    fn outputs_schema(&self) -> Schema;
+    /// Reads the declared fields.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    fn declare(&self, fields: Value) -> Result<Box<dyn Instance>, Vec<FieldError>>;
+
+    /// The provider, the part of the name before the dot.
+    fn provider(&self) -> &'static str {
+        self.name().split('.').next().unwrap_or_default()
+    }
+
+    /// The names of the outputs.
+    fn output_names(&self) -> Vec<String> {
+        let schema = self.outputs_schema();
+        schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .map(|map| map.keys().cloned().collect())
+            .unwrap_or_default()
+    }
+}
+
+/// One step's thing: what is declared of it and, once observed, what is live.
+#[async_trait]
+pub trait Instance: Send + Sync {
+    /// Replaces the declared fields, e.g. when more of them are known; what was observed stays.
+    fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>>;
+    /// How the live system addresses the thing.
+    fn id(&self) -> String;
+    /// Checks beyond the types.
+    fn check(&self) -> Vec<FieldError>;
+    /// Implied edges.
+    fn requires(&self) -> Vec<Requirement>;
+    /// Reads the secret inputs.
+    fn load(&mut self, loader: &Loader) -> Result<(), LoadError>;
+    /// Everything that creating it would set, as changes from nothing.
+    fn preview(&self) -> Diff;
+    /// The outputs that are known before it exists.
+    fn predicted_outputs(&self, scope: &Scope) -> Map<String, Value>;
+    /// Reads the live thing.
+    async fn observe(&mut self, providers: &Providers) -> Result<()>;
+    /// Notes that the thing cannot exist yet, without asking.
+    fn assume_absent(&mut self);
+    /// Whether the thing was there when it was observed.
+    fn exists(&self) -> bool;
+    /// The live tags, for tagged kinds.
+    fn tags(&self) -> Option<Tags>;
+    /// The differences; `None` when the thing does not exist.
+    fn diff(&self) -> Option<Diff>;
+    /// The outputs; `None` when the thing does not exist.
+    fn outputs(&self) -> Option<Map<String, Value>>;
+    /// Makes it, or updates it when it exists.
+    async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
+    /// Removes it.
+    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
+}
+
+/// The erased form of `R`.
+pub const fn kind<R: Resource>() -> Erased<R> {
+    Erased(PhantomData)
+}
+
+/// A kind with its types behind the seam; made by [`kind`].
+pub struct Erased<R>(PhantomData<fn() -> R>);
+
+impl<R: Resource> Kind for Erased<R> {
+    fn name(&self) -> &'static str {
+        R::KIND
+    }
+
+    fn about(&self) -> &'static str {
+        R::ABOUT
+    }
+
+    fn example(&self) -> &'static str {
+        R::EXAMPLE
+    }
+
+    fn tagged(&self) -> bool {
+        R::TAGGED
+    }
+
+    fn protected(&self) -> bool {
+        R::PROTECTED
+    }
+
+    fn once_only(&self) -> bool {
+        R::ONCE_ONLY
+    }
+
+    fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<R::Desired>()
+    }
+
+    fn outputs_schema(&self) -> Schema {
+        schemars::schema_for!(R::Outputs)
+    }
+
+    fn declare(&self, fields: Value) -> Result<Box<dyn Instance>, Vec<FieldError>> {
+        let desired = parse::<R::Desired>(fields)?;
+        Ok(Box::new(Typed::<R> { desired, observed: None }))
+    }
+}
+
+struct Typed<R: Resource> {
+    desired: R::Desired,
+    observed: Option<R::Observed>,
+}
+
+#[async_trait]
+impl<R: Resource> Instance for Typed<R> {
+    fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>> {
+        self.desired = parse::<R::Desired>(fields)?;
+        Ok(())
+    }
+
+    fn id(&self) -> String {
+        R::id(&self.desired).to_string()
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        R::check(&self.desired)
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        R::requires(&self.desired)
+    }
+
+    fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {
+        R::load(&mut self.desired, loader)
+    }
+
+    fn preview(&self) -> Diff {
+        let mut diff = Diff::none();
+        flatten(&mut diff, "", &serde_json::to_value(&self.desired).unwrap_or(Value::Null));
+        diff
+    }
+
+    fn predicted_outputs(&self, scope: &Scope) -> Map<String, Value> {
+        R::predicted_outputs(&self.desired, scope).into_map()
+    }
+
+    async fn observe(&mut self, providers: &Providers) -> Result<()> {
+        let id = R::id(&self.desired);
+        let client = R::Client::provide(providers).await?;
+        self.observed = R::observe(&client, &id).await?;
+        Ok(())
+    }
+
+    fn assume_absent(&mut self) {
+        self.observed = None;
+    }
+
+    fn exists(&self) -> bool {
+        self.observed.is_some()
+    }
+
+    fn tags(&self) -> Option<Tags> {
+        self.observed.as_ref().and_then(|observed| R::tags(observed).cloned())
+    }
+
+    fn diff(&self) -> Option<Diff> {
+        self.observed.as_ref().map(|observed| R::diff(&self.desired, observed))
+    }
+
+    fn outputs(&self) -> Option<Map<String, Value>> {
+        let outputs = serde_json::to_value(R::outputs(self.observed.as_ref()?)).ok()?;
+        match outputs {
+            Value::Object(fields) => Some(fields),
+            _ => Some(Map::new()),
+        }
+    }
+
+    async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
+        let client = R::Client::provide(providers).await?;
+        let writer = Writer::new(&*client, permit, step);
+        self.refuse_unknown(step)?;
+        match &self.observed {
+            None => R::create(&writer, &self.desired).await,
+            Some(observed) => R::update(&writer, &self.desired, observed).await,
+        }
+    }
+
+    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
+        let client = R::Client::provide(providers).await?;
+        R::delete(&Writer::new(&*client, permit, step), &R::id(&self.desired)).await
+    }
+}
+
+impl<R: Resource> Typed<R> {
+    /// The last line of defence: nothing that is not known yet is ever written.
+    fn refuse_unknown(&self, step: &str) -> Result<()> {
+        let fields = serde_json::to_value(&self.desired).unwrap_or(Value::Null);
+        if unknown::has_unknown(&fields) {
+            let message = "a field still depends on something that is not known; nothing was written";
+            return Err(Error::new(super::ErrorKind::Local, step, message));
+        }
+        Ok(())
+    }
+}
+
+/// Deserialises strictly and finds every mistake: what is wrong is taken out and the rest tried
+/// again, until only follow-up mistakes would come.
+pub(crate) fn parse<T: DeserializeOwned>(fields: Value) -> Result<T, Vec<FieldError>> {
+    let mut rest = fields;
+    let mut mistakes = Vec::new();
+    loop {
+        let error = match serde_path_to_error::deserialize::<_, T>(rest.clone()) {
+            Ok(value) if mistakes.is_empty() => return Ok(value),
+            Ok(_) => return Err(mistakes),
+            Err(error) => error,
+        };
+        let mistake = field_error(&error.path().to_string(), &error.inner().to_string());
+        let is_new = !mistakes.contains(&mistake);
+        let missing = mistake.message.starts_with("missing field");
+        // After something was taken out, what is missing may be just that.
+        if is_new && !(missing && !mistakes.is_empty()) {
+            mistakes.push(mistake.clone());
+        }
+        if missing || !is_new || !remove(&mut rest, &mistake.path) {
+            return Err(mistakes);
+        }
+    }
+}
+
+/// Turns serde's words into ours: the place of an unknown field is the field itself, and the
+/// nearest known name is suggested.
+fn field_error(path: &str, message: &str) -> FieldError {
+    let path = if path == "." { "" } else { path };
+    let Some(rest) = message.strip_prefix("unknown field `") else {
+        return FieldError::new(path, message.to_owned());
+    };
+    let mut names = rest.split('`').step_by(2);
+    let name = names.next().unwrap_or_default();
+    let known: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
+    let path = match path.strip_suffix(name) {
+        Some(parent) if parent.is_empty() || parent.ends_with('.') => path.to_owned(),
+        _ if path.is_empty() => name.to_owned(),
+        _ => format!("{path}.{name}"),
+    };
+    let mistake = FieldError::new(path, format!("unknown key `{name}`"));
+    match closest(name, known.iter().copied()) {
+        Some(candidate) => mistake.help(format!("did you mean `{candidate}`?")),
+        None if known.is_empty() => mistake,
+        None => mistake.help(format!("known keys are {}", known.join(", "))),
+    }
+}
+
+/// Takes the value at a dotted path out; false when there is none.
+fn remove(value: &mut Value, path: &str) -> bool {
+    let parts: Vec<&str> = path.split(['.', '[', ']']).filter(|part| !part.is_empty()).collect();
+    let Some((last, parents)) = parts.split_last() else { return false };
+    let mut node = value;
+    for part in parents {
+        let next = match node {
+            Value::Object(fields) => fields.get_mut(*part),
+            Value::Array(items) => part.parse().ok().and_then(|index: usize| items.get_mut(index)),
+            _ => None,
+        };
+        let Some(next) = next else { return false };
+        node = next;
+    }
+    match node {
+        Value::Object(fields) => fields.shift_remove(*last).is_some(),
+        Value::Array(items) => match last.parse::<usize>() {
+            Ok(index) if index < items.len() => {
+                items.remove(index);
+                true
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// The leaves of a value as changes from nothing; a secret's source as a sensitive one.
+fn flatten(diff: &mut Diff, path: &str, value: &Value) {
+    match value {
+        Value::Null => {}
+        Value::Object(fields) => match fields.get(SECRET_KEY).and_then(Value::as_str) {
+            Some(note) => {
+                diff.secret(path, note);
+            }
+            None => {
+                for (key, value) in fields {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    flatten(diff, &path, value);
+                }
+            }
+        },
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for (index, item) in items.iter().enumerate() {
+                flatten(diff, &format!("{path}[{index}]"), item);
+            }
+        }
+        leaf => {
+            diff.push(path, Value::Null, leaf.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Fields {
+        #[expect(dead_code, reason = "read by serde alone")]
+        versioning: bool,
+        #[expect(dead_code, reason = "read by serde alone")]
+        #[serde(default)]
+        nested: Option<Nested>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nested {
+        #[expect(dead_code, reason = "read by serde alone")]
+        days: u32,
+    }
+
+    #[test]
+    fn every_mistake_in_a_step_is_found() {
+        let fields = serde_json::json!({
+            "versionning": true, "versioning": "yes", "nested": { "days": 1, "dys": 2 },
+        });
+        let mistakes = parse::<Fields>(fields).expect_err("mistakes");
+        let told: Vec<_> = mistakes.iter().map(|m| (m.path.as_str(), m.help.as_deref())).collect();
+        assert!(told.contains(&("versionning", Some("did you mean `versioning`?"))), "{mistakes:?}");
+        assert!(told.iter().any(|(path, _)| *path == "versioning"), "{mistakes:?}");
+        assert!(told.contains(&("nested.dys", Some("did you mean `days`?"))), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_preview_lists_leaves_and_hides_secrets() {
+        let mut diff = Diff::none();
+        let fields =
+            serde_json::json!({ "a": { "b": 1 }, "c": null, "d": { "$secret": "env X" }, "e": ["x"] });
+        flatten(&mut diff, "", &fields);
+        let paths: Vec<_> =
+            diff.changes.iter().map(|change| (change.path.as_str(), change.sensitive)).collect();
+        assert_eq!(paths, [("a.b", false), ("d", true), ("e", false)]);
+    }
+}

@@ -1,0 +1,17 @@
+//! All kinds there are.
+
+use super::erased::{Kind, kind};
+use crate::providers::file;
+
+/// Every kind, in the order in which `explain` lists them. Adding a kind is one line here.
+pub static KINDS: &[&dyn Kind] = &[&kind::<file::Template>()];
+
+/// The kind of this name.
+pub fn find(name: &str) -> Option<&'static dyn Kind> {
+    KINDS.iter().copied().find(|kind| kind.name() == name)
+}
+
+/// The names of all kinds.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|kind| kind.name())
+}
