@@ -18,6 +18,7 @@
 
 pub mod cli;
 pub mod event;
+pub mod journal;
 pub mod plan;
 pub mod providers;
 pub mod resolve;
