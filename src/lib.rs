@@ -17,6 +17,7 @@
 //! AWS and Vault, [`event`] what the stages report and [`ui`] the only place that prints.
 
 pub mod cli;
+pub mod custody;
 pub mod event;
 pub mod journal;
 pub mod plan;
