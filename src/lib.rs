@@ -18,9 +18,11 @@
 
 pub mod changeset;
 pub mod cli;
+pub mod custody;
 pub mod diff;
 pub mod event;
 pub mod graph;
+pub mod journal;
 pub mod observe;
 pub mod plan;
 pub mod providers;

@@ -8,6 +8,8 @@ pub mod vault;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
 use crate::plan::settings::{AwsSettings, VaultSettings};
 use crate::resource::Calls;
 
@@ -24,4 +26,6 @@ pub struct Providers {
     pub vault_settings: VaultSettings,
     /// Counts every request of the run.
     pub calls: Arc<Calls>,
+    /// The AWS client, once a step has asked for it.
+    pub aws: OnceCell<Arc<aws::AwsClient>>,
 }

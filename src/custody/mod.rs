@@ -1,0 +1,392 @@
+//! Where secrets are kept that a server gives only once: key shares, root tokens, access keys.
+//!
+//! Every object is encrypted for each recipient and kept on each store. It is read back and
+//! decrypted before a write counts as done. Objects are written once: another value under the
+//! same name is another version, and versions are never removed.
+
+pub mod envelope;
+pub mod pgp;
+pub mod recipient;
+pub mod store;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{PoisonError, RwLock};
+
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
+
+pub use envelope::{Envelope, Header, Wrapped};
+pub use recipient::{AGE_IDENTITY, Context, KeyService, Keyring, Recipient};
+pub use store::{FileStore, Store};
+
+use crate::plan::settings::{CustodySettings, RecipientSettings, StoreSettings};
+use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::secret::{Secret, random_bytes};
+
+/// The stores and recipients of one plan.
+pub struct Custody {
+    recipients: RwLock<Vec<RecipientSettings>>,
+    keyring: Keyring,
+    stores: Vec<Box<dyn Store>>,
+    proven: OnceCell<()>,
+}
+
+impl Custody {
+    /// Custody as a plan declares it; relative folders start at `folder`. Touches nothing.
+    ///
+    /// Recipients may hold references that are not known yet: reading works without them, and
+    /// [`Custody::set_recipients`] puts the known ones in their place before anything is written.
+    pub fn new(settings: &CustodySettings, folder: &Path, keyring: Keyring) -> Self {
+        let store = |settings: &StoreSettings| -> Box<dyn Store> {
+            match settings {
+                StoreSettings::File(path) => Box::new(FileStore::new(folder.join(path))),
+            }
+        };
+        Self {
+            recipients: RwLock::new(settings.recipients.clone()),
+            keyring,
+            stores: settings.stores.iter().map(store).collect(),
+            proven: OnceCell::new(),
+        }
+    }
+
+    /// Replaces the recipients by those whose references have been resolved.
+    pub fn set_recipients(&self, recipients: Vec<RecipientSettings>) {
+        *self.recipients.write().unwrap_or_else(PoisonError::into_inner) = recipients;
+    }
+
+    /// Proves, once per run, that what is put into custody can be had again: a canary is written
+    /// to every store, read back, and decrypted for every recipient whose key is at hand.
+    ///
+    /// # Errors
+    /// When there is no store or recipient, a store fails, the disk is full, the clock is wrong,
+    /// or no key is at hand that could open what is about to be sealed.
+    pub async fn prove(&self, permit: &Permit) -> Result<()> {
+        self.proven.get_or_try_init(|| self.prove_now(permit)).await.copied()
+    }
+
+    async fn prove_now(&self, permit: &Permit) -> Result<()> {
+        check_clock(Timestamp::now())?;
+        let canary = Secret::new(random_bytes(32));
+        let envelope = self.seal("canary", &canary).await?;
+        if self.stores.is_empty() {
+            return Err(
+                rejected("the plan declares no custody store").advice("add one under `custody.stores`")
+            );
+        }
+        let bytes = encode(&envelope);
+        for store in &self.stores {
+            let read = store.probe(permit, &bytes).await?;
+            self.open_for_all(&decode("canary", &read)?, &canary).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens for each recipient that may be openable here; at least one must be.
+    async fn open_for_all(&self, envelope: &Envelope, expected: &Secret) -> Result<()> {
+        let mut opened = 0;
+        for (position, recipient) in envelope.header.recipients.iter().enumerate() {
+            if self.keyring.may_open(recipient) {
+                let found = envelope.open_as(position, &self.keyring).await?;
+                same("canary", &found, expected)?;
+                opened += 1;
+            }
+        }
+        if opened > 0 {
+            return Ok(());
+        }
+        // Says which keys would do.
+        envelope.open("canary", &self.keyring).await.map(drop)
+    }
+
+    /// Keeps `secret` under `name` on every store, and reads it back. Repeating it with the same
+    /// value completes the stores that lack it.
+    ///
+    /// # Errors
+    /// `Conflict` when another value is kept under the name; else whatever made a store fail.
+    pub async fn put(&self, permit: &Permit, name: &str, secret: &Secret) -> Result<()> {
+        check_name(name)?;
+        let version = self.latest(name).await?.unwrap_or(1);
+        self.put_version(permit, name, version, secret).await
+    }
+
+    /// Keeps `secret` under `name` as a new version, which from now on is the one that is read.
+    ///
+    /// # Errors
+    /// As [`Custody::put`].
+    pub async fn replace(&self, permit: &Permit, name: &str, secret: &Secret) -> Result<()> {
+        check_name(name)?;
+        let version = self.latest(name).await?.map_or(1, |version| version + 1);
+        self.put_version(permit, name, version, secret).await
+    }
+
+    async fn put_version(&self, permit: &Permit, name: &str, version: u32, secret: &Secret) -> Result<()> {
+        let envelope = self.seal(name, secret).await?;
+        let mut failure = None;
+        for store in &self.stores {
+            // A store that fails must not keep the secret from reaching the others.
+            if let Err(error) = self.put_on(store.as_ref(), permit, &envelope, version, secret).await {
+                failure.get_or_insert(error);
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn put_on(
+        &self,
+        store: &dyn Store,
+        permit: &Permit,
+        envelope: &Envelope,
+        version: u32,
+        secret: &Secret,
+    ) -> Result<()> {
+        let name = &envelope.header.name;
+        match store.write(permit, name, version, &encode(envelope)).await {
+            Err(error) if error.kind == ErrorKind::Conflict => {}
+            written => written?,
+        }
+        let found = self.read_from(store, name, version).await?;
+        same(name, &found, secret)
+    }
+
+    /// The latest version of `name`, from the first store that has it whole.
+    ///
+    /// # Errors
+    /// When stores have the object, but none of them can be read and decrypted.
+    pub async fn get(&self, name: &str) -> Result<Option<Secret>> {
+        check_name(name)?;
+        let Some(version) = self.latest(name).await? else { return Ok(None) };
+        let mut failure = None;
+        for store in &self.stores {
+            match self.read_from(store.as_ref(), name, version).await {
+                Ok(secret) => return Ok(Some(secret)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    /// Whether any store has an object of this name, without opening it.
+    ///
+    /// # Errors
+    /// When no store can be read.
+    pub async fn exists(&self, name: &str) -> Result<bool> {
+        Ok(self.latest(name).await?.is_some())
+    }
+
+    /// The names that begin with `prefix` on any store, sorted.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for store in &self.stores {
+            names.extend(store.names(prefix).await?);
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The highest version on any store. A store that fails is passed over as long as another
+    /// one has the object: a lost disk must not make the other copies useless. When no other
+    /// has it, its failure counts, because "there is none" would be a guess.
+    async fn latest(&self, name: &str) -> Result<Option<u32>> {
+        let (mut latest, mut failure) = (None, None);
+        for store in &self.stores {
+            match store.versions(name).await {
+                Ok(versions) => latest = latest.max(versions.last().copied()),
+                Err(error) => failure = Some(error),
+            }
+        }
+        match (latest, failure) {
+            (None, Some(error)) => Err(error),
+            (latest, _) => Ok(latest),
+        }
+    }
+
+    async fn read_from(&self, store: &dyn Store, name: &str, version: u32) -> Result<Secret> {
+        let bytes = store.read(name, version).await?;
+        decode(name, &bytes)?.open(name, &self.keyring).await
+    }
+
+    async fn seal(&self, name: &str, secret: &Secret) -> Result<Envelope> {
+        let settings = self.recipients.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if settings.is_empty() {
+            return Err(rejected("the plan declares nobody who can open what custody keeps")
+                .advice("add a recipient under `custody.recipients`"));
+        }
+        let recipients: Result<Vec<_>> =
+            settings.iter().map(|one| Recipient::from_settings(one, &self.keyring)).collect();
+        Envelope::seal(name, secret, &recipients?).await
+    }
+}
+
+impl fmt::Debug for Custody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stores: Vec<String> = self.stores.iter().map(|store| store.describe()).collect();
+        f.debug_struct("Custody").field("stores", &stores).finish_non_exhaustive()
+    }
+}
+
+/// Turns any text, such as an address, into one part of a name in custody.
+pub fn name_part(text: &str) -> String {
+    let allowed = |c: char| if is_name_char(c) { c } else { '_' };
+    text.to_lowercase().chars().map(allowed).collect::<String>().trim_matches('.').to_owned()
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-')
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_name_char);
+    if name.split('/').all(part) {
+        return Ok(());
+    }
+    Err(rejected(&format!("`{name}` is not a name for an object in custody")))
+}
+
+/// A clock that is far off would make receipts worthless and certificates invalid.
+fn check_clock(now: Timestamp) -> Result<()> {
+    let year = now.to_zoned(jiff::tz::TimeZone::UTC).year();
+    if (2025..2125).contains(&year) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Local, "clock", format!("this machine's clock says {now}"))
+        .advice("set the clock, then run again"))
+}
+
+fn encode(envelope: &Envelope) -> Vec<u8> {
+    serde_json::to_vec_pretty(envelope).expect("an envelope is plain data")
+}
+
+fn decode(name: &str, bytes: &[u8]) -> Result<Envelope> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Error::new(ErrorKind::Local, format!("custody: {name}"), format!("is not a whole envelope: {error}"))
+    })
+}
+
+fn same(name: &str, found: &Secret, expected: &Secret) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Conflict, format!("custody: {name}"), "another value is kept under this name")
+        .advice("nothing was overwritten; look at what is in custody and move it away if it is not needed"))
+}
+
+fn rejected(message: &str) -> Error {
+    Error::new(ErrorKind::Rejected, "custody", message)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// The public half of an identity.
+    pub fn recipient(identity: &age::x25519::Identity) -> Recipient {
+        Recipient::Age(identity.to_public())
+    }
+
+    /// A keyring with these identities alone.
+    pub fn keyring(identities: impl IntoIterator<Item = age::x25519::Identity>) -> Keyring {
+        Keyring { identities: identities.into_iter().collect(), service: None }
+    }
+
+    /// Custody in two folders below `folder`, opened with `identity`.
+    pub fn custody(folder: &Path, identity: age::x25519::Identity) -> Custody {
+        let settings = CustodySettings {
+            recipients: vec![RecipientSettings::Age(identity.to_public().to_string())],
+            stores: vec![StoreSettings::File("one".into()), StoreSettings::File("two".into())],
+        };
+        Custody::new(&settings, folder, keyring([identity]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::from(text.to_owned())
+    }
+
+    fn fresh() -> (tempfile::TempDir, Custody) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let custody = testing::custody(folder.path(), age::x25519::Identity::generate());
+        (folder, custody)
+    }
+
+    #[tokio::test]
+    async fn what_is_put_is_on_every_store_and_survives_the_loss_of_one() {
+        let (folder, custody) = fresh();
+        let permit = Permit::mint();
+        custody.prove(&permit).await.expect("proves");
+        custody.put(&permit, "vault/a", &secret("x")).await.expect("puts");
+        for store in ["one", "two"] {
+            assert!(folder.path().join(store).join("vault/a.1.json").exists());
+        }
+        std::fs::write(folder.path().join("one/vault/a.1.json"), "garbage").expect("spoils");
+        assert_eq!(custody.get("vault/a").await.expect("reads"), Some(secret("x")));
+        std::fs::remove_dir_all(folder.path().join("one")).expect("loses");
+        assert_eq!(custody.get("vault/a").await.expect("reads"), Some(secret("x")));
+        custody.put(&permit, "vault/a", &secret("x")).await.expect("completes the other store");
+        assert!(folder.path().join("one/vault/a.1.json").exists());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_overwritten_but_by_a_new_version() {
+        let (_folder, custody) = fresh();
+        let permit = Permit::mint();
+        custody.put(&permit, "a", &secret("x")).await.expect("puts");
+        let refused = custody.put(&permit, "a", &secret("y")).await.expect_err("kept");
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        custody.replace(&permit, "a", &secret("y")).await.expect("a new version");
+        assert_eq!(custody.get("a").await.expect("reads"), Some(secret("y")));
+        assert_eq!(custody.list("").await.expect("lists"), ["a"]);
+    }
+
+    #[tokio::test]
+    async fn reading_leaves_no_trace() {
+        let (folder, custody) = fresh();
+        assert_eq!(custody.get("a").await.expect("reads"), None);
+        assert!(!custody.exists("a").await.expect("reads"));
+        assert!(folder.path().read_dir().expect("lists").next().is_none());
+    }
+
+    #[tokio::test]
+    async fn custody_that_cannot_be_opened_again_is_not_proven() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (ours, theirs) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
+        let custody = testing::custody(folder.path(), ours);
+        custody.set_recipients(vec![RecipientSettings::Age(theirs.to_public().to_string())]);
+        let error = custody.prove(&Permit::mint()).await.expect_err("no key at hand");
+        assert!(error.message.contains(&theirs.to_public().to_string()));
+        custody.set_recipients(Vec::new());
+        assert_eq!(custody.prove(&Permit::mint()).await.expect_err("nobody").kind, ErrorKind::Rejected);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_be_written_is_not_proven() {
+        let (folder, custody) = fresh();
+        std::fs::write(folder.path().join("two"), "a file, not a folder").expect("writes");
+        assert_eq!(custody.prove(&Permit::mint()).await.expect_err("no store").kind, ErrorKind::Local);
+    }
+
+    #[test]
+    fn names_stay_inside_the_store() {
+        for good in ["canary", "aws/ci/access-key/akia1", "vault/https___a_8200/init"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a//b", "..", "a/../b", "A", "a b", ".hidden", "a/.writing"] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+        assert!(check_name(&name_part("https://Vault.example:8200")).is_ok());
+    }
+
+    #[test]
+    fn a_clock_at_the_epoch_is_wrong() {
+        assert!(check_clock(Timestamp::UNIX_EPOCH).is_err() && check_clock(Timestamp::now()).is_ok());
+    }
+}

@@ -1,0 +1,215 @@
+//! Who can open custody's objects.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::envelope::Wrapped;
+use crate::plan::settings::RecipientSettings;
+use crate::resolve::unknown;
+use crate::resource::{Error, ErrorKind, Result};
+use crate::secret::Secret;
+
+/// The environment variable that names the file with the age identities, one a line, as
+/// `age-keygen` writes it.
+pub const AGE_IDENTITY: &str = "GROUNDWORK_AGE_IDENTITY";
+
+/// A service that keeps keys and encrypts with them, such as AWS KMS. The same `context` is needed
+/// to decrypt; it is not secret.
+#[async_trait]
+pub trait KeyService: Send + Sync {
+    /// Encrypts a few bytes under `key`.
+    async fn encrypt(&self, key: &str, plaintext: &Secret, context: &Context) -> Result<Vec<u8>>;
+    /// Decrypts; the ciphertext tells the key.
+    async fn decrypt(&self, ciphertext: &[u8], context: &Context) -> Result<Secret>;
+}
+
+/// What a ciphertext is bound to.
+pub type Context = BTreeMap<String, String>;
+
+/// Somebody to encrypt for.
+pub enum Recipient {
+    /// An age public key.
+    Age(age::x25519::Recipient),
+    /// A key in a key service.
+    Kms {
+        /// The key's id, ARN or alias.
+        key: String,
+        /// The service.
+        service: Arc<dyn KeyService>,
+    },
+}
+
+impl Recipient {
+    /// The recipient that a plan declares.
+    ///
+    /// # Errors
+    /// `Rejected` when the key is malformed, not known yet, or there is no key service.
+    pub fn from_settings(settings: &RecipientSettings, keyring: &Keyring) -> Result<Self> {
+        match settings {
+            RecipientSettings::Age(key) => key.parse().map(Self::Age).map_err(|why| {
+                rejected(format!("`{key}` is not an age public key: {why}"))
+                    .advice("write the line after `# public key:` in the file that age-keygen made")
+            }),
+            RecipientSettings::Kms(key) if unknown::is_unknown(key) => {
+                Err(rejected(format!("the KMS key is {}", unknown::describe(key)))
+                    .advice("let the step that makes the key come first, with `needs:`"))
+            }
+            RecipientSettings::Kms(key) => match &keyring.service {
+                Some(service) => Ok(Self::Kms { key: key.clone(), service: service.clone() }),
+                None => Err(rejected("a KMS recipient needs AWS, which this run does not use".to_owned())),
+            },
+        }
+    }
+
+    /// Encrypts the key of the object `name`.
+    pub(super) async fn wrap(&self, key: &Secret, name: &str) -> Result<Wrapped> {
+        let (kind, id, bytes) = match self {
+            Self::Age(recipient) => {
+                let wrapped = age::encrypt(recipient, key.expose_bytes());
+                let wrapped =
+                    wrapped.map_err(|source| rejected("age cannot encrypt".into()).source(source))?;
+                ("age", recipient.to_string(), wrapped)
+            }
+            Self::Kms { key: id, service } => {
+                ("kms", id.clone(), service.encrypt(id, key, &context(name)).await?)
+            }
+        };
+        Ok(Wrapped { kind: kind.to_owned(), id, wrapped_key: STANDARD.encode(bytes) })
+    }
+}
+
+/// The private keys at hand, and the service for the others.
+#[derive(Default)]
+pub struct Keyring {
+    /// Age identities.
+    pub identities: Vec<age::x25519::Identity>,
+    /// The key service, when the plan has a recipient that needs it.
+    pub service: Option<Arc<dyn KeyService>>,
+}
+
+impl Keyring {
+    /// The keyring of this process: the identities in the file that [`AGE_IDENTITY`] names.
+    ///
+    /// # Errors
+    /// `Local` when the file cannot be read, is readable by everybody or holds something else.
+    pub fn from_env(service: Option<Arc<dyn KeyService>>) -> Result<Self> {
+        let path = std::env::var_os(AGE_IDENTITY).filter(|path| !path.is_empty());
+        let identities = path.map_or(Ok(Vec::new()), |path| read_identities(Path::new(&path)))?;
+        Ok(Self { identities, service })
+    }
+
+    /// Whether this process may be able to open what is encrypted for `recipient`.
+    pub(super) fn may_open(&self, recipient: &Wrapped) -> bool {
+        match recipient.kind.as_str() {
+            "age" => self.identities.iter().any(|identity| identity.to_public().to_string() == recipient.id),
+            _ => self.service.is_some(),
+        }
+    }
+
+    /// The object's key, from the first recipient that works; local keys go before services.
+    pub(super) async fn unwrap(&self, recipients: &[Wrapped], name: &str) -> Result<Secret> {
+        let mut failure = no_key(recipients, name);
+        let (local, remote): (Vec<_>, Vec<_>) = recipients.iter().partition(|wrapped| wrapped.kind == "age");
+        for wrapped in local.into_iter().chain(remote).filter(|wrapped| self.may_open(wrapped)) {
+            match self.unwrap_one(wrapped, name).await {
+                Ok(key) => return Ok(key),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn unwrap_one(&self, wrapped: &Wrapped, name: &str) -> Result<Secret> {
+        let damaged = || local(name, format!("the key for {} was changed", wrapped.id));
+        let bytes = STANDARD.decode(&wrapped.wrapped_key).map_err(|_| damaged())?;
+        match (wrapped.kind.as_str(), &self.service) {
+            ("age", _) => self.age_decrypt(&bytes).ok_or_else(damaged),
+            ("kms", Some(service)) => service.decrypt(&bytes, &context(name)).await,
+            (kind, _) => Err(local(name, format!("`{kind}` is not a way of encryption this version knows"))),
+        }
+    }
+
+    fn age_decrypt(&self, bytes: &[u8]) -> Option<Secret> {
+        let opened = self.identities.iter().find_map(|identity| age::decrypt(identity, bytes).ok());
+        opened.map(Secret::new)
+    }
+}
+
+/// Binds a wrapped key to its object, where the service can.
+fn context(name: &str) -> Context {
+    [("groundwork:custody".to_owned(), name.to_owned())].into()
+}
+
+fn read_identities(path: &Path) -> Result<Vec<age::x25519::Identity>> {
+    let unreadable = |source: std::io::Error| {
+        local("age identity", format!("cannot read {}: {source}", path.display()))
+            .advice(format!("let {AGE_IDENTITY} name the file that age-keygen made"))
+    };
+    let mode = path.metadata().map_err(unreadable)?.permissions().mode();
+    if mode & 0o007 != 0 {
+        return Err(local("age identity", format!("{} may be read by everybody", path.display()))
+            .advice(format!("chmod 600 {}", path.display())));
+    }
+    let text = Secret::new(std::fs::read(path).map_err(unreadable)?);
+    parse_identities(&text)
+        .ok_or_else(|| local("age identity", format!("{} holds no age identity", path.display())))
+}
+
+/// `None` when a line is neither a comment nor an identity, or when there is no identity at all.
+fn parse_identities(text: &Secret) -> Option<Vec<age::x25519::Identity>> {
+    let lines = text.expose_str()?.lines().map(str::trim);
+    let identities: Option<Vec<_>> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.parse().ok())
+        .collect();
+    identities.filter(|identities| !identities.is_empty())
+}
+
+fn no_key(recipients: &[Wrapped], name: &str) -> Error {
+    let ids: Vec<&str> = recipients.iter().map(|wrapped| wrapped.id.as_str()).collect();
+    local(name, format!("none of its keys is at hand; it opens for {}", ids.join(", ")))
+        .advice(format!("set {AGE_IDENTITY} to the file with the identity of one of them, or log in to AWS"))
+}
+
+fn local(name: &str, message: String) -> Error {
+    Error::new(ErrorKind::Local, format!("custody: {name}"), message)
+}
+
+fn rejected(message: String) -> Error {
+    Error::new(ErrorKind::Rejected, "custody.recipients", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_file_is_private_and_holds_identities() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key.txt");
+        let identity = age::x25519::Identity::generate();
+        let line = secrecy::ExposeSecret::expose_secret(&identity.to_string()).to_owned();
+        std::fs::write(&path, format!("# created: today\n# public key: x\n{line}\n")).expect("writes");
+        let mode = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("chmod");
+        mode(0o644);
+        let error = read_identities(&path).err().expect("refused");
+        assert!(error.message.contains("everybody") && error.advice.is_some());
+        mode(0o600);
+        assert_eq!(read_identities(&path).expect("reads").len(), 1);
+        std::fs::write(&path, "no key").expect("writes");
+        assert!(read_identities(&path).is_err());
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_yet_is_no_recipient() {
+        let settings = RecipientSettings::Kms(unknown::marker("unseal_key.arn"));
+        let error = Recipient::from_settings(&settings, &Keyring::default()).err().expect("refused");
+        assert!(error.message.contains("known after apply: unseal_key.arn"), "{error}");
+    }
+}

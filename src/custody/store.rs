@@ -1,0 +1,206 @@
+//! Where custody's objects lie.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+
+use crate::journal::{make_folder, sync_folder};
+use crate::resource::{Error, ErrorKind, Permit, Result};
+
+/// Free disk space below which nothing irreplaceable is begun.
+const MIN_FREE_BYTES: u64 = 16 << 20;
+
+/// A place that keeps objects. Each version of an object is written once and never changed.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The place in words, for errors.
+    fn describe(&self) -> String;
+    /// The numbers of the versions of `name`, ascending.
+    async fn versions(&self, name: &str) -> Result<Vec<u32>>;
+    /// Reads one version.
+    async fn read(&self, name: &str, version: u32) -> Result<Vec<u8>>;
+    /// Writes one version durably. `Conflict` when there is one already.
+    async fn write(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()>;
+    /// The names that begin with `prefix`, sorted.
+    async fn names(&self, prefix: &str) -> Result<Vec<String>>;
+    /// Writes `bytes`, returns what is read back, and leaves nothing behind.
+    async fn probe(&self, permit: &Permit, bytes: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// A folder. The object `a/b` in version 2 is the file `a/b.2.json`.
+#[derive(Debug)]
+pub struct FileStore {
+    folder: PathBuf,
+}
+
+impl FileStore {
+    /// A store in `folder`, which the first write makes.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    fn path(&self, name: &str, version: u32) -> PathBuf {
+        self.folder.join(format!("{name}.{version}.json"))
+    }
+
+    fn failed(&self, name: &str, source: &io::Error) -> Error {
+        let kind = match source.kind() {
+            io::ErrorKind::AlreadyExists => ErrorKind::Conflict,
+            _ => ErrorKind::Local,
+        };
+        Error::new(kind, format!("custody: {name}"), format!("{}: {source}", self.describe()))
+            .advice("check the folder's permissions and the free disk space, then run again")
+    }
+
+    fn enough_space(&self) -> io::Result<()> {
+        let disk = rustix::fs::statvfs(&self.folder)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free >= MIN_FREE_BYTES {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("only {} KiB are free on this disk", free >> 10)))
+    }
+
+    fn probe_file(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        make_folder(&self.folder)?;
+        self.enough_space()?;
+        let path = self.folder.join(format!(".canary.{}", uuid::Uuid::new_v4()));
+        let read = create(&path, bytes).and_then(|()| std::fs::read(&path));
+        std::fs::remove_file(&path)?;
+        read
+    }
+}
+
+#[async_trait]
+impl Store for FileStore {
+    fn describe(&self) -> String {
+        format!("folder {}", self.folder.display())
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<u32>> {
+        let path = self.folder.join(name);
+        let (folder, leaf) = (path.parent().unwrap_or(&self.folder), name.rsplit('/').next().unwrap_or(name));
+        let files = files_in(folder).map_err(|source| self.failed(name, &source))?;
+        let mut versions: Vec<u32> = files
+            .iter()
+            .filter_map(|file| parse(file))
+            .filter(|(stem, _)| *stem == leaf)
+            .map(|(_, n)| n)
+            .collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    async fn read(&self, name: &str, version: u32) -> Result<Vec<u8>> {
+        std::fs::read(self.path(name, version)).map_err(|source| self.failed(name, &source))
+    }
+
+    async fn write(&self, _permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
+        create(&self.path(name, version), bytes).map_err(|source| self.failed(name, &source))
+    }
+
+    async fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        walk(&self.folder, "", &mut names).map_err(|source| self.failed(prefix, &source))?;
+        names.retain(|name| name.starts_with(prefix));
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    async fn probe(&self, _permit: &Permit, bytes: &[u8]) -> Result<Vec<u8>> {
+        self.probe_file(bytes).map_err(|source| self.failed("canary", &source))
+    }
+}
+
+/// Writes a new file in one step that either happens or does not, durably; refuses an old one.
+fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    make_folder(folder)?;
+    // The temporary file is readable for its owner alone.
+    let mut file = tempfile::Builder::new().prefix(".writing.").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|refused| refused.error)?;
+    sync_folder(folder)?;
+    if std::fs::read(path)? == bytes {
+        return Ok(());
+    }
+    Err(io::Error::other("what was read back is not what was written"))
+}
+
+/// The names of the files in `folder`; none when it does not exist.
+fn files_in(folder: &Path) -> io::Result<Vec<String>> {
+    match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+    }
+}
+
+fn walk(folder: &Path, prefix: &str, names: &mut Vec<String>) -> io::Result<()> {
+    for file in files_in(folder)? {
+        let path = folder.join(&file);
+        if path.is_dir() {
+            walk(&path, &format!("{prefix}{file}/"), names)?;
+        } else if let Some((stem, _)) = parse(&file) {
+            names.push(format!("{prefix}{stem}"));
+        }
+    }
+    Ok(())
+}
+
+/// The leaf and the version of a file's name; `None` for files that are not objects.
+fn parse(file: &str) -> Option<(&str, u32)> {
+    let (leaf, version) = file.strip_suffix(".json")?.rsplit_once('.')?;
+    if leaf.starts_with('.') { None } else { Some((leaf, version.parse().ok()?)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().expect("exists").permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn objects_are_private_and_written_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = FileStore::new(folder.path().join("custody"));
+        let permit = Permit::mint();
+        assert!(store.versions("vault/a").await.expect("reads").is_empty());
+        assert!(!folder.path().join("custody").exists(), "reading leaves no trace");
+        store.write(&permit, "vault/a", 1, b"one").await.expect("writes");
+        let refused = store.write(&permit, "vault/a", 1, b"two").await.expect_err("written once");
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        assert_eq!(store.read("vault/a", 1).await.expect("reads"), b"one");
+        assert_eq!(mode(&store.path("vault/a", 1)), 0o600);
+        assert_eq!(mode(&folder.path().join("custody/vault")), 0o700);
+        assert_eq!(mode(&folder.path().join("custody")), 0o700);
+        let left: Vec<String> = files_in(&folder.path().join("custody/vault")).expect("lists");
+        assert_eq!(left, ["a.1.json"], "no temporary file is left");
+    }
+
+    #[tokio::test]
+    async fn versions_and_names_are_told_apart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = FileStore::new(folder.path());
+        let permit = Permit::mint();
+        for (name, version) in [("aws/ci", 2), ("aws/ci", 10), ("aws/ci.old", 1), ("vault/a", 1)] {
+            store.write(&permit, name, version, b"x").await.expect("writes");
+        }
+        assert_eq!(store.versions("aws/ci").await.expect("lists"), [2, 10]);
+        assert_eq!(store.names("aws/").await.expect("lists"), ["aws/ci", "aws/ci.old"]);
+    }
+
+    #[tokio::test]
+    async fn a_probe_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = FileStore::new(folder.path());
+        assert_eq!(store.probe(&Permit::mint(), b"x").await.expect("works"), b"x");
+        assert!(files_in(folder.path()).expect("lists").is_empty());
+    }
+}

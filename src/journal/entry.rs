@@ -1,0 +1,161 @@
+//! What the journal records.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened, or is about to.
+///
+/// All fields are plain strings made by the caller for this purpose: names, identifiers, messages.
+/// **Never a secret**: the journal is kept in the clear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum Entry {
+    /// A run begins to write.
+    RunStarted,
+    /// A request with an answer that comes only once is about to be sent.
+    Intent {
+        /// The step on whose behalf.
+        step: String,
+        /// The request, e.g. `iam:CreateAccessKey`.
+        operation: String,
+        /// What it is done to, e.g. the user's name. Together with `operation` it identifies the
+        /// intent, because a step can be renamed between two runs.
+        target: String,
+        /// What recovery needs to know, e.g. the ids that existed before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        detail: Vec<String>,
+    },
+    /// The answer is in custody, unread.
+    Escrowed {
+        /// The request.
+        operation: String,
+        /// What it was done to.
+        target: String,
+        /// The name of the object in custody.
+        object: String,
+    },
+    /// What custody holds was proven to work.
+    Verified {
+        /// The request.
+        operation: String,
+        /// What it was done to.
+        target: String,
+    },
+    /// The intent is fulfilled and needs no recovery.
+    Committed {
+        /// The request.
+        operation: String,
+        /// What it was done to.
+        target: String,
+        /// What came of it, e.g. the new key's id.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        detail: Vec<String>,
+    },
+    /// How the request ended, when it was not committed.
+    Outcome {
+        /// The request.
+        operation: String,
+        /// What it was done to.
+        target: String,
+        /// How it ended.
+        result: Ending,
+        /// What the server said.
+        message: String,
+    },
+    /// A thing was made, and is ours even if the run ended before it was marked as such.
+    Created {
+        /// The kind's name.
+        kind: String,
+        /// The identity as the kind displays it.
+        id: String,
+    },
+    /// A run has ended by itself.
+    RunFinished,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It took effect.
+    Ok,
+    /// It was refused and had no effect.
+    Failed,
+    /// It may or may not have taken effect.
+    Unknown,
+}
+
+impl Entry {
+    /// The request and what it is done to, for the entries about a once-only request.
+    pub fn subject(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Intent { operation, target, .. }
+            | Self::Escrowed { operation, target, .. }
+            | Self::Verified { operation, target }
+            | Self::Committed { operation, target, .. }
+            | Self::Outcome { operation, target, .. } => Some((operation, target)),
+            Self::RunStarted | Self::Created { .. } | Self::RunFinished => None,
+        }
+    }
+
+    /// Whether the intent before it needs no recovery any more.
+    fn settles(&self) -> bool {
+        matches!(self, Self::Committed { .. } | Self::Outcome { result: Ending::Ok | Ending::Failed, .. })
+    }
+}
+
+/// An entry together with its place in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Counts from 1, without gaps.
+    pub seq: u64,
+    /// When it was recorded (RFC 3339).
+    pub time: Timestamp,
+    /// Which run recorded it.
+    #[serde(flatten)]
+    pub who: Who,
+    /// What happened.
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
+/// Who writes: a person on a machine, in one run of one plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// The run's random id.
+    pub run: String,
+    /// `user@host`.
+    pub who: String,
+    /// The process id.
+    pub pid: u32,
+    /// The plan's digest, `sha256:…`.
+    pub plan: String,
+}
+
+impl Who {
+    /// This process, in a new run of the plan with digest `plan`.
+    pub fn here(plan: impl Into<String>) -> Self {
+        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+        let user = user.unwrap_or_else(|_| format!("uid-{}", rustix::process::getuid().as_raw()));
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self {
+            run: uuid::Uuid::new_v4().to_string(),
+            who: format!("{user}@{host}"),
+            pid: std::process::id(),
+            plan: plan.into(),
+        }
+    }
+}
+
+/// The latest intent for `operation` on `target`, unless a later entry settled it.
+pub fn open_intent<'a>(records: &'a [Record], operation: &str, target: &str) -> Option<&'a Record> {
+    let latest = records.iter().rev().filter(|record| record.entry.subject() == Some((operation, target)));
+    for record in latest {
+        match &record.entry {
+            Entry::Intent { .. } => return Some(record),
+            entry if entry.settles() => return None,
+            _ => {}
+        }
+    }
+    None
+}

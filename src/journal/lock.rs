@@ -1,0 +1,69 @@
+//! One run at a time, on this machine.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Who, local};
+use crate::resource::{Error, ErrorKind, Result};
+
+/// The exclusive right to apply one plan from this folder, until dropped or until the process
+/// ends in whatever way: the operating system holds the lock, not the file's existence.
+#[derive(Debug)]
+pub struct LocalLock {
+    _file: File,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The run.
+    #[serde(flatten)]
+    pub who: Who,
+    /// Since when (RFC 3339).
+    pub since: Timestamp,
+}
+
+impl LocalLock {
+    /// Takes the lock `<plan>.lock` in `folder`, which is made when it does not exist.
+    ///
+    /// # Errors
+    /// `Conflict`, naming the holder, when another run has it; `Local` when the file cannot be
+    /// made.
+    pub fn acquire(folder: &Path, plan: &str, who: &Who) -> Result<Self> {
+        let path = folder.join(format!("{plan}.lock"));
+        let failed = |source| local("lock", &path, source);
+        super::make_folder(folder).map_err(failed)?;
+        let mut file =
+            super::private_file().read(true).write(true).create(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(taken(plan, &mut file)),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let holder = Holder { who: who.clone(), since: Timestamp::now() };
+        write_holder(&mut file, &holder).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn write_holder(file: &mut File, holder: &Holder) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&serde_json::to_vec(holder)?)
+}
+
+fn taken(plan: &str, file: &mut File) -> Error {
+    let mut text = String::new();
+    let holder = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok());
+    let message = match holder {
+        Some(Holder { who, since }) => {
+            format!("another run of {plan} holds the lock: {}, process {}, since {since}", who.who, who.pid)
+        }
+        None => format!("another run of {plan} holds the lock and has not said who it is"),
+    };
+    Error::new(ErrorKind::Conflict, "lock", message).advice("wait until that run has ended, then run again")
+}

@@ -1,0 +1,382 @@
+//! The client: credentials, endpoints, who we are, and the split between reading and writing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_kms::primitives::Blob;
+use aws_smithy_http_client::{Builder as HttpClientBuilder, ConnectorBuilder, proxy::ProxyConfig, tls};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+use tokio::sync::OnceCell;
+
+use super::cache::Cached;
+use super::error::Answer;
+use super::intercept::{CountCalls, RefuseWrites};
+use super::scope::partition_of;
+use crate::providers::Providers;
+use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result, Scope};
+use crate::secret::Secret;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one attempt may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Attempts at a call that may be repeated.
+const ATTEMPTS: u32 = 4;
+
+/// AWS, as one run of a plan sees it: one account, one region, one set of credentials.
+#[derive(Debug)]
+pub struct AwsClient {
+    reading: Services,
+    writing: Services,
+    once: Services,
+    config: SdkConfig,
+    calls: Arc<Calls>,
+    plan: String,
+    region: String,
+    declared_account: Option<String>,
+    identity: OnceCell<Identity>,
+    /// Alias to key id; one `ListAliases` serves all keys.
+    pub(super) aliases: Cached<HashMap<String, String>>,
+}
+
+/// The clients of the services in use.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// Identity and Access Management.
+    pub iam: aws_sdk_iam::Client,
+    /// DynamoDB.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// Key Management Service.
+    pub kms: aws_sdk_kms::Client,
+    /// Security Token Service.
+    pub sts: aws_sdk_sts::Client,
+    /// Simple Storage Service, in the plan's region; see [`Services::s3_in`].
+    pub s3: aws_sdk_s3::Client,
+}
+
+/// Who the credentials belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Twelve digits.
+    pub account_id: String,
+    /// The caller's ARN.
+    pub arn: String,
+    /// The caller's unique id.
+    pub user_id: String,
+}
+
+impl Provided for AwsClient {
+    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
+        providers.aws.get_or_try_init(|| Self::connect(providers)).await.cloned()
+    }
+}
+
+impl AwsClient {
+    /// Finds credentials and region along the SDK's whole default chain (environment, profiles,
+    /// SSO, container and instance roles); `AWS_ENDPOINT_URL` is honoured.
+    ///
+    /// # Errors
+    /// When there is no region, or the account is not the one that the plan names.
+    async fn connect(providers: &Providers) -> Result<Arc<Self>> {
+        let settings = &providers.aws_settings;
+        let config = load_config(settings.region.clone()).await;
+        let region = config.region().map(ToString::to_string).ok_or_else(no_region)?;
+        let client = Self {
+            reading: Services::new(&config, &providers.calls, Access::Read),
+            writing: Services::new(&config, &providers.calls, Access::Write),
+            once: Services::new(&without_retries(&config), &providers.calls, Access::Write),
+            config,
+            calls: providers.calls.clone(),
+            plan: providers.plan.clone(),
+            region,
+            declared_account: settings.account_id.clone(),
+            identity: OnceCell::new(),
+            aliases: Cached::default(),
+        };
+        if client.declared_account.is_some() {
+            client.identity().await?;
+        }
+        Ok(Arc::new(client))
+    }
+
+    /// Clients that refuse every operation that could change something.
+    pub fn read(&self) -> &Services {
+        &self.reading
+    }
+
+    /// Clients that may write. The SDK repeats a request that was lost or throttled.
+    pub fn write(&self, _permit: &Permit) -> &Services {
+        &self.writing
+    }
+
+    /// Clients that may write and send each request at most once, for calls of which a second
+    /// would make a second thing.
+    pub fn write_once(&self, _permit: &Permit) -> &Services {
+        &self.once
+    }
+
+    /// Who the credentials belong to; asked once per run.
+    ///
+    /// # Errors
+    /// `Rejected` when the plan names another account.
+    /// [`GetCallerIdentity`](https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html)
+    pub async fn identity(&self) -> Result<&Identity> {
+        self.identity.get_or_try_init(|| self.ask_identity()).await
+    }
+
+    async fn ask_identity(&self) -> Result<Identity> {
+        let answer = self.reading.sts.get_caller_identity().send().await;
+        let identity = answer.at(GET_CALLER_IDENTITY).and_then(to_identity)?;
+        match &self.declared_account {
+            Some(declared) if *declared != identity.account_id => Err(wrong_account(declared, &identity)),
+            _ => Ok(identity),
+        }
+    }
+
+    /// The account, for `ExpectedBucketOwner` and ARNs.
+    pub async fn account_id(&self) -> Result<&str> {
+        Ok(&self.identity().await?.account_id)
+    }
+
+    /// The region, e.g. `us-east-1`.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The partition: `aws`, `aws-us-gov` or `aws-cn`.
+    pub fn partition(&self) -> &'static str {
+        partition_of(&self.region)
+    }
+
+    /// What is known without asking anybody: the account only if the plan names it or the
+    /// identity was asked for before.
+    pub fn scope(&self) -> Scope {
+        let known = self.identity.get().map(|identity| identity.account_id.clone());
+        Scope {
+            plan: self.plan.clone(),
+            account_id: known.or_else(|| self.declared_account.clone()),
+            region: self.region.clone(),
+            partition: self.partition().to_owned(),
+        }
+    }
+
+    /// Encrypts up to 4096 bytes under a KMS key (id, ARN or alias). The same `context` is
+    /// needed to decrypt.
+    /// [`Encrypt`](https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html)
+    pub async fn kms_encrypt(
+        &self,
+        key: &str,
+        plaintext: &Secret,
+        context: &BTreeMap<String, String>,
+    ) -> Result<Vec<u8>> {
+        let request = self.reading.kms.encrypt().key_id(key).plaintext(Blob::new(plaintext.expose_bytes()));
+        let request = request.set_encryption_context(Some(to_hash_map(context)));
+        let answer = request.send().await.at("kms:Encrypt")?;
+        let blob = answer.ciphertext_blob.ok_or_else(|| missing("kms:Encrypt", "ciphertext"))?;
+        Ok(blob.into_inner())
+    }
+
+    /// Decrypts what [`AwsClient::kms_encrypt`] made; KMS finds the key in the ciphertext.
+    /// [`Decrypt`](https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html)
+    pub async fn kms_decrypt(&self, ciphertext: &[u8], context: &BTreeMap<String, String>) -> Result<Secret> {
+        let request = self.reading.kms.decrypt().ciphertext_blob(Blob::new(ciphertext));
+        let request = request.set_encryption_context(Some(to_hash_map(context)));
+        let answer = request.send().await.at("kms:Decrypt")?;
+        let blob = answer.plaintext.ok_or_else(|| missing("kms:Decrypt", "plaintext"))?;
+        Ok(Secret::new(blob.into_inner()))
+    }
+
+    /// The ARN that an access key belongs to, asked with that key: the proof that it works.
+    ///
+    /// # Errors
+    /// `Eventual` while AWS does not know the key yet, which takes some seconds after its creation.
+    pub async fn caller_identity_with(&self, access_key_id: &str, secret: &Secret) -> Result<String> {
+        let text = secret.expose_str().ok_or_else(|| {
+            Error::new(ErrorKind::Local, "sts:GetCallerIdentity", "the secret access key is not text")
+        })?;
+        let credentials = Credentials::new(access_key_id, text, None, None, "groundwork");
+        let provider = SharedCredentialsProvider::new(credentials);
+        let config = self.config.clone().into_builder().credentials_provider(provider).build();
+        let config = aws_sdk_sts::config::Builder::from(&config).interceptor(CountCalls(self.calls.clone()));
+        let answer = aws_sdk_sts::Client::from_conf(config.build()).get_caller_identity().send().await;
+        let unknown_yet = answer.as_ref().is_err_and(|error| error.code() == Some("InvalidClientTokenId"));
+        let identity = answer.at(GET_CALLER_IDENTITY).and_then(to_identity);
+        identity
+            .map(|identity| identity.arn)
+            .map_err(|error| if unknown_yet { not_known_yet(error) } else { error })
+    }
+}
+
+/// A service client that counts its calls and, for reading, refuses to write. The service crates
+/// share no trait for this.
+macro_rules! client {
+    ($service:ident, $config:expr, $calls:expr, $access:expr) => {
+        client!($service, $config, $calls, $access, |builder| builder)
+    };
+    ($service:ident, $config:expr, $calls:expr, $access:expr, $adapt:expr) => {{
+        let builder = $service::config::Builder::from($config).interceptor(CountCalls($calls.clone()));
+        let builder = if $access == Access::Read { builder.interceptor(RefuseWrites) } else { builder };
+        #[allow(clippy::redundant_closure_call)]
+        let builder = ($adapt)(builder);
+        $service::Client::from_conf(builder.build())
+    }};
+}
+impl Services {
+    fn new(config: &SdkConfig, calls: &Arc<Calls>, access: Access) -> Self {
+        Self {
+            iam: client!(aws_sdk_iam, config, calls, access),
+            dynamodb: client!(aws_sdk_dynamodb, config, calls, access),
+            kms: client!(aws_sdk_kms, config, calls, access),
+            sts: client!(aws_sdk_sts, config, calls, access),
+            s3: client!(aws_sdk_s3, config, calls, access, |builder: aws_sdk_s3::config::Builder| {
+                builder.force_path_style(config.endpoint_url().is_some_and(needs_path_style))
+            }),
+        }
+    }
+
+    /// S3 in the bucket's region; `None` is the plan's region.
+    pub fn s3_in(&self, region: Option<&str>) -> aws_sdk_s3::Client {
+        match region {
+            Some(region) => {
+                let config = self.s3.config().to_builder().region(Region::new(region.to_owned()));
+                aws_sdk_s3::Client::from_conf(config.build())
+            }
+            None => self.s3.clone(),
+        }
+    }
+}
+
+/// What a set of clients may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+async fn load_config(region: Option<String>) -> SdkConfig {
+    let timeouts =
+        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT);
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts.build());
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region));
+    }
+    loader.load().await
+}
+
+fn without_retries(config: &SdkConfig) -> SdkConfig {
+    config.clone().into_builder().retry_config(RetryConfig::standard().with_max_attempts(1)).build()
+}
+
+/// The SDK's default HTTP client, made once and shared by all services, so that the system's
+/// certificates are loaded once and connections are pooled.
+fn http_client() -> SharedHttpClient {
+    HttpClientBuilder::new().build_with_connector_fn(|settings, components| {
+        let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+        let mut connector = ConnectorBuilder::default().tls_provider(provider);
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.set_proxy_config(Some(ProxyConfig::from_env()));
+        connector.build()
+    })
+}
+
+/// Whether an endpoint of the user's own cannot serve a bucket as a host name: anything but
+/// Amazon's own domains (an emulator, a store that speaks S3).
+fn needs_path_style(endpoint: &str) -> bool {
+    let host = endpoint.split("://").last().unwrap_or(endpoint).split(['/', ':']).next().unwrap_or_default();
+    !(host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
+}
+
+const GET_CALLER_IDENTITY: &str = "sts:GetCallerIdentity";
+
+fn to_identity(
+    answer: aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput,
+) -> Result<Identity> {
+    let field = |value: Option<String>, name| value.ok_or_else(|| missing(GET_CALLER_IDENTITY, name));
+    Ok(Identity {
+        account_id: field(answer.account, "account")?,
+        arn: field(answer.arn, "ARN")?,
+        user_id: field(answer.user_id, "user id")?,
+    })
+}
+
+/// The service left out a field that it documents as always present.
+pub(super) fn missing(operation: &str, field: &str) -> Error {
+    Error::new(ErrorKind::Rejected, operation, format!("the answer has no {field}"))
+        .advice("something between here and AWS changes its answers; check AWS_ENDPOINT_URL and proxies")
+}
+
+fn no_region() -> Error {
+    Error::new(ErrorKind::Rejected, "connect to AWS", "no region is set")
+        .advice("set `aws.region` in the plan, or AWS_REGION")
+}
+
+fn wrong_account(declared: &str, identity: &Identity) -> Error {
+    let message = format!(
+        "the plan is for account {declared}, but the credentials of {} belong to account {}",
+        identity.arn, identity.account_id
+    );
+    Error::new(ErrorKind::Rejected, GET_CALLER_IDENTITY, message)
+        .advice("use other credentials (AWS_PROFILE), or correct `aws.account_id` in the plan")
+}
+
+fn not_known_yet(error: Error) -> Error {
+    Error::new(ErrorKind::Eventual, error.operation, error.message)
+        .advice("AWS does not know this access key yet, or no longer")
+}
+
+fn to_hash_map(context: &BTreeMap<String, String>) -> HashMap<String, String> {
+    context.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_amazon_serves_buckets_as_host_names() {
+        assert!(needs_path_style("http://127.0.0.1:4566") && needs_path_style("http://localhost:4566/"));
+        assert!(needs_path_style("https://minio.example.net"));
+        assert!(!needs_path_style("https://s3.eu-west-1.amazonaws.com"));
+    }
+
+    fn providers(account: Option<&str>) -> Providers {
+        let settings = crate::plan::settings::AwsSettings {
+            region: Some("cn-north-1".into()),
+            account_id: account.map(str::to_owned),
+            ..Default::default()
+        };
+        Providers { plan: "p".into(), aws_settings: settings, ..Providers::default() }
+    }
+
+    #[tokio::test]
+    async fn the_reading_clients_refuse_to_write_and_send_nothing() {
+        let providers = providers(None);
+        let client = AwsClient::provide(&providers).await.expect("connecting needs no network");
+        let refused = client.read().iam.create_user().user_name("x").send().await.at("iam:CreateUser");
+        assert_eq!(refused.expect_err("refused").kind, ErrorKind::Rejected);
+        assert_eq!(providers.calls.total(), crate::resource::CallCount::default());
+        assert_eq!(client.scope().partition, "aws-cn");
+    }
+
+    #[test]
+    fn the_wrong_account_is_named() {
+        let identity = Identity {
+            account_id: "111111111111".into(),
+            arn: "arn:aws:iam::111111111111:root".into(),
+            user_id: "111111111111".into(),
+        };
+        let error = wrong_account("222222222222", &identity);
+        assert!(error.to_string().contains("222222222222") && error.to_string().contains("111111111111"));
+    }
+}

@@ -1,0 +1,263 @@
+//! From the SDK's errors to ours, in one place.
+//!
+//! Error codes: <https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html> and the
+//! `Errors` section of each operation's page.
+
+use std::error::Error as StdError;
+use std::io;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::intercept::Refused;
+use crate::resource::{Error, ErrorKind, Result};
+
+/// Turns what the SDK returned into our results. `operation` is `service:Operation`.
+pub trait Answer<T> {
+    /// A failure is an error.
+    fn at(self, operation: &str) -> Result<T>;
+    /// One of these error codes means that there is no such thing.
+    fn found(self, operation: &str, not_found: &[&str]) -> Result<Option<T>>;
+    /// As [`Answer::at`] for a call that must not be repeated blindly: when the request may have
+    /// taken effect, the error says so.
+    fn at_once(self, operation: &str) -> Result<T>;
+}
+
+impl<T, E> Answer<T> for Result<T, SdkError<E, HttpResponse>>
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    fn at(self, operation: &str) -> Result<T> {
+        self.map_err(|error| convert(operation, &error, ErrorKind::Unavailable))
+    }
+
+    fn found(self, operation: &str, not_found: &[&str]) -> Result<Option<T>> {
+        match self {
+            Err(SdkError::ServiceError(e))
+                if e.err().code().is_some_and(|code| not_found.contains(&code)) =>
+            {
+                Ok(None)
+            }
+            other => other.at(operation).map(Some),
+        }
+    }
+
+    fn at_once(self, operation: &str) -> Result<T> {
+        self.map_err(|error| convert(operation, &error, ErrorKind::Unknown))
+    }
+}
+
+/// `lost` is what a missing or broken answer means.
+fn convert<E>(operation: &str, error: &SdkError<E, HttpResponse>, lost: ErrorKind) -> Error
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    match error {
+        SdkError::ServiceError(answer) => {
+            let raw = answer.raw();
+            let request_id =
+                ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|h| raw.headers().get(*h));
+            refused(operation, answer.err().meta(), raw.status().as_u16(), request_id, lost)
+        }
+        other => unanswered(operation, other, lost),
+    }
+}
+
+fn refused(
+    operation: &str,
+    said: &aws_smithy_types::error::ErrorMetadata,
+    status: u16,
+    request_id: Option<&str>,
+    lost: ErrorKind,
+) -> Error {
+    let code = said.code().unwrap_or_default();
+    let message = said.message().unwrap_or("the service gave no explanation");
+    let (kind, advice) = classify(operation, code, message, status, lost);
+    let code = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
+    let id = request_id.map(|id| format!(", request {id}")).unwrap_or_default();
+    with_advice(Error::new(kind, operation, format!("{message} ({code}{id})")), advice)
+}
+
+fn unanswered(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind) -> Error {
+    if let Some(refused) = chain(error).find_map(|cause| cause.downcast_ref::<Refused>()) {
+        return Error::new(ErrorKind::Rejected, operation, refused.to_string());
+    }
+    if let Some(missing) = chain(error).find_map(|cause| cause.downcast_ref::<CredentialsError>()) {
+        return no_credentials(operation, missing);
+    }
+    let text = chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    if chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(never_sent) {
+        return Error::new(ErrorKind::Unavailable, operation, text).advice(
+            "AWS cannot be reached from here; check the network, the region, and AWS_ENDPOINT_URL if it is set",
+        );
+    }
+    let error = Error::new(lost, operation, text);
+    if lost == ErrorKind::Unknown {
+        return error.advice("the request may have taken effect; run `groundwork plan` to see what is live");
+    }
+    error
+}
+
+/// Every error on the way to the first cause.
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// Whether the connection itself failed, so that the request cannot have arrived.
+fn never_sent(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable)
+}
+
+fn no_credentials(operation: &str, missing: &CredentialsError) -> Error {
+    let cause = missing.source().map(|source| format!(": {source}")).unwrap_or_default();
+    Error::new(ErrorKind::Unauthenticated, operation, format!("no usable AWS credentials; {missing}{cause}"))
+        .advice(
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or run `aws sso login`; \
+             on AWS, attach a role to the machine",
+        )
+}
+
+fn with_advice(error: Error, advice: Option<&str>) -> Error {
+    match advice {
+        Some(advice) => error.advice(advice),
+        None => error,
+    }
+}
+
+/// What an error code means, and what to do about it.
+fn classify(
+    operation: &str,
+    code: &str,
+    message: &str,
+    status: u16,
+    lost: ErrorKind,
+) -> (ErrorKind, Option<&'static str>) {
+    if is_throttling(operation, code) {
+        return (ErrorKind::Throttled, Some("AWS limits the rate of this call; lower --parallelism"));
+    }
+    if is_eventual(operation, code, message) {
+        return (
+            ErrorKind::Eventual,
+            Some("a change made a moment ago is not visible everywhere yet; run again"),
+        );
+    }
+    match code {
+        "EntityAlreadyExists" | "BucketAlreadyOwnedByYou" | "AlreadyExistsException" => {
+            (ErrorKind::Conflict, Some("it was made in the meantime; run `groundwork plan` again"))
+        }
+        "BucketAlreadyExists" => (
+            ErrorKind::Conflict,
+            Some(
+                "bucket names are shared by all accounts and this one belongs to somebody else; choose another",
+            ),
+        ),
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            (ErrorKind::Denied, Some("the session has expired; log in again, e.g. `aws sso login`"))
+        }
+        "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => (
+            ErrorKind::Denied,
+            Some("AWS does not know this access key; check AWS_ACCESS_KEY_ID, AWS_PROFILE and the partition"),
+        ),
+        "SignatureDoesNotMatch" => {
+            (ErrorKind::Denied, Some("the secret key is wrong, or this machine's clock is; check both"))
+        }
+        "KMSInvalidStateException" => (
+            ErrorKind::Rejected,
+            Some("the KMS key is disabled or about to be deleted; look at its key state"),
+        ),
+        _ if status >= 500 => (lost, None),
+        _ if is_denial(code) || status == 403 => (
+            ErrorKind::Denied,
+            Some("give the caller this permission; `groundwork permissions` prints the policy"),
+        ),
+        _ => (ErrorKind::Rejected, None),
+    }
+}
+
+fn is_denial(code: &str) -> bool {
+    matches!(code, "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "AllAccessDisabled")
+}
+
+fn is_throttling(operation: &str, code: &str) -> bool {
+    match code {
+        "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "SlowDown"
+        | "ProvisionedThroughputExceededException" => true,
+        // Too many tables are being changed at once; in other services the same code is a quota.
+        "LimitExceededException" => operation.starts_with("dynamodb:"),
+        _ => false,
+    }
+}
+
+/// Refusals that go away by themselves. A thing that is "not found" where it was just made, or a
+/// principal that was just made and is "invalid" in a policy, is one that AWS has not spread yet.
+fn is_eventual(operation: &str, code: &str, message: &str) -> bool {
+    match code {
+        "MalformedPolicyDocument" | "MalformedPolicyDocumentException" | "MalformedPolicy" => {
+            message.to_ascii_lowercase().contains("invalid principal")
+        }
+        "OperationAborted"
+        | "ConcurrentModification"
+        | "ConcurrentModificationException"
+        | "EntityTemporarilyUnmodifiable"
+        | "NoSuchEntity"
+        | "NoSuchBucket" => true,
+        "NotFoundException" => operation.starts_with("kms:"),
+        "ResourceNotFoundException" | "ResourceInUseException" => operation.starts_with("dynamodb:"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ErrorKind::{Conflict, Denied, Eventual, Rejected, Throttled, Unavailable, Unknown};
+
+    fn kind(operation: &str, code: &str, message: &str, status: u16) -> ErrorKind {
+        classify(operation, code, message, status, Unavailable).0
+    }
+
+    #[test]
+    fn codes_are_told_apart() {
+        assert_eq!(kind("iam:CreateUser", "EntityAlreadyExists", "", 409), Conflict);
+        assert_eq!(kind("iam:CreateUser", "AccessDenied", "", 403), Denied);
+        assert_eq!(kind("s3:HeadBucket", "", "", 403), Denied);
+        assert_eq!(kind("s3:PutBucketPolicy", "OperationAborted", "", 409), Eventual);
+        assert_eq!(kind("iam:CreateUser", "LimitExceeded", "", 409), Rejected);
+        assert_eq!(kind("kms:CreateKey", "LimitExceededException", "", 400), Rejected);
+        assert_eq!(kind("dynamodb:CreateTable", "LimitExceededException", "", 400), Throttled);
+        assert_eq!(kind("iam:GetUser", "ServiceFailure", "", 500), Unavailable);
+    }
+
+    #[test]
+    fn a_malformed_policy_is_eventual_only_for_its_principal() {
+        let message = "Policy contains a statement with one or more invalid principals.";
+        assert_eq!(kind("kms:PutKeyPolicy", "MalformedPolicyDocumentException", message, 400), Eventual);
+        let message = "Invalid principal in policy: \"AWS\":\"arn:aws:iam::1:role/x\"";
+        assert_eq!(kind("iam:CreateRole", "MalformedPolicyDocument", message, 400), Eventual);
+        assert_eq!(kind("iam:CreateRole", "MalformedPolicyDocument", "Syntax error", 400), Rejected);
+    }
+
+    #[test]
+    fn a_broken_answer_to_a_once_only_call_is_unknown() {
+        assert_eq!(classify("iam:CreateAccessKey", "ServiceFailure", "", 500, Unknown).0, Unknown);
+        let timeout: SdkError<aws_sdk_iam::Error, HttpResponse> = SdkError::timeout_error("late");
+        assert_eq!(unanswered("iam:CreateAccessKey", &timeout, Unknown).kind, Unknown);
+        assert_eq!(unanswered("iam:GetUser", &timeout, Unavailable).kind, Unavailable);
+    }
+
+    #[test]
+    fn a_refused_connection_cannot_have_taken_effect() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(unanswered("iam:CreateAccessKey", &refused, Unknown).kind, Unavailable);
+    }
+}
