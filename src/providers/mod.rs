@@ -7,6 +7,9 @@ pub mod vault;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
+use self::vault::VaultClient;
 use crate::plan::settings::{AwsSettings, VaultSettings};
 use crate::resource::Calls;
 
@@ -23,4 +26,6 @@ pub struct Providers {
     pub vault_settings: VaultSettings,
     /// Counts every request of the run.
     pub calls: Arc<Calls>,
+    /// The client of Vault, once something has asked for it.
+    pub vault: OnceCell<Arc<VaultClient>>,
 }
