@@ -28,4 +28,6 @@ pub struct Providers {
     pub calls: Arc<Calls>,
     /// The AWS client, once a step has asked for it.
     pub aws: OnceCell<Arc<aws::AwsClient>>,
+    /// The client of Vault, once something has asked for it.
+    pub vault: OnceCell<Arc<vault::VaultClient>>,
 }
