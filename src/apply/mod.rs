@@ -1,0 +1,302 @@
+//! Carrying out an approved changeset; the only stage that may write.
+
+mod retry;
+mod step;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Instant;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
+
+use crate::changeset::{Action, Changeset};
+use crate::diff;
+use crate::event::{Event, Events, Summary, millis};
+use crate::journal::Entry;
+use crate::observe::World;
+use crate::providers::{self, Providers};
+use crate::resolve::{OutputTable, declare};
+use crate::resource::erased::Instance;
+use crate::resource::{Error, ErrorKind, Permit};
+use crate::secret::Loader;
+
+/// How a changeset is carried out.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Steps that are written at the same time.
+    pub parallelism: usize,
+    /// Turns true when no further step shall start.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// A person, or `--yes`, has agreed to this changeset.
+#[derive(Debug)]
+pub struct Approved<'a>(&'a Changeset);
+
+impl<'a> Approved<'a> {
+    /// Notes the approval. To be called where a person has seen the changeset and said yes.
+    pub fn by_caller(changeset: &'a Changeset) -> Self {
+        Self(changeset)
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Steps that were written and agree with the plan.
+    pub done: Vec<String>,
+    /// Steps that failed, and how.
+    pub failed: Vec<(String, Error)>,
+    /// Steps that never started, and why.
+    pub skipped: Vec<(String, String)>,
+    /// The counts that the last event carries.
+    pub summary: Summary,
+}
+
+impl Report {
+    /// Whether a failed request may have taken effect after all.
+    pub fn has_unknown(&self) -> bool {
+        self.failed.iter().any(|(_, error)| error.kind == ErrorKind::Unknown)
+    }
+}
+
+/// Carries out what was approved: every step after those it needs, a failed one stopping its
+/// dependents only. Reports each step, and the summary at the end, as events.
+///
+/// # Errors
+/// Only when the journal cannot be written; then nothing else is.
+pub async fn apply(
+    world: &mut World,
+    approved: Approved<'_>,
+    providers: &Providers,
+    options: &Options,
+    events: &Events,
+) -> Result<Report, Error> {
+    let started = Instant::now();
+    let permit = Permit::mint();
+    let journal = providers.journal()?;
+    if approved.0.summary.writing() > 0 {
+        journal.append(&permit, Entry::RunStarted)?;
+    }
+    let mut run = Run::new(world, approved.0, options);
+    run.all(providers, &permit, events).await;
+    let mut report = run.report;
+    if approved.0.summary.writing() > 0 {
+        journal.append(&permit, Entry::RunFinished)?;
+    }
+    report.summary = Summary {
+        done: report.done.len(),
+        unchanged: approved.0.summary.none,
+        failed: report.failed.len(),
+        skipped: report.skipped.len(),
+        ms: millis(started.elapsed()),
+        api_calls: providers.calls.total(),
+    };
+    events.emit(Event::Summary(report.summary.clone()));
+    Ok(report)
+}
+
+/// The scheduler's state.
+struct Run<'w> {
+    world: &'w mut World,
+    actions: HashMap<usize, Action>,
+    outputs: OutputTable,
+    loader: Loader,
+    /// Steps whose dependents may start.
+    settled: HashSet<usize>,
+    /// Steps whose dependents must not start.
+    broken: HashSet<usize>,
+    waiting: BTreeSet<usize>,
+    options: &'w Options,
+    report: Report,
+}
+
+/// A step's instance on its way back from a task, with what became of it.
+struct Finished {
+    index: usize,
+    instance: Box<dyn Instance>,
+    result: Result<(), Error>,
+    ms: u64,
+}
+
+impl<'w> Run<'w> {
+    fn new(world: &'w mut World, changeset: &Changeset, options: &'w Options) -> Self {
+        let by_id: HashMap<&str, Action> =
+            changeset.steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
+        let steps = world.resolved.steps.iter().enumerate();
+        let actions: HashMap<usize, Action> = steps
+            .filter_map(|(index, step)| Some((index, *by_id.get(step.id.as_str())?)))
+            .collect();
+        Self {
+            outputs: world.outputs(),
+            loader: declare::loader(&world.resolved),
+            waiting: actions.keys().copied().collect(),
+            settled: HashSet::new(),
+            broken: HashSet::new(),
+            actions,
+            options,
+            report: Report::default(),
+            world,
+        }
+    }
+
+    async fn all(&mut self, providers: &Providers, permit: &Permit, events: &Events) {
+        let mut running = FuturesUnordered::new();
+        let mut busy: HashMap<&'static str, usize> = HashMap::new();
+        loop {
+            self.settle_without_writing(events);
+            while running.len() < self.options.parallelism && !*self.options.stop.borrow() {
+                let Some(index) = self.next(&busy) else { break };
+                self.waiting.remove(&index);
+                match self.prepare(index, providers) {
+                    Ok(instance) => {
+                        *busy.entry(providers::service(self.kind(index))).or_default() += 1;
+                        running.push(self.task(index, instance, providers, permit, events));
+                    }
+                    Err(error) => self.fail(index, error, 0, events),
+                }
+                self.settle_without_writing(events);
+            }
+            let Some(finished) = running.next().await else { break };
+            if let Some(count) = busy.get_mut(providers::service(self.kind(finished.index))) {
+                *count -= 1;
+            }
+            self.take_back(finished, events);
+        }
+        self.skip_rest(events);
+    }
+
+    fn kind(&self, index: usize) -> &'static str {
+        self.world.resolved.steps[index].kind.name()
+    }
+
+    fn id(&self, index: usize) -> String {
+        self.world.resolved.steps[index].id.clone()
+    }
+
+    /// Steps with nothing to do are done once their needs are; those that cannot be done, and
+    /// those behind them, never start.
+    fn settle_without_writing(&mut self, events: &Events) {
+        loop {
+            let movable = self.waiting.iter().copied().find(|index| {
+                let needs = &self.world.graph.needs[*index];
+                let action = self.actions[index];
+                needs.iter().any(|need| self.broken.contains(need))
+                    || matches!(action, Action::Blocked | Action::Deferred)
+                    || (action == Action::None && needs.iter().all(|need| self.is_settled(*need)))
+            });
+            let Some(index) = movable else { return };
+            self.waiting.remove(&index);
+            match self.actions[&index] {
+                // A broken need changes nothing for a step that is as declared.
+                Action::None => {
+                    self.settled.insert(index);
+                }
+                action => self.skip(index, action, events),
+            }
+        }
+    }
+
+    /// A need outside of the changeset (`--target`) counts as settled.
+    fn is_settled(&self, index: usize) -> bool {
+        self.settled.contains(&index) || !self.actions.contains_key(&index)
+    }
+
+    fn skip(&mut self, index: usize, action: Action, events: &Events) {
+        let broken = self.world.graph.needs[index].iter().find(|need| self.broken.contains(need));
+        let reason = match (broken, action) {
+            (Some(need), _) => format!("needs {}, which was not done", self.id(*need)),
+            (None, action) => format!("it is {}", action.name()),
+        };
+        self.broken.insert(index);
+        let id = self.id(index);
+        events.emit(Event::StepSkipped { id: id.clone(), reason: reason.clone() });
+        self.report.skipped.push((id, reason));
+    }
+
+    fn skip_rest(&mut self, events: &Events) {
+        for index in std::mem::take(&mut self.waiting) {
+            let (id, reason) = (self.id(index), "the run was stopped".to_owned());
+            events.emit(Event::StepSkipped { id: id.clone(), reason: reason.clone() });
+            self.report.skipped.push((id, reason));
+        }
+    }
+
+    /// The first waiting step, in the order of the graph, whose needs are settled and whose
+    /// service has room.
+    fn next(&self, busy: &HashMap<&'static str, usize>) -> Option<usize> {
+        self.world.graph.order.iter().copied().find(|index| {
+            let service = providers::service(self.kind(*index));
+            self.waiting.contains(index)
+                && self.world.graph.needs[*index].iter().all(|need| self.is_settled(*need))
+                && busy.get(service).copied().unwrap_or_default() < providers::limit(service)
+        })
+    }
+
+    /// Gives the step its final fields and takes its instance out for a task.
+    fn prepare(&mut self, index: usize, providers: &Providers) -> Result<Box<dyn Instance>, Error> {
+        let id = self.id(index);
+        let wrong = |mistakes: Vec<crate::plan::Diagnostic>| {
+            let text: Vec<String> = mistakes.into_iter().map(|mistake| mistake.message).collect();
+            Error::new(ErrorKind::Rejected, format!("step {id}"), text.join("; "))
+        };
+        diff::redeclare(self.world, index, &self.outputs, &self.loader).map_err(&wrong)?;
+        if self.world.resolved.steps[index].kind.once_only()
+            && let Some(settings) = self.world.resolved.custody(&self.outputs).map_err(&wrong)?
+        {
+            providers.set_custody(settings);
+        }
+        Ok(std::mem::replace(&mut self.world.instances[index], Box::new(step::Taken)))
+    }
+
+    fn task<'a>(
+        &self,
+        index: usize,
+        mut instance: Box<dyn Instance>,
+        providers: &'a Providers,
+        permit: &'a Permit,
+        events: &Events,
+    ) -> impl Future<Output = Finished> + use<'a> {
+        let task = step::Task {
+            id: self.id(index),
+            kind: self.world.resolved.steps[index].kind,
+            action: self.actions[&index],
+            providers,
+            permit,
+            events: events.clone(),
+        };
+        async move {
+            let started = Instant::now();
+            let result = task.run(instance.as_mut()).await;
+            Finished { index, instance, result, ms: millis(started.elapsed()) }
+        }
+    }
+
+    fn take_back(&mut self, finished: Finished, events: &Events) {
+        let Finished { index, instance, result, ms } = finished;
+        self.world.instances[index] = instance;
+        match result {
+            Ok(()) => {
+                diff::add_outputs(self.world, index, &mut self.outputs);
+                self.settled.insert(index);
+                let (id, action) = (self.id(index), self.actions[&index].name());
+                events.emit(Event::StepFinished { id: id.clone(), action, ms });
+                self.report.done.push(id);
+            }
+            Err(error) => self.fail(index, error, ms, events),
+        }
+    }
+
+    fn fail(&mut self, index: usize, error: Error, ms: u64, events: &Events) {
+        let (id, action) = (self.id(index), self.actions[&index].name());
+        self.broken.insert(index);
+        events.emit(Event::StepFailed {
+            id: id.clone(),
+            action,
+            ms,
+            error: error.to_string(),
+            advice: error.advice.clone(),
+        });
+        self.report.failed.push((id, error));
+    }
+}
