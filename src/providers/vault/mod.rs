@@ -1,1 +1,20 @@
 //! HashiCorp Vault and OpenBao.
+//!
+//! [`VaultClient`] is the one way to a server: it finds the active node, has the token, counts the
+//! requests and says what failures mean. Beside it [`NodeClient`] speaks to single nodes, without a
+//! token, to initialise and unseal them. Every other file is one kind of step, or what kinds share.
+//!
+//! vaultrs and rustify do the requests. They are kept in here and guarded: redirects are off, since
+//! they would carry the token along to any host, and nothing of theirs is printed, since their
+//! `Debug` shows tokens.
+
+mod cache;
+mod client;
+mod error;
+mod node;
+mod request;
+mod session;
+
+pub use client::VaultClient;
+pub use node::{Health, Leader, NodeClient, SealStatus};
+pub use session::{EnvToken, HomeToken, TokenSource};

@@ -1,0 +1,537 @@
+//! The client of a Vault cluster.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use reqwest::{Certificate, Url, redirect};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use vaultrs::api::EndpointMiddleware;
+use vaultrs::client::{VaultClient as Api, VaultClientSettings};
+use vaultrs::error::ClientError;
+
+use super::cache::{Listing, Listings};
+use super::error::{explain, status, translate};
+use super::node::{Health, NodeClient};
+use super::request::{self, Effect, Request, error_body};
+use super::session::{EnvToken, HomeToken, TokenSource};
+use crate::plan::settings::VaultSettings;
+use crate::providers::Providers;
+use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result};
+use crate::secret::Secret;
+
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for an answer, Vault's own default.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
+/// same time to share one attempt, short enough for a retry to look again.
+const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
+
+/// The client of a Vault or OpenBao cluster, shared by all steps of a run.
+///
+/// Requests go to the active node, with a token from the first source that has one. A redirect is
+/// never followed: when a node says that it is not the active one, the nodes are asked again.
+pub struct VaultClient {
+    http: reqwest::Client,
+    address: Url,
+    nodes: Vec<Url>,
+    namespace: Option<String>,
+    calls: Arc<Calls>,
+    sources: RwLock<Vec<Arc<dyn TokenSource>>>,
+    readiness: Mutex<Option<Readiness>>,
+    token: Mutex<Option<Secret>>,
+    api: Mutex<Option<Arc<Api>>>,
+    listings: Listings,
+}
+
+/// What is known about the cluster in this run.
+#[derive(Clone, Debug)]
+enum Readiness {
+    Ready(Url),
+    Uninitialised,
+    Sealed,
+    Unreachable { message: String, since: Instant },
+}
+
+impl fmt::Debug for VaultClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultClient").field("address", &self.address.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Provided for VaultClient {
+    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
+        let made = providers.vault.get_or_try_init(|| async {
+            let calls = Arc::clone(&providers.calls);
+            Self::new(&providers.vault_settings, &providers.folder, calls).map(Arc::new)
+        });
+        made.await.cloned()
+    }
+}
+
+impl VaultClient {
+    /// A client from a plan's settings, with `VAULT_ADDR`, `VAULT_CACERT` and `VAULT_NAMESPACE` for
+    /// what they leave open. `folder` is the plan's. Sends nothing.
+    ///
+    /// # Errors
+    /// When there is no address, or the address or the CA certificate is no good.
+    pub fn new(settings: &VaultSettings, folder: &Path, calls: Arc<Calls>) -> Result<Self> {
+        let address = parse_address(&cluster_address(settings)?)?;
+        let nodes = settings.nodes.iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            http: http_client(&address, ca_cert(settings, folder).as_deref())?,
+            nodes: if nodes.is_empty() { vec![address.clone()] } else { nodes },
+            address,
+            namespace: settings.namespace.clone().or_else(|| variable("VAULT_NAMESPACE")),
+            calls,
+            sources: RwLock::default(),
+            readiness: Mutex::default(),
+            token: Mutex::default(),
+            api: Mutex::default(),
+            listings: Listings::default(),
+        })
+    }
+
+    /// The cluster's address, without a trailing slash.
+    pub fn address(&self) -> &str {
+        self.address.as_str().trim_end_matches('/')
+    }
+
+    /// Every node, for what concerns single nodes.
+    pub fn nodes(&self) -> Vec<NodeClient> {
+        self.nodes.iter().map(|address| self.node_at(address.clone())).collect()
+    }
+
+    /// The node at `address`.
+    ///
+    /// # Errors
+    /// When `address` is no URL.
+    pub fn node(&self, address: &str) -> Result<NodeClient> {
+        Ok(self.node_at(parse_address(address)?))
+    }
+
+    fn node_at(&self, address: Url) -> NodeClient {
+        NodeClient::new(self.http.clone(), address, Arc::clone(&self.calls))
+    }
+
+    /// Adds a place that may have a token: asked after `VAULT_TOKEN` and the places added before,
+    /// and before `~/.vault-token`.
+    pub fn add_source(&self, source: Arc<dyn TokenSource>) {
+        self.sources.write().unwrap_or_else(PoisonError::into_inner).push(source);
+    }
+
+    /// Uses `token` from now on.
+    pub async fn set_token(&self, token: Secret) {
+        *self.token.lock().await = Some(token);
+        *self.api.lock().await = None;
+    }
+
+    /// Forgets the token; the sources are asked again when one is needed.
+    pub async fn clear_token(&self) {
+        *self.token.lock().await = None;
+        *self.api.lock().await = None;
+    }
+
+    /// Forgets which node is active, whether the cluster is sealed, and everything that was read;
+    /// for after an initialisation, an unsealing or a restore.
+    pub async fn reset_readiness(&self) {
+        *self.readiness.lock().await = None;
+        *self.api.lock().await = None;
+        self.listings.forget().await;
+    }
+
+    /// Asks, once per run, whether the cluster can serve.
+    ///
+    /// # Errors
+    /// `Uninitialised`, `Sealed` or `Unavailable`, each with what to do.
+    pub async fn ready(&self) -> Result<()> {
+        self.active().await.map(drop)
+    }
+
+    /// Logs in through the AppRole method at `mount`; gives the token without using it.
+    ///
+    /// # Errors
+    /// `Denied` when the server refuses the role-id or secret-id.
+    pub async fn login_approle(&self, mount: &str, role_id: &Secret, secret_id: &Secret) -> Result<Secret> {
+        let request = Request::new("POST", format!("auth/{mount}/login"), Effect::Login).checked()?;
+        let api = self.api_for(self.active().await?, String::new());
+        let (role_id, secret_id) = (text(role_id, "the role-id")?, text(secret_id, "the secret-id")?);
+        request.count(&self.calls);
+        let login = vaultrs::auth::approle::login(&api, mount, role_id, secret_id).await;
+        login.map(|auth| Secret::from(auth.client_token)).map_err(|error| translate(&request, &error))
+    }
+
+    /// Reads `path`: the `data` of the answer; `None` when there is nothing.
+    pub async fn get(&self, path: &str) -> Result<Option<Value>> {
+        let request = Request::new("GET", path, Effect::Read).checked()?;
+        Ok(self.read(&request, None).await?.ok().map(data))
+    }
+
+    /// Reads `path`, also when the server says 404: then `Err` holds what it answered. A soft-deleted
+    /// KV secret has its metadata there.
+    pub(super) async fn get_or_remains(&self, path: &str) -> Result<Result<Value, Value>> {
+        let request = Request::new("GET", path, Effect::Read).checked()?;
+        Ok(self.read(&request, None).await?.map(data).map_err(data))
+    }
+
+    /// The `data` of a LIST of `path`; `None` when there is nothing.
+    pub async fn list(&self, path: &str) -> Result<Option<Value>> {
+        let request = Request::new("LIST", path, Effect::Read).checked()?;
+        Ok(self.read(&request, None).await?.ok().map(data))
+    }
+
+    /// What the token may do: capabilities by path.
+    pub async fn capabilities(&self, paths: &[String]) -> Result<Listing> {
+        let request = Request::new("POST", "sys/capabilities-self", Effect::Read);
+        let answer = self.read(&request, Some(&json!({ "paths": paths }))).await?.unwrap_or_default();
+        Ok(into_listing(data(answer)))
+    }
+
+    /// What the server says about the token, except the token.
+    pub async fn lookup_self(&self) -> Result<Value> {
+        let mut found = self.get("auth/token/lookup-self").await?.unwrap_or_default();
+        if let Value::Object(fields) = &mut found {
+            fields.remove("id");
+        }
+        Ok(found)
+    }
+
+    /// Writes with POST; gives the `data` of the answer, or `null`.
+    pub async fn post(&self, permit: &Permit, path: &str, body: &Value) -> Result<Value> {
+        self.write(permit, "POST", path, Some(body)).await
+    }
+
+    /// Writes with PUT; gives the `data` of the answer, or `null`.
+    pub async fn put(&self, permit: &Permit, path: &str, body: &Value) -> Result<Value> {
+        self.write(permit, "PUT", path, Some(body)).await
+    }
+
+    /// Changes parts of a thing, as a JSON merge patch (RFC 7396).
+    pub async fn patch(&self, permit: &Permit, path: &str, body: &Value) -> Result<Value> {
+        self.write(permit, "PATCH", path, Some(body)).await
+    }
+
+    /// Deletes `path`; what is gone already is success.
+    pub async fn delete(&self, permit: &Permit, path: &str) -> Result<()> {
+        self.write(permit, "DELETE", path, None).await.map(drop)
+    }
+
+    /// Every secrets engine by path with its trailing slash; one request for all steps.
+    pub(super) async fn mounts(&self) -> Result<Arc<Listing>> {
+        self.listings.mounts.get(|| self.table("sys/mounts")).await
+    }
+
+    /// Every auth method by path with its trailing slash; one request for all steps.
+    pub(super) async fn auth_methods(&self) -> Result<Arc<Listing>> {
+        self.listings.auth_methods.get(|| self.table("sys/auth")).await
+    }
+
+    /// Every audit device by path with its trailing slash; one request for all steps.
+    pub(super) async fn audit_devices(&self) -> Result<Arc<Listing>> {
+        self.listings.audit_devices.get(|| self.table("sys/audit")).await
+    }
+
+    /// Every policy with its text, by name, where the server lists them with their texts (OpenBao);
+    /// `None` where it does not (HashiCorp Vault) or the token may not.
+    pub(super) async fn policies(&self) -> Result<Option<Arc<Listing>>> {
+        let listed = self.listings.policies.get(|| async {
+            let detailed = self.list("sys/policies/detailed/acl").await?;
+            Ok(detailed.map(|mut data| into_listing(data["key_info"].take())).unwrap_or_default())
+        });
+        match listed.await {
+            // Even an empty server has the policies `default` and `root`.
+            Ok(listing) => Ok(Some(listing).filter(|listing| !listing.is_empty())),
+            Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Rejected) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn table(&self, path: &str) -> Result<Listing> {
+        Ok(self.get(path).await?.map(into_listing).unwrap_or_default())
+    }
+
+    /// Sends a request that changes nothing. Gives the whole answer, or in `Err` that of a 404.
+    async fn read(&self, request: &Request, body: Option<&Value>) -> Result<Result<Value, Value>> {
+        match self.send(request, body).await? {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(error) if status(&error) == Some(404) => Ok(Err(error_body(&error).unwrap_or_default())),
+            Err(error) => Err(translate(request, &error)),
+        }
+    }
+
+    async fn write(
+        &self,
+        _: &Permit,
+        method: &'static str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value> {
+        let request = Request::new(method, path, Effect::Write).checked()?;
+        let answer = self.send(&request, body).await?;
+        self.listings.written(path).await;
+        match answer {
+            Err(error) if method == "DELETE" && status(&error) == Some(404) => Ok(Value::Null),
+            answer => answer.map(data).map_err(|error| translate(&request, &error)),
+        }
+    }
+
+    /// Sends a request to the active node. A node that is no longer the active one has done nothing,
+    /// so the new one, if there is any other, gets the same request.
+    async fn send(&self, request: &Request, body: Option<&Value>) -> Result<Result<Value, ClientError>> {
+        let answer = self.send_once(request, body).await?;
+        match answer {
+            Err(error) if status(&error) == Some(307) && self.nodes.len() > 1 => {
+                self.reset_active().await;
+                self.send_once(request, body).await
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    async fn send_once(&self, request: &Request, body: Option<&Value>) -> Result<Result<Value, ClientError>> {
+        let api = self.api().await?;
+        request.count(&self.calls);
+        Ok(request::send(&api.http, &api.middle, request, body).await)
+    }
+
+    async fn reset_active(&self) {
+        *self.readiness.lock().await = None;
+        *self.api.lock().await = None;
+    }
+
+    /// vaultrs' client, with the active node's address and the token.
+    async fn api(&self) -> Result<Arc<Api>> {
+        let mut kept = self.api.lock().await;
+        if let Some(api) = &*kept {
+            return Ok(Arc::clone(api));
+        }
+        let active = self.active().await?;
+        let token = self.token().await?;
+        let api = Arc::new(self.api_for(active, header_text(&token)?.to_owned()));
+        *kept = Some(Arc::clone(&api));
+        Ok(api)
+    }
+
+    async fn token(&self) -> Result<Secret> {
+        let mut kept = self.token.lock().await;
+        if kept.is_none() {
+            *kept = self.ask_sources().await?;
+        }
+        kept.clone().ok_or_else(|| self.no_token())
+    }
+
+    async fn ask_sources(&self) -> Result<Option<Secret>> {
+        for source in self.all_sources() {
+            if let Some(token) = source.token(self).await? {
+                return Ok(Some(token));
+            }
+        }
+        Ok(None)
+    }
+
+    fn all_sources(&self) -> Vec<Arc<dyn TokenSource>> {
+        let added = self.sources.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut sources: Vec<Arc<dyn TokenSource>> = vec![Arc::new(EnvToken)];
+        sources.extend(added);
+        sources.push(Arc::new(HomeToken));
+        sources
+    }
+
+    fn no_token(&self) -> Error {
+        let places: Vec<String> = self.all_sources().iter().map(|source| source.describe()).collect();
+        let message = format!("there is no token for {}; asked {}", self.address(), places.join(", "));
+        Error::new(ErrorKind::Unauthenticated, "log in to Vault", message)
+            .advice("set VAULT_TOKEN, run `bao login` or `vault login`, or declare `vault.auth` in the plan")
+    }
+
+    fn api_for(&self, active: Url, token: String) -> Api {
+        let middle = EndpointMiddleware {
+            token: token.clone(),
+            version: "v1".to_owned(),
+            wrap: None,
+            namespace: self.namespace.clone(),
+        };
+        let http = rustify::Client::new(active.as_str(), self.http.clone());
+        let settings = VaultClientSettings {
+            address: active,
+            ca_certs: Vec::new(),
+            identity: None,
+            timeout: None,
+            token,
+            verify: true,
+            version: 1,
+            wrapping: false,
+            namespace: self.namespace.clone(),
+            proxy: None,
+        };
+        Api { http, middle, settings }
+    }
+
+    async fn active(&self) -> Result<Url> {
+        let mut kept = self.readiness.lock().await;
+        let readiness = match &*kept {
+            Some(Readiness::Unreachable { since, .. }) if since.elapsed() > UNREACHABLE_FOR => None,
+            known => known.clone(),
+        };
+        let readiness = match readiness {
+            Some(known) => known,
+            None => kept.insert(self.find_active().await).clone(),
+        };
+        self.explain_readiness(readiness)
+    }
+
+    fn explain_readiness(&self, readiness: Readiness) -> Result<Url> {
+        let failed = |kind, message: String, advice: &str| {
+            Err(Error::new(kind, format!("GET {}/v1/sys/seal-status", self.address()), message)
+                .advice(advice))
+        };
+        match readiness {
+            Readiness::Ready(active) => Ok(active),
+            Readiness::Uninitialised => failed(
+                ErrorKind::Uninitialised,
+                "Vault is not initialised".to_owned(),
+                "declare a step of kind `vault.init`, or initialise it by hand",
+            ),
+            Readiness::Sealed => failed(
+                ErrorKind::Sealed,
+                "Vault is sealed".to_owned(),
+                "run `groundwork unseal PLAN`, from custody or with `--share`",
+            ),
+            Readiness::Unreachable { message, .. } => failed(
+                ErrorKind::Unavailable,
+                message,
+                "check that it runs, the address (`vault.address`, VAULT_ADDR), and the CA \
+                 (`vault.ca_cert`, VAULT_CACERT)",
+            ),
+        }
+    }
+
+    async fn find_active(&self) -> Readiness {
+        match self.nodes.as_slice() {
+            [single] => self.ask_single(single).await,
+            _ => self.ask_all().await,
+        }
+    }
+
+    /// With one address there is nothing to choose; it may be a load balancer.
+    async fn ask_single(&self, address: &Url) -> Readiness {
+        match self.node_at(address.clone()).seal_status().await {
+            Ok(status) if !status.initialized => Readiness::Uninitialised,
+            Ok(status) if status.sealed => Readiness::Sealed,
+            Ok(_) => Readiness::Ready(address.clone()),
+            Err(error) => unreachable(error.message),
+        }
+    }
+
+    async fn ask_all(&self) -> Readiness {
+        let nodes = self.nodes();
+        let answers = futures::future::join_all(nodes.iter().map(NodeClient::health)).await;
+        let health: Vec<Health> = answers.iter().flatten().copied().collect();
+        if let Some(active) = answers.iter().position(|answer| matches!(answer, Ok(Health::Active))) {
+            return Readiness::Ready(self.nodes[active].clone());
+        }
+        match () {
+            () if health.contains(&Health::Standby) => unreachable("no node is active now".to_owned()),
+            () if health.contains(&Health::Sealed) => Readiness::Sealed,
+            () if health.contains(&Health::Uninitialised) => Readiness::Uninitialised,
+            () => unreachable(failures(answers)),
+        }
+    }
+}
+
+fn unreachable(message: String) -> Readiness {
+    Readiness::Unreachable { message, since: Instant::now() }
+}
+
+fn failures(answers: Vec<Result<Health>>) -> String {
+    let messages: Vec<String> =
+        answers.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+    if messages.is_empty() { "no node is healthy".to_owned() } else { messages.join("; ") }
+}
+
+/// The `data` of an answer that has it, else the answer.
+fn data(mut answer: Value) -> Value {
+    answer.get_mut("data").map(Value::take).unwrap_or(answer)
+}
+
+fn into_listing(data: Value) -> Listing {
+    match data {
+        Value::Object(fields) => fields,
+        _ => Listing::new(),
+    }
+}
+
+fn text<'a>(secret: &'a Secret, what: &str) -> Result<&'a str> {
+    secret
+        .expose_str()
+        .ok_or_else(|| Error::new(ErrorKind::Local, "log in to Vault", format!("{what} is not text")))
+}
+
+/// The token, if it can stand in an HTTP header.
+fn header_text(token: &Secret) -> Result<&str> {
+    let usable = |text: &&str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    token.expose_str().filter(usable).ok_or_else(|| {
+        Error::new(ErrorKind::Local, "log in to Vault", "the token has characters that no token has")
+            .advice("check VAULT_TOKEN and ~/.vault-token for line breaks and spaces")
+    })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn cluster_address(settings: &VaultSettings) -> Result<String> {
+    let declared = settings.address.clone().or_else(|| variable("VAULT_ADDR"));
+    declared.or_else(|| settings.nodes.first().cloned()).ok_or_else(|| {
+        Error::new(ErrorKind::Local, "connect to Vault", "no address is known")
+            .advice("declare `vault.address` in the plan or set VAULT_ADDR")
+    })
+}
+
+fn parse_address(address: &str) -> Result<Url> {
+    let wrong = |why: String| {
+        Error::new(ErrorKind::Local, "connect to Vault", format!("the address `{address}` {why}"))
+            .advice("write it as https://HOST:PORT")
+    };
+    let url = Url::parse(address).map_err(|error| wrong(format!("is no URL: {error}")))?;
+    match url.scheme() {
+        "http" | "https" if url.path() == "/" && url.query().is_none() => Ok(url),
+        "http" | "https" => Err(wrong("has a path; Vault is addressed by host and port alone".to_owned())),
+        _ => Err(wrong("is neither http nor https".to_owned())),
+    }
+}
+
+/// The plan's CA is relative to its folder; the variable's to the working directory.
+fn ca_cert(settings: &VaultSettings, folder: &Path) -> Option<PathBuf> {
+    let declared = settings.ca_cert.as_ref().map(|path| folder.join(path));
+    declared.or_else(|| variable("VAULT_CACERT").map(PathBuf::from))
+}
+
+fn http_client(address: &Url, ca_cert: Option<&Path>) -> Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .user_agent(concat!("groundwork/", env!("CARGO_PKG_VERSION")));
+    if let Some(path) = ca_cert {
+        builder = builder.tls_certs_only(certificates(path)?);
+    } else if address.scheme() == "http" {
+        // Reading the system's authorities takes milliseconds and needs them to exist.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| Error::new(ErrorKind::Local, "connect to Vault", explain(&error)))
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>> {
+    let failed = |why: String| {
+        Error::new(ErrorKind::Local, format!("read {}", path.display()), why)
+            .advice("`vault.ca_cert` or VAULT_CACERT must name a PEM file with the authority's certificate")
+    };
+    let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| failed(explain(&error)))?;
+    if found.is_empty() { Err(failed("there is no certificate in it".to_owned())) } else { Ok(found) }
+}

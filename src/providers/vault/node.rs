@@ -1,0 +1,218 @@
+//! Single nodes of a cluster, without a token: their state, initialising and unsealing.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use vaultrs::api::EndpointMiddleware;
+
+use super::error::{explain, from_status, messages, translate};
+use super::request::{self, Effect, Request};
+use crate::resource::{Calls, Error, ErrorKind, Permit, Result};
+use crate::secret::Secret;
+
+/// How long initialising may take: seconds on a quiet server, longer with many PGP keys and a slow
+/// disk. Giving up early would lose the key shares for good.
+const INIT_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// One node. Nothing here is ever retried.
+pub struct NodeClient {
+    http: reqwest::Client,
+    address: Url,
+    calls: Arc<Calls>,
+}
+
+/// Whether a node is initialised and sealed (`GET sys/seal-status`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SealStatus {
+    /// The seal's type, `shamir` or an auto-unseal such as `awskms`.
+    #[serde(rename = "type", default)]
+    pub seal: String,
+    /// Whether the cluster has been initialised.
+    pub initialized: bool,
+    /// Whether the node is sealed.
+    pub sealed: bool,
+    /// How many shares open it.
+    #[serde(rename = "t", default)]
+    pub threshold: u32,
+    /// How many shares there are.
+    #[serde(rename = "n", default)]
+    pub shares: u32,
+    /// How many shares have been entered so far.
+    #[serde(default)]
+    pub progress: u32,
+    /// Whether the shares are recovery keys, that is, whether the node unseals itself.
+    #[serde(default)]
+    pub recovery_seal: bool,
+    /// The server's version, e.g. `2.7.2`.
+    #[serde(default)]
+    pub version: String,
+    /// The cluster's name, once unsealed.
+    #[serde(default)]
+    pub cluster_name: Option<String>,
+    /// The cluster's id, once unsealed.
+    #[serde(default)]
+    pub cluster_id: Option<String>,
+    /// The storage, `raft` for instance.
+    #[serde(default)]
+    pub storage_type: Option<String>,
+}
+
+/// A node's state by the status of `GET sys/health`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It serves requests (200).
+    Active,
+    /// It waits to take over (429, 472, 473).
+    Standby,
+    /// It is sealed (503).
+    Sealed,
+    /// The cluster is not initialised (501).
+    Uninitialised,
+}
+
+/// Who leads the cluster (`GET sys/leader`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Leader {
+    /// Whether the storage knows more than one node.
+    pub ha_enabled: bool,
+    /// Whether this node leads.
+    pub is_self: bool,
+    /// The leader's address; empty while there is none.
+    #[serde(default)]
+    pub leader_address: String,
+}
+
+impl fmt::Debug for NodeClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeClient").field("address", &self.address.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl NodeClient {
+    pub(super) fn new(http: reqwest::Client, address: Url, calls: Arc<Calls>) -> Self {
+        Self { http, address, calls }
+    }
+
+    /// The node's address, without a trailing slash.
+    pub fn address(&self) -> &str {
+        self.address.as_str().trim_end_matches('/')
+    }
+
+    /// Whether it is initialised and sealed.
+    pub async fn seal_status(&self) -> Result<SealStatus> {
+        self.send(&Request::new("GET", "sys/seal-status", Effect::Read), None).await
+    }
+
+    /// Whether it is active, standby, sealed or uninitialised.
+    pub async fn health(&self) -> Result<Health> {
+        let request = Request::new("GET", "sys/health", Effect::Read);
+        request.count(&self.calls);
+        let answer = self.http.get(self.url("sys/health")).send().await;
+        let status = answer.map_err(|error| self.unavailable(&request, &error))?.status().as_u16();
+        match status {
+            200 => Ok(Health::Active),
+            429 | 472 | 473 => Ok(Health::Standby),
+            503 => Ok(Health::Sealed),
+            501 => Ok(Health::Uninitialised),
+            _ => Err(from_status(&request, status, Vec::new())),
+        }
+    }
+
+    /// Who leads the cluster, as this node sees it.
+    pub async fn leader(&self) -> Result<Leader> {
+        self.send(&Request::new("GET", "sys/leader", Effect::Read), None).await
+    }
+
+    /// Initialises the cluster. Gives the raw answer, to be stored before anything is made of it;
+    /// it is what arrived, which may be less than what was sent.
+    ///
+    /// # Errors
+    /// `Rejected` when the server refused, `Unavailable` when it was not reached: nothing was done.
+    /// `Unknown` when the outcome is open; then the shares may exist and be lost.
+    pub async fn init(&self, _: &Permit, body: &Value) -> Result<Secret> {
+        let request = Request::new("POST", "sys/init", Effect::Write);
+        request.count(&self.calls);
+        let sent = self.http.post(self.url("sys/init")).timeout(INIT_TIMEOUT).body(body.to_string()).send();
+        let answer = sent.await.map_err(|error| self.init_lost(&request, &error))?;
+        let status = answer.status().as_u16();
+        let arrived = arrived(answer).await;
+        match status {
+            200 if !arrived.is_empty() => Ok(Secret::new(arrived)),
+            400..=499 => Err(from_status(&request, status, messages(&String::from_utf8_lossy(&arrived)))),
+            // An intermediary's redirect has not reached the server's own handler.
+            300..=399 => Err(from_status(&request, status, Vec::new())),
+            _ => Err(Error::new(
+                ErrorKind::Unknown,
+                request.to_string(),
+                format!("the server answered {status} with {} bytes", arrived.len()),
+            )),
+        }
+    }
+
+    /// Enters one share, hexadecimal or base64. Entering the same share again changes nothing; a
+    /// wrong share starts the count anew.
+    pub async fn unseal(&self, _: &Permit, share: &Secret) -> Result<SealStatus> {
+        let request = Request::new("POST", "sys/unseal", Effect::Write);
+        let share = share.expose_str().ok_or_else(|| {
+            Error::new(ErrorKind::Local, request.to_string(), "the share is not text")
+                .advice("a share is written in hexadecimal or base64")
+        })?;
+        self.send(&request, Some(&json!({ "key": share.trim() }))).await
+    }
+
+    /// Starts the count of entered shares anew.
+    pub async fn reset_unseal(&self, _: &Permit) -> Result<SealStatus> {
+        let request = Request::new("POST", "sys/unseal", Effect::Write);
+        self.send(&request, Some(&json!({ "reset": true }))).await
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: &Request, body: Option<&Value>) -> Result<T> {
+        let middle = EndpointMiddleware {
+            token: String::new(),
+            version: "v1".to_owned(),
+            wrap: None,
+            namespace: None,
+        };
+        let http = rustify::Client::new(self.address.as_str(), self.http.clone());
+        request.count(&self.calls);
+        let answer = request::send(&http, &middle, request, body).await;
+        let answer = answer.map_err(|error| translate(request, &error))?;
+        serde_json::from_value(answer).map_err(|error| {
+            let message = format!("{} did not answer like Vault: {error}", self.address());
+            Error::new(ErrorKind::Unavailable, request.to_string(), message)
+                .advice("check that the address is Vault's and no proxy's")
+        })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/v1/{path}", self.address())
+    }
+
+    fn unavailable(&self, request: &Request, error: &reqwest::Error) -> Error {
+        let message = format!("{}: {}", self.address(), explain(error));
+        Error::new(ErrorKind::Unavailable, request.to_string(), message)
+    }
+
+    /// Only a connection that was never made is sure to have done nothing.
+    fn init_lost(&self, request: &Request, error: &reqwest::Error) -> Error {
+        if error.is_connect() || error.is_builder() {
+            return self.unavailable(request, error);
+        }
+        let message = format!("{}: the answer was lost: {}", self.address(), explain(error));
+        Error::new(ErrorKind::Unknown, request.to_string(), message)
+    }
+}
+
+/// The body, or as much of it as arrived.
+async fn arrived(mut answer: reqwest::Response) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes
+}
