@@ -16,6 +16,7 @@
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
 //! AWS and Vault, [`event`] what the stages report and [`ui`] the only place that prints.
 
+pub mod apply;
 pub mod changeset;
 pub mod cli;
 pub mod custody;
@@ -29,4 +30,5 @@ pub mod providers;
 pub mod resolve;
 pub mod resource;
 pub mod secret;
+pub mod session;
 pub mod ui;

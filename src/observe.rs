@@ -1,5 +1,6 @@
 //! Reading the live systems, everything at once, nothing written.
 
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -33,11 +34,67 @@ pub struct World {
     /// The edges.
     pub graph: Graph,
     /// Declared and live state, one for each step.
-    pub instances: Vec<Box<dyn Instance>>,
+    pub instances: Instances,
     /// What was seen of each.
     pub sights: Vec<Sight>,
     /// Account, region and plan.
     pub scope: Scope,
+}
+
+/// One instance for each step; one that is being worked on is out for that time.
+pub struct Instances(Vec<Option<Box<dyn Instance>>>);
+
+impl Instances {
+    fn new(instances: Vec<Box<dyn Instance>>) -> Self {
+        Self(instances.into_iter().map(Some).collect())
+    }
+
+    /// How many steps there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no step.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes a step's instance out.
+    ///
+    /// # Panics
+    /// When it is out already.
+    pub fn take(&mut self, index: usize) -> Box<dyn Instance> {
+        self.0[index].take().expect("a step is worked on by one task at a time")
+    }
+
+    /// Puts a step's instance back.
+    pub fn put(&mut self, index: usize, instance: Box<dyn Instance>) {
+        self.0[index] = Some(instance);
+    }
+
+    /// All instances that are in.
+    pub fn iter(&self) -> impl Iterator<Item = &dyn Instance> {
+        self.0.iter().flatten().map(AsRef::as_ref)
+    }
+
+    /// All instances that are in, with their steps' indices.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Box<dyn Instance>)> {
+        self.0.iter_mut().enumerate().filter_map(|(index, slot)| Some((index, slot.as_mut()?)))
+    }
+}
+
+impl Index<usize> for Instances {
+    type Output = dyn Instance;
+
+    fn index(&self, index: usize) -> &Self::Output {
+        self.0[index].as_deref().expect("nothing asks for a step that is being worked on")
+    }
+}
+
+impl IndexMut<usize> for Instances {
+    fn index_mut(&mut self, index: usize) -> &mut Self::Output {
+        self.0[index].as_deref_mut().expect("nothing asks for a step that is being worked on")
+    }
 }
 
 /// Observes every step, at most `parallelism` at once.
@@ -54,7 +111,7 @@ pub async fn observe(
     events: &Events,
 ) -> World {
     let sights = instances.iter().map(|_| Sight::Nowhere(String::new())).collect();
-    let mut world = World { resolved, graph, instances, sights, scope };
+    let mut world = World { resolved, graph, instances: Instances::new(instances), sights, scope };
     let mut pending: Vec<usize> = (0..world.instances.len()).collect();
     events.progress(format!("reading {} things", pending.len()));
     loop {
@@ -82,7 +139,6 @@ async fn observe_round(world: &mut World, ready: &[usize], providers: &Providers
     let mut running: FuturesUnordered<_> = world
         .instances
         .iter_mut()
-        .enumerate()
         .filter(|(index, _)| chosen.contains(index))
         .map(|(index, instance)| {
             let limit = Arc::clone(&limit);
@@ -120,7 +176,7 @@ fn redeclare(world: &mut World, waiting: &[usize]) {
 impl World {
     /// The live outputs of all things that exist.
     pub fn outputs(&self) -> OutputTable {
-        let steps = self.resolved.steps.iter().zip(&self.instances);
+        let steps = self.resolved.steps.iter().zip(self.instances.iter());
         steps.filter_map(|(step, instance)| Some((step.id.clone(), instance.outputs()?))).collect()
     }
 

@@ -3,6 +3,9 @@
 mod retry;
 mod step;
 
+
+pub use step::{CREATE, target};
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
@@ -148,7 +151,7 @@ impl<'w> Run<'w> {
             while running.len() < self.options.parallelism && !*self.options.stop.borrow() {
                 let Some(index) = self.next(&busy) else { break };
                 self.waiting.remove(&index);
-                match self.prepare(index, providers) {
+                match self.prepare(index, providers).await {
                     Ok(instance) => {
                         *busy.entry(providers::service(self.kind(index))).or_default() += 1;
                         running.push(self.task(index, instance, providers, permit, events));
@@ -234,7 +237,7 @@ impl<'w> Run<'w> {
     }
 
     /// Gives the step its final fields and takes its instance out for a task.
-    fn prepare(&mut self, index: usize, providers: &Providers) -> Result<Box<dyn Instance>, Error> {
+    async fn prepare(&mut self, index: usize, providers: &Providers) -> Result<Box<dyn Instance>, Error> {
         let id = self.id(index);
         let wrong = |mistakes: Vec<crate::plan::Diagnostic>| {
             let text: Vec<String> = mistakes.into_iter().map(|mistake| mistake.message).collect();
@@ -244,9 +247,10 @@ impl<'w> Run<'w> {
         if self.world.resolved.steps[index].kind.once_only()
             && let Some(settings) = self.world.resolved.custody(&self.outputs).map_err(&wrong)?
         {
-            providers.set_custody(settings);
+            // A recipient may be a key that this very run has made.
+            providers.custody().await?.set_recipients(settings.recipients);
         }
-        Ok(std::mem::replace(&mut self.world.instances[index], Box::new(step::Taken)))
+        Ok(self.world.instances.take(index))
     }
 
     fn task<'a>(
@@ -274,7 +278,7 @@ impl<'w> Run<'w> {
 
     fn take_back(&mut self, finished: Finished, events: &Events) {
         let Finished { index, instance, result, ms } = finished;
-        self.world.instances[index] = instance;
+        self.world.instances.put(index, instance);
         match result {
             Ok(()) => {
                 diff::add_outputs(self.world, index, &mut self.outputs);

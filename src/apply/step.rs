@@ -1,16 +1,12 @@
 //! One step: intent, write, look again.
 
-use async_trait::async_trait;
-use serde_json::{Map, Value};
-
 use super::retry;
 use crate::changeset::Action;
 use crate::event::{Event, Events};
 use crate::journal::{Ending, Entry};
 use crate::providers::Providers;
 use crate::resource::erased::{Instance, Kind};
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Permit, Requirement, Result, Scope, Tags};
-use crate::secret::{LoadError, Loader};
+use crate::resource::{Diff, Error, ErrorKind, Permit, Result};
 
 /// The journal's name for the creation of a thing whose tags will say whose it is.
 pub const CREATE: &str = "create";
@@ -124,69 +120,4 @@ fn still_different(id: &str, diff: &Diff) -> Error {
     let message = format!("written, yet these fields still differ: {}", paths.join(", "));
     Error::new(ErrorKind::Rejected, format!("step {id}"), message)
         .advice("something else may be changing it; compare with `groundwork plan`")
-}
-
-/// Stands in the place of an instance that a task is working on. The scheduler never asks it
-/// anything: a step is handed out once and taken back before its dependents are looked at.
-pub struct Taken;
-
-#[async_trait]
-impl Instance for Taken {
-    fn redeclare(&mut self, _fields: Value) -> Result<(), Vec<FieldError>> {
-        Ok(())
-    }
-
-    fn id(&self) -> String {
-        String::new()
-    }
-
-    fn check(&self) -> Vec<FieldError> {
-        Vec::new()
-    }
-
-    fn requires(&self) -> Vec<Requirement> {
-        Vec::new()
-    }
-
-    fn load(&mut self, _loader: &Loader) -> Result<(), LoadError> {
-        Ok(())
-    }
-
-    fn preview(&self) -> Diff {
-        Diff::none()
-    }
-
-    fn predicted_outputs(&self, _scope: &Scope) -> Map<String, Value> {
-        Map::new()
-    }
-
-    async fn observe(&mut self, _providers: &Providers) -> Result<()> {
-        Ok(())
-    }
-
-    fn assume_absent(&mut self) {}
-
-    fn exists(&self) -> bool {
-        false
-    }
-
-    fn tags(&self) -> Option<Tags> {
-        None
-    }
-
-    fn diff(&self) -> Option<Diff> {
-        None
-    }
-
-    fn outputs(&self) -> Option<Map<String, Value>> {
-        None
-    }
-
-    async fn write(&self, _providers: &Providers, _permit: &Permit, _step: &str) -> Result<()> {
-        Ok(())
-    }
-
-    async fn delete(&self, _providers: &Providers, _permit: &Permit, _step: &str) -> Result<()> {
-        Ok(())
-    }
 }

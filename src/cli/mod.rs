@@ -1,1 +1,109 @@
 //! The command line: one file per subcommand.
+
+mod apply;
+mod completions;
+mod exit_code;
+mod explain;
+mod graph;
+mod init;
+mod plan;
+mod plan_args;
+mod sandbox;
+mod schema;
+mod validate;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit_code::Outcome;
+
+use crate::session;
+use crate::ui;
+
+/// Bootstraps an environment's AWS account and Vault from one plan file, and rebuilds it after a
+/// disaster.
+#[derive(Debug, Parser)]
+#[command(name = "groundwork", version, about, max_term_width = 100, subcommand_required = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a commented starter plan and its templates
+    Init(init::InitArgs),
+    /// Check everything about a plan that needs no network
+    Validate(validate::ValidateArgs),
+    /// Show what would change; write nothing
+    Plan(plan::PlanCommand),
+    /// Show what will change, ask, and do it
+    Apply(apply::ApplyArgs),
+    /// Draw the steps of a plan and what each needs
+    Graph(graph::GraphArgs),
+    /// Describe the kinds of steps
+    Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of plan files, for editors
+    Schema,
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// A local AWS and Vault, for rehearsal
+    Sandbox(sandbox::SandboxArgs),
+}
+
+/// Parses the command line and runs the command.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    dispatch(cli.command)
+}
+
+/// Help and version are results; everything else is a mistake on the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    if error.use_stderr() {
+        ui::console::note(text.ansi());
+        return Outcome::Usage.into();
+    }
+    ui::console::out(text.ansi());
+    Outcome::Done.into()
+}
+
+fn dispatch(command: Command) -> ExitCode {
+    let outcome = match command {
+        Command::Init(args) => init::run(&args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Graph(args) => graph::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Schema => schema::run(),
+        Command::Completions(args) => completions::run(&args),
+        Command::Plan(args) => block_on(plan::run(args)),
+        Command::Apply(args) => block_on(apply::run(args)),
+        Command::Sandbox(args) => return block_on(sandbox::run(args)),
+    };
+    outcome.into()
+}
+
+/// Runs a command that talks to servers; the others start faster without this.
+fn block_on<T: From<Outcome>>(future: impl Future<Output = T>) -> T {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => {
+            ui::console::note(format_args!("error: cannot start: {error}"));
+            Outcome::Failed.into()
+        }
+    }
+}
+
+/// Tells a session's error and how the command ended because of it.
+fn failed(error: &session::Error) -> Outcome {
+    match error {
+        session::Error::Plan(mistakes) => ui::diagnostics::show(mistakes),
+        session::Error::Live(error) => ui::error::show(error),
+    }
+    Outcome::Failed
+}

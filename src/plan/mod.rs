@@ -4,6 +4,7 @@ pub mod diagnostic;
 mod document;
 mod load;
 mod node;
+pub mod schema;
 pub mod settings;
 mod suggest;
 

@@ -16,3 +16,35 @@ pub fn out(text: impl Display) {
 pub fn note(text: impl Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
+
+/// Prints a result as indented JSON.
+pub fn json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => out(text),
+        Err(error) => note(format_args!("error: cannot write JSON: {error}")),
+    }
+}
+
+/// Prints a value as JSON on one line.
+pub fn json_line(value: &impl serde::Serialize) {
+    match serde_json::to_string(value) {
+        Ok(text) => out(text),
+        Err(error) => note(format_args!("error: cannot write JSON: {error}")),
+    }
+}
+
+/// Asks a yes-or-no question on the terminal; anything but `y` or `yes` is no.
+pub fn ask(question: impl Display) -> bool {
+    let mut terminal = anstream::stderr();
+    let _ = write!(terminal, "{question}");
+    let _ = terminal.flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+/// How many columns the terminal has; 100 where there is none.
+pub fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    size.map(|size| usize::from(size.ws_col)).ok().filter(|columns| *columns >= 40).unwrap_or(100)
+}

@@ -1,3 +1,11 @@
 //! The only place that prints.
 
+pub mod changeset;
 pub mod console;
+pub mod diagnostics;
+pub mod error;
+pub mod explain;
+pub mod graph;
+pub mod progress;
+mod style;
+mod value;

@@ -1,0 +1,62 @@
+//! The exit codes that scripts build on.
+
+use std::process::ExitCode;
+
+use crate::apply::Report;
+use crate::changeset::Counts;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, or nothing to do.
+    Done,
+    /// It failed.
+    Failed,
+    /// Changes are pending; only with `plan --detailed-exitcode`.
+    Pending,
+    /// Blocked or deferred steps remain.
+    Stuck,
+    /// An outcome is unknown and needs a person.
+    Unknown,
+    /// The command line is wrong.
+    Usage,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::Failed => 1,
+            Outcome::Pending => 2,
+            Outcome::Stuck => 3,
+            Outcome::Unknown => 4,
+            Outcome::Usage => 64,
+        })
+    }
+}
+
+impl Outcome {
+    /// How a plan ended.
+    pub fn of_plan(counts: &Counts, detailed: bool) -> Self {
+        match counts {
+            counts if counts.stuck() > 0 => Self::Stuck,
+            counts if detailed && counts.writing() > 0 => Self::Pending,
+            _ => Self::Done,
+        }
+    }
+
+    /// How an application of a changeset with these counts ended.
+    pub fn of_apply(report: &Report, counts: &Counts) -> Self {
+        if report.has_unknown() {
+            Self::Unknown
+        } else if !report.failed.is_empty() {
+            Self::Failed
+        } else if counts.stuck() > 0 {
+            Self::Stuck
+        } else if !report.skipped.is_empty() {
+            Self::Failed
+        } else {
+            Self::Done
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `groundwork init`
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::Outcome;
+use crate::ui;
+
+/// What is written, with paths relative to the folder. The plan is the quickstart that the tests
+/// run, so that a newcomer starts from something that works.
+const FILES: [(&str, &str); 3] = [
+    ("plan.yaml", include_str!("../../plans/quickstart.yaml")),
+    ("templates/backend.hcl.j2", include_str!("../../templates/backend.hcl.j2")),
+    (".gitignore", "# Journal, custody and sandbox of Groundwork. Custody is encrypted, yet keep it elsewhere.\n.groundwork/\n"),
+];
+
+/// Write a commented starter plan and its templates.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The folder to write to
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+}
+
+/// Writes the files, none of which may exist.
+pub fn run(args: &InitArgs) -> Outcome {
+    if let Some((name, _)) = FILES.iter().find(|(name, _)| args.folder.join(name).exists()) {
+        let path = args.folder.join(name);
+        ui::console::note(format_args!("error: {} exists already; nothing was written", path.display()));
+        return Outcome::Failed;
+    }
+    for (name, text) in FILES {
+        let path = args.folder.join(name);
+        if let Err(error) = write_new(&path, text) {
+            ui::console::note(format_args!("error: cannot write {}: {error}", path.display()));
+            return Outcome::Failed;
+        }
+        ui::console::out(format_args!("wrote {}", path.display()));
+    }
+    let plan = args.folder.join(FILES[0].0);
+    ui::console::note(format_args!(
+        "\nNext:\n  groundwork validate {0}\n  groundwork sandbox run -- groundwork apply {0}",
+        plan.display()
+    ));
+    Outcome::Done
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::File::create_new(path)?.write_all(text.as_bytes())
+}

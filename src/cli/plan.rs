@@ -1,0 +1,79 @@
+//! `groundwork plan`
+
+use clap::{Args, ValueEnum};
+
+use super::plan_args::PlanArgs;
+use super::{Outcome, failed};
+use crate::changeset::Changeset;
+use crate::event::Events;
+use crate::plan::Diagnostics;
+use crate::session::{self, Checked, PARALLELISM, Session};
+use crate::ui;
+
+/// Show what would change; write nothing.
+#[derive(Debug, Args)]
+pub struct PlanCommand {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Exit with 2 when there are changes
+    #[arg(long)]
+    detailed_exitcode: bool,
+    /// Show steps that are as declared too
+    #[arg(long)]
+    all: bool,
+    /// How many things are read at the same time
+    #[arg(long, value_name = "N", default_value_t = PARALLELISM)]
+    parallelism: usize,
+}
+
+/// An output format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// For programs
+    Json,
+}
+
+/// Observes, compares, shows.
+pub async fn run(args: PlanCommand) -> Outcome {
+    match prepare(&args.plan, args.parallelism, args.format).await {
+        Ok((session, changeset)) => {
+            match args.format {
+                Format::Human => ui::changeset::show(&changeset, &session.world.scope, args.all),
+                Format::Json => ui::console::json(&changeset),
+            }
+            Outcome::of_plan(&changeset.summary, args.detailed_exitcode)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// Checks the plan, observes the live systems and compares.
+pub async fn prepare(
+    args: &PlanArgs,
+    parallelism: usize,
+    format: Format,
+) -> Result<(Session, Changeset), session::Error> {
+    let checked = args.check()?;
+    warn(&checked, format);
+    let (events, receiver) = Events::channel();
+    let progress = ui::progress::quiet(receiver, format == Format::Human);
+    let observed = Session::observe(checked, parallelism.max(1), &events).await;
+    drop(events);
+    progress.finish().await;
+    let mut session = observed?;
+    let changeset = session.compare()?;
+    Ok((session, changeset))
+}
+
+fn warn(checked: &Checked, format: Format) {
+    if format == Format::Human {
+        let sources = checked.resolved.document.sources.clone();
+        ui::diagnostics::show(&Diagnostics::new(sources, checked.warnings.clone()));
+    }
+}

@@ -1,0 +1,76 @@
+//! Which plan, and with which variables.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::plan::{Diagnostic, Diagnostics, Node, NodeValue, Sources, Span};
+use crate::session::{self, Checked};
+
+/// A plan file and what overrides its variables.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// The plan file
+    pub plan: PathBuf,
+    /// Give a variable a value; may be repeated. Never a secret: others can read command lines
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    vars: Vec<String>,
+    /// Give variables values from a YAML file; may be repeated
+    #[arg(long = "var-file", value_name = "FILE")]
+    var_files: Vec<PathBuf>,
+}
+
+impl PlanArgs {
+    /// Reads and checks the plan without the network.
+    ///
+    /// # Errors
+    /// All mistakes found.
+    pub fn check(&self) -> Result<Checked, session::Error> {
+        Ok(session::check(&self.plan, &self.overrides()?)?)
+    }
+
+    /// The variables: those of files first, then those of the command line.
+    fn overrides(&self) -> Result<Vec<(String, Node)>, Diagnostics> {
+        let mut vars = Vec::new();
+        for file in &self.var_files {
+            vars.extend(read_vars(file)?);
+        }
+        for var in &self.vars {
+            let Some((name, value)) = var.split_once('=') else {
+                let mistake = Diagnostic::error(None, format!("`--var {var}` has no `=`"));
+                return Err(Diagnostics::new(Sources::default(), vec![mistake.help("write `--var NAME=VALUE`")]));
+            };
+            vars.push((name.to_owned(), scalar(value)));
+        }
+        Ok(vars)
+    }
+}
+
+/// A value as YAML reads it: `true` is a boolean, `3` a number, everything else text.
+fn scalar(text: &str) -> Node {
+    let value = match Node::parse(text, 0) {
+        Ok(node) if matches!(node.value, NodeValue::Bool(_) | NodeValue::Number(_)) => node.value,
+        _ => NodeValue::String(text.to_owned()),
+    };
+    Node { span: Span::default(), value }
+}
+
+fn read_vars(file: &PathBuf) -> Result<Vec<(String, Node)>, Diagnostics> {
+    let mut sources = Sources::default();
+    let mistake = |sources: Sources, mistake| Err(Diagnostics::new(sources, vec![mistake]));
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("cannot read {}: {error}", file.display());
+            return mistake(sources, Diagnostic::error(None, message));
+        }
+    };
+    let index = sources.add(file.clone(), text.as_str().into());
+    match Node::parse(&text, index) {
+        Ok(node) if matches!(node.value, NodeValue::Map(_)) => {
+            Ok(node.entries().iter().map(|(key, node)| (key.name.clone(), node.clone())).collect())
+        }
+        Ok(node) => mistake(sources, Diagnostic::error(node.span, "a variable file is a map from name to value")),
+        Err(error) => mistake(sources, error),
+    }
+}

@@ -1,0 +1,173 @@
+//! The JSON Schema of plan files, for completion and checks in editors.
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::load::STEP_KEYS;
+use super::settings::{AwsSettings, CustodySettings, VaultSettings};
+use crate::resource::erased::Kind;
+use crate::resource::registry;
+
+/// The pattern of a string that holds an expression, which may stand for a value of any type.
+const EXPRESSION: &str = r"\{\{.*\}\}";
+
+/// The schema of a whole plan file, draft-07 because that is what YAML language servers know.
+pub fn plan_schema() -> Value {
+    let mut generator = SchemaSettings::draft07().into_generator();
+    let aws = json!(generator.subschema_for::<AwsSettings>());
+    let vault = json!(generator.subschema_for::<VaultSettings>());
+    let custody = json!(generator.subschema_for::<CustodySettings>());
+    let kinds: Vec<Value> = registry::KINDS.iter().map(|kind| step_schema(*kind, &mut generator)).collect();
+    let mut definitions = Value::Object(generator.take_definitions(true));
+    allow_expressions(&mut definitions);
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Groundwork plan",
+        "type": "object",
+        "required": ["version", "name"],
+        "additionalProperties": false,
+        "properties": {
+            "version": { "const": super::VERSION },
+            "name": { "type": "string", "description": "the plan's name; marks what it owns" },
+            "vars": { "type": "object", "description": "variables; one without a value must be given by --var" },
+            "include": { "type": "array", "items": { "type": "string" },
+                         "description": "further files inside the plan's folder" },
+            "aws": aws, "vault": vault, "custody": custody,
+            "steps": { "type": "object", "additionalProperties": one_of(&kinds) },
+        },
+        "definitions": definitions,
+    })
+}
+
+/// A step of any kind: its `kind` selects which fields it may have.
+fn one_of(kinds: &[Value]) -> Value {
+    let names: Vec<&str> = registry::names().collect();
+    let choices: Vec<Value> = kinds
+        .iter()
+        .zip(&names)
+        .map(|(schema, name)| {
+            json!({ "if": { "properties": { "kind": { "const": name } }, "required": ["kind"] }, "then": schema })
+        })
+        .collect();
+    json!({
+        "type": "object",
+        "required": ["kind"],
+        "properties": { "kind": { "enum": names } },
+        "allOf": choices,
+    })
+}
+
+/// The fields of a kind and those of every step.
+fn step_schema(kind: &dyn Kind, generator: &mut schemars::SchemaGenerator) -> Value {
+    let reference = json!(kind.fields_schema(generator));
+    let definitions = json!(generator.definitions());
+    let mut schema = resolve_reference(&reference, &definitions);
+    allow_expressions(&mut schema);
+    if let Some(object) = schema.as_object_mut() {
+        let properties = object.entry("properties").or_insert_with(|| json!({}));
+        if let Some(properties) = properties.as_object_mut() {
+            properties.extend(common_fields());
+        }
+        object.insert("additionalProperties".to_owned(), json!(false));
+        object.insert("description".to_owned(), json!(kind.about()));
+    }
+    schema
+}
+
+fn common_fields() -> Map<String, Value> {
+    let text = |about: &str| json!({ "description": about });
+    let fields = [
+        text("the kind of step"),
+        text("a map or list: the step is repeated for each entry, as each.key and each.value"),
+        text("whether the step takes part"),
+        json!({ "type": "array", "items": { "type": "string" }, "description": "steps that come first" }),
+        json!({ "type": "boolean", "description": "take over a thing that exists and is not ours" }),
+        json!({ "type": "boolean", "description": "refuse to delete it" }),
+        json!({ "type": "boolean", "description": "leave it when the step is taken out of the plan" }),
+    ];
+    STEP_KEYS.iter().map(|key| (*key).to_owned()).zip(fields).collect()
+}
+
+/// Lets every field that is no string also be a string with an expression.
+fn allow_expressions(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(allow_expressions);
+            if let Some(Value::Object(properties)) = fields.get_mut("properties") {
+                properties.values_mut().for_each(or_expression);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(allow_expressions),
+        _ => {}
+    }
+}
+
+fn or_expression(property: &mut Value) {
+    let is_other = match property.get("type") {
+        Some(Value::String(name)) => name != "string",
+        Some(Value::Array(names)) => !names.iter().any(|name| name == "string"),
+        _ => false,
+    };
+    if is_other {
+        let (description, default) = (property.get("description").cloned(), property.get("default").cloned());
+        *property = json!({ "anyOf": [property.clone(), { "type": "string", "pattern": EXPRESSION }] });
+        for (key, value) in [("description", description), ("default", default)] {
+            if let Some(value) = value {
+                property[key] = value;
+            }
+        }
+    }
+}
+
+/// The schema that a `$ref` into `definitions` leads to, or the schema itself.
+pub fn resolve_reference(schema: &Value, definitions: &Value) -> Value {
+    let name = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+    name.and_then(|name| definitions.get(name)).unwrap_or(schema).clone()
+}
+
+/// A type in words: `text`, `list of text`, `one of …`.
+pub fn type_name(schema: &Value, definitions: &Value) -> String {
+    let schema = resolve_reference(schema, definitions);
+    if let Some(choices) = schema.get("enum").and_then(Value::as_array) {
+        let names: Vec<String> = choices.iter().map(|choice| choice.to_string().replace('"', "")).collect();
+        return format!("one of {}", names.join(", "));
+    }
+    for form in ["anyOf", "oneOf"] {
+        if let Some(forms) = schema.get(form).and_then(Value::as_array) {
+            let mut names: Vec<String> = forms
+                .iter()
+                .filter(|form| form.get("type").is_none_or(|name| name != "null"))
+                .map(|form| form.get("const").map_or_else(|| type_name(form, definitions), Value::to_string))
+                .collect();
+            names.dedup();
+            return names.join(" or ");
+        }
+    }
+    match schema.get("type") {
+        Some(Value::String(name)) => simple_type(name, &schema, definitions),
+        Some(Value::Array(names)) => {
+            let names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
+            names.map(|name| simple_type(name, &schema, definitions)).collect::<Vec<_>>().join(" or ")
+        }
+        _ => "anything".to_owned(),
+    }
+}
+
+fn simple_type(name: &str, schema: &Value, definitions: &Value) -> String {
+    match name {
+        "string" => "text".to_owned(),
+        "integer" | "number" => "number".to_owned(),
+        "boolean" => "true or false".to_owned(),
+        "array" => match schema.get("items") {
+            Some(items) => format!("list of {}", type_name(items, definitions)),
+            None => "list".to_owned(),
+        },
+        _ => match (schema.get("properties").and_then(Value::as_object), schema.get("additionalProperties")) {
+            (Some(properties), _) => {
+                format!("map with {}", properties.keys().cloned().collect::<Vec<_>>().join(", "))
+            }
+            (None, Some(values)) if values.is_object() => format!("map to {}", type_name(values, definitions)),
+            _ => "map".to_owned(),
+        },
+    }
+}

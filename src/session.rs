@@ -1,0 +1,155 @@
+//! One run over one plan: from the file to a changeset and its application.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::apply;
+use crate::changeset::Changeset;
+use crate::diff;
+use crate::event::Events;
+use crate::graph::Graph;
+use crate::journal::{Journal, Who};
+use crate::observe::{self, World};
+use crate::plan::{self, Diagnostic, Diagnostics, Node};
+use crate::providers::Providers;
+use crate::providers::aws::AwsClient;
+use crate::resolve::{self, OutputTable, Resolved, declare};
+use crate::resource::erased::Instance;
+use crate::resource::{Provided, Scope};
+
+/// Things that are read at the same time, and steps that are written at the same time, unless
+/// the caller says otherwise.
+pub const PARALLELISM: usize = 16;
+
+/// A plan that passed every check that needs no network.
+pub struct Checked {
+    /// The plan.
+    pub resolved: Resolved,
+    /// One for each step.
+    pub instances: Vec<Box<dyn Instance>>,
+    /// The edges.
+    pub graph: Graph,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads and checks a plan without the network.
+///
+/// # Errors
+/// All mistakes found.
+pub fn check(path: &Path, vars: &[(String, Node)]) -> Result<Checked, Diagnostics> {
+    let resolved = resolve::resolve(plan::load(path, vars)?)?;
+    let mut instances = declare::declare(&resolved)?;
+    let graph = Graph::build(&resolved, &instances)?;
+    let found = Diagnostics::new(
+        resolved.document.sources.clone(),
+        declare::check_sources(&resolved, &mut instances),
+    );
+    if found.has_errors() {
+        return Err(found);
+    }
+    Ok(Checked { resolved, instances, graph, warnings: found.list })
+}
+
+/// A plan, the live systems as they were observed, and the way to them.
+pub struct Session {
+    /// The clients.
+    pub providers: Providers,
+    /// What was seen.
+    pub world: World,
+}
+
+/// Why there is no changeset.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The plan is wrong.
+    #[error(transparent)]
+    Plan(#[from] Diagnostics),
+    /// A live system, or this machine, does not let the run begin.
+    #[error(transparent)]
+    Live(#[from] crate::resource::Error),
+}
+
+impl From<crate::changeset::Error> for Error {
+    fn from(error: crate::changeset::Error) -> Self {
+        match error {
+            crate::changeset::Error::Plan(mistakes) => Self::Plan(mistakes),
+        }
+    }
+}
+
+impl Session {
+    /// Connects and observes every step. Writes nothing, anywhere.
+    ///
+    /// # Errors
+    /// When the account is not the plan's, credentials are missing, or the journal is damaged.
+    pub async fn observe(checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
+        let Checked { mut resolved, instances, graph, .. } = checked;
+        let providers = providers_of(&resolved)?;
+        let scope = find_scope(&mut resolved, &providers).await?;
+        let world = observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
+        Ok(Self { providers, world })
+    }
+
+    /// The difference between the plan and what was observed.
+    ///
+    /// # Errors
+    /// Mistakes in the plan that only live values bring to light.
+    pub fn compare(&mut self) -> Result<Changeset, Error> {
+        let journal = self.providers.journal()?;
+        let created = move |kind: &str, id: &str| {
+            let target = apply::target(kind, id);
+            journal.created(kind, id) || journal.open_intent(apply::CREATE, &target).is_some()
+        };
+        Ok(diff::compare(&mut self.world, &created)?)
+    }
+
+    /// Carries out an approved changeset of this session.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn apply(
+        &mut self,
+        approved: apply::Approved<'_>,
+        options: &apply::Options,
+        events: &Events,
+    ) -> Result<apply::Report, Error> {
+        Ok(apply::apply(&mut self.world, approved, &self.providers, options, events).await?)
+    }
+}
+
+fn providers_of(resolved: &Resolved) -> Result<Providers, Error> {
+    let document = &resolved.document;
+    let custody = resolved
+        .custody(&OutputTable::new())
+        .map_err(|mistakes| Diagnostics::new(document.sources.clone(), mistakes))?;
+    let journal = Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest))?;
+    Ok(Providers {
+        plan: document.name.clone(),
+        folder: document.folder.clone(),
+        aws_settings: resolved.aws.clone(),
+        vault_settings: resolved.vault.clone(),
+        custody_settings: custody,
+        journal: Some(Arc::new(journal)),
+        ..Providers::default()
+    })
+}
+
+/// The account and region, from the caller's identity when the plan has AWS steps. An account
+/// other than the one the plan names is refused here, before anything else is asked.
+async fn find_scope(resolved: &mut Resolved, providers: &Providers) -> Result<Scope, Error> {
+    let mut scope = Scope {
+        plan: resolved.document.name.clone(),
+        account_id: resolved.aws.account_id.clone(),
+        region: resolved.aws.region.clone().unwrap_or_default(),
+        partition: "aws".to_owned(),
+    };
+    if resolved.steps.iter().any(|step| step.kind.provider() == "aws") {
+        let client = AwsClient::provide(providers).await?;
+        let identity = client.identity().await?;
+        scope = Scope { account_id: Some(identity.account_id.clone()), plan: scope.plan, ..client.scope() };
+        resolved.aws.account_id.clone_from(&scope.account_id);
+        resolved.aws.region = Some(scope.region.clone());
+    }
+    Ok(scope)
+}

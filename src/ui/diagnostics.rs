@@ -1,0 +1,45 @@
+//! Mistakes in a plan, drawn with the lines that they stand on.
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::console;
+use crate::plan::{Diagnostic, Diagnostics, Severity};
+
+/// Shows all mistakes, and how many there are when there are several.
+pub fn show(diagnostics: &Diagnostics) {
+    if diagnostics.list.is_empty() {
+        return;
+    }
+    console::note(render(diagnostics, &Renderer::styled().decor_style(DecorStyle::Unicode)));
+    let errors = diagnostics.list.iter().filter(|mistake| mistake.severity == Severity::Error).count();
+    if errors > 1 {
+        console::note(format_args!("\n{errors} mistakes; nothing was done"));
+    }
+}
+
+/// All mistakes as text.
+pub fn render(diagnostics: &Diagnostics, renderer: &Renderer) -> String {
+    let texts: Vec<String> =
+        diagnostics.list.iter().map(|mistake| renderer.render(&report(diagnostics, mistake))).collect();
+    texts.join("\n\n")
+}
+
+fn report<'a>(diagnostics: &'a Diagnostics, mistake: &'a Diagnostic) -> Vec<Group<'a>> {
+    let level = match mistake.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut group = Group::with_title(level.primary_title(&mistake.message));
+    if let Some(span) = mistake.span
+        && let Some((path, text)) = diagnostics.sources.get(span.file)
+    {
+        let end = span.end.min(text.len());
+        let annotation = AnnotationKind::Primary.span(span.start.min(end)..end).label(mistake.label.as_deref());
+        group = group.element(Snippet::source(text).path(path.to_string_lossy()).annotation(annotation));
+    }
+    if let Some(help) = &mistake.help {
+        group = group.element(Level::HELP.message(help));
+    }
+    vec![group]
+}
