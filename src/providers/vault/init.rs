@@ -241,7 +241,12 @@ impl Custodian {
     }
 
     /// Proves custody, then initialises exactly once; the answer is in custody when this returns.
-    async fn initialise(&self, permit: &Permit, step: &str, desired: &Desired) -> Result<Initialisation> {
+    pub(super) async fn initialise(
+        &self,
+        permit: &Permit,
+        step: &str,
+        desired: &Desired,
+    ) -> Result<Initialisation> {
         let nodes = self.vault.nodes();
         let node = nodes.first().ok_or_else(|| foreign(self.vault.address()))?;
         let status = node.seal_status().await?;

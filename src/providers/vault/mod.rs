@@ -9,6 +9,8 @@
 //! `Debug` shows tokens.
 
 mod cache;
+#[cfg(test)]
+mod ceremony_tests;
 mod client;
 mod custodian;
 mod error;
