@@ -88,6 +88,12 @@ impl Journal {
             .is_some_and(|record| matches!(record.entry, Entry::Committed { .. }))
     }
 
+    /// Whether there is any entry for `operation` on `target`.
+    pub fn knows(&self, operation: &str, target: &str) -> bool {
+        let state = self.state();
+        state.chain.records.iter().any(|record| record.entry.subject() == Some((operation, target)))
+    }
+
     /// Whether a run of this plan made the thing of `kind` with identity `id`.
     pub fn created(&self, kind: &str, id: &str) -> bool {
         let ours = |entry: &Entry| matches!(entry, Entry::Created { kind: k, id: i } if k == kind && i == id);

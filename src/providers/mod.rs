@@ -75,11 +75,15 @@ impl Providers {
 }
 
 fn no_custody() -> Error {
-    Error::new(ErrorKind::Rejected, "custody", "the plan does not say who keeps the secrets that come only once")
-        .advice(
-            "add a `custody:` section with at least one recipient and one store: \
+    Error::new(
+        ErrorKind::Rejected,
+        "custody",
+        "the plan does not say who keeps the secrets that come only once",
+    )
+    .advice(
+        "add a `custody:` section with at least one recipient and one store: \
              `groundwork explain custody` shows an example",
-        )
+    )
 }
 
 /// The service behind a kind, as far as requests to it should be bounded together: IAM's control

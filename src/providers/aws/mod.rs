@@ -8,6 +8,7 @@ mod cache;
 mod client;
 mod error;
 mod intercept;
+mod key_service;
 mod scope;
 pub mod tags;
 

@@ -13,6 +13,7 @@ use vaultrs::client::{VaultClient as Api, VaultClientSettings};
 use vaultrs::error::ClientError;
 
 use super::cache::{Listing, Listings};
+use super::custodian::token_source;
 use super::error::{explain, status, translate};
 use super::node::{Health, NodeClient};
 use super::request::{self, Effect, Request, error_body};
@@ -66,7 +67,11 @@ impl Provided for VaultClient {
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         let made = providers.vault.get_or_try_init(|| async {
             let calls = Arc::clone(&providers.calls);
-            Self::new(&providers.vault_settings, &providers.folder, calls).map(Arc::new)
+            let client = Self::new(&providers.vault_settings, &providers.folder, calls)?;
+            if let Some(source) = token_source(providers).await? {
+                client.add_source(source);
+            }
+            Ok(Arc::new(client))
         });
         made.await.cloned()
     }

@@ -9,12 +9,20 @@
 //! `Debug` shows tokens.
 
 mod cache;
+#[cfg(test)]
+mod ceremony_tests;
 mod client;
+mod custodian;
 mod error;
+mod init;
 mod node;
 mod request;
+mod root_token;
 mod session;
 
 pub use client::VaultClient;
+pub use custodian::Custodian;
+pub use init::VaultInit;
 pub use node::{Health, Leader, NodeClient, SealStatus};
+pub use root_token::VaultRootToken;
 pub use session::{EnvToken, HomeToken, TokenSource};

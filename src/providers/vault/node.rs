@@ -154,6 +154,13 @@ impl NodeClient {
         }
     }
 
+    /// Has this node join the cluster that `leader`, an address, belongs to. For raft storage whose
+    /// configuration does not name the other nodes (`retry_join`).
+    pub async fn join(&self, _: &Permit, leader: &str) -> Result<()> {
+        let request = Request::new("POST", "sys/storage/raft/join", Effect::Write);
+        self.send::<Value>(&request, Some(&json!({ "leader_api_addr": leader }))).await.map(drop)
+    }
+
     /// Enters one share, hexadecimal or base64. Entering the same share again changes nothing; a
     /// wrong share starts the count anew.
     pub async fn unseal(&self, _: &Permit, share: &Secret) -> Result<SealStatus> {

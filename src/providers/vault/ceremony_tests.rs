@@ -1,0 +1,283 @@
+//! The ceremonies against a real OpenBao server, whose binary `BAO_BIN` names. Run them with
+//! `cargo test ceremony -- --ignored`.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::custodian::{Custodian, INIT, Initialisation};
+use super::init::Desired;
+use super::{VaultClient, VaultInit, VaultRootToken};
+use crate::custody::testing;
+use crate::journal::{Entry, Journal, Who};
+use crate::plan::settings::{CustodySettings, VaultSettings};
+use crate::providers::Providers;
+use crate::resource::{ErrorKind, Permit, Provided, Resource, Writer};
+
+const SHAMIR: &str = "";
+const STATIC: &str = r#"seal "static" {
+  current_key_id = "k1"
+  current_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+}"#;
+const DESIRED: Desired = Desired { shares: 5, threshold: 3 };
+
+/// A server of its own, ended and removed with the value.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(folder: &Path, seal: &str) -> Self {
+        let port = free_ports();
+        let data = folder.join(format!("node-{port}"));
+        std::fs::create_dir_all(&data).unwrap();
+        let address = format!("http://127.0.0.1:{port}");
+        let config = format!(
+            "storage \"raft\" {{\n path = \"{}\"\n node_id = \"n{port}\"\n performance_multiplier = 1\n}}\n\
+             listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n tls_disable = true\n}}\n\
+             api_addr = \"{address}\"\ncluster_addr = \"https://127.0.0.1:{}\"\n{seal}\n",
+            data.display(),
+            port + 1,
+        );
+        let file = data.join("server.hcl");
+        std::fs::write(&file, config).unwrap();
+        let binary = std::env::var("BAO_BIN").expect("BAO_BIN names the server's binary");
+        let mut command = Command::new(binary);
+        command.arg("server").arg("-config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Self { process: command.spawn().unwrap(), address };
+        server.await_listening(port);
+        server
+    }
+
+    fn await_listening(&self, port: u16) {
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(20), "the server does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A port that is free, with the next one free as well.
+fn free_ports() -> u16 {
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A person's machine: runs come and go, the plan's folder and the age identity stay.
+struct Machine {
+    folder: tempfile::TempDir,
+    identity: age::x25519::Identity,
+    permit: Permit,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            identity: age::x25519::Identity::generate(),
+            permit: Permit::mint(),
+        }
+    }
+
+    /// The clients of a new run.
+    async fn run(&self, nodes: &[&Server]) -> Arc<Custodian> {
+        let journal = Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0")).unwrap();
+        let providers = Providers {
+            plan: "demo".into(),
+            folder: self.folder.path().to_owned(),
+            vault_settings: VaultSettings {
+                address: Some(nodes[0].address.clone()),
+                nodes: nodes.iter().map(|node| node.address.clone()).collect(),
+                ..VaultSettings::default()
+            },
+            custody_settings: Some(CustodySettings::default()),
+            journal: Some(Arc::new(journal)),
+            ..Providers::default()
+        };
+        let custody = testing::custody(self.folder.path(), self.identity.clone());
+        providers.custody.set(Arc::new(custody)).unwrap();
+        Custodian::provide(&providers).await.unwrap()
+    }
+
+    fn writer<'a>(&'a self, client: &'a Custodian) -> Writer<'a, Custodian> {
+        Writer::new(client, &self.permit, "vault")
+    }
+
+    async fn apply_init(&self, nodes: &[&Server]) {
+        let client = self.run(nodes).await;
+        let writer = self.writer(&client);
+        match VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap() {
+            None => VaultInit::create(&writer, &DESIRED).await.unwrap(),
+            Some(observed) => VaultInit::update(&writer, &DESIRED, &observed).await.unwrap(),
+        }
+        assert_eq!(self.pending(nodes).await, Vec::<String>::new());
+    }
+
+    /// What a new run would change.
+    async fn pending(&self, nodes: &[&Server]) -> Vec<String> {
+        let client = self.run(nodes).await;
+        match VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap() {
+            None => vec!["create".to_owned()],
+            Some(observed) => {
+                let diff = VaultInit::diff(&DESIRED, &observed);
+                diff.changes.into_iter().map(|change| change.path).collect()
+            }
+        }
+    }
+}
+
+async fn policies(vault: &VaultClient) -> serde_json::Value {
+    // The moment after unsealing answers with errors that pass.
+    for _ in 0..50 {
+        match vault.lookup_self().await {
+            Ok(found) => return found["policies"].clone(),
+            Err(error) if error.is_retriable() => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the server does not come up")
+}
+
+#[tokio::test]
+#[ignore = "needs a server binary in BAO_BIN"]
+async fn a_cluster_is_initialised_once_and_unsealed_from_custody_ever_after() {
+    let machine = Machine::new();
+    let server = Server::start(machine.folder.path(), SHAMIR);
+    assert_eq!(machine.pending(&[&server]).await, ["create"]);
+    assert!(!machine.folder.path().join(".groundwork").exists(), "looking leaves no trace");
+    machine.apply_init(&[&server]).await;
+    let client = machine.run(&[&server]).await;
+    assert_eq!(policies(&client.vault).await, json!(["root"]));
+    client.vault.put(&machine.permit, "sys/seal", &json!({})).await.unwrap();
+    let sealed = format!("nodes[{}].sealed", server.address);
+    assert_eq!(machine.pending(&[&server]).await, [sealed]);
+    machine.apply_init(&[&server]).await;
+    assert_eq!(policies(&machine.run(&[&server]).await.vault).await, json!(["root"]));
+}
+
+#[tokio::test]
+#[ignore = "needs a server binary in BAO_BIN"]
+async fn a_run_cut_off_after_the_answer_was_kept_is_finished_by_the_next() {
+    let machine = Machine::new();
+    let server = Server::start(machine.folder.path(), SHAMIR);
+    let cut = machine.run(&[&server]).await;
+    cut.initialise(&machine.permit, "vault", &DESIRED).await.unwrap();
+    std::fs::remove_dir_all(machine.folder.path().join("one")).unwrap();
+    let pending = machine.pending(&[&server]).await;
+    assert_eq!(pending, [format!("nodes[{}].sealed", server.address), "custody.proven".to_owned()]);
+    machine.apply_init(&[&server]).await;
+    let which = Initialisation::latest(&cut.custody, &server.address).await.unwrap().unwrap();
+    let completed = machine.folder.path().join("one").join(format!("{}.1.json", which.answer()));
+    assert!(completed.exists(), "the store that was lost has the answer again");
+}
+
+#[tokio::test]
+#[ignore = "needs a server binary in BAO_BIN"]
+async fn an_answer_that_was_lost_is_unknown_and_never_asked_for_again() {
+    let machine = Machine::new();
+    let server = Server::start(machine.folder.path(), SHAMIR);
+    let cut = machine.run(&[&server]).await;
+    let intent = |which: &Initialisation| Entry::Intent {
+        step: "vault".into(),
+        operation: INIT.into(),
+        target: server.address.clone(),
+        detail: vec![which.prefix().to_owned()],
+    };
+    cut.journal.append(&machine.permit, intent(&Initialisation::begin(&server.address))).unwrap();
+    let body = json!({ "secret_shares": 1, "secret_threshold": 1 });
+    cut.vault.nodes()[0].init(&machine.permit, &body).await.map(drop).unwrap();
+    let client = machine.run(&[&server]).await;
+    let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unknown);
+    assert!(error.message.contains("gone for good") && error.advice.is_some(), "{error}");
+    let error = VaultInit::create(&machine.writer(&client), &DESIRED).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict, "not even when told to");
+}
+
+#[tokio::test]
+#[ignore = "needs a server binary in BAO_BIN"]
+async fn a_cluster_of_somebody_else_is_left_alone() {
+    let (ours, theirs) = (Machine::new(), Machine::new());
+    let server = Server::start(ours.folder.path(), SHAMIR);
+    theirs.apply_init(&[&server]).await;
+    let client = ours.run(&[&server]).await;
+    let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unknown);
+    assert!(error.message.contains("no shares"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs a server binary in BAO_BIN"]
+async fn servers_that_unseal_themselves_give_recovery_keys() {
+    let machine = Machine::new();
+    let server = Server::start(machine.folder.path(), STATIC);
+    machine.apply_init(&[&server]).await;
+    assert_eq!(policies(&machine.run(&[&server]).await.vault).await, json!(["root"]));
+}
+
+#[tokio::test]
+#[ignore = "needs a server binary in BAO_BIN"]
+async fn further_nodes_join_and_are_unsealed() {
+    let machine = Machine::new();
+    let nodes: Vec<Server> = (0..3).map(|_| Server::start(machine.folder.path(), SHAMIR)).collect();
+    let nodes: Vec<&Server> = nodes.iter().collect();
+    machine.apply_init(&nodes).await;
+    let client = machine.run(&nodes).await;
+    for node in client.vault.nodes() {
+        assert!(!node.seal_status().await.unwrap().sealed, "{node:?}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a server binary in BAO_BIN"]
+async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
+    let machine = Machine::new();
+    let server = Server::start(machine.folder.path(), SHAMIR);
+    machine.apply_init(&[&server]).await;
+    let desired = serde_json::from_value(json!({ "admin": { "approle": { "role": "admin" } } })).unwrap();
+    let client = machine.run(&[&server]).await;
+    policies(&client.vault).await;
+    let write =
+        async |path: &str, body| client.vault.post(&machine.permit, path, &body).await.map(drop).unwrap();
+    write("sys/auth/approle", json!({ "type": "approle" })).await;
+    let weak = "path \"sys/policies/acl/*\" { capabilities = [\"create\", \"update\"] }";
+    write("sys/policies/acl/admin", json!({ "policy": weak })).await;
+    write("auth/approle/role/admin", json!({ "token_policies": ["admin"] })).await;
+
+    let error = VaultRootToken::create(&machine.writer(&client), &desired).await.unwrap_err();
+    assert!(error.message.contains("sys/generate-root-token/attempt"), "{error}");
+    let client = machine.run(&[&server]).await;
+    assert_eq!(policies(&client.vault).await, json!(["root"]), "the root token is still there");
+
+    let strong = format!(
+        "{weak}\npath \"auth/approle/role/admin/secret-id\" {{ capabilities = [\"create\", \"update\"] }}\n\
+         path \"sys/generate-root-token/*\" {{ capabilities = [\"create\", \"read\", \"update\", \"delete\", \"sudo\"] }}"
+    );
+    client.vault.post(&machine.permit, "sys/policies/acl/admin", &json!({ "policy": strong })).await.unwrap();
+    VaultRootToken::create(&machine.writer(&client), &desired).await.unwrap();
+    assert_eq!(policies(&client.vault).await, json!(["admin", "default"]));
+
+    let client = machine.run(&[&server]).await;
+    assert_eq!(policies(&client.vault).await, json!(["admin", "default"]), "later runs log in as the admin");
+    let observed = VaultRootToken::observe(&client, &VaultRootToken::id(&desired)).await.unwrap().unwrap();
+    assert!(VaultRootToken::diff(&desired, &observed).is_empty());
+    // The way back that was proven leads there.
+    client.vault.post(&machine.permit, "sys/generate-root-token/attempt", &json!({})).await.unwrap();
+}

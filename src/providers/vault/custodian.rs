@@ -1,0 +1,241 @@
+//! What custody holds about a cluster, and the client of the kinds that need it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{TokenSource, VaultClient};
+use crate::custody::{Custody, name_part, pgp};
+use crate::journal::{Entry, Journal, Record};
+use crate::providers::Providers;
+use crate::resource::{Error, ErrorKind, Permit, Provided, Result};
+use crate::secret::Secret;
+
+/// The operation under which the journal knows an initialisation.
+pub(super) const INIT: &str = "sys/init";
+/// The operation under which the journal knows the end of the root token.
+pub(super) const REVOKE: &str = "auth/token/revoke-self";
+
+/// A cluster together with the custody of its once-only secrets.
+#[derive(Debug)]
+pub struct Custodian {
+    pub(super) vault: Arc<VaultClient>,
+    pub(super) custody: Arc<Custody>,
+    pub(super) journal: Arc<Journal>,
+}
+
+impl Provided for Custodian {
+    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
+        let vault = VaultClient::provide(providers).await?;
+        let (custody, journal) = (providers.custody().await?, providers.journal()?);
+        Ok(Arc::new(Self { vault, custody, journal }))
+    }
+}
+
+/// The names in custody of what belongs to one initialisation. Each has its own, so that a new
+/// cluster at an old address is never opened with the old one's shares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Initialisation {
+    /// `vault/<cluster>/<when>`.
+    prefix: String,
+}
+
+impl Initialisation {
+    /// A new one for the cluster at `address`. The time in its name puts them in order.
+    pub(super) fn begin(address: &str) -> Self {
+        let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%S%3fz").to_string();
+        Self { prefix: format!("{}{now}", cluster(address)) }
+    }
+
+    /// The one that an intent in the journal names.
+    pub(super) fn of_intent(record: &Record) -> Option<Self> {
+        match &record.entry {
+            Entry::Intent { detail, .. } => detail.first().map(|prefix| Self { prefix: prefix.clone() }),
+            _ => None,
+        }
+    }
+
+    /// The latest whose answer custody has.
+    pub(super) async fn latest(custody: &Custody, address: &str) -> Result<Option<Self>> {
+        let names = custody.list(&cluster(address)).await?;
+        let answered = names.iter().rev().find_map(|name| name.strip_suffix("/init"));
+        Ok(answered.map(|prefix| Self { prefix: prefix.to_owned() }))
+    }
+
+    /// For the journal.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The private half of the key that the server encrypted for.
+    pub(super) fn key(&self) -> String {
+        format!("{}/pgp-key", self.prefix)
+    }
+
+    /// The server's answer, as it came.
+    pub(super) fn answer(&self) -> String {
+        format!("{}/init", self.prefix)
+    }
+
+    /// The admin's AppRole credential.
+    pub(super) fn admin(&self) -> String {
+        format!("{}/admin", self.prefix)
+    }
+
+    /// The receipt of the root token's revocation.
+    pub(super) fn revoked(&self) -> String {
+        format!("{}/root-revoked", self.prefix)
+    }
+}
+
+fn cluster(address: &str) -> String {
+    format!("vault/{}/", name_part(address))
+}
+
+/// The answer to `sys/init`; shares and root token are OpenPGP messages in base64.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    keys_base64: Vec<String>,
+    root_token: String,
+}
+
+/// An answer together with the key that opens it.
+pub(super) struct Unlocked {
+    answer: Answer,
+    key: pgp::KeyPair,
+}
+
+impl Unlocked {
+    /// Reads both from custody; `None` when there is no answer.
+    pub(super) async fn read(custody: &Custody, which: &Initialisation) -> Result<Option<Self>> {
+        let Some(answer) = custody.get(&which.answer()).await? else { return Ok(None) };
+        let answer = serde_json::from_slice(answer.expose_bytes()).map_err(|_| not_whole(which))?;
+        let key = custody.get(&which.key()).await?.ok_or_else(|| not_whole(which))?;
+        Ok(Some(Self { answer, key: pgp::KeyPair::from_secret(&key)? }))
+    }
+
+    /// The key shares in hexadecimal; none when the server unseals itself.
+    pub(super) fn shares(&self) -> Result<Vec<Secret>> {
+        self.answer.keys_base64.iter().map(|message| self.key.decrypt(message)).collect()
+    }
+
+    /// The root token, which may have been revoked since.
+    pub(super) fn root_token(&self) -> Result<Secret> {
+        self.key.decrypt(&self.answer.root_token)
+    }
+}
+
+/// The serde error is left out: it could quote the answer.
+fn not_whole(which: &Initialisation) -> Error {
+    Error::new(
+        ErrorKind::Unknown,
+        format!("custody: {}", which.prefix),
+        "the answer of the initialisation did not arrive whole, so its shares cannot be used",
+    )
+    .advice("everything that arrived is in custody; do not initialise again before a person has looked at it")
+}
+
+/// How the admin logs in; kept in custody.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Admin {
+    pub(super) mount: String,
+    pub(super) role: String,
+    role_id: String,
+    secret_id: String,
+}
+
+impl Admin {
+    /// Reads the credential; `None` when there is none yet.
+    pub(super) async fn read(custody: &Custody, which: &Initialisation) -> Result<Option<Self>> {
+        let Some(kept) = custody.get(&which.admin()).await? else { return Ok(None) };
+        serde_json::from_slice(kept.expose_bytes()).map(Some).map_err(|_| {
+            Error::new(
+                ErrorKind::Local,
+                format!("custody: {}", which.admin()),
+                "is not an AppRole credential",
+            )
+        })
+    }
+
+    /// Has the server make a new secret-id, and reads the role-id.
+    pub(super) async fn issue(vault: &VaultClient, permit: &Permit, mount: &str, role: &str) -> Result<Self> {
+        let path = format!("auth/{mount}/role/{role}");
+        let field = |answer: &serde_json::Value, name: &str| {
+            answer.get(name).and_then(serde_json::Value::as_str).map(str::to_owned).ok_or_else(|| {
+                Error::new(ErrorKind::Rejected, format!("{path}/{name}"), "the role does not exist")
+                    .advice("declare it as a step of kind `vault.approle_role`")
+            })
+        };
+        let role_id = vault.get(&format!("{path}/role-id")).await?.unwrap_or_default();
+        let role_id = field(&role_id, "role_id")?;
+        let made = vault.post(permit, &format!("{path}/secret-id"), &serde_json::json!({})).await?;
+        let secret_id = field(&made, "secret_id")?;
+        Ok(Self { mount: mount.to_owned(), role: role.to_owned(), role_id, secret_id })
+    }
+
+    /// The form for custody.
+    pub(super) fn to_secret(&self) -> Secret {
+        Secret::new(serde_json::to_vec(self).expect("a credential is plain data"))
+    }
+
+    /// A token of the admin.
+    pub(super) async fn login(&self, vault: &VaultClient) -> Result<Secret> {
+        let secret = |text: &String| Secret::from(text.clone());
+        vault.login_approle(&self.mount, &secret(&self.role_id), &secret(&self.secret_id)).await
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.secret_id);
+        zeroize::Zeroize::zeroize(&mut self.role_id);
+    }
+}
+
+/// The token that custody leads to: the root token until its end was begun, then the admin's.
+///
+/// The root token goes first, because an admin that was not proven yet may lack what is needed to
+/// finish. Its end is begun only once the admin was proven.
+struct CustodyToken {
+    custody: Arc<Custody>,
+    journal: Option<Arc<Journal>>,
+}
+
+impl CustodyToken {
+    async fn root_is_ending(&self, which: &Initialisation) -> Result<bool> {
+        let begun = |journal: &Arc<Journal>| journal.knows(REVOKE, which.prefix());
+        Ok(self.journal.as_ref().is_some_and(begun) || self.custody.exists(&which.revoked()).await?)
+    }
+}
+
+#[async_trait]
+impl TokenSource for CustodyToken {
+    async fn token(&self, vault: &VaultClient) -> Result<Option<Secret>> {
+        let Some(which) = Initialisation::latest(&self.custody, vault.address()).await? else {
+            return Ok(None);
+        };
+        if !self.root_is_ending(&which).await? {
+            let unlocked = Unlocked::read(&self.custody, &which).await?;
+            return unlocked.map(|unlocked| unlocked.root_token()).transpose();
+        }
+        match Admin::read(&self.custody, &which).await? {
+            Some(admin) => admin.login(vault).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn describe(&self) -> String {
+        "custody".to_owned()
+    }
+}
+
+/// The place in custody that may have a token; `None` when the plan has no custody.
+pub(super) async fn token_source(providers: &Providers) -> Result<Option<Arc<dyn TokenSource>>> {
+    if providers.custody_settings.is_none() {
+        return Ok(None);
+    }
+    let (custody, journal) = (providers.custody().await?, providers.journal.clone());
+    Ok(Some(Arc::new(CustodyToken { custody, journal })))
+}

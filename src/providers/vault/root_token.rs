@@ -1,0 +1,312 @@
+//! `vault.root_token`: the declared end of the root token, once an admin can do without it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::custodian::{Admin, Custodian, Initialisation, REVOKE, Unlocked};
+use crate::journal::Entry;
+use crate::resource::{Diff, Error, ErrorKind, FieldError, Permit, Requirement, Resource, Result, Writer};
+use crate::secret::Secret;
+
+/// The kind `vault.root_token`.
+#[derive(Debug)]
+pub struct VaultRootToken;
+
+/// The end of the root token.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Desired {
+    /// Always true: this step is there to revoke it.
+    #[serde(default = "yes")]
+    pub revoked: bool,
+    /// Who does the root token's work from then on.
+    pub admin: AdminRole,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// An admin, by the way of logging in.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum AdminRole {
+    /// An AppRole whose secret-id custody keeps.
+    Approle(Approle),
+}
+
+/// An AppRole.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approle {
+    /// Where the AppRole method is mounted.
+    #[serde(default = "default_mount")]
+    pub mount: String,
+    /// The role's name.
+    pub role: String,
+}
+
+fn default_mount() -> String {
+    "approle".to_owned()
+}
+
+/// The root token of the plan's cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct RootToken;
+
+impl std::fmt::Display for RootToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the root token")
+    }
+}
+
+/// The state after the revocation.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    mount: String,
+    role: String,
+}
+
+/// What other steps may refer to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Outputs {
+    /// The admin's role.
+    pub admin_role: String,
+}
+
+impl Resource for VaultRootToken {
+    const KIND: &'static str = "vault.root_token";
+    const ABOUT: &'static str =
+        "Revokes Vault's root token after proving that an admin role, kept in custody, can do its work.";
+    const EXAMPLE: &'static str =
+        "root_token:\n  kind: vault.root_token\n  revoked: true\n  admin: { approle: { role: admin } }\n";
+    const PROTECTED: bool = true;
+    const ONCE_ONLY: bool = true;
+
+    type Client = Custodian;
+    type Id = RootToken;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(_: &Desired) -> RootToken {
+        RootToken
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        if desired.revoked {
+            return Vec::new();
+        }
+        vec![
+            FieldError::new("revoked", "a revoked token cannot be had back")
+                .help("leave the step out to keep the root token; `groundwork break-glass` makes a new one"),
+        ]
+    }
+
+    fn requires(_: &Desired) -> Vec<Requirement> {
+        vec![Requirement::Provider("vault")]
+    }
+
+    async fn observe(client: &Custodian, _: &RootToken) -> Result<Option<Observed>> {
+        let Some(which) = client.initialisation().await? else { return Ok(None) };
+        if !client.custody.exists(&which.revoked()).await? {
+            return Ok(None);
+        }
+        let admin = Admin::read(&client.custody, &which).await?;
+        Ok(admin.map(|admin| Observed { mount: admin.mount.clone(), role: admin.role.clone() }))
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        const WHY: &str = "the root token that could appoint another admin is gone; log in as the present \
+                           admin and give the other role its policies";
+        let AdminRole::Approle(admin) = &desired.admin;
+        let mut diff = Diff::none();
+        diff.immutable("admin.approle.mount", &observed.mount, &admin.mount, WHY);
+        diff.immutable("admin.approle.role", &observed.role, &admin.role, WHY);
+        diff
+    }
+
+    async fn create(w: &Writer<'_, Custodian>, desired: &Desired) -> Result<()> {
+        let AdminRole::Approle(approle) = &desired.admin;
+        let which = w.initialisation().await?.ok_or_else(no_root)?;
+        let unlocked = Unlocked::read(&w.custody, &which).await?.ok_or_else(no_root)?;
+        w.custody.prove(w.permit()).await?;
+        let admin = w.appoint(w.permit(), &which, approle).await?;
+        let admin_token = admin.login(&w.vault).await?;
+        let ended = w.end(w.permit(), w.step(), &which, approle, &admin_token, unlocked.root_token()?).await;
+        // Whatever happened, the run must not go on with a token that may be dead.
+        match ended {
+            Ok(()) => w.vault.set_token(admin_token).await,
+            Err(_) => w.vault.clear_token().await,
+        }
+        ended
+    }
+
+    async fn update(_: &Writer<'_, Custodian>, _: &Desired, _: &Observed) -> Result<()> {
+        Ok(())
+    }
+
+    async fn delete(_: &Writer<'_, Custodian>, _: &RootToken) -> Result<()> {
+        Err(Error::new(ErrorKind::Rejected, "delete vault.root_token", "a revoked token cannot be had back")
+            .advice("remove the step from the plan; `groundwork break-glass` makes a new root token"))
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        Outputs { admin_role: observed.role.clone() }
+    }
+}
+
+impl Custodian {
+    async fn initialisation(&self) -> Result<Option<Initialisation>> {
+        Initialisation::latest(&self.custody, self.vault.address()).await
+    }
+
+    /// The admin's credential as custody gives it back: the one that is there if it works, else
+    /// a new one.
+    async fn appoint(&self, permit: &Permit, which: &Initialisation, approle: &Approle) -> Result<Admin> {
+        if let Some(admin) = Admin::read(&self.custody, which).await? {
+            let same = admin.mount == approle.mount && admin.role == approle.role;
+            if same && admin.login(&self.vault).await.is_ok() {
+                return Ok(admin);
+            }
+        }
+        let issued = Admin::issue(&self.vault, permit, &approle.mount, &approle.role).await?;
+        self.custody.replace(permit, &which.admin(), &issued.to_secret()).await?;
+        Admin::read(&self.custody, which).await?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Local,
+                format!("custody: {}", which.admin()),
+                "was written and is not there",
+            )
+        })
+    }
+
+    /// Proves the admin, revokes the root token, proves it dead, and keeps the receipt.
+    async fn end(
+        &self,
+        permit: &Permit,
+        step: &str,
+        which: &Initialisation,
+        approle: &Approle,
+        admin: &Secret,
+        root: Secret,
+    ) -> Result<()> {
+        self.vault.set_token(admin.clone()).await;
+        self.prove_admin(approle).await?;
+        let (operation, target) = (REVOKE.to_owned(), which.prefix().to_owned());
+        let intent = Entry::Intent { step: step.to_owned(), operation, target, detail: Vec::new() };
+        self.journal.append(permit, intent)?;
+        self.vault.set_token(root).await;
+        if self.root_lives().await? {
+            self.vault.post(permit, REVOKE, &json!({})).await?;
+        }
+        if self.root_lives().await? {
+            return Err(Error::new(
+                ErrorKind::Unknown,
+                REVOKE,
+                "the root token still works after its revocation",
+            )
+            .advice("run again; if it stays so, revoke it by hand"));
+        }
+        let receipt = Secret::from(format!("revoked {}", jiff::Timestamp::now()));
+        self.custody.replace(permit, &which.revoked(), &receipt).await?;
+        let (operation, target) = (REVOKE.to_owned(), which.prefix().to_owned());
+        self.journal.append(permit, Entry::Committed { operation, target, detail: Vec::new() })
+    }
+
+    /// Whether the session's token is still accepted.
+    async fn root_lives(&self) -> Result<bool> {
+        match self.vault.lookup_self().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == ErrorKind::Denied => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks that the session's token, the admin's, can give rights, renew its own credential and
+    /// make a root token. Without the last there is no way back but a restart of the servers.
+    async fn prove_admin(&self, approle: &Approle) -> Result<()> {
+        let needed = needed_paths(approle);
+        let found = self.vault.capabilities(&needed).await?;
+        let capable = |path: &&String| may_write(found.get(*path));
+        let missing: Vec<&String> = needed.iter().filter(|path| !capable(path)).collect();
+        let excused = |path: &String| path == GENERATE_ROOT;
+        let no_excuse: Vec<&str> =
+            missing.iter().filter(|path| !excused(path)).map(|path| path.as_str()).collect();
+        if no_excuse.is_empty() && (missing.is_empty() || self.anybody_generates_root().await) {
+            return Ok(());
+        }
+        Err(not_enough(approle, &missing))
+    }
+
+    /// HashiCorp Vault lets the holders of key shares make a root token without any other token;
+    /// OpenBao answers 405 by default.
+    async fn anybody_generates_root(&self) -> bool {
+        matches!(self.vault.get("sys/generate-root/attempt").await, Ok(Some(_)))
+    }
+}
+
+/// OpenBao's path for making a root token with a token that may.
+const GENERATE_ROOT: &str = "sys/generate-root-token/attempt";
+
+/// What the admin must be able to write.
+fn needed_paths(approle: &Approle) -> Vec<String> {
+    vec![
+        // Stands for any policy: whoever may write it can give every other right.
+        "sys/policies/acl/groundwork-proof".to_owned(),
+        format!("auth/{}/role/{}/secret-id", approle.mount, approle.role),
+        GENERATE_ROOT.to_owned(),
+    ]
+}
+
+fn may_write(capabilities: Option<&serde_json::Value>) -> bool {
+    let listed = capabilities.and_then(serde_json::Value::as_array).into_iter().flatten();
+    listed.filter_map(serde_json::Value::as_str).any(|capability| matches!(capability, "root" | "update"))
+}
+
+fn no_root() -> Error {
+    Error::new(ErrorKind::Rejected, REVOKE, "custody has no root token of this cluster").advice(
+        "it was initialised elsewhere: revoke its root token by hand and remove the `vault.root_token` step",
+    )
+}
+
+fn not_enough(approle: &Approle, missing: &[&String]) -> Error {
+    let paths: Vec<String> = missing.iter().map(|path| format!("`{path}`")).collect();
+    let message = format!(
+        "the role {} may not write {}; without the root token nobody could, so it was not revoked",
+        approle.role,
+        paths.join(", ")
+    );
+    Error::new(ErrorKind::Rejected, REVOKE, message)
+        .advice("give a policy of the role the capability `update` on these paths, then run again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_valid_and_keeping_the_token_is_no_declaration() {
+        let desired: Desired =
+            serde_json::from_value(json!({ "admin": { "approle": { "role": "admin" } } })).expect("valid");
+        assert!(VaultRootToken::check(&desired).is_empty());
+        assert_eq!(VaultRootToken::check(&Desired { revoked: false, ..desired }).len(), 1);
+    }
+
+    #[test]
+    fn only_writing_counts_as_being_able() {
+        let row = |list: serde_json::Value| may_write(Some(&list));
+        assert!(row(json!(["root"])) && row(json!(["create", "update"])));
+        assert!(!row(json!(["deny"])) && !row(json!(["read", "list"])) && !may_write(None));
+    }
+
+    #[test]
+    fn another_admin_is_blocked() {
+        let observed = Observed { mount: "approle".into(), role: "admin".into() };
+        let approle = |role: &str| AdminRole::Approle(Approle { mount: "approle".into(), role: role.into() });
+        let diff = |role| VaultRootToken::diff(&Desired { revoked: true, admin: approle(role) }, &observed);
+        assert!(diff("admin").is_empty());
+        assert_eq!(diff("other").blocked.len(), 1);
+    }
+}
