@@ -8,13 +8,22 @@
 //! they would carry the token along to any host, and nothing of theirs is printed, since their
 //! `Debug` shows tokens.
 
+mod auth_method;
 mod cache;
 mod client;
 mod error;
+mod fields;
+mod mount;
 mod node;
+mod notation;
+mod policy;
+mod policy_text;
 mod request;
 mod session;
 
+pub use auth_method::AuthMethod;
 pub use client::VaultClient;
+pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
+pub use policy::Policy;
 pub use session::{EnvToken, HomeToken, TokenSource};
