@@ -1,7 +1,7 @@
 //! All kinds there are.
 
 use super::erased::{Kind, kind};
-use crate::providers::file;
+use crate::providers::{aws, file, vault};
 
 /// Every kind, in the order in which `explain` lists them. Adding a kind is one line here.
 pub static KINDS: &[&dyn Kind] = &[&kind::<file::Template>()];

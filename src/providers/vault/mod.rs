@@ -8,6 +8,7 @@
 //! they would carry the token along to any host, and nothing of theirs is printed, since their
 //! `Debug` shows tokens.
 
+mod auth_method;
 mod cache;
 #[cfg(test)]
 mod ceremony_tests;
@@ -15,14 +16,23 @@ mod client;
 mod custodian;
 mod error;
 mod init;
+mod fields;
+mod mount;
 mod node;
+mod notation;
+mod policy;
+mod policy_text;
 mod request;
 mod root_token;
 mod session;
 
+pub use auth_method::AuthMethod;
 pub use client::VaultClient;
 pub use custodian::Custodian;
 pub use init::VaultInit;
 pub use node::{Health, Leader, NodeClient, SealStatus};
 pub use root_token::VaultRootToken;
+pub use mount::Mount;
+pub use node::{Health, Leader, NodeClient, SealStatus};
+pub use policy::Policy;
 pub use session::{EnvToken, HomeToken, TokenSource};
