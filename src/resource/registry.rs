@@ -4,7 +4,19 @@ use super::erased::{Kind, kind};
 use crate::providers::{aws, file, vault};
 
 /// Every kind, in the order in which `explain` lists them. Adding a kind is one line here.
-pub static KINDS: &[&dyn Kind] = &[&kind::<file::Template>()];
+#[rustfmt::skip]
+pub static KINDS: &[&dyn Kind] = &[
+    &kind::<aws::KmsKey>(),
+    &kind::<aws::IamUser>(),
+    &kind::<aws::IamRole>(),
+    &kind::<aws::IamPolicy>(),
+    &kind::<vault::VaultInit>(),
+    &kind::<vault::VaultRootToken>(),
+    &kind::<vault::Mount>(),
+    &kind::<vault::AuthMethod>(),
+    &kind::<vault::Policy>(),
+    &kind::<file::Template>(),
+];
 
 /// The kind of this name.
 pub fn find(name: &str) -> Option<&'static dyn Kind> {

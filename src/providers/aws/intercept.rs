@@ -57,9 +57,10 @@ impl Intercept for RefuseWrites {
         "RefuseWrites"
     }
 
-    fn read_before_execution(
+    fn read_before_serialization(
         &self,
         _context: &BeforeSerializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         match operation(cfg) {

@@ -30,7 +30,6 @@ pub use auth_method::AuthMethod;
 pub use client::VaultClient;
 pub use custodian::Custodian;
 pub use init::VaultInit;
-pub use node::{Health, Leader, NodeClient, SealStatus};
 pub use root_token::VaultRootToken;
 pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
