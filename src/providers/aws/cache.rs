@@ -6,33 +6,41 @@ use tokio::sync::Mutex;
 
 use crate::resource::Result;
 
-/// One answer, fetched on first use and again after [`Cached::clear`].
+/// One answer, fetched on first use and kept until something is written.
 ///
-/// The lock is held while fetching, so that steps which ask at the same time share one call.
+/// After a write nothing is kept any more: AWS may go on giving the old answer for a while, and
+/// whoever looks again must see the new one as soon as there is one. The lock is held while
+/// fetching, so that steps which ask at the same time share one call.
 #[derive(Debug)]
-pub struct Cached<T>(Mutex<Option<Arc<T>>>);
+pub struct Cached<T>(Mutex<State<T>>);
+
+#[derive(Debug)]
+struct State<T> {
+    answer: Option<Arc<T>>,
+    written: bool,
+}
 
 impl<T> Default for Cached<T> {
     fn default() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::new(State { answer: None, written: false }))
     }
 }
 
 impl<T> Cached<T> {
-    /// The answer; `fetch` is awaited only when there is none.
+    /// The answer; `fetch` is awaited only when none is kept.
     pub async fn get_or(&self, fetch: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
-        let mut held = self.0.lock().await;
-        if let Some(answer) = held.as_ref() {
+        let mut state = self.0.lock().await;
+        if let Some(answer) = &state.answer {
             return Ok(answer.clone());
         }
         let answer = Arc::new(fetch.await?);
-        *held = Some(answer.clone());
+        state.answer = (!state.written).then(|| answer.clone());
         Ok(answer)
     }
 
-    /// Forgets the answer. Called after every write that could change it.
+    /// Notes that something was written which changes the answer.
     pub async fn clear(&self) {
-        *self.0.lock().await = None;
+        *self.0.lock().await = State { answer: None, written: true };
     }
 }
 
@@ -41,11 +49,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn fetches_once_until_cleared() {
+    async fn keeps_the_answer_until_something_is_written() {
         let cache = Cached::default();
         assert_eq!(*cache.get_or(async { Ok(1) }).await.expect("fetched"), 1);
-        assert_eq!(*cache.get_or(async { Ok(2) }).await.expect("held"), 1);
+        assert_eq!(*cache.get_or(async { Ok(2) }).await.expect("kept"), 1);
         cache.clear().await;
         assert_eq!(*cache.get_or(async { Ok(3) }).await.expect("fetched"), 3);
+        assert_eq!(*cache.get_or(async { Ok(4) }).await.expect("fetched again"), 4);
     }
 }

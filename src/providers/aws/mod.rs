@@ -6,12 +6,24 @@
 
 mod cache;
 mod client;
+pub mod control;
 mod error;
+mod iam_holder;
+pub mod iam_policy;
+pub mod iam_role;
+pub mod iam_user;
 mod intercept;
 mod key_service;
+pub mod kms_key;
+mod policy;
 mod scope;
 pub mod tags;
 
 pub use client::{AwsClient, Identity, Services};
 pub use error::Answer;
+pub use iam_policy::IamPolicy;
+pub use iam_role::IamRole;
+pub use iam_user::IamUser;
+pub use kms_key::KmsKey;
+pub use policy::Document;
 pub use scope::{iam_arn, partition_of, regional_arn};

@@ -1,0 +1,113 @@
+//! Reading keys.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_sdk_kms::types::{KeyMetadata, KeyState};
+
+use super::Observed;
+use crate::providers::aws::client::{AwsClient, missing};
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::Document;
+use crate::resource::{Result, Tags};
+
+/// The key behind an alias. One `ListAliases` serves all keys, then four calls at once per key.
+pub async fn observe(client: &AwsClient, alias: &str) -> Result<Option<Observed>> {
+    match key_id(client, alias).await? {
+        Some(key_id) => read(client, alias, &key_id).await,
+        None => Ok(None),
+    }
+}
+
+/// The id of the key that an alias points to.
+pub async fn key_id(client: &AwsClient, alias: &str) -> Result<Option<String>> {
+    Ok(aliases(client).await?.get(alias).cloned())
+}
+
+/// Every alias with the id of its key; one list serves all steps.
+pub async fn aliases(client: &AwsClient) -> Result<Arc<HashMap<String, String>>> {
+    client.aliases.get_or(list_aliases(client)).await
+}
+
+/// Alias to key id. AWS's own aliases stand in the list before they have a key.
+async fn list_aliases(client: &AwsClient) -> Result<HashMap<String, String>> {
+    let pages = client.read().kms.list_aliases().into_paginator().items().send();
+    let entries = pages.try_collect().await.at("kms:ListAliases")?;
+    Ok(entries.into_iter().filter_map(|entry| Some((entry.alias_name?, entry.target_key_id?))).collect())
+}
+
+async fn read(client: &AwsClient, alias: &str, key_id: &str) -> Result<Option<Observed>> {
+    let (metadata, policy, rotation, tags) = tokio::try_join!(
+        describe(client, key_id),
+        policy(client, key_id),
+        rotation(client, key_id),
+        tags(client, key_id),
+    )?;
+    metadata.map(|metadata| assemble(alias, metadata, policy, rotation, tags)).transpose()
+}
+
+fn assemble(
+    alias: &str,
+    metadata: KeyMetadata,
+    policy: Option<Document>,
+    rotation: Option<u32>,
+    tags: Tags,
+) -> Result<Observed> {
+    let arn = metadata.arn.ok_or_else(|| missing("kms:DescribeKey", "ARN"))?;
+    Ok(Observed {
+        alias: alias.to_owned(),
+        alias_arn: arn.replace(&format!("key/{}", metadata.key_id), alias),
+        key_id: metadata.key_id,
+        arn,
+        description: metadata.description.unwrap_or_default(),
+        enabled: metadata.enabled,
+        pending_deletion: is_pending_deletion(metadata.key_state.as_ref()),
+        rotation,
+        policy,
+        key_spec: metadata.key_spec.map(|spec| spec.as_str().to_owned()).unwrap_or_default(),
+        key_usage: metadata.key_usage.map(|usage| usage.as_str().to_owned()).unwrap_or_default(),
+        multi_region: metadata.multi_region.unwrap_or_default(),
+        tags,
+    })
+}
+
+/// Whether a key will be deleted.
+pub fn is_pending_deletion(state: Option<&KeyState>) -> bool {
+    matches!(state, Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion))
+}
+
+/// [`DescribeKey`](https://docs.aws.amazon.com/kms/latest/APIReference/API_DescribeKey.html)
+pub async fn describe(client: &AwsClient, key_id: &str) -> Result<Option<KeyMetadata>> {
+    let answer = client.read().kms.describe_key().key_id(key_id).send().await;
+    let answer = answer.found("kms:DescribeKey", &["NotFoundException"])?;
+    Ok(answer.and_then(|answer| answer.key_metadata))
+}
+
+/// The one policy that a key has; it is always named `default`.
+async fn policy(client: &AwsClient, key_id: &str) -> Result<Option<Document>> {
+    const OPERATION: &str = "kms:GetKeyPolicy";
+    let answer = client.read().kms.get_key_policy().key_id(key_id).policy_name("default").send().await;
+    let answer = answer.found(OPERATION, &["NotFoundException"])?;
+    answer.and_then(|answer| answer.policy).map(|text| Document::parse(OPERATION, &text)).transpose()
+}
+
+/// Days between rotations; `None` when the key is not rotated or its type cannot be.
+async fn rotation(client: &AwsClient, key_id: &str) -> Result<Option<u32>> {
+    const NOT_ROTATED: [&str; 3] =
+        ["NotFoundException", "UnsupportedOperationException", "KMSInvalidStateException"];
+    let answer = client.read().kms.get_key_rotation_status().key_id(key_id).send().await;
+    let answer = answer.found("kms:GetKeyRotationStatus", &NOT_ROTATED)?;
+    Ok(answer
+        .filter(|status| status.key_rotation_enabled)
+        .map(|status| status.rotation_period_in_days.and_then(|days| days.try_into().ok()).unwrap_or(YEAR)))
+}
+
+/// The period where the service names none, as it did before periods could be chosen.
+const YEAR: u32 = 365;
+
+/// A key's tags. [`ListResourceTags`](https://docs.aws.amazon.com/kms/latest/APIReference/API_ListResourceTags.html)
+pub async fn tags(client: &AwsClient, key_id: &str) -> Result<Tags> {
+    let pages = client.read().kms.list_resource_tags().key_id(key_id).into_paginator().items().send();
+    let tags = pages.try_collect().await.found("kms:ListResourceTags", &["NotFoundException"])?;
+    Ok(tags.unwrap_or_default().into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect())
+}

@@ -1,0 +1,360 @@
+//! `aws.kms_key`: a key of the Key Management Service, known by its alias.
+
+mod live;
+mod write;
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::client::AwsClient;
+use super::policy::{self, Document, PolicyType};
+use super::scope::regional_arn;
+use super::tags;
+use crate::resolve::unknown::is_unknown;
+use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+
+const IMMUTABLE: &str = "KMS fixes this when a key is made; declare another alias to get another key, \
+                         and re-encrypt what the old one protects";
+
+/// A key, known by its alias.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_KeyMetadata.html>
+pub struct KmsKey;
+
+/// What a plan declares.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KmsKey")]
+pub struct Desired {
+    /// The alias, `alias/…`: the name by which the key is found again.
+    pub alias: String,
+    /// What the key is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Whether KMS makes new key material from time to time. Symmetric keys only.
+    #[serde(default = "yes")]
+    pub rotation: bool,
+    /// Days between rotations, 90 to 2560. Default: 365.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 90, max = 2560))]
+    pub rotation_period_days: Option<u32>,
+    /// Who may use the key. Not declared: KMS's own policy, or what is live, stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Document>,
+    /// The algorithm, e.g. `SYMMETRIC_DEFAULT`, `RSA_4096`. Fixed when the key is made.
+    #[serde(default = "symmetric")]
+    pub key_spec: String,
+    /// `ENCRYPT_DECRYPT`, `SIGN_VERIFY`, `GENERATE_VERIFY_MAC` or `KEY_AGREEMENT`. Fixed when
+    /// the key is made.
+    #[serde(default = "encrypt_decrypt")]
+    pub key_usage: String,
+    /// Whether it can be replicated into other regions. Fixed when the key is made.
+    #[serde(default)]
+    pub multi_region: bool,
+    /// Days for which a deleted key can still be brought back, 7 to 30.
+    #[serde(default = "thirty")]
+    #[schemars(range(min = 7, max = 30))]
+    pub deletion_window_days: u8,
+    /// Whether the key can be used.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn symmetric() -> String {
+    "SYMMETRIC_DEFAULT".to_owned()
+}
+
+fn encrypt_decrypt() -> String {
+    "ENCRYPT_DECRYPT".to_owned()
+}
+
+fn thirty() -> u8 {
+    30
+}
+
+/// The alias; and how long a deletion can be taken back, which deletion needs to know.
+#[derive(Clone, Debug)]
+pub struct Id {
+    alias: String,
+    deletion_window_days: u8,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.alias)
+    }
+}
+
+/// What KMS says.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    alias: String,
+    alias_arn: String,
+    key_id: String,
+    arn: String,
+    description: String,
+    enabled: bool,
+    pending_deletion: bool,
+    /// The period in days; `None` when there is no rotation.
+    rotation: Option<u32>,
+    policy: Option<Document>,
+    key_spec: String,
+    key_usage: String,
+    multi_region: bool,
+    tags: Tags,
+}
+
+/// What other steps may refer to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KmsKeyOutputs")]
+pub struct Outputs {
+    /// The key's ARN.
+    pub arn: String,
+    /// The key's id.
+    pub key_id: String,
+    /// The alias, `alias/…`.
+    pub alias: String,
+    /// The alias's ARN.
+    pub alias_arn: String,
+}
+
+impl Resource for KmsKey {
+    const KIND: &'static str = "aws.kms_key";
+    const ABOUT: &'static str = "A KMS key with its alias, policy and rotation.";
+    const EXAMPLE: &'static str = "\
+unseal_key:
+  kind: aws.kms_key
+  alias: alias/candlefish-vault-unseal
+  description: Unseals Vault
+  rotation: true
+  rotation_period_days: 180
+  deletion_window_days: 30
+  tags: { Team: platform }
+";
+    const TAGGED: bool = true;
+    const PROTECTED: bool = true;
+
+    type Client = AwsClient;
+    type Id = Id;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> Id {
+        Id { alias: desired.alias.clone(), deletion_window_days: desired.deletion_window_days }
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        let mut found: Vec<FieldError> =
+            check_alias(&desired.alias).into_iter().chain(check_numbers(desired)).collect();
+        if let Some(policy) = &desired.policy {
+            found.extend(policy.check("policy", PolicyType::Resource));
+        }
+        found.extend(tags::check(&desired.tags));
+        found
+    }
+
+    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+        live::observe(client, &id.alias).await
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        diff.field("pending_deletion", &observed.pending_deletion, &false).field(
+            "description",
+            &observed.description,
+            &desired.description,
+        );
+        compare_rotation(&mut diff, desired, observed);
+        if let Some(policy) = &desired.policy {
+            policy::compare(&mut diff, "policy", observed.policy.as_ref(), policy);
+        }
+        diff.immutable("key_spec", &observed.key_spec, &desired.key_spec, IMMUTABLE)
+            .immutable("key_usage", &observed.key_usage, &desired.key_usage, IMMUTABLE)
+            .immutable("multi_region", &observed.multi_region, &desired.multi_region, IMMUTABLE);
+        // A key that is about to be deleted is disabled too; bringing it back says it all.
+        if !observed.pending_deletion || !desired.enabled {
+            diff.field("enabled", &observed.enabled, &desired.enabled);
+        }
+        diff.entries("tags", &observed.tags, &desired.tags);
+        diff
+    }
+
+    async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
+        write::create(w, desired).await
+    }
+
+    async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
+        write::update(w, desired, observed).await
+    }
+
+    async fn delete(w: &Writer<'_, AwsClient>, id: &Id) -> Result<()> {
+        write::delete(w, id).await
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        Outputs {
+            arn: observed.arn.clone(),
+            key_id: observed.key_id.clone(),
+            alias: observed.alias.clone(),
+            alias_arn: observed.alias_arn.clone(),
+        }
+    }
+
+    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+        Partial::default()
+            .with("alias", &desired.alias)
+            .with_some("alias_arn", regional_arn(scope, "kms", &desired.alias))
+    }
+
+    fn tags(observed: &Observed) -> Option<&Tags> {
+        Some(&observed.tags)
+    }
+}
+
+impl Desired {
+    /// KMS rotates symmetric keys alone.
+    fn rotates(&self) -> bool {
+        self.rotation && self.key_spec == symmetric()
+    }
+}
+
+/// The period is compared only where it is declared; otherwise any period will do.
+fn compare_rotation(diff: &mut Diff, desired: &Desired, observed: &Observed) {
+    diff.field("rotation", &observed.rotation.is_some(), &desired.rotates());
+    if let (true, Some(declared)) = (desired.rotates(), desired.rotation_period_days) {
+        diff.field("rotation_period_days", &observed.rotation, &declared);
+    }
+}
+
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateAlias.html>
+fn check_alias(alias: &str) -> Option<FieldError> {
+    let wrong = |message: &str, help: &str| Some(FieldError::new("alias", message).help(help));
+    if is_unknown(alias) {
+        return None;
+    }
+    let Some(name) = alias.strip_prefix("alias/") else {
+        return wrong("an alias starts with `alias/`", &format!("write `alias/{alias}`"));
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/_-".contains(c);
+    match () {
+        () if name.starts_with("aws/") => {
+            wrong("`alias/aws/` is reserved for keys that AWS manages", "choose another name")
+        }
+        () if name.is_empty() || alias.len() > 256 || !name.chars().all(allowed) => {
+            wrong("not a valid alias", "letters, digits, `/`, `_` and `-`; 256 characters at most")
+        }
+        () => None,
+    }
+}
+
+fn check_numbers(desired: &Desired) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    if !(7..=30).contains(&desired.deletion_window_days) {
+        found.push(FieldError::new("deletion_window_days", "must be from 7 to 30 days"));
+    }
+    match desired.rotation_period_days {
+        Some(days) if !(90..=2560).contains(&days) => {
+            found.push(FieldError::new("rotation_period_days", "must be from 90 to 2560 days"));
+        }
+        Some(_) if !desired.rotates() => found.push(
+            FieldError::new("rotation_period_days", "this key is not rotated")
+                .help("remove it, or set `rotation: true` on a symmetric key"),
+        ),
+        _ => {}
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn desired(extra: Value) -> Desired {
+        let mut fields = json!({ "alias": "alias/x" });
+        fields.as_object_mut().expect("a map").extend(extra.as_object().expect("a map").clone());
+        serde_json::from_value(fields).expect("valid")
+    }
+
+    fn observed() -> Observed {
+        Observed {
+            alias: "alias/x".into(),
+            alias_arn: "arn:aws:kms:us-east-1:1:alias/x".into(),
+            key_id: "k".into(),
+            arn: "arn:aws:kms:us-east-1:1:key/k".into(),
+            description: String::new(),
+            enabled: true,
+            pending_deletion: false,
+            rotation: Some(365),
+            policy: None,
+            key_spec: symmetric(),
+            key_usage: encrypt_decrypt(),
+            multi_region: false,
+            tags: Tags::new(),
+        }
+    }
+
+    fn paths(diff: &Diff) -> Vec<&str> {
+        diff.changes.iter().map(|change| change.path.as_str()).collect()
+    }
+
+    #[test]
+    fn defaults_are_in_sync_with_a_plain_key() {
+        assert!(KmsKey::diff(&desired(json!({})), &observed()).is_empty());
+        let other_period = Observed { rotation: Some(90), ..observed() };
+        assert!(KmsKey::diff(&desired(json!({})), &other_period).is_empty());
+    }
+
+    #[test]
+    fn every_field_is_compared() {
+        let policy = json!({ "Statement": [] });
+        let all = json!({ "description": "d", "rotation_period_days": 100, "policy": policy, "key_spec": "RSA_2048",
+            "key_usage": "SIGN_VERIFY", "multi_region": true, "enabled": false, "tags": { "a": "b" } });
+        let diff = KmsKey::diff(&desired(all), &observed());
+        assert_eq!(
+            paths(&diff),
+            [
+                "description",
+                "rotation",
+                "policy",
+                "key_spec",
+                "key_usage",
+                "multi_region",
+                "enabled",
+                "tags.a"
+            ]
+        );
+        assert_eq!(diff.blocked.len(), 3);
+    }
+
+    #[test]
+    fn a_key_about_to_be_deleted_is_reported_once() {
+        let dying = Observed { pending_deletion: true, enabled: false, ..observed() };
+        assert_eq!(paths(&KmsKey::diff(&desired(json!({})), &dying)), ["pending_deletion"]);
+    }
+
+    #[test]
+    fn aliases_are_checked() {
+        let message = |alias: &str| check_alias(alias).map(|error| error.message);
+        assert_eq!(message("alias/a/b_c-1"), None);
+        for wrong in ["x", "alias/", "alias/a b", "alias/aws/s3"] {
+            assert!(message(wrong).is_some(), "{wrong}");
+        }
+        assert_eq!(check_alias("x").and_then(|error| error.help).as_deref(), Some("write `alias/x`"));
+    }
+
+    #[test]
+    fn the_period_needs_rotation() {
+        let found = KmsKey::check(&desired(json!({ "rotation": false, "rotation_period_days": 100 })));
+        assert_eq!(found[0].path, "rotation_period_days");
+    }
+}

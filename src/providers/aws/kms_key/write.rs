@@ -1,0 +1,185 @@
+//! Making, changing and deleting keys.
+
+use std::collections::HashSet;
+
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
+use futures::StreamExt as _;
+use futures::TryStreamExt as _;
+
+use super::{Desired, Id, KmsKey, Observed, live};
+use crate::providers::aws::client::{AwsClient, missing};
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::Document;
+use crate::providers::aws::tags;
+use crate::resource::{Error, ErrorKind, Resource as _, Result, Tags, Writer};
+
+/// How many keys are asked for their tags at once while looking for one that was cut off.
+const SEARCH_WIDTH: usize = 8;
+
+type W<'a> = Writer<'a, AwsClient>;
+
+/// `CreateKey` has no idempotency token and an alias can be set only afterwards. So a key that
+/// an earlier run made and could not name is looked for by its tags first: never two keys.
+pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
+    let key_id = match unnamed_key(w, &desired.tags).await? {
+        Some(key_id) => key_id,
+        None => create_key(w, desired).await?,
+    };
+    let request = w.write(w.permit()).kms.create_alias().alias_name(&desired.alias).target_key_id(&key_id);
+    let named = request.send().await.at("kms:CreateAlias");
+    w.aliases.clear().await;
+    named?;
+    let made = live::observe(w, &desired.alias).await?.ok_or_else(|| not_visible(&desired.alias))?;
+    update(w, desired, &made).await
+}
+
+fn not_visible(alias: &str) -> Error {
+    Error::new(ErrorKind::Eventual, "kms:ListAliases", format!("{alias} was made and is not listed yet"))
+        .advice("run again in a few seconds")
+}
+
+async fn create_key(w: &W<'_>, desired: &Desired) -> Result<String> {
+    const OPERATION: &str = "kms:CreateKey";
+    let request = w.write_once(w.permit()).kms.create_key();
+    let request = request
+        .set_policy(desired.policy.as_ref().map(Document::text))
+        .description(&desired.description)
+        .key_spec(KeySpec::from(desired.key_spec.as_str()))
+        .key_usage(KeyUsageType::from(desired.key_usage.as_str()))
+        .multi_region(desired.multi_region)
+        .set_tags(Some(to_sdk(&desired.tags)?));
+    let answer = request.send().await.at_once(OPERATION).map_err(lost_key)?;
+    answer.key_metadata.map(|metadata| metadata.key_id).ok_or_else(|| missing(OPERATION, "key"))
+}
+
+/// A lost answer is no disaster here: the key, if there is one, carries our tags.
+fn lost_key(error: Error) -> Error {
+    if error.kind != ErrorKind::Unknown {
+        return error;
+    }
+    error.advice("run again in a minute: if the key was made, it is found by its tags and used")
+}
+
+/// A usable key that carries our marks and has no alias.
+async fn unnamed_key(w: &W<'_>, marks: &Tags) -> Result<Option<String>> {
+    if !tags::same_owner(marks, marks) {
+        return Ok(None);
+    }
+    w.aliases.clear().await;
+    let named = named_keys(w).await?;
+    let keys = w.read().kms.list_keys().into_paginator().items().send();
+    let keys = keys.try_collect().await.at("kms:ListKeys")?;
+    let unnamed = keys.into_iter().filter_map(|key| key.key_id).filter(|id| !named.contains(id));
+    let ours = futures::stream::iter(unnamed.map(|key_id| ours(w, key_id, marks)));
+    let ours: Vec<Option<String>> = ours.buffered(SEARCH_WIDTH).try_collect().await?;
+    Ok(ours.into_iter().flatten().next())
+}
+
+async fn named_keys(w: &W<'_>) -> Result<HashSet<String>> {
+    Ok(live::aliases(w).await?.values().cloned().collect())
+}
+
+/// The key's id if it is ours and not about to be deleted. Keys that others keep from us are
+/// not ours.
+async fn ours(w: &W<'_>, key_id: String, marks: &Tags) -> Result<Option<String>> {
+    let live = match live::tags(w, &key_id).await {
+        Err(error) if error.kind == ErrorKind::Denied => return Ok(None),
+        other => other?,
+    };
+    if !tags::same_owner(marks, &live) {
+        return Ok(None);
+    }
+    let usable = live::describe(w, &key_id).await?;
+    let usable = usable.is_some_and(|key| !live::is_pending_deletion(key.key_state.as_ref()));
+    Ok(usable.then_some(key_id))
+}
+
+/// Brings the differing fields to the declared state. A key that will be deleted is taken back
+/// first, and one that is disabled is enabled first: KMS changes no other field of such a key.
+pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+    let diff = KmsKey::diff(desired, observed);
+    let key = observed.key_id.as_str();
+    if diff.touches("pending_deletion") {
+        take_back(w, key).await?;
+    }
+    let rotation = diff.touches("rotation") || diff.touches("rotation_period_days");
+    let enabling = !observed.enabled && (desired.enabled || rotation);
+    if enabling {
+        enable(w, key).await?;
+    }
+    if diff.touches("description") {
+        let request = w.write(w.permit()).kms.update_key_description().key_id(key);
+        request.description(&desired.description).send().await.at("kms:UpdateKeyDescription")?;
+    }
+    if rotation {
+        rotate(w, key, desired).await?;
+    }
+    if let Some(policy) = desired.policy.as_ref().filter(|_| diff.touches("policy")) {
+        put_policy(w, key, policy).await?;
+    }
+    if diff.touches("tags") {
+        tag(w, key, &tags::to_add(&desired.tags, &observed.tags)).await?;
+    }
+    if !desired.enabled && (observed.enabled || enabling) {
+        disable(w, key).await?;
+    }
+    Ok(())
+}
+
+async fn take_back(w: &W<'_>, key: &str) -> Result<()> {
+    let answer = w.write(w.permit()).kms.cancel_key_deletion().key_id(key).send().await;
+    answer.at("kms:CancelKeyDeletion").map(drop)
+}
+
+async fn enable(w: &W<'_>, key: &str) -> Result<()> {
+    w.write(w.permit()).kms.enable_key().key_id(key).send().await.at("kms:EnableKey").map(drop)
+}
+
+async fn disable(w: &W<'_>, key: &str) -> Result<()> {
+    w.write(w.permit()).kms.disable_key().key_id(key).send().await.at("kms:DisableKey").map(drop)
+}
+
+async fn rotate(w: &W<'_>, key: &str, desired: &Desired) -> Result<()> {
+    let kms = &w.write(w.permit()).kms;
+    if !desired.rotates() {
+        return kms.disable_key_rotation().key_id(key).send().await.at("kms:DisableKeyRotation").map(drop);
+    }
+    let days = desired.rotation_period_days.and_then(|days| days.try_into().ok());
+    let request = kms.enable_key_rotation().key_id(key).set_rotation_period_in_days(days);
+    request.send().await.at("kms:EnableKeyRotation").map(drop)
+}
+
+/// KMS itself refuses a policy that would lock everybody out.
+async fn put_policy(w: &W<'_>, key: &str, policy: &Document) -> Result<()> {
+    let request = w.write(w.permit()).kms.put_key_policy().key_id(key).policy_name("default");
+    request.policy(policy.text()).send().await.at("kms:PutKeyPolicy").map(drop)
+}
+
+async fn tag(w: &W<'_>, key: &str, tags: &Tags) -> Result<()> {
+    let request = w.write(w.permit()).kms.tag_resource().key_id(key).set_tags(Some(to_sdk(tags)?));
+    request.send().await.at("kms:TagResource").map(drop)
+}
+
+fn to_sdk(tags: &Tags) -> Result<Vec<Tag>> {
+    let one = |(key, value): (&String, &String)| {
+        let tag = Tag::builder().tag_key(key).tag_value(value).build();
+        tag.map_err(|error| Error::new(ErrorKind::Local, "kms:TagResource", error.to_string()))
+    };
+    tags.iter().map(one).collect()
+}
+
+/// Schedules the key's deletion, then removes the alias; in this order, because a key without
+/// its alias would not be found again.
+pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
+    w.aliases.clear().await;
+    let Some(key_id) = live::key_id(w, &id.alias).await? else { return Ok(()) };
+    let key = live::describe(w, &key_id).await?;
+    if key.is_some_and(|key| !live::is_pending_deletion(key.key_state.as_ref())) {
+        let request = w.write(w.permit()).kms.schedule_key_deletion().key_id(&key_id);
+        let request = request.pending_window_in_days(i32::from(id.deletion_window_days));
+        request.send().await.at("kms:ScheduleKeyDeletion")?;
+    }
+    let removed = w.write(w.permit()).kms.delete_alias().alias_name(&id.alias).send().await;
+    w.aliases.clear().await;
+    removed.found("kms:DeleteAlias", &["NotFoundException"]).map(drop)
+}

@@ -1,0 +1,162 @@
+//! Mistakes in a policy document that AWS would refuse, found without the network.
+
+use serde_json::{Map, Value};
+
+use super::normal::as_list;
+use crate::resolve::unknown::is_unknown;
+use crate::resource::FieldError;
+
+/// What a document is attached to, which decides the elements it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyType {
+    /// To a user, role or group: has resources, no principal.
+    Identity,
+    /// Who may assume a role: has a principal, no resources.
+    Trust,
+    /// To a bucket or key: has both.
+    Resource,
+}
+
+const DOCUMENT_KEYS: [&str; 3] = ["Version", "Id", "Statement"];
+const STATEMENT_KEYS: [&str; 9] = [
+    "Sid",
+    "Effect",
+    "Principal",
+    "NotPrincipal",
+    "Action",
+    "NotAction",
+    "Resource",
+    "NotResource",
+    "Condition",
+];
+
+/// Mistakes in a document, with paths below `path`.
+pub fn document(value: &Value, path: &str, of: PolicyType) -> Vec<FieldError> {
+    let Some(fields) = value.as_object() else { return Vec::new() };
+    let mut found = unknown_keys(fields, &DOCUMENT_KEYS, path);
+    found.extend(version(fields, path));
+    let statements = as_list(fields.get("Statement"));
+    if statements.is_empty() {
+        found.push(FieldError::new(format!("{path}.Statement"), "a policy needs at least one statement"));
+    }
+    for (index, value) in statements.iter().enumerate() {
+        found.extend(statement(value, &format!("{path}.Statement[{index}]"), of));
+    }
+    found
+}
+
+fn version(fields: &Map<String, Value>, path: &str) -> Option<FieldError> {
+    match fields.get("Version").map(|version| version.as_str()) {
+        None | Some(Some("2012-10-17" | "2008-10-17")) => None,
+        Some(Some(text)) if is_unknown(text) => None,
+        Some(_) => Some(
+            FieldError::new(format!("{path}.Version"), "there is no such version of the policy language")
+                .help("write \"2012-10-17\", in quotes"),
+        ),
+    }
+}
+
+fn statement(value: &Value, path: &str, of: PolicyType) -> Vec<FieldError> {
+    let Some(fields) = value.as_object() else {
+        return match value.as_str() {
+            Some(text) if is_unknown(text) => Vec::new(),
+            _ => vec![FieldError::new(path, "a statement is a map")],
+        };
+    };
+    let mut found = unknown_keys(fields, &STATEMENT_KEYS, path);
+    found.extend(effect(fields, path));
+    found.extend(exactly_one(fields, path, "Action", "NotAction"));
+    if of != PolicyType::Trust {
+        found.extend(exactly_one(fields, path, "Resource", "NotResource"));
+    }
+    found.extend(principal(fields, path, of));
+    found
+}
+
+fn effect(fields: &Map<String, Value>, path: &str) -> Option<FieldError> {
+    match fields.get("Effect").and_then(Value::as_str) {
+        Some("Allow" | "Deny") => None,
+        Some(text) if is_unknown(text) => None,
+        _ => Some(FieldError::new(format!("{path}.Effect"), "must be Allow or Deny")),
+    }
+}
+
+fn exactly_one(fields: &Map<String, Value>, path: &str, one: &str, other: &str) -> Option<FieldError> {
+    match (fields.contains_key(one), fields.contains_key(other)) {
+        (true, false) | (false, true) => None,
+        (true, true) => Some(FieldError::new(path, format!("has both {one} and {other}"))),
+        (false, false) => Some(FieldError::new(path, format!("has neither {one} nor {other}"))),
+    }
+}
+
+fn principal(fields: &Map<String, Value>, path: &str, of: PolicyType) -> Option<FieldError> {
+    let named = fields.contains_key("Principal") || fields.contains_key("NotPrincipal");
+    match of {
+        PolicyType::Identity if named => Some(
+            FieldError::new(path, "a policy of a user or role cannot name a principal")
+                .help("remove Principal; the principal is whoever the policy is attached to"),
+        ),
+        PolicyType::Trust if fields.contains_key("Resource") => {
+            Some(FieldError::new(path, "a trust policy has no Resource: the role itself is the resource"))
+        }
+        PolicyType::Trust | PolicyType::Resource if !named => {
+            Some(FieldError::new(path, "must name a Principal"))
+        }
+        _ => None,
+    }
+}
+
+fn unknown_keys(fields: &Map<String, Value>, known: &[&str], path: &str) -> Vec<FieldError> {
+    fields
+        .keys()
+        .filter(|key| !known.contains(&key.as_str()) && !is_unknown(key))
+        .map(|key| {
+            FieldError::new(format!("{path}.{key}"), format!("unknown element `{key}`"))
+                .help(format!("one of {}", known.join(", ")))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn paths(value: Value, of: PolicyType) -> Vec<String> {
+        document(&value, "p", of).into_iter().map(|error| error.path).collect()
+    }
+
+    #[test]
+    fn a_good_document_passes() {
+        let identity = json!({ "Version": "2012-10-17",
+            "Statement": { "Effect": "Allow", "Action": "s3:*", "Resource": "*" } });
+        assert!(paths(identity.clone(), PolicyType::Identity).is_empty());
+        assert_eq!(paths(identity, PolicyType::Resource), ["p.Statement[0]"]);
+    }
+
+    #[test]
+    fn mistakes_are_found_where_they_are() {
+        let wrong = json!({ "Version": "2012", "Statements": [], "Statement": [
+            { "effect": "Allow", "Effect": "allow", "Action": "a", "NotAction": "b", "Principal": "*" }] });
+        assert_eq!(
+            paths(wrong, PolicyType::Identity),
+            [
+                "p.Statements",
+                "p.Version",
+                "p.Statement[0].effect",
+                "p.Statement[0].Effect",
+                "p.Statement[0]",
+                "p.Statement[0]",
+                "p.Statement[0]"
+            ],
+        );
+        assert_eq!(paths(json!({}), PolicyType::Trust), ["p.Statement"]);
+    }
+
+    #[test]
+    fn what_is_not_known_yet_passes() {
+        let marker = crate::resolve::unknown::marker("x.y");
+        assert!(paths(json!(marker), PolicyType::Identity).is_empty());
+        assert!(paths(json!({ "Statement": [marker] }), PolicyType::Identity).is_empty());
+    }
+}

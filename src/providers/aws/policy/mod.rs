@@ -1,0 +1,186 @@
+//! IAM policy documents: read, compared by meaning, checked.
+//!
+//! Grammar: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>
+
+mod check;
+mod normal;
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::{Value, json};
+
+pub use check::PolicyType;
+
+use crate::resolve::unknown::{has_unknown, is_unknown};
+use crate::resource::{Diff, Error, ErrorKind, Result};
+
+/// The version of the policy language in which all features work.
+const VERSION: &str = "2012-10-17";
+
+/// A policy document. In a plan it is a YAML map or JSON text; two documents are equal when they
+/// mean the same.
+#[derive(Clone, Debug)]
+pub struct Document(Value);
+
+impl Document {
+    /// A document of these statements.
+    pub fn of(statements: Vec<Value>) -> Self {
+        Self(json!({ "Version": VERSION, "Statement": statements }))
+    }
+
+    /// Reads what a service returned. `operation` is named in the error.
+    pub fn parse(operation: &str, text: &str) -> Result<Self> {
+        serde_json::from_str(text).map(Self).map_err(|error| {
+            Error::new(ErrorKind::Rejected, operation, format!("the live policy is not JSON: {error}"))
+        })
+    }
+
+    /// As [`Document::parse`] for IAM, which returns documents URL-encoded (RFC 3986).
+    pub fn parse_encoded(operation: &str, text: &str) -> Result<Self> {
+        Self::parse(operation, &percent_decode(text))
+    }
+
+    /// The JSON text to send, without any white space.
+    pub fn text(&self) -> String {
+        self.0.to_string()
+    }
+
+    /// The document as written.
+    pub fn value(&self) -> &Value {
+        &self.0
+    }
+
+    /// The statements as written.
+    pub fn statements(&self) -> Vec<Value> {
+        normal::as_list(self.0.get("Statement"))
+    }
+
+    /// The same document with other statements.
+    #[must_use]
+    pub fn with_statements(&self, statements: Vec<Value>) -> Self {
+        let mut value = self.0.clone();
+        value["Statement"] = Value::Array(statements);
+        Self(value)
+    }
+
+    /// Whether a part of it is not known yet.
+    pub fn has_unknown(&self) -> bool {
+        has_unknown(&self.0)
+    }
+
+    /// Mistakes, with paths below `path`.
+    pub fn check(&self, path: &str, of: PolicyType) -> Vec<crate::resource::FieldError> {
+        check::document(&self.0, path, of)
+    }
+}
+
+/// Whether two statements mean the same; their `Sid`s do not matter.
+pub fn same_statement(a: &Value, b: &Value) -> bool {
+    normal::anonymous_statement(a) == normal::anonymous_statement(b)
+}
+
+/// Records a change when live and declared documents differ in meaning.
+pub fn compare(diff: &mut Diff, path: &str, before: Option<&Document>, after: &Document) {
+    if before != Some(after) {
+        diff.push(path, before.map_or(Value::Null, |document| document.0.clone()), after.0.clone());
+    }
+}
+
+impl PartialEq for Document {
+    fn eq(&self, other: &Self) -> bool {
+        normal::document(&self.0) == normal::document(&other.0)
+    }
+}
+
+impl Serialize for Document {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            map @ Value::Object(_) => Ok(Self(map)),
+            Value::String(text) => match serde_json::from_str(&text) {
+                Ok(map @ Value::Object(_)) => Ok(Self(map)),
+                _ if is_unknown(&text) => Ok(Self(Value::String(text))),
+                Ok(_) => Err(D::Error::custom("a policy document is a JSON object")),
+                Err(error) => Err(D::Error::custom(format!("the policy document is not JSON: {error}"))),
+            },
+            _ => Err(D::Error::custom("a policy document is a map, or JSON text")),
+        }
+    }
+}
+
+impl JsonSchema for Document {
+    fn schema_name() -> Cow<'static, str> {
+        "PolicyDocument".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "an IAM policy document, as a map or as JSON text",
+            "anyOf": [
+                { "type": "string" },
+                {
+                    "type": "object",
+                    "required": ["Statement"],
+                    "properties": { "Version": { "enum": ["2012-10-17", "2008-10-17"] } },
+                },
+            ],
+        })
+    }
+}
+
+/// Decodes `%XX`; anything else stays as it is.
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let decoded = (first == b'%').then(|| tail.get(..2)).flatten().and_then(from_hex);
+        bytes.push(decoded.unwrap_or(first));
+        rest = if decoded.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn from_hex(digits: &[u8]) -> Option<u8> {
+    let mut byte = [0];
+    hex::decode_to_slice(digits, &mut byte).ok().map(|()| byte[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(value: Value) -> Document {
+        serde_json::from_value(value).expect("a document")
+    }
+
+    #[test]
+    fn text_and_map_are_the_same() {
+        let map = document(json!({ "Statement": [{ "Effect": "Allow", "Action": "a:b", "Resource": "*" }] }));
+        let text = document(json!(
+            "{ \"Statement\": {\"Effect\":\"Allow\",\"Resource\":[\"*\"],\n\"Action\":[\"a:b\"]}}"
+        ));
+        assert_eq!(map, text);
+    }
+
+    #[test]
+    fn documents_of_iam_are_decoded() {
+        let encoded = "%7B%22Statement%22%3A%5B%5D%2C%22Id%22%3A%22100%25+a%22%7D";
+        let decoded = Document::parse_encoded("iam:GetRole", encoded).expect("JSON");
+        assert_eq!(decoded.value()["Id"], "100%+a");
+        assert_eq!(percent_decode("a%2"), "a%2");
+    }
+
+    #[test]
+    fn a_reference_to_a_whole_document_is_no_mistake() {
+        let text = crate::resolve::unknown::marker("other.policy");
+        assert!(document(json!(text)).has_unknown());
+        assert!(serde_json::from_value::<Document>(json!("{ not json")).is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! The normal form of a policy document: equal meaning, equal form.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// What AWS assumes when a document names no version.
+const DEFAULT_VERSION: &str = "2008-10-17";
+
+/// The normal form of a document. Statements are a set: their order has no meaning.
+pub fn document(value: &Value) -> Value {
+    let Some(fields) = value.as_object() else { return value.clone() };
+    let statements = sorted(as_list(fields.get("Statement")).iter().map(statement));
+    let mut normal: BTreeMap<&str, Value> =
+        fields.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+    normal.entry("Version").or_insert_with(|| json!(DEFAULT_VERSION));
+    normal.insert("Statement", statements);
+    json!(normal)
+}
+
+/// The normal form of a statement without its `Sid`.
+pub fn anonymous_statement(value: &Value) -> Value {
+    let mut normal = statement(value);
+    if let Some(fields) = normal.as_object_mut() {
+        fields.shift_remove("Sid");
+    }
+    normal
+}
+
+/// A scalar stands for a list of one; nothing for an empty list.
+pub fn as_list(value: Option<&Value>) -> Vec<Value> {
+    match value {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(items)) => items.clone(),
+        Some(scalar) => vec![scalar.clone()],
+    }
+}
+
+fn statement(value: &Value) -> Value {
+    let Some(fields) = value.as_object() else { return value.clone() };
+    let normal: BTreeMap<&str, Value> =
+        fields.iter().filter(|(key, value)| !is_empty_sid(key, value)).map(element).collect();
+    json!(normal)
+}
+
+/// IAM drops an empty `Sid`.
+fn is_empty_sid(key: &str, value: &Value) -> bool {
+    key == "Sid" && value == ""
+}
+
+fn element<'a>((key, value): (&'a String, &Value)) -> (&'a str, Value) {
+    let normal = match key.as_str() {
+        "Action" | "NotAction" => sorted(as_list(Some(value)).iter().map(lowercase)),
+        "Resource" | "NotResource" => sorted(as_list(Some(value))),
+        "Principal" | "NotPrincipal" => principal(value),
+        "Condition" => condition(value),
+        _ => value.clone(),
+    };
+    (key, normal)
+}
+
+/// Names of actions do not depend on case.
+fn lowercase(value: &Value) -> Value {
+    value.as_str().map_or_else(|| value.clone(), |text| json!(text.to_ascii_lowercase()))
+}
+
+/// `"*"` is everybody, as is `{"AWS": "*"}`.
+fn principal(value: &Value) -> Value {
+    match value {
+        Value::Object(types) => {
+            let normal: BTreeMap<&str, Value> =
+                types.iter().map(|(kind, ids)| (kind.as_str(), principals(kind, ids))).collect();
+            json!(normal)
+        }
+        Value::String(_) => json!({ "AWS": as_list(Some(value)) }),
+        other => other.clone(),
+    }
+}
+
+fn principals(kind: &str, ids: &Value) -> Value {
+    let ids = as_list(Some(ids));
+    if kind == "AWS" { sorted(ids.iter().map(account)) } else { sorted(ids) }
+}
+
+/// `arn:aws:iam::123456789012:root` and `123456789012` name the same account.
+fn account(id: &Value) -> Value {
+    let parts: Vec<&str> = id.as_str().unwrap_or_default().split(':').collect();
+    match parts[..] {
+        ["arn", _, "iam", "", account, "root"] => json!(account),
+        _ => id.clone(),
+    }
+}
+
+/// Operator → key → values. Keys do not depend on case; what follows a `/` in one, such as the
+/// name of a tag, does.
+fn condition(value: &Value) -> Value {
+    let Some(operators) = value.as_object() else { return value.clone() };
+    let normal: BTreeMap<&str, Value> = operators
+        .iter()
+        .map(|(operator, keys)| (operator.as_str(), condition_keys(operator, keys)))
+        .collect();
+    json!(normal)
+}
+
+fn condition_keys(operator: &str, keys: &Value) -> Value {
+    let Some(keys) = keys.as_object() else { return keys.clone() };
+    let normal: BTreeMap<String, Value> = keys
+        .iter()
+        .map(|(key, values)| {
+            let values = as_list(Some(values));
+            (condition_key(key), sorted(values.iter().map(|value| condition_value(operator, value))))
+        })
+        .collect();
+    json!(normal)
+}
+
+fn condition_key(key: &str) -> String {
+    match key.split_once('/') {
+        Some((name, rest)) => format!("{}/{rest}", name.to_ascii_lowercase()),
+        None => key.to_ascii_lowercase(),
+    }
+}
+
+/// Booleans and numbers may stand with or without quotes.
+fn condition_value(operator: &str, value: &Value) -> Value {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let is_flag = operator.starts_with("Bool") || operator.starts_with("Null");
+    json!(if is_flag { text.to_ascii_lowercase() } else { text })
+}
+
+/// A set, in a fixed order. Objects in it were built from sorted maps, so their text is unique.
+fn sorted(values: impl IntoIterator<Item = Value>) -> Value {
+    let by_text: BTreeMap<String, Value> =
+        values.into_iter().map(|value| (value.to_string(), value)).collect();
+    Value::Array(by_text.into_values().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn same(a: Value, b: Value) -> bool {
+        let wrap = |fields: Value| document(&json!({ "Version": "2012-10-17", "Statement": fields }));
+        wrap(a) == wrap(b)
+    }
+
+    #[test]
+    fn order_case_and_scalars_do_not_matter() {
+        assert!(same(
+            json!([{ "Effect": "Allow", "Action": ["s3:GetObject", "S3:putobject"], "Resource": "*" },
+                   { "Effect": "Deny", "Action": "s3:*", "Resource": ["b", "a"] }]),
+            json!([{ "Resource": ["a", "b", "a"], "Action": ["s3:*"], "Effect": "Deny" },
+                   { "Effect": "Allow", "Action": ["s3:PutObject", "s3:GetObject"], "Resource": ["*"] }]),
+        ));
+        assert!(!same(json!({ "Resource": "a" }), json!({ "Resource": "A" })));
+        assert!(!same(json!({ "Effect": "Allow" }), json!({ "Effect": "Deny" })));
+        assert!(!same(json!({ "Action": "a:b" }), json!({ "NotAction": "a:b" })));
+    }
+
+    #[test]
+    fn principals_have_several_spellings() {
+        let root = json!({ "Principal": { "AWS": "arn:aws:iam::123456789012:root" } });
+        assert!(same(root.clone(), json!({ "Principal": { "AWS": ["123456789012"] } })));
+        assert!(!same(root, json!({ "Principal": { "AWS": "arn:aws:iam::123456789012:role/root" } })));
+        assert!(same(json!({ "Principal": "*" }), json!({ "Principal": { "AWS": ["*"] } })));
+        assert!(same(
+            json!({ "Principal": { "Service": ["b", "a"], "AWS": "1" } }),
+            json!({ "Principal": { "AWS": "1", "Service": ["a", "b"] } }),
+        ));
+        assert!(!same(json!({ "Principal": "*" }), json!({ "NotPrincipal": "*" })));
+    }
+
+    #[test]
+    fn conditions_are_compared_by_meaning() {
+        assert!(same(
+            json!({ "Condition": { "Bool": { "aws:SecureTransport": false }, "NumericLessThan": { "s3:max-keys": 3 } } }),
+            json!({ "Condition": { "NumericLessThan": { "s3:max-keys": ["3"] }, "Bool": { "AWS:securetransport": "False" } } }),
+        ));
+        let tag = |name: &str| json!({ "Condition": { "StringEquals": { (format!("aws:ResourceTag/{name}")): "x" } } });
+        assert!(!same(tag("Team"), tag("team")));
+        let values = |values: Value| json!({ "Condition": { "StringEquals": { "k": values } } });
+        assert!(same(values(json!(["b", "a"])), values(json!(["a", "b"]))));
+        assert!(!same(values(json!("true")), values(json!("True"))));
+    }
+
+    #[test]
+    fn versions_matter_and_have_a_default() {
+        assert_ne!(
+            document(&json!({ "Version": "2012-10-17", "Statement": [] })),
+            document(&json!({ "Statement": [] }))
+        );
+        assert_eq!(document(&json!({ "Version": "2008-10-17" })), document(&json!({ "Statement": [] })));
+    }
+
+    #[test]
+    fn names_of_statements_matter_only_when_asked() {
+        let named = json!({ "Sid": "A", "Effect": "Allow" });
+        assert!(!same(named.clone(), json!({ "Effect": "Allow" })));
+        assert_eq!(anonymous_statement(&named), anonymous_statement(&json!({ "Effect": "Allow" })));
+        assert!(same(json!({ "Sid": "", "Effect": "Allow" }), json!({ "Effect": "Allow" })));
+    }
+
+    #[test]
+    fn anything_else_is_left_as_it_is() {
+        assert_eq!(document(&json!("text")), json!("text"));
+        assert_eq!(statement(&json!(3)), json!(3));
+    }
+}
