@@ -8,21 +8,30 @@
 //! they would carry the token along to any host, and nothing of theirs is printed, since their
 //! `Debug` shows tokens.
 
+mod approle_role;
+mod audit;
 mod auth_method;
 mod cache;
 mod client;
 mod error;
 mod fields;
+mod kubernetes_auth;
+mod kubernetes_role;
 mod mount;
 mod node;
 mod notation;
 mod policy;
 mod policy_text;
 mod request;
+mod role;
 mod session;
 
+pub use approle_role::ApproleRole;
+pub use audit::Audit;
 pub use auth_method::AuthMethod;
 pub use client::VaultClient;
+pub use kubernetes_auth::KubernetesAuth;
+pub use kubernetes_role::KubernetesRole;
 pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
 pub use policy::Policy;
