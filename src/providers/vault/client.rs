@@ -242,16 +242,18 @@ impl VaultClient {
     /// Every policy with its text, by name, where the server lists them with their texts (OpenBao);
     /// `None` where it does not (HashiCorp Vault) or the token may not.
     pub(super) async fn policies(&self) -> Result<Option<Arc<Listing>>> {
-        let listed = self.listings.policies.get(|| async {
-            let detailed = self.list("sys/policies/detailed/acl").await?;
-            Ok(detailed.map(|mut data| into_listing(data["key_info"].take())).unwrap_or_default())
-        });
-        match listed.await {
-            // Even an empty server has the policies `default` and `root`.
-            Ok(listing) => Ok(Some(listing).filter(|listing| !listing.is_empty())),
-            Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Rejected) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let fetch = || async {
+            match self.list("sys/policies/detailed/acl").await {
+                Ok(detailed) => Ok(into_listing(detailed.unwrap_or_default()["key_info"].take())),
+                Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Rejected) => {
+                    Ok(Listing::new())
+                }
+                Err(error) => Err(error),
+            }
+        };
+        let listing = self.listings.policies.get(fetch).await?;
+        // Every server has the policies `default` and `root`.
+        Ok(Some(listing).filter(|listing| !listing.is_empty()))
     }
 
     async fn table(&self, path: &str) -> Result<Listing> {

@@ -86,6 +86,8 @@ fn kind(status: u16, said: &str, effect: Effect) -> ErrorKind {
         // Standbys, disaster-recovery secondaries, and the moment after unsealing.
         301..=308 | 472 | 473 | 503 => ErrorKind::Unavailable,
         400 if is_conflict(said) => ErrorKind::Conflict,
+        // A KV engine that is being set up or upgraded to version 2.
+        400 if said.contains("unavailable for a brief period") => ErrorKind::Unavailable,
         500 if said.contains("node not active") => ErrorKind::Unavailable,
         500 if said.contains("too large") => ErrorKind::Rejected,
         500.. if effect == Effect::Write => ErrorKind::Unknown,
@@ -95,7 +97,7 @@ fn kind(status: u16, said: &str, effect: Effect) -> ErrorKind {
 }
 
 fn is_conflict(said: &str) -> bool {
-    ["path is already in use", "check-and-set parameter did not match", "existing mount at"]
+    ["path is already in use", "check-and-set parameter", "existing mount at"]
         .iter()
         .any(|words| said.contains(words))
 }

@@ -1,0 +1,198 @@
+//! Auth methods: <https://openbao.org/api-docs/system/auth/>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::VaultClient;
+use super::fields;
+use super::mount::{FIXED, TUNED, Visibility, check_path, flatten, pick, refuse_blocked};
+use super::notation::{Names, Ttl};
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+
+/// An auth method.
+#[derive(Debug)]
+pub struct AuthMethod;
+
+/// The declared fields of an auth method.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuthMethodSpec {
+    /// Where it is mounted below `auth/`. Default: its type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The method: `approle`, `kubernetes`, `jwt`, `userpass` and so on. Fixed.
+    #[serde(rename = "type")]
+    pub method: String,
+    /// A sentence for people.
+    #[serde(default)]
+    pub description: String,
+    /// How long its tokens last unless said otherwise; 0 is the server's default.
+    #[serde(default)]
+    pub default_lease_ttl: Ttl,
+    /// How long its tokens last at most; 0 is the server's default.
+    #[serde(default)]
+    pub max_lease_ttl: Ttl,
+    /// The type of tokens: `default-service`, `default-batch`, `service` or `batch`. Left alone when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<String>,
+    /// Whether the login page shows it to everybody.
+    #[serde(default)]
+    pub listing_visibility: Visibility,
+    /// Keys of requests that audit devices log in the clear.
+    #[serde(default)]
+    pub audit_non_hmac_request_keys: Names,
+    /// Keys of responses that audit devices log in the clear.
+    #[serde(default)]
+    pub audit_non_hmac_response_keys: Names,
+    /// Headers of requests that the method gets to see.
+    #[serde(default)]
+    pub passthrough_request_headers: Names,
+    /// Headers that the method may set in answers.
+    #[serde(default)]
+    pub allowed_response_headers: Names,
+    /// Not replicated to other clusters. Fixed.
+    #[serde(default)]
+    pub local: bool,
+    /// Encrypted once more by the seal, where the server can. Fixed.
+    #[serde(default)]
+    pub seal_wrap: bool,
+}
+
+/// An auth method as it is.
+#[derive(Clone, Debug)]
+pub struct LiveAuthMethod {
+    method: AuthMethodSpec,
+    path: String,
+    accessor: String,
+}
+
+/// What other steps may refer to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AuthMethodOutputs {
+    /// Where it is mounted below `auth/`.
+    pub path: String,
+    /// The server's name for it, e.g. `auth_approle_c89aba04`, for identity aliases and policies.
+    pub accessor: String,
+}
+
+const OWN: [&str; 4] = ["type", "description", "local", "seal_wrap"];
+
+impl AuthMethodSpec {
+    fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or(&self.method)
+    }
+
+    fn body(&self) -> Value {
+        let all = fields::fields(self);
+        let mut config = pick(&all, &TUNED);
+        config.extend(pick(&all, &["token_type"]));
+        let mut body = pick(&all, &OWN);
+        body.insert("config".to_owned(), Value::Object(config));
+        Value::Object(body)
+    }
+}
+
+fn live_spec(path: &str, told: &Value) -> Result<AuthMethodSpec> {
+    let names: Vec<&str> = OWN.iter().chain(&TUNED).copied().chain(["token_type"]).collect();
+    fields::parse(&flatten(told), &names, [("path", json!(path))])
+}
+
+impl Resource for AuthMethod {
+    const KIND: &'static str = "vault.auth_method";
+    const ABOUT: &'static str = "An auth method, such as approle or kubernetes, and how it is tuned.";
+    const EXAMPLE: &'static str = "\
+approle:
+  kind: vault.auth_method
+  type: approle
+  description: Applications and pipelines
+  max_lease_ttl: 24h
+";
+    const PROTECTED: bool = true;
+
+    type Client = VaultClient;
+    type Id = String;
+    type Desired = AuthMethodSpec;
+    type Observed = LiveAuthMethod;
+    type Outputs = AuthMethodOutputs;
+
+    fn id(desired: &AuthMethodSpec) -> String {
+        desired.path().to_owned()
+    }
+
+    fn check(desired: &AuthMethodSpec) -> Vec<FieldError> {
+        let types = ["default-service", "default-batch", "service", "batch"];
+        let mut errors: Vec<FieldError> = check_path(desired.path()).into_iter().collect();
+        if desired.token_type.as_deref().is_some_and(|declared| !types.contains(&declared)) {
+            errors.push(
+                FieldError::new("token_type", "is no type of token")
+                    .help(format!("one of {}", types.join(", "))),
+            );
+        }
+        errors
+    }
+
+    fn requires(_: &AuthMethodSpec) -> Vec<Requirement> {
+        vec![Requirement::Kind("vault.init")]
+    }
+
+    async fn observe(client: &VaultClient, id: &String) -> Result<Option<LiveAuthMethod>> {
+        let methods = client.auth_methods().await?;
+        let Some(told) = methods.get(&format!("{id}/")) else { return Ok(None) };
+        let accessor = told["accessor"].as_str().unwrap_or_default().to_owned();
+        Ok(Some(LiveAuthMethod { method: live_spec(id, told)?, path: id.clone(), accessor }))
+    }
+
+    fn diff(desired: &AuthMethodSpec, observed: &LiveAuthMethod) -> Diff {
+        fields::compare(&observed.method, desired, &FIXED)
+    }
+
+    async fn create(w: &Writer<'_, VaultClient>, desired: &AuthMethodSpec) -> Result<()> {
+        w.post(w.permit(), &format!("sys/auth/{}", desired.path()), &desired.body()).await.map(drop)
+    }
+
+    async fn update(
+        w: &Writer<'_, VaultClient>,
+        desired: &AuthMethodSpec,
+        observed: &LiveAuthMethod,
+    ) -> Result<()> {
+        let diff = Self::diff(desired, observed);
+        refuse_blocked(&diff, Self::KIND, desired.path())?;
+        let body = Value::Object(fields::changed(desired, &diff));
+        w.post(w.permit(), &format!("sys/auth/{}/tune", desired.path()), &body).await.map(drop)
+    }
+
+    async fn delete(w: &Writer<'_, VaultClient>, id: &String) -> Result<()> {
+        w.delete(w.permit(), &format!("sys/auth/{id}")).await
+    }
+
+    fn outputs(observed: &LiveAuthMethod) -> AuthMethodOutputs {
+        AuthMethodOutputs { path: observed.path.clone(), accessor: observed.accessor.clone() }
+    }
+
+    fn predicted_outputs(desired: &AuthMethodSpec, _: &Scope) -> Partial {
+        Partial::default().with("path", desired.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_writes_differently_is_no_change() {
+        let told = json!({
+            "type": "approle", "description": "", "options": {}, "accessor": "a", "local": false, "seal_wrap": false,
+            "config": { "default_lease_ttl": 3600, "max_lease_ttl": 0, "token_type": "default-service" },
+        });
+        let declared = json!({ "type": "approle", "default_lease_ttl": "60m" });
+        let declared: AuthMethodSpec = serde_json::from_value(declared).expect("valid");
+        let live = LiveAuthMethod {
+            method: live_spec("approle", &told).expect("valid"),
+            path: "approle".to_owned(),
+            accessor: String::new(),
+        };
+        assert!(AuthMethod::diff(&declared, &live).is_empty());
+    }
+}

@@ -1,0 +1,58 @@
+//! Comparing and writing things field by field, by the names that the plan and Vault share.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::resource::{Diff, Error, ErrorKind, Result};
+
+/// A field that cannot be changed once the thing exists, and why.
+pub(super) type Fixed = (&'static str, &'static str);
+
+/// The fields of a thing.
+pub(super) fn fields(thing: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(thing) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// Compares every field that the declared thing has; one that it leaves open is left alone.
+pub(super) fn compare<T: Serialize>(live: &T, declared: &T, fixed: &[Fixed]) -> Diff {
+    let live = fields(live);
+    let mut diff = Diff::none();
+    for (name, after) in fields(declared) {
+        let before = live.get(&name).unwrap_or(&Value::Null);
+        match fixed.iter().find(|(field, _)| *field == name) {
+            Some((_, why)) => diff.immutable(&name, before, &after, why),
+            None => diff.field(&name, before, &after),
+        };
+    }
+    diff
+}
+
+/// The declared fields that differ, as a request's body.
+pub(super) fn changed<T: Serialize>(declared: &T, diff: &Diff) -> Map<String, Value> {
+    fields(declared).into_iter().filter(|(name, _)| diff.touches(name)).collect()
+}
+
+/// A thing as the server tells it: those of `names` that it has and that are not null, and `own`.
+///
+/// # Errors
+/// When the server's fields have other types than they should.
+pub(super) fn parse<T: DeserializeOwned>(
+    told: &Value,
+    names: &[&str],
+    own: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Result<T> {
+    let named = names.iter().filter_map(|name| Some(((*name).to_owned(), told.get(*name)?.clone())));
+    let known: Map<String, Value> = named.filter(|(_, value)| !value.is_null()).collect();
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let all: Map<String, Value> = known.into_iter().chain(own).collect();
+    serde_path_to_error::deserialize(Value::Object(all)).map_err(|error| {
+        let message =
+            format!("the server's answer is not understood at `{}`: {}", error.path(), error.inner());
+        Error::new(ErrorKind::Rejected, "read from Vault", message)
+            .advice("the server's version may be newer than this program; report it")
+    })
+}

@@ -1,0 +1,233 @@
+//! Values that Vault writes differently from how it is told them: durations, policy names, CIDRs.
+//!
+//! Each type reads every notation and holds one of them, so that comparing needs no care. Strings
+//! with a marker of [`crate::resolve::unknown`] are held as they are.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::Value;
+
+use crate::resolve::unknown::is_unknown;
+
+/// A duration, as `90m`, `1h30m`, `7d` or a number of seconds; Vault answers in seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// Whole seconds.
+    Seconds(u64),
+    /// A text with a marker of something that is not known yet.
+    Unknown(String),
+}
+
+impl Default for Ttl {
+    fn default() -> Self {
+        Self::Seconds(0)
+    }
+}
+
+/// Seconds of a duration in Go's notation, plus `d` for days; `None` when it is not one.
+pub(super) fn seconds(text: &str) -> Option<u64> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(seconds);
+    }
+    let mut total: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0)?;
+        let unit = rest[digits..].chars().next()?;
+        let factor = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        let number: u64 = rest[..digits].parse().ok()?;
+        total = total.checked_add(number.checked_mul(factor)?)?;
+        rest = &rest[digits + unit.len_utf8()..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+impl Serialize for Ttl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Seconds(seconds) => serializer.serialize_u64(*seconds),
+            Self::Unknown(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Ttl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wrong = |value: &Value| {
+            D::Error::custom(format!(
+                "expected a duration such as `90m`, `1h30m`, `7d` or seconds, found {value}"
+            ))
+        };
+        match Value::deserialize(deserializer)? {
+            Value::String(text) if is_unknown(&text) => Ok(Self::Unknown(text)),
+            Value::String(text) => seconds(&text).map(Self::Seconds).ok_or_else(|| wrong(&text.into())),
+            value => value.as_u64().map(Self::Seconds).ok_or_else(|| wrong(&value)),
+        }
+    }
+}
+
+impl JsonSchema for Ttl {
+    fn schema_name() -> Cow<'static, str> {
+        "Ttl".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "a duration: seconds, or text such as 90m, 1h30m or 7d",
+            "anyOf": [
+                { "type": "integer", "minimum": 0 },
+                { "type": "string", "pattern": "^([0-9]+|([0-9]+[smhd])+)$" },
+            ],
+        })
+    }
+}
+
+/// A set of names: order and repetition mean nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Vec<String>")]
+#[schemars(with = "Vec<String>")]
+pub struct Names(Vec<String>);
+
+impl From<Vec<String>> for Names {
+    fn from(names: Vec<String>) -> Self {
+        Self(sorted(names))
+    }
+}
+
+impl Names {
+    /// The names, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+/// A set of policy names; Vault lowers their case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Vec<String>")]
+#[schemars(with = "Vec<String>")]
+pub struct PolicyNames(Vec<String>);
+
+impl From<Vec<String>> for PolicyNames {
+    fn from(names: Vec<String>) -> Self {
+        Self(sorted(names.into_iter().map(|name| lower(&name)).collect()))
+    }
+}
+
+impl PolicyNames {
+    /// The names, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+/// A set of networks; a single address is a network of its own.
+///
+/// Vault drops `/32` from `token_bound_cidrs`, and asks for it in `secret_id_bound_cidrs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Vec<String>")]
+#[schemars(with = "Vec<String>")]
+pub struct Cidrs(Vec<String>);
+
+impl From<Vec<String>> for Cidrs {
+    fn from(networks: Vec<String>) -> Self {
+        Self(sorted(networks.into_iter().map(with_prefix).collect()))
+    }
+}
+
+fn with_prefix(network: String) -> String {
+    match network.as_str() {
+        text if is_unknown(text) || text.contains('/') => network,
+        text if text.contains(':') => format!("{text}/128"),
+        text => format!("{text}/32"),
+    }
+}
+
+/// `name` as Vault keeps the names of policies and roles.
+pub(super) fn lower(name: &str) -> String {
+    if is_unknown(name) { name.to_owned() } else { name.to_lowercase() }
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// A PEM text whose surrounding whitespace means nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "String")]
+#[schemars(with = "String")]
+pub struct Pem(String);
+
+impl From<String> for Pem {
+    fn from(text: String) -> Self {
+        Self(text.trim().replace("\r\n", "\n"))
+    }
+}
+
+impl Pem {
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read<T: serde::de::DeserializeOwned + Serialize>(value: Value) -> Value {
+        json!(serde_json::from_value::<T>(value).expect("readable"))
+    }
+
+    #[test]
+    fn durations_are_seconds() {
+        let rows = [
+            ("1h", 3600),
+            ("30m", 1800),
+            ("1h30m", 5400),
+            ("7d", 604_800),
+            ("15", 15),
+            ("720h0m0s", 2_592_000),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(read::<Ttl>(json!(text)), json!(expected), "{text}");
+        }
+        assert_eq!(read::<Ttl>(json!(3600)), json!(3600));
+        for wrong in
+            [json!("soon"), json!("1w"), json!(""), json!("h"), json!(-1), json!("99999999999999999999d")]
+        {
+            assert!(serde_json::from_value::<Ttl>(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_left_as_it_is() {
+        let marker = crate::resolve::unknown::marker("Key.Arn");
+        assert_eq!(read::<Ttl>(json!(marker)), json!(marker));
+        assert_eq!(read::<PolicyNames>(json!([marker])), json!([marker]));
+        assert_eq!(read::<Cidrs>(json!([marker])), json!([marker]));
+    }
+
+    #[test]
+    fn sets_have_one_notation() {
+        assert_eq!(read::<PolicyNames>(json!(["B", "a", "b"])), json!(["a", "b"]));
+        assert_eq!(read::<Names>(json!(["b", "A", "b"])), json!(["A", "b"]));
+        assert_eq!(
+            read::<Cidrs>(json!(["10.1.0.0/16", "10.0.0.1", "::1"])),
+            json!(["10.0.0.1/32", "10.1.0.0/16", "::1/128"])
+        );
+        assert_eq!(read::<Pem>(json!("\n-----BEGIN\r\n-----END\n")), json!("-----BEGIN\n-----END"));
+    }
+}
