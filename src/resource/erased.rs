@@ -312,6 +312,9 @@ fn remove(value: &mut Value, path: &str) -> bool {
 fn flatten(diff: &mut Diff, path: &str, value: &Value) {
     match value {
         Value::Null => {}
+        // What is declared empty sets nothing.
+        Value::String(text) if text.is_empty() => {}
+        Value::Array(items) if items.is_empty() => {}
         Value::Object(fields) => match fields.get(SECRET_KEY).and_then(Value::as_str) {
             Some(note) => {
                 diff.secret(path, note);

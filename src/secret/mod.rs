@@ -4,6 +4,7 @@
 //! `expose_…` methods, so that every use can be found by searching for them.
 
 mod generate;
+pub mod sink;
 mod source;
 
 use std::fmt;

@@ -8,6 +8,7 @@ mod cache;
 mod client;
 pub mod control;
 mod error;
+pub mod iam_access_key;
 mod iam_holder;
 pub mod iam_policy;
 pub mod iam_role;
@@ -21,6 +22,7 @@ pub mod tags;
 
 pub use client::{AwsClient, Identity, Services};
 pub use error::Answer;
+pub use iam_access_key::IamAccessKey;
 pub use iam_policy::IamPolicy;
 pub use iam_role::IamRole;
 pub use iam_user::IamUser;

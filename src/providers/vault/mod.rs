@@ -8,6 +8,8 @@
 //! they would carry the token along to any host, and nothing of theirs is printed, since their
 //! `Debug` shows tokens.
 
+mod approle_role;
+mod audit;
 mod auth_method;
 mod cache;
 #[cfg(test)]
@@ -15,23 +17,32 @@ mod ceremony_tests;
 mod client;
 mod custodian;
 mod error;
-mod init;
 mod fields;
+mod init;
+mod kubernetes_auth;
+mod kubernetes_role;
+mod kv_sink;
 mod mount;
 mod node;
 mod notation;
 mod policy;
 mod policy_text;
 mod request;
+mod role;
 mod root_token;
 mod session;
 
+pub use approle_role::ApproleRole;
+pub use audit::Audit;
 pub use auth_method::AuthMethod;
 pub use client::VaultClient;
 pub use custodian::Custodian;
 pub use init::VaultInit;
-pub use root_token::VaultRootToken;
+pub use kubernetes_auth::KubernetesAuth;
+pub use kubernetes_role::KubernetesRole;
+pub use kv_sink::KvSink;
 pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
 pub use policy::Policy;
+pub use root_token::VaultRootToken;
 pub use session::{EnvToken, HomeToken, TokenSource};

@@ -1,0 +1,229 @@
+//! Audit devices: <https://openbao.org/api-docs/system/audit/>.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::VaultClient;
+use super::fields::{self, Fixed};
+use super::mount::{check_path, refuse_blocked};
+use crate::resource::{
+    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
+};
+
+/// An audit device.
+#[derive(Debug)]
+pub struct Audit;
+
+/// The declared fields of an audit device.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditSpec {
+    /// Its name. Default: its type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `file`, `syslog` or `socket`. Fixed.
+    #[serde(rename = "type")]
+    pub device: String,
+    /// A sentence for people. Fixed.
+    #[serde(default)]
+    pub description: String,
+    /// The device's options, e.g. `file_path` and `mode`. Fixed.
+    #[serde(default)]
+    pub options: BTreeMap<String, OptionText>,
+    /// Not replicated to other clusters. Fixed.
+    #[serde(default)]
+    pub local: bool,
+}
+
+/// An option's value, which the server keeps as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Value")]
+pub struct OptionText(#[schemars(with = "Value")] String);
+
+impl From<Value> for OptionText {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::String(text) => Self(text),
+            other => Self(other.to_string()),
+        }
+    }
+}
+
+/// An audit device as it is.
+#[derive(Clone, Debug)]
+pub struct LiveAudit {
+    device: AuditSpec,
+    path: String,
+}
+
+/// What other steps may refer to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AuditOutputs {
+    /// Its name.
+    pub path: String,
+}
+
+const OWN: [&str; 4] = ["type", "description", "options", "local"];
+
+const WHY: &str = "an audit device cannot be changed; declare a second one with the new options under another \
+    path, then remove this one, so that no request goes unlogged";
+const FIXED: [Fixed; 4] = [("type", WHY), ("description", WHY), ("options", WHY), ("local", WHY)];
+
+impl AuditSpec {
+    fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or(&self.device)
+    }
+
+    fn body(&self) -> Value {
+        let mut body = fields::fields(self);
+        body.remove("path");
+        Value::Object(body)
+    }
+
+    /// The same device as a stanza of OpenBao's configuration.
+    fn stanza(&self) -> String {
+        let quote = |text: &str| Value::from(text).to_string();
+        let mut lines = format!("audit {} {} {{\n", quote(&self.device), quote(self.path()));
+        if !self.description.is_empty() {
+            let _ = writeln!(lines, "  description = {}", quote(&self.description));
+        }
+        if self.local {
+            lines.push_str("  local = true\n");
+        }
+        let option = |(name, value): (&String, &OptionText)| format!("    {name} = {}\n", quote(&value.0));
+        let options: String = self.options.iter().map(option).collect();
+        let _ = write!(lines, "  options {{\n{options}  }}\n}}");
+        lines
+    }
+}
+
+fn live_spec(path: &str, told: &Value) -> Result<AuditSpec> {
+    fields::parse(told, &OWN, [("path", json!(path))])
+}
+
+impl Resource for Audit {
+    const KIND: &'static str = "vault.audit";
+    const ABOUT: &'static str = "An audit device, which logs every request. OpenBao takes it from its \
+        configuration alone; there this step proves that it is in place.";
+    const EXAMPLE: &'static str = "\
+audit_log:
+  kind: vault.audit
+  path: main
+  type: file
+  options: { file_path: /var/log/openbao/audit.log, mode: \"0600\" }
+";
+    const PROTECTED: bool = true;
+
+    type Client = VaultClient;
+    type Id = String;
+    type Desired = AuditSpec;
+    type Observed = LiveAudit;
+    type Outputs = AuditOutputs;
+
+    fn id(desired: &AuditSpec) -> String {
+        desired.path().to_owned()
+    }
+
+    fn check(desired: &AuditSpec) -> Vec<FieldError> {
+        let mut errors: Vec<FieldError> = check_path(desired.path()).into_iter().collect();
+        if !["file", "syslog", "socket", "http"].contains(&desired.device.as_str()) {
+            errors.push(
+                FieldError::new("type", "is no type of audit device").help("file, syslog, socket or http"),
+            );
+        }
+        if desired.device == "file" && !desired.options.contains_key("file_path") {
+            errors.push(
+                FieldError::new("options.file_path", "is missing").help("an absolute path, or `stdout`"),
+            );
+        }
+        errors
+    }
+
+    fn requires(_: &AuditSpec) -> Vec<Requirement> {
+        vec![Requirement::Kind("vault.init")]
+    }
+
+    async fn observe(client: &VaultClient, id: &String) -> Result<Option<LiveAudit>> {
+        let devices = client.audit_devices().await?;
+        let Some(told) = devices.get(&format!("{id}/")) else { return Ok(None) };
+        Ok(Some(LiveAudit { device: live_spec(id, told)?, path: id.clone() }))
+    }
+
+    fn diff(desired: &AuditSpec, observed: &LiveAudit) -> Diff {
+        fields::compare(&observed.device, desired, &FIXED)
+    }
+
+    async fn create(w: &Writer<'_, VaultClient>, desired: &AuditSpec) -> Result<()> {
+        let made = w.post(w.permit(), &format!("sys/audit/{}", desired.path()), &desired.body()).await;
+        made.map(drop).map_err(|error| explain(error, desired))
+    }
+
+    async fn update(_: &Writer<'_, VaultClient>, desired: &AuditSpec, observed: &LiveAudit) -> Result<()> {
+        refuse_blocked(&Self::diff(desired, observed), Self::KIND, desired.path())
+    }
+
+    async fn delete(w: &Writer<'_, VaultClient>, id: &String) -> Result<()> {
+        let gone = w.delete(w.permit(), &format!("sys/audit/{id}")).await;
+        gone.map_err(|error| match error.message.contains("configuration-managed") {
+            true => error.advice(format!(
+                "remove the stanza `audit … \"{id}\"` from the configuration of every server and send it SIGHUP"
+            )),
+            false => error,
+        })
+    }
+
+    fn outputs(observed: &LiveAudit) -> AuditOutputs {
+        AuditOutputs { path: observed.path.clone() }
+    }
+
+    fn predicted_outputs(desired: &AuditSpec, _: &Scope) -> Partial {
+        Partial::default().with("path", desired.path())
+    }
+}
+
+/// OpenBao takes audit devices from its configuration alone, unless that says otherwise.
+fn explain(error: Error, desired: &AuditSpec) -> Error {
+    if error.kind != ErrorKind::Rejected || !error.message.contains("audit device via API") {
+        return error;
+    }
+    error.advice(format!(
+        "put this into the configuration of every server, send it SIGHUP, and run again:\n\n{}\n",
+        desired.stanza()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(value: Value) -> AuditSpec {
+        serde_json::from_value(value).expect("valid")
+    }
+
+    fn main() -> AuditSpec {
+        spec(json!({ "path": "main", "type": "file", "options": { "file_path": "/a.log", "mode": "0600" } }))
+    }
+
+    #[test]
+    fn the_refusal_of_the_api_is_answered_with_the_stanza() {
+        let refused = "cannot enable audit device via API; use declarative, config-based audit device management instead";
+        let error = explain(Error::new(ErrorKind::Rejected, "POST sys/audit/main", refused), &main());
+        let stanza =
+            "audit \"file\" \"main\" {\n  options {\n    file_path = \"/a.log\"\n    mode = \"0600\"\n  }\n}";
+        assert!(error.advice.is_some_and(|advice| advice.contains(stanza)));
+    }
+
+    #[test]
+    fn any_difference_is_blocked() {
+        let told = json!({ "type": "file", "description": "", "local": false, "path": "main/",
+            "options": { "file_path": "/a.log", "mode": "0600" } });
+        let live = LiveAudit { device: live_spec("main", &told).expect("valid"), path: "main".to_owned() };
+        assert_eq!(Audit::diff(&main(), &live), Diff::none());
+        let other = spec(json!({ "path": "main", "type": "file", "options": { "file_path": "/b.log" } }));
+        assert_eq!(Audit::diff(&other, &live).blocked[0].path, "options");
+    }
+}

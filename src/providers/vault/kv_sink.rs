@@ -1,0 +1,68 @@
+//! A KV version 2 secret as a destination.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+
+use super::VaultClient;
+use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::secret::Secret;
+use crate::secret::sink::{Fields, Sink};
+
+/// One secret in a KV version 2 mount.
+#[derive(Debug)]
+pub struct KvSink {
+    vault: Arc<VaultClient>,
+    path: String,
+}
+
+impl KvSink {
+    /// The secret at `path` in `mount`.
+    pub fn new(vault: Arc<VaultClient>, mount: &str, path: &str) -> Self {
+        Self { vault, path: format!("{mount}/data/{path}") }
+    }
+}
+
+#[async_trait]
+impl Sink for KvSink {
+    async fn holds(&self, expected: &Fields) -> Result<bool> {
+        let live = match self.vault.get(&self.path).await {
+            Ok(live) => live.unwrap_or_default(),
+            // A server that was not initialised holds nothing.
+            Err(error) if error.kind == ErrorKind::Uninitialised => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let same = |(name, secret): (&String, &Secret)| {
+            let text = live["data"][name].as_str().map(|text| Secret::from(text.to_owned()));
+            text.as_ref() == Some(secret)
+        };
+        Ok(expected.iter().all(same))
+    }
+
+    /// A patch of the version that was read, or the first version after what was deleted: what
+    /// somebody else writes in between is never overwritten.
+    async fn deliver(&self, permit: &Permit, fields: &Fields) -> Result<()> {
+        let (live, exists) = match self.vault.get_or_remains(&self.path).await? {
+            Ok(live) => (live, true),
+            Err(remains) => (remains, false),
+        };
+        let version = live["metadata"]["version"].as_u64().unwrap_or(0);
+        let body = json!({ "data": self.texts(fields)?, "options": { "cas": version } });
+        if exists {
+            self.vault.patch(permit, &self.path, &body).await.map(drop)
+        } else {
+            self.vault.post(permit, &self.path, &body).await.map(drop)
+        }
+    }
+}
+
+impl KvSink {
+    fn texts(&self, fields: &Fields) -> Result<Map<String, Value>> {
+        let text = |(name, secret): (&String, &Secret)| match secret.expose_str() {
+            Some(text) => Ok((name.clone(), Value::from(text))),
+            None => Err(Error::new(ErrorKind::Local, &self.path, format!("field `{name}` is not text"))),
+        };
+        fields.iter().map(text).collect()
+    }
+}

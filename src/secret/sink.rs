@@ -1,0 +1,59 @@
+//! Where a secret that was made elsewhere is delivered to.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+use crate::resource::{Permit, Result};
+
+/// The fields of a delivery, by the names they have at their destination.
+pub type Fields = BTreeMap<String, Secret>;
+
+/// A destination for secrets.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Whether it holds exactly these values; other fields next to them are not looked at.
+    async fn holds(&self, expected: &Fields) -> Result<bool>;
+    /// Writes these fields and leaves others next to them as they are.
+    async fn deliver(&self, permit: &Permit, fields: &Fields) -> Result<()>;
+}
+
+/// A declared destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Delivery {
+    /// A secret in a Vault KV version 2 mount.
+    VaultKv(VaultKv),
+}
+
+/// A secret in Vault, and the names of the two fields of an access key in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VaultKv {
+    /// The mount.
+    pub mount: String,
+    /// The path below the mount.
+    pub path: String,
+    /// What the fields are called.
+    #[serde(default)]
+    pub fields: KeyFields,
+}
+
+/// The names of an access key's fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyFields {
+    /// The access key id.
+    pub id: String,
+    /// The secret access key.
+    pub secret: String,
+}
+
+impl Default for KeyFields {
+    fn default() -> Self {
+        Self { id: "aws_access_key_id".to_owned(), secret: "aws_secret_access_key".to_owned() }
+    }
+}
