@@ -116,6 +116,14 @@ impl Session {
     ) -> Result<apply::Report, Error> {
         Ok(apply::apply(&mut self.world, approved, &self.providers, options, events).await?)
     }
+
+    /// Removes the thing of one step, as approved.
+    ///
+    /// # Errors
+    /// When the step is protected, or the live system refuses.
+    pub async fn remove(&self, approved: apply::ApprovedRemoval<'_>) -> Result<(), Error> {
+        Ok(apply::remove(&self.world, approved, &self.providers).await?)
+    }
 }
 
 fn providers_of(resolved: &Resolved) -> Result<Providers, Error> {

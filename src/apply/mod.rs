@@ -1,9 +1,11 @@
 //! Carrying out an approved changeset; the only stage that may write.
 
+mod remove;
 mod retry;
 mod step;
 
 
+pub use remove::{ApprovedRemoval, remove};
 pub use step::{CREATE, target};
 
 use std::collections::{BTreeSet, HashMap, HashSet};

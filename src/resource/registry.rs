@@ -14,7 +14,11 @@ pub static KINDS: &[&dyn Kind] = &[
     &kind::<vault::VaultRootToken>(),
     &kind::<vault::Mount>(),
     &kind::<vault::AuthMethod>(),
+    &kind::<vault::Audit>(),
     &kind::<vault::Policy>(),
+    &kind::<vault::ApproleRole>(),
+    &kind::<vault::KubernetesAuth>(),
+    &kind::<vault::KubernetesRole>(),
     &kind::<file::Template>(),
 ];
 
