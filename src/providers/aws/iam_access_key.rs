@@ -136,7 +136,7 @@ fn next(live: &[String], held: &BTreeSet<String>, baseline: Option<&[String]>) -
 
 /// A key as custody keeps it.
 #[derive(Serialize, Deserialize)]
-struct Pair {
+pub(super) struct Pair {
     access_key_id: String,
     secret_access_key: String,
 }
@@ -396,7 +396,7 @@ impl KeyCustodian {
     }
 
     /// Asks for one key, once. Its secret is in custody when this returns.
-    async fn make(&self, permit: &Permit, step: &str, user: &str) -> Result<Pair> {
+    pub(super) async fn make(&self, permit: &Permit, step: &str, user: &str) -> Result<Pair> {
         self.custody.prove(permit).await?;
         let baseline = ids(&self.live(user).await?.ok_or_else(|| no_user(user))?);
         self.note(permit, user, |operation, target| Entry::Intent {

@@ -57,6 +57,7 @@ impl Intercept for RefuseWrites {
         "RefuseWrites"
     }
 
+    /// The earliest moment at which the SDK has told which operation it is.
     fn read_before_serialization(
         &self,
         _context: &BeforeSerializationInterceptorContextRef<'_>,

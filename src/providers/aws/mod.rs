@@ -4,6 +4,8 @@
 //! one for writing, which needs the permission to write. No type of the AWS SDK is used outside
 //! of this folder.
 
+#[cfg(test)]
+mod access_key_tests;
 mod cache;
 mod client;
 pub mod control;

@@ -1,16 +1,14 @@
 //! The ceremonies against a real OpenBao server, whose binary `BAO_BIN` names. Run them with
 //! `cargo test ceremony -- --ignored`.
 
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::custodian::{Custodian, INIT, Initialisation};
 use super::init::Desired;
+use super::testing::Server;
 use super::{VaultClient, VaultInit, VaultRootToken};
 use crate::custody::testing;
 use crate::journal::{Entry, Journal, Who};
@@ -24,61 +22,6 @@ const STATIC: &str = r#"seal "static" {
   current_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 }"#;
 const DESIRED: Desired = Desired { shares: 5, threshold: 3 };
-
-/// A server of its own, ended and removed with the value.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(folder: &Path, seal: &str) -> Self {
-        let port = free_ports();
-        let data = folder.join(format!("node-{port}"));
-        std::fs::create_dir_all(&data).unwrap();
-        let address = format!("http://127.0.0.1:{port}");
-        let config = format!(
-            "storage \"raft\" {{\n path = \"{}\"\n node_id = \"n{port}\"\n performance_multiplier = 1\n}}\n\
-             listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n tls_disable = true\n}}\n\
-             api_addr = \"{address}\"\ncluster_addr = \"https://127.0.0.1:{}\"\n{seal}\n",
-            data.display(),
-            port + 1,
-        );
-        let file = data.join("server.hcl");
-        std::fs::write(&file, config).unwrap();
-        let binary = std::env::var("BAO_BIN").expect("BAO_BIN names the server's binary");
-        let mut command = Command::new(binary);
-        command.arg("server").arg("-config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Self { process: command.spawn().unwrap(), address };
-        server.await_listening(port);
-        server
-    }
-
-    fn await_listening(&self, port: u16) {
-        let started = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(20), "the server does not listen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A port that is free, with the next one free as well.
-fn free_ports() -> u16 {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// A person's machine: runs come and go, the plan's folder and the age identity stay.
 struct Machine {

@@ -31,6 +31,8 @@ mod request;
 mod role;
 mod root_token;
 mod session;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use approle_role::ApproleRole;
 pub use audit::Audit;

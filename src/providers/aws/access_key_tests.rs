@@ -1,0 +1,212 @@
+//! Access keys against an AWS emulator that `AWS_ENDPOINT_URL` and the other standard variables
+//! lead to, delivered to a real OpenBao server, whose binary `BAO_BIN` names. Run them with
+//! `cargo test access_key -- --ignored`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::client::AwsClient;
+use super::iam_access_key::{Desired, IamAccessKey, KeyCustodian};
+use crate::custody::testing;
+use crate::journal::{Entry, Journal, Who};
+use crate::plan::settings::{CustodySettings, VaultSettings};
+use crate::providers::Providers;
+use crate::providers::vault::testing::{Server, initialise};
+use crate::resource::{Permit, Provided, Resource, Writer};
+
+/// A machine, a server that is ready, and a user of its own.
+struct Surroundings {
+    folder: tempfile::TempDir,
+    identity: age::x25519::Identity,
+    server: Server,
+    permit: Permit,
+    desired: Desired,
+    user: String,
+}
+
+impl Surroundings {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(folder.path(), "");
+        let user = format!("key-{}", uuid::Uuid::new_v4());
+        let kv = json!({ "mount": "secret", "path": "team/aws" });
+        let desired = json!({ "user": user, "deliver": [{ "vault_kv": kv }] });
+        let new = Self {
+            folder,
+            identity: age::x25519::Identity::generate(),
+            server,
+            permit: Permit::mint(),
+            desired: serde_json::from_value(desired).unwrap(),
+            user,
+        };
+        let providers = new.providers();
+        initialise(&providers).await;
+        let aws = AwsClient::provide(&providers).await.unwrap();
+        aws.write(&new.permit).iam.create_user().user_name(&new.user).send().await.unwrap();
+        new
+    }
+
+    fn providers(&self) -> Providers {
+        let journal = Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0")).unwrap();
+        let providers = Providers {
+            plan: "demo".into(),
+            folder: self.folder.path().to_owned(),
+            vault_settings: VaultSettings {
+                address: Some(self.server.address.clone()),
+                ..VaultSettings::default()
+            },
+            custody_settings: Some(CustodySettings::default()),
+            journal: Some(Arc::new(journal)),
+            ..Providers::default()
+        };
+        let custody = testing::custody(self.folder.path(), self.identity.clone());
+        providers.custody.set(Arc::new(custody)).unwrap();
+        providers
+    }
+
+    /// The client of a new run.
+    async fn run(&self) -> Arc<KeyCustodian> {
+        KeyCustodian::provide(&self.providers()).await.unwrap()
+    }
+
+    async fn apply(&self) {
+        let client = self.run().await;
+        let writer = Writer::new(&*client, &self.permit, "key");
+        match IamAccessKey::observe(&client, &IamAccessKey::id(&self.desired)).await.unwrap() {
+            None => IamAccessKey::create(&writer, &self.desired).await.unwrap(),
+            Some(observed) => IamAccessKey::update(&writer, &self.desired, &observed).await.unwrap(),
+        }
+        assert_eq!(self.pending().await, Vec::<String>::new());
+        assert_eq!(self.live().await.len(), 1, "one key per user");
+    }
+
+    async fn pending(&self) -> Vec<String> {
+        let client = self.run().await;
+        match IamAccessKey::observe(&client, &IamAccessKey::id(&self.desired)).await.unwrap() {
+            None => vec!["create".to_owned()],
+            Some(observed) => {
+                let diff = IamAccessKey::diff(&self.desired, &observed);
+                diff.changes.into_iter().map(|change| change.path).collect()
+            }
+        }
+    }
+
+    async fn live(&self) -> Vec<String> {
+        let aws = AwsClient::provide(&self.providers()).await.unwrap();
+        let listed = aws.read().iam.list_access_keys().user_name(&self.user).send().await.unwrap();
+        listed.access_key_metadata.into_iter().filter_map(|key| key.access_key_id).collect()
+    }
+
+    /// Makes a key whose secret nobody notes.
+    async fn make_and_forget(&self) -> String {
+        let aws = AwsClient::provide(&self.providers()).await.unwrap();
+        let made = aws.write(&self.permit).iam.create_access_key().user_name(&self.user).send().await;
+        made.unwrap().access_key.unwrap().access_key_id
+    }
+
+    async fn write_intent(&self, baseline: Vec<String>) {
+        let providers = self.providers();
+        let intent = Entry::Intent {
+            step: "key".into(),
+            operation: "iam:CreateAccessKey".into(),
+            target: self.user.clone(),
+            detail: baseline,
+        };
+        providers.journal().unwrap().append(&self.permit, intent).unwrap();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
+async fn a_key_is_made_once_delivered_and_proven() {
+    let around = Surroundings::new().await;
+    assert_eq!(around.pending().await, ["create"]);
+    around.apply().await;
+    let first = around.live().await;
+    around.apply().await;
+    assert_eq!(around.live().await, first);
+    let vault = crate::providers::vault::VaultClient::provide(&around.providers()).await.unwrap();
+    let delivered = vault.get("secret/data/team/aws").await.unwrap().unwrap();
+    assert_eq!(delivered["data"]["aws_access_key_id"], json!(first[0]));
+    // What was lost at the destination is delivered again; what stands next to it stays.
+    let spoilt = json!({ "data": { "aws_secret_access_key": "x", "note": "kept" } });
+    vault.post(&around.permit, "secret/data/team/aws", &spoilt).await.unwrap();
+    assert_eq!(around.pending().await, ["deliver.vault_kv.secret/team/aws"]);
+    around.apply().await;
+    let delivered = vault.get("secret/data/team/aws").await.unwrap().unwrap();
+    assert_eq!(delivered["data"]["note"], json!("kept"));
+    vault.delete(&around.permit, "secret/data/team/aws").await.unwrap();
+    around.apply().await;
+    assert_eq!(around.live().await, first);
+}
+
+#[tokio::test]
+#[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
+async fn a_key_whose_secret_never_arrived_is_made_anew() {
+    let around = Surroundings::new().await;
+    around.write_intent(Vec::new()).await;
+    let lost = around.make_and_forget().await;
+    assert_eq!(around.pending().await, ["access_key_id"]);
+    around.apply().await;
+    assert!(!around.live().await.contains(&lost));
+}
+
+#[tokio::test]
+#[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
+async fn a_request_that_never_arrived_is_sent_again() {
+    let around = Surroundings::new().await;
+    around.write_intent(Vec::new()).await;
+    around.apply().await;
+}
+
+#[tokio::test]
+#[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
+async fn a_run_cut_off_after_the_secret_was_kept_is_finished_by_the_next() {
+    let around = Surroundings::new().await;
+    let client = around.run().await;
+    let made = client.make(&around.permit, "key", &around.user).await.map(drop);
+    made.unwrap();
+    let first = around.live().await;
+    assert_eq!(around.pending().await, ["deliver.vault_kv.secret/team/aws", "proven"]);
+    around.apply().await;
+    assert_eq!(around.live().await, first);
+}
+
+#[tokio::test]
+#[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
+async fn a_key_of_somebody_else_is_never_touched() {
+    let around = Surroundings::new().await;
+    let theirs = around.make_and_forget().await;
+    let client = around.run().await;
+    let observed = IamAccessKey::observe(&client, &IamAccessKey::id(&around.desired)).await.unwrap().unwrap();
+    assert_eq!(IamAccessKey::diff(&around.desired, &observed).blocked.len(), 1);
+    let writer = Writer::new(&*client, &around.permit, "key");
+    let refused = IamAccessKey::update(&writer, &around.desired, &observed).await.unwrap_err();
+    assert!(refused.message.contains(&theirs), "{refused}");
+    assert_eq!(around.live().await, [theirs]);
+}
+
+#[tokio::test]
+#[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
+async fn the_secret_is_in_no_file_in_the_clear() {
+    let around = Surroundings::new().await;
+    around.apply().await;
+    let vault = crate::providers::vault::VaultClient::provide(&around.providers()).await.unwrap();
+    let delivered = vault.get("secret/data/team/aws").await.unwrap().unwrap();
+    let secret = delivered["data"]["aws_secret_access_key"].as_str().unwrap().to_owned();
+    let mut folders = vec![around.folder.path().to_owned()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let text = String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned();
+            assert!(!text.contains(&secret), "{}", entry.path().display());
+            files += 1;
+        }
+    }
+    assert!(files > 6, "custody and journal were looked through");
+}

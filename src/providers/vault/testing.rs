@@ -1,0 +1,88 @@
+//! A real OpenBao server for tests, whose binary `BAO_BIN` names.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::custodian::Custodian;
+use super::init::Desired;
+use super::{VaultClient, VaultInit};
+use crate::providers::Providers;
+use crate::resource::{Permit, Provided, Resource, Writer};
+
+/// A server of its own, ended and removed with the value.
+pub struct Server {
+    process: Child,
+    /// Where it listens.
+    pub address: String,
+}
+
+impl Server {
+    /// Starts one with its data below `folder`; `seal` goes into its configuration.
+    pub fn start(folder: &Path, seal: &str) -> Self {
+        let port = free_ports();
+        let data = folder.join(format!("node-{port}"));
+        std::fs::create_dir_all(&data).unwrap();
+        let address = format!("http://127.0.0.1:{port}");
+        let config = format!(
+            "storage \"raft\" {{\n path = \"{}\"\n node_id = \"n{port}\"\n performance_multiplier = 1\n}}\n\
+             listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n tls_disable = true\n}}\n\
+             api_addr = \"{address}\"\ncluster_addr = \"https://127.0.0.1:{}\"\n{seal}\n",
+            data.display(),
+            port + 1,
+        );
+        let file = data.join("server.hcl");
+        std::fs::write(&file, config).unwrap();
+        let binary = std::env::var("BAO_BIN").expect("BAO_BIN names the server's binary");
+        let mut command = Command::new(binary);
+        command.arg("server").arg("-config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Self { process: command.spawn().unwrap(), address };
+        server.await_listening(port);
+        server
+    }
+
+    fn await_listening(&self, port: u16) {
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(20), "the server does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A port that is free, with the next one free as well.
+fn free_ports() -> u16 {
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Initialises the cluster and mounts KV version 2 at `secret/`.
+pub async fn initialise(providers: &Providers) {
+    let permit = Permit::mint();
+    let client = Custodian::provide(providers).await.unwrap();
+    let desired = Desired { shares: 1, threshold: 1 };
+    VaultInit::create(&Writer::new(&*client, &permit, "vault"), &desired).await.unwrap();
+    let vault = VaultClient::provide(providers).await.unwrap();
+    let mount = json!({ "type": "kv", "options": { "version": "2" } });
+    let started = Instant::now();
+    while let Err(error) = vault.post(&permit, "sys/mounts/secret", &mount).await {
+        assert!(started.elapsed() < Duration::from_secs(10), "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // The mount upgrades itself for a moment.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
