@@ -57,9 +57,11 @@ impl Intercept for RefuseWrites {
         "RefuseWrites"
     }
 
-    fn read_before_execution(
+    /// The earliest moment at which the SDK has told which operation it is.
+    fn read_before_serialization(
         &self,
         _context: &BeforeSerializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         match operation(cfg) {

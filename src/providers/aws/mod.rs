@@ -7,6 +7,7 @@
 mod cache;
 mod client;
 pub mod control;
+pub mod dynamodb_table;
 mod error;
 mod iam_holder;
 pub mod iam_policy;
@@ -15,14 +16,17 @@ pub mod iam_user;
 mod intercept;
 pub mod kms_key;
 mod policy;
+pub mod s3_bucket;
 mod scope;
 pub mod tags;
 
 pub use client::{AwsClient, Identity, Services};
+pub use dynamodb_table::DynamodbTable;
 pub use error::Answer;
 pub use iam_policy::IamPolicy;
 pub use iam_role::IamRole;
 pub use iam_user::IamUser;
 pub use kms_key::KmsKey;
 pub use policy::Document;
-pub use scope::{iam_arn, partition_of, regional_arn};
+pub use s3_bucket::S3Bucket;
+pub use scope::{iam_arn, partition, partition_of, regional_arn};
