@@ -4,6 +4,7 @@
 //! `expose_…` methods, so that every use can be found by searching for them.
 
 mod generate;
+mod render;
 mod source;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 
 pub(crate) use generate::random_bytes;
 pub use generate::{Charset, Encoding, Generate, KeyPair, public_key};
+pub use render::{RenderError, Rendered, check_templates, render};
 pub use source::{Input, LoadError, Loader, SECRET_KEY, SecretSource};
 
 /// A secret value, as bytes; wiped from memory when dropped.
