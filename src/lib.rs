@@ -22,5 +22,6 @@ pub mod plan;
 pub mod providers;
 pub mod resolve;
 pub mod resource;
+pub mod sandbox;
 pub mod secret;
 pub mod ui;
