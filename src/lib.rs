@@ -29,6 +29,7 @@ pub mod plan;
 pub mod providers;
 pub mod resolve;
 pub mod resource;
+pub mod sandbox;
 pub mod secret;
 pub mod session;
 pub mod ui;

@@ -7,9 +7,12 @@ use crate::providers::{aws, file, vault};
 #[rustfmt::skip]
 pub static KINDS: &[&dyn Kind] = &[
     &kind::<aws::KmsKey>(),
+    &kind::<aws::S3Bucket>(),
+    &kind::<aws::DynamodbTable>(),
     &kind::<aws::IamUser>(),
     &kind::<aws::IamRole>(),
     &kind::<aws::IamPolicy>(),
+    &kind::<aws::IamAccessKey>(),
     &kind::<vault::VaultInit>(),
     &kind::<vault::VaultRootToken>(),
     &kind::<vault::Mount>(),
@@ -19,6 +22,7 @@ pub static KINDS: &[&dyn Kind] = &[
     &kind::<vault::ApproleRole>(),
     &kind::<vault::KubernetesAuth>(),
     &kind::<vault::KubernetesRole>(),
+    &kind::<vault::KvSecret>(),
     &kind::<file::Template>(),
 ];
 

@@ -1,0 +1,75 @@
+//! What a command must find in its environment to talk to the sandbox and to nothing else.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use super::home::Home;
+use super::state::State;
+
+/// Where the sandbox's AWS is.
+pub const REGION: &str = "us-east-1";
+/// Both halves of the emulator's root credentials, which it accepts for account 000000000000.
+pub const ACCESS_KEY: &str = "test";
+/// Variables that begin so choose a server or credentials, some of them with more weight than
+/// those set here (`AWS_ENDPOINT_URL_S3`, `BAO_ADDR`, a session token, a profile).
+const FOREIGN: [&str; 3] = ["AWS_", "VAULT_", "BAO_"];
+
+/// The variables, by name.
+pub fn variables(home: &Home, state: &State) -> Vec<(String, String)> {
+    let urls: Vec<String> = state.nodes().map(|node| state.url(node)).collect();
+    let mut variables = vec![
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.to_owned()),
+        ("AWS_REGION", REGION.to_owned()),
+        ("AWS_DEFAULT_REGION", REGION.to_owned()),
+    ];
+    variables.extend(state.aws().map(|aws| ("AWS_ENDPOINT_URL", state.url(aws))));
+    variables.extend(urls.first().map(|url| ("VAULT_ADDR", url.clone())));
+    if state.settings.tls {
+        variables.push(("VAULT_CACERT", home.ca_cert().to_string_lossy().into_owned()));
+    }
+    variables.push(("GROUNDWORK_SANDBOX_NODES", urls.join(",")));
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Gives a command these variables and takes away all others that could lead it, or real
+/// credentials, elsewhere.
+pub fn apply(variables: &[(String, String)], command: &mut Command) {
+    for name in std::env::vars_os().map(|(name, _)| name).filter(is_foreign) {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+}
+
+fn is_foreign(name: &OsString) -> bool {
+    let name = name.as_encoded_bytes();
+    FOREIGN.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::Settings;
+    use super::*;
+
+    #[test]
+    fn a_command_is_led_to_the_sandbox() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::create(dir.path()).unwrap();
+        let settings = Settings { nodes: 2, tls: true, ..Settings::default() };
+        let state = State::new(settings, true, &[1, 2, 3, 4, 5]);
+        let variables = variables(&home, &state);
+        let of = |name: &str| variables.iter().find(|(key, _)| key == name).unwrap().1.clone();
+        assert_eq!(of("AWS_ENDPOINT_URL"), "http://127.0.0.1:1");
+        assert_eq!(of("VAULT_ADDR"), "https://127.0.0.1:2");
+        assert_eq!(of("GROUNDWORK_SANDBOX_NODES"), "https://127.0.0.1:2,https://127.0.0.1:4");
+        assert!(of("VAULT_CACERT").ends_with("tls/ca.pem"));
+    }
+
+    #[test]
+    fn real_credentials_do_not_leak_in() {
+        for name in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "VAULT_TOKEN", "BAO_ADDR"] {
+            assert!(is_foreign(&name.into()), "{name}");
+        }
+        assert!(!is_foreign(&"PATH".into()) && !is_foreign(&"MY_AWS_NOTE".into()));
+    }
+}

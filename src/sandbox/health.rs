@@ -1,0 +1,114 @@
+//! What the servers say about themselves.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::error::Doing;
+use super::home::Home;
+use super::state::{Server, State};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Its process is gone.
+    Stopped,
+    /// Its process lives and does not answer.
+    Unreachable,
+    /// It answers; all there is to say about the emulator.
+    Healthy,
+    /// A Vault node without a seal configuration.
+    Uninitialised,
+    /// A Vault node that cannot read its storage yet.
+    Sealed,
+    /// A Vault node that waits to take over.
+    Standby,
+    /// The Vault node that serves.
+    Active,
+}
+
+impl Health {
+    /// Whether the server answers as it should.
+    pub fn answers(self) -> bool {
+        !matches!(self, Self::Stopped | Self::Unreachable)
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Stopped => "stopped",
+            Self::Unreachable => "unreachable",
+            Self::Healthy => "healthy",
+            Self::Uninitialised => "uninitialised",
+            Self::Sealed => "sealed",
+            Self::Standby => "standby",
+            Self::Active => "active",
+        })
+    }
+}
+
+/// Asks the servers of one sandbox.
+#[derive(Clone, Debug)]
+pub struct Prober {
+    client: Client,
+}
+
+impl Prober {
+    /// A client that trusts the sandbox's own authority, if it has one, and nobody else.
+    pub fn new(home: &Home, state: &State) -> Result<Self, Error> {
+        // A proxy that the user has set is not for the loopback interface.
+        let mut builder = Client::builder().no_proxy().timeout(PATIENCE);
+        if state.settings.tls {
+            let pem = std::fs::read(home.ca_cert());
+            let pem = pem.doing(|| format!("read {}", home.ca_cert().display()))?;
+            builder = builder.tls_certs_only([Certificate::from_pem(&pem)?]);
+        }
+        Ok(Self { client: builder.build()? })
+    }
+
+    /// How the server is; its process must live for it to be anything but stopped.
+    pub async fn health(&self, state: &State, server: &Server) -> Health {
+        if !server.is_running() {
+            return Health::Stopped;
+        }
+        let path = if server.is_vault() { "v1/sys/health" } else { "_ministack/health" };
+        match self.client.get(format!("{}/{path}", state.url(server))).send().await {
+            Err(_) => Health::Unreachable,
+            Ok(reply) if server.is_vault() => vault_health(reply.status()),
+            Ok(reply) if reply.status().is_success() => Health::Healthy,
+            _ => Health::Unreachable,
+        }
+    }
+}
+
+fn vault_health(status: StatusCode) -> Health {
+    match status.as_u16() {
+        200 => Health::Active,
+        429 | 472 | 473 => Health::Standby,
+        501 => Health::Uninitialised,
+        503 => Health::Sealed,
+        _ => Health::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_codes_have_names() {
+        let of = |code: u16| vault_health(StatusCode::from_u16(code).unwrap());
+        assert_eq!(of(501), Health::Uninitialised);
+        assert_eq!(of(503), Health::Sealed);
+        assert_eq!(of(429), Health::Standby);
+        assert_eq!(of(200), Health::Active);
+        assert!(!of(500).answers());
+    }
+}

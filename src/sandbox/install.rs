@@ -1,0 +1,162 @@
+//! Installing pinned programs into the cache folder, by pip and with hashes.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::Error;
+use super::error::Doing;
+use super::lock::Lock;
+use super::options::Host;
+use super::python::Python;
+use super::requirements::Requirements;
+use crate::event::Events;
+
+/// How much of pip's output an error quotes.
+const QUOTED_LINES: usize = 6;
+
+/// The folder of an installed set, which is installed if it is not there yet.
+///
+/// pip works in a folder beside it that gets its name only when it is whole, so what an
+/// interrupted installation leaves is never taken for one; a lock keeps two from colliding.
+pub async fn installed(
+    set: &Requirements,
+    tag: &str,
+    host: &Host,
+    events: &Events,
+) -> Result<PathBuf, Error> {
+    let key = format!("{}{tag}", set.key());
+    let folder = host.cache.join(&key);
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let python = Python::find(host).await?;
+    std::fs::create_dir_all(&host.cache).doing(|| format!("make the folder {}", host.cache.display()))?;
+    let _lock = Lock::acquire(&host.cache.join(format!("{key}.lock")), events).await?;
+    if folder.exists() {
+        return Ok(folder);
+    }
+    events.progress(format!("installing {}, once", set.title));
+    install(set, &python, host, &folder).await?;
+    Ok(folder)
+}
+
+async fn install(set: &Requirements, python: &Python, host: &Host, folder: &Path) -> Result<(), Error> {
+    let staging = folder.with_added_extension("partial");
+    let doing = || format!("install into {}", staging.display());
+    // Left by an installation that was killed: the lock says that nobody works on it.
+    if staging.exists() {
+        std::fs::remove_dir_all(&staging).doing(doing)?;
+    }
+    std::fs::create_dir_all(&staging).doing(doing)?;
+    let list = staging.join("requirements.txt");
+    std::fs::write(&list, set.text).doing(doing)?;
+    let outcome = pip(set, python, host, &staging, &list).await;
+    if outcome.is_err() {
+        // What is left of it is cleared by the next attempt at the latest.
+        let _ = std::fs::remove_dir_all(&staging);
+    }
+    outcome?;
+    std::fs::rename(&staging, folder).doing(doing)
+}
+
+async fn pip(
+    set: &Requirements,
+    python: &Python,
+    host: &Host,
+    staging: &Path,
+    list: &Path,
+) -> Result<(), Error> {
+    let output = Command::new(&python.program)
+        .args(["-m", "pip", "install", "--require-hashes", "--no-deps", "--only-binary", ":all:"])
+        .args(["--quiet", "--no-input", "--disable-pip-version-check", "--target"])
+        .arg(staging)
+        .arg("-r")
+        .arg(list)
+        .env("PATH", &host.path)
+        .env("PIP_ROOT_USER_ACTION", "ignore")
+        // They contradict --target; the user's index, proxy and certificates stay in force.
+        .env_remove("PIP_USER")
+        .env_remove("PIP_PREFIX")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .doing(|| format!("run {}", python.program.display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(explain(set, python, &String::from_utf8_lossy(&output.stderr)))
+}
+
+/// What pip's words mean.
+fn explain(set: &Requirements, python: &Python, said: &str) -> Error {
+    // The last is all that is left of it when retries are turned off.
+    const OFFLINE: [&str; 8] = [
+        "NewConnectionError",
+        "NameResolutionError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "ProxyError",
+        "Network is unreachable",
+        "Connection refused",
+        "(from versions: none)",
+    ];
+    let what = set.title.to_owned();
+    let find = |words: &[&str]| said.lines().find(|line| words.iter().any(|word| line.contains(word)));
+    if find(&["No module named pip"]).is_some() {
+        Error::NoPip { python: python.program.clone() }
+    } else if find(&["DO NOT MATCH THE HASHES"]).is_some() {
+        Error::Hash { what, detail: last_lines(said) }
+    } else if let Some(line) = find(&OFFLINE) {
+        Error::NoNetwork { what, detail: line.trim_start_matches("WARNING: ").to_owned() }
+    } else {
+        Error::Install { what, detail: last_lines(said) }
+    }
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::requirements::EMULATOR;
+    use super::*;
+
+    #[test]
+    fn what_pip_says_becomes_a_remedy() {
+        let python = Python { program: "/usr/bin/python3".into(), version: (3, 11) };
+        let cases = [
+            ("/usr/bin/python3: No module named pip", "apt install python3-pip"),
+            (
+                "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError('x: Failed to \
+                 establish a new connection: [Errno 111] Connection refused')': /simple/six/",
+                "connect to the network",
+            ),
+            (
+                "ERROR: Could not find a version that satisfies the requirement six==1 (from versions: none)",
+                "out of reach",
+            ),
+            ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "expected hash"),
+            ("ERROR: No space left on device", "No space left on device"),
+        ];
+        for (said, remedy) in cases {
+            let error = explain(&EMULATOR, &python, said).to_string();
+            assert!(error.contains(remedy), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_installation_is_no_installation() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host { cache: dir.path().to_owned(), path: "/nowhere".into() };
+        std::fs::create_dir(dir.path().join(format!("{}.partial", EMULATOR.key()))).unwrap();
+        let outcome = installed(&EMULATOR, "", &host, &Events::default()).await;
+        assert!(matches!(outcome, Err(Error::NoPython { .. })));
+        std::fs::create_dir(dir.path().join(EMULATOR.key())).unwrap();
+        assert!(installed(&EMULATOR, "", &host, &Events::default()).await.is_ok());
+    }
+}

@@ -1,0 +1,42 @@
+//! A local AWS and a real Vault, for rehearsal, demonstration and tests.
+//!
+//! [`up`] installs pinned servers into a cache folder, starts them on free loopback ports and
+//! waits until they answer: one AWS emulator (MiniStack, with IAM enforced) and one or more
+//! OpenBao nodes with Raft storage, uninitialised. [`status`] looks, [`down`] ends it. All that
+//! belongs to one sandbox lives in one folder, so that any number of them run side by side.
+//!
+//! Nothing is lost track of: a server runs only once its process is on record (`gate`), a record
+//! is believed only if number, start time and program match (`process`), a lock keeps two
+//! commands apart, and an installation counts only when it is whole (`install`).
+
+mod certificate;
+mod down;
+mod environment;
+mod error;
+mod gate;
+mod health;
+mod home;
+mod install;
+mod kms;
+mod lock;
+mod options;
+mod port;
+mod process;
+mod programs;
+mod python;
+mod requirements;
+mod running;
+mod start;
+mod state;
+mod status;
+mod up;
+mod vault_binary;
+mod vault_config;
+
+pub use down::down;
+pub use error::Error;
+pub use health::Health;
+pub use options::{Host, MAX_NODES, OpenBao, Options, Seal, Settings, VaultServer};
+pub use running::Running;
+pub use status::{ServerStatus, Status, status};
+pub use up::up;

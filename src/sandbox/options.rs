@@ -1,0 +1,176 @@
+//! What a sandbox is asked to be.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+
+/// The most Vault nodes in one sandbox; Raft gains nothing from more.
+pub const MAX_NODES: u8 = 7;
+
+/// Everything `up` needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where state, configuration, data, certificates and logs live.
+    pub dir: PathBuf,
+    /// What the servers are like; two `up`s of one folder must agree on it.
+    pub settings: Settings,
+    /// The servers die with the process that started them, however it ends.
+    pub tied: bool,
+    /// What is taken from the machine.
+    pub host: Host,
+}
+
+impl Options {
+    /// One plain node in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), settings: Settings::default(), tied: false, host: Host::from_env() }
+    }
+}
+
+/// What the servers are like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// How many Vault nodes, 1 to [`MAX_NODES`].
+    pub nodes: u8,
+    /// Vault speaks TLS with a certificate made for this sandbox.
+    pub tls: bool,
+    /// Which server plays Vault.
+    pub vault: VaultServer,
+    /// How Vault is unsealed.
+    pub seal: Seal,
+    /// What the servers hold outlives `down`.
+    pub persist: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let vault = VaultServer::Pinned(OpenBao::Current);
+        Self { nodes: 1, tls: false, vault, seal: Seal::Shamir, persist: false }
+    }
+}
+
+impl Settings {
+    /// Refuses what cannot work, before anything is installed or started.
+    pub fn check(&self) -> Result<(), Error> {
+        if !(1..=MAX_NODES).contains(&self.nodes) {
+            return Err(Error::Nodes { asked: self.nodes });
+        }
+        let plugin_only = self.vault == VaultServer::Pinned(OpenBao::Current);
+        if plugin_only && matches!(self.seal, Seal::AwsKms { .. }) {
+            return Err(Error::NoKmsSeal);
+        }
+        Ok(())
+    }
+}
+
+/// Which server plays Vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VaultServer {
+    /// An OpenBao installed into the cache folder.
+    Pinned(OpenBao),
+    /// This binary, OpenBao or HashiCorp Vault.
+    Path(PathBuf),
+    /// `bao`, else `vault`, from the search path.
+    OnPath,
+}
+
+/// The OpenBao versions whose hashes are known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpenBao {
+    /// The version the sandbox runs unless told otherwise.
+    #[serde(rename = "2.7.2")]
+    Current,
+    /// The last line with the `awskms` seal in its binary; later ones need a plugin for it.
+    #[serde(rename = "2.6.2")]
+    WithKmsSeal,
+}
+
+impl OpenBao {
+    /// The version as the project writes it.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Current => "2.7.2",
+            Self::WithKmsSeal => "2.6.2",
+        }
+    }
+}
+
+/// How Vault is unsealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seal {
+    /// By key shares.
+    Shamir,
+    /// By itself, with a key in its configuration.
+    Static,
+    /// By itself, with a key in the sandbox's AWS; a missing alias is created.
+    AwsKms {
+        /// A key id, or a name that starts with `alias/`.
+        key: String,
+    },
+}
+
+/// What the sandbox takes from the machine, so that a test can take it away.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Where the servers' programs are installed, once for all sandboxes.
+    pub cache: PathBuf,
+    /// Where `python3`, `bao` and `vault` are looked for.
+    pub path: OsString,
+}
+
+impl Host {
+    /// `GROUNDWORK_CACHE`, `XDG_CACHE_HOME` or `~/.cache`, and `PATH`.
+    pub fn from_env() -> Self {
+        let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let cache = folder("GROUNDWORK_CACHE")
+            .or_else(|| folder("XDG_CACHE_HOME").map(|base| base.join("groundwork")))
+            .or_else(|| folder("HOME").map(|home| home.join(".cache/groundwork")))
+            .unwrap_or_else(|| std::env::temp_dir().join("groundwork-cache"));
+        Self { cache, path: std::env::var_os("PATH").unwrap_or_default() }
+    }
+
+    /// The first executable called `name` on the search path.
+    pub fn find(&self, name: &str) -> Option<PathBuf> {
+        std::env::split_paths(&self.path)
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(name))
+            .find(|file| is_executable(file))
+    }
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_counts_out_of_range_are_refused() {
+        for (nodes, ok) in [(0, false), (1, true), (7, true), (8, false)] {
+            assert_eq!(Settings { nodes, ..Settings::default() }.check().is_ok(), ok, "{nodes}");
+        }
+    }
+
+    #[test]
+    fn the_kms_seal_needs_a_server_that_has_it() {
+        let seal = Seal::AwsKms { key: "alias/unseal".to_owned() };
+        let mut settings = Settings { seal, ..Settings::default() };
+        assert!(settings.check().is_err_and(|error| error.to_string().contains("2.6.2")));
+        settings.vault = VaultServer::Pinned(OpenBao::WithKmsSeal);
+        assert!(settings.check().is_ok());
+    }
+
+    #[test]
+    fn an_empty_search_path_finds_nothing() {
+        let host = Host { cache: PathBuf::new(), path: OsString::new() };
+        assert_eq!(host.find("sh"), None);
+        assert!(Host { path: "/bin".into(), ..host }.find("sh").is_some());
+    }
+}

@@ -1,0 +1,138 @@
+//! What the servers are started from: the programs, and the command of each server.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rand::RngCore;
+
+use super::Error;
+use super::environment::{ACCESS_KEY, REGION};
+use super::error::Doing;
+use super::gate::Launch;
+use super::home::{Home, write_private};
+use super::install::installed;
+use super::options::{Host, Options, Seal};
+use super::python::Python;
+use super::requirements::EMULATOR;
+use super::state::{Role, Server, State};
+use super::vault_binary::{Flavour, VaultBinary};
+use super::vault_config::{SealStanza, VaultConfig};
+use crate::event::Events;
+
+/// The programs, installed and ready.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    python: Python,
+    emulator: PathBuf,
+    vault: VaultBinary,
+    host: Host,
+}
+
+impl Programs {
+    /// Finds the programs and installs what is missing.
+    pub async fn prepare(options: &Options, events: &Events) -> Result<Self, Error> {
+        let host = options.host.clone();
+        let python = Python::find(&host).await?;
+        let tag = format!("-{}", python.tag());
+        let emulator = installed(&EMULATOR, &tag, &host, events);
+        let vault = VaultBinary::find(&options.settings.vault, &host, events);
+        let (emulator, vault) = tokio::try_join!(emulator, vault)?;
+        Ok(Self { python, emulator, vault, host })
+    }
+
+    /// Whether Vault's configuration can declare the audit log.
+    pub fn declares_audit(&self) -> bool {
+        self.vault.flavour == Flavour::OpenBao
+    }
+
+    /// The command of a server, with its configuration written.
+    pub fn launch(&self, home: &Home, state: &State, server: &Server) -> Result<Launch, Error> {
+        let (program, arguments, mut environment) = match server.role {
+            Role::Aws => self.emulator(home, state, server)?,
+            Role::Vault { cluster_port } => self.vault(home, state, server, cluster_port)?,
+        };
+        environment.push(("PATH", self.host.path.clone()));
+        environment.push(("HOME", home.root().into()));
+        environment.push(("TMPDIR", home.tmp().into()));
+        let (folder, log) = (home.tmp(), home.log(&server.name));
+        Ok(Launch { program, arguments, environment, folder, log })
+    }
+
+    fn emulator(&self, home: &Home, state: &State, server: &Server) -> Result<Command, Error> {
+        let data = home.data(&server.name)?;
+        let persist = if state.settings.persist { "1" } else { "0" };
+        let environment = vec![
+            ("PYTHONPATH", self.emulator.clone().into()),
+            ("PYTHONNOUSERSITE", "1".into()),
+            ("PYTHONDONTWRITEBYTECODE", "1".into()),
+            ("PYTHONUNBUFFERED", "1".into()),
+            ("BIND_HOST", "127.0.0.1".into()),
+            ("GATEWAY_PORT", server.port.to_string().into()),
+            ("MINISTACK_REGION", REGION.into()),
+            ("AUTH", "true".into()),
+            // These two would listen on every interface, whatever BIND_HOST says.
+            ("IOT_MTLS_ENABLED", "0".into()),
+            ("SFTP_ENABLED", "0".into()),
+            ("PERSIST_STATE", persist.into()),
+            ("S3_PERSIST", persist.into()),
+            ("STATE_DIR", data.join("state").into()),
+            ("S3_DATA_DIR", data.join("s3").into()),
+        ];
+        Ok((self.python.program.clone(), vec!["-m".into(), "ministack".into()], environment))
+    }
+
+    fn vault(
+        &self,
+        home: &Home,
+        state: &State,
+        server: &Server,
+        cluster_port: u16,
+    ) -> Result<Command, Error> {
+        let first = state.nodes().next().filter(|first| first.name != server.name);
+        let config = VaultConfig {
+            flavour: self.vault.flavour,
+            node: server.name.clone(),
+            data: home.data(&server.name)?,
+            address: state.url(server),
+            port: server.port,
+            cluster_port,
+            tls: state.settings.tls.then(|| home.tls()),
+            join: first.map(|first| state.url(first)),
+            audit_log: home.audit_log(),
+            seal: seal(home, state)?,
+        };
+        let file = home.config(&server.name);
+        write_private(&file, config.render().as_bytes())?;
+        let mut option = OsString::from("-config=");
+        option.push(file);
+        // For the KMS seal only; the key in KMS belongs to the emulator's root.
+        let environment =
+            vec![("AWS_ACCESS_KEY_ID", ACCESS_KEY.into()), ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.into())];
+        Ok((self.vault.program.clone(), vec!["server".into(), option], environment))
+    }
+}
+
+type Command = (PathBuf, Vec<OsString>, Vec<(&'static str, OsString)>);
+
+fn seal(home: &Home, state: &State) -> Result<Option<SealStanza>, Error> {
+    Ok(match (&state.settings.seal, state.aws()) {
+        (Seal::Static, _) => Some(SealStanza::Static(static_key(home)?)),
+        (Seal::AwsKms { key }, Some(aws)) => {
+            Some(SealStanza::AwsKms { key: key.clone(), endpoint: state.url(aws) })
+        }
+        _ => None,
+    })
+}
+
+/// The static seal's key, the same for all nodes and for as long as the data lives.
+fn static_key(home: &Home) -> Result<String, Error> {
+    let path = home.seal_key();
+    if !path.exists() {
+        let mut key = [0; 32];
+        rand::rng().fill_bytes(&mut key);
+        write_private(&path, BASE64_STANDARD.encode(key).as_bytes())?;
+    }
+    std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))
+}
