@@ -83,9 +83,17 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
-        Command::Sandbox(args) => return block_on(sandbox::run(args)),
+        Command::Sandbox(args) => return block_on(in_sandbox(args)),
     };
     outcome.into()
+}
+
+/// The sandbox ends with the exit code of the command that ran in it.
+async fn in_sandbox(args: sandbox::SandboxArgs) -> ExitCode {
+    sandbox::run(args).await.unwrap_or_else(|error| {
+        ui::error::show_plain(&error);
+        Outcome::Failed.into()
+    })
 }
 
 /// Runs a command that talks to servers; the others start faster without this.
