@@ -163,7 +163,7 @@ async fn observe_round(world: &mut World, ready: &[usize], providers: &Providers
 
 /// Evaluates the identities of waiting steps again, with the outputs that are known by now.
 fn redeclare(world: &mut World, waiting: &[usize]) {
-    let outputs = world.outputs();
+    let outputs = world.known_outputs();
     for index in waiting {
         let fields = declare::fields(&world.resolved, &world.resolved.steps[*index], &outputs);
         if let Ok(fields) = fields {
@@ -178,6 +178,14 @@ impl World {
     pub fn outputs(&self) -> OutputTable {
         let steps = self.resolved.steps.iter().zip(self.instances.iter());
         steps.filter_map(|(step, instance)| Some((step.id.clone(), instance.outputs()?))).collect()
+    }
+
+    /// The live outputs, and those that are certain of things that do not exist yet.
+    fn known_outputs(&self) -> OutputTable {
+        let steps = self.resolved.steps.iter().zip(self.instances.iter());
+        let known =
+            |instance: &dyn Instance| instance.outputs().unwrap_or_else(|| instance.predicted_outputs(&self.scope));
+        steps.map(|(step, instance)| (step.id.clone(), known(instance))).collect()
     }
 
     /// A server that is not initialised holds nothing: if the plan initialises it, what was

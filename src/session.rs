@@ -146,12 +146,7 @@ fn providers_of(resolved: &Resolved) -> Result<Providers, Error> {
 /// The account and region, from the caller's identity when the plan has AWS steps. An account
 /// other than the one the plan names is refused here, before anything else is asked.
 async fn find_scope(resolved: &mut Resolved, providers: &Providers) -> Result<Scope, Error> {
-    let mut scope = Scope {
-        plan: resolved.document.name.clone(),
-        account_id: resolved.aws.account_id.clone(),
-        region: resolved.aws.region.clone().unwrap_or_default(),
-        partition: "aws".to_owned(),
-    };
+    let mut scope = declare::scope(resolved);
     if resolved.steps.iter().any(|step| step.kind.provider() == "aws") {
         let client = AwsClient::provide(providers).await?;
         let identity = client.identity().await?;

@@ -115,6 +115,11 @@ impl Node {
     /// The span of what a dotted path such as `tags.Owner` or `rules[2]` leads to, or of the
     /// deepest node on the way that exists. A path's last key is pointed at itself.
     pub fn span_at(&self, path: &str) -> Span {
+        self.find(path).0
+    }
+
+    /// As [`Node::span_at`], and whether the path led all the way.
+    pub fn find(&self, path: &str) -> (Span, bool) {
         let mut node = self;
         let mut span = self.span;
         for part in path.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
@@ -128,13 +133,13 @@ impl Node {
                 }
                 _ => None,
             };
-            let Some(found) = next else { break };
+            let Some(found) = next else { return (span, false) };
             if !matches!(node.value, NodeValue::Map(_)) {
                 span = found.span;
             }
             node = found;
         }
-        span
+        (span, true)
     }
 
     /// Calls `visit` with every string below, and its place.

@@ -1,9 +1,12 @@
 //! Typed declarations of all steps, as far as variables alone make them.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{OutputTable, Resolved, Step, diagnose};
 use crate::plan::{Diagnostic, Diagnostics};
+use crate::resource::Scope;
 use crate::resource::erased::Instance;
 use crate::secret::{LoadError, Loader};
 
@@ -17,12 +20,17 @@ pub const STEP_TAG: &str = "groundwork:step";
 /// # Errors
 /// All mistakes in all steps, with their places.
 pub fn declare(resolved: &Resolved) -> Result<Vec<Box<dyn Instance>>, Diagnostics> {
-    let outputs = OutputTable::new();
-    let mut instances = Vec::new();
+    let scope = scope(resolved);
+    let mut outputs = OutputTable::new();
+    let mut instances: Vec<Option<Box<dyn Instance>>> = resolved.steps.iter().map(|_| None).collect();
     let mut mistakes = Vec::new();
-    for step in &resolved.steps {
+    for index in in_order_of_references(resolved) {
+        let step = &resolved.steps[index];
         match instance(resolved, step, &outputs) {
-            Ok(instance) => instances.push(instance),
+            Ok(instance) => {
+                outputs.insert(step.id.clone(), instance.predicted_outputs(&scope));
+                instances[index] = Some(instance);
+            }
             Err(found) => add_new(&mut mistakes, found),
         }
     }
@@ -30,10 +38,41 @@ pub fn declare(resolved: &Resolved) -> Result<Vec<Box<dyn Instance>>, Diagnostic
         add_new(&mut mistakes, found);
     }
     if mistakes.is_empty() {
-        Ok(instances)
+        Ok(instances.into_iter().flatten().collect())
     } else {
         Err(Diagnostics::new(resolved.document.sources.clone(), mistakes))
     }
+}
+
+/// What the plan alone says of account and region.
+pub fn scope(resolved: &Resolved) -> Scope {
+    Scope {
+        plan: resolved.document.name.clone(),
+        account_id: resolved.aws.account_id.clone(),
+        region: resolved.aws.region.clone().unwrap_or_default(),
+        partition: "aws".to_owned(),
+    }
+}
+
+/// Steps after those they refer to, so that names given by one step are known in the next. Steps
+/// that refer to one another in a circle come as declared; the graph refuses them later.
+fn in_order_of_references(resolved: &Resolved) -> Vec<usize> {
+    let name = |index: &usize| resolved.document.steps[resolved.steps[*index].declared].id.name.as_str();
+    let mut waiting: Vec<usize> = (0..resolved.steps.len()).collect();
+    let mut order = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let open: HashSet<&str> = waiting.iter().map(name).collect();
+        let is_free =
+            |index: &usize| !resolved.steps[*index].references.iter().any(|other| open.contains(other.as_str()));
+        let (free, bound): (Vec<usize>, Vec<usize>) = waiting.iter().partition(|index| is_free(index));
+        if free.is_empty() {
+            order.extend(bound);
+            break;
+        }
+        order.extend(free);
+        waiting = bound;
+    }
+    order
 }
 
 /// The same mistake in every instance of a repeated step is told once.

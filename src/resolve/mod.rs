@@ -179,7 +179,12 @@ pub fn diagnose(node: &Node, mistakes: Vec<crate::resource::FieldError>) -> Vec<
     mistakes
         .into_iter()
         .map(|mistake| {
-            let diagnostic = Diagnostic::error(node.span_at(&mistake.path), mistake.message);
+            let (span, there) = node.find(&mistake.path);
+            let message = match there {
+                true => mistake.message,
+                false => format!("`{}`: {}", mistake.path, mistake.message),
+            };
+            let diagnostic = Diagnostic::error(span, message);
             match mistake.help {
                 Some(help) => diagnostic.help(help),
                 None => diagnostic,

@@ -132,20 +132,23 @@ impl<R: Resource> Kind for Erased<R> {
     }
 
     fn declare(&self, fields: Value) -> Result<Box<dyn Instance>, Vec<FieldError>> {
-        let desired = parse::<R::Desired>(fields)?;
-        Ok(Box::new(Typed::<R> { desired, observed: None }))
+        let desired = parse::<R::Desired>(fields.clone())?;
+        Ok(Box::new(Typed::<R> { desired, declared: fields, observed: None }))
     }
 }
 
 struct Typed<R: Resource> {
     desired: R::Desired,
+    /// The fields as written, without defaults.
+    declared: Value,
     observed: Option<R::Observed>,
 }
 
 #[async_trait]
 impl<R: Resource> Instance for Typed<R> {
     fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>> {
-        self.desired = parse::<R::Desired>(fields)?;
+        self.desired = parse::<R::Desired>(fields.clone())?;
+        self.declared = fields;
         Ok(())
     }
 
@@ -167,7 +170,8 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn preview(&self) -> Diff {
         let mut diff = Diff::none();
-        flatten(&mut diff, "", &serde_json::to_value(&self.desired).unwrap_or(Value::Null));
+        let fields = serde_json::to_value(&self.desired).unwrap_or(Value::Null);
+        flatten(&mut diff, "", &fields, Some(&self.declared));
         diff
     }
 
@@ -308,13 +312,14 @@ fn remove(value: &mut Value, path: &str) -> bool {
     }
 }
 
-/// The leaves of a value as changes from nothing; a secret's source as a sensitive one.
-fn flatten(diff: &mut Diff, path: &str, value: &Value) {
+/// The leaves of a value as changes from nothing; a secret's source as a sensitive one. Defaults
+/// that switch nothing on (empty, false, zero and not declared) are left out. A policy document
+/// stays whole.
+fn flatten(diff: &mut Diff, path: &str, value: &Value, declared: Option<&Value>) {
     match value {
-        Value::Null => {}
-        // What is declared empty sets nothing.
-        Value::String(text) if text.is_empty() => {}
-        Value::Array(items) if items.is_empty() => {}
+        Value::Object(fields) if fields.contains_key("Statement") => {
+            diff.push(path, Value::Null, value.clone());
+        }
         Value::Object(fields) => match fields.get(SECRET_KEY).and_then(Value::as_str) {
             Some(note) => {
                 diff.secret(path, note);
@@ -322,18 +327,30 @@ fn flatten(diff: &mut Diff, path: &str, value: &Value) {
             None => {
                 for (key, value) in fields {
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    flatten(diff, &path, value);
+                    flatten(diff, &path, value, declared.and_then(|declared| declared.get(key)));
                 }
             }
         },
         Value::Array(items) if items.iter().any(Value::is_object) => {
             for (index, item) in items.iter().enumerate() {
-                flatten(diff, &format!("{path}[{index}]"), item);
+                flatten(diff, &format!("{path}[{index}]"), item, declared.and_then(|declared| declared.get(index)));
             }
         }
+        leaf if sets_nothing(leaf, declared) => {}
         leaf => {
             diff.push(path, Value::Null, leaf.clone());
         }
+    }
+}
+
+fn sets_nothing(leaf: &Value, declared: Option<&Value>) -> bool {
+    match leaf {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(false) => declared.is_none(),
+        Value::Number(number) => declared.is_none() && number.as_f64() == Some(0.0),
+        _ => false,
     }
 }
 
@@ -375,7 +392,7 @@ mod tests {
         let mut diff = Diff::none();
         let fields =
             serde_json::json!({ "a": { "b": 1 }, "c": null, "d": { "$secret": "env X" }, "e": ["x"] });
-        flatten(&mut diff, "", &fields);
+        flatten(&mut diff, "", &fields, None);
         let paths: Vec<_> =
             diff.changes.iter().map(|change| (change.path.as_str(), change.sensitive)).collect();
         assert_eq!(paths, [("a.b", false), ("d", true), ("e", false)]);

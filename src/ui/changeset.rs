@@ -60,7 +60,7 @@ fn render_step(step: &StepChange, width: usize) -> String {
         });
     }
     text.push('\n');
-    let column = step.changes.iter().map(|change| change.path.chars().count()).max().unwrap_or_default().min(40);
+    let column = step.changes.iter().map(|change| change.path.chars().count()).max().unwrap_or_default().min(48);
     for change in &step.changes {
         text.push_str(&render_change(change, step.action, column));
     }
@@ -85,10 +85,13 @@ fn render_change(change: &Change, action: Action, column: usize) -> String {
     format!("      {path}  {before} → {}{note}\n", paint(GOOD, after))
 }
 
-/// Whether both sides are structures, so that a difference by lines tells more.
+/// Whether a side is a structure that one line does not hold, so that a difference by lines tells
+/// more.
 fn is_structure(change: &Change) -> bool {
-    let structured = |value: &serde_json::Value| value.is_object() || value.as_array().is_some_and(|a| a.len() > 3);
-    structured(&change.before) || structured(&change.after)
+    let large = |value: &serde_json::Value| {
+        (value.is_object() || value.is_array()) && value.to_string().len() > console::width() / 2
+    };
+    large(&change.before) || large(&change.after)
 }
 
 fn line_diff(change: &Change, action: Action) -> String {

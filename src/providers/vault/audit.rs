@@ -31,7 +31,8 @@ pub struct AuditSpec {
     /// A sentence for people. Fixed.
     #[serde(default)]
     pub description: String,
-    /// The device's options, e.g. `file_path` and `mode`. Fixed.
+    /// The device's options, e.g. `file_path` and `mode`. Fixed; what is not declared is left to
+    /// the server's configuration.
     #[serde(default)]
     pub options: BTreeMap<String, OptionText>,
     /// Not replicated to other clusters. Fixed.
@@ -71,7 +72,7 @@ const OWN: [&str; 4] = ["type", "description", "options", "local"];
 
 const WHY: &str = "an audit device cannot be changed; declare a second one with the new options under another \
     path, then remove this one, so that no request goes unlogged";
-const FIXED: [Fixed; 4] = [("type", WHY), ("description", WHY), ("options", WHY), ("local", WHY)];
+const FIXED: [Fixed; 3] = [("type", WHY), ("description", WHY), ("local", WHY)];
 
 impl AuditSpec {
     fn path(&self) -> &str {
@@ -94,8 +95,11 @@ impl AuditSpec {
         if self.local {
             lines.push_str("  local = true\n");
         }
-        let option = |(name, value): (&String, &OptionText)| format!("    {name} = {}\n", quote(&value.0));
-        let options: String = self.options.iter().map(option).collect();
+        let mut options: String =
+            self.options.iter().map(|(name, value)| format!("    {name} = {}\n", quote(&value.0))).collect();
+        if self.device == "file" && !self.options.contains_key("file_path") {
+            options.push_str("    file_path = \"/var/log/openbao/audit.log\"\n");
+        }
         let _ = write!(lines, "  options {{\n{options}  }}\n}}");
         lines
     }
@@ -135,11 +139,6 @@ audit_log:
                 FieldError::new("type", "is no type of audit device").help("file, syslog, socket or http"),
             );
         }
-        if desired.device == "file" && !desired.options.contains_key("file_path") {
-            errors.push(
-                FieldError::new("options.file_path", "is missing").help("an absolute path, or `stdout`"),
-            );
-        }
         errors
     }
 
@@ -154,7 +153,13 @@ audit_log:
     }
 
     fn diff(desired: &AuditSpec, observed: &LiveAudit) -> Diff {
-        fields::compare(&observed.device, desired, &FIXED)
+        let options = |device: &AuditSpec| AuditSpec { options: BTreeMap::new(), ..device.clone() };
+        let mut diff = fields::compare(&options(&observed.device), &options(desired), &FIXED);
+        for (name, value) in &desired.options {
+            let live = observed.device.options.get(name);
+            diff.immutable(&format!("options.{name}"), &live, &Some(value), WHY);
+        }
+        diff
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &AuditSpec) -> Result<()> {
@@ -224,6 +229,6 @@ mod tests {
         let live = LiveAudit { device: live_spec("main", &told).expect("valid"), path: "main".to_owned() };
         assert_eq!(Audit::diff(&main(), &live), Diff::none());
         let other = spec(json!({ "path": "main", "type": "file", "options": { "file_path": "/b.log" } }));
-        assert_eq!(Audit::diff(&other, &live).blocked[0].path, "options");
+        assert_eq!(Audit::diff(&other, &live).blocked[0].path, "options.file_path");
     }
 }
