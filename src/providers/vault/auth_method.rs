@@ -8,6 +8,7 @@ use super::VaultClient;
 use super::fields;
 use super::mount::{FIXED, TUNED, Visibility, check_path, flatten, pick, refuse_blocked};
 use super::notation::{Names, Ttl};
+use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
 
 /// An auth method.
@@ -124,7 +125,11 @@ approle:
     fn check(desired: &AuthMethodSpec) -> Vec<FieldError> {
         let types = ["default-service", "default-batch", "service", "batch"];
         let mut errors: Vec<FieldError> = check_path(desired.path()).into_iter().collect();
-        if desired.token_type.as_deref().is_some_and(|declared| !types.contains(&declared)) {
+        if desired
+            .token_type
+            .as_deref()
+            .is_some_and(|declared| !types.contains(&declared) && !is_unknown(declared))
+        {
             errors.push(
                 FieldError::new("token_type", "is no type of token")
                     .help(format!("one of {}", types.join(", "))),
