@@ -18,7 +18,7 @@ use crate::changeset::{Action, Changeset};
 use crate::diff;
 use crate::event::{Event, Events, Summary, millis};
 use crate::journal::Entry;
-use crate::observe::World;
+use crate::observe::{Sight, World};
 use crate::providers::{self, Providers};
 use crate::resolve::{OutputTable, declare};
 use crate::resource::erased::Instance;
@@ -267,6 +267,7 @@ impl<'w> Run<'w> {
             id: self.id(index),
             kind: self.world.resolved.steps[index].kind,
             action: self.actions[&index],
+            look_first: matches!(self.world.sights[index], Sight::After(_)),
             providers,
             permit,
             events: events.clone(),

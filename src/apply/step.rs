@@ -21,6 +21,8 @@ pub struct Task<'a> {
     pub id: String,
     pub kind: &'static dyn Kind,
     pub action: Action,
+    /// Nobody could look when the plan was made, because the server was not initialised.
+    pub look_first: bool,
     pub providers: &'a Providers,
     pub permit: &'a Permit,
     pub events: Events,
@@ -30,6 +32,9 @@ impl Task<'_> {
     /// Writes the step until the live thing agrees with the plan.
     pub async fn run(&self, instance: &mut dyn Instance) -> Result<()> {
         self.events.emit(Event::StepStarted { id: self.id.clone(), action: self.action.name() });
+        if self.look_first && self.is_there(instance).await? {
+            return Ok(());
+        }
         let target = target(self.kind.name(), &instance.id());
         let announced = self.announce(&target)?;
         let result = self.converge(instance).await;
@@ -37,6 +42,20 @@ impl Task<'_> {
             self.settle(&target, &result)?;
         }
         result
+    }
+
+    /// Whether a server that has just come up has the thing already, from its configuration or a
+    /// restored snapshot.
+    async fn is_there(&self, instance: &mut dyn Instance) -> Result<bool> {
+        instance.observe(self.providers).await?;
+        let Some(diff) = instance.diff() else { return Ok(false) };
+        match diff.blocked.first() {
+            Some(blocked) => {
+                let message = format!("it is there already and differs in {}: {}", blocked.path, blocked.why);
+                Err(Error::new(ErrorKind::Conflict, format!("step {}", self.id), message))
+            }
+            None => Ok(diff.is_empty()),
+        }
     }
 
     /// A thing that carries tags exists for a moment before they are put; the journal tells a
@@ -77,7 +96,8 @@ impl Task<'_> {
                 Ok(()) => return self.require_in_sync(instance).await,
                 Err(error) => error,
             };
-            if self.kind.once_only() || !error.is_retriable() {
+            let may_pass = error.is_retriable() || error.kind == ErrorKind::Unknown;
+            if self.kind.once_only() || !may_pass {
                 return Err(error);
             }
             let Some(delay) = delays.next() else { return Err(error) };
