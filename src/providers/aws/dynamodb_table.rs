@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
-    ProvisionedThroughput, ScalarAttributeType, SseSpecification, SseType, TableDescription, TableStatus,
-    Tag,
+    ProvisionedThroughput, ScalarAttributeType, SseSpecification, SseStatus, SseType, TableDescription,
+    TableStatus, Tag,
 };
 use backon::{ExponentialBuilder, Retryable as _};
 use schemars::JsonSchema;
@@ -185,7 +185,7 @@ sessions:
   kind: aws.dynamodb_table
   name: candlefish-sessions
   hash_key: { name: user, type: S }
-  range_key: { name: started, type: N }
+  range_key: { name: started, type: "N" }
   billing: { provisioned: { read: 5, write: 5 } }
   encryption: { kms_key: alias/candlefish-data }
   point_in_time_recovery: { off: "sessions can be lost" }
@@ -363,8 +363,14 @@ async fn aliases_of(client: &AwsClient, table: &TableDescription) -> Result<Vec<
     }
 }
 
+/// The key of a table that is encrypted under one; one that is going back to AWS's own has none.
 fn live_kms_key(table: &TableDescription) -> Option<&str> {
-    table.sse_description.as_ref().and_then(|sse| sse.kms_master_key_arn.as_deref())
+    let going = [SseStatus::Disabled, SseStatus::Disabling];
+    let sse = table
+        .sse_description
+        .as_ref()
+        .filter(|sse| !sse.status.as_ref().is_some_and(|s| going.contains(s)))?;
+    sse.kms_master_key_arn.as_deref()
 }
 
 fn assemble(

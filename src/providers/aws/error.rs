@@ -59,7 +59,11 @@ where
             let raw = answer.raw();
             let request_id =
                 ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|h| raw.headers().get(*h));
-            refused(operation, answer.err().meta(), raw.status().as_u16(), request_id, lost)
+            let said = answer.err().meta();
+            if said.code().is_none() && raw.status().is_success() {
+                return unreadable(operation, answer.err(), lost);
+            }
+            refused(operation, said, raw.status().as_u16(), request_id, lost)
         }
         other => unanswered(operation, other, lost),
     }
@@ -78,6 +82,14 @@ fn refused(
     let code = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
     let id = request_id.map(|id| format!(", request {id}")).unwrap_or_default();
     with_advice(Error::new(kind, operation, format!("{message} ({code}{id})")), advice)
+}
+
+/// The service answered that all is well, in a form that the SDK does not understand.
+fn unreadable(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind) -> Error {
+    let text = chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    Error::new(lost, operation, format!("the answer cannot be read: {text}")).advice(
+        "what answers is not AWS, or something in between changes its answers; check AWS_ENDPOINT_URL",
+    )
 }
 
 fn unanswered(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind) -> Error {

@@ -181,9 +181,14 @@ impl Resource for IamRole {
     async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
         let diff = Self::diff(desired, observed);
         let iam = &w.write(w.permit()).iam;
-        if diff.touches("description") || diff.touches("max_session_duration") {
-            let request = iam.update_role().role_name(&desired.name).description(&desired.description);
-            request.max_session_duration(desired.session()).send().await.at("iam:UpdateRole")?;
+        // UpdateRole would not take an empty description for one that is to be removed.
+        if diff.touches("description") {
+            let request = iam.update_role_description().role_name(&desired.name);
+            request.description(&desired.description).send().await.at("iam:UpdateRoleDescription")?;
+        }
+        if diff.touches("max_session_duration") {
+            let request = iam.update_role().role_name(&desired.name).max_session_duration(desired.session());
+            request.send().await.at("iam:UpdateRole")?;
         }
         if diff.touches("assume_role_policy") {
             let request = iam.update_assume_role_policy().role_name(&desired.name);

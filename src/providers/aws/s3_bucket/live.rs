@@ -110,9 +110,7 @@ pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
 
 /// S3 does not tell "not yours" from "not allowed".
 fn explain(error: Error, name: &str) -> Error {
-    if error.kind != ErrorKind::Denied
-        || error.advice.as_deref().is_some_and(|advice| !advice.contains("permission"))
-    {
+    if !error.message.contains("AccessDenied") {
         return error;
     }
     let message =

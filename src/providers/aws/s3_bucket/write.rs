@@ -27,6 +27,8 @@ type W<'a> = Writer<'a, AwsClient>;
 ///
 /// Somebody's existing bucket is never touched: making one's own again would, in us-east-1,
 /// answer 200 and reset its access lists, so that its absence is made sure of right before.
+/// The tags in the request need `s3:TagResource`. The emulators ignore them there (ministack
+/// 1.5.33, moto 5.2.5), so the update that follows puts all tags first.
 pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     make_sure_it_is_absent(w, desired).await?;
     let region = desired.region.as_deref().unwrap_or(w.region());
