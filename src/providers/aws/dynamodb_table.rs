@@ -19,7 +19,9 @@ use super::kms_key;
 use super::scope::regional_arn;
 use super::tags;
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{
+    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
 
 const KEY_IS_FIXED: &str =
     "DynamoDB fixes a table's keys when it is made; declare another name and move the items";
@@ -210,6 +212,10 @@ sessions:
         found.extend(desired.deletion_protection.check("deletion_protection"));
         found.extend(tags::check(&desired.tags));
         found
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        desired.kms_key().and_then(kms_key::requirement).into_iter().collect()
     }
 
     /// Three calls; tags are asked for by ARN, which is computed so that all go at once.

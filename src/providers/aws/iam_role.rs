@@ -14,7 +14,7 @@ use super::iam_holder::{
 use super::policy::{self, Document, PolicyType};
 use super::scope::iam_arn;
 use super::tags;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
 
 const PATH_IS_FIXED: &str = "IAM cannot move a role to another path; destroy the role and make it again, \
                              or declare another name";
@@ -138,6 +138,10 @@ impl Resource for IamRole {
         found.extend(desired.grants().check());
         found.extend(tags::check(&desired.tags));
         found
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        desired.grants().requires()
     }
 
     /// Three calls at once, and one for each inline policy.

@@ -99,7 +99,8 @@ struct Bucket<'a> {
 }
 
 /// Reads a bucket. Whether it is there, the call for its versioning tells, which every bucket
-/// answers; the others take "no such bucket" for "not set".
+/// answers; the others take "no such bucket" for "not set". AWS refuses each call when the bucket
+/// is not in our account; ministack 1.5.33 and moto 5.2.5 ignore `ExpectedBucketOwner`.
 pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
     let region = id.region.as_deref();
     let owner = client.account_id().await?;
