@@ -221,11 +221,14 @@ sessions:
     /// Three calls; tags are asked for by ARN, which is computed so that all go at once.
     async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
         let arn = arn(client, id).await?;
-        let (table, recovery, tags) =
-            tokio::try_join!(describe(client, id), recovery(client, id), live_tags(client, &arn))?;
+        let known = async { tokio::try_join!(describe(client, id), recovery(client, id)) };
+        let (known, tags) = tokio::join!(known, live_tags(client, &arn));
+        let (table, recovery) = known?;
         // A table that is being deleted answers for a while; it is gone.
         let table = table.filter(|table| table.table_status != Some(TableStatus::Deleting));
         let Some(table) = table else { return Ok(None) };
+        // Only now: AWS may refuse to tell the tags of a table that is not there.
+        let tags = tags?;
         let aliases = aliases_of(client, &table).await?;
         Ok(Some(assemble(arn, table, aliases, recovery, tags)))
     }
@@ -339,12 +342,10 @@ async fn recovery(client: &AwsClient, name: &str) -> Result<bool> {
 }
 
 async fn live_tags(client: &AwsClient, arn: &str) -> Result<Tags> {
-    // A table that is not there, or not ours to see, is an AccessDenied here on AWS.
-    const GONE: &[&str] = &["ResourceNotFoundException", "AccessDeniedException"];
     let (mut tags, mut next) = (Tags::new(), None);
     loop {
         let request = client.read().dynamodb.list_tags_of_resource().resource_arn(arn).set_next_token(next);
-        let Some(page) = request.send().await.found("dynamodb:ListTagsOfResource", GONE)? else {
+        let Some(page) = request.send().await.found("dynamodb:ListTagsOfResource", NOT_FOUND)? else {
             return Ok(tags);
         };
         tags.extend(page.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)));

@@ -156,30 +156,10 @@ fn classify(
             Some("a change made a moment ago is not visible everywhere yet; run again"),
         );
     }
+    if let Some((kind, advice)) = known(code) {
+        return (kind, Some(advice));
+    }
     match code {
-        "EntityAlreadyExists" | "BucketAlreadyOwnedByYou" | "AlreadyExistsException" => {
-            (ErrorKind::Conflict, Some("it was made in the meantime; run `groundwork plan` again"))
-        }
-        "BucketAlreadyExists" => (
-            ErrorKind::Conflict,
-            Some(
-                "bucket names are shared by all accounts and this one belongs to somebody else; choose another",
-            ),
-        ),
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
-            (ErrorKind::Denied, Some("the session has expired; log in again, e.g. `aws sso login`"))
-        }
-        "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => (
-            ErrorKind::Denied,
-            Some("AWS does not know this access key; check AWS_ACCESS_KEY_ID, AWS_PROFILE and the partition"),
-        ),
-        "SignatureDoesNotMatch" => {
-            (ErrorKind::Denied, Some("the secret key is wrong, or this machine's clock is; check both"))
-        }
-        "KMSInvalidStateException" => (
-            ErrorKind::Rejected,
-            Some("the KMS key is disabled or about to be deleted; look at its key state"),
-        ),
         _ if status >= 500 => (lost, None),
         _ if is_denial(code) || status == 403 => (
             ErrorKind::Denied,
@@ -187,6 +167,37 @@ fn classify(
         ),
         _ => (ErrorKind::Rejected, None),
     }
+}
+
+/// Codes that mean the same wherever they come from.
+fn known(code: &str) -> Option<(ErrorKind, &'static str)> {
+    use ErrorKind::{Conflict, Denied, Rejected};
+    Some(match code {
+        "EntityAlreadyExists" | "BucketAlreadyOwnedByYou" | "AlreadyExistsException" => {
+            (Conflict, "it was made in the meantime; run `groundwork plan` again")
+        }
+        "BucketAlreadyExists" => (
+            Conflict,
+            "bucket names are shared by all accounts and this one belongs to somebody else; choose another",
+        ),
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            (Denied, "the session has expired; log in again, e.g. `aws sso login`")
+        }
+        "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => (
+            Denied,
+            "AWS does not know this access key; check AWS_ACCESS_KEY_ID, AWS_PROFILE and the partition",
+        ),
+        "SignatureDoesNotMatch" => {
+            (Denied, "the secret key is wrong, or this machine's clock is; check both")
+        }
+        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
+            (Rejected, "the bucket is in another region; write it into the step's `region`")
+        }
+        "KMSInvalidStateException" => {
+            (Rejected, "the KMS key is disabled or about to be deleted; look at its key state")
+        }
+        _ => return None,
+    })
 }
 
 fn is_denial(code: &str) -> bool {

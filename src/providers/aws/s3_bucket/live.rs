@@ -169,7 +169,7 @@ impl Bucket<'_> {
     }
 
     async fn versioning(&self) -> Result<Option<bool>> {
-        let answer = ask!(self, get_bucket_versioning, "s3:GetBucketVersioning", "")?;
+        let answer = ask!(self, get_bucket_versioning, "s3:GetBucketVersioning", "NoSuchBucket")?;
         Ok(answer.map(|answer| answer.status == Some(BucketVersioningStatus::Enabled)))
     }
 
@@ -213,7 +213,7 @@ impl Bucket<'_> {
     }
 
     async fn logging(&self) -> Result<Option<AccessLogging>> {
-        Ok(ask!(self, get_bucket_logging, "s3:GetBucketLogging", "")?.and_then(to_logging))
+        Ok(ask!(self, get_bucket_logging, "s3:GetBucketLogging", "NoSuchBucket")?.and_then(to_logging))
     }
 
     async fn rules(&self) -> Result<LiveRules> {
