@@ -109,13 +109,18 @@ pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
     bucket.read(blank).await.map_err(|error| explain(error, &id.name))
 }
 
-/// S3 does not tell "not yours" from "not allowed".
+/// S3 does not tell "not yours" from "not allowed", except where the bucket's own policy forbids.
 fn explain(error: Error, name: &str) -> Error {
     if !error.message.contains("AccessDenied") {
         return error;
     }
+    if error.message.contains("explicit deny in a resource-based policy") {
+        return error.advice(format!(
+            "the policy of {name} forbids it; with `tls_only` it refuses every connection to an http:// endpoint"
+        ));
+    }
     let message =
-        format!("{} — the bucket {name} exists, but it is another account's or closed to us", error.message);
+        format!("{} — the bucket {name} exists, but is another account's or closed to us", error.message);
     Error::new(ErrorKind::Denied, error.operation, message)
         .advice("choose another name, use credentials of the bucket's account, or ask its owner for access")
 }
@@ -289,4 +294,27 @@ fn to_retention(live: DefaultRetention) -> Option<Retention> {
         _ => RetentionMode::Governance,
     };
     Some(Retention { mode, days: days.try_into().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(message: &str) -> (String, String) {
+        let error = explain(Error::new(ErrorKind::Denied, "s3:GetBucketVersioning", message), "b");
+        (error.message, error.advice.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_denial_is_explained() {
+        assert!(explained("no (AccessDenied)").0.contains("the bucket b exists"));
+        assert!(explained("explicit deny in a resource-based policy (AccessDenied)").1.contains("tls_only"));
+        assert_eq!(explained("late (ExpiredToken)"), ("late (ExpiredToken)".into(), String::new()));
+    }
+
+    #[test]
+    fn years_of_retention_are_days() {
+        let live = DefaultRetention::builder().mode(ObjectLockRetentionMode::Compliance).years(2).build();
+        assert_eq!(to_retention(live), Some(Retention { mode: RetentionMode::Compliance, days: 730 }));
+    }
 }
