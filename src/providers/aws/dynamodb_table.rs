@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{
 use backon::{ExponentialBuilder, Retryable as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::client::{AwsClient, missing};
 use super::control::Control;
@@ -561,6 +561,7 @@ fn check_keys(desired: &Desired) -> Option<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn desired(extra: Value) -> Desired {
         let mut fields = json!({ "name": "locks", "preset": "terraform_lock" });
