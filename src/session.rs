@@ -87,7 +87,8 @@ impl Session {
         let Checked { mut resolved, instances, graph, .. } = checked;
         let providers = providers_of(&resolved)?;
         let scope = find_scope(&mut resolved, &providers).await?;
-        let world = observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
+        let world =
+            observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
         Ok(Self { providers, world })
     }
 

@@ -4,7 +4,6 @@ mod remove;
 mod retry;
 mod step;
 
-
 pub use remove::{ApprovedRemoval, remove};
 pub use step::{CREATE, target};
 
@@ -129,9 +128,8 @@ impl<'w> Run<'w> {
         let by_id: HashMap<&str, Action> =
             changeset.steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
         let steps = world.resolved.steps.iter().enumerate();
-        let actions: HashMap<usize, Action> = steps
-            .filter_map(|(index, step)| Some((index, *by_id.get(step.id.as_str())?)))
-            .collect();
+        let actions: HashMap<usize, Action> =
+            steps.filter_map(|(index, step)| Some((index, *by_id.get(step.id.as_str())?))).collect();
         Self {
             outputs: world.outputs(),
             loader: declare::loader(&world.resolved),

@@ -79,7 +79,8 @@ impl Task<'_> {
         let entry = match result {
             Ok(()) => Entry::Committed { operation, target, detail: Vec::new() },
             Err(error) => {
-                let definite = matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied | ErrorKind::Conflict);
+                let definite =
+                    matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied | ErrorKind::Conflict);
                 let result = if definite { Ending::Failed } else { Ending::Unknown };
                 Entry::Outcome { operation, target, result, message: error.to_string() }
             }

@@ -75,10 +75,13 @@ fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
         return true;
     }
     if !std::io::stdin().is_terminal() {
-        ui::console::note("error: nobody to ask, standard input is no terminal: add --yes to apply without asking");
+        ui::console::note(
+            "error: nobody to ask, standard input is no terminal: add --yes to apply without asking",
+        );
         return false;
     }
-    let agreed = ui::console::ask(format_args!("Apply these {} changes? [y/N] ", changeset.summary.writing()));
+    let agreed =
+        ui::console::ask(format_args!("Apply these {} changes? [y/N] ", changeset.summary.writing()));
     if !agreed {
         ui::console::note("nothing was changed");
     }
@@ -131,7 +134,9 @@ async fn interrupts(stop: &watch::Sender<bool>, events: &Events) {
         if round == 0 {
             // Nobody listening any more means that the work has ended.
             let _ = stop.send(true);
-            events.warn("stopping: what is running is finished, nothing new is started; once more to stop at once");
+            events.warn(
+                "stopping: what is running is finished, nothing new is started; once more to stop at once",
+            );
         }
     }
 }

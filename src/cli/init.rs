@@ -13,7 +13,10 @@ use crate::ui;
 const FILES: [(&str, &str); 3] = [
     ("plan.yaml", include_str!("../../plans/quickstart.yaml")),
     ("templates/backend.hcl.j2", include_str!("../../templates/backend.hcl.j2")),
-    (".gitignore", "# Journal, custody and sandbox of Groundwork. Custody is encrypted, yet keep it elsewhere.\n.groundwork/\n"),
+    (
+        ".gitignore",
+        "# Journal, custody and sandbox of Groundwork. Custody is encrypted, yet keep it elsewhere.\n.groundwork/\n",
+    ),
 ];
 
 /// Write a commented starter plan and its templates.

@@ -38,7 +38,10 @@ impl PlanArgs {
         for var in &self.vars {
             let Some((name, value)) = var.split_once('=') else {
                 let mistake = Diagnostic::error(None, format!("`--var {var}` has no `=`"));
-                return Err(Diagnostics::new(Sources::default(), vec![mistake.help("write `--var NAME=VALUE`")]));
+                return Err(Diagnostics::new(
+                    Sources::default(),
+                    vec![mistake.help("write `--var NAME=VALUE`")],
+                ));
             };
             vars.push((name.to_owned(), scalar(value)));
         }
@@ -70,7 +73,9 @@ fn read_vars(file: &PathBuf) -> Result<Vec<(String, Node)>, Diagnostics> {
         Ok(node) if matches!(node.value, NodeValue::Map(_)) => {
             Ok(node.entries().iter().map(|(key, node)| (key.name.clone(), node.clone())).collect())
         }
-        Ok(node) => mistake(sources, Diagnostic::error(node.span, "a variable file is a map from name to value")),
+        Ok(node) => {
+            mistake(sources, Diagnostic::error(node.span, "a variable file is a map from name to value"))
+        }
         Err(error) => mistake(sources, error),
     }
 }

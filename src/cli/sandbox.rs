@@ -139,7 +139,14 @@ impl ServerArgs {
             SealArg::Static => Seal::Static,
             SealArg::Awskms => Seal::AwsKms { key: UNSEAL_ALIAS.to_owned() },
         };
-        let settings = Settings { nodes: self.nodes, tls: self.tls, vault, seal, persist: self.persist };
+        let settings = Settings {
+            nodes: self.nodes,
+            tls: self.tls,
+            vault,
+            seal,
+            persist: self.persist,
+            api_audit: false,
+        };
         Options { settings, ..Options::new(self.folder.dir) }
     }
 }

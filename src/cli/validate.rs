@@ -21,7 +21,11 @@ pub fn run(args: &ValidateArgs) -> Outcome {
             let sources = checked.resolved.document.sources.clone();
             ui::diagnostics::show(&Diagnostics::new(sources, checked.warnings));
             let document = &checked.resolved.document;
-            ui::console::out(format_args!("{}: {} steps, no mistakes", document.name, checked.resolved.steps.len()));
+            ui::console::out(format_args!(
+                "{}: {} steps, no mistakes",
+                document.name,
+                checked.resolved.steps.len()
+            ));
             Outcome::Done
         }
         Err(error) => failed(&error),

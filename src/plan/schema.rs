@@ -162,12 +162,16 @@ fn simple_type(name: &str, schema: &Value, definitions: &Value) -> String {
             Some(items) => format!("list of {}", type_name(items, definitions)),
             None => "list".to_owned(),
         },
-        _ => match (schema.get("properties").and_then(Value::as_object), schema.get("additionalProperties")) {
-            (Some(properties), _) => {
-                format!("map with {}", properties.keys().cloned().collect::<Vec<_>>().join(", "))
+        _ => {
+            match (schema.get("properties").and_then(Value::as_object), schema.get("additionalProperties")) {
+                (Some(properties), _) => {
+                    format!("map with {}", properties.keys().cloned().collect::<Vec<_>>().join(", "))
+                }
+                (None, Some(values)) if values.is_object() => {
+                    format!("map to {}", type_name(values, definitions))
+                }
+                _ => "map".to_owned(),
             }
-            (None, Some(values)) if values.is_object() => format!("map to {}", type_name(values, definitions)),
-            _ => "map".to_owned(),
-        },
+        }
     }
 }

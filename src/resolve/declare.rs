@@ -62,8 +62,9 @@ fn in_order_of_references(resolved: &Resolved) -> Vec<usize> {
     let mut order = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
         let open: HashSet<&str> = waiting.iter().map(name).collect();
-        let is_free =
-            |index: &usize| !resolved.steps[*index].references.iter().any(|other| open.contains(other.as_str()));
+        let is_free = |index: &usize| {
+            !resolved.steps[*index].references.iter().any(|other| open.contains(other.as_str()))
+        };
         let (free, bound): (Vec<usize>, Vec<usize>) = waiting.iter().partition(|index| is_free(index));
         if free.is_empty() {
             order.extend(bound);

@@ -333,7 +333,12 @@ fn flatten(diff: &mut Diff, path: &str, value: &Value, declared: Option<&Value>)
         },
         Value::Array(items) if items.iter().any(Value::is_object) => {
             for (index, item) in items.iter().enumerate() {
-                flatten(diff, &format!("{path}[{index}]"), item, declared.and_then(|declared| declared.get(index)));
+                flatten(
+                    diff,
+                    &format!("{path}[{index}]"),
+                    item,
+                    declared.and_then(|declared| declared.get(index)),
+                );
             }
         }
         leaf if sets_nothing(leaf, declared) => {}

@@ -43,12 +43,15 @@ pub struct Settings {
     pub seal: Seal,
     /// What the servers hold outlives `down`.
     pub persist: bool,
+    /// OpenBao takes audit devices over its API too, as HashiCorp Vault does.
+    #[serde(default)]
+    pub api_audit: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let vault = VaultServer::Pinned(OpenBao::Current);
-        Self { nodes: 1, tls: false, vault, seal: Seal::Shamir, persist: false }
+        Self { nodes: 1, tls: false, vault, seal: Seal::Shamir, persist: false, api_audit: false }
     }
 }
 

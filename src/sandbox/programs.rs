@@ -101,6 +101,7 @@ impl Programs {
             tls: state.settings.tls.then(|| home.tls()),
             join: first.map(|first| state.url(first)),
             audit_log: home.audit_log(),
+            api_audit: state.settings.api_audit,
             seal: seal(home, state)?,
         };
         let file = home.config(&server.name);

@@ -27,6 +27,8 @@ pub struct VaultConfig {
     /// The declared audit log. All nodes name the same file: the declaration is replicated, and
     /// a node that becomes active with another one refuses to change its options.
     pub audit_log: PathBuf,
+    /// Audit devices may be added over the API too.
+    pub api_audit: bool,
     /// How it unseals itself, if it does.
     pub seal: Option<SealStanza>,
 }
@@ -107,6 +109,8 @@ impl VaultConfig {
         if self.flavour == Flavour::HashiCorp {
             // OpenBao no longer knows the setting; Vault with Raft insists on it.
             text.push_str("disable_mlock = true\n");
+        } else if self.api_audit {
+            text.push_str("unsafe_allow_api_audit_creation = true\n");
         }
         text
     }
@@ -162,6 +166,7 @@ mod tests {
             tls: Some("/s/tls".into()),
             join: Some("https://127.0.0.1:2000".to_owned()),
             audit_log: "/s/logs/vault-audit.log".into(),
+            api_audit: false,
             seal: None,
         }
     }

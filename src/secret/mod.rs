@@ -4,8 +4,8 @@
 //! `expose_…` methods, so that every use can be found by searching for them.
 
 mod generate;
-pub mod sink;
 mod render;
+pub mod sink;
 mod source;
 
 use std::fmt;

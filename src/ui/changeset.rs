@@ -47,7 +47,8 @@ fn render_step(step: &StepChange, width: usize) -> String {
         Action::Deferred => ("?", CHANGE),
     };
     let kind = format!("{:width$}", step.kind);
-    let mut text = format!("{} {}  {}", paint(style.bold(), sign), paint(FAINT, kind), paint(STRONG, &step.id));
+    let mut text =
+        format!("{} {}  {}", paint(style.bold(), sign), paint(FAINT, kind), paint(STRONG, &step.id));
     if step.name != step.id {
         text.push_str(&format!("  {}", step.name));
     }
@@ -60,7 +61,8 @@ fn render_step(step: &StepChange, width: usize) -> String {
         });
     }
     text.push('\n');
-    let column = step.changes.iter().map(|change| change.path.chars().count()).max().unwrap_or_default().min(48);
+    let column =
+        step.changes.iter().map(|change| change.path.chars().count()).max().unwrap_or_default().min(48);
     for change in &step.changes {
         text.push_str(&render_change(change, step.action, column));
     }

@@ -11,7 +11,8 @@ pub fn text(resolved: &Resolved, graph: &Graph) -> String {
     let mut lines = Vec::new();
     for index in &graph.order {
         let step = &resolved.steps[*index];
-        let needs: Vec<&str> = graph.needs[*index].iter().map(|need| resolved.steps[*need].id.as_str()).collect();
+        let needs: Vec<&str> =
+            graph.needs[*index].iter().map(|need| resolved.steps[*need].id.as_str()).collect();
         let needs = if needs.is_empty() { String::new() } else { format!("  ← {}", needs.join(", ")) };
         lines.push(format!("{:width$}  {}{needs}", step.id, step.kind.name()));
     }

@@ -98,7 +98,9 @@ impl Live {
                 }
                 self.end(id, &line);
             }
-            Event::StepSkipped { id, reason } => self.line(&format!("{}  {id}: {reason}", paint(CHANGE, "–"))),
+            Event::StepSkipped { id, reason } => {
+                self.line(&format!("{}  {id}: {reason}", paint(CHANGE, "–")))
+            }
             Event::StepRetried { id, error } => {
                 self.line(&format!("{}  {id} again, after: {error}", paint(CHANGE, "↻")));
             }

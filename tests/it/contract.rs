@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use groundwork::apply::{ApprovedRemoval, Approved, Options};
+use groundwork::apply::{Approved, ApprovedRemoval, Options};
 use groundwork::changeset::{Action, Changeset};
 use groundwork::event::Events;
 use groundwork::resource::registry;
@@ -150,8 +150,14 @@ impl Subject {
     /// Observes and compares a plan of the fixture's steps and `step`.
     async fn plan(&self, fixture: &Fixture, step: &Value) -> Outcome<(Session, Changeset)> {
         let mut steps = fixture.given.clone();
-        steps.insert("contract_vault".to_owned(), json!({ "kind": "vault.init", "shares": 1, "threshold": 1 }));
-        steps.insert("contract_key".to_owned(), json!({ "kind": "aws.kms_key", "alias": "alias/contract-custody" }));
+        steps.insert(
+            "contract_vault".to_owned(),
+            json!({ "kind": "vault.init", "shares": 1, "threshold": 1 }),
+        );
+        steps.insert(
+            "contract_key".to_owned(),
+            json!({ "kind": "aws.kms_key", "alias": "alias/contract-custody" }),
+        );
         steps.insert("subject".to_owned(), step.clone());
         let plan = json!({
             "version": 1, "name": "contract",
@@ -182,7 +188,10 @@ impl Subject {
     }
 
     async fn in_sync(&self, fixture: &Fixture, step: &Value, when: &str) -> Outcome {
-        self.expect(fixture, step, Action::None).await.map(drop).map_err(|problem| format!("{when}: {problem}"))
+        self.expect(fixture, step, Action::None)
+            .await
+            .map(drop)
+            .map_err(|problem| format!("{when}: {problem}"))
     }
 
     /// Applies; `wanted` tells whether requests that write must, or must not, be sent.
@@ -249,13 +258,19 @@ impl Subject {
             return Err(format!("deleted, yet planned as {action:?}"));
         }
         // A thing that is gone is gone: deleting again is no error.
-        session.remove(ApprovedRemoval::by_caller("subject")).await.map_err(|error| format!("deleting again: {error}"))
+        session
+            .remove(ApprovedRemoval::by_caller("subject"))
+            .await
+            .map_err(|error| format!("deleting again: {error}"))
     }
 }
 
 fn position(session: &Session) -> Outcome<usize> {
     let steps = &session.world.resolved.steps;
-    steps.iter().position(|step| step.id == "subject").ok_or_else(|| "the subject is not in the plan".to_owned())
+    steps
+        .iter()
+        .position(|step| step.id == "subject")
+        .ok_or_else(|| "the subject is not in the plan".to_owned())
 }
 
 fn same_paths(shown: &[String], wanted: &[String], set: &Value) -> Outcome {
@@ -264,7 +279,11 @@ fn same_paths(shown: &[String], wanted: &[String], set: &Value) -> Outcome {
         paths.sort();
         paths
     };
-    if sorted(shown) == sorted(wanted) { Ok(()) } else { Err(format!("{set} shows {shown:?}, not {wanted:?}")) }
+    if sorted(shown) == sorted(wanted) {
+        Ok(())
+    } else {
+        Err(format!("{set} shows {shown:?}, not {wanted:?}"))
+    }
 }
 
 /// JSON merge patch, RFC 7396.

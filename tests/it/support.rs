@@ -72,7 +72,7 @@ impl TestEnvironment {
 impl Drop for TestEnvironment {
     fn drop(&mut self) {
         // A server that is already gone is what is wanted.
-        let _ = block_on(sandbox::down(&self.sandbox.dir(), &Events::default()));
+        let _ = block_on(sandbox::down(&self.sandbox.dir(), true, &Events::default()));
     }
 }
 
