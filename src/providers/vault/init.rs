@@ -30,6 +30,7 @@ pub struct VaultInit;
 /// How the cluster's key is split.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "VaultInit")]
 pub struct Desired {
     /// How many shares the key is split into: of the unseal key, or of the recovery key when the
     /// servers unseal themselves.
@@ -78,6 +79,7 @@ struct Node {
 
 /// What other steps may refer to.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "VaultInitOutputs")]
 pub struct Outputs {
     /// The cluster's address.
     pub address: String,

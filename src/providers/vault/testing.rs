@@ -40,11 +40,11 @@ impl Server {
         let mut command = Command::new(binary);
         command.arg("server").arg("-config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Self { process: command.spawn().unwrap(), address };
-        server.await_listening(port);
+        Self::await_listening(port);
         server
     }
 
-    fn await_listening(&self, port: u16) {
+    fn await_listening(port: u16) {
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(started.elapsed() < Duration::from_secs(20), "the server does not listen");
