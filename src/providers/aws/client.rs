@@ -364,7 +364,9 @@ mod tests {
         let providers = providers(None);
         let client = AwsClient::provide(&providers).await.expect("connecting needs no network");
         let refused = client.read().iam.create_user().user_name("x").send().await.at("iam:CreateUser");
-        assert_eq!(refused.expect_err("refused").kind, ErrorKind::Rejected);
+        let refused = refused.expect_err("refused");
+        assert_eq!(refused.kind, ErrorKind::Rejected);
+        assert!(refused.message.starts_with("CreateUser may write"), "{refused}");
         assert_eq!(providers.calls.total(), crate::resource::CallCount::default());
         assert_eq!(client.scope().partition, "aws-cn");
     }

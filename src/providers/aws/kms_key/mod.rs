@@ -5,6 +5,7 @@ mod write;
 
 use std::fmt;
 
+pub use live::aliases;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -227,6 +228,22 @@ impl Desired {
     }
 }
 
+/// Whether a live key, which services give as an ARN, is the declared one, which may be an ARN,
+/// an id or an alias. An alias is the same only where the service kept it as it was.
+pub fn is_same_key(live: Option<&str>, declared: Option<&str>) -> bool {
+    match (live, declared) {
+        (Some(live), Some(declared)) => {
+            live == declared || ends_with_part(live, declared) || ends_with_part(declared, live)
+        }
+        (live, declared) => live == declared,
+    }
+}
+
+/// Whether `part` stands at the end of an ARN, behind `key/` or the account.
+fn ends_with_part(arn: &str, part: &str) -> bool {
+    arn.starts_with("arn:") && arn.strip_suffix(part).is_some_and(|rest| rest.ends_with([':', '/']))
+}
+
 /// The period is compared only where it is declared; otherwise any period will do.
 fn compare_rotation(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     diff.field("rotation", &observed.rotation.is_some(), &desired.rotates());
@@ -340,6 +357,16 @@ mod tests {
     fn a_key_about_to_be_deleted_is_reported_once() {
         let dying = Observed { pending_deletion: true, enabled: false, ..observed() };
         assert_eq!(paths(&KmsKey::diff(&desired(json!({})), &dying)), ["pending_deletion"]);
+    }
+
+    #[test]
+    fn keys_have_several_names() {
+        let arn = "arn:aws:kms:us-east-1:123456789012:key/abc";
+        assert!(is_same_key(Some(arn), Some("abc")) && is_same_key(Some("abc"), Some(arn)));
+        assert!(is_same_key(Some("arn:aws:kms:us-east-1:123456789012:alias/x"), Some("alias/x")));
+        assert!(
+            !is_same_key(Some(arn), Some("bc")) && !is_same_key(Some(arn), None) && is_same_key(None, None)
+        );
     }
 
     #[test]

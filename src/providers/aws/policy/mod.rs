@@ -61,7 +61,9 @@ impl Document {
     #[must_use]
     pub fn with_statements(&self, statements: Vec<Value>) -> Self {
         let mut value = self.0.clone();
-        value["Statement"] = Value::Array(statements);
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("Statement".to_owned(), Value::Array(statements));
+        }
         Self(value)
     }
 

@@ -1,0 +1,220 @@
+//! Declared against live.
+
+use serde_json::{Value, json};
+
+use super::desired::Desired;
+use super::lifecycle::comparable;
+use super::live::{LiveEncryption, Observed};
+use crate::providers::aws::kms_key::is_same_key;
+use crate::providers::aws::policy::{self, Document, same_statement};
+use crate::resource::Diff;
+
+const LOCK_IS_FIXED: &str = "object lock is switched on when a bucket is made and can never be switched off; \
+                             make another bucket, or switch it on by hand (s3:PutObjectLockConfiguration) \
+                             and declare it then";
+
+/// The differences, field by field.
+pub fn diff(desired: &Desired, observed: &Observed) -> Diff {
+    let mut diff = Diff::none();
+    diff.field("versioning", &observed.versioning, &desired.versioning.is_on());
+    encryption(&mut diff, desired.kms_key(), &observed.encryption);
+    diff.field("block_public_access", &observed.public_access_blocked, &desired.block_public_access.is_on())
+        .field("bucket_owner_enforced", &observed.owner_enforced, &desired.bucket_owner_enforced.is_on());
+    bucket_policy(&mut diff, desired, observed);
+    if desired.access_logging.is_some() {
+        diff.field("access_logging", &observed.access_logging, &desired.access_logging);
+    }
+    rules(&mut diff, desired, observed);
+    diff.immutable("object_lock", &observed.object_lock, &desired.object_lock, LOCK_IS_FIXED);
+    if desired.object_lock_retention.is_some() {
+        diff.field("object_lock_retention", &observed.retention, &desired.object_lock_retention);
+    }
+    diff.entries("tags", &observed.tags, &desired.tags);
+    diff
+}
+
+fn encryption(diff: &mut Diff, declared: Option<&str>, live: &LiveEncryption) {
+    match (declared, live) {
+        (None, LiveEncryption::S3) => {}
+        (None, LiveEncryption::None) => {
+            diff.push("encryption", Value::Null, json!("AES256"));
+        }
+        (Some(declared), LiveEncryption::Kms { key, bucket_key })
+            if is_same_key(Some(key.as_str()), Some(declared)) =>
+        {
+            diff.field("encryption.bucket_key", bucket_key, &true);
+        }
+        (declared, live) => {
+            diff.push("encryption.kms_key", json!(live.kms_key()), json!(declared));
+        }
+    }
+}
+
+fn bucket_policy(diff: &mut Diff, desired: &Desired, observed: &Observed) {
+    let tls = observed.tls_statement();
+    let (live_tls, live_others) = split(observed.policy.as_ref(), &tls);
+    diff.field("tls_only", &live_tls, &desired.tls_only.is_on());
+    let Some(declared) = &desired.policy else { return };
+    let others = split(Some(declared), &tls).1;
+    policy::compare(diff, "policy", live_others.as_ref(), others.as_ref().unwrap_or(declared));
+}
+
+/// Whether the statement about TLS is there; and the document without it, if anything is left.
+fn split(document: Option<&Document>, tls: &Value) -> (bool, Option<Document>) {
+    let Some(document) = document else { return (false, None) };
+    let (ours, others): (Vec<Value>, Vec<Value>) =
+        document.statements().into_iter().partition(|statement| same_statement(statement, tls));
+    (
+        !ours.is_empty(),
+        Some(others).filter(|others| !others.is_empty()).map(|others| document.with_statements(others)),
+    )
+}
+
+/// The whole policy that should be there; `None` when there should be none.
+pub fn merged_policy(desired: &Desired, observed: &Observed) -> Option<Document> {
+    let tls = observed.tls_statement();
+    let base = desired.policy.as_ref().or(observed.policy.as_ref());
+    let others = split(base, &tls).1;
+    if !desired.tls_only.is_on() {
+        return others;
+    }
+    Some(match others {
+        Some(document) => document.with_statements([document.statements(), vec![tls]].concat()),
+        None => Document::of(vec![tls]),
+    })
+}
+
+fn rules(diff: &mut Diff, desired: &Desired, observed: &Observed) {
+    let live = &observed.rules;
+    diff.field(
+        "noncurrent_version_expiration_days",
+        &live.noncurrent_days,
+        &desired.noncurrent_version_expiration_days.get(),
+    );
+    diff.field(
+        "abort_incomplete_uploads_days",
+        &live.uploads_days,
+        &desired.abort_incomplete_uploads_days.get(),
+    );
+    if let Some(declared) = &desired.lifecycle_rules {
+        diff.field("lifecycle_rules", &live.others_as_declared(), &comparable(declared));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desired(extra: Value) -> Desired {
+        let mut fields = json!({ "name": "abc" });
+        fields.as_object_mut().expect("a map").extend(extra.as_object().expect("a map").clone());
+        serde_json::from_value(fields).expect("valid")
+    }
+
+    fn hardened() -> Observed {
+        let mut observed = Observed::blank("abc", "us-east-1", "aws", false);
+        observed.versioning = true;
+        observed.encryption = LiveEncryption::S3;
+        observed.public_access_blocked = true;
+        observed.owner_enforced = true;
+        observed.rules.noncurrent_days = Some(90);
+        observed.rules.uploads_days = Some(7);
+        observed.policy = merged_policy(&desired(json!({})), &observed);
+        observed
+    }
+
+    fn paths(extra: Value, observed: &Observed) -> Vec<String> {
+        diff(&desired(extra), observed).changes.into_iter().map(|change| change.path).collect()
+    }
+
+    #[test]
+    fn a_blank_bucket_differs_in_the_whole_baseline() {
+        assert_eq!(
+            paths(json!({}), &Observed::blank("abc", "us-east-1", "aws", false)),
+            [
+                "versioning",
+                "encryption",
+                "block_public_access",
+                "bucket_owner_enforced",
+                "tls_only",
+                "noncurrent_version_expiration_days",
+                "abort_incomplete_uploads_days"
+            ]
+        );
+        assert!(paths(json!({}), &hardened()).is_empty());
+    }
+
+    #[test]
+    fn every_safeguard_can_be_switched_off() {
+        let off = json!({ "off": "r" });
+        let all = json!({ "versioning": off, "block_public_access": off, "bucket_owner_enforced": off,
+            "tls_only": off, "noncurrent_version_expiration_days": off, "abort_incomplete_uploads_days": off });
+        assert_eq!(paths(all, &hardened()).len(), 6);
+    }
+
+    #[test]
+    fn the_other_fields_are_compared() {
+        let all = json!({ "encryption": { "kms_key": "k" },
+            "access_logging": { "bucket": "logs" }, "lifecycle_rules": [{ "id": "a", "expiration_days": 1 }],
+            "object_lock": true, "object_lock_retention": { "mode": "compliance", "days": 1 }, "tags": { "a": "b" },
+            "policy": { "Statement": { "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*" } } });
+        let found = diff(&desired(all), &hardened());
+        let paths: Vec<&str> = found.changes.iter().map(|change| change.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "encryption.kms_key",
+                "policy",
+                "access_logging",
+                "lifecycle_rules",
+                "object_lock",
+                "object_lock_retention",
+                "tags.a"
+            ]
+        );
+        assert_eq!(found.blocked.len(), 1);
+    }
+
+    #[test]
+    fn a_bucket_key_is_wanted_with_every_kms_key() {
+        let key = "arn:aws:kms:us-east-1:123456789012:key/k";
+        let with = |bucket_key| Observed {
+            encryption: LiveEncryption::Kms { key: key.into(), bucket_key },
+            ..hardened()
+        };
+        let declared = || json!({ "encryption": { "kms_key": "k" } });
+        assert!(paths(declared(), &with(true)).is_empty());
+        assert_eq!(paths(declared(), &with(false)), ["encryption.bucket_key"]);
+        assert_eq!(paths(json!({}), &with(true)), ["encryption.kms_key"]);
+    }
+
+    #[test]
+    fn statements_of_others_stay_unless_a_policy_is_declared() {
+        let theirs = json!({ "Sid": "X", "Effect": "Allow", "Principal": { "AWS": "123456789012" },
+            "Action": "s3:GetObject", "Resource": "arn:aws:s3:::abc/*" });
+        let mut live = hardened();
+        live.policy = Some(Document::of(vec![theirs.clone(), live.tls_statement()]));
+        assert!(paths(json!({}), &live).is_empty());
+        let off = desired(json!({ "tls_only": { "off": "r" } }));
+        assert_eq!(merged_policy(&off, &live), Some(Document::of(vec![theirs.clone()])));
+        let same = json!({ "policy": { "Version": "2012-10-17", "Statement": theirs } });
+        assert!(paths(same, &live).is_empty());
+        assert_eq!(merged_policy(&off, &hardened()), None);
+    }
+
+    #[test]
+    fn an_older_tls_statement_with_another_name_will_do() {
+        let mut live = hardened();
+        let mut statement = live.tls_statement();
+        statement["Sid"] = json!("DenyInsecureTransport");
+        statement["Condition"] = json!({ "Bool": { "aws:securetransport": [false] } });
+        live.policy = Some(Document::of(vec![statement]));
+        assert!(paths(json!({}), &live).is_empty());
+    }
+
+    #[test]
+    fn a_policy_that_is_not_known_yet_is_a_change() {
+        let marker = crate::resolve::unknown::marker("x.policy");
+        assert_eq!(paths(json!({ "policy": marker }), &hardened()), ["policy"]);
+    }
+}

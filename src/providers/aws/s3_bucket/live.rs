@@ -1,0 +1,293 @@
+//! Reading a bucket: nine calls, all at once.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_bucket_encryption::GetBucketEncryptionOutput;
+use aws_sdk_s3::operation::get_bucket_logging::GetBucketLoggingOutput;
+use aws_sdk_s3::operation::get_public_access_block::GetPublicAccessBlockOutput;
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, DefaultRetention, ObjectLockConfiguration, ObjectLockEnabled,
+    ObjectLockRetentionMode, ObjectOwnership, ServerSideEncryption,
+};
+use serde_json::Value;
+
+use super::Id;
+use super::desired::{AccessLogging, Desired, Retention, RetentionMode};
+use super::lifecycle::LiveRules;
+use crate::providers::aws::client::AwsClient;
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::Document;
+use crate::resource::{Error, ErrorKind, Result, Tags};
+
+/// The error code for a bucket that is not there.
+pub const NO_BUCKET: &str = "NoSuchBucket";
+
+/// What S3 says about a bucket.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    pub(super) name: String,
+    pub(super) region: String,
+    pub(super) partition: String,
+    pub(super) versioning: bool,
+    pub(super) encryption: LiveEncryption,
+    pub(super) public_access_blocked: bool,
+    pub(super) owner_enforced: bool,
+    pub(super) policy: Option<Document>,
+    pub(super) access_logging: Option<AccessLogging>,
+    pub(super) rules: LiveRules,
+    pub(super) object_lock: bool,
+    pub(super) retention: Option<Retention>,
+    pub(super) tags: Tags,
+}
+
+/// How objects are encrypted unless their writer says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LiveEncryption {
+    /// Not at all, which AWS has not allowed since January 2023.
+    None,
+    /// With keys of S3.
+    S3,
+    /// Under a KMS key.
+    Kms {
+        /// ARN, id or alias, as it was set.
+        key: String,
+        /// Whether a bucket key saves calls to KMS.
+        bucket_key: bool,
+    },
+}
+
+impl LiveEncryption {
+    /// The KMS key, if there is one.
+    pub fn kms_key(&self) -> Option<&str> {
+        match self {
+            Self::Kms { key, .. } => Some(key),
+            Self::None | Self::S3 => None,
+        }
+    }
+}
+
+impl Observed {
+    /// A bucket of which nothing is set yet.
+    pub fn blank(name: &str, region: &str, partition: &str, object_lock: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            region: region.to_owned(),
+            partition: partition.to_owned(),
+            versioning: false,
+            encryption: LiveEncryption::None,
+            public_access_blocked: false,
+            owner_enforced: false,
+            policy: None,
+            access_logging: None,
+            rules: LiveRules::default(),
+            object_lock,
+            retention: None,
+            tags: Tags::new(),
+        }
+    }
+
+    /// The statement that refuses connections to this bucket without TLS.
+    pub fn tls_statement(&self) -> Value {
+        Desired::tls_statement(&self.partition, &self.name)
+    }
+}
+
+/// One bucket and whose it must be.
+struct Bucket<'a> {
+    s3: Client,
+    name: &'a str,
+    owner: &'a str,
+}
+
+/// Reads a bucket. Whether it is there, the call for its versioning tells, which every bucket
+/// answers; the others take "no such bucket" for "not set".
+pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+    let region = id.region.as_deref();
+    let owner = client.account_id().await?;
+    let bucket = Bucket { s3: client.read().s3_in(region), name: &id.name, owner };
+    let blank = Observed::blank(&id.name, region.unwrap_or(client.region()), client.partition(), false);
+    bucket.read(blank).await.map_err(|error| explain(error, &id.name))
+}
+
+/// S3 does not tell "not yours" from "not allowed".
+fn explain(error: Error, name: &str) -> Error {
+    if error.kind != ErrorKind::Denied
+        || error.advice.as_deref().is_some_and(|advice| !advice.contains("permission"))
+    {
+        return error;
+    }
+    let message =
+        format!("{} — the bucket {name} exists, but it is another account's or closed to us", error.message);
+    Error::new(ErrorKind::Denied, error.operation, message)
+        .advice("choose another name, use credentials of the bucket's account, or ask its owner for access")
+}
+
+/// A call about the bucket; these codes mean that there is nothing to tell.
+macro_rules! ask {
+    ($bucket:expr, $call:ident, $operation:literal, $unset:literal) => {{
+        let request = $bucket.s3.$call().bucket($bucket.name).expected_bucket_owner($bucket.owner);
+        request.send().await.found($operation, &[NO_BUCKET, $unset])
+    }};
+}
+
+impl Bucket<'_> {
+    async fn read(&self, blank: Observed) -> Result<Option<Observed>> {
+        let (
+            versioning,
+            encryption,
+            public_access_blocked,
+            owner_enforced,
+            policy,
+            access_logging,
+            rules,
+            lock,
+            tags,
+        ) = tokio::try_join!(
+            self.versioning(),
+            self.encryption(),
+            self.public_access_blocked(),
+            self.owner_enforced(),
+            self.policy(),
+            self.logging(),
+            self.rules(),
+            self.lock(),
+            self.tags(),
+        )?;
+        let Some(versioning) = versioning else { return Ok(None) };
+        let (object_lock, retention) = lock.map(to_lock).unwrap_or_default();
+        Ok(Some(Observed {
+            versioning,
+            encryption,
+            public_access_blocked,
+            owner_enforced,
+            policy,
+            access_logging,
+            rules,
+            object_lock,
+            retention,
+            tags,
+            ..blank
+        }))
+    }
+
+    async fn versioning(&self) -> Result<Option<bool>> {
+        let answer = ask!(self, get_bucket_versioning, "s3:GetBucketVersioning", "")?;
+        Ok(answer.map(|answer| answer.status == Some(BucketVersioningStatus::Enabled)))
+    }
+
+    async fn encryption(&self) -> Result<LiveEncryption> {
+        let answer = ask!(
+            self,
+            get_bucket_encryption,
+            "s3:GetEncryptionConfiguration",
+            "ServerSideEncryptionConfigurationNotFoundError"
+        )?;
+        Ok(answer.map_or(LiveEncryption::None, to_encryption))
+    }
+
+    async fn public_access_blocked(&self) -> Result<bool> {
+        let answer = ask!(
+            self,
+            get_public_access_block,
+            "s3:GetBucketPublicAccessBlock",
+            "NoSuchPublicAccessBlockConfiguration"
+        )?;
+        Ok(answer.is_some_and(blocks_everything))
+    }
+
+    async fn owner_enforced(&self) -> Result<bool> {
+        let answer = ask!(
+            self,
+            get_bucket_ownership_controls,
+            "s3:GetBucketOwnershipControls",
+            "OwnershipControlsNotFoundError"
+        )?;
+        let controls = answer.and_then(|answer| answer.ownership_controls);
+        Ok(controls.is_some_and(|controls| {
+            controls.rules.iter().any(|rule| rule.object_ownership == ObjectOwnership::BucketOwnerEnforced)
+        }))
+    }
+
+    async fn policy(&self) -> Result<Option<Document>> {
+        let answer = ask!(self, get_bucket_policy, "s3:GetBucketPolicy", "NoSuchBucketPolicy")?;
+        let text = answer.and_then(|answer| answer.policy);
+        text.map(|text| Document::parse("s3:GetBucketPolicy", &text)).transpose()
+    }
+
+    async fn logging(&self) -> Result<Option<AccessLogging>> {
+        Ok(ask!(self, get_bucket_logging, "s3:GetBucketLogging", "")?.and_then(to_logging))
+    }
+
+    async fn rules(&self) -> Result<LiveRules> {
+        let answer = ask!(
+            self,
+            get_bucket_lifecycle_configuration,
+            "s3:GetLifecycleConfiguration",
+            "NoSuchLifecycleConfiguration"
+        )?;
+        Ok(LiveRules::sort(answer.and_then(|answer| answer.rules).unwrap_or_default()))
+    }
+
+    async fn lock(&self) -> Result<Option<ObjectLockConfiguration>> {
+        let answer = ask!(
+            self,
+            get_object_lock_configuration,
+            "s3:GetBucketObjectLockConfiguration",
+            "ObjectLockConfigurationNotFoundError"
+        )?;
+        Ok(answer.and_then(|answer| answer.object_lock_configuration))
+    }
+
+    async fn tags(&self) -> Result<Tags> {
+        let answer = ask!(self, get_bucket_tagging, "s3:GetBucketTagging", "NoSuchTagSet")?;
+        let tags = answer.map(|answer| answer.tag_set).unwrap_or_default();
+        Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
+    }
+}
+
+fn to_encryption(answer: GetBucketEncryptionOutput) -> LiveEncryption {
+    let rules = answer.server_side_encryption_configuration.map(|it| it.rules).unwrap_or_default();
+    let Some(rule) = rules.into_iter().next() else { return LiveEncryption::None };
+    let bucket_key = rule.bucket_key_enabled.unwrap_or_default();
+    match rule.apply_server_side_encryption_by_default {
+        None => LiveEncryption::None,
+        Some(default) if default.sse_algorithm == ServerSideEncryption::Aes256 => LiveEncryption::S3,
+        // Without a key it is the one that AWS manages for S3.
+        Some(default) => {
+            let key = default.kms_master_key_id.unwrap_or_else(|| "alias/aws/s3".to_owned());
+            LiveEncryption::Kms { key, bucket_key }
+        }
+    }
+}
+
+fn blocks_everything(answer: GetPublicAccessBlockOutput) -> bool {
+    answer.public_access_block_configuration.is_some_and(|block| {
+        [
+            block.block_public_acls,
+            block.ignore_public_acls,
+            block.block_public_policy,
+            block.restrict_public_buckets,
+        ]
+        .iter()
+        .all(|on| *on == Some(true))
+    })
+}
+
+fn to_logging(answer: GetBucketLoggingOutput) -> Option<AccessLogging> {
+    let enabled = answer.logging_enabled?;
+    Some(AccessLogging { bucket: enabled.target_bucket, prefix: enabled.target_prefix })
+}
+
+fn to_lock(lock: ObjectLockConfiguration) -> (bool, Option<Retention>) {
+    let retention = lock.rule.and_then(|rule| rule.default_retention).and_then(to_retention);
+    (lock.object_lock_enabled == Some(ObjectLockEnabled::Enabled), retention)
+}
+
+/// S3 keeps years apart from days; a year is 365 days.
+fn to_retention(live: DefaultRetention) -> Option<Retention> {
+    let days = live.days.or(live.years.map(|years| years * 365))?;
+    let mode = match live.mode? {
+        ObjectLockRetentionMode::Compliance => RetentionMode::Compliance,
+        _ => RetentionMode::Governance,
+    };
+    Some(Retention { mode, days: days.try_into().ok()? })
+}

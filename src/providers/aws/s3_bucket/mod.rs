@@ -1,0 +1,170 @@
+//! `aws.s3_bucket`: a bucket with a hardened baseline.
+
+mod compare;
+mod desired;
+mod lifecycle;
+mod live;
+mod write;
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use desired::{AccessLogging, Desired, Encryption, LifecycleRule, Retention, RetentionMode, Transition};
+pub use live::Observed;
+
+use super::client::AwsClient;
+use super::partition;
+use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+
+/// A bucket of S3.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
+pub struct S3Bucket;
+
+/// The name; and where the bucket is, if not in the plan's region.
+#[derive(Clone, Debug)]
+pub struct Id {
+    name: String,
+    region: Option<String>,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// What other steps may refer to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "S3BucketOutputs")]
+pub struct Outputs {
+    /// The bucket's name.
+    pub name: String,
+    /// The bucket's ARN.
+    pub arn: String,
+    /// The host name under which it is reached from anywhere.
+    pub domain_name: String,
+    /// The host name that names the region.
+    pub regional_domain_name: String,
+    /// The region it is in.
+    pub region: String,
+}
+
+impl Resource for S3Bucket {
+    const KIND: &'static str = "aws.s3_bucket";
+    const ABOUT: &'static str = "An S3 bucket; versioned, encrypted, private and reached through TLS alone unless \
+                                 a plan says otherwise and why.";
+    const EXAMPLE: &'static str = r#"state_bucket:
+  kind: aws.s3_bucket
+  name: candlefish-terraform-state
+  encryption: { kms_key: alias/candlefish-state }
+  access_logging: { bucket: candlefish-logs, prefix: state/ }
+  noncurrent_version_expiration_days: 365
+web_bucket:
+  kind: aws.s3_bucket
+  name: candlefish-web
+  region: eu-central-1
+  versioning: { off: "rebuilt from source at any time" }
+  policy:
+    Version: "2012-10-17"
+    Statement:
+      - Sid: Build
+        Effect: Allow
+        Principal: { AWS: "arn:aws:iam::123456789012:role/build" }
+        Action: "s3:PutObject"
+        Resource: arn:aws:s3:::candlefish-web/*
+  lifecycle_rules:
+    - { id: previews, prefix: previews/, expiration_days: 14 }
+"#;
+    const TAGGED: bool = true;
+    const PROTECTED: bool = true;
+
+    type Client = AwsClient;
+    type Id = Id;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> Id {
+        Id { name: desired.name.clone(), region: desired.region.clone() }
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        desired.check()
+    }
+
+    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+        live::observe(client, id).await
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        compare::diff(desired, observed)
+    }
+
+    async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
+        write::create(w, desired).await
+    }
+
+    async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
+        write::update(w, desired, observed).await
+    }
+
+    async fn delete(w: &Writer<'_, AwsClient>, id: &Id) -> Result<()> {
+        write::delete(w, id).await
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        let (name, region) = (observed.name.clone(), observed.region.clone());
+        Outputs {
+            arn: bucket_arn(&observed.partition, &name),
+            domain_name: format!("{name}.s3.{}", suffix(&observed.partition)),
+            regional_domain_name: format!("{name}.s3.{region}.{}", suffix(&observed.partition)),
+            name,
+            region,
+        }
+    }
+
+    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+        let (name, partition) = (&desired.name, partition(scope));
+        let region = desired.region.as_ref().unwrap_or(&scope.region);
+        let partial = Partial::default()
+            .with("name", name)
+            .with("arn", bucket_arn(partition, name))
+            .with("domain_name", format!("{name}.s3.{}", suffix(partition)));
+        if region.is_empty() {
+            return partial;
+        }
+        partial
+            .with("regional_domain_name", format!("{name}.s3.{region}.{}", suffix(partition)))
+            .with("region", region)
+    }
+
+    fn tags(observed: &Observed) -> Option<&Tags> {
+        Some(&observed.tags)
+    }
+}
+
+/// A bucket's ARN names neither region nor account.
+fn bucket_arn(partition: &str, name: &str) -> String {
+    format!("arn:{partition}:s3:::{name}")
+}
+
+/// The domain of the partition's services.
+fn suffix(partition: &str) -> &'static str {
+    if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_known_beforehand() {
+        let desired: Desired = serde_json::from_value(serde_json::json!({ "name": "b-1" })).expect("valid");
+        let scope = Scope { region: "cn-north-1".into(), partition: "aws-cn".into(), ..Scope::default() };
+        let outputs = S3Bucket::predicted_outputs(&desired, &scope).into_map();
+        assert_eq!(outputs["arn"], "arn:aws-cn:s3:::b-1");
+        assert_eq!(outputs["regional_domain_name"], "b-1.s3.cn-north-1.amazonaws.com.cn");
+    }
+}
