@@ -4,6 +4,7 @@
 //! `expose_…` methods, so that every use can be found by searching for them.
 
 mod generate;
+mod render;
 pub mod sink;
 mod source;
 
@@ -13,6 +14,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 
 pub(crate) use generate::random_bytes;
 pub use generate::{Charset, Encoding, Generate, KeyPair, public_key};
+pub use render::{RenderError, Rendered, check_templates, render};
 pub use source::{Input, LoadError, Loader, SECRET_KEY, SecretSource};
 
 /// A secret value, as bytes; wiped from memory when dropped.

@@ -19,6 +19,7 @@ use super::{Generate, Secret};
 pub struct SecretSource {
     input: Input,
     value: Option<Secret>,
+    vars: Value,
 }
 
 /// The declared origin.
@@ -72,7 +73,7 @@ pub enum LoadError {
 impl SecretSource {
     /// A source with this origin, not loaded yet.
     pub fn new(input: Input) -> Self {
-        Self { input, value: None }
+        Self { input, value: None, vars: Value::Null }
     }
 
     /// The declared origin.
@@ -81,9 +82,14 @@ impl SecretSource {
     }
 
     /// The value, once loaded. Generated values and templates have none: only the live system
-    /// and the sibling fields tell what they are; see [`render`].
+    /// and the sibling fields tell what they are; see [`super::render`].
     pub fn value(&self) -> Option<&Secret> {
         self.value.as_ref()
+    }
+
+    /// The plan's variables, once loaded, for templates.
+    pub(super) fn vars(&self) -> &Value {
+        &self.vars
     }
 
     /// Whether a live value is kept as it is, because it was made once.
@@ -120,7 +126,11 @@ impl SecretSource {
                 }
                 None
             }
-            Input::Generate(_) | Input::Template(_) => None,
+            Input::Template(_) => {
+                self.vars.clone_from(&loader.vars);
+                None
+            }
+            Input::Generate(_) => None,
         };
         Ok(())
     }

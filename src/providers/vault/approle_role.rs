@@ -173,9 +173,9 @@ pipeline:
     }
 
     async fn observe(client: &VaultClient, id: &RoleId) -> Result<Option<LiveApproleRole>> {
-        let (role, role_id) = (id.path(), format!("{}/role-id", id.path()));
-        let (role, role_id) = futures::future::try_join(client.get(&role), client.get(&role_id)).await?;
-        let (Some(role), Some(role_id)) = (role, role_id) else { return Ok(None) };
+        // One after the other: OpenBao reads a role in a transaction, which fails beside another one.
+        let Some(role) = client.get(&id.path()).await? else { return Ok(None) };
+        let role_id = client.get(&format!("{}/role-id", id.path())).await?.unwrap_or_default();
         let role_id = role_id["role_id"].as_str().unwrap_or_default().to_owned();
         Ok(Some(LiveApproleRole { role: live_spec(id, &role, &role_id)?, id: id.clone(), role_id }))
     }

@@ -89,6 +89,8 @@ fn kind(status: u16, said: &str, effect: Effect) -> ErrorKind {
         // A KV engine that is being set up or upgraded to version 2.
         400 if said.contains("unavailable for a brief period") => ErrorKind::Unavailable,
         500 if said.contains("node not active") => ErrorKind::Unavailable,
+        // OpenBao's transactions are optimistic: of two at once, one is undone. Even reads can be such.
+        500 if said.contains("transaction commit failed") => ErrorKind::Unavailable,
         500 if said.contains("too large") => ErrorKind::Rejected,
         500.. if effect == Effect::Write => ErrorKind::Unknown,
         500.. => ErrorKind::Unavailable,
@@ -115,7 +117,9 @@ fn advice(kind: ErrorKind, request: &Request) -> Option<String> {
         ),
         ErrorKind::Conflict => "somebody else changed it since it was read; plan again".to_owned(),
         ErrorKind::Unavailable => {
-            "the node is sealed, standby or starting; `groundwork status` shows every node".to_owned()
+            "the server cannot serve this now, often because it is sealed, standby or starting; it may pass, and \
+             `groundwork status` shows every node"
+                .to_owned()
         }
         ErrorKind::Unknown => "it may have been applied all the same; run again to look and go on".to_owned(),
         ErrorKind::Throttled => "a rate-limit quota was met; it passes".to_owned(),
@@ -185,6 +189,14 @@ mod tests {
             (500, "local node not active but active cluster node not found", ErrorKind::Unavailable),
             (500, "put failed due to value being too large; got 1, max: 0", ErrorKind::Rejected),
             (500, "no audit backend succeeded in logging the response", ErrorKind::Unknown),
+            (500, "transaction commit failed", ErrorKind::Unavailable),
+            (
+                400,
+                "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief \
+                period and will resume service shortly.",
+                ErrorKind::Unavailable,
+            ),
+            (400, "check-and-set parameter 0 did not match the current version 1", ErrorKind::Conflict),
             (502, "", ErrorKind::Unknown),
         ];
         for (status, message, expected) in rows {

@@ -1,0 +1,567 @@
+//! Secrets in a KV engine of version 2: <https://openbao.org/api-docs/secret/kv/kv-v2/>.
+//!
+//! KV holds JSON, so that a value is text: bytes that are no UTF-8 are refused. A value is written
+//! only when it differs, since writing the same value again would make a new version.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::VaultClient;
+use super::mount::check_path;
+use super::notation::{Ttl, seconds};
+use crate::resource::{
+    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
+};
+use crate::secret::{RenderError, Secret, SecretSource, check_templates, render};
+
+/// A secret in a KV engine of version 2.
+#[derive(Debug)]
+pub struct KvSecret;
+
+/// The declared fields of a KV secret.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KvSecretSpec {
+    /// The engine's path.
+    pub mount: String,
+    /// The secret's path below the engine.
+    pub path: String,
+    /// The fields and where their values come from.
+    pub data: BTreeMap<String, SecretSource>,
+    /// Custom metadata: up to 64 texts of up to 512 bytes, which are not secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, MetadataText>,
+    /// How many versions to keep; 0 is the engine's setting. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_versions: Option<u32>,
+    /// How long versions last; 0 is the engine's setting. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_version_after: Option<Ttl>,
+    /// Remove fields and custom metadata that are not declared; otherwise they are left alone.
+    #[serde(default)]
+    pub exact: bool,
+}
+
+/// A value of custom metadata; numbers and booleans become text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Value")]
+#[schemars(transform = scalar_schema)]
+pub struct MetadataText(String);
+
+fn scalar_schema(schema: &mut schemars::Schema) {
+    schema.insert("type".to_owned(), json!(["string", "number", "boolean"]));
+}
+
+impl TryFrom<Value> for MetadataText {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            Value::Number(_) | Value::Bool(_) => Ok(Self(value.to_string())),
+            _ => Err("expected a text, a number or a boolean".to_owned()),
+        }
+    }
+}
+
+/// Where a secret is, and whether its limits are to be read, which takes a second request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvId {
+    mount: String,
+    path: String,
+    limits: bool,
+}
+
+impl fmt::Display for KvId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.mount, self.path)
+    }
+}
+
+impl KvId {
+    fn data(&self) -> String {
+        format!("{}/data/{}", self.mount, self.path)
+    }
+
+    fn metadata(&self) -> String {
+        format!("{}/metadata/{}", self.mount, self.path)
+    }
+}
+
+/// A secret as it is. `Debug` shows no values.
+#[derive(Clone, Debug)]
+pub struct LiveKvSecret {
+    id: KvId,
+    version: u64,
+    /// Whether the latest version is deleted or destroyed.
+    deleted: bool,
+    data: BTreeMap<String, Secret>,
+    metadata: BTreeMap<String, String>,
+    max_versions: u32,
+    delete_version_after: Ttl,
+}
+
+/// What other steps may refer to. Never a value.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct KvSecretOutputs {
+    /// The engine's path.
+    pub mount: String,
+    /// The secret's path below the engine.
+    pub path: String,
+    /// The latest version.
+    pub version: u64,
+}
+
+/// Vault's limits on custom metadata.
+const METADATA_KEYS: usize = 64;
+const METADATA_BYTES: usize = 512;
+
+/// A value as text: what is not text in KV, such as a number, is compared by its JSON.
+fn value_text(value: &Value) -> Secret {
+    match value {
+        Value::String(text) => Secret::from(text.clone()),
+        other => Secret::from(other.to_string()),
+    }
+}
+
+/// The answer to a read, which for a deleted version holds its metadata alone. `None` when there is
+/// no version at all.
+fn live(id: &KvId, told: &Value) -> Option<LiveKvSecret> {
+    let about = &told["metadata"];
+    let data = told["data"].as_object();
+    let custom = about["custom_metadata"].as_object().into_iter().flatten();
+    Some(LiveKvSecret {
+        id: id.clone(),
+        version: about["version"].as_u64()?,
+        deleted: data.is_none(),
+        data: data.into_iter().flatten().map(|(name, value)| (name.clone(), value_text(value))).collect(),
+        metadata: custom.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect(),
+        max_versions: 0,
+        delete_version_after: Ttl::default(),
+    })
+}
+
+impl LiveKvSecret {
+    fn with_limits(mut self, told: &Value) -> Self {
+        self.max_versions = told["max_versions"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or_default();
+        let after = told["delete_version_after"].as_str().and_then(seconds).unwrap_or_default();
+        self.delete_version_after = Ttl::Seconds(after);
+        self
+    }
+}
+
+impl KvSecretSpec {
+    fn metadata_texts(&self) -> BTreeMap<String, String> {
+        self.metadata.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect()
+    }
+
+    /// The final values, made where they are not live yet.
+    fn made(&self, live: &BTreeMap<String, Secret>) -> Result<BTreeMap<String, Secret>> {
+        let rendered = render(&self.data, live, true).map_err(|error| self.explain(&error))?;
+        let value = |(name, value): (String, Option<Secret>)| match value {
+            Some(value) => Ok((name, value)),
+            None => Err(self.explain(&RenderError::NotLoaded(name))),
+        };
+        rendered.into_iter().map(value).collect()
+    }
+
+    fn explain(&self, error: &RenderError) -> Error {
+        let place = format!("write {}/{}", self.mount, self.path);
+        let advice = match error {
+            RenderError::NotText(_) => {
+                "KV holds text; keep the file in base64 (`base64 FILE > FILE.b64`) and declare that"
+            }
+            RenderError::Cycle(_) => "break the circle of templates",
+            RenderError::Template { .. } => {
+                "fields are named `{{ data.NAME }}`, variables of the plan `{{ NAME }}`"
+            }
+            RenderError::NotLoaded(_) => "this is a mistake in the program; report it",
+        };
+        Error::new(ErrorKind::Local, place, error.to_string()).advice(advice)
+    }
+
+    /// A request's `data`.
+    fn json(&self, values: &BTreeMap<String, Secret>) -> Result<Map<String, Value>> {
+        let field = |(name, value): (&String, &Secret)| match value.expose_str() {
+            Some(text) => Ok((name.clone(), Value::from(text))),
+            None => Err(self.explain(&RenderError::NotText(name.clone()))),
+        };
+        values.iter().map(field).collect()
+    }
+
+    /// The body that brings metadata and limits to the declared state, all of it or nothing: the
+    /// server replaces the custom metadata as a whole and keeps limits that are left out.
+    fn metadata_body(&self, live: &BTreeMap<String, String>) -> Value {
+        let mut custom = if self.exact { BTreeMap::new() } else { live.clone() };
+        custom.extend(self.metadata_texts());
+        let mut body = json!({ "custom_metadata": custom });
+        if let Some(versions) = self.max_versions {
+            body["max_versions"] = json!(versions);
+        }
+        if let Some(after) = &self.delete_version_after {
+            body["delete_version_after"] = json!(after);
+        }
+        body
+    }
+
+    fn has_metadata(&self) -> bool {
+        !self.metadata.is_empty() || self.max_versions.is_some() || self.delete_version_after.is_some()
+    }
+}
+
+/// The remark for a field whose value will differ.
+fn remark(source: &SecretSource, live: Option<&Secret>) -> String {
+    match live {
+        Some(_) => format!("changed: {source}"),
+        None => format!("new: {source}"),
+    }
+}
+
+fn diff_data(diff: &mut Diff, desired: &KvSecretSpec, live: &LiveKvSecret) {
+    let rendered = match render(&desired.data, &live.data, false) {
+        Ok(rendered) => rendered,
+        Err(error) => {
+            diff.secret("data", format!("cannot be written: {error}"));
+            return;
+        }
+    };
+    for (name, source) in &desired.data {
+        let before = live.data.get(name);
+        if before.is_none() || rendered[name].as_ref() != before {
+            diff.secret(&format!("data.{name}"), remark(source, before));
+        }
+    }
+    for name in undeclared(desired, live) {
+        diff.secret(&format!("data.{name}"), "removed: not declared");
+    }
+}
+
+/// Live fields that `exact` removes.
+fn undeclared<'a>(desired: &'a KvSecretSpec, live: &'a LiveKvSecret) -> impl Iterator<Item = &'a String> {
+    live.data.keys().filter(|name| desired.exact && !desired.data.contains_key(*name))
+}
+
+fn diff_metadata(diff: &mut Diff, desired: &KvSecretSpec, live: &LiveKvSecret) {
+    diff.entries("metadata", &live.metadata, &desired.metadata_texts());
+    for (name, value) in &live.metadata {
+        if desired.exact && !desired.metadata.contains_key(name) {
+            diff.push(&format!("metadata.{name}"), json!(value), Value::Null);
+        }
+    }
+    if let Some(versions) = desired.max_versions {
+        diff.field("max_versions", &live.max_versions, &versions);
+    }
+    if let Some(after) = &desired.delete_version_after {
+        diff.field("delete_version_after", &live.delete_version_after, after);
+    }
+}
+
+fn touches_metadata(diff: &Diff) -> bool {
+    ["metadata", "max_versions", "delete_version_after"].iter().any(|path| diff.touches(path))
+}
+
+/// Only an engine of version 2 knows `data/`; one of version 1 would take it for a part of the path.
+async fn require_version_2(w: &Writer<'_, VaultClient>, id: &KvId) -> Result<()> {
+    let mounts = match w.mounts().await {
+        Ok(mounts) => mounts,
+        Err(error) if error.kind == ErrorKind::Denied => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let wrong = |message: &str, advice: &str| {
+        Err(Error::new(ErrorKind::Rejected, format!("write {id}"), format!("`{}` {message}", id.mount))
+            .advice(advice))
+    };
+    match mounts.get(&format!("{}/", id.mount)) {
+        None => wrong("is not mounted", "declare a step of kind `vault.mount`, or correct `mount`"),
+        Some(mount) if mount["type"] != "kv" => wrong("is no kv engine", "name a kv engine in `mount`"),
+        Some(mount) if mount["options"]["version"] != "2" => {
+            wrong("is a kv engine of version 1", "raise it with `version: 2` in its `vault.mount` step")
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Writes every field, on condition that `version` is still the latest.
+async fn write_all(w: &Writer<'_, VaultClient>, id: &KvId, data: Value, version: u64) -> Result<()> {
+    let body = json!({ "data": data, "options": { "cas": version } });
+    w.post(w.permit(), &id.data(), &body).await.map(drop)
+}
+
+/// Writes the fields in `changes` (`null` removes one), leaving the others alone.
+async fn write_some(
+    w: &Writer<'_, VaultClient>,
+    id: &KvId,
+    changes: Map<String, Value>,
+    version: u64,
+) -> Result<()> {
+    let body = json!({ "data": changes, "options": { "cas": version } });
+    match w.patch(w.permit(), &id.data(), &body).await {
+        // Policies from before Vault 1.9 do not know `patch`, nor do some proxies.
+        Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Rejected) => {
+            let merged = merge(w.get(&id.data()).await?.unwrap_or_default(), changes);
+            write_all(w, id, merged, version).await
+        }
+        outcome => outcome.map(drop),
+    }
+}
+
+fn merge(mut told: Value, changes: Map<String, Value>) -> Value {
+    let mut data = match told["data"].take() {
+        Value::Object(data) => data,
+        _ => Map::new(),
+    };
+    data.extend(changes);
+    data.retain(|_, value| !value.is_null());
+    Value::Object(data)
+}
+
+fn check_metadata(metadata: &BTreeMap<String, MetadataText>) -> Vec<FieldError> {
+    let long = metadata.iter().filter(|(_, value)| value.0.len() > METADATA_BYTES);
+    let mut errors: Vec<FieldError> = long
+        .map(|(name, _)| {
+            FieldError::new(format!("metadata.{name}"), "is longer than Vault's limit of 512 bytes")
+        })
+        .collect();
+    if metadata.len() > METADATA_KEYS {
+        errors.push(FieldError::new("metadata", "has more than Vault's limit of 64 keys"));
+    }
+    errors
+}
+
+impl Resource for KvSecret {
+    const KIND: &'static str = "vault.kv_secret";
+    const ABOUT: &'static str = "A secret in a KV engine of version 2, its fields generated once, or taken from \
+        variables, files and templates.";
+    const EXAMPLE: &'static str = "\
+mongodb:
+  kind: vault.kv_secret
+  mount: secret
+  path: payments/mongodb
+  data:
+    username: payments
+    password: { generate: { length: 40 } }
+    uri: { template: \"mongodb+srv://{{ data.username }}:{{ data.password }}@cluster0.example.net/\" }
+  metadata: { owner: platform-team, rotation_days: 90 }
+";
+    const PROTECTED: bool = true;
+
+    type Client = VaultClient;
+    type Id = KvId;
+    type Desired = KvSecretSpec;
+    type Observed = LiveKvSecret;
+    type Outputs = KvSecretOutputs;
+
+    fn id(desired: &KvSecretSpec) -> KvId {
+        let limits = desired.max_versions.is_some() || desired.delete_version_after.is_some();
+        KvId { mount: desired.mount.clone(), path: desired.path.clone(), limits }
+    }
+
+    fn check(desired: &KvSecretSpec) -> Vec<FieldError> {
+        let mut errors: Vec<FieldError> = check_path(&desired.path).into_iter().collect();
+        errors
+            .extend(check_path(&desired.mount).map(|error| FieldError { path: "mount".to_owned(), ..error }));
+        if desired.data.is_empty() {
+            errors.push(FieldError::new("data", "is empty").help("declare at least one field"));
+        }
+        let templates = check_templates(&desired.data).into_iter();
+        errors.extend(
+            templates.map(|(name, error)| FieldError::new(format!("data.{name}"), error.to_string())),
+        );
+        errors.extend(check_metadata(&desired.metadata));
+        errors
+    }
+
+    fn requires(desired: &KvSecretSpec) -> Vec<Requirement> {
+        vec![Requirement::Kind("vault.init"), Requirement::thing("vault.mount", &desired.mount)]
+    }
+
+    fn sources(desired: &mut KvSecretSpec) -> Vec<&mut SecretSource> {
+        desired.data.values_mut().collect()
+    }
+
+    async fn observe(client: &VaultClient, id: &KvId) -> Result<Option<LiveKvSecret>> {
+        let found = match client.get_or_remains(&id.data()).await? {
+            Ok(told) | Err(told) => live(id, &told),
+        };
+        match found {
+            Some(found) if id.limits => {
+                let told = client.get(&id.metadata()).await?.unwrap_or_default();
+                Ok(Some(found.with_limits(&told)))
+            }
+            found => Ok(found),
+        }
+    }
+
+    fn diff(desired: &KvSecretSpec, observed: &LiveKvSecret) -> Diff {
+        let mut diff = Diff::none();
+        diff_data(&mut diff, desired, observed);
+        diff_metadata(&mut diff, desired, observed);
+        diff
+    }
+
+    async fn create(w: &Writer<'_, VaultClient>, desired: &KvSecretSpec) -> Result<()> {
+        let id = Self::id(desired);
+        require_version_2(w, &id).await?;
+        let data = desired.json(&desired.made(&BTreeMap::new())?)?;
+        write_all(w, &id, Value::Object(data), 0).await?;
+        if desired.has_metadata() {
+            w.post(w.permit(), &id.metadata(), &desired.metadata_body(&BTreeMap::new())).await?;
+        }
+        Ok(())
+    }
+
+    async fn update(
+        w: &Writer<'_, VaultClient>,
+        desired: &KvSecretSpec,
+        observed: &LiveKvSecret,
+    ) -> Result<()> {
+        let diff = Self::diff(desired, observed);
+        let id = Self::id(desired);
+        if diff.touches("data") {
+            let mut values = desired.made(&observed.data)?;
+            values.retain(|name, value| observed.data.get(name) != Some(value));
+            let mut changes = desired.json(&values)?;
+            changes.extend(undeclared(desired, observed).map(|name| (name.clone(), Value::Null)));
+            match observed.deleted {
+                true => write_all(w, &id, Value::Object(changes), observed.version).await?,
+                false => write_some(w, &id, changes, observed.version).await?,
+            }
+        }
+        if touches_metadata(&diff) {
+            w.post(w.permit(), &id.metadata(), &desired.metadata_body(&observed.metadata)).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes every version and the metadata, for good.
+    async fn delete(w: &Writer<'_, VaultClient>, id: &KvId) -> Result<()> {
+        w.delete(w.permit(), &id.metadata()).await
+    }
+
+    fn outputs(observed: &LiveKvSecret) -> KvSecretOutputs {
+        let KvId { mount, path, .. } = observed.id.clone();
+        KvSecretOutputs { mount, path, version: observed.version }
+    }
+
+    fn predicted_outputs(desired: &KvSecretSpec, _: &Scope) -> Partial {
+        Partial::default().with("mount", &desired.mount).with("path", &desired.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Loader;
+
+    fn spec(data: Value, more: Value) -> KvSecretSpec {
+        let mut all = json!({ "mount": "secret", "path": "a/b", "data": data });
+        for (name, value) in more.as_object().cloned().unwrap_or_default() {
+            all[name] = value;
+        }
+        let mut spec: KvSecretSpec = serde_json::from_value(all).expect("valid");
+        let loader = Loader { folder: ".".into(), vars: json!({ "host": "db" }) };
+        KvSecret::sources(&mut spec).into_iter().for_each(|source| source.load(&loader).expect("loads"));
+        spec
+    }
+
+    fn secret(data: Value) -> LiveKvSecret {
+        let told = json!({ "data": data, "metadata": { "version": 3, "custom_metadata": { "owner": "a" } } });
+        live(&KvSecret::id(&spec(json!({ "a": "b" }), Value::Null)), &told).expect("there")
+    }
+
+    fn notes(diff: &Diff) -> Vec<String> {
+        let note = |change: &crate::resource::Change| {
+            format!("{} {}", change.path, change.note.as_deref().unwrap_or("-"))
+        };
+        diff.changes.iter().map(note).collect()
+    }
+
+    #[test]
+    fn generated_values_are_kept_and_templates_follow() {
+        let declared = json!({
+            "user": "app", "password": { "generate": {} },
+            "uri": { "template": "//{{ data.user }}:{{ data.password }}@{{ host }}" },
+        });
+        let same = secret(json!({ "user": "app", "password": "s3", "uri": "//app:s3@db", "other": 1 }));
+        assert_eq!(KvSecret::diff(&spec(declared.clone(), Value::Null), &same), Diff::none());
+        let fresh = secret(json!({ "user": "old", "uri": "//old:x@db" }));
+        let diff = KvSecret::diff(&spec(declared, Value::Null), &fresh);
+        assert_eq!(
+            notes(&diff),
+            [
+                "data.password new: generated, 32 characters",
+                "data.uri changed: template",
+                "data.user changed: declared in the plan"
+            ]
+        );
+        assert!(
+            diff.changes
+                .iter()
+                .all(|change| change.sensitive && change.before.is_null() && change.after.is_null())
+        );
+    }
+
+    #[test]
+    fn what_is_not_declared_is_removed_only_when_exact() {
+        let live = secret(json!({ "a": "1", "b": "2" }));
+        assert!(KvSecret::diff(&spec(json!({ "a": "1" }), Value::Null), &live).is_empty());
+        let diff = KvSecret::diff(&spec(json!({ "a": "1" }), json!({ "exact": true })), &live);
+        assert_eq!(notes(&diff), ["data.b removed: not declared", "metadata.owner -"]);
+    }
+
+    #[test]
+    fn values_and_metadata_are_compared_as_text() {
+        let live = secret(json!({ "port": 5432 }));
+        let declared =
+            spec(json!({ "port": 5432 }), json!({ "metadata": { "owner": "a", "days": 90, "on": true } }));
+        assert_eq!(notes(&KvSecret::diff(&declared, &live)), ["metadata.days -", "metadata.on -"]);
+        assert_eq!(
+            declared.metadata_body(&live.metadata),
+            json!({ "custom_metadata": { "days": "90", "on": "true", "owner": "a" } })
+        );
+    }
+
+    #[test]
+    fn a_deleted_version_is_there_but_empty() {
+        let told = json!({ "data": null, "metadata": { "version": 2, "custom_metadata": null } });
+        let id = KvSecret::id(&spec(json!({ "a": "b" }), Value::Null));
+        let found = live(&id, &told).expect("there");
+        assert!(found.deleted && found.version == 2);
+        assert!(KvSecret::diff(&spec(json!({ "a": "b" }), Value::Null), &found).touches("data.a"));
+        assert!(live(&id, &json!({ "errors": [] })).is_none());
+    }
+
+    #[test]
+    fn a_patch_that_is_refused_becomes_a_whole_write() {
+        let told = json!({ "data": { "a": 1, "b": "2", "c": "3" }, "metadata": {} });
+        let changes = json!({ "b": "x", "c": null }).as_object().cloned().expect("a map");
+        assert_eq!(merge(told, changes), json!({ "a": 1, "b": "x" }));
+    }
+
+    #[test]
+    fn bytes_are_refused_with_advice() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("key"), [0xff]).expect("written");
+        let mut declared = spec(json!({ "a": "b" }), Value::Null);
+        let mut file: SecretSource = serde_json::from_value(json!({ "file": "key" })).expect("valid");
+        file.load(&Loader { folder: folder.path().to_owned(), vars: Value::Null }).expect("loads");
+        declared.data.insert("key".to_owned(), file);
+        let made = declared.made(&BTreeMap::new()).expect("makes");
+        assert!(
+            declared.json(&made).expect_err("refused").advice.is_some_and(|advice| advice.contains("base64"))
+        );
+    }
+
+    #[test]
+    fn mistakes_are_found_beforehand() {
+        let errors = |data: Value, more: Value| KvSecret::check(&spec(data, more)).len();
+        assert_eq!(errors(json!({ "a": { "template": "{{ data.x }}" } }), Value::Null), 1);
+        assert_eq!(errors(json!({}), json!({ "path": "/a" })), 2);
+        assert_eq!(errors(json!({ "a": "1" }), json!({ "metadata": { "a": "x".repeat(513) } })), 1);
+        assert_eq!(errors(json!({ "a": { "generate": {} } }), Value::Null), 0);
+    }
+}
