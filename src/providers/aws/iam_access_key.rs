@@ -387,8 +387,10 @@ impl KeyCustodian {
             Next::Keep { key, lost } => {
                 self.remove(permit, user, lost).await?;
                 let kept = self.read_pair(user, &key).await?;
-                // Completes the stores that an earlier run did not reach.
-                self.escrow(permit, user, &kept).await?;
+                if self.journal.open_intent(CREATE, user).is_some() {
+                    // Completes the stores that the earlier run did not reach.
+                    self.escrow(permit, user, &kept).await?;
+                }
                 kept
             }
         };

@@ -113,6 +113,12 @@ async fn a_cluster_is_initialised_once_and_unsealed_from_custody_ever_after() {
     assert_eq!(machine.pending(&[&server]).await, [sealed]);
     machine.apply_init(&[&server]).await;
     assert_eq!(policies(&machine.run(&[&server]).await.vault).await, json!(["root"]));
+    // One store is enough to unseal, even when the other one is broken and cannot be written.
+    client.vault.put(&machine.permit, "sys/seal", &json!({})).await.unwrap();
+    let broken = machine.folder.path().join("one");
+    std::fs::remove_dir_all(&broken).unwrap();
+    std::fs::write(&broken, "no folder").unwrap();
+    machine.apply_init(&[&server]).await;
 }
 
 #[tokio::test]
@@ -221,6 +227,17 @@ async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
     assert_eq!(policies(&client.vault).await, json!(["admin", "default"]), "later runs log in as the admin");
     let observed = VaultRootToken::observe(&client, &VaultRootToken::id(&desired)).await.unwrap().unwrap();
     assert!(VaultRootToken::diff(&desired, &observed).is_empty());
+    // A run that was cut off after the revocation is finished by the next.
+    let which = Initialisation::latest(&client.custody, &server.address).await.unwrap().unwrap();
+    for store in ["one", "two"] {
+        let receipt = machine.folder.path().join(store).join(format!("{}.1.json", which.revoked()));
+        std::fs::remove_file(receipt).unwrap();
+    }
+    let client = machine.run(&[&server]).await;
+    let id = VaultRootToken::id(&desired);
+    assert!(VaultRootToken::observe(&client, &id).await.unwrap().is_none());
+    VaultRootToken::create(&machine.writer(&client), &desired).await.unwrap();
+    assert!(VaultRootToken::observe(&client, &id).await.unwrap().is_some());
     // The way back that was proven leads there.
     client.vault.post(&machine.permit, "sys/generate-root-token/attempt", &json!({})).await.unwrap();
 }
