@@ -2,16 +2,17 @@
 //! `cargo test ceremony -- --ignored`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::custodian::{Custodian, INIT, Initialisation};
+use super::custodian::{Custodian, Initialisation};
 use super::init::Desired;
-use super::testing::Server;
+use super::testing::{LossyProxy, Server};
 use super::{VaultClient, VaultInit, VaultRootToken};
 use crate::custody::testing;
-use crate::journal::{Entry, Journal, Who};
+use crate::journal::{Journal, Who};
 use crate::plan::settings::{CustodySettings, VaultSettings};
 use crate::providers::Providers;
 use crate::resource::{ErrorKind, Permit, Provided, Resource, Writer};
@@ -41,13 +42,18 @@ impl Machine {
 
     /// The clients of a new run.
     async fn run(&self, nodes: &[&Server]) -> Arc<Custodian> {
+        let addresses: Vec<String> = nodes.iter().map(|node| node.address.clone()).collect();
+        self.run_at(&addresses).await
+    }
+
+    async fn run_at(&self, addresses: &[String]) -> Arc<Custodian> {
         let journal = Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0")).unwrap();
         let providers = Providers {
             plan: "demo".into(),
             folder: self.folder.path().to_owned(),
             vault_settings: VaultSettings {
-                address: Some(nodes[0].address.clone()),
-                nodes: nodes.iter().map(|node| node.address.clone()).collect(),
+                address: Some(addresses[0].clone()),
+                nodes: addresses.to_vec(),
                 ..VaultSettings::default()
             },
             custody_settings: Some(CustodySettings::default()),
@@ -142,22 +148,19 @@ async fn a_run_cut_off_after_the_answer_was_kept_is_finished_by_the_next() {
 async fn an_answer_that_was_lost_is_unknown_and_never_asked_for_again() {
     let machine = Machine::new();
     let server = Server::start(machine.folder.path(), SHAMIR);
-    let cut = machine.run(&[&server]).await;
-    let intent = |which: &Initialisation| Entry::Intent {
-        step: "vault".into(),
-        operation: INIT.into(),
-        target: server.address.clone(),
-        detail: vec![which.prefix().to_owned()],
-    };
-    cut.journal.append(&machine.permit, intent(&Initialisation::begin(&server.address))).unwrap();
-    let body = json!({ "secret_shares": 1, "secret_threshold": 1 });
-    cut.vault.nodes()[0].init(&machine.permit, &body).await.map(drop).unwrap();
-    let client = machine.run(&[&server]).await;
-    let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unknown);
-    assert!(error.message.contains("gone for good") && error.advice.is_some(), "{error}");
+    let proxy = LossyProxy::start(&server);
+    let client = machine.run_at(std::slice::from_ref(&proxy.address)).await;
     let error = VaultInit::create(&machine.writer(&client), &DESIRED).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Conflict, "not even when told to");
+    assert_eq!(error.kind, ErrorKind::Unknown, "{error}");
+    for _ in 0..2 {
+        let client = machine.run_at(std::slice::from_ref(&proxy.address)).await;
+        let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unknown);
+        assert!(error.message.contains("gone for good") && error.advice.is_some(), "{error}");
+        let error = VaultInit::create(&machine.writer(&client), &DESIRED).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict, "not even when told to");
+    }
+    assert_eq!(proxy.inits.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
