@@ -107,18 +107,18 @@ impl AwsClient {
     }
 
     /// Clients that refuse every operation that could change something.
-    pub fn read(&self) -> &Services {
+    pub(super) fn read(&self) -> &Services {
         &self.reading
     }
 
     /// Clients that may write. The SDK repeats a request that was lost or throttled.
-    pub fn write(&self, _permit: &Permit) -> &Services {
+    pub(super) fn write(&self, _permit: &Permit) -> &Services {
         &self.writing
     }
 
     /// Clients that may write and send each request at most once, for calls of which a second
     /// would make a second thing.
-    pub fn write_once(&self, _permit: &Permit) -> &Services {
+    pub(super) fn write_once(&self, _permit: &Permit) -> &Services {
         &self.once
     }
 

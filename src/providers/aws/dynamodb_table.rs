@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
-    ProvisionedThroughput, ScalarAttributeType, SseSpecification, SseType, TableDescription, TableStatus,
-    Tag,
+    ProvisionedThroughput, ScalarAttributeType, SseSpecification, SseStatus, SseType, TableDescription,
+    TableStatus, Tag,
 };
 use backon::{ExponentialBuilder, Retryable as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::client::{AwsClient, missing};
 use super::control::Control;
@@ -19,7 +19,9 @@ use super::kms_key;
 use super::scope::regional_arn;
 use super::tags;
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{
+    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
 
 const KEY_IS_FIXED: &str =
     "DynamoDB fixes a table's keys when it is made; declare another name and move the items";
@@ -185,7 +187,7 @@ sessions:
   kind: aws.dynamodb_table
   name: candlefish-sessions
   hash_key: { name: user, type: S }
-  range_key: { name: started, type: N }
+  range_key: { name: started, type: "N" }
   billing: { provisioned: { read: 5, write: 5 } }
   encryption: { kms_key: alias/candlefish-data }
   point_in_time_recovery: { off: "sessions can be lost" }
@@ -212,14 +214,21 @@ sessions:
         found
     }
 
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        desired.kms_key().and_then(kms_key::requirement).into_iter().collect()
+    }
+
     /// Three calls; tags are asked for by ARN, which is computed so that all go at once.
     async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
         let arn = arn(client, id).await?;
-        let (table, recovery, tags) =
-            tokio::try_join!(describe(client, id), recovery(client, id), live_tags(client, &arn))?;
+        let known = async { tokio::try_join!(describe(client, id), recovery(client, id)) };
+        let (known, tags) = tokio::join!(known, live_tags(client, &arn));
+        let (table, recovery) = known?;
         // A table that is being deleted answers for a while; it is gone.
         let table = table.filter(|table| table.table_status != Some(TableStatus::Deleting));
         let Some(table) = table else { return Ok(None) };
+        // Only now: AWS may refuse to tell the tags of a table that is not there.
+        let tags = tags?;
         let aliases = aliases_of(client, &table).await?;
         Ok(Some(assemble(arn, table, aliases, recovery, tags)))
     }
@@ -333,12 +342,10 @@ async fn recovery(client: &AwsClient, name: &str) -> Result<bool> {
 }
 
 async fn live_tags(client: &AwsClient, arn: &str) -> Result<Tags> {
-    // A table that is not there, or not ours to see, is an AccessDenied here on AWS.
-    const GONE: &[&str] = &["ResourceNotFoundException", "AccessDeniedException"];
     let (mut tags, mut next) = (Tags::new(), None);
     loop {
         let request = client.read().dynamodb.list_tags_of_resource().resource_arn(arn).set_next_token(next);
-        let Some(page) = request.send().await.found("dynamodb:ListTagsOfResource", GONE)? else {
+        let Some(page) = request.send().await.found("dynamodb:ListTagsOfResource", NOT_FOUND)? else {
             return Ok(tags);
         };
         tags.extend(page.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)));
@@ -363,8 +370,14 @@ async fn aliases_of(client: &AwsClient, table: &TableDescription) -> Result<Vec<
     }
 }
 
+/// The key of a table that is encrypted under one; one that is going back to AWS's own has none.
 fn live_kms_key(table: &TableDescription) -> Option<&str> {
-    table.sse_description.as_ref().and_then(|sse| sse.kms_master_key_arn.as_deref())
+    let going = [SseStatus::Disabled, SseStatus::Disabling];
+    let sse = table
+        .sse_description
+        .as_ref()
+        .filter(|sse| !sse.status.as_ref().is_some_and(|s| going.contains(s)))?;
+    sse.kms_master_key_arn.as_deref()
 }
 
 fn assemble(
@@ -548,6 +561,7 @@ fn check_keys(desired: &Desired) -> Option<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn desired(extra: Value) -> Desired {
         let mut fields = json!({ "name": "locks", "preset": "terraform_lock" });

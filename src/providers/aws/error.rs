@@ -59,7 +59,11 @@ where
             let raw = answer.raw();
             let request_id =
                 ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|h| raw.headers().get(*h));
-            refused(operation, answer.err().meta(), raw.status().as_u16(), request_id, lost)
+            let said = answer.err().meta();
+            if said.code().is_none() && raw.status().is_success() {
+                return unreadable(operation, answer.err(), lost);
+            }
+            refused(operation, said, raw.status().as_u16(), request_id, lost)
         }
         other => unanswered(operation, other, lost),
     }
@@ -78,6 +82,14 @@ fn refused(
     let code = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
     let id = request_id.map(|id| format!(", request {id}")).unwrap_or_default();
     with_advice(Error::new(kind, operation, format!("{message} ({code}{id})")), advice)
+}
+
+/// The service answered that all is well, in a form that the SDK does not understand.
+fn unreadable(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind) -> Error {
+    let text = chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    Error::new(lost, operation, format!("the answer cannot be read: {text}")).advice(
+        "what answers is not AWS, or something in between changes its answers; check AWS_ENDPOINT_URL",
+    )
 }
 
 fn unanswered(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind) -> Error {
@@ -144,30 +156,10 @@ fn classify(
             Some("a change made a moment ago is not visible everywhere yet; run again"),
         );
     }
+    if let Some((kind, advice)) = known(code) {
+        return (kind, Some(advice));
+    }
     match code {
-        "EntityAlreadyExists" | "BucketAlreadyOwnedByYou" | "AlreadyExistsException" => {
-            (ErrorKind::Conflict, Some("it was made in the meantime; run `groundwork plan` again"))
-        }
-        "BucketAlreadyExists" => (
-            ErrorKind::Conflict,
-            Some(
-                "bucket names are shared by all accounts and this one belongs to somebody else; choose another",
-            ),
-        ),
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
-            (ErrorKind::Denied, Some("the session has expired; log in again, e.g. `aws sso login`"))
-        }
-        "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => (
-            ErrorKind::Denied,
-            Some("AWS does not know this access key; check AWS_ACCESS_KEY_ID, AWS_PROFILE and the partition"),
-        ),
-        "SignatureDoesNotMatch" => {
-            (ErrorKind::Denied, Some("the secret key is wrong, or this machine's clock is; check both"))
-        }
-        "KMSInvalidStateException" => (
-            ErrorKind::Rejected,
-            Some("the KMS key is disabled or about to be deleted; look at its key state"),
-        ),
         _ if status >= 500 => (lost, None),
         _ if is_denial(code) || status == 403 => (
             ErrorKind::Denied,
@@ -175,6 +167,37 @@ fn classify(
         ),
         _ => (ErrorKind::Rejected, None),
     }
+}
+
+/// Codes that mean the same wherever they come from.
+fn known(code: &str) -> Option<(ErrorKind, &'static str)> {
+    use ErrorKind::{Conflict, Denied, Rejected};
+    Some(match code {
+        "EntityAlreadyExists" | "BucketAlreadyOwnedByYou" | "AlreadyExistsException" => {
+            (Conflict, "it was made in the meantime; run `groundwork plan` again")
+        }
+        "BucketAlreadyExists" => (
+            Conflict,
+            "bucket names are shared by all accounts and this one belongs to somebody else; choose another",
+        ),
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            (Denied, "the session has expired; log in again, e.g. `aws sso login`")
+        }
+        "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => (
+            Denied,
+            "AWS does not know this access key; check AWS_ACCESS_KEY_ID, AWS_PROFILE and the partition",
+        ),
+        "SignatureDoesNotMatch" => {
+            (Denied, "the secret key is wrong, or this machine's clock is; check both")
+        }
+        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
+            (Rejected, "the bucket is in another region; write it into the step's `region`")
+        }
+        "KMSInvalidStateException" => {
+            (Rejected, "the KMS key is disabled or about to be deleted; look at its key state")
+        }
+        _ => return None,
+    })
 }
 
 fn is_denial(code: &str) -> bool {

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::client::AwsClient;
 use super::error::Answer;
+use super::iam_policy::IamPolicy;
 use super::policy::{self, Document, PolicyType};
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Result, Tags, Writer};
+use crate::resource::{Diff, Error, ErrorKind, FieldError, Requirement, Resource as _, Result, Tags, Writer};
 
 /// The error code of IAM for a thing that is not there.
 pub const NO_SUCH_ENTITY: &[&str] = &["NoSuchEntity"];
@@ -83,6 +84,13 @@ impl Grants<'_> {
             found.extend(document.check(&path, PolicyType::Identity));
         }
         found
+    }
+
+    /// The policies that must be there before they can be given.
+    pub fn requires(&self) -> Vec<Requirement> {
+        let arns = self.managed_policies.into_iter().flatten().chain(self.permissions_boundary);
+        let ids = arns.filter_map(|arn| arn.split_once(":policy/").map(|(_, id)| id));
+        ids.map(|id| Requirement::thing(IamPolicy::KIND, id)).collect()
     }
 
     /// Brings the declared grants into force. What is taken away goes last, so that whoever uses
@@ -375,6 +383,13 @@ mod tests {
         assert_eq!(inline(json!({})), ["inline_policies.own"]);
         let same = "{\"Statement\":[{\"Action\":\"A:B\",\"Effect\":\"Allow\",\"Resource\":[\"*\"]}]}";
         assert!(inline(json!({ "own": same })).is_empty());
+    }
+
+    #[test]
+    fn declared_policies_come_first() {
+        let boundary = "arn:aws:iam::123456789012:policy/apps/limit".to_owned();
+        let grants = Grants { permissions_boundary: Some(&boundary), ..Grants::default() };
+        assert_eq!(grants.requires(), [Requirement::thing("aws.iam_policy", "apps/limit")]);
     }
 
     #[test]

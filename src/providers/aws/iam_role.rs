@@ -14,7 +14,7 @@ use super::iam_holder::{
 use super::policy::{self, Document, PolicyType};
 use super::scope::iam_arn;
 use super::tags;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
 
 const PATH_IS_FIXED: &str = "IAM cannot move a role to another path; destroy the role and make it again, \
                              or declare another name";
@@ -140,6 +140,10 @@ impl Resource for IamRole {
         found
     }
 
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        desired.grants().requires()
+    }
+
     /// Three calls at once, and one for each inline policy.
     async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
         let role = async {
@@ -181,9 +185,14 @@ impl Resource for IamRole {
     async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
         let diff = Self::diff(desired, observed);
         let iam = &w.write(w.permit()).iam;
-        if diff.touches("description") || diff.touches("max_session_duration") {
-            let request = iam.update_role().role_name(&desired.name).description(&desired.description);
-            request.max_session_duration(desired.session()).send().await.at("iam:UpdateRole")?;
+        // UpdateRole would not take an empty description for one that is to be removed.
+        if diff.touches("description") {
+            let request = iam.update_role_description().role_name(&desired.name);
+            request.description(&desired.description).send().await.at("iam:UpdateRoleDescription")?;
+        }
+        if diff.touches("max_session_duration") {
+            let request = iam.update_role().role_name(&desired.name).max_session_duration(desired.session());
+            request.send().await.at("iam:UpdateRole")?;
         }
         if diff.touches("assume_role_policy") {
             let request = iam.update_assume_role_policy().role_name(&desired.name);

@@ -14,7 +14,7 @@ use super::iam_holder::{
 use super::policy::Document;
 use super::scope::iam_arn;
 use super::tags;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
 
 /// A user of IAM.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
@@ -103,6 +103,10 @@ impl Resource for IamUser {
     fn check(desired: &Desired) -> Vec<FieldError> {
         let named = check_name("name", &desired.name, 64).into_iter().chain(check_path(&desired.path));
         named.chain(desired.grants().check()).chain(tags::check(&desired.tags)).collect()
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        desired.grants().requires()
     }
 
     /// Three calls at once, and one for each inline policy.

@@ -14,7 +14,7 @@ use super::policy::{self, Document, PolicyType};
 use super::scope::regional_arn;
 use super::tags;
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
 
 const IMMUTABLE: &str = "KMS fixes this when a key is made; declare another alias to get another key, \
                          and re-encrypt what the old one protects";
@@ -237,6 +237,12 @@ pub fn is_same_key(live: Option<&str>, declared: Option<&str>) -> bool {
         }
         (live, declared) => live == declared,
     }
+}
+
+/// The step that a key's name in a plan stands for, when it is an alias.
+pub fn requirement(name: &str) -> Option<Requirement> {
+    let alias = name.find("alias/").map(|start| &name[start..])?;
+    (!is_unknown(name)).then(|| Requirement::thing(KmsKey::KIND, alias))
 }
 
 /// Whether `part` stands at the end of an ARN, behind `key/` or the account.

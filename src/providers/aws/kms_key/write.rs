@@ -25,7 +25,8 @@ pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         Some(key_id) => key_id,
         None => create_key(w, desired).await?,
     };
-    let request = w.write(w.permit()).kms.create_alias().alias_name(&desired.alias).target_key_id(&key_id);
+    let request =
+        w.write_once(w.permit()).kms.create_alias().alias_name(&desired.alias).target_key_id(&key_id);
     let named = request.send().await.at("kms:CreateAlias");
     w.aliases.clear().await;
     named?;

@@ -99,7 +99,8 @@ struct Bucket<'a> {
 }
 
 /// Reads a bucket. Whether it is there, the call for its versioning tells, which every bucket
-/// answers; the others take "no such bucket" for "not set".
+/// answers; the others take "no such bucket" for "not set". AWS refuses each call when the bucket
+/// is not in our account; ministack 1.5.33 and moto 5.2.5 ignore `ExpectedBucketOwner`.
 pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
     let region = id.region.as_deref();
     let owner = client.account_id().await?;
@@ -108,15 +109,18 @@ pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
     bucket.read(blank).await.map_err(|error| explain(error, &id.name))
 }
 
-/// S3 does not tell "not yours" from "not allowed".
+/// S3 does not tell "not yours" from "not allowed", except where the bucket's own policy forbids.
 fn explain(error: Error, name: &str) -> Error {
-    if error.kind != ErrorKind::Denied
-        || error.advice.as_deref().is_some_and(|advice| !advice.contains("permission"))
-    {
+    if !error.message.contains("AccessDenied") {
         return error;
     }
+    if error.message.contains("explicit deny in a resource-based policy") {
+        return error.advice(format!(
+            "the policy of {name} forbids it; with `tls_only` it refuses every connection to an http:// endpoint"
+        ));
+    }
     let message =
-        format!("{} — the bucket {name} exists, but it is another account's or closed to us", error.message);
+        format!("{} — the bucket {name} exists, but is another account's or closed to us", error.message);
     Error::new(ErrorKind::Denied, error.operation, message)
         .advice("choose another name, use credentials of the bucket's account, or ask its owner for access")
 }
@@ -170,7 +174,7 @@ impl Bucket<'_> {
     }
 
     async fn versioning(&self) -> Result<Option<bool>> {
-        let answer = ask!(self, get_bucket_versioning, "s3:GetBucketVersioning", "")?;
+        let answer = ask!(self, get_bucket_versioning, "s3:GetBucketVersioning", "NoSuchBucket")?;
         Ok(answer.map(|answer| answer.status == Some(BucketVersioningStatus::Enabled)))
     }
 
@@ -214,7 +218,7 @@ impl Bucket<'_> {
     }
 
     async fn logging(&self) -> Result<Option<AccessLogging>> {
-        Ok(ask!(self, get_bucket_logging, "s3:GetBucketLogging", "")?.and_then(to_logging))
+        Ok(ask!(self, get_bucket_logging, "s3:GetBucketLogging", "NoSuchBucket")?.and_then(to_logging))
     }
 
     async fn rules(&self) -> Result<LiveRules> {
@@ -290,4 +294,27 @@ fn to_retention(live: DefaultRetention) -> Option<Retention> {
         _ => RetentionMode::Governance,
     };
     Some(Retention { mode, days: days.try_into().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(message: &str) -> (String, String) {
+        let error = explain(Error::new(ErrorKind::Denied, "s3:GetBucketVersioning", message), "b");
+        (error.message, error.advice.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_denial_is_explained() {
+        assert!(explained("no (AccessDenied)").0.contains("the bucket b exists"));
+        assert!(explained("explicit deny in a resource-based policy (AccessDenied)").1.contains("tls_only"));
+        assert_eq!(explained("late (ExpiredToken)"), ("late (ExpiredToken)".into(), String::new()));
+    }
+
+    #[test]
+    fn years_of_retention_are_days() {
+        let live = DefaultRetention::builder().mode(ObjectLockRetentionMode::Compliance).years(2).build();
+        assert_eq!(to_retention(live), Some(Retention { mode: RetentionMode::Compliance, days: 730 }));
+    }
 }

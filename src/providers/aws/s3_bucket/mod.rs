@@ -15,8 +15,8 @@ pub use desired::{AccessLogging, Desired, Encryption, LifecycleRule, Retention, 
 pub use live::Observed;
 
 use super::client::AwsClient;
-use super::partition;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+use super::{kms_key, partition};
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
 
 /// A bucket of S3.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
@@ -92,6 +92,12 @@ web_bucket:
 
     fn check(desired: &Desired) -> Vec<FieldError> {
         desired.check()
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        let logs = desired.access_logging.as_ref();
+        let logs = logs.map(|logging| Requirement::thing(Self::KIND, &logging.bucket));
+        desired.kms_key().and_then(kms_key::requirement).into_iter().chain(logs).collect()
     }
 
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {

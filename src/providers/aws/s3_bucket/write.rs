@@ -27,6 +27,7 @@ type W<'a> = Writer<'a, AwsClient>;
 ///
 /// Somebody's existing bucket is never touched: making one's own again would, in us-east-1,
 /// answer 200 and reset its access lists, so that its absence is made sure of right before.
+/// The tags in the request need `s3:TagResource` (moto 5.2.5 ignores them, AWS and ministack do not).
 pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     make_sure_it_is_absent(w, desired).await?;
     let region = desired.region.as_deref().unwrap_or(w.region());
@@ -36,7 +37,8 @@ pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         .set_object_lock_enabled_for_bucket(desired.object_lock.then_some(true))
         .create_bucket_configuration(configuration(region, &desired.tags)?);
     request.send().await.at("s3:CreateBucket")?;
-    let fresh = Observed::blank(&desired.name, region, w.partition(), desired.object_lock);
+    let blank = Observed::blank(&desired.name, region, w.partition(), desired.object_lock);
+    let fresh = Observed { tags: desired.tags.clone(), ..blank };
     update(w, desired, &fresh).await
 }
 
