@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::VaultClient;
 use super::fields::{self, Fixed};
 use super::mount::{check_path, refuse_blocked};
+use crate::resolve::unknown::is_unknown;
 use crate::resource::{
     Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
 };
@@ -130,7 +131,9 @@ audit_log:
 
     fn check(desired: &AuditSpec) -> Vec<FieldError> {
         let mut errors: Vec<FieldError> = check_path(desired.path()).into_iter().collect();
-        if !["file", "syslog", "socket", "http"].contains(&desired.device.as_str()) {
+        if !["file", "syslog", "socket", "http"].contains(&desired.device.as_str())
+            && !is_unknown(&desired.device)
+        {
             errors.push(
                 FieldError::new("type", "is no type of audit device").help("file, syslog, socket or http"),
             );

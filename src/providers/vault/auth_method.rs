@@ -2,12 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::VaultClient;
 use super::fields;
 use super::mount::{FIXED, TUNED, Visibility, check_path, flatten, pick, refuse_blocked};
 use super::notation::{Names, Ttl};
+use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
 
 /// An auth method.
@@ -52,12 +53,30 @@ pub struct AuthMethodSpec {
     /// Headers that the method may set in answers.
     #[serde(default)]
     pub allowed_response_headers: Names,
+    /// When wrong passwords lock a user out; for `userpass`, `ldap` and `approle`. Left alone when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_lockout: Option<UserLockout>,
     /// Not replicated to other clusters. Fixed.
     #[serde(default)]
     pub local: bool,
     /// Encrypted once more by the seal, where the server can. Fixed.
     #[serde(default)]
     pub seal_wrap: bool,
+}
+
+/// When wrong passwords lock a user out. 0 is the server's default everywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UserLockout {
+    /// After how many failures.
+    pub threshold: u64,
+    /// For how long.
+    pub duration: Ttl,
+    /// When failures are forgotten.
+    pub counter_reset: Ttl,
+    /// Never.
+    pub disable: bool,
 }
 
 /// An auth method as it is.
@@ -96,7 +115,43 @@ impl AuthMethodSpec {
 
 fn live_spec(path: &str, told: &Value) -> Result<AuthMethodSpec> {
     let names: Vec<&str> = OWN.iter().chain(&TUNED).copied().chain(["token_type"]).collect();
-    fields::parse(&flatten(told), &names, [("path", json!(path))])
+    let lockout = live_lockout(&told["config"]["user_lockout_config"])?;
+    fields::parse(&flatten(told), &names, [("path", json!(path)), ("user_lockout", json!(lockout))])
+}
+
+/// Vault reads and writes these fields under different names.
+fn live_lockout(told: &Value) -> Result<UserLockout> {
+    let names = [
+        ("threshold", "user_lockout_threshold"),
+        ("duration", "user_lockout_duration"),
+        ("counter_reset", "user_lockout_counter_reset_duration"),
+        ("disable", "user_lockout_disable"),
+    ];
+    let known = names.into_iter().filter_map(|(name, theirs)| Some((name, told.get(theirs)?.clone())));
+    fields::parse(&Value::Null, &[], known)
+}
+
+/// A body for tuning; the server takes the numbers as text.
+fn lockout_body(lockout: &UserLockout) -> Value {
+    let UserLockout { threshold, duration, counter_reset, disable } = lockout;
+    let text = |ttl: &Ttl| match ttl {
+        Ttl::Seconds(seconds) => seconds.to_string(),
+        Ttl::Unknown(text) => text.clone(),
+    };
+    json!({
+        "lockout_threshold": threshold.to_string(),
+        "lockout_duration": text(duration),
+        "lockout_counter_reset_duration": text(counter_reset),
+        "lockout_disable": disable,
+    })
+}
+
+/// The body of a request that tunes `fields` of the declared method.
+fn tune_body(desired: &AuthMethodSpec, mut fields: Map<String, Value>) -> Value {
+    if let Some(lockout) = fields.remove("user_lockout").and(desired.user_lockout.as_ref()) {
+        fields.insert("user_lockout_config".to_owned(), lockout_body(lockout));
+    }
+    Value::Object(fields)
 }
 
 impl Resource for AuthMethod {
@@ -124,7 +179,11 @@ approle:
     fn check(desired: &AuthMethodSpec) -> Vec<FieldError> {
         let types = ["default-service", "default-batch", "service", "batch"];
         let mut errors: Vec<FieldError> = check_path(desired.path()).into_iter().collect();
-        if desired.token_type.as_deref().is_some_and(|declared| !types.contains(&declared)) {
+        if desired
+            .token_type
+            .as_deref()
+            .is_some_and(|declared| !types.contains(&declared) && !is_unknown(declared))
+        {
             errors.push(
                 FieldError::new("token_type", "is no type of token")
                     .help(format!("one of {}", types.join(", "))),
@@ -149,7 +208,15 @@ approle:
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &AuthMethodSpec) -> Result<()> {
-        w.post(w.permit(), &format!("sys/auth/{}", desired.path()), &desired.body()).await.map(drop)
+        let path = format!("sys/auth/{}", desired.path());
+        w.post(w.permit(), &path, &desired.body()).await?;
+        // Only tuning takes this one.
+        match pick(&fields::fields(desired), &["user_lockout"]) {
+            none if none.is_empty() => Ok(()),
+            lockout => {
+                w.post(w.permit(), &format!("{path}/tune"), &tune_body(desired, lockout)).await.map(drop)
+            }
+        }
     }
 
     async fn update(
@@ -159,7 +226,7 @@ approle:
     ) -> Result<()> {
         let diff = Self::diff(desired, observed);
         refuse_blocked(&diff, Self::KIND, desired.path())?;
-        let body = Value::Object(fields::changed(desired, &diff));
+        let body = tune_body(desired, fields::changed(desired, &diff));
         w.post(w.permit(), &format!("sys/auth/{}/tune", desired.path()), &body).await.map(drop)
     }
 
@@ -194,5 +261,19 @@ mod tests {
             accessor: String::new(),
         };
         assert!(AuthMethod::diff(&declared, &live).is_empty());
+    }
+
+    #[test]
+    fn a_lockout_is_read_and_written_under_different_names() {
+        let told = json!({
+            "user_lockout_threshold": 4, "user_lockout_duration": 300,
+            "user_lockout_counter_reset_duration": 360, "user_lockout_disable": false,
+        });
+        let declared: UserLockout =
+            serde_json::from_value(json!({ "threshold": 4, "duration": "5m", "counter_reset": "6m" }))
+                .expect("valid");
+        assert_eq!(live_lockout(&told).expect("valid"), declared);
+        assert_eq!(live_lockout(&Value::Null).expect("valid"), UserLockout::default());
+        assert_eq!(lockout_body(&declared)["lockout_threshold"], "4");
     }
 }

@@ -288,11 +288,13 @@ impl VaultClient {
     /// Sends a request to the active node. A node that is no longer the active one has done nothing,
     /// so the new one, if there is any other, gets the same request.
     async fn send(&self, request: &Request, body: Option<&Value>) -> Result<Result<Value, ClientError>> {
-        let answer = self.send_once(request, body).await?;
-        match answer {
-            Err(error) if status(&error) == Some(307) && self.nodes.len() > 1 => {
+        match self.send_once(request, body).await? {
+            Err(error) if self.nodes.len() > 1 && may_have_moved(&error) => {
                 self.reset_active().await;
-                self.send_once(request, body).await
+                match status(&error) {
+                    Some(307) => self.send_once(request, body).await,
+                    _ => Ok(Err(error)),
+                }
             }
             answer => Ok(answer),
         }
@@ -449,6 +451,11 @@ impl VaultClient {
     }
 }
 
+/// Whether the next request should look for the active node again.
+fn may_have_moved(error: &ClientError) -> bool {
+    status(error).is_none_or(|status| status == 307 || status >= 500)
+}
+
 fn unreachable(message: String) -> Readiness {
     Readiness::Unreachable { message, since: Instant::now() }
 }
@@ -541,4 +548,138 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>> {
     let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
     let found = Certificate::from_pem_bundle(&pem).map_err(|error| failed(explain(&error)))?;
     if found.is_empty() { Err(failed("there is no certificate in it".to_owned())) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as StdMutex;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A node that answers every request with what `answer` makes of its head; it keeps the heads.
+    struct Node {
+        address: String,
+        heads: Arc<StdMutex<Vec<String>>>,
+    }
+
+    async fn node(answer: impl Fn(&str) -> String + Send + 'static) -> Node {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("bound"));
+        let heads = Arc::new(StdMutex::new(Vec::new()));
+        let kept = Arc::clone(&heads);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut buffer = vec![0; 8192];
+                let read = stream.read(&mut buffer).await.unwrap_or_default();
+                let head = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                let _ = stream.write_all(answer(&head).as_bytes()).await;
+                kept.lock().expect("unpoisoned").push(head);
+            }
+        });
+        Node { address, heads }
+    }
+
+    fn answer(status: &str, headers: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+    }
+
+    async fn client(nodes: &[&Node]) -> VaultClient {
+        let settings = VaultSettings {
+            nodes: nodes.iter().map(|node| node.address.clone()).collect(),
+            ..VaultSettings::default()
+        };
+        let client = VaultClient::new(&settings, Path::new("."), Arc::default()).expect("valid");
+        client.set_token(Secret::from("hvs.token".to_owned())).await;
+        client
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_answered_by_asking_the_nodes_and_never_followed() {
+        let elsewhere = node(|_| answer("200 OK", "", "{}")).await;
+        let location = format!("Location: {}/v1/sys/mounts\r\n", elsewhere.address);
+        // It was the active node when it was asked, and is not when it gets the request.
+        let asked = StdMutex::new(0);
+        let former = node(move |head| {
+            let mut asked = asked.lock().expect("unpoisoned");
+            *asked += 1;
+            match head.contains("sys/health") {
+                true if *asked == 1 => answer("200 OK", "", "{}"),
+                true => answer("429 Standby", "", "{}"),
+                false => answer("307 Temporary Redirect", &location, ""),
+            }
+        })
+        .await;
+        let active = node(|_| answer("200 OK", "", r#"{"data":{"secret/":{}}}"#)).await;
+        let client = client(&[&former, &active]).await;
+        let mounts = client.mounts().await.expect("the active node answers");
+        assert!(mounts.contains_key("secret/"));
+        assert!(elsewhere.heads.lock().expect("unpoisoned").is_empty());
+        assert_eq!(client.calls.total().read, 6, "four times health, the mounts twice");
+    }
+
+    #[tokio::test]
+    async fn concurrent_steps_share_one_request_until_something_is_written() {
+        let only = node(|head| match head.contains("seal-status") {
+            true => answer("200 OK", "", r#"{"initialized":true,"sealed":false}"#),
+            false => answer("200 OK", "", r#"{"data":{}}"#),
+        })
+        .await;
+        let client = client(&[&only]).await;
+        let (one, other) = tokio::join!(client.mounts(), client.mounts());
+        assert!(one.is_ok() && other.is_ok());
+        assert_eq!(client.calls.total().read, 2, "the seal status and the mounts");
+        client.post(&Permit::mint(), "sys/mounts/x", &json!({})).await.expect("written");
+        client.mounts().await.expect("read again");
+        assert_eq!(client.calls.total().read, 3);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_serve_is_named_before_any_token_is_sent() {
+        let rows = [
+            (r#"{"initialized":false,"sealed":true}"#, ErrorKind::Uninitialised),
+            (r#"{"initialized":true,"sealed":true}"#, ErrorKind::Sealed),
+            ("<html>", ErrorKind::Unavailable),
+        ];
+        for (body, expected) in rows {
+            let only = node(move |_| answer("200 OK", "", body)).await;
+            let error = client(&[&only]).await.get("sys/mounts").await.expect_err("cannot serve");
+            assert_eq!(error.kind, expected, "{body}");
+            assert!(!only.heads.lock().expect("unpoisoned")[0].contains("hvs.token"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_arrived_of_an_initialisation_is_never_thrown_away() {
+        let cut = node(|_| "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"keys\":[\"ab".to_owned()).await;
+        let client = client(&[&cut]).await;
+        let arrived = client.nodes()[0].init(&Permit::mint(), &json!({})).await.expect("a part");
+        assert_eq!(arrived.expose_str(), Some("{\"keys\":[\"ab"));
+        let failing = node(|_| answer("500 Internal Server Error", "", "{}")).await;
+        let outcome = client.node(&failing.address).expect("a URL").init(&Permit::mint(), &json!({})).await;
+        assert_eq!(outcome.expect_err("open").kind, ErrorKind::Unknown);
+        let refusing = node(|_| answer("400 Bad Request", "", r#"{"errors":["invalid"]}"#)).await;
+        let outcome = client.node(&refusing.address).expect("a URL").init(&Permit::mint(), &json!({})).await;
+        assert_eq!(outcome.expect_err("refused").kind, ErrorKind::Rejected);
+    }
+
+    #[test]
+    fn addresses_and_tokens_are_checked_before_use() {
+        assert!(parse_address("https://vault.example:8200").is_ok());
+        for wrong in ["vault:8200", "ftp://vault", "https://vault/ui", ""] {
+            assert!(parse_address(wrong).is_err(), "{wrong}");
+        }
+        assert!(header_text(&Secret::from("hvs.x".to_owned())).is_ok());
+        let error = header_text(&Secret::from("hvs.x\n".to_owned())).expect_err("a line break");
+        assert!(!format!("{error:?}").contains("hvs.x"));
+    }
+
+    #[tokio::test]
+    async fn debug_shows_no_token() {
+        let only = node(|_| String::new()).await;
+        assert!(!format!("{:?}", client(&[&only]).await).contains("hvs"));
+    }
 }

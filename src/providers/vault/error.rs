@@ -81,6 +81,8 @@ fn tidy(messages: &[String]) -> String {
 fn kind(status: u16, said: &str, effect: Effect) -> ErrorKind {
     match status {
         403 => ErrorKind::Denied,
+        // AppRole says 400 to a wrong role-id or secret-id.
+        400 if effect == Effect::Login => ErrorKind::Denied,
         412 => ErrorKind::Eventual,
         429 => ErrorKind::Throttled,
         // Standbys, disaster-recovery secondaries, and the moment after unsealing.
@@ -203,6 +205,7 @@ mod tests {
             assert_eq!(kind_for(Effect::Write, status, message), expected, "{status} {message}");
         }
         assert_eq!(kind_for(Effect::Read, 502, ""), ErrorKind::Unavailable);
+        assert_eq!(kind_for(Effect::Login, 400, "invalid role or secret ID"), ErrorKind::Denied);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::VaultClient;
 use super::fields::{self, Fixed};
 use super::notation::{Names, Ttl};
+use crate::resolve::unknown::is_unknown;
 use crate::resource::{
     Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
 };
@@ -221,7 +222,7 @@ secrets:
         if desired.version.is_some_and(|version| !(1..=2).contains(&version)) {
             errors.push(FieldError::new("version", "is neither 1 nor 2"));
         }
-        if desired.version.is_some() && desired.engine != "kv" {
+        if desired.version.is_some() && desired.engine != "kv" && !is_unknown(&desired.engine) {
             errors.push(FieldError::new("version", "is for engines of type `kv` alone"));
         }
         if desired.options.contains_key("version") {

@@ -28,7 +28,8 @@ pub struct PolicySpec {
 
 /// What a policy allows.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, try_from = "Value")]
+#[schemars(!try_from)]
 pub enum Rules {
     /// HCL, as it is written to the server.
     Text(String),
@@ -38,7 +39,8 @@ pub enum Rules {
 
 /// What is allowed on a path.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, try_from = "Value")]
+#[schemars(!try_from)]
 pub enum PathRule {
     /// Capabilities alone: `[read, list]`.
     Capabilities(Vec<String>),
@@ -85,6 +87,36 @@ pub struct PolicyOutputs {
 
 /// Policies that belong to the server.
 const BUILT_IN: [&str; 3] = ["root", "default", "response-wrapping"];
+
+// By hand, since serde would only say that no form of an untagged enum fits.
+impl TryFrom<Value> for Rules {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let rule = |(path, value): (String, Value)| match PathRule::try_from(value) {
+            Ok(rule) => Ok((path, rule)),
+            Err(why) => Err(format!("`{path}`: {why}")),
+        };
+        match value {
+            Value::String(text) => Ok(Self::Text(text)),
+            Value::Object(paths) => paths.into_iter().map(rule).collect::<Result<_, _>>().map(Self::Paths),
+            _ => Err("expected a policy as text or a map of paths".to_owned()),
+        }
+    }
+}
+
+impl TryFrom<Value> for PathRule {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value {
+            Value::Array(_) => serde_json::from_value(value).map(Self::Capabilities),
+            Value::Object(_) => serde_json::from_value(value).map(Self::Limited),
+            _ => return Err("expected a list of capabilities, or a map with `capabilities`".to_owned()),
+        }
+        .map_err(|error| error.to_string())
+    }
+}
 
 impl Rules {
     /// The HCL that is written.
@@ -221,6 +253,13 @@ mod tests {
         let diff = Policy::diff(&declared, &live("path \"a\" { capabilities=[\"read\"] }"));
         assert_eq!(diff.changes[0].before, "path \"a\" {\n  capabilities = [\"read\"]\n}\n");
         assert_eq!(diff.changes[0].after, "path \"a\" {\n  capabilities = [\"list\", \"read\"]\n}\n");
+    }
+
+    #[test]
+    fn a_wrong_key_is_named() {
+        let rules = json!({ "name": "a", "rules": { "b": { "capabilities": ["read"], "alowed": {} } } });
+        let error = serde_json::from_value::<PolicySpec>(rules).expect_err("unknown").to_string();
+        assert!(error.contains("`b`: unknown field `alowed`"), "{error}");
     }
 
     #[test]
