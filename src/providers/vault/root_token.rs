@@ -109,7 +109,8 @@ impl Resource for VaultRootToken {
     }
 
     fn requires(_: &Desired) -> Vec<Requirement> {
-        vec![Requirement::Provider("vault")]
+        // Access keys are delivered into Vault, perhaps to where the admin may not write.
+        vec![Requirement::Provider("vault"), Requirement::Kind("aws.iam_access_key")]
     }
 
     async fn observe(client: &Custodian, _: &RootToken) -> Result<Option<Observed>> {
