@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::recipient::{Keyring, Recipient};
 use crate::resource::{Error, ErrorKind, Result};
@@ -68,7 +69,9 @@ impl Envelope {
         }
         let (format, name) = (FORMAT.to_owned(), name.to_owned());
         let header = Header { format, name, created: Timestamp::now(), recipients: wrapped };
-        let mut bytes = secret.expose_bytes().to_vec();
+        // Room for the tag, so that the plaintext is overwritten in place and left nowhere else.
+        let mut bytes = Vec::with_capacity(secret.len() + AES_256_GCM.tag_len());
+        bytes.extend_from_slice(secret.expose_bytes());
         let nonce = cipher(&key)
             .and_then(|cipher| cipher.seal_in_place_append_tag(Aad::from(header.bytes()), &mut bytes))
             .map_err(|_| failed(&header.name, "the cipher refused to encrypt"))?;
@@ -98,13 +101,10 @@ impl Envelope {
 
     fn decrypt(&self, key: &Secret) -> Option<Secret> {
         let nonce: [u8; NONCE_LEN] = STANDARD.decode(&self.nonce).ok()?.try_into().ok()?;
-        let mut bytes = STANDARD.decode(&self.ciphertext).ok()?;
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let length =
-            cipher(key).ok()?.open_in_place(nonce, Aad::from(self.header.bytes()), &mut bytes).ok()?.len();
-        // What is left behind the plaintext is the tag, which is not secret.
-        bytes.truncate(length);
-        Some(Secret::new(bytes))
+        let mut bytes = Zeroizing::new(STANDARD.decode(&self.ciphertext).ok()?);
+        let (nonce, bound) = (Nonce::assume_unique_for_key(nonce), Aad::from(self.header.bytes()));
+        let plain = cipher(key).ok()?.open_in_place(nonce, bound, &mut bytes).ok()?;
+        Some(Secret::new(plain.to_vec()))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod pgp;
 pub mod recipient;
 pub mod store;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
@@ -175,18 +176,23 @@ impl Custody {
         Ok(self.latest(name).await?.is_some())
     }
 
-    /// The names that begin with `prefix` on any store, sorted.
+    /// The names that begin with `prefix` on any store, sorted. A store that fails is passed over
+    /// as long as another one has something.
     ///
     /// # Errors
-    /// When a store cannot be read.
+    /// When a store cannot be read and no other has anything.
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        let mut names = Vec::new();
+        let (mut names, mut failure) = (BTreeSet::new(), None);
         for store in &self.stores {
-            names.extend(store.names(prefix).await?);
+            match store.names(prefix).await {
+                Ok(found) => names.extend(found),
+                Err(error) => failure = Some(error),
+            }
         }
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        match failure {
+            Some(error) if names.is_empty() => Err(error),
+            _ => Ok(names.into_iter().collect()),
+        }
     }
 
     /// The highest version on any store. A store that fails is passed over as long as another

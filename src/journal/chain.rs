@@ -62,6 +62,9 @@ impl Chain {
     }
 
     /// The line for `record`, with its line break; the chain then ends with it.
+    ///
+    /// # Panics
+    /// Never: a record is plain data.
     pub fn extend(&mut self, record: Record) -> Vec<u8> {
         let content = serde_json::to_string(&record).expect("a record is plain data");
         let content = content.trim_end_matches('}');

@@ -35,7 +35,7 @@ impl LocalLock {
     /// made.
     pub fn acquire(folder: &Path, plan: &str, who: &Who) -> Result<Self> {
         let path = folder.join(format!("{plan}.lock"));
-        let failed = |source| local("lock", &path, source);
+        let failed = |source: std::io::Error| local("lock", &path, &source);
         super::make_folder(folder).map_err(failed)?;
         let mut file =
             super::private_file().read(true).write(true).create(true).open(&path).map_err(failed)?;

@@ -81,8 +81,8 @@ fn no_custody() -> Error {
         "the plan does not say who keeps the secrets that come only once",
     )
     .advice(
-        "add a `custody:` section with at least one recipient and one store: \
-             `groundwork explain custody` shows an example",
+        "add a `custody:` section with at least one recipient and one store, e.g. \
+             `custody: { recipients: [ { age: age1… } ], stores: [ { file: .groundwork/custody } ] }`",
     )
 }
 

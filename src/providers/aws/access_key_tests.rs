@@ -8,12 +8,13 @@ use serde_json::json;
 
 use super::client::AwsClient;
 use super::iam_access_key::{Desired, IamAccessKey, KeyCustodian};
-use crate::custody::testing;
+use crate::custody::{Envelope, Keyring, Recipient, testing};
 use crate::journal::{Entry, Journal, Who};
-use crate::plan::settings::{CustodySettings, VaultSettings};
+use crate::plan::settings::{CustodySettings, RecipientSettings, VaultSettings};
 use crate::providers::Providers;
 use crate::providers::vault::testing::{Server, initialise};
 use crate::resource::{Permit, Provided, Resource, Writer};
+use crate::secret::Secret;
 
 /// A machine, a server that is ready, and a user of its own.
 struct Surroundings {
@@ -41,8 +42,9 @@ impl Surroundings {
             user,
         };
         let providers = new.providers();
-        initialise(&providers).await;
-        let aws = AwsClient::provide(&providers).await.unwrap();
+        // Boxed, because the compiler gives up on futures nested this deeply.
+        Box::pin(initialise(&providers)).await;
+        let aws = Box::pin(AwsClient::provide(&providers)).await.unwrap();
         aws.write(&new.permit).iam.create_user().user_name(&new.user).send().await.unwrap();
         new
     }
@@ -105,7 +107,7 @@ impl Surroundings {
         made.unwrap().access_key.unwrap().access_key_id
     }
 
-    async fn write_intent(&self, baseline: Vec<String>) {
+    fn write_intent(&self, baseline: Vec<String>) {
         let providers = self.providers();
         let intent = Entry::Intent {
             step: "key".into(),
@@ -145,7 +147,7 @@ async fn a_key_is_made_once_delivered_and_proven() {
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
 async fn a_key_whose_secret_never_arrived_is_made_anew() {
     let around = Surroundings::new().await;
-    around.write_intent(Vec::new()).await;
+    around.write_intent(Vec::new());
     let lost = around.make_and_forget().await;
     assert_eq!(around.pending().await, ["access_key_id"]);
     around.apply().await;
@@ -156,7 +158,7 @@ async fn a_key_whose_secret_never_arrived_is_made_anew() {
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
 async fn a_request_that_never_arrived_is_sent_again() {
     let around = Surroundings::new().await;
-    around.write_intent(Vec::new()).await;
+    around.write_intent(Vec::new());
     around.apply().await;
 }
 
@@ -209,4 +211,20 @@ async fn the_secret_is_in_no_file_in_the_clear() {
         }
     }
     assert!(files > 6, "custody and journal were looked through");
+}
+
+#[tokio::test]
+#[ignore = "needs an AWS emulator"]
+async fn a_kms_key_opens_what_was_sealed_for_it_and_for_no_other_name() {
+    let providers = Providers::default();
+    let aws = AwsClient::provide(&providers).await.unwrap();
+    let made = aws.write(&Permit::mint()).kms.create_key().send().await.unwrap();
+    let key = made.key_metadata.unwrap().key_id;
+    let keyring = Keyring { identities: Vec::new(), service: Some(aws) };
+    let recipient = Recipient::from_settings(&RecipientSettings::Kms(key.clone()), &keyring).unwrap();
+    let secret = Secret::from("x".to_owned());
+    let envelope = Envelope::seal("a", &secret, &[recipient]).await.unwrap();
+    assert_eq!(envelope.header.recipients[0].id, key);
+    assert_eq!(envelope.open("a", &keyring).await.unwrap(), secret);
+    assert!(envelope.open("b", &keyring).await.is_err());
 }

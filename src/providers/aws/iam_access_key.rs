@@ -32,7 +32,7 @@ const SETTLE_ATTEMPTS: u32 = 5;
 /// The time between two looks.
 const SETTLE: Duration = Duration::from_secs(1);
 /// How long AWS may take to know a new key.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a secret that is in nobody else's hands is offered to custody.
 const ESCROW_ATTEMPTS: u32 = 5;
 
@@ -169,7 +169,7 @@ impl Resource for IamAccessKey {
     const KIND: &'static str = "aws.iam_access_key";
     const ABOUT: &'static str =
         "An access key of an IAM user, made once; its secret goes into custody and where it is delivered.";
-    const EXAMPLE: &'static str = r#"admin_key:
+    const EXAMPLE: &'static str = r"admin_key:
   kind: aws.iam_access_key
   user: candlefish-secrets-admin
   deliver:
@@ -177,7 +177,7 @@ impl Resource for IamAccessKey {
         mount: secret
         path: candlefish/aws
         fields: { id: aws_access_key_id, secret: aws_secret_access_key }
-"#;
+";
     const ONCE_ONLY: bool = true;
 
     type Client = KeyCustodian;
@@ -387,8 +387,10 @@ impl KeyCustodian {
             Next::Keep { key, lost } => {
                 self.remove(permit, user, lost).await?;
                 let kept = self.read_pair(user, &key).await?;
-                // Completes the stores that an earlier run did not reach.
-                self.escrow(permit, user, &kept).await?;
+                if self.journal.open_intent(CREATE, user).is_some() {
+                    // Completes the stores that the earlier run did not reach.
+                    self.escrow(permit, user, &kept).await?;
+                }
                 kept
             }
         };

@@ -2,16 +2,17 @@
 //! `cargo test ceremony -- --ignored`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::custodian::{Custodian, INIT, Initialisation};
+use super::custodian::{Custodian, Initialisation};
 use super::init::Desired;
-use super::testing::Server;
+use super::testing::{LossyProxy, Server};
 use super::{VaultClient, VaultInit, VaultRootToken};
 use crate::custody::testing;
-use crate::journal::{Entry, Journal, Who};
+use crate::journal::{Journal, Who};
 use crate::plan::settings::{CustodySettings, VaultSettings};
 use crate::providers::Providers;
 use crate::resource::{ErrorKind, Permit, Provided, Resource, Writer};
@@ -41,13 +42,18 @@ impl Machine {
 
     /// The clients of a new run.
     async fn run(&self, nodes: &[&Server]) -> Arc<Custodian> {
+        let addresses: Vec<String> = nodes.iter().map(|node| node.address.clone()).collect();
+        self.run_at(&addresses).await
+    }
+
+    async fn run_at(&self, addresses: &[String]) -> Arc<Custodian> {
         let journal = Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0")).unwrap();
         let providers = Providers {
             plan: "demo".into(),
             folder: self.folder.path().to_owned(),
             vault_settings: VaultSettings {
-                address: Some(nodes[0].address.clone()),
-                nodes: nodes.iter().map(|node| node.address.clone()).collect(),
+                address: Some(addresses[0].clone()),
+                nodes: addresses.to_vec(),
                 ..VaultSettings::default()
             },
             custody_settings: Some(CustodySettings::default()),
@@ -113,6 +119,12 @@ async fn a_cluster_is_initialised_once_and_unsealed_from_custody_ever_after() {
     assert_eq!(machine.pending(&[&server]).await, [sealed]);
     machine.apply_init(&[&server]).await;
     assert_eq!(policies(&machine.run(&[&server]).await.vault).await, json!(["root"]));
+    // One store is enough to unseal, even when the other one is broken and cannot be written.
+    client.vault.put(&machine.permit, "sys/seal", &json!({})).await.unwrap();
+    let broken = machine.folder.path().join("one");
+    std::fs::remove_dir_all(&broken).unwrap();
+    std::fs::write(&broken, "no folder").unwrap();
+    machine.apply_init(&[&server]).await;
 }
 
 #[tokio::test]
@@ -136,22 +148,19 @@ async fn a_run_cut_off_after_the_answer_was_kept_is_finished_by_the_next() {
 async fn an_answer_that_was_lost_is_unknown_and_never_asked_for_again() {
     let machine = Machine::new();
     let server = Server::start(machine.folder.path(), SHAMIR);
-    let cut = machine.run(&[&server]).await;
-    let intent = |which: &Initialisation| Entry::Intent {
-        step: "vault".into(),
-        operation: INIT.into(),
-        target: server.address.clone(),
-        detail: vec![which.prefix().to_owned()],
-    };
-    cut.journal.append(&machine.permit, intent(&Initialisation::begin(&server.address))).unwrap();
-    let body = json!({ "secret_shares": 1, "secret_threshold": 1 });
-    cut.vault.nodes()[0].init(&machine.permit, &body).await.map(drop).unwrap();
-    let client = machine.run(&[&server]).await;
-    let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unknown);
-    assert!(error.message.contains("gone for good") && error.advice.is_some(), "{error}");
+    let proxy = LossyProxy::start(&server);
+    let client = machine.run_at(std::slice::from_ref(&proxy.address)).await;
     let error = VaultInit::create(&machine.writer(&client), &DESIRED).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Conflict, "not even when told to");
+    assert_eq!(error.kind, ErrorKind::Unknown, "{error}");
+    for _ in 0..2 {
+        let client = machine.run_at(std::slice::from_ref(&proxy.address)).await;
+        let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unknown);
+        assert!(error.message.contains("gone for good") && error.advice.is_some(), "{error}");
+        let error = VaultInit::create(&machine.writer(&client), &DESIRED).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict, "not even when told to");
+    }
+    assert_eq!(proxy.inits.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -221,6 +230,17 @@ async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
     assert_eq!(policies(&client.vault).await, json!(["admin", "default"]), "later runs log in as the admin");
     let observed = VaultRootToken::observe(&client, &VaultRootToken::id(&desired)).await.unwrap().unwrap();
     assert!(VaultRootToken::diff(&desired, &observed).is_empty());
+    // A run that was cut off after the revocation is finished by the next.
+    let which = Initialisation::latest(&client.custody, &server.address).await.unwrap().unwrap();
+    for store in ["one", "two"] {
+        let receipt = machine.folder.path().join(store).join(format!("{}.1.json", which.revoked()));
+        std::fs::remove_file(receipt).unwrap();
+    }
+    let client = machine.run(&[&server]).await;
+    let id = VaultRootToken::id(&desired);
+    assert!(VaultRootToken::observe(&client, &id).await.unwrap().is_none());
+    VaultRootToken::create(&machine.writer(&client), &desired).await.unwrap();
+    assert!(VaultRootToken::observe(&client, &id).await.unwrap().is_some());
     // The way back that was proven leads there.
     client.vault.post(&machine.permit, "sys/generate-root-token/attempt", &json!({})).await.unwrap();
 }

@@ -30,6 +30,7 @@ pub struct VaultInit;
 /// How the cluster's key is split.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "VaultInit")]
 pub struct Desired {
     /// How many shares the key is split into: of the unseal key, or of the recovery key when the
     /// servers unseal themselves.
@@ -78,6 +79,7 @@ struct Node {
 
 /// What other steps may refer to.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "VaultInitOutputs")]
 pub struct Outputs {
     /// The cluster's address.
     pub address: String,
@@ -158,8 +160,7 @@ impl Resource for VaultInit {
     }
 
     async fn update(w: &Writer<'_, Custodian>, _: &Desired, _: &Observed) -> Result<()> {
-        let which = w.answered().await?.ok_or_else(|| foreign(w.vault.address()))?;
-        w.open(w.permit(), &which).await
+        w.unseal(w.permit()).await
     }
 
     async fn delete(w: &Writer<'_, Custodian>, _: &Cluster) -> Result<()> {
@@ -288,12 +289,18 @@ impl Custodian {
         }
     }
 
+    /// Unseals every node from custody, and finishes an initialisation that was cut off.
+    ///
+    /// # Errors
+    /// `Unknown` when custody has no shares of this cluster.
+    pub async fn unseal(&self, permit: &Permit) -> Result<()> {
+        let which = self.answered().await?.ok_or_else(|| foreign(self.vault.address()))?;
+        self.open(permit, &which).await
+    }
+
     /// Unseals every node with what custody gives, and nothing else; then the run works with the
-    /// root token, unless that was revoked.
+    /// root token, unless that was revoked. One readable store is enough for this.
     async fn open(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
-        let answer = self.custody.get(&which.answer()).await?.ok_or_else(|| foreign(self.vault.address()))?;
-        // Completes the stores that an earlier run did not reach.
-        self.custody.put(permit, &which.answer(), &answer).await?;
         let unlocked = Unlocked::read(&self.custody, which).await?;
         let unlocked = unlocked.ok_or_else(|| foreign(self.vault.address()))?;
         let shares = unlocked.shares()?;
@@ -308,6 +315,15 @@ impl Custodian {
             return Ok(());
         }
         unlocked.root_token()?;
+        self.commit(permit, which).await
+    }
+
+    /// Says in the journal that the initialisation is done, once every store has what belongs to it.
+    async fn commit(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
+        for object in [which.key(), which.answer()] {
+            let kept = self.custody.get(&object).await?.ok_or_else(|| foreign(self.vault.address()))?;
+            self.custody.put(permit, &object, &kept).await?;
+        }
         self.note(permit, |operation, target| Entry::Verified { operation, target })?;
         let detail = vec![which.prefix().to_owned()];
         self.note(permit, |operation, target| Entry::Committed { operation, target, detail })

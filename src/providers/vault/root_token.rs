@@ -16,6 +16,7 @@ pub struct VaultRootToken;
 /// The end of the root token.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "VaultRootToken")]
 pub struct Desired {
     /// Always true: this step is there to revoke it.
     #[serde(default = "yes")]
@@ -31,6 +32,7 @@ const fn yes() -> bool {
 /// An admin, by the way of logging in.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
+#[schemars(rename = "VaultRootTokenAdmin")]
 pub enum AdminRole {
     /// An AppRole whose secret-id custody keeps.
     Approle(Approle),
@@ -39,6 +41,7 @@ pub enum AdminRole {
 /// An AppRole.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "VaultRootTokenApprole")]
 pub struct Approle {
     /// Where the AppRole method is mounted.
     #[serde(default = "default_mount")]
@@ -70,6 +73,7 @@ pub struct Observed {
 
 /// What other steps may refer to.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "VaultRootTokenOutputs")]
 pub struct Outputs {
     /// The admin's role.
     pub admin_role: String,
@@ -105,7 +109,8 @@ impl Resource for VaultRootToken {
     }
 
     fn requires(_: &Desired) -> Vec<Requirement> {
-        vec![Requirement::Provider("vault")]
+        // Access keys are delivered into Vault, perhaps to where the admin may not write.
+        vec![Requirement::Provider("vault"), Requirement::Kind("aws.iam_access_key")]
     }
 
     async fn observe(client: &Custodian, _: &RootToken) -> Result<Option<Observed>> {

@@ -1,8 +1,11 @@
 //! A real OpenBao server for tests, whose binary `BAO_BIN` names.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -40,13 +43,13 @@ impl Server {
         let mut command = Command::new(binary);
         command.arg("server").arg("-config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Self { process: command.spawn().unwrap(), address };
-        server.await_listening(port);
+        Self::await_listening(port);
         server
     }
 
-    fn await_listening(&self, port: u16) {
+    fn await_listening(port: u16) {
         let started = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(started.elapsed() < Duration::from_secs(20), "the server does not listen");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -66,6 +69,54 @@ fn free_ports() -> u16 {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
             return port;
+        }
+    }
+}
+
+/// Passes requests on to a server, but can lose its answers to `sys/init`.
+pub struct LossyProxy {
+    /// Where it listens.
+    pub address: String,
+    /// How many initialisations were asked for.
+    pub inits: Arc<AtomicUsize>,
+}
+
+impl LossyProxy {
+    /// A proxy in front of `server`; it ends with the test's process.
+    pub fn start(server: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let upstream = server.address.trim_start_matches("http://").to_owned();
+        let inits = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&inits);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let (server, counted) = (TcpStream::connect(&upstream).unwrap(), Arc::clone(&counted));
+                std::thread::spawn(move || relay(client, server, &counted));
+            }
+        });
+        Self { address, inits }
+    }
+}
+
+/// One request after the other: each direction is read until the other has something to say.
+fn relay(mut client: TcpStream, mut server: TcpStream, inits: &AtomicUsize) {
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(length @ 1..) = client.read(&mut buffer) {
+        let init = buffer[..length].starts_with(b"POST /v1/sys/init ");
+        if init {
+            inits.fetch_add(1, Ordering::SeqCst);
+        }
+        server.write_all(&buffer[..length]).unwrap();
+        // The rest of a long request follows before the answer.
+        client.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        while let Ok(more @ 1..) = client.read(&mut buffer) {
+            server.write_all(&buffer[..more]).unwrap();
+        }
+        client.set_read_timeout(None).unwrap();
+        let Ok(length @ 1..) = server.read(&mut buffer) else { return };
+        if init || client.write_all(&buffer[..length]).is_err() {
+            return;
         }
     }
 }
