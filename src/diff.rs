@@ -74,6 +74,9 @@ pub fn decide(world: &World, index: usize, created: &dyn Fn(&str, &str) -> bool)
             Vec::new(),
             Some(format!("where it is depends on {references}, known after apply")),
         ),
+        Sight::Hidden(error) if error.kind == ErrorKind::Unknown => {
+            (Action::Blocked, Vec::new(), Some(hidden(world, index, error)))
+        }
         Sight::Hidden(error) => (Action::Deferred, Vec::new(), Some(hidden(world, index, error))),
         Sight::After(first) => {
             let reason = format!("after {}", world.resolved.steps[*first].id);

@@ -180,6 +180,13 @@ impl World {
         steps.filter_map(|(step, instance)| Some((step.id.clone(), instance.outputs()?))).collect()
     }
 
+    /// Whether an outcome of an earlier run is unknown and needs a person.
+    pub fn has_unknown(&self) -> bool {
+        self.sights
+            .iter()
+            .any(|sight| matches!(sight, Sight::Hidden(error) if error.kind == ErrorKind::Unknown))
+    }
+
     /// The live outputs, and those that are certain of things that do not exist yet.
     fn known_outputs(&self) -> OutputTable {
         let steps = self.resolved.steps.iter().zip(self.instances.iter());

@@ -8,6 +8,7 @@ use crate::changeset::Changeset;
 use crate::diff;
 use crate::event::Events;
 use crate::graph::Graph;
+use crate::journal::lock::LocalLock;
 use crate::journal::{Journal, Who};
 use crate::observe::{self, World};
 use crate::plan::{self, Diagnostic, Diagnostics, Node};
@@ -108,13 +109,16 @@ impl Session {
     /// Carries out an approved changeset of this session.
     ///
     /// # Errors
-    /// When the journal cannot be written.
+    /// When another run holds the lock, naming it, or the journal cannot be written.
     pub async fn apply(
         &mut self,
         approved: apply::Approved<'_>,
         options: &apply::Options,
         events: &Events,
     ) -> Result<apply::Report, Error> {
+        let document = &self.world.resolved.document;
+        let folder = document.folder.join(".groundwork");
+        let _lock = LocalLock::acquire(&folder, &document.name, &Who::here(&document.digest))?;
         Ok(apply::apply(&mut self.world, approved, &self.providers, options, events).await?)
     }
 

@@ -62,7 +62,7 @@ async fn round(args: &ApplyArgs) -> Result<Round, session::Error> {
         return Ok(Round::Ended(Outcome::Failed));
     }
     let report = write(args, &mut session, &changeset).await?;
-    let outcome = Outcome::of_apply(&report, &changeset.summary);
+    let outcome = Outcome::of_apply(&session.world, &report, &changeset.summary);
     let deferred = changeset.steps.iter().any(|step| step.action == Action::Deferred);
     if outcome == Outcome::Stuck && deferred && !report.done.is_empty() {
         return Ok(Round::Again);

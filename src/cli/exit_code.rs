@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::apply::Report;
 use crate::changeset::Counts;
+use crate::observe::World;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +38,9 @@ impl From<Outcome> for ExitCode {
 
 impl Outcome {
     /// How a plan ended.
-    pub fn of_plan(counts: &Counts, detailed: bool) -> Self {
+    pub fn of_plan(world: &World, counts: &Counts, detailed: bool) -> Self {
         match counts {
+            _ if world.has_unknown() => Self::Unknown,
             counts if counts.stuck() > 0 => Self::Stuck,
             counts if detailed && counts.writing() > 0 => Self::Pending,
             _ => Self::Done,
@@ -46,8 +48,8 @@ impl Outcome {
     }
 
     /// How an application of a changeset with these counts ended.
-    pub fn of_apply(report: &Report, counts: &Counts) -> Self {
-        if report.has_unknown() {
+    pub fn of_apply(world: &World, report: &Report, counts: &Counts) -> Self {
+        if report.has_unknown() || world.has_unknown() {
             Self::Unknown
         } else if !report.failed.is_empty() {
             Self::Failed

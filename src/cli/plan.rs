@@ -47,7 +47,7 @@ pub async fn run(args: PlanCommand) -> Outcome {
                 Format::Human => ui::changeset::show(&changeset, &session.world.scope, args.all),
                 Format::Json => ui::console::json(&changeset),
             }
-            Outcome::of_plan(&changeset.summary, args.detailed_exitcode)
+            Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode)
         }
         Err(error) => failed(&error),
     }

@@ -24,15 +24,21 @@ struct Fixture {
     given: Map<String, Value>,
     /// The step under test.
     step: Value,
-    /// Changes, each merged (RFC 7396) into the step so far, planned, applied, in sync.
-    #[serde(default)]
-    changes: Vec<Shown>,
-    /// Changes that must be refused with an explanation.
-    #[serde(default)]
-    blocked: Vec<Shown>,
     /// Other notations of the same, which must not be a change.
     #[serde(default)]
     same: Vec<Set>,
+    /// Changes that must be refused with an explanation.
+    #[serde(default)]
+    blocked: Vec<Shown>,
+    /// Changes, each merged (RFC 7396) into the step so far, planned, applied, in sync.
+    #[serde(default)]
+    changes: Vec<Shown>,
+    /// As `same`, of the step with all changes.
+    #[serde(default)]
+    same_at_end: Vec<Set>,
+    /// As `blocked`, of the step with all changes.
+    #[serde(default)]
+    blocked_at_end: Vec<Shown>,
     /// Why the kind cannot be deleted, for those whose deletion is refused.
     #[serde(default)]
     never_deleted: Option<String>,
@@ -77,6 +83,7 @@ fn every_kind_keeps_the_contract() {
 fn inner() {
     let folder = PathBuf::from(std::env::var_os("CONTRACT_FOLDER").expect("started by the outer test"));
     let only = std::env::var("CONTRACT_KIND").ok();
+    copy_companions(&folder);
     let mut broken = Vec::new();
     for kind in registry::names().filter(|kind| only.as_deref().is_none_or(|only| only == *kind)) {
         let started = std::time::Instant::now();
@@ -89,6 +96,16 @@ fn inner() {
         }
     }
     assert!(broken.is_empty(), "these kinds break the contract: {}", broken.join(", "));
+}
+
+/// Templates and files that fixtures refer to.
+fn copy_companions(folder: &Path) {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contract");
+    for entry in std::fs::read_dir(fixtures).expect("the fixtures").flatten() {
+        if entry.path().extension().is_none_or(|extension| extension != "yaml") {
+            std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("copied");
+        }
+    }
 }
 
 /// One kind on its way through the contract.
@@ -117,6 +134,7 @@ impl Subject {
         self.apply_writes(&fixture, &step, true).await?;
         self.in_sync(&fixture, &step, "after its creation").await?;
         self.apply_writes(&fixture, &step, false).await?;
+        self.notations(&fixture, &step, &fixture.same, &fixture.blocked).await?;
         for change in &fixture.changes {
             merge(&mut step, &change.set);
             let shown = self.expect(&fixture, &step, Action::Update).await?;
@@ -124,21 +142,24 @@ impl Subject {
             self.apply_writes(&fixture, &step, true).await?;
             self.in_sync(&fixture, &step, &format!("after {}", change.set)).await?;
         }
-        for change in &fixture.blocked {
+        self.notations(&fixture, &step, &fixture.same_at_end, &fixture.blocked_at_end).await?;
+        self.deletion(&fixture, &step).await
+    }
+
+    /// What must not be a change, and what must be refused.
+    async fn notations(&self, fixture: &Fixture, step: &Value, same: &[Set], blocked: &[Shown]) -> Outcome {
+        for notation in same {
+            let mut step = step.clone();
+            merge(&mut step, &notation.set);
+            self.in_sync(fixture, &step, &format!("as {}", notation.set)).await?;
+        }
+        for change in blocked {
             let mut step = step.clone();
             merge(&mut step, &change.set);
-            let shown = self.expect(&fixture, &step, Action::Blocked).await?;
+            let shown = self.expect(fixture, &step, Action::Blocked).await?;
             same_paths(&shown, &change.shows, &change.set)?;
         }
-        for notation in &fixture.same {
-            // Notations are of the step as the fixture declares it, which must be put back first.
-            let mut same = fixture.step.clone();
-            same["protect"] = json!(false);
-            self.apply_plan(&fixture, &same).await?;
-            merge(&mut same, &notation.set);
-            self.in_sync(&fixture, &same, &format!("as {}", notation.set)).await?;
-        }
-        self.deletion(&fixture, &step).await
+        Ok(())
     }
 
     fn fixture(&self) -> Outcome<Fixture> {
