@@ -131,7 +131,11 @@ impl Session {
     }
 }
 
-fn providers_of(resolved: &Resolved) -> Result<Providers, Error> {
+/// What the clients of a run over this plan are made from. Connects to nothing.
+///
+/// # Errors
+/// Mistakes in `custody:`, and a journal that is damaged.
+pub fn providers_of(resolved: &Resolved) -> Result<Providers, Error> {
     let document = &resolved.document;
     let custody = resolved
         .custody(&OutputTable::new())

@@ -1,11 +1,13 @@
 //! The command line: one file per subcommand.
 
 mod apply;
+mod child;
 mod completions;
 mod exit_code;
 mod explain;
 mod graph;
 mod init;
+mod login;
 mod plan;
 mod plan_args;
 mod sandbox;
@@ -41,6 +43,8 @@ enum Command {
     Plan(plan::PlanCommand),
     /// Show what will change, ask, and do it
     Apply(apply::ApplyArgs),
+    /// Log in to Vault as the plan's admin, run a command, and revoke the token
+    Login(login::LoginArgs),
     /// Draw the steps of a plan and what each needs
     Graph(graph::GraphArgs),
     /// Describe the kinds of steps
@@ -83,6 +87,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
+        Command::Login(args) => return block_on(login::run(args)),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),
     };
     outcome.into()

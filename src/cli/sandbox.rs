@@ -3,15 +3,12 @@
 mod arguments;
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitCode, ExitStatus};
-
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::process::ExitCode;
 
 pub use arguments::SandboxArgs;
 use arguments::{Format, SandboxCommand};
 
+use super::child;
 use crate::event::{Event, Events};
 use crate::sandbox::{self, Error, Options, Running, ServerStatus, Status};
 use crate::ui::console::{note, out};
@@ -70,40 +67,9 @@ async fn in_sandbox(options: Options, command: &[OsString]) -> Result<ExitCode, 
 
 async fn run_command(running: &Running, command: &[OsString]) -> Result<ExitCode, Error> {
     let name = command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let failed = |source| Error::Command { command: name.clone(), source };
-    // The terminal sends Ctrl-C to the command as well: it decides, and the servers end after it.
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut process = std::process::Command::new(command.first().map_or("".as_ref(), OsString::as_os_str));
-    process.args(command.get(1..).unwrap_or_default());
+    let mut process = child::command(command);
     running.apply_to(&mut process);
-    let mut child = Command::from(process).spawn().map_err(failed)?;
-    loop {
-        tokio::select! {
-            status = child.wait() => return Ok(exit_code(status.map_err(failed)?)),
-            _ = interrupt.recv() => {}
-            () = received(&mut terminate) => pass_on(&child),
-        }
-    }
-}
-
-async fn received(signal: &mut Signal) {
-    if signal.recv().await.is_none() {
-        std::future::pending::<()>().await;
-    }
-}
-
-fn pass_on(child: &Child) {
-    use rustix::process::{Pid, Signal, kill_process};
-    // It has not been waited for, so the number is still its own.
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
-}
-
-/// The command's own code; 128 and the signal's number if one ended it, as shells have it.
-fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    child::run(process).await.map_err(|source| Error::Command { command: name, source })
 }
 
 /// Tells people on standard error what goes on.

@@ -169,6 +169,18 @@ impl VaultClient {
         login.map(|auth| Secret::from(auth.client_token)).map_err(|error| translate(&request, &error))
     }
 
+    /// Ends a token that [`VaultClient::login_approle`] gave.
+    ///
+    /// # Errors
+    /// When the server does not confirm it.
+    pub async fn log_out(&self, token: &Secret) -> Result<()> {
+        let request = Request::new("POST", "auth/token/revoke-self", Effect::Login);
+        let api = self.api_for(self.active().await?, header_text(token)?.to_owned());
+        request.count(&self.calls);
+        let ended = request::send(&api.http, &api.middle, &request, None).await;
+        ended.map(drop).map_err(|error| translate(&request, &error))
+    }
+
     /// Reads `path`: the `data` of the answer; `None` when there is nothing.
     pub async fn get(&self, path: &str) -> Result<Option<Value>> {
         let request = Request::new("GET", path, Effect::Read).checked()?;
