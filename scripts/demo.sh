@@ -27,15 +27,14 @@ inside groundwork apply --yes "$plan"
 say "Apply it again: nothing is written"
 inside groundwork apply --yes "$plan"
 
-say "Change something by hand, and see it"
-echo "# edited by hand" >> "$work/plans/rendered/backend.hcl"
-inside groundwork plan "$plan"
+say "Somebody changes a policy by hand"
+inside groundwork login "$plan" -- python3 scripts/by_hand.py widen-policy
 
-say "Put it right"
-inside groundwork apply --yes "$plan" | tail -n 3
+say "The next apply shows it and puts it right"
+inside groundwork apply --yes "$plan"
 
 say "Be the application: log in, read the secrets, be refused the rest"
-inside groundwork login "$plan" -- python3 scripts/read_as_app.py
+inside groundwork login "$plan" -- python3 scripts/by_hand.py be-the-app
 
 say "What is left on this machine, in $work/plans"
 (cd "$work/plans" && find .groundwork rendered -type f | sort)

@@ -1,5 +1,7 @@
 //! Everything that runs against real servers, in one program so that it is linked once.
 
 mod contract;
+mod layers;
 mod sandbox;
+mod schema;
 mod support;
