@@ -85,7 +85,7 @@ impl VaultClient {
     /// When there is no address, or the address or the CA certificate is no good.
     pub fn new(settings: &VaultSettings, folder: &Path, calls: Arc<Calls>) -> Result<Self> {
         let address = parse_address(&cluster_address(settings)?)?;
-        let nodes = settings.nodes.iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
+        let nodes = node_addresses(settings).iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             http: http_client(&address, ca_cert(settings, folder).as_deref())?,
             nodes: if nodes.is_empty() { vec![address.clone()] } else { nodes },
@@ -503,6 +503,15 @@ fn cluster_address(settings: &VaultSettings) -> Result<String> {
         Error::new(ErrorKind::Local, "connect to Vault", "no address is known")
             .advice("declare `vault.address` in the plan or set VAULT_ADDR")
     })
+}
+
+/// The nodes that the plan names, else those of `GROUNDWORK_VAULT_NODES`, separated by commas.
+fn node_addresses(settings: &VaultSettings) -> Vec<String> {
+    if settings.nodes.is_empty() {
+        let nodes = variable("GROUNDWORK_VAULT_NODES").unwrap_or_default();
+        return nodes.split(',').filter(|node| !node.is_empty()).map(str::to_owned).collect();
+    }
+    settings.nodes.clone()
 }
 
 fn parse_address(address: &str) -> Result<Url> {

@@ -1,0 +1,13 @@
+environment = "production"
+region = "us-east-1"
+vpc_cidr = "10.0.0.0/16"
+availability_zones = ["us-east-1a", "us-east-1b", "us-east-1c"]
+private_subnets = ["10.0.1.0/24", "10.0.2.0/24", "10.0.3.0/24"]
+public_subnets = ["10.0.101.0/24", "10.0.102.0/24", "10.0.103.0/24"]
+vault_version = "1.15.4"
+vault_cluster_size = 5
+vault_instance_type = "m5.large"
+enable_hsm = false
+alarm_email = "platform@candlefish.example"
+initial_secrets = {"mongodb-connection": {"description": "MongoDB connection", "type": "database", "owner": "platform-team", "rotation_days": 90}, "smithery-api-key": {"description": "Smithery API key", "type": "api-key", "owner": "platform-team", "rotation_days": 30}, "jwt-secret": {"description": "JWT signing secret", "type": "jwt", "owner": "security-team", "rotation_days": 180}, "encryption-key": {"description": "Data encryption key", "type": "encryption", "owner": "security-team", "rotation_days": 365}}
+tags = {"Environment": "production", "Project": "candlefish"}
