@@ -85,7 +85,8 @@ impl VaultClient {
     /// When there is no address, or the address or the CA certificate is no good.
     pub fn new(settings: &VaultSettings, folder: &Path, calls: Arc<Calls>) -> Result<Self> {
         let address = parse_address(&cluster_address(settings)?)?;
-        let nodes = node_addresses(settings).iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
+        let nodes =
+            node_addresses(settings).iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             http: http_client(&address, ca_cert(settings, folder).as_deref())?,
             nodes: if nodes.is_empty() { vec![address.clone()] } else { nodes },
