@@ -39,7 +39,7 @@ pub struct Checked {
 /// # Errors
 /// All mistakes found.
 pub fn check(path: &Path, vars: &[(String, Node)]) -> Result<Checked, Diagnostics> {
-    let resolved = resolve::resolve(plan::load(path, vars)?)?;
+    let resolved = resolve::resolve(plan::load(path, vars)?);
     let mut instances = declare::declare(&resolved)?;
     let graph = Graph::build(&resolved, &instances)?;
     let found = Diagnostics::new(

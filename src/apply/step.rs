@@ -47,7 +47,7 @@ impl Task<'_> {
     /// Whether a server that has just come up has the thing already, from its configuration or a
     /// restored snapshot.
     async fn is_there(&self, instance: &mut dyn Instance) -> Result<bool> {
-        instance.observe(self.providers).await?;
+        self.observe(instance).await?;
         let Some(diff) = instance.diff() else { return Ok(false) };
         match diff.blocked.first() {
             Some(blocked) => {
@@ -104,9 +104,24 @@ impl Task<'_> {
             let Some(delay) = delays.next() else { return Err(error) };
             self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.to_string() });
             tokio::time::sleep(delay).await;
-            instance.observe(self.providers).await?;
+            self.observe(instance).await?;
             if instance.diff().is_some_and(|diff| diff.is_empty()) {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Looks, and looks again while the server says that it cannot answer yet: a KV engine, for
+    /// one, is not ready at the moment it is mounted.
+    async fn observe(&self, instance: &mut dyn Instance) -> Result<()> {
+        let mut delays = retry::read_delays();
+        loop {
+            match instance.observe(self.providers).await {
+                Err(error) if error.is_retriable() => match delays.next() {
+                    Some(delay) => tokio::time::sleep(delay).await,
+                    None => return Err(error),
+                },
+                seen => return seen,
             }
         }
     }

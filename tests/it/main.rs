@@ -1,7 +1,12 @@
 //! Everything that runs against real servers, in one program so that it is linked once.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::print_stdout, reason = "the output of a failed test is what a person reads")]
 
+mod canary;
 mod contract;
 mod layers;
+mod messages;
+mod quickstart;
 mod sandbox;
 mod schema;
 mod support;

@@ -23,7 +23,8 @@ fn the_example_of_every_kind_is_a_valid_step() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
     for kind in registry::KINDS {
-        let steps: String = kind.example().trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
+        let steps: String =
+            kind.example().trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
         let plan = format!(
             "version: 1\nname: example\naws: {{ region: us-east-1 }}\n\
              vault: {{ address: \"http://127.0.0.1:8200\" }}\n\

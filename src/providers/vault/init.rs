@@ -139,7 +139,7 @@ impl Resource for VaultInit {
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
-        const REKEY: &str = "the key is split anew with `groundwork rotate`, which needs the present shares";
+        const REKEY: &str = "the key can only be split anew (rekey), with the present shares; put the present numbers back into the plan";
         let mut diff = Diff::none();
         diff.immutable("shares", &observed.cluster.shares, &desired.shares, REKEY);
         diff.immutable("threshold", &observed.cluster.threshold, &desired.threshold, REKEY);
