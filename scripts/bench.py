@@ -121,10 +121,10 @@ def many_secrets(sandbox, count):
         reader = [sys.executable, __file__, "--read", str(count)]
         _, _, output = sandbox.groundwork("login", "quickstart.yaml", "--", *reader)
         pairs.append((ours, float(output)))
-    ours, bare = min(pairs, key=lambda pair: pair[0] / pair[1])
+    ours, bare = sorted(pairs, key=lambda pair: pair[0] / pair[1])[len(pairs) // 2]
     row("nothing to change", f"{ours:.2f} s", calls["read"], calls["write"], f"{memory:.0f} MB")
     row(f"curl reading the same, {PARALLEL} at once", f"{bare:.2f} s", count, 0, "")
-    print(f"\nRatio: {ours / bare:.2f} (best of {len(pairs)} pairs).")
+    print(f"\nRatio: {ours / bare:.2f} (median of {len(pairs)} pairs).")
 
 
 def read_all(count):
