@@ -26,6 +26,7 @@ mod kv_sink;
 mod mount;
 mod node;
 mod notation;
+mod object;
 mod policy;
 mod policy_text;
 mod request;
@@ -47,6 +48,9 @@ pub use kv_secret::KvSecret;
 pub use kv_sink::KvSink;
 pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
+pub use object::{
+    CertRole, Entity, Group, JwtAuth, JwtRole, PasswordPolicy, PkiRole, Quota, TokenRole,
+};
 pub use policy::Policy;
 pub use root_token::VaultRootToken;
 pub use session::{EnvToken, HomeToken, TokenSource};
