@@ -48,9 +48,7 @@ pub use kv_secret::KvSecret;
 pub use kv_sink::KvSink;
 pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
-pub use object::{
-    CertRole, Entity, Group, JwtAuth, JwtRole, PasswordPolicy, PkiRole, Quota, TokenRole,
-};
+pub use object::{CertRole, Entity, Group, JwtAuth, JwtRole, PasswordPolicy, PkiRole, Quota, TokenRole};
 pub use policy::Policy;
 pub use root_token::VaultRootToken;
 pub use session::{EnvToken, HomeToken, TokenSource};

@@ -75,7 +75,8 @@ fn mount() -> String {
 
 impl PlainObject for CertRoleSpec {
     const KIND: &'static str = "vault.cert_role";
-    const ABOUT: &'static str = "A role of the certificate method, through which holders of a TLS certificate log in.";
+    const ABOUT: &'static str =
+        "A role of the certificate method, through which holders of a TLS certificate log in.";
     const EXAMPLE: &'static str = "\
 web_servers:
   kind: vault.cert_role

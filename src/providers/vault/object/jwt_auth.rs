@@ -52,7 +52,8 @@ fn mount() -> String {
 
 impl PlainObject for JwtAuthSpec {
     const KIND: &'static str = "vault.jwt_auth";
-    const ABOUT: &'static str = "How a JWT method checks signatures: an OIDC issuer, a key set or public keys.";
+    const ABOUT: &'static str =
+        "How a JWT method checks signatures: an OIDC issuer, a key set or public keys.";
     const EXAMPLE: &'static str = "\
 github_actions:
   kind: vault.jwt_auth
@@ -81,7 +82,8 @@ github_actions:
         if given.iter().filter(|given| **given).count() == 1 {
             return Vec::new();
         }
-        let message = "exactly one of `oidc_discovery_url`, `jwks_url` and `jwt_validation_pubkeys` is needed";
+        let message =
+            "exactly one of `oidc_discovery_url`, `jwks_url` and `jwt_validation_pubkeys` is needed";
         vec![FieldError::new("", message)]
     }
 

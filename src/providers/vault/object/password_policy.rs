@@ -44,7 +44,9 @@ database_passwords:
     }
 
     fn check(&self) -> Vec<FieldError> {
-        let wrong = hcl::parse(&self.policy).err().map(|error| FieldError::new("policy", format!("is no HCL: {error}")));
+        let wrong = hcl::parse(&self.policy)
+            .err()
+            .map(|error| FieldError::new("policy", format!("is no HCL: {error}")));
         check_name("name", &self.name).into_iter().chain(wrong).collect()
     }
 }

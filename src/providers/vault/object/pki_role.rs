@@ -56,9 +56,9 @@ pub struct PkiRoleSpec {
     /// `rsa`, `ec`, `ed25519` or `any`.
     #[serde(default = "rsa")]
     pub key_type: String,
-    /// Bits of the key; 0 is the engine's choice for the type.
-    #[serde(default)]
-    pub key_bits: u64,
+    /// Bits of the key. Not declared: the engine's choice for the type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_bits: Option<u64>,
     /// How long certificates are valid; 0 is the engine's default.
     #[serde(default)]
     pub ttl: Ttl,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
-use crate::resource::FieldError;
+use crate::resource::{FieldError, Requirement};
 
 /// A limit on how many requests a path takes.
 pub type Quota = Object<QuotaSpec>;
@@ -59,5 +59,14 @@ everything:
     fn check(&self) -> Vec<FieldError> {
         let rate = (self.rate <= 0.0).then(|| FieldError::new("rate", "must be more than 0"));
         check_name("name", &self.name).into_iter().chain(rate).collect()
+    }
+
+    /// The server refuses a path of no mount.
+    fn requires(&self) -> Vec<Requirement> {
+        let path = self.path.trim_end_matches('/');
+        match path.strip_prefix("auth/") {
+            Some(method) => vec![Requirement::thing("vault.auth_method", method)],
+            None => vec![Requirement::thing("vault.mount", path)],
+        }
     }
 }
