@@ -131,7 +131,7 @@ impl Subject {
 
         self.expect(&fixture, &step, Action::Create).await?;
         self.outputs_are_as_predicted(&fixture, &step).await?;
-        self.apply_writes(&fixture, &step, true).await?;
+        self.apply_writes(&fixture, &step, fixture.never_deleted.is_none()).await?;
         self.in_sync(&fixture, &step, "after its creation").await?;
         self.apply_writes(&fixture, &step, false).await?;
         self.notations(&fixture, &step, &fixture.same, &fixture.blocked).await?;
