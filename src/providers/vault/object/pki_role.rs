@@ -11,7 +11,6 @@ use crate::resource::{FieldError, Requirement};
 pub type PkiRole = Object<PkiRoleSpec>;
 
 /// The declared fields of a PKI role.
-#[expect(clippy::struct_excessive_bools, reason = "the fields are the API's")]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PkiRoleSpec {
