@@ -37,10 +37,17 @@ fn alive(number: i32) -> bool {
 /// Kills a server of ours and waits until it is gone.
 async fn kill(number: i32) {
     kill_process(pid(number), Signal::KILL).unwrap();
+    gone(number).await;
+}
+
+/// Waits until a process is gone: one that has ended is there until its parent, which is this test,
+/// has been told.
+async fn gone(number: i32) -> bool {
     let deadline = Instant::now() + Duration::from_secs(10);
     while alive(number) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    !alive(number)
 }
 
 #[tokio::test]
@@ -57,7 +64,9 @@ async fn up_is_idempotent_and_down_leaves_nothing() {
     assert_eq!(second.environment(), first.environment());
 
     assert!(down(&options).await);
-    assert!(first.pids().iter().all(|(_, number)| !alive(*number)));
+    for (name, number) in first.pids() {
+        assert!(gone(number).await, "{name} is still there");
+    }
     assert_eq!(health(&options.dir).await, []);
     assert!(!down(&options).await);
 }
