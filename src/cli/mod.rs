@@ -2,6 +2,7 @@
 
 mod apply;
 mod completions;
+mod custody;
 mod exit_code;
 mod explain;
 mod graph;
@@ -10,6 +11,7 @@ mod plan;
 mod plan_args;
 mod sandbox;
 mod schema;
+mod unseal;
 mod validate;
 
 use std::ffi::OsString;
@@ -19,6 +21,7 @@ use clap::{Parser, Subcommand};
 
 pub use exit_code::Outcome;
 
+use crate::resource::ErrorKind;
 use crate::session;
 use crate::ui;
 
@@ -41,6 +44,10 @@ enum Command {
     Plan(plan::PlanCommand),
     /// Show what will change, ask, and do it
     Apply(apply::ApplyArgs),
+    /// Unseal every node, from custody or with shares that people enter
+    Unseal(unseal::UnsealArgs),
+    /// What is kept of the secrets that come only once
+    Custody(custody::CustodyArgs),
     /// Draw the steps of a plan and what each needs
     Graph(graph::GraphArgs),
     /// Describe the kinds of steps
@@ -83,6 +90,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
+        Command::Unseal(args) => block_on(unseal::run(args)),
+        Command::Custody(args) => block_on(custody::run(args)),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),
     };
     outcome.into()
@@ -113,5 +122,8 @@ fn failed(error: &session::Error) -> Outcome {
         session::Error::Plan(mistakes) => ui::diagnostics::show(mistakes),
         session::Error::Live(error) => ui::error::show(error),
     }
-    Outcome::Failed
+    match error {
+        session::Error::Live(error) if error.kind == ErrorKind::Unknown => Outcome::Unknown,
+        _ => Outcome::Failed,
+    }
 }

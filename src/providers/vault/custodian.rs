@@ -78,6 +78,16 @@ impl Initialisation {
         format!("{}/init", self.prefix)
     }
 
+    /// The message with the share of one holder.
+    pub(super) fn holder(&self, name: &str) -> String {
+        format!("{}{name}", self.holders())
+    }
+
+    /// What the names of all holders' messages begin with.
+    pub(super) fn holders(&self) -> String {
+        format!("{}/holders/", self.prefix)
+    }
+
     /// The admin's AppRole credential.
     pub(super) fn admin(&self) -> String {
         format!("{}/admin", self.prefix)
@@ -98,7 +108,20 @@ fn cluster(address: &str) -> String {
 struct Answer {
     #[serde(default)]
     keys_base64: Vec<String>,
+    #[serde(default)]
+    recovery_keys_base64: Vec<String>,
     root_token: String,
+}
+
+/// The answer without the shares, for when only their holders shall have them.
+pub(super) fn without_shares(answer: &Secret) -> Option<Secret> {
+    let mut answer: serde_json::Value = serde_json::from_slice(answer.expose_bytes()).ok()?;
+    for (name, value) in answer.as_object_mut()? {
+        if name != "root_token" {
+            *value = serde_json::json!([]);
+        }
+    }
+    serde_json::to_vec(&answer).ok().map(Secret::new)
 }
 
 /// An answer together with the key that opens it.
@@ -119,6 +142,14 @@ impl Unlocked {
     /// The key shares in hexadecimal; none when the server unseals itself.
     pub(super) fn shares(&self) -> Result<Vec<Secret>> {
         self.answer.keys_base64.iter().map(|message| self.key.decrypt(message)).collect()
+    }
+
+    /// The shares of the unseal key, or of the recovery key when the server unseals itself.
+    pub(super) fn any_shares(&self) -> Result<Vec<Secret>> {
+        match self.answer.keys_base64.as_slice() {
+            [] => self.answer.recovery_keys_base64.iter().map(|message| self.key.decrypt(message)).collect(),
+            _ => self.shares(),
+        }
     }
 
     /// The root token, which may have been revoked since.
