@@ -105,12 +105,25 @@ impl KeyPair {
         self.decrypt_bytes(&bytes)
     }
 
+    /// Decrypts an armoured message.
+    ///
+    /// # Errors
+    /// As [`KeyPair::decrypt`].
+    pub fn decrypt_armored(&self, message: &str) -> Result<Secret> {
+        let read = Message::from_armor(message.as_bytes());
+        let (message, _) = read.map_err(|error| failed("read the message", error))?;
+        self.open(message)
+    }
+
     /// Decrypts a binary message.
     ///
     /// # Errors
     /// As [`KeyPair::decrypt`].
     pub fn decrypt_bytes(&self, bytes: &[u8]) -> Result<Secret> {
-        let message = Message::from_bytes(bytes).map_err(|error| failed("read the message", error))?;
+        self.open(Message::from_bytes(bytes).map_err(|error| failed("read the message", error))?)
+    }
+
+    fn open(&self, message: Message<'_>) -> Result<Secret> {
         let opened = message.decrypt(&Password::empty(), &self.0);
         let mut opened = opened.map_err(|error| failed("decrypt the message", error))?;
         if opened.is_compressed() {

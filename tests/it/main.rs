@@ -1,4 +1,5 @@
 //! Everything that runs against real servers, in one program so that it is linked once.
 
 mod contract;
+mod custody;
 mod support;

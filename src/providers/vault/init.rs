@@ -132,7 +132,7 @@ impl Resource for VaultInit {
     const KIND: &'static str = "vault.init";
     const ABOUT: &'static str =
         "Initialises a Vault or OpenBao cluster and unseals its nodes; the key shares go into custody.";
-    const EXAMPLE: &'static str = r"vault:
+    const EXAMPLE: &'static str = r"cluster:
   kind: vault.init
   shares: 3
   threshold: 2
@@ -386,8 +386,7 @@ impl Custodian {
         let node = nodes.first().ok_or_else(|| foreign(self.vault.address()))?;
         let status = node.seal_status().await?;
         if status.initialized {
-            return Err(Error::new(ErrorKind::Conflict, INIT, "somebody initialised it in this moment")
-                .advice("plan again"));
+            return Err(too_late(node.address()));
         }
         holder_keys(&desired.holders, self.custody.folder())?;
         self.custody.prove(permit).await?;
@@ -401,7 +400,7 @@ impl Custodian {
         })?;
         let answer = match node.init(permit, &request(desired, &status, &public)).await {
             Ok(answer) => answer,
-            Err(error) => return Err(self.not_initialised(permit, error)),
+            Err(error) => return Err(explain_race(node, self.not_initialised(permit, error)).await),
         };
         escrow(&self.custody, permit, &which, &answer).await?;
         self.note(permit, |operation, target| Entry::Escrowed { operation, target, object: which.answer() })?;
@@ -705,6 +704,23 @@ async fn pause(since: Instant, node: &NodeClient, problem: &str) -> Result<()> {
     }
     tokio::time::sleep(POLL).await;
     Ok(())
+}
+
+/// A server refuses a second initialisation; it was not initialised when this run looked.
+async fn explain_race(node: &NodeClient, error: Error) -> Error {
+    let refused = error.kind == ErrorKind::Rejected;
+    match node.seal_status().await {
+        Ok(status) if refused && status.initialized => too_late(node.address()),
+        _ => error,
+    }
+}
+
+fn too_late(address: &str) -> Error {
+    let message = format!("somebody else initialised {address} in this moment; their run has the shares");
+    Error::new(ErrorKind::Conflict, INIT, message).advice(
+        "find out who runs the same plan, or another one, for this cluster; go on with their custody stores \
+         and journal, or remove the `vault.init` step",
+    )
 }
 
 fn lost(address: &str) -> Error {
