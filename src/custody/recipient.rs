@@ -13,7 +13,7 @@ use super::envelope::Wrapped;
 use super::pgp::{KeyPair, PublicKey};
 use crate::plan::settings::RecipientSettings;
 use crate::resolve::unknown;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::resource::{Error, ErrorKind, FieldError, Result};
 use crate::secret::Secret;
 
 /// The environment variable that names the file with the age identities, one a line, as
@@ -159,6 +159,24 @@ fn context(name: &str) -> Context {
     [("groundwork:custody".to_owned(), name.to_owned())].into()
 }
 
+/// The public keys in a plan's recipients that nothing can be encrypted for; files are relative to
+/// `folder`. KMS keys are left to the canary.
+pub fn check_all(recipients: &[RecipientSettings], folder: &Path) -> Vec<FieldError> {
+    let check = |(position, recipient): (usize, &RecipientSettings)| {
+        let (field, error) = match recipient {
+            RecipientSettings::Age(key) if !unknown::is_unknown(key) => ("age", parse_age(key).err()?),
+            RecipientSettings::Pgp(path) => ("pgp", PublicKey::read(&folder.join(path)).err()?),
+            _ => return None,
+        };
+        let mistake = FieldError::new(format!("recipients[{position}].{field}"), error.to_string());
+        Some(match error.advice {
+            Some(advice) => mistake.help(advice),
+            None => mistake,
+        })
+    };
+    recipients.iter().enumerate().filter_map(check).collect()
+}
+
 /// The recipient in an age public key.
 ///
 /// # Errors
@@ -233,6 +251,19 @@ mod tests {
         assert_eq!(read_identities(&path).expect("reads").len(), 1);
         std::fs::write(&path, "no key").expect("writes");
         assert!(read_identities(&path).is_err());
+    }
+
+    #[test]
+    fn keys_that_cannot_be_encrypted_for_are_found_without_the_network() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("bob.asc"), "no key").expect("writes");
+        let age = |key: String| RecipientSettings::Age(key);
+        let good = age::x25519::Identity::generate().to_public().to_string();
+        let recipients = [age("age1x".into()), age(good), RecipientSettings::Pgp("bob.asc".into())];
+        let found = check_all(&recipients, folder.path());
+        let paths: Vec<&str> = found.iter().map(|mistake| mistake.path.as_str()).collect();
+        assert_eq!(paths, ["recipients[0].age", "recipients[2].pgp"]);
+        assert!(found[1].message.contains("bob.asc") && found[1].help.is_some());
     }
 
     #[test]
