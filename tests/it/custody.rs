@@ -333,6 +333,15 @@ fn each_holder_gets_one_share_and_together_they_unseal() {
     let plan = operator.plan("a", &operator.folders(), &init(true), &json!({}));
     operator.succeed(&["apply", &plan, "--yes"]);
     assert_eq!(operator.check(&plan).1["vault"]["handed_out"], 2);
+    // A sealed server is a change of the plan, and no error.
+    operator.seal("a");
+    let planned = operator.succeed(&["plan", &plan, "--format", "json"]);
+    let planned: Value = serde_json::from_str(&planned.stdout).expect("a changeset");
+    let sealed = format!("nodes[{}].sealed", operator.environment.sandbox.vault_addrs()[0]);
+    assert_eq!(paths(step(&planned, "cluster")), [sealed]);
+    let ran = operator.succeed(&["unseal", &plan]);
+    assert!(ran.stdout.contains(": unsealed"), "{ran:?}");
+    assert_eq!(operator.seal_status(0)["sealed"], false);
     // Custody keeps the shares until it is told to forget them.
     let plan = operator.plan("a", &operator.folders(), &init(false), &json!({}));
     let planned = operator.succeed(&["plan", &plan, "--format", "json"]);

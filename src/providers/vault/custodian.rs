@@ -80,12 +80,17 @@ impl Initialisation {
 
     /// The message with the share of one holder.
     pub(super) fn holder(&self, name: &str) -> String {
-        format!("{}{name}", self.holders())
+        format!("{}/holders/{name}", self.prefix)
     }
 
-    /// What the names of all holders' messages begin with.
-    pub(super) fn holders(&self) -> String {
-        format!("{}/holders/", self.prefix)
+    /// The names of those whose messages custody has.
+    ///
+    /// Asks for everything of this initialisation, of which at least the answer is there: a store
+    /// that is lost then does not count, as it would if "nobody" were all that the others say.
+    pub(super) async fn holders(&self, custody: &Custody) -> Result<Vec<String>> {
+        let names = custody.list(&format!("{}/", self.prefix)).await?;
+        let folder = self.holder("");
+        Ok(names.iter().filter_map(|name| name.strip_prefix(&folder)).map(str::to_owned).collect())
     }
 
     /// The admin's AppRole credential.

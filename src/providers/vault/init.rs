@@ -432,12 +432,11 @@ impl Custodian {
     ) -> Result<()> {
         // The first version is the answer as it came; a later one is without the shares.
         observed.shares_kept = self.custody.versions(&which.answer()).await?.contains(&1);
-        let names = self.custody.list(&which.holders()).await?;
-        let handed: Vec<&str> = names.iter().filter_map(|name| name.rsplit('/').next()).collect();
-        let is_stranger = |name: &&&str| !keys.iter().any(|(known, _)| known == **name);
-        observed.strangers = handed.iter().filter(is_stranger).map(|name| (*name).to_owned()).collect();
+        let handed = which.holders(&self.custody).await?;
+        let is_stranger = |name: &&String| !keys.iter().any(|(known, _)| known == *name);
+        observed.strangers = handed.iter().filter(is_stranger).cloned().collect();
         for (name, key) in keys {
-            let found = match handed.contains(&name.as_str()) {
+            let found = match handed.contains(&name) {
                 true => self.custody.handout(&which.holder(&name)).await?,
                 false => None,
             };

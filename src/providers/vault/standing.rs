@@ -60,7 +60,7 @@ impl Custodian {
             Ok(shares) => standing.shares = shares.len(),
             Err(error) => note(Some(error.to_string())),
         }
-        match self.custody.list(&which.holders()).await {
+        match which.holders(&self.custody).await {
             Ok(holders) => standing.handed_out = holders.len(),
             Err(error) => note(Some(error.to_string())),
         }
@@ -103,9 +103,8 @@ impl Custodian {
     /// `Rejected` when there is none.
     pub async fn share_for(&self, holder: &str) -> Result<Secret> {
         let which = self.answered().await?.ok_or_else(nothing)?;
-        let names = self.custody.list(&which.holders()).await?;
-        if !names.contains(&which.holder(holder)) {
-            let known: Vec<&str> = names.iter().filter_map(|name| name.rsplit('/').next()).collect();
+        let known = which.holders(&self.custody).await?;
+        if !known.iter().any(|name| name == holder) {
             let message = match known.as_slice() {
                 [] => format!("{holder} holds no share: none were handed out"),
                 known => format!("{holder} holds no share; these do: {}", known.join(", ")),
