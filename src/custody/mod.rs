@@ -10,6 +10,7 @@ pub mod handout;
 pub mod pgp;
 pub mod recipient;
 pub mod store;
+pub mod unreachable;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,6 +24,7 @@ pub use envelope::{Envelope, Header, Wrapped};
 pub use handout::{Handout, Holder, HolderKey};
 pub use recipient::{AGE_IDENTITY, Context, KeyService, Keyring, PGP_KEY, Recipient};
 pub use store::{FileStore, Store};
+pub use unreachable::Unreachable;
 
 use crate::plan::settings::RecipientSettings;
 use crate::resource::{Error, ErrorKind, Permit, Result};
@@ -440,6 +442,21 @@ mod tests {
         assert!(error.message.contains(&theirs.to_public().to_string()));
         custody.set_recipients(Vec::new());
         assert_eq!(custody.prove(&Permit::mint()).await.expect_err("nobody").kind, ErrorKind::Rejected);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_had_fails_the_proof_but_not_the_reading() {
+        let (folder, custody) = fresh();
+        custody.put(&Permit::mint(), "a", &secret("x")).await.expect("puts");
+        let Custody { recipients, keyring, mut stores, .. } = custody;
+        let why = Error::new(ErrorKind::Unauthenticated, "connect to AWS", "no credentials");
+        stores[0] = Box::new(Unreachable::new("s3://lost", why));
+        let recipients = recipients.into_inner().expect("unpoisoned");
+        let custody = Custody::new(folder.path(), recipients, stores, keyring);
+        assert_eq!(custody.get("a").await.expect("reads"), Some(secret("x")));
+        assert!(custody.take_warnings()[0].contains("s3://lost"));
+        let error = custody.prove(&Permit::mint()).await.expect_err("not proven");
+        assert_eq!(error.kind, ErrorKind::Unauthenticated);
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use crate::custody::{Custody, FileStore, KeyService, Keyring, Store};
+use crate::custody::{Custody, FileStore, KeyService, Keyring, Store, Unreachable};
 use crate::journal::Journal;
 use crate::plan::settings::{AwsSettings, CustodySettings, RecipientSettings, StoreSettings, VaultSettings};
 use crate::resolve::unknown;
@@ -51,7 +51,7 @@ impl Providers {
     pub async fn custody(&self) -> Result<Arc<Custody>> {
         let Some(settings) = &self.custody_settings else { return Err(no_custody()) };
         let made = self.custody.get_or_try_init(|| async {
-            let keyring = Keyring::from_env(self.key_service(settings).await?)?;
+            let keyring = Keyring::from_env(self.key_service(settings).await)?;
             let mut stores = Vec::with_capacity(settings.stores.len());
             for store in &settings.stores {
                 stores.push(self.store(store).await?);
@@ -79,20 +79,26 @@ impl Providers {
                 Err(Error::new(ErrorKind::Rejected, "custody.stores", message)
                     .advice("refer to what is known beforehand, such as the `name` of a bucket"))
             }
-            StoreSettings::S3(url) => {
-                Ok(Box::new(aws::S3Store::new(aws::AwsClient::provide(self).await?, url)?))
-            }
-            StoreSettings::Secretsmanager(prefix) => {
-                Ok(Box::new(aws::SecretsStore::new(aws::AwsClient::provide(self).await?, prefix)?))
-            }
+            StoreSettings::S3(url) => match aws::AwsClient::provide(self).await {
+                Ok(client) => Ok(Box::new(aws::S3Store::new(client, url)?)),
+                Err(error) => Ok(Box::new(Unreachable::new(url, error))),
+            },
+            StoreSettings::Secretsmanager(prefix) => match aws::AwsClient::provide(self).await {
+                Ok(client) => Ok(Box::new(aws::SecretsStore::new(client, prefix)?)),
+                Err(error) => Ok(Box::new(Unreachable::new(format!("Secrets Manager {prefix}"), error))),
+            },
         }
     }
 
-    async fn key_service(&self, settings: &CustodySettings) -> Result<Option<Arc<dyn KeyService>>> {
+    async fn key_service(&self, settings: &CustodySettings) -> Option<Arc<dyn KeyService>> {
         if settings.recipients.iter().any(|one| matches!(one, RecipientSettings::Kms(_))) {
-            return Ok(Some(aws::AwsClient::provide(self).await?));
+            // Without AWS, what another recipient opens can still be had.
+            return match aws::AwsClient::provide(self).await {
+                Ok(client) => Some(client),
+                Err(error) => Some(Arc::new(Unreachable::new("AWS KMS", error))),
+            };
         }
-        Ok(None)
+        None
     }
 }
 
