@@ -11,6 +11,7 @@ use crate::graph::Graph;
 use crate::journal::lock::LocalLock;
 use crate::journal::{Journal, Who};
 use crate::observe::{self, World};
+use crate::plan::settings::CustodySettings;
 use crate::plan::{self, Diagnostic, Diagnostics, Node};
 use crate::providers::Providers;
 use crate::providers::aws::AwsClient;
@@ -52,6 +53,24 @@ pub fn check(path: &Path, vars: &[(String, Node)]) -> Result<Checked, Diagnostic
     Ok(Checked { resolved, instances, graph, warnings: found.list })
 }
 
+/// The clients of a plan for commands that need no changeset. Sends nothing.
+///
+/// # Errors
+/// When the journal is damaged.
+pub fn connect(checked: &Checked) -> Result<Providers, Error> {
+    let mut providers = providers_of(&checked.resolved)?;
+    let scope = declare::scope(&checked.resolved);
+    let predicted = predicted(&checked.resolved, &checked.instances, &scope);
+    providers.custody_settings = custody_of(&checked.resolved, &predicted)?;
+    Ok(providers)
+}
+
+/// The outputs that are certain before anything exists: a store may be in a bucket of the plan.
+fn predicted(resolved: &Resolved, instances: &[Box<dyn Instance>], scope: &Scope) -> OutputTable {
+    let steps = resolved.steps.iter().zip(instances);
+    steps.map(|(step, instance)| (step.id.clone(), instance.predicted_outputs(scope))).collect()
+}
+
 /// A plan, the live systems as they were observed, and the way to them.
 pub struct Session {
     /// The clients.
@@ -86,10 +105,12 @@ impl Session {
     /// When the account is not the plan's, credentials are missing, or the journal is damaged.
     pub async fn observe(checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         let Checked { mut resolved, instances, graph, .. } = checked;
-        let providers = providers_of(&resolved)?;
+        let mut providers = providers_of(&resolved)?;
         let scope = find_scope(&mut resolved, &providers).await?;
+        providers.custody_settings = custody_of(&resolved, &predicted(&resolved, &instances, &scope))?;
         let world =
             observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
+        tell_warnings(&providers, &|warning| events.warn(warning));
         Ok(Self { providers, world })
     }
 
@@ -119,7 +140,9 @@ impl Session {
         let document = &self.world.resolved.document;
         let folder = document.folder.join(".groundwork");
         let _lock = LocalLock::acquire(&folder, &document.name, &Who::here(&document.digest))?;
-        Ok(apply::apply(&mut self.world, approved, &self.providers, options, events).await?)
+        let report = apply::apply(&mut self.world, approved, &self.providers, options, events).await;
+        tell_warnings(&self.providers, &|warning| events.warn(warning));
+        Ok(report?)
     }
 
     /// Removes the thing of one step, as approved.
@@ -131,22 +154,31 @@ impl Session {
     }
 }
 
+/// Tells of copies in custody that could not be used.
+pub fn tell_warnings(providers: &Providers, tell: &dyn Fn(String)) {
+    for warning in providers.custody.get().map(|custody| custody.take_warnings()).unwrap_or_default() {
+        tell(warning);
+    }
+}
+
+fn custody_of(resolved: &Resolved, outputs: &OutputTable) -> Result<Option<CustodySettings>, Error> {
+    let settings = resolved.custody(outputs);
+    Ok(settings.map_err(|found| Diagnostics::new(resolved.document.sources.clone(), found))?)
+}
+
 /// What the clients of a run over this plan are made from. Connects to nothing.
 ///
 /// # Errors
 /// Mistakes in `custody:`, and a journal that is damaged.
 pub fn providers_of(resolved: &Resolved) -> Result<Providers, Error> {
     let document = &resolved.document;
-    let custody = resolved
-        .custody(&OutputTable::new())
-        .map_err(|mistakes| Diagnostics::new(document.sources.clone(), mistakes))?;
     let journal = Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest))?;
     Ok(Providers {
         plan: document.name.clone(),
         folder: document.folder.clone(),
         aws_settings: resolved.aws.clone(),
         vault_settings: resolved.vault.clone(),
-        custody_settings: custody,
+        custody_settings: custody_of(resolved, &OutputTable::new())?,
         journal: Some(Arc::new(journal)),
         ..Providers::default()
     })

@@ -44,6 +44,12 @@ impl<'a> Approved<'a> {
     }
 }
 
+/// The permission to write for a command that is its own approval: a person asked for exactly this
+/// one thing, such as to unseal, and nothing else is done.
+pub fn by_command() -> Permit {
+    Permit::mint()
+}
+
 /// How a run ended.
 #[derive(Debug, Default)]
 pub struct Report {

@@ -3,6 +3,7 @@
 mod apply;
 mod child;
 mod completions;
+mod custody;
 mod exit_code;
 mod explain;
 mod graph;
@@ -12,6 +13,7 @@ mod plan;
 mod plan_args;
 mod sandbox;
 mod schema;
+mod unseal;
 mod validate;
 
 use std::ffi::OsString;
@@ -21,6 +23,7 @@ use clap::{Parser, Subcommand};
 
 pub use exit_code::Outcome;
 
+use crate::resource::ErrorKind;
 use crate::session;
 use crate::ui;
 
@@ -45,6 +48,10 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// Log in to Vault as the plan's admin, run a command, and revoke the token
     Login(login::LoginArgs),
+    /// Unseal every node, from custody or with shares that people enter
+    Unseal(unseal::UnsealArgs),
+    /// What is kept of the secrets that come only once
+    Custody(custody::CustodyArgs),
     /// Draw the steps of a plan and what each needs
     Graph(graph::GraphArgs),
     /// Describe the kinds of steps
@@ -88,6 +95,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
         Command::Login(args) => return block_on(login::run(args)),
+        Command::Unseal(args) => block_on(unseal::run(args)),
+        Command::Custody(args) => block_on(custody::run(args)),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),
     };
     outcome.into()
@@ -118,5 +127,8 @@ fn failed(error: &session::Error) -> Outcome {
         session::Error::Plan(mistakes) => ui::diagnostics::show(mistakes),
         session::Error::Live(error) => ui::error::show(error),
     }
-    Outcome::Failed
+    match error {
+        session::Error::Live(error) if error.kind == ErrorKind::Unknown => Outcome::Unknown,
+        _ => Outcome::Failed,
+    }
 }

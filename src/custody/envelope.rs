@@ -48,9 +48,9 @@ pub struct Header {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wrapped {
-    /// How it is encrypted: `age` or `kms`.
+    /// How it is encrypted: `age`, `kms` or `pgp`.
     pub kind: String,
-    /// For whom: the age public key, or the KMS key as declared.
+    /// For whom: the age public key, the KMS key as declared, or the PGP key's fingerprint.
     pub id: String,
     /// The encrypted key, base64.
     pub wrapped_key: String,

@@ -5,51 +5,72 @@
 //! same name is another version, and versions are never removed.
 
 pub mod envelope;
+pub mod examine;
+pub mod handout;
 pub mod pgp;
 pub mod recipient;
 pub mod store;
+pub mod unreachable;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 pub use envelope::{Envelope, Header, Wrapped};
-pub use recipient::{AGE_IDENTITY, Context, KeyService, Keyring, Recipient};
+pub use handout::{Handout, Holder, HolderKey};
+pub use recipient::{AGE_IDENTITY, Context, KeyService, Keyring, PGP_KEY, Recipient};
 pub use store::{FileStore, Store};
+pub use unreachable::Unreachable;
 
-use crate::plan::settings::{CustodySettings, RecipientSettings, StoreSettings};
+use crate::plan::settings::RecipientSettings;
 use crate::resource::{Error, ErrorKind, Permit, Result};
 use crate::secret::{Secret, random_bytes};
 
 /// The stores and recipients of one plan.
 pub struct Custody {
+    folder: PathBuf,
     recipients: RwLock<Vec<RecipientSettings>>,
     keyring: Keyring,
     stores: Vec<Box<dyn Store>>,
     proven: OnceCell<()>,
+    warnings: Mutex<BTreeSet<String>>,
 }
 
 impl Custody {
-    /// Custody as a plan declares it; relative folders start at `folder`. Touches nothing.
+    /// Custody for these recipients, whose files are relative to `folder`, on these stores.
+    /// Touches nothing.
     ///
     /// Recipients may hold references that are not known yet: reading works without them, and
     /// [`Custody::set_recipients`] puts the known ones in their place before anything is written.
-    pub fn new(settings: &CustodySettings, folder: &Path, keyring: Keyring) -> Self {
-        let store = |settings: &StoreSettings| -> Box<dyn Store> {
-            match settings {
-                StoreSettings::File(path) => Box::new(FileStore::new(folder.join(path))),
-            }
-        };
+    pub fn new(
+        folder: &Path,
+        recipients: Vec<RecipientSettings>,
+        stores: Vec<Box<dyn Store>>,
+        keyring: Keyring,
+    ) -> Self {
         Self {
-            recipients: RwLock::new(settings.recipients.clone()),
+            folder: folder.to_owned(),
+            recipients: RwLock::new(recipients),
             keyring,
-            stores: settings.stores.iter().map(store).collect(),
+            stores,
             proven: OnceCell::new(),
+            warnings: Mutex::default(),
         }
+    }
+
+    /// The plan's folder, where files with public keys are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What a person should know about the copies that were read since this was last asked.
+    pub fn take_warnings(&self) -> Vec<String> {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *warnings).into_iter().collect()
     }
 
     /// Replaces the recipients by those whose references have been resolved.
@@ -158,14 +179,72 @@ impl Custody {
     pub async fn get(&self, name: &str) -> Result<Option<Secret>> {
         check_name(name)?;
         let Some(version) = self.latest(name).await? else { return Ok(None) };
-        let mut failure = None;
+        let reads = self.stores.iter().map(|store| self.read_from(store.as_ref(), name, version));
+        self.first_whole(name, reads.collect()).await
+    }
+
+    /// What the first of `reads`, one for each store, gives that succeeds; the others are not begun.
+    /// The stores before it are warned of, because the next one to be lost could be the last.
+    async fn first_whole<T>(
+        &self,
+        name: &str,
+        reads: Vec<impl Future<Output = Result<T>>>,
+    ) -> Result<Option<T>> {
+        let mut failures: Vec<(String, Error)> = Vec::new();
+        for (store, read) in self.stores.iter().zip(reads) {
+            match read.await {
+                Ok(found) => {
+                    self.warn(name, &failures);
+                    return Ok(Some(found));
+                }
+                Err(error) => failures.push((store.describe(), error)),
+            }
+        }
+        failures.pop().map_or(Ok(None), |(_, error)| Err(error))
+    }
+
+    fn warn(&self, name: &str, failures: &[(String, Error)]) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        for (store, error) in failures {
+            warnings.insert(format!(
+                "custody: {name} cannot be used from {store} ({}); another store has it whole, and \
+                 `groundwork custody check PLAN --repair` copies it back",
+                error.message
+            ));
+        }
+    }
+
+    /// The versions of `name` on any store, ascending.
+    ///
+    /// # Errors
+    /// When no store has the object and one cannot be read.
+    pub async fn versions(&self, name: &str) -> Result<Vec<u32>> {
+        let (mut found, mut failure) = (BTreeSet::new(), None);
         for store in &self.stores {
-            match self.read_from(store.as_ref(), name, version).await {
-                Ok(secret) => return Ok(Some(secret)),
+            match store.versions(name).await {
+                Ok(versions) => found.extend(versions),
                 Err(error) => failure = Some(error),
             }
         }
-        failure.map_or(Ok(None), Err)
+        match failure {
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok(found.into_iter().collect()),
+        }
+    }
+
+    /// Removes one version of `name` from every store, for good.
+    ///
+    /// # Errors
+    /// Whatever made a store fail, after all others were tried.
+    pub async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
+        check_name(name)?;
+        let mut failure = None;
+        for store in &self.stores {
+            if let Err(error) = store.remove(permit, name, version).await {
+                failure.get_or_insert(error);
+            }
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     /// Whether any store has an object of this name, without opening it.
@@ -199,17 +278,7 @@ impl Custody {
     /// one has the object: a lost disk must not make the other copies useless. When no other
     /// has it, its failure counts, because "there is none" would be a guess.
     async fn latest(&self, name: &str) -> Result<Option<u32>> {
-        let (mut latest, mut failure) = (None, None);
-        for store in &self.stores {
-            match store.versions(name).await {
-                Ok(versions) => latest = latest.max(versions.last().copied()),
-                Err(error) => failure = Some(error),
-            }
-        }
-        match (latest, failure) {
-            (None, Some(error)) => Err(error),
-            (latest, _) => Ok(latest),
-        }
+        Ok(self.versions(name).await?.pop())
     }
 
     async fn read_from(&self, store: &dyn Store, name: &str, version: u32) -> Result<Secret> {
@@ -224,7 +293,7 @@ impl Custody {
                 .advice("add a recipient under `custody.recipients`"));
         }
         let recipients: Result<Vec<_>> =
-            settings.iter().map(|one| Recipient::from_settings(one, &self.keyring)).collect();
+            settings.iter().map(|one| Recipient::from_settings(one, &self.folder, &self.keyring)).collect();
         Envelope::seal(name, secret, &recipients?).await
     }
 }
@@ -264,14 +333,16 @@ fn check_clock(now: Timestamp) -> Result<()> {
         .advice("set the clock, then run again"))
 }
 
-fn encode(envelope: &Envelope) -> Vec<u8> {
-    serde_json::to_vec_pretty(envelope).expect("an envelope is plain data")
+fn encode(document: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec_pretty(document).expect("envelopes and handouts are plain data")
 }
 
 fn decode(name: &str, bytes: &[u8]) -> Result<Envelope> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Error::new(ErrorKind::Local, format!("custody: {name}"), format!("is not a whole envelope: {error}"))
-    })
+    serde_json::from_slice(bytes).map_err(|error| local(name, format!("is not a whole envelope: {error}")))
+}
+
+fn local(name: &str, message: String) -> Error {
+    Error::new(ErrorKind::Local, format!("custody: {name}"), message)
 }
 
 fn same(name: &str, found: &Secret, expected: &Secret) -> Result<()> {
@@ -297,16 +368,14 @@ pub(crate) mod testing {
 
     /// A keyring with these identities alone.
     pub fn keyring(identities: impl IntoIterator<Item = age::x25519::Identity>) -> Keyring {
-        Keyring { identities: identities.into_iter().collect(), service: None }
+        Keyring { identities: identities.into_iter().collect(), ..Keyring::default() }
     }
 
     /// Custody in two folders below `folder`, opened with `identity`.
     pub fn custody(folder: &Path, identity: age::x25519::Identity) -> Custody {
-        let settings = CustodySettings {
-            recipients: vec![RecipientSettings::Age(identity.to_public().to_string())],
-            stores: vec![StoreSettings::File("one".into()), StoreSettings::File("two".into())],
-        };
-        Custody::new(&settings, folder, keyring([identity]))
+        let recipients = vec![RecipientSettings::Age(identity.to_public().to_string())];
+        let store = |name: &str| Box::new(FileStore::new(folder.join(name))) as Box<dyn Store>;
+        Custody::new(folder, recipients, vec![store("one"), store("two")], keyring([identity]))
     }
 }
 
@@ -335,6 +404,8 @@ mod tests {
         }
         std::fs::write(folder.path().join("one/vault/a.1.json"), "garbage").expect("spoils");
         assert_eq!(custody.get("vault/a").await.expect("reads"), Some(secret("x")));
+        let warnings = custody.take_warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("one") && warnings[0].contains("--repair"));
         std::fs::remove_dir_all(folder.path().join("one")).expect("loses");
         assert_eq!(custody.get("vault/a").await.expect("reads"), Some(secret("x")));
         custody.put(&permit, "vault/a", &secret("x")).await.expect("completes the other store");
@@ -371,6 +442,21 @@ mod tests {
         assert!(error.message.contains(&theirs.to_public().to_string()));
         custody.set_recipients(Vec::new());
         assert_eq!(custody.prove(&Permit::mint()).await.expect_err("nobody").kind, ErrorKind::Rejected);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_had_fails_the_proof_but_not_the_reading() {
+        let (folder, custody) = fresh();
+        custody.put(&Permit::mint(), "a", &secret("x")).await.expect("puts");
+        let Custody { recipients, keyring, mut stores, .. } = custody;
+        let why = Error::new(ErrorKind::Unauthenticated, "connect to AWS", "no credentials");
+        stores[0] = Box::new(Unreachable::new("s3://lost", why));
+        let recipients = recipients.into_inner().expect("unpoisoned");
+        let custody = Custody::new(folder.path(), recipients, stores, keyring);
+        assert_eq!(custody.get("a").await.expect("reads"), Some(secret("x")));
+        assert!(custody.take_warnings()[0].contains("s3://lost"));
+        let error = custody.prove(&Permit::mint()).await.expect_err("not proven");
+        assert_eq!(error.kind, ErrorKind::Unauthenticated);
     }
 
     #[tokio::test]

@@ -1,17 +1,21 @@
-//! The key pair that Vault encrypts its once-only answers for.
+//! OpenPGP: the key pair that Vault encrypts its once-only answers for, and people's public keys.
 //!
-//! A version 4 key (RFC 4880 with the curves of RFC 6637 and "legacy" Ed25519), because that is
+//! The pair is a version 4 key (RFC 4880 with the curves of RFC 6637 and "legacy" Ed25519), because that is
 //! what the Go library in Vault and OpenBao reads.
+
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pgp::composed::{
-    Deserializable, EncryptionCaps, KeyType, Message, SecretKeyParamsBuilder, SignedPublicKey,
-    SignedSecretKey, SubkeyParamsBuilder,
+    ArmorOptions, Deserializable, EncryptionCaps, KeyType, Message, MessageBuilder, SecretKeyParamsBuilder,
+    SignedPublicKey, SignedPublicSubKey, SignedSecretKey, SubkeyParamsBuilder,
 };
 use pgp::crypto::ecc_curve::ECCCurve;
+use pgp::crypto::sym::SymmetricKeyAlgorithm;
+use pgp::packet::SignatureType;
 use pgp::ser::Serialize;
-use pgp::types::{KeyDetails, Password};
+use pgp::types::{KeyDetails, Password, Timestamp};
 use rand_core::{CryptoRng, RngCore};
 
 use crate::resource::{Error, ErrorKind, Result};
@@ -60,6 +64,11 @@ impl KeyPair {
             .map_err(|error| failed("read the key", error))
     }
 
+    /// What people compare keys by, in hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        self.0.fingerprint().to_string()
+    }
+
     /// The public half as `sys/init` wants it: binary, in base64.
     ///
     /// # Errors
@@ -69,13 +78,52 @@ impl KeyPair {
         public.to_bytes().map(|bytes| STANDARD.encode(bytes)).map_err(|error| failed("write the key", error))
     }
 
+    /// The public half as a person's key is used; checks that it can be encrypted for.
+    ///
+    /// # Errors
+    /// `Local`; as [`KeyPair::generate`].
+    pub fn public_key(&self) -> Result<PublicKey> {
+        let public = SignedPublicKey::from(self.0.clone()).to_bytes();
+        PublicKey::parse(&public.map_err(|error| failed("write the key", error))?)
+    }
+
+    /// Reads a private key that its owner exported without a passphrase, armoured or binary.
+    ///
+    /// # Errors
+    /// `Local` when it is something else.
+    pub fn parse(secret: &Secret) -> Result<Self> {
+        let read = SignedSecretKey::from_reader_single(secret.expose_bytes());
+        read.map(|(key, _)| Self(key)).map_err(|error| failed("read the private key", error))
+    }
+
     /// Decrypts a message in base64, as Vault gives shares and the root token.
     ///
     /// # Errors
     /// `Local` when it is no message or is meant for another key.
     pub fn decrypt(&self, message: &str) -> Result<Secret> {
         let bytes = STANDARD.decode(message).map_err(|error| failed("read the message", error))?;
-        let message = Message::from_bytes(&bytes[..]).map_err(|error| failed("read the message", error))?;
+        self.decrypt_bytes(&bytes)
+    }
+
+    /// Decrypts an armoured message.
+    ///
+    /// # Errors
+    /// As [`KeyPair::decrypt`].
+    pub fn decrypt_armored(&self, message: &str) -> Result<Secret> {
+        let read = Message::from_armor(message.as_bytes());
+        let (message, _) = read.map_err(|error| failed("read the message", error))?;
+        self.open(message)
+    }
+
+    /// Decrypts a binary message.
+    ///
+    /// # Errors
+    /// As [`KeyPair::decrypt`].
+    pub fn decrypt_bytes(&self, bytes: &[u8]) -> Result<Secret> {
+        self.open(Message::from_bytes(bytes).map_err(|error| failed("read the message", error))?)
+    }
+
+    fn open(&self, message: Message<'_>) -> Result<Secret> {
         let opened = message.decrypt(&Password::empty(), &self.0);
         let mut opened = opened.map_err(|error| failed("decrypt the message", error))?;
         if opened.is_compressed() {
@@ -91,26 +139,109 @@ impl std::fmt::Debug for KeyPair {
     }
 }
 
-/// Checks that a public key, binary in base64, can be encrypted for. OpenBao takes a key that
-/// cannot, fails after it has begun to initialise itself, and must then be wiped.
-///
-/// # Errors
-/// `Rejected` when it cannot be read, is not signed properly, or has no subkey for encryption.
-pub fn check_public(key: &str) -> Result<()> {
-    let refused = |why: String| {
-        Error::new(ErrorKind::Rejected, "pgp key", why)
-            .advice("export a key with an encryption subkey: gpg --export KEY | base64")
-    };
-    let bytes = STANDARD.decode(key).map_err(|error| refused(format!("is not base64: {error}")))?;
-    let key =
-        SignedPublicKey::from_bytes(&bytes[..]).map_err(|error| refused(format!("is no key: {error}")))?;
-    key.verify_bindings().map_err(|error| refused(format!("is not signed properly: {error}")))?;
-    let encrypts = key.public_subkeys.iter().any(|subkey| {
-        let flagged = |flags: pgp::packet::KeyFlags| flags.encrypt_comms() || flags.encrypt_storage();
-        subkey.key.algorithm().can_encrypt()
-            && subkey.signatures.iter().any(|signature| flagged(signature.key_flags()))
-    });
-    if encrypts { Ok(()) } else { Err(refused("has no subkey for encryption".to_owned())) }
+/// A person's public key that can be encrypted for.
+#[derive(Clone)]
+pub struct PublicKey(SignedPublicKey);
+
+impl PublicKey {
+    /// Reads a key as `gpg --export` writes it, with `--armor` or without.
+    ///
+    /// # Errors
+    /// `Rejected` when it is no key, is not signed properly, or has no subkey for encryption that
+    /// is valid now. OpenBao takes such a key, fails after it has begun to initialise itself, and
+    /// must then be wiped.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let (key, _) = SignedPublicKey::from_reader_single(bytes)
+            .map_err(|error| refused(format!("is no public key: {error}")))?;
+        key.verify_bindings().map_err(|error| refused(format!("is not signed properly: {error}")))?;
+        if !key.details.revocation_signatures.is_empty() {
+            return Err(refused("was revoked".to_owned()));
+        }
+        let key = Self(key);
+        match key.encrypting() {
+            Some(_) => Ok(key),
+            None => Err(refused("has no subkey for encryption that is valid now".to_owned())),
+        }
+    }
+
+    /// Reads a key from a file.
+    ///
+    /// # Errors
+    /// As [`PublicKey::parse`], naming the file; `Rejected` too when it cannot be read.
+    pub fn read(path: &Path) -> Result<Self> {
+        let named = |error: Error| {
+            let named = Error::new(error.kind, format!("pgp key {}", path.display()), error.message);
+            match error.advice {
+                Some(advice) => named.advice(advice),
+                None => named,
+            }
+        };
+        let bytes = std::fs::read(path).map_err(|error| refused(format!("cannot be read: {error}")));
+        bytes.and_then(|bytes| Self::parse(&bytes)).map_err(named)
+    }
+
+    /// What people compare keys by, in hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        self.0.fingerprint().to_string()
+    }
+
+    /// A binary message that only the key's owner opens.
+    ///
+    /// # Errors
+    /// `Local`; it does not happen with a key that was checked.
+    pub fn encrypt(&self, secret: &Secret) -> Result<Vec<u8>> {
+        self.message(secret)?.to_vec(SystemRandom).map_err(|error| failed("encrypt", error))
+    }
+
+    /// As [`PublicKey::encrypt`], as text for `gpg --decrypt`.
+    ///
+    /// # Errors
+    /// As [`PublicKey::encrypt`].
+    pub fn encrypt_armored(&self, secret: &Secret) -> Result<String> {
+        let message = self.message(secret)?.to_armored_string(SystemRandom, ArmorOptions::default());
+        message.map_err(|error| failed("encrypt", error))
+    }
+
+    fn message(&self, secret: &Secret) -> Result<PgpMessage> {
+        let subkey = self.encrypting().ok_or_else(|| refused("cannot encrypt".to_owned()))?;
+        let message = MessageBuilder::from_bytes("", secret.expose_bytes().to_vec());
+        // Version 1 of encrypted data, because every OpenPGP program in use reads it.
+        let mut message = message.seipd_v1(SystemRandom, SymmetricKeyAlgorithm::AES256);
+        message.encrypt_to_key(SystemRandom, subkey).map_err(|error| failed("encrypt", error))?;
+        Ok(message)
+    }
+
+    /// The youngest valid subkey for encryption, which is the one that GnuPG takes.
+    fn encrypting(&self) -> Option<&SignedPublicSubKey> {
+        let valid = self.0.public_subkeys.iter().filter(|subkey| may_encrypt(subkey));
+        valid.max_by_key(|subkey| subkey.key.created_at())
+    }
+}
+
+type PgpMessage = MessageBuilder<'static, pgp::composed::DummyReader, pgp::composed::EncryptionSeipdV1>;
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PublicKey({})", self.fingerprint())
+    }
+}
+
+/// Whether the latest word on a subkey is that it is for encryption and has not expired.
+fn may_encrypt(subkey: &SignedPublicSubKey) -> bool {
+    let revoked = subkey.signatures.iter().any(|one| one.typ() == Some(SignatureType::SubkeyRevocation));
+    let latest = subkey.signatures.iter().max_by_key(|signature| signature.created());
+    latest.filter(|_| !revoked && subkey.key.algorithm().can_encrypt()).is_some_and(|signature| {
+        let flags = signature.key_flags();
+        let lifetime = signature.key_expiration_time().map(pgp::types::Duration::as_secs).unwrap_or_default();
+        let ends = subkey.key.created_at().as_secs().saturating_add(lifetime);
+        let lives = lifetime == 0 || ends > Timestamp::now().as_secs();
+        lives && (flags.encrypt_comms() || flags.encrypt_storage())
+    })
+}
+
+fn refused(why: String) -> Error {
+    Error::new(ErrorKind::Rejected, "pgp key", why)
+        .advice("export a key with a valid encryption subkey: gpg --export --armor KEY > keys/NAME.asc")
 }
 
 fn failed(what: &str, error: impl std::fmt::Display) -> Error {
@@ -144,26 +275,15 @@ impl CryptoRng for SystemRandom {}
 
 #[cfg(test)]
 mod tests {
-    use pgp::composed::MessageBuilder;
-    use pgp::crypto::sym::SymmetricKeyAlgorithm;
-
     use super::*;
-
-    /// What Vault does with a public key.
-    fn encrypt(public: &str, text: &str) -> String {
-        let key = SignedPublicKey::from_bytes(&STANDARD.decode(public).unwrap()[..]).unwrap();
-        let mut builder = MessageBuilder::from_bytes("", text.as_bytes().to_vec())
-            .seipd_v1(SystemRandom, SymmetricKeyAlgorithm::AES256);
-        builder.encrypt_to_key(SystemRandom, &key.public_subkeys[0]).unwrap();
-        STANDARD.encode(builder.to_vec(SystemRandom).unwrap())
-    }
 
     #[test]
     fn a_message_for_the_key_opens_after_the_key_was_kept() {
         let pair = KeyPair::generate().expect("makes");
-        let public = pair.public().expect("writes");
-        check_public(&public).expect("can be encrypted for");
-        let message = encrypt(&public, "deadbeef");
+        let public =
+            PublicKey::parse(&STANDARD.decode(pair.public().expect("writes")).unwrap()).expect("reads");
+        let message =
+            STANDARD.encode(public.encrypt(&Secret::from("deadbeef".to_owned())).expect("encrypts"));
         let kept = KeyPair::from_secret(&pair.to_secret().expect("writes")).expect("reads");
         assert_eq!(kept.decrypt(&message).expect("opens").expose_str(), Some("deadbeef"));
         assert!(KeyPair::generate().expect("makes").decrypt(&message).is_err(), "another key");
@@ -179,9 +299,9 @@ mod tests {
             .build()
             .unwrap();
         let key = SignedPublicKey::from(parameters.generate(SystemRandom).unwrap());
-        let error = check_public(&STANDARD.encode(key.to_bytes().unwrap())).expect_err("refused");
+        let error = PublicKey::parse(&key.to_bytes().unwrap()).expect_err("refused");
         assert!(error.message.contains("no subkey for encryption"), "{error}");
-        assert!(check_public("nonsense").is_err());
+        assert!(PublicKey::parse(b"nonsense").is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,14 +10,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::envelope::Wrapped;
+use super::pgp::{KeyPair, PublicKey};
 use crate::plan::settings::RecipientSettings;
 use crate::resolve::unknown;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::resource::{Error, ErrorKind, FieldError, Result};
 use crate::secret::Secret;
 
 /// The environment variable that names the file with the age identities, one a line, as
 /// `age-keygen` writes it.
 pub const AGE_IDENTITY: &str = "GROUNDWORK_AGE_IDENTITY";
+
+/// The environment variable that names a file with an OpenPGP private key without a passphrase, for
+/// the emergency in which only a PGP recipient is left.
+pub const PGP_KEY: &str = "GROUNDWORK_PGP_KEY";
 
 /// A service that keeps keys and encrypts with them, such as AWS KMS. The same `context` is needed
 /// to decrypt; it is not secret.
@@ -43,19 +48,21 @@ pub enum Recipient {
         /// The service.
         service: Arc<dyn KeyService>,
     },
+    /// An OpenPGP public key, which mostly can be encrypted for alone.
+    Pgp(Box<PublicKey>),
 }
 
 impl Recipient {
-    /// The recipient that a plan declares.
+    /// The recipient that a plan declares; files are relative to its `folder`.
     ///
     /// # Errors
     /// `Rejected` when the key is malformed, not known yet, or there is no key service.
-    pub fn from_settings(settings: &RecipientSettings, keyring: &Keyring) -> Result<Self> {
+    pub fn from_settings(settings: &RecipientSettings, folder: &Path, keyring: &Keyring) -> Result<Self> {
         match settings {
-            RecipientSettings::Age(key) => key.parse().map(Self::Age).map_err(|why| {
-                rejected(format!("`{key}` is not an age public key: {why}"))
-                    .advice("write the line after `# public key:` in the file that age-keygen made")
-            }),
+            RecipientSettings::Age(key) => parse_age(key).map(Self::Age),
+            RecipientSettings::Pgp(path) => {
+                PublicKey::read(&folder.join(path)).map(|key| Self::Pgp(Box::new(key)))
+            }
             RecipientSettings::Kms(key) if unknown::is_unknown(key) => {
                 Err(rejected(format!("the KMS key is {}", unknown::describe(key)))
                     .advice("let the step that makes the key come first, with `needs:`"))
@@ -79,6 +86,7 @@ impl Recipient {
             Self::Kms { key: id, service } => {
                 ("kms", id.clone(), service.encrypt(id, key, &context(name)).await?)
             }
+            Self::Pgp(public) => ("pgp", public.fingerprint(), public.encrypt(key)?),
         };
         Ok(Wrapped { kind: kind.to_owned(), id, wrapped_key: STANDARD.encode(bytes) })
     }
@@ -91,23 +99,27 @@ pub struct Keyring {
     pub identities: Vec<age::x25519::Identity>,
     /// The key service, when the plan has a recipient that needs it.
     pub service: Option<Arc<dyn KeyService>>,
+    /// An OpenPGP private key.
+    pub pgp: Option<KeyPair>,
 }
 
 impl Keyring {
-    /// The keyring of this process: the identities in the file that [`AGE_IDENTITY`] names.
+    /// The keyring of this process: what is in the files that [`AGE_IDENTITY`] and [`PGP_KEY`] name.
     ///
     /// # Errors
-    /// `Local` when the file cannot be read, is readable by everybody or holds something else.
+    /// `Local` when a file cannot be read, is readable by everybody or holds something else.
     pub fn from_env(service: Option<Arc<dyn KeyService>>) -> Result<Self> {
-        let path = std::env::var_os(AGE_IDENTITY).filter(|path| !path.is_empty());
-        let identities = path.map_or(Ok(Vec::new()), |path| read_identities(Path::new(&path)))?;
-        Ok(Self { identities, service })
+        let file = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let identities = file(AGE_IDENTITY).map_or(Ok(Vec::new()), |path| read_identities(&path))?;
+        let read_pgp = |path: PathBuf| KeyPair::parse(&read_private(&path, PGP_KEY)?);
+        Ok(Self { identities, service, pgp: file(PGP_KEY).map(read_pgp).transpose()? })
     }
 
     /// Whether this process may be able to open what is encrypted for `recipient`.
     pub(super) fn may_open(&self, recipient: &Wrapped) -> bool {
         match recipient.kind.as_str() {
             "age" => self.identities.iter().any(|identity| identity.to_public().to_string() == recipient.id),
+            "pgp" => self.pgp.as_ref().is_some_and(|key| key.fingerprint() == recipient.id),
             _ => self.service.is_some(),
         }
     }
@@ -115,7 +127,7 @@ impl Keyring {
     /// The object's key, from the first recipient that works; local keys go before services.
     pub(super) async fn unwrap(&self, recipients: &[Wrapped], name: &str) -> Result<Secret> {
         let mut failure = no_key(recipients, name);
-        let (local, remote): (Vec<_>, Vec<_>) = recipients.iter().partition(|wrapped| wrapped.kind == "age");
+        let (local, remote): (Vec<_>, Vec<_>) = recipients.iter().partition(|wrapped| wrapped.kind != "kms");
         for wrapped in local.into_iter().chain(remote).filter(|wrapped| self.may_open(wrapped)) {
             match self.unwrap_one(wrapped, name).await {
                 Ok(key) => return Ok(key),
@@ -130,6 +142,7 @@ impl Keyring {
         let bytes = STANDARD.decode(&wrapped.wrapped_key).map_err(|_| damaged())?;
         match (wrapped.kind.as_str(), &self.service) {
             ("age", _) => self.age_decrypt(&bytes).ok_or_else(damaged),
+            ("pgp", _) => self.pgp.as_ref().ok_or_else(damaged)?.decrypt_bytes(&bytes),
             ("kms", Some(service)) => service.decrypt(&bytes, &context(name)).await,
             (kind, _) => Err(local(name, format!("`{kind}` is not a way of encryption this version knows"))),
         }
@@ -146,19 +159,52 @@ fn context(name: &str) -> Context {
     [("groundwork:custody".to_owned(), name.to_owned())].into()
 }
 
-fn read_identities(path: &Path) -> Result<Vec<age::x25519::Identity>> {
+/// The public keys in a plan's recipients that nothing can be encrypted for; files are relative to
+/// `folder`. KMS keys are left to the canary.
+pub fn check_all(recipients: &[RecipientSettings], folder: &Path) -> Vec<FieldError> {
+    let check = |(position, recipient): (usize, &RecipientSettings)| {
+        let (field, error) = match recipient {
+            RecipientSettings::Age(key) if !unknown::is_unknown(key) => ("age", parse_age(key).err()?),
+            RecipientSettings::Pgp(path) => ("pgp", PublicKey::read(&folder.join(path)).err()?),
+            _ => return None,
+        };
+        let mistake = FieldError::new(format!("recipients[{position}].{field}"), error.to_string());
+        Some(match error.advice {
+            Some(advice) => mistake.help(advice),
+            None => mistake,
+        })
+    };
+    recipients.iter().enumerate().filter_map(check).collect()
+}
+
+/// The recipient in an age public key.
+///
+/// # Errors
+/// `Rejected` when it is none.
+pub fn parse_age(key: &str) -> Result<age::x25519::Recipient> {
+    key.parse().map_err(|why| {
+        rejected(format!("`{key}` is not an age public key: {why}"))
+            .advice("write the line after `# public key:` in the file that age-keygen made")
+    })
+}
+
+/// A file with a private key, which `variable` names; refused when others may read it.
+fn read_private(path: &Path, variable: &str) -> Result<Secret> {
     let unreadable = |source: std::io::Error| {
-        local("age identity", format!("cannot read {}: {source}", path.display()))
-            .advice(format!("let {AGE_IDENTITY} name the file that age-keygen made"))
+        local(variable, format!("cannot read {}: {source}", path.display()))
+            .advice("let it name the file with the private key, as age-keygen or gpg wrote it")
     };
     let mode = path.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {
-        return Err(local("age identity", format!("{} may be read by everybody", path.display()))
+        return Err(local(variable, format!("{} may be read by everybody", path.display()))
             .advice(format!("chmod 600 {}", path.display())));
     }
-    let text = Secret::new(std::fs::read(path).map_err(unreadable)?);
-    parse_identities(&text)
-        .ok_or_else(|| local("age identity", format!("{} holds no age identity", path.display())))
+    std::fs::read(path).map(Secret::new).map_err(unreadable)
+}
+
+fn read_identities(path: &Path) -> Result<Vec<age::x25519::Identity>> {
+    parse_identities(&read_private(path, AGE_IDENTITY)?)
+        .ok_or_else(|| local(AGE_IDENTITY, format!("{} holds no age identity", path.display())))
 }
 
 /// `None` when a line is neither a comment nor an identity, or when there is no identity at all.
@@ -173,8 +219,9 @@ fn parse_identities(text: &Secret) -> Option<Vec<age::x25519::Identity>> {
 
 fn no_key(recipients: &[Wrapped], name: &str) -> Error {
     let ids: Vec<&str> = recipients.iter().map(|wrapped| wrapped.id.as_str()).collect();
-    local(name, format!("none of its keys is at hand; it opens for {}", ids.join(", ")))
-        .advice(format!("set {AGE_IDENTITY} to the file with the identity of one of them, or log in to AWS"))
+    local(name, format!("none of its keys is at hand; it opens for {}", ids.join(", "))).advice(format!(
+        "set {AGE_IDENTITY} or {PGP_KEY} to the file with the private key of one of them, or log in to AWS"
+    ))
 }
 
 fn local(name: &str, message: String) -> Error {
@@ -207,9 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_cannot_be_encrypted_for_are_found_without_the_network() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("bob.asc"), "no key").expect("writes");
+        let age = |key: String| RecipientSettings::Age(key);
+        let good = age::x25519::Identity::generate().to_public().to_string();
+        let recipients = [age("age1x".into()), age(good), RecipientSettings::Pgp("bob.asc".into())];
+        let found = check_all(&recipients, folder.path());
+        let paths: Vec<&str> = found.iter().map(|mistake| mistake.path.as_str()).collect();
+        assert_eq!(paths, ["recipients[0].age", "recipients[2].pgp"]);
+        assert!(found[1].message.contains("bob.asc") && found[1].help.is_some());
+    }
+
+    #[test]
     fn a_key_that_is_not_known_yet_is_no_recipient() {
         let settings = RecipientSettings::Kms(unknown::marker("unseal_key.arn"));
-        let error = Recipient::from_settings(&settings, &Keyring::default()).err().expect("refused");
+        let error =
+            Recipient::from_settings(&settings, Path::new("."), &Keyring::default()).err().expect("refused");
         assert!(error.message.contains("known after apply: unseal_key.arn"), "{error}");
     }
 }

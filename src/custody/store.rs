@@ -24,7 +24,12 @@ pub trait Store: Send + Sync {
     async fn write(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()>;
     /// The names that begin with `prefix`, sorted.
     async fn names(&self, prefix: &str) -> Result<Vec<String>>;
-    /// Writes `bytes`, returns what is read back, and leaves nothing behind.
+    /// Removes one version for good, as far as the place can. One that is not there is success.
+    async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()>;
+    /// Puts `bytes` in the place of a damaged version.
+    async fn repair(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()>;
+    /// Writes `bytes` under a name that is no object's, returns what is read back, and leaves at
+    /// most that one name behind, however often it is done.
     async fn probe(&self, permit: &Permit, bytes: &[u8]) -> Result<Vec<u8>>;
 }
 
@@ -41,7 +46,7 @@ impl FileStore {
     }
 
     fn path(&self, name: &str, version: u32) -> PathBuf {
-        self.folder.join(format!("{name}.{version}.json"))
+        self.folder.join(format!("{}.json", versioned(name, version)))
     }
 
     fn failed(&self, name: &str, source: &io::Error) -> Error {
@@ -100,6 +105,23 @@ impl Store for FileStore {
         create(&self.path(name, version), bytes).map_err(|source| self.failed(name, &source))
     }
 
+    async fn remove(&self, _permit: &Permit, name: &str, version: u32) -> Result<()> {
+        let path = self.path(name, version);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| sync_folder(path.parent().unwrap_or(&self.folder))),
+        }
+        .map_err(|source| self.failed(name, &source))
+    }
+
+    /// The damaged file stays beside the good one, as `.damaged.…`, for a person to look at.
+    async fn repair(&self, _permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
+        let path = self.path(name, version);
+        let aside = path.with_file_name(format!(".damaged.{}", uuid::Uuid::new_v4()));
+        let moved = std::fs::rename(&path, aside).and_then(|()| create(&path, bytes));
+        moved.map_err(|source| self.failed(name, &source))
+    }
+
     async fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let mut names = Vec::new();
         walk(&self.folder, "", &mut names).map_err(|source| self.failed(prefix, &source))?;
@@ -150,10 +172,21 @@ fn walk(folder: &Path, prefix: &str, names: &mut Vec<String>) -> io::Result<()> 
     Ok(())
 }
 
+/// The name in a place of the version `version` of the object `name`.
+pub fn versioned(name: &str, version: u32) -> String {
+    format!("{name}.{version}")
+}
+
+/// Name and version from [`versioned`]; `None` for what is no object, such as a canary.
+pub fn parse_versioned(text: &str) -> Option<(&str, u32)> {
+    let (name, version) = text.rsplit_once('.')?;
+    let leaf = name.rsplit('/').next()?;
+    if leaf.is_empty() || leaf.starts_with('.') { None } else { Some((name, version.parse().ok()?)) }
+}
+
 /// The leaf and the version of a file's name; `None` for files that are not objects.
 fn parse(file: &str) -> Option<(&str, u32)> {
-    let (leaf, version) = file.strip_suffix(".json")?.rsplit_once('.')?;
-    if leaf.starts_with('.') { None } else { Some((leaf, version.parse().ok()?)) }
+    parse_versioned(file.strip_suffix(".json")?)
 }
 
 #[cfg(test)]

@@ -86,6 +86,10 @@ pub enum RecipientSettings {
     /// An age public key, `age1…`; opened with the identity in the file that
     /// `GROUNDWORK_AGE_IDENTITY` names.
     Age(String),
+    /// An OpenPGP public key, a file beside the plan, binary or armoured. It can be encrypted for
+    /// but not opened with here: its owner decrypts with their own tool. Another recipient that
+    /// can be opened is needed beside it.
+    Pgp(PathBuf),
 }
 
 /// A place that keeps custody's encrypted objects.
@@ -94,4 +98,8 @@ pub enum RecipientSettings {
 pub enum StoreSettings {
     /// A folder, relative to the plan.
     File(PathBuf),
+    /// A bucket and a prefix in it, `s3://bucket/prefix`. The bucket must keep versions.
+    S3(String),
+    /// The first part of the names of secrets in AWS Secrets Manager, `groundwork/production`.
+    Secretsmanager(String),
 }

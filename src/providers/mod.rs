@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use crate::custody::{Custody, KeyService, Keyring};
+use crate::custody::{Custody, FileStore, KeyService, Keyring, Store, Unreachable};
 use crate::journal::Journal;
-use crate::plan::settings::{AwsSettings, CustodySettings, RecipientSettings, VaultSettings};
+use crate::plan::settings::{AwsSettings, CustodySettings, RecipientSettings, StoreSettings, VaultSettings};
+use crate::resolve::unknown;
 use crate::resource::{Calls, Error, ErrorKind, Provided, Result};
 
 /// What the clients of one run are made from, and the clients once they are made.
@@ -50,8 +51,12 @@ impl Providers {
     pub async fn custody(&self) -> Result<Arc<Custody>> {
         let Some(settings) = &self.custody_settings else { return Err(no_custody()) };
         let made = self.custody.get_or_try_init(|| async {
-            let keyring = Keyring::from_env(self.key_service(settings).await?)?;
-            Ok(Arc::new(Custody::new(settings, &self.folder, keyring)))
+            let keyring = Keyring::from_env(self.key_service(settings).await)?;
+            let mut stores = Vec::with_capacity(settings.stores.len());
+            for store in &settings.stores {
+                stores.push(self.store(store).await?);
+            }
+            Ok(Arc::new(Custody::new(&self.folder, settings.recipients.clone(), stores, keyring)))
         });
         made.await.cloned()
     }
@@ -66,11 +71,34 @@ impl Providers {
         })
     }
 
-    async fn key_service(&self, settings: &CustodySettings) -> Result<Option<Arc<dyn KeyService>>> {
-        if settings.recipients.iter().any(|one| matches!(one, RecipientSettings::Kms(_))) {
-            return Ok(Some(aws::AwsClient::provide(self).await?));
+    async fn store(&self, settings: &StoreSettings) -> Result<Box<dyn Store>> {
+        match settings {
+            StoreSettings::File(path) => Ok(Box::new(FileStore::new(self.folder.join(path)))),
+            StoreSettings::S3(place) | StoreSettings::Secretsmanager(place) if unknown::is_unknown(place) => {
+                let message = format!("where a store is, is {}", unknown::describe(place));
+                Err(Error::new(ErrorKind::Rejected, "custody.stores", message)
+                    .advice("refer to what is known beforehand, such as the `name` of a bucket"))
+            }
+            StoreSettings::S3(url) => match aws::AwsClient::provide(self).await {
+                Ok(client) => Ok(Box::new(aws::S3Store::new(client, url)?)),
+                Err(error) => Ok(Box::new(Unreachable::new(url, error))),
+            },
+            StoreSettings::Secretsmanager(prefix) => match aws::AwsClient::provide(self).await {
+                Ok(client) => Ok(Box::new(aws::SecretsStore::new(client, prefix)?)),
+                Err(error) => Ok(Box::new(Unreachable::new(format!("Secrets Manager {prefix}"), error))),
+            },
         }
-        Ok(None)
+    }
+
+    async fn key_service(&self, settings: &CustodySettings) -> Option<Arc<dyn KeyService>> {
+        if settings.recipients.iter().any(|one| matches!(one, RecipientSettings::Kms(_))) {
+            // Without AWS, what another recipient opens can still be had.
+            return match aws::AwsClient::provide(self).await {
+                Ok(client) => Some(client),
+                Err(error) => Some(Arc::new(Unreachable::new("AWS KMS", error))),
+            };
+        }
+        None
     }
 }
 

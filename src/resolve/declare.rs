@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::{OutputTable, Resolved, Step, diagnose};
-use crate::plan::{Diagnostic, Diagnostics, Span};
+use crate::custody::recipient;
+use crate::plan::settings::CustodySettings;
+use crate::plan::{Diagnostic, Diagnostics, Section, Span};
 use crate::resource::Scope;
 use crate::resource::erased::Instance;
 use crate::secret::{LoadError, Loader};
@@ -34,13 +36,24 @@ pub fn declare(resolved: &Resolved) -> Result<Vec<Box<dyn Instance>>, Diagnostic
             Err(found) => add_new(&mut mistakes, without_consequences(resolved, step, found)),
         }
     }
-    if let Err(found) = resolved.custody(&outputs) {
-        add_new(&mut mistakes, found);
+    match resolved.custody(&outputs) {
+        Ok(settings) => add_new(&mut mistakes, custody_mistakes(resolved, settings.as_ref())),
+        Err(found) => add_new(&mut mistakes, found),
     }
     if mistakes.is_empty() {
         Ok(instances.into_iter().flatten().collect())
     } else {
         Err(Diagnostics::new(resolved.document.sources.clone(), mistakes))
+    }
+}
+
+/// Keys that nobody could be encrypted for, each at its place.
+fn custody_mistakes(resolved: &Resolved, settings: Option<&CustodySettings>) -> Vec<Diagnostic> {
+    match (settings, resolved.document.section(Section::Custody)) {
+        (Some(settings), Some(node)) => {
+            diagnose(node, recipient::check_all(&settings.recipients, &resolved.document.folder))
+        }
+        _ => Vec::new(),
     }
 }
 

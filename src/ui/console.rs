@@ -12,6 +12,14 @@ pub fn out(text: impl Display) {
     let _ = writeln!(anstream::stdout(), "{text}");
 }
 
+/// Prints a secret that a person asked for, with a line end. The caller has made sure that standard
+/// output is no terminal.
+pub fn secret_line(secret: &crate::secret::Secret) {
+    let mut out = std::io::stdout().lock();
+    let _ =
+        out.write_all(secret.expose_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+}
+
 /// Prints a remark for people, with a line end.
 pub fn note(text: impl Display) {
     let _ = writeln!(anstream::stderr(), "{text}");

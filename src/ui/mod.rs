@@ -2,10 +2,12 @@
 
 pub mod changeset;
 pub mod console;
+pub mod custody;
 pub mod diagnostics;
 pub mod error;
 pub mod explain;
 pub mod graph;
 pub mod progress;
+pub mod prompt;
 mod style;
 mod value;

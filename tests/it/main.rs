@@ -4,6 +4,7 @@
 
 mod canary;
 mod contract;
+mod custody;
 mod layers;
 mod messages;
 mod quickstart;

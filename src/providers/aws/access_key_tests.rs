@@ -220,8 +220,9 @@ async fn a_kms_key_opens_what_was_sealed_for_it_and_for_no_other_name() {
     let aws = AwsClient::provide(&providers).await.unwrap();
     let made = aws.write(&Permit::mint()).kms.create_key().send().await.unwrap();
     let key = made.key_metadata.unwrap().key_id;
-    let keyring = Keyring { identities: Vec::new(), service: Some(aws) };
-    let recipient = Recipient::from_settings(&RecipientSettings::Kms(key.clone()), &keyring).unwrap();
+    let keyring = Keyring { service: Some(aws), ..Keyring::default() };
+    let settings = RecipientSettings::Kms(key.clone());
+    let recipient = Recipient::from_settings(&settings, std::path::Path::new("."), &keyring).unwrap();
     let secret = Secret::from("x".to_owned());
     let envelope = Envelope::seal("a", &secret, &[recipient]).await.unwrap();
     assert_eq!(envelope.header.recipients[0].id, key);

@@ -21,7 +21,9 @@ mod key_service;
 pub mod kms_key;
 mod policy;
 pub mod s3_bucket;
+mod s3_store;
 mod scope;
+mod secrets_store;
 pub mod tags;
 
 pub use client::{AwsClient, Identity, Services};
@@ -34,4 +36,6 @@ pub use iam_user::IamUser;
 pub use kms_key::KmsKey;
 pub use policy::Document;
 pub use s3_bucket::S3Bucket;
+pub use s3_store::S3Store;
 pub use scope::{iam_arn, partition, partition_of, regional_arn};
+pub use secrets_store::SecretsStore;

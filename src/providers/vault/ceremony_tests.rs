@@ -22,7 +22,7 @@ const STATIC: &str = r#"seal "static" {
   current_key_id = "k1"
   current_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 }"#;
-const DESIRED: Desired = Desired { shares: 5, threshold: 3 };
+const DESIRED: Desired = Desired { shares: 5, threshold: 3, holders: Vec::new(), keep_shares: true };
 
 /// A person's machine: runs come and go, the plan's folder and the age identity stay.
 struct Machine {

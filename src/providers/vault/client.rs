@@ -38,6 +38,8 @@ const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
 pub struct VaultClient {
     http: reqwest::Client,
     address: Url,
+    /// The certificates of the cluster's own authority, for nodes that are told to join.
+    ca: Option<Arc<str>>,
     nodes: Vec<Url>,
     namespace: Option<String>,
     calls: Arc<Calls>,
@@ -87,8 +89,10 @@ impl VaultClient {
         let address = parse_address(&cluster_address(settings)?)?;
         let nodes =
             node_addresses(settings).iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
+        let ca_path = ca_cert(settings, folder);
         Ok(Self {
-            http: http_client(&address, ca_cert(settings, folder).as_deref())?,
+            http: http_client(&address, ca_path.as_deref())?,
+            ca: ca_path.and_then(|path| std::fs::read_to_string(path).ok()).map(Arc::from),
             nodes: if nodes.is_empty() { vec![address.clone()] } else { nodes },
             address,
             namespace: settings.namespace.clone().or_else(|| variable("VAULT_NAMESPACE")),
@@ -120,7 +124,7 @@ impl VaultClient {
     }
 
     fn node_at(&self, address: Url) -> NodeClient {
-        NodeClient::new(self.http.clone(), address, Arc::clone(&self.calls))
+        NodeClient::new(self.http.clone(), address, self.ca.clone(), Arc::clone(&self.calls))
     }
 
     /// Adds a place that may have a token: asked after `VAULT_TOKEN` and the places added before,
@@ -697,6 +701,23 @@ mod tests {
         assert!(header_text(&Secret::from("hvs.x".to_owned())).is_ok());
         let error = header_text(&Secret::from("hvs.x\n".to_owned())).expect_err("a line break");
         assert!(!format!("{error:?}").contains("hvs.x"));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_joins_is_given_the_authority_of_the_leader() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let signed = rcgen::generate_simple_self_signed(["vault".to_owned()]).expect("a certificate");
+        std::fs::write(folder.path().join("ca.pem"), signed.cert.pem()).expect("written");
+        let only = node(|_| answer("200 OK", "", r#"{"joined":true}"#)).await;
+        let settings = VaultSettings {
+            address: Some(only.address.clone()),
+            ca_cert: Some("ca.pem".into()),
+            ..VaultSettings::default()
+        };
+        let client = VaultClient::new(&settings, folder.path(), Arc::default()).expect("valid");
+        client.nodes()[0].join(&Permit::mint(), "https://leader:8200").await.expect("joins");
+        let heads = only.heads.lock().expect("unpoisoned").join("");
+        assert!(heads.contains("leader_ca_cert") && heads.contains("BEGIN CERTIFICATE"), "{heads}");
     }
 
     #[tokio::test]

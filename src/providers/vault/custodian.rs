@@ -78,6 +78,21 @@ impl Initialisation {
         format!("{}/init", self.prefix)
     }
 
+    /// The message with the share of one holder.
+    pub(super) fn holder(&self, name: &str) -> String {
+        format!("{}/holders/{name}", self.prefix)
+    }
+
+    /// The names of those whose messages custody has.
+    ///
+    /// Asks for everything of this initialisation, of which at least the answer is there: a store
+    /// that is lost then does not count, as it would if "nobody" were all that the others say.
+    pub(super) async fn holders(&self, custody: &Custody) -> Result<Vec<String>> {
+        let names = custody.list(&format!("{}/", self.prefix)).await?;
+        let folder = self.holder("");
+        Ok(names.iter().filter_map(|name| name.strip_prefix(&folder)).map(str::to_owned).collect())
+    }
+
     /// The admin's AppRole credential.
     pub(super) fn admin(&self) -> String {
         format!("{}/admin", self.prefix)
@@ -98,7 +113,20 @@ fn cluster(address: &str) -> String {
 struct Answer {
     #[serde(default)]
     keys_base64: Vec<String>,
+    #[serde(default)]
+    recovery_keys_base64: Vec<String>,
     root_token: String,
+}
+
+/// The answer without the shares, for when only their holders shall have them.
+pub(super) fn without_shares(answer: &Secret) -> Option<Secret> {
+    let mut answer: serde_json::Value = serde_json::from_slice(answer.expose_bytes()).ok()?;
+    for (name, value) in answer.as_object_mut()? {
+        if name != "root_token" {
+            *value = serde_json::json!([]);
+        }
+    }
+    serde_json::to_vec(&answer).ok().map(Secret::new)
 }
 
 /// An answer together with the key that opens it.
@@ -119,6 +147,14 @@ impl Unlocked {
     /// The key shares in hexadecimal; none when the server unseals itself.
     pub(super) fn shares(&self) -> Result<Vec<Secret>> {
         self.answer.keys_base64.iter().map(|message| self.key.decrypt(message)).collect()
+    }
+
+    /// The shares of the unseal key, or of the recovery key when the server unseals itself.
+    pub(super) fn any_shares(&self) -> Result<Vec<Secret>> {
+        match self.answer.keys_base64.as_slice() {
+            [] => self.answer.recovery_keys_base64.iter().map(|message| self.key.decrypt(message)).collect(),
+            _ => self.shares(),
+        }
     }
 
     /// The root token, which may have been revoked since.

@@ -1,5 +1,7 @@
 //! `vault.init`: the cluster's initialisation and its unsealing, once, without losing a share.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -7,9 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::custodian::{Custodian, INIT, Initialisation, Unlocked};
-use super::{Health, NodeClient, SealStatus};
-use crate::custody::{Custody, pgp};
+use super::custodian::{Custodian, INIT, Initialisation, Unlocked, without_shares};
+use super::{Health, NodeClient, SealStatus, VaultClient};
+use crate::custody::recipient::parse_age;
+use crate::custody::{Custody, Handout, Holder, HolderKey, name_part, pgp};
 use crate::journal::{Ending, Entry};
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Permit, Resource, Result, Scope, Writer};
 use crate::secret::Secret;
@@ -41,6 +44,23 @@ pub struct Desired {
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 255))]
     pub threshold: u32,
+    /// Who gets one share each, encrypted for them alone; as many as there are shares. Fetched
+    /// with `groundwork custody export-share`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<Holder>,
+    /// Whether custody keeps the shares too once their holders have them. Without them a run
+    /// cannot unseal: enough holders must come together for `groundwork unseal --share`.
+    #[serde(default = "yes")]
+    pub keep_shares: bool,
+}
+
+/// The threshold in the fields of a `vault.init` step.
+pub fn declared_threshold(fields: serde_json::Value) -> Option<u32> {
+    serde_json::from_value::<Desired>(fields).ok().map(|desired| desired.threshold)
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn five() -> u32 {
@@ -51,9 +71,11 @@ const fn three() -> u32 {
     3
 }
 
-/// The plan's cluster; there is one per plan.
-#[derive(Clone, Copy, Debug)]
-pub struct Cluster;
+/// The plan's cluster, of which there is one per plan, and who holds its shares.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    holders: Vec<Holder>,
+}
 
 impl std::fmt::Display for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,6 +91,23 @@ pub struct Observed {
     cluster: SealStatus,
     /// Whether the shares in custody were proven and the journal says so.
     committed: bool,
+    /// For each declared holder, what custody has for them.
+    holders: BTreeMap<String, Handed>,
+    /// Those who have a share and are not declared.
+    strangers: Vec<String>,
+    /// Whether custody still has the shares themselves.
+    shares_kept: bool,
+}
+
+/// What custody has for a holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handed {
+    /// Nothing yet.
+    Nothing,
+    /// A share for this key.
+    Share,
+    /// A share for another key.
+    OtherKey,
 }
 
 #[derive(Clone, Debug)]
@@ -93,7 +132,15 @@ impl Resource for VaultInit {
     const KIND: &'static str = "vault.init";
     const ABOUT: &'static str =
         "Initialises a Vault or OpenBao cluster and unseals its nodes; the key shares go into custody.";
-    const EXAMPLE: &'static str = "cluster:\n  kind: vault.init\n  shares: 5\n  threshold: 3\n";
+    const EXAMPLE: &'static str = r"cluster:
+  kind: vault.init
+  shares: 3
+  threshold: 2
+  holders:
+    - { name: alice, pgp: keys/alice.asc }
+    - { name: bob, pgp: keys/bob.asc }
+    - { name: carol, age: age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p }
+";
     const PROTECTED: bool = true;
     const ONCE_ONLY: bool = true;
 
@@ -103,36 +150,38 @@ impl Resource for VaultInit {
     type Observed = Observed;
     type Outputs = Outputs;
 
-    fn id(_: &Desired) -> Cluster {
-        Cluster
+    fn id(desired: &Desired) -> Cluster {
+        Cluster { holders: desired.holders.clone() }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
-        match (desired.shares, desired.threshold) {
-            (shares, threshold) if threshold > shares => {
-                vec![FieldError::new("threshold", format!("{threshold} of {shares} shares can never be met"))]
-            }
-            (0 | 256.., _) => vec![FieldError::new("shares", "must be between 1 and 255")],
-            (2.., 1) => vec![
-                FieldError::new("threshold", "must be at least 2 when there are several shares")
-                    .help("Vault refuses several shares of which one alone opens it"),
-            ],
-            (_, 0) => vec![FieldError::new("threshold", "must be at least 1")],
-            _ => Vec::new(),
-        }
+        let mut mistakes = check_split(desired.shares, desired.threshold);
+        mistakes.extend(check_holders(desired));
+        mistakes
     }
 
-    async fn observe(client: &Custodian, _: &Cluster) -> Result<Option<Observed>> {
+    async fn observe(client: &Custodian, id: &Cluster) -> Result<Option<Observed>> {
         let nodes = ask_nodes(&client.vault.nodes()).await?;
         let cluster = nodes.iter().find(|node| node.status.initialized).map(|node| node.status.clone());
-        let intent = client.intent();
-        let escrowed = client.answered().await?.is_some();
-        match (next(intent, cluster.is_some(), escrowed), cluster) {
+        let keys = holder_keys(&id.holders, client.custody.folder())?;
+        let which = client.answered().await?;
+        match (next(client.intent(), cluster.is_some(), which.is_some()), cluster) {
             (Next::Lost, _) => Err(lost(client.vault.address())),
             (Next::Foreign, _) => Err(foreign(client.vault.address())),
             (next, Some(cluster)) => {
-                let address = client.vault.address().to_owned();
-                Ok(Some(Observed { address, nodes, cluster, committed: next == Next::Keep }))
+                let mut observed = Observed {
+                    address: client.vault.address().to_owned(),
+                    nodes,
+                    cluster,
+                    committed: next == Next::Keep,
+                    holders: BTreeMap::new(),
+                    strangers: Vec::new(),
+                    shares_kept: true,
+                };
+                if let Some(which) = which {
+                    client.look_at_shares(&which, keys, &mut observed).await?;
+                }
+                Ok(Some(observed))
             }
             (_, None) => Ok(None),
         }
@@ -151,16 +200,22 @@ impl Resource for VaultInit {
             diff.push("custody.proven", json!(false), json!(true));
             diff.note("an earlier run was cut off before it had proven the shares");
         }
+        diff_holders(desired, observed, &mut diff);
         diff
     }
 
     async fn create(w: &Writer<'_, Custodian>, desired: &Desired) -> Result<()> {
         let which = w.initialise(w.permit(), w.step(), desired).await?;
-        w.open(w.permit(), &which).await
+        w.open(w.permit(), &which).await?;
+        w.distribute(w.permit(), &which, desired).await
     }
 
-    async fn update(w: &Writer<'_, Custodian>, _: &Desired, _: &Observed) -> Result<()> {
-        w.unseal(w.permit()).await
+    async fn update(w: &Writer<'_, Custodian>, desired: &Desired, observed: &Observed) -> Result<()> {
+        let which = w.answered().await?.ok_or_else(|| foreign(w.vault.address()))?;
+        if !observed.committed || observed.nodes.iter().any(|node| node.status.sealed) {
+            w.open(w.permit(), &which).await?;
+        }
+        w.distribute(w.permit(), &which, desired).await
     }
 
     async fn delete(w: &Writer<'_, Custodian>, _: &Cluster) -> Result<()> {
@@ -179,6 +234,85 @@ impl Resource for VaultInit {
 
     fn predicted_outputs(_: &Desired, _: &Scope) -> Partial {
         Partial::default().with("initialized", true)
+    }
+}
+
+fn check_split(shares: u32, threshold: u32) -> Vec<FieldError> {
+    match (shares, threshold) {
+        (shares, threshold) if threshold > shares => {
+            vec![FieldError::new("threshold", format!("{threshold} of {shares} shares can never be met"))]
+        }
+        (0 | 256.., _) => vec![FieldError::new("shares", "must be between 1 and 255")],
+        (2.., 1) => vec![
+            FieldError::new("threshold", "must be at least 2 when there are several shares")
+                .help("Vault refuses several shares of which one alone opens it"),
+        ],
+        (_, 0) => vec![FieldError::new("threshold", "must be at least 1")],
+        _ => Vec::new(),
+    }
+}
+
+fn check_holders(desired: &Desired) -> Vec<FieldError> {
+    let holders = &desired.holders;
+    if holders.is_empty() {
+        let alone = FieldError::new("keep_shares", "somebody must have the shares").help("name `holders`");
+        return if desired.keep_shares { Vec::new() } else { vec![alone] };
+    }
+    let mut mistakes = Vec::new();
+    if holders.len() != desired.shares as usize {
+        let message = format!("{} holders for {} shares", holders.len(), desired.shares);
+        mistakes.push(FieldError::new("holders", message).help("each holder gets exactly one share"));
+    }
+    for (position, holder) in holders.iter().enumerate() {
+        let mistake =
+            |field: &str, message: &str| FieldError::new(format!("holders[{position}].{field}"), message);
+        if name_part(&holder.name) != holder.name || holder.name.is_empty() || holder.name.contains('.') {
+            mistakes.push(mistake("name", "is made of lower-case letters, digits, `_` and `-`"));
+        }
+        if holders[..position].iter().any(|other| other.name == holder.name) {
+            mistakes.push(mistake("name", "is declared twice"));
+        }
+        match (&holder.pgp, &holder.age) {
+            (Some(_), None) => {}
+            (None, Some(key)) => {
+                mistakes.extend(parse_age(key).err().map(|error| mistake("age", &error.message)));
+            }
+            _ => mistakes.push(mistake("name", "has no single key").help("give either `pgp` or `age`")),
+        }
+    }
+    mistakes
+}
+
+/// The holders' keys by name. A key that cannot be encrypted for is found here, before anything
+/// that cannot be undone.
+fn holder_keys(holders: &[Holder], folder: &Path) -> Result<Vec<(String, HolderKey)>> {
+    holders.iter().map(|holder| Ok((holder.name.clone(), holder.key(folder)?))).collect()
+}
+
+fn diff_holders(desired: &Desired, observed: &Observed, diff: &mut Diff) {
+    const GONE: &str = "custody no longer has the shares to hand out; with enough holders together the key \
+                        is split anew with `groundwork rotate`";
+    const SPLIT: &str = "whoever has a share keeps it until the key is split anew with `groundwork rotate`";
+    for (name, handed) in &observed.holders {
+        let path = format!("holders[{name}]");
+        let (is, shall, why) = match handed {
+            Handed::Share => continue,
+            Handed::Nothing if observed.shares_kept => {
+                diff.push(&path, json!(null), json!("a share, encrypted for them"));
+                continue;
+            }
+            Handed::Nothing => (json!(null), "a share", GONE),
+            Handed::OtherKey => (json!("a share for another key"), "a share for this key", SPLIT),
+        };
+        diff.immutable(&path, &is, &json!(shall), why);
+    }
+    for name in &observed.strangers {
+        diff.immutable(&format!("holders[{name}]"), &json!("a share"), &json!(null), SPLIT);
+    }
+    if desired.keep_shares && !observed.shares_kept {
+        diff.immutable("keep_shares", &false, &true, GONE);
+    } else {
+        diff.field("keep_shares", &observed.shares_kept, &desired.keep_shares);
     }
 }
 
@@ -233,7 +367,7 @@ impl Custodian {
     }
 
     /// The initialisation whose answer is in custody: the one that is under way, else the latest.
-    async fn answered(&self) -> Result<Option<Initialisation>> {
+    pub(super) async fn answered(&self) -> Result<Option<Initialisation>> {
         let open = self.journal.open_intent(INIT, self.vault.address());
         match open.as_ref().and_then(Initialisation::of_intent) {
             Some(which) => Ok(self.custody.exists(&which.answer()).await?.then_some(which)),
@@ -252,9 +386,9 @@ impl Custodian {
         let node = nodes.first().ok_or_else(|| foreign(self.vault.address()))?;
         let status = node.seal_status().await?;
         if status.initialized {
-            return Err(Error::new(ErrorKind::Conflict, INIT, "somebody initialised it in this moment")
-                .advice("plan again"));
+            return Err(too_late(node.address()));
         }
+        holder_keys(&desired.holders, self.custody.folder())?;
         self.custody.prove(permit).await?;
         let which = Initialisation::begin(self.vault.address());
         let public = make_key(&self.custody, permit, &which).await?;
@@ -266,7 +400,7 @@ impl Custodian {
         })?;
         let answer = match node.init(permit, &request(desired, &status, &public)).await {
             Ok(answer) => answer,
-            Err(error) => return Err(self.not_initialised(permit, error)),
+            Err(error) => return Err(explain_race(node, self.not_initialised(permit, error)).await),
         };
         escrow(&self.custody, permit, &which, &answer).await?;
         self.note(permit, |operation, target| Entry::Escrowed { operation, target, object: which.answer() })?;
@@ -289,13 +423,136 @@ impl Custodian {
         }
     }
 
+    /// What custody has of the shares, in one and in many.
+    async fn look_at_shares(
+        &self,
+        which: &Initialisation,
+        keys: Vec<(String, HolderKey)>,
+        observed: &mut Observed,
+    ) -> Result<()> {
+        // The first version is the answer as it came; a later one is without the shares.
+        observed.shares_kept = self.custody.versions(&which.answer()).await?.contains(&1);
+        let handed = which.holders(&self.custody).await?;
+        let is_stranger = |name: &&String| !keys.iter().any(|(known, _)| known == *name);
+        observed.strangers = handed.iter().filter(is_stranger).cloned().collect();
+        for (name, key) in keys {
+            let found = match handed.contains(&name) {
+                true => self.custody.handout(&which.holder(&name)).await?,
+                false => None,
+            };
+            let handed = match found {
+                None => Handed::Nothing,
+                Some(handout) if handout.holder_key == key.id() => Handed::Share,
+                Some(_) => Handed::OtherKey,
+            };
+            observed.holders.insert(name, handed);
+        }
+        Ok(())
+    }
+
+    /// Gives each holder their share; then, if the plan says so, custody forgets the shares.
+    ///
+    /// Vault could encrypt for the holders itself. It is given the run's own key nevertheless: what
+    /// it answers is then proven, by unsealing with it, before anybody depends on it; a key that
+    /// its owner cannot use is found while the shares still exist elsewhere; and a run that is cut
+    /// off at any moment has left at least one copy that the next run goes on from.
+    async fn distribute(&self, permit: &Permit, which: &Initialisation, desired: &Desired) -> Result<()> {
+        if desired.holders.is_empty() {
+            return Ok(());
+        }
+        let unlocked = Unlocked::read(&self.custody, which).await?;
+        let shares = unlocked.ok_or_else(|| foreign(self.vault.address()))?.any_shares()?;
+        if !shares.is_empty() {
+            self.hand_out(permit, which, desired, &shares).await?;
+        }
+        match desired.keep_shares {
+            true => Ok(()),
+            false => self.forget_shares(permit, which).await,
+        }
+    }
+
+    /// Every store has every holder's message when this returns.
+    async fn hand_out(
+        &self,
+        permit: &Permit,
+        which: &Initialisation,
+        desired: &Desired,
+        shares: &[Secret],
+    ) -> Result<()> {
+        let (mut free, mut without): (BTreeSet<usize>, Vec<&Holder>) =
+            ((1..=shares.len()).collect(), Vec::new());
+        for holder in &desired.holders {
+            match self.custody.handout(&which.holder(&holder.name)).await? {
+                Some(kept) => {
+                    free.remove(&kept.share);
+                    self.custody.hand_out(permit, &kept).await?;
+                }
+                None => without.push(holder),
+            }
+        }
+        for (holder, share) in without.into_iter().zip(free) {
+            let (name, key) = (which.holder(&holder.name), holder.key(self.custody.folder())?);
+            let handout = Handout::seal(&name, share, &shares[share - 1], &key)?;
+            self.custody.hand_out(permit, &handout).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the root token, which the run may still need. The version without the shares is on
+    /// every store before the first version is removed from any.
+    async fn forget_shares(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
+        let kept = self.custody.get(&which.answer()).await?;
+        let rest = kept.as_ref().and_then(without_shares).ok_or_else(|| foreign(self.vault.address()))?;
+        match self.custody.versions(&which.answer()).await?.last() {
+            Some(1) => self.custody.replace(permit, &which.answer(), &rest).await?,
+            _ => self.custody.put(permit, &which.answer(), &rest).await?,
+        }
+        self.custody.remove(permit, &which.answer(), 1).await
+    }
+
     /// Unseals every node from custody, and finishes an initialisation that was cut off.
     ///
     /// # Errors
     /// `Unknown` when custody has no shares of this cluster.
     pub async fn unseal(&self, permit: &Permit) -> Result<()> {
+        let nodes = ask_nodes(&self.vault.nodes()).await?;
+        if !nodes.iter().any(|node| node.status.initialized) {
+            let message = format!("{} is not initialised", self.vault.address());
+            return Err(Error::new(ErrorKind::Uninitialised, "unseal", message)
+                .advice("`groundwork apply` initialises it, with a step of kind `vault.init`"));
+        }
         let which = self.answered().await?.ok_or_else(|| foreign(self.vault.address()))?;
         self.open(permit, &which).await
+    }
+
+    /// What holders' shares do to every node of `vault`: those that are sealed get every share. It
+    /// is no error when they are too few, as others may follow.
+    ///
+    /// # Errors
+    /// `Rejected` when a share is of another key, which starts the node's count anew.
+    pub async fn enter_shares(
+        vault: &VaultClient,
+        permit: &Permit,
+        shares: &[Secret],
+    ) -> Result<Vec<SealStatus>> {
+        let nodes = vault.nodes();
+        let mut reached = Vec::with_capacity(nodes.len());
+        for node in &nodes {
+            let mut status = await_joined(permit, node, nodes[0].address()).await?;
+            for share in shares {
+                if status.sealed {
+                    status = node.unseal(permit, share).await?;
+                }
+            }
+            // A node that joins learns only after unsealing whether it was let in.
+            let since = Instant::now();
+            while status.sealed && status.progress == 0 {
+                pause(since, node, "is still sealed").await?;
+                status = node.seal_status().await?;
+            }
+            reached.push(status);
+        }
+        Ok(reached)
     }
 
     /// Unseals every node with what custody gives, and nothing else; then the run works with the
@@ -341,9 +598,9 @@ async fn make_key(custody: &Custody, permit: &Permit, which: &Initialisation) ->
     let kept = custody.get(&which.key()).await?.ok_or_else(|| {
         Error::new(ErrorKind::Local, format!("custody: {}", which.key()), "was written and is not there")
     })?;
-    let public = pgp::KeyPair::from_secret(&kept)?.public()?;
-    pgp::check_public(&public)?;
-    Ok(public)
+    let pair = pgp::KeyPair::from_secret(&kept)?;
+    pair.public_key()?;
+    pair.public()
 }
 
 /// The request's body; servers that unseal themselves have a recovery key instead.
@@ -390,6 +647,9 @@ async fn ask_nodes(nodes: &[NodeClient]) -> Result<Vec<Node>> {
 
 async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secret]) -> Result<()> {
     let mut status = await_joined(permit, node, leader).await?;
+    if status.sealed && !status.recovery_seal && shares.is_empty() {
+        return Err(no_shares(node.address()));
+    }
     if status.progress > 0 {
         // Shares that somebody else entered may belong to another key.
         status = node.reset_unseal(permit).await?;
@@ -445,14 +705,41 @@ async fn pause(since: Instant, node: &NodeClient, problem: &str) -> Result<()> {
     Ok(())
 }
 
+/// A server refuses a second initialisation; it was not initialised when this run looked.
+async fn explain_race(node: &NodeClient, error: Error) -> Error {
+    let refused = error.kind == ErrorKind::Rejected;
+    match node.seal_status().await {
+        Ok(status) if refused && status.initialized => too_late(node.address()),
+        _ => error,
+    }
+}
+
+fn too_late(address: &str) -> Error {
+    let message = format!("somebody else initialised {address} in this moment; their run has the shares");
+    Error::new(ErrorKind::Conflict, INIT, message).advice(
+        "find out who runs the same plan, or another one, for this cluster; go on with their custody stores \
+         and journal, or remove the `vault.init` step",
+    )
+}
+
 fn lost(address: &str) -> Error {
     let message = format!(
-        "{address} was initialised by a run of this plan whose answer never arrived, so its key shares \
-         and root token are gone for good"
+        "{address} is initialised, and custody has no answer to the request that a run of this plan sent: \
+         it got lost on the way, so the key shares and the root token are gone for good, or somebody else \
+         initialised it at that time and has them"
     );
     Error::new(ErrorKind::Unknown, INIT, message).advice(
-        "nothing was seeded in it yet: stop the servers, remove their storage by hand, start them and run \
-         again; or, when somebody else initialised it, remove the `vault.init` step",
+        "ask first who else was at work; if nobody has the shares, nothing was seeded in it yet: stop the \
+         servers, remove their storage by hand, start them and run again; if somebody has, remove the \
+         `vault.init` step and set VAULT_TOKEN, or use the custody stores of that run",
+    )
+}
+
+fn no_shares(address: &str) -> Error {
+    let message = format!("{address} is sealed, and custody keeps no shares: their holders have them");
+    Error::new(ErrorKind::Sealed, "open the cluster", message).advice(
+        "let enough holders fetch their shares with `groundwork custody export-share` and enter them with \
+         `groundwork unseal PLAN --share`",
     )
 }
 
@@ -473,6 +760,52 @@ mod tests {
             "type": "shamir", "initialized": initialized, "sealed": sealed, "t": 3, "n": 5,
         }))
         .expect("a status")
+    }
+
+    fn split(shares: u32, threshold: u32) -> Desired {
+        Desired { shares, threshold, holders: Vec::new(), keep_shares: true }
+    }
+
+    fn holder(name: &str) -> Holder {
+        let age = age::x25519::Identity::generate().to_public().to_string();
+        Holder { name: name.to_owned(), pgp: None, age: Some(age) }
+    }
+
+    #[test]
+    fn holders_are_as_many_as_shares_and_each_has_one_key() {
+        let wrong = |names: &[&str], keep_shares| {
+            let holders = names.iter().map(|name| holder(name)).collect();
+            VaultInit::check(&Desired { holders, keep_shares, ..split(2, 2) }).len()
+        };
+        assert_eq!((wrong(&["alice", "bob"], false), wrong(&[], true)), (0, 0));
+        assert_eq!((wrong(&["alice"], true), wrong(&[], false)), (1, 1));
+        assert_eq!((wrong(&["alice", "alice"], true), wrong(&["alice", "Bob"], true)), (1, 1));
+        let mut both = holder("bob");
+        both.pgp = Some("keys/bob.asc".into());
+        let desired = Desired { holders: vec![holder("alice"), both], ..split(2, 2) };
+        assert_eq!(VaultInit::check(&desired).len(), 1);
+    }
+
+    #[test]
+    fn a_holder_without_a_share_gets_one_only_while_there_are_shares() {
+        let mut observed = Observed {
+            address: String::new(),
+            nodes: Vec::new(),
+            cluster: SealStatus { threshold: 2, shares: 2, ..status(true, false) },
+            committed: true,
+            holders: [("alice".to_owned(), Handed::Share), ("bob".to_owned(), Handed::Nothing)].into(),
+            strangers: Vec::new(),
+            shares_kept: true,
+        };
+        let desired = Desired { holders: vec![holder("alice"), holder("bob")], ..split(2, 2) };
+        let diff = VaultInit::diff(&desired, &observed);
+        assert!(diff.touches("holders[bob]") && diff.changes.len() == 1 && diff.blocked.is_empty());
+        observed.shares_kept = false;
+        let diff = VaultInit::diff(&Desired { keep_shares: false, ..desired.clone() }, &observed);
+        assert_eq!((diff.changes.len(), diff.blocked.len()), (1, 1));
+        observed.holders.insert("bob".to_owned(), Handed::Share);
+        observed.strangers.push("eve".to_owned());
+        assert_eq!(VaultInit::diff(&desired, &observed).blocked.len(), 2, "eve, and keep_shares");
     }
 
     #[test]
@@ -505,18 +838,21 @@ mod tests {
             nodes: vec![node("http://a:1", false), node("http://b:1", true)],
             cluster: status(true, false),
             committed: true,
+            holders: BTreeMap::new(),
+            strangers: Vec::new(),
+            shares_kept: true,
         };
-        let diff = VaultInit::diff(&Desired { shares: 5, threshold: 3 }, &observed);
+        let diff = VaultInit::diff(&split(5, 3), &observed);
         let paths: Vec<_> = diff.changes.iter().map(|change| change.path.as_str()).collect();
         assert_eq!((paths, diff.blocked.len()), (vec!["nodes[http://b:1].sealed"], 0));
-        let diff = VaultInit::diff(&Desired { shares: 7, threshold: 3 }, &observed);
+        let diff = VaultInit::diff(&split(7, 3), &observed);
         assert!(diff.touches("shares") && diff.blocked.len() == 1);
     }
 
     #[test]
     fn servers_that_unseal_themselves_get_recovery_keys() {
         let mut status = status(false, true);
-        let desired = Desired { shares: 2, threshold: 2 };
+        let desired = split(2, 2);
         assert_eq!(request(&desired, &status, "k")["pgp_keys"], json!(["k", "k"]));
         "static".clone_into(&mut status.seal);
         let body = request(&desired, &status, "k");
@@ -526,7 +862,7 @@ mod tests {
 
     #[test]
     fn impossible_thresholds_are_found_before_the_network() {
-        let wrong = |shares, threshold| !VaultInit::check(&Desired { shares, threshold }).is_empty();
+        let wrong = |shares, threshold| !VaultInit::check(&split(shares, threshold)).is_empty();
         assert!(wrong(3, 4) && wrong(3, 1) && wrong(0, 0) && wrong(256, 3) && wrong(1, 0));
         assert!(!wrong(1, 1) && !wrong(5, 3));
     }

@@ -32,8 +32,10 @@ mod policy;
 mod policy_text;
 mod request;
 mod role;
+mod root_generation;
 mod root_token;
 mod session;
+mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -42,7 +44,7 @@ pub use audit::Audit;
 pub use auth_method::AuthMethod;
 pub use client::VaultClient;
 pub use custodian::Custodian;
-pub use init::VaultInit;
+pub use init::{VaultInit, declared_threshold};
 pub use kubernetes_auth::KubernetesAuth;
 pub use kubernetes_role::KubernetesRole;
 pub use kv_secret::KvSecret;
@@ -52,5 +54,7 @@ pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
 pub use object::{CertRole, Entity, Group, JwtAuth, JwtRole, PasswordPolicy, PkiRole, Quota, TokenRole};
 pub use policy::Policy;
+pub use root_generation::RootGeneration;
 pub use root_token::VaultRootToken;
 pub use session::{EnvToken, HomeToken, TokenSource};
+pub use standing::Standing;

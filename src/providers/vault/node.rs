@@ -23,6 +23,7 @@ const INIT_TIMEOUT: Duration = Duration::from_mins(3);
 pub struct NodeClient {
     http: reqwest::Client,
     address: Url,
+    ca: Option<Arc<str>>,
     calls: Arc<Calls>,
 }
 
@@ -94,8 +95,9 @@ impl fmt::Debug for NodeClient {
 }
 
 impl NodeClient {
-    pub(super) fn new(http: reqwest::Client, address: Url, calls: Arc<Calls>) -> Self {
-        Self { http, address, calls }
+    /// `ca` are the certificates of the cluster's own authority, in PEM.
+    pub(super) fn new(http: reqwest::Client, address: Url, ca: Option<Arc<str>>, calls: Arc<Calls>) -> Self {
+        Self { http, address, ca, calls }
     }
 
     /// The node's address, without a trailing slash.
@@ -155,10 +157,15 @@ impl NodeClient {
     }
 
     /// Has this node join the cluster that `leader`, an address, belongs to. For raft storage whose
-    /// configuration does not name the other nodes (`retry_join`).
+    /// configuration does not name the other nodes (`retry_join`). It trusts the leader's certificate
+    /// by the same authority as we do.
     pub async fn join(&self, _: &Permit, leader: &str) -> Result<()> {
         let request = Request::new("POST", "sys/storage/raft/join", Effect::Write);
-        self.send::<Value>(&request, Some(&json!({ "leader_api_addr": leader }))).await.map(drop)
+        let mut body = json!({ "leader_api_addr": leader });
+        if let Some(ca) = &self.ca {
+            body["leader_ca_cert"] = json!(ca.as_ref());
+        }
+        self.send::<Value>(&request, Some(&body)).await.map(drop)
     }
 
     /// Enters one share, hexadecimal or base64. Entering the same share again changes nothing; a

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::custodian::{Admin, Custodian, Initialisation, REVOKE, Unlocked};
+use super::root_generation::RootGeneration;
 use crate::journal::Entry;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Permit, Requirement, Resource, Result, Writer};
 use crate::secret::Secret;
@@ -232,37 +233,29 @@ impl Custodian {
     /// Checks that the session's token, the admin's, can give rights, renew its own credential and
     /// make a root token. Without the last there is no way back but a restart of the servers.
     async fn prove_admin(&self, approle: &Approle) -> Result<()> {
-        let needed = needed_paths(approle);
+        let generation = RootGeneration::of(&self.vault).await?;
+        let needed = needed_paths(approle, generation);
         let found = self.vault.capabilities(&needed).await?;
         let capable = |path: &&String| may_write(found.get(*path));
         let missing: Vec<&String> = needed.iter().filter(|path| !capable(path)).collect();
-        let excused = |path: &String| path == GENERATE_ROOT;
-        let no_excuse: Vec<&str> =
-            missing.iter().filter(|path| !excused(path)).map(|path| path.as_str()).collect();
-        if no_excuse.is_empty() && (missing.is_empty() || self.anybody_generates_root().await) {
+        if missing.is_empty() {
             return Ok(());
         }
         Err(not_enough(approle, &missing))
     }
-
-    /// HashiCorp Vault lets the holders of key shares make a root token without any other token;
-    /// OpenBao answers 405 by default.
-    async fn anybody_generates_root(&self) -> bool {
-        matches!(self.vault.get("sys/generate-root/attempt").await, Ok(Some(_)))
-    }
 }
 
-/// OpenBao's path for making a root token with a token that may.
-const GENERATE_ROOT: &str = "sys/generate-root-token/attempt";
-
 /// What the admin must be able to write.
-fn needed_paths(approle: &Approle) -> Vec<String> {
-    vec![
+fn needed_paths(approle: &Approle, generation: RootGeneration) -> Vec<String> {
+    let mut needed = vec![
         // Stands for any policy: whoever may write it can give every other right.
         "sys/policies/acl/groundwork-proof".to_owned(),
         format!("auth/{}/role/{}/secret-id", approle.mount, approle.role),
-        GENERATE_ROOT.to_owned(),
-    ]
+    ];
+    if generation.needs_token() {
+        needed.push(generation.attempt().to_owned());
+    }
+    needed
 }
 
 fn may_write(capabilities: Option<&serde_json::Value>) -> bool {

@@ -125,7 +125,7 @@ fn relay(mut client: TcpStream, mut server: TcpStream, inits: &AtomicUsize) {
 pub async fn initialise(providers: &Providers) {
     let permit = Permit::mint();
     let client = Custodian::provide(providers).await.unwrap();
-    let desired = Desired { shares: 1, threshold: 1 };
+    let desired = Desired { shares: 1, threshold: 1, holders: Vec::new(), keep_shares: true };
     VaultInit::create(&Writer::new(&*client, &permit, "vault"), &desired).await.unwrap();
     let vault = VaultClient::provide(providers).await.unwrap();
     let mount = json!({ "type": "kv", "options": { "version": "2" } });

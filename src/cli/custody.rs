@@ -1,0 +1,206 @@
+//! `groundwork custody`
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::plan::Format;
+use super::plan_args::PlanArgs;
+use super::{Outcome, failed};
+use crate::apply::by_command;
+use crate::custody::Custody;
+use crate::custody::examine::Object;
+use crate::journal::{private_file, sync_folder};
+use crate::providers::Providers;
+use crate::providers::vault::{Custodian, Standing, VaultInit, declared_threshold};
+use crate::resolve::OutputTable;
+use crate::resource::{Error, ErrorKind, Provided, Resource};
+use crate::secret::Secret;
+use crate::session::{self, Checked};
+use crate::ui;
+
+/// What is kept of the secrets that come only once.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct CustodyArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prove, by decrypting every copy, that custody suffices today: 0 it does; 3 it does, but a
+    /// copy needs repair; 1 it does not
+    Check(CheckArgs),
+    /// List what is kept, for whom and since when; decrypt nothing
+    Show(ShowArgs),
+    /// Write one key share to a file
+    ExportShare(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Put a good copy in the place of each damaged or missing one
+    #[arg(long)]
+    repair: bool,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    #[command(flatten)]
+    which: Which,
+    /// A file that does not exist yet, made for its owner alone; `-` is standard output, which must
+    /// not be a terminal
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The encrypted share of this holder, for `gpg --decrypt` or `age --decrypt`
+    #[arg(long, value_name = "NAME")]
+    holder: Option<String>,
+    /// The share with this number, counted from 1, in the clear
+    #[arg(long, value_name = "N")]
+    index: Option<usize>,
+}
+
+/// What a check found, as JSON.
+#[derive(Serialize)]
+struct Findings<'a> {
+    objects: &'a [Object],
+    vault: Option<&'a Standing>,
+    enough: bool,
+    perfect: bool,
+    repaired: &'a [String],
+}
+
+/// Runs one of the subcommands.
+pub async fn run(args: CustodyArgs) -> Outcome {
+    let ended = match args.command {
+        Command::Check(args) => check(&args).await,
+        Command::Show(args) => show(&args).await,
+        Command::ExportShare(args) => export(&args).await,
+    };
+    ended.unwrap_or_else(|error| failed(&error))
+}
+
+async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
+    let checked = args.plan.check()?;
+    let providers = session::connect(&checked)?;
+    let custody = providers.custody().await?;
+    let mut objects = custody.examine("", true).await?;
+    let mut repaired = Vec::new();
+    if args.repair {
+        repaired = repair(&custody, &objects).await?;
+        objects = custody.examine("", true).await?;
+    }
+    let standing = standing(&checked, &providers).await?;
+    // Said already, copy by copy.
+    custody.take_warnings();
+    let enough = objects.iter().all(Object::is_obtainable)
+        && standing.as_ref().is_none_or(|standing| standing.problems.is_empty());
+    let perfect = enough && objects.iter().all(Object::is_perfect);
+    match args.format {
+        Format::Json => {
+            let (objects, repaired) = (objects.as_slice(), repaired.as_slice());
+            ui::console::json(&Findings { objects, vault: standing.as_ref(), enough, perfect, repaired });
+        }
+        Format::Human => {
+            repaired.iter().for_each(ui::console::note);
+            ui::console::out(ui::custody::objects(&objects));
+            standing.iter().for_each(|standing| ui::console::out(ui::custody::standing(standing)));
+        }
+    }
+    Ok(match (enough, perfect) {
+        (false, _) => Outcome::Failed,
+        (true, false) => Outcome::Stuck,
+        (true, true) => Outcome::Done,
+    })
+}
+
+async fn repair(custody: &Custody, objects: &[Object]) -> Result<Vec<String>, session::Error> {
+    let mut repaired = Vec::new();
+    for object in objects.iter().filter(|object| object.is_obtainable() && !object.is_perfect()) {
+        for store in custody.repair(&by_command(), object).await? {
+            repaired.push(format!("repaired {} on {store}", object.name));
+        }
+    }
+    Ok(repaired)
+}
+
+/// Nothing when the plan does not initialise Vault.
+async fn standing(checked: &Checked, providers: &Providers) -> Result<Option<Standing>, session::Error> {
+    let resolved = &checked.resolved;
+    let Some(step) = resolved.steps.iter().find(|step| step.kind.name() == VaultInit::KIND) else {
+        return Ok(None);
+    };
+    let fields = resolved.fields(step, &OutputTable::new()).ok();
+    let declared = fields.and_then(|fields| declared_threshold(fields.into()));
+    let custodian = Custodian::provide(providers).await?;
+    Ok(Some(custodian.standing(declared).await?))
+}
+
+async fn show(args: &ShowArgs) -> Result<Outcome, session::Error> {
+    let providers = session::connect(&args.plan.check()?)?;
+    let objects = providers.custody().await?.examine("", false).await?;
+    match args.format {
+        Format::Json => ui::console::json(&objects),
+        Format::Human => ui::console::out(ui::custody::objects(&objects)),
+    }
+    Ok(Outcome::Done)
+}
+
+async fn export(args: &ExportArgs) -> Result<Outcome, session::Error> {
+    let to_stdout = args.to == Path::new("-");
+    if to_stdout && std::io::stdout().is_terminal() {
+        ui::console::note("error: a share is not shown on a terminal: pipe it, or name a file with --to");
+        return Ok(Outcome::Usage);
+    }
+    let providers = session::connect(&args.plan.check()?)?;
+    let custodian = Custodian::provide(&providers).await?;
+    let share = match (&args.which.holder, args.which.index) {
+        (Some(holder), _) => custodian.share_for(holder).await?,
+        (None, number) => custodian.share_at(number.unwrap_or_default()).await?,
+    };
+    session::tell_warnings(&providers, &ui::console::note);
+    match to_stdout {
+        true => ui::console::secret_line(&share),
+        false => write_new(&args.to, &share)?,
+    }
+    Ok(Outcome::Done)
+}
+
+/// Writes a file that only its owner may read, and never over another.
+fn write_new(path: &Path, secret: &Secret) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = private_file().write(true).create_new(true).open(path).and_then(|mut file| {
+        file.write_all(secret.expose_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        sync_folder(folder)
+    });
+    written.map_err(|error| {
+        Error::new(ErrorKind::Local, format!("write {}", path.display()), error.to_string())
+            .advice("name a file that does not exist yet, in a folder that does")
+    })
+}

@@ -1,0 +1,88 @@
+//! `groundwork unseal`
+
+use clap::Args;
+
+use super::plan_args::PlanArgs;
+use super::{Outcome, failed};
+use crate::apply::by_command;
+use crate::journal::Who;
+use crate::journal::lock::LocalLock;
+use crate::providers::vault::{Custodian, SealStatus, VaultClient};
+use crate::resource::{Error, ErrorKind, Provided};
+use crate::session::{self, Checked};
+use crate::ui;
+
+/// Unseal every node, from custody or with shares that people enter.
+#[derive(Debug, Args)]
+pub struct UnsealArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Read shares from standard input, one a line, hidden on a terminal; custody is not asked.
+    /// Holders may do this one after the other, each on their own machine
+    #[arg(long)]
+    share: bool,
+}
+
+/// Unseals and says how each node is now.
+pub async fn run(args: UnsealArgs) -> Outcome {
+    let done = match args.plan.check() {
+        Ok(checked) if args.share => with_shares(&checked).await,
+        Ok(checked) => from_custody(&checked).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(nodes) => tell(&nodes),
+        Err(error) => failed(&error),
+    }
+}
+
+/// A node's address and how it is.
+type Node = (String, SealStatus);
+
+async fn from_custody(checked: &Checked) -> Result<Vec<Node>, session::Error> {
+    let document = &checked.resolved.document;
+    let who = Who::here(&document.digest);
+    let _lock = LocalLock::acquire(&document.folder.join(".groundwork"), &document.name, &who)?;
+    let providers = session::connect(checked)?;
+    let custodian = Custodian::provide(&providers).await?;
+    let unsealed = custodian.unseal(&by_command()).await;
+    session::tell_warnings(&providers, &ui::console::note);
+    unsealed?;
+    let vault = VaultClient::provide(&providers).await?;
+    let mut nodes = Vec::new();
+    for node in vault.nodes() {
+        nodes.push((node.address().to_owned(), node.seal_status().await?));
+    }
+    Ok(nodes)
+}
+
+/// Custody is left out, so that a lost AWS account does not stand between people and their Vault.
+async fn with_shares(checked: &Checked) -> Result<Vec<Node>, session::Error> {
+    let mut providers = session::connect(checked)?;
+    providers.custody_settings = None;
+    let vault = VaultClient::provide(&providers).await?;
+    let shares = ui::prompt::secret_lines("Share").map_err(|error| {
+        Error::new(ErrorKind::Local, "read the shares", error.to_string()).advice("give one share a line")
+    })?;
+    if shares.is_empty() {
+        return Err(Error::new(ErrorKind::Local, "read the shares", "there were none")
+            .advice("give one share a line, in hexadecimal or base64")
+            .into());
+    }
+    let reached = Custodian::enter_shares(&vault, &by_command(), &shares).await?;
+    let addresses = vault.nodes().iter().map(|node| node.address().to_owned()).collect::<Vec<_>>();
+    Ok(addresses.into_iter().zip(reached).collect())
+}
+
+fn tell(nodes: &[Node]) -> Outcome {
+    for (address, status) in nodes {
+        ui::console::out(match status.sealed {
+            false => format!("{address}: unsealed"),
+            true => format!("{address}: sealed, {} of {} shares entered", status.progress, status.threshold),
+        });
+    }
+    match nodes.iter().any(|(_, status)| status.sealed) {
+        true => Outcome::Stuck,
+        false => Outcome::Done,
+    }
+}

@@ -1,0 +1,138 @@
+//! Whether what custody holds about the cluster is enough today.
+
+use serde::Serialize;
+
+use super::custodian::{Admin, Custodian, Initialisation, Unlocked};
+use crate::resource::{Error, ErrorKind, Result};
+use crate::secret::Secret;
+
+/// What custody can do for the cluster, proven by decrypting.
+#[derive(Clone, Debug, Serialize)]
+pub struct Standing {
+    /// Where the cluster's objects are in custody; nothing when there are none.
+    pub prefix: Option<String>,
+    /// How many shares open it: as the server says, or the plan when no server answers.
+    pub threshold: Option<u32>,
+    /// How many different shares custody gives.
+    pub shares: usize,
+    /// How many holders have their message.
+    pub handed_out: usize,
+    /// Whether the root token was revoked.
+    pub root_revoked: bool,
+    /// Whether the admin's credential is there.
+    pub admin: bool,
+    /// What makes custody not enough.
+    pub problems: Vec<String>,
+}
+
+impl Custodian {
+    /// Decrypts everything that an emergency would need. `declared` is the plan's threshold.
+    ///
+    /// # Errors
+    /// When no store can be listed.
+    pub async fn standing(&self, declared: Option<u32>) -> Result<Standing> {
+        let which = self.answered().await?;
+        let live = futures::future::join_all(self.vault.nodes().iter().map(|node| node.seal_status())).await;
+        let live: Vec<_> = live.into_iter().flatten().filter(|status| status.initialized).collect();
+        let mut standing = Standing {
+            prefix: which.as_ref().map(|which| which.prefix().to_owned()),
+            threshold: live.first().map(|status| status.threshold).or(declared),
+            shares: 0,
+            handed_out: 0,
+            root_revoked: false,
+            admin: false,
+            problems: Vec::new(),
+        };
+        match which {
+            Some(which) => self.weigh(&which, &mut standing).await,
+            None if live.is_empty() => {}
+            None => standing
+                .problems
+                .push(format!("{} is initialised, and custody has no shares of it", self.vault.address())),
+        }
+        Ok(standing)
+    }
+
+    async fn weigh(&self, which: &Initialisation, standing: &mut Standing) {
+        let mut problems = Vec::new();
+        let mut note = |problem: Option<String>| problems.extend(problem);
+        match self.shares_of(which).await {
+            Ok(shares) => standing.shares = shares.len(),
+            Err(error) => note(Some(error.to_string())),
+        }
+        match which.holders(&self.custody).await {
+            Ok(holders) => standing.handed_out = holders.len(),
+            Err(error) => note(Some(error.to_string())),
+        }
+        match self.custody.exists(&which.revoked()).await {
+            Ok(revoked) => standing.root_revoked = revoked,
+            Err(error) => note(Some(error.to_string())),
+        }
+        match Admin::read(&self.custody, which).await {
+            Ok(admin) => standing.admin = admin.is_some(),
+            Err(error) => note(Some(error.to_string())),
+        }
+        let within_reach = standing.shares.max(standing.handed_out);
+        note(standing.threshold.filter(|threshold| within_reach < *threshold as usize).map(|threshold| {
+            format!("only {within_reach} of the {threshold} shares that are needed can be obtained")
+        }));
+        let locked_out = standing.root_revoked && !standing.admin;
+        note(
+            locked_out
+                .then(|| "the root token is revoked and the admin's credential is not there".to_owned()),
+        );
+        standing.problems.extend(problems);
+    }
+
+    /// The different shares that custody gives.
+    async fn shares_of(&self, which: &Initialisation) -> Result<Vec<Secret>> {
+        let unlocked = Unlocked::read(&self.custody, which).await?;
+        let shares = unlocked.map_or(Ok(Vec::new()), |unlocked| unlocked.any_shares())?;
+        let mut different: Vec<Secret> = Vec::with_capacity(shares.len());
+        for share in shares {
+            if !different.contains(&share) {
+                different.push(share);
+            }
+        }
+        Ok(different)
+    }
+
+    /// The message for a holder, to be opened with the holder's own tool.
+    ///
+    /// # Errors
+    /// `Rejected` when there is none.
+    pub async fn share_for(&self, holder: &str) -> Result<Secret> {
+        let which = self.answered().await?.ok_or_else(nothing)?;
+        let known = which.holders(&self.custody).await?;
+        if !known.iter().any(|name| name == holder) {
+            let message = match known.as_slice() {
+                [] => format!("{holder} holds no share: none were handed out"),
+                known => format!("{holder} holds no share; these do: {}", known.join(", ")),
+            };
+            return Err(Error::new(ErrorKind::Rejected, "custody", message)
+                .advice("declare `holders` in the `vault.init` step and apply, or export with `--index`"));
+        }
+        let handout = self.custody.handout(&which.holder(holder)).await?.ok_or_else(nothing)?;
+        Ok(Secret::from(handout.message().to_owned()))
+    }
+
+    /// The share with this number, counted from 1, in the clear.
+    ///
+    /// # Errors
+    /// `Rejected` when custody has no such share.
+    pub async fn share_at(&self, number: usize) -> Result<Secret> {
+        let which = self.answered().await?.ok_or_else(nothing)?;
+        let shares = Unlocked::read(&self.custody, &which).await?.ok_or_else(nothing)?.any_shares()?;
+        let count = shares.len();
+        number.checked_sub(1).and_then(|index| shares.into_iter().nth(index)).ok_or_else(|| {
+            let message = format!("there is no share {number}; custody has {count}");
+            Error::new(ErrorKind::Rejected, "custody", message)
+                .advice("shares are counted from 1; those that only their holders have go by `--holder`")
+        })
+    }
+}
+
+fn nothing() -> Error {
+    Error::new(ErrorKind::Rejected, "custody", "nothing is kept about this cluster")
+        .advice("apply a plan with a `vault.init` step first, or check `vault.address` and the stores")
+}

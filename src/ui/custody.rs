@@ -1,0 +1,69 @@
+//! What custody holds, for people.
+
+use std::fmt::Write;
+
+use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
+use crate::custody::examine::{Copy, CopyState, Object};
+use crate::providers::vault::Standing;
+
+/// Objects, their copies and recipients; never a value.
+pub fn objects(objects: &[Object]) -> String {
+    if objects.is_empty() {
+        return "nothing is in custody".to_owned();
+    }
+    objects.iter().map(object).collect::<Vec<_>>().join("\n")
+}
+
+fn object(object: &Object) -> String {
+    let mut text = format!("{}  version {}", paint(STRONG, &object.name), object.version);
+    for copy in &object.copies {
+        let _ = write!(text, "\n  {}  {}", state(copy), copy.store);
+        if let Some(created) = copy.created {
+            let _ = write!(text, "  {}", paint(FAINT, created.strftime("%Y-%m-%d %H:%M:%S UTC")));
+        }
+        for recipient in &copy.recipients {
+            let opens = match recipient.opens {
+                Some(true) => paint(GOOD, "opens"),
+                Some(false) => paint(BAD, "does not open"),
+                None => paint(FAINT, "not tried"),
+            };
+            let _ = write!(text, "\n      {} {}  {opens}", recipient.kind, recipient.id);
+        }
+    }
+    text
+}
+
+fn state(copy: &Copy) -> String {
+    match &copy.state {
+        CopyState::Whole => paint(GOOD, "whole"),
+        CopyState::Closed => paint(FAINT, "closed"),
+        CopyState::Missing => paint(BAD, "missing"),
+        CopyState::Damaged(why) => format!("{} ({why})", paint(BAD, "damaged")),
+        CopyState::Unreachable(why) => format!("{} ({why})", paint(CHANGE, "unreachable")),
+    }
+}
+
+/// Whether custody is enough for the cluster.
+pub fn standing(standing: &Standing) -> String {
+    if standing.prefix.is_none() && standing.problems.is_empty() {
+        return "Vault: nothing in custody yet, and no server is initialised".to_owned();
+    }
+    let needed = standing.threshold.map_or("an unknown number".to_owned(), |threshold| threshold.to_string());
+    let mut text = format!("Vault: {} shares can be obtained, {needed} are needed", standing.shares);
+    if standing.handed_out > 0 {
+        let _ = write!(text, "; {} holders have theirs", standing.handed_out);
+        if standing.shares == 0 {
+            text.push_str(", and only they can prove it");
+        }
+    }
+    let root = match (standing.root_revoked, standing.admin) {
+        (true, true) => "; the root token is revoked, the admin's credential is here",
+        (true, false) => "; the root token is revoked",
+        (false, _) => "; the root token is here",
+    };
+    text.push_str(root);
+    for problem in &standing.problems {
+        let _ = write!(text, "\n  {}: {problem}", paint(BAD.bold(), "problem"));
+    }
+    text
+}
