@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use aws_credential_types::Credentials;
-use groundwork::custody::{Custody, Keyring, pgp};
+use groundwork::custody::{Custody, FileStore, Keyring, pgp};
 use groundwork::event::Events;
-use groundwork::plan::settings::{CustodySettings, StoreSettings};
 use groundwork::sandbox::{self, Options, Running, Settings};
 use groundwork::secret::Secret;
 use serde_json::Value;
@@ -260,12 +259,10 @@ impl Quickstart {
 
     /// Everything in custody: names and what they hold.
     pub fn custody(&self) -> Vec<(String, Vec<u8>)> {
-        let settings = CustodySettings {
-            recipients: Vec::new(),
-            stores: vec![StoreSettings::File(".groundwork/custody".into())],
-        };
-        let keyring = Keyring { identities: vec![self.identity.clone()], service: None };
-        let custody = Custody::new(&settings, &self.environment.folder, keyring);
+        let folder = &self.environment.folder;
+        let store = FileStore::new(folder.join(".groundwork/custody"));
+        let keyring = Keyring { identities: vec![self.identity.clone()], ..Keyring::default() };
+        let custody = Custody::new(folder, Vec::new(), vec![Box::new(store)], keyring);
         block_on(async {
             let mut objects = Vec::new();
             for name in custody.list("").await.expect("a listing") {
