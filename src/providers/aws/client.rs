@@ -74,7 +74,7 @@ pub struct Identity {
 
 impl Provided for AwsClient {
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
-        providers.aws.get_or_try_init(|| Self::connect(providers)).await.cloned()
+        providers.aws.get_or_try_init(|| Box::pin(Self::connect(providers))).await.cloned()
     }
 }
 
