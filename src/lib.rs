@@ -10,7 +10,7 @@
 //! 5. [`diff`]: desired against observed, field by field.
 //! 6. [`changeset`]: the actions a person reviews.
 //! 7. [`apply`]: the only stage that may write; holds the permission to do so.
-//! 8. [`journal`]: durable intents and outcomes, never a secret.
+//! 8. [`journal`]: durable intents and outcomes, never a secret; [`lock`]: one run at a time.
 //!
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
@@ -24,6 +24,7 @@ pub mod diff;
 pub mod event;
 pub mod graph;
 pub mod journal;
+pub mod lock;
 pub mod observe;
 pub mod plan;
 pub mod providers;

@@ -8,15 +8,15 @@ use crate::changeset::Changeset;
 use crate::diff;
 use crate::event::Events;
 use crate::graph::Graph;
-use crate::journal::lock::LocalLock;
 use crate::journal::{Journal, Who};
+use crate::lock::{Info, LocalLock, RemoteLock};
 use crate::observe::{self, World};
-use crate::plan::{self, Diagnostic, Diagnostics, Node};
+use crate::plan::{self, Diagnostic, Diagnostics, Node, Section};
 use crate::providers::Providers;
 use crate::providers::aws::AwsClient;
 use crate::resolve::{self, OutputTable, Resolved, declare};
 use crate::resource::erased::Instance;
-use crate::resource::{Provided, Scope};
+use crate::resource::{ErrorKind, Provided, Scope};
 
 /// Things that are read at the same time, and steps that are written at the same time, unless
 /// the caller says otherwise.
@@ -52,12 +52,24 @@ pub fn check(path: &Path, vars: &[(String, Node)]) -> Result<Checked, Diagnostic
     Ok(Checked { resolved, instances, graph, warnings: found.list })
 }
 
+impl Checked {
+    /// Takes the right to be the only run of this plan on this machine.
+    ///
+    /// # Errors
+    /// `Conflict`, naming the holder, when another run has it.
+    pub fn lock(&self) -> Result<LocalLock, crate::resource::Error> {
+        local_lock(&self.resolved)
+    }
+}
+
 /// A plan, the live systems as they were observed, and the way to them.
 pub struct Session {
     /// The clients.
     pub providers: Providers,
     /// What was seen.
     pub world: World,
+    local: Option<LocalLock>,
+    parallelism: usize,
 }
 
 /// Why there is no changeset.
@@ -86,11 +98,24 @@ impl Session {
     /// When the account is not the plan's, credentials are missing, or the journal is damaged.
     pub async fn observe(checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         let Checked { mut resolved, instances, graph, .. } = checked;
-        let providers = providers_of(&resolved)?;
+        let mut providers = providers_of(&resolved)?;
         let scope = find_scope(&mut resolved, &providers).await?;
+        find_places(&resolved, &mut providers).await?;
+        providers.journal()?.pull().await?;
         let world =
             observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
-        Ok(Self { providers, world })
+        Ok(Self { providers, world, local: None, parallelism })
+    }
+
+    /// As [`Session::observe`], as the only run of this plan on this machine: what is observed is
+    /// changed by no other run before this one has ended.
+    ///
+    /// # Errors
+    /// As [`Session::observe`]; `Conflict` when another run has the lock.
+    pub async fn observe_alone(checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
+        let local = checked.lock()?;
+        let session = Self::observe(checked, parallelism, events).await?;
+        Ok(Self { local: Some(local), ..session })
     }
 
     /// The difference between the plan and what was observed.
@@ -106,20 +131,63 @@ impl Session {
         Ok(diff::compare(&mut self.world, &created)?)
     }
 
-    /// Carries out an approved changeset of this session.
+    /// Carries out an approved changeset of this session, under the plan's lock. Where that is a
+    /// lock which other machines see, it is taken only now, because taking it is a write; so
+    /// everything is observed once more, and what was approved must still be right.
     ///
     /// # Errors
-    /// When another run holds the lock, naming it, or the journal cannot be written.
+    /// When another run holds the lock, naming it; when something has changed since the approval;
+    /// or the journal cannot be written.
     pub async fn apply(
         &mut self,
         approved: apply::Approved<'_>,
         options: &apply::Options,
         events: &Events,
     ) -> Result<apply::Report, Error> {
-        let document = &self.world.resolved.document;
-        let folder = document.folder.join(".groundwork");
-        let _lock = LocalLock::acquire(&folder, &document.name, &Who::here(&document.digest))?;
+        if self.local.is_none() {
+            self.local = Some(local_lock(&self.world.resolved)?);
+        }
+        let result = self.apply_locked(approved, options, events).await;
+        self.release(events).await;
+        result
+    }
+
+    /// Gives the lock back that other machines see. To be called when [`Session::apply`] was cut
+    /// off; otherwise it has been done.
+    pub async fn release(&self, events: &Events) {
+        let Some(lock) = &self.providers.lock else { return };
+        if let Err(error) = apply::unlock(lock).await {
+            let advice = error.advice.as_deref().unwrap_or("run `groundwork unlock`");
+            events.warn(format!("{error}; {advice}"));
+        }
+    }
+
+    async fn apply_locked(
+        &mut self,
+        approved: apply::Approved<'_>,
+        options: &apply::Options,
+        events: &Events,
+    ) -> Result<apply::Report, Error> {
+        if let Some(lock) = &self.providers.lock
+            && approved.changeset().summary.writing() > 0
+            && apply::lock(lock, &approved).await?
+        {
+            self.require_unchanged(approved.changeset()).await?;
+        }
         Ok(apply::apply(&mut self.world, approved, &self.providers, options, events).await?)
+    }
+
+    /// Somebody may have changed something between the observation and the lock.
+    async fn require_unchanged(&mut self, approved: &Changeset) -> Result<(), Error> {
+        let moved = self.providers.journal()?.pull().await?;
+        observe::observe_again(&mut self.world, &self.providers, self.parallelism).await;
+        let now = self.compare()?;
+        let changed = approved.differences(&now);
+        match (moved, changed.is_empty()) {
+            (false, true) => Ok(()),
+            (true, true) => Err(outdated("another run has written to the journal".to_owned()).into()),
+            (_, false) => Err(outdated(format!("these steps have changed: {}", changed.join(", "))).into()),
+        }
     }
 
     /// Removes the thing of one step, as approved.
@@ -131,19 +199,90 @@ impl Session {
     }
 }
 
+/// What was approved is not what would be done now.
+fn outdated(what: String) -> crate::resource::Error {
+    let message = format!("{what}, since the changes were approved; nothing was written");
+    crate::resource::Error::new(ErrorKind::Conflict, "apply", message)
+        .advice("apply again, and look at the changes once more")
+}
+
+fn local_lock(resolved: &Resolved) -> Result<LocalLock, crate::resource::Error> {
+    let document = &resolved.document;
+    LocalLock::acquire(&document.folder.join(".groundwork"), &document.name, &Who::here(&document.digest))
+}
+
+/// A plan's journal with its copy, as far as both can be found, and nothing else.
+///
+/// # Errors
+/// When the plan's places are not known, or the journal is damaged.
+pub async fn journal(checked: Checked) -> Result<Arc<Journal>, Error> {
+    Ok(connect(checked).await?.journal()?)
+}
+
+/// Takes the plan's lock away from whoever holds it, if the lock's id is exactly `id`. Gives who
+/// held it, in words; `None` when there is no lock.
+///
+/// # Errors
+/// `Rejected` when the plan has no lock; `Conflict` when the lock has another id.
+pub async fn unlock(checked: Checked, id: &str) -> Result<Option<String>, Error> {
+    let providers = connect(checked).await?;
+    let Some(lock) = &providers.lock else {
+        return Err(crate::resource::Error::new(ErrorKind::Rejected, "unlock", "the plan names no lock")
+            .advice("the lock on this machine ends with the process that holds it")
+            .into());
+    };
+    let held = apply::force_unlock(apply::ApprovedUnlock::by_caller(id), lock).await?;
+    Ok(held.map(|info| info.describe()))
+}
+
+/// The clients, the journal and the lock of a plan; nothing is observed.
+async fn connect(checked: Checked) -> Result<Providers, Error> {
+    let mut resolved = checked.resolved;
+    let mut providers = providers_of(&resolved)?;
+    find_scope(&mut resolved, &providers).await?;
+    find_places(&resolved, &mut providers).await?;
+    Ok(providers)
+}
+
+/// Adds the journal's copy and the lock, which may be known only with the account.
+async fn find_places(resolved: &Resolved, providers: &mut Providers) -> Result<(), Error> {
+    let document = &resolved.document;
+    if document.section(Section::Journal).is_none() && document.section(Section::Lock).is_none() {
+        return Ok(());
+    }
+    let outputs = declare::predicted_outputs(resolved)?;
+    let places = resolved
+        .places(&outputs, true)
+        .map_err(|mistakes| Diagnostics::new(document.sources.clone(), mistakes))?;
+    if let Some(place) = places.journal {
+        let copy = Arc::new(providers.s3_object(place).await?);
+        providers.journal = Some(Arc::new(journal_of(resolved)?.mirrored(copy)));
+    }
+    if let Some(place) = places.lock {
+        let place = providers.lock_place(place).await?;
+        let info = Info::new(&Who::here(&document.digest), &place.path());
+        providers.lock = Some(RemoteLock::new(place, info, document.path.clone()));
+    }
+    Ok(())
+}
+
+fn journal_of(resolved: &Resolved) -> Result<Journal, crate::resource::Error> {
+    let document = &resolved.document;
+    Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest))
+}
+
 fn providers_of(resolved: &Resolved) -> Result<Providers, Error> {
     let document = &resolved.document;
     let custody = resolved
         .custody(&OutputTable::new())
         .map_err(|mistakes| Diagnostics::new(document.sources.clone(), mistakes))?;
-    let journal = Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest))?;
     Ok(Providers {
         plan: document.name.clone(),
         folder: document.folder.clone(),
         aws_settings: resolved.aws.clone(),
         vault_settings: resolved.vault.clone(),
         custody_settings: custody,
-        journal: Some(Arc::new(journal)),
+        journal: Some(Arc::new(journal_of(resolved)?)),
         ..Providers::default()
     })
 }

@@ -6,10 +6,13 @@ mod exit_code;
 mod explain;
 mod graph;
 mod init;
+mod journal;
 mod plan;
 mod plan_args;
 mod sandbox;
 mod schema;
+mod signals;
+mod unlock;
 mod validate;
 
 use std::ffi::OsString;
@@ -19,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 pub use exit_code::Outcome;
 
+use crate::resource::ErrorKind;
 use crate::session;
 use crate::ui;
 
@@ -41,6 +45,10 @@ enum Command {
     Plan(plan::PlanCommand),
     /// Show what will change, ask, and do it
     Apply(apply::ApplyArgs),
+    /// Show what was done, when, by whom: the record of all runs of a plan
+    Journal(journal::JournalArgs),
+    /// Take away the lock of a run that is dead
+    Unlock(unlock::UnlockArgs),
     /// Draw the steps of a plan and what each needs
     Graph(graph::GraphArgs),
     /// Describe the kinds of steps
@@ -83,6 +91,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
+        Command::Journal(args) => block_on(journal::run(args)),
+        Command::Unlock(args) => block_on(unlock::run(args)),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),
     };
     outcome.into()
@@ -99,7 +109,12 @@ async fn in_sandbox(args: sandbox::SandboxArgs) -> ExitCode {
 /// Runs a command that talks to servers; the others start faster without this.
 fn block_on<T: From<Outcome>>(future: impl Future<Output = T>) -> T {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(future),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(future);
+            // A thread that waits for an answer on the terminal must not keep the program.
+            runtime.shutdown_background();
+            outcome
+        }
         Err(error) => {
             ui::console::note(format_args!("error: cannot start: {error}"));
             Outcome::Failed.into()
@@ -113,5 +128,8 @@ fn failed(error: &session::Error) -> Outcome {
         session::Error::Plan(mistakes) => ui::diagnostics::show(mistakes),
         session::Error::Live(error) => ui::error::show(error),
     }
-    Outcome::Failed
+    match error {
+        session::Error::Live(error) if error.kind == ErrorKind::Unknown => Outcome::Unknown,
+        _ => Outcome::Failed,
+    }
 }

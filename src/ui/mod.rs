@@ -6,6 +6,7 @@ pub mod diagnostics;
 pub mod error;
 pub mod explain;
 pub mod graph;
+pub mod journal;
 pub mod progress;
 mod style;
 mod value;

@@ -167,6 +167,11 @@ impl AwsClient {
         }
     }
 
+    /// Forgets what was read, so that it is read anew.
+    pub async fn forget(&self) {
+        self.aliases.forget().await;
+    }
+
     /// Encrypts up to 4096 bytes under a KMS key (id, ARN or alias). The same `context` is
     /// needed to decrypt.
     /// [`Encrypt`](https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html)
