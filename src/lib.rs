@@ -14,7 +14,7 @@
 //!
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
-//! AWS and Vault, [`event`] what the stages report and [`ui`] the only place that prints.
+//! AWS and Vault, [`hygiene`] how the process guards its memory, [`event`] what the stages report and [`ui`] the only place that prints.
 
 pub mod apply;
 pub mod changeset;
@@ -23,6 +23,7 @@ pub mod custody;
 pub mod diff;
 pub mod event;
 pub mod graph;
+pub mod hygiene;
 pub mod journal;
 pub mod lock;
 pub mod observe;

@@ -211,12 +211,26 @@ fn local_lock(resolved: &Resolved) -> Result<LocalLock, crate::resource::Error> 
     LocalLock::acquire(&document.folder.join(".groundwork"), &document.name, &Who::here(&document.digest))
 }
 
-/// A plan's journal with its copy, as far as both can be found, and nothing else.
+/// A plan's journal, with what other machines have added to its copy; and why that could not be
+/// seen, for a journal is worth reading above all when something is not as it should be.
 ///
 /// # Errors
-/// When the plan's places are not known, or the journal is damaged.
-pub async fn journal(checked: Checked) -> Result<Arc<Journal>, Error> {
-    Ok(connect(checked).await?.journal()?)
+/// When the journal here is damaged.
+pub async fn journal(checked: Checked) -> Result<(Arc<Journal>, Option<Error>), Error> {
+    let here = Arc::new(journal_of(&checked.resolved)?);
+    if checked.resolved.document.section(Section::Journal).is_none() {
+        return Ok((here, None));
+    }
+    match with_copy(checked).await {
+        Ok(journal) => Ok((journal, None)),
+        Err(error) => Ok((here, Some(error))),
+    }
+}
+
+async fn with_copy(checked: Checked) -> Result<Arc<Journal>, Error> {
+    let journal = connect(checked).await?.journal()?;
+    journal.pull().await?;
+    Ok(journal)
 }
 
 /// Takes the plan's lock away from whoever holds it, if the lock's id is exactly `id`. Gives who

@@ -29,10 +29,9 @@ pub async fn run(args: JournalArgs) -> Outcome {
 async fn show(args: &JournalArgs) -> Result<(), session::Error> {
     let checked = args.plan.check()?;
     let plan = checked.resolved.document.name.clone();
-    let journal = session::journal(checked).await?;
-    if let Err(error) = journal.pull().await {
-        // What is here is worth seeing above all when the copy is not what it should be.
-        ui::error::show(&error);
+    let (journal, unseen) = session::journal(checked).await?;
+    if let Some(error) = unseen {
+        failed(&error);
         ui::console::note("this is the journal of this machine alone:");
     }
     match args.format {

@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 pub use exit_code::Outcome;
 
+use crate::hygiene;
 use crate::resource::ErrorKind;
 use crate::session;
 use crate::ui;
@@ -61,6 +62,16 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
 }
 
+impl Command {
+    /// Whether secrets come into this process's memory.
+    fn sees_secrets(&self) -> bool {
+        !matches!(
+            self,
+            Self::Init(_) | Self::Explain(_) | Self::Schema | Self::Completions(_) | Self::Sandbox(_)
+        )
+    }
+}
+
 /// Parses the command line and runs the command.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
@@ -82,6 +93,9 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn dispatch(command: Command) -> ExitCode {
+    if command.sees_secrets() {
+        hygiene::keep_memory_private();
+    }
     let outcome = match command {
         Command::Init(args) => init::run(&args),
         Command::Validate(args) => validate::run(&args),

@@ -2,6 +2,7 @@
 //! has its clients.
 
 pub mod aws;
+pub mod endpoint;
 pub mod file;
 pub mod vault;
 
