@@ -405,6 +405,8 @@ mod tests {
         }
 
         async fn store(&self, _: &Permit, text: &[u8], version: Option<&str>) -> Result<mirror::Stored> {
+            // A request takes a while, in which others append.
+            tokio::task::yield_now().await;
             if !self.exists.load(Relaxed) {
                 return Ok(mirror::Stored::Nowhere);
             }

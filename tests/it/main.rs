@@ -1,4 +1,8 @@
 //! Everything that runs against real servers, in one program so that it is linked once.
 
+mod aws;
 mod contract;
+mod hygiene;
+mod locks;
+mod signals;
 mod support;
