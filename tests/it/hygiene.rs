@@ -22,7 +22,10 @@ fn credentials_go_to_aws_or_to_this_machine() {
     for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_IAM", "AWS_ENDPOINT_URL_S3"] {
         let refused = run_with(&environment, USER, &[(name, foreign), ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")]);
         assert_eq!(refused.code, 1, "{name}: {refused:?}");
-        assert!(refused.stderr.contains(foreign) && refused.stderr.contains("GROUNDWORK_ALLOW_ENDPOINT"), "{refused:?}");
+        assert!(
+            refused.stderr.contains(foreign) && refused.stderr.contains("GROUNDWORK_ALLOW_ENDPOINT"),
+            "{refused:?}"
+        );
     }
     let local = run_with(&environment, USER, &[]);
     assert_eq!(local.code, 0, "{local:?}");
@@ -35,7 +38,10 @@ fn credentials_go_to_aws_or_to_this_machine() {
 fn tokens_travel_encrypted_or_not_at_all() {
     let environment = TestEnvironment::new();
     let refused = run_with(&environment, POLICY, &[("VAULT_ADDR", "http://192.0.2.1:8200")]);
-    assert!(refused.stdout.contains("not encrypted") || refused.stderr.contains("not encrypted"), "{refused:?}");
+    assert!(
+        refused.stdout.contains("not encrypted") || refused.stderr.contains("not encrypted"),
+        "{refused:?}"
+    );
 }
 
 /// A server that takes a connection and never answers, so that the program stays for a look.

@@ -57,7 +57,9 @@ fn terraforms_lock_is_respected_and_ours_is_one_that_it_would_respect() {
     environment.write("plan.yaml", &plan(&by_item(), "two"));
     let refused = environment.run(&["apply", "plan.yaml", "--yes"]);
     assert_eq!(refused.code, 1, "{refused:?}");
-    for told in ["ann@build-7", "2026-01-02T03:04:05", "ago", &format!("unlock plan.yaml --id {TERRAFORM_ID}")] {
+    for told in
+        ["ann@build-7", "2026-01-02T03:04:05", "ago", &format!("unlock plan.yaml --id {TERRAFORM_ID}")]
+    {
         assert!(refused.stderr.contains(told), "{told} in {refused:?}");
     }
     assert_eq!(step(&environment.plan("plan.yaml"), "user")["action"], "update", "nothing was written");

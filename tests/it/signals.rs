@@ -1,6 +1,8 @@
 //! Runs that are told to stop, with real signals.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,7 @@ fn environment() -> (TestEnvironment, age::x25519::Identity) {
         "version": 1, "name": "signals",
         "custody": { "recipients": [ { "age": identity.to_public().to_string() } ], "stores": [ { "file": "custody" } ] },
         "steps": {
-            "vault": { "kind": "vault.init", "shares": 3, "threshold": 2 },
+            "server": { "kind": "vault.init", "shares": 3, "threshold": 2 },
             "policy": { "kind": "vault.policy", "name": "app", "rules": { "secret/data/app/*": ["read"] } },
         },
     });
@@ -28,6 +30,7 @@ fn environment() -> (TestEnvironment, age::x25519::Identity) {
 fn command(environment: &TestEnvironment, identity: &age::x25519::Identity, format: &str) -> Command {
     use age::secrecy::ExposeSecret;
     let file = environment.write("identity.txt", identity.to_string().expose_secret());
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("for the owner alone");
     let mut command = environment.command(&["apply", "plan.yaml", "--yes", "--format", format]);
     command.env("GROUNDWORK_AGE_IDENTITY", file).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -49,8 +52,14 @@ impl Applying {
 
     /// Reads events until one of this name has come.
     fn wait_for(&mut self, name: &str) {
-        while self.next().is_some_and(|event| event["event"] != name) {}
-        assert!(self.events.iter().any(|event| event["event"] == name), "{:?}", self.events);
+        while let Some(event) = self.next() {
+            if event["event"] == name {
+                return;
+            }
+        }
+        let mut stderr = String::new();
+        let _ = self.child.stderr.as_mut().map(|pipe| pipe.read_to_string(&mut stderr));
+        panic!("no {name}: {:?} {stderr}", self.events);
     }
 
     fn next(&mut self) -> Option<Value> {
@@ -89,8 +98,14 @@ fn the_first_signal_lets_the_ceremony_finish_and_starts_nothing_else() {
         applying.signal(signal);
         let (code, events, stderr) = applying.end();
         assert_eq!(code, Some(1), "{signal:?}: {events:?} {stderr}");
-        assert!(events.iter().any(|event| is_about(event, "step_finished", "vault")), "{signal:?}: {events:?}");
-        assert!(events.iter().any(|event| is_about(event, "step_skipped", "policy")), "{signal:?}: {events:?}");
+        assert!(
+            events.iter().any(|event| is_about(event, "step_finished", "server")),
+            "{signal:?}: {events:?}"
+        );
+        assert!(
+            events.iter().any(|event| is_about(event, "step_skipped", "policy")),
+            "{signal:?}: {events:?}"
+        );
         let again = Ran::of(command(&environment, &identity, "json").output().expect("the program starts"));
         assert_eq!(again.code, 0, "{signal:?}: {again:?}");
         let last = Ran::of(command(&environment, &identity, "json").output().expect("the program starts"));
@@ -115,7 +130,7 @@ fn the_second_signal_stops_at_once_and_names_what_is_not_known() {
     applying.signal(Signal::TERM);
     let (code, events, stderr) = applying.end();
     assert_eq!(code, Some(4), "{events:?} {stderr}");
-    for told in ["create vault", "the intent ", "not known"] {
+    for told in ["create server", "the intent ", "not known"] {
         assert!(stderr.contains(told), "{told} in {stderr}");
     }
 }
@@ -143,13 +158,26 @@ fn reluctant_aws() -> String {
             let read = stream.read(&mut request).unwrap_or_default();
             let request = String::from_utf8_lossy(&request[..read]);
             let (status, body) = if request.contains("GetCallerIdentity") {
-                let identity = "<Arn>arn:aws:iam::1:root</Arn><UserId>1</UserId><Account>000000000001</Account>";
-                ("200 OK", format!("<GetCallerIdentityResponse><GetCallerIdentityResult>{identity}</GetCallerIdentityResult></GetCallerIdentityResponse>"))
+                let identity =
+                    "<Arn>arn:aws:iam::1:root</Arn><UserId>1</UserId><Account>000000000001</Account>";
+                (
+                    "200 OK",
+                    format!(
+                        "<GetCallerIdentityResponse><GetCallerIdentityResult>{identity}</GetCallerIdentityResult></GetCallerIdentityResponse>"
+                    ),
+                )
             } else {
-                let code = if request.contains("Action=Create") { "ConcurrentModification" } else { "NoSuchEntity" };
-                ("409 Conflict", format!("<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"))
+                let code =
+                    if request.contains("Action=Create") { "ConcurrentModification" } else { "NoSuchEntity" };
+                (
+                    "409 Conflict",
+                    format!(
+                        "<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"
+                    ),
+                )
             };
-            let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head =
+                format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
             let _ = stream.write_all(format!("{head}{body}").as_bytes());
         }
     });

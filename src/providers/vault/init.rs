@@ -93,7 +93,7 @@ impl Resource for VaultInit {
     const KIND: &'static str = "vault.init";
     const ABOUT: &'static str =
         "Initialises a Vault or OpenBao cluster and unseals its nodes; the key shares go into custody.";
-    const EXAMPLE: &'static str = "vault:\n  kind: vault.init\n  shares: 5\n  threshold: 3\n";
+    const EXAMPLE: &'static str = "vault_init:\n  kind: vault.init\n  shares: 5\n  threshold: 3\n";
     const PROTECTED: bool = true;
     const ONCE_ONLY: bool = true;
 
