@@ -27,10 +27,21 @@ use crate::resource::ErrorKind;
 use crate::session;
 use crate::ui;
 
+/// What `--help` says of the environment.
+const VARIABLES: &str = "\
+Environment variables:
+  AWS_*, VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT, VAULT_NAMESPACE
+          As the AWS and Vault command lines have them
+  GROUNDWORK_AGE_IDENTITY
+          The file with the age identity that opens custody
+  GROUNDWORK_ALLOW_ENDPOINT=1
+          Allow an AWS endpoint that is neither Amazon's nor on this machine, and a Vault that is
+          reached over the network without encryption";
+
 /// Bootstraps an environment's AWS account and Vault from one plan file, and rebuilds it after a
 /// disaster.
 #[derive(Debug, Parser)]
-#[command(name = "groundwork", version, about, max_term_width = 100, subcommand_required = true)]
+#[command(name = "groundwork", version, about, max_term_width = 100, subcommand_required = true, after_long_help = VARIABLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -61,3 +61,7 @@ pub fn object(environment: &TestEnvironment, bucket: &str, key: &str) -> Option<
         Some(String::from_utf8(bytes).expect("text"))
     })
 }
+
+pub fn delete_object(client: &aws_sdk_s3::Client, bucket: &str, key: &str) {
+    block_on(client.delete_object().bucket(bucket).key(key).send()).expect("deleted");
+}

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::aws::{lock_item, object, put_lock_item, put_object};
-use crate::support::{TestEnvironment, step, summary};
+use crate::aws::{delete_object, lock_item, object, put_lock_item, put_object};
+use crate::intrude::intrude;
+use crate::support::{Ran, TestEnvironment, step, summary};
 
 const TERRAFORM: &str = r#"{"ID":"0a1b2c3d-aaaa-bbbb-cccc-000000000001","Operation":"OperationTypeApply","Info":"",
 "Who":"ann@build-7","Version":"1.15.5","Created":"2026-01-02T03:04:05.678901Z","Path":"gw-state/env/terraform.tfstate"}"#;
@@ -155,4 +156,66 @@ fn wrong_places_are_found_offline() {
         let ran = environment.run(&["validate", "plan.yaml"]);
         assert!(ran.code == 1 && ran.stderr.contains("lock"), "{lock}: {ran:?}");
     }
+}
+
+/// Applies the plan with somebody between the program and AWS.
+fn apply_through(environment: &TestEnvironment, address: &str) -> Ran {
+    let mut command = environment.command(&["apply", "plan.yaml", "--yes", "--format", "json"]);
+    Ran::of(command.env("AWS_ENDPOINT_URL", address).output().expect("the program starts"))
+}
+
+#[test]
+fn what_changed_between_the_approval_and_the_lock_stops_the_run() {
+    let environment = TestEnvironment::new();
+    environment.write("plan.yaml", &plan(&by_item(), "one"));
+    environment.apply("plan.yaml");
+    environment.write("plan.yaml", &plan(&by_item(), "two"));
+    let mut other = environment.command(&["apply", "other.yaml", "--yes"]);
+    // Another machine's plan of the same name, without a lock or a journal that are seen.
+    let careless = json!({
+        "version": 1, "name": "locks", "aws": { "region": "us-east-1" },
+        "steps": { "user": { "kind": "aws.iam_user", "name": "gw-user", "tags": { "Team": "three" } } },
+    });
+    environment.write("elsewhere/other.yaml", &careless.to_string());
+    other.current_dir(environment.folder.join("elsewhere"));
+    let deed = move || assert!(other.output().expect("it starts").status.success());
+    let address = intrude(&environment.sandbox.aws_url(), "DynamoDB_20120810.PutItem", deed);
+    let refused = apply_through(&environment, &address);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("have changed: user"), "{refused:?}");
+    assert_eq!(lock_item(&environment, "gw-locks", "gw-state/env/terraform.tfstate"), None, "given back");
+    let changes = step(&environment.plan("plan.yaml"), "user")["changes"].clone();
+    assert_eq!(
+        (&changes[0]["before"], &changes[0]["after"]),
+        (&json!("three"), &json!("two")),
+        "nothing was written"
+    );
+    environment.apply("plan.yaml");
+}
+
+#[test]
+fn a_lock_that_was_taken_away_stops_further_writes() {
+    let environment = TestEnvironment::new();
+    let lock = json!({ "s3": true });
+    environment.write("plan.yaml", &plan(&lock, "one"));
+    environment.apply("plan.yaml");
+    let second = plan(&lock, "one").replace(
+        "\"steps\":{",
+        "\"steps\":{\"first\":{\"kind\":\"aws.iam_user\",\"name\":\"gw-first\"},\
+         \"second\":{\"kind\":\"aws.iam_user\",\"name\":\"gw-second\",\"needs\":[\"first\"]},",
+    );
+    environment.write("plan.yaml", &second);
+    let client = crate::aws::s3(&environment);
+    let deed = move || {
+        delete_object(&client, "gw-state", "groundwork/locks.jsonl.tflock");
+        // Longer than a lock is taken to be ours without looking.
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+    };
+    let address = intrude(&environment.sandbox.aws_url(), "Action=CreateUser", deed);
+    let stopped = apply_through(&environment, &address);
+    assert_eq!(stopped.code, 1, "{stopped:?}");
+    assert!(stopped.stdout.contains("not by this run any more"), "{stopped:?}");
+    let left = environment.plan("plan.yaml");
+    assert_eq!(step(&left, "first")["action"], "none", "what had begun was finished");
+    assert_eq!(step(&left, "second")["action"], "create", "nothing more was begun");
 }

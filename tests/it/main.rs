@@ -3,6 +3,7 @@
 mod aws;
 mod contract;
 mod hygiene;
+mod intrude;
 mod locks;
 mod signals;
 mod support;
