@@ -95,7 +95,7 @@ fn add_required(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &
 }
 
 /// Steps that must come after everything of a provider, save what itself comes after them.
-fn add_last(needs: &mut Vec<BTreeSet<usize>>, resolved: &Resolved, instances: &[Box<dyn Instance>]) {
+fn add_last(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &[Box<dyn Instance>]) {
     for (index, instance) in instances.iter().enumerate() {
         for requirement in instance.requires() {
             let Requirement::Provider(provider) = requirement else { continue };

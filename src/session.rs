@@ -39,7 +39,7 @@ pub struct Checked {
 /// # Errors
 /// All mistakes found.
 pub fn check(path: &Path, vars: &[(String, Node)]) -> Result<Checked, Diagnostics> {
-    let resolved = resolve::resolve(plan::load(path, vars)?)?;
+    let resolved = resolve::resolve(plan::load(path, vars)?);
     let mut instances = declare::declare(&resolved)?;
     let graph = Graph::build(&resolved, &instances)?;
     let found = Diagnostics::new(
@@ -285,7 +285,11 @@ fn journal_of(resolved: &Resolved) -> Result<Journal, crate::resource::Error> {
     Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest))
 }
 
-fn providers_of(resolved: &Resolved) -> Result<Providers, Error> {
+/// What the clients of a run over this plan are made from. Connects to nothing.
+///
+/// # Errors
+/// Mistakes in `custody:`, and a journal that is damaged.
+pub fn providers_of(resolved: &Resolved) -> Result<Providers, Error> {
     let document = &resolved.document;
     let custody = resolved
         .custody(&OutputTable::new())

@@ -280,7 +280,8 @@ impl<'w> Run<'w> {
             && let Some(settings) = self.world.resolved.custody(&self.outputs).map_err(&wrong)?
         {
             // A recipient may be a key that this very run has made.
-            providers.custody().await?.set_recipients(settings.recipients);
+            // Boxed: connecting nests the SDK's futures deeper than the compiler follows.
+            Box::pin(providers.custody()).await?.set_recipients(settings.recipients);
         }
         Ok(self.world.instances.take(index))
     }

@@ -53,7 +53,7 @@ impl Task<'_> {
     /// Whether a server that has just come up has the thing already, from its configuration or a
     /// restored snapshot.
     async fn is_there(&self, instance: &mut dyn Instance) -> Result<bool> {
-        instance.observe(self.providers).await?;
+        self.observe(instance).await?;
         let Some(diff) = instance.diff() else { return Ok(false) };
         match diff.blocked.first() {
             Some(blocked) => {
@@ -113,9 +113,24 @@ impl Task<'_> {
                 return Err(error);
             }
             self.providers.confirm_lock(self.permit).await?;
-            instance.observe(self.providers).await?;
+            self.observe(instance).await?;
             if instance.diff().is_some_and(|diff| diff.is_empty()) {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Looks, and looks again while the server says that it cannot answer yet: a KV engine, for
+    /// one, is not ready at the moment it is mounted.
+    async fn observe(&self, instance: &mut dyn Instance) -> Result<()> {
+        let mut delays = retry::read_delays();
+        loop {
+            match instance.observe(self.providers).await {
+                Err(error) if error.is_retriable() => match delays.next() {
+                    Some(delay) if self.wait(delay).await => {}
+                    _ => return Err(error),
+                },
+                seen => return seen,
             }
         }
     }

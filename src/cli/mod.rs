@@ -1,12 +1,14 @@
 //! The command line: one file per subcommand.
 
 mod apply;
+mod child;
 mod completions;
 mod exit_code;
 mod explain;
 mod graph;
 mod init;
 mod journal;
+mod login;
 mod plan;
 mod plan_args;
 mod sandbox;
@@ -61,6 +63,8 @@ enum Command {
     Journal(journal::JournalArgs),
     /// Take away the lock of a run that is dead
     Unlock(unlock::UnlockArgs),
+    /// Log in to Vault as the plan's admin, run a command, and revoke the token
+    Login(login::LoginArgs),
     /// Draw the steps of a plan and what each needs
     Graph(graph::GraphArgs),
     /// Describe the kinds of steps
@@ -118,6 +122,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Apply(args) => block_on(apply::run(args)),
         Command::Journal(args) => block_on(journal::run(args)),
         Command::Unlock(args) => block_on(unlock::run(args)),
+        Command::Login(args) => return block_on(login::run(args)),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),
     };
     outcome.into()

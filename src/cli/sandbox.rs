@@ -1,155 +1,17 @@
 //! `groundwork sandbox`: a local AWS and Vault.
 
+mod arguments;
+
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+pub use arguments::SandboxArgs;
+use arguments::{Format, SandboxCommand};
 
+use super::child;
 use crate::event::{Event, Events};
-use crate::sandbox::{
-    self, Error, OpenBao, Options, Running, Seal, ServerStatus, Settings, Status, VaultServer,
-};
+use crate::sandbox::{self, Error, Options, Running, ServerStatus, Status};
 use crate::ui::console::{note, out};
-
-/// The alias under which the sandbox keeps the key that unseals Vault.
-const UNSEAL_ALIAS: &str = "alias/groundwork-sandbox-unseal";
-
-/// A local AWS and a real Vault server, for rehearsal, demonstration and tests.
-#[derive(Args, Debug)]
-pub struct SandboxArgs {
-    #[command(subcommand)]
-    command: SandboxCommand,
-}
-
-#[derive(Subcommand, Debug)]
-enum SandboxCommand {
-    /// Starts the servers, or what is missing of them, and says where they are.
-    Up {
-        #[command(flatten)]
-        servers: ServerArgs,
-        #[command(flatten)]
-        format: FormatArgs,
-    },
-    /// Ends the servers and deletes what they held; their logs stay until the next `up`.
-    Down {
-        #[command(flatten)]
-        folder: FolderArgs,
-        /// Also delete the logs, and the data of a persisting sandbox.
-        #[arg(long)]
-        purge: bool,
-    },
-    /// Says how each server is.
-    Status {
-        #[command(flatten)]
-        folder: FolderArgs,
-        #[command(flatten)]
-        format: FormatArgs,
-    },
-    /// Runs a command whose AWS_* and VAULT_* variables lead to the sandbox, and to nothing else.
-    ///
-    /// The servers are started if none runs, and then ended with the command.
-    Run {
-        #[command(flatten)]
-        servers: ServerArgs,
-        /// The command and its arguments.
-        #[arg(last = true, required = true, value_name = "CMD")]
-        command: Vec<OsString>,
-    },
-}
-
-#[derive(Args, Debug)]
-struct FolderArgs {
-    /// Where the sandbox lives; one folder is one sandbox.
-    #[arg(long, default_value = ".groundwork/sandbox", value_name = "DIR")]
-    dir: PathBuf,
-}
-
-#[derive(Args, Debug)]
-struct FormatArgs {
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Human,
-    Json,
-}
-
-#[derive(Args, Debug)]
-struct ServerArgs {
-    #[command(flatten)]
-    folder: FolderArgs,
-    /// Vault nodes; the others join the first once it is initialised and they are unsealed.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(sandbox::MAX_NODES)))]
-    nodes: u8,
-    /// Vault speaks TLS with a certificate of its own authority.
-    #[arg(long)]
-    tls: bool,
-    /// The OpenBao version to install; 2.6.2 has the awskms seal.
-    #[arg(long, value_enum, default_value_t = VersionArg::Current)]
-    vault_version: VersionArg,
-    /// Use this bao or vault binary; `path` means the one on PATH.
-    #[arg(long, value_name = "BINARY", conflicts_with = "vault_version")]
-    vault: Option<PathBuf>,
-    /// How Vault is unsealed.
-    #[arg(long, value_enum, default_value_t = SealArg::Shamir)]
-    seal: SealArg,
-    /// Keep what the servers hold when they go down.
-    #[arg(long)]
-    persist: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum VersionArg {
-    #[value(name = "2.7.2")]
-    Current,
-    #[value(name = "2.6.2")]
-    WithKmsSeal,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum SealArg {
-    /// By key shares.
-    Shamir,
-    /// By itself, with a key in its configuration.
-    Static,
-    /// By itself, with a key in the sandbox's KMS.
-    Awskms,
-}
-
-impl ServerArgs {
-    fn options(self) -> Options {
-        let version = match self.vault_version {
-            VersionArg::Current => OpenBao::Current,
-            VersionArg::WithKmsSeal => OpenBao::WithKmsSeal,
-        };
-        let vault = match self.vault {
-            None => VaultServer::Pinned(version),
-            Some(path) if path.as_os_str() == "path" => VaultServer::OnPath,
-            Some(path) => VaultServer::Path(path),
-        };
-        let seal = match self.seal {
-            SealArg::Shamir => Seal::Shamir,
-            SealArg::Static => Seal::Static,
-            SealArg::Awskms => Seal::AwsKms { key: UNSEAL_ALIAS.to_owned() },
-        };
-        let settings = Settings {
-            nodes: self.nodes,
-            tls: self.tls,
-            vault,
-            seal,
-            persist: self.persist,
-            api_audit: false,
-        };
-        Options { settings, ..Options::new(self.folder.dir) }
-    }
-}
 
 /// Runs `groundwork sandbox`.
 pub async fn run(args: SandboxArgs) -> Result<ExitCode, Error> {
@@ -205,40 +67,9 @@ async fn in_sandbox(options: Options, command: &[OsString]) -> Result<ExitCode, 
 
 async fn run_command(running: &Running, command: &[OsString]) -> Result<ExitCode, Error> {
     let name = command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let failed = |source| Error::Command { command: name.clone(), source };
-    // The terminal sends Ctrl-C to the command as well: it decides, and the servers end after it.
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut process = std::process::Command::new(command.first().map_or("".as_ref(), OsString::as_os_str));
-    process.args(command.get(1..).unwrap_or_default());
+    let mut process = child::command(command);
     running.apply_to(&mut process);
-    let mut child = Command::from(process).spawn().map_err(failed)?;
-    loop {
-        tokio::select! {
-            status = child.wait() => return Ok(exit_code(status.map_err(failed)?)),
-            _ = interrupt.recv() => {}
-            () = received(&mut terminate) => pass_on(&child),
-        }
-    }
-}
-
-async fn received(signal: &mut Signal) {
-    if signal.recv().await.is_none() {
-        std::future::pending::<()>().await;
-    }
-}
-
-fn pass_on(child: &Child) {
-    use rustix::process::{Pid, Signal, kill_process};
-    // It has not been waited for, so the number is still its own.
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
-}
-
-/// The command's own code; 128 and the signal's number if one ended it, as shells have it.
-fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    child::run(process).await.map_err(|source| Error::Command { command: name, source })
 }
 
 /// Tells people on standard error what goes on.
@@ -290,41 +121,7 @@ fn quoted(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Tool {
-        #[command(flatten)]
-        sandbox: SandboxArgs,
-    }
-
-    fn options(arguments: &[&str]) -> Options {
-        let all = ["groundwork", "up"].iter().chain(arguments);
-        match Tool::try_parse_from(all).unwrap().sandbox.command {
-            SandboxCommand::Up { servers, .. } => servers.options(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn arguments_become_settings() {
-        assert_eq!(options(&[]).settings, Settings::default());
-        assert_eq!(options(&["--vault", "path"]).settings.vault, VaultServer::OnPath);
-        assert_eq!(options(&["--vault", "/x/bao"]).settings.vault, VaultServer::Path("/x/bao".into()));
-        let three = options(&["--nodes", "3", "--tls", "--seal", "static"]).settings;
-        assert!(three.nodes == 3 && three.tls && three.seal == Seal::Static);
-        assert!(Tool::try_parse_from(["groundwork", "up", "--nodes", "8"]).is_err());
-    }
-
-    #[test]
-    fn the_command_is_what_follows_the_dashes() {
-        let parsed = Tool::try_parse_from(["groundwork", "run", "--tls", "--", "sh", "-c", "--tls"]).unwrap();
-        let SandboxCommand::Run { command, .. } = parsed.sandbox.command else { panic!() };
-        assert_eq!(command, ["sh", "-c", "--tls"]);
-        assert!(Tool::try_parse_from(["groundwork", "run"]).is_err());
-    }
 
     #[test]
     fn shells_read_exports_as_written() {

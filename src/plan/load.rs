@@ -262,7 +262,8 @@ impl Loader {
         Some(DeclaredStep {
             id: id.clone(),
             kind,
-            fields: Node { span: node.span, value: NodeValue::Map(own) },
+            // A missing field has no place of its own: it is told at the step's id.
+            fields: Node { span: id.span, value: NodeValue::Map(own) },
             for_each: node.get("for_each").cloned(),
             when: node.get("when").cloned(),
             needs: node.get("needs").map(|needs| self.needs(needs)).unwrap_or_default(),

@@ -166,8 +166,8 @@ fn options() -> serde_saphyr::Options {
 fn message_of(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let first = text.lines().next().unwrap_or_default();
-    let end = first.find(" at line ").unwrap_or(first.len());
-    first[..end].to_owned()
+    let end = [" at line ", ", set DuplicateKeyPolicy"].iter().filter_map(|tail| first.find(tail)).min();
+    first[..end.unwrap_or(first.len())].to_owned()
 }
 
 fn span_of(location: Location, file: usize, text: &str) -> Span {

@@ -28,7 +28,8 @@ pub struct VaultSettings {
     /// The cluster's address, e.g. `https://vault.example.internal:8200`. Default: `VAULT_ADDR`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// Every node's own address, for unsealing. Default: the address alone.
+    /// Every node's own address, for unsealing. Default: `GROUNDWORK_VAULT_NODES`, separated by
+    /// commas, then the address alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<String>,
     /// The certificate authority that signed the servers' certificates, a PEM file beside the

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::{OutputTable, Resolved, Step, diagnose};
-use crate::plan::{Diagnostic, Diagnostics};
+use crate::plan::{Diagnostic, Diagnostics, Span};
 use crate::resource::Scope;
 use crate::resource::erased::Instance;
 use crate::secret::{LoadError, Loader};
@@ -35,7 +35,7 @@ fn declare_with_outputs(resolved: &Resolved) -> Result<(Vec<Box<dyn Instance>>, 
     let scope = scope(resolved);
     let mut outputs = OutputTable::new();
     let mut instances: Vec<Option<Box<dyn Instance>>> = resolved.steps.iter().map(|_| None).collect();
-    let mut mistakes = Vec::new();
+    let mut mistakes = resolved.mistakes.clone();
     for index in in_order_of_references(resolved) {
         let step = &resolved.steps[index];
         match instance(resolved, step, &outputs) {
@@ -43,7 +43,7 @@ fn declare_with_outputs(resolved: &Resolved) -> Result<(Vec<Box<dyn Instance>>, 
                 outputs.insert(step.id.clone(), instance.predicted_outputs(&scope));
                 instances[index] = Some(instance);
             }
-            Err(found) => add_new(&mut mistakes, found),
+            Err(found) => add_new(&mut mistakes, without_consequences(resolved, step, found)),
         }
     }
     if let Err(found) = resolved.custody(&outputs) {
@@ -89,6 +89,18 @@ fn in_order_of_references(resolved: &Resolved) -> Vec<usize> {
         waiting = bound;
     }
     order
+}
+
+/// A step that refers to something that is not there cannot be evaluated either; that is told once,
+/// where the reference was checked.
+fn without_consequences(resolved: &Resolved, step: &Step, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let told = |span: Option<Span>| resolved.mistakes.iter().any(|mistake| mistake.span == span);
+    let is_there = |name: &String| {
+        let declared = |other: &Step| resolved.document.steps[other.declared].id.name == *name;
+        resolved.steps.iter().any(declared)
+    };
+    let complete = step.references.iter().all(is_there);
+    found.into_iter().filter(|mistake| complete && !told(mistake.span)).collect()
 }
 
 /// The same mistake in every instance of a repeated step is told once.

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 pub use steps::Step;
 
 use crate::plan::settings::{AwsSettings, CustodySettings, VaultSettings};
-use crate::plan::{Diagnostic, Diagnostics, Document, Node, Section};
+use crate::plan::{Diagnostic, Document, Node, Section};
 use crate::resource::erased::parse;
 
 /// The outputs of steps, by step id.
@@ -38,13 +38,13 @@ pub struct Resolved {
     pub custody_references: Vec<String>,
     /// Steps that the sections `journal:` and `lock:` refer to.
     place_references: Vec<String>,
+    /// What is wrong so far; [`declare::declare`] looks for more before all is told.
+    pub mistakes: Vec<Diagnostic>,
 }
 
-/// Gives every variable its value and expands the steps.
-///
-/// # Errors
-/// Unknown kinds and names, wrong expressions, wrong sections; each with its place.
-pub fn resolve(document: Document) -> Result<Resolved, Diagnostics> {
+/// Gives every variable its value and expands the steps. Unknown kinds and names, wrong
+/// expressions and wrong sections are among the result's mistakes.
+pub fn resolve(document: Document) -> Resolved {
     let mut mistakes = Vec::new();
     let vars = variables(&document, &mut mistakes);
     let base = base_context(&document, &vars);
@@ -58,11 +58,7 @@ pub fn resolve(document: Document) -> Result<Resolved, Diagnostics> {
     };
     let custody_references = references(Section::Custody);
     let place_references = [references(Section::Journal), references(Section::Lock)].concat();
-    if mistakes.is_empty() {
-        Ok(Resolved { document, vars, aws, vault, steps, custody_references, place_references })
-    } else {
-        Err(Diagnostics::new(document.sources, mistakes))
-    }
+    Resolved { document, vars, aws, vault, steps, custody_references, place_references, mistakes }
 }
 
 impl Resolved {

@@ -253,7 +253,7 @@ pub(crate) fn parse<T: DeserializeOwned>(fields: Value) -> Result<T, Vec<FieldEr
         let is_new = !mistakes.contains(&mistake);
         let missing = mistake.message.starts_with("missing field");
         // After something was taken out, what is missing may be just that.
-        if is_new && !(missing && !mistakes.is_empty()) {
+        if is_new && (!missing || mistakes.is_empty()) {
             mistakes.push(mistake.clone());
         }
         if missing || !is_new || !remove(&mut rest, &mistake.path) {

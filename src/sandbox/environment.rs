@@ -28,7 +28,7 @@ pub fn variables(home: &Home, state: &State) -> Vec<(String, String)> {
     if state.settings.tls {
         variables.push(("VAULT_CACERT", home.ca_cert().to_string_lossy().into_owned()));
     }
-    variables.push(("GROUNDWORK_SANDBOX_NODES", urls.join(",")));
+    variables.push(("GROUNDWORK_VAULT_NODES", urls.join(",")));
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -61,7 +61,7 @@ mod tests {
         let of = |name: &str| variables.iter().find(|(key, _)| key == name).unwrap().1.clone();
         assert_eq!(of("AWS_ENDPOINT_URL"), "http://127.0.0.1:1");
         assert_eq!(of("VAULT_ADDR"), "https://127.0.0.1:2");
-        assert_eq!(of("GROUNDWORK_SANDBOX_NODES"), "https://127.0.0.1:2,https://127.0.0.1:4");
+        assert_eq!(of("GROUNDWORK_VAULT_NODES"), "https://127.0.0.1:2,https://127.0.0.1:4");
         assert!(of("VAULT_CACERT").ends_with("tls/ca.pem"));
     }
 

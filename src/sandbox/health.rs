@@ -79,10 +79,10 @@ impl Prober {
             return Health::Stopped;
         }
         let path = if server.is_vault() { "v1/sys/health" } else { "_ministack/health" };
-        match self.client.get(format!("{}/{path}", state.url(server))).send().await {
-            Err(_) => Health::Unreachable,
-            Ok(reply) if server.is_vault() => vault_health(reply.status()),
-            Ok(reply) if reply.status().is_success() => Health::Healthy,
+        let reply = self.client.get(format!("{}/{path}", state.url(server))).send().await;
+        match reply.map(|reply| reply.status()) {
+            Ok(status) if server.is_vault() => vault_health(status),
+            Ok(status) if status.is_success() => Health::Healthy,
             _ => Health::Unreachable,
         }
     }

@@ -35,6 +35,9 @@ impl Home {
             return Err(Error::ForeignFolder { dir: home.root });
         }
         make_private(&home.root)?;
+        // First of all, so that a folder begun and not finished is still known as ours.
+        let mark = fs::File::options().create(true).append(true).open(home.lock());
+        mark.doing(|| format!("write {}", home.lock().display()))?;
         home.make_folders()?;
         // It holds keys and audit logs, and often lies inside a repository.
         let ignore = home.root.join(".gitignore");

@@ -37,7 +37,7 @@ pub async fn installed(
     if folder.exists() {
         return Ok(folder);
     }
-    events.progress(format!("installing {}, once", set.title));
+    events.progress(format!("installing {} ({} MB), once", set.title, set.megabytes));
     install(set, &python, host, &folder).await?;
     Ok(folder)
 }
@@ -110,10 +110,16 @@ fn explain(set: &Requirements, python: &Python, said: &str) -> Error {
     } else if find(&["DO NOT MATCH THE HASHES"]).is_some() {
         Error::Hash { what, detail: last_lines(said) }
     } else if let Some(line) = find(&OFFLINE) {
-        Error::NoNetwork { what, detail: line.trim_start_matches("WARNING: ").to_owned() }
+        Error::NoNetwork { what, detail: reason(line) }
     } else {
         Error::Install { what, detail: last_lines(said) }
     }
+}
+
+/// The part of a line that a person can use: pip quotes its own innards around it.
+fn reason(line: &str) -> String {
+    let innermost = line.find("Failed to").and_then(|start| line[start..].split('\'').next());
+    innermost.unwrap_or_else(|| line.trim_start_matches("ERROR: ")).to_owned()
 }
 
 fn last_lines(text: &str) -> String {
@@ -134,7 +140,7 @@ mod tests {
             (
                 "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError('x: Failed to \
                  establish a new connection: [Errno 111] Connection refused')': /simple/six/",
-                "connect to the network",
+                "out of reach (Failed to establish a new connection: [Errno 111] Connection refused)",
             ),
             (
                 "ERROR: Could not find a version that satisfies the requirement six==1 (from versions: none)",

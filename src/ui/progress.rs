@@ -99,7 +99,7 @@ impl Live {
                 self.end(id, &line);
             }
             Event::StepSkipped { id, reason } => {
-                self.line(&format!("{}  {id}: {reason}", paint(CHANGE, "–")))
+                self.line(&format!("{}  {id}: {reason}", paint(CHANGE, "–")));
             }
             Event::StepRetried { id, error } => {
                 self.line(&format!("{}  {id} again, after: {error}", paint(CHANGE, "↻")));

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use groundwork::apply::{Approved, ApprovedRemoval, Options};
+use groundwork::apply::{Approved, ApprovedRemoval, Options, Report};
 use groundwork::changeset::{Action, Changeset};
 use groundwork::event::Events;
 use groundwork::resource::registry;
@@ -131,7 +131,7 @@ impl Subject {
 
         self.expect(&fixture, &step, Action::Create).await?;
         self.outputs_are_as_predicted(&fixture, &step).await?;
-        self.apply_writes(&fixture, &step, true).await?;
+        self.apply_writes(&fixture, &step, fixture.never_deleted.is_none()).await?;
         self.in_sync(&fixture, &step, "after its creation").await?;
         self.apply_writes(&fixture, &step, false).await?;
         self.notations(&fixture, &step, &fixture.same, &fixture.blocked).await?;
@@ -215,17 +215,22 @@ impl Subject {
             .map_err(|problem| format!("{when}: {problem}"))
     }
 
-    /// Applies; `wanted` tells whether requests that write must, or must not, be sent.
+    /// Applies; `wanted` tells whether the subject must be written. If not, no request that
+    /// writes may be sent at all.
     async fn apply_writes(&self, fixture: &Fixture, step: &Value, wanted: bool) -> Outcome {
-        let written = self.apply_plan(fixture, step).await?;
-        match (wanted, written) {
-            (true, 0) => Err("nothing was written".to_owned()),
-            (false, written) if written > 0 => Err(format!("{written} writing requests without a change")),
+        let report = self.apply_plan(fixture, step).await?;
+        let written = report.done.iter().any(|id| id == "subject");
+        match (wanted, written, report.summary.api_calls.write) {
+            (true, false, _) => Err("nothing was written".to_owned()),
+            (false, true, _) => Err("it was written without a change".to_owned()),
+            (false, _, requests) if requests > 0 => {
+                Err(format!("{requests} writing requests without a change"))
+            }
             _ => Ok(()),
         }
     }
 
-    async fn apply_plan(&self, fixture: &Fixture, step: &Value) -> Outcome<u64> {
+    async fn apply_plan(&self, fixture: &Fixture, step: &Value) -> Outcome<Report> {
         let (mut session, changeset) = self.plan(fixture, step).await?;
         let (_stop, stop) = tokio::sync::watch::channel(false);
         let options = Options { parallelism: session::PARALLELISM, stop };
@@ -233,7 +238,7 @@ impl Subject {
         let report = report.map_err(|error| error.to_string())?;
         match report.failed.first() {
             Some((id, error)) => Err(format!("{id}: {error} ({:?})", error.advice)),
-            None => Ok(report.summary.api_calls.write),
+            None => Ok(report),
         }
     }
 

@@ -3,8 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use aws_credential_types::Credentials;
+use groundwork::custody::{Custody, Keyring, pgp};
 use groundwork::event::Events;
+use groundwork::plan::settings::{CustodySettings, StoreSettings};
 use groundwork::sandbox::{self, Options, Running, Settings};
+use groundwork::secret::Secret;
 use serde_json::Value;
 
 /// A sandbox and a folder of plans, both gone when the test ends.
@@ -138,4 +142,224 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 /// Runs a future to its end.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+/// The quickstart plan in a sandbox, with an age recipient beside its KMS key, so that a test can
+/// open what custody holds.
+pub struct Quickstart {
+    /// The sandbox.
+    pub environment: TestEnvironment,
+    identity: age::x25519::Identity,
+}
+
+impl Quickstart {
+    /// Nothing applied yet.
+    pub fn new() -> Self {
+        let identity = age::x25519::Identity::generate();
+        let quickstart = Self { environment: TestEnvironment::new(), identity };
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for file in ["plans/quickstart.yaml", "templates/backend.hcl.j2"] {
+            let text = std::fs::read_to_string(repository.join(file)).expect("the repository's file");
+            quickstart.environment.write(file.trim_start_matches("plans/"), &text);
+        }
+        let age = format!(
+            "{{ kms: \"{{{{ custody_key.arn }}}}\" }}, {{ age: {} }}",
+            quickstart.identity.to_public()
+        );
+        quickstart.edit("{ kms: \"{{ custody_key.arn }}\" }", &age);
+        quickstart
+    }
+
+    /// Applied once.
+    pub fn applied() -> Self {
+        let quickstart = Self::new();
+        quickstart.apply();
+        quickstart
+    }
+
+    /// Replaces text in the plan.
+    pub fn edit(&self, from: &str, to: &str) {
+        let path = self.environment.folder.join("quickstart.yaml");
+        let text = std::fs::read_to_string(&path).expect("the plan");
+        assert!(text.contains(from), "the plan has no {from:?}");
+        std::fs::write(path, text.replace(from, to)).expect("written");
+    }
+
+    /// Runs the program.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.environment.run(arguments)
+    }
+
+    /// The changeset.
+    pub fn plan(&self) -> Value {
+        self.environment.plan("quickstart.yaml")
+    }
+
+    /// Applies, successfully: the events.
+    pub fn apply(&self) -> Vec<Value> {
+        self.environment.apply("quickstart.yaml")
+    }
+
+    /// Whether Vault has been initialised.
+    pub fn vault_is_initialised(&self) -> bool {
+        let url = format!("{}/v1/sys/init", self.environment.sandbox.vault_addrs()[0]);
+        let answer: Value =
+            block_on(async { reqwest::get(url).await.expect("an answer").json().await.expect("JSON") });
+        answer["initialized"].as_bool().expect("a boolean")
+    }
+
+    /// Requests in Vault's audit log that write, logins aside.
+    pub fn vault_writes(&self) -> usize {
+        let log = self.environment.sandbox.audit_log().expect("an audit log");
+        let text = std::fs::read_to_string(log).expect("readable");
+        let requests = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        requests
+            .filter(|entry| entry["type"] == "request")
+            .filter(|entry| {
+                ["create", "update", "delete", "patch"].contains(&text_of(&entry["request"]["operation"]))
+            })
+            .filter(|entry| {
+                let path = text_of(&entry["request"]["path"]);
+                !path.ends_with("/login") && path != "sys/capabilities-self"
+            })
+            .count()
+    }
+
+    /// A request to Vault as its admin; panics when it is refused.
+    pub fn vault(&self, method: &str, path: &str, body: &Value) -> Value {
+        let admin = self.admin();
+        block_on(async {
+            let token =
+                self.send("POST", "auth/approle/login", "", &admin).await["auth"]["client_token"].clone();
+            let answer = self.send(method, path, text_of(&token), body).await;
+            answer["data"].clone()
+        })
+    }
+
+    async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
+        let url = format!("{}/v1/{path}", self.environment.sandbox.vault_addrs()[0]);
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = reqwest::Client::new().request(method.clone(), url).header("X-Vault-Token", token);
+        if !body.is_null() {
+            let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+            request = request.header("Content-Type", kind).body(body.to_string());
+        }
+        let answer = request.send().await.expect("an answer");
+        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+        assert!(status.is_success(), "{method} {path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// The admin's AppRole credential, from custody.
+    fn admin(&self) -> Value {
+        let (_, object) =
+            self.custody().into_iter().find(|(name, _)| name.ends_with("/admin")).expect("an admin");
+        let object: Value = serde_json::from_slice(&object).expect("JSON");
+        serde_json::json!({ "role_id": object["role_id"], "secret_id": object["secret_id"] })
+    }
+
+    /// Everything in custody: names and what they hold.
+    pub fn custody(&self) -> Vec<(String, Vec<u8>)> {
+        let settings = CustodySettings {
+            recipients: Vec::new(),
+            stores: vec![StoreSettings::File(".groundwork/custody".into())],
+        };
+        let keyring = Keyring { identities: vec![self.identity.clone()], service: None };
+        let custody = Custody::new(&settings, &self.environment.folder, keyring);
+        block_on(async {
+            let mut objects = Vec::new();
+            for name in custody.list("").await.expect("a listing") {
+                let object = custody.get(&name).await.expect("readable").expect("there");
+                objects.push((name, object.expose_bytes().to_vec()));
+            }
+            objects
+        })
+    }
+
+    /// Every secret value that the servers issued or hold, with a name.
+    pub fn secrets(&self) -> Vec<(String, Vec<u8>)> {
+        let objects = self.custody();
+        let object = |end: &str| {
+            let found = objects.iter().find(|(name, _)| name.ends_with(end) || name.contains(end));
+            found.map_or_else(|| panic!("no {end} in custody"), |(_, bytes)| bytes.clone())
+        };
+        let json = |end: &str| serde_json::from_slice::<Value>(&object(end)).expect("JSON");
+        let key = pgp::KeyPair::from_secret(&Secret::new(object("/pgp-key"))).expect("a key");
+        let answer = json("/init");
+        let mut secrets = vec![
+            ("root token".to_owned(), open(&key, &answer["root_token"])),
+            ("admin secret-id".to_owned(), text_of(&json("/admin")["secret_id"]).into()),
+            ("access key".to_owned(), text_of(&json("/access-key/")["secret_access_key"]).into()),
+        ];
+        for (index, message) in answer["keys_base64"].as_array().expect("shares").iter().enumerate() {
+            let share = open(&key, message);
+            secrets.push((format!("share {} (bytes)", index + 1), hex::decode(&share).expect("hexadecimal")));
+            secrets.push((format!("share {}", index + 1), share));
+        }
+        let database = self.vault("GET", "secret/data/app/database", &Value::Null);
+        secrets.push(("password".to_owned(), text_of(&database["data"]["password"]).into()));
+        let session = self.vault("GET", "secret/data/app/session", &Value::Null);
+        secrets.push(("session key".to_owned(), text_of(&session["data"]["key"]).into()));
+        secrets
+    }
+
+    /// AWS as its root, past the program.
+    async fn aws(&self) -> aws_config::SdkConfig {
+        aws_config::defaults(aws_config::BehaviorVersion::latest())
+            .endpoint_url(self.environment.sandbox.aws_url())
+            .region("us-east-1")
+            .credentials_provider(Credentials::new("test", "test", None, None, "sandbox"))
+            .load()
+            .await
+    }
+
+    /// How many KMS keys there are.
+    pub fn aws_keys(&self) -> usize {
+        block_on(async {
+            let keys = aws_sdk_kms::Client::new(&self.aws().await).list_keys().send().await.expect("keys");
+            keys.keys().len()
+        })
+    }
+
+    /// Makes a user that is nobody's.
+    pub fn create_user(&self, name: &str) {
+        block_on(async {
+            let iam = aws_sdk_iam::Client::new(&self.aws().await);
+            iam.create_user().user_name(name).send().await.expect("a user");
+        });
+    }
+
+    /// Takes a tag of a user away.
+    pub fn untag_user(&self, name: &str, tag: &str) {
+        block_on(async {
+            let iam = aws_sdk_iam::Client::new(&self.aws().await);
+            iam.untag_user().user_name(name).tag_keys(tag).send().await.expect("untagged");
+        });
+    }
+
+    /// Suspends a bucket's versioning.
+    pub fn suspend_versioning(&self, bucket: &str) {
+        use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+        block_on(async {
+            let config = aws_sdk_s3::config::Builder::from(&self.aws().await).force_path_style(true).build();
+            let suspended =
+                VersioningConfiguration::builder().status(BucketVersioningStatus::Suspended).build();
+            let s3 = aws_sdk_s3::Client::from_conf(config);
+            s3.put_bucket_versioning()
+                .bucket(bucket)
+                .versioning_configuration(suspended)
+                .send()
+                .await
+                .expect("suspended");
+        });
+    }
+}
+
+fn open(key: &pgp::KeyPair, message: &Value) -> Vec<u8> {
+    key.decrypt(text_of(message)).expect("opened").expose_bytes().to_vec()
+}
+
+/// The text of a JSON string; empty for anything else.
+pub fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }

@@ -27,7 +27,7 @@ const KEY_IS_FIXED: &str =
     "DynamoDB fixes a table's keys when it is made; declare another name and move the items";
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 /// A table is usually ready after some seconds; changing its encryption can take minutes.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 type W<'a> = Writer<'a, AwsClient>;
 

@@ -161,10 +161,9 @@ fn classify(
     }
     match code {
         _ if status >= 500 => (lost, None),
-        _ if is_denial(code) || status == 403 => (
-            ErrorKind::Denied,
-            Some("give the caller this permission; `groundwork permissions` prints the policy"),
-        ),
+        _ if is_denial(code) || status == 403 => {
+            (ErrorKind::Denied, Some("give the caller this permission in IAM; the operation above names it"))
+        }
         _ => (ErrorKind::Rejected, None),
     }
 }

@@ -66,7 +66,7 @@ pub struct Outputs {
 impl Resource for Template {
     const KIND: &'static str = "file.template";
     const ABOUT: &'static str =
-        "a file rendered from a template, written atomically, such as Terraform's backend file";
+        "A file rendered from a template, written atomically, such as Terraform's backend file.";
     const EXAMPLE: &'static str = r#"
 backend_file:
   kind: file.template

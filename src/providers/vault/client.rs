@@ -26,7 +26,7 @@ use crate::secret::Secret;
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer, Vault's own default.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
 /// same time to share one attempt, short enough for a retry to look again.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
@@ -85,7 +85,8 @@ impl VaultClient {
     /// When there is no address, or the address or the CA certificate is no good.
     pub fn new(settings: &VaultSettings, folder: &Path, calls: Arc<Calls>) -> Result<Self> {
         let address = parse_address(&cluster_address(settings)?)?;
-        let nodes = settings.nodes.iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
+        let nodes =
+            node_addresses(settings).iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             http: http_client(&address, ca_cert(settings, folder).as_deref())?,
             nodes: if nodes.is_empty() { vec![address.clone()] } else { nodes },
@@ -167,6 +168,18 @@ impl VaultClient {
         request.count(&self.calls);
         let login = vaultrs::auth::approle::login(&api, mount, role_id, secret_id).await;
         login.map(|auth| Secret::from(auth.client_token)).map_err(|error| translate(&request, &error))
+    }
+
+    /// Ends a token that [`VaultClient::login_approle`] gave.
+    ///
+    /// # Errors
+    /// When the server does not confirm it.
+    pub async fn log_out(&self, token: &Secret) -> Result<()> {
+        let request = Request::new("POST", "auth/token/revoke-self", Effect::Login);
+        let api = self.api_for(self.active().await?, header_text(token)?.to_owned());
+        request.count(&self.calls);
+        let ended = request::send(&api.http, &api.middle, &request, None).await;
+        ended.map(drop).map_err(|error| translate(&request, &error))
     }
 
     /// Reads `path`: the `data` of the answer; `None` when there is nothing.
@@ -503,6 +516,15 @@ fn cluster_address(settings: &VaultSettings) -> Result<String> {
         Error::new(ErrorKind::Local, "connect to Vault", "no address is known")
             .advice("declare `vault.address` in the plan or set VAULT_ADDR")
     })
+}
+
+/// The nodes that the plan names, else those of `GROUNDWORK_VAULT_NODES`, separated by commas.
+fn node_addresses(settings: &VaultSettings) -> Vec<String> {
+    if settings.nodes.is_empty() {
+        let nodes = variable("GROUNDWORK_VAULT_NODES").unwrap_or_default();
+        return nodes.split(',').filter(|node| !node.is_empty()).map(str::to_owned).collect();
+    }
+    settings.nodes.clone()
 }
 
 fn parse_address(address: &str) -> Result<Url> {

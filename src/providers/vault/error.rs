@@ -112,15 +112,13 @@ fn advice(kind: ErrorKind, request: &Request) -> Option<String> {
             "the login was refused: check the role and that its secret-id has not expired".to_owned()
         }
         ErrorKind::Denied => format!(
-            "the token may have expired (log in again), or its policies lack what `{}` on `{}` needs; \
-             `groundwork permissions` prints the policy that a plan needs",
+            "the token may have expired (log in again), or its policies lack what `{}` on `{}` needs",
             request.capability(),
             request.path
         ),
         ErrorKind::Conflict => "somebody else changed it since it was read; plan again".to_owned(),
         ErrorKind::Unavailable => {
-            "the server cannot serve this now, often because it is sealed, standby or starting; it may pass, and \
-             `groundwork status` shows every node"
+            "the server cannot serve this now, often because it is sealed, standby or starting; it may pass"
                 .to_owned()
         }
         ErrorKind::Unknown => "it may have been applied all the same; run again to look and go on".to_owned(),

@@ -45,8 +45,8 @@ pub(super) fn parse<T: DeserializeOwned>(
     names: &[&str],
     own: impl IntoIterator<Item = (&'static str, Value)>,
 ) -> Result<T> {
-    let named = names.iter().filter_map(|name| Some(((*name).to_owned(), told.get(*name)?.clone())));
-    let known: Map<String, Value> = named.filter(|(_, value)| !value.is_null()).collect();
+    let found = names.iter().filter_map(|name| Some(((*name).to_owned(), told.get(*name)?.clone())));
+    let known: Map<String, Value> = found.filter(|(_, value)| !value.is_null()).collect();
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
     let all: Map<String, Value> = known.into_iter().chain(own).collect();
     serde_path_to_error::deserialize(Value::Object(all)).map_err(|error| {

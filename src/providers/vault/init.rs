@@ -93,7 +93,7 @@ impl Resource for VaultInit {
     const KIND: &'static str = "vault.init";
     const ABOUT: &'static str =
         "Initialises a Vault or OpenBao cluster and unseals its nodes; the key shares go into custody.";
-    const EXAMPLE: &'static str = "vault_init:\n  kind: vault.init\n  shares: 5\n  threshold: 3\n";
+    const EXAMPLE: &'static str = "cluster:\n  kind: vault.init\n  shares: 5\n  threshold: 3\n";
     const PROTECTED: bool = true;
     const ONCE_ONLY: bool = true;
 
@@ -139,7 +139,7 @@ impl Resource for VaultInit {
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
-        const REKEY: &str = "the key is split anew with `groundwork rotate`, which needs the present shares";
+        const REKEY: &str = "the key can only be split anew (rekey), with the present shares; put the present numbers back into the plan";
         let mut diff = Diff::none();
         diff.immutable("shares", &observed.cluster.shares, &desired.shares, REKEY);
         diff.immutable("threshold", &observed.cluster.threshold, &desired.threshold, REKEY);

@@ -464,7 +464,9 @@ mod tests {
         }
         let mut spec: KvSecretSpec = serde_json::from_value(all).expect("valid");
         let loader = Loader { folder: ".".into(), vars: json!({ "host": "db" }) };
-        KvSecret::sources(&mut spec).into_iter().for_each(|source| source.load(&loader).expect("loads"));
+        for source in KvSecret::sources(&mut spec) {
+            source.load(&loader).expect("loads");
+        }
         spec
     }
 

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 
 /// How long initialising may take: seconds on a quiet server, longer with many PGP keys and a slow
 /// disk. Giving up early would lose the key shares for good.
-const INIT_TIMEOUT: Duration = Duration::from_secs(180);
+const INIT_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// One node. Nothing here is ever retried.
 pub struct NodeClient {

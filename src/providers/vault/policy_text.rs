@@ -74,9 +74,8 @@ fn parse(text: &str) -> Result<Paths, String> {
 
 fn paths(policy: Value) -> Result<Paths, String> {
     let Value::Object(mut policy) = policy else { return Err("there are no blocks in it".to_owned()) };
-    let blocks = match policy.remove("path").unwrap_or_else(|| json!({})) {
-        Value::Object(blocks) => blocks,
-        _ => return Err("`path` must be followed by a quoted path".to_owned()),
+    let Value::Object(blocks) = policy.remove("path").unwrap_or_else(|| json!({})) else {
+        return Err("`path` must be followed by a quoted path".to_owned());
     };
     // `name` stands in old policies and means nothing.
     policy.remove("name");

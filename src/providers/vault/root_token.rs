@@ -104,7 +104,7 @@ impl Resource for VaultRootToken {
         }
         vec![
             FieldError::new("revoked", "a revoked token cannot be had back")
-                .help("leave the step out to keep the root token; `groundwork break-glass` makes a new one"),
+                .help("leave the step out to keep the root token"),
         ]
     }
 
@@ -154,7 +154,7 @@ impl Resource for VaultRootToken {
 
     async fn delete(_: &Writer<'_, Custodian>, _: &RootToken) -> Result<()> {
         Err(Error::new(ErrorKind::Rejected, "delete vault.root_token", "a revoked token cannot be had back")
-            .advice("remove the step from the plan; `groundwork break-glass` makes a new root token"))
+            .advice("remove the step from the plan"))
     }
 
     fn outputs(observed: &Observed) -> Outputs {

@@ -1,0 +1,30 @@
+# `make demo` and `make test` do everything on a machine that has Rust and Python 3.
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint bench schema deny
+
+help:  ## What can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+build:  ## The program, target/debug/groundwork
+	cargo build --locked
+
+demo: build  ## The quickstart in a local AWS and Vault, explained step by step
+	./scripts/demo.sh
+
+test:  ## All tests; those in tests/it start real servers
+	cargo test --locked
+
+lint:  ## Format and lints
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+bench:  ## Calls, times and memory against the sandbox
+	cargo build --locked --release
+	./scripts/bench.py target/release/groundwork
+
+schema: build  ## docs/plan.schema.json, from the program
+	./target/debug/groundwork schema > docs/plan.schema.json
+
+deny:  ## Licences, banned crates, sources (needs cargo-deny)
+	cargo deny check bans licenses sources

@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Calls, times and memory of a groundwork binary against a sandbox of its own.
+
+    scripts/bench.py target/release/groundwork [SECRETS]
+
+Prints Markdown tables. Needs curl, as the bare reader that plans are compared with.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+PARALLEL = 16
+
+
+def run(command, environment=None, folder=None):
+    """Seconds, peak memory in MB and standard output of a command that must succeed."""
+    with tempfile.TemporaryFile() as output:
+        started = time.monotonic()
+        child = subprocess.Popen(command, env=environment, cwd=folder, stdout=output)
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.monotonic() - started
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode != 0:
+            sys.exit(f"{' '.join(command)} ended with {child.returncode}")
+        output.seek(0)
+        return seconds, usage.ru_maxrss / 1024, output.read().decode()
+
+
+def summary_of(output):
+    return next(event for event in map(json.loads, output.splitlines()) if event["event"] == "summary")
+
+
+def row(*cells):
+    print("| " + " | ".join(str(cell) for cell in cells) + " |")
+
+
+def head(*cells):
+    row(*cells)
+    print("|" + " --- |" * len(cells))
+
+
+def start_up(program):
+    times = [run([program, "--help"])[0] * 1000 for _ in range(30)]
+    return statistics.median(times)
+
+
+class Sandbox:
+    def __init__(self, program, folder):
+        self.program, self.folder = program, folder
+        _, _, output = run([program, "sandbox", "up", "--dir", f"{folder}/sandbox"])
+        lines = [line.removeprefix("export ") for line in output.splitlines() if line.startswith("export ")]
+        self.environment = os.environ | dict(line.split("=", 1) for line in lines)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        run([self.program, "sandbox", "down", "--purge", "--dir", f"{self.folder}/sandbox"])
+
+    def groundwork(self, *arguments):
+        return run([self.program, *arguments], self.environment, self.folder)
+
+    def apply(self, plan):
+        seconds, memory, output = self.groundwork("apply", plan, "--yes", "--format", "json")
+        calls = summary_of(output)["api_calls"]
+        return seconds, memory, calls
+
+
+def quickstart(sandbox):
+    head("quickstart, 18 steps", "wall time", "reading calls", "writing calls", "peak memory")
+    seconds, memory, _ = sandbox.groundwork("plan", "quickstart.yaml")
+    row("plan of nothing-yet", f"{seconds:.2f} s", "", 0, f"{memory:.0f} MB")
+    for name in ("first apply", "second apply"):
+        seconds, memory, calls = sandbox.apply("quickstart.yaml")
+        row(name, f"{seconds:.2f} s", calls["read"], calls["write"], f"{memory:.0f} MB")
+    seconds, memory, _ = sandbox.groundwork("plan", "quickstart.yaml")
+    row("no-change plan", f"{seconds:.2f} s", "", 0, f"{memory:.0f} MB")
+
+
+def many_secrets(sandbox, count):
+    names = {f"s{number:05}": number for number in range(count)}
+    steps = {
+        "secrets": {
+            "kind": "vault.kv_secret",
+            "for_each": names,
+            "mount": "secret",
+            "path": "many/{{ each.key }}",
+            "data": {"value": {"generate": {"length": 32}}},
+        }
+    }
+    # The same custody as the quickstart's, whose admin it logs in as.
+    plan = {
+        "version": 1,
+        "name": "many",
+        "vault": {"auth": {"approle": {"role": "groundwork"}}},
+        "custody": {
+            "recipients": [{"kms": "alias/quickstart-custody"}],
+            "stores": [{"file": ".groundwork/custody"}],
+        },
+        "aws": {"region": "us-east-1"},
+        "steps": steps,
+    }
+    pathlib.Path(sandbox.folder, "many.yaml").write_text(json.dumps(plan))
+    # The journal says that the root token has ended, which is how its successor is found.
+    journal = pathlib.Path(sandbox.folder, ".groundwork/journal")
+    shutil.copy(journal / "quickstart.jsonl", journal / "many.jsonl")
+    head(f"{count} KV secrets", "wall time", "reading calls", "writing calls", "peak memory")
+    seconds, memory, calls = sandbox.apply("many.yaml")
+    row("first apply", f"{seconds:.2f} s", calls["read"], calls["write"], f"{memory:.0f} MB")
+    pairs = []
+    for _ in range(3):
+        ours, memory, calls = sandbox.apply("many.yaml")
+        reader = [sys.executable, __file__, "--read", str(count)]
+        _, _, output = sandbox.groundwork("login", "quickstart.yaml", "--", *reader)
+        pairs.append((ours, float(output)))
+    ours, bare = sorted(pairs, key=lambda pair: pair[0] / pair[1])[len(pairs) // 2]
+    row("nothing to change", f"{ours:.2f} s", calls["read"], calls["write"], f"{memory:.0f} MB")
+    row(f"curl reading the same, {PARALLEL} at once", f"{bare:.2f} s", count, 0, "")
+    print(f"\nRatio: {ours / bare:.2f} (median of {len(pairs)} pairs).")
+
+
+def read_all(count):
+    """Run inside `groundwork login`: how long curl takes for all secrets."""
+    lines = [f'header = "X-Vault-Token: {os.environ["VAULT_TOKEN"]}"']
+    for number in range(count):
+        lines += [f'url = "{os.environ["VAULT_ADDR"]}/v1/secret/data/many/s{number:05}"', 'output = "/dev/null"']
+    command = ["curl", "-sf", "--no-progress-meter", "--parallel", "--parallel-max", str(PARALLEL), "-K", "-"]
+    started = time.monotonic()
+    subprocess.run(command, input="\n".join(lines).encode(), check=True)
+    print(time.monotonic() - started)
+
+
+def main():
+    if sys.argv[1:2] == ["--read"]:
+        return read_all(int(sys.argv[2]))
+    program = str(pathlib.Path(sys.argv[1]).resolve())
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
+    print(f"`--help`: {start_up(program):.1f} ms (median of 30 runs, process start included)\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(PROJECT / "plans/quickstart.yaml", folder)
+        shutil.copytree(PROJECT / "templates", f"{folder}/templates")
+        with Sandbox(program, folder) as sandbox:
+            quickstart(sandbox)
+            print(flush=True)
+            many_secrets(sandbox, count)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+//! The arguments of `groundwork sandbox`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::sandbox::{self, OpenBao, Options, Seal, Settings, VaultServer};
+
+/// The alias under which the sandbox keeps the key that unseals Vault.
+const UNSEAL_ALIAS: &str = "alias/groundwork-sandbox-unseal";
+
+/// A local AWS and a real Vault server, for rehearsal, demonstration and tests.
+#[derive(Args, Debug)]
+pub struct SandboxArgs {
+    #[command(subcommand)]
+    pub(super) command: SandboxCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum SandboxCommand {
+    /// Starts the servers, or what is missing of them, and says where they are.
+    Up {
+        #[command(flatten)]
+        servers: ServerArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Ends the servers and deletes what they held; their logs stay until the next `up`.
+    Down {
+        #[command(flatten)]
+        folder: FolderArgs,
+        /// Also delete the logs, and the data of a persisting sandbox.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Says how each server is.
+    Status {
+        #[command(flatten)]
+        folder: FolderArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Runs a command whose AWS_* and VAULT_* variables lead to the sandbox, and to nothing else.
+    ///
+    /// The servers are started if none runs, and then ended with the command.
+    Run {
+        #[command(flatten)]
+        servers: ServerArgs,
+        /// The command and its arguments.
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FolderArgs {
+    /// Where the sandbox lives; one folder is one sandbox.
+    #[arg(long, default_value = ".groundwork/sandbox", value_name = "DIR")]
+    pub(super) dir: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FormatArgs {
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Human,
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ServerArgs {
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Vault nodes; the others join the first once it is initialised and they are unsealed.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(sandbox::MAX_NODES)))]
+    nodes: u8,
+    /// Vault speaks TLS with a certificate of its own authority.
+    #[arg(long)]
+    tls: bool,
+    /// The OpenBao version to install; 2.6.2 has the awskms seal.
+    #[arg(long, value_enum, default_value_t = VersionArg::Current)]
+    vault_version: VersionArg,
+    /// Use this bao or vault binary; `path` means the one on PATH.
+    #[arg(long, value_name = "BINARY", conflicts_with = "vault_version")]
+    vault: Option<PathBuf>,
+    /// How Vault is unsealed.
+    #[arg(long, value_enum, default_value_t = SealArg::Shamir)]
+    seal: SealArg,
+    /// Keep what the servers hold when they go down.
+    #[arg(long)]
+    persist: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum VersionArg {
+    #[value(name = "2.7.2")]
+    Current,
+    #[value(name = "2.6.2")]
+    WithKmsSeal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SealArg {
+    /// By key shares.
+    Shamir,
+    /// By itself, with a key in its configuration.
+    Static,
+    /// By itself, with a key in the sandbox's KMS.
+    Awskms,
+}
+
+impl ServerArgs {
+    pub(super) fn options(self) -> Options {
+        let version = match self.vault_version {
+            VersionArg::Current => OpenBao::Current,
+            VersionArg::WithKmsSeal => OpenBao::WithKmsSeal,
+        };
+        let vault = match self.vault {
+            None => VaultServer::Pinned(version),
+            Some(path) if path.as_os_str() == "path" => VaultServer::OnPath,
+            Some(path) => VaultServer::Path(path),
+        };
+        let seal = match self.seal {
+            SealArg::Shamir => Seal::Shamir,
+            SealArg::Static => Seal::Static,
+            SealArg::Awskms => Seal::AwsKms { key: UNSEAL_ALIAS.to_owned() },
+        };
+        let settings = Settings {
+            nodes: self.nodes,
+            tls: self.tls,
+            vault,
+            seal,
+            persist: self.persist,
+            api_audit: false,
+        };
+        Options { settings, ..Options::new(self.folder.dir) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Tool {
+        #[command(flatten)]
+        sandbox: SandboxArgs,
+    }
+
+    fn options(arguments: &[&str]) -> Options {
+        let all = ["groundwork", "up"].iter().chain(arguments);
+        match Tool::try_parse_from(all).unwrap().sandbox.command {
+            SandboxCommand::Up { servers, .. } => servers.options(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn arguments_become_settings() {
+        assert_eq!(options(&[]).settings, Settings::default());
+        assert_eq!(options(&["--vault", "path"]).settings.vault, VaultServer::OnPath);
+        assert_eq!(options(&["--vault", "/x/bao"]).settings.vault, VaultServer::Path("/x/bao".into()));
+        let three = options(&["--nodes", "3", "--tls", "--seal", "static"]).settings;
+        assert!(three.nodes == 3 && three.tls && three.seal == Seal::Static);
+        assert!(Tool::try_parse_from(["groundwork", "up", "--nodes", "8"]).is_err());
+    }
+
+    #[test]
+    fn the_command_is_what_follows_the_dashes() {
+        let parsed = Tool::try_parse_from(["groundwork", "run", "--tls", "--", "sh", "-c", "--tls"]).unwrap();
+        let SandboxCommand::Run { command, .. } = parsed.sandbox.command else { panic!() };
+        assert_eq!(command, ["sh", "-c", "--tls"]);
+        assert!(Tool::try_parse_from(["groundwork", "run"]).is_err());
+    }
+}

@@ -1,0 +1,112 @@
+//! Roles of the TLS certificate method: <https://openbao.org/api-docs/auth/cert/#create-ca-certificate-role>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::notation::{Cidrs, Names, Pem, PolicyNames, Ttl};
+use super::super::role::{check_role, default_token_type, requirements};
+use super::{Object, PlainObject};
+use crate::resource::{FieldError, Requirement};
+
+/// A role through which holders of a certificate log in.
+pub type CertRole = Object<CertRoleSpec>;
+
+/// The declared fields of a certificate role.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertRoleSpec {
+    /// The method's path below `auth/`.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The role's name.
+    pub name: String,
+    /// The authority that signed the clients' certificates, or a client's own, as PEM.
+    pub certificate: Pem,
+    /// Common names that are accepted, with `*` for any text; none is any.
+    #[serde(default)]
+    pub allowed_common_names: Names,
+    /// DNS names that are accepted; none is any.
+    #[serde(default)]
+    pub allowed_dns_sans: Names,
+    /// E-mail addresses that are accepted; none is any.
+    #[serde(default)]
+    pub allowed_email_sans: Names,
+    /// URIs that are accepted; none is any.
+    #[serde(default)]
+    pub allowed_uri_sans: Names,
+    /// Organisational units that are accepted; none is any.
+    #[serde(default)]
+    pub allowed_organizational_units: Names,
+    /// Extensions that a certificate must have, as `oid:value`.
+    #[serde(default)]
+    pub required_extensions: Names,
+    /// Policies that its tokens have, beside `default`.
+    #[serde(default)]
+    pub token_policies: PolicyNames,
+    /// How long its tokens last; 0 is the method's default.
+    #[serde(default)]
+    pub token_ttl: Ttl,
+    /// How long its tokens last at most, renewals included; 0 is the method's default.
+    #[serde(default)]
+    pub token_max_ttl: Ttl,
+    /// A limit that even periodic tokens have; 0 is none.
+    #[serde(default)]
+    pub token_explicit_max_ttl: Ttl,
+    /// Tokens can be renewed for ever, each time for this long; 0 is not so.
+    #[serde(default)]
+    pub token_period: Ttl,
+    /// How often a token can be used; 0 is without limit.
+    #[serde(default)]
+    pub token_num_uses: u64,
+    /// Without the policy `default`.
+    #[serde(default)]
+    pub token_no_default_policy: bool,
+    /// `service` or `batch`, or `default` for what the method says.
+    #[serde(default = "default_token_type")]
+    pub token_type: String,
+    /// Networks from which its tokens can be used; none is any.
+    #[serde(default)]
+    pub token_bound_cidrs: Cidrs,
+}
+
+fn mount() -> String {
+    "cert".to_owned()
+}
+
+impl PlainObject for CertRoleSpec {
+    const KIND: &'static str = "vault.cert_role";
+    const ABOUT: &'static str =
+        "A role of the certificate method, through which holders of a TLS certificate log in.";
+    const EXAMPLE: &'static str = "\
+web_servers:
+  kind: vault.cert_role
+  name: web
+  certificate: |
+    -----BEGIN CERTIFICATE-----
+    MIIBszCCAVmgAwIBAgIUQ0VSVElGSUNBVEUgRk9SIEFOIEVYQU1QTEU=
+    -----END CERTIFICATE-----
+  allowed_common_names: [\"*.web.example.internal\"]
+  token_policies: [web]
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+
+    fn path(&self) -> String {
+        format!("auth/{}/certs/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let mut errors = check_role(&self.name, &self.token_type);
+        if self.certificate.is_empty() {
+            errors.push(FieldError::new("certificate", "is empty"));
+        }
+        errors
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        requirements(&self.mount, &self.token_policies)
+    }
+}

@@ -1,0 +1,59 @@
+//! Entities: <https://openbao.org/api-docs/secret/identity/entity/>.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::notation::PolicyNames;
+use super::{Object, PlainObject, check_name, policies};
+use crate::resource::{FieldError, Requirement};
+
+/// Somebody, however they log in.
+pub type Entity = Object<EntitySpec>;
+
+/// The declared fields of an entity.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EntitySpec {
+    /// The entity's name.
+    pub name: String,
+    /// Policies that its tokens have, beside those of the login.
+    #[serde(default)]
+    pub policies: PolicyNames,
+    /// What is known of it, for policy templates.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Its tokens are refused.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+impl PlainObject for EntitySpec {
+    const KIND: &'static str = "vault.entity";
+    const ABOUT: &'static str = "A person or machine as Vault knows it, whichever way it logs in.";
+    const EXAMPLE: &'static str = "\
+payments_service:
+  kind: vault.entity
+  name: payments
+  policies: [payments-app]
+  metadata: { team: payments }
+";
+    const IDENTITY: &'static [&'static str] = &["name"];
+
+    fn path(&self) -> String {
+        format!("identity/entity/name/{}", self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        check_name("name", &self.name).into_iter().collect()
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        policies(self.policies.iter()).collect()
+    }
+}

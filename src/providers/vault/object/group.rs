@@ -1,0 +1,75 @@
+//! Groups: <https://openbao.org/api-docs/secret/identity/group/>.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::fields::Fixed;
+use super::super::notation::{Names, PolicyNames};
+use super::{Object, PlainObject, check_name, policies};
+use crate::resource::{FieldError, Requirement};
+
+/// Entities that share policies.
+pub type Group = Object<GroupSpec>;
+
+/// The declared fields of a group.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSpec {
+    /// The group's name.
+    pub name: String,
+    /// `internal`, with members named here, or `external`, with members that a login tells. Fixed.
+    #[serde(rename = "type", default = "internal")]
+    pub membership: String,
+    /// Policies that its members have.
+    #[serde(default)]
+    pub policies: PolicyNames,
+    /// What is known of it, for policy templates.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Ids of member entities, e.g. `{{ payments_service.id }}`; internal groups alone.
+    #[serde(default)]
+    pub member_entity_ids: Names,
+    /// Ids of member groups; internal groups alone.
+    #[serde(default)]
+    pub member_group_ids: Names,
+}
+
+fn internal() -> String {
+    "internal".to_owned()
+}
+
+impl PlainObject for GroupSpec {
+    const KIND: &'static str = "vault.group";
+    const ABOUT: &'static str = "A group of entities or of other groups that share policies.";
+    const EXAMPLE: &'static str = "\
+on_call:
+  kind: vault.group
+  name: on-call
+  policies: [operations]
+";
+    const IDENTITY: &'static [&'static str] = &["name"];
+    const FIXED: &'static [Fixed] = &[(
+        "type",
+        "a group cannot change between internal and external; declare another one under a new name",
+    )];
+
+    fn path(&self) -> String {
+        format!("identity/group/name/{}", self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let known = ["internal", "external"].contains(&self.membership.as_str());
+        let kind = (!known).then(|| FieldError::new("type", "is `internal` or `external`"));
+        check_name("name", &self.name).into_iter().chain(kind).collect()
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        policies(self.policies.iter()).collect()
+    }
+}

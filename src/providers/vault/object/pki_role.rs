@@ -1,0 +1,128 @@
+//! Roles of the PKI engine: <https://openbao.org/api-docs/secret/pki/#createupdate-role>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::notation::{Names, Ttl};
+use super::{Object, PlainObject, check_name};
+use crate::resource::{FieldError, Requirement};
+
+/// What certificates may be asked for.
+pub type PkiRole = Object<PkiRoleSpec>;
+
+/// The declared fields of a PKI role.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PkiRoleSpec {
+    /// The engine's path.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The role's name.
+    pub name: String,
+    /// Domains that certificates may be for.
+    #[serde(default)]
+    pub allowed_domains: Names,
+    /// Certificates may be for the domains themselves.
+    #[serde(default)]
+    pub allow_bare_domains: bool,
+    /// Certificates may be for names below the domains.
+    #[serde(default)]
+    pub allow_subdomains: bool,
+    /// Domains may hold `*` for any text.
+    #[serde(default)]
+    pub allow_glob_domains: bool,
+    /// Certificates may be for wildcards such as `*.example.com`.
+    #[serde(default = "yes")]
+    pub allow_wildcard_certificates: bool,
+    /// Certificates may be for any name.
+    #[serde(default)]
+    pub allow_any_name: bool,
+    /// Certificates may be for `localhost`.
+    #[serde(default = "yes")]
+    pub allow_localhost: bool,
+    /// Certificates may be for IP addresses.
+    #[serde(default = "yes")]
+    pub allow_ip_sans: bool,
+    /// Names must be host names.
+    #[serde(default = "yes")]
+    pub enforce_hostnames: bool,
+    /// Certificates serve as servers'.
+    #[serde(default = "yes")]
+    pub server_flag: bool,
+    /// Certificates serve as clients'.
+    #[serde(default = "yes")]
+    pub client_flag: bool,
+    /// `rsa`, `ec`, `ed25519` or `any`.
+    #[serde(default = "rsa")]
+    pub key_type: String,
+    /// Bits of the key. Not declared: the engine's choice for the type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_bits: Option<u64>,
+    /// How long certificates are valid; 0 is the engine's default.
+    #[serde(default)]
+    pub ttl: Ttl,
+    /// How long certificates are valid at most; 0 is the engine's limit.
+    #[serde(default)]
+    pub max_ttl: Ttl,
+    /// Organisations in the subject.
+    #[serde(default)]
+    pub organization: Names,
+    /// Organisational units in the subject.
+    #[serde(default)]
+    pub ou: Names,
+    /// A common name must be given.
+    #[serde(default = "yes")]
+    pub require_cn: bool,
+    /// Certificates are not stored, and can then not be revoked.
+    #[serde(default)]
+    pub no_store: bool,
+    /// Certificates have leases.
+    #[serde(default)]
+    pub generate_lease: bool,
+}
+
+fn mount() -> String {
+    "pki".to_owned()
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn rsa() -> String {
+    "rsa".to_owned()
+}
+
+impl PlainObject for PkiRoleSpec {
+    const KIND: &'static str = "vault.pki_role";
+    const ABOUT: &'static str = "A role of the PKI engine: which certificates may be asked for.";
+    const EXAMPLE: &'static str = "\
+internal_servers:
+  kind: vault.pki_role
+  name: internal
+  allowed_domains: [example.internal]
+  allow_subdomains: true
+  key_type: ec
+  key_bits: 256
+  max_ttl: 30d
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+
+    fn path(&self) -> String {
+        format!("{}/roles/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let known = ["rsa", "ec", "ed25519", "any"].contains(&self.key_type.as_str());
+        let kind = (!known).then(|| FieldError::new("key_type", "is `rsa`, `ec`, `ed25519` or `any`"));
+        check_name("name", &self.name).into_iter().chain(kind).collect()
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        vec![Requirement::thing("vault.mount", &self.mount)]
+    }
+}

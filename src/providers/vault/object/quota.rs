@@ -1,0 +1,72 @@
+//! Rate-limit quotas: <https://openbao.org/api-docs/system/rate-limit-quotas/>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::notation::Ttl;
+use super::{Object, PlainObject, check_name};
+use crate::resource::{FieldError, Requirement};
+
+/// A limit on how many requests a path takes.
+pub type Quota = Object<QuotaSpec>;
+
+/// The declared fields of a rate-limit quota.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaSpec {
+    /// The quota's name.
+    pub name: String,
+    /// What it limits: a mount or a path with a trailing slash; empty is everything.
+    #[serde(default)]
+    pub path: String,
+    /// The login role that it limits, for a path that is an auth method.
+    #[serde(default)]
+    pub role: String,
+    /// Requests in an interval.
+    pub rate: f64,
+    /// The interval.
+    #[serde(default = "one_second")]
+    pub interval: Ttl,
+    /// For how long a client that went past the limit is refused; 0 is no longer than the interval.
+    #[serde(default)]
+    pub block_interval: Ttl,
+}
+
+const fn one_second() -> Ttl {
+    Ttl::Seconds(1)
+}
+
+impl PlainObject for QuotaSpec {
+    const KIND: &'static str = "vault.quota";
+    const ABOUT: &'static str = "A limit on how many requests a path, or the whole server, takes.";
+    const EXAMPLE: &'static str = "\
+everything:
+  kind: vault.quota
+  name: everything
+  rate: 500
+  interval: 1s
+";
+    const IDENTITY: &'static [&'static str] = &["name"];
+
+    fn path(&self) -> String {
+        format!("sys/quotas/rate-limit/{}", self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let rate = (self.rate <= 0.0).then(|| FieldError::new("rate", "must be more than 0"));
+        check_name("name", &self.name).into_iter().chain(rate).collect()
+    }
+
+    /// The server refuses a path of no mount.
+    fn requires(&self) -> Vec<Requirement> {
+        let path = self.path.trim_end_matches('/');
+        match path.strip_prefix("auth/") {
+            Some(method) => vec![Requirement::thing("vault.auth_method", method)],
+            None => vec![Requirement::thing("vault.mount", path)],
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! No secret leaves custody and the places that it is delivered to.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+use crate::support::{Quickstart, files};
+
+/// The forms in which a secret could turn up: as it is, encoded, escaped, and each of its lines.
+fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let text = String::from_utf8_lossy(secret);
+    let url: String = secret.iter().map(|byte| format!("%{byte:02X}")).collect();
+    let json = serde_json::to_string(&text).expect("JSON");
+    let mut forms: Vec<Vec<u8>> = vec![
+        secret.to_vec(),
+        STANDARD.encode(secret).trim_end_matches('=').into(),
+        URL_SAFE_NO_PAD.encode(secret).into(),
+        hex::encode(secret).into(),
+        hex::encode_upper(secret).into(),
+        url.into(),
+        json.trim_matches('"').into(),
+    ];
+    forms.extend(text.lines().map(|line| line.as_bytes().to_vec()));
+    // Shorter pieces turn up by chance.
+    forms.retain(|form| form.len() >= 8);
+    forms
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+/// The names of the secrets that are found in `text`.
+pub fn leaks<'a>(text: &[u8], secrets: &'a [(String, Vec<u8>)]) -> Vec<&'a str> {
+    secrets
+        .iter()
+        .filter(|(_, secret)| forms(secret).iter().any(|form| contains(text, form)))
+        .map(|(name, _)| name.as_str())
+        .collect()
+}
+
+/// Every file below `folder`, save custody's, in which a secret is found.
+pub fn leaking_files(folder: &Path, secrets: &[(String, Vec<u8>)]) -> Vec<String> {
+    files(folder)
+        .into_iter()
+        .filter(|file| !file.components().any(|part| part.as_os_str() == "custody"))
+        .filter_map(|file| {
+            let found = leaks(&std::fs::read(&file).unwrap_or_default(), secrets);
+            (!found.is_empty()).then(|| format!("{}: {}", file.display(), found.join(", ")))
+        })
+        .collect()
+}
+
+#[test]
+fn a_planted_leak_is_found_in_every_form() {
+    let secret = b"correct-horse\nbattery/staple+?".to_vec();
+    let secrets = [("planted".to_owned(), secret.clone())];
+    for form in forms(&secret) {
+        let text = [b"before ".as_slice(), &form, b" after"].concat();
+        assert_eq!(leaks(&text, &secrets), ["planted"], "{}", String::from_utf8_lossy(&form));
+    }
+    assert!(leaks(b"nothing to see", &secrets).is_empty());
+}
+
+#[test]
+fn no_secret_is_in_any_output_or_file_outside_custody() {
+    let quickstart = Quickstart::new();
+    // A secret that comes from outside, through the environment and through a file.
+    quickstart
+        .environment
+        .write("signing.key", "-----BEGIN KEY-----\nfrom-a-file-0123456789abcdef\n-----END KEY-----\n");
+    quickstart.edit(
+        "      key: { generate: { bytes: base64, length: 32 } }\n",
+        "      key: { generate: { bytes: base64, length: 32 } }\n      outside: { env: CANARY }\n      signing: { file: signing.key }\n",
+    );
+    let canary = "canary-from-the-environment-9f8e7d6c";
+    let mut texts = Vec::new();
+    let mut keep = |arguments: &[&str]| {
+        let mut command = quickstart.environment.command(arguments);
+        let output = command.env("CANARY", canary).output().expect("the program runs");
+        texts.push((arguments.join(" "), [output.stdout, output.stderr].concat()));
+    };
+    keep(&["validate", "quickstart.yaml"]);
+    keep(&["plan", "quickstart.yaml"]);
+    keep(&["plan", "quickstart.yaml", "--format", "json"]);
+    keep(&["apply", "quickstart.yaml", "--yes"]);
+    keep(&["apply", "quickstart.yaml", "--yes", "--format", "json"]);
+    keep(&["plan", "quickstart.yaml", "--all"]);
+    // Drift of a secret, and a refused write, whose message could quote what was sent.
+    quickstart.vault(
+        "PATCH",
+        "secret/data/app/session",
+        &serde_json::json!({ "data": { "outside": "changed" } }),
+    );
+    keep(&["plan", "quickstart.yaml", "--format", "json"]);
+    quickstart.vault("POST", "secret/config", &serde_json::json!({ "max_versions": 1 }));
+    keep(&["apply", "quickstart.yaml", "--yes"]);
+
+    let mut secrets = quickstart.secrets();
+    secrets.push(("env CANARY".to_owned(), canary.into()));
+    secrets.push(("file signing.key".to_owned(), b"from-a-file-0123456789abcdef".to_vec()));
+    for expected in ["share 1", "root token", "admin secret-id", "access key", "password", "session key"] {
+        assert!(secrets.iter().any(|(name, _)| name.contains(expected)), "no {expected}");
+    }
+    for (command, text) in &texts {
+        assert!(leaks(text, &secrets).is_empty(), "{command} prints {:?}", leaks(text, &secrets));
+    }
+    let mut leaking = leaking_files(&quickstart.environment.folder, &secrets);
+    leaking.retain(|line| !line.contains("signing.key:"));
+    assert!(leaking.is_empty(), "{leaking:#?}");
+}

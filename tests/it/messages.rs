@@ -1,0 +1,104 @@
+//! What people read: errors in plans, and the changeset.
+
+use annotate_snippets::Renderer;
+use groundwork::session;
+use groundwork::ui::diagnostics::render;
+
+/// The messages for a plan file, as they are drawn without colours.
+fn messages(plan: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("plan.yaml");
+    std::fs::write(&path, plan).expect("written");
+    let Err(mistakes) = session::check(&path, &[]) else { panic!("the plan has no mistake") };
+    let text = render(&mistakes, &Renderer::plain());
+    text.replace(&format!("{}/", folder.path().display()), "")
+}
+
+/// A plan with these steps.
+fn steps(steps: &str) -> String {
+    format!("version: 1\nname: example\nvars:\n  region: us-east-1\nsteps:\n{steps}")
+}
+
+#[test]
+fn a_misspelt_key_is_shown_with_the_right_one() {
+    insta::assert_snapshot!(messages(&steps(
+        "  bucket:\n    kind: aws.s3_bucket\n    name: example-state\n    versionning: true\n"
+    )));
+}
+
+#[test]
+fn several_mistakes_are_shown_in_one_run() {
+    insta::assert_snapshot!(messages(&steps(
+        "  bucket:\n    kind: aws.s3_buket\n    name: example-state\n  \
+         role:\n    kind: vault.approle_role\n    name: app\n    token_polices: [ app ]\n    token_ttl: soon\n  \
+         key:\n    kind: aws.kms_key\n    alias: \"alias/{{ regin }}\"\n"
+    )));
+}
+
+#[test]
+fn references_are_checked_before_anything_is_asked() {
+    insta::assert_snapshot!(messages(&steps(
+        "  key:\n    kind: aws.kms_key\n    alias: alias/x\n  \
+         file:\n    kind: file.template\n    path: x.txt\n    content: \"{{ key.arm }} {{ kye.arn }}\"\n"
+    )));
+}
+
+#[test]
+fn a_circle_is_named() {
+    insta::assert_snapshot!(messages(&steps(
+        "  a:\n    kind: file.template\n    path: a.txt\n    content: \"{{ b.sha256 }}\"\n  \
+         b:\n    kind: file.template\n    path: b.txt\n    content: \"{{ a.sha256 }}\"\n"
+    )));
+}
+
+#[test]
+fn paths_stay_in_the_folder_of_the_plan() {
+    insta::assert_snapshot!(messages(&steps(
+        "  up:\n    kind: file.template\n    path: ../up.txt\n    content: x\n  \
+         secret:\n    kind: vault.kv_secret\n    mount: secret\n    path: x\n    data: { key: { file: ../../etc/passwd } }\n"
+    )));
+}
+
+#[test]
+fn broken_yaml_is_shown_where_it_breaks() {
+    insta::assert_snapshot!(messages("version: 1\nname: [ a\nsteps: {}\n"));
+    insta::assert_snapshot!(messages("version: 1\nname: a\nname: b\n"));
+    insta::assert_snapshot!(messages("- not\n- a plan\n"));
+}
+
+#[test]
+fn whatever_the_file_holds_there_is_a_message_and_no_panic() {
+    let plan =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/plans/quickstart.yaml")).expect("the plan");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("plan.yaml");
+    // A fixed sequence, so that a failure can be repeated.
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut next = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).expect("small") % below
+    };
+    for _ in 0..300 {
+        let mut bytes = plan.clone();
+        for _ in 0..=next(3) {
+            match next(4) {
+                0 => bytes.truncate(next(bytes.len().max(1))),
+                1 => {
+                    let at = next(bytes.len().max(1));
+                    bytes.insert(at.min(bytes.len()), u8::try_from(next(256)).expect("a byte"));
+                }
+                2 if !bytes.is_empty() => {
+                    let at = next(bytes.len());
+                    bytes[at] = b"{}[]:\"'&*|>-\n#%\xff"[next(16)];
+                }
+                _ => {
+                    let at = next(bytes.len().max(1));
+                    bytes.splice(at..at, b"{{ custody_key.arn }}".iter().copied());
+                }
+            }
+        }
+        std::fs::write(&path, &bytes).expect("written");
+        // Either way it must return.
+        let _ = session::check(&path, &[]);
+    }
+}

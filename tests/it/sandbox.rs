@@ -1,0 +1,241 @@
+//! The sandbox, with its real servers: up, down, and what remains when it is killed in between.
+
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use groundwork::event::Events;
+use groundwork::sandbox::{self, Error, Health, Options, Running, Settings};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+
+/// Tied, so that a failing test leaves no server behind.
+fn options(dir: &TempDir) -> Options {
+    Options { tied: true, ..Options::new(dir.path().join("sandbox")) }
+}
+
+async fn up(options: &Options) -> Running {
+    sandbox::up(options, &Events::default()).await.unwrap()
+}
+
+async fn down(options: &Options) -> bool {
+    sandbox::down(&options.dir, true, &Events::default()).await.unwrap()
+}
+
+async fn health(dir: &Path) -> Vec<Health> {
+    sandbox::status(dir).await.unwrap().servers.iter().map(|server| server.health).collect()
+}
+
+fn pid(number: i32) -> Pid {
+    Pid::from_raw(number).unwrap()
+}
+
+fn alive(number: i32) -> bool {
+    test_kill_process(pid(number)).is_ok()
+}
+
+/// Kills a server of ours and waits until it is gone.
+async fn kill(number: i32) {
+    kill_process(pid(number), Signal::KILL).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while alive(number) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn up_is_idempotent_and_down_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir);
+    let first = up(&options).await;
+    assert!(first.started);
+    assert_eq!(health(&options.dir).await, [Health::Healthy, Health::Uninitialised]);
+
+    let second = up(&options).await;
+    assert!(!second.started);
+    assert_eq!(second.pids(), first.pids());
+    assert_eq!(second.environment(), first.environment());
+
+    assert!(down(&options).await);
+    assert!(first.pids().iter().all(|(_, number)| !alive(*number)));
+    assert_eq!(health(&options.dir).await, []);
+    assert!(!down(&options).await);
+}
+
+#[tokio::test]
+async fn everything_listens_on_the_loopback_interface_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir);
+    let running = up(&options).await;
+    for (name, number) in running.pids() {
+        let sockets = listening(number);
+        assert!(!sockets.is_empty(), "{name}");
+        assert!(sockets.iter().all(|address| address == LOOPBACK), "{name}: {sockets:?}");
+    }
+    down(&options).await;
+}
+
+/// 127.0.0.1 as `/proc/net/tcp` writes it on a little-endian machine.
+const LOOPBACK: &str = "0100007F";
+
+/// The addresses that a process listens on. An IPv6 one is never ours.
+fn listening(number: i32) -> Vec<String> {
+    let entries = std::fs::read_dir(format!("/proc/{number}/fd")).unwrap();
+    let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let sockets: Vec<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap());
+    let address = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let ours = fields.get(3) == Some(&"0A") && sockets.contains(&format!("socket:[{}]", fields[9]));
+        ours.then(|| fields[1].split(':').next().unwrap_or_default().to_owned())
+    };
+    tables.iter().flat_map(|table| table.lines().filter_map(address)).collect()
+}
+
+#[tokio::test]
+async fn a_dead_server_is_started_again_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir);
+    let first = up(&options).await;
+    let before = first.pids();
+    kill(before[1].1).await;
+    assert_eq!(health(&options.dir).await, [Health::Healthy, Health::Stopped]);
+
+    let second = up(&options).await;
+    let after = second.pids();
+    assert_eq!(after[0], before[0]);
+    assert_ne!(after[1], before[1]);
+    assert_eq!(second.environment(), first.environment());
+    down(&options).await;
+}
+
+#[tokio::test]
+async fn after_all_were_killed_a_new_sandbox_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir);
+    let first = up(&options).await;
+    for (_, number) in first.pids() {
+        kill(number).await;
+    }
+    let second = up(&options).await;
+    assert!(second.started);
+    assert_eq!(health(&options.dir).await, [Health::Healthy, Health::Uninitialised]);
+    down(&options).await;
+}
+
+/// A process that has nothing to do with any sandbox.
+struct Stranger(Child);
+
+impl Stranger {
+    fn new() -> Self {
+        Self(Command::new("sleep").arg("300").spawn().unwrap())
+    }
+
+    fn lives(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_that_got_our_process_id_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir);
+    let running = up(&options).await;
+    let mut stranger = Stranger::new();
+    // The record of a server that died long ago, whose number somebody else has now.
+    let record = options.dir.join("state.json");
+    let (_, dead) = running.pids()[1].clone();
+    kill(dead).await;
+    let text = std::fs::read_to_string(&record).unwrap();
+    let stale = text.replace(&format!("\"pid\": {dead},"), &format!("\"pid\": {},", stranger.0.id()));
+    assert_ne!(text, stale);
+    std::fs::write(&record, stale).unwrap();
+
+    assert_eq!(health(&options.dir).await, [Health::Healthy, Health::Stopped]);
+    down(&options).await;
+    assert!(stranger.lives());
+}
+
+#[tokio::test]
+async fn other_settings_are_refused_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir);
+    let running = up(&options).await;
+    let settings = Settings { tls: true, ..Settings::default() };
+    let outcome = sandbox::up(&Options { settings, ..options.clone() }, &Events::default()).await;
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("tls is false, asked was true") && error.contains("sandbox down"), "{error}");
+    assert!(running.pids().iter().all(|(_, number)| alive(*number)));
+    down(&options).await;
+}
+
+#[tokio::test]
+async fn three_nodes_speak_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(&dir);
+    options.settings = Settings { nodes: 3, tls: true, ..Settings::default() };
+    let running = up(&options).await;
+    assert_eq!(running.vault_addrs().len(), 3);
+    assert!(running.vault_addrs().iter().all(|address| address.starts_with("https://127.0.0.1:")));
+    assert!(running.ca_cert().is_some_and(|path| path.exists()));
+    let health = health(&options.dir).await;
+    assert_eq!(health[0], Health::Healthy);
+    assert_eq!(health[1..], [Health::Uninitialised; 3]);
+    down(&options).await;
+}
+
+#[tokio::test]
+async fn what_persists_is_there_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(&dir);
+    options.settings.persist = true;
+    let first = up(&options).await;
+    let environment = first.environment();
+    sandbox::down(&options.dir, false, &Events::default()).await.unwrap();
+    assert_eq!(health(&options.dir).await, []);
+    let second = up(&options).await;
+    assert_eq!(second.environment(), environment);
+    assert!(second.started);
+    down(&options).await;
+}
+
+#[tokio::test]
+async fn two_at_once_become_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir);
+    let (one, two) = tokio::join!(up(&options), up(&options));
+    assert_eq!(one.pids(), two.pids());
+    assert!(one.started != two.started);
+    down(&options).await;
+}
+
+#[tokio::test]
+async fn a_tied_sandbox_ends_with_its_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir);
+    let running = up(&options).await;
+    drop(running);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while health(&options.dir).await != [Health::Stopped, Health::Stopped] {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!down(&options).await);
+}
+
+#[tokio::test]
+async fn a_missing_python_is_said_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(&dir);
+    options.host.path = dir.path().into();
+    let error = sandbox::up(&options, &Events::default()).await.unwrap_err();
+    assert!(matches!(error, Error::NoPython { .. }));
+    assert!(error.to_string().contains("apt install python3"), "{error}");
+}

@@ -1,0 +1,73 @@
+//! What the program says about the plan language: the schema, the examples, the plans.
+
+use std::path::{Path, PathBuf};
+
+use groundwork::plan::schema::plan_schema;
+use groundwork::resource::registry;
+use groundwork::session;
+use serde_json::Value;
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_schema_in_docs_is_current() {
+    let text = std::fs::read_to_string(project().join("docs/plan.schema.json")).expect("the schema");
+    let kept: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(kept == plan_schema(), "docs/plan.schema.json is not what the program prints: run `make schema`");
+}
+
+#[test]
+fn the_example_of_every_kind_is_a_valid_step() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut wrong = Vec::new();
+    for kind in registry::KINDS {
+        let steps: String =
+            kind.example().trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
+        let plan = format!(
+            "version: 1\nname: example\naws: {{ region: us-east-1 }}\n\
+             vault: {{ address: \"http://127.0.0.1:8200\" }}\n\
+             custody: {{ recipients: [ {{ kms: alias/example }} ], stores: [ {{ file: custody }} ] }}\n\
+             steps:\n{steps}"
+        );
+        let path = folder.path().join(format!("{}.yaml", kind.name()));
+        std::fs::write(&path, plan).expect("written");
+        if let Err(mistakes) = session::check(&path, &[]) {
+            wrong.push(format!("{}: {mistakes}", kind.name()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_example_shows_its_own_kind() {
+    for kind in registry::KINDS {
+        let line = format!("kind: {}", kind.name());
+        assert!(kind.example().contains(&line), "the example of {} is of something else", kind.name());
+        assert!(kind.about().ends_with('.'), "`{}` of {} is no sentence", kind.about(), kind.name());
+    }
+}
+
+#[test]
+fn every_kind_has_a_contract_fixture() {
+    for name in registry::names() {
+        let path = project().join(format!("tests/contract/{name}.yaml"));
+        assert!(path.exists(), "{} is missing", path.display());
+    }
+}
+
+#[test]
+fn every_plan_of_the_project_is_valid() {
+    for path in plans() {
+        if let Err(mistakes) = session::check(&path, &[]) {
+            panic!("{}: {mistakes}", path.display());
+        }
+    }
+}
+
+fn plans() -> Vec<PathBuf> {
+    let folder = project().join("plans").read_dir().expect("the plans");
+    let paths = folder.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect()
+}
