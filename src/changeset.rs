@@ -147,6 +147,13 @@ impl Changeset {
         }
     }
 
+    /// The ids of the steps for which `other` says something else.
+    pub fn differences(&self, other: &Self) -> Vec<&str> {
+        let as_told = |step: &StepChange| serde_json::to_value(step).unwrap_or_default();
+        let differs = |step: &&StepChange| other.step(&step.id).map(as_told) != Some(as_told(step));
+        self.steps.iter().filter(differs).map(|step| step.id.as_str()).collect()
+    }
+
     /// The step with this id.
     pub fn step(&self, id: &str) -> Option<&StepChange> {
         self.steps.iter().find(|step| step.id == id)

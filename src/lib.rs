@@ -10,11 +10,11 @@
 //! 5. [`diff`]: desired against observed, field by field.
 //! 6. [`changeset`]: the actions a person reviews.
 //! 7. [`apply`]: the only stage that may write; holds the permission to do so.
-//! 8. [`journal`]: durable intents and outcomes, never a secret.
+//! 8. [`journal`]: durable intents and outcomes, never a secret; [`lock`]: one run at a time.
 //!
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
-//! AWS and Vault, [`event`] what the stages report and [`ui`] the only place that prints.
+//! AWS and Vault, [`hygiene`] how the process guards its memory, [`event`] what the stages report and [`ui`] the only place that prints.
 
 // The layout of the futures that carry a whole run nests deeper than the compiler's default.
 #![recursion_limit = "256"]
@@ -26,7 +26,9 @@ pub mod custody;
 pub mod diff;
 pub mod event;
 pub mod graph;
+pub mod hygiene;
 pub mod journal;
+pub mod lock;
 pub mod observe;
 pub mod plan;
 pub mod providers;

@@ -112,8 +112,19 @@ pub async fn observe(
 ) -> World {
     let sights = instances.iter().map(|_| Sight::Nowhere(String::new())).collect();
     let mut world = World { resolved, graph, instances: Instances::new(instances), sights, scope };
+    events.progress(format!("reading {} things", world.instances.len()));
+    observe_all(&mut world, providers, parallelism).await;
+    world
+}
+
+/// Observes every step anew.
+pub async fn observe_again(world: &mut World, providers: &Providers, parallelism: usize) {
+    providers.forget().await;
+    observe_all(world, providers, parallelism).await;
+}
+
+async fn observe_all(world: &mut World, providers: &Providers, parallelism: usize) {
     let mut pending: Vec<usize> = (0..world.instances.len()).collect();
-    events.progress(format!("reading {} things", pending.len()));
     loop {
         let (ready, waiting): (Vec<usize>, Vec<usize>) =
             pending.into_iter().partition(|index| !unknown::is_unknown(&world.instances[*index].id()));
@@ -125,12 +136,11 @@ pub async fn observe(
             }
             break;
         }
-        observe_round(&mut world, &ready, providers, parallelism).await;
+        observe_round(world, &ready, providers, parallelism).await;
         world.explain_absences(&ready);
-        redeclare(&mut world, &waiting);
+        redeclare(world, &waiting);
         pending = waiting;
     }
-    world
 }
 
 async fn observe_round(world: &mut World, ready: &[usize], providers: &Providers, parallelism: usize) {

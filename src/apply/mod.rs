@@ -1,11 +1,15 @@
 //! Carrying out an approved changeset; the only stage that may write.
 
+mod lock;
 mod remove;
 mod retry;
 mod step;
+mod under_way;
 
+pub use lock::{ApprovedUnlock, force_unlock, lock, unlock};
 pub use remove::{ApprovedRemoval, remove};
 pub use step::{CREATE, target};
+pub use under_way::UnderWay;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
@@ -29,7 +33,7 @@ use crate::secret::Loader;
 pub struct Options {
     /// Steps that are written at the same time.
     pub parallelism: usize,
-    /// Turns true when no further step shall start.
+    /// Turns true when no further step shall start, and what merely waits shall wait no more.
     pub stop: watch::Receiver<bool>,
 }
 
@@ -41,6 +45,11 @@ impl<'a> Approved<'a> {
     /// Notes the approval. To be called where a person has seen the changeset and said yes.
     pub fn by_caller(changeset: &'a Changeset) -> Self {
         Self(changeset)
+    }
+
+    /// What was approved.
+    pub fn changeset(&self) -> &'a Changeset {
+        self.0
     }
 }
 
@@ -59,6 +68,8 @@ pub struct Report {
     pub failed: Vec<(String, Error)>,
     /// Steps that never started, and why.
     pub skipped: Vec<(String, String)>,
+    /// Whether somebody stopped the run before its end.
+    pub stopped: bool,
     /// The counts that the last event carries.
     pub summary: Summary,
 }
@@ -86,13 +97,17 @@ pub async fn apply(
     let permit = Permit::mint();
     let journal = providers.journal()?;
     if approved.0.summary.writing() > 0 {
-        journal.append(&permit, Entry::RunStarted)?;
+        journal.append(&permit, Entry::RunStarted).await?;
     }
     let mut run = Run::new(world, approved.0, options);
     run.all(providers, &permit, events).await;
     let mut report = run.report;
-    if approved.0.summary.writing() > 0 {
-        journal.append(&permit, Entry::RunFinished)?;
+    report.stopped = *options.stop.borrow();
+    if approved.0.summary.writing() > 0
+        && let Err(error) = journal.append(&permit, Entry::RunFinished).await
+    {
+        // Everything has been done and is recorded here; a later run carries it along.
+        events.warn(format!("the end of this run is not in every copy of the journal: {error}"));
     }
     report.summary = Summary {
         done: report.done.len(),
@@ -118,6 +133,8 @@ struct Run<'w> {
     broken: HashSet<usize>,
     waiting: BTreeSet<usize>,
     options: &'w Options,
+    /// Why nothing may be written any more.
+    halted: Option<String>,
     report: Report,
 }
 
@@ -144,6 +161,7 @@ impl<'w> Run<'w> {
             broken: HashSet::new(),
             actions,
             options,
+            halted: None,
             report: Report::default(),
             world,
         }
@@ -154,10 +172,10 @@ impl<'w> Run<'w> {
         let mut busy: HashMap<&'static str, usize> = HashMap::new();
         loop {
             self.settle_without_writing(events);
-            while running.len() < self.options.parallelism && !*self.options.stop.borrow() {
+            while running.len() < self.options.parallelism && !self.is_ending() {
                 let Some(index) = self.next(&busy) else { break };
                 self.waiting.remove(&index);
-                match self.prepare(index, providers).await {
+                match self.prepare(index, providers, permit).await {
                     Ok(instance) => {
                         *busy.entry(providers::service(self.kind(index))).or_default() += 1;
                         running.push(self.task(index, instance, providers, permit, events));
@@ -173,6 +191,10 @@ impl<'w> Run<'w> {
             self.take_back(finished, events);
         }
         self.skip_rest(events);
+    }
+
+    fn is_ending(&self) -> bool {
+        self.halted.is_some() || *self.options.stop.borrow()
     }
 
     fn kind(&self, index: usize) -> &'static str {
@@ -224,8 +246,9 @@ impl<'w> Run<'w> {
     }
 
     fn skip_rest(&mut self, events: &Events) {
+        let why = self.halted.take().unwrap_or_else(|| "the run was stopped".to_owned());
         for index in std::mem::take(&mut self.waiting) {
-            let (id, reason) = (self.id(index), "the run was stopped".to_owned());
+            let (id, reason) = (self.id(index), why.clone());
             events.emit(Event::StepSkipped { id: id.clone(), reason: reason.clone() });
             self.report.skipped.push((id, reason));
         }
@@ -243,7 +266,16 @@ impl<'w> Run<'w> {
     }
 
     /// Gives the step its final fields and takes its instance out for a task.
-    async fn prepare(&mut self, index: usize, providers: &Providers) -> Result<Box<dyn Instance>, Error> {
+    async fn prepare(
+        &mut self,
+        index: usize,
+        providers: &Providers,
+        permit: &Permit,
+    ) -> Result<Box<dyn Instance>, Error> {
+        if let Err(error) = providers.confirm_lock(permit).await {
+            self.halted = Some(error.message.clone());
+            return Err(error);
+        }
         let id = self.id(index);
         let wrong = |mistakes: Vec<crate::plan::Diagnostic>| {
             let text: Vec<String> = mistakes.into_iter().map(|mistake| mistake.message).collect();
@@ -276,10 +308,13 @@ impl<'w> Run<'w> {
             providers,
             permit,
             events: events.clone(),
+            stop: self.options.stop.clone(),
         };
         async move {
             let started = Instant::now();
+            providers.under_way.begin(&task.id, task.action);
             let result = task.run(instance.as_mut()).await;
+            providers.under_way.end(&task.id);
             Finished { index, instance, result, ms: millis(started.elapsed()) }
         }
     }

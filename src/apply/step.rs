@@ -1,5 +1,9 @@
 //! One step: intent, write, look again.
 
+use std::time::Duration;
+
+use tokio::sync::watch;
+
 use super::retry;
 use crate::changeset::Action;
 use crate::event::{Event, Events};
@@ -26,6 +30,8 @@ pub struct Task<'a> {
     pub providers: &'a Providers,
     pub permit: &'a Permit,
     pub events: Events,
+    /// Turns true when the run shall end.
+    pub stop: watch::Receiver<bool>,
 }
 
 impl Task<'_> {
@@ -36,10 +42,10 @@ impl Task<'_> {
             return Ok(());
         }
         let target = target(self.kind.name(), &instance.id());
-        let announced = self.announce(&target)?;
+        let announced = self.announce(&target).await?;
         let result = self.converge(instance).await;
         if announced {
-            self.settle(&target, &result)?;
+            self.settle(&target, &result).await?;
         }
         result
     }
@@ -60,7 +66,7 @@ impl Task<'_> {
 
     /// A thing that carries tags exists for a moment before they are put; the journal tells a
     /// later run that it is ours.
-    fn announce(&self, target: &str) -> Result<bool> {
+    async fn announce(&self, target: &str) -> Result<bool> {
         let needed = self.action == Action::Create && self.kind.tagged();
         if needed {
             let entry = Entry::Intent {
@@ -69,12 +75,12 @@ impl Task<'_> {
                 target: target.to_owned(),
                 detail: Vec::new(),
             };
-            self.providers.journal()?.append(self.permit, entry)?;
+            self.providers.journal()?.append(self.permit, entry).await?;
         }
         Ok(needed)
     }
 
-    fn settle(&self, target: &str, result: &Result<()>) -> Result<()> {
+    async fn settle(&self, target: &str, result: &Result<()>) -> Result<()> {
         let (operation, target) = (CREATE.to_owned(), target.to_owned());
         let entry = match result {
             Ok(()) => Entry::Committed { operation, target, detail: Vec::new() },
@@ -85,7 +91,7 @@ impl Task<'_> {
                 Entry::Outcome { operation, target, result, message: error.to_string() }
             }
         };
-        self.providers.journal()?.append(self.permit, entry)
+        self.providers.journal()?.append(self.permit, entry).await
     }
 
     /// Writes and looks again; errors that may pass are met by looking and writing anew, save for
@@ -103,7 +109,10 @@ impl Task<'_> {
             }
             let Some(delay) = delays.next() else { return Err(error) };
             self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.to_string() });
-            tokio::time::sleep(delay).await;
+            if !self.wait(delay).await {
+                return Err(error);
+            }
+            self.providers.confirm_lock(self.permit).await?;
             self.observe(instance).await?;
             if instance.diff().is_some_and(|diff| diff.is_empty()) {
                 return Ok(());
@@ -118,8 +127,8 @@ impl Task<'_> {
         loop {
             match instance.observe(self.providers).await {
                 Err(error) if error.is_retriable() => match delays.next() {
-                    Some(delay) => tokio::time::sleep(delay).await,
-                    None => return Err(error),
+                    Some(delay) if self.wait(delay).await => {}
+                    _ => return Err(error),
                 },
                 seen => return seen,
             }
@@ -144,10 +153,31 @@ impl Task<'_> {
                 Err(error) => return Err(error),
             };
             match delays.next() {
-                Some(delay) => tokio::time::sleep(delay).await,
-                None => return Err(problem),
+                Some(delay) if self.wait(delay).await => {}
+                _ => return Err(problem),
             }
         }
+    }
+
+    /// Waits, unless the run is to end: then gives `false` at once. What comes only once is seen
+    /// through to its end in any case.
+    async fn wait(&self, delay: Duration) -> bool {
+        if self.kind.once_only() {
+            tokio::time::sleep(delay).await;
+            return true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delay) => true,
+            () = stopped(self.stop.clone()) => false,
+        }
+    }
+}
+
+/// Returns when the run is to end.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody is left who could stop it.
+        std::future::pending().await
     }
 }
 

@@ -1,19 +1,24 @@
 //! `groundwork apply`
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::plan::{Format, prepare};
+use super::plan::{Format, prepare_alone};
 use super::plan_args::PlanArgs;
+use super::signals::Signals;
 use super::{Outcome, failed};
 use crate::apply::{Approved, Options};
 use crate::changeset::{Action, Changeset};
 use crate::event::Events;
+use crate::resource::{Error, ErrorKind};
 use crate::session::{self, PARALLELISM, Session};
 use crate::ui;
+
+/// How long a run that is stopped at once tries to give its lock back.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// Show what will change, ask, and do it.
 #[derive(Debug, Args)]
@@ -38,8 +43,12 @@ pub async fn run(args: ApplyArgs) -> Outcome {
         ui::console::note("error: --format json does not ask: add --yes");
         return Outcome::Usage;
     }
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error.into()),
+    };
     loop {
-        match round(&args).await {
+        match round(&args, &mut signals).await {
             Ok(Round::Again) => {}
             Ok(Round::Ended(outcome)) => return outcome,
             Err(error) => return failed(&error),
@@ -53,15 +62,32 @@ enum Round {
     Ended(Outcome),
 }
 
-async fn round(args: &ApplyArgs) -> Result<Round, session::Error> {
-    let (mut session, changeset) = prepare(&args.plan, args.parallelism, args.format).await?;
+impl Round {
+    /// A signal came before anything was written.
+    fn stopped_early() -> Self {
+        ui::console::note("\nstopped; nothing was changed");
+        Self::Ended(Outcome::Failed)
+    }
+}
+
+async fn round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session::Error> {
+    let (mut session, changeset) = tokio::select! {
+        prepared = prepare_alone(&args.plan, args.parallelism, args.format) => prepared?,
+        () = signals.next() => return Ok(Round::stopped_early()),
+    };
     if args.format == Format::Human {
         ui::changeset::show(&changeset, &session.world.scope, false);
     }
-    if changeset.summary.writing() > 0 && !approve(args, &changeset) {
-        return Ok(Round::Ended(Outcome::Failed));
+    if changeset.summary.writing() > 0 {
+        let agreed = tokio::select! {
+            agreed = approve(args, &changeset) => agreed,
+            () = signals.next() => return Ok(Round::stopped_early()),
+        };
+        if !agreed {
+            return Ok(Round::Ended(Outcome::Failed));
+        }
     }
-    let report = write(args, &mut session, &changeset).await?;
+    let report = write(args, &mut session, &changeset, signals).await?;
     let outcome = Outcome::of_apply(&session.world, &report, &changeset.summary);
     let deferred = changeset.steps.iter().any(|step| step.action == Action::Deferred);
     if outcome == Outcome::Stuck && deferred && !report.done.is_empty() {
@@ -70,7 +96,7 @@ async fn round(args: &ApplyArgs) -> Result<Round, session::Error> {
     Ok(Round::Ended(outcome))
 }
 
-fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
+async fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
     if args.yes {
         return true;
     }
@@ -80,8 +106,9 @@ fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
         );
         return false;
     }
-    let agreed =
-        ui::console::ask(format_args!("Apply these {} changes? [y/N] ", changeset.summary.writing()));
+    let question = format!("Apply these {} changes? [y/N] ", changeset.summary.writing());
+    let answer = tokio::task::spawn_blocking(move || ui::console::ask(question)).await;
+    let agreed = answer.unwrap_or(false);
     if !agreed {
         ui::console::note("nothing was changed");
     }
@@ -92,6 +119,7 @@ async fn write(
     args: &ApplyArgs,
     session: &mut Session,
     changeset: &Changeset,
+    signals: &mut Signals,
 ) -> Result<crate::apply::Report, session::Error> {
     let (events, receiver) = Events::channel();
     let progress = match args.format {
@@ -100,43 +128,48 @@ async fn write(
     };
     let (stop, stopped) = watch::channel(false);
     let options = Options { parallelism: args.parallelism.max(1), stop: stopped };
-    let result = {
-        let work = session.apply(Approved::by_caller(changeset), &options, &events);
-        tokio::pin!(work);
-        let interrupts = interrupts(&stop, &events);
-        tokio::select! {
-            result = &mut work => Some(result),
-            () = interrupts => None,
-        }
+    let result = tokio::select! {
+        result = session.apply(Approved::by_caller(changeset), &options, &events) => Some(result),
+        () = interrupts(signals, &stop, &events) => None,
     };
+    if result.is_none() {
+        // At once, but not without a word to those who wait for the lock.
+        let _ = tokio::time::timeout(LAST_WORD, session.release(&events)).await;
+    }
     drop(events);
     progress.finish().await;
-    result.unwrap_or_else(|| {
-        let message = "stopped at once; requests that were under way may or may not have taken effect";
-        Err(crate::resource::Error::new(crate::resource::ErrorKind::Unknown, "apply", message)
-            .advice("run `groundwork plan` to see what is there, and apply again")
-            .into())
-    })
+    result.unwrap_or_else(|| Err(cut_off(session).into()))
 }
 
-/// The first interrupt lets running steps finish and starts no others; the second ends the wait.
-async fn interrupts(stop: &watch::Sender<bool>, events: &Events) {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    for round in 0..2 {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if round == 0 {
-            // Nobody listening any more means that the work has ended.
-            let _ = stop.send(true);
-            events.warn(
-                "stopping: what is running is finished, nothing new is started; once more to stop at once",
-            );
+/// The first signal lets ceremonies finish and starts nothing else; the second ends the wait.
+async fn interrupts(signals: &mut Signals, stop: &watch::Sender<bool>, events: &Events) {
+    signals.next().await;
+    // Nobody listening any more means that the work has ended.
+    let _ = stop.send(true);
+    events.warn(
+        "stopping: what is being written is finished, nothing new is started; once more to stop at once",
+    );
+    signals.next().await;
+}
+
+/// What is not known after everything was dropped.
+fn cut_off(session: &Session) -> Error {
+    let mut parts: Vec<String> = session
+        .providers
+        .under_way
+        .steps()
+        .into_iter()
+        .map(|(step, action)| format!("{} {step}", action.name()))
+        .collect();
+    if parts.is_empty() {
+        return Error::new(ErrorKind::Local, "apply", "stopped at once; nothing was under way");
+    }
+    for record in session.providers.journal.iter().flat_map(|journal| journal.open_intents()) {
+        if let Some((operation, target)) = record.entry.subject() {
+            parts.push(format!("the intent {operation} {target}"));
         }
     }
+    let message = format!("stopped at once; it is not known what became of: {}", parts.join(", "));
+    Error::new(ErrorKind::Unknown, "apply", message)
+        .advice("run `groundwork plan` to see what is there, and apply again")
 }

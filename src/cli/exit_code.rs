@@ -51,7 +51,7 @@ impl Outcome {
     pub fn of_apply(world: &World, report: &Report, counts: &Counts) -> Self {
         if report.has_unknown() || world.has_unknown() {
             Self::Unknown
-        } else if !report.failed.is_empty() {
+        } else if !report.failed.is_empty() || report.stopped {
             Self::Failed
         } else if counts.stuck() > 0 {
             Self::Stuck

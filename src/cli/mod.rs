@@ -8,11 +8,14 @@ mod exit_code;
 mod explain;
 mod graph;
 mod init;
+mod journal;
 mod login;
 mod plan;
 mod plan_args;
 mod sandbox;
 mod schema;
+mod signals;
+mod unlock;
 mod unseal;
 mod validate;
 
@@ -23,14 +26,26 @@ use clap::{Parser, Subcommand};
 
 pub use exit_code::Outcome;
 
+use crate::hygiene;
 use crate::resource::ErrorKind;
 use crate::session;
 use crate::ui;
 
+/// What `--help` says of the environment.
+const VARIABLES: &str = "\
+Environment variables:
+  AWS_*, VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT, VAULT_NAMESPACE
+          As the AWS and Vault command lines have them
+  GROUNDWORK_AGE_IDENTITY
+          The file with the age identity that opens custody
+  GROUNDWORK_ALLOW_ENDPOINT=1
+          Allow an AWS endpoint that is neither Amazon's nor on this machine, and a Vault that is
+          reached over the network without encryption";
+
 /// Bootstraps an environment's AWS account and Vault from one plan file, and rebuilds it after a
 /// disaster.
 #[derive(Debug, Parser)]
-#[command(name = "groundwork", version, about, max_term_width = 100, subcommand_required = true)]
+#[command(name = "groundwork", version, about, max_term_width = 100, subcommand_required = true, after_long_help = VARIABLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +61,10 @@ enum Command {
     Plan(plan::PlanCommand),
     /// Show what will change, ask, and do it
     Apply(apply::ApplyArgs),
+    /// Show what was done, when, by whom: the record of all runs of a plan
+    Journal(journal::JournalArgs),
+    /// Take away the lock of a run that is dead
+    Unlock(unlock::UnlockArgs),
     /// Log in to Vault as the plan's admin, run a command, and revoke the token
     Login(login::LoginArgs),
     /// Unseal every node, from custody or with shares that people enter
@@ -62,6 +81,16 @@ enum Command {
     Completions(completions::CompletionsArgs),
     /// A local AWS and Vault, for rehearsal
     Sandbox(sandbox::SandboxArgs),
+}
+
+impl Command {
+    /// Whether secrets come into this process's memory.
+    fn sees_secrets(&self) -> bool {
+        !matches!(
+            self,
+            Self::Init(_) | Self::Explain(_) | Self::Schema | Self::Completions(_) | Self::Sandbox(_)
+        )
+    }
 }
 
 /// Parses the command line and runs the command.
@@ -85,6 +114,9 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn dispatch(command: Command) -> ExitCode {
+    if command.sees_secrets() {
+        hygiene::keep_memory_private();
+    }
     let outcome = match command {
         Command::Init(args) => init::run(&args),
         Command::Validate(args) => validate::run(&args),
@@ -94,6 +126,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
+        Command::Journal(args) => block_on(journal::run(args)),
+        Command::Unlock(args) => block_on(unlock::run(args)),
         Command::Login(args) => return block_on(login::run(args)),
         Command::Unseal(args) => block_on(unseal::run(args)),
         Command::Custody(args) => block_on(custody::run(args)),
@@ -113,7 +147,12 @@ async fn in_sandbox(args: sandbox::SandboxArgs) -> ExitCode {
 /// Runs a command that talks to servers; the others start faster without this.
 fn block_on<T: From<Outcome>>(future: impl Future<Output = T>) -> T {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(future),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(future);
+            // A thread that waits for an answer on the terminal must not keep the program.
+            runtime.shutdown_background();
+            outcome
+        }
         Err(error) => {
             ui::console::note(format_args!("error: cannot start: {error}"));
             Outcome::Failed.into()

@@ -59,11 +59,32 @@ pub async fn prepare(
     parallelism: usize,
     format: Format,
 ) -> Result<(Session, Changeset), session::Error> {
+    prepare_with(args, parallelism, format, false).await
+}
+
+/// As [`prepare`], as the only run of the plan on this machine.
+pub async fn prepare_alone(
+    args: &PlanArgs,
+    parallelism: usize,
+    format: Format,
+) -> Result<(Session, Changeset), session::Error> {
+    prepare_with(args, parallelism, format, true).await
+}
+
+async fn prepare_with(
+    args: &PlanArgs,
+    parallelism: usize,
+    format: Format,
+    alone: bool,
+) -> Result<(Session, Changeset), session::Error> {
     let checked = args.check()?;
     warn(&checked, format);
     let (events, receiver) = Events::channel();
     let progress = ui::progress::quiet(receiver, format == Format::Human);
-    let observed = Session::observe(checked, parallelism.max(1), &events).await;
+    let observed = match alone {
+        true => Session::observe_alone(checked, parallelism.max(1), &events).await,
+        false => Session::observe(checked, parallelism.max(1), &events).await,
+    };
     drop(events);
     progress.finish().await;
     let mut session = observed?;

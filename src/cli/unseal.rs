@@ -5,8 +5,6 @@ use clap::Args;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
 use crate::apply::by_command;
-use crate::journal::Who;
-use crate::journal::lock::LocalLock;
 use crate::providers::vault::{Custodian, SealStatus, VaultClient};
 use crate::resource::{Error, ErrorKind, Provided};
 use crate::session::{self, Checked};
@@ -40,9 +38,7 @@ pub async fn run(args: UnsealArgs) -> Outcome {
 type Node = (String, SealStatus);
 
 async fn from_custody(checked: &Checked) -> Result<Vec<Node>, session::Error> {
-    let document = &checked.resolved.document;
-    let who = Who::here(&document.digest);
-    let _lock = LocalLock::acquire(&document.folder.join(".groundwork"), &document.name, &who)?;
+    let _lock = checked.lock()?;
     let providers = session::connect(checked)?;
     let custodian = Custodian::provide(&providers).await?;
     let unsealed = custodian.unseal(&by_command()).await;

@@ -98,6 +98,12 @@ impl Entry {
         }
     }
 
+    /// Whether it must be recorded wherever the journal is kept: what it announces must not happen
+    /// otherwise; and who ends a run wants to know that the copy is whole.
+    pub fn needs_copy(&self) -> bool {
+        matches!(self, Self::RunStarted | Self::Intent { .. } | Self::RunFinished)
+    }
+
     /// Whether the intent before it needs no recovery any more.
     fn settles(&self) -> bool {
         matches!(self, Self::Committed { .. } | Self::Outcome { result: Ending::Ok | Ending::Failed, .. })

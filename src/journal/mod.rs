@@ -2,22 +2,24 @@
 //!
 //! It is what makes a run that was cut off recoverable: an intent is on disk before a request is
 //! sent whose answer comes only once, and what was made is known as ours. It never holds a secret.
+//! Where the plan says so, a copy elsewhere follows line by line; see [`mirror`].
 
 mod chain;
 mod entry;
-pub mod lock;
+pub mod mirror;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
 pub use chain::{Chain, Damaged, GENESIS};
 pub use entry::{Ending, Entry, Record, Who, open_intent};
 
+use self::mirror::{Mirror, Place, diverged};
 use crate::resource::{Error, ErrorKind, Permit, Result};
 
 /// One plan's journal. Appends are durable when they return; safe to share between steps.
@@ -26,6 +28,7 @@ pub struct Journal {
     path: PathBuf,
     who: Who,
     state: Mutex<State>,
+    mirror: Option<Mirror>,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +36,9 @@ struct State {
     chain: Chain,
     /// Open from the first append on.
     file: Option<File>,
+    /// The copy's text, when it has lines that the file has not; they are written to the file
+    /// before the first append.
+    ahead: Option<Vec<u8>>,
 }
 
 impl Journal {
@@ -43,8 +49,42 @@ impl Journal {
     /// `Local` when the file cannot be read or was damaged.
     pub fn open(path: impl Into<PathBuf>, who: Who) -> Result<Self> {
         let path = path.into();
-        let chain = load(&path)?;
-        Ok(Self { path, who, state: Mutex::new(State { chain, file: None }) })
+        let (_, chain) = load(&path)?;
+        let state = State { chain, ..State::default() };
+        Ok(Self { path, who, state: Mutex::new(state), mirror: None })
+    }
+
+    /// The same journal, with a copy at `place` from now on.
+    #[must_use]
+    pub fn mirrored(mut self, place: Arc<dyn Place>) -> Self {
+        self.mirror = Some(Mirror::new(place));
+        self
+    }
+
+    /// Looks at the copy, and goes on from there when another machine has written to it. Writes
+    /// nothing. Gives whether there was something new.
+    ///
+    /// # Errors
+    /// `Conflict` when both have lines that the other has not; when the copy cannot be read.
+    pub async fn pull(&self) -> Result<bool> {
+        let Some(mirror) = &self.mirror else { return Ok(false) };
+        let (copy, chain) = mirror.fetch().await?;
+        let (here, _) = load(&self.path)?;
+        if here.starts_with(&copy) {
+            return Ok(false);
+        }
+        if !copy.starts_with(&here) {
+            return Err(diverged(&mirror.describe()));
+        }
+        let mut state = self.state();
+        let is_news = chain.hash != state.chain.hash;
+        *state = State { chain, file: None, ahead: Some(copy) };
+        Ok(is_news)
+    }
+
+    /// Where the copy is.
+    pub fn mirror(&self) -> Option<String> {
+        self.mirror.as_ref().map(Mirror::describe)
     }
 
     /// The journal of `plan` in the plan's folder: `.groundwork/journal/<plan>.jsonl`.
@@ -55,11 +95,26 @@ impl Journal {
         Self::open(folder.join(".groundwork/journal").join(format!("{plan}.jsonl")), who)
     }
 
-    /// Records one entry; it is on the disk when this returns.
+    /// Records one entry; it is on the disk when this returns, and in the copy if there can be one.
+    ///
+    /// What has happened already is not undone by a copy that cannot be written: the entry is on
+    /// the disk, and the next one that cannot do without the copy carries it along.
     ///
     /// # Errors
-    /// `Local`; the caller must then not do what it wanted to record.
-    pub fn append(&self, _permit: &Permit, entry: Entry) -> Result<()> {
+    /// When the entry is not on the disk, or must be in the copy and is not; the
+    /// caller must then not do what it wanted to record.
+    pub async fn append(&self, permit: &Permit, entry: Entry) -> Result<()> {
+        let needed = entry.needs_copy();
+        self.append_here(entry)?;
+        let Some(mirror) = &self.mirror else { return Ok(()) };
+        match mirror.update(permit, || Ok(load(&self.path)?.0)).await {
+            Err(error) if needed => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records one entry in the file alone.
+    fn append_here(&self, entry: Entry) -> Result<()> {
         let mut state = self.state();
         let appended = self.append_to(&mut state, entry);
         if appended.is_err() {
@@ -77,6 +132,16 @@ impl Journal {
     /// The latest intent for `operation` on `target` that was neither committed nor settled.
     pub fn open_intent(&self, operation: &str, target: &str) -> Option<Record> {
         open_intent(&self.state().chain.records, operation, target).cloned()
+    }
+
+    /// Every intent that was neither committed nor settled, in the order of their recording.
+    pub fn open_intents(&self) -> Vec<Record> {
+        let records = self.entries();
+        let is_open = |record: &&Record| match record.entry.subject() {
+            Some((operation, target)) => open_intent(&records, operation, target) == Some(record),
+            None => false,
+        };
+        records.iter().filter(is_open).cloned().collect()
     }
 
     /// Whether a committed entry for `operation` on `target` is the latest word on it.
@@ -103,15 +168,28 @@ impl Journal {
     fn append_to(&self, state: &mut State, entry: Entry) -> Result<()> {
         if state.file.is_none() {
             // Another run may have written since the journal was opened for reading.
-            state.chain = load(&self.path)?;
-            let file = open_for_append(&self.path, state.chain.length);
-            state.file = Some(file.map_err(|source| local("open", &self.path, &source))?);
+            let (here, chain) = load(&self.path)?;
+            let failed = |source| local("open", &self.path, &source);
+            let mut file = open_for_append(&self.path, chain.length).map_err(failed)?;
+            state.chain = match state.ahead.take() {
+                Some(copy) => self.catch_up(&mut file, &here, &copy)?,
+                None => chain,
+            };
+            state.file = Some(file);
         }
         let seq = state.chain.records.len() as u64 + 1;
         let record = Record { seq, time: Timestamp::now(), who: self.who.clone(), entry };
         let line = state.chain.extend(record);
         let written = state.file.as_mut().map_or(Ok(()), |file| write_durably(file, &line));
         written.map_err(|source| local("write", &self.path, &source))
+    }
+
+    /// Writes the lines that only the copy has.
+    fn catch_up(&self, file: &mut File, here: &[u8], copy: &[u8]) -> Result<Chain> {
+        let place = self.mirror().unwrap_or_default();
+        let missing = copy.strip_prefix(here).ok_or_else(|| diverged(&place))?;
+        write_durably(file, missing).map_err(|source| local("write", &self.path, &source))?;
+        Ok(load(&self.path)?.1)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -125,19 +203,22 @@ fn write_durably(file: &mut File, line: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn load(path: &Path) -> Result<Chain> {
-    let text = match std::fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Chain::default()),
+/// The file's whole lines, checked.
+fn load(path: &Path) -> Result<(Vec<u8>, Chain)> {
+    let mut text = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         read => read.map_err(|source| local("read", path, &source))?,
     };
-    Chain::parse(&text).map_err(|damage| {
+    let chain = Chain::parse(&text).map_err(|damage| {
         Error::new(
             ErrorKind::Local,
             "journal",
             format!("{} was damaged or changed by hand: {damage}", path.display()),
         )
         .advice("restore the file from a copy; nothing is applied on the word of a damaged journal")
-    })
+    })?;
+    text.truncate(usize::try_from(chain.length).unwrap_or(usize::MAX));
+    Ok((text, chain))
 }
 
 /// Opens the file at its end, makes it when there is none, and cuts what lies beyond `length`.
@@ -180,7 +261,7 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn local(verb: &str, path: &Path, source: &io::Error) -> Error {
+pub(crate) fn local(verb: &str, path: &Path, source: &io::Error) -> Error {
     Error::new(ErrorKind::Local, "journal", format!("cannot {verb} {}: {source}", path.display()))
         .advice("check the folder's permissions and the free disk space, then run again")
 }
@@ -188,8 +269,8 @@ fn local(verb: &str, path: &Path, source: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-    use super::lock::LocalLock;
     use super::*;
 
     const OPERATION: &str = "iam:CreateAccessKey";
@@ -214,7 +295,7 @@ mod tests {
     fn text_of_three(folder: &Path) -> Vec<u8> {
         let journal = journal(folder);
         for entry in [Entry::RunStarted, intent("ci"), committed("ci")] {
-            journal.append(&Permit::mint(), entry).expect("appends");
+            journal.append_here(entry).expect("appends");
         }
         std::fs::read(&journal.path).expect("reads")
     }
@@ -224,7 +305,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let journal = journal(folder.path());
         assert!(journal.entries().is_empty() && !folder.path().join(".groundwork").exists());
-        journal.append(&Permit::mint(), Entry::RunStarted).expect("appends");
+        journal.append_here(Entry::RunStarted).expect("appends");
         let mode = |path: &Path| path.metadata().expect("exists").permissions().mode() & 0o777;
         assert_eq!(mode(&journal.path), 0o600);
         assert_eq!(mode(&folder.path().join(".groundwork/journal")), 0o700);
@@ -235,10 +316,8 @@ mod tests {
     fn what_was_appended_is_read_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = journal(folder.path());
-        first.append(&Permit::mint(), intent("ci")).expect("appends");
-        first
-            .append(&Permit::mint(), Entry::Created { kind: "aws.iam_user".into(), id: "ci".into() })
-            .expect("appends");
+        first.append_here(intent("ci")).expect("appends");
+        first.append_here(Entry::Created { kind: "aws.iam_user".into(), id: "ci".into() }).expect("appends");
         let second = journal(folder.path());
         assert_eq!(second.entries(), first.entries());
         assert!(second.created("aws.iam_user", "ci") && !second.created("aws.iam_user", "other"));
@@ -250,7 +329,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let journal = journal(folder.path());
         let open = || journal.open_intent(OPERATION, "ci").is_some();
-        let append = |entry| journal.append(&Permit::mint(), entry).expect("appends");
+        let append = |entry| journal.append_here(entry).expect("appends");
         let outcome = |result| Entry::Outcome {
             operation: OPERATION.into(),
             target: "ci".into(),
@@ -281,7 +360,7 @@ mod tests {
             let journal = Journal::open(&path, Who::here("sha256:0")).expect("a torn tail is no damage");
             let lines = whole[..length].split(|byte| *byte == b'\n').count() - 1;
             assert_eq!(journal.entries().len(), lines, "{length} of {second_line}");
-            journal.append(&Permit::mint(), Entry::RunFinished).expect("appends");
+            journal.append_here(Entry::RunFinished).expect("appends");
             let again = Journal::open(&path, Who::here("sha256:0")).expect("valid");
             assert_eq!(again.entries(), journal.entries());
         }
@@ -310,16 +389,113 @@ mod tests {
         assert!(Chain::parse(&lines[..2].concat()).is_ok(), "a shorter journal is valid");
     }
 
-    #[test]
-    fn a_second_run_is_told_who_holds_the_lock() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let who = Who::here("sha256:0");
-        let held = LocalLock::acquire(folder.path(), "demo", &who).expect("free");
-        let refused = LocalLock::acquire(folder.path(), "demo", &Who::here("sha256:0")).expect_err("taken");
+    /// A copy in memory. `lossy` answers of stores are lost after they have taken effect.
+    #[derive(Debug, Default)]
+    struct Memory {
+        exists: AtomicBool,
+        lossy: AtomicUsize,
+        stores: AtomicUsize,
+        kept: Mutex<Option<mirror::Copy>>,
+    }
+
+    #[async_trait::async_trait]
+    impl Place for Memory {
+        async fn fetch(&self) -> Result<Option<mirror::Copy>> {
+            Ok(self.kept.lock().expect("unpoisoned").clone())
+        }
+
+        async fn store(&self, _: &Permit, text: &[u8], version: Option<&str>) -> Result<mirror::Stored> {
+            // A request takes a while, in which others append.
+            tokio::task::yield_now().await;
+            if !self.exists.load(Relaxed) {
+                return Ok(mirror::Stored::Nowhere);
+            }
+            let mut kept = self.kept.lock().expect("unpoisoned");
+            if kept.as_ref().map(|copy| copy.version.as_str()) != version {
+                return Ok(mirror::Stored::Moved);
+            }
+            let version = self.stores.fetch_add(1, Relaxed).to_string();
+            *kept = Some(mirror::Copy { text: text.to_vec(), version: version.clone() });
+            match self.lossy.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)) {
+                Ok(_) => Err(Error::new(ErrorKind::Unavailable, "store", "no answer")),
+                Err(_) => Ok(mirror::Stored::As(version)),
+            }
+        }
+
+        fn describe(&self) -> String {
+            "memory".to_owned()
+        }
+    }
+
+    fn bucket() -> Arc<Memory> {
+        Arc::new(Memory { exists: true.into(), ..Memory::default() })
+    }
+
+    fn with_copy(folder: &Path, place: &Arc<Memory>) -> Journal {
+        journal(folder).mirrored(place.clone())
+    }
+
+    async fn append(journal: &Journal, entry: Entry) -> Result<()> {
+        journal.append(&Permit::mint(), entry).await
+    }
+
+    #[tokio::test]
+    async fn another_machine_goes_on_from_the_copy() {
+        let (here, there, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), bucket());
+        let first = with_copy(here.path(), &place);
+        append(&first, intent("ci")).await.expect("appends");
+        let second = with_copy(there.path(), &place);
+        assert!(second.pull().await.expect("fetched") && second.open_intent(OPERATION, "ci").is_some());
+        assert!(!there.path().join(".groundwork").exists(), "looking writes nothing");
+        append(&second, committed("ci")).await.expect("appends");
+        let again = with_copy(here.path(), &place);
+        assert!(again.pull().await.expect("fetched") && again.committed(OPERATION, "ci"));
+        append(&again, Entry::RunFinished).await.expect("appends");
+        assert_eq!(journal(here.path()).entries().len(), 3, "the missing line is in the file");
+    }
+
+    #[tokio::test]
+    async fn what_was_written_before_the_copy_could_be_made_is_carried_along() {
+        let (folder, place) = (tempfile::tempdir().unwrap(), Arc::new(Memory::default()));
+        let journal = with_copy(folder.path(), &place);
+        append(&journal, Entry::RunStarted).await.expect("the file is enough for now");
+        assert!(place.fetch().await.unwrap().is_none());
+        place.exists.store(true, Relaxed);
+        append(&journal, intent("ci")).await.expect("appends");
+        assert_eq!(place.fetch().await.unwrap().unwrap().text, std::fs::read(&journal.path).unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_intent_needs_its_copy_and_a_result_does_not() {
+        let (folder, place) = (tempfile::tempdir().unwrap(), bucket());
+        let journal = with_copy(folder.path(), &place);
+        place.lossy.store(1, Relaxed);
+        assert!(append(&journal, intent("ci")).await.is_err(), "nobody may act on it");
+        place.lossy.store(1, Relaxed);
+        append(&journal, committed("ci")).await.expect("it has happened, and is on the disk");
+        append(&journal, Entry::RunFinished).await.expect("one's own lost write is recognised");
+        assert_eq!(place.fetch().await.unwrap().unwrap().text, std::fs::read(&journal.path).unwrap());
+    }
+
+    #[tokio::test]
+    async fn separate_ways_are_refused() {
+        let (here, there, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), bucket());
+        let (first, second) = (with_copy(here.path(), &place), with_copy(there.path(), &place));
+        append(&first, Entry::RunStarted).await.expect("appends");
+        let refused = append(&second, Entry::RunStarted).await.expect_err("it has not seen the other's");
         assert_eq!(refused.kind, ErrorKind::Conflict);
-        assert!(refused.message.contains(&who.who) && refused.message.contains(&who.pid.to_string()));
-        LocalLock::acquire(folder.path(), "other", &who).expect("another plan is free");
-        drop(held);
-        LocalLock::acquire(folder.path(), "demo", &who).expect("free again");
+        assert_eq!(second.pull().await.expect_err("both have lines of their own").kind, ErrorKind::Conflict);
+    }
+
+    #[tokio::test]
+    async fn steps_that_append_at_once_share_a_request() {
+        let (folder, place) = (tempfile::tempdir().unwrap(), bucket());
+        let journal = with_copy(folder.path(), &place);
+        let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+        let all = names.iter().map(|name| append(&journal, intent(name)));
+        futures::future::join_all(all).await.into_iter().for_each(|done| done.expect("appends"));
+        assert_eq!(place.fetch().await.unwrap().unwrap().text, std::fs::read(&journal.path).unwrap());
+        assert!(place.stores.load(Relaxed) < 20, "{place:?}");
+        assert_eq!(journal.open_intents().len(), 20);
     }
 }

@@ -38,11 +38,15 @@ pub enum Section {
     Vault,
     /// Who opens the once-only secrets, and where they are kept.
     Custody,
+    /// Where the journal's copy is.
+    Journal,
+    /// Where the lock stands that other machines see.
+    Lock,
 }
 
 impl Section {
     /// All sections.
-    pub const ALL: [Self; 3] = [Self::Aws, Self::Vault, Self::Custody];
+    pub const ALL: [Self; 5] = [Self::Aws, Self::Vault, Self::Custody, Self::Journal, Self::Lock];
 
     /// The key in the plan file.
     pub fn key(self) -> &'static str {
@@ -50,6 +54,8 @@ impl Section {
             Self::Aws => "aws",
             Self::Vault => "vault",
             Self::Custody => "custody",
+            Self::Journal => "journal",
+            Self::Lock => "lock",
         }
     }
 }

@@ -13,7 +13,8 @@ use super::suggest::closest;
 
 /// The largest plan or include that is read, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
-const PLAN_KEYS: [&str; 8] = ["version", "name", "vars", "include", "aws", "vault", "custody", "steps"];
+const PLAN_KEYS: [&str; 10] =
+    ["version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "steps"];
 /// Names that expressions use for something else.
 const RESERVED: [&str; 6] = ["plan", "each", "data", "true", "false", "none"];
 

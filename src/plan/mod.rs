@@ -3,6 +3,7 @@
 pub mod diagnostic;
 mod document;
 mod load;
+mod location;
 mod node;
 pub mod schema;
 pub mod settings;
@@ -11,5 +12,6 @@ mod suggest;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources, Span};
 pub use document::{DeclaredStep, Document, Section, VERSION};
 pub use load::load;
+pub use location::S3Location;
 pub use node::{Key, Node, NodeValue};
 pub use suggest::closest;

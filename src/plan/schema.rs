@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::load::STEP_KEYS;
-use super::settings::{AwsSettings, CustodySettings, VaultSettings};
+use super::settings::{AwsSettings, CustodySettings, JournalSettings, LockSettings, VaultSettings};
 use crate::resource::erased::Kind;
 use crate::resource::registry;
 
@@ -17,6 +17,8 @@ pub fn plan_schema() -> Value {
     let aws = json!(generator.subschema_for::<AwsSettings>());
     let vault = json!(generator.subschema_for::<VaultSettings>());
     let custody = json!(generator.subschema_for::<CustodySettings>());
+    let journal = json!(generator.subschema_for::<JournalSettings>());
+    let lock = json!(generator.subschema_for::<LockSettings>());
     let kinds: Vec<Value> = registry::KINDS.iter().map(|kind| step_schema(*kind, &mut generator)).collect();
     let mut definitions = Value::Object(generator.take_definitions(true));
     allow_expressions(&mut definitions);
@@ -33,6 +35,7 @@ pub fn plan_schema() -> Value {
             "include": { "type": "array", "items": { "type": "string" },
                          "description": "further files inside the plan's folder" },
             "aws": aws, "vault": vault, "custody": custody,
+            "journal": journal, "lock": lock,
             "steps": { "type": "object", "additionalProperties": one_of(&kinds) },
         },
         "definitions": definitions,

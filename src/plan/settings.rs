@@ -103,3 +103,40 @@ pub enum StoreSettings {
     /// The first part of the names of secrets in AWS Secrets Manager, `groundwork/production`.
     Secretsmanager(String),
 }
+
+/// The `journal:` section: where the journal's copy is kept. Without it the journal is beside the
+/// plan alone, in `.groundwork/`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JournalSettings {
+    /// `s3://BUCKET/PREFIX`; the copy is the object `PREFIX/PLAN.jsonl`. The plan may make the
+    /// bucket: the copy follows once it exists.
+    pub s3: String,
+}
+
+/// The `lock:` section: a lock in Terraform's format, which other machines and Terraform see.
+/// Exactly one of `dynamodb` and `s3`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LockSettings {
+    /// A DynamoDB table whose hash key is `LockID`. The plan may make it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamodb: Option<String>,
+    /// With `dynamodb`: the item's `LockID`. `BUCKET/KEY` of a Terraform state locks that state
+    /// too. Default: bucket and key of the journal's copy, else `groundwork/PLAN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The lock object itself, `s3://BUCKET/KEY.tflock`, or `true` for one beside the journal's copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<LockObject>,
+}
+
+/// A lock object in S3.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum LockObject {
+    /// `true`: beside the journal's copy.
+    Beside(bool),
+    /// `s3://BUCKET/KEY.tflock`.
+    At(String),
+}

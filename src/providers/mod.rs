@@ -2,6 +2,7 @@
 //! has its clients.
 
 pub mod aws;
+pub mod endpoint;
 pub mod file;
 pub mod vault;
 
@@ -10,11 +11,15 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
+use crate::apply::UnderWay;
 use crate::custody::{Custody, FileStore, KeyService, Keyring, Store, Unreachable};
 use crate::journal::Journal;
+use crate::lock::{self, RemoteLock};
+use crate::plan::S3Location;
 use crate::plan::settings::{AwsSettings, CustodySettings, RecipientSettings, StoreSettings, VaultSettings};
+use crate::resolve::places::LockPlace;
 use crate::resolve::unknown;
-use crate::resource::{Calls, Error, ErrorKind, Provided, Result};
+use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result};
 
 /// What the clients of one run are made from, and the clients once they are made.
 #[derive(Debug, Default)]
@@ -32,6 +37,10 @@ pub struct Providers {
     pub custody_settings: Option<CustodySettings>,
     /// The plan's journal.
     pub journal: Option<Arc<Journal>>,
+    /// The lock that other machines see, where the plan names one.
+    pub lock: Option<RemoteLock>,
+    /// Steps whose writes have begun and not ended.
+    pub under_way: UnderWay,
     /// Counts every request of the run.
     pub calls: Arc<Calls>,
     /// The AWS client, once a step has asked for it.
@@ -69,6 +78,48 @@ impl Providers {
         self.journal.clone().ok_or_else(|| {
             Error::new(ErrorKind::Local, "journal", "this run has no journal, which once-only secrets need")
         })
+    }
+
+    /// Sees to it that the plan's lock is held by this run; for before each write.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody else has it.
+    pub async fn confirm_lock(&self, permit: &Permit) -> Result<()> {
+        match &self.lock {
+            Some(lock) => lock.confirm(permit).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The way to an object in S3.
+    ///
+    /// # Errors
+    /// When AWS cannot be used at all.
+    pub async fn s3_object(&self, place: S3Location) -> Result<aws::S3Object> {
+        Ok(aws::S3Object::new(aws::AwsClient::provide(self).await?, place))
+    }
+
+    /// The place of a lock.
+    ///
+    /// # Errors
+    /// When AWS cannot be used at all.
+    pub async fn lock_place(&self, place: LockPlace) -> Result<Box<dyn lock::Place>> {
+        Ok(match place {
+            LockPlace::Object(place) => Box::new(self.s3_object(place).await?),
+            LockPlace::Item { table, id } => {
+                Box::new(aws::LockItem::new(aws::AwsClient::provide(self).await?, table, id))
+            }
+        })
+    }
+
+    /// Forgets everything that was read, so that it is read anew.
+    pub async fn forget(&self) {
+        if let Some(aws) = self.aws.get() {
+            aws.forget().await;
+        }
+        if let Some(vault) = self.vault.get() {
+            vault.reset_readiness().await;
+        }
     }
 
     async fn store(&self, settings: &StoreSettings) -> Result<Box<dyn Store>> {

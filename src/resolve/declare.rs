@@ -22,6 +22,18 @@ pub const STEP_TAG: &str = "groundwork:step";
 /// # Errors
 /// All mistakes in all steps, with their places.
 pub fn declare(resolved: &Resolved) -> Result<Vec<Box<dyn Instance>>, Diagnostics> {
+    declare_with_outputs(resolved).map(|(instances, _)| instances)
+}
+
+/// The outputs of all steps that the plan alone makes certain.
+///
+/// # Errors
+/// As [`declare`].
+pub fn predicted_outputs(resolved: &Resolved) -> Result<OutputTable, Diagnostics> {
+    declare_with_outputs(resolved).map(|(_, outputs)| outputs)
+}
+
+fn declare_with_outputs(resolved: &Resolved) -> Result<(Vec<Box<dyn Instance>>, OutputTable), Diagnostics> {
     let scope = scope(resolved);
     let mut outputs = OutputTable::new();
     let mut instances: Vec<Option<Box<dyn Instance>>> = resolved.steps.iter().map(|_| None).collect();
@@ -40,8 +52,11 @@ pub fn declare(resolved: &Resolved) -> Result<Vec<Box<dyn Instance>>, Diagnostic
         Ok(settings) => add_new(&mut mistakes, custody_mistakes(resolved, settings.as_ref())),
         Err(found) => add_new(&mut mistakes, found),
     }
+    if let Err(found) = resolved.places(&outputs, false) {
+        add_new(&mut mistakes, found);
+    }
     if mistakes.is_empty() {
-        Ok(instances.into_iter().flatten().collect())
+        Ok((instances.into_iter().flatten().collect(), outputs))
     } else {
         Err(Diagnostics::new(resolved.document.sources.clone(), mistakes))
     }

@@ -3,6 +3,7 @@
 
 pub mod declare;
 mod expression;
+pub mod places;
 mod steps;
 pub mod template;
 pub mod unknown;
@@ -35,6 +36,8 @@ pub struct Resolved {
     pub steps: Vec<Step>,
     /// Steps that the `custody:` section refers to.
     pub custody_references: Vec<String>,
+    /// Steps that the sections `journal:` and `lock:` refer to.
+    place_references: Vec<String>,
     /// What is wrong so far; [`declare::declare`] looks for more before all is told.
     pub mistakes: Vec<Diagnostic>,
 }
@@ -49,11 +52,13 @@ pub fn resolve(document: Document) -> Resolved {
     let vault = section(&document, Section::Vault, &base, &mut mistakes);
     let base = with_aws(base, &aws);
     let steps = steps::expand(&document, &base, &mut mistakes);
-    let custody_references = match document.section(Section::Custody) {
+    let mut references = |section| match document.section(section) {
         Some(node) => expression::references(node, &document, &mut mistakes),
         None => Vec::new(),
     };
-    Resolved { document, vars, aws, vault, steps, custody_references, mistakes }
+    let custody_references = references(Section::Custody);
+    let place_references = [references(Section::Journal), references(Section::Lock)].concat();
+    Resolved { document, vars, aws, vault, steps, custody_references, place_references, mistakes }
 }
 
 impl Resolved {
@@ -80,9 +85,22 @@ impl Resolved {
     /// # Errors
     /// Expressions that fail and fields that are wrong, with their places.
     pub fn custody(&self, outputs: &OutputTable) -> Result<Option<CustodySettings>, Vec<Diagnostic>> {
-        let Some(node) = self.document.section(Section::Custody) else { return Ok(None) };
+        self.section(Section::Custody, outputs)
+    }
+
+    /// A section that may refer to steps, with every expression evaluated.
+    fn section<T: DeserializeOwned>(
+        &self,
+        section: Section,
+        outputs: &OutputTable,
+    ) -> Result<Option<T>, Vec<Diagnostic>> {
+        let Some(node) = self.document.section(section) else { return Ok(None) };
+        let references = match section {
+            Section::Custody => &self.custody_references,
+            _ => &self.place_references,
+        };
         let mut context = self.context();
-        self.add_references(&mut context, &self.custody_references, outputs);
+        self.add_references(&mut context, references, outputs);
         let value = expression::evaluate(node, &Value::Object(context))?;
         parse(value).map(Some).map_err(|mistakes| diagnose(node, mistakes))
     }

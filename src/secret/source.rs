@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Generate, Secret};
+use crate::resolve::template;
 
 /// The declared origin of a secret field, and its value once the engine has loaded it.
 ///
@@ -68,6 +69,23 @@ pub enum LoadError {
     /// The template is wrong or refers to a field that does not exist.
     #[error("template: {0}")]
     Template(String),
+}
+
+impl Loader {
+    /// Renders a template file over `with` and the plan's variables; the former win.
+    ///
+    /// # Errors
+    /// When there is no such template, it cannot be read, or it is wrong.
+    pub fn render_file(&self, name: &Path, with: &Map<String, Value>) -> Result<String, LoadError> {
+        let missing = || LoadError::Template(format!("there is no template `{}`", name.display()));
+        let file = template::find(&self.folder, name).ok_or_else(missing)?;
+        let text = std::fs::read_to_string(&file)
+            .map_err(|source| LoadError::File { path: name.to_owned(), source })?;
+        let mut values = self.vars.as_object().cloned().unwrap_or_default();
+        values.extend(with.clone());
+        template::render(&text, &json!(values))
+            .map_err(|error| LoadError::Template(format!("{}: {error}", name.display())))
+    }
 }
 
 impl SecretSource {

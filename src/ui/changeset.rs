@@ -6,7 +6,7 @@ use super::console;
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use super::value;
 use crate::changeset::{Action, Changeset, Counts, StepChange};
-use crate::resource::{Change, Scope};
+use crate::resource::{Change, Scope, neutralise};
 
 /// Prints a changeset; steps that are as declared only with `all`.
 pub fn show(changeset: &Changeset, scope: &Scope, all: bool) {
@@ -70,14 +70,16 @@ fn render_step(step: &StepChange, width: usize) -> String {
 }
 
 fn render_change(change: &Change, action: Action, column: usize) -> String {
-    let path = format!("{:column$}", change.path);
+    // A key of a live map, such as a tag's, is part of a path.
+    let shown = neutralise(&change.path);
+    let path = format!("{shown:column$}");
     let note = change.note.as_ref().map(|note| paint(FAINT, format_args!("  ({note})"))).unwrap_or_default();
     if change.sensitive {
         let note = change.note.as_deref().unwrap_or("changed");
         return format!("      {path}  {}\n", paint(FAINT, format_args!("(sensitive, {note})")));
     }
     if value::is_long(&change.before) || value::is_long(&change.after) || is_structure(change) {
-        return format!("      {}{note}\n{}", change.path, line_diff(change, action));
+        return format!("      {shown}{note}\n{}", line_diff(change, action));
     }
     let after = value::short(&change.after);
     if action == Action::Create {

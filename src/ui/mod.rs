@@ -7,6 +7,7 @@ pub mod diagnostics;
 pub mod error;
 pub mod explain;
 pub mod graph;
+pub mod journal;
 pub mod progress;
 pub mod prompt;
 mod style;

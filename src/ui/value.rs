@@ -11,7 +11,7 @@ pub fn short(value: &Value) -> String {
         Value::Null => return "—".to_owned(),
         Value::String(text) if text.is_empty() => return "\"\"".to_owned(),
         Value::String(text) => crate::resource::neutralise(text),
-        other => other.to_string(),
+        other => crate::resource::neutralise(&other.to_string()),
     };
     let line = text.lines().next().unwrap_or_default();
     let cut: String = line.chars().take(MAX).collect();
@@ -28,6 +28,6 @@ pub fn lines(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => crate::resource::neutralise(text),
-        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+        other => crate::resource::neutralise(&serde_json::to_string_pretty(other).unwrap_or_default()),
     }
 }

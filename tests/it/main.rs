@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 #![allow(clippy::print_stdout, reason = "the output of a failed test is what a person reads")]
 
+mod aws;
 mod canary;
 mod contract;
 mod custody;
+mod hygiene;
+mod intrude;
 mod layers;
+mod locks;
 mod messages;
 mod quickstart;
 mod sandbox;
 mod schema;
+mod signals;
 mod support;

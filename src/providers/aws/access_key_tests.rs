@@ -107,7 +107,7 @@ impl Surroundings {
         made.unwrap().access_key.unwrap().access_key_id
     }
 
-    fn write_intent(&self, baseline: Vec<String>) {
+    async fn write_intent(&self, baseline: Vec<String>) {
         let providers = self.providers();
         let intent = Entry::Intent {
             step: "key".into(),
@@ -115,7 +115,7 @@ impl Surroundings {
             target: self.user.clone(),
             detail: baseline,
         };
-        providers.journal().unwrap().append(&self.permit, intent).unwrap();
+        providers.journal().unwrap().append(&self.permit, intent).await.unwrap();
     }
 }
 
@@ -147,7 +147,7 @@ async fn a_key_is_made_once_delivered_and_proven() {
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
 async fn a_key_whose_secret_never_arrived_is_made_anew() {
     let around = Surroundings::new().await;
-    around.write_intent(Vec::new());
+    around.write_intent(Vec::new()).await;
     let lost = around.make_and_forget().await;
     assert_eq!(around.pending().await, ["access_key_id"]);
     around.apply().await;
@@ -158,7 +158,7 @@ async fn a_key_whose_secret_never_arrived_is_made_anew() {
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
 async fn a_request_that_never_arrived_is_sent_again() {
     let around = Surroundings::new().await;
-    around.write_intent(Vec::new());
+    around.write_intent(Vec::new()).await;
     around.apply().await;
 }
 

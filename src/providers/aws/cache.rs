@@ -38,6 +38,11 @@ impl<T> Cached<T> {
         Ok(answer)
     }
 
+    /// Forgets the answer, so that it is fetched anew.
+    pub async fn forget(&self) {
+        self.0.lock().await.answer = None;
+    }
+
     /// Notes that something was written which changes the answer.
     pub async fn clear(&self) {
         *self.0.lock().await = State { answer: None, written: true };

@@ -13,13 +13,14 @@ use aws_sdk_kms::primitives::Blob;
 use aws_smithy_http_client::{Builder as HttpClientBuilder, ConnectorBuilder, proxy::ProxyConfig, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+use aws_types::service_config::ServiceConfigKey;
 use tokio::sync::OnceCell;
 
 use super::cache::Cached;
 use super::error::Answer;
 use super::intercept::{CountCalls, RefuseWrites};
 use super::scope::partition_of;
-use crate::providers::Providers;
+use crate::providers::{Providers, endpoint};
 use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result, Scope};
 use crate::secret::Secret;
 
@@ -29,6 +30,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts at a call that may be repeated.
 const ATTEMPTS: u32 = 4;
+
+/// The services in use, by the ids that settings know them by.
+const SERVICES: [&str; 5] = ["DynamoDB", "IAM", "KMS", "S3", "STS"];
 
 /// AWS, as one run of a plan sees it: one account, one region, one set of credentials.
 #[derive(Debug)]
@@ -90,6 +94,7 @@ impl AwsClient {
     async fn connect(providers: &Providers) -> Result<Arc<Self>> {
         let settings = &providers.aws_settings;
         let config = load_config(settings.region.clone()).await;
+        endpoints(&config).iter().try_for_each(|endpoint| endpoint::require_aws(endpoint))?;
         let region = config.region().map(ToString::to_string).ok_or_else(no_region)?;
         let client = Self {
             reading: Services::new(&config, &providers.calls, Access::Read),
@@ -168,6 +173,11 @@ impl AwsClient {
             region: self.region.clone(),
             partition: self.partition().to_owned(),
         }
+    }
+
+    /// Forgets what was read, so that it is read anew.
+    pub async fn forget(&self) {
+        self.aliases.forget().await;
     }
 
     /// Encrypts up to 4096 bytes under a KMS key (id, ARN or alias). The same `context` is
@@ -275,6 +285,17 @@ async fn load_config(region: Option<String>) -> SdkConfig {
         loader = loader.region(Region::new(region));
     }
     loader.load().await
+}
+
+/// Every endpoint that was set in the place of Amazon's: for all services or for one, in the
+/// environment or in a profile.
+fn endpoints(config: &SdkConfig) -> Vec<String> {
+    let of_service = |id| {
+        let key = ServiceConfigKey::builder().service_id(id).env("AWS_ENDPOINT_URL").profile("endpoint_url");
+        config.service_config()?.load_config(key.build().ok()?)
+    };
+    let general = config.endpoint_url().map(ToOwned::to_owned);
+    SERVICES.into_iter().filter_map(of_service).chain(general).collect()
 }
 
 fn without_retries(config: &SdkConfig) -> SdkConfig {

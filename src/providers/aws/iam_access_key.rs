@@ -406,14 +406,15 @@ impl KeyCustodian {
             operation,
             target,
             detail: baseline,
-        })?;
+        })
+        .await?;
         let pair = match self.request(permit, user).await {
             Ok(pair) => pair,
-            Err(error) => return Err(self.not_made(permit, user, error)),
+            Err(error) => return Err(self.not_made(permit, user, error).await),
         };
         self.escrow(permit, user, &pair).await?;
         let object = object(user, &pair.access_key_id);
-        self.note(permit, user, |operation, target| Entry::Escrowed { operation, target, object })?;
+        self.note(permit, user, |operation, target| Entry::Escrowed { operation, target, object }).await?;
         Ok(pair)
     }
 
@@ -424,11 +425,11 @@ impl KeyCustodian {
     }
 
     /// Records how the request failed.
-    fn not_made(&self, permit: &Permit, user: &str, error: Error) -> Error {
+    async fn not_made(&self, permit: &Permit, user: &str, error: Error) -> Error {
         let result = if error.kind == ErrorKind::Unknown { Ending::Unknown } else { Ending::Failed };
         let message = error.to_string();
         let outcome = |operation, target| Entry::Outcome { operation, target, result, message };
-        match self.note(permit, user, outcome) {
+        match self.note(permit, user, outcome).await {
             Err(failure) => failure,
             Ok(()) if result == Ending::Unknown => {
                 error.advice("run again: a key that was made without its secret is removed and made anew")
@@ -473,10 +474,10 @@ impl KeyCustodian {
         }
         if desired.status == Status::Active {
             self.prove(user, &pair).await?;
-            self.note(permit, user, |operation, target| Entry::Verified { operation, target })?;
+            self.note(permit, user, |operation, target| Entry::Verified { operation, target }).await?;
         }
         let detail = vec![pair.access_key_id.clone()];
-        self.note(permit, user, |operation, target| Entry::Committed { operation, target, detail })
+        self.note(permit, user, |operation, target| Entry::Committed { operation, target, detail }).await
     }
 
     /// Asks AWS, with the new key, whose it is.
@@ -532,8 +533,14 @@ impl KeyCustodian {
         }
     }
 
-    fn note(&self, permit: &Permit, user: &str, entry: impl FnOnce(String, String) -> Entry) -> Result<()> {
-        self.journal.append(permit, entry(CREATE.to_owned(), user.to_owned()))
+    async fn note(
+        &self,
+        permit: &Permit,
+        user: &str,
+        entry: impl FnOnce(String, String) -> Entry,
+    ) -> Result<()> {
+        let entry = entry(CREATE.to_owned(), user.to_owned());
+        self.journal.append(permit, entry).await
     }
 }
 

@@ -7,11 +7,11 @@ use std::path::{Component, Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::Files;
-use crate::resolve::{template, unknown};
+use crate::resolve::unknown;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
 use crate::secret::{LoadError, Loader};
 
@@ -108,7 +108,7 @@ backend_file:
     fn load(desired: &mut Desired, loader: &Loader) -> Result<(), LoadError> {
         desired.rendered = match (&desired.content, &desired.template) {
             (Some(content), _) => content.clone(),
-            (None, Some(name)) => render(name, &desired.with, loader)?,
+            (None, Some(name)) => loader.render_file(name, &desired.with)?,
             (None, None) => String::new(),
         };
         Ok(())
@@ -172,18 +172,6 @@ backend_file:
 
 fn parse_mode(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
-}
-
-/// Renders a template file over `with` and the plan's variables; the former win.
-fn render(name: &Path, with: &Map<String, Value>, loader: &Loader) -> Result<String, LoadError> {
-    let missing = || LoadError::Template(format!("there is no template `{}`", name.display()));
-    let file = template::find(&loader.folder, name).ok_or_else(missing)?;
-    let text =
-        std::fs::read_to_string(&file).map_err(|source| LoadError::File { path: name.to_owned(), source })?;
-    let mut values = loader.vars.as_object().cloned().unwrap_or_default();
-    values.extend(with.clone());
-    template::render(&text, &json!(values))
-        .map_err(|error| LoadError::Template(format!("{}: {error}", name.display())))
 }
 
 /// Writes beside the destination and renames, so that a reader sees the old or the new file.

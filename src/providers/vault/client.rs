@@ -19,7 +19,7 @@ use super::node::{Health, NodeClient};
 use super::request::{self, Effect, Request, error_body};
 use super::session::{EnvToken, HomeToken, TokenSource};
 use crate::plan::settings::VaultSettings;
-use crate::providers::Providers;
+use crate::providers::{Providers, endpoint};
 use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result};
 use crate::secret::Secret;
 
@@ -538,7 +538,9 @@ fn parse_address(address: &str) -> Result<Url> {
     };
     let url = Url::parse(address).map_err(|error| wrong(format!("is no URL: {error}")))?;
     match url.scheme() {
-        "http" | "https" if url.path() == "/" && url.query().is_none() => Ok(url),
+        "http" | "https" if url.path() == "/" && url.query().is_none() => {
+            endpoint::require_vault(address).map(|()| url)
+        }
         "http" | "https" => Err(wrong("has a path; Vault is addressed by host and port alone".to_owned())),
         _ => Err(wrong("is neither http nor https".to_owned())),
     }

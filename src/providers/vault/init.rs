@@ -397,22 +397,25 @@ impl Custodian {
             operation,
             target,
             detail: vec![which.prefix().to_owned()],
-        })?;
+        })
+        .await?;
         let answer = match node.init(permit, &request(desired, &status, &public)).await {
             Ok(answer) => answer,
-            Err(error) => return Err(explain_race(node, self.not_initialised(permit, error)).await),
+            Err(error) => return Err(explain_race(node, self.not_initialised(permit, error).await).await),
         };
         escrow(&self.custody, permit, &which, &answer).await?;
-        self.note(permit, |operation, target| Entry::Escrowed { operation, target, object: which.answer() })?;
+        self.note(permit, |operation, target| Entry::Escrowed { operation, target, object: which.answer() })
+            .await?;
         Ok(which)
     }
 
     /// Records how the request failed.
-    fn not_initialised(&self, permit: &Permit, error: Error) -> Error {
+    async fn not_initialised(&self, permit: &Permit, error: Error) -> Error {
         let result = if error.kind == ErrorKind::Unknown { Ending::Unknown } else { Ending::Failed };
         let message = error.to_string();
-        let noted =
-            self.note(permit, |operation, target| Entry::Outcome { operation, target, result, message });
+        let noted = self
+            .note(permit, |operation, target| Entry::Outcome { operation, target, result, message })
+            .await;
         match (noted, result) {
             (Err(failure), _) => failure,
             (Ok(()), Ending::Unknown) => error.advice(
@@ -581,13 +584,14 @@ impl Custodian {
             let kept = self.custody.get(&object).await?.ok_or_else(|| foreign(self.vault.address()))?;
             self.custody.put(permit, &object, &kept).await?;
         }
-        self.note(permit, |operation, target| Entry::Verified { operation, target })?;
+        self.note(permit, |operation, target| Entry::Verified { operation, target }).await?;
         let detail = vec![which.prefix().to_owned()];
-        self.note(permit, |operation, target| Entry::Committed { operation, target, detail })
+        self.note(permit, |operation, target| Entry::Committed { operation, target, detail }).await
     }
 
-    fn note(&self, permit: &Permit, entry: impl FnOnce(String, String) -> Entry) -> Result<()> {
-        self.journal.append(permit, entry(INIT.to_owned(), self.vault.address().to_owned()))
+    async fn note(&self, permit: &Permit, entry: impl FnOnce(String, String) -> Entry) -> Result<()> {
+        let entry = entry(INIT.to_owned(), self.vault.address().to_owned());
+        self.journal.append(permit, entry).await
     }
 }
 

@@ -1,16 +1,18 @@
 //! ACL policies: <https://openbao.org/api-docs/system/policies/>.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value, json};
 
 use super::VaultClient;
 use super::notation::{Ttl, lower};
 use super::policy_text::{CAPABILITIES, from_data, mistakes, normalise, same};
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::secret::{LoadError, Loader};
 
 /// An ACL policy.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub struct Policy;
 pub struct PolicySpec {
     /// The name; Vault lowers its case.
     pub name: String,
-    /// What it allows: HCL as text, or a map of paths.
+    /// What it allows: HCL as text, a map of paths, or HCL from a template file.
     pub rules: Rules,
 }
 
@@ -33,8 +35,24 @@ pub struct PolicySpec {
 pub enum Rules {
     /// HCL, as it is written to the server.
     Text(String),
+    /// HCL from a template file.
+    Template(TemplateRules),
     /// What is allowed, path by path.
     Paths(BTreeMap<String, PathRule>),
+}
+
+/// HCL from a template file.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateRules {
+    /// The template's file name, in `templates/` beside the plan or beside the plan's folder.
+    pub template: PathBuf,
+    /// Values for the template, beside the plan's variables.
+    #[serde(default)]
+    pub with: Map<String, Value>,
+    /// The text, once the template has been read.
+    #[serde(skip)]
+    rendered: String,
 }
 
 /// What is allowed on a path.
@@ -99,8 +117,14 @@ impl TryFrom<Value> for Rules {
         };
         match value {
             Value::String(text) => Ok(Self::Text(text)),
+            // What is allowed on a path is never text, so this is no path of the name `template`.
+            Value::Object(fields) if fields.get("template").is_some_and(Value::is_string) => {
+                serde_json::from_value(Value::Object(fields))
+                    .map(Self::Template)
+                    .map_err(|error| error.to_string())
+            }
             Value::Object(paths) => paths.into_iter().map(rule).collect::<Result<_, _>>().map(Self::Paths),
-            _ => Err("expected a policy as text or a map of paths".to_owned()),
+            _ => Err("expected a policy as text, a map of paths, or a template".to_owned()),
         }
     }
 }
@@ -118,11 +142,19 @@ impl TryFrom<Value> for PathRule {
     }
 }
 
+/// As the text that it makes, which is what a person wants to see and what must be known.
+impl Serialize for TemplateRules {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.rendered.serialize(serializer)
+    }
+}
+
 impl Rules {
     /// The HCL that is written.
     fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
+            Self::Template(template) => template.rendered.clone(),
             Self::Paths(paths) => {
                 from_data(&paths.iter().map(|(path, rule)| (path.clone(), json!(rule))).collect())
             }
@@ -163,11 +195,25 @@ search:
     }
 
     fn check(desired: &PolicySpec) -> Vec<FieldError> {
-        check_name(&desired.name).into_iter().chain(check_rules(&desired.rules)).collect()
+        let rules = match &desired.rules {
+            // Checked when the template has been read.
+            Rules::Template(_) => Vec::new(),
+            rules => check_rules(rules),
+        };
+        check_name(&desired.name).into_iter().chain(rules).collect()
     }
 
     fn requires(_: &PolicySpec) -> Vec<Requirement> {
         vec![Requirement::Kind("vault.init")]
+    }
+
+    fn load(desired: &mut PolicySpec, loader: &Loader) -> Result<(), LoadError> {
+        let Rules::Template(rules) = &mut desired.rules else { return Ok(()) };
+        rules.rendered = loader.render_file(&rules.template, &rules.with)?;
+        match check_rules(&desired.rules).into_iter().next() {
+            Some(mistake) => Err(LoadError::Template(mistake.message)),
+            None => Ok(()),
+        }
     }
 
     async fn observe(client: &VaultClient, id: &String) -> Result<Option<LivePolicy>> {
@@ -260,6 +306,29 @@ mod tests {
         let rules = json!({ "name": "a", "rules": { "b": { "capabilities": ["read"], "alowed": {} } } });
         let error = serde_json::from_value::<PolicySpec>(rules).expect_err("unknown").to_string();
         assert!(error.contains("`b`: unknown field `alowed`"), "{error}");
+    }
+
+    #[test]
+    fn a_template_makes_the_rules() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = "path \"{{ mount }}/data/{{ team }}/*\" { capabilities = [\"read\"] }\n";
+        std::fs::write(folder.path().join("app.hcl.j2"), path).expect("written");
+        std::fs::write(folder.path().join("wrong.hcl.j2"), "path {{ team }} {").expect("written");
+        let loader =
+            Loader { folder: folder.path().to_owned(), vars: json!({ "mount": "kv", "team": "none" }) };
+        let load = |name: &str| {
+            let rules = json!({ "template": name, "with": { "team": "search" } });
+            let mut declared = spec(json!({ "name": "app", "rules": rules }));
+            assert!(Policy::check(&declared).is_empty(), "there is nothing to check yet");
+            Policy::load(&mut declared, &loader).map(|()| declared)
+        };
+        let declared = load("app.hcl.j2").expect("rendered");
+        assert!(Policy::check(&declared).is_empty());
+        assert_eq!(declared.rules.text(), "path \"kv/data/search/*\" { capabilities = [\"read\"] }\n");
+        assert_eq!(json!(declared)["rules"], declared.rules.text(), "a changeset shows the text");
+        assert!(load("wrong.hcl.j2").is_err(), "mistakes in the text are found beforehand");
+        let unknown_key = json!({ "name": "a", "rules": { "template": "x", "wiht": {} } });
+        assert!(serde_json::from_value::<PolicySpec>(unknown_key).is_err());
     }
 
     #[test]

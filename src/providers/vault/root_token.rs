@@ -202,7 +202,7 @@ impl Custodian {
         self.prove_admin(approle).await?;
         let (operation, target) = (REVOKE.to_owned(), which.prefix().to_owned());
         let intent = Entry::Intent { step: step.to_owned(), operation, target, detail: Vec::new() };
-        self.journal.append(permit, intent)?;
+        self.journal.append(permit, intent).await?;
         self.vault.set_token(root).await;
         if self.root_lives().await? {
             self.vault.post(permit, REVOKE, &json!({})).await?;
@@ -218,7 +218,7 @@ impl Custodian {
         let receipt = Secret::from(format!("revoked {}", jiff::Timestamp::now()));
         self.custody.replace(permit, &which.revoked(), &receipt).await?;
         let (operation, target) = (REVOKE.to_owned(), which.prefix().to_owned());
-        self.journal.append(permit, Entry::Committed { operation, target, detail: Vec::new() })
+        self.journal.append(permit, Entry::Committed { operation, target, detail: Vec::new() }).await
     }
 
     /// Whether the session's token is still accepted.

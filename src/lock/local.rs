@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Who, local};
+use crate::journal::{Who, local, make_folder, private_file};
 use crate::resource::{Error, ErrorKind, Result};
 
 /// The exclusive right to apply one plan from this folder, until dropped or until the process
@@ -36,9 +36,8 @@ impl LocalLock {
     pub fn acquire(folder: &Path, plan: &str, who: &Who) -> Result<Self> {
         let path = folder.join(format!("{plan}.lock"));
         let failed = |source: std::io::Error| local("lock", &path, &source);
-        super::make_folder(folder).map_err(failed)?;
-        let mut file =
-            super::private_file().read(true).write(true).create(true).open(&path).map_err(failed)?;
+        make_folder(folder).map_err(failed)?;
+        let mut file = private_file().read(true).write(true).create(true).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(taken(plan, &mut file)),
@@ -66,4 +65,22 @@ fn taken(plan: &str, file: &mut File) -> Error {
         None => format!("another run of {plan} holds the lock and has not said who it is"),
     };
     Error::new(ErrorKind::Conflict, "lock", message).advice("wait until that run has ended, then run again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_is_told_who_holds_the_lock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let who = Who::here("sha256:0");
+        let held = LocalLock::acquire(folder.path(), "demo", &who).expect("free");
+        let refused = LocalLock::acquire(folder.path(), "demo", &Who::here("sha256:0")).expect_err("taken");
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        assert!(refused.message.contains(&who.who) && refused.message.contains(&who.pid.to_string()));
+        LocalLock::acquire(folder.path(), "other", &who).expect("another plan is free");
+        drop(held);
+        LocalLock::acquire(folder.path(), "demo", &who).expect("free again");
+    }
 }

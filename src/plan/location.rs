@@ -1,0 +1,41 @@
+//! Places in S3, as a plan names them.
+
+use std::str::FromStr;
+
+/// `s3://BUCKET/KEY`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Location {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's key, or the part that several objects have in common; never empty, and without
+    /// a slash at either end.
+    pub key: String,
+}
+
+impl FromStr for S3Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
+        match parts.map(|(bucket, key)| (bucket, key.trim_matches('/'))) {
+            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
+                Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
+            }
+            _ => Err(format!("`{text}` is no place in S3; write it as s3://BUCKET/PREFIX")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_a_bucket_and_a_key() {
+        let place: S3Location = "s3://state/groundwork/prod/".parse().expect("a place");
+        assert_eq!((place.bucket.as_str(), place.key.as_str()), ("state", "groundwork/prod"));
+        for wrong in ["state/groundwork", "s3://state", "s3://state/", "s3:///key", "https://state/key"] {
+            assert!(wrong.parse::<S3Location>().is_err(), "{wrong}");
+        }
+    }
+}

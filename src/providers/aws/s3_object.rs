@@ -1,0 +1,127 @@
+//! One object in S3 that is only ever changed when it is still as it was seen: the journal's copy
+//! and the lock object. <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html>
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_s3::primitives::ByteStream;
+
+use super::AwsClient;
+use super::client::missing;
+use super::error::Answer;
+use crate::journal::mirror::{Copy, Place, Stored};
+use crate::lock::{self, Held, Info, Put};
+use crate::plan::S3Location;
+use crate::resource::{Error, ErrorKind, Permit, Result};
+
+const GET: &str = "s3:GetObject";
+const PUT: &str = "s3:PutObject";
+const DELETE: &str = "s3:DeleteObject";
+const NO_BUCKET: &str = "NoSuchBucket";
+/// Neither the object nor, before the plan has made it, the bucket.
+const ABSENT: [&str; 3] = ["NoSuchKey", NO_BUCKET, "NotFound"];
+/// The object is not as expected, or is being changed by somebody else in this moment.
+const MOVED: [&str; 2] = ["PreconditionFailed", "ConditionalRequestConflict"];
+
+/// An object and the way to it.
+#[derive(Debug)]
+pub struct S3Object {
+    aws: Arc<AwsClient>,
+    place: S3Location,
+}
+
+impl S3Object {
+    /// The object at `place`.
+    pub fn new(aws: Arc<AwsClient>, place: S3Location) -> Self {
+        Self { aws, place }
+    }
+
+    async fn get(&self) -> Result<Option<Copy>> {
+        let request = self.aws.read().s3.get_object().bucket(&self.place.bucket).key(&self.place.key);
+        let request = request.expected_bucket_owner(self.aws.account_id().await?);
+        let Some(answer) = request.send().await.found(GET, &ABSENT)? else { return Ok(None) };
+        let version = answer.e_tag.ok_or_else(|| missing(GET, "ETag"))?;
+        let body = answer.body.collect().await;
+        let body = body.map_err(|error| Error::new(ErrorKind::Unavailable, GET, error.to_string()))?;
+        Ok(Some(Copy { text: body.to_vec(), version }))
+    }
+
+    async fn put(
+        &self,
+        permit: &Permit,
+        body: &[u8],
+        media_type: &str,
+        version: Option<&str>,
+    ) -> Result<Stored> {
+        let request = self.aws.write(permit).s3.put_object().bucket(&self.place.bucket).key(&self.place.key);
+        let request = request.expected_bucket_owner(self.aws.account_id().await?);
+        let request = request.body(ByteStream::from(body.to_vec())).content_type(media_type);
+        let request = match version {
+            Some(version) => request.if_match(version),
+            None => request.if_none_match("*"),
+        };
+        let answer = request.send().await;
+        match answer.as_ref().err().and_then(|error| error.as_service_error()).and_then(code) {
+            Some(NO_BUCKET) => return Ok(Stored::Nowhere),
+            // The object that was to be replaced has gone.
+            Some("NoSuchKey") => return Ok(Stored::Moved),
+            Some(code) if MOVED.contains(&code) => return Ok(Stored::Moved),
+            _ => {}
+        }
+        Ok(Stored::As(answer.at(PUT)?.e_tag.ok_or_else(|| missing(PUT, "ETag"))?))
+    }
+}
+
+fn code(error: &aws_sdk_s3::operation::put_object::PutObjectError) -> Option<&str> {
+    error.meta().code()
+}
+
+#[async_trait]
+impl Place for S3Object {
+    async fn fetch(&self) -> Result<Option<Copy>> {
+        self.get().await
+    }
+
+    async fn store(&self, permit: &Permit, text: &[u8], version: Option<&str>) -> Result<Stored> {
+        self.put(permit, text, "application/x-ndjson", version).await
+    }
+
+    fn describe(&self) -> String {
+        format!("s3://{}/{}", self.place.bucket, self.place.key)
+    }
+}
+
+#[async_trait]
+impl lock::Place for S3Object {
+    async fn put(&self, permit: &Permit, info: &Info) -> Result<Put> {
+        let body = serde_json::to_vec(info).expect("plain data");
+        Ok(match self.put(permit, &body, "application/json", None).await? {
+            Stored::As(_) => Put::Taken,
+            Stored::Moved => Put::Refused,
+            Stored::Nowhere => Put::Nowhere,
+        })
+    }
+
+    async fn held(&self) -> Result<Option<Held>> {
+        let Some(copy) = self.get().await? else { return Ok(None) };
+        let info = serde_json::from_slice(&copy.text).map_err(|_| lock::unreadable(&self.path()))?;
+        Ok(Some(Held { info, proof: copy.version }))
+    }
+
+    async fn remove(&self, permit: &Permit, held: &Held) -> Result<bool> {
+        let request =
+            self.aws.write(permit).s3.delete_object().bucket(&self.place.bucket).key(&self.place.key);
+        let request = request.expected_bucket_owner(self.aws.account_id().await?).if_match(&held.proof);
+        let answer = request.send().await;
+        let code =
+            answer.as_ref().err().and_then(|error| error.as_service_error()).and_then(|e| e.meta().code());
+        if code.is_some_and(|code| MOVED.contains(&code)) {
+            return Ok(false);
+        }
+        answer.found(DELETE, &ABSENT).map(|_| true)
+    }
+
+    fn path(&self) -> String {
+        format!("{}/{}", self.place.bucket, self.place.key)
+    }
+}

@@ -1,0 +1,92 @@
+//! The journal, for people and as JSON.
+
+use serde_json::json;
+
+use super::console;
+use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
+use crate::journal::{Ending, Entry, Record};
+use crate::resource::neutralise;
+
+/// Prints all records, one a line, with a heading for each run; at the end what is still open.
+pub fn show(plan: &str, records: &[Record], open: &[Record]) {
+    console::out(render(plan, records, open));
+}
+
+/// Prints all records as JSON.
+pub fn json(plan: &str, records: &[Record]) {
+    console::json(&json!({ "format_version": "1", "plan": plan, "entries": records }));
+}
+
+fn render(plan: &str, records: &[Record], open: &[Record]) -> String {
+    if records.is_empty() {
+        return format!("Nothing was ever applied of {plan}.");
+    }
+    let mut text = String::new();
+    let mut run = "";
+    for record in records {
+        if record.who.run != run {
+            run = &record.who.run;
+            text.push_str(&heading(record));
+        }
+        text.push_str(&format!(
+            "  {} {}  {}\n",
+            paint(FAINT, format_args!("{:>4}", record.seq)),
+            paint(FAINT, record.time.strftime("%H:%M:%S")),
+            describe(&record.entry)
+        ));
+    }
+    match open.len() {
+        0 => text.push_str("\nNothing is open."),
+        _ => text.push_str(&format!("\n{}", paint(BAD, "Not known to have ended:"))),
+    }
+    for record in open {
+        text.push_str(&format!("\n  {}  {}", paint(FAINT, record.time), describe(&record.entry)));
+    }
+    text
+}
+
+/// When, who and which plan: the same for all records of a run.
+fn heading(record: &Record) -> String {
+    let who = &record.who;
+    let plan: String = who.plan.chars().take("sha256:".len() + 12).collect();
+    format!(
+        "{}  {}\n",
+        paint(
+            STRONG,
+            format_args!("{}  {}", record.time.strftime("%Y-%m-%d %H:%M:%S UTC"), neutralise(&who.who))
+        ),
+        paint(FAINT, format_args!("process {}, run {}, plan {plan}", who.pid, who.run))
+    )
+}
+
+fn describe(entry: &Entry) -> String {
+    match entry {
+        Entry::RunStarted => "began to write".to_owned(),
+        Entry::RunFinished => "ended".to_owned(),
+        Entry::Intent { step, operation, target, detail } => {
+            format!("{}  {operation} {target} for {step}{}", paint(CHANGE, "intent"), list(detail))
+        }
+        Entry::Escrowed { operation, target, object } => {
+            format!("{}  {operation} {target}: the answer is in custody as {object}", paint(CHANGE, "kept"))
+        }
+        Entry::Verified { operation, target } => {
+            format!("{}  {operation} {target}: what custody holds works", paint(GOOD, "proven"))
+        }
+        Entry::Committed { operation, target, detail } => {
+            format!("{}  {operation} {target}{}", paint(GOOD, "done"), list(detail))
+        }
+        Entry::Outcome { operation, target, result, message } => {
+            let (word, style) = match result {
+                Ending::Ok => ("ok", GOOD),
+                Ending::Failed => ("failed", BAD),
+                Ending::Unknown => ("unknown", BAD),
+            };
+            format!("{}  {operation} {target}: {}", paint(style, word), neutralise(message))
+        }
+        Entry::Created { kind, id } => format!("{}  {kind} {id}", paint(GOOD, "made")),
+    }
+}
+
+fn list(detail: &[String]) -> String {
+    if detail.is_empty() { String::new() } else { format!(" ({})", detail.join(", ")) }
+}

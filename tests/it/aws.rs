@@ -1,0 +1,67 @@
+//! The sandbox's AWS as another tool sees it: what Terraform would write and read there.
+
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_s3::primitives::ByteStream;
+
+use crate::support::{TestEnvironment, block_on};
+
+fn credentials() -> Credentials {
+    Credentials::new("test", "test", None, None, "test")
+}
+
+pub fn dynamodb(environment: &TestEnvironment) -> aws_sdk_dynamodb::Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(credentials())
+        .endpoint_url(environment.sandbox.aws_url());
+    aws_sdk_dynamodb::Client::from_conf(config.build())
+}
+
+pub fn s3(environment: &TestEnvironment) -> aws_sdk_s3::Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(credentials())
+        .force_path_style(true)
+        .endpoint_url(environment.sandbox.aws_url());
+    aws_sdk_s3::Client::from_conf(config.build())
+}
+
+/// Puts a lock item as Terraform does.
+pub fn put_lock_item(environment: &TestEnvironment, table: &str, id: &str, info: &str) {
+    let request = dynamodb(environment).put_item().table_name(table);
+    let request = request
+        .item("LockID", AttributeValue::S(id.to_owned()))
+        .item("Info", AttributeValue::S(info.to_owned()))
+        .condition_expression("attribute_not_exists(LockID)");
+    block_on(request.send()).expect("locked");
+}
+
+/// The `Info` of a lock item.
+pub fn lock_item(environment: &TestEnvironment, table: &str, id: &str) -> Option<String> {
+    let request = dynamodb(environment).get_item().table_name(table);
+    let request = request.key("LockID", AttributeValue::S(id.to_owned())).consistent_read(true);
+    let item = block_on(request.send()).expect("an answer").item?;
+    item.get("Info").and_then(|info| info.as_s().ok()).cloned()
+}
+
+pub fn put_object(environment: &TestEnvironment, bucket: &str, key: &str, text: &str) {
+    let body = ByteStream::from(text.as_bytes().to_vec());
+    let request = s3(environment).put_object().bucket(bucket).key(key).body(body);
+    block_on(request.send()).expect("stored");
+}
+
+/// The object's text; `None` when there is none.
+pub fn object(environment: &TestEnvironment, bucket: &str, key: &str) -> Option<String> {
+    block_on(async {
+        let answer = s3(environment).get_object().bucket(bucket).key(key).send().await.ok()?;
+        let bytes = answer.body.collect().await.expect("the body").to_vec();
+        Some(String::from_utf8(bytes).expect("text"))
+    })
+}
+
+pub fn delete_object(client: &aws_sdk_s3::Client, bucket: &str, key: &str) {
+    block_on(client.delete_object().bucket(bucket).key(key).send()).expect("deleted");
+}
