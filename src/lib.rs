@@ -16,6 +16,9 @@
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
 //! AWS and Vault, [`event`] what the stages report and [`ui`] the only place that prints.
 
+// The layout of the futures that carry a whole run nests deeper than the compiler's default.
+#![recursion_limit = "256"]
+
 pub mod apply;
 pub mod changeset;
 pub mod cli;
