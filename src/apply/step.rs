@@ -47,7 +47,7 @@ impl Task<'_> {
     /// Whether a server that has just come up has the thing already, from its configuration or a
     /// restored snapshot.
     async fn is_there(&self, instance: &mut dyn Instance) -> Result<bool> {
-        instance.observe(self.providers).await?;
+        self.look(instance).await?;
         let Some(diff) = instance.diff() else { return Ok(false) };
         match diff.blocked.first() {
             Some(blocked) => {
@@ -55,6 +55,16 @@ impl Task<'_> {
                 Err(Error::new(ErrorKind::Conflict, format!("step {}", self.id), message))
             }
             None => Ok(diff.is_empty()),
+        }
+    }
+
+    /// Reads the live thing; a server that has just come up may need a moment to answer.
+    async fn look(&self, instance: &mut dyn Instance) -> Result<()> {
+        let mut delays = retry::read_delays();
+        loop {
+            let Err(error) = instance.observe(self.providers).await else { return Ok(()) };
+            let delay = delays.next().filter(|_| error.is_retriable());
+            tokio::time::sleep(delay.ok_or(error)?).await;
         }
     }
 
@@ -104,7 +114,7 @@ impl Task<'_> {
             let Some(delay) = delays.next() else { return Err(error) };
             self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.to_string() });
             tokio::time::sleep(delay).await;
-            instance.observe(self.providers).await?;
+            self.look(instance).await?;
             if instance.diff().is_some_and(|diff| diff.is_empty()) {
                 return Ok(());
             }

@@ -4,11 +4,12 @@
 //! sent whose answer comes only once, and what was made is known as ours. It never holds a secret.
 
 mod chain;
+pub(crate) mod disk;
 mod entry;
 pub mod lock;
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -110,7 +111,7 @@ impl Journal {
         let seq = state.chain.records.len() as u64 + 1;
         let record = Record { seq, time: Timestamp::now(), who: self.who.clone(), entry };
         let line = state.chain.extend(record);
-        let written = state.file.as_mut().map_or(Ok(()), |file| write_durably(file, &line));
+        let written = state.file.as_mut().map_or(Ok(()), |file| disk::write(file, &line));
         written.map_err(|source| local("write", &self.path, &source))
     }
 
@@ -118,11 +119,6 @@ impl Journal {
         // The state is consistent after every statement, so a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn write_durably(file: &mut File, line: &[u8]) -> io::Result<()> {
-    file.write_all(line)?;
-    file.sync_all()
 }
 
 fn load(path: &Path) -> Result<Chain> {

@@ -3,6 +3,7 @@
 
 pub mod aws;
 pub mod file;
+pub mod timeout;
 pub mod vault;
 
 use std::path::PathBuf;

@@ -20,6 +20,7 @@ use super::error::Answer;
 use super::intercept::{CountCalls, RefuseWrites};
 use super::scope::partition_of;
 use crate::providers::Providers;
+use crate::providers::timeout::at_most;
 use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result, Scope};
 use crate::secret::Secret;
 
@@ -261,8 +262,9 @@ enum Access {
 }
 
 async fn load_config(region: Option<String>) -> SdkConfig {
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT);
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(at_most(ATTEMPT_TIMEOUT));
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))

@@ -20,13 +20,14 @@ use super::request::{self, Effect, Request, error_body};
 use super::session::{EnvToken, HomeToken, TokenSource};
 use crate::plan::settings::VaultSettings;
 use crate::providers::Providers;
+use crate::providers::timeout::at_most;
 use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result};
 use crate::secret::Secret;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer, Vault's own default.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
 /// same time to share one attempt, short enough for a retry to look again.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
@@ -529,7 +530,7 @@ fn http_client(address: &Url, ca_cert: Option<&Path>) -> Result<reqwest::Client>
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
+        .timeout(at_most(REQUEST_TIMEOUT))
         .user_agent(concat!("groundwork/", env!("CARGO_PKG_VERSION")));
     if let Some(path) = ca_cert {
         builder = builder.tls_certs_only(certificates(path)?);

@@ -10,14 +10,18 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vaultrs::api::EndpointMiddleware;
 
+use super::client::REQUEST_TIMEOUT;
 use super::error::{explain, from_status, messages, translate};
 use super::request::{self, Effect, Request};
+use crate::providers::timeout::at_most;
 use crate::resource::{Calls, Error, ErrorKind, Permit, Result};
 use crate::secret::Secret;
 
 /// How long initialising may take: seconds on a quiet server, longer with many PGP keys and a slow
 /// disk. Giving up early would lose the key shares for good.
-const INIT_TIMEOUT: Duration = Duration::from_secs(180);
+fn init_timeout() -> Duration {
+    3 * at_most(REQUEST_TIMEOUT)
+}
 
 /// One node. Nothing here is ever retried.
 pub struct NodeClient {
@@ -137,7 +141,7 @@ impl NodeClient {
     pub async fn init(&self, _: &Permit, body: &Value) -> Result<Secret> {
         let request = Request::new("POST", "sys/init", Effect::Write);
         request.count(&self.calls);
-        let sent = self.http.post(self.url("sys/init")).timeout(INIT_TIMEOUT).body(body.to_string()).send();
+        let sent = self.http.post(self.url("sys/init")).timeout(init_timeout()).body(body.to_string()).send();
         let answer = sent.await.map_err(|error| self.init_lost(&request, &error))?;
         let status = answer.status().as_u16();
         let arrived = arrived(answer).await;
