@@ -147,7 +147,7 @@ impl NodeClient {
         let arrived = arrived(answer).await;
         match status {
             200 if !arrived.is_empty() => Ok(Secret::new(arrived)),
-            400..=499 => Err(from_status(&request, status, messages(&String::from_utf8_lossy(&arrived)))),
+            400..=499 => Err(refused(&request, status, &arrived)),
             // An intermediary's redirect has not reached the server's own handler.
             300..=399 => Err(from_status(&request, status, Vec::new())),
             _ => Err(Error::new(
@@ -217,6 +217,19 @@ impl NodeClient {
         let message = format!("{}: the answer was lost: {}", self.address(), explain(error));
         Error::new(ErrorKind::Unknown, request.to_string(), message)
     }
+}
+
+/// The server's refusal to initialise. One that was ended in the middle of an initialisation has
+/// made its storage and no shares, and refuses for ever.
+fn refused(request: &Request, status: u16, body: &[u8]) -> Error {
+    let error = from_status(request, status, messages(&String::from_utf8_lossy(body)));
+    if !error.message.contains("already has state") {
+        return error;
+    }
+    error.advice(
+        "an initialisation was cut off inside the server, which now holds half a cluster that nobody has shares \
+         of and that has never held a secret: stop the servers, empty their storage, start them, and run again",
+    )
 }
 
 /// The body, or as much of it as arrived.

@@ -44,12 +44,13 @@ impl Trouble {
         matches!(self, Self::Call(_, Fault::KilledBefore | Fault::KilledAfter) | Self::Disk("torn", _))
     }
 
-    /// Whether nobody's tool could come to a good end: the shares were sent and are nowhere.
-    fn loses_shares(&self) -> bool {
+    /// Whether nobody's tool could come to a good end: the shares were sent, or were about to be,
+    /// and nobody was there to receive them.
+    fn may_lose_shares(&self) -> bool {
         match self {
+            Self::Call(_, Fault::KilledBefore | Fault::KilledAfter) => true,
             Self::Call(place, fault) => place.label == "POST sys/init" && fault.loses_answer(),
-            // The answer came while the disk refused it, or the process ended before it was kept.
-            Self::Disk(what, _) => matches!(*what, "before" | "torn" | "full" | "fsync"),
+            Self::Disk(what, _) => matches!(*what, "torn" | "before" | "after"),
         }
     }
 }
@@ -111,7 +112,7 @@ pub fn judge(subject: &Subject, reference: &Reference, troubles: &[Trouble]) -> 
     for trouble in troubles {
         let ran = trouble.strike(&mut scene);
         reached |= scene.wire.met() || matches!(trouble, Trouble::Disk(..)) && ran.code != 0;
-        excused |= trouble.loses_shares();
+        excused |= trouble.may_lose_shares();
         if trouble.takes_vault_along() {
             scene.restart_vault();
         }
@@ -119,7 +120,9 @@ pub fn judge(subject: &Subject, reference: &Reference, troubles: &[Trouble]) -> 
     let mut violations = Vec::new();
     let ending = settle(&mut scene, excused, &mut violations);
     if matches!(ending, Ending::Converged(_)) {
-        scene.apply(None);
+        if ending != Ending::Converged(0) {
+            scene.apply(None);
+        }
         violations.extend(scene.wire.writes().iter().map(|call| format!("P2: {call} in a second run")));
         let state = block_on(snapshot::take(&scene));
         let differences = snapshot::differences(&reference.state, &state);
@@ -138,6 +141,7 @@ fn settle(scene: &mut Scene, excused: bool, violations: &mut Vec<String>) -> End
             0 if scene.wire.writes().is_empty() => return Ending::Converged(0),
             0 => return Ending::Converged(round + 1),
             4 if excused => return admitted(scene, &ran, violations),
+            1 if excused && ran.stdout.contains("half a cluster") => return Ending::Unknown,
             _ => last = Some(ran),
         }
     }
@@ -165,6 +169,10 @@ fn admitted(scene: &Scene, ran: &Ran, violations: &mut Vec<String>) -> Ending {
         violations.push("P3: the shares are lost and the journal does not say so".to_owned());
     }
     let said = format!("{}{}", ran.stdout, ran.stderr);
+    if said.contains("gone for good") && scene.files().iter().any(|(name, _)| name.ends_with("/init.1.json"))
+    {
+        violations.push("P3: the shares are in custody and said to be lost".to_owned());
+    }
     if !["gone for good", "did not arrive whole"].iter().any(|words| said.contains(words)) {
         violations.push(format!("P3: the shares are lost and nobody is told: {}", said.trim()));
     }

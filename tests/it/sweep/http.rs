@@ -52,11 +52,6 @@ impl Message {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The status of an answer.
-    pub fn status(&self) -> u16 {
-        self.start.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
-    }
-
     /// The bytes to send, with which the connection ends. Nothing that a signature covers changes.
     pub fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{}\r\n", self.start);

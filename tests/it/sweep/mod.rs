@@ -10,6 +10,7 @@ mod canary;
 mod case;
 mod fault;
 mod http;
+mod properties;
 mod proxy;
 mod scene;
 mod snapshot;
@@ -19,26 +20,31 @@ mod wire;
 use std::path::Path;
 
 use groundwork::sandbox::{Seal, Settings};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
-use case::{Reference, Trouble};
+use case::{Reference, Trouble, judge};
 use fault::Fault;
 use scene::Subject;
 
-/// Calls that cannot simply be repeated, or whose answer is needed.
-const DELICATE: [&str; 7] = [
-    "POST sys/init",
-    "iam:CreateAccessKey",
+/// Calls whose answer comes only once.
+const ONCE_ONLY: [&str; 2] = ["POST sys/init", "iam:CreateAccessKey"];
+/// What is tried on those in the bounded part.
+const TELLING: [Fault; 5] =
+    [Fault::ResponseLost, Fault::KilledBefore, Fault::KilledAfter, Fault::Truncated, Fault::ErrorAfter];
+/// Other calls that cannot simply be repeated.
+const DELICATE: [&str; 4] = [
     "kms:CreateKey",
     "POST sys/unseal",
     "POST auth/token/revoke-self",
     "POST auth/approle/role/groundwork/secret-id",
-    "POST sys/mounts/secret",
 ];
-/// What is tried on those in the bounded part.
-const TELLING: [Fault; 5] =
-    [Fault::ResponseLost, Fault::KilledBefore, Fault::KilledAfter, Fault::Truncated, Fault::ErrorAfter];
 /// Of the other cases, the bounded part takes every n-th.
-const STRIDE: usize = 97;
+const STRIDE: usize = 181;
+/// The random sequences of the bounded part.
+const SEEDS: std::ops::Range<u64> = 0..2;
+/// Those of the full one, unless `SWEEP_SEED` names one.
+const MORE_SEEDS: std::ops::Range<u64> = 0..60;
 
 fn subject(name: &'static str, file: &str, settings: Settings) -> Subject {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -69,54 +75,78 @@ fn disk(reference: &Reference) -> Vec<Trouble> {
     (1..=reference.writes).flat_map(|n| kinds.map(|kind| Trouble::Disk(kind, n))).collect()
 }
 
+/// A sequence of two to four runs in which something goes wrong, determined by `seed`.
+fn random(reference: &Reference, seed: u64) -> Vec<Trouble> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let all: Vec<Trouble> = calls(reference).into_iter().chain(disk(reference)).collect();
+    let count = random.random_range(2..=4);
+    (0..count).map(|_| all[random.random_range(0..all.len())].clone()).collect()
+}
+
 /// The cases that `SWEEP_ONLY` and `SWEEP_EVERY` leave.
-fn wanted(cases: Vec<Trouble>) -> Vec<Trouble> {
+fn wanted(cases: impl IntoIterator<Item = Trouble>) -> Vec<Vec<Trouble>> {
     let only = std::env::var("SWEEP_ONLY").unwrap_or_default();
     let every = std::env::var("SWEEP_EVERY").ok().and_then(|every| every.parse().ok()).unwrap_or(1);
     let named = |case: &Trouble| only.split(',').any(|words| case.to_string().contains(words));
-    cases.into_iter().filter(named).step_by(every).collect()
+    cases.into_iter().filter(named).step_by(every).map(|trouble| vec![trouble]).collect()
 }
 
 fn require_none(results: &table::Results) {
-    let broken: Vec<String> = results
-        .iter()
-        .flat_map(|(case, verdict)| {
-            verdict.violations.iter().map(move |violation| format!("{case}: {violation}"))
-        })
-        .collect();
+    let of = |(troubles, verdict): &(Vec<Trouble>, case::Verdict)| {
+        let name = table::name(troubles);
+        verdict.violations.iter().map(move |violation| format!("{name}: {violation}")).collect::<Vec<_>>()
+    };
+    let broken: Vec<String> = results.iter().flat_map(of).collect();
     assert!(broken.is_empty(), "{} violations:\n{}", broken.len(), broken.join("\n"));
     assert!(!results.is_empty(), "no case was left to run");
+}
+
+/// Whether the bounded part tries this whatever the stride.
+fn is_chosen(case: &Trouble) -> bool {
+    let Trouble::Call(place, fault) = case else { return false };
+    let among = |labels: &[&str]| labels.iter().any(|label| place.label.starts_with(label));
+    let telling = among(&ONCE_ONLY) && TELLING.contains(fault);
+    let delicate = among(&DELICATE) && *fault == Fault::KilledAfter;
+    place.occurrence == 1 && (telling || delicate)
 }
 
 #[test]
 fn bounded() {
     let subject = quickstart();
     let reference = Reference::of(&subject);
-    let delicate = |case: &Trouble| match case {
-        Trouble::Call(place, fault) => {
-            place.occurrence == 1
-                && TELLING.contains(fault)
-                && DELICATE.iter().any(|label| place.label.starts_with(label))
-        }
-        Trouble::Disk(..) => false,
-    };
-    let (chosen, others): (Vec<_>, Vec<_>) = calls(&reference).into_iter().partition(delicate);
+    let (chosen, others): (Vec<_>, Vec<_>) = calls(&reference).into_iter().partition(is_chosen);
     let sample = others.into_iter().chain(disk(&reference)).step_by(STRIDE);
-    let results = table::run(&subject, &reference, wanted(chosen.into_iter().chain(sample).collect()));
-    require_none(&results);
+    let mut cases = wanted(chosen.into_iter().chain(sample));
+    cases.extend(SEEDS.map(|seed| random(&reference, seed)));
+    require_none(&table::run(&subject, &reference, cases));
 }
 
 #[test]
-#[ignore = "takes an hour; `make sweep`"]
+#[ignore = "takes hours; `make sweep`"]
 fn full() {
     let only = std::env::var("SWEEP_PLAN").unwrap_or_default();
     let mut all = table::Results::new();
     for subject in [quickstart(), keys()].into_iter().filter(|subject| subject.name.contains(&only)) {
         let reference = Reference::of(&subject);
-        let cases = calls(&reference).into_iter().chain(disk(&reference)).collect();
-        let results = table::run(&subject, &reference, wanted(cases));
+        let cases = wanted(calls(&reference).into_iter().chain(disk(&reference)));
+        let results = table::run(&subject, &reference, cases);
         println!("{}", table::matrix(&results));
         all.extend(results);
     }
     require_none(&all);
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour; `make sweep`"]
+fn random_sequences() {
+    let named = std::env::var("SWEEP_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = named.map_or(MORE_SEEDS, |seed| seed..seed + 1);
+    let subject = quickstart();
+    let reference = Reference::of(&subject);
+    for seed in seeds {
+        let verdict = judge(&subject, &reference, &random(&reference, seed));
+        println!("seed {seed}: {:?}", verdict.ending);
+        let case = table::name(&random(&reference, seed));
+        assert!(verdict.violations.is_empty(), "SWEEP_SEED={seed}: {case}: {:#?}", verdict.violations);
+    }
 }

@@ -133,11 +133,16 @@ impl Scene {
         command
     }
 
-    /// Ends the first Vault node as `kill -9` does and starts it again: it comes back sealed.
-    pub fn restart_vault(&mut self) {
+    /// The first Vault node's process.
+    pub fn vault_pid(&self) -> u32 {
         let pids = self.sandbox.pids();
         let node = pids.iter().find(|(name, _)| name == "vault-1").expect("a node");
-        end(u32::try_from(node.1).expect("a process id"));
+        u32::try_from(node.1).expect("a process id")
+    }
+
+    /// Ends the first Vault node and starts it again: it comes back sealed.
+    pub fn restart_vault(&mut self) {
+        end(self.vault_pid());
         let again = block_on(sandbox::up(&self.options, &Events::default())).expect("it starts again");
         // The other servers live only as long as what started them.
         self.earlier.push(std::mem::replace(&mut self.sandbox, again));
@@ -170,9 +175,9 @@ impl Scene {
     }
 }
 
-fn end(pid: u32) {
+/// Ends a process of ours as `kill -9` does; it may have ended by itself.
+pub fn end(pid: u32) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
-    // It may have ended by itself in this moment.
     let _ = kill_process(pid, Signal::KILL);
     while Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).join("exe").read_link().is_ok() {
         std::thread::sleep(Duration::from_millis(10));

@@ -11,11 +11,11 @@ use super::case::{Ending, Reference, Trouble, Verdict, judge};
 use super::fault::Fault;
 use super::scene::Subject;
 
-/// Cases and their verdicts.
-pub type Results = Vec<(Trouble, Verdict)>;
+/// Cases, each with what goes wrong run after run, and their verdicts.
+pub type Results = Vec<(Vec<Trouble>, Verdict)>;
 
 /// Runs every case, a few at a time, with a progress bar.
-pub fn run(subject: &Subject, reference: &Reference, cases: Vec<Trouble>) -> Results {
+pub fn run(subject: &Subject, reference: &Reference, cases: Vec<Vec<Trouble>>) -> Results {
     let started = Instant::now();
     let style =
         ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {eta} {msg}").expect("a template");
@@ -24,13 +24,14 @@ pub fn run(subject: &Subject, reference: &Reference, cases: Vec<Trouble>) -> Res
     std::thread::scope(|scope| {
         for _ in 0..jobs() {
             scope.spawn(|| {
-                while let Some(trouble) = next(&queue) {
-                    bar.set_message(trouble.to_string());
-                    let verdict = judge(subject, reference, std::slice::from_ref(&trouble));
+                while let Some(troubles) = next(&queue) {
+                    let name = name(&troubles);
+                    bar.set_message(name.clone());
+                    let verdict = judge(subject, reference, &troubles);
                     for violation in &verdict.violations {
-                        bar.suspend(|| println!("{}: {trouble}: {violation}", subject.name));
+                        bar.suspend(|| println!("{}: {name}: {violation}", subject.name));
                     }
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((trouble, verdict));
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((troubles, verdict));
                     bar.inc(1);
                 }
             });
@@ -48,8 +49,13 @@ pub fn run(subject: &Subject, reference: &Reference, cases: Vec<Trouble>) -> Res
     results
 }
 
-fn next(queue: &Mutex<VecDeque<Trouble>>) -> Option<Trouble> {
+fn next(queue: &Mutex<VecDeque<Vec<Trouble>>>) -> Option<Vec<Trouble>> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+}
+
+/// What goes wrong in a case.
+pub fn name(troubles: &[Trouble]) -> String {
+    troubles.iter().map(ToString::to_string).collect::<Vec<_>>().join(", then ")
 }
 
 /// How many cases run at the same time: `SWEEP_JOBS`, else one for each processor.
@@ -61,10 +67,11 @@ fn jobs() -> usize {
 /// Faults and how their cases ended.
 fn closing(results: &Results) -> String {
     let mut rows: BTreeMap<String, [usize; 6]> = BTreeMap::new();
-    for (trouble, verdict) in results {
-        let name = match trouble {
-            Trouble::Call(_, fault) => fault.to_string(),
-            Trouble::Disk(what, _) => format!("disk {what}"),
+    for (troubles, verdict) in results {
+        let name = match troubles.as_slice() {
+            [Trouble::Call(_, fault)] => fault.to_string(),
+            [Trouble::Disk(what, _)] => format!("disk {what}"),
+            _ => "several".to_owned(),
         };
         for row in [name, "~ all".to_owned()] {
             let row = rows.entry(row).or_default();
@@ -97,8 +104,8 @@ fn closing(results: &Results) -> String {
 /// reached, `X` violated.
 pub fn matrix(results: &Results) -> String {
     let mut rows: BTreeMap<String, BTreeMap<Fault, String>> = BTreeMap::new();
-    for (trouble, verdict) in results {
-        let Trouble::Call(place, fault) = trouble else { continue };
+    for (troubles, verdict) in results {
+        let [Trouble::Call(place, fault)] = troubles.as_slice() else { continue };
         let mark = match verdict.ending {
             _ if !verdict.violations.is_empty() => "X".to_owned(),
             Ending::Converged(0) => ".".to_owned(),

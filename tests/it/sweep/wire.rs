@@ -40,8 +40,9 @@ struct State {
     secrets: BTreeSet<Vec<u8>>,
     surroundings: BTreeSet<Vec<u8>>,
     unlawful: Vec<String>,
-    stale: usize,
-    first_list: Option<Message>,
+    stale: (String, usize),
+    denied: Option<&'static str>,
+    lists: HashMap<String, Message>,
 }
 
 impl Wire {
@@ -62,9 +63,14 @@ impl Wire {
         self.state().tool = i32::try_from(tool).ok().and_then(Pid::from_raw);
     }
 
-    /// Answers the next `count` lists of access keys as the first one was.
-    pub fn stale_lists(&self, count: usize) {
-        self.state().stale = count;
+    /// Answers the next `count` calls of this label as the first one was.
+    pub fn stale_lists(&self, label: &str, count: usize) {
+        self.state().stale = (label.to_owned(), count);
+    }
+
+    /// Denies, from now on, every call whose label begins so.
+    pub fn deny(&self, label: Option<&'static str>) {
+        self.state().denied = label;
     }
 
     /// Whether the fault has happened in this run.
@@ -121,6 +127,9 @@ impl Wire {
                 state.surroundings.extend(text);
             }
         }
+        if state.denied.is_some_and(|label| call.label.starts_with(label)) {
+            return Some(Fault::Denied);
+        }
         let due = state.planned.as_ref().is_some_and(|(planned, _)| *planned == place) && !state.met;
         state.met |= due;
         state.planned.as_ref().filter(|_| due).map(|(_, fault)| *fault)
@@ -130,8 +139,8 @@ impl Wire {
     pub fn answered(&self, call: &Call, answer: &Message) {
         let mut state = self.state();
         state.secrets.extend(secrets_in(call, answer));
-        if call.label.starts_with("iam:ListAccessKeys") && state.first_list.is_none() {
-            state.first_list = Some(answer.clone());
+        if call.label.starts_with("iam:ListAccessKeys") {
+            state.lists.entry(call.label.clone()).or_insert_with(|| answer.clone());
         }
         if let Some(operation) = call.once() {
             *state.once.entry(operation).or_default() += 1;
@@ -148,12 +157,11 @@ impl Wire {
     /// An old answer, while lists are stale.
     pub fn stale(&self, call: &Call) -> Option<Message> {
         let mut state = self.state();
-        if state.stale == 0 || !call.label.starts_with("iam:ListAccessKeys") {
+        if state.stale.1 == 0 || state.stale.0 != call.label {
             return None;
         }
-        let stale = state.first_list.clone()?;
-        state.stale -= 1;
-        Some(stale)
+        state.stale.1 -= 1;
+        state.lists.get(&call.label).cloned()
     }
 
     /// Ends the tool as `kill -9` does.
