@@ -402,7 +402,9 @@ async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secr
         // Shares that somebody else entered may belong to another key.
         status = node.reset_unseal(permit).await?;
     }
-    for share in shares {
+    // A node that rejoins its cluster may still call itself sealed when it has enough of them, and
+    // then refuses one more.
+    for share in &shares[..shares.len().min(status.threshold as usize)] {
         if !status.sealed || status.recovery_seal {
             break;
         }
