@@ -113,11 +113,22 @@ fn a_leader_lost_midway_costs_a_run_and_nothing_else() {
         ran = scene.apply(None);
     }
     assert_eq!(ran.code, 0, "P1: {ran:?}");
-    let state = block_on(snapshot::take(&scene));
-    assert_eq!(state["users"]["quickstart-app"]["delivered_key_works"], json!(true));
     scene.apply(None);
     assert_eq!(scene.wire.writes(), Vec::<String>::new(), "P2");
+    let state = block_on(snapshot::take(&scene));
+    assert_eq!(state["users"]["quickstart-app"]["keys"], json!(["Active"]), "P4");
     assert_eq!(scene.leaks(), Vec::<String>::new());
+}
+
+/// P2, P5 and P6 of a run in which nothing goes wrong.
+#[test]
+fn what_is_done_was_announced_and_is_done_once() {
+    let mut scene = Scene::new(&keys());
+    let ran = scene.apply(None);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(scene.wire.unlawful(), Vec::<String>::new());
+    let ran = scene.apply(None);
+    assert_eq!((ran.code, scene.wire.writes()), (0, Vec::new()), "P2");
 }
 
 /// P7: the search looks where the tool writes, for what the servers issue.
