@@ -78,7 +78,11 @@ fn a_lost_access_key_is_found_in_a_list_that_lags_behind() {
 /// P3: custody that cannot be opened is noticed before anything irreplaceable is asked for.
 #[test]
 fn nothing_once_only_is_asked_for_while_custody_cannot_be_opened() {
-    let mut scene = Scene::new(&keys());
+    // This key needs no Vault, whose own shares are put into custody before it is initialised.
+    let mut subject = keys();
+    subject.plan += "  lone_user: { kind: aws.iam_user, name: keys-lone }\n  \
+                       lone_key: { kind: aws.iam_access_key, user: \"{{ lone_user.name }}\" }\n";
+    let mut scene = Scene::new(&subject);
     scene.wire.deny(Some("kms:Decrypt"));
     let ran = scene.apply(None);
     assert_eq!(ran.code, 1, "{ran:?}");
