@@ -1,11 +1,11 @@
 //! Where custody's objects lie.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use crate::journal::{make_folder, sync_folder};
+use crate::journal::{disk, make_folder, sync_folder};
 use crate::resource::{Error, ErrorKind, Permit, Result};
 
 /// Free disk space below which nothing irreplaceable is begun.
@@ -142,8 +142,7 @@ fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     make_folder(folder)?;
     // The temporary file is readable for its owner alone.
     let mut file = tempfile::Builder::new().prefix(".writing.").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
+    disk::write(file.as_file_mut(), bytes)?;
     file.persist_noclobber(path).map_err(|refused| refused.error)?;
     sync_folder(folder)?;
     if std::fs::read(path)? == bytes {

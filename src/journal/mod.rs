@@ -5,11 +5,12 @@
 //! Where the plan says so, a copy elsewhere follows line by line; see [`mirror`].
 
 mod chain;
+pub(crate) mod disk;
 mod entry;
 pub mod mirror;
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -180,7 +181,7 @@ impl Journal {
         let seq = state.chain.records.len() as u64 + 1;
         let record = Record { seq, time: Timestamp::now(), who: self.who.clone(), entry };
         let line = state.chain.extend(record);
-        let written = state.file.as_mut().map_or(Ok(()), |file| write_durably(file, &line));
+        let written = state.file.as_mut().map_or(Ok(()), |file| disk::write(file, &line));
         written.map_err(|source| local("write", &self.path, &source))
     }
 
@@ -188,7 +189,7 @@ impl Journal {
     fn catch_up(&self, file: &mut File, here: &[u8], copy: &[u8]) -> Result<Chain> {
         let place = self.mirror().unwrap_or_default();
         let missing = copy.strip_prefix(here).ok_or_else(|| diverged(&place))?;
-        write_durably(file, missing).map_err(|source| local("write", &self.path, &source))?;
+        disk::write(file, missing).map_err(|source| local("write", &self.path, &source))?;
         Ok(load(&self.path)?.1)
     }
 
@@ -196,11 +197,6 @@ impl Journal {
         // The state is consistent after every statement, so a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn write_durably(file: &mut File, line: &[u8]) -> io::Result<()> {
-    file.write_all(line)?;
-    file.sync_all()
 }
 
 /// The file's whole lines, checked.

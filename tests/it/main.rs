@@ -16,3 +16,4 @@ mod sandbox;
 mod schema;
 mod signals;
 mod support;
+mod sweep;

@@ -20,6 +20,7 @@ use super::cache::Cached;
 use super::error::Answer;
 use super::intercept::{CountCalls, RefuseWrites};
 use super::scope::partition_of;
+use crate::providers::timeout::at_most;
 use crate::providers::{Providers, endpoint};
 use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result, Scope};
 use crate::secret::Secret;
@@ -275,8 +276,9 @@ enum Access {
 }
 
 async fn load_config(region: Option<String>) -> SdkConfig {
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT);
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(at_most(ATTEMPT_TIMEOUT));
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))

@@ -19,6 +19,7 @@ use super::node::{Health, NodeClient};
 use super::request::{self, Effect, Request, error_body};
 use super::session::{EnvToken, HomeToken, TokenSource};
 use crate::plan::settings::VaultSettings;
+use crate::providers::timeout::at_most;
 use crate::providers::{Providers, endpoint};
 use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result};
 use crate::secret::Secret;
@@ -26,7 +27,7 @@ use crate::secret::Secret;
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer, Vault's own default.
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
 /// same time to share one attempt, short enough for a retry to look again.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
@@ -557,7 +558,7 @@ fn http_client(address: &Url, ca_cert: Option<&Path>) -> Result<reqwest::Client>
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
+        .timeout(at_most(REQUEST_TIMEOUT))
         .user_agent(concat!("groundwork/", env!("CARGO_PKG_VERSION")));
     if let Some(path) = ca_cert {
         builder = builder.tls_certs_only(certificates(path)?);

@@ -406,24 +406,32 @@ impl Custodian {
         escrow(&self.custody, permit, &which, &answer).await?;
         self.note(permit, |operation, target| Entry::Escrowed { operation, target, object: which.answer() })
             .await?;
-        Ok(which)
+        match Unlocked::read(&self.custody, &which).await {
+            // What arrived is no whole answer: the journal must not leave it at "it is in custody".
+            Err(error) if error.kind == ErrorKind::Unknown => Err(self.record(permit, error).await),
+            _ => Ok(which),
+        }
     }
 
-    /// Records how the request failed.
+    /// Records how the request failed, and says what can be done.
     async fn not_initialised(&self, permit: &Permit, error: Error) -> Error {
+        match self.record(permit, error).await {
+            error if error.kind == ErrorKind::Unknown => error.advice(
+                "run again: when the server was not reached, the run goes on by itself; when it was \
+                 initialised, its shares are lost and the run explains what can be done",
+            ),
+            error => error,
+        }
+    }
+
+    /// Records an outcome that is not success. Gives the error, or the journal's when that fails.
+    async fn record(&self, permit: &Permit, error: Error) -> Error {
         let result = if error.kind == ErrorKind::Unknown { Ending::Unknown } else { Ending::Failed };
         let message = error.to_string();
         let noted = self
             .note(permit, |operation, target| Entry::Outcome { operation, target, result, message })
             .await;
-        match (noted, result) {
-            (Err(failure), _) => failure,
-            (Ok(()), Ending::Unknown) => error.advice(
-                "run again: when the server was not reached, the run goes on by itself; when it was \
-                 initialised, its shares are lost and the run explains what can be done",
-            ),
-            (Ok(()), _) => error,
-        }
+        noted.err().unwrap_or(error)
     }
 
     /// What custody has of the shares, in one and in many.
@@ -658,7 +666,9 @@ async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secr
         // Shares that somebody else entered may belong to another key.
         status = node.reset_unseal(permit).await?;
     }
-    for share in shares {
+    // A node that rejoins its cluster may still call itself sealed when it has enough of them, and
+    // then refuses one more.
+    for share in &shares[..shares.len().min(status.threshold as usize)] {
         if !status.sealed || status.recovery_seal {
             break;
         }

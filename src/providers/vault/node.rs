@@ -10,14 +10,18 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vaultrs::api::EndpointMiddleware;
 
+use super::client::REQUEST_TIMEOUT;
 use super::error::{explain, from_status, messages, translate};
 use super::request::{self, Effect, Request};
+use crate::providers::timeout::at_most;
 use crate::resource::{Calls, Error, ErrorKind, Permit, Result};
 use crate::secret::Secret;
 
 /// How long initialising may take: seconds on a quiet server, longer with many PGP keys and a slow
 /// disk. Giving up early would lose the key shares for good.
-const INIT_TIMEOUT: Duration = Duration::from_mins(3);
+fn init_timeout() -> Duration {
+    3 * at_most(REQUEST_TIMEOUT)
+}
 
 /// One node. Nothing here is ever retried.
 pub struct NodeClient {
@@ -139,13 +143,13 @@ impl NodeClient {
     pub async fn init(&self, _: &Permit, body: &Value) -> Result<Secret> {
         let request = Request::new("POST", "sys/init", Effect::Write);
         request.count(&self.calls);
-        let sent = self.http.post(self.url("sys/init")).timeout(INIT_TIMEOUT).body(body.to_string()).send();
+        let sent = self.http.post(self.url("sys/init")).timeout(init_timeout()).body(body.to_string()).send();
         let answer = sent.await.map_err(|error| self.init_lost(&request, &error))?;
         let status = answer.status().as_u16();
         let arrived = arrived(answer).await;
         match status {
             200 if !arrived.is_empty() => Ok(Secret::new(arrived)),
-            400..=499 => Err(from_status(&request, status, messages(&String::from_utf8_lossy(&arrived)))),
+            400..=499 => Err(refused(&request, status, &arrived)),
             // An intermediary's redirect has not reached the server's own handler.
             300..=399 => Err(from_status(&request, status, Vec::new())),
             _ => Err(Error::new(
@@ -220,6 +224,19 @@ impl NodeClient {
         let message = format!("{}: the answer was lost: {}", self.address(), explain(error));
         Error::new(ErrorKind::Unknown, request.to_string(), message)
     }
+}
+
+/// The server's refusal to initialise. One that was ended in the middle of an initialisation has
+/// made its storage and no shares, and refuses for ever.
+fn refused(request: &Request, status: u16, body: &[u8]) -> Error {
+    let error = from_status(request, status, messages(&String::from_utf8_lossy(body)));
+    if !error.message.contains("already has state") {
+        return error;
+    }
+    error.advice(
+        "an initialisation was cut off inside the server, which now holds half a cluster that nobody has shares \
+         of and that has never held a secret: stop the servers, empty their storage, start them, and run again",
+    )
 }
 
 /// The body, or as much of it as arrived.

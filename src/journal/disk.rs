@@ -1,0 +1,88 @@
+//! Durable writes, and the seam through which tests make them fail.
+//!
+//! Debug builds read `GROUNDWORK_FAULT=<what>@<n>`: at the n-th durable write of the process,
+//! `full` stops half-way for lack of space, `fsync` writes all but cannot flush it, `torn` writes
+//! half and ends the process, `before` and `after` end it with nothing and all written. Release
+//! builds do not have it.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+/// Writes `bytes` at the file's position; they are on the disk when this returns.
+pub fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(debug_assertions)]
+    if let Some(fault) = fault::due() {
+        return fault.happen(file, bytes);
+    }
+    write_all(file, bytes)
+}
+
+fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(debug_assertions)]
+mod fault {
+    use std::fs::File;
+    use std::io::{self, Write};
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rustix::io::Errno;
+    use rustix::process::{Signal, getpid, kill_process};
+
+    static WRITES: AtomicUsize = AtomicUsize::new(0);
+    static PLANNED: LazyLock<Option<(Fault, usize)>> = LazyLock::new(|| {
+        let text = std::env::var("GROUNDWORK_FAULT").ok()?;
+        let (what, position) = text.split_once('@')?;
+        Some((Fault::named(what)?, position.parse().ok()?))
+    });
+
+    #[derive(Clone, Copy, Debug)]
+    pub enum Fault {
+        Full,
+        Fsync,
+        Torn,
+        Before,
+        After,
+    }
+
+    /// The fault that this write is to meet.
+    pub fn due() -> Option<Fault> {
+        let (fault, position) = (*PLANNED)?;
+        (WRITES.fetch_add(1, Ordering::SeqCst) + 1 == position).then_some(fault)
+    }
+
+    impl Fault {
+        fn named(name: &str) -> Option<Self> {
+            Some(match name {
+                "full" => Self::Full,
+                "fsync" => Self::Fsync,
+                "torn" => Self::Torn,
+                "before" => Self::Before,
+                "after" => Self::After,
+                _ => return None,
+            })
+        }
+
+        pub fn happen(self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+            let half = &bytes[..bytes.len() / 2];
+            match self {
+                Self::Full => file.write_all(half).and(Err(Errno::NOSPC.into())),
+                Self::Fsync => file.write_all(bytes).and(Err(Errno::IO.into())),
+                Self::Torn => super::write_all(file, half).and_then(|()| end()),
+                Self::Before => end(),
+                Self::After => super::write_all(file, bytes).and_then(|()| end()),
+            }
+        }
+    }
+
+    /// Ends this process as `kill -9` does.
+    fn end() -> io::Result<()> {
+        kill_process(getpid(), Signal::KILL)?;
+        loop {
+            std::thread::park();
+        }
+    }
+}

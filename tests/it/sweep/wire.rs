@@ -1,0 +1,210 @@
+//! What all proxies of a case share: the trace, the fault, the laws, and the secrets seen.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::call::Call;
+use super::canary::secrets_in;
+use super::fault::Fault;
+use super::http::Message;
+
+/// The n-th call of one label in a run; steadier than its place among all calls, since steps run
+/// at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The call's label.
+    pub label: String,
+    /// Counts from 1.
+    pub occurrence: usize,
+}
+
+/// The trace, the fault, the laws, and the secrets seen.
+pub struct Wire {
+    journal: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    trace: Vec<(Call, Place)>,
+    counts: HashMap<String, usize>,
+    once: HashMap<&'static str, usize>,
+    planned: Option<(Place, Fault)>,
+    met: bool,
+    tool: Option<Pid>,
+    token: Option<String>,
+    secrets: BTreeSet<Vec<u8>>,
+    surroundings: BTreeSet<Vec<u8>>,
+    unlawful: Vec<String>,
+    stale: (String, usize),
+    denied: Option<&'static str>,
+    lists: HashMap<String, Message>,
+}
+
+impl Wire {
+    /// `journal` is the file that the tool writes.
+    pub fn new(journal: PathBuf) -> Self {
+        Self { journal, state: Mutex::default() }
+    }
+
+    /// A new run of the tool, in which this is to go wrong.
+    pub fn begin(&self, planned: Option<(Place, Fault)>) {
+        let mut state = self.state();
+        (state.trace, state.counts, state.met) = (Vec::new(), HashMap::new(), false);
+        (state.planned, state.tool) = (planned, None);
+    }
+
+    /// The tool's process.
+    pub fn watch(&self, tool: u32) {
+        self.state().tool = i32::try_from(tool).ok().and_then(Pid::from_raw);
+    }
+
+    /// Answers the next `count` calls of this label as the first one was.
+    pub fn stale_lists(&self, label: &str, count: usize) {
+        self.state().stale = (label.to_owned(), count);
+    }
+
+    /// Denies, from now on, every call whose label begins so.
+    pub fn deny(&self, label: Option<&'static str>) {
+        self.state().denied = label;
+    }
+
+    /// Whether the fault has happened in this run.
+    pub fn met(&self) -> bool {
+        self.state().met
+    }
+
+    /// The calls of this run.
+    pub fn trace(&self) -> Vec<(Call, Place)> {
+        self.state().trace.clone()
+    }
+
+    /// The writing calls of this run.
+    pub fn writes(&self) -> Vec<String> {
+        let state = self.state();
+        state.trace.iter().filter(|(call, _)| call.writes).map(|(call, _)| call.label.clone()).collect()
+    }
+
+    /// What was done without being announced, in all runs.
+    pub fn unlawful(&self) -> Vec<String> {
+        self.state().unlawful.clone()
+    }
+
+    /// Every secret that passed by in all runs.
+    pub fn secrets(&self) -> BTreeSet<Vec<u8>> {
+        self.state().secrets.clone()
+    }
+
+    /// The command lines and environments of the tool in all runs.
+    pub fn surroundings(&self) -> BTreeSet<Vec<u8>> {
+        self.state().surroundings.clone()
+    }
+
+    /// The latest Vault token that was used.
+    pub fn token(&self) -> Option<String> {
+        self.state().token.clone()
+    }
+
+    /// Notes a call; gives what is to go wrong with it.
+    pub fn arrived(&self, call: &Call, request: &Message) -> Option<Fault> {
+        let mut state = self.state();
+        let occurrence = state.counts.entry(call.label.clone()).or_default();
+        *occurrence += 1;
+        let place = Place { label: call.label.clone(), occurrence: *occurrence };
+        state.trace.push((call.clone(), place.clone()));
+        self.judge(&mut state, call);
+        if let Some(token) = request.header("x-vault-token") {
+            state.token = Some(token.to_owned());
+        }
+        state.secrets.extend(secrets_in(call, request));
+        if let Some(tool) = state.tool {
+            for file in ["cmdline", "environ"] {
+                let text = std::fs::read(format!("/proc/{}/{file}", tool.as_raw_nonzero()));
+                state.surroundings.extend(text);
+            }
+        }
+        if state.denied.is_some_and(|label| call.label.starts_with(label)) {
+            return Some(Fault::Denied);
+        }
+        let due = state.planned.as_ref().is_some_and(|(planned, _)| *planned == place) && !state.met;
+        state.met |= due;
+        state.planned.as_ref().filter(|_| due).map(|(_, fault)| *fault)
+    }
+
+    /// Notes an answer.
+    pub fn answered(&self, call: &Call, answer: &Message) {
+        let mut state = self.state();
+        state.secrets.extend(secrets_in(call, answer));
+        if call.label.starts_with("iam:ListAccessKeys") {
+            state.lists.entry(call.label.clone()).or_insert_with(|| answer.clone());
+        }
+        if let Some(operation) = call.once() {
+            *state.once.entry(operation).or_default() += 1;
+            let (asked, announced) = (state.once[operation], self.intents(operation));
+            if asked > announced {
+                state.unlawful.push(format!(
+                    "P5: {} reached the server {asked} times with {announced} intents",
+                    call.label
+                ));
+            }
+        }
+    }
+
+    /// An old answer, while lists are stale.
+    pub fn stale(&self, call: &Call) -> Option<Message> {
+        let mut state = self.state();
+        if state.stale.1 == 0 || state.stale.0 != call.label {
+            return None;
+        }
+        state.stale.1 -= 1;
+        state.lists.get(&call.label).cloned()
+    }
+
+    /// Ends the tool as `kill -9` does.
+    pub fn kill(&self) {
+        if let Some(tool) = self.state().tool {
+            // It may have ended by itself in this moment.
+            let _ = kill_process(tool, Signal::KILL);
+        }
+    }
+
+    /// P6: what writes has been announced on the disk.
+    fn judge(&self, state: &mut State, call: &Call) {
+        if call.writes && !self.is_writing() {
+            state.unlawful.push(format!("P6: {} without a run in the journal", call.label));
+        }
+        if let Some(operation) = call.once()
+            && self.intents(operation) <= state.once.get(operation).copied().unwrap_or_default()
+        {
+            state.unlawful.push(format!("P6: {} without an intent in the journal", call.label));
+        }
+    }
+
+    fn is_writing(&self) -> bool {
+        let entries = self.entries();
+        let last = entries.iter().rev().find_map(|entry| match entry["entry"].as_str() {
+            Some(word @ ("run_started" | "run_finished")) => Some(word == "run_started"),
+            _ => None,
+        });
+        last.unwrap_or_default()
+    }
+
+    fn intents(&self, operation: &str) -> usize {
+        let of = |entry: &&Value| entry["entry"] == "intent" && entry["operation"] == operation;
+        self.entries().iter().filter(of).count()
+    }
+
+    /// The journal's entries, as a reader who knows nothing of the tool sees them.
+    pub fn entries(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.journal).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
