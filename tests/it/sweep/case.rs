@@ -141,7 +141,9 @@ fn settle(scene: &mut Scene, excused: bool, violations: &mut Vec<String>) -> End
             0 if scene.wire.writes().is_empty() => return Ending::Converged(0),
             0 => return Ending::Converged(round + 1),
             4 if excused => return admitted(scene, &ran, violations),
-            1 if excused && ran.stdout.contains("half a cluster") => return Ending::Unknown,
+            1 if excused && format!("{}{}", ran.stdout, ran.stderr).contains("half a cluster") => {
+                return Ending::Unknown;
+            }
             _ => last = Some(ran),
         }
     }

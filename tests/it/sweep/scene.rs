@@ -70,6 +70,7 @@ impl Scene {
         let environment = vec![
             ("AWS_ENDPOINT_URL".to_owned(), aws.url.clone()),
             ("VAULT_ADDR".to_owned(), urls[0].clone()),
+            ("GROUNDWORK_VAULT_NODES".to_owned(), urls.join(",")),
         ];
         let proxies = nodes.into_iter().chain([aws]).collect();
         Self {
