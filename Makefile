@@ -1,7 +1,7 @@
 # `make demo` and `make test` do everything on a machine that has Rust and Python 3.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench schema deny
+.PHONY: help build demo test lint bench schema deny sweep mutants
 
 help:  ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -28,3 +28,9 @@ schema: build  ## docs/plan.schema.json, from the program
 
 deny:  ## Licences, banned crates, sources (needs cargo-deny)
 	cargo deny check bans licenses sources
+
+sweep:  ## Every call and every fault, against real servers; takes hours
+	cargo test --locked --test it -- sweep::full sweep::random_sequences --ignored --nocapture
+
+mutants:  ## Take each protection out; its test must fail
+	./tests/mutants.sh

@@ -177,7 +177,7 @@ impl Task<'_> {
 async fn stopped(mut stop: watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // Nobody is left who could stop it.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -128,7 +128,9 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
         Format::Human => {
             repaired.iter().for_each(ui::console::note);
             ui::console::out(ui::custody::objects(&objects));
-            standing.iter().for_each(|standing| ui::console::out(ui::custody::standing(standing)));
+            if let Some(one) = &standing {
+                ui::console::out(ui::custody::standing(one));
+            }
         }
     }
     Ok(match (enough, perfect) {

@@ -46,6 +46,7 @@ impl Holder {
 
 /// A holder's public key.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there are as many as there are holders")]
 pub enum HolderKey {
     /// Opened with `age --decrypt`.
     Age(age::x25519::Recipient),

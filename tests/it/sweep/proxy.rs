@@ -14,7 +14,7 @@ use super::wire::Wire;
 /// How long a server that went away stays away.
 const AWAY: Duration = Duration::from_secs(1);
 /// How long a call hangs; longer than any client of the tests waits.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_mins(1);
 
 /// Passes calls on to one server. It ends with the value.
 pub struct Proxy {

@@ -17,7 +17,7 @@ use super::wire::{Place, Wire};
 use crate::support::{Ran, block_on, files};
 
 /// How long a run may take before it counts as one that never ends.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 /// Seconds that a request may take; see `groundwork::providers::timeout`.
 const TIMEOUT: &str = "4";
 
