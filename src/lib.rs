@@ -12,6 +12,8 @@
 //! 7. [`apply`]: the only stage that may write; holds the permission to do so.
 //! 8. [`journal`]: durable intents and outcomes, never a secret; [`lock`]: one run at a time.
 //!
+//! [`lint`] judges a plan without the network: what is allowed but unwise.
+//!
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
 //! AWS and Vault, [`hygiene`] how the process guards its memory, [`event`] what the stages
@@ -29,6 +31,7 @@ pub mod event;
 pub mod graph;
 pub mod hygiene;
 pub mod journal;
+pub mod lint;
 pub mod lock;
 pub mod observe;
 pub mod plan;

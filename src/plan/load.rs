@@ -9,12 +9,13 @@ use sha2::{Digest, Sha256};
 use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
 use super::document::{DeclaredStep, Document, Section, VERSION};
 use super::node::{Key, Node, NodeValue};
+use super::silence::{self, Silence};
 use super::suggest::closest;
 
 /// The largest plan or include that is read, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
-const PLAN_KEYS: [&str; 10] =
-    ["version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "steps"];
+const PLAN_KEYS: [&str; 11] =
+    ["version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "lint", "steps"];
 /// Names that expressions use for something else.
 const RESERVED: [&str; 6] = ["plan", "each", "data", "true", "false", "none"];
 
@@ -46,6 +47,7 @@ pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagn
             vars: loader.vars,
             sections: loader.sections,
             steps: loader.steps,
+            silences: loader.silences,
             sources: loader.sources,
         }),
         _ => Err(Diagnostics::new(loader.sources, loader.mistakes)),
@@ -64,6 +66,7 @@ struct Loader {
     vars: Vec<(Key, Node)>,
     sections: Vec<(Section, Node)>,
     steps: Vec<DeclaredStep>,
+    silences: Vec<Silence>,
 }
 
 impl Loader {
@@ -113,6 +116,9 @@ impl Loader {
             {
                 self.sections.push((section, node.clone()));
             }
+        }
+        if let Some(node) = root.get("lint") {
+            self.silences.extend(silence::read(node, &mut self.mistakes));
         }
         if let Some(steps) = root.get("steps") {
             self.take_steps(steps);
@@ -270,6 +276,7 @@ impl Loader {
             adopt: self.flag(node, "adopt").unwrap_or(false),
             protect: self.flag(node, "protect"),
             retain: self.flag(node, "retain").unwrap_or(false),
+            silences: node.get("lint").map(|node| silence::read(node, &mut self.mistakes)).unwrap_or_default(),
         })
     }
 
@@ -361,7 +368,8 @@ impl Loader {
 }
 
 /// Keys that every step takes beside its kind's own fields.
-pub(super) const STEP_KEYS: [&str; 7] = ["kind", "for_each", "when", "needs", "adopt", "protect", "retain"];
+pub(super) const STEP_KEYS: [&str; 8] =
+    ["kind", "for_each", "when", "needs", "adopt", "protect", "retain", "lint"];
 
 fn is_section(name: &str) -> bool {
     Section::ALL.iter().any(|section| section.key() == name)

@@ -7,6 +7,7 @@ mod location;
 mod node;
 pub mod schema;
 pub mod settings;
+mod silence;
 mod suggest;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources, Span};
@@ -14,4 +15,5 @@ pub use document::{DeclaredStep, Document, Section, VERSION};
 pub use load::load;
 pub use location::S3Location;
 pub use node::{Key, Node, NodeValue};
+pub use silence::Silence;
 pub use suggest::closest;

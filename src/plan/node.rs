@@ -112,6 +112,17 @@ impl Node {
         }
     }
 
+    /// The value that a dotted path leads to.
+    pub fn at(&self, path: &str) -> Option<&Node> {
+        path.split(['.', '[', ']']).filter(|part| !part.is_empty()).try_fold(self, |node, part| {
+            match &node.value {
+                NodeValue::List(items) => part.parse().ok().and_then(|index: usize| items.get(index)),
+                NodeValue::Map(_) => node.get(part),
+                _ => None,
+            }
+        })
+    }
+
     /// The span of what a dotted path such as `tags.Owner` or `rules[2]` leads to, or of the
     /// deepest node on the way that exists. A path's last key is pointed at itself.
     pub fn span_at(&self, path: &str) -> Span {

@@ -17,6 +17,7 @@ pub use steps::Step;
 
 use crate::plan::settings::{AwsSettings, CustodySettings, VaultSettings};
 use crate::plan::{Diagnostic, Document, Node, Section};
+use crate::providers::endpoint;
 use crate::resource::erased::parse;
 
 /// The outputs of steps, by step id.
@@ -50,6 +51,7 @@ pub fn resolve(document: Document) -> Resolved {
     let base = base_context(&document, &vars);
     let aws = section(&document, Section::Aws, &base, &mut mistakes);
     let vault = section(&document, Section::Vault, &base, &mut mistakes);
+    mistakes.extend(wrong_addresses(&document, &vault));
     let base = with_aws(base, &aws);
     let steps = steps::expand(&document, &base, &mut mistakes);
     let mut references = |section| match document.section(section) {
@@ -140,6 +142,20 @@ fn known_outputs(step: &Step, outputs: &OutputTable) -> Map<String, Value> {
             let value =
                 value.unwrap_or_else(|| Value::String(unknown::marker(&format!("{}.{name}", step.id))));
             (name, value)
+        })
+        .collect()
+}
+
+/// Addresses of Vault that are none, or could never be meant.
+fn wrong_addresses(document: &Document, vault: &VaultSettings) -> Vec<Diagnostic> {
+    let Some(node) = document.section(Section::Vault) else { return Vec::new() };
+    let address = vault.address.iter().map(|address| ("address".to_owned(), address));
+    let nodes = vault.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}]"), node));
+    let wrong = address.chain(nodes).filter(|(_, url)| !unknown::is_unknown(url));
+    wrong
+        .filter_map(|(path, url)| {
+            let span = node.at(&path).map_or(node.span, |node| node.span);
+            endpoint::mistake(url).map(|why| Diagnostic::error(span, format!("`{url}`: {why}")))
         })
         .collect()
 }

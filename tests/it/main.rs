@@ -9,6 +9,7 @@ mod custody;
 mod hygiene;
 mod intrude;
 mod layers;
+mod lint;
 mod locks;
 mod messages;
 mod quickstart;

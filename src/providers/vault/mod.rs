@@ -54,6 +54,7 @@ pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
 pub use object::{CertRole, Entity, Group, JwtAuth, JwtRole, PasswordPolicy, PkiRole, Quota, TokenRole};
 pub use policy::Policy;
+pub use policy_text::granted;
 pub use root_generation::RootGeneration;
 pub use root_token::VaultRootToken;
 pub use session::{EnvToken, HomeToken, TokenSource};
