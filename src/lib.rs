@@ -23,6 +23,7 @@
 #![recursion_limit = "256"]
 
 pub mod apply;
+pub mod beneath;
 pub mod changeset;
 pub mod cli;
 pub mod custody;

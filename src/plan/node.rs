@@ -44,7 +44,11 @@ pub struct Key {
 }
 
 /// Nodes in one document; the quickstart has 300, a plan of 10,000 secrets 100,000.
-const MAX_NODES: usize = 1_000_000;
+const MAX_NODES: usize = 400_000;
+/// Steps of the parser; what aliases repeat counts every time.
+const MAX_EVENTS: usize = 500_000;
+/// Text in one document, in bytes; what aliases repeat counts every time.
+const MAX_TEXT: usize = 16 * 1024 * 1024;
 /// Alias expansions in one document; enough for shared blocks, too few for a bomb.
 const MAX_ALIASES: usize = 1_000;
 /// Levels of nesting.
@@ -153,6 +157,21 @@ impl Node {
         (span, true)
     }
 
+    /// Calls `visit` with every string below, keys included, and its place.
+    pub fn texts<'a>(&'a self, visit: &mut dyn FnMut(&'a str, Span)) {
+        match &self.value {
+            NodeValue::String(text) => visit(text, self.span),
+            NodeValue::List(items) => items.iter().for_each(|item| item.texts(visit)),
+            NodeValue::Map(entries) => {
+                for (key, node) in entries {
+                    visit(&key.name, key.span);
+                    node.texts(visit);
+                }
+            }
+            NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) => {}
+        }
+    }
+
     /// Calls `visit` with every string below, and its place.
     pub fn strings<'a>(&'a self, visit: &mut dyn FnMut(&'a str, Span)) {
         match &self.value {
@@ -169,7 +188,9 @@ fn options() -> serde_saphyr::Options {
         // Otherwise `alias: no` would be the boolean false.
         strict_booleans: true,
         with_snippet: false,
-        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_aliases: MAX_ALIASES, max_depth: MAX_DEPTH },
+        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_events: MAX_EVENTS, max_recorded_anchor_events: MAX_EVENTS,
+            max_total_scalar_bytes: MAX_TEXT, max_aliases: MAX_ALIASES, max_depth: MAX_DEPTH,
+            max_merge_keys: MAX_ALIASES },
     }
 }
 

@@ -1,8 +1,10 @@
 //! Expressions become values: variables at once, references to other steps as far as their
 //! outputs are known.
 
+mod bounds;
 pub mod declare;
 mod expression;
+mod guard;
 pub mod places;
 mod steps;
 pub mod template;
@@ -13,6 +15,7 @@ use std::collections::HashMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+pub(crate) use bounds::deep;
 pub use steps::Step;
 
 use crate::plan::settings::{AwsSettings, CustodySettings, VaultSettings};
@@ -165,9 +168,10 @@ fn variables(document: &Document, mistakes: &mut Vec<Diagnostic>) -> Map<String,
     let mut vars = Map::new();
     for (key, node) in &document.vars {
         match expression::evaluate(node, &Value::Object(vars.clone())) {
-            Ok(value) => {
+            Ok(value) if bounds::is_sensible(&value) => {
                 vars.insert(key.name.clone(), value);
             }
+            Ok(_) => mistakes.push(Diagnostic::error(key.span, format!("the value of `{}` is too large", key.name))),
             Err(found) => mistakes.extend(found),
         }
     }
