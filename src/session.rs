@@ -146,8 +146,7 @@ impl Session {
     pub fn compare(&mut self) -> Result<Changeset, Error> {
         let journal = self.providers.journal()?;
         let created = move |kind: &str, id: &str| {
-            let target = apply::target(kind, id);
-            journal.created(kind, id) || journal.open_intent(apply::CREATE, &target).is_some()
+            journal.open_intent(apply::CREATE, &apply::target(kind, id)).is_some()
         };
         Ok(diff::compare(&mut self.world, &created)?)
     }

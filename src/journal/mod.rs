@@ -147,23 +147,27 @@ impl Journal {
 
     /// Whether a committed entry for `operation` on `target` is the latest word on it.
     pub fn committed(&self, operation: &str, target: &str) -> bool {
+        self.is_latest(operation, target, |entry| matches!(entry, Entry::Committed { .. }))
+    }
+
+    /// Whether the latest word on `operation` on `target` is that its outcome is unknown.
+    pub fn is_unknown(&self, operation: &str, target: &str) -> bool {
+        self.is_latest(operation, target, |entry| {
+            matches!(entry, Entry::Outcome { result: Ending::Unknown, .. })
+        })
+    }
+
+    fn is_latest(&self, operation: &str, target: &str, is: impl Fn(&Entry) -> bool) -> bool {
         let state = self.state();
         let mut records = state.chain.records.iter().rev();
-        records
-            .find(|record| record.entry.subject() == Some((operation, target)))
-            .is_some_and(|record| matches!(record.entry, Entry::Committed { .. }))
+        let latest = records.find(|record| record.entry.subject() == Some((operation, target)));
+        latest.is_some_and(|record| is(&record.entry))
     }
 
     /// Whether there is any entry for `operation` on `target`.
     pub fn knows(&self, operation: &str, target: &str) -> bool {
         let state = self.state();
         state.chain.records.iter().any(|record| record.entry.subject() == Some((operation, target)))
-    }
-
-    /// Whether a run of this plan made the thing of `kind` with identity `id`.
-    pub fn created(&self, kind: &str, id: &str) -> bool {
-        let ours = |entry: &Entry| matches!(entry, Entry::Created { kind: k, id: i } if k == kind && i == id);
-        self.state().chain.records.iter().any(|record| ours(&record.entry))
     }
 
     fn append_to(&self, state: &mut State, entry: Entry) -> Result<()> {
@@ -313,10 +317,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let first = journal(folder.path());
         first.append_here(intent("ci")).expect("appends");
-        first.append_here(Entry::Created { kind: "aws.iam_user".into(), id: "ci".into() }).expect("appends");
+        first.append_here(committed("ci")).expect("appends");
         let second = journal(folder.path());
         assert_eq!(second.entries(), first.entries());
-        assert!(second.created("aws.iam_user", "ci") && !second.created("aws.iam_user", "other"));
+        assert!(second.committed(OPERATION, "ci") && !second.committed(OPERATION, "other"));
         assert_eq!(second.entries()[1].seq, 2);
     }
 
@@ -337,7 +341,7 @@ mod tests {
         append(committed("other"));
         assert!(open());
         append(outcome(Ending::Unknown));
-        assert!(open() && !journal.committed(OPERATION, "ci"));
+        assert!(open() && !journal.committed(OPERATION, "ci") && journal.is_unknown(OPERATION, "ci"));
         append(committed("ci"));
         assert!(!open() && journal.committed(OPERATION, "ci"));
         append(intent("ci"));

@@ -55,6 +55,16 @@ impl Fault {
         self != Self::Sealed || call.service == Service::Vault && call.authenticated
     }
 
+    /// Whether the tool cannot know if the server has done what was asked.
+    pub fn leaves_doubt(self) -> bool {
+        self.loses_answer() || matches!(self, Self::RequestLost | Self::ErrorBefore | Self::KilledBefore)
+    }
+
+    /// Whether it ends the tool.
+    pub fn kills(self) -> bool {
+        matches!(self, Self::KilledBefore | Self::KilledAfter)
+    }
+
     /// Whether the server has done what was asked, but the tool cannot have the answer.
     pub fn loses_answer(self) -> bool {
         matches!(

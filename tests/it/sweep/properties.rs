@@ -105,7 +105,7 @@ fn a_leader_lost_midway_costs_a_run_and_nothing_else() {
         while !wire.met() {
             std::thread::sleep(Duration::from_millis(5));
         }
-        super::scene::end(victim);
+        super::stage::end(victim);
     });
     scene.apply(Some((first("POST sys/policies/acl/groundwork"), Fault::RequestLost)));
     killer.join().expect("the leader has ended");

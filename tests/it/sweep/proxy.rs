@@ -126,8 +126,9 @@ impl Side {
         if let Some(stale) = self.wire.stale(call) {
             return Ok(stale);
         }
+        self.wire.sending(call);
         let answer = self.ask(&request.bytes())?;
-        self.wire.answered(call, &answer);
+        self.wire.answered(call, request, &answer);
         Ok(answer)
     }
 
