@@ -88,6 +88,11 @@ impl Call {
         }
     }
 
+    /// The KMS key must be enabled first.
+    pub fn disabled(&self) -> Message {
+        self.aws_error(400, "DisabledException", "")
+    }
+
     fn aws_error(&self, status: u16, json: &str, xml: &str) -> Message {
         const TEXT: &str = "made by the test";
         let error = format!("<Error><Type>Sender</Type><Code>{xml}</Code><Message>{TEXT}</Message></Error>");

@@ -37,7 +37,8 @@ impl std::fmt::Display for Trouble {
 }
 
 impl Trouble {
-    fn strike(&self, scene: &mut Scene) -> Ran {
+    /// Runs the tool once, with this going wrong.
+    pub fn strike(&self, scene: &mut Scene) -> Ran {
         match self {
             Self::Call(place, fault) => scene.apply(Some((place.clone(), *fault))),
             Self::Disk(what, position) => {

@@ -95,6 +95,7 @@ impl Side {
             }
             Fault::Throttled => send(client, &call.throttled().bytes()),
             Fault::Denied => send(client, &call.denied().bytes()),
+            Fault::Disabled => send(client, &call.disabled().bytes()),
             Fault::Truncated => {
                 let answer = self.forward(&call, &request)?;
                 let (whole, body) = (answer.bytes(), answer.body.len());

@@ -46,7 +46,7 @@ struct State {
     surroundings: BTreeSet<Vec<u8>>,
     unlawful: Vec<String>,
     stale: (&'static str, usize),
-    denied: Option<&'static str>,
+    refused: Option<(&'static str, Fault)>,
     lists: HashMap<String, Message>,
 }
 
@@ -119,9 +119,9 @@ impl Wire {
         }
     }
 
-    /// Denies, from now on, every call whose label begins so.
-    pub fn deny(&self, label: Option<&'static str>) {
-        self.state().denied = label;
+    /// From now on this happens to every call whose label begins so.
+    pub fn refuse(&self, label: Option<(&'static str, Fault)>) {
+        self.state().refused = label;
     }
 
     /// Whether the fault has happened in this run.
@@ -155,6 +155,11 @@ impl Wire {
         self.state().surroundings.clone()
     }
 
+    /// The ids of a user's active keys.
+    pub fn active_keys(&self, user: &str) -> Vec<String> {
+        self.state().keys.get(user).into_iter().flatten().cloned().collect()
+    }
+
     /// The latest Vault token that was accepted.
     pub fn token(&self) -> Option<String> {
         self.state().token.clone()
@@ -175,8 +180,8 @@ impl Wire {
                 state.surroundings.extend(text);
             }
         }
-        if state.denied.is_some_and(|label| call.label.starts_with(label)) {
-            return Some(Fault::Denied);
+        if let Some((_, fault)) = state.refused.filter(|(label, _)| call.label.starts_with(label)) {
+            return Some(fault);
         }
         let due = state.planned.as_ref().is_some_and(|(planned, _)| *planned == place) && !state.met;
         state.met |= due;

@@ -245,7 +245,8 @@ fn unsettled(user: &str) -> Error {
 }
 
 fn unlisted(user: &str, key: &str) -> Error {
-    let message = format!("{key} works and is in custody, but IAM does not list it among the keys of {user} yet");
+    let message =
+        format!("{key} works and is in custody, but IAM does not list it among the keys of {user} yet");
     Error::new(ErrorKind::Unknown, CREATE, message).advice("run again in a few minutes; no other key is made")
 }
 

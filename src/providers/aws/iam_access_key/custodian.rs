@@ -6,9 +6,9 @@ use std::sync::Arc;
 use aws_sdk_iam::types::{AccessKeyMetadata, StatusType};
 use serde::{Deserialize, Serialize};
 
+use super::Status;
 use super::ceremony::CREATE;
 use super::next::{Next, next};
-use super::Status;
 use crate::custody::{Custody, name_part};
 use crate::journal::{Entry, Journal};
 use crate::providers::Providers;
