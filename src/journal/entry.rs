@@ -62,6 +62,13 @@ pub enum Entry {
         /// What the server said.
         message: String,
     },
+    /// A thing was made, and is ours even if the run ended before it was marked as such.
+    Created {
+        /// The kind's name.
+        kind: String,
+        /// The identity as the kind displays it.
+        id: String,
+    },
     /// A run has ended by itself.
     RunFinished,
 }
@@ -87,7 +94,7 @@ impl Entry {
             | Self::Verified { operation, target }
             | Self::Committed { operation, target, .. }
             | Self::Outcome { operation, target, .. } => Some((operation, target)),
-            Self::RunStarted | Self::RunFinished => None,
+            Self::RunStarted | Self::Created { .. } | Self::RunFinished => None,
         }
     }
 

@@ -170,6 +170,12 @@ impl Journal {
         state.chain.records.iter().any(|record| record.entry.subject() == Some((operation, target)))
     }
 
+    /// Whether a run of this plan made the thing of `kind` with identity `id`.
+    pub fn created(&self, kind: &str, id: &str) -> bool {
+        let ours = |entry: &Entry| matches!(entry, Entry::Created { kind: k, id: i } if k == kind && i == id);
+        self.state().chain.records.iter().any(|record| ours(&record.entry))
+    }
+
     fn append_to(&self, state: &mut State, entry: Entry) -> Result<()> {
         if state.file.is_none() {
             // Another run may have written since the journal was opened for reading.
@@ -317,10 +323,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let first = journal(folder.path());
         first.append_here(intent("ci")).expect("appends");
-        first.append_here(committed("ci")).expect("appends");
+        first.append_here(Entry::Created { kind: "aws.iam_user".into(), id: "ci".into() }).expect("appends");
         let second = journal(folder.path());
         assert_eq!(second.entries(), first.entries());
-        assert!(second.committed(OPERATION, "ci") && !second.committed(OPERATION, "other"));
+        assert!(second.created("aws.iam_user", "ci") && !second.created("aws.iam_user", "other"));
         assert_eq!(second.entries()[1].seq, 2);
     }
 

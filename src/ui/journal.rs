@@ -83,6 +83,7 @@ fn describe(entry: &Entry) -> String {
             };
             format!("{}  {operation} {target}: {}", paint(style, word), neutralise(message))
         }
+        Entry::Created { kind, id } => format!("{}  {kind} {id}", paint(GOOD, "made")),
     }
 }
 

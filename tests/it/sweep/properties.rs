@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use groundwork::providers::timeout::HASTE;
 use groundwork::sandbox::Settings;
 use serde_json::json;
 
@@ -83,7 +84,7 @@ fn a_list_that_stays_behind_for_a_whole_run_leads_to_no_second_key() {
     let lost = scene.apply(Some((first("iam:CreateAccessKey keys-lone"), Fault::ResponseLost)));
     assert_eq!(lost.code, 4, "{lost:?}");
     scene.wire.stale_lists("iam:ListAccessKeys", usize::MAX);
-    let unsure = scene.apply(None);
+    let unsure = scene.run(&["apply", "--yes"], None, &[(HASTE, "4".to_owned())]);
     assert_eq!((unsure.code, calls(&scene, "iam:CreateAccessKey")), (4, 0), "P4: {unsure:?}");
     assert!(format!("{}{}", unsure.stdout, unsure.stderr).contains("the list may lag behind"), "{unsure:?}");
     scene.wire.stale_lists("iam:ListAccessKeys", 0);

@@ -142,7 +142,9 @@ impl Wire {
 
     /// What was done without being announced, in all runs.
     pub fn unlawful(&self) -> Vec<String> {
-        self.state().unlawful.clone()
+        let mut told = self.state().unlawful.clone();
+        told.dedup();
+        told
     }
 
     /// Every secret that passed by in all runs.
