@@ -48,7 +48,7 @@ pub fn run(args: &ValidateArgs) -> Outcome {
 
 fn judge(args: &ValidateArgs, checked: &Checked) -> Outcome {
     let document = &checked.resolved.document;
-    let report = lint::run(&checked.resolved, &checked.instances);
+    let report = lint::run(&checked.resolved, &checked.instances, &checked.outputs);
     match args.format {
         Format::Human => {
             ui::findings::show(document, checked.resolved.steps.len(), &report, &checked.warnings);

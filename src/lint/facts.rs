@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::plan::settings::CustodySettings;
 use crate::plan::{DeclaredStep, Document, Node, NodeValue, Section, Sources, Span};
-use crate::resolve::{Resolved, declare, template};
+use crate::resolve::{OutputTable, Resolved, template};
 use crate::resource::erased::Instance;
 use crate::secret::detect::{self, Sighting};
 
@@ -15,6 +15,8 @@ use crate::secret::detect::{self, Sighting};
 pub struct Facts<'a> {
     /// The plan.
     pub resolved: &'a Resolved,
+    /// What is certain of the steps before anything exists.
+    pub outputs: &'a OutputTable,
     /// The steps that take part.
     pub steps: Vec<Fact<'a>>,
     /// The `custody:` section.
@@ -42,7 +44,7 @@ pub struct Fact<'a> {
 
 impl<'a> Facts<'a> {
     /// Gathers what the rules need.
-    pub fn of(resolved: &'a Resolved, instances: &[Box<dyn Instance>]) -> Self {
+    pub fn of(resolved: &'a Resolved, instances: &[Box<dyn Instance>], outputs: &'a OutputTable) -> Self {
         let fact = |(step, instance): (&crate::resolve::Step, &Box<dyn Instance>)| Fact {
             kind: step.kind.name(),
             protected: step.kind.protected(),
@@ -50,10 +52,10 @@ impl<'a> Facts<'a> {
             declared: &resolved.document.steps[step.declared],
         };
         let steps = resolved.steps.iter().zip(instances).map(fact).collect();
-        let outputs = declare::predicted_outputs(resolved).unwrap_or_default();
-        let custody = resolved.custody(&outputs).ok().flatten();
+        let custody = resolved.custody(outputs).ok().flatten();
         let mut facts = Self {
             resolved,
+            outputs,
             steps,
             custody,
             sources: resolved.document.sources.clone(),

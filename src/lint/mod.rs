@@ -16,7 +16,7 @@ pub use rules::{all, find};
 
 use crate::plan::{Severity, Sources};
 use crate::resource::erased::Instance;
-use crate::resolve::Resolved;
+use crate::resolve::{OutputTable, Resolved};
 use facts::Facts;
 use findings::Findings;
 
@@ -50,9 +50,10 @@ pub struct Report {
     pub sources: Sources,
 }
 
-/// Looks for everything that the rules forbid. `instances` are those of `resolved`'s steps, loaded.
-pub fn run(resolved: &Resolved, instances: &[Box<dyn Instance>]) -> Report {
-    let facts = Facts::of(resolved, instances);
+/// Looks for everything that the rules forbid. `instances` are those of `resolved`'s steps, loaded,
+/// and `outputs` what is certain of them beforehand.
+pub fn run(resolved: &Resolved, instances: &[Box<dyn Instance>], outputs: &OutputTable) -> Report {
+    let facts = Facts::of(resolved, instances, outputs);
     let mut found = Vec::new();
     for rule in all() {
         let mut findings = Findings::new(&facts, rule);

@@ -13,7 +13,7 @@ const SHORT: usize = 512;
 /// A stack for the longest: reserved, and taken only as far as it is used.
 const STACK: usize = 512 * 1024 * 1024;
 /// How much memory an evaluation may take, in KiB.
-const MEMORY: u64 = 768 * 1024;
+const MEMORY: u64 = 256 * 1024;
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked at.

@@ -21,7 +21,7 @@ fn report(plan: &str) -> Report {
     let path = folder.path().join("plan.yaml");
     std::fs::write(&path, plan).expect("written");
     let checked = session::check(&path, &[]).unwrap_or_else(|mistakes| panic!("{mistakes}\n{plan}"));
-    lint::run(&checked.resolved, &checked.instances)
+    lint::run(&checked.resolved, &checked.instances, &checked.outputs)
 }
 
 /// The lines where a rule finds something.

@@ -6,6 +6,8 @@ mod aws;
 mod canary;
 mod contract;
 mod custody;
+mod fuzz;
+mod hostile;
 mod hygiene;
 mod intrude;
 mod layers;

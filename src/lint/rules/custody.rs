@@ -85,8 +85,7 @@ steps:
             StoreSettings::S3(place) => Some(place.parse::<S3Location>().ok()?.bucket),
             _ => None,
         });
-        let outputs = crate::resolve::declare::predicted_outputs(facts.resolved).unwrap_or_default();
-        let places = facts.resolved.places(&outputs, false).unwrap_or_default();
+        let places = facts.resolved.places(facts.outputs, false).unwrap_or_default();
         let needed: Vec<String> = of_custody.chain(places.journal.map(|place| place.bucket)).collect();
         for fact in facts.of_kind("aws.s3_bucket") {
             if fact.off("versioning").is_some() && needed.iter().any(|name| name == fact.text("name")) {
