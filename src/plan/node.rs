@@ -47,6 +47,8 @@ pub struct Key {
 const MAX_NODES: usize = 400_000;
 /// Steps of the parser; what aliases repeat counts every time.
 const MAX_EVENTS: usize = 500_000;
+/// Steps of the parser below anchors, which aliases repeat.
+const MAX_REPEATED: usize = 50_000;
 /// Text in one document, in bytes; what aliases repeat counts every time.
 const MAX_TEXT: usize = 16 * 1024 * 1024;
 /// Alias expansions in one document; enough for shared blocks, too few for a bomb.
@@ -188,7 +190,7 @@ fn options() -> serde_saphyr::Options {
         // Otherwise `alias: no` would be the boolean false.
         strict_booleans: true,
         with_snippet: false,
-        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_events: MAX_EVENTS, max_recorded_anchor_events: MAX_EVENTS,
+        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_events: MAX_EVENTS, max_recorded_anchor_events: MAX_REPEATED,
             max_total_scalar_bytes: MAX_TEXT, max_aliases: MAX_ALIASES, max_depth: MAX_DEPTH,
             max_merge_keys: MAX_ALIASES },
     }

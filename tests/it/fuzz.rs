@@ -198,3 +198,25 @@ fn secrets_in_text() {
         }
     });
 }
+
+#[test]
+fn saved_changesets() {
+    use groundwork::saved::Saved;
+    let whole = json!({
+        "groundwork_changeset": 1, "created_at": "2026-11-22T06:00:00Z", "digest": "sha256:00", "seal": "sha256:00",
+        "content": {
+            "tool": "0.1.0",
+            "plan": { "path": "plans/x.yaml", "name": "x", "digest": "sha256:00", "files": {}, "vars": [["a", 1]] },
+            "identities": { "aws": { "account_id": "000000000000", "region": "us-east-1" }, "vault": null },
+            "steps": [],
+        },
+    });
+    let corpus = vec![serde_json::to_vec_pretty(&whole).expect("JSON")];
+    let tokens = ["{", "}", "[", "]", "\"", "null", "1e999", "-1", "\\u0000", "\\ud800", "\"content\":", "groundwork_changeset"];
+    campaign("changesets", 1_500, &corpus, &tokens, |case| {
+        // Nobody has its seal, so that none is ever taken.
+        assert!(Saved::parse(case).is_err(), "a forged changeset is taken");
+        let deep = [case, b"[".repeat(10_000).as_slice()].concat();
+        assert!(Saved::parse(&deep).is_err());
+    });
+}

@@ -4,6 +4,7 @@
 
 mod aws;
 mod canary;
+mod ci;
 mod contract;
 mod custody;
 mod fuzz;
