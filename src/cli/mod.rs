@@ -165,6 +165,8 @@ fn failed(error: &session::Error) -> Outcome {
     match error {
         session::Error::Plan(mistakes) => ui::diagnostics::show(mistakes),
         session::Error::Live(error) => ui::error::show(error),
+        session::Error::Outdated(differences) => ui::error::show_outdated(differences),
+        session::Error::Incomplete(steps) => ui::error::show_incomplete(steps),
     }
     match error {
         session::Error::Live(error) if error.kind == ErrorKind::Unknown => Outcome::Unknown,

@@ -7,7 +7,7 @@ pub use checked::{Checked, check};
 pub use connect::{Reach, connect, journal, unlock};
 
 use crate::apply;
-use crate::changeset::Changeset;
+use crate::changeset::{Action, Changeset};
 use crate::diff;
 use crate::event::Events;
 use crate::lock::LocalLock;
@@ -15,6 +15,7 @@ use crate::observe::{self, World};
 use crate::plan::Diagnostics;
 use crate::providers::Providers;
 use crate::resource::ErrorKind;
+use crate::saved::{AwsIdentity, Content, Difference, Identities, Origin, VaultIdentity};
 
 /// Things that are read at the same time, and steps that are written at the same time, unless
 /// the caller says otherwise.
@@ -39,6 +40,12 @@ pub enum Error {
     /// A live system, or this machine, does not let the run begin.
     #[error(transparent)]
     Live(#[from] crate::resource::Error),
+    /// What a saved changeset rests on is not as it was when it was reviewed.
+    #[error("what was reviewed is not what is there now")]
+    Outdated(Vec<Difference>),
+    /// Steps that cannot be planned yet, and why, where all of them have to be.
+    #[error("not every step could be planned")]
+    Incomplete(Vec<(String, String)>),
 }
 
 impl From<crate::changeset::Error> for Error {
@@ -86,6 +93,28 @@ impl Session {
             journal.created(kind, id) || journal.open_intent(apply::CREATE, &target).is_some()
         };
         Ok(diff::compare(&mut self.world, &created)?)
+    }
+
+    /// What is to be kept of a changeset of this session, so that it can be applied later.
+    pub async fn record(&self, changeset: &Changeset, origin: &Origin) -> Content {
+        Content::new(origin, &self.world, self.identities().await, changeset)
+    }
+
+    /// Whose systems this session has looked at.
+    async fn identities(&self) -> Identities {
+        let aws = self.providers.aws.get().map(|client| client.scope());
+        let vault = match self.providers.vault.get() {
+            Some(client) => Some(match client.cluster_id().await {
+                Some(id) => VaultIdentity::ClusterId(id),
+                None => VaultIdentity::Address(client.address().to_owned()),
+            }),
+            None => None,
+        };
+        let account = |scope: crate::resource::Scope| {
+            let (account_id, partition, region) = (scope.account_id?, scope.partition, scope.region);
+            Some(AwsIdentity { account_id, partition, region })
+        };
+        Identities { aws: aws.and_then(account), vault }
     }
 
     /// Carries out an approved changeset of this session, under the plan's lock. Where that is a
@@ -155,6 +184,17 @@ impl Session {
     pub async fn remove(&self, approved: apply::ApprovedRemoval<'_>) -> Result<(), Error> {
         Ok(apply::remove(&self.world, approved, &self.providers).await?)
     }
+}
+
+/// Sees that every step of a changeset could be planned.
+///
+/// # Errors
+/// `Incomplete`, with the steps that are left for later.
+pub fn require_complete(changeset: &Changeset) -> Result<(), Error> {
+    let left = changeset.steps.iter().filter(|step| step.action == Action::Deferred);
+    let left: Vec<(String, String)> =
+        left.map(|step| (step.id.clone(), step.reason.clone().unwrap_or_default())).collect();
+    if left.is_empty() { Ok(()) } else { Err(Error::Incomplete(left)) }
 }
 
 /// Tells of copies in custody that could not be used.

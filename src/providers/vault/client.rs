@@ -162,6 +162,12 @@ impl VaultClient {
         self.active().await.map(drop)
     }
 
+    /// The id that the cluster made when it was initialised; `None` while it does not tell.
+    pub async fn cluster_id(&self) -> Option<String> {
+        let active = self.active().await.ok()?;
+        self.node_at(active).seal_status().await.ok()?.cluster_id
+    }
+
     /// Logs in through the AppRole method at `mount`; gives the token without using it.
     ///
     /// # Errors
