@@ -17,7 +17,7 @@
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
 //! AWS and Vault, [`hygiene`] how the process guards its memory, [`event`] what the stages
-//! report and [`ui`] the only place that prints.
+//! report, [`trace`] every request, and [`ui`] the only place that prints.
 
 // The layout of the futures that carry a whole run nests deeper than the compiler's default.
 #![recursion_limit = "256"]
@@ -41,4 +41,5 @@ pub mod sandbox;
 pub mod saved;
 pub mod secret;
 pub mod session;
+pub mod trace;
 pub mod ui;

@@ -27,7 +27,7 @@ impl Progress {
 /// What is being read, on a terminal only, and gone afterwards.
 pub fn quiet(mut events: UnboundedReceiver<Event>, wanted: bool) -> Progress {
     Progress(tokio::spawn(async move {
-        let bar = (wanted && std::io::stderr().is_terminal()).then(spinner);
+        let bar = (wanted && is_live()).then(spinner);
         while let Some(event) = events.recv().await {
             match (event, &bar) {
                 (Event::Progress { message }, Some(bar)) => bar.set_message(message),
@@ -60,6 +60,11 @@ pub fn json(mut events: UnboundedReceiver<Event>) -> Progress {
     }))
 }
 
+/// Whether lines may be drawn over: on a terminal, unless every request is told there too.
+fn is_live() -> bool {
+    std::io::stderr().is_terminal() && !crate::trace::is_on()
+}
+
 fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(100));
@@ -80,7 +85,7 @@ struct Live {
 
 impl Live {
     fn new(total: usize) -> Self {
-        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        let bars = is_live().then(MultiProgress::new);
         Self { bars, running: HashMap::new(), total, ended: 0 }
     }
 
