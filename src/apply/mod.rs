@@ -321,7 +321,7 @@ impl<'w> Run<'w> {
             id: id.clone(),
             action,
             ms,
-            error: error.to_string(),
+            error: error.report(),
             advice: error.advice.clone(),
         });
         self.report.failed.push((id, error));

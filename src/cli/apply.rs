@@ -147,7 +147,7 @@ async fn carry_out(
     signals: &mut Signals,
 ) -> Result<Round, session::Error> {
     if args.strict {
-        session::require_complete(changeset)?;
+        session.require_complete(changeset)?;
     }
     if args.format == Format::Human {
         ui::changeset::show(changeset, &session.world.scope, false);

@@ -71,12 +71,14 @@ async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
         Format::Json => ui::console::json(&changeset),
     }
     if args.strict {
-        session::require_complete(&changeset)?;
+        session.require_complete(&changeset)?;
     }
     if let Some(file) = &args.out {
         save(file, args, &session, &changeset).await?;
     }
-    Ok(Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode))
+    let outcome = Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode);
+    let whole = session.gaps.is_empty() || outcome == Outcome::Unknown;
+    Ok(if whole { outcome } else { Outcome::Stuck })
 }
 
 async fn save(

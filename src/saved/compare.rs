@@ -67,9 +67,10 @@ impl PlanRecord {
 /// Everything in `now` that is not as it was in `saved`.
 pub fn differences(saved: &Content, now: &Content) -> Vec<Difference> {
     let mut found = saved.plan.differences(&now.plan);
+    let is_another_plan = !found.is_empty();
     identities(&saved.identities, &now.identities, &mut found);
-    // In another account everything else differs too.
-    if !found.is_empty() {
+    if is_another_plan || are_others(&saved.identities, &now.identities) {
+        // Everything else differs too.
         return found;
     }
     let by_id = |content| -> BTreeMap<String, StepRecord> {
@@ -89,6 +90,13 @@ pub fn differences(saved: &Content, now: &Content) -> Vec<Difference> {
     found
 }
 
+/// Whether these are other systems; a cluster that tells its id only now may be the same one.
+fn are_others(saved: &Identities, now: &Identities) -> bool {
+    use VaultIdentity::{Address, ClusterId};
+    let tells_now = matches!((&saved.vault, &now.vault), (Some(Address(_)), Some(ClusterId(_))));
+    saved.aws != now.aws || (saved.vault != now.vault && !tells_now)
+}
+
 fn identities(saved: &Identities, now: &Identities, found: &mut Vec<Difference>) {
     let aws = |identities: &Identities| match &identities.aws {
         Some(aws) => format!("{} ({}, {})", aws.account_id, aws.partition, aws.region),
@@ -96,7 +104,7 @@ fn identities(saved: &Identities, now: &Identities, found: &mut Vec<Difference>)
     };
     let vault = |identities: &Identities| match &identities.vault {
         Some(VaultIdentity::ClusterId(id)) => id.clone(),
-        Some(VaultIdentity::Address(address)) => format!("one without an id yet at {address}"),
+        Some(VaultIdentity::Address(address)) => format!("one at {address} that tells no id"),
         None => "none".to_owned(),
     };
     if saved.aws != now.aws {

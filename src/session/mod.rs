@@ -27,6 +27,8 @@ pub struct Session {
     pub providers: Providers,
     /// What was seen.
     pub world: World,
+    /// What could not be looked at beside the steps' things, and why.
+    pub gaps: Vec<(String, String)>,
     local: Option<LocalLock>,
     parallelism: usize,
 }
@@ -43,7 +45,7 @@ pub enum Error {
     /// What a saved changeset rests on is not as it was when it was reviewed.
     #[error("what was reviewed is not what is there now")]
     Outdated(Vec<Difference>),
-    /// Steps that cannot be planned yet, and why, where all of them have to be.
+    /// What cannot be looked at or planned yet, and why, where all of it has to be.
     #[error("not every step could be planned")]
     Incomplete(Vec<(String, String)>),
 }
@@ -57,18 +59,26 @@ impl From<crate::changeset::Error> for Error {
 }
 
 impl Session {
-    /// Connects and observes every step. Writes nothing, anywhere.
+    /// Connects and observes every step. Writes nothing, anywhere. What cannot be read is a gap.
     ///
     /// # Errors
     /// When the account is not the plan's, credentials are missing, or the journal is damaged.
     pub async fn observe(mut checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         let (providers, scope) = connect::connect_in_scope(&mut checked, Reach::Everything).await?;
-        providers.journal()?.pull().await?;
+        let mut gaps = Vec::new();
+        if let Err(error) = providers.journal()?.pull().await {
+            if !is_hidden(&error) {
+                return Err(error.into());
+            }
+            let message = format!("{error}; what other machines have done is not known");
+            events.warn(format!("the journal's copy cannot be read: {message}"));
+            gaps.push(("journal".to_owned(), message));
+        }
         let Checked { resolved, instances, graph, .. } = checked;
         let world =
             observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
         tell_warnings(&providers, &|warning| events.warn(warning));
-        Ok(Self { providers, world, local: None, parallelism })
+        Ok(Self { providers, world, gaps, local: None, parallelism })
     }
 
     /// As [`Session::observe`], as the only run of this plan on this machine: what is observed is
@@ -79,6 +89,11 @@ impl Session {
     pub async fn observe_alone(checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         let local = checked.lock()?;
         let session = Self::observe(checked, parallelism, events).await?;
+        if let Some((_, why)) = session.gaps.first() {
+            return Err(crate::resource::Error::new(ErrorKind::Denied, "journal", why.clone())
+                .advice("a run that writes has to read the journal's copy first")
+                .into());
+        }
         Ok(Self { local: Some(local), ..session })
     }
 
@@ -93,6 +108,18 @@ impl Session {
             journal.created(kind, id) || journal.open_intent(apply::CREATE, &target).is_some()
         };
         Ok(diff::compare(&mut self.world, &created)?)
+    }
+
+    /// Sees that everything could be looked at, and every step of the changeset be planned.
+    ///
+    /// # Errors
+    /// `Incomplete`, with what is left for later.
+    pub fn require_complete(&self, changeset: &Changeset) -> Result<(), Error> {
+        let deferred = changeset.steps.iter().filter(|step| step.action == Action::Deferred);
+        let deferred =
+            deferred.map(|step| (format!("step {}", step.id), step.reason.clone().unwrap_or_default()));
+        let left: Vec<(String, String)> = self.gaps.iter().cloned().chain(deferred).collect();
+        if left.is_empty() { Ok(()) } else { Err(Error::Incomplete(left)) }
     }
 
     /// What is to be kept of a changeset of this session, so that it can be applied later.
@@ -186,15 +213,9 @@ impl Session {
     }
 }
 
-/// Sees that every step of a changeset could be planned.
-///
-/// # Errors
-/// `Incomplete`, with the steps that are left for later.
-pub fn require_complete(changeset: &Changeset) -> Result<(), Error> {
-    let left = changeset.steps.iter().filter(|step| step.action == Action::Deferred);
-    let left: Vec<(String, String)> =
-        left.map(|step| (step.id.clone(), step.reason.clone().unwrap_or_default())).collect();
-    if left.is_empty() { Ok(()) } else { Err(Error::Incomplete(left)) }
+/// Whether an error means that something is there and cannot be seen from here.
+fn is_hidden(error: &crate::resource::Error) -> bool {
+    matches!(error.kind, ErrorKind::Denied | ErrorKind::Unavailable | ErrorKind::Throttled)
 }
 
 /// Tells of copies in custody that could not be used.

@@ -28,12 +28,12 @@ pub fn show_outdated(differences: &[Difference]) {
     ));
 }
 
-/// Shows the steps that could not be planned, with `--strict`.
-pub fn show_incomplete(steps: &[(String, String)]) {
-    let title = "these steps cannot be planned yet, and `--strict` wants every step planned";
+/// Shows what could not be looked at or planned, with `--strict`.
+pub fn show_incomplete(left: &[(String, String)]) {
+    let title = "this cannot be planned yet, and `--strict` wants everything planned";
     console::note(list(
         title,
-        steps.iter().map(|(id, reason)| format!("step {id}: {reason}")),
+        left.iter().map(|(what, why)| format!("{what}: {why}")),
         "see to what each of them waits for, or leave `--strict` out to do the others first",
     ));
 }
@@ -63,6 +63,9 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 fn text(error: &Error) -> String {
     let mut text = with_causes(error);
+    if let Some(id) = &error.request_id {
+        text.push_str(&format!("\n  request: {id}"));
+    }
     if let Some(advice) = &error.advice {
         text.push_str(&format!("\n  {}: {advice}", paint(STRONG, "what to do")));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -24,13 +24,21 @@ impl Progress {
     }
 }
 
-/// What is being read, on a terminal only, and gone afterwards.
+/// How often what is being done is told where there is no terminal to draw on.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// What is being read: on a terminal at every moment, and gone afterwards; elsewhere now and then.
 pub fn quiet(mut events: UnboundedReceiver<Event>, wanted: bool) -> Progress {
     Progress(tokio::spawn(async move {
         let bar = (wanted && is_live()).then(spinner);
+        let mut told = Instant::now();
         while let Some(event) = events.recv().await {
             match (event, &bar) {
                 (Event::Progress { message }, Some(bar)) => bar.set_message(message),
+                (Event::Progress { message }, None) if wanted && told.elapsed() >= EVERY => {
+                    told = Instant::now();
+                    console::note(message);
+                }
                 (Event::Warning { message }, _) => warn(&message),
                 _ => {}
             }

@@ -79,8 +79,8 @@ fn refused(
     let message = said.message().unwrap_or("the service gave no explanation");
     let (kind, advice) = classify(operation, code, message, status, lost);
     let code = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
-    let id = request_id.map(|id| format!(", request {id}")).unwrap_or_default();
-    with_advice(Error::new(kind, operation, format!("{message} ({code}{id})")), advice)
+    let error = Error::new(kind, operation, format!("{message} ({code})"));
+    with_advice(error.request(request_id), advice)
 }
 
 /// The service answered that all is well, in a form that the SDK does not understand.
