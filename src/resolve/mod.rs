@@ -37,7 +37,7 @@ pub struct Resolved {
     /// Steps that the `custody:` section refers to.
     pub custody_references: Vec<String>,
     /// Steps that the sections `journal:` and `lock:` refer to.
-    place_references: Vec<String>,
+    pub place_references: Vec<String>,
     /// The template files that were read for it.
     pub templates: template::Templates,
     /// Which of the steps have been made of each declared one, by its id.
