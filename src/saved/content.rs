@@ -124,7 +124,7 @@ impl Content {
             world.resolved.steps.iter().enumerate().map(|(index, step)| (step.id.as_str(), index)).collect();
         let record = |step: &StepChange| {
             let index = indices.get(step.id.as_str()).copied();
-            let change = fields_of(&step);
+            let change = fields_of(step);
             let observed = index.map_or_else(Observation::default, |index| observe(world, index));
             StepRecord { observed: observed.fingerprinted(&change), change }
         };
