@@ -53,6 +53,8 @@ const MAX_REPEATED: usize = 50_000;
 const MAX_TEXT: usize = 16 * 1024 * 1024;
 /// Alias expansions in one document; enough for shared blocks, too few for a bomb.
 const MAX_ALIASES: usize = 1_000;
+/// The stack of the thread that parses, in bytes; taken only as far as it is used.
+const STACK: usize = 256 * 1024 * 1024;
 /// Levels of nesting.
 const MAX_DEPTH: usize = 64;
 
@@ -62,11 +64,37 @@ impl Node {
     /// # Errors
     /// Syntax errors, duplicate keys, several documents, values past the limits above.
     pub fn parse(text: &str, file: usize) -> Result<Self, Diagnostic> {
+        // Even the levels that are allowed may take more than the stack of a usual thread.
+        let result = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let parsed = thread.spawn_scoped(scope, || Self::parse_here(text, file)).ok()?;
+            parsed.join().ok()
+        });
+        result.unwrap_or_else(|| Err(Diagnostic::error(None, "the file cannot be read: there is no thread for it")))
+    }
+
+    fn parse_here(text: &str, file: usize) -> Result<Self, Diagnostic> {
         let raw: Raw = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
             let span = error.location().map(|location| span_of(location, file, text));
             Diagnostic::error(span, message_of(&error))
         })?;
         Ok(raw.into_node(file, text))
+    }
+
+    /// A value that stands in no file.
+    pub fn of(value: Value) -> Self {
+        let key = |name| Key { span: Span::default(), name };
+        let value = match value {
+            Value::Null => NodeValue::Null,
+            Value::Bool(flag) => NodeValue::Bool(flag),
+            Value::Number(number) => NodeValue::Number(number),
+            Value::String(text) => NodeValue::String(text),
+            Value::Array(items) => NodeValue::List(items.into_iter().map(Self::of).collect()),
+            Value::Object(fields) => {
+                NodeValue::Map(fields.into_iter().map(|(name, value)| (key(name), Self::of(value))).collect())
+            }
+        };
+        Self { span: Span::default(), value }
     }
 
     /// The value of a mapping's key.

@@ -14,4 +14,5 @@ pub mod prompt;
 pub mod rules;
 pub mod sarif;
 mod style;
+pub mod trace;
 mod value;
