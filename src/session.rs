@@ -329,6 +329,7 @@ pub fn providers_of(resolved: &Resolved) -> Result<Providers, Error> {
         plan: document.name.clone(),
         folder: document.folder.clone(),
         aws_settings: resolved.aws.clone(),
+        iam_steps: resolved.steps.iter().filter(|step| step.kind.name().starts_with("aws.iam_")).count(),
         vault_settings: resolved.vault.clone(),
         custody_settings: custody_of(resolved, &OutputTable::new())?,
         journal: Some(Arc::new(journal_of(resolved)?)),

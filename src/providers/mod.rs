@@ -31,6 +31,8 @@ pub struct Providers {
     pub folder: PathBuf,
     /// The plan's `aws:` section.
     pub aws_settings: AwsSettings,
+    /// How many steps of IAM the plan has.
+    pub iam_steps: usize,
     /// The plan's `vault:` section.
     pub vault_settings: VaultSettings,
     /// The plan's `custody:` section. Its recipients may refer to a KMS key that the same run

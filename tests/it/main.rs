@@ -7,6 +7,7 @@ mod canary;
 mod contract;
 mod custody;
 mod hygiene;
+mod iam;
 mod intrude;
 mod layers;
 mod locks;

@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 
 use super::cache::Cached;
 use super::error::Answer;
+use super::iam::Bulk;
 use super::intercept::{CountCalls, RefuseWrites};
 use super::scope::partition_of;
 use crate::providers::timeout::at_most;
@@ -49,6 +50,8 @@ pub struct AwsClient {
     identity: OnceCell<Identity>,
     /// Alias to key id; one `ListAliases` serves all keys.
     pub(super) aliases: Cached<HashMap<String, String>>,
+    /// One look at all of IAM, where the plan has many steps there.
+    pub(super) iam: Bulk,
 }
 
 /// The clients of the services in use.
@@ -108,6 +111,7 @@ impl AwsClient {
             declared_account: settings.account_id.clone(),
             identity: OnceCell::new(),
             aliases: Cached::default(),
+            iam: Bulk::new(providers.iam_steps),
         };
         if client.declared_account.is_some() {
             client.identity().await?;
@@ -122,12 +126,14 @@ impl AwsClient {
 
     /// Clients that may write. The SDK repeats a request that was lost or throttled.
     pub(super) fn write(&self, _permit: &Permit) -> &Services {
+        self.iam.note_write();
         &self.writing
     }
 
     /// Clients that may write and send each request at most once, for calls of which a second
     /// would make a second thing.
     pub(super) fn write_once(&self, _permit: &Permit) -> &Services {
+        self.iam.note_write();
         &self.once
     }
 
@@ -179,6 +185,7 @@ impl AwsClient {
     /// Forgets what was read, so that it is read anew.
     pub async fn forget(&self) {
         self.aliases.forget().await;
+        self.iam.forget().await;
     }
 
     /// Encrypts up to 4096 bytes under a KMS key (id, ARN or alias). The same `context` is

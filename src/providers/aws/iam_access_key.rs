@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::client::{AwsClient, missing};
 use super::error::Answer;
-use super::iam_holder::{NO_SUCH_ENTITY, check_name};
+use super::iam::{NO_SUCH_ENTITY, check_name};
 use crate::custody::{Custody, name_part};
 use crate::journal::{Ending, Entry, Journal};
 use crate::providers::Providers;

@@ -11,11 +11,8 @@ mod client;
 pub mod control;
 pub mod dynamodb_table;
 mod error;
+pub mod iam;
 pub mod iam_access_key;
-mod iam_holder;
-pub mod iam_policy;
-pub mod iam_role;
-pub mod iam_user;
 mod intercept;
 mod key_service;
 pub mod kms_key;
@@ -31,10 +28,10 @@ pub mod tags;
 pub use client::{AwsClient, Identity, Services};
 pub use dynamodb_table::DynamodbTable;
 pub use error::Answer;
+pub use iam::{
+    IamAccountPasswordPolicy, IamGroup, IamInstanceProfile, IamOidcProvider, IamPolicy, IamRole, IamUser,
+};
 pub use iam_access_key::IamAccessKey;
-pub use iam_policy::IamPolicy;
-pub use iam_role::IamRole;
-pub use iam_user::IamUser;
 pub use kms_key::KmsKey;
 pub use lock::LockItem;
 pub use policy::Document;
