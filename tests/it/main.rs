@@ -9,6 +9,7 @@ mod custody;
 mod hygiene;
 mod iam;
 mod intrude;
+mod kms;
 mod layers;
 mod locks;
 mod messages;
