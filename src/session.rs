@@ -1,5 +1,6 @@
 //! One run over one plan: from the file to a changeset and its application.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -344,9 +345,20 @@ async fn find_scope(resolved: &mut Resolved, providers: &Providers) -> Result<Sc
     if resolved.steps.iter().any(|step| step.kind.provider() == "aws") {
         let client = AwsClient::provide(providers).await?;
         let identity = client.identity().await?;
-        scope = Scope { account_id: Some(identity.account_id.clone()), plan: scope.plan, ..client.scope() };
+        let own = Scope { account_id: Some(identity.account_id.clone()), plan: scope.plan, ..client.scope() };
+        scope = Scope { aliases: scope.aliases, ..own };
         resolved.aws.account_id.clone_from(&scope.account_id);
         resolved.aws.region = Some(scope.region.clone());
+    }
+    let used: BTreeSet<String> = resolved.steps.iter().filter_map(|step| step.alias.clone()).collect();
+    for alias in used {
+        let client = AwsClient::provide_as(providers, Some(&alias)).await?;
+        let account = client.identity().await?.account_id.clone();
+        if let Some(declared) = resolved.aws.aliases.get_mut(&alias) {
+            declared.account_id = Some(account);
+            declared.region = Some(client.region().to_owned());
+        }
+        scope.aliases.insert(alias, client.scope());
     }
     Ok(scope)
 }

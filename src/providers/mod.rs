@@ -48,6 +48,8 @@ pub struct Providers {
     pub calls: Arc<Calls>,
     /// The AWS client, once a step has asked for it.
     pub aws: OnceCell<Arc<aws::AwsClient>>,
+    /// The clients of further accounts and regions, once a step in them has asked.
+    pub aws_aliases: aws::Aliases,
     /// The Vault client, once a step has asked for it.
     pub vault: OnceCell<Arc<vault::VaultClient>>,
     /// Custody, once a step has asked for it.
@@ -118,6 +120,9 @@ impl Providers {
     /// Forgets everything that was read, so that it is read anew.
     pub async fn forget(&self) {
         if let Some(aws) = self.aws.get() {
+            aws.forget().await;
+        }
+        for aws in self.aws_aliases.connected() {
             aws.forget().await;
         }
         if let Some(vault) = self.vault.get() {

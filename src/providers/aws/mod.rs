@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod access_key_tests;
+mod accounts;
 mod cache;
 mod client;
 pub mod control;
@@ -25,6 +26,7 @@ mod scope;
 mod secrets_store;
 pub mod tags;
 
+pub use accounts::Aliases;
 pub use client::{AwsClient, Identity, Services};
 pub use dynamodb_table::DynamodbTable;
 pub use error::Answer;
