@@ -143,7 +143,7 @@ fn eavesdrop(url: &str) -> (String, Arc<Mutex<Vec<u8>>>) {
             std::thread::spawn(move || pipe(answers, to_client, |_| {}));
             let ears = Arc::clone(&ears);
             std::thread::spawn(move || {
-                pipe(client, upstream, |bytes| ears.lock().expect("unharmed").extend(bytes))
+                pipe(client, upstream, |bytes| ears.lock().expect("unharmed").extend(bytes));
             });
         }
     });

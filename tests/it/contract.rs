@@ -69,7 +69,7 @@ const CEREMONIES: [&str; 2] = ["vault.init", "vault.root_token"];
 
 /// Set to the address of another emulator, the contract runs against that one, e.g. of moto:
 /// `GROUNDWORK_OTHER_AWS=http://127.0.0.1:5000 CONTRACT_KIND=aws.iam_group cargo test --test it contract`.
-/// docs/EMULATORS.md says what came of it.
+/// `docs/EMULATORS.md` says what came of it.
 const OTHER_AWS: &str = "GROUNDWORK_OTHER_AWS";
 
 #[test]
