@@ -72,6 +72,8 @@ pub struct DeclaredStep {
     pub kind: (String, Span),
     /// The kind's own fields: a mapping without the keys that every step takes.
     pub fields: Node,
+    /// The account and region it is in, `aws.NAME`, or an expression for it.
+    pub provider: Option<Node>,
     /// A map or list, or an expression for one: the step is repeated for each entry.
     pub for_each: Option<Node>,
     /// Whether the step takes part: a boolean or an expression for one.

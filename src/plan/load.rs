@@ -283,6 +283,7 @@ impl Loader {
             kind,
             // A missing field has no place of its own: it is told at the step's id.
             fields: Node { span: id.span, value: NodeValue::Map(own) },
+            provider: node.get("provider").cloned(),
             for_each: node.get("for_each").cloned(),
             when: node.get("when").cloned(),
             needs: node.get("needs").map(|needs| self.needs(needs)).unwrap_or_default(),
@@ -386,8 +387,8 @@ impl Loader {
 }
 
 /// Keys that every step takes beside its kind's own fields.
-pub(super) const STEP_KEYS: [&str; 8] =
-    ["kind", "for_each", "when", "needs", "adopt", "protect", "retain", "lint"];
+pub(super) const STEP_KEYS: [&str; 9] =
+    ["kind", "for_each", "when", "needs", "adopt", "protect", "retain", "provider", "lint"];
 
 /// Why a text cannot stand in a plan.
 fn forbidden(text: &str) -> Option<&'static str> {

@@ -87,6 +87,7 @@ fn common_fields() -> Map<String, Value> {
         json!({ "type": "boolean", "description": "take over a thing that exists and is not ours" }),
         json!({ "type": "boolean", "description": "refuse to delete it" }),
         json!({ "type": "boolean", "description": "leave it when the step is taken out of the plan" }),
+        json!({ "type": "string", "description": "the account and region it is in: aws.NAME, declared under aws.aliases" }),
         silences(),
     ];
     STEP_KEYS.iter().map(|key| (*key).to_owned()).zip(fields).collect()

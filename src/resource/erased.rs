@@ -62,7 +62,9 @@ pub trait Kind: Send + Sync {
 pub trait Instance: Send + Sync {
     /// Replaces the declared fields, e.g. when more of them are known; what was observed stays.
     fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>>;
-    /// How the live system addresses the thing.
+    /// Says in which account and region it is: the name under `aws.aliases`.
+    fn use_alias(&mut self, alias: Option<&str>);
+    /// How the live system addresses the thing; with the account where it is not the plan's own.
     fn id(&self) -> String;
     /// Checks beyond the types.
     fn check(&self) -> Vec<FieldError>;
@@ -143,7 +145,7 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn declare(&self, fields: Value) -> Result<Box<dyn Instance>, Vec<FieldError>> {
         let desired = parse::<R::Desired>(fields.clone())?;
-        Ok(Box::new(Typed::<R> { desired, declared: fields, observed: None }))
+        Ok(Box::new(Typed::<R> { desired, declared: fields, alias: None, observed: None }))
     }
 }
 
@@ -151,6 +153,8 @@ struct Typed<R: Resource> {
     desired: R::Desired,
     /// The fields as written, without defaults.
     declared: Value,
+    /// The account and region it is in, where those are not the plan's own.
+    alias: Option<String>,
     observed: Option<R::Observed>,
 }
 
@@ -162,8 +166,12 @@ impl<R: Resource> Instance for Typed<R> {
         Ok(())
     }
 
+    fn use_alias(&mut self, alias: Option<&str>) {
+        self.alias = alias.map(ToOwned::to_owned);
+    }
+
     fn id(&self) -> String {
-        R::id(&self.desired).to_string()
+        in_account(R::id(&self.desired).to_string(), self.alias.as_deref())
     }
 
     fn check(&self) -> Vec<FieldError> {
@@ -171,7 +179,16 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        R::requires(&self.desired)
+        let mut requires = R::requires(&self.desired);
+        for requirement in &mut requires {
+            // What a thing in AWS needs of AWS is in the same account.
+            if let Requirement::Thing { kind, id } = requirement
+                && kind.starts_with("aws.")
+            {
+                *id = in_account(std::mem::take(id), self.alias.as_deref());
+            }
+        }
+        requires
     }
 
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {
@@ -190,12 +207,12 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn predicted_outputs(&self, scope: &Scope) -> Map<String, Value> {
-        R::predicted_outputs(&self.desired, scope).into_map()
+        R::predicted_outputs(&self.desired, scope.of(self.alias.as_deref())).into_map()
     }
 
     async fn observe(&mut self, providers: &Providers) -> Result<()> {
         let id = R::id(&self.desired);
-        let client = R::Client::provide(providers).await?;
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
         self.observed = R::observe(&client, &id).await?;
         Ok(())
     }
@@ -229,7 +246,7 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide(providers).await?;
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
         let writer = Writer::new(&*client, permit, step);
         self.refuse_unknown(step)?;
         match &self.observed {
@@ -239,8 +256,16 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide(providers).await?;
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
         R::delete(&Writer::new(&*client, permit, step), &R::id(&self.desired)).await
+    }
+}
+
+/// An id that tells the same name in several accounts apart.
+fn in_account(id: String, alias: Option<&str>) -> String {
+    match alias {
+        Some(alias) => format!("{id} (aws.{alias})"),
+        None => id,
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 #![allow(clippy::print_stdout, reason = "the output of a failed test is what a person reads")]
 
+mod accounts;
 mod aws;
 mod canary;
 mod ci;
@@ -10,7 +11,9 @@ mod custody;
 mod fuzz;
 mod hostile;
 mod hygiene;
+mod iam;
 mod intrude;
+mod kms;
 mod layers;
 mod lint;
 mod locks;
