@@ -13,7 +13,8 @@ use super::{Outcome, failed};
 use crate::apply::{Approved, Options};
 use crate::changeset::{Action, Changeset};
 use crate::event::Events;
-use crate::resource::{Error, ErrorKind};
+use crate::removal::Extent;
+use crate::resource::{Error, ErrorKind, registry};
 use crate::session::{self, PARALLELISM, Session};
 use crate::ui;
 
@@ -28,6 +29,9 @@ pub struct ApplyArgs {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+    /// Remove things of this plan that no step declares any more
+    #[arg(long)]
+    prune: bool,
     /// How to report: text, or one JSON event a line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -36,9 +40,19 @@ pub struct ApplyArgs {
     parallelism: usize,
 }
 
+impl ApplyArgs {
+    /// As given on a command line.
+    pub(super) fn new(plan: PlanArgs, yes: bool, format: Format, parallelism: usize) -> Self {
+        Self { plan, yes, prune: false, format, parallelism }
+    }
+}
+
 /// Applies the plan. What was deferred because something was not there yet is planned again, and
 /// asked for again, as long as each round gets something done.
-pub async fn run(args: ApplyArgs) -> Outcome {
+pub async fn run(mut args: ApplyArgs) -> Outcome {
+    if args.prune {
+        args.plan = args.plan.to_extent(Extent::Undeclared);
+    }
     if args.format == Format::Json && !args.yes {
         ui::console::note("error: --format json does not ask: add --yes");
         return Outcome::Usage;
@@ -76,7 +90,8 @@ async fn round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session
         () = signals.next() => return Ok(Round::stopped_early()),
     };
     if args.format == Format::Human {
-        ui::changeset::show(&changeset, &session.world.scope, false);
+        let all = session.world.extent == Extent::Everything;
+        ui::changeset::show(&changeset, &session.world.scope, all);
     }
     if changeset.summary.writing() > 0 {
         let agreed = tokio::select! {
@@ -106,13 +121,29 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
         );
         return false;
     }
-    let question = format!("Apply these {} changes? [y/N] ", changeset.summary.writing());
-    let answer = tokio::task::spawn_blocking(move || ui::console::ask(question)).await;
+    let count = changeset.summary.writing();
+    let name = removes_protected(changeset).then(|| changeset.plan.name.clone());
+    let removal = changeset.removes == Extent::Everything;
+    let answer = tokio::task::spawn_blocking(move || match name {
+        Some(name) => ui::console::ask_for(
+            format!("Something is removed that is protected by default. To go on, type the plan's name, {name}: "),
+            &name,
+        ),
+        None if removal => ui::console::ask(format!("Remove these {count} things? [y/N] ")),
+        None => ui::console::ask(format!("Apply these {count} changes? [y/N] ")),
+    })
+    .await;
     let agreed = answer.unwrap_or(false);
     if !agreed {
         ui::console::note("nothing was changed");
     }
     agreed
+}
+
+/// Whether a thing goes whose kind is protected, and whose protection the plan has lifted.
+fn removes_protected(changeset: &Changeset) -> bool {
+    let mut removals = changeset.steps.iter().filter(|step| step.action == Action::Delete);
+    removals.any(|step| registry::find(step.kind).is_some_and(|kind| kind.protected()))
 }
 
 async fn write(
@@ -132,6 +163,12 @@ async fn write(
         result = session.apply(Approved::by_caller(changeset), &options, &events) => Some(result),
         () = interrupts(signals, &stop, &events) => None,
     };
+    if let Some(Ok(report)) = &result
+        && changeset.removes == Extent::Everything
+        && !report.done.is_empty()
+    {
+        tell_custody(session, &events);
+    }
     if result.is_none() {
         // At once, but not without a word to those who wait for the lock.
         let _ = tokio::time::timeout(LAST_WORD, session.release(&events)).await;
@@ -139,6 +176,15 @@ async fn write(
     drop(events);
     progress.finish().await;
     result.unwrap_or_else(|| Err(cut_off(session).into()))
+}
+
+/// What was kept of the secrets that come only once outlives everything else.
+fn tell_custody(session: &Session, events: &Events) {
+    let stores = session.providers.custody_settings.iter().flat_map(|settings| &settings.stores);
+    let places: Vec<String> = stores.map(ToString::to_string).collect();
+    if !places.is_empty() {
+        events.progress(format!("custody is kept, in {}", places.join(" and ")));
+    }
 }
 
 /// The first signal lets ceremonies finish and starts nothing else; the second ends the wait.

@@ -7,6 +7,7 @@ use super::{Outcome, failed};
 use crate::changeset::Changeset;
 use crate::event::Events;
 use crate::plan::Diagnostics;
+use crate::removal::Extent;
 use crate::session::{self, Checked, PARALLELISM, Session};
 use crate::ui;
 
@@ -21,6 +22,12 @@ pub struct PlanCommand {
     /// Exit with 2 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
+    /// Remove things of this plan that no step declares any more
+    #[arg(long)]
+    prune: bool,
+    /// Show what `destroy` would remove
+    #[arg(long, conflicts_with = "prune")]
+    destroy: bool,
     /// Show steps that are as declared too
     #[arg(long)]
     all: bool,
@@ -40,11 +47,16 @@ pub enum Format {
 }
 
 /// Observes, compares, shows.
-pub async fn run(args: PlanCommand) -> Outcome {
+pub async fn run(mut args: PlanCommand) -> Outcome {
+    args.plan = args.plan.to_extent(match (args.prune, args.destroy) {
+        (_, true) => Extent::Everything,
+        (true, false) => Extent::Undeclared,
+        (false, false) => Extent::Nothing,
+    });
     match prepare(&args.plan, args.parallelism, args.format).await {
         Ok((session, changeset)) => {
             match args.format {
-                Format::Human => ui::changeset::show(&changeset, &session.world.scope, args.all),
+                Format::Human => ui::changeset::show(&changeset, &session.world.scope, args.all || args.destroy),
                 Format::Json => ui::console::json(&changeset),
             }
             Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode)

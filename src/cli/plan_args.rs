@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::plan::{Diagnostic, Diagnostics, Node, NodeValue, Sources, Span};
+use crate::removal::Extent;
 use crate::session::{self, Checked};
 
 /// A plan file and what overrides its variables.
@@ -18,15 +19,25 @@ pub struct PlanArgs {
     /// Give variables values from a YAML file; may be repeated
     #[arg(long = "var-file", value_name = "FILE")]
     var_files: Vec<PathBuf>,
+    /// What is to be removed.
+    #[arg(skip)]
+    extent: Extent,
 }
 
 impl PlanArgs {
+    /// The same plan, of which this is to be removed.
+    #[must_use]
+    pub fn to_extent(self, extent: Extent) -> Self {
+        Self { extent, ..self }
+    }
+
     /// Reads and checks the plan without the network.
     ///
     /// # Errors
     /// All mistakes found.
     pub fn check(&self) -> Result<Checked, session::Error> {
-        Ok(session::check(&self.plan, &self.overrides()?)?)
+        let checked = session::check(&self.plan, &self.overrides()?)?;
+        Ok(Checked { extent: self.extent, ..checked })
     }
 
     /// The variables: those of files first, then those of the command line.

@@ -37,7 +37,7 @@ pub struct Resolved {
     /// Steps that the `custody:` section refers to.
     pub custody_references: Vec<String>,
     /// Steps that the sections `journal:` and `lock:` refer to.
-    place_references: Vec<String>,
+    pub place_references: Vec<String>,
     /// What is wrong so far; [`declare::declare`] looks for more before all is told.
     pub mistakes: Vec<Diagnostic>,
 }
@@ -52,6 +52,8 @@ pub fn resolve(document: Document) -> Resolved {
     let vault = section(&document, Section::Vault, &base, &mut mistakes);
     let base = with_aws(base, &aws);
     let steps = steps::expand(&document, &base, &mut mistakes);
+    let ids = steps.iter().map(|step| step.id.as_str()).collect();
+    mistakes.extend(document.check_former(&ids));
     let mut references = |section| match document.section(section) {
         Some(node) => expression::references(node, &document, &mut mistakes),
         None => Vec::new(),

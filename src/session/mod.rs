@@ -57,9 +57,10 @@ impl Session {
     pub async fn observe(mut checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         let (providers, scope) = connect::connect_in_scope(&mut checked, Reach::Everything).await?;
         providers.journal()?.pull().await?;
-        let Checked { resolved, instances, graph, .. } = checked;
-        let world =
+        let Checked { resolved, instances, graph, extent, .. } = checked;
+        let mut world =
             observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
+        world.extent = extent;
         tell_warnings(&providers, &|warning| events.warn(warning));
         Ok(Self { providers, world, local: None, parallelism })
     }
@@ -80,12 +81,7 @@ impl Session {
     /// # Errors
     /// Mistakes in the plan that only live values bring to light.
     pub fn compare(&mut self) -> Result<Changeset, Error> {
-        let journal = self.providers.journal()?;
-        let created = move |kind: &str, id: &str| {
-            let target = apply::target(kind, id);
-            journal.created(kind, id) || journal.open_intent(apply::CREATE, &target).is_some()
-        };
-        Ok(diff::compare(&mut self.world, &created)?)
+        Ok(diff::compare(&mut self.world)?)
     }
 
     /// Carries out an approved changeset of this session, under the plan's lock. Where that is a

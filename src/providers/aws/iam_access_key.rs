@@ -68,7 +68,7 @@ pub enum Status {
 }
 
 /// A user's key and where it should be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id {
     user: String,
     deliver: Vec<Delivery>,
