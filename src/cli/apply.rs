@@ -126,7 +126,9 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
     let removal = changeset.removes == Extent::Everything;
     let answer = tokio::task::spawn_blocking(move || match name {
         Some(name) => ui::console::ask_for(
-            format!("Something is removed that is protected by default. To go on, type the plan's name, {name}: "),
+            format!(
+                "Something is removed that is protected by default. To go on, type the plan's name, {name}: "
+            ),
             &name,
         ),
         None if removal => ui::console::ask(format!("Remove these {count} things? [y/N] ")),

@@ -56,7 +56,9 @@ pub async fn run(mut args: PlanCommand) -> Outcome {
     match prepare(&args.plan, args.parallelism, args.format).await {
         Ok((session, changeset)) => {
             match args.format {
-                Format::Human => ui::changeset::show(&changeset, &session.world.scope, args.all || args.destroy),
+                Format::Human => {
+                    ui::changeset::show(&changeset, &session.world.scope, args.all || args.destroy)
+                }
                 Format::Json => ui::console::json(&changeset),
             }
             Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode)

@@ -172,11 +172,7 @@ mod tests {
     #[test]
     fn a_thing_is_ours_from_its_announcement_to_its_removal() {
         let (a, b) = (thing("one", "a"), thing("two", "b"));
-        let all = things(vec![
-            Entry::Making(a.clone()),
-            Entry::Owned(a.clone()),
-            Entry::Making(b.clone()),
-        ]);
+        let all = things(vec![Entry::Making(a.clone()), Entry::Owned(a.clone()), Entry::Making(b.clone())]);
         assert_eq!(all.iter().collect::<Vec<_>>(), [&a, &b]);
         assert!(all.has(&a) && !all.has(&b) && all.is_announced(&b.target) && !all.is_announced(&a.target));
         let renamed = thing("three", "a");

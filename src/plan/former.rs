@@ -114,10 +114,9 @@ impl Document {
             return Some(self.check_chain(old, new, further));
         }
         if self.is_declared(&old.name, ids) && !becomes_repeated {
-            return Some(
-                Diagnostic::error(old.span, format!("step `{}` is still declared", old.name))
-                    .help("`moved` is for ids that no step has any more: rename the step, or take the line out"),
-            );
+            return Some(Diagnostic::error(old.span, format!("step `{}` is still declared", old.name)).help(
+                "`moved` is for ids that no step has any more: rename the step, or take the line out",
+            ));
         }
         if self.is_declared(&new.name, ids) {
             return None;
@@ -177,7 +176,10 @@ mod tests {
             Err(found) => (found.list, found.sources),
         };
         let line = |found: &Diagnostic| sources.locate(found.span.expect("a place")).expect("there").1;
-        found.iter().map(|one| (line(one), one.message.clone(), one.help.clone().unwrap_or_default())).collect()
+        found
+            .iter()
+            .map(|one| (line(one), one.message.clone(), one.help.clone().unwrap_or_default()))
+            .collect()
     }
 
     #[test]

@@ -95,7 +95,10 @@ pub fn leftovers(world: &World) -> Vec<Candidate> {
     let fate = |leftover: &Leftover| match &leftover.hidden {
         Some(error) => Some(Fate::Unclear(format!("cannot be looked for: {error}"))),
         None if !leftover.remains.exists() => None,
-        None => Some(judge(facts_of_leftover(world, leftover, &required))),
+        None => Some(match judge(facts_of_leftover(world, leftover, &required)) {
+            Fate::Goes(what) if world.extent == Extent::Undeclared => Fate::Goes(Some(undeclared(what))),
+            fate => fate,
+        }),
     };
     let all = world.leftovers.iter();
     all.filter_map(|leftover| {
@@ -142,6 +145,12 @@ fn facts_of_leftover<'a>(
         forbidden,
         removal: leftover.kind.removal(),
     }
+}
+
+/// Why a thing goes, and what that means.
+fn undeclared(what: Option<String>) -> String {
+    let why = "no longer declared";
+    what.map_or(why.to_owned(), |what| format!("{why}; {what}"))
 }
 
 /// An id as it is written in a plan: that of an instance needs quotes.
@@ -242,7 +251,12 @@ fn login(world: &World) -> HashSet<usize> {
         let outputs = world.instances[index].outputs()?;
         Some(format!("/{}", outputs.get("admin_role")?.as_str()?))
     });
-    let declared = world.resolved.vault.auth.iter().map(|VaultAuth::Approle(approle)| format!("{}/{}", approle.mount, approle.role));
+    let declared = world
+        .resolved
+        .vault
+        .auth
+        .iter()
+        .map(|VaultAuth::Approle(approle)| format!("{}/{}", approle.mount, approle.role));
     let names: Vec<String> = admins.chain(declared).collect();
     let roles = of_kind("vault.approle_role").filter(|index| {
         let id = world.instances[*index].id();

@@ -134,8 +134,7 @@ pub fn decide(world: &World) -> Removals {
         Extent::Nothing => Removals { steps: Vec::new(), undeclared: order::settle(fate::leftovers(world)) },
         Extent::Undeclared => {
             let all = order::settle(fate::leftovers(world));
-            let (undeclared, steps) =
-                all.into_iter().partition(|step| step.action == Action::None);
+            let (undeclared, steps) = all.into_iter().partition(|step| step.action == Action::None);
             Removals { steps, undeclared }
         }
         Extent::Everything => {
@@ -163,9 +162,7 @@ pub fn is_gone(world: &World, name: &str) -> bool {
     let declared = (0..world.resolved.steps.len()).find(|index| world.target(*index) == name);
     match (leftover, declared) {
         (Some(leftover), _) => leftover.hidden.is_none() && !leftover.remains.exists(),
-        (None, Some(index)) => {
-            matches!(world.sights[index], Sight::Seen) && !world.instances[index].exists()
-        }
+        (None, Some(index)) => matches!(world.sights[index], Sight::Seen) && !world.instances[index].exists(),
         (None, None) => false,
     }
 }

@@ -9,6 +9,7 @@ mod custody;
 mod hygiene;
 mod intrude;
 mod layers;
+mod lifecycle;
 mod locks;
 mod messages;
 mod quickstart;

@@ -226,7 +226,9 @@ impl Resource for VaultInit {
     }
 
     fn permanent(_: &Cluster) -> Option<&'static str> {
-        Some("a cluster cannot be made uninitialised: stop the servers and remove their storage by hand; the shares stay in custody")
+        Some(
+            "a cluster cannot be made uninitialised: stop the servers and remove their storage by hand; the shares stay in custody",
+        )
     }
 
     fn outputs(observed: &Observed) -> Outputs {
