@@ -1,8 +1,9 @@
 //! What the journal is to know of the plan's things, so that they can be removed when their steps
 //! are gone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use super::Report;
 use crate::changeset::Action;
 use crate::diff;
 use crate::journal::{DELETE, Entry, FORGET, Thing};
@@ -37,16 +38,19 @@ pub fn thing(world: &World, index: usize) -> Thing {
 /// When the journal cannot be written.
 pub async fn refresh(
     world: &World,
-    settled: &HashSet<usize>,
-    actions: &std::collections::HashMap<usize, Action>,
+    actions: &HashMap<usize, Action>,
+    report: &Report,
     providers: &Providers,
     permit: &Permit,
 ) -> Result<()> {
     let journal = providers.journal()?;
-    let is_old = |index: &usize| matches!(actions.get(index), Some(Action::None | Action::Update));
-    let mut indices: Vec<usize> = settled.iter().copied().filter(is_old).collect();
-    indices.sort_unstable();
-    for index in indices {
+    let done: HashSet<&str> = report.done.iter().map(String::as_str).collect();
+    let is_old = |index: &usize| match actions.get(index) {
+        Some(Action::None) => true,
+        Some(Action::Update) => done.contains(world.resolved.steps[*index].id.as_str()),
+        _ => false,
+    };
+    for index in (0..world.resolved.steps.len()).filter(is_old) {
         if !world.instances[index].exists() || diff::foreign(world, index).is_some() {
             continue;
         }

@@ -101,7 +101,7 @@ impl Task<'_> {
                 return Err(error);
             }
             let Some(delay) = delays.next() else { return Err(error) };
-            self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.to_string() });
+            self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.report() });
             if !self.wait(delay).await {
                 return Err(error);
             }
@@ -173,7 +173,7 @@ pub fn ended(operation: &str, target: &str, error: &Error) -> Entry {
         operation: operation.to_owned(),
         target: target.to_owned(),
         result: if definite { Ending::Failed } else { Ending::Unknown },
-        message: error.to_string(),
+        message: error.report(),
     }
 }
 

@@ -1,12 +1,13 @@
 //! `groundwork apply`
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::watch;
 
-use super::plan::{Format, prepare_alone};
+use super::plan::{Format, prepare_alone, prepare_checked_alone};
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{Outcome, failed};
@@ -15,13 +16,17 @@ use crate::changeset::{Action, Changeset};
 use crate::event::Events;
 use crate::removal::Extent;
 use crate::resource::{Error, ErrorKind, registry};
+use crate::saved::{self, PlanRecord, Saved};
 use crate::session::{self, PARALLELISM, Session};
 use crate::ui;
+
+/// How old a saved changeset may be, unless the caller says otherwise.
+const MAX_AGE: Duration = Duration::from_hours(24);
 
 /// How long a run that is stopped at once tries to give its lock back.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
-/// Show what will change, ask, and do it.
+/// Show what will change, ask, and do it: for a plan, or for the changes that `plan --out` saved.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
     #[command(flatten)]
@@ -32,6 +37,15 @@ pub struct ApplyArgs {
     /// Remove things of this plan that no step declares any more
     #[arg(long)]
     prune: bool,
+    /// Fail, before anything is written, when a step cannot be planned completely
+    #[arg(long)]
+    strict: bool,
+    /// Refuse a saved changeset that is older: `30m`, `24h`, `7d`
+    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = age)]
+    max_age: Duration,
+    /// Refuse a saved changeset of any other plan than this
+    #[arg(long = "plan", id = "expected_plan", value_name = "PLAN")]
+    expected: Option<PathBuf>,
     /// How to report: text, or one JSON event a line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -43,7 +57,8 @@ pub struct ApplyArgs {
 impl ApplyArgs {
     /// As given on a command line.
     pub(super) fn new(plan: PlanArgs, yes: bool, format: Format, parallelism: usize) -> Self {
-        Self { plan, yes, prune: false, format, parallelism }
+        let (strict, max_age, expected) = (false, MAX_AGE, None);
+        Self { plan, yes, prune: false, strict, max_age, expected, format, parallelism }
     }
 }
 
@@ -61,6 +76,9 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
         Ok(signals) => signals,
         Err(error) => return failed(&error.into()),
     };
+    if saved::is_saved(&args.plan.plan) {
+        return apply_saved(&args, &mut signals).await;
+    }
     loop {
         match round(&args, &mut signals).await {
             Ok(Round::Again) => {}
@@ -68,6 +86,57 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
             Err(error) => return failed(&error),
         }
     }
+}
+
+/// Applies exactly the changes that were saved. What was deferred then was not reviewed, and is
+/// not done: not even with `--yes`.
+async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
+    if args.prune {
+        ui::console::note("error: a saved changeset says itself what is removed: leave --prune out");
+        return Outcome::Usage;
+    }
+    if args.plan.gives_variables() {
+        ui::console::note("error: a saved changeset has its variables: leave --var and --var-file out");
+        return Outcome::Usage;
+    }
+    match saved_round(args, signals).await {
+        Ok(Round::Again) => {
+            ui::console::note(
+                "what had to wait can be planned now; it was no part of the review: save and review it with \
+                 `groundwork plan PLAN --out FILE`",
+            );
+            Outcome::Stuck
+        }
+        Ok(Round::Ended(outcome)) => outcome,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session::Error> {
+    let saved = Saved::read(&args.plan.plan, args.max_age)?;
+    saved.require_plan(&args.plan.plan, args.expected.as_deref())?;
+    let plan = PlanArgs::of_saved(&saved.content.plan);
+    let (checked, origin) = (plan.check()?, plan.origin()?);
+    let changed = saved.content.plan.differences(&PlanRecord::of(&origin, &checked.resolved));
+    if !changed.is_empty() {
+        return Err(session::Error::Outdated(changed));
+    }
+    let (session, changeset) = tokio::select! {
+        prepared = prepare_checked_alone(checked, args.parallelism, args.format) => prepared?,
+        () = signals.next() => return Ok(Round::stopped_early()),
+    };
+    let changed = saved::differences(&saved.content, &session.record(&changeset, &origin).await);
+    if !changed.is_empty() {
+        return Err(session::Error::Outdated(changed));
+    }
+    carry_out(args, session, &changeset, signals).await
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let span: jiff::Span = text.parse().map_err(|_| "write it as 30m, 24h or 7d".to_owned())?;
+    let age = span.to_duration(days).ok().and_then(|age| Duration::try_from(age).ok());
+    age.filter(|age| !age.is_zero()).ok_or_else(|| "write it as 30m, 24h or 7d".to_owned())
 }
 
 enum Round {
@@ -85,24 +154,37 @@ impl Round {
 }
 
 async fn round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session::Error> {
-    let (mut session, changeset) = tokio::select! {
+    let (session, changeset) = tokio::select! {
         prepared = prepare_alone(&args.plan, args.parallelism, args.format) => prepared?,
         () = signals.next() => return Ok(Round::stopped_early()),
     };
+    carry_out(args, session, &changeset, signals).await
+}
+
+/// Shows, asks, writes.
+async fn carry_out(
+    args: &ApplyArgs,
+    mut session: Session,
+    changeset: &Changeset,
+    signals: &mut Signals,
+) -> Result<Round, session::Error> {
+    if args.strict {
+        session.require_complete(changeset)?;
+    }
     if args.format == Format::Human {
         let all = session.world.extent == Extent::Everything;
-        ui::changeset::show(&changeset, &session.world.scope, all);
+        ui::changeset::show(changeset, &session.world.scope, all);
     }
     if changeset.summary.writing() > 0 {
         let agreed = tokio::select! {
-            agreed = approve(args, &changeset) => agreed,
+            agreed = approve(args, changeset) => agreed,
             () = signals.next() => return Ok(Round::stopped_early()),
         };
         if !agreed {
             return Ok(Round::Ended(Outcome::Failed));
         }
     }
-    let report = write(args, &mut session, &changeset, signals).await?;
+    let report = write(args, &mut session, changeset, signals).await?;
     let outcome = Outcome::of_apply(&session.world, &report, &changeset.summary);
     let deferred = changeset.steps.iter().any(|step| step.action == Action::Deferred);
     if outcome == Outcome::Stuck && deferred && !report.done.is_empty() {

@@ -38,6 +38,8 @@ pub struct Resolved {
     pub custody_references: Vec<String>,
     /// Steps that the sections `journal:` and `lock:` refer to.
     pub place_references: Vec<String>,
+    /// The template files that were read for it.
+    pub templates: template::Templates,
     /// What is wrong so far; [`declare::declare`] looks for more before all is told.
     pub mistakes: Vec<Diagnostic>,
 }
@@ -60,7 +62,8 @@ pub fn resolve(document: Document) -> Resolved {
     };
     let custody_references = references(Section::Custody);
     let place_references = [references(Section::Journal), references(Section::Lock)].concat();
-    Resolved { document, vars, aws, vault, steps, custody_references, place_references, mistakes }
+    let templates = template::Templates::default();
+    Resolved { document, vars, aws, vault, steps, custody_references, place_references, templates, mistakes }
 }
 
 impl Resolved {

@@ -47,6 +47,9 @@ pub struct Error {
     pub message: String,
     /// What to do next, where that is known.
     pub advice: Option<String>,
+    /// The id by which the server knows the request. No part of the message, which is the same
+    /// whenever the same thing happens.
+    pub request_id: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -58,6 +61,7 @@ impl Error {
             operation: operation.into(),
             message: neutralise(&message.into()),
             advice: None,
+            request_id: None,
             source: None,
         }
     }
@@ -67,6 +71,21 @@ impl Error {
     pub fn advice(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
+    }
+
+    /// Adds the id by which the server knows the request.
+    #[must_use]
+    pub fn request(mut self, id: Option<&str>) -> Self {
+        self.request_id = id.map(neutralise);
+        self
+    }
+
+    /// Operation, message, and the request's id: for a record of what happened.
+    pub fn report(&self) -> String {
+        match &self.request_id {
+            Some(id) => format!("{self} (request {id})"),
+            None => self.to_string(),
+        }
     }
 
     /// Adds the cause. It must not be able to print a secret.

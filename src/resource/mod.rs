@@ -136,6 +136,12 @@ pub trait Resource: Send + Sync + 'static {
     /// What other steps may refer to. Pure.
     fn outputs(observed: &Self::Observed) -> Self::Outputs;
 
+    /// What tells one write of the live thing from the next where neither its fields nor its
+    /// outputs do, such as the time of a secret's version. Never made from a secret. Pure.
+    fn revision(_observed: &Self::Observed) -> Option<String> {
+        None
+    }
+
     /// The outputs that are certain before the thing exists, such as an ARN made of names.
     fn predicted_outputs(_desired: &Self::Desired, _scope: &Scope) -> Partial {
         Partial::default()

@@ -11,5 +11,6 @@ pub mod journal;
 pub mod progress;
 pub mod prompt;
 mod style;
+pub mod trace;
 mod undeclared;
 mod value;

@@ -253,8 +253,10 @@ fn what_no_step_declares_is_shown_and_pruned_exactly() {
     assert!(!life.environment.folder.join("rendered/note.txt").exists());
 
     life.declare(&left, &json!({ "removed": { "table": { "protect": false } } }));
-    assert_eq!(changing(&life.plan(&["--prune"])), [("table", "delete")]);
-    life.apply(&["--prune"]);
+    assert_eq!(changing(&life.plan(&["--prune", "--out", "reviewed.json"])), [("table", "delete")]);
+    let saved = life.run(&["apply", "reviewed.json", "--yes"]);
+    assert_eq!(saved.code, 0, "a review covers removals: {saved:?}");
+    texts.push(saved);
     assert_eq!(tables(&life.environment), Vec::<String>::new());
     let last = life.apply(&["--prune"]);
     assert_eq!(

@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 
 use super::cache::Cached;
 use super::error::Answer;
-use super::intercept::{CountCalls, RefuseWrites};
+use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use super::scope::partition_of;
 use crate::providers::timeout::at_most;
 use crate::providers::{Providers, endpoint};
@@ -218,7 +218,9 @@ impl AwsClient {
         let credentials = Credentials::new(access_key_id, text, None, None, "groundwork");
         let provider = SharedCredentialsProvider::new(credentials);
         let config = self.config.clone().into_builder().credentials_provider(provider).build();
-        let config = aws_sdk_sts::config::Builder::from(&config).interceptor(CountCalls(self.calls.clone()));
+        let config = aws_sdk_sts::config::Builder::from(&config)
+            .interceptor(CountCalls(self.calls.clone()))
+            .interceptor(TraceCalls);
         let answer = aws_sdk_sts::Client::from_conf(config.build()).get_caller_identity().send().await;
         let unknown_yet = answer.as_ref().is_err_and(|error| error.code() == Some("InvalidClientTokenId"));
         let identity = answer.at(GET_CALLER_IDENTITY).and_then(to_identity);
@@ -235,7 +237,9 @@ macro_rules! client {
         client!($service, $config, $calls, $access, |builder| builder)
     };
     ($service:ident, $config:expr, $calls:expr, $access:expr, $adapt:expr) => {{
-        let builder = $service::config::Builder::from($config).interceptor(CountCalls($calls.clone()));
+        let builder = $service::config::Builder::from($config)
+            .interceptor(CountCalls($calls.clone()))
+            .interceptor(TraceCalls);
         let builder = if $access == Access::Read { builder.interceptor(RefuseWrites) } else { builder };
         #[allow(clippy::redundant_closure_call)]
         let builder = ($adapt)(builder);

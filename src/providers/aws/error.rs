@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::intercept::Refused;
+use super::intercept::{Refused, request_id};
 use crate::resource::{Error, ErrorKind, Result};
 
 /// Turns what the SDK returned into our results. `operation` is `service:Operation`.
@@ -57,8 +57,7 @@ where
     match error {
         SdkError::ServiceError(answer) => {
             let raw = answer.raw();
-            let request_id =
-                ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|h| raw.headers().get(*h));
+            let request_id = request_id(raw);
             let said = answer.err().meta();
             if said.code().is_none() && raw.status().is_success() {
                 return unreadable(operation, answer.err(), lost);
@@ -80,8 +79,8 @@ fn refused(
     let message = said.message().unwrap_or("the service gave no explanation");
     let (kind, advice) = classify(operation, code, message, status, lost);
     let code = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
-    let id = request_id.map(|id| format!(", request {id}")).unwrap_or_default();
-    with_advice(Error::new(kind, operation, format!("{message} ({code}{id})")), advice)
+    let error = Error::new(kind, operation, format!("{message} ({code})"));
+    with_advice(error.request(request_id), advice)
 }
 
 /// The service answered that all is well, in a form that the SDK does not understand.

@@ -23,6 +23,7 @@ use crate::providers::timeout::at_most;
 use crate::providers::{Providers, endpoint};
 use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result};
 use crate::secret::Secret;
+use crate::trace::Answer;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -162,6 +163,12 @@ impl VaultClient {
         self.active().await.map(drop)
     }
 
+    /// The id that the cluster made when it was initialised; `None` while it does not tell.
+    pub async fn cluster_id(&self) -> Option<String> {
+        let active = self.active().await.ok()?;
+        self.node_at(active).seal_status().await.ok()?.cluster_id
+    }
+
     /// Logs in through the AppRole method at `mount`; gives the token without using it.
     ///
     /// # Errors
@@ -171,7 +178,10 @@ impl VaultClient {
         let api = self.api_for(self.active().await?, String::new());
         let (role_id, secret_id) = (text(role_id, "the role-id")?, text(secret_id, "the secret-id")?);
         request.count(&self.calls);
+        let started = Instant::now();
         let login = vaultrs::auth::approle::login(&api, mount, role_id, secret_id).await;
+        let told = login.as_ref().map_or_else(|error| request::failure(error, 0), |_| Answer::Status(200));
+        request.trace(&api.http.base, started, (told, None));
         login.map(|auth| Secret::from(auth.client_token)).map_err(|error| translate(&request, &error))
     }
 
