@@ -225,6 +225,13 @@ impl<'w> Run<'w> {
         }
     }
 
+    fn place(&self, index: usize) -> Option<String> {
+        let document = &self.world.resolved.document;
+        let span = document.steps[self.world.resolved.steps[index].declared].id.span;
+        let (path, line, column) = document.sources.locate(span)?;
+        Some(format!("{}:{line}:{column}", path.display()))
+    }
+
     fn break_off(&mut self, index: usize) {
         self.broken.insert(index);
         self.queue.break_off(index);
@@ -329,6 +336,7 @@ impl<'w> Run<'w> {
             id: id.clone(),
             action,
             ms,
+            place: self.place(index),
             error: error.report(),
             advice: error.advice.clone(),
         });

@@ -74,15 +74,7 @@ pub async fn let_go(world: &World, providers: &Providers, permit: &Permit) -> Re
         target: target.to_owned(),
         detail: Vec::new(),
     };
-    let open: Vec<String> = journal
-        .open_intents()
-        .iter()
-        .filter_map(|record| match record.entry.subject() {
-            Some((DELETE, target)) => Some(target.to_owned()),
-            _ => None,
-        })
-        .collect();
-    for target in open.iter().filter(|target| removal::is_gone(world, target)) {
+    for target in world.things.leaving().filter(|target| removal::is_gone(world, target)) {
         journal.append(permit, end(DELETE, target)).await?;
     }
     if world.extent == Extent::Undeclared {

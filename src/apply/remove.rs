@@ -189,7 +189,7 @@ impl<'a> Removing<'a> {
             id: id.clone(),
             action: Action::Delete.name(),
             ms,
-            error: error.to_string(),
+            error: error.report(),
             advice: error.advice.clone(),
         });
         self.report.failed.push((id, error));
@@ -285,7 +285,7 @@ impl Task<'_> {
             let may_pass = error.is_retriable() || error.kind == ErrorKind::Unknown;
             let delay = delays.next().filter(|_| may_pass);
             let Some(delay) = delay else { return Err(error) };
-            self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.to_string() });
+            self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.report() });
             if !self.wait(delay).await {
                 return Err(error);
             }

@@ -20,9 +20,8 @@ use crate::saved::{self, PlanRecord, Saved};
 use crate::session::{self, PARALLELISM, Session};
 use crate::ui;
 
-/// How old a saved changeset may be, unless the caller says otherwise.
+/// How old a review may be, unless the caller says otherwise.
 const MAX_AGE: Duration = Duration::from_hours(24);
-
 /// How long a run that is stopped at once tries to give its lock back.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
@@ -40,9 +39,9 @@ pub struct ApplyArgs {
     /// Fail, before anything is written, when a step cannot be planned completely
     #[arg(long)]
     strict: bool,
-    /// Refuse a saved changeset that is older: `30m`, `24h`, `7d`
-    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = age)]
-    max_age: Duration,
+    /// Refuse a saved changeset that is older: `30m`, `7d` [default: 24h]
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    max_age: Option<Duration>,
     /// Refuse a saved changeset of any other plan than this
     #[arg(long = "plan", id = "expected_plan", value_name = "PLAN")]
     expected: Option<PathBuf>,
@@ -57,7 +56,7 @@ pub struct ApplyArgs {
 impl ApplyArgs {
     /// As given on a command line.
     pub(super) fn new(plan: PlanArgs, yes: bool, format: Format, parallelism: usize) -> Self {
-        let (strict, max_age, expected) = (false, MAX_AGE, None);
+        let (strict, max_age, expected) = (false, None, None);
         Self { plan, yes, prune: false, strict, max_age, expected, format, parallelism }
     }
 }
@@ -78,6 +77,12 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
     };
     if saved::is_saved(&args.plan.plan) {
         return apply_saved(&args, &mut signals).await;
+    }
+    if args.max_age.is_some() || args.expected.is_some() {
+        ui::console::note(
+            "error: --max-age and --plan belong to changes that `plan --out` saved, and this is a plan",
+        );
+        return Outcome::Usage;
     }
     loop {
         match round(&args, &mut signals).await {
@@ -113,7 +118,7 @@ async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
 }
 
 async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session::Error> {
-    let saved = Saved::read(&args.plan.plan, args.max_age)?;
+    let saved = Saved::read(&args.plan.plan, args.max_age.unwrap_or(MAX_AGE))?;
     saved.require_plan(&args.plan.plan, args.expected.as_deref())?;
     let plan = PlanArgs::of_saved(&saved.content.plan);
     let (checked, origin) = (plan.check()?, plan.origin()?);

@@ -1,7 +1,7 @@
 //! What a plan has made or taken over, and not removed: known from the journal alone, because most
 //! live systems have no place for such a mark.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -55,7 +55,11 @@ impl Thing {
 
 /// A plan's things by their targets.
 #[derive(Clone, Debug, Default)]
-pub struct Things(BTreeMap<String, (Thing, Standing)>);
+pub struct Things {
+    all: BTreeMap<String, (Thing, Standing)>,
+    /// Targets of removals that are not known to have ended.
+    leaving: BTreeSet<String>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -83,29 +87,36 @@ impl Things {
                 None => self.put(thing, Standing::Announced),
             },
             Entry::Owned(thing) => self.put(thing, Standing::Owned),
+            Entry::Intent { operation, target, .. } if operation == DELETE => {
+                self.leaving.insert(target.clone());
+            }
             Entry::Committed { operation, target, .. } if operation == DELETE || operation == FORGET => {
-                self.0.remove(target);
+                self.leaving.remove(target);
+                self.all.remove(target);
+            }
+            Entry::Outcome { operation, target, result: Ending::Failed, .. } if operation == DELETE => {
+                self.leaving.remove(target);
             }
             Entry::Outcome { operation, target, result: Ending::Failed, .. }
                 if operation == CREATE && self.is_announced(target) =>
             {
-                self.0.remove(target);
+                self.all.remove(target);
             }
             _ => {}
         }
     }
 
     fn put(&mut self, thing: &Thing, standing: Standing) {
-        self.0.insert(thing.target.clone(), (thing.clone(), standing));
+        self.all.insert(thing.target.clone(), (thing.clone(), standing));
     }
 
     fn standing(&self, target: &str) -> Option<Standing> {
-        self.0.get(target).map(|(_, standing)| *standing)
+        self.all.get(target).map(|(_, standing)| *standing)
     }
 
     /// The thing of this name, if it is the plan's or may have become so.
     pub fn get(&self, target: &str) -> Option<&Thing> {
-        self.0.get(target).map(|(thing, _)| thing)
+        self.all.get(target).map(|(thing, _)| thing)
     }
 
     /// Whether it was announced and no more: the run that was to make it was cut off.
@@ -118,9 +129,14 @@ impl Things {
         self.get(&thing.target) == Some(thing) && !self.is_announced(&thing.target)
     }
 
+    /// Those whose removal was announced and is not known to have ended.
+    pub fn leaving(&self) -> impl Iterator<Item = &str> {
+        self.leaving.iter().map(String::as_str)
+    }
+
     /// All things.
     pub fn iter(&self) -> impl Iterator<Item = &Thing> {
-        self.0.values().map(|(thing, _)| thing)
+        self.all.values().map(|(thing, _)| thing)
     }
 }
 
@@ -185,6 +201,31 @@ mod tests {
         ]);
         assert_eq!(all.iter().collect::<Vec<_>>(), [&renamed]);
         assert!(things(vec![Entry::Owned(a), ended(FORGET, "a")]).iter().next().is_none());
+    }
+
+    #[test]
+    fn a_removal_is_open_until_its_end_is_known() {
+        let a = thing("one", "a");
+        let intent = Entry::Intent {
+            step: "one".to_owned(),
+            operation: DELETE.to_owned(),
+            target: a.target.clone(),
+            detail: Vec::new(),
+        };
+        let open = |more: Vec<Entry>| {
+            let things = things([vec![Entry::Owned(a.clone()), intent.clone()], more].concat());
+            (things.get(&a.target).is_some(), things.leaving().next().is_some())
+        };
+        assert_eq!(open(vec![]), (true, true));
+        assert_eq!(open(vec![ended(DELETE, "a")]), (false, false));
+        let outcome = |result| Entry::Outcome {
+            operation: DELETE.to_owned(),
+            target: a.target.clone(),
+            result,
+            message: String::new(),
+        };
+        assert_eq!(open(vec![outcome(Ending::Unknown)]), (true, true));
+        assert_eq!(open(vec![outcome(Ending::Failed)]), (true, false));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 
 pub use calls::{CallCount, Calls};
 pub use diff::{Blocked, Change, Diff};
-pub use error::{Error, ErrorKind, Result, neutralise};
+pub use error::{Error, ErrorKind, Result, in_words, neutralise};
 pub use remains::Remains;
 pub use scope::{Partial, Scope};
 pub use writer::{Permit, Writer};

@@ -104,8 +104,11 @@ impl Live {
                 let line = format!("{}  {} {}", paint(GOOD, "✓"), past(action), paint(STRONG, id));
                 self.end(id, &format!("{line}  {}", paint(FAINT, seconds(*ms))));
             }
-            Event::StepFailed { id, action, error, advice, .. } => {
+            Event::StepFailed { id, action, place, error, advice, .. } => {
                 let mut line = format!("{}  {action} {}: {error}", paint(BAD.bold(), "✗"), paint(STRONG, id));
+                if let Some(place) = place {
+                    line.push_str(&format!("\n     {}: {place}", paint(STRONG, "declared in")));
+                }
                 if let Some(advice) = advice {
                     line.push_str(&format!("\n     {}: {advice}", paint(STRONG, "what to do")));
                 }

@@ -20,3 +20,4 @@ mod schema;
 mod signals;
 mod support;
 mod sweep;
+mod terraform;

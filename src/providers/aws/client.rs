@@ -96,7 +96,9 @@ impl AwsClient {
         let settings = &providers.aws_settings;
         let config = load_config(settings.region.clone()).await;
         endpoints(&config).iter().try_for_each(|endpoint| endpoint::require_aws(endpoint))?;
-        let region = config.region().map(ToString::to_string).ok_or_else(no_region)?;
+        let region = config.region().map(ToString::to_string).filter(|region| !region.is_empty());
+        let region = region.ok_or_else(no_region)?;
+        require_region(&region)?;
         let client = Self {
             reading: Services::new(&config, &providers.calls, Access::Read),
             writing: Services::new(&config, &providers.calls, Access::Write),
@@ -345,6 +347,15 @@ fn to_identity(
 pub(super) fn missing(operation: &str, field: &str) -> Error {
     Error::new(ErrorKind::Rejected, operation, format!("the answer has no {field}"))
         .advice("something between here and AWS changes its answers; check AWS_ENDPOINT_URL and proxies")
+}
+
+/// A region becomes a part of host names.
+fn require_region(region: &str) -> Result<()> {
+    if region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Rejected, "connect to AWS", format!("`{region}` is no region"))
+        .advice("write it as us-east-1, in `aws.region` of the plan or in AWS_REGION"))
 }
 
 fn no_region() -> Error {
