@@ -130,7 +130,7 @@ impl Content {
             world.resolved.steps.iter().enumerate().map(|(index, step)| (step.id.as_str(), index)).collect();
         let record = |step: &StepChange| {
             let index = indices.get(step.id.as_str()).copied();
-            let change = fields_of(&step);
+            let change = fields_of(step);
             let leftover = || world.leftovers.iter().find(|leftover| leftover.id == step.id);
             let observed = match index {
                 Some(index) => observe(world, index),

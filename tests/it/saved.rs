@@ -179,7 +179,7 @@ fn a_file_that_is_not_as_it_was_written_is_refused() {
         content.steps[0].change["changes"][0]["after"] = json!("forged");
     });
     std::fs::write(folder.path("changes.json"), other).expect("written");
-    folder.refused(&["changes.json"], &["step note: content: expected forged, is hello"]);
+    folder.refused(&["changes.json"], &["step note: path: expected forged, is note.txt"]);
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Intercept for TraceCalls {
             address: trace::public(context.request().map(|request| request.uri()).unwrap_or_default()),
             answer,
             took: cfg.load::<Started>().map(|started| started.0.elapsed()).unwrap_or_default(),
-            request_id: context.response().and_then(|answer| request_id(answer)),
+            request_id: context.response().and_then(request_id),
         });
         Ok(())
     }
