@@ -12,6 +12,7 @@ mod iam;
 mod intrude;
 mod kms;
 mod layers;
+mod lifecycle;
 mod locks;
 mod messages;
 mod partial;
