@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::diagnostic::{Sources, Span};
+use super::former::RemovedStep;
 use super::node::{Key, Node};
 use super::silence::Silence;
 
@@ -30,6 +31,10 @@ pub struct Document {
     pub steps: Vec<DeclaredStep>,
     /// Rules that the plan silences everywhere.
     pub silences: Vec<Silence>,
+    /// Steps that have another id now: the old one and the new.
+    pub moved: Vec<(Key, Key)>,
+    /// What holds for the things of steps that are gone.
+    pub removed: Vec<RemovedStep>,
 }
 
 /// A section beside the steps.

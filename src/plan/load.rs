@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
 use super::document::{DeclaredStep, Document, Section, VERSION};
+use super::former::{self, RemovedStep};
 use super::node::{Key, Node, NodeValue};
 use super::silence::{self, Silence};
 use super::suggest::closest;
@@ -16,8 +17,10 @@ use crate::resource::neutralise;
 
 /// The largest plan or include that is read, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
-const PLAN_KEYS: [&str; 11] =
-    ["version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "lint", "steps"];
+const PLAN_KEYS: [&str; 13] = [
+    "version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "lint", "steps", "moved",
+    "removed",
+];
 /// Names that expressions use for something else.
 const RESERVED: [&str; 6] = ["plan", "each", "data", "true", "false", "none"];
 
@@ -50,6 +53,8 @@ pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagn
             sections: loader.sections,
             steps: loader.steps,
             silences: loader.silences,
+            moved: loader.moved,
+            removed: loader.removed,
             sources: loader.sources,
         }),
         _ => Err(Diagnostics::new(loader.sources, loader.mistakes)),
@@ -69,6 +74,8 @@ struct Loader {
     sections: Vec<(Section, Node)>,
     steps: Vec<DeclaredStep>,
     silences: Vec<Silence>,
+    moved: Vec<(Key, Key)>,
+    removed: Vec<RemovedStep>,
 }
 
 impl Loader {
@@ -127,6 +134,12 @@ impl Loader {
         }
         if let Some(steps) = root.get("steps") {
             self.take_steps(steps);
+        }
+        if let Some(node) = root.get("moved") {
+            self.moved.extend(former::moved(node, &mut self.mistakes));
+        }
+        if let Some(node) = root.get("removed") {
+            self.removed.extend(former::removed(node, &mut self.mistakes));
         }
         if let Some(include) = root.get("include") {
             self.open.push(path.canonicalize().unwrap_or_else(|_| path.to_owned()));

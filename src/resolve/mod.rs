@@ -64,6 +64,8 @@ pub fn resolve(document: Document) -> Resolved {
         mistakes.extend(diagnose(node, aws.check()));
     }
     let steps = steps::expand(&document, &base, &aws, &mut mistakes);
+    let ids = steps.iter().map(|step| step.id.as_str()).collect();
+    mistakes.extend(document.check_former(&ids));
     let mut references = |section| match document.section(section) {
         Some(node) => expression::references(node, &document, &mut mistakes),
         None => Vec::new(),

@@ -9,6 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::remains::{Known, Remains, in_account};
 use super::{Diff, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, Tags, Writer};
 use crate::plan::closest;
 use crate::providers::Providers;
@@ -31,6 +32,11 @@ pub trait Kind: Send + Sync {
     fn once_only(&self) -> bool;
     /// Whether it brings a server up.
     fn bootstraps(&self) -> bool;
+    /// What a reviewer has to know before agreeing to a removal.
+    fn removal(&self) -> Option<&'static str>;
+    /// The thing at an address that an instance of this kind has given; `None` when it is no address
+    /// of this kind.
+    fn recall(&self, address: &Value) -> Option<Box<dyn Remains>>;
     /// The JSON Schema of the declared fields.
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema;
     /// The JSON Schema of the outputs.
@@ -66,6 +72,8 @@ pub trait Instance: Send + Sync {
     fn use_alias(&mut self, alias: Option<&str>);
     /// How the live system addresses the thing; with the account where it is not the plan's own.
     fn id(&self) -> String;
+    /// The same, complete and for programs: [`Kind::recall`] reads it.
+    fn address(&self) -> Value;
     /// Checks beyond the types.
     fn check(&self) -> Vec<FieldError>;
     /// Implied edges.
@@ -94,8 +102,8 @@ pub trait Instance: Send + Sync {
     fn revision(&self) -> Option<String>;
     /// Makes it, or updates it when it exists.
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
-    /// Removes it.
-    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
+    /// The same thing without its declaration, to be removed.
+    fn remains(&self) -> Box<dyn Remains>;
 }
 
 /// The erased form of `R`.
@@ -135,6 +143,14 @@ impl<R: Resource> Kind for Erased<R> {
         R::BOOTSTRAPS
     }
 
+    fn removal(&self) -> Option<&'static str> {
+        R::REMOVAL
+    }
+
+    fn recall(&self, address: &Value) -> Option<Box<dyn Remains>> {
+        Known::<R>::at(address).map(|known| Box::new(known) as Box<dyn Remains>)
+    }
+
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<R::Desired>()
     }
@@ -171,7 +187,11 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn id(&self) -> String {
-        in_account(R::id(&self.desired).to_string(), self.alias.as_deref())
+        self.known().id()
+    }
+
+    fn address(&self) -> Value {
+        self.known().address()
     }
 
     fn check(&self) -> Vec<FieldError> {
@@ -255,17 +275,14 @@ impl<R: Resource> Instance for Typed<R> {
         }
     }
 
-    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
-        R::delete(&Writer::new(&*client, permit, step), &R::id(&self.desired)).await
+    fn remains(&self) -> Box<dyn Remains> {
+        Box::new(self.known())
     }
 }
 
-/// An id that tells the same name in several accounts apart.
-fn in_account(id: String, alias: Option<&str>) -> String {
-    match alias {
-        Some(alias) => format!("{id} (aws.{alias})"),
-        None => id,
+impl<R: Resource> Typed<R> {
+    fn known(&self) -> Known<R> {
+        Known::new(R::id(&self.desired), self.alias.clone())
     }
 }
 

@@ -15,4 +15,5 @@ pub mod rules;
 pub mod sarif;
 mod style;
 pub mod trace;
+mod undeclared;
 mod value;

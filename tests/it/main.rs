@@ -15,6 +15,7 @@ mod iam;
 mod intrude;
 mod kms;
 mod layers;
+mod lifecycle;
 mod lint;
 mod locks;
 mod messages;

@@ -172,6 +172,8 @@ impl Resource for KmsKey {
 "#;
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
+    const REMOVAL: Option<&'static str> =
+        Some("what it encrypts cannot be read from now on, and after its deletion window never again");
 
     type Client = AwsClient;
     type Id = Id;
