@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the output of a failed test is what a person reads")]
 
 mod aws;
+mod budget;
 mod canary;
 mod contract;
 mod custody;
@@ -12,10 +13,13 @@ mod layers;
 mod locks;
 mod messages;
 mod partial;
+mod postgres;
 mod quickstart;
 mod sandbox;
 mod saved;
 mod schema;
+mod secret_id;
+mod server_config;
 mod signals;
 mod support;
 mod sweep;
