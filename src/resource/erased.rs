@@ -9,7 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::remains::{Known, Remains};
+use super::remains::{Known, Remains, in_account};
 use super::{Diff, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, Tags, Writer};
 use crate::plan::closest;
 use crate::providers::Providers;

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod aws;
+mod budget;
 mod canary;
 mod contract;
 mod custody;
@@ -16,10 +17,13 @@ mod lifecycle;
 mod locks;
 mod messages;
 mod partial;
+mod postgres;
 mod quickstart;
 mod sandbox;
 mod saved;
 mod schema;
+mod secret_id;
+mod server_config;
 mod signals;
 mod support;
 mod sweep;

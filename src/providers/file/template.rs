@@ -98,8 +98,7 @@ backend_file:
                     .help("write it as text, such as \"0644\""),
             );
         }
-        let plain = Path::new(&desired.path).components().all(|part| matches!(part, Component::Normal(_)));
-        if desired.path.is_empty() || !plain {
+        if !is_inside(&desired.path) {
             mistakes.push(FieldError::new("path", "the file must lie inside the plan's folder"));
         }
         mistakes
@@ -141,7 +140,8 @@ backend_file:
     }
 
     async fn create(w: &Writer<'_, Files>, desired: &Desired) -> Result<()> {
-        write_atomically(&w.folder, desired).map_err(|error| {
+        let mode = parse_mode(&desired.mode).unwrap_or(0o600);
+        write_atomically(&w.folder, &desired.path, desired.rendered.as_bytes(), mode).map_err(|error| {
             Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string())
         })
     }
@@ -174,17 +174,25 @@ fn parse_mode(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
 }
 
-/// Writes beside the destination and renames, so that a reader sees the old or the new file.
-fn write_atomically(folder: &Path, desired: &Desired) -> std::io::Result<()> {
-    let target = folder.join(&desired.path);
+/// Whether a path leads nowhere but down.
+pub(crate) fn is_inside(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Writes a file below `folder`: beside the destination first, then renamed, so that a reader sees the
+/// old or the new one.
+///
+/// # Errors
+/// When the file system refuses, or a link leads out of `folder`.
+pub(crate) fn write_atomically(folder: &Path, path: &str, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    let target = folder.join(path);
     let parent = target.parent().unwrap_or(folder);
     std::fs::create_dir_all(parent)?;
     if !parent.canonicalize()?.starts_with(folder.canonicalize()?) {
         return Err(std::io::Error::other("a link leads out of the plan's folder"));
     }
     let mut file = tempfile::NamedTempFile::new_in(parent)?;
-    file.write_all(desired.rendered.as_bytes())?;
-    let mode = parse_mode(&desired.mode).unwrap_or(0o600);
+    file.write_all(bytes)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     file.persist(&target)?;
