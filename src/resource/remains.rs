@@ -58,13 +58,18 @@ struct Address<I> {
     alias: Option<String>,
 }
 
+/// An id that tells the same name in several accounts apart.
+pub fn in_account(id: String, alias: Option<&str>) -> String {
+    match alias {
+        Some(alias) => format!("{id} (aws.{alias})"),
+        None => id,
+    }
+}
+
 #[async_trait]
 impl<R: Resource> Remains for Known<R> {
     fn id(&self) -> String {
-        match &self.alias {
-            Some(alias) => format!("{} (aws.{alias})", self.id),
-            None => self.id.to_string(),
-        }
+        in_account(self.id.to_string(), self.alias.as_deref())
     }
 
     fn permanent(&self) -> Option<&'static str> {

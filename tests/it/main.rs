@@ -4,6 +4,7 @@
 
 mod accounts;
 mod aws;
+mod budget;
 mod canary;
 mod ci;
 mod contract;
@@ -20,10 +21,13 @@ mod lint;
 mod locks;
 mod messages;
 mod partial;
+mod postgres;
 mod quickstart;
 mod sandbox;
 mod saved;
 mod schema;
+mod secret_id;
+mod server_config;
 mod signals;
 mod support;
 mod sweep;
