@@ -11,6 +11,7 @@ mod intrude;
 mod layers;
 mod locks;
 mod messages;
+mod notations;
 mod quickstart;
 mod sandbox;
 mod schema;

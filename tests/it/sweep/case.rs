@@ -47,8 +47,8 @@ impl Trouble {
             }
             Self::Stale => {
                 scene.wire.stale_lists("iam:ListAccessKeys", usize::MAX);
-                // Lists lag for less long than it takes to give up on them.
-                let ran = scene.run(&["apply", "--yes"], None, &[(HASTE, "2".to_owned())]);
+                // Without haste: lists lag for less long than it takes to give up on them.
+                let ran = scene.run(&["apply", "--yes"], None, &[(HASTE, "1".to_owned())]);
                 scene.wire.stale_lists("iam:ListAccessKeys", 0);
                 ran
             }
