@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::plan::{Diagnostics, Document};
+use crate::removal::Extent;
 use crate::resource::Change;
 
 /// What is going to happen to one step.
@@ -68,12 +69,18 @@ pub struct StepChange {
 #[derive(Clone, Debug, Serialize)]
 pub struct Changeset {
     format_version: &'static str,
+    /// What it was to remove.
+    #[serde(skip_serializing_if = "Extent::is_nothing")]
+    pub removes: Extent,
     /// Which plan.
     pub plan: PlanIdentity,
     /// All steps, in an order in which they can be carried out.
     pub steps: Vec<StepChange>,
     /// How many of each action.
     pub summary: Counts,
+    /// Things of this plan that no step declares any more: what removing them would do. Not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undeclared: Vec<StepChange>,
 }
 
 /// A plan's name and content.
@@ -138,12 +145,19 @@ impl Counts {
 
 impl Changeset {
     /// A changeset of these steps for this plan.
-    pub fn new(document: &Document, steps: Vec<StepChange>) -> Self {
+    pub fn new(
+        document: &Document,
+        removes: Extent,
+        steps: Vec<StepChange>,
+        undeclared: Vec<StepChange>,
+    ) -> Self {
         Self {
             format_version: "1",
+            removes,
             plan: PlanIdentity { name: document.name.clone(), digest: document.digest.clone() },
             summary: Counts::of(&steps),
             steps,
+            undeclared,
         }
     }
 

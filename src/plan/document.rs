@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::diagnostic::{Sources, Span};
+use super::former::RemovedStep;
 use super::node::{Key, Node};
 
 /// The only version of the plan language there is.
@@ -27,6 +28,10 @@ pub struct Document {
     pub sections: Vec<(Section, Node)>,
     /// The steps, in the order declared.
     pub steps: Vec<DeclaredStep>,
+    /// Steps that have another id now: the old one and the new.
+    pub moved: Vec<(Key, Key)>,
+    /// What holds for the things of steps that are gone.
+    pub removed: Vec<RemovedStep>,
 }
 
 /// A section beside the steps.
@@ -69,6 +74,8 @@ pub struct DeclaredStep {
     pub kind: (String, Span),
     /// The kind's own fields: a mapping without the keys that every step takes.
     pub fields: Node,
+    /// The account and region it is in, `aws.NAME`, or an expression for it.
+    pub provider: Option<Node>,
     /// A map or list, or an expression for one: the step is repeated for each entry.
     pub for_each: Option<Node>,
     /// Whether the step takes part: a boolean or an expression for one.

@@ -55,7 +55,12 @@ pub fn resolve(document: Document) -> Resolved {
     let aws = section(&document, Section::Aws, &base, &mut mistakes);
     let vault = section(&document, Section::Vault, &base, &mut mistakes);
     let base = with_aws(base, &aws);
-    let steps = steps::expand(&document, &base, &mut mistakes);
+    if let Some(node) = document.section(Section::Aws) {
+        mistakes.extend(diagnose(node, aws.check()));
+    }
+    let steps = steps::expand(&document, &base, &aws, &mut mistakes);
+    let ids = steps.iter().map(|step| step.id.as_str()).collect();
+    mistakes.extend(document.check_former(&ids));
     let mut references = |section| match document.section(section) {
         Some(node) => expression::references(node, &document, &mut mistakes),
         None => Vec::new(),
@@ -185,10 +190,22 @@ fn base_context(document: &Document, vars: &Map<String, Value>) -> Map<String, V
     context
 }
 
+/// `aws.region`, `aws.account_id`, and the same of each name under `aws.aliases`.
 fn with_aws(mut context: Map<String, Value>, aws: &AwsSettings) -> Map<String, Value> {
-    let account = aws.account_id.clone().unwrap_or_else(|| unknown::marker("aws.account_id"));
-    let region = aws.region.clone().unwrap_or_else(|| unknown::marker("aws.region"));
-    context.insert("aws".to_owned(), json!({ "region": region, "account_id": account }));
+    let known = |alias: Option<&str>, path: &str| {
+        let account = aws.account(alias).unwrap_or_default();
+        let or_marker = |value: Option<String>, field| {
+            value.unwrap_or_else(|| unknown::marker(&format!("{path}.{field}")))
+        };
+        let region = or_marker(account.region, "region");
+        json!({ "region": region, "account_id": or_marker(account.account_id, "account_id") })
+    };
+    let aliases =
+        aws.aliases.keys().map(|name| (name.clone(), known(Some(name), &format!("aws.aliases.{name}"))));
+    let aliases: Map<String, Value> = aliases.collect();
+    let mut own = known(None, "aws");
+    own["aliases"] = Value::Object(aliases);
+    context.insert("aws".to_owned(), own);
     context
 }
 

@@ -9,6 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::remains::{Known, Remains};
 use super::{Diff, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, Tags, Writer};
 use crate::plan::closest;
 use crate::providers::Providers;
@@ -31,6 +32,11 @@ pub trait Kind: Send + Sync {
     fn once_only(&self) -> bool;
     /// Whether it brings a server up.
     fn bootstraps(&self) -> bool;
+    /// What a reviewer has to know before agreeing to a removal.
+    fn removal(&self) -> Option<&'static str>;
+    /// The thing at an address that an instance of this kind has given; `None` when it is no address
+    /// of this kind.
+    fn recall(&self, address: &Value) -> Option<Box<dyn Remains>>;
     /// The JSON Schema of the declared fields.
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema;
     /// The JSON Schema of the outputs.
@@ -62,8 +68,12 @@ pub trait Kind: Send + Sync {
 pub trait Instance: Send + Sync {
     /// Replaces the declared fields, e.g. when more of them are known; what was observed stays.
     fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>>;
-    /// How the live system addresses the thing.
+    /// Says in which account and region it is: the name under `aws.aliases`.
+    fn use_alias(&mut self, alias: Option<&str>);
+    /// How the live system addresses the thing; with the account where it is not the plan's own.
     fn id(&self) -> String;
+    /// The same, complete and for programs: [`Kind::recall`] reads it.
+    fn address(&self) -> Value;
     /// Checks beyond the types.
     fn check(&self) -> Vec<FieldError>;
     /// Implied edges.
@@ -90,8 +100,8 @@ pub trait Instance: Send + Sync {
     fn revision(&self) -> Option<String>;
     /// Makes it, or updates it when it exists.
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
-    /// Removes it.
-    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
+    /// The same thing without its declaration, to be removed.
+    fn remains(&self) -> Box<dyn Remains>;
 }
 
 /// The erased form of `R`.
@@ -131,6 +141,14 @@ impl<R: Resource> Kind for Erased<R> {
         R::BOOTSTRAPS
     }
 
+    fn removal(&self) -> Option<&'static str> {
+        R::REMOVAL
+    }
+
+    fn recall(&self, address: &Value) -> Option<Box<dyn Remains>> {
+        Known::<R>::at(address).map(|known| Box::new(known) as Box<dyn Remains>)
+    }
+
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<R::Desired>()
     }
@@ -141,7 +159,7 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn declare(&self, fields: Value) -> Result<Box<dyn Instance>, Vec<FieldError>> {
         let desired = parse::<R::Desired>(fields.clone())?;
-        Ok(Box::new(Typed::<R> { desired, declared: fields, observed: None }))
+        Ok(Box::new(Typed::<R> { desired, declared: fields, alias: None, observed: None }))
     }
 }
 
@@ -149,6 +167,8 @@ struct Typed<R: Resource> {
     desired: R::Desired,
     /// The fields as written, without defaults.
     declared: Value,
+    /// The account and region it is in, where those are not the plan's own.
+    alias: Option<String>,
     observed: Option<R::Observed>,
 }
 
@@ -160,8 +180,16 @@ impl<R: Resource> Instance for Typed<R> {
         Ok(())
     }
 
+    fn use_alias(&mut self, alias: Option<&str>) {
+        self.alias = alias.map(ToOwned::to_owned);
+    }
+
     fn id(&self) -> String {
-        R::id(&self.desired).to_string()
+        self.known().id()
+    }
+
+    fn address(&self) -> Value {
+        self.known().address()
     }
 
     fn check(&self) -> Vec<FieldError> {
@@ -169,7 +197,16 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        R::requires(&self.desired)
+        let mut requires = R::requires(&self.desired);
+        for requirement in &mut requires {
+            // What a thing in AWS needs of AWS is in the same account.
+            if let Requirement::Thing { kind, id } = requirement
+                && kind.starts_with("aws.")
+            {
+                *id = in_account(std::mem::take(id), self.alias.as_deref());
+            }
+        }
+        requires
     }
 
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {
@@ -184,12 +221,12 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn predicted_outputs(&self, scope: &Scope) -> Map<String, Value> {
-        R::predicted_outputs(&self.desired, scope).into_map()
+        R::predicted_outputs(&self.desired, scope.of(self.alias.as_deref())).into_map()
     }
 
     async fn observe(&mut self, providers: &Providers) -> Result<()> {
         let id = R::id(&self.desired);
-        let client = R::Client::provide(providers).await?;
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
         self.observed = R::observe(&client, &id).await?;
         Ok(())
     }
@@ -223,7 +260,7 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide(providers).await?;
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
         let writer = Writer::new(&*client, permit, step);
         self.refuse_unknown(step)?;
         match &self.observed {
@@ -232,9 +269,14 @@ impl<R: Resource> Instance for Typed<R> {
         }
     }
 
-    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide(providers).await?;
-        R::delete(&Writer::new(&*client, permit, step), &R::id(&self.desired)).await
+    fn remains(&self) -> Box<dyn Remains> {
+        Box::new(self.known())
+    }
+}
+
+impl<R: Resource> Typed<R> {
+    fn known(&self) -> Known<R> {
+        Known::new(R::id(&self.desired), self.alias.clone())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::graph::Graph;
 use crate::journal::{Journal, Who};
 use crate::lock::LocalLock;
 use crate::plan::{self, Diagnostic, Diagnostics, Node};
+use crate::removal::Extent;
 use crate::resolve::{self, OutputTable, Resolved, declare};
 use crate::resource::erased::Instance;
 use crate::resource::{Result, Scope};
@@ -22,6 +23,8 @@ pub struct Checked {
     pub graph: Graph,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Diagnostic>,
+    /// What is to be removed.
+    pub extent: Extent,
 }
 
 /// Reads and checks a plan without the network.
@@ -39,7 +42,8 @@ pub fn check(path: &Path, vars: &[(String, Node)]) -> Result<Checked, Diagnostic
     if found.has_errors() {
         return Err(found);
     }
-    Ok(Checked { resolved, instances, outputs, graph, warnings: found.list })
+    let extent = Extent::default();
+    Ok(Checked { resolved, instances, outputs, graph, warnings: found.list, extent })
 }
 
 impl Checked {
@@ -58,6 +62,11 @@ impl Checked {
     pub(super) fn declare_in(&mut self, scope: &Scope) -> Result<(), Diagnostics> {
         self.resolved.aws.account_id.clone_from(&scope.account_id);
         self.resolved.aws.region = Some(scope.region.clone());
+        for (name, account) in &mut self.resolved.aws.aliases {
+            let scope = scope.of(Some(name));
+            account.account_id.clone_from(&scope.account_id);
+            account.region = Some(scope.region.clone()).filter(|region| !region.is_empty());
+        }
         (self.instances, self.outputs) = declare::declare(&self.resolved, scope)?;
         Ok(())
     }

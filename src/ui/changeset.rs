@@ -4,8 +4,9 @@ use similar::{ChangeTag, TextDiff};
 
 use super::console;
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
-use super::value;
+use super::{undeclared, value};
 use crate::changeset::{Action, Changeset, Counts, StepChange};
+use crate::removal::Extent;
 use crate::resource::{Change, Scope, neutralise};
 
 /// Prints a changeset; steps that are as declared only with `all`.
@@ -23,8 +24,12 @@ pub fn render(changeset: &Changeset, scope: &Scope, all: bool) -> String {
         text.push('\n');
         text.push_str(&render_step(step, width));
     }
+    text.push_str(&undeclared::render(changeset));
     text.push('\n');
-    text.push_str(&summary(&changeset.summary));
+    text.push_str(&match changeset.removes {
+        Extent::Everything => undeclared::summary(&changeset.summary),
+        _ => summary(&changeset.summary),
+    });
     text
 }
 

@@ -12,4 +12,5 @@ pub mod progress;
 pub mod prompt;
 mod style;
 pub mod trace;
+mod undeclared;
 mod value;

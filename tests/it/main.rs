@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 #![allow(clippy::print_stdout, reason = "the output of a failed test is what a person reads")]
 
+mod accounts;
 mod aws;
 mod canary;
 mod contract;
 mod custody;
 mod hygiene;
+mod iam;
 mod intrude;
+mod kms;
 mod layers;
+mod lifecycle;
 mod locks;
 mod messages;
 mod notations;

@@ -1,0 +1,92 @@
+//! A thing without its declaration: what can still be done with it once its step is gone.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Permit, Provided, Resource, Result, Tags, Writer};
+use crate::providers::Providers;
+
+/// A thing of which the address alone is known.
+#[async_trait]
+pub trait Remains: Send + Sync {
+    /// How the live system addresses it.
+    fn id(&self) -> String;
+    /// Why it is not to be removed by itself.
+    fn permanent(&self) -> Option<&'static str>;
+    /// Reads the live thing.
+    async fn observe(&mut self, providers: &Providers) -> Result<()>;
+    /// Whether the thing was there when it was observed.
+    fn exists(&self) -> bool;
+    /// The live tags, for tagged kinds.
+    fn tags(&self) -> Option<Tags>;
+    /// Removes it.
+    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
+}
+
+/// A thing of kind `R`, by its identity.
+pub struct Known<R: Resource> {
+    id: R::Id,
+    alias: Option<String>,
+    observed: Option<R::Observed>,
+}
+
+impl<R: Resource> Known<R> {
+    /// The thing with this identity, in the account and region of this name under `aws.aliases`;
+    /// nobody has looked for it yet.
+    pub fn new(id: R::Id, alias: Option<String>) -> Self {
+        Self { id, alias, observed: None }
+    }
+
+    /// Where it is, complete and for programs.
+    pub fn address(&self) -> Value {
+        serde_json::to_value(Address { id: &self.id, alias: self.alias.clone() }).unwrap_or_default()
+    }
+
+    /// The thing at an address that [`super::erased::Instance::address`] has given, if it is one.
+    pub fn at(address: &Value) -> Option<Self> {
+        let Address { id, alias } = serde_json::from_value(address.clone()).ok()?;
+        Some(Self::new(id, alias))
+    }
+}
+
+/// Where a thing is, as the journal keeps it.
+#[derive(Serialize, Deserialize)]
+struct Address<I> {
+    id: I,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
+}
+
+#[async_trait]
+impl<R: Resource> Remains for Known<R> {
+    fn id(&self) -> String {
+        match &self.alias {
+            Some(alias) => format!("{} (aws.{alias})", self.id),
+            None => self.id.to_string(),
+        }
+    }
+
+    fn permanent(&self) -> Option<&'static str> {
+        R::permanent(&self.id)
+    }
+
+    async fn observe(&mut self, providers: &Providers) -> Result<()> {
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
+        self.observed = R::observe(&client, &self.id).await?;
+        Ok(())
+    }
+
+    fn exists(&self) -> bool {
+        self.observed.is_some()
+    }
+
+    fn tags(&self) -> Option<Tags> {
+        self.observed.as_ref().and_then(|observed| R::tags(observed).cloned())
+    }
+
+    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
+        R::delete(&Writer::new(&*client, permit, step), &self.id).await
+    }
+}
