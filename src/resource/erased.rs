@@ -203,7 +203,7 @@ impl<R: Resource> Instance for Typed<R> {
             if let Requirement::Thing { kind, id } = requirement
                 && kind.starts_with("aws.")
             {
-                *id = in_account(std::mem::take(id), self.alias.as_deref());
+                *id = super::remains::in_account(std::mem::take(id), self.alias.as_deref());
             }
         }
         requires

@@ -61,10 +61,7 @@ struct Address<I> {
 #[async_trait]
 impl<R: Resource> Remains for Known<R> {
     fn id(&self) -> String {
-        match &self.alias {
-            Some(alias) => format!("{} (aws.{alias})", self.id),
-            None => self.id.to_string(),
-        }
+        in_account(&self.id, self.alias.as_deref())
     }
 
     fn permanent(&self) -> Option<&'static str> {
@@ -88,5 +85,13 @@ impl<R: Resource> Remains for Known<R> {
     async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
         let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
         R::delete(&Writer::new(&*client, permit, step), &self.id).await
+    }
+}
+
+/// An id that tells the same name in several accounts apart.
+pub fn in_account(id: impl std::fmt::Display, alias: Option<&str>) -> String {
+    match alias {
+        Some(alias) => format!("{id} (aws.{alias})"),
+        None => id.to_string(),
     }
 }
