@@ -16,6 +16,7 @@ mod layers;
 mod lifecycle;
 mod locks;
 mod messages;
+mod notations;
 mod partial;
 mod postgres;
 mod quickstart;
