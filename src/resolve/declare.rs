@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::{OutputTable, Resolved, Step, diagnose};
-use crate::custody::recipient;
+use crate::custody::{paths, recipient};
 use crate::plan::settings::CustodySettings;
 use crate::plan::{Diagnostic, Diagnostics, Section, Span};
 use crate::resource::Scope;
@@ -57,7 +57,11 @@ pub fn declare(
 fn custody_mistakes(resolved: &Resolved, settings: Option<&CustodySettings>) -> Vec<Diagnostic> {
     match (settings, resolved.document.section(Section::Custody)) {
         (Some(settings), Some(node)) => {
-            diagnose(node, recipient::check_all(&settings.recipients, &resolved.document.folder))
+            let mut found = paths::check(settings);
+            if found.is_empty() {
+                found = recipient::check_all(&settings.recipients, &resolved.document.folder);
+            }
+            diagnose(node, found)
         }
         _ => Vec::new(),
     }

@@ -10,6 +10,9 @@ use crate::plan::{DeclaredStep, Diagnostic, Document, Node, closest};
 use crate::resource::erased::Kind;
 use crate::resource::registry;
 
+/// The most steps that a plan may have, `for_each` spelled out.
+const MOST: usize = 20_000;
+
 /// One step after `for_each`.
 pub struct Step {
     /// The id; `team[payments]` for one of a repeated step.
@@ -38,7 +41,13 @@ pub fn expand(
     for (index, declared) in document.steps.iter().enumerate() {
         let Some(kind) = find_kind(declared, mistakes) else { continue };
         let references = expression::references(&declared.fields, document, mistakes);
-        for each in entries(declared, context, mistakes) {
+        let entries = entries(declared, context, mistakes);
+        if steps.len() + entries.len() > MOST {
+            let message = format!("a plan has at most {MOST} steps, `for_each` spelled out");
+            mistakes.push(Diagnostic::error(declared.id.span, message));
+            break;
+        }
+        for each in entries {
             if takes_part(declared, each.as_ref(), context, mistakes) {
                 let id = match &each {
                     Some((key, _)) => format!("{}[{key}]", declared.id.name),

@@ -80,6 +80,8 @@ pub trait Instance: Send + Sync {
     fn requires(&self) -> Vec<Requirement>;
     /// Reads the secret inputs.
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError>;
+    /// The declared fields with their defaults; a secret's source as a description.
+    fn fields(&self) -> Value;
     /// Everything that creating it would set, as changes from nothing.
     fn preview(&self) -> Diff;
     /// The outputs that are known before it exists.
@@ -211,6 +213,10 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {
         R::load(&mut self.desired, loader)
+    }
+
+    fn fields(&self) -> Value {
+        serde_json::to_value(&self.desired).unwrap_or_default()
     }
 
     fn preview(&self) -> Diff {

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use template::Template;
-pub(crate) use template::{is_inside, write_atomically};
 
 use crate::providers::Providers;
 use crate::resource::{Provided, Result};

@@ -658,6 +658,7 @@ fn ca_cert(settings: &VaultSettings, folder: &Path) -> Option<PathBuf> {
 fn http_client(address: &Url, ca_cert: Option<&Path>) -> Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
+        .dns_resolver(Arc::new(endpoint::GuardedResolver))
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(at_most(REQUEST_TIMEOUT))

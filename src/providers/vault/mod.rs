@@ -62,6 +62,7 @@ pub use object::{
 };
 pub use pki_ca::PkiCa;
 pub use policy::Policy;
+pub use policy_text::granted;
 pub use root_generation::RootGeneration;
 pub use root_token::VaultRootToken;
 pub use secret_id::ApproleSecretId;
