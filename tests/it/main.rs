@@ -20,6 +20,7 @@ mod lifecycle;
 mod lint;
 mod locks;
 mod messages;
+mod notations;
 mod partial;
 mod postgres;
 mod quickstart;

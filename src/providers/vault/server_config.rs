@@ -1,7 +1,6 @@
 //! `vault.server_config`: the configuration file of a server, rendered and compared as HCL.
 //! <https://openbao.org/docs/configuration/>.
 
-use std::os::unix::fs::PermissionsExt;
 
 use hcl::{Attribute, Block, Body, Structure};
 use schemars::JsonSchema;
@@ -11,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::fields;
 use crate::beneath;
 use crate::providers::file::Files;
+use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
 
 /// The configuration file of a server.
@@ -336,8 +336,8 @@ node_1:
 
     fn check(desired: &ServerConfigSpec) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        if beneath::mistake(&desired.path).is_some() {
-            errors.push(FieldError::new("path", "the file must lie inside the plan's folder"));
+        if let Some(why) = beneath::mistake(&desired.path).filter(|_| !is_unknown(&desired.path)) {
+            errors.push(FieldError::new("path", "the file must lie inside the plan's folder").help(why));
         }
         if desired.listeners.is_empty() {
             errors.push(FieldError::new("listeners", "is empty"));
@@ -364,18 +364,14 @@ node_1:
     async fn observe(client: &Files, path: &String) -> Result<Option<LiveConfig>> {
         let failed =
             |error: std::io::Error| Error::new(ErrorKind::Local, format!("read {path}"), error.to_string());
-        match std::fs::read_to_string(client.folder.join(path)) {
-            Ok(text) => {
-                let mode = std::fs::metadata(client.folder.join(path)).map_err(failed)?.permissions().mode();
-                let mut content = meaning(&text);
-                if let Some(Value::Object(fields)) = &mut content {
-                    fields.insert("mode".to_owned(), json!(format!("{:04o}", mode & 0o7777)));
-                }
-                Ok(Some(LiveConfig { path: path.clone(), content }))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(error)),
+        let Some((bytes, mode)) = beneath::read(&client.folder, path).map_err(failed)? else {
+            return Ok(None);
+        };
+        let mut content = meaning(&String::from_utf8_lossy(&bytes));
+        if let Some(Value::Object(fields)) = &mut content {
+            fields.insert("mode".to_owned(), json!(format!("{mode:04o}")));
         }
+        Ok(Some(LiveConfig { path: path.clone(), content }))
     }
 
     fn diff(desired: &ServerConfigSpec, observed: &LiveConfig) -> Diff {
@@ -405,12 +401,8 @@ node_1:
     }
 
     async fn delete(w: &Writer<'_, Files>, path: &String) -> Result<()> {
-        match std::fs::remove_file(w.folder.join(path)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::new(ErrorKind::Local, format!("remove {path}"), error.to_string()))
-            }
-            _ => Ok(()),
-        }
+        beneath::remove(&w.folder, path)
+            .map_err(|error| Error::new(ErrorKind::Local, format!("remove {path}"), error.to_string()))
     }
 
     fn outputs(observed: &LiveConfig) -> ServerConfigOutputs {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{ACCESSOR, SECRET_ID, SecretIdDelivery, WRAPPING_TOKEN};
-use crate::providers::Providers;
 use crate::beneath;
+use crate::providers::Providers;
 use crate::providers::vault::{KvSink, VaultClient};
+use crate::resolve::unknown::is_unknown;
 use crate::resource::{Error, ErrorKind, FieldError, Permit, Provided, Result};
 use crate::secret::sink::{Fields, Sink};
 
@@ -32,8 +33,9 @@ pub(super) fn check(place: &SecretIdDelivery) -> Vec<FieldError> {
     if place.file.is_some() == place.vault_kv.is_some() {
         errors.push(FieldError::new("deliver", "exactly one of `file` and `vault_kv` is needed"));
     }
-    if place.file.as_deref().is_some_and(|file| beneath::mistake(file).is_some()) {
-        errors.push(FieldError::new("deliver.file", "the file must lie inside the plan's folder"));
+    let file = place.file.as_deref().filter(|file| !is_unknown(file));
+    if let Some(why) = file.and_then(beneath::mistake) {
+        errors.push(FieldError::new("deliver.file", "the file must lie inside the plan's folder").help(why));
     }
     errors
 }
@@ -59,11 +61,9 @@ impl Depository {
 
     /// A file that is no JSON holds no accessor.
     fn read(&self, file: &str) -> Result<Value> {
-        match std::fs::read(self.folder.join(file)) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
-            Err(error) => Err(Error::new(ErrorKind::Local, format!("read {file}"), error.to_string())),
-        }
+        let held = beneath::read(&self.folder, file)
+            .map_err(|error| Error::new(ErrorKind::Local, format!("read {file}"), error.to_string()))?;
+        Ok(held.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
 
     /// Writes `fields` into a destination.
