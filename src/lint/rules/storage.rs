@@ -1,7 +1,7 @@
 //! Buckets and tables.
 
-use crate::lint::policy::statements;
 use crate::lint::Rule;
+use crate::lint::policy::statements;
 use crate::plan::Severity;
 
 pub const RULES: &[&Rule] = &[&PUBLIC_BUCKET, &WITHOUT_TLS, &WITHOUT_OWN_KEY, &UNPROTECTED];
@@ -49,7 +49,11 @@ const PUBLIC_BUCKET: Rule = Rule {
             }
             for statement in statements(fact) {
                 if statement.allows() && statement.is_for_everybody() && !statement.is_narrowed() {
-                    findings.step(fact, &statement.element("Principal"), "the bucket's policy lets everybody in");
+                    findings.step(
+                        fact,
+                        &statement.element("Principal"),
+                        "the bucket's policy lets everybody in",
+                    );
                 }
             }
         }
@@ -93,7 +97,7 @@ const WITHOUT_OWN_KEY: Rule = Rule {
                   you say who may decrypt, see who did, and end it all by disabling one key. A table of \
                   Terraform's locks holds nothing worth it and is left out.",
     help: "add `encryption: { kms_key: … }`, for example with a reference to an `aws.kms_key` step",
-    bad: r#"steps:
+    bad: r"steps:
   sessions:                              # here
     kind: aws.dynamodb_table
     name: example-sessions
@@ -101,8 +105,8 @@ const WITHOUT_OWN_KEY: Rule = Rule {
   files:                                 # here
     kind: aws.s3_bucket
     name: example-data
-"#,
-    good: r#"steps:
+",
+    good: r"steps:
   sessions:
     kind: aws.dynamodb_table
     name: example-sessions
@@ -116,9 +120,10 @@ const WITHOUT_OWN_KEY: Rule = Rule {
     kind: aws.dynamodb_table
     name: example-locks
     preset: terraform_lock
-"#,
+",
     check: |facts, findings| {
-        let tables = facts.of_kind("aws.dynamodb_table").filter(|fact| fact.text("preset") != "terraform_lock");
+        let tables =
+            facts.of_kind("aws.dynamodb_table").filter(|fact| fact.text("preset") != "terraform_lock");
         for fact in facts.of_kind("aws.s3_bucket").chain(tables) {
             if fact.fields["encryption"].is_null() {
                 findings.step(fact, "", "the data is encrypted under a key of AWS's, not of yours");
