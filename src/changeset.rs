@@ -1,12 +1,13 @@
 //! What a person reviews and `apply` carries out.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::plan::{Diagnostics, Document};
 use crate::resource::Change;
 
 /// What is going to happen to one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It does not exist and will be made.
@@ -46,7 +47,7 @@ impl Action {
 }
 
 /// One step of a changeset.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StepChange {
     /// The step's id.
     pub id: String,
@@ -58,15 +59,23 @@ pub struct StepChange {
     pub action: Action,
     /// The fields that differ; all fields for a creation.
     pub changes: Vec<Change>,
+    /// Secret fields that stay as they are, where others differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unchanged: Vec<Change>,
     /// Ids of the steps that come before.
     pub needs: Vec<String>,
     /// Why it is blocked or deferred, or what it waits for.
     pub reason: Option<String>,
+    /// Whether the plan takes away the protection from deletion that its kind has.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unprotected: bool,
 }
 
 /// The difference between a plan and the live systems.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Changeset {
+    /// The version of this form; another one is incompatible.
+    #[schemars(extend("const" = "1"))]
     format_version: &'static str,
     /// Which plan.
     pub plan: PlanIdentity,
@@ -77,7 +86,7 @@ pub struct Changeset {
 }
 
 /// A plan's name and content.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PlanIdentity {
     /// The declared name.
     pub name: String,
@@ -86,7 +95,7 @@ pub struct PlanIdentity {
 }
 
 /// How many steps have each action.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Steps to create.
     pub create: usize,
@@ -105,7 +114,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn of(steps: &[StepChange]) -> Self {
+    /// The counts of these steps.
+    pub fn of<'a>(steps: impl IntoIterator<Item = &'a StepChange>) -> Self {
         let mut counts = Self::default();
         for step in steps {
             *counts.slot(step.action) += 1;
@@ -139,12 +149,12 @@ impl Counts {
 impl Changeset {
     /// A changeset of these steps for this plan.
     pub fn new(document: &Document, steps: Vec<StepChange>) -> Self {
-        Self {
-            format_version: "1",
-            plan: PlanIdentity { name: document.name.clone(), digest: document.digest.clone() },
-            summary: Counts::of(&steps),
-            steps,
-        }
+        Self::of(PlanIdentity { name: document.name.clone(), digest: document.digest.clone() }, steps)
+    }
+
+    /// A changeset of these steps for the plan of this identity.
+    pub fn of(plan: PlanIdentity, steps: Vec<StepChange>) -> Self {
+        Self { format_version: "1", plan, summary: Counts::of(&steps), steps }
     }
 
     /// The ids of the steps for which `other` says something else.

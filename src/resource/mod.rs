@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use calls::{CallCount, Calls};
-pub use diff::{Blocked, Change, Diff};
+pub use diff::{Blocked, Change, Diff, SecretChange};
 pub use error::{Error, ErrorKind, Result, neutralise};
 pub use scope::{Partial, Scope};
 pub use writer::{Permit, Writer};

@@ -20,7 +20,7 @@ use crate::journal::{Ending, Entry, Journal};
 use crate::providers::Providers;
 use crate::providers::vault::{KvSink, VaultClient};
 use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Permit, Provided, Requirement, Resource, Result, Writer,
+    Diff, Error, ErrorKind, FieldError, Permit, Provided, Requirement, Resource, Result, SecretChange, Writer,
 };
 use crate::secret::Secret;
 use crate::secret::sink::{Delivery, Fields, Sink, VaultKv};
@@ -244,7 +244,7 @@ impl Resource for IamAccessKey {
                 diff.field("status", &observed.status, &desired.status);
                 for (target, _) in desired.deliver.iter().zip(&observed.delivered).filter(|(_, held)| !**held)
                 {
-                    diff.secret(&path(target), "the key from custody");
+                    diff.secret(&path(target), SecretChange::Changed, Some("the key in custody".to_owned()));
                 }
                 for key in lost {
                     diff.push(&format!("keys[{key}]"), json!("exists"), json!(null));
