@@ -29,7 +29,7 @@ mod node;
 mod notation;
 mod object;
 mod policy;
-mod policy_text;
+pub mod policy_text;
 mod request;
 mod role;
 mod root_generation;
