@@ -23,8 +23,9 @@ bench:  ## Calls, times and memory against the sandbox
 	cargo build --locked --release
 	./scripts/bench.py target/release/groundwork
 
-schema: build  ## docs/plan.schema.json, from the program
+schema: build  ## docs/plan.schema.json and docs/changeset.schema.json, from the program
 	./target/debug/groundwork schema > docs/plan.schema.json
+	./target/debug/groundwork schema --changeset > docs/changeset.schema.json
 
 deny:  ## Licences, banned crates, sources (needs cargo-deny)
 	cargo deny check bans licenses sources

@@ -7,6 +7,7 @@ use super::{Outcome, failed};
 use crate::changeset::Changeset;
 use crate::event::Events;
 use crate::plan::Diagnostics;
+use crate::review::Review;
 use crate::session::{self, Checked, PARALLELISM, Session};
 use crate::ui;
 
@@ -17,7 +18,7 @@ pub struct PlanCommand {
     plan: PlanArgs,
     /// How to show it
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: View,
     /// Exit with 2 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
@@ -27,6 +28,27 @@ pub struct PlanCommand {
     /// How many things are read at the same time
     #[arg(long, value_name = "N", default_value_t = PARALLELISM)]
     parallelism: usize,
+}
+
+/// How a changeset is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum View {
+    /// For people, on a terminal
+    #[default]
+    Human,
+    /// For programs
+    Json,
+    /// For a comment of a pull request; begins with a marker by which it can be found again
+    Markdown,
+    /// One page for a browser, with everything in it
+    Html,
+}
+
+impl View {
+    /// Whether there is somebody to tell how it is going.
+    fn progress(self) -> Format {
+        if self == Self::Human { Format::Human } else { Format::Json }
+    }
 }
 
 /// An output format.
@@ -41,11 +63,14 @@ pub enum Format {
 
 /// Observes, compares, shows.
 pub async fn run(args: PlanCommand) -> Outcome {
-    match prepare(&args.plan, args.parallelism, args.format).await {
+    match prepare(&args.plan, args.parallelism, args.format.progress()).await {
         Ok((session, changeset)) => {
+            let review = Review::new(&changeset, &session.world.scope);
             match args.format {
-                Format::Human => ui::changeset::show(&changeset, &session.world.scope, args.all),
-                Format::Json => ui::console::json(&changeset),
+                View::Human => ui::changeset::show(&changeset, &session.world.scope, args.all),
+                View::Json => ui::console::json(&review.json()),
+                View::Markdown => ui::console::document(ui::changeset::markdown(&review)),
+                View::Html => ui::console::document(ui::changeset::html(&review)),
             }
             Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode)
         }

@@ -11,4 +11,3 @@ pub mod journal;
 pub mod progress;
 pub mod prompt;
 mod style;
-mod value;

@@ -3,11 +3,13 @@
 #![allow(clippy::print_stdout, reason = "the output of a failed test is what a person reads")]
 
 mod aws;
+mod browser;
 mod canary;
 mod contract;
 mod custody;
 mod hygiene;
 mod intrude;
+mod json_schema;
 mod layers;
 mod locks;
 mod messages;
@@ -17,3 +19,4 @@ mod schema;
 mod signals;
 mod support;
 mod sweep;
+mod views;
