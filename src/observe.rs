@@ -190,6 +190,12 @@ impl World {
         steps.filter_map(|(step, instance)| Some((step.id.clone(), instance.outputs()?))).collect()
     }
 
+    /// The step that brings up the server which this step depends on, if the plan has it.
+    pub fn bootstrap_of(&self, index: usize) -> Option<usize> {
+        let bootstraps = |ancestor: &usize| self.resolved.steps[*ancestor].kind.bootstraps();
+        self.graph.ancestors(index).into_iter().find(bootstraps)
+    }
+
     /// Whether an outcome of an earlier run is unknown and needs a person.
     pub fn has_unknown(&self) -> bool {
         self.sights
@@ -214,12 +220,10 @@ impl World {
             if !uninitialised {
                 continue;
             }
-            let initialiser = self.graph.ancestors(*index).into_iter().find(|ancestor| {
-                self.resolved.steps[*ancestor].kind.name() == "vault.init"
-                    && matches!(self.sights[*ancestor], Sight::Seen)
-                    && !self.instances[*ancestor].exists()
-            });
-            if let Some(initialiser) = initialiser {
+            if let Some(initialiser) = self.bootstrap_of(*index)
+                && matches!(self.sights[initialiser], Sight::Seen)
+                && !self.instances[initialiser].exists()
+            {
                 self.instances[*index].assume_absent();
                 self.sights[*index] = Sight::After(initialiser);
             }

@@ -32,6 +32,8 @@ pub trait Kind: Send + Sync {
     fn protected(&self) -> bool;
     /// Whether creation involves an answer that is given only once.
     fn once_only(&self) -> bool;
+    /// Whether it brings a server up.
+    fn bootstraps(&self) -> bool;
     /// The JSON Schema of the declared fields.
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema;
     /// The JSON Schema of the outputs.
@@ -124,6 +126,10 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn once_only(&self) -> bool {
         R::ONCE_ONLY
+    }
+
+    fn bootstraps(&self) -> bool {
+        R::BOOTSTRAPS
     }
 
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema {

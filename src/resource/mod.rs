@@ -53,6 +53,9 @@ pub trait Resource: Send + Sync + 'static {
     /// Whether creating it involves an answer that the server gives only once. The engine never
     /// retries such a creation; the kind itself follows the custody protocol.
     const ONCE_ONLY: bool = false;
+    /// Whether it brings a server up: while the thing does not exist nothing on that server can,
+    /// and its step is also what makes a sealed server serve.
+    const BOOTSTRAPS: bool = false;
 
     /// What the kind talks to; built once per run and shared by all steps.
     type Client: Provided;

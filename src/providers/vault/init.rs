@@ -143,6 +143,7 @@ impl Resource for VaultInit {
 ";
     const PROTECTED: bool = true;
     const ONCE_ONLY: bool = true;
+    const BOOTSTRAPS: bool = true;
 
     type Client = Custodian;
     type Id = Cluster;
