@@ -69,8 +69,8 @@ pub async fn run(args: PlanCommand) -> Outcome {
             match args.format {
                 View::Human => ui::changeset::show(&changeset, &session.world.scope, args.all),
                 View::Json => ui::console::json(&review.json()),
-                View::Markdown => ui::console::document(ui::changeset::markdown(&review)),
-                View::Html => ui::console::document(ui::changeset::html(&review)),
+                View::Markdown => ui::console::out(ui::changeset::markdown(&review).trim_end()),
+                View::Html => ui::console::out(ui::changeset::html(&review)),
             }
             Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode)
         }

@@ -12,11 +12,6 @@ pub fn out(text: impl Display) {
     let _ = writeln!(anstream::stdout(), "{text}");
 }
 
-/// Prints a document that ends with its own last line end.
-pub fn document(text: impl Display) {
-    let _ = write!(anstream::stdout(), "{text}");
-}
-
 /// Prints a secret that a person asked for, with a line end. The caller has made sure that standard
 /// output is no terminal.
 pub fn secret_line(secret: &crate::secret::Secret) {

@@ -14,6 +14,8 @@ const INDENT: usize = 6;
 const WIDEST: usize = 140;
 /// The widest column of paths.
 const WIDEST_PATH: usize = 40;
+/// Lines that the keys of repeated steps may take.
+const KEY_LINES: usize = 2;
 /// Lines that a value of one line may take.
 const VALUE_LINES: usize = 6;
 
@@ -21,20 +23,24 @@ const VALUE_LINES: usize = 6;
 /// `all`.
 pub fn render(review: &Review, width: usize, all: bool) -> String {
     let width = width.clamp(40, WIDEST);
-    let mut text = heading(review);
+    let mut text = heading(review, width);
     for group in &review.groups {
         text.push_str(&render_group(group, width, all));
     }
     text.push_str(&risks(review, width));
     text.push('\n');
-    text.push_str(&summary(&review.changeset.summary));
+    text.push_str(&summary(&review.changeset.summary, width));
     text
 }
 
-fn heading(review: &Review) -> String {
-    let mut text = paint(STRONG, format_args!("Plan {}", neutralise(&review.changeset.plan.name)));
+fn heading(review: &Review, width: usize) -> String {
+    let name = format!("Plan {}", neutralise(&review.changeset.plan.name));
+    let mut text = paint(STRONG, &name);
     if let Some(place) = &review.place {
-        text.push_str(&paint(FAINT, format_args!("  {}", neutralise(place))));
+        let place = neutralise(place);
+        let fits = columns(&name) + 2 + columns(&place) <= width;
+        text.push_str(if fits { "  " } else { "\n" });
+        text.push_str(&paint(FAINT, place));
     }
     text.push('\n');
     text
@@ -46,7 +52,9 @@ fn render_group(group: &Group, width: usize, all: bool) -> String {
     if shown.is_empty() {
         return String::new();
     }
-    let mut text = format!("\n{}  {}\n", paint(STRONG.underline(), &group.title), counts(&group.counts));
+    let title = columns(&group.title) + 2;
+    let told = counts(&group.counts, title, width);
+    let mut text = format!("\n{}  {told}\n", paint(STRONG.underline(), &group.title));
     let widest = |length: fn(&StepChange) -> usize, limit: usize| {
         shown.iter().map(|item| length(item.step)).max().unwrap_or_default().min(limit)
     };
@@ -55,13 +63,15 @@ fn render_group(group: &Group, width: usize, all: bool) -> String {
         kind: widest(|step| step.kind.len(), 28),
         all: width,
     };
-    let mut roomy = false;
+    let has_more =
+        |item: &&Item| !item.fields.is_empty() || !item.others.is_empty() || item.step.reason.is_some();
+    // Items of several lines are kept apart; a list of titles is kept together.
+    let mut apart = shown.iter().any(has_more);
     for item in shown {
-        let has_more = !item.fields.is_empty() || !item.others.is_empty();
-        if roomy || has_more {
+        if apart || has_more(&item) {
             text.push('\n');
         }
-        roomy = has_more;
+        apart = has_more(&item);
         text.push_str(&render_item(item, &widths));
     }
     text
@@ -87,7 +97,8 @@ fn render_item(item: &Item, widths: &Columns) -> String {
     let width = widths.all - INDENT;
     if !item.others.is_empty() {
         let keys = item.other_keys().join(", ");
-        let also = format!("and {} more in the same way: {}", item.others.len(), neutralise(&keys));
+        let keys = shortened(&neutralise(&keys), width * KEY_LINES);
+        let also = format!("and {} more in the same way: {keys}", item.others.len());
         text.push_str(&block(&also, width, FAINT));
     }
     text.push_str(&reason(item.step, width));
@@ -106,6 +117,12 @@ fn title(item: &Item, widths: &Columns) -> String {
     let (id, name) = (neutralise(&step.id), neutralise(&step.name));
     let used = 4 + widths.id.max(columns(&id)) + 2 + widths.kind;
     let mark = paint(style.bold(), sign(step.action));
+    if used > widths.all {
+        let about = if name == id { step.kind.to_owned() } else { format!("{} {name}", step.kind) };
+        let room = widths.all - INDENT;
+        let id = shortened(&id, widths.all - 4);
+        return format!("  {mark} {}\n{}", paint(STRONG, id), block(&about, room, FAINT));
+    }
     let head = format!("  {mark} {}  ", paint(STRONG, pad(&id, widths.id)));
     if name == id {
         return format!("{head}{}\n", paint(FAINT, step.kind));
@@ -288,15 +305,27 @@ fn render_risk(risk: &Risk, steps: &[&str], column: usize, width: usize) -> Stri
     text
 }
 
-fn counts(counts: &Counts) -> String {
-    let told = counted(counts).into_iter().map(|(action, words)| paint(style_of(action), words));
-    told.collect::<Vec<_>>().join(", ")
+/// The counts behind `start` columns, in as many lines as it takes.
+fn counts(counts: &Counts, start: usize, width: usize) -> String {
+    let (mut text, mut used) = (String::new(), start);
+    for (index, (action, words)) in counted(counts).into_iter().enumerate() {
+        let length = columns(&words) + 2;
+        if index > 0 {
+            text.push(',');
+            let breaks = used + length > width;
+            text.push_str(if breaks { "\n  " } else { " " });
+            used = if breaks { 2 } else { used };
+        }
+        used += length;
+        text.push_str(&paint(style_of(action), words));
+    }
+    text
 }
 
-fn summary(all: &Counts) -> String {
+fn summary(all: &Counts, width: usize) -> String {
     match all.writing() + all.stuck() {
         0 => format!("{} {} steps are as declared.", paint(GOOD, "Nothing to do."), all.none),
-        _ => format!("{}.", counts(all)),
+        _ => format!("{}.", counts(all, 0, width)),
     }
 }
 
