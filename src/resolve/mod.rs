@@ -37,7 +37,7 @@ pub struct Resolved {
     /// Steps that the `custody:` section refers to.
     pub custody_references: Vec<String>,
     /// Steps that the sections `journal:` and `lock:` refer to.
-    place_references: Vec<String>,
+    pub place_references: Vec<String>,
     /// What is wrong so far; [`declare::declare`] looks for more before all is told.
     pub mistakes: Vec<Diagnostic>,
 }

@@ -19,4 +19,5 @@ mod schema;
 mod signals;
 mod support;
 mod sweep;
+mod terraform;
 mod views;
