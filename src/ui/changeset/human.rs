@@ -123,18 +123,16 @@ fn title(item: &Item, widths: &Columns) -> String {
         let id = shortened(&id, widths.all - 4);
         return format!("  {mark} {}\n{}", paint(STRONG, id), block(&about, room, FAINT));
     }
-    let head = format!("  {mark} {}  ", paint(STRONG, pad(&id, widths.id)));
+    let start = format!("  {mark} {}  ", paint(STRONG, pad(&id, widths.id)));
+    let room = widths.all.saturating_sub(used + 2);
     if name == id {
-        return format!("{head}{}\n", paint(FAINT, step.kind));
-    }
-    let head = head + &paint(FAINT, pad(step.kind, widths.kind));
-    match widths.all.saturating_sub(used + 2) {
-        room if room >= columns(&name).min(24) => format!("{head}  {}\n", shortened(&name, room)),
-        _ => format!(
-            "{}\n{}",
-            head.trim_end(),
-            block(&shortened(&name, widths.all - INDENT), widths.all - INDENT, STRONG)
-        ),
+        format!("{start}{}\n", paint(FAINT, step.kind))
+    } else if room >= columns(&name).min(24) {
+        let kind = paint(FAINT, pad(step.kind, widths.kind));
+        format!("{start}{kind}  {}\n", shortened(&name, room))
+    } else {
+        let width = widths.all - INDENT;
+        format!("{start}{}\n{}", paint(FAINT, step.kind), block(&shortened(&name, width), width, STRONG))
     }
 }
 

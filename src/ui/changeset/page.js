@@ -6,8 +6,11 @@
   const buttons = all(".count");
   const search = one("search"), kind = one("kind"), found = one("found"), fold = one("fold");
   const state = { q: "", actions: new Set(), kind: "" };
+  // The step that a link led to is shown, whatever is looked for.
+  let linked = null;
 
   const isShown = ({ element, text }) => {
+    if (element === linked) return true;
     const action = element.dataset.action;
     const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
     // What is as declared is looked for, or asked for, or not there to be seen.
@@ -39,22 +42,21 @@
     try { history.replaceState(null, "", "#" + parts); } catch { /* A page inside of a page has no address. */ }
   };
 
-  const changed = () => { remember(); show(); };
+  const changed = () => { linked = null; remember(); show(); };
 
   // The part of the address behind `#` is a step, or what is looked for.
   const follow = () => {
     const hash = location.hash.slice(1);
     const target = /^s\d+$/.test(hash) && one(hash);
     if (target) {
-      if (target.hidden) reset();
-      show();
-      target.hidden = false;
-      target.closest(".group").hidden = false;
+      linked = target;
       target.open = true;
+      show();
       target.scrollIntoView({ block: "start" });
       target.querySelector("summary").focus({ preventScroll: true });
       return;
     }
+    linked = null;
     const parts = new URLSearchParams(hash);
     state.q = parts.get("q") || "";
     state.kind = parts.get("kind") || "";

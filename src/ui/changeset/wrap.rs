@@ -62,7 +62,7 @@ fn line_end(text: &str, width: usize) -> usize {
         end = at + c.len_utf8();
         match c {
             ' ' if used > width / 2 => space = Some(end),
-            '/' | ',' | ':' | ';' | '&' if used > width / 2 => part = Some(end),
+            '/' | ',' | ':' | ';' | '&' | '-' if used > width / 2 => part = Some(end),
             _ => {}
         }
     }
