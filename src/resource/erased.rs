@@ -89,6 +89,8 @@ pub trait Instance: Send + Sync {
     fn diff(&self) -> Option<Diff>;
     /// The outputs; `None` when the thing does not exist.
     fn outputs(&self) -> Option<Map<String, Value>>;
+    /// What tells one write of it from the next; `None` where the kind has no such thing.
+    fn revision(&self) -> Option<String>;
     /// Makes it, or updates it when it exists.
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
     /// Removes it.
@@ -217,6 +219,10 @@ impl<R: Resource> Instance for Typed<R> {
             Value::Object(fields) => Some(fields),
             _ => Some(Map::new()),
         }
+    }
+
+    fn revision(&self) -> Option<String> {
+        self.observed.as_ref().and_then(R::revision)
     }
 
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 
 pub use calls::{CallCount, Calls};
 pub use diff::{Blocked, Change, Diff, SecretChange};
-pub use error::{Error, ErrorKind, Result, neutralise};
+pub use error::{Error, ErrorKind, Result, in_words, neutralise};
 pub use scope::{Partial, Scope};
 pub use writer::{Permit, Writer};
 
@@ -123,6 +123,12 @@ pub trait Resource: Send + Sync + 'static {
 
     /// What other steps may refer to. Pure.
     fn outputs(observed: &Self::Observed) -> Self::Outputs;
+
+    /// What tells one write of the live thing from the next where neither its fields nor its
+    /// outputs do, such as the time of a secret's version. Never made from a secret. Pure.
+    fn revision(_observed: &Self::Observed) -> Option<String> {
+        None
+    }
 
     /// The outputs that are certain before the thing exists, such as an ARN made of names.
     fn predicted_outputs(_desired: &Self::Desired, _scope: &Scope) -> Partial {

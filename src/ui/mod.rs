@@ -11,3 +11,4 @@ pub mod journal;
 pub mod progress;
 pub mod prompt;
 mod style;
+pub mod trace;
