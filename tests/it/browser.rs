@@ -318,16 +318,17 @@ fn what_comes_from_outside_stays_text() {
     assert_eq!(dom.matches("<script").count(), 1, "the page's own");
     assert!(!dom.contains("<img") && !dom.contains(">49<"), "{dom}");
     // Even markup that got in would not run, nor could the page reach anything.
+    assert!(
+        page.html.contains("content=\"default-src &#x27;none&#x27;; script-src &#x27;sha256-"),
+        "{}",
+        page.html
+    );
     let script = "const d = page.document; const before = d.querySelectorAll('img, [onerror]').length;\
         const s = d.createElement('script'); s.textContent = 'document.title = \"owned\"'; d.body.append(s);\
-        const i = d.createElement('img'); i.src = 'http://127.0.0.1:9/x'; d.body.append(i);\
         return [d.title, before];";
     let (answer, log) = page.tell(1000, script, &[]);
     assert_eq!(answer, json!(["Plan candlefish-production", 0]));
-    assert!(
-        log.matches("Content Security Policy").count() >= 2,
-        "the script and the request are refused: {log}"
-    );
+    assert!(log.contains("Content Security Policy directive 'script-src"), "the script is refused: {log}");
 }
 
 #[test]
