@@ -34,7 +34,7 @@ fn the_same_ten_fields_are_in_every_format() {
     quickstart.vault("PATCH", "secret/data/app/session", &json!({ "data": { "key": null } }));
     quickstart.vault("POST", "auth/approle/role/app", &json!({ "token_ttl": "2h" }));
     // In the plan.
-    quickstart.edit("    rotation_days: 90 }", "    rotation_days: 30 }");
+    quickstart.edit("rotation_days: 90 }", "rotation_days: 30 }");
     quickstart.edit("description: What Terraform runs as", "description: What runs Terraform");
     quickstart.edit(
         "[ \"s3:GetObject\", \"s3:PutObject\" ]",
