@@ -51,13 +51,10 @@ impl Graph {
 }
 
 fn declared_edges(resolved: &Resolved) -> Vec<BTreeSet<usize>> {
-    let by_name = |name: &str| -> Vec<usize> {
-        let declared = &resolved.document.steps;
-        let matches = |index: &usize| declared[resolved.steps[*index].declared].id.name == name;
-        (0..resolved.steps.len()).filter(matches).collect()
-    };
-    let names: HashMap<&str, Vec<usize>> =
-        resolved.document.steps.iter().map(|step| (step.id.name.as_str(), by_name(&step.id.name))).collect();
+    let mut names: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, step) in resolved.steps.iter().enumerate() {
+        names.entry(&resolved.document.steps[step.declared].id.name).or_default().push(index);
+    }
     resolved
         .steps
         .iter()
@@ -81,14 +78,15 @@ fn add_required(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &
         .enumerate()
         .map(|(index, instance)| ((resolved.steps[index].kind.name(), instance.id()), index))
         .collect();
+    let mut kinds: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, step) in resolved.steps.iter().enumerate() {
+        kinds.entry(step.kind.name()).or_default().push(index);
+    }
     for (index, instance) in instances.iter().enumerate() {
         for requirement in instance.requires() {
             match requirement {
                 Requirement::Thing { kind, id } => needs[index].extend(things.get(&(kind, id))),
-                Requirement::Kind(kind) => {
-                    needs[index]
-                        .extend((0..instances.len()).filter(|at| resolved.steps[*at].kind.name() == kind));
-                }
+                Requirement::Kind(kind) => needs[index].extend(kinds.get(kind).into_iter().flatten()),
                 Requirement::Provider(_) => {}
             }
             needs[index].remove(&index);

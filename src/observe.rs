@@ -9,7 +9,9 @@ use tokio::sync::Semaphore;
 
 use crate::event::Events;
 use crate::graph::Graph;
+use crate::journal::{Things, target};
 use crate::providers::Providers;
+use crate::removal::{self, Extent, Leftover};
 use crate::resolve::{OutputTable, Resolved, declare, unknown};
 use crate::resource::erased::Instance;
 use crate::resource::{Error, ErrorKind, Scope};
@@ -39,6 +41,12 @@ pub struct World {
     pub sights: Vec<Sight>,
     /// Account, region and plan.
     pub scope: Scope,
+    /// What the journal knows as this plan's.
+    pub things: Things,
+    /// Those things among them that no step declares any more.
+    pub leftovers: Vec<Leftover>,
+    /// What is to be removed.
+    pub extent: Extent,
 }
 
 /// One instance for each step; one that is being worked on is out for that time.
@@ -111,19 +119,27 @@ pub async fn observe(
     events: &Events,
 ) -> World {
     let sights = instances.iter().map(|_| Sight::Nowhere(String::new())).collect();
-    let mut world = World { resolved, graph, instances: Instances::new(instances), sights, scope };
-    events.progress(format!("reading {} things", world.instances.len()));
-    observe_all(&mut world, providers, parallelism).await;
+    let mut world = World {
+        resolved,
+        graph,
+        instances: Instances::new(instances),
+        sights,
+        scope,
+        things: Things::default(),
+        leftovers: Vec::new(),
+        extent: Extent::default(),
+    };
+    observe_all(&mut world, providers, parallelism, events).await;
     world
 }
 
 /// Observes every step anew.
 pub async fn observe_again(world: &mut World, providers: &Providers, parallelism: usize) {
     providers.forget().await;
-    observe_all(world, providers, parallelism).await;
+    observe_all(world, providers, parallelism, &Events::default()).await;
 }
 
-async fn observe_all(world: &mut World, providers: &Providers, parallelism: usize) {
+async fn observe_all(world: &mut World, providers: &Providers, parallelism: usize, events: &Events) {
     let mut pending: Vec<usize> = (0..world.instances.len()).collect();
     loop {
         let (ready, waiting): (Vec<usize>, Vec<usize>) =
@@ -136,14 +152,24 @@ async fn observe_all(world: &mut World, providers: &Providers, parallelism: usiz
             }
             break;
         }
-        observe_round(world, &ready, providers, parallelism).await;
+        observe_round(world, &ready, providers, parallelism, events).await;
         world.explain_absences(&ready);
         redeclare(world, &waiting);
         pending = waiting;
     }
+    world.things = providers.journal.as_ref().map(|journal| journal.things()).unwrap_or_default();
+    world.leftovers = removal::observe(world, providers, parallelism).await;
 }
 
-async fn observe_round(world: &mut World, ready: &[usize], providers: &Providers, parallelism: usize) {
+async fn observe_round(
+    world: &mut World,
+    ready: &[usize],
+    providers: &Providers,
+    parallelism: usize,
+    events: &Events,
+) {
+    let total = world.instances.len();
+    let before = total - ready.len();
     let limit = Arc::new(Semaphore::new(parallelism));
     let chosen: std::collections::HashSet<usize> = ready.iter().copied().collect();
     let mut running: FuturesUnordered<_> = world
@@ -159,8 +185,10 @@ async fn observe_round(world: &mut World, ready: &[usize], providers: &Providers
         })
         .collect();
     let mut results = Vec::new();
+    events.progress(format!("reading {total} things"));
     while let Some(result) = running.next().await {
         results.push(result);
+        events.progress(format!("reading: {} of {total}", before + results.len()));
     }
     drop(running);
     for (index, result) in results {
@@ -194,6 +222,11 @@ impl World {
     pub fn bootstrap_of(&self, index: usize) -> Option<usize> {
         let bootstraps = |ancestor: &usize| self.resolved.steps[*ancestor].kind.bootstraps();
         self.graph.ancestors(index).into_iter().find(bootstraps)
+    }
+
+    /// The journal's name for a step's thing.
+    pub fn target(&self, index: usize) -> String {
+        target(self.resolved.steps[index].kind.name(), &self.instances[index].id())
     }
 
     /// Whether an outcome of an earlier run is unknown and needs a person.

@@ -1,6 +1,8 @@
 //! Carrying out an approved changeset; the only stage that may write.
 
 mod lock;
+mod queue;
+mod record;
 mod remove;
 mod retry;
 mod step;
@@ -8,19 +10,19 @@ mod under_way;
 
 pub use lock::{ApprovedUnlock, force_unlock, lock, unlock};
 pub use remove::{ApprovedRemoval, remove};
-pub use step::{CREATE, target};
 pub use under_way::UnderWay;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 
+use self::queue::Queue;
 use crate::changeset::{Action, Changeset};
 use crate::diff;
 use crate::event::{Event, Events, Summary, millis};
-use crate::journal::Entry;
+use crate::journal::{Entry, Thing};
 use crate::observe::{Sight, World};
 use crate::providers::{self, Providers};
 use crate::resolve::{OutputTable, declare};
@@ -101,7 +103,10 @@ pub async fn apply(
     }
     let mut run = Run::new(world, approved.0, options);
     run.all(providers, &permit, events).await;
-    let mut report = run.report;
+    let Run { mut report, actions, .. } = run;
+    remove::remove_all(world, approved.0, providers, &permit, options, events, &mut report).await;
+    record::refresh(world, &actions, &report, providers, &permit).await?;
+    record::let_go(world, providers, &permit).await?;
     report.stopped = *options.stop.borrow();
     if approved.0.summary.writing() > 0
         && let Err(error) = journal.append(&permit, Entry::RunFinished).await
@@ -127,11 +132,9 @@ struct Run<'w> {
     actions: HashMap<usize, Action>,
     outputs: OutputTable,
     loader: Loader,
-    /// Steps whose dependents may start.
-    settled: HashSet<usize>,
+    queue: Queue,
     /// Steps whose dependents must not start.
     broken: HashSet<usize>,
-    waiting: BTreeSet<usize>,
     options: &'w Options,
     /// Why nothing may be written any more.
     halted: Option<String>,
@@ -151,13 +154,17 @@ impl<'w> Run<'w> {
         let by_id: HashMap<&str, Action> =
             changeset.steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
         let steps = world.resolved.steps.iter().enumerate();
-        let actions: HashMap<usize, Action> =
-            steps.filter_map(|(index, step)| Some((index, *by_id.get(step.id.as_str())?))).collect();
+        // Removals come after everything else, and not in the order of the graph.
+        let actions: HashMap<usize, Action> = steps
+            .filter_map(|(index, step)| Some((index, *by_id.get(step.id.as_str())?)))
+            .filter(|(_, action)| *action != Action::Delete)
+            .collect();
         Self {
             outputs: world.outputs(),
             loader: declare::loader(&world.resolved),
-            waiting: actions.keys().copied().collect(),
-            settled: HashSet::new(),
+            queue: Queue::new(&world.graph, &actions, |index| {
+                providers::service(world.resolved.steps[index].kind.name())
+            }),
             broken: HashSet::new(),
             actions,
             options,
@@ -173,8 +180,9 @@ impl<'w> Run<'w> {
         loop {
             self.settle_without_writing(events);
             while running.len() < self.options.parallelism && !self.is_ending() {
-                let Some(index) = self.next(&busy) else { break };
-                self.waiting.remove(&index);
+                let has_room =
+                    |service| busy.get(service).copied().unwrap_or_default() < providers::limit(service);
+                let Some(index) = self.queue.next_ready(has_room) else { break };
                 match self.prepare(index, providers, permit).await {
                     Ok(instance) => {
                         *busy.entry(providers::service(self.kind(index))).or_default() += 1;
@@ -208,29 +216,25 @@ impl<'w> Run<'w> {
     /// Steps with nothing to do are done once their needs are; those that cannot be done, and
     /// those behind them, never start.
     fn settle_without_writing(&mut self, events: &Events) {
-        loop {
-            let movable = self.waiting.iter().copied().find(|index| {
-                let needs = &self.world.graph.needs[*index];
-                let action = self.actions[index];
-                needs.iter().any(|need| self.broken.contains(need))
-                    || matches!(action, Action::Blocked | Action::Deferred)
-                    || (action == Action::None && needs.iter().all(|need| self.is_settled(*need)))
-            });
-            let Some(index) = movable else { return };
-            self.waiting.remove(&index);
+        while let Some(index) = self.queue.next_idle() {
             match self.actions[&index] {
                 // A broken need changes nothing for a step that is as declared.
-                Action::None => {
-                    self.settled.insert(index);
-                }
+                Action::None => self.queue.settle(index),
                 action => self.skip(index, action, events),
             }
         }
     }
 
-    /// A need outside of the changeset (`--target`) counts as settled.
-    fn is_settled(&self, index: usize) -> bool {
-        self.settled.contains(&index) || !self.actions.contains_key(&index)
+    fn place(&self, index: usize) -> Option<String> {
+        let document = &self.world.resolved.document;
+        let span = document.steps[self.world.resolved.steps[index].declared].id.span;
+        let (path, line, column) = document.sources.locate(span)?;
+        Some(format!("{}:{line}:{column}", path.display()))
+    }
+
+    fn break_off(&mut self, index: usize) {
+        self.broken.insert(index);
+        self.queue.break_off(index);
     }
 
     fn skip(&mut self, index: usize, action: Action, events: &Events) {
@@ -239,7 +243,7 @@ impl<'w> Run<'w> {
             (Some(need), _) => format!("needs {}, which was not done", self.id(*need)),
             (None, action) => format!("it is {}", action.name()),
         };
-        self.broken.insert(index);
+        self.break_off(index);
         let id = self.id(index);
         events.emit(Event::StepSkipped { id: id.clone(), reason: reason.clone() });
         self.report.skipped.push((id, reason));
@@ -247,22 +251,11 @@ impl<'w> Run<'w> {
 
     fn skip_rest(&mut self, events: &Events) {
         let why = self.halted.take().unwrap_or_else(|| "the run was stopped".to_owned());
-        for index in std::mem::take(&mut self.waiting) {
+        for index in self.queue.take_rest() {
             let (id, reason) = (self.id(index), why.clone());
             events.emit(Event::StepSkipped { id: id.clone(), reason: reason.clone() });
             self.report.skipped.push((id, reason));
         }
-    }
-
-    /// The first waiting step, in the order of the graph, whose needs are settled and whose
-    /// service has room.
-    fn next(&self, busy: &HashMap<&'static str, usize>) -> Option<usize> {
-        self.world.graph.order.iter().copied().find(|index| {
-            let service = providers::service(self.kind(*index));
-            self.waiting.contains(index)
-                && self.world.graph.needs[*index].iter().all(|need| self.is_settled(*need))
-                && busy.get(service).copied().unwrap_or_default() < providers::limit(service)
-        })
     }
 
     /// Gives the step its final fields and takes its instance out for a task.
@@ -271,7 +264,7 @@ impl<'w> Run<'w> {
         index: usize,
         providers: &Providers,
         permit: &Permit,
-    ) -> Result<Box<dyn Instance>, Error> {
+    ) -> Result<(Box<dyn Instance>, Thing), Error> {
         if let Err(error) = providers.confirm_lock(permit).await {
             self.halted = Some(error.message.clone());
             return Err(error);
@@ -289,13 +282,14 @@ impl<'w> Run<'w> {
             // Boxed: connecting nests the SDK's futures deeper than the compiler follows.
             Box::pin(providers.custody()).await?.set_recipients(settings.recipients);
         }
-        Ok(self.world.instances.take(index))
+        let thing = record::thing(self.world, index);
+        Ok((self.world.instances.take(index), thing))
     }
 
     fn task<'a>(
         &self,
         index: usize,
-        mut instance: Box<dyn Instance>,
+        (mut instance, thing): (Box<dyn Instance>, Thing),
         providers: &'a Providers,
         permit: &'a Permit,
         events: &Events,
@@ -303,6 +297,7 @@ impl<'w> Run<'w> {
         let task = step::Task {
             id: self.id(index),
             kind: self.world.resolved.steps[index].kind,
+            thing,
             action: self.actions[&index],
             look_first: matches!(self.world.sights[index], Sight::After(_)),
             providers,
@@ -325,7 +320,7 @@ impl<'w> Run<'w> {
         match result {
             Ok(()) => {
                 diff::add_outputs(self.world, index, &mut self.outputs);
-                self.settled.insert(index);
+                self.queue.settle(index);
                 let (id, action) = (self.id(index), self.actions[&index].name());
                 events.emit(Event::StepFinished { id: id.clone(), action, ms });
                 self.report.done.push(id);
@@ -336,12 +331,13 @@ impl<'w> Run<'w> {
 
     fn fail(&mut self, index: usize, error: Error, ms: u64, events: &Events) {
         let (id, action) = (self.id(index), self.actions[&index].name());
-        self.broken.insert(index);
+        self.break_off(index);
         events.emit(Event::StepFailed {
             id: id.clone(),
             action,
             ms,
-            error: error.to_string(),
+            place: self.place(index),
+            error: error.report(),
             advice: error.advice.clone(),
         });
         self.report.failed.push((id, error));

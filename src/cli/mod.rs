@@ -4,6 +4,7 @@ mod apply;
 mod child;
 mod completions;
 mod custody;
+mod destroy;
 mod exit_code;
 mod explain;
 mod graph;
@@ -29,6 +30,7 @@ pub use exit_code::Outcome;
 use crate::hygiene;
 use crate::resource::ErrorKind;
 use crate::session;
+use crate::trace;
 use crate::ui;
 
 /// What `--help` says of the environment.
@@ -47,6 +49,10 @@ Environment variables:
 #[derive(Debug, Parser)]
 #[command(name = "groundwork", version, about, max_term_width = 100, subcommand_required = true, after_long_help = VARIABLES)]
 pub struct Cli {
+    /// Tell every request to AWS and Vault on standard error: what, how it ended, how long it took,
+    /// the request's id; never a body, a header or a token
+    #[arg(long, short, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -61,6 +67,8 @@ enum Command {
     Plan(plan::PlanCommand),
     /// Show what will change, ask, and do it
     Apply(apply::ApplyArgs),
+    /// Remove everything that a plan has made, after showing it and asking
+    Destroy(destroy::DestroyArgs),
     /// Show what was done, when, by whom: the record of all runs of a plan
     Journal(journal::JournalArgs),
     /// Take away the lock of a run that is dead
@@ -99,6 +107,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    if cli.verbose {
+        trace::observe_with(ui::trace::show);
+    }
     dispatch(cli.command)
 }
 
@@ -126,6 +137,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
+        Command::Destroy(args) => block_on(destroy::run(args)),
         Command::Journal(args) => block_on(journal::run(args)),
         Command::Unlock(args) => block_on(unlock::run(args)),
         Command::Login(args) => return block_on(login::run(args)),
@@ -165,6 +177,8 @@ fn failed(error: &session::Error) -> Outcome {
     match error {
         session::Error::Plan(mistakes) => ui::diagnostics::show(mistakes),
         session::Error::Live(error) => ui::error::show(error),
+        session::Error::Outdated(differences) => ui::error::show_outdated(differences),
+        session::Error::Incomplete(steps) => ui::error::show_incomplete(steps),
     }
     match error {
         session::Error::Live(error) if error.kind == ErrorKind::Unknown => Outcome::Unknown,

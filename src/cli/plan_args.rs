@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::plan::{Diagnostic, Diagnostics, Node, NodeValue, Sources, Span};
+use crate::removal::Extent;
+use crate::saved::{Origin, PlanRecord};
 use crate::session::{self, Checked};
 
 /// A plan file and what overrides its variables.
@@ -18,15 +20,48 @@ pub struct PlanArgs {
     /// Give variables values from a YAML file; may be repeated
     #[arg(long = "var-file", value_name = "FILE")]
     var_files: Vec<PathBuf>,
+    /// Variables that a saved changeset was made with.
+    #[arg(skip)]
+    saved: Vec<(String, Node)>,
+    /// What is to be removed.
+    #[arg(skip)]
+    extent: Extent,
 }
 
 impl PlanArgs {
+    /// The same plan, of which this is to be removed.
+    #[must_use]
+    pub fn to_extent(self, extent: Extent) -> Self {
+        Self { extent, ..self }
+    }
+
+    /// The plan of a saved changeset.
+    pub fn of_saved(plan: &PlanRecord) -> Self {
+        let saved = plan.vars.iter().cloned().map(|(name, value)| (name, Node::of(value))).collect();
+        let extent = plan.removes;
+        Self { plan: PathBuf::from(&plan.path), vars: Vec::new(), var_files: Vec::new(), saved, extent }
+    }
+
+    /// Whether the command line gives variables.
+    pub fn gives_variables(&self) -> bool {
+        !self.vars.is_empty() || !self.var_files.is_empty()
+    }
+
+    /// Where a changeset of this plan comes from.
+    ///
+    /// # Errors
+    /// As [`PlanArgs::check`].
+    pub fn origin(&self) -> Result<Origin, session::Error> {
+        Ok(Origin { plan: self.plan.clone(), vars: self.overrides()?, removes: self.extent })
+    }
+
     /// Reads and checks the plan without the network.
     ///
     /// # Errors
     /// All mistakes found.
     pub fn check(&self) -> Result<Checked, session::Error> {
-        Ok(session::check(&self.plan, &self.overrides()?)?)
+        let checked = session::check(&self.plan, &self.overrides()?)?;
+        Ok(Checked { extent: self.extent, ..checked })
     }
 
     /// The variables: those of files first, then those of the command line.
@@ -45,6 +80,7 @@ impl PlanArgs {
             };
             vars.push((name.to_owned(), scalar(value)));
         }
+        vars.extend(self.saved.iter().cloned());
         Ok(vars)
     }
 }

@@ -178,5 +178,9 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
 
 /// What sources and templates see of the plan.
 pub fn loader(resolved: &Resolved) -> Loader {
-    Loader { folder: resolved.document.folder.clone(), vars: Value::Object(resolved.context()) }
+    Loader {
+        folder: resolved.document.folder.clone(),
+        vars: Value::Object(resolved.context()),
+        templates: resolved.templates.clone(),
+    }
 }

@@ -38,6 +38,10 @@ pub struct Resolved {
     pub custody_references: Vec<String>,
     /// Steps that the sections `journal:` and `lock:` refer to.
     pub place_references: Vec<String>,
+    /// The template files that were read for it.
+    pub templates: template::Templates,
+    /// Which of the steps have been made of each declared one, by its id.
+    by_name: HashMap<String, Vec<usize>>,
     /// What is wrong so far; [`declare::declare`] looks for more before all is told.
     pub mistakes: Vec<Diagnostic>,
 }
@@ -52,13 +56,31 @@ pub fn resolve(document: Document) -> Resolved {
     let vault = section(&document, Section::Vault, &base, &mut mistakes);
     let base = with_aws(base, &aws);
     let steps = steps::expand(&document, &base, &mut mistakes);
+    let ids = steps.iter().map(|step| step.id.as_str()).collect();
+    mistakes.extend(document.check_former(&ids));
     let mut references = |section| match document.section(section) {
         Some(node) => expression::references(node, &document, &mut mistakes),
         None => Vec::new(),
     };
     let custody_references = references(Section::Custody);
     let place_references = [references(Section::Journal), references(Section::Lock)].concat();
-    Resolved { document, vars, aws, vault, steps, custody_references, place_references, mistakes }
+    let templates = template::Templates::default();
+    let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        by_name.entry(document.steps[step.declared].id.name.clone()).or_default().push(index);
+    }
+    Resolved {
+        document,
+        vars,
+        aws,
+        vault,
+        steps,
+        custody_references,
+        place_references,
+        templates,
+        by_name,
+        mistakes,
+    }
 }
 
 impl Resolved {
@@ -115,7 +137,8 @@ impl Resolved {
     fn add_references(&self, context: &mut Map<String, Value>, references: &[String], outputs: &OutputTable) {
         for name in references {
             let mut instances = Map::new();
-            for step in self.steps.iter().filter(|step| self.document.steps[step.declared].id.name == *name) {
+            let made = self.by_name.get(name).into_iter().flatten();
+            for step in made.map(|index| &self.steps[*index]) {
                 let values = Value::Object(known_outputs(step, outputs));
                 match &step.each {
                     Some((key, _)) => instances.insert(key.clone(), values),

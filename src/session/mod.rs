@@ -7,7 +7,7 @@ pub use checked::{Checked, check};
 pub use connect::{Reach, connect, journal, unlock};
 
 use crate::apply;
-use crate::changeset::Changeset;
+use crate::changeset::{Action, Changeset};
 use crate::diff;
 use crate::event::Events;
 use crate::lock::LocalLock;
@@ -15,6 +15,7 @@ use crate::observe::{self, World};
 use crate::plan::Diagnostics;
 use crate::providers::Providers;
 use crate::resource::ErrorKind;
+use crate::saved::{AwsIdentity, Content, Difference, Identities, Origin, VaultIdentity};
 
 /// Things that are read at the same time, and steps that are written at the same time, unless
 /// the caller says otherwise.
@@ -26,6 +27,8 @@ pub struct Session {
     pub providers: Providers,
     /// What was seen.
     pub world: World,
+    /// What could not be looked at beside the steps' things, and why.
+    pub gaps: Vec<(String, String)>,
     local: Option<LocalLock>,
     parallelism: usize,
 }
@@ -39,6 +42,12 @@ pub enum Error {
     /// A live system, or this machine, does not let the run begin.
     #[error(transparent)]
     Live(#[from] crate::resource::Error),
+    /// What a saved changeset rests on is not as it was when it was reviewed.
+    #[error("what was reviewed is not what is there now")]
+    Outdated(Vec<Difference>),
+    /// What cannot be looked at or planned yet, and why, where all of it has to be.
+    #[error("not every step could be planned")]
+    Incomplete(Vec<(String, String)>),
 }
 
 impl From<crate::changeset::Error> for Error {
@@ -50,18 +59,27 @@ impl From<crate::changeset::Error> for Error {
 }
 
 impl Session {
-    /// Connects and observes every step. Writes nothing, anywhere.
+    /// Connects and observes every step. Writes nothing, anywhere. What cannot be read is a gap.
     ///
     /// # Errors
     /// When the account is not the plan's, credentials are missing, or the journal is damaged.
     pub async fn observe(mut checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         let (providers, scope) = connect::connect_in_scope(&mut checked, Reach::Everything).await?;
-        providers.journal()?.pull().await?;
-        let Checked { resolved, instances, graph, .. } = checked;
-        let world =
+        let mut gaps = Vec::new();
+        if let Err(error) = providers.journal()?.pull().await {
+            if !is_hidden(&error) {
+                return Err(error.into());
+            }
+            let message = format!("{error}; what other machines have done is not known");
+            events.warn(format!("the journal's copy cannot be read: {message}"));
+            gaps.push(("journal".to_owned(), message));
+        }
+        let Checked { resolved, instances, graph, extent, .. } = checked;
+        let mut world =
             observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
+        world.extent = extent;
         tell_warnings(&providers, &|warning| events.warn(warning));
-        Ok(Self { providers, world, local: None, parallelism })
+        Ok(Self { providers, world, gaps, local: None, parallelism })
     }
 
     /// As [`Session::observe`], as the only run of this plan on this machine: what is observed is
@@ -72,6 +90,11 @@ impl Session {
     pub async fn observe_alone(checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         let local = checked.lock()?;
         let session = Self::observe(checked, parallelism, events).await?;
+        if let Some((_, why)) = session.gaps.first() {
+            return Err(crate::resource::Error::new(ErrorKind::Denied, "journal", why.clone())
+                .advice("a run that writes has to read the journal's copy first")
+                .into());
+        }
         Ok(Self { local: Some(local), ..session })
     }
 
@@ -80,12 +103,41 @@ impl Session {
     /// # Errors
     /// Mistakes in the plan that only live values bring to light.
     pub fn compare(&mut self) -> Result<Changeset, Error> {
-        let journal = self.providers.journal()?;
-        let created = move |kind: &str, id: &str| {
-            let target = apply::target(kind, id);
-            journal.created(kind, id) || journal.open_intent(apply::CREATE, &target).is_some()
+        Ok(diff::compare(&mut self.world)?)
+    }
+
+    /// Sees that everything could be looked at, and every step of the changeset be planned.
+    ///
+    /// # Errors
+    /// `Incomplete`, with what is left for later.
+    pub fn require_complete(&self, changeset: &Changeset) -> Result<(), Error> {
+        let deferred = changeset.steps.iter().filter(|step| step.action == Action::Deferred);
+        let deferred =
+            deferred.map(|step| (format!("step {}", step.id), step.reason.clone().unwrap_or_default()));
+        let left: Vec<(String, String)> = self.gaps.iter().cloned().chain(deferred).collect();
+        if left.is_empty() { Ok(()) } else { Err(Error::Incomplete(left)) }
+    }
+
+    /// What is to be kept of a changeset of this session, so that it can be applied later.
+    pub async fn record(&self, changeset: &Changeset, origin: &Origin) -> Content {
+        Content::new(origin, &self.world, self.identities().await, changeset)
+    }
+
+    /// Whose systems this session has looked at.
+    async fn identities(&self) -> Identities {
+        let aws = self.providers.aws.get().map(|client| client.scope());
+        let vault = match self.providers.vault.get() {
+            Some(client) => Some(match client.cluster_id().await {
+                Some(id) => VaultIdentity::ClusterId(id),
+                None => VaultIdentity::Address(client.address().to_owned()),
+            }),
+            None => None,
         };
-        Ok(diff::compare(&mut self.world, &created)?)
+        let account = |scope: crate::resource::Scope| {
+            let (account_id, partition, region) = (scope.account_id?, scope.partition, scope.region);
+            Some(AwsIdentity { account_id, partition, region })
+        };
+        Identities { aws: aws.and_then(account), vault }
     }
 
     /// Carries out an approved changeset of this session, under the plan's lock. Where that is a
@@ -155,6 +207,11 @@ impl Session {
     pub async fn remove(&self, approved: apply::ApprovedRemoval<'_>) -> Result<(), Error> {
         Ok(apply::remove(&self.world, approved, &self.providers).await?)
     }
+}
+
+/// Whether an error means that something is there and cannot be seen from here.
+fn is_hidden(error: &crate::resource::Error) -> bool {
+    matches!(error.kind, ErrorKind::Denied | ErrorKind::Unavailable | ErrorKind::Throttled)
 }
 
 /// Tells of copies in custody that could not be used.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::VaultClient;
+use super::mount::VAULTS_OWN;
 use super::notation::{Ttl, lower};
 use super::policy_text::{CAPABILITIES, from_data, mistakes, normalise, same};
 use crate::resolve::unknown::is_unknown;
@@ -249,6 +250,10 @@ search:
         w.delete(w.permit(), &format!("sys/policies/acl/{id}")).await
     }
 
+    fn permanent(id: &String) -> Option<&'static str> {
+        BUILT_IN.contains(&id.as_str()).then_some(VAULTS_OWN)
+    }
+
     fn outputs(observed: &LivePolicy) -> PolicyOutputs {
         PolicyOutputs { name: observed.name.clone() }
     }
@@ -314,8 +319,11 @@ mod tests {
         let path = "path \"{{ mount }}/data/{{ team }}/*\" { capabilities = [\"read\"] }\n";
         std::fs::write(folder.path().join("app.hcl.j2"), path).expect("written");
         std::fs::write(folder.path().join("wrong.hcl.j2"), "path {{ team }} {").expect("written");
-        let loader =
-            Loader { folder: folder.path().to_owned(), vars: json!({ "mount": "kv", "team": "none" }) };
+        let loader = Loader {
+            folder: folder.path().to_owned(),
+            vars: json!({ "mount": "kv", "team": "none" }),
+            ..Loader::default()
+        };
         let load = |name: &str| {
             let rules = json!({ "template": name, "with": { "team": "search" } });
             let mut declared = spec(json!({ "name": "app", "rules": rules }));
