@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::plan::{Diagnostics, Document};
+use crate::removal::Extent;
 use crate::resource::Change;
 
 /// What is going to happen to one step.
@@ -77,12 +78,18 @@ pub struct Changeset {
     /// The version of this form; another one is incompatible.
     #[schemars(extend("const" = "1"))]
     format_version: &'static str,
+    /// What it was to remove.
+    #[serde(skip_serializing_if = "Extent::is_nothing")]
+    pub removes: Extent,
     /// Which plan.
     pub plan: PlanIdentity,
     /// All steps, in an order in which they can be carried out.
     pub steps: Vec<StepChange>,
     /// How many of each action.
     pub summary: Counts,
+    /// Things of this plan that no step declares any more: what removing them would do. Not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undeclared: Vec<StepChange>,
 }
 
 /// A plan's name and content.
@@ -148,13 +155,27 @@ impl Counts {
 
 impl Changeset {
     /// A changeset of these steps for this plan.
-    pub fn new(document: &Document, steps: Vec<StepChange>) -> Self {
-        Self::of(PlanIdentity { name: document.name.clone(), digest: document.digest.clone() }, steps)
+    pub fn new(
+        document: &Document,
+        removes: Extent,
+        steps: Vec<StepChange>,
+        undeclared: Vec<StepChange>,
+    ) -> Self {
+        let plan = PlanIdentity { name: document.name.clone(), digest: document.digest.clone() };
+        Self { removes, undeclared, ..Self::of(plan, steps) }
     }
 
-    /// A changeset of these steps for the plan of this identity.
+    /// A changeset of these steps for the plan of this identity, which removes nothing that the plan
+    /// does not declare.
     pub fn of(plan: PlanIdentity, steps: Vec<StepChange>) -> Self {
-        Self { format_version: "1", plan, summary: Counts::of(&steps), steps }
+        Self {
+            format_version: "1",
+            removes: Extent::Nothing,
+            plan,
+            summary: Counts::of(&steps),
+            steps,
+            undeclared: Vec::new(),
+        }
     }
 
     /// The ids of the steps for which `other` says something else.

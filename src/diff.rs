@@ -7,15 +7,26 @@ use serde_json::Value;
 use crate::changeset::{Action, Changeset, Error, StepChange};
 use crate::observe::{Sight, World};
 use crate::plan::{Diagnostic, Diagnostics};
+use crate::removal::{self, Extent};
 use crate::resolve::{OutputTable, declare, diagnose, unknown};
 use crate::resource::{Diff, ErrorKind};
 
 /// Compares every step, in the order of the graph, so that each sees the outputs of those before.
-/// `created` tells whether the journal says that a thing was made by an earlier run.
+/// After them comes what is to be removed.
 ///
 /// # Errors
 /// Mistakes in the plan that only values from other steps bring to light.
-pub fn compare(world: &mut World, created: &dyn Fn(&str, &str) -> bool) -> Result<Changeset, Error> {
+pub fn compare(world: &mut World) -> Result<Changeset, Error> {
+    let mut steps = match world.extent {
+        Extent::Everything => Vec::new(),
+        Extent::Nothing | Extent::Undeclared => compare_steps(world)?,
+    };
+    let removals = removal::decide(world);
+    steps.extend(removals.steps);
+    Ok(Changeset::new(&world.resolved.document, world.extent, steps, removals.undeclared))
+}
+
+fn compare_steps(world: &mut World) -> Result<Vec<StepChange>, Diagnostics> {
     let loader = declare::loader(&world.resolved);
     let mut outputs = OutputTable::new();
     let mut steps = Vec::new();
@@ -23,7 +34,7 @@ pub fn compare(world: &mut World, created: &dyn Fn(&str, &str) -> bool) -> Resul
     for index in world.graph.order.clone() {
         match redeclare(world, index, &outputs, &loader) {
             Ok(()) => {
-                let change = decide(world, index, created);
+                let change = decide(world, index);
                 add_outputs(world, index, &mut outputs);
                 steps.push(change);
             }
@@ -31,9 +42,9 @@ pub fn compare(world: &mut World, created: &dyn Fn(&str, &str) -> bool) -> Resul
         }
     }
     if mistakes.is_empty() {
-        Ok(Changeset::new(&world.resolved.document, steps))
+        Ok(steps)
     } else {
-        Err(Diagnostics::new(world.resolved.document.sources.clone(), mistakes).into())
+        Err(Diagnostics::new(world.resolved.document.sources.clone(), mistakes))
     }
 }
 
@@ -66,7 +77,7 @@ pub fn add_outputs(world: &World, index: usize, outputs: &mut OutputTable) {
 }
 
 /// What is to be done with one step.
-pub fn decide(world: &World, index: usize, created: &dyn Fn(&str, &str) -> bool) -> StepChange {
+pub fn decide(world: &World, index: usize) -> StepChange {
     let instance = &world.instances[index];
     let (action, changes, reason) = match &world.sights[index] {
         Sight::Nowhere(references) => (
@@ -84,7 +95,7 @@ pub fn decide(world: &World, index: usize, created: &dyn Fn(&str, &str) -> bool)
         }
         Sight::Seen => match instance.diff() {
             None => (Action::Create, instance.preview().changes, None),
-            Some(diff) => existing(world, index, diff, created),
+            Some(diff) => existing(world, index, diff),
         },
     };
     let step = &world.resolved.steps[index];
@@ -108,7 +119,7 @@ pub fn decide(world: &World, index: usize, created: &dyn Fn(&str, &str) -> bool)
 type Decision = (Action, Vec<crate::resource::Change>, Option<String>);
 
 /// A thing that exists: ours or not, the same or not, changeable or not.
-fn existing(world: &World, index: usize, diff: Diff, created: &dyn Fn(&str, &str) -> bool) -> Decision {
+fn existing(world: &World, index: usize, diff: Diff) -> Decision {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
     let why =
@@ -116,31 +127,43 @@ fn existing(world: &World, index: usize, diff: Diff, created: &dyn Fn(&str, &str
     if !why.is_empty() {
         return (Action::Blocked, diff.changes, Some(why.join("; ")));
     }
-    match foreign(world, index, created) {
+    match foreign(world, index) {
         Some(_) if declared.adopt => {
             (Action::Adopt, diff.changes, Some("taken over, as `adopt: true` says".to_owned()))
         }
+        None if diff.is_empty() => (Action::None, Vec::new(), renamed(world, index)),
+        None => (Action::Update, diff.changes, renamed(world, index)),
+        // Nothing is to be written, so nobody is asked whose it is.
+        Some(_) if diff.is_empty() => (Action::None, Vec::new(), None),
         Some(owner) => (
             Action::Blocked,
             diff.changes,
             Some(format!("it exists and {owner}; to take it over, add `adopt: true` to the step")),
         ),
-        None if diff.is_empty() => (Action::None, Vec::new(), None),
-        None => (Action::Update, diff.changes, None),
     }
 }
 
-/// Whose a tagged thing is when it is not this plan's.
-fn foreign(world: &World, index: usize, created: &dyn Fn(&str, &str) -> bool) -> Option<String> {
-    let step = &world.resolved.steps[index];
-    let tags = world.instances[index].tags()?;
+/// The id that the step had when its thing was last written, if that was another one.
+fn renamed(world: &World, index: usize) -> Option<String> {
+    let before = &world.things.get(&world.target(index))?.step;
+    (*before != world.resolved.steps[index].id).then(|| format!("was the step `{before}`"))
+}
+
+/// Whose a thing is when it is not this plan's: as its tags say, else the journal. What comes only
+/// once is known by what custody has of it.
+pub fn foreign(world: &World, index: usize) -> Option<String> {
+    let kind = world.resolved.steps[index].kind;
     let name = &world.resolved.document.name;
-    match tags.get(declare::PLAN_TAG) {
-        Some(owner) if owner == name => None,
-        Some(owner) => Some(format!("belongs to the plan `{owner}`")),
-        // Made by a run that was cut off before the tags were put.
-        None if created(step.kind.name(), &world.instances[index].id()) => None,
-        None => Some(format!("has no tag `{}`, so this plan did not make it", declare::PLAN_TAG)),
+    match world.instances[index].tags() {
+        Some(tags) => match tags.get(declare::PLAN_TAG) {
+            Some(owner) if owner == name => None,
+            Some(owner) => Some(format!("belongs to the plan `{owner}`")),
+            // Made by a run that was cut off before the tags were put.
+            None if world.things.is_announced(&world.target(index)) => None,
+            None => Some(format!("has no tag `{}`, so this plan did not make it", declare::PLAN_TAG)),
+        },
+        None if kind.once_only() || world.things.get(&world.target(index)).is_some() => None,
+        None => Some("this plan's journal does not say that it made it".to_owned()),
     }
 }
 

@@ -36,6 +36,7 @@ pub mod lock;
 pub mod observe;
 pub mod plan;
 pub mod providers;
+pub mod removal;
 pub mod resolve;
 pub mod resource;
 pub mod review;

@@ -9,7 +9,9 @@ use tokio::sync::Semaphore;
 
 use crate::event::Events;
 use crate::graph::Graph;
+use crate::journal::{Things, target};
 use crate::providers::Providers;
+use crate::removal::{self, Extent, Leftover};
 use crate::resolve::{OutputTable, Resolved, declare, unknown};
 use crate::resource::erased::Instance;
 use crate::resource::{Error, ErrorKind, Scope};
@@ -39,6 +41,12 @@ pub struct World {
     pub sights: Vec<Sight>,
     /// Account, region and plan.
     pub scope: Scope,
+    /// What the journal knows as this plan's.
+    pub things: Things,
+    /// Those things among them that no step declares any more.
+    pub leftovers: Vec<Leftover>,
+    /// What is to be removed.
+    pub extent: Extent,
 }
 
 /// One instance for each step; one that is being worked on is out for that time.
@@ -111,7 +119,16 @@ pub async fn observe(
     events: &Events,
 ) -> World {
     let sights = instances.iter().map(|_| Sight::Nowhere(String::new())).collect();
-    let mut world = World { resolved, graph, instances: Instances::new(instances), sights, scope };
+    let mut world = World {
+        resolved,
+        graph,
+        instances: Instances::new(instances),
+        sights,
+        scope,
+        things: Things::default(),
+        leftovers: Vec::new(),
+        extent: Extent::default(),
+    };
     observe_all(&mut world, providers, parallelism, events).await;
     world
 }
@@ -140,6 +157,8 @@ async fn observe_all(world: &mut World, providers: &Providers, parallelism: usiz
         redeclare(world, &waiting);
         pending = waiting;
     }
+    world.things = providers.journal.as_ref().map(|journal| journal.things()).unwrap_or_default();
+    world.leftovers = removal::observe(world, providers, parallelism).await;
 }
 
 async fn observe_round(
@@ -203,6 +222,11 @@ impl World {
     pub fn bootstrap_of(&self, index: usize) -> Option<usize> {
         let bootstraps = |ancestor: &usize| self.resolved.steps[*ancestor].kind.bootstraps();
         self.graph.ancestors(index).into_iter().find(bootstraps)
+    }
+
+    /// The journal's name for a step's thing.
+    pub fn target(&self, index: usize) -> String {
+        target(self.resolved.steps[index].kind.name(), &self.instances[index].id())
     }
 
     /// Whether an outcome of an earlier run is unknown and needs a person.

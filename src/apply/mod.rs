@@ -2,6 +2,7 @@
 
 mod lock;
 mod queue;
+mod record;
 mod remove;
 mod retry;
 mod step;
@@ -9,7 +10,6 @@ mod under_way;
 
 pub use lock::{ApprovedUnlock, force_unlock, lock, unlock};
 pub use remove::{ApprovedRemoval, remove};
-pub use step::{CREATE, target};
 pub use under_way::UnderWay;
 
 use std::collections::{HashMap, HashSet};
@@ -22,7 +22,7 @@ use self::queue::Queue;
 use crate::changeset::{Action, Changeset};
 use crate::diff;
 use crate::event::{Event, Events, Summary, millis};
-use crate::journal::Entry;
+use crate::journal::{Entry, Thing};
 use crate::observe::{Sight, World};
 use crate::providers::{self, Providers};
 use crate::resolve::{OutputTable, declare};
@@ -103,7 +103,10 @@ pub async fn apply(
     }
     let mut run = Run::new(world, approved.0, options);
     run.all(providers, &permit, events).await;
-    let mut report = run.report;
+    let Run { mut report, actions, .. } = run;
+    remove::remove_all(world, approved.0, providers, &permit, options, events, &mut report).await;
+    record::refresh(world, &actions, &report, providers, &permit).await?;
+    record::let_go(world, providers, &permit).await?;
     report.stopped = *options.stop.borrow();
     if approved.0.summary.writing() > 0
         && let Err(error) = journal.append(&permit, Entry::RunFinished).await
@@ -151,8 +154,11 @@ impl<'w> Run<'w> {
         let by_id: HashMap<&str, Action> =
             changeset.steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
         let steps = world.resolved.steps.iter().enumerate();
-        let actions: HashMap<usize, Action> =
-            steps.filter_map(|(index, step)| Some((index, *by_id.get(step.id.as_str())?))).collect();
+        // Removals come after everything else, and not in the order of the graph.
+        let actions: HashMap<usize, Action> = steps
+            .filter_map(|(index, step)| Some((index, *by_id.get(step.id.as_str())?)))
+            .filter(|(_, action)| *action != Action::Delete)
+            .collect();
         Self {
             outputs: world.outputs(),
             loader: declare::loader(&world.resolved),
@@ -258,7 +264,7 @@ impl<'w> Run<'w> {
         index: usize,
         providers: &Providers,
         permit: &Permit,
-    ) -> Result<Box<dyn Instance>, Error> {
+    ) -> Result<(Box<dyn Instance>, Thing), Error> {
         if let Err(error) = providers.confirm_lock(permit).await {
             self.halted = Some(error.message.clone());
             return Err(error);
@@ -276,13 +282,14 @@ impl<'w> Run<'w> {
             // Boxed: connecting nests the SDK's futures deeper than the compiler follows.
             Box::pin(providers.custody()).await?.set_recipients(settings.recipients);
         }
-        Ok(self.world.instances.take(index))
+        let thing = record::thing(self.world, index);
+        Ok((self.world.instances.take(index), thing))
     }
 
     fn task<'a>(
         &self,
         index: usize,
-        mut instance: Box<dyn Instance>,
+        (mut instance, thing): (Box<dyn Instance>, Thing),
         providers: &'a Providers,
         permit: &'a Permit,
         events: &Events,
@@ -290,6 +297,7 @@ impl<'w> Run<'w> {
         let task = step::Task {
             id: self.id(index),
             kind: self.world.resolved.steps[index].kind,
+            thing,
             action: self.actions[&index],
             look_first: matches!(self.world.sights[index], Sight::After(_)),
             providers,

@@ -1,8 +1,21 @@
-//! Removing one thing.
+//! Removing things: dependents first, each looked at once more before it goes.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
+
+use super::step::{ended, stopped};
+use super::{Options, Report, retry};
+use crate::changeset::{Action, Changeset, StepChange};
+use crate::event::{Event, Events, millis};
+use crate::journal::{DELETE, Entry};
 use crate::observe::World;
-use crate::providers::Providers;
-use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::providers::{self, Providers};
+use crate::removal;
+use crate::resolve::declare::PLAN_TAG;
+use crate::resource::{Error, ErrorKind, Permit, Remains, Result};
 
 /// A person has agreed to remove the thing of this step.
 #[derive(Debug)]
@@ -31,5 +44,291 @@ pub async fn remove(world: &World, approved: ApprovedRemoval<'_>, providers: &Pr
         return Err(Error::new(ErrorKind::Rejected, operation(), "it is protected")
             .advice("say `protect: false` in the step if it is really to go"));
     }
-    world.instances[index].delete(providers, &Permit::mint(), id).await
+    world.instances[index].remains().delete(providers, &Permit::mint(), id).await
+}
+
+/// Carries out the removals of a changeset, after everything else: what a failed step may still
+/// need stays.
+pub(super) async fn remove_all(
+    world: &World,
+    changeset: &Changeset,
+    providers: &Providers,
+    permit: &Permit,
+    options: &Options,
+    events: &Events,
+    report: &mut Report,
+) {
+    let steps: Vec<&StepChange> =
+        changeset.steps.iter().filter(|step| step.action == Action::Delete).collect();
+    let mut removing = Removing::new(world, steps, report);
+    removing.all(providers, permit, options, events).await;
+}
+
+/// The scheduler's state.
+struct Removing<'a> {
+    world: &'a World,
+    steps: Vec<&'a StepChange>,
+    waiting: BTreeSet<usize>,
+    done: HashSet<&'a str>,
+    report: &'a mut Report,
+}
+
+impl<'a> Removing<'a> {
+    fn new(world: &'a World, steps: Vec<&'a StepChange>, report: &'a mut Report) -> Self {
+        Self { world, waiting: (0..steps.len()).collect(), steps, done: HashSet::new(), report }
+    }
+
+    async fn all(&mut self, providers: &Providers, permit: &Permit, options: &Options, events: &Events) {
+        let mut running = FuturesUnordered::new();
+        let mut busy: HashMap<&'static str, usize> = HashMap::new();
+        let mut halted: Option<String> = None;
+        loop {
+            self.skip_needed(events);
+            while running.len() < options.parallelism && !*options.stop.borrow() && halted.is_none() {
+                let Some(index) = self.next(&busy) else { break };
+                self.waiting.remove(&index);
+                if let Err(error) = providers.confirm_lock(permit).await {
+                    halted = Some(error.message.clone());
+                    self.fail(index, error, 0, events);
+                    break;
+                }
+                match self.task(index, providers, permit, options, events) {
+                    Some(task) => {
+                        *busy.entry(providers::service(self.steps[index].kind)).or_default() += 1;
+                        running.push(async move { (index, task.run_timed().await) });
+                    }
+                    None => self.fail(index, vanished(&self.steps[index].id), 0, events),
+                }
+            }
+            let Some((index, (result, ms))) = running.next().await else { break };
+            if let Some(count) = busy.get_mut(providers::service(self.steps[index].kind)) {
+                *count -= 1;
+            }
+            match result {
+                Ok(()) => self.finish(index, ms, events),
+                Err(error) => self.fail(index, error, ms, events),
+            }
+        }
+        let why = halted.unwrap_or_else(|| "the run was stopped".to_owned());
+        for index in std::mem::take(&mut self.waiting) {
+            self.skip(index, why.clone(), events);
+        }
+    }
+
+    /// The first removal whose dependents are gone and whose service has room.
+    fn next(&self, busy: &HashMap<&'static str, usize>) -> Option<usize> {
+        self.waiting.iter().copied().find(|index| {
+            let step = self.steps[*index];
+            let service = providers::service(step.kind);
+            step.needs.iter().all(|need| self.done.contains(need.as_str()))
+                && busy.get(service).copied().unwrap_or_default() < providers::limit(service)
+        })
+    }
+
+    /// What a step needs that was not done, or not removed, stays.
+    fn skip_needed(&mut self, events: &Events) {
+        loop {
+            let undone: HashSet<&str> = self
+                .report
+                .failed
+                .iter()
+                .map(|(id, _)| id.as_str())
+                .chain(self.report.skipped.iter().map(|(id, _)| id.as_str()))
+                .collect();
+            let found = self.waiting.iter().find_map(|index| {
+                let step = self.steps[*index];
+                let other = step.needs.iter().find(|need| undone.contains(need.as_str())).cloned();
+                Some((*index, other.or_else(|| self.needed_by_undone(step, &undone))?))
+            });
+            let Some((index, other)) = found else { return };
+            self.waiting.remove(&index);
+            self.skip(index, format!("{other}, which was not done, may need it"), events);
+        }
+    }
+
+    fn needed_by_undone(&self, step: &StepChange, undone: &HashSet<&str>) -> Option<String> {
+        let target = crate::journal::target(step.kind, &step.name);
+        let mut things = self.world.things.iter();
+        things
+            .find(|thing| undone.contains(thing.step.as_str()) && thing.needs.contains(&target))
+            .map(|thing| thing.step.clone())
+    }
+
+    fn task<'t>(
+        &self,
+        index: usize,
+        providers: &'t Providers,
+        permit: &'t Permit,
+        options: &Options,
+        events: &Events,
+    ) -> Option<Task<'t>> {
+        let step = self.steps[index];
+        Some(Task {
+            id: step.id.clone(),
+            target: crate::journal::target(step.kind, &step.name),
+            plan: self.world.resolved.document.name.clone(),
+            untagged: self.world.things.is_announced(&crate::journal::target(step.kind, &step.name)),
+            remains: removal::remains(self.world, &step.id)?,
+            providers,
+            permit,
+            events: events.clone(),
+            stop: options.stop.clone(),
+        })
+    }
+
+    fn finish(&mut self, index: usize, ms: u64, events: &Events) {
+        let id = &self.steps[index].id;
+        self.done.insert(id);
+        events.emit(Event::StepFinished { id: id.clone(), action: Action::Delete.name(), ms });
+        self.report.done.push(id.clone());
+    }
+
+    fn fail(&mut self, index: usize, error: Error, ms: u64, events: &Events) {
+        let id = self.steps[index].id.clone();
+        events.emit(Event::StepFailed {
+            id: id.clone(),
+            action: Action::Delete.name(),
+            ms,
+            error: error.report(),
+            advice: error.advice.clone(),
+        });
+        self.report.failed.push((id, error));
+    }
+
+    fn skip(&mut self, index: usize, reason: String, events: &Events) {
+        let id = self.steps[index].id.clone();
+        events.emit(Event::StepSkipped { id: id.clone(), reason: reason.clone() });
+        self.report.skipped.push((id, reason));
+    }
+}
+
+fn vanished(id: &str) -> Error {
+    Error::new(ErrorKind::Local, format!("remove {id}"), "it is not known any more where it is")
+}
+
+/// The removal of one thing.
+struct Task<'a> {
+    id: String,
+    target: String,
+    plan: String,
+    /// It may lack its tags, because the run that made it was cut off.
+    untagged: bool,
+    remains: Box<dyn Remains>,
+    providers: &'a Providers,
+    permit: &'a Permit,
+    events: Events,
+    stop: watch::Receiver<bool>,
+}
+
+impl Task<'_> {
+    async fn run_timed(mut self) -> (Result<()>, u64) {
+        let started = Instant::now();
+        self.events.emit(Event::StepStarted { id: self.id.clone(), action: Action::Delete.name() });
+        self.providers.under_way.begin(&self.id, Action::Delete);
+        let result = self.run().await;
+        self.providers.under_way.end(&self.id);
+        (result, millis(started.elapsed()))
+    }
+
+    /// Looks once more, notes the intent, removes, and looks whether it is gone.
+    async fn run(&mut self) -> Result<()> {
+        self.look().await?;
+        if !self.remains.exists() {
+            return self.note(self.gone()).await;
+        }
+        self.require_ours()?;
+        let intent = Entry::Intent {
+            step: self.id.clone(),
+            operation: DELETE.to_owned(),
+            target: self.target.clone(),
+            detail: Vec::new(),
+        };
+        self.note(intent).await?;
+        let result = self.converge().await;
+        let entry = match &result {
+            Ok(()) => self.gone(),
+            Err(error) => ended(DELETE, &self.target, error),
+        };
+        self.note(entry).await?;
+        result
+    }
+
+    fn gone(&self) -> Entry {
+        Entry::Committed { operation: DELETE.to_owned(), target: self.target.clone(), detail: Vec::new() }
+    }
+
+    async fn note(&self, entry: Entry) -> Result<()> {
+        self.providers.journal()?.append(self.permit, entry).await
+    }
+
+    /// Somebody may have made a thing of the same name since it was approved.
+    fn require_ours(&self) -> Result<()> {
+        let Some(tags) = self.remains.tags() else { return Ok(()) };
+        match tags.get(PLAN_TAG) {
+            Some(owner) if *owner == self.plan => Ok(()),
+            None if self.untagged => Ok(()),
+            _ => {
+                let message = "it does not carry this plan's tag any more; nothing was removed";
+                Err(Error::new(ErrorKind::Conflict, format!("remove {}", self.id), message))
+            }
+        }
+    }
+
+    /// A removal can be repeated: what is gone already is success.
+    async fn converge(&mut self) -> Result<()> {
+        let mut delays = retry::write_delays();
+        loop {
+            let error = match self.remains.delete(self.providers, self.permit, &self.id).await {
+                Ok(()) => return self.require_gone().await,
+                Err(error) => error,
+            };
+            let may_pass = error.is_retriable() || error.kind == ErrorKind::Unknown;
+            let delay = delays.next().filter(|_| may_pass);
+            let Some(delay) = delay else { return Err(error) };
+            self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.report() });
+            if !self.wait(delay).await {
+                return Err(error);
+            }
+            self.providers.confirm_lock(self.permit).await?;
+        }
+    }
+
+    /// A removal may take a moment to be visible.
+    async fn require_gone(&mut self) -> Result<()> {
+        let mut delays = retry::read_delays();
+        loop {
+            self.look().await?;
+            if !self.remains.exists() {
+                return Ok(());
+            }
+            match delays.next() {
+                Some(delay) if self.wait(delay).await => {}
+                _ => {
+                    let message = "it was removed, and is still there";
+                    return Err(Error::new(ErrorKind::Rejected, format!("remove {}", self.id), message)
+                        .advice("something else may be making it anew; look with `groundwork plan`"));
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        let mut delays = retry::read_delays();
+        loop {
+            match self.remains.observe(self.providers).await {
+                Err(error) if error.is_retriable() => match delays.next() {
+                    Some(delay) if self.wait(delay).await => {}
+                    _ => return Err(error),
+                },
+                seen => return seen,
+            }
+        }
+    }
+
+    async fn wait(&self, delay: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => true,
+            () = stopped(self.stop.clone()) => false,
+        }
+    }
 }

@@ -7,23 +7,17 @@ use tokio::sync::watch;
 use super::retry;
 use crate::changeset::Action;
 use crate::event::{Event, Events};
-use crate::journal::{Ending, Entry};
+use crate::journal::{CREATE, Ending, Entry, Thing};
 use crate::providers::Providers;
 use crate::resource::erased::{Instance, Kind};
 use crate::resource::{Diff, Error, ErrorKind, Permit, Result};
-
-/// The journal's name for the creation of a thing whose tags will say whose it is.
-pub const CREATE: &str = "create";
-
-/// The journal's name for a thing.
-pub fn target(kind: &str, id: &str) -> String {
-    format!("{kind} {id}")
-}
 
 /// Everything that writing one step needs, beside the step's own state.
 pub struct Task<'a> {
     pub id: String,
     pub kind: &'static dyn Kind,
+    /// What the journal is to know of it.
+    pub thing: Thing,
     pub action: Action,
     /// Nobody could look when the plan was made, because the server was not initialised.
     pub look_first: bool,
@@ -41,13 +35,18 @@ impl Task<'_> {
         if self.look_first && self.is_there(instance).await? {
             return Ok(());
         }
-        let target = target(self.kind.name(), &instance.id());
-        let announced = self.announce(&target).await?;
-        let result = self.converge(instance).await;
-        if announced {
-            self.settle(&target, &result).await?;
-        }
+        self.announce().await?;
+        let result = self.bring_about(instance).await;
+        self.settle(&result).await?;
         result
+    }
+
+    /// A thing that is taken over just as it is needs no request.
+    async fn bring_about(&self, instance: &mut dyn Instance) -> Result<()> {
+        match self.action {
+            Action::Adopt if instance.diff().is_some_and(|diff| diff.is_empty()) => Ok(()),
+            _ => self.converge(instance).await,
+        }
     }
 
     /// Whether a server that has just come up has the thing already, from its configuration or a
@@ -64,32 +63,26 @@ impl Task<'_> {
         }
     }
 
-    /// A thing that carries tags exists for a moment before they are put; the journal tells a
-    /// later run that it is ours.
-    async fn announce(&self, target: &str) -> Result<bool> {
-        let needed = self.action == Action::Create && self.kind.tagged();
-        if needed {
-            let entry = Entry::Intent {
-                step: self.id.clone(),
-                operation: CREATE.to_owned(),
-                target: target.to_owned(),
-                detail: Vec::new(),
-            };
-            self.providers.journal()?.append(self.permit, entry).await?;
-        }
-        Ok(needed)
+    /// Whether the thing becomes this plan's by this very step.
+    fn is_new(&self) -> bool {
+        matches!(self.action, Action::Create | Action::Adopt)
     }
 
-    async fn settle(&self, target: &str, result: &Result<()>) -> Result<()> {
-        let (operation, target) = (CREATE.to_owned(), target.to_owned());
+    /// The journal tells a later run that the thing is ours, also when this one is cut off before
+    /// its tags are put. What comes only once has an intent of its own.
+    async fn announce(&self) -> Result<()> {
+        if !self.is_new() || self.kind.once_only() {
+            return Ok(());
+        }
+        self.providers.journal()?.append(self.permit, Entry::Making(self.thing.clone())).await
+    }
+
+    async fn settle(&self, result: &Result<()>) -> Result<()> {
         let entry = match result {
-            Ok(()) => Entry::Committed { operation, target, detail: Vec::new() },
-            Err(error) => {
-                let definite =
-                    matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied | ErrorKind::Conflict);
-                let result = if definite { Ending::Failed } else { Ending::Unknown };
-                Entry::Outcome { operation, target, result, message: error.report() }
-            }
+            _ if !self.is_new() => return Ok(()),
+            Ok(()) => Entry::Owned(self.thing.clone()),
+            Err(_) if self.kind.once_only() => return Ok(()),
+            Err(error) => ended(CREATE, &self.thing.target, error),
         };
         self.providers.journal()?.append(self.permit, entry).await
     }
@@ -173,8 +166,19 @@ impl Task<'_> {
     }
 }
 
+/// How a failed request ended: a refusal had no effect, everything else may have.
+pub fn ended(operation: &str, target: &str, error: &Error) -> Entry {
+    let definite = matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied | ErrorKind::Conflict);
+    Entry::Outcome {
+        operation: operation.to_owned(),
+        target: target.to_owned(),
+        result: if definite { Ending::Failed } else { Ending::Unknown },
+        message: error.report(),
+    }
+}
+
 /// Returns when the run is to end.
-async fn stopped(mut stop: watch::Receiver<bool>) {
+pub async fn stopped(mut stop: watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // Nobody is left who could stop it.
         std::future::pending::<()>().await;

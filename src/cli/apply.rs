@@ -14,7 +14,8 @@ use super::{Outcome, failed};
 use crate::apply::{Approved, Options};
 use crate::changeset::{Action, Changeset};
 use crate::event::Events;
-use crate::resource::{Error, ErrorKind};
+use crate::removal::Extent;
+use crate::resource::{Error, ErrorKind, registry};
 use crate::saved::{self, PlanRecord, Saved};
 use crate::session::{self, PARALLELISM, Session};
 use crate::ui;
@@ -32,6 +33,9 @@ pub struct ApplyArgs {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+    /// Remove things of this plan that no step declares any more
+    #[arg(long)]
+    prune: bool,
     /// Fail, before anything is written, when a step cannot be planned completely
     #[arg(long)]
     strict: bool,
@@ -49,9 +53,20 @@ pub struct ApplyArgs {
     parallelism: usize,
 }
 
+impl ApplyArgs {
+    /// As given on a command line.
+    pub(super) fn new(plan: PlanArgs, yes: bool, format: Format, parallelism: usize) -> Self {
+        let (strict, max_age, expected) = (false, None, None);
+        Self { plan, yes, prune: false, strict, max_age, expected, format, parallelism }
+    }
+}
+
 /// Applies the plan. What was deferred because something was not there yet is planned again, and
 /// asked for again, as long as each round gets something done.
-pub async fn run(args: ApplyArgs) -> Outcome {
+pub async fn run(mut args: ApplyArgs) -> Outcome {
+    if args.prune {
+        args.plan = args.plan.to_extent(Extent::Undeclared);
+    }
     if args.format == Format::Json && !args.yes {
         ui::console::note("error: --format json does not ask: add --yes");
         return Outcome::Usage;
@@ -81,6 +96,10 @@ pub async fn run(args: ApplyArgs) -> Outcome {
 /// Applies exactly the changes that were saved. What was deferred then was not reviewed, and is
 /// not done: not even with `--yes`.
 async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
+    if args.prune {
+        ui::console::note("error: a saved changeset says itself what is removed: leave --prune out");
+        return Outcome::Usage;
+    }
     if args.plan.gives_variables() {
         ui::console::note("error: a saved changeset has its variables: leave --var and --var-file out");
         return Outcome::Usage;
@@ -158,7 +177,8 @@ async fn carry_out(
         session.require_complete(changeset)?;
     }
     if args.format == Format::Human {
-        ui::changeset::show(changeset, &session.world.scope, false);
+        let all = session.world.extent == Extent::Everything;
+        ui::changeset::show(changeset, &session.world.scope, all);
     }
     if changeset.summary.writing() > 0 {
         let agreed = tokio::select! {
@@ -188,13 +208,31 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
         );
         return false;
     }
-    let question = format!("Apply these {} changes? [y/N] ", changeset.summary.writing());
-    let answer = tokio::task::spawn_blocking(move || ui::console::ask(question)).await;
+    let count = changeset.summary.writing();
+    let name = removes_protected(changeset).then(|| changeset.plan.name.clone());
+    let removal = changeset.removes == Extent::Everything;
+    let answer = tokio::task::spawn_blocking(move || match name {
+        Some(name) => ui::console::ask_for(
+            format!(
+                "Something is removed that is protected by default. To go on, type the plan's name, {name}: "
+            ),
+            &name,
+        ),
+        None if removal => ui::console::ask(format!("Remove these {count} things? [y/N] ")),
+        None => ui::console::ask(format!("Apply these {count} changes? [y/N] ")),
+    })
+    .await;
     let agreed = answer.unwrap_or(false);
     if !agreed {
         ui::console::note("nothing was changed");
     }
     agreed
+}
+
+/// Whether a thing goes whose kind is protected, and whose protection the plan has lifted.
+fn removes_protected(changeset: &Changeset) -> bool {
+    let mut removals = changeset.steps.iter().filter(|step| step.action == Action::Delete);
+    removals.any(|step| registry::find(step.kind).is_some_and(|kind| kind.protected()))
 }
 
 async fn write(
@@ -214,6 +252,12 @@ async fn write(
         result = session.apply(Approved::by_caller(changeset), &options, &events) => Some(result),
         () = interrupts(signals, &stop, &events) => None,
     };
+    if let Some(Ok(report)) = &result
+        && changeset.removes == Extent::Everything
+        && !report.done.is_empty()
+    {
+        tell_custody(session, &events);
+    }
     if result.is_none() {
         // At once, but not without a word to those who wait for the lock.
         let _ = tokio::time::timeout(LAST_WORD, session.release(&events)).await;
@@ -221,6 +265,15 @@ async fn write(
     drop(events);
     progress.finish().await;
     result.unwrap_or_else(|| Err(cut_off(session).into()))
+}
+
+/// What was kept of the secrets that come only once outlives everything else.
+fn tell_custody(session: &Session, events: &Events) {
+    let stores = session.providers.custody_settings.iter().flat_map(|settings| &settings.stores);
+    let places: Vec<String> = stores.map(ToString::to_string).collect();
+    if !places.is_empty() {
+        events.progress(format!("custody is kept, in {}", places.join(" and ")));
+    }
 }
 
 /// The first signal lets ceremonies finish and starts nothing else; the second ends the wait.

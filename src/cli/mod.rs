@@ -4,6 +4,7 @@ mod apply;
 mod child;
 mod completions;
 mod custody;
+mod destroy;
 mod exit_code;
 mod explain;
 mod graph;
@@ -66,6 +67,8 @@ enum Command {
     Plan(plan::PlanCommand),
     /// Show what will change, ask, and do it
     Apply(apply::ApplyArgs),
+    /// Remove everything that a plan has made, after showing it and asking
+    Destroy(destroy::DestroyArgs),
     /// Show what was done, when, by whom: the record of all runs of a plan
     Journal(journal::JournalArgs),
     /// Take away the lock of a run that is dead
@@ -134,6 +137,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
+        Command::Destroy(args) => block_on(destroy::run(args)),
         Command::Journal(args) => block_on(journal::run(args)),
         Command::Unlock(args) => block_on(unlock::run(args)),
         Command::Login(args) => return block_on(login::run(args)),

@@ -10,6 +10,7 @@ use super::{Outcome, failed};
 use crate::changeset::Changeset;
 use crate::event::Events;
 use crate::plan::Diagnostics;
+use crate::removal::Extent;
 use crate::review::Review;
 use crate::saved::{self, Saved};
 use crate::session::{self, Checked, PARALLELISM, Session};
@@ -26,6 +27,12 @@ pub struct PlanCommand {
     /// Exit with 2 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
+    /// Remove things of this plan that no step declares any more
+    #[arg(long)]
+    prune: bool,
+    /// Show what `destroy` would remove
+    #[arg(long, conflicts_with = "prune")]
+    destroy: bool,
     /// Save the changes in FILE, to be applied as they are with `apply FILE`. It holds no secret
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -72,7 +79,12 @@ pub enum Format {
 }
 
 /// Observes, compares, shows.
-pub async fn run(args: PlanCommand) -> Outcome {
+pub async fn run(mut args: PlanCommand) -> Outcome {
+    args.plan = args.plan.to_extent(match (args.prune, args.destroy) {
+        (_, true) => Extent::Everything,
+        (true, false) => Extent::Undeclared,
+        (false, false) => Extent::Nothing,
+    });
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => return failed(&error.into()),
@@ -91,7 +103,7 @@ async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
     let scope = &session.world.scope;
     let review = Review::new(&changeset, scope);
     match args.format {
-        View::Human => ui::changeset::show(&changeset, scope, args.all),
+        View::Human => ui::changeset::show(&changeset, scope, args.all || args.destroy),
         View::Json => ui::console::json(&review.json()),
         View::Markdown => ui::console::out(ui::changeset::markdown(&review).trim_end()),
         View::Html => ui::console::out(ui::changeset::html(&review)),

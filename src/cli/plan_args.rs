@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::plan::{Diagnostic, Diagnostics, Node, NodeValue, Sources, Span};
+use crate::removal::Extent;
 use crate::saved::{Origin, PlanRecord};
 use crate::session::{self, Checked};
 
@@ -22,13 +23,23 @@ pub struct PlanArgs {
     /// Variables that a saved changeset was made with.
     #[arg(skip)]
     saved: Vec<(String, Node)>,
+    /// What is to be removed.
+    #[arg(skip)]
+    extent: Extent,
 }
 
 impl PlanArgs {
+    /// The same plan, of which this is to be removed.
+    #[must_use]
+    pub fn to_extent(self, extent: Extent) -> Self {
+        Self { extent, ..self }
+    }
+
     /// The plan of a saved changeset.
     pub fn of_saved(plan: &PlanRecord) -> Self {
         let saved = plan.vars.iter().cloned().map(|(name, value)| (name, Node::of(value))).collect();
-        Self { plan: PathBuf::from(&plan.path), vars: Vec::new(), var_files: Vec::new(), saved }
+        let extent = plan.removes;
+        Self { plan: PathBuf::from(&plan.path), vars: Vec::new(), var_files: Vec::new(), saved, extent }
     }
 
     /// Whether the command line gives variables.
@@ -41,7 +52,7 @@ impl PlanArgs {
     /// # Errors
     /// As [`PlanArgs::check`].
     pub fn origin(&self) -> Result<Origin, session::Error> {
-        Ok(Origin { plan: self.plan.clone(), vars: self.overrides()? })
+        Ok(Origin { plan: self.plan.clone(), vars: self.overrides()?, removes: self.extent })
     }
 
     /// Reads and checks the plan without the network.
@@ -49,7 +60,8 @@ impl PlanArgs {
     /// # Errors
     /// All mistakes found.
     pub fn check(&self) -> Result<Checked, session::Error> {
-        Ok(session::check(&self.plan, &self.overrides()?)?)
+        let checked = session::check(&self.plan, &self.overrides()?)?;
+        Ok(Checked { extent: self.extent, ..checked })
     }
 
     /// The variables: those of files first, then those of the command line.

@@ -67,7 +67,7 @@ impl Chain {
     /// Never: a record is plain data.
     pub fn extend(&mut self, record: Record) -> Vec<u8> {
         let content = serde_json::to_string(&record).expect("a record is plain data");
-        let content = content.trim_end_matches('}');
+        let content = content.strip_suffix('}').unwrap_or(&content);
         self.hash = link(&self.hash, content.as_bytes());
         self.records.push(record);
         let line = format!("{content}{MARK}{}{END}\n", hex::encode(self.hash)).into_bytes();

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::thing::{CREATE, Thing};
+
 /// One thing that happened, or is about to.
 ///
 /// All fields are plain strings made by the caller for this purpose: names, identifiers, messages.
@@ -62,13 +64,12 @@ pub enum Entry {
         /// What the server said.
         message: String,
     },
-    /// A thing was made, and is ours even if the run ended before it was marked as such.
-    Created {
-        /// The kind's name.
-        kind: String,
-        /// The identity as the kind displays it.
-        id: String,
-    },
+    /// A thing is about to be made or taken over. It is ours even if the run ends before it is
+    /// marked as such.
+    Making(Thing),
+    /// A thing is ours: made, taken over, or found to be so; the latest word on what is declared of
+    /// it.
+    Owned(Thing),
     /// A run has ended by itself.
     RunFinished,
 }
@@ -86,7 +87,7 @@ pub enum Ending {
 }
 
 impl Entry {
-    /// The request and what it is done to, for the entries about a once-only request.
+    /// The request and what it is done to, for the entries about one.
     pub fn subject(&self) -> Option<(&str, &str)> {
         match self {
             Self::Intent { operation, target, .. }
@@ -94,19 +95,25 @@ impl Entry {
             | Self::Verified { operation, target }
             | Self::Committed { operation, target, .. }
             | Self::Outcome { operation, target, .. } => Some((operation, target)),
-            Self::RunStarted | Self::Created { .. } | Self::RunFinished => None,
+            Self::Making(thing) | Self::Owned(thing) => Some((CREATE, &thing.target)),
+            Self::RunStarted | Self::RunFinished => None,
         }
     }
 
     /// Whether it must be recorded wherever the journal is kept: what it announces must not happen
     /// otherwise; and who ends a run wants to know that the copy is whole.
     pub fn needs_copy(&self) -> bool {
-        matches!(self, Self::RunStarted | Self::Intent { .. } | Self::RunFinished)
+        matches!(self, Self::RunStarted | Self::Intent { .. } | Self::Making(_) | Self::RunFinished)
     }
 
     /// Whether the intent before it needs no recovery any more.
     fn settles(&self) -> bool {
-        matches!(self, Self::Committed { .. } | Self::Outcome { result: Ending::Ok | Ending::Failed, .. })
+        matches!(
+            self,
+            Self::Committed { .. }
+                | Self::Owned(_)
+                | Self::Outcome { result: Ending::Ok | Ending::Failed, .. }
+        )
     }
 }
 
@@ -158,7 +165,7 @@ pub fn open_intent<'a>(records: &'a [Record], operation: &str, target: &str) -> 
     let latest = records.iter().rev().filter(|record| record.entry.subject() == Some((operation, target)));
     for record in latest {
         match &record.entry {
-            Entry::Intent { .. } => return Some(record),
+            Entry::Intent { .. } | Entry::Making(_) => return Some(record),
             entry if entry.settles() => return None,
             _ => {}
         }

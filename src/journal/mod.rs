@@ -8,6 +8,7 @@ mod chain;
 pub(crate) mod disk;
 mod entry;
 pub mod mirror;
+mod thing;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 
 pub use chain::{Chain, Damaged, GENESIS};
 pub use entry::{Ending, Entry, Record, Who, open_intent};
+pub use thing::{CREATE, DELETE, FORGET, Thing, Things, target};
 
 use self::mirror::{Mirror, Place, diverged};
 use crate::resource::{Error, ErrorKind, Permit, Result};
@@ -170,10 +172,9 @@ impl Journal {
         state.chain.records.iter().any(|record| record.entry.subject() == Some((operation, target)))
     }
 
-    /// Whether a run of this plan made the thing of `kind` with identity `id`.
-    pub fn created(&self, kind: &str, id: &str) -> bool {
-        let ours = |entry: &Entry| matches!(entry, Entry::Created { kind: k, id: i } if k == kind && i == id);
-        self.state().chain.records.iter().any(|record| ours(&record.entry))
+    /// What the plan has made or taken over, and not removed.
+    pub fn things(&self) -> Things {
+        Things::of(&self.state().chain.records)
     }
 
     fn append_to(&self, state: &mut State, entry: Entry) -> Result<()> {
@@ -323,10 +324,20 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let first = journal(folder.path());
         first.append_here(intent("ci")).expect("appends");
-        first.append_here(Entry::Created { kind: "aws.iam_user".into(), id: "ci".into() }).expect("appends");
+        let address = serde_json::json!({ "name": "ci", "nested": { "path": "/" } });
+        let thing = Thing {
+            step: "user".into(),
+            target: target("aws.iam_user", "ci"),
+            address,
+            account: Some("123456789012".into()),
+            needs: vec![],
+            protect: false,
+            retain: true,
+        };
+        first.append_here(Entry::Owned(thing.clone())).expect("appends");
         let second = journal(folder.path());
         assert_eq!(second.entries(), first.entries());
-        assert!(second.created("aws.iam_user", "ci") && !second.created("aws.iam_user", "other"));
+        assert!(second.things().has(&thing) && second.things().get("aws.iam_user other").is_none());
         assert_eq!(second.entries()[1].seq, 2);
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::diagnostic::{Sources, Span};
+use super::former::RemovedStep;
 use super::node::{Key, Node};
 
 /// The only version of the plan language there is.
@@ -27,6 +28,10 @@ pub struct Document {
     pub sections: Vec<(Section, Node)>,
     /// The steps, in the order declared.
     pub steps: Vec<DeclaredStep>,
+    /// Steps that have another id now: the old one and the new.
+    pub moved: Vec<(Key, Key)>,
+    /// What holds for the things of steps that are gone.
+    pub removed: Vec<RemovedStep>,
 }
 
 /// A section beside the steps.

@@ -8,13 +8,16 @@ use sha2::{Digest, Sha256};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
 use super::document::{DeclaredStep, Document, Section, VERSION};
+use super::former::{self, RemovedStep};
 use super::node::{Key, Node, NodeValue};
 use super::suggest::closest;
 
 /// The largest plan or include that is read, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
-const PLAN_KEYS: [&str; 10] =
-    ["version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "steps"];
+const PLAN_KEYS: [&str; 12] = [
+    "version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "steps", "moved",
+    "removed",
+];
 /// Names that expressions use for something else.
 const RESERVED: [&str; 6] = ["plan", "each", "data", "true", "false", "none"];
 
@@ -46,6 +49,8 @@ pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagn
             vars: loader.vars,
             sections: loader.sections,
             steps: loader.steps,
+            moved: loader.moved,
+            removed: loader.removed,
             sources: loader.sources,
         }),
         _ => Err(Diagnostics::new(loader.sources, loader.mistakes)),
@@ -64,6 +69,8 @@ struct Loader {
     vars: Vec<(Key, Node)>,
     sections: Vec<(Section, Node)>,
     steps: Vec<DeclaredStep>,
+    moved: Vec<(Key, Key)>,
+    removed: Vec<RemovedStep>,
 }
 
 impl Loader {
@@ -116,6 +123,12 @@ impl Loader {
         }
         if let Some(steps) = root.get("steps") {
             self.take_steps(steps);
+        }
+        if let Some(node) = root.get("moved") {
+            self.moved.extend(former::moved(node, &mut self.mistakes));
+        }
+        if let Some(node) = root.get("removed") {
+            self.removed.extend(former::removed(node, &mut self.mistakes));
         }
         if let Some(include) = root.get("include") {
             self.open.push(path.canonicalize().unwrap_or_else(|_| path.to_owned()));

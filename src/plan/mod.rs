@@ -2,6 +2,7 @@
 
 pub mod diagnostic;
 mod document;
+mod former;
 mod load;
 mod location;
 mod node;
@@ -11,6 +12,7 @@ mod suggest;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources, Span};
 pub use document::{DeclaredStep, Document, Section, VERSION};
+pub use former::RemovedStep;
 pub use load::load;
 pub use location::S3Location;
 pub use node::{Key, Node, NodeValue};

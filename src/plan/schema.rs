@@ -37,8 +37,25 @@ pub fn plan_schema() -> Value {
             "aws": aws, "vault": vault, "custody": custody,
             "journal": journal, "lock": lock,
             "steps": { "type": "object", "additionalProperties": one_of(&kinds) },
+            "moved": { "type": "object", "additionalProperties": { "type": "string" },
+                       "description": "steps that have another id now, as `old_id: new_id`; one of a repeated step is `\"team[payments]\"`" },
+            "removed": { "type": "object", "additionalProperties": removed_schema(),
+                         "description": "what holds for the things of steps that are gone, by the step's id" },
         },
         "definitions": definitions,
+    })
+}
+
+/// What can be said of a step that is gone.
+fn removed_schema() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "properties": {
+            "protect": { "type": "boolean", "description": "false: `--prune` and `destroy` may remove the thing, even of a kind that is protected" },
+            "retain": { "type": "boolean", "description": "true: the thing stays, and is forgotten" },
+        },
     })
 }
 

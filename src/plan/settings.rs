@@ -104,6 +104,16 @@ pub enum StoreSettings {
     Secretsmanager(String),
 }
 
+impl std::fmt::Display for StoreSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(folder) => write!(f, "{}", folder.display()),
+            Self::S3(place) => f.write_str(place),
+            Self::Secretsmanager(prefix) => write!(f, "Secrets Manager {prefix}"),
+        }
+    }
+}
+
 /// The `journal:` section: where the journal's copy is kept. Without it the journal is beside the
 /// plan alone, in `.groundwork/`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

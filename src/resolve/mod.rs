@@ -56,6 +56,8 @@ pub fn resolve(document: Document) -> Resolved {
     let vault = section(&document, Section::Vault, &base, &mut mistakes);
     let base = with_aws(base, &aws);
     let steps = steps::expand(&document, &base, &mut mistakes);
+    let ids = steps.iter().map(|step| step.id.as_str()).collect();
+    mistakes.extend(document.check_former(&ids));
     let mut references = |section| match document.section(section) {
         Some(node) => expression::references(node, &document, &mut mistakes),
         None => Vec::new(),

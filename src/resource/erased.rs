@@ -9,6 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::remains::{Known, Remains};
 use super::{
     Diff, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, SecretChange, Tags,
     Writer,
@@ -34,6 +35,11 @@ pub trait Kind: Send + Sync {
     fn once_only(&self) -> bool;
     /// Whether it brings a server up.
     fn bootstraps(&self) -> bool;
+    /// What a reviewer has to know before agreeing to a removal.
+    fn removal(&self) -> Option<&'static str>;
+    /// The thing at an address that an instance of this kind has given; `None` when it is no address
+    /// of this kind.
+    fn recall(&self, address: &Value) -> Option<Box<dyn Remains>>;
     /// The JSON Schema of the declared fields.
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema;
     /// The JSON Schema of the outputs.
@@ -67,6 +73,8 @@ pub trait Instance: Send + Sync {
     fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>>;
     /// How the live system addresses the thing.
     fn id(&self) -> String;
+    /// The same, complete and for programs: [`Kind::recall`] reads it.
+    fn address(&self) -> Value;
     /// Checks beyond the types.
     fn check(&self) -> Vec<FieldError>;
     /// Implied edges.
@@ -93,8 +101,8 @@ pub trait Instance: Send + Sync {
     fn revision(&self) -> Option<String>;
     /// Makes it, or updates it when it exists.
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
-    /// Removes it.
-    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
+    /// The same thing without its declaration, to be removed.
+    fn remains(&self) -> Box<dyn Remains>;
 }
 
 /// The erased form of `R`.
@@ -134,6 +142,14 @@ impl<R: Resource> Kind for Erased<R> {
         R::BOOTSTRAPS
     }
 
+    fn removal(&self) -> Option<&'static str> {
+        R::REMOVAL
+    }
+
+    fn recall(&self, address: &Value) -> Option<Box<dyn Remains>> {
+        Known::<R>::at(address).map(|known| Box::new(known) as Box<dyn Remains>)
+    }
+
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<R::Desired>()
     }
@@ -165,6 +181,10 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn id(&self) -> String {
         R::id(&self.desired).to_string()
+    }
+
+    fn address(&self) -> Value {
+        serde_json::to_value(R::id(&self.desired)).unwrap_or(Value::Null)
     }
 
     fn check(&self) -> Vec<FieldError> {
@@ -235,9 +255,8 @@ impl<R: Resource> Instance for Typed<R> {
         }
     }
 
-    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide(providers).await?;
-        R::delete(&Writer::new(&*client, permit, step), &R::id(&self.desired)).await
+    fn remains(&self) -> Box<dyn Remains> {
+        Box::new(Known::<R>::new(R::id(&self.desired)))
     }
 }
 

@@ -9,6 +9,7 @@ mod diff;
 pub mod erased;
 mod error;
 pub mod registry;
+mod remains;
 mod scope;
 mod writer;
 
@@ -24,6 +25,7 @@ use serde::de::DeserializeOwned;
 pub use calls::{CallCount, Calls};
 pub use diff::{Blocked, Change, Diff, SecretChange};
 pub use error::{Error, ErrorKind, Result, in_words, neutralise};
+pub use remains::Remains;
 pub use scope::{Partial, Scope};
 pub use writer::{Permit, Writer};
 
@@ -56,11 +58,15 @@ pub trait Resource: Send + Sync + 'static {
     /// Whether it brings a server up: while the thing does not exist nothing on that server can,
     /// and its step is also what makes a sealed server serve.
     const BOOTSTRAPS: bool = false;
+    /// What a reviewer has to know before agreeing to its removal: what goes with it, what cannot
+    /// be had back.
+    const REMOVAL: Option<&'static str> = None;
 
     /// What the kind talks to; built once per run and shared by all steps.
     type Client: Provided;
-    /// How the live system addresses the thing.
-    type Id: Display + Clone + Send + Sync;
+    /// How the live system addresses the thing. The journal keeps it, so that a thing can be found
+    /// when its step is gone: nothing secret, and nothing that only the step's own fields tell.
+    type Id: Display + Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// The declared fields, exactly as they stand in a plan after expressions are resolved.
     /// Deserialisation is strict (`deny_unknown_fields`); defaults are filled in by serde.
     type Desired: Serialize + DeserializeOwned + JsonSchema + Send + Sync;
@@ -120,6 +126,12 @@ pub trait Resource: Send + Sync + 'static {
 
     /// Removes the thing; a thing that is already gone is success.
     fn delete(w: &Writer<'_, Self::Client>, id: &Self::Id) -> impl Future<Output = Result<()>> + Send;
+
+    /// Why the thing is not to be removed by itself: it is built into the server, or lasts as long
+    /// as the server or the thing that it is part of. Nothing else is kept because it stays.
+    fn permanent(_id: &Self::Id) -> Option<&'static str> {
+        None
+    }
 
     /// What other steps may refer to. Pure.
     fn outputs(observed: &Self::Observed) -> Self::Outputs;

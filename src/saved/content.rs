@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::changeset::{Changeset, StepChange};
 use crate::observe::{Sight, World};
 use crate::plan::Node;
+use crate::removal::{Extent, Leftover};
 use crate::resolve::Resolved;
 use crate::resolve::declare::PLAN_TAG;
 
@@ -44,6 +45,9 @@ pub struct PlanRecord {
     /// The variables that were given beside the plan, in their order; of one that was given twice
     /// the later value wins.
     pub vars: Vec<(String, Value)>,
+    /// What was to be removed.
+    #[serde(default, skip_serializing_if = "Extent::is_nothing")]
+    pub removes: Extent,
 }
 
 /// Whose systems were looked at.
@@ -115,6 +119,8 @@ pub struct Origin {
     pub plan: PathBuf,
     /// The variables that were given.
     pub vars: Vec<(String, Node)>,
+    /// What was to be removed.
+    pub removes: Extent,
 }
 
 impl Content {
@@ -125,7 +131,11 @@ impl Content {
         let record = |step: &StepChange| {
             let index = indices.get(step.id.as_str()).copied();
             let change = fields_of(step);
-            let observed = index.map_or_else(Observation::default, |index| observe(world, index));
+            let leftover = || world.leftovers.iter().find(|leftover| leftover.id == step.id);
+            let observed = match index {
+                Some(index) => observe(world, index),
+                None => leftover().map(observe_leftover).unwrap_or_default(),
+            };
             StepRecord { observed: observed.fingerprinted(&change), change }
         };
         Self {
@@ -159,6 +169,7 @@ impl PlanRecord {
             name: document.name.clone(),
             digest: document.digest.clone(),
             files,
+            removes: origin.removes,
             vars: origin.vars.iter().map(|(name, node)| (name.clone(), node.to_value())).collect(),
         }
     }
@@ -186,6 +197,16 @@ fn observe(world: &World, index: usize) -> Observation {
         revision: instance.revision(),
         fingerprint: String::new(),
     }
+}
+
+fn observe_leftover(leftover: &Leftover) -> Observation {
+    let state = match &leftover.hidden {
+        Some(error) => format!("not to be read: {error}"),
+        None if leftover.remains.exists() => "present".to_owned(),
+        None => "absent".to_owned(),
+    };
+    let owner = leftover.remains.tags().and_then(|tags| tags.get(PLAN_TAG).cloned());
+    Observation { state, owner, ..Observation::default() }
 }
 
 fn shortened((name, value): (String, Value)) -> (String, Value) {

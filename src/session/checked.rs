@@ -6,6 +6,7 @@ use crate::graph::Graph;
 use crate::journal::{Journal, Who};
 use crate::lock::LocalLock;
 use crate::plan::{self, Diagnostic, Diagnostics, Node};
+use crate::removal::Extent;
 use crate::resolve::{self, OutputTable, Resolved, declare};
 use crate::resource::erased::Instance;
 use crate::resource::{Result, Scope};
@@ -22,6 +23,8 @@ pub struct Checked {
     pub graph: Graph,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Diagnostic>,
+    /// What is to be removed.
+    pub extent: Extent,
 }
 
 /// Reads and checks a plan without the network.
@@ -39,7 +42,8 @@ pub fn check(path: &Path, vars: &[(String, Node)]) -> Result<Checked, Diagnostic
     if found.has_errors() {
         return Err(found);
     }
-    Ok(Checked { resolved, instances, outputs, graph, warnings: found.list })
+    let extent = Extent::default();
+    Ok(Checked { resolved, instances, outputs, graph, warnings: found.list, extent })
 }
 
 impl Checked {

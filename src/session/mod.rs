@@ -74,9 +74,10 @@ impl Session {
             events.warn(format!("the journal's copy cannot be read: {message}"));
             gaps.push(("journal".to_owned(), message));
         }
-        let Checked { resolved, instances, graph, .. } = checked;
-        let world =
+        let Checked { resolved, instances, graph, extent, .. } = checked;
+        let mut world =
             observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
+        world.extent = extent;
         tell_warnings(&providers, &|warning| events.warn(warning));
         Ok(Self { providers, world, gaps, local: None, parallelism })
     }
@@ -102,12 +103,7 @@ impl Session {
     /// # Errors
     /// Mistakes in the plan that only live values bring to light.
     pub fn compare(&mut self) -> Result<Changeset, Error> {
-        let journal = self.providers.journal()?;
-        let created = move |kind: &str, id: &str| {
-            let target = apply::target(kind, id);
-            journal.created(kind, id) || journal.open_intent(apply::CREATE, &target).is_some()
-        };
-        Ok(diff::compare(&mut self.world, &created)?)
+        Ok(diff::compare(&mut self.world)?)
     }
 
     /// Sees that everything could be looked at, and every step of the changeset be planned.

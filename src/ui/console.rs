@@ -43,12 +43,23 @@ pub fn json_line(value: &impl serde::Serialize) {
 
 /// Asks a yes-or-no question on the terminal; anything but `y` or `yes` is no.
 pub fn ask(question: impl Display) -> bool {
+    matches!(answer(question).to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+/// Asks on the terminal for exactly this word.
+pub fn ask_for(question: impl Display, word: &str) -> bool {
+    answer(question) == word
+}
+
+fn answer(question: impl Display) -> String {
     let mut terminal = anstream::stderr();
     let _ = write!(terminal, "{question}");
     let _ = terminal.flush();
     let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(_) => answer.trim().to_owned(),
+        Err(_) => String::new(),
+    }
 }
 
 /// How many columns the terminal has; 100 where there is none.

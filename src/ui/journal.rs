@@ -83,7 +83,12 @@ fn describe(entry: &Entry) -> String {
             };
             format!("{}  {operation} {target}: {}", paint(style, word), neutralise(message))
         }
-        Entry::Created { kind, id } => format!("{}  {kind} {id}", paint(GOOD, "made")),
+        Entry::Making(thing) => {
+            format!("{}  create {} for {}", paint(CHANGE, "intent"), neutralise(&thing.target), thing.step)
+        }
+        Entry::Owned(thing) => {
+            format!("{}  {} is of the step {}", paint(GOOD, "ours"), neutralise(&thing.target), thing.step)
+        }
     }
 }
 

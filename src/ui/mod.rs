@@ -12,3 +12,4 @@ pub mod progress;
 pub mod prompt;
 mod style;
 pub mod trace;
+mod undeclared;

@@ -65,3 +65,38 @@ pub fn object(environment: &TestEnvironment, bucket: &str, key: &str) -> Option<
 pub fn delete_object(client: &aws_sdk_s3::Client, bucket: &str, key: &str) {
     block_on(client.delete_object().bucket(bucket).key(key).send()).expect("deleted");
 }
+
+fn iam(environment: &TestEnvironment) -> aws_sdk_iam::Client {
+    let config = aws_sdk_iam::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(credentials())
+        .endpoint_url(environment.sandbox.aws_url());
+    aws_sdk_iam::Client::from_conf(config.build())
+}
+
+/// Makes a user that is nobody's.
+pub fn create_user(environment: &TestEnvironment, name: &str) {
+    block_on(iam(environment).create_user().user_name(name).send()).expect("a user");
+}
+
+/// The names of all users, sorted.
+pub fn users(environment: &TestEnvironment) -> Vec<String> {
+    let answer = block_on(iam(environment).list_users().send()).expect("users");
+    let mut names: Vec<String> = answer.users.into_iter().map(|user| user.user_name).collect();
+    names.sort();
+    names
+}
+
+/// A user's tags, `key=value`, sorted.
+pub fn user_tags(environment: &TestEnvironment, name: &str) -> Vec<String> {
+    let answer = block_on(iam(environment).list_user_tags().user_name(name).send()).expect("tags");
+    let mut tags: Vec<String> = answer.tags.iter().map(|tag| format!("{}={}", tag.key, tag.value)).collect();
+    tags.sort();
+    tags
+}
+
+/// The names of all tables.
+pub fn tables(environment: &TestEnvironment) -> Vec<String> {
+    block_on(dynamodb(environment).list_tables().send()).expect("tables").table_names.unwrap_or_default()
+}

@@ -11,6 +11,7 @@ mod hygiene;
 mod intrude;
 mod json_schema;
 mod layers;
+mod lifecycle;
 mod locks;
 mod messages;
 mod partial;

@@ -266,18 +266,7 @@ impl Quickstart {
 
     /// Everything in custody: names and what they hold.
     pub fn custody(&self) -> Vec<(String, Vec<u8>)> {
-        let folder = &self.environment.folder;
-        let store = FileStore::new(folder.join(".groundwork/custody"));
-        let keyring = Keyring { identities: vec![self.identity.clone()], ..Keyring::default() };
-        let custody = Custody::new(folder, Vec::new(), vec![Box::new(store)], keyring);
-        block_on(async {
-            let mut objects = Vec::new();
-            for name in custody.list("").await.expect("a listing") {
-                let object = custody.get(&name).await.expect("readable").expect("there");
-                objects.push((name, object.expose_bytes().to_vec()));
-            }
-            objects
-        })
+        custody_in(&self.environment.folder.join(".groundwork/custody"), &self.identity)
     }
 
     /// Every secret value that the servers issued or hold, with a name.
@@ -357,6 +346,29 @@ impl Quickstart {
                 .expect("suspended");
         });
     }
+}
+
+/// Everything in a file store of custody: names and what they hold.
+pub fn custody_in(folder: &Path, identity: &age::x25519::Identity) -> Vec<(String, Vec<u8>)> {
+    let store = FileStore::new(folder.to_owned());
+    let keyring = Keyring { identities: vec![identity.clone()], ..Keyring::default() };
+    let custody = Custody::new(folder, Vec::new(), vec![Box::new(store)], keyring);
+    block_on(async {
+        let mut objects = Vec::new();
+        for name in custody.list("").await.expect("a listing") {
+            let object = custody.get(&name).await.expect("readable").expect("there");
+            objects.push((name, object.expose_bytes().to_vec()));
+        }
+        objects
+    })
+}
+
+/// Vault's root token, from what custody holds.
+pub fn root_token(objects: &[(String, Vec<u8>)]) -> String {
+    let object = |end: &str| &objects.iter().find(|(name, _)| name.ends_with(end)).expect("in custody").1;
+    let key = pgp::KeyPair::from_secret(&Secret::new(object("/pgp-key").clone())).expect("a key");
+    let answer: Value = serde_json::from_slice(object("/init")).expect("JSON");
+    String::from_utf8(open(&key, &answer["root_token"])).expect("text")
 }
 
 fn open(key: &pgp::KeyPair, message: &Value) -> Vec<u8> {

@@ -194,6 +194,7 @@ sessions:
 "#;
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
+    const REMOVAL: Option<&'static str> = Some("with every item in it");
 
     type Client = AwsClient;
     type Id = String;

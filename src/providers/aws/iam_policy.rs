@@ -47,7 +47,7 @@ pub struct Desired {
 }
 
 /// Path and name, which together make the ARN.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id {
     path: String,
     name: String,

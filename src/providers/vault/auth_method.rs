@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::VaultClient;
 use super::fields;
-use super::mount::{FIXED, TUNED, Visibility, check_path, flatten, pick, refuse_blocked};
+use super::mount::{FIXED, TUNED, VAULTS_OWN, Visibility, check_path, flatten, pick, refuse_blocked};
 use super::notation::{Names, Ttl};
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
@@ -165,6 +165,7 @@ approle:
   max_lease_ttl: 24h
 ";
     const PROTECTED: bool = true;
+    const REMOVAL: Option<&'static str> = Some("with its roles; every token that it has issued is revoked");
 
     type Client = VaultClient;
     type Id = String;
@@ -232,6 +233,10 @@ approle:
 
     async fn delete(w: &Writer<'_, VaultClient>, id: &String) -> Result<()> {
         w.delete(w.permit(), &format!("sys/auth/{id}")).await
+    }
+
+    fn permanent(id: &String) -> Option<&'static str> {
+        (id == "token").then_some(VAULTS_OWN)
     }
 
     fn outputs(observed: &LiveAuthMethod) -> AuthMethodOutputs {

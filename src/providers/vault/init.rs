@@ -67,7 +67,7 @@ const fn three() -> u32 {
 }
 
 /// The plan's cluster, of which there is one per plan, and who holds its shares.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cluster {
     holders: Vec<Holder>,
 }
@@ -218,6 +218,12 @@ impl Resource for VaultInit {
         let message = format!("{} cannot be made uninitialised", w.vault.address());
         Err(Error::new(ErrorKind::Rejected, "delete vault.init", message)
             .advice("stop the servers and remove their storage by hand; the shares stay in custody"))
+    }
+
+    fn permanent(_: &Cluster) -> Option<&'static str> {
+        Some(
+            "a cluster cannot be made uninitialised: stop the servers and remove their storage by hand; the shares stay in custody",
+        )
     }
 
     fn outputs(observed: &Observed) -> Outputs {

@@ -69,7 +69,7 @@ impl TryFrom<Value> for MetadataText {
 }
 
 /// Where a secret is, and whether its limits are to be read, which takes a second request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvId {
     mount: String,
     path: String,
@@ -345,6 +345,7 @@ mongodb:
   metadata: { owner: platform-team, rotation_days: 90 }
 ";
     const PROTECTED: bool = true;
+    const REMOVAL: Option<&'static str> = Some("with every version, for good");
 
     type Client = VaultClient;
     type Id = KvId;

@@ -201,6 +201,7 @@ secrets:
   max_lease_ttl: 24h
 ";
     const PROTECTED: bool = true;
+    const REMOVAL: Option<&'static str> = Some("with everything in it, whoever has put it there");
 
     type Client = VaultClient;
     type Id = String;
@@ -275,6 +276,10 @@ secrets:
         w.delete(w.permit(), &format!("sys/mounts/{id}")).await
     }
 
+    fn permanent(id: &String) -> Option<&'static str> {
+        ["sys", "identity", "cubbyhole"].contains(&id.as_str()).then_some(VAULTS_OWN)
+    }
+
     fn outputs(observed: &LiveMount) -> MountOutputs {
         MountOutputs {
             path: observed.mount.path.clone(),
@@ -287,6 +292,9 @@ secrets:
         Partial::default().with("path", &desired.path)
     }
 }
+
+/// Why a built-in thing is never removed.
+pub(super) const VAULTS_OWN: &str = "it belongs to Vault itself";
 
 /// The engine does not update what is blocked; should it be asked to, nothing is written.
 pub(super) fn refuse_blocked(diff: &Diff, kind: &str, id: &str) -> Result<()> {

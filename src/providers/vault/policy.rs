@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::VaultClient;
+use super::mount::VAULTS_OWN;
 use super::notation::{Ttl, lower};
 use super::policy_text::{CAPABILITIES, from_data, mistakes, normalise, same};
 use crate::resolve::unknown::is_unknown;
@@ -247,6 +248,10 @@ search:
 
     async fn delete(w: &Writer<'_, VaultClient>, id: &String) -> Result<()> {
         w.delete(w.permit(), &format!("sys/policies/acl/{id}")).await
+    }
+
+    fn permanent(id: &String) -> Option<&'static str> {
+        BUILT_IN.contains(&id.as_str()).then_some(VAULTS_OWN)
     }
 
     fn outputs(observed: &LivePolicy) -> PolicyOutputs {

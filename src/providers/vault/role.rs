@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::notation::PolicyNames;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Requirement};
 
 /// A role at the auth method it belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleId {
     /// The method's path below `auth/`.
     pub mount: String,

@@ -56,7 +56,7 @@ fn default_mount() -> String {
 }
 
 /// The root token of the plan's cluster.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct RootToken;
 
 impl std::fmt::Display for RootToken {
@@ -156,6 +156,10 @@ impl Resource for VaultRootToken {
     async fn delete(_: &Writer<'_, Custodian>, _: &RootToken) -> Result<()> {
         Err(Error::new(ErrorKind::Rejected, "delete vault.root_token", "a revoked token cannot be had back")
             .advice("remove the step from the plan"))
+    }
+
+    fn permanent(_: &RootToken) -> Option<&'static str> {
+        Some("a revoked token cannot be had back")
     }
 
     fn outputs(observed: &Observed) -> Outputs {

@@ -38,6 +38,7 @@ struct Page<'a> {
     risks: Vec<ShownRisk<'a>>,
     drawing: Option<svg::Drawing>,
     kinds: Vec<&'a str>,
+    undeclared: &'a [StepChange],
     groups: Vec<ShownGroup<'a>>,
 }
 
@@ -70,6 +71,7 @@ pub fn render(review: &Review) -> String {
         risks: risks(review, &numbers),
         drawing: svg::draw(review.changeset, &numbers),
         kinds,
+        undeclared: &review.changeset.undeclared,
         groups: groups(review, &numbers),
     };
     let page = engine.render_str(PAGE, Serde(&page));

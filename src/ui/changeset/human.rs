@@ -4,9 +4,11 @@ use anstyle::Style;
 
 use super::wrap::{columns, pad, shortened, wrapped};
 use crate::changeset::{Action, Counts, StepChange};
+use crate::removal::Extent;
 use crate::resource::{SecretChange, neutralise};
 use crate::review::{Content, Field, Group, Item, Line, Review, Risk, Severity, Sign, counted, sign};
 use crate::ui::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
+use crate::ui::undeclared;
 
 /// Columns before a step's fields.
 const INDENT: usize = 6;
@@ -27,9 +29,13 @@ pub fn render(review: &Review, width: usize, all: bool) -> String {
     for group in &review.groups {
         text.push_str(&render_group(group, width, all));
     }
+    text.push_str(&undeclared::render(review.changeset));
     text.push_str(&risks(review, width));
     text.push('\n');
-    text.push_str(&summary(&review.changeset.summary, width));
+    text.push_str(&match review.changeset.removes {
+        Extent::Everything => undeclared::summary(&review.changeset.summary),
+        _ => summary(&review.changeset.summary, width),
+    });
     text
 }
 

@@ -56,6 +56,24 @@ fn head(review: &Review) -> String {
         let _ = writeln!(text, "<br>{}", inline(place));
     }
     text.push_str(&risks(review));
+    text.push_str(&undeclared(review));
+    text
+}
+
+/// What the plan has made and declares no more.
+fn undeclared(review: &Review) -> String {
+    let all = &review.changeset.undeclared;
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n### No longer declared\n\n".to_owned();
+    for step in all.iter().take(RISKS) {
+        let reason = step.reason.as_deref().map(|reason| format!(": {}", inline(reason))).unwrap_or_default();
+        let _ = writeln!(text, "- {} {}{reason}", code(&step.id), code(step.kind));
+    }
+    if all.len() > RISKS {
+        let _ = writeln!(text, "- and {} more; `groundwork plan` tells them all", all.len() - RISKS);
+    }
     text
 }
 

@@ -82,7 +82,7 @@ fn thirty() -> u8 {
 }
 
 /// The alias; and how long a deletion can be taken back, which deletion needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id {
     alias: String,
     deletion_window_days: u8,
@@ -142,6 +142,8 @@ unseal_key:
 ";
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
+    const REMOVAL: Option<&'static str> =
+        Some("what it encrypts cannot be read from now on, and after its deletion window never again");
 
     type Client = AwsClient;
     type Id = Id;

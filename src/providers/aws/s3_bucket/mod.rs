@@ -9,7 +9,7 @@ mod write;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use desired::{AccessLogging, Desired, Encryption, LifecycleRule, Retention, RetentionMode, Transition};
 pub use live::Observed;
@@ -23,7 +23,7 @@ use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, 
 pub struct S3Bucket;
 
 /// The name; and where the bucket is, if not in the plan's region.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id {
     name: String,
     region: Option<String>,

@@ -43,7 +43,12 @@ impl Custodian {
     /// it answers is then proven, by unsealing with it, before anybody depends on it; a key that
     /// its owner cannot use is found while the shares still exist elsewhere; and a run that is cut
     /// off at any moment has left at least one copy that the next run goes on from.
-    pub(super) async fn distribute(&self, permit: &Permit, which: &Initialisation, desired: &Desired) -> Result<()> {
+    pub(super) async fn distribute(
+        &self,
+        permit: &Permit,
+        which: &Initialisation,
+        desired: &Desired,
+    ) -> Result<()> {
         if desired.holders.is_empty() {
             return Ok(());
         }

@@ -15,8 +15,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use cert_role::CertRole;
@@ -78,7 +78,7 @@ pub trait PlainObject:
 pub struct Object<S>(PhantomData<fn() -> S>);
 
 /// Where an object is, and the fields that say so.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObjectId {
     path: String,
     identity: Map<String, Value>,
@@ -155,6 +155,10 @@ impl<S: PlainObject> Resource for Object<S> {
             Some(why) => Err(Error::new(ErrorKind::Rejected, format!("DELETE {id}"), why)),
             None => w.delete(w.permit(), &id.path).await,
         }
+    }
+
+    fn permanent(_: &ObjectId) -> Option<&'static str> {
+        S::PERMANENT
     }
 
     fn outputs(observed: &Live<S>) -> ObjectOutputs {

@@ -1,0 +1,40 @@
+//! `groundwork destroy`
+
+use clap::Args;
+
+use super::Outcome;
+use super::apply::{self, ApplyArgs};
+use super::plan::Format;
+use super::plan_args::PlanArgs;
+use crate::removal::Extent;
+use crate::saved;
+use crate::session::PARALLELISM;
+use crate::ui;
+
+/// Remove everything that a plan has made, after showing it and asking.
+#[derive(Debug, Args)]
+pub struct DestroyArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// How to report: text, or one JSON event a line
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// How many things are removed at the same time
+    #[arg(long, value_name = "N", default_value_t = PARALLELISM)]
+    parallelism: usize,
+}
+
+/// Removes what the plan has made. Runs again where it was cut off: what is gone is not looked for.
+pub async fn run(args: DestroyArgs) -> Outcome {
+    let DestroyArgs { plan, yes, format, parallelism } = args;
+    if saved::is_saved(&plan.plan) {
+        ui::console::note(
+            "error: `destroy` takes a plan; `apply` carries out what `plan --destroy --out` saved",
+        );
+        return Outcome::Usage;
+    }
+    apply::run(ApplyArgs::new(plan.to_extent(Extent::Everything), yes, format, parallelism)).await
+}

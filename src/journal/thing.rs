@@ -1,0 +1,240 @@
+//! What a plan has made or taken over, and not removed: known from the journal alone, because most
+//! live systems have no place for such a mark.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::entry::{Ending, Entry, Record};
+
+/// The operation that makes a thing, or takes one over.
+pub const CREATE: &str = "create";
+/// The operation that removes a thing.
+pub const DELETE: &str = "delete";
+/// What ends the ownership of a thing that stays.
+pub const FORGET: &str = "forget";
+
+/// The journal's name for a thing.
+pub fn target(kind: &str, id: &str) -> String {
+    format!("{kind} {id}")
+}
+
+/// A thing as its step declared it, as far as its removal needs to know once the step is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thing {
+    /// The step's id.
+    pub step: String,
+    /// The thing, see [`target`].
+    pub target: String,
+    /// How the kind addresses it.
+    pub address: Value,
+    /// The AWS account that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The things that it needs directly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+    /// Whether its removal is refused.
+    pub protect: bool,
+    /// Whether it stays when its step is gone.
+    pub retain: bool,
+}
+
+impl Thing {
+    /// The kind's name.
+    pub fn kind(&self) -> &str {
+        self.target.split_once(' ').map_or(self.target.as_str(), |(kind, _)| kind)
+    }
+
+    /// How the live system addresses it, for people.
+    pub fn name(&self) -> &str {
+        self.target.split_once(' ').map_or("", |(_, name)| name)
+    }
+}
+
+/// A plan's things by their targets.
+#[derive(Clone, Debug, Default)]
+pub struct Things {
+    all: BTreeMap<String, (Thing, Standing)>,
+    /// Targets of removals that are not known to have ended.
+    leaving: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It was about to be made, and how that ended is not recorded, or not known.
+    Announced,
+    /// It is the plan's.
+    Owned,
+}
+
+impl Things {
+    /// What the records say.
+    pub fn of(records: &[Record]) -> Self {
+        let mut things = Self::default();
+        for record in records {
+            things.take(&record.entry);
+        }
+        things
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Making(thing) => match self.standing(&thing.target) {
+                // Somebody has removed it by hand, and it is made anew.
+                Some(standing) => self.put(thing, standing),
+                None => self.put(thing, Standing::Announced),
+            },
+            Entry::Owned(thing) => self.put(thing, Standing::Owned),
+            Entry::Intent { operation, target, .. } if operation == DELETE => {
+                self.leaving.insert(target.clone());
+            }
+            Entry::Committed { operation, target, .. } if operation == DELETE || operation == FORGET => {
+                self.leaving.remove(target);
+                self.all.remove(target);
+            }
+            Entry::Outcome { operation, target, result: Ending::Failed, .. } if operation == DELETE => {
+                self.leaving.remove(target);
+            }
+            Entry::Outcome { operation, target, result: Ending::Failed, .. }
+                if operation == CREATE && self.is_announced(target) =>
+            {
+                self.all.remove(target);
+            }
+            _ => {}
+        }
+    }
+
+    fn put(&mut self, thing: &Thing, standing: Standing) {
+        self.all.insert(thing.target.clone(), (thing.clone(), standing));
+    }
+
+    fn standing(&self, target: &str) -> Option<Standing> {
+        self.all.get(target).map(|(_, standing)| *standing)
+    }
+
+    /// The thing of this name, if it is the plan's or may have become so.
+    pub fn get(&self, target: &str) -> Option<&Thing> {
+        self.all.get(target).map(|(thing, _)| thing)
+    }
+
+    /// Whether it was announced and no more: the run that was to make it was cut off.
+    pub fn is_announced(&self, target: &str) -> bool {
+        self.standing(target) == Some(Standing::Announced)
+    }
+
+    /// Whether the record of it is settled and exactly this.
+    pub fn has(&self, thing: &Thing) -> bool {
+        self.get(&thing.target) == Some(thing) && !self.is_announced(&thing.target)
+    }
+
+    /// Those whose removal was announced and is not known to have ended.
+    pub fn leaving(&self) -> impl Iterator<Item = &str> {
+        self.leaving.iter().map(String::as_str)
+    }
+
+    /// All things.
+    pub fn iter(&self) -> impl Iterator<Item = &Thing> {
+        self.all.values().map(|(thing, _)| thing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Who;
+    use super::*;
+
+    fn thing(step: &str, id: &str) -> Thing {
+        Thing {
+            step: step.to_owned(),
+            target: target("vault.policy", id),
+            address: json!(id),
+            account: None,
+            needs: Vec::new(),
+            protect: false,
+            retain: false,
+        }
+    }
+
+    fn things(entries: Vec<Entry>) -> Things {
+        let records: Vec<Record> = entries
+            .into_iter()
+            .zip(1..)
+            .map(|(entry, seq)| Record { seq, time: jiff::Timestamp::UNIX_EPOCH, who: Who::here("x"), entry })
+            .collect();
+        Things::of(&records)
+    }
+
+    fn ended(operation: &str, id: &str) -> Entry {
+        Entry::Committed {
+            operation: operation.to_owned(),
+            target: target("vault.policy", id),
+            detail: Vec::new(),
+        }
+    }
+
+    fn failed(result: Ending) -> Entry {
+        Entry::Outcome {
+            operation: CREATE.to_owned(),
+            target: target("vault.policy", "a"),
+            result,
+            message: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_thing_is_ours_from_its_announcement_to_its_removal() {
+        let (a, b) = (thing("one", "a"), thing("two", "b"));
+        let all = things(vec![Entry::Making(a.clone()), Entry::Owned(a.clone()), Entry::Making(b.clone())]);
+        assert_eq!(all.iter().collect::<Vec<_>>(), [&a, &b]);
+        assert!(all.has(&a) && !all.has(&b) && all.is_announced(&b.target) && !all.is_announced(&a.target));
+        let renamed = thing("three", "a");
+        let all = things(vec![
+            Entry::Making(a.clone()),
+            Entry::Owned(a.clone()),
+            Entry::Owned(renamed.clone()),
+            Entry::Owned(b),
+            ended(DELETE, "b"),
+        ]);
+        assert_eq!(all.iter().collect::<Vec<_>>(), [&renamed]);
+        assert!(things(vec![Entry::Owned(a), ended(FORGET, "a")]).iter().next().is_none());
+    }
+
+    #[test]
+    fn a_removal_is_open_until_its_end_is_known() {
+        let a = thing("one", "a");
+        let intent = Entry::Intent {
+            step: "one".to_owned(),
+            operation: DELETE.to_owned(),
+            target: a.target.clone(),
+            detail: Vec::new(),
+        };
+        let open = |more: Vec<Entry>| {
+            let things = things([vec![Entry::Owned(a.clone()), intent.clone()], more].concat());
+            (things.get(&a.target).is_some(), things.leaving().next().is_some())
+        };
+        assert_eq!(open(vec![]), (true, true));
+        assert_eq!(open(vec![ended(DELETE, "a")]), (false, false));
+        let outcome = |result| Entry::Outcome {
+            operation: DELETE.to_owned(),
+            target: a.target.clone(),
+            result,
+            message: String::new(),
+        };
+        assert_eq!(open(vec![outcome(Ending::Unknown)]), (true, true));
+        assert_eq!(open(vec![outcome(Ending::Failed)]), (true, false));
+    }
+
+    #[test]
+    fn what_was_refused_is_not_ours_and_what_is_unknown_may_be() {
+        let a = thing("one", "a");
+        let making = || Entry::Making(a.clone());
+        assert!(things(vec![making(), failed(Ending::Failed)]).get(&a.target).is_none());
+        assert!(things(vec![making(), failed(Ending::Unknown)]).is_announced(&a.target));
+        let again = things(vec![making(), Entry::Owned(a.clone()), making(), failed(Ending::Failed)]);
+        assert!(again.has(&a), "made once, and only a later attempt was refused");
+    }
+}

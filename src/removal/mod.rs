@@ -1,0 +1,174 @@
+//! What is to go: things of this plan that no step declares any more, and with `destroy` all of
+//! them. Reads and decides; [`crate::apply`] removes.
+//!
+//! That a thing is this plan's is known from its journal; where the thing carries tags, these must
+//! say the same. What the journal does not know is never removed: a lost journal leaves things
+//! behind, it does not take any away.
+
+mod fate;
+mod order;
+
+use std::collections::HashSet;
+
+use futures::stream::{StreamExt, iter};
+use serde::{Deserialize, Serialize};
+
+use crate::changeset::{Action, StepChange};
+use crate::journal::{Thing, target};
+use crate::observe::{Sight, World};
+use crate::providers::Providers;
+use crate::providers::aws::AwsClient;
+use crate::resource::erased::Kind;
+use crate::resource::{Error, ErrorKind, Provided, Remains, Result, registry};
+
+/// How far removal goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    /// Nothing is removed; what would be is told.
+    #[default]
+    Nothing,
+    /// What no step declares any more.
+    Undeclared,
+    /// Everything that the plan has made.
+    Everything,
+}
+
+impl Extent {
+    /// Whether nothing is removed.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
+}
+
+/// A thing of this plan that no step declares any more.
+pub struct Leftover {
+    /// The step that it was of; with the thing's name where that id means something else now.
+    pub id: String,
+    /// What the journal says of it.
+    pub thing: Thing,
+    /// Its kind.
+    pub kind: &'static dyn Kind,
+    /// The live thing.
+    pub remains: Box<dyn Remains>,
+    /// Why it could not be looked for.
+    pub hidden: Option<Error>,
+}
+
+/// What is to go, and what could.
+#[derive(Debug, Default)]
+pub struct Removals {
+    /// Removals, those that others wait for first, and what forbids one.
+    pub steps: Vec<StepChange>,
+    /// Things that no step declares any more and that stay, or would go if that was asked for.
+    pub undeclared: Vec<StepChange>,
+}
+
+/// Looks for everything that the journal knows and no step declares, at most `parallelism` at once.
+pub async fn observe(world: &World, providers: &Providers, parallelism: usize) -> Vec<Leftover> {
+    let mut leftovers = find(world);
+    iter(&mut leftovers)
+        .for_each_concurrent(parallelism, |leftover| async move {
+            leftover.hidden = look(leftover, world, providers).await.err();
+        })
+        .await;
+    leftovers
+}
+
+/// Reads the live thing. A server that is not initialised holds nothing.
+async fn look(leftover: &mut Leftover, world: &World, providers: &Providers) -> Result<()> {
+    if let (Some(account), None) = (&leftover.thing.account, &world.scope.account_id) {
+        let here = AwsClient::provide(providers).await?;
+        let here = here.account_id().await?;
+        if here != account {
+            let message = format!("it is in the account {account}, and these credentials are of {here}");
+            return Err(Error::new(ErrorKind::Rejected, &leftover.id, message));
+        }
+    }
+    match leftover.remains.observe(providers).await {
+        Err(error) if error.kind == ErrorKind::Uninitialised => Ok(()),
+        seen => seen,
+    }
+}
+
+/// What the journal knows and no step declares. Things in other accounts are another matter: the
+/// same plan may be applied to several.
+fn find(world: &World) -> Vec<Leftover> {
+    let declared = declared(world);
+    let here = |thing: &Thing| match (&thing.account, &world.scope.account_id) {
+        (Some(there), Some(here)) => there == here,
+        _ => true,
+    };
+    let mut ids: HashSet<String> = world.resolved.steps.iter().map(|step| step.id.clone()).collect();
+    let mut leftovers = Vec::new();
+    for thing in world.things.iter() {
+        if declared.contains(&thing.target) || !here(thing) || is_somewhere(world, thing) {
+            continue;
+        }
+        // A kind, or an address, of another version of this program: nothing can be done with it.
+        let Some(kind) = registry::find(thing.kind()) else { continue };
+        let Some(remains) = kind.recall(&thing.address) else { continue };
+        let taken = !ids.insert(thing.step.clone());
+        let id = if taken { format!("{}@{}", thing.step, thing.name()) } else { thing.step.clone() };
+        leftovers.push(Leftover { id, thing: thing.clone(), kind, remains, hidden: None });
+    }
+    leftovers
+}
+
+/// The targets of all declared things whose place is known.
+fn declared(world: &World) -> HashSet<String> {
+    let steps = world.resolved.steps.iter().zip(world.instances.iter());
+    steps.map(|(step, instance)| target(step.kind.name(), &instance.id())).collect()
+}
+
+/// Whether the thing's own step is declared, and its place is not known yet: it may be this.
+fn is_somewhere(world: &World, thing: &Thing) -> bool {
+    let id = world.resolved.document.moved_to(&thing.step).unwrap_or_else(|| thing.step.clone());
+    let step = world.resolved.steps.iter().position(|step| step.id == id && step.kind.name() == thing.kind());
+    step.is_some_and(|index| matches!(world.sights[index], Sight::Nowhere(_)))
+}
+
+/// What is to be removed, what must not be, and why.
+pub fn decide(world: &World) -> Removals {
+    match world.extent {
+        Extent::Nothing => Removals { steps: Vec::new(), undeclared: order::settle(fate::leftovers(world)) },
+        Extent::Undeclared => {
+            let all = order::settle(fate::leftovers(world));
+            let (undeclared, steps) = all.into_iter().partition(|step| step.action == Action::None);
+            Removals { steps, undeclared }
+        }
+        Extent::Everything => {
+            let mut all = fate::declared(world);
+            all.extend(fate::leftovers(world));
+            Removals { steps: order::settle(all), undeclared: Vec::new() }
+        }
+    }
+}
+
+/// The thing that a removal is about: of a declared step, else a leftover.
+pub fn remains(world: &World, id: &str) -> Option<Box<dyn Remains>> {
+    let step = world.resolved.steps.iter().position(|step| step.id == id);
+    let declared = step.filter(|_| world.extent == Extent::Everything);
+    let leftover = || world.leftovers.iter().find(|leftover| leftover.id == id);
+    match declared {
+        Some(index) => Some(world.instances[index].remains()),
+        None => leftover().and_then(|leftover| leftover.kind.recall(&leftover.thing.address)),
+    }
+}
+
+/// Whether a thing was looked for, when the run began, and was not there.
+pub fn is_gone(world: &World, name: &str) -> bool {
+    let leftover = world.leftovers.iter().find(|leftover| leftover.thing.target == name);
+    let declared = (0..world.resolved.steps.len()).find(|index| world.target(*index) == name);
+    match (leftover, declared) {
+        (Some(leftover), _) => leftover.hidden.is_none() && !leftover.remains.exists(),
+        (None, Some(index)) => matches!(world.sights[index], Sight::Seen) && !world.instances[index].exists(),
+        (None, None) => false,
+    }
+}
+
+/// Things that no step declares any more and that stay: after a prune the plan knows nothing of them.
+pub fn forgotten(world: &World) -> Vec<String> {
+    let stay = fate::leftovers(world).into_iter().filter(|candidate| candidate.fate.action() == Action::None);
+    stay.map(|candidate| candidate.target).collect()
+}
