@@ -1,10 +1,10 @@
 # `make demo` and `make test` do everything on a machine that has Rust and Python 3.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench schema deny sweep mutants
+.PHONY: help build demo test lint bench schema lint-docs deny sweep mutants
 
 help:  ## What can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 build:  ## The program, target/debug/groundwork
 	cargo build --locked
@@ -26,6 +26,9 @@ bench:  ## Calls, times and memory against the sandbox
 schema: build  ## docs/plan.schema.json and docs/changeset.schema.json, from the program
 	./target/debug/groundwork schema > docs/plan.schema.json
 	./target/debug/groundwork schema --changeset > docs/changeset.schema.json
+
+lint-docs: build  ## docs/lint.md, from the program
+	./target/debug/groundwork explain --rules --markdown > docs/lint.md
 
 deny:  ## Licences, banned crates, sources (needs cargo-deny)
 	cargo deny check bans licenses sources

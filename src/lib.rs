@@ -13,6 +13,7 @@
 //! 7. [`apply`]: the only stage that may write; holds the permission to do so.
 //! 8. [`journal`]: durable intents and outcomes, never a secret; [`lock`]: one run at a time.
 //!
+//! [`lint`] judges a plan without the network: what is allowed but unwise.
 //! Between 6 and 7 a changeset may lie in a file: [`saved`].
 //!
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
@@ -24,6 +25,7 @@
 #![recursion_limit = "256"]
 
 pub mod apply;
+pub mod beneath;
 pub mod changeset;
 pub mod cli;
 pub mod custody;
@@ -32,6 +34,7 @@ pub mod event;
 pub mod graph;
 pub mod hygiene;
 pub mod journal;
+pub mod lint;
 pub mod lock;
 pub mod observe;
 pub mod plan;

@@ -50,7 +50,7 @@ class Mutation:
 
 def cargo(*words, check=False, quiet=False):
     sink = subprocess.DEVNULL if quiet else None
-    command = ["cargo", "test", "--quiet", "--bin", "groundwork", "--test", "it", *words]
+    command = ["cargo", "test", "--quiet", "--test", "it", *words]
     return subprocess.run(command, cwd=ROOT, check=check, stdout=sink, stderr=sink)
 
 

@@ -189,6 +189,8 @@ impl<'a> Removing<'a> {
             id: id.clone(),
             action: Action::Delete.name(),
             ms,
+            // The step may be gone; what failed is named by its id.
+            place: None,
             error: error.report(),
             advice: error.advice.clone(),
         });

@@ -1,10 +1,12 @@
 //! `groundwork validate`
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
-use crate::plan::Diagnostics;
+use crate::lint::{self, told};
+use crate::plan::{Diagnostics, Severity};
+use crate::session::{self, Checked};
 use crate::ui;
 
 /// Check everything about a plan that needs no network.
@@ -12,22 +14,65 @@ use crate::ui;
 pub struct ValidateArgs {
     #[command(flatten)]
     plan: PlanArgs,
+    /// How to show what is found
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Fail because of warnings too
+    #[arg(long)]
+    strict: bool,
 }
 
-/// Checks and says what was found.
+/// An output format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// For programs
+    Json,
+    /// For code scanning: SARIF 2.1.0
+    Sarif,
+}
+
+/// Checks, judges, and says what was found.
 pub fn run(args: &ValidateArgs) -> Outcome {
     match args.plan.check() {
-        Ok(checked) => {
-            let sources = checked.resolved.document.sources.clone();
-            ui::diagnostics::show(&Diagnostics::new(sources, checked.warnings));
-            let document = &checked.resolved.document;
-            ui::console::out(format_args!(
-                "{}: {} steps, no mistakes",
-                document.name,
-                checked.resolved.steps.len()
-            ));
-            Outcome::Done
+        Ok(checked) => judge(args, &checked),
+        Err(session::Error::Plan(mistakes)) if args.format != Format::Human => {
+            show_mistakes(args, &mistakes);
+            Outcome::Failed
         }
         Err(error) => failed(&error),
+    }
+}
+
+fn judge(args: &ValidateArgs, checked: &Checked) -> Outcome {
+    let document = &checked.resolved.document;
+    let report = lint::run(&checked.resolved, &checked.instances, &checked.outputs);
+    match args.format {
+        Format::Human => {
+            ui::findings::show(document, checked.resolved.steps.len(), &report, &checked.warnings);
+        }
+        Format::Json => {
+            let told = told::of_report(&report, &checked.warnings);
+            ui::console::json(&ui::findings::json(Some(document), &told, &told::silenced(&report)));
+        }
+        Format::Sarif => {
+            let told = told::of_report(&report, &checked.warnings);
+            ui::console::json(&ui::sarif::log(&args.plan.plan, &told));
+        }
+    }
+    let has_warnings = report.count(Severity::Warning) + checked.warnings.len() > 0;
+    match report.count(Severity::Error) {
+        0 if !(args.strict && has_warnings) => Outcome::Done,
+        _ => Outcome::Failed,
+    }
+}
+
+fn show_mistakes(args: &ValidateArgs, mistakes: &Diagnostics) {
+    let told = told::of_mistakes(mistakes);
+    match args.format {
+        Format::Sarif => ui::console::json(&ui::sarif::log(&args.plan.plan, &told)),
+        _ => ui::console::json(&ui::findings::json(None, &told, &[])),
     }
 }

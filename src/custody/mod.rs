@@ -7,6 +7,7 @@
 pub mod envelope;
 pub mod examine;
 pub mod handout;
+pub mod paths;
 pub mod pgp;
 pub mod recipient;
 pub mod store;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::secret::detect;
+
 /// A stretch of a source file, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -31,6 +33,28 @@ impl Sources {
     /// The path and text of a file.
     pub fn get(&self, file: usize) -> Option<(&PathBuf, &str)> {
         self.files.get(file).map(|(path, text)| (path, text.as_ref()))
+    }
+
+    /// Makes what a span covers unreadable; places in the file stay as they are.
+    pub fn mask(&mut self, span: Span) {
+        let Some((_, text)) = self.files.get_mut(span.file) else { return };
+        let (Some(before), Some(secret), Some(after)) =
+            (text.get(..span.start), text.get(span.start..span.end), text.get(span.end..))
+        else {
+            return;
+        };
+        let stars: String =
+            secret.chars().map(|c| if c == '\n' { "\n".to_owned() } else { "*".repeat(c.len_utf8()) }).collect();
+        *text = format!("{before}{stars}{after}").into();
+    }
+
+    /// Makes everything unreadable that looks like a secret.
+    pub fn mask_secrets(&mut self) {
+        for file in 0..self.files.len() {
+            for sighting in detect::sightings(&self.files[file].1) {
+                self.mask(Span { file, start: sighting.start, end: sighting.end });
+            }
+        }
     }
 
     /// Every file with its text, in the order read.

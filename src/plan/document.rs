@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::diagnostic::{Sources, Span};
 use super::former::RemovedStep;
 use super::node::{Key, Node};
+use super::silence::Silence;
 
 /// The only version of the plan language there is.
 pub const VERSION: u64 = 1;
@@ -28,6 +29,8 @@ pub struct Document {
     pub sections: Vec<(Section, Node)>,
     /// The steps, in the order declared.
     pub steps: Vec<DeclaredStep>,
+    /// Rules that the plan silences everywhere.
+    pub silences: Vec<Silence>,
     /// Steps that have another id now: the old one and the new.
     pub moved: Vec<(Key, Key)>,
     /// What holds for the things of steps that are gone.
@@ -74,6 +77,8 @@ pub struct DeclaredStep {
     pub kind: (String, Span),
     /// The kind's own fields: a mapping without the keys that every step takes.
     pub fields: Node,
+    /// The account and region it is in, `aws.NAME`, or an expression for it.
+    pub provider: Option<Node>,
     /// A map or list, or an expression for one: the step is repeated for each entry.
     pub for_each: Option<Node>,
     /// Whether the step takes part: a boolean or an expression for one.
@@ -86,6 +91,8 @@ pub struct DeclaredStep {
     pub protect: Option<bool>,
     /// Whether the thing stays when the step is gone from the plan.
     pub retain: bool,
+    /// Rules that the step silences.
+    pub silences: Vec<Silence>,
 }
 
 impl Document {

@@ -1,7 +1,7 @@
 //! Reading a plan file and its includes into a [`Document`].
 
 use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -10,12 +10,15 @@ use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
 use super::document::{DeclaredStep, Document, Section, VERSION};
 use super::former::{self, RemovedStep};
 use super::node::{Key, Node, NodeValue};
+use super::silence::{self, Silence};
 use super::suggest::closest;
+use crate::beneath;
+use crate::resource::neutralise;
 
 /// The largest plan or include that is read, in bytes.
-const MAX_FILE: u64 = 64 * 1024 * 1024;
-const PLAN_KEYS: [&str; 12] = [
-    "version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "steps", "moved",
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+const PLAN_KEYS: [&str; 13] = [
+    "version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "lint", "steps", "moved",
     "removed",
 ];
 /// Names that expressions use for something else.
@@ -49,6 +52,7 @@ pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagn
             vars: loader.vars,
             sections: loader.sections,
             steps: loader.steps,
+            silences: loader.silences,
             moved: loader.moved,
             removed: loader.removed,
             sources: loader.sources,
@@ -69,6 +73,7 @@ struct Loader {
     vars: Vec<(Key, Node)>,
     sections: Vec<(Section, Node)>,
     steps: Vec<DeclaredStep>,
+    silences: Vec<Silence>,
     moved: Vec<(Key, Key)>,
     removed: Vec<RemovedStep>,
 }
@@ -90,6 +95,9 @@ impl Loader {
         self.digest.update((text.len() as u64).to_be_bytes());
         self.digest.update(text.as_bytes());
         let file = self.sources.add(path.to_owned(), Arc::from(text.as_str()));
+        if self.forbid_raw_characters(file, &text) {
+            return;
+        }
         match Node::parse(&text, file) {
             Ok(root) => self.take_file(path, &root, from.is_none()),
             Err(mistake) => self.mistake(mistake),
@@ -105,7 +113,7 @@ impl Loader {
         }
         self.check_keys(root);
         self.check_version(root);
-        self.forbid_markers(root);
+        self.forbid_characters(root);
         if is_plan {
             self.name = root.get("name").and_then(|node| self.text(node, "name"));
         }
@@ -120,6 +128,9 @@ impl Loader {
             {
                 self.sections.push((section, node.clone()));
             }
+        }
+        if let Some(node) = root.get("lint") {
+            self.silences.extend(silence::read(node, &mut self.mistakes));
         }
         if let Some(steps) = root.get("steps") {
             self.take_steps(steps);
@@ -164,20 +175,26 @@ impl Loader {
         }
     }
 
-    /// The characters that mark values as not known yet must not come from outside.
-    fn forbid_markers(&mut self, root: &Node) {
+    /// The characters that mark values must not come from outside; and nothing may drive the
+    /// terminal of whoever reads a plan, or show it otherwise than it is, not even in a comment.
+    fn forbid_characters(&mut self, root: &Node) {
         let mut found = Vec::new();
-        root.strings(&mut |text, span| {
-            if crate::resolve::unknown::is_unknown(text) {
-                found.push(span);
-            }
-        });
-        for span in found {
-            self.mistake(Diagnostic::error(
-                span,
-                "the private-use characters U+F8F0 and U+F8F1 are reserved",
-            ));
+        root.texts(&mut |text, span| found.extend(forbidden(text).map(|what| (span, what))));
+        for (span, what) in found {
+            self.mistake(Diagnostic::error(span, what));
         }
+    }
+
+    /// As [`Self::forbid_characters`], where the characters stand as such.
+    fn forbid_raw_characters(&mut self, file: usize, text: &str) -> bool {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let at = text.char_indices().find(|(_, c)| *c != '\r' && forbidden(c.encode_utf8(&mut [0; 4])).is_some());
+        if let Some((start, c)) = at {
+            let span = Span { file, start, end: start + c.len_utf8() };
+            let code = u32::from(c);
+            self.mistake(Diagnostic::error(span, format!("the character U+{code:04X} must not stand in a plan")));
+        }
+        at.is_some()
     }
 
     fn text(&mut self, node: &Node, what: &str) -> Option<String> {
@@ -207,11 +224,13 @@ impl Loader {
     /// The include's path, if it stays in the plan's folder and does not include itself.
     fn inside(&mut self, relative: &str, span: Span) -> Option<PathBuf> {
         let path = Path::new(relative);
-        let plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         let joined = self.root.join(path);
         let (root, target) = (self.root.canonicalize().ok()?, joined.canonicalize());
         let mistake = match target {
-            _ if !plain => Some(Diagnostic::error(span, "an include stays inside the plan's folder")),
+            _ if beneath::mistake(relative).is_some() => {
+                let help = beneath::mistake(relative).unwrap_or_default();
+                Some(Diagnostic::error(span, "an include stays inside the plan's folder").help(help))
+            }
             Err(why) => Some(Diagnostic::error(span, format!("cannot read {}: {why}", joined.display()))),
             Ok(target) if !target.starts_with(&root) => {
                 Some(Diagnostic::error(span, "an include stays inside the plan's folder, links included"))
@@ -277,12 +296,14 @@ impl Loader {
             kind,
             // A missing field has no place of its own: it is told at the step's id.
             fields: Node { span: id.span, value: NodeValue::Map(own) },
+            provider: node.get("provider").cloned(),
             for_each: node.get("for_each").cloned(),
             when: node.get("when").cloned(),
             needs: node.get("needs").map(|needs| self.needs(needs)).unwrap_or_default(),
             adopt: self.flag(node, "adopt").unwrap_or(false),
             protect: self.flag(node, "protect"),
             retain: self.flag(node, "retain").unwrap_or(false),
+            silences: node.get("lint").map(|node| silence::read(node, &mut self.mistakes)).unwrap_or_default(),
         })
     }
 
@@ -315,6 +336,11 @@ impl Loader {
         for (name, value) in overrides {
             self.digest.update(name.as_bytes());
             self.digest.update(value.to_value().to_string().as_bytes());
+            let mut wrong = None;
+            value.texts(&mut |text, _| wrong = wrong.or(forbidden(text)));
+            if let Some(what) = wrong {
+                self.mistake(Diagnostic::error(None, format!("variable `{name}`: {what}")));
+            }
             let names: Vec<String> = self.vars.iter().map(|(key, _)| key.name.clone()).collect();
             if let Some((_, declared)) = self.vars.iter_mut().find(|(key, _)| key.name == *name) {
                 let span = declared.span;
@@ -374,7 +400,17 @@ impl Loader {
 }
 
 /// Keys that every step takes beside its kind's own fields.
-pub(super) const STEP_KEYS: [&str; 7] = ["kind", "for_each", "when", "needs", "adopt", "protect", "retain"];
+pub(super) const STEP_KEYS: [&str; 9] =
+    ["kind", "for_each", "when", "needs", "adopt", "protect", "retain", "provider", "lint"];
+
+/// Why a text cannot stand in a plan.
+fn forbidden(text: &str) -> Option<&'static str> {
+    if text.contains(['\u{f8f0}', '\u{f8f1}', '\u{f8f2}', '\u{f8f3}']) {
+        return Some("the private-use characters U+F8F0 to U+F8F3 are reserved");
+    }
+    let harmless = |text: &str| neutralise(text) == text;
+    (!harmless(text)).then_some("control characters, and those that turn the direction of writing, must not stand in a plan")
+}
 
 fn is_section(name: &str) -> bool {
     Section::ALL.iter().any(|section| section.key() == name)

@@ -8,6 +8,7 @@ mod location;
 mod node;
 pub mod schema;
 pub mod settings;
+mod silence;
 mod suggest;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources, Span};
@@ -16,4 +17,5 @@ pub use former::RemovedStep;
 pub use load::load;
 pub use location::S3Location;
 pub use node::{Key, Node, NodeValue};
+pub use silence::Silence;
 pub use suggest::closest;

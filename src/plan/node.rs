@@ -44,9 +44,17 @@ pub struct Key {
 }
 
 /// Nodes in one document; the quickstart has 300, a plan of 10,000 secrets 100,000.
-const MAX_NODES: usize = 1_000_000;
+const MAX_NODES: usize = 400_000;
+/// Steps of the parser; what aliases repeat counts every time.
+const MAX_EVENTS: usize = 500_000;
+/// Steps of the parser below anchors, which aliases repeat.
+const MAX_REPEATED: usize = 50_000;
+/// Text in one document, in bytes; what aliases repeat counts every time.
+const MAX_TEXT: usize = 16 * 1024 * 1024;
 /// Alias expansions in one document; enough for shared blocks, too few for a bomb.
 const MAX_ALIASES: usize = 1_000;
+/// The stack of the thread that parses, in bytes; taken only as far as it is used.
+const STACK: usize = 256 * 1024 * 1024;
 /// Levels of nesting.
 const MAX_DEPTH: usize = 64;
 
@@ -56,6 +64,16 @@ impl Node {
     /// # Errors
     /// Syntax errors, duplicate keys, several documents, values past the limits above.
     pub fn parse(text: &str, file: usize) -> Result<Self, Diagnostic> {
+        // Even the levels that are allowed may take more than the stack of a usual thread.
+        let result = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let parsed = thread.spawn_scoped(scope, || Self::parse_here(text, file)).ok()?;
+            parsed.join().ok()
+        });
+        result.unwrap_or_else(|| Err(Diagnostic::error(None, "the file cannot be read: there is no thread for it")))
+    }
+
+    fn parse_here(text: &str, file: usize) -> Result<Self, Diagnostic> {
         let raw: Raw = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
             let span = error.location().map(|location| span_of(location, file, text));
             Diagnostic::error(span, message_of(&error))
@@ -128,6 +146,17 @@ impl Node {
         }
     }
 
+    /// The value that a dotted path leads to.
+    pub fn at(&self, path: &str) -> Option<&Node> {
+        path.split(['.', '[', ']']).filter(|part| !part.is_empty()).try_fold(self, |node, part| {
+            match &node.value {
+                NodeValue::List(items) => part.parse().ok().and_then(|index: usize| items.get(index)),
+                NodeValue::Map(_) => node.get(part),
+                _ => None,
+            }
+        })
+    }
+
     /// The span of what a dotted path such as `tags.Owner` or `rules[2]` leads to, or of the
     /// deepest node on the way that exists. A path's last key is pointed at itself.
     pub fn span_at(&self, path: &str) -> Span {
@@ -158,6 +187,21 @@ impl Node {
         (span, true)
     }
 
+    /// Calls `visit` with every string below, keys included, and its place.
+    pub fn texts<'a>(&'a self, visit: &mut dyn FnMut(&'a str, Span)) {
+        match &self.value {
+            NodeValue::String(text) => visit(text, self.span),
+            NodeValue::List(items) => items.iter().for_each(|item| item.texts(visit)),
+            NodeValue::Map(entries) => {
+                for (key, node) in entries {
+                    visit(&key.name, key.span);
+                    node.texts(visit);
+                }
+            }
+            NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) => {}
+        }
+    }
+
     /// Calls `visit` with every string below, and its place.
     pub fn strings<'a>(&'a self, visit: &mut dyn FnMut(&'a str, Span)) {
         match &self.value {
@@ -174,7 +218,9 @@ fn options() -> serde_saphyr::Options {
         // Otherwise `alias: no` would be the boolean false.
         strict_booleans: true,
         with_snippet: false,
-        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_aliases: MAX_ALIASES, max_depth: MAX_DEPTH },
+        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_events: MAX_EVENTS, max_recorded_anchor_events: MAX_REPEATED,
+            max_total_scalar_bytes: MAX_TEXT, max_aliases: MAX_ALIASES, max_depth: MAX_DEPTH,
+            max_merge_keys: MAX_ALIASES },
     }
 }
 

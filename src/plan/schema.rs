@@ -35,7 +35,7 @@ pub fn plan_schema() -> Value {
             "include": { "type": "array", "items": { "type": "string" },
                          "description": "further files inside the plan's folder" },
             "aws": aws, "vault": vault, "custody": custody,
-            "journal": journal, "lock": lock,
+            "journal": journal, "lock": lock, "lint": silences(),
             "steps": { "type": "object", "additionalProperties": one_of(&kinds) },
             "moved": { "type": "object", "additionalProperties": { "type": "string" },
                        "description": "steps that have another id now, as `old_id: new_id`; one of a repeated step is `\"team[payments]\"`" },
@@ -104,8 +104,24 @@ fn common_fields() -> Map<String, Value> {
         json!({ "type": "boolean", "description": "take over a thing that exists and is not ours" }),
         json!({ "type": "boolean", "description": "refuse to delete it" }),
         json!({ "type": "boolean", "description": "leave it when the step is taken out of the plan" }),
+        json!({ "type": "string", "description": "the account and region it is in: aws.NAME, declared under aws.aliases" }),
+        silences(),
     ];
     STEP_KEYS.iter().map(|key| (*key).to_owned()).zip(fields).collect()
+}
+
+/// Rules of `validate` that are silenced, each with the reason.
+fn silences() -> Value {
+    json!({
+        "type": "object",
+        "description": "rules of `groundwork validate` that are silenced here",
+        "additionalProperties": false,
+        "properties": { "allow": {
+            "type": "object",
+            "description": "rule to reason; `groundwork explain --rules` lists the rules",
+            "additionalProperties": { "type": "string", "minLength": 1 },
+        } },
+    })
 }
 
 /// Lets every field that is no string also be a string with an expression.

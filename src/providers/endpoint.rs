@@ -1,8 +1,9 @@
-//! Which servers may be given real credentials and secrets without a person's say-so.
+//! Which servers may be given real credentials and secrets without a person's say-so, and which never.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::resource::{Error, ErrorKind, Result};
 
@@ -10,6 +11,20 @@ use crate::resource::{Error, ErrorKind, Result};
 pub const ALLOW: &str = "GROUNDWORK_ALLOW_ENDPOINT";
 /// The ends of Amazon's own host names.
 const AMAZON: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
+/// Metadata services that have a name, or an address that is not link-local.
+const METADATA_NAMES: [&str; 3] = ["metadata", "metadata.google.internal", "instance-data.ec2.internal"];
+const METADATA_V4: [Ipv4Addr; 3] = [
+    // Alibaba Cloud, Azure, Oracle Cloud.
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+const METADATA_V6: [Ipv6Addr; 3] = [
+    // EC2, ECS on Fargate, Google Cloud.
+    Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254),
+    Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0023),
+    Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
+];
 
 /// Requires that an endpoint which takes the place of AWS is this machine or Amazon's own.
 ///
@@ -34,7 +49,92 @@ pub fn require_vault(address: &str) -> Result<()> {
     )
 }
 
+/// As [`require_vault`], whatever [`ALLOW`] says.
+///
+/// # Errors
+/// `Rejected` when the connection is not encrypted and leaves this machine.
+pub fn require_vault_tls(address: &str) -> Result<()> {
+    match Url::parse(address) {
+        Ok(url) if is_loopback(&url) || url.scheme() == "https" => Ok(()),
+        _ => Err(Error::new(ErrorKind::Rejected, "connect to Vault", format!("{address} is not encrypted"))),
+    }
+}
+
+/// What is wrong with an address that a plan declares, before anything is asked of it.
+pub fn mistake(address: &str) -> Option<&'static str> {
+    match Url::parse(address) {
+        Ok(url) if !["http", "https"].contains(&url.scheme()) => Some("an address begins with https://"),
+        Ok(url) if is_metadata_host(&url) => Some("this is the address of a metadata service, never a server's"),
+        Ok(_) => None,
+        Err(_) => Some("this is no address; write it as https://HOST:PORT"),
+    }
+}
+
+/// Whether a URL leads to the metadata service of a cloud machine, which hands out credentials to
+/// whoever asks, or to another link-local address.
+pub fn is_metadata(address: &str) -> bool {
+    Url::parse(address).is_ok_and(|url| is_metadata_host(&url))
+}
+
+/// Numbers in other notations, such as 2852039166 or 0xa9fea9fe, are addresses by now.
+fn is_metadata_host(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(address) => is_metadata_address(address),
+        Err(_) => METADATA_NAMES.contains(&host.trim_end_matches('.').to_ascii_lowercase().as_str()),
+    }
+}
+
+fn is_metadata_address(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            address.is_link_local() || address.is_unspecified() || METADATA_V4.contains(&address)
+        }
+        IpAddr::V6(address) => {
+            address.is_unicast_link_local()
+                || METADATA_V6.contains(&address)
+                || address.is_unspecified()
+                || embedded(address).is_some_and(|inner| is_metadata_address(IpAddr::V4(inner)))
+        }
+    }
+}
+
+/// The IPv4 address inside a mapped, compatible, translated (NAT64) or tunnelled (6to4) one.
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let from = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff | 0, high, low] if high != 0 => Some(from(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(from(high, low)),
+        [0x2002, high, low, ..] => Some(from(high, low)),
+        _ => None,
+    }
+}
+
+/// Looks names up as the system does, and takes none that leads to a metadata service: a name is
+/// whatever its owner makes of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GuardedResolver;
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            match found.iter().find(|address| is_metadata_address(address.ip())) {
+                Some(address) => {
+                    let why = format!("{} leads to {}, a metadata service", name.as_str(), address.ip());
+                    Err(std::io::Error::other(why).into())
+                }
+                None => Ok(Box::new(found.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
 fn require(address: &str, operation: &str, trusted: impl Fn(&Url) -> bool, why: &str) -> Result<()> {
+    if is_metadata(address) {
+        let message = format!("{address} is the address of a metadata service, never a server's");
+        return Err(Error::new(ErrorKind::Rejected, operation, message).advice("correct the address"));
+    }
     let known = Url::parse(address).is_ok_and(|url| trusted(&url));
     if known || std::env::var(ALLOW).is_ok_and(|value| value == "1") {
         return Ok(());
@@ -86,5 +186,49 @@ mod tests {
         assert!(require_vault("https://vault.example.net:8200").is_ok());
         assert!(require_vault("http://127.0.0.1:8200").is_ok());
         assert!(require_vault("http://vault.example.net:8200").is_err());
+    }
+
+    #[test]
+    fn metadata_services_are_no_servers_in_any_notation() {
+        for address in [
+            "https://169.254.169.254",
+            "https://169.254.169.254.:443",
+            "https://169.254.170.2/v2/credentials",
+            "https://2852039166",
+            "https://0xa9fea9fe/",
+            "https://0251.0376.0251.0376",
+            "https://169.254.43518",
+            "https://user@169.254.169.254:8200",
+            "https://[fe80::1]:8200",
+            "https://[febf::1]",
+            "https://[fd00:ec2::254]",
+            "https://[::ffff:169.254.169.254]",
+            "https://[::ffff:a9fe:a9fe]",
+            "https://[64:ff9b::a9fe:a9fe]",
+            "https://[2002:a9fe:a9fe::1]",
+            "https://METADATA.google.internal.",
+            "https://100.100.100.200",
+            "https://0.0.0.0:8200",
+            "https://[::]:8200",
+        ] {
+            assert!(require_vault(address).is_err(), "{address}");
+            assert!(require_aws(address).is_err(), "{address}");
+            assert!(is_metadata(address) && mistake(address).is_some(), "{address}");
+        }
+        for address in
+            ["https://169.255.0.1", "https://[fec0::1]", "https://169.254.169.254.example.net", "https://10.0.0.1"]
+        {
+            assert!(mistake(address).is_none(), "{address}");
+        }
+        assert!(mistake("vault.example.net:8200").is_some() && mistake("file:///etc/passwd").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_metadata_service_is_not_taken() {
+        // Names that are addresses need no server to be looked up.
+        let look = |name: &str| GuardedResolver.resolve(name.parse().expect("a name"));
+        let refused = look("169.254.169.254").await.err().expect("refused").to_string();
+        assert!(refused.contains("metadata service"), "{refused}");
+        assert!(look("localhost").await.is_ok());
     }
 }

@@ -31,6 +31,8 @@ pub struct Providers {
     pub folder: PathBuf,
     /// The plan's `aws:` section.
     pub aws_settings: AwsSettings,
+    /// How many steps of IAM the plan has.
+    pub iam_steps: usize,
     /// The plan's `vault:` section.
     pub vault_settings: VaultSettings,
     /// The plan's `custody:` section. Its recipients may refer to a KMS key that the same run
@@ -46,6 +48,8 @@ pub struct Providers {
     pub calls: Arc<Calls>,
     /// The AWS client, once a step has asked for it.
     pub aws: OnceCell<Arc<aws::AwsClient>>,
+    /// The clients of further accounts and regions, once a step in them has asked.
+    pub aws_aliases: aws::Aliases,
     /// The Vault client, once a step has asked for it.
     pub vault: OnceCell<Arc<vault::VaultClient>>,
     /// Custody, once a step has asked for it.
@@ -116,6 +120,9 @@ impl Providers {
     /// Forgets everything that was read, so that it is read anew.
     pub async fn forget(&self) {
         if let Some(aws) = self.aws.get() {
+            aws.forget().await;
+        }
+        for aws in self.aws_aliases.connected() {
             aws.forget().await;
         }
         if let Some(vault) = self.vault.get() {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::{OutputTable, Resolved, Step, diagnose};
-use crate::custody::recipient;
+use crate::custody::{paths, recipient};
 use crate::plan::settings::CustodySettings;
 use crate::plan::{Diagnostic, Diagnostics, Section, Span};
 use crate::resource::Scope;
@@ -57,7 +57,11 @@ pub fn declare(
 fn custody_mistakes(resolved: &Resolved, settings: Option<&CustodySettings>) -> Vec<Diagnostic> {
     match (settings, resolved.document.section(Section::Custody)) {
         (Some(settings), Some(node)) => {
-            diagnose(node, recipient::check_all(&settings.recipients, &resolved.document.folder))
+            let mut found = paths::check(settings);
+            if found.is_empty() {
+                found = recipient::check_all(&settings.recipients, &resolved.document.folder);
+            }
+            diagnose(node, found)
         }
         _ => Vec::new(),
     }
@@ -65,11 +69,18 @@ fn custody_mistakes(resolved: &Resolved, settings: Option<&CustodySettings>) -> 
 
 /// What the plan alone says of account and region.
 pub fn scope(resolved: &Resolved) -> Scope {
+    let of = |alias: Option<&str>| {
+        let account = resolved.aws.account(alias).unwrap_or_default();
+        Scope {
+            plan: resolved.document.name.clone(),
+            account_id: account.account_id,
+            region: account.region.unwrap_or_default(),
+            ..Scope::default()
+        }
+    };
     Scope {
-        plan: resolved.document.name.clone(),
-        account_id: resolved.aws.account_id.clone(),
-        region: resolved.aws.region.clone().unwrap_or_default(),
-        partition: "aws".to_owned(),
+        aliases: resolved.aws.aliases.keys().map(|name| (name.clone(), of(Some(name)))).collect(),
+        ..of(None)
     }
 }
 
@@ -123,7 +134,8 @@ fn instance(
 ) -> Result<Box<dyn Instance>, Vec<Diagnostic>> {
     let node = &resolved.document.steps[step.declared].fields;
     let fields = fields(resolved, step, outputs)?;
-    let instance = step.kind.declare(Value::Object(fields)).map_err(|found| diagnose(node, found))?;
+    let mut instance = step.kind.declare(Value::Object(fields)).map_err(|found| diagnose(node, found))?;
+    instance.use_alias(step.alias.as_deref());
     match instance.check() {
         mistakes if mistakes.is_empty() => Ok(instance),
         mistakes => Err(diagnose(node, mistakes)),

@@ -6,7 +6,8 @@ use minijinja::Value as Dynamic;
 use minijinja::value::Serde;
 use serde_json::{Map, Value};
 
-use super::template::{describe, environment};
+use super::template::{self, describe, environment};
+use super::bounds;
 use crate::plan::{Diagnostic, Document, Key, Node, NodeValue, closest};
 use crate::resource::registry;
 
@@ -50,23 +51,22 @@ fn entry(key: &Key, node: &Node, context: &Value, mistakes: &mut Vec<Diagnostic>
 }
 
 fn evaluate_text(text: &str, context: &Value) -> Result<Value, String> {
-    let context = || Dynamic::from(Serde(context));
     match shape(text) {
         Shape::Plain => Ok(Value::String(text.to_owned())),
-        Shape::Expression(expression) => {
-            let environment = environment();
-            let compiled = environment.compile_expression(expression).map_err(|error| describe(&error))?;
-            let value = compiled.eval(context()).map_err(|error| describe(&error))?;
-            // Strict mode lets a bare undefined expression pass.
-            if value.is_undefined() {
-                return Err(format!("`{}` is undefined", expression.trim()));
-            }
-            serde_json::to_value(value).map_err(|error| error.to_string())
-        }
-        Shape::Template => {
-            environment().render_str(text, context()).map(Value::String).map_err(|error| describe(&error))
-        }
+        Shape::Expression(expression) => bounds::within(expression, context, evaluate_expression),
+        Shape::Template => template::render(text, context).map(Value::String),
     }
+}
+
+fn evaluate_expression(expression: &str, context: &Value) -> Result<Value, String> {
+    let environment = environment();
+    let compiled = environment.compile_expression(expression).map_err(|error| describe(&error))?;
+    let value = compiled.eval(Dynamic::from(Serde(context))).map_err(|error| describe(&error))?;
+    // Strict mode lets a bare undefined expression pass.
+    if value.is_undefined() {
+        return Err(format!("`{}` is undefined", expression.trim()));
+    }
+    serde_json::to_value(value).map_err(|error| error.to_string())
 }
 
 /// How a string is evaluated.
@@ -124,6 +124,13 @@ fn collect<'a>(node: &'a Node, visit: &mut dyn FnMut(&'a str, &'a Node)) {
 
 /// The dotted names that a string's expressions need from outside, sorted.
 fn undeclared(text: &str) -> Result<BTreeSet<String>, String> {
+    match shape(text) {
+        Shape::Plain => Ok(BTreeSet::new()),
+        _ => bounds::within(text, &Value::Null, |text, _| undeclared_in(text)),
+    }
+}
+
+fn undeclared_in(text: &str) -> Result<BTreeSet<String>, String> {
     let environment = environment();
     match shape(text) {
         Shape::Plain => Ok(BTreeSet::new()),

@@ -1,8 +1,10 @@
 //! Expressions become values: variables at once, references to other steps as far as their
 //! outputs are known.
 
+mod bounds;
 pub mod declare;
 mod expression;
+mod guard;
 pub mod places;
 mod steps;
 pub mod template;
@@ -13,10 +15,12 @@ use std::collections::HashMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+pub(crate) use bounds::deep;
 pub use steps::Step;
 
 use crate::plan::settings::{AwsSettings, CustodySettings, VaultSettings};
 use crate::plan::{Diagnostic, Document, Node, Section};
+use crate::providers::endpoint;
 use crate::resource::erased::parse;
 
 /// The outputs of steps, by step id.
@@ -54,8 +58,12 @@ pub fn resolve(document: Document) -> Resolved {
     let base = base_context(&document, &vars);
     let aws = section(&document, Section::Aws, &base, &mut mistakes);
     let vault = section(&document, Section::Vault, &base, &mut mistakes);
+    mistakes.extend(wrong_addresses(&document, &vault));
     let base = with_aws(base, &aws);
-    let steps = steps::expand(&document, &base, &mut mistakes);
+    if let Some(node) = document.section(Section::Aws) {
+        mistakes.extend(diagnose(node, aws.check()));
+    }
+    let steps = steps::expand(&document, &base, &aws, &mut mistakes);
     let ids = steps.iter().map(|step| step.id.as_str()).collect();
     mistakes.extend(document.check_former(&ids));
     let mut references = |section| match document.section(section) {
@@ -167,14 +175,29 @@ fn known_outputs(step: &Step, outputs: &OutputTable) -> Map<String, Value> {
         .collect()
 }
 
+/// Addresses of Vault that are none, or could never be meant.
+fn wrong_addresses(document: &Document, vault: &VaultSettings) -> Vec<Diagnostic> {
+    let Some(node) = document.section(Section::Vault) else { return Vec::new() };
+    let address = vault.address.iter().map(|address| ("address".to_owned(), address));
+    let nodes = vault.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}]"), node));
+    let wrong = address.chain(nodes).filter(|(_, url)| !unknown::is_unknown(url));
+    wrong
+        .filter_map(|(path, url)| {
+            let span = node.at(&path).map_or(node.span, |node| node.span);
+            endpoint::mistake(url).map(|why| Diagnostic::error(span, format!("`{url}`: {why}")))
+        })
+        .collect()
+}
+
 /// Evaluates the variables in the order declared; each may use those before it.
 fn variables(document: &Document, mistakes: &mut Vec<Diagnostic>) -> Map<String, Value> {
     let mut vars = Map::new();
     for (key, node) in &document.vars {
         match expression::evaluate(node, &Value::Object(vars.clone())) {
-            Ok(value) => {
+            Ok(value) if bounds::is_sensible(&value) => {
                 vars.insert(key.name.clone(), value);
             }
+            Ok(_) => mistakes.push(Diagnostic::error(key.span, format!("the value of `{}` is too large", key.name))),
             Err(found) => mistakes.extend(found),
         }
     }
@@ -187,10 +210,22 @@ fn base_context(document: &Document, vars: &Map<String, Value>) -> Map<String, V
     context
 }
 
+/// `aws.region`, `aws.account_id`, and the same of each name under `aws.aliases`.
 fn with_aws(mut context: Map<String, Value>, aws: &AwsSettings) -> Map<String, Value> {
-    let account = aws.account_id.clone().unwrap_or_else(|| unknown::marker("aws.account_id"));
-    let region = aws.region.clone().unwrap_or_else(|| unknown::marker("aws.region"));
-    context.insert("aws".to_owned(), json!({ "region": region, "account_id": account }));
+    let known = |alias: Option<&str>, path: &str| {
+        let account = aws.account(alias).unwrap_or_default();
+        let or_marker = |value: Option<String>, field| {
+            value.unwrap_or_else(|| unknown::marker(&format!("{path}.{field}")))
+        };
+        let region = or_marker(account.region, "region");
+        json!({ "region": region, "account_id": or_marker(account.account_id, "account_id") })
+    };
+    let aliases =
+        aws.aliases.keys().map(|name| (name.clone(), known(Some(name), &format!("aws.aliases.{name}"))));
+    let aliases: Map<String, Value> = aliases.collect();
+    let mut own = known(None, "aws");
+    own["aliases"] = Value::Object(aliases);
+    context.insert("aws".to_owned(), own);
     context
 }
 

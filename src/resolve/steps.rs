@@ -5,9 +5,13 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::expression;
+use crate::plan::settings::AwsSettings;
 use crate::plan::{DeclaredStep, Diagnostic, Document, Node, closest};
 use crate::resource::erased::Kind;
 use crate::resource::registry;
+
+/// The most steps that a plan may have, `for_each` spelled out.
+const MOST: usize = 20_000;
 
 /// One step after `for_each`.
 pub struct Step {
@@ -19,6 +23,8 @@ pub struct Step {
     pub kind: &'static dyn Kind,
     /// The entry of `for_each`: key and value.
     pub each: Option<(String, Value)>,
+    /// The name under `aws.aliases` of the account and region it is in.
+    pub alias: Option<String>,
     /// Ids of the steps, before `for_each`, whose outputs its fields use.
     pub references: Vec<String>,
 }
@@ -27,6 +33,7 @@ pub struct Step {
 pub fn expand(
     document: &Document,
     context: &Map<String, Value>,
+    aws: &AwsSettings,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Vec<Step> {
     let context = &Value::Object(context.clone());
@@ -34,13 +41,20 @@ pub fn expand(
     for (index, declared) in document.steps.iter().enumerate() {
         let Some(kind) = find_kind(declared, mistakes) else { continue };
         let references = expression::references(&declared.fields, document, mistakes);
-        for each in entries(declared, context, mistakes) {
+        let entries = entries(declared, context, mistakes);
+        if steps.len() + entries.len() > MOST {
+            let message = format!("a plan has at most {MOST} steps, `for_each` spelled out");
+            mistakes.push(Diagnostic::error(declared.id.span, message));
+            break;
+        }
+        for each in entries {
             if takes_part(declared, each.as_ref(), context, mistakes) {
                 let id = match &each {
                     Some((key, _)) => format!("{}[{key}]", declared.id.name),
                     None => declared.id.name.clone(),
                 };
-                steps.push(Step { id, declared: index, kind, each, references: references.clone() });
+                let alias = alias(declared, kind, &with_each(context, each.as_ref()), aws, mistakes);
+                steps.push(Step { id, declared: index, kind, each, alias, references: references.clone() });
             }
         }
     }
@@ -89,11 +103,7 @@ fn takes_part(
     mistakes: &mut Vec<Diagnostic>,
 ) -> bool {
     let Some(node) = &declared.when else { return true };
-    let mut context = context.clone();
-    if let (Some((key, value)), Value::Object(fields)) = (each, &mut context) {
-        fields.insert("each".to_owned(), json!({ "key": key, "value": value }));
-    }
-    match constant(node, &context, mistakes) {
+    match constant(node, &with_each(context, each), mistakes) {
         Some(Value::Bool(flag)) => flag,
         Some(_) => {
             let mistake = Diagnostic::error(node.span, "`when` is true or false");
@@ -104,12 +114,58 @@ fn takes_part(
     }
 }
 
+/// The account and region that a step is in; `None` for the plan's own.
+fn alias(
+    declared: &DeclaredStep,
+    kind: &dyn Kind,
+    context: &Value,
+    aws: &AwsSettings,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<String> {
+    let node = declared.provider.as_ref()?;
+    let value = constant(node, context, mistakes)?;
+    let name = value.as_str().and_then(|provider| provider.strip_prefix("aws.")).unwrap_or_default();
+    let mistake = match () {
+        () if kind.provider() != "aws" => {
+            Diagnostic::error(node.span, format!("`{}` is not a kind of AWS", kind.name()))
+                .help("`provider` says in which AWS account and region a step is; remove it")
+        }
+        () if kind.once_only() => {
+            Diagnostic::error(node.span, format!("`{}` is made in the plan's own account alone", kind.name()))
+                .help("make it in a plan of that account")
+        }
+        () if aws.aliases.contains_key(name) => return Some(name.to_owned()),
+        () => {
+            let known: Vec<String> = aws.aliases.keys().map(|name| format!("aws.{name}")).collect();
+            let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            let candidate = closest(&text, known.iter().map(String::as_str));
+            let mistake = Diagnostic::error(node.span, format!("there is no provider `{text}`"));
+            match candidate {
+                Some(_) => mistake.did_you_mean(candidate),
+                None => mistake.help("declare the account under `aws: { aliases: { NAME: … } }`"),
+            }
+        }
+    };
+    mistakes.push(mistake);
+    None
+}
+
+/// What the expressions of one of a repeated step see.
+fn with_each(context: &Value, each: Option<&(String, Value)>) -> Value {
+    let mut context = context.clone();
+    if let (Some((key, value)), Value::Object(fields)) = (each, &mut context) {
+        fields.insert("each".to_owned(), json!({ "key": key, "value": value }));
+    }
+    context
+}
+
 /// The value of something that decides which steps there are: it may use variables alone.
 fn constant(node: &Node, context: &Value, mistakes: &mut Vec<Diagnostic>) -> Option<Value> {
     match expression::evaluate(node, context) {
         Ok(value) => Some(value),
         Err(found) => {
-            let help = "`for_each` and `when` decide which steps there are and see variables alone";
+            let help =
+                "`for_each`, `when` and `provider` decide which steps there are and see variables alone";
             mistakes.extend(found.into_iter().map(|mistake| mistake.help(help)));
             None
         }

@@ -1,17 +1,23 @@
 //! The template engine, configured once for expressions, files and secrets alike.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::{bounds, guard};
+use crate::beneath;
+
 /// Instructions that one template may execute; the largest shipped one needs a few thousand.
 const FUEL: u64 = 100_000;
+/// Macros within macros, and loops within themselves.
+const RECURSION: usize = 32;
 /// The folder of template files, beside the plan or one level above it.
 const TEMPLATES: &str = "templates";
 
@@ -43,15 +49,23 @@ pub fn environment<'source>() -> Environment<'source> {
     // The default delimiters are always accepted.
     environment.set_syntax(syntax.unwrap_or_default());
     environment.set_fuel(Some(FUEL));
+    // What lives longer than a loop's turn could double itself in each.
+    environment.remove_global("namespace");
+    environment.set_recursion_limit(RECURSION);
     environment
 }
 
 /// Renders text with values.
 ///
 /// # Errors
-/// The engine's message, without any value.
+/// The engine's message, without any value; what takes too much, or would break out of its place.
 pub fn render(text: &str, values: &Value) -> Result<String, String> {
-    environment().render_str(text, minijinja::value::Serde(values)).map_err(|error| describe(&error))
+    bounds::within(text, values, |text, values| {
+        let mut environment = environment();
+        guard::install(&mut environment);
+        let rendered = environment.render_str(text, Serde(values)).map_err(|error| describe(&error))?;
+        guard::release(&rendered)
+    })
 }
 
 /// An error's message on one line, with the template's line where there is one.
@@ -66,7 +80,7 @@ pub fn describe(error: &minijinja::Error) -> String {
 /// Finds the template file `name`: in `templates/` beside the plan, or beside the plan's folder,
 /// or relative to the plan itself. `None` when it is nowhere or would lie outside of those.
 pub fn find(folder: &Path, name: &Path) -> Option<PathBuf> {
-    if !name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+    if name.to_str().and_then(beneath::mistake).is_some() {
         return None;
     }
     [folder.join(TEMPLATES), folder.join("..").join(TEMPLATES), folder.to_owned()].into_iter().find_map(

@@ -21,7 +21,7 @@ pub struct CallCount {
     pub read: u64,
     /// Requests that may change something.
     pub write: u64,
-    /// Logins to Vault.
+    /// Logins to Vault, and roles assumed in AWS.
     pub login: u64,
 }
 

@@ -9,7 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::remains::{Known, Remains};
+use super::remains::{Known, Remains, in_account};
 use super::{
     Diff, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, SecretChange, Tags,
     Writer,
@@ -71,7 +71,9 @@ pub trait Kind: Send + Sync {
 pub trait Instance: Send + Sync {
     /// Replaces the declared fields, e.g. when more of them are known; what was observed stays.
     fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>>;
-    /// How the live system addresses the thing.
+    /// Says in which account and region it is: the name under `aws.aliases`.
+    fn use_alias(&mut self, alias: Option<&str>);
+    /// How the live system addresses the thing; with the account where it is not the plan's own.
     fn id(&self) -> String;
     /// The same, complete and for programs: [`Kind::recall`] reads it.
     fn address(&self) -> Value;
@@ -81,6 +83,8 @@ pub trait Instance: Send + Sync {
     fn requires(&self) -> Vec<Requirement>;
     /// Reads the secret inputs.
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError>;
+    /// The declared fields with their defaults; a secret's source as a description.
+    fn fields(&self) -> Value;
     /// Everything that creating it would set, as changes from nothing.
     fn preview(&self) -> Diff;
     /// The outputs that are known before it exists.
@@ -160,7 +164,7 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn declare(&self, fields: Value) -> Result<Box<dyn Instance>, Vec<FieldError>> {
         let desired = parse::<R::Desired>(fields.clone())?;
-        Ok(Box::new(Typed::<R> { desired, declared: fields, observed: None }))
+        Ok(Box::new(Typed::<R> { desired, declared: fields, alias: None, observed: None }))
     }
 }
 
@@ -168,6 +172,8 @@ struct Typed<R: Resource> {
     desired: R::Desired,
     /// The fields as written, without defaults.
     declared: Value,
+    /// The account and region it is in, where those are not the plan's own.
+    alias: Option<String>,
     observed: Option<R::Observed>,
 }
 
@@ -179,12 +185,16 @@ impl<R: Resource> Instance for Typed<R> {
         Ok(())
     }
 
+    fn use_alias(&mut self, alias: Option<&str>) {
+        self.alias = alias.map(ToOwned::to_owned);
+    }
+
     fn id(&self) -> String {
-        R::id(&self.desired).to_string()
+        self.known().id()
     }
 
     fn address(&self) -> Value {
-        serde_json::to_value(R::id(&self.desired)).unwrap_or(Value::Null)
+        self.known().address()
     }
 
     fn check(&self) -> Vec<FieldError> {
@@ -192,11 +202,24 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        R::requires(&self.desired)
+        let mut requires = R::requires(&self.desired);
+        for requirement in &mut requires {
+            // What a thing in AWS needs of AWS is in the same account.
+            if let Requirement::Thing { kind, id } = requirement
+                && kind.starts_with("aws.")
+            {
+                *id = in_account(std::mem::take(id), self.alias.as_deref());
+            }
+        }
+        requires
     }
 
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {
         R::load(&mut self.desired, loader)
+    }
+
+    fn fields(&self) -> Value {
+        serde_json::to_value(&self.desired).unwrap_or_default()
     }
 
     fn preview(&self) -> Diff {
@@ -207,12 +230,12 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn predicted_outputs(&self, scope: &Scope) -> Map<String, Value> {
-        R::predicted_outputs(&self.desired, scope).into_map()
+        R::predicted_outputs(&self.desired, scope.of(self.alias.as_deref())).into_map()
     }
 
     async fn observe(&mut self, providers: &Providers) -> Result<()> {
         let id = R::id(&self.desired);
-        let client = R::Client::provide(providers).await?;
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
         self.observed = R::observe(&client, &id).await?;
         Ok(())
     }
@@ -246,7 +269,7 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide(providers).await?;
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
         let writer = Writer::new(&*client, permit, step);
         self.refuse_unknown(step)?;
         match &self.observed {
@@ -256,7 +279,13 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn remains(&self) -> Box<dyn Remains> {
-        Box::new(Known::<R>::new(R::id(&self.desired)))
+        Box::new(self.known())
+    }
+}
+
+impl<R: Resource> Typed<R> {
+    fn known(&self) -> Known<R> {
+        Known::new(R::id(&self.desired), self.alias.clone())
     }
 }
 

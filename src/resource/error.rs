@@ -129,8 +129,11 @@ pub fn in_words<'a>(causes: impl Iterator<Item = &'a (dyn StdError + 'static)>) 
     let all: Vec<String> = causes.map(|cause| without_number(&cause.to_string()).to_owned()).collect();
     let mut words: Vec<&str> = Vec::new();
     for text in &all {
+        // Of this one the address is worth telling.
+        let address = text.strip_prefix("error sending request for url (");
+        let text = address.and_then(|text| text.strip_suffix(')')).unwrap_or(text);
         let is_hollow = HOLLOW.iter().any(|hollow| text.starts_with(hollow) && !text.contains(": "));
-        if !is_hollow && !words.iter().any(|earlier| earlier.contains(text.as_str())) {
+        if !is_hollow && !words.iter().any(|earlier| earlier.contains(text)) {
             words.push(text);
         }
     }
@@ -175,7 +178,7 @@ mod tests {
         );
         assert_eq!(
             told(&["error sending request for url (http://a)", "invalid certificate", "invalid"]),
-            "invalid certificate"
+            "http://a: invalid certificate"
         );
         assert_eq!(told(&["dispatch failure"]), "dispatch failure");
         assert_eq!(told(&[]), "");

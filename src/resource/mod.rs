@@ -157,6 +157,14 @@ pub trait Resource: Send + Sync + 'static {
 pub trait Provided: Sized + Send + Sync + 'static {
     /// Returns the run's one client of this type, connecting on first use.
     fn provide(providers: &Providers) -> impl Future<Output = Result<Arc<Self>>> + Send;
+
+    /// The client for a step in the account and region of this name, for clients that know several.
+    fn provide_as(
+        providers: &Providers,
+        _alias: Option<&str>,
+    ) -> impl Future<Output = Result<Arc<Self>>> + Send {
+        Self::provide(providers)
+    }
 }
 
 /// An edge that follows from what a step declares, without a reference or `needs:`.

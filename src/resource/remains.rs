@@ -1,6 +1,7 @@
 //! A thing without its declaration: what can still be done with it once its step is gone.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Permit, Provided, Resource, Result, Tags, Writer};
@@ -26,25 +27,49 @@ pub trait Remains: Send + Sync {
 /// A thing of kind `R`, by its identity.
 pub struct Known<R: Resource> {
     id: R::Id,
+    alias: Option<String>,
     observed: Option<R::Observed>,
 }
 
 impl<R: Resource> Known<R> {
-    /// The thing with this identity; nobody has looked for it yet.
-    pub fn new(id: R::Id) -> Self {
-        Self { id, observed: None }
+    /// The thing with this identity, in the account and region of this name under `aws.aliases`;
+    /// nobody has looked for it yet.
+    pub fn new(id: R::Id, alias: Option<String>) -> Self {
+        Self { id, alias, observed: None }
+    }
+
+    /// Where it is, complete and for programs.
+    pub fn address(&self) -> Value {
+        serde_json::to_value(Address { id: &self.id, alias: self.alias.clone() }).unwrap_or_default()
     }
 
     /// The thing at an address that [`super::erased::Instance::address`] has given, if it is one.
     pub fn at(address: &Value) -> Option<Self> {
-        serde_json::from_value(address.clone()).ok().map(Self::new)
+        let Address { id, alias } = serde_json::from_value(address.clone()).ok()?;
+        Some(Self::new(id, alias))
+    }
+}
+
+/// Where a thing is, as the journal keeps it.
+#[derive(Serialize, Deserialize)]
+struct Address<I> {
+    id: I,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
+}
+
+/// An id that tells the same name in several accounts apart.
+pub fn in_account(id: String, alias: Option<&str>) -> String {
+    match alias {
+        Some(alias) => format!("{id} (aws.{alias})"),
+        None => id,
     }
 }
 
 #[async_trait]
 impl<R: Resource> Remains for Known<R> {
     fn id(&self) -> String {
-        self.id.to_string()
+        in_account(self.id.to_string(), self.alias.as_deref())
     }
 
     fn permanent(&self) -> Option<&'static str> {
@@ -52,7 +77,7 @@ impl<R: Resource> Remains for Known<R> {
     }
 
     async fn observe(&mut self, providers: &Providers) -> Result<()> {
-        let client = R::Client::provide(providers).await?;
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
         self.observed = R::observe(&client, &self.id).await?;
         Ok(())
     }
@@ -66,7 +91,7 @@ impl<R: Resource> Remains for Known<R> {
     }
 
     async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide(providers).await?;
+        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
         R::delete(&Writer::new(&*client, permit, step), &self.id).await
     }
 }

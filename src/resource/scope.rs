@@ -1,5 +1,7 @@
 //! What is known about the surroundings of a step before anything exists.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -12,8 +14,17 @@ pub struct Scope {
     pub account_id: Option<String>,
     /// The AWS region, e.g. `us-east-1`.
     pub region: String,
-    /// The AWS partition: `aws`, `aws-us-gov` or `aws-cn`.
+    /// The AWS partition: `aws`, `aws-us-gov` or `aws-cn`; empty for the one that the region is in.
     pub partition: String,
+    /// The same of each account and region under `aws.aliases`.
+    pub aliases: BTreeMap<String, Self>,
+}
+
+impl Scope {
+    /// What a step is in: the plan's own account and region, or those of this name.
+    pub fn of(&self, alias: Option<&str>) -> &Self {
+        alias.and_then(|name| self.aliases.get(name)).unwrap_or(self)
+    }
 }
 
 /// The outputs of a step that are known beforehand; the others are known after apply.

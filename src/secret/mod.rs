@@ -3,6 +3,7 @@
 //! [`Secret`] cannot be displayed, serialised or logged. The only ways to its bytes are the two
 //! `expose_…` methods, so that every use can be found by searching for them.
 
+pub mod detect;
 mod generate;
 mod render;
 pub mod sink;

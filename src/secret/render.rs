@@ -14,6 +14,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as JinjaValue,
 use serde_json::Value;
 
 use super::{Input, Secret, SecretSource};
+use crate::resolve::deep;
 use crate::resolve::unknown::is_unknown;
 
 /// Values by field; `None` for one that is not made yet, or rests on one that is not.
@@ -103,10 +104,13 @@ fn reaches(
 fn references(name: &str, source: &SecretSource) -> Result<BTreeSet<String>, RenderError> {
     match source.input() {
         Input::Template(text) => {
-            let environment = environment();
-            let template =
-                environment.template_from_str(text).map_err(|error| template_error(name, &error))?;
-            Ok(data_fields(&template.undeclared_variables(true)))
+            let fields = deep(text.len(), || {
+                let environment = environment();
+                let template =
+                    environment.template_from_str(text).map_err(|error| template_error(name, &error))?;
+                Ok(data_fields(&template.undeclared_variables(true)))
+            });
+            fields.unwrap_or_else(|why| Err(wrong(name, 1, why)))
         }
         Input::Json(fields) => {
             let named: Result<Vec<_>, _> = fields.values().map(|field| references(name, field)).collect();
@@ -127,6 +131,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_syntax(syntax());
     environment.set_fuel(Some(FUEL));
+    environment.remove_global("namespace");
     environment
 }
 

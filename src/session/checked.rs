@@ -62,6 +62,11 @@ impl Checked {
     pub(super) fn declare_in(&mut self, scope: &Scope) -> Result<(), Diagnostics> {
         self.resolved.aws.account_id.clone_from(&scope.account_id);
         self.resolved.aws.region = Some(scope.region.clone());
+        for (name, account) in &mut self.resolved.aws.aliases {
+            let scope = scope.of(Some(name));
+            account.account_id.clone_from(&scope.account_id);
+            account.region = Some(scope.region.clone()).filter(|region| !region.is_empty());
+        }
         (self.instances, self.outputs) = declare::declare(&self.resolved, scope)?;
         Ok(())
     }

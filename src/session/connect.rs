@@ -1,5 +1,6 @@
 //! From a plan to the clients of a run: whose account it is, then what depends on that.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Error;
@@ -39,7 +40,10 @@ pub(super) async fn connect_in_scope(
     let mut providers = offline(checked)?;
     let mut scope = declare::scope(&checked.resolved);
     if needs_account(checked, &providers, reach) {
-        scope = ask_account(&providers).await?;
+        scope = Scope { aliases: scope.aliases, ..ask_account(&providers, None).await? };
+        if reach == Reach::Everything {
+            scope.aliases.extend(ask_aliases(checked, &providers).await?);
+        }
         checked.declare_in(&scope)?;
         providers.custody_settings = custody(checked)?;
     }
@@ -56,6 +60,7 @@ fn offline(checked: &Checked) -> Result<Providers, Error> {
         plan: resolved.document.name.clone(),
         folder: resolved.document.folder.clone(),
         aws_settings: resolved.aws.clone(),
+        iam_steps: resolved.steps.iter().filter(|step| step.kind.name().starts_with("aws.iam_")).count(),
         vault_settings: resolved.vault.clone(),
         custody_settings: custody(checked)?,
         journal: Some(Arc::new(local_journal(resolved)?)),
@@ -81,12 +86,23 @@ fn needs_account(checked: &Checked, providers: &Providers, reach: Reach) -> bool
                 || resolved.places(&checked.outputs, true).is_err()))
 }
 
-/// The account and region of the credentials. An account other than the one the plan names is
-/// refused here, before anything else is asked.
-async fn ask_account(providers: &Providers) -> Result<Scope, Error> {
-    let client = AwsClient::provide(providers).await?;
+/// The account and region of the credentials: the plan's own, or those of this name. An account other
+/// than the one the plan names is refused here, before anything else is asked.
+async fn ask_account(providers: &Providers, alias: Option<&str>) -> Result<Scope, Error> {
+    let client = AwsClient::provide_as(providers, alias).await?;
     client.identity().await?;
     Ok(client.scope())
+}
+
+/// Those of every further account and region that a step is in.
+async fn ask_aliases(checked: &Checked, providers: &Providers) -> Result<BTreeMap<String, Scope>, Error> {
+    let mut scopes = BTreeMap::new();
+    for alias in checked.resolved.steps.iter().filter_map(|step| step.alias.as_ref()) {
+        if !scopes.contains_key(alias) {
+            scopes.insert(alias.clone(), ask_account(providers, Some(alias)).await?);
+        }
+    }
+    Ok(scopes)
 }
 
 /// Adds the journal's copy and the lock.

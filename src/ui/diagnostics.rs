@@ -8,18 +8,25 @@ use crate::plan::{Diagnostic, Diagnostics, Severity};
 
 /// Shows all mistakes, and how many there are when there are several.
 pub fn show(diagnostics: &Diagnostics) {
-    if diagnostics.list.is_empty() {
-        return;
-    }
-    console::note(render(diagnostics, &Renderer::styled().decor_style(DecorStyle::Unicode)));
+    show_all(diagnostics);
     let errors = diagnostics.list.iter().filter(|mistake| mistake.severity == Severity::Error).count();
     if errors > 1 {
         console::note(format_args!("\n{errors} mistakes; nothing was done"));
     }
 }
 
-/// All mistakes as text.
+/// Shows everything in the list.
+pub fn show_all(diagnostics: &Diagnostics) {
+    if !diagnostics.list.is_empty() {
+        console::note(render(diagnostics, &Renderer::styled().decor_style(DecorStyle::Unicode)));
+    }
+}
+
+/// All mistakes as text. Lines of the plan are shown with what looks like a secret made unreadable.
 pub fn render(diagnostics: &Diagnostics, renderer: &Renderer) -> String {
+    let mut diagnostics = diagnostics.clone();
+    diagnostics.sources.mask_secrets();
+    let diagnostics = &diagnostics;
     let texts: Vec<String> =
         diagnostics.list.iter().map(|mistake| renderer.render(&report(diagnostics, mistake))).collect();
     texts.join("\n\n")

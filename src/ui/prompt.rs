@@ -34,6 +34,25 @@ pub fn secret_lines(question: &str) -> io::Result<Vec<Secret>> {
     }
 }
 
+/// Reads one secret, a line of standard input; `None` when there is none. A terminal shows `question`
+/// and nothing of what is typed. Further lines stay for whoever asks next.
+///
+/// # Errors
+/// When standard input cannot be read.
+pub fn secret_line(question: &str) -> io::Result<Option<Secret>> {
+    let stdin = io::stdin();
+    let hidden = stdin.is_terminal().then(Hidden::begin).transpose()?;
+    if hidden.is_some() {
+        let mut terminal = anstream::stderr();
+        writeln!(terminal, "{question}:")?;
+        terminal.flush()?;
+    }
+    let mut line = Zeroizing::new(String::with_capacity(4096));
+    stdin.lock().read_line(&mut line)?;
+    let text = line.trim();
+    Ok((!text.is_empty()).then(|| Secret::new(text.as_bytes().to_vec())))
+}
+
 fn ask(question: &str, number: usize) -> io::Result<()> {
     let mut terminal = anstream::stderr();
     writeln!(terminal, "{question} {number}, or an empty line to end:")?;

@@ -2,31 +2,10 @@
 
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
+use crate::notations::notations;
 use crate::support::{Quickstart, files};
-
-/// The forms in which a secret could turn up: as it is, encoded, escaped, and each of its lines.
-fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
-    let text = String::from_utf8_lossy(secret);
-    let url: String = secret.iter().map(|byte| format!("%{byte:02X}")).collect();
-    let json = serde_json::to_string(&text).expect("JSON");
-    let mut forms: Vec<Vec<u8>> = vec![
-        secret.to_vec(),
-        STANDARD.encode(secret).trim_end_matches('=').into(),
-        URL_SAFE_NO_PAD.encode(secret).into(),
-        hex::encode(secret).into(),
-        hex::encode_upper(secret).into(),
-        url.into(),
-        json.trim_matches('"').into(),
-    ];
-    forms.extend(text.lines().map(|line| line.as_bytes().to_vec()));
-    // Shorter pieces turn up by chance.
-    forms.retain(|form| form.len() >= 8);
-    forms
-}
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
@@ -36,7 +15,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 pub fn leaks<'a>(text: &[u8], secrets: &'a [(String, Vec<u8>)]) -> Vec<&'a str> {
     secrets
         .iter()
-        .filter(|(_, secret)| forms(secret).iter().any(|form| contains(text, form)))
+        .filter(|(_, secret)| notations(secret).iter().any(|form| contains(text, form)))
         .map(|(name, _)| name.as_str())
         .collect()
 }
@@ -57,7 +36,7 @@ pub fn leaking_files(folder: &Path, secrets: &[(String, Vec<u8>)]) -> Vec<String
 fn a_planted_leak_is_found_in_every_form() {
     let secret = b"correct-horse\nbattery/staple+?".to_vec();
     let secrets = [("planted".to_owned(), secret.clone())];
-    for form in forms(&secret) {
+    for form in notations(&secret) {
         let text = [b"before ".as_slice(), &form, b" after"].concat();
         assert_eq!(leaks(&text, &secrets), ["planted"], "{}", String::from_utf8_lossy(&form));
     }
@@ -123,7 +102,7 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
         let saved = std::fs::read(quickstart.environment.folder.join(file)).expect("saved");
         assert!(contains(&saved, b"data.outside"), "{file} is about secrets");
         for (name, secret) in &secrets {
-            for form in forms(secret) {
+            for form in notations(secret) {
                 let digest = hex::encode(Sha256::digest(&form));
                 assert!(!contains(&saved, &digest.as_bytes()[..16]), "{file} has a hash of {name}");
             }

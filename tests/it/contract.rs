@@ -13,6 +13,7 @@ use groundwork::session::{self, Session};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::postgres::Postgres;
 use crate::support::{TestEnvironment, block_on};
 
 /// How a kind is exercised.
@@ -39,9 +40,15 @@ struct Fixture {
     /// As `blocked`, of the step with all changes.
     #[serde(default)]
     blocked_at_end: Vec<Shown>,
+    /// Changes that the sandbox's emulator cannot make and AWS can; made when [`OTHER_AWS`] is set.
+    #[serde(default)]
+    not_in_sandbox: Vec<Shown>,
     /// Why the kind cannot be deleted, for those whose deletion is refused.
     #[serde(default)]
     never_deleted: Option<String>,
+    /// What a plan says of a kind that the test's server does not have.
+    #[serde(default)]
+    elsewhere: Option<String>,
     /// Why deletion leaves something that can still be observed.
     #[serde(default)]
     remains: Option<String>,
@@ -64,6 +71,11 @@ struct Set {
 /// Kinds whose life is a ceremony: created once, never deleted. Their own tests go through it.
 const CEREMONIES: [&str; 2] = ["vault.init", "vault.root_token"];
 
+/// Set to the address of another emulator, the contract runs against that one, e.g. of moto:
+/// `GROUNDWORK_OTHER_AWS=http://127.0.0.1:5000 CONTRACT_KIND=aws.iam_group cargo test --test it contract`.
+/// `docs/EMULATORS.md` says what came of it.
+const OTHER_AWS: &str = "GROUNDWORK_OTHER_AWS";
+
 #[test]
 fn every_kind_keeps_the_contract() {
     let environment = TestEnvironment::with(groundwork::sandbox::Settings {
@@ -74,6 +86,14 @@ fn every_kind_keeps_the_contract() {
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args(["contract::inner", "--exact", "--ignored", "--nocapture"]);
     environment.sandbox.apply_to(&mut inner);
+    if let Some(other) = std::env::var_os(OTHER_AWS) {
+        inner.env("AWS_ENDPOINT_URL", other);
+    }
+    let of_databases = |kind: &str| kind.starts_with("vault.database_") && wanted(kind);
+    let database = registry::names().any(of_databases).then(|| Postgres::start("contract-database-password"));
+    if let Some(database) = &database {
+        inner.env("CONTRACT_POSTGRES_PORT", database.port.to_string());
+    }
     let status = inner.env("CONTRACT_FOLDER", &environment.folder).status().expect("the inner test starts");
     assert!(status.success(), "a kind breaks the contract; see above");
 }
@@ -82,10 +102,9 @@ fn every_kind_keeps_the_contract() {
 #[ignore = "started by every_kind_keeps_the_contract with a sandbox in its environment"]
 fn inner() {
     let folder = PathBuf::from(std::env::var_os("CONTRACT_FOLDER").expect("started by the outer test"));
-    let only = std::env::var("CONTRACT_KIND").ok();
     copy_companions(&folder);
     let mut broken = Vec::new();
-    for kind in registry::names().filter(|kind| only.as_deref().is_none_or(|only| only == *kind)) {
+    for kind in registry::names().filter(|kind| wanted(kind)) {
         let started = std::time::Instant::now();
         match block_on(Subject::new(&folder, kind).and_then_run()) {
             Ok(()) => println!("{kind}: ok, {:.1} s", started.elapsed().as_secs_f32()),
@@ -96,6 +115,12 @@ fn inner() {
         }
     }
     assert!(broken.is_empty(), "these kinds break the contract: {}", broken.join(", "));
+}
+
+/// Whether a kind is exercised: all are, unless `CONTRACT_KIND` names some, separated by commas.
+fn wanted(kind: &str) -> bool {
+    let only = std::env::var("CONTRACT_KIND").ok();
+    only.is_none_or(|only| only.split(',').any(|wanted| wanted == kind))
 }
 
 /// Templates and files that fixtures refer to.
@@ -129,13 +154,17 @@ impl Subject {
         let mut step = fixture.step.clone();
         step["protect"] = json!(false);
 
+        if let Some(words) = &fixture.elsewhere {
+            return self.elsewhere(&fixture, &step, words).await;
+        }
         self.expect(&fixture, &step, Action::Create).await?;
         self.outputs_are_as_predicted(&fixture, &step).await?;
         self.apply_writes(&fixture, &step, fixture.never_deleted.is_none()).await?;
         self.in_sync(&fixture, &step, "after its creation").await?;
         self.apply_writes(&fixture, &step, false).await?;
         self.notations(&fixture, &step, &fixture.same, &fixture.blocked).await?;
-        for change in &fixture.changes {
+        let elsewhere = fixture.not_in_sandbox.iter().filter(|_| std::env::var_os(OTHER_AWS).is_some());
+        for change in fixture.changes.iter().chain(elsewhere) {
             merge(&mut step, &change.set);
             let shown = self.expect(&fixture, &step, Action::Update).await?;
             same_paths(&shown, &change.shows, &change.set)?;
@@ -144,6 +173,31 @@ impl Subject {
         }
         self.notations(&fixture, &step, &fixture.same_at_end, &fixture.blocked_at_end).await?;
         self.deletion(&fixture, &step).await
+    }
+
+    /// A kind that the server lacks is deferred, with what is missing.
+    async fn elsewhere(&self, fixture: &Fixture, step: &Value, words: &str) -> Outcome {
+        // Before it is initialised nothing is known of the server.
+        let mut given = fixture.given.clone();
+        given.insert(
+            "marker".to_owned(),
+            json!({ "kind": "vault.policy", "name": "elsewhere", "rules": { "a": ["read"] } }),
+        );
+        let (mut session, changeset) = self.plan_of(given.clone()).await?;
+        let (_stop, stop) = tokio::sync::watch::channel(false);
+        let options = Options { parallelism: session::PARALLELISM, stop };
+        session
+            .apply(Approved::by_caller(&changeset), &options, &Events::default())
+            .await
+            .map_err(|error| error.to_string())?;
+        given.insert("subject".to_owned(), step.clone());
+        let (_, changeset) = self.plan_of(given).await?;
+        let subject = changeset.step("subject").ok_or("the subject is not in the plan")?;
+        let reason = subject.reason.clone().unwrap_or_default();
+        if subject.action == Action::Deferred && reason.contains(words) {
+            return Ok(());
+        }
+        Err(format!("expected deferred with {words:?}, planned {:#}", json!(subject)))
     }
 
     /// What must not be a change, and what must be refused.
@@ -165,12 +219,21 @@ impl Subject {
     fn fixture(&self) -> Outcome<Fixture> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/contract/{}.yaml", self.kind));
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let port = std::env::var("CONTRACT_POSTGRES_PORT").unwrap_or_default();
+        let vault = std::env::var("VAULT_ADDR").unwrap_or_default();
+        let text = text.replace("POSTGRES_PORT", &port).replace("VAULT_ADDRESS", &vault);
         serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// Observes and compares a plan of the fixture's steps and `step`.
     async fn plan(&self, fixture: &Fixture, step: &Value) -> Outcome<(Session, Changeset)> {
         let mut steps = fixture.given.clone();
+        steps.insert("subject".to_owned(), step.clone());
+        self.plan_of(steps).await
+    }
+
+    /// Observes and compares a plan of `steps`.
+    async fn plan_of(&self, mut steps: Map<String, Value>) -> Outcome<(Session, Changeset)> {
         steps.insert(
             "contract_vault".to_owned(),
             json!({ "kind": "vault.init", "shares": 1, "threshold": 1 }),
@@ -179,7 +242,6 @@ impl Subject {
             "contract_key".to_owned(),
             json!({ "kind": "aws.kms_key", "alias": "alias/contract-custody" }),
         );
-        steps.insert("subject".to_owned(), step.clone());
         let plan = json!({
             "version": 1, "name": "contract",
             "vars": { "word": "contract" },

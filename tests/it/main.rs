@@ -2,23 +2,35 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 #![allow(clippy::print_stdout, reason = "the output of a failed test is what a person reads")]
 
+mod accounts;
 mod aws;
 mod browser;
+mod budget;
 mod canary;
+mod ci;
 mod contract;
 mod custody;
+mod fuzz;
+mod hostile;
 mod hygiene;
+mod iam;
 mod intrude;
 mod json_schema;
+mod kms;
 mod layers;
 mod lifecycle;
+mod lint;
 mod locks;
 mod messages;
+mod notations;
 mod partial;
+mod postgres;
 mod quickstart;
 mod sandbox;
 mod saved;
 mod schema;
+mod secret_id;
+mod server_config;
 mod signals;
 mod support;
 mod sweep;

@@ -16,8 +16,10 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use aws_types::service_config::ServiceConfigKey;
 use tokio::sync::OnceCell;
 
+use super::accounts;
 use super::cache::Cached;
 use super::error::Answer;
+use super::iam::Bulk;
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use super::scope::partition_of;
 use crate::providers::timeout::at_most;
@@ -49,6 +51,8 @@ pub struct AwsClient {
     identity: OnceCell<Identity>,
     /// Alias to key id; one `ListAliases` serves all keys.
     pub(super) aliases: Cached<HashMap<String, String>>,
+    /// One look at all of IAM, where the plan has many steps there.
+    pub(super) iam: Bulk,
 }
 
 /// The clients of the services in use.
@@ -82,23 +86,33 @@ pub struct Identity {
 impl Provided for AwsClient {
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         // The SDK's future is nested more deeply than the compiler likes inside of ours.
-        providers.aws.get_or_try_init(|| Box::pin(Self::connect(providers))).await.cloned()
+        providers.aws.get_or_try_init(|| Box::pin(Self::connect(providers, None))).await.cloned()
+    }
+
+    async fn provide_as(providers: &Providers, alias: Option<&str>) -> Result<Arc<Self>> {
+        let Some(name) = alias else { return Self::provide(providers).await };
+        let cell = providers.aws_aliases.cell(name);
+        cell.get_or_try_init(|| Box::pin(Self::connect(providers, alias))).await.cloned()
     }
 }
 
 impl AwsClient {
     /// Finds credentials and region along the SDK's whole default chain (environment, profiles,
-    /// SSO, container and instance roles); `AWS_ENDPOINT_URL` is honoured.
+    /// SSO, container and instance roles), for the plan's own account or the one of this name, and
+    /// assumes the role that the plan declares; `AWS_ENDPOINT_URL` is honoured.
     ///
     /// # Errors
     /// When there is no region, or the account is not the one that the plan names.
-    async fn connect(providers: &Providers) -> Result<Arc<Self>> {
-        let settings = &providers.aws_settings;
-        let config = load_config(settings.region.clone()).await;
+    async fn connect(providers: &Providers, alias: Option<&str>) -> Result<Arc<Self>> {
+        let settings = providers.aws_settings.account(alias).unwrap_or_default();
+        let mut config = load_config(settings.region.clone(), settings.profile.as_deref()).await;
         endpoints(&config).iter().try_for_each(|endpoint| endpoint::require_aws(endpoint))?;
         let region = config.region().map(ToString::to_string).filter(|region| !region.is_empty());
         let region = region.ok_or_else(no_region)?;
         require_region(&region)?;
+        if let Some(role) = &settings.assume_role {
+            config = accounts::work_as(config, role, &providers.calls).await?;
+        }
         let client = Self {
             reading: Services::new(&config, &providers.calls, Access::Read),
             writing: Services::new(&config, &providers.calls, Access::Write),
@@ -107,9 +121,10 @@ impl AwsClient {
             calls: providers.calls.clone(),
             plan: providers.plan.clone(),
             region,
-            declared_account: settings.account_id.clone(),
+            declared_account: settings.account_id,
             identity: OnceCell::new(),
             aliases: Cached::default(),
+            iam: Bulk::new(providers.iam_steps),
         };
         if client.declared_account.is_some() {
             client.identity().await?;
@@ -124,12 +139,14 @@ impl AwsClient {
 
     /// Clients that may write. The SDK repeats a request that was lost or throttled.
     pub(super) fn write(&self, _permit: &Permit) -> &Services {
+        self.iam.note_write();
         &self.writing
     }
 
     /// Clients that may write and send each request at most once, for calls of which a second
     /// would make a second thing.
     pub(super) fn write_once(&self, _permit: &Permit) -> &Services {
+        self.iam.note_write();
         &self.once
     }
 
@@ -175,12 +192,14 @@ impl AwsClient {
             account_id: known.or_else(|| self.declared_account.clone()),
             region: self.region.clone(),
             partition: self.partition().to_owned(),
+            aliases: BTreeMap::new(),
         }
     }
 
     /// Forgets what was read, so that it is read anew.
     pub async fn forget(&self) {
         self.aliases.forget().await;
+        self.iam.forget().await;
     }
 
     /// Encrypts up to 4096 bytes under a KMS key (id, ARN or alias). The same `context` is
@@ -281,7 +300,7 @@ enum Access {
     Write,
 }
 
-async fn load_config(region: Option<String>) -> SdkConfig {
+async fn load_config(region: Option<String>, profile: Option<&str>) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(at_most(ATTEMPT_TIMEOUT));
@@ -291,6 +310,9 @@ async fn load_config(region: Option<String>) -> SdkConfig {
         .timeout_config(timeouts.build());
     if let Some(region) = region {
         loader = loader.region(Region::new(region));
+    }
+    if let Some(profile) = profile {
+        loader = loader.profile_name(profile);
     }
     loader.load().await
 }

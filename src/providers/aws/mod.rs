@@ -6,16 +6,14 @@
 
 #[cfg(test)]
 mod access_key_tests;
+mod accounts;
 mod cache;
 mod client;
 pub mod control;
 pub mod dynamodb_table;
 mod error;
+pub mod iam;
 pub mod iam_access_key;
-mod iam_holder;
-pub mod iam_policy;
-pub mod iam_role;
-pub mod iam_user;
 mod intercept;
 mod key_service;
 pub mod kms_key;
@@ -28,13 +26,14 @@ mod scope;
 mod secrets_store;
 pub mod tags;
 
+pub use accounts::Aliases;
 pub use client::{AwsClient, Identity, Services};
 pub use dynamodb_table::DynamodbTable;
 pub use error::Answer;
+pub use iam::{
+    IamAccountPasswordPolicy, IamGroup, IamInstanceProfile, IamOidcProvider, IamPolicy, IamRole, IamUser,
+};
 pub use iam_access_key::IamAccessKey;
-pub use iam_policy::IamPolicy;
-pub use iam_role::IamRole;
-pub use iam_user::IamUser;
 pub use kms_key::KmsKey;
 pub use lock::LockItem;
 pub use policy::Document;

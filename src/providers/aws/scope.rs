@@ -39,6 +39,7 @@ mod tests {
             account_id: Some("123456789012".into()),
             region: region.into(),
             partition: partition_of(region).into(),
+            ..Scope::default()
         }
     }
 

@@ -1,9 +1,6 @@
 //! `file.template`: a file rendered from a template.
 
-use std::fs::{File, Permissions};
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +8,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::Files;
+use crate::beneath;
 use crate::resolve::unknown;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
 use crate::secret::{LoadError, Loader};
@@ -105,9 +103,8 @@ backend_file:
                     .help("write it as text, such as \"0644\""),
             );
         }
-        let plain = Path::new(&desired.path).components().all(|part| matches!(part, Component::Normal(_)));
-        if desired.path.is_empty() || !plain {
-            mistakes.push(FieldError::new("path", "the file must lie inside the plan's folder"));
+        if let Some(why) = beneath::mistake(&desired.path).filter(|_| !unknown::is_unknown(&desired.path)) {
+            mistakes.push(FieldError::new("path", "the file must lie inside the plan's folder").help(why));
         }
         mistakes
     }
@@ -122,21 +119,13 @@ backend_file:
     }
 
     async fn observe(client: &Files, path: &String) -> Result<Option<Observed>> {
-        let file = client.folder.join(path);
-        let operation = || format!("read {}", file.display());
-        match std::fs::metadata(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::new(ErrorKind::Local, operation(), error.to_string())),
-            Ok(metadata) => {
-                let bytes = std::fs::read(&file)
-                    .map_err(|error| Error::new(ErrorKind::Local, operation(), error.to_string()))?;
-                Ok(Some(Observed {
-                    path: path.clone(),
-                    content: String::from_utf8_lossy(&bytes).into_owned(),
-                    mode: format!("{:04o}", metadata.permissions().mode() & 0o7777),
-                }))
-            }
-        }
+        let live = beneath::read(&client.folder, path)
+            .map_err(|error| Error::new(ErrorKind::Local, format!("read {path}"), error.to_string()))?;
+        Ok(live.map(|(bytes, mode)| Observed {
+            path: path.clone(),
+            content: String::from_utf8_lossy(&bytes).into_owned(),
+            mode: format!("{mode:04o}"),
+        }))
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
@@ -148,7 +137,8 @@ backend_file:
     }
 
     async fn create(w: &Writer<'_, Files>, desired: &Desired) -> Result<()> {
-        write_atomically(&w.folder, desired).map_err(|error| {
+        let mode = parse_mode(&desired.mode).unwrap_or(0o600);
+        beneath::replace(&w.folder, &desired.path, desired.rendered.as_bytes(), mode).map_err(|error| {
             Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string())
         })
     }
@@ -158,12 +148,8 @@ backend_file:
     }
 
     async fn delete(w: &Writer<'_, Files>, path: &String) -> Result<()> {
-        match std::fs::remove_file(w.folder.join(path)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::new(ErrorKind::Local, format!("remove {path}"), error.to_string()))
-            }
-            _ => Ok(()),
-        }
+        beneath::remove(&w.folder, path)
+            .map_err(|error| Error::new(ErrorKind::Local, format!("remove {path}"), error.to_string()))
     }
 
     fn outputs(observed: &Observed) -> Outputs {
@@ -179,21 +165,4 @@ backend_file:
 
 fn parse_mode(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
-}
-
-/// Writes beside the destination and renames, so that a reader sees the old or the new file.
-fn write_atomically(folder: &Path, desired: &Desired) -> std::io::Result<()> {
-    let target = folder.join(&desired.path);
-    let parent = target.parent().unwrap_or(folder);
-    std::fs::create_dir_all(parent)?;
-    if !parent.canonicalize()?.starts_with(folder.canonicalize()?) {
-        return Err(std::io::Error::other("a link leads out of the plan's folder"));
-    }
-    let mut file = tempfile::NamedTempFile::new_in(parent)?;
-    file.write_all(desired.rendered.as_bytes())?;
-    let mode = parse_mode(&desired.mode).unwrap_or(0o600);
-    file.as_file().set_permissions(Permissions::from_mode(mode))?;
-    file.as_file().sync_all()?;
-    file.persist(&target)?;
-    File::open(parent)?.sync_all()
 }

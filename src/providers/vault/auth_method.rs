@@ -6,8 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::VaultClient;
 use super::fields;
-use super::mount::{FIXED, TUNED, VAULTS_OWN, Visibility, check_path, flatten, pick, refuse_blocked};
+use super::mount::{
+    FIXED, Place, TUNED, VAULTS_OWN, Visibility, check_path, flatten, pick, refuse_blocked,
+};
 use super::notation::{Names, Ttl};
+use super::server::Plugin;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
 
@@ -168,13 +171,13 @@ approle:
     const REMOVAL: Option<&'static str> = Some("with its roles; every token that it has issued is revoked");
 
     type Client = VaultClient;
-    type Id = String;
+    type Id = Place;
     type Desired = AuthMethodSpec;
     type Observed = LiveAuthMethod;
     type Outputs = AuthMethodOutputs;
 
-    fn id(desired: &AuthMethodSpec) -> String {
-        desired.path().to_owned()
+    fn id(desired: &AuthMethodSpec) -> Place {
+        Place { path: desired.path().to_owned(), plugin: desired.method.clone() }
     }
 
     fn check(desired: &AuthMethodSpec) -> Vec<FieldError> {
@@ -197,11 +200,13 @@ approle:
         vec![Requirement::Kind("vault.init")]
     }
 
-    async fn observe(client: &VaultClient, id: &String) -> Result<Option<LiveAuthMethod>> {
+    async fn observe(client: &VaultClient, id: &Place) -> Result<Option<LiveAuthMethod>> {
         let methods = client.auth_methods().await?;
-        let Some(told) = methods.get(&format!("{id}/")) else { return Ok(None) };
+        let Some(told) = methods.get(&format!("{id}/")) else {
+            return client.require_plugin(Plugin::Auth(&id.plugin)).await.map(|()| None);
+        };
         let accessor = told["accessor"].as_str().unwrap_or_default().to_owned();
-        Ok(Some(LiveAuthMethod { method: live_spec(id, told)?, path: id.clone(), accessor }))
+        Ok(Some(LiveAuthMethod { method: live_spec(&id.path, told)?, path: id.path.clone(), accessor }))
     }
 
     fn diff(desired: &AuthMethodSpec, observed: &LiveAuthMethod) -> Diff {
@@ -231,12 +236,12 @@ approle:
         w.post(w.permit(), &format!("sys/auth/{}/tune", desired.path()), &body).await.map(drop)
     }
 
-    async fn delete(w: &Writer<'_, VaultClient>, id: &String) -> Result<()> {
+    async fn delete(w: &Writer<'_, VaultClient>, id: &Place) -> Result<()> {
         w.delete(w.permit(), &format!("sys/auth/{id}")).await
     }
 
-    fn permanent(id: &String) -> Option<&'static str> {
-        (id == "token").then_some(VAULTS_OWN)
+    fn permanent(id: &Place) -> Option<&'static str> {
+        (id.path == "token").then_some(VAULTS_OWN)
     }
 
     fn outputs(observed: &LiveAuthMethod) -> AuthMethodOutputs {

@@ -45,6 +45,9 @@ pub(super) struct Listings {
     pub(super) auth_methods: Cached,
     pub(super) audit_devices: Cached,
     pub(super) policies: Cached,
+    pub(super) plugins: Cached,
+    pub(super) entity_aliases: Cached,
+    pub(super) group_aliases: Cached,
 }
 
 impl Listings {
@@ -55,6 +58,9 @@ impl Listings {
             ("sys/auth/", &self.auth_methods),
             ("sys/audit/", &self.audit_devices),
             ("sys/polic", &self.policies),
+            ("sys/plugins/", &self.plugins),
+            ("identity/entity", &self.entity_aliases),
+            ("identity/group", &self.group_aliases),
         ];
         for (prefix, listing) in rows {
             if path.starts_with(prefix) {
@@ -65,7 +71,15 @@ impl Listings {
 
     /// Forgets everything, e.g. when the server has just been initialised or restored.
     pub(super) async fn forget(&self) {
-        for listing in [&self.mounts, &self.auth_methods, &self.audit_devices, &self.policies] {
+        for listing in [
+            &self.mounts,
+            &self.auth_methods,
+            &self.audit_devices,
+            &self.policies,
+            &self.plugins,
+            &self.entity_aliases,
+            &self.group_aliases,
+        ] {
             listing.forget().await;
         }
     }

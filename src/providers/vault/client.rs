@@ -220,6 +220,12 @@ impl VaultClient {
         Ok(self.read(&request, None).await?.ok().map(data))
     }
 
+    /// Asks with POST what changes nothing; `None` when there is nothing.
+    pub(super) async fn ask(&self, path: &str, body: &Value) -> Result<Option<Value>> {
+        let request = Request::new("POST", path, Effect::Read).checked()?;
+        Ok(self.read(&request, Some(body)).await?.ok().map(data))
+    }
+
     /// What the token may do: capabilities by path.
     pub async fn capabilities(&self, paths: &[String]) -> Result<Listing> {
         let request = Request::new("POST", "sys/capabilities-self", Effect::Read);
@@ -239,6 +245,33 @@ impl VaultClient {
     /// Writes with POST; gives the `data` of the answer, or `null`.
     pub async fn post(&self, permit: &Permit, path: &str, body: &Value) -> Result<Value> {
         self.write(permit, "POST", path, Some(body)).await
+    }
+
+    /// Writes with POST and lets the server keep the answer under a token that is good for `seconds`;
+    /// gives the `wrap_info`.
+    pub(super) async fn post_wrapped(
+        &self,
+        _: &Permit,
+        path: &str,
+        body: &Value,
+        seconds: u64,
+    ) -> Result<Value> {
+        let request = Request::new("POST", path, Effect::Write).checked()?;
+        let api = self.api().await?;
+        let middle = EndpointMiddleware { wrap: Some(format!("{seconds}s")), ..self.middleware(&api) };
+        request.count(&self.calls);
+        let answer = request::send(&api.http, &middle, &request, Some(body)).await;
+        let mut answer = answer.map_err(|error| translate(&request, &error))?;
+        Ok(answer["wrap_info"].take())
+    }
+
+    fn middleware(&self, api: &Api) -> EndpointMiddleware {
+        EndpointMiddleware {
+            token: api.middle.token.clone(),
+            version: "v1".to_owned(),
+            wrap: None,
+            namespace: self.namespace.clone(),
+        }
     }
 
     /// Writes with PUT; gives the `data` of the answer, or `null`.
@@ -286,6 +319,35 @@ impl VaultClient {
         let listing = self.listings.policies.get(fetch).await?;
         // Every server has the policies `default` and `root`.
         Ok(Some(listing).filter(|listing| !listing.is_empty()))
+    }
+
+    /// The plugins that the server has, by type; empty where the token may not know. One request
+    /// for all steps.
+    pub(super) async fn plugins(&self) -> Result<Arc<Listing>> {
+        let fetch = || async {
+            match self.table("sys/plugins/catalog").await {
+                Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Rejected) => {
+                    Ok(Listing::new())
+                }
+                table => table,
+            }
+        };
+        self.listings.plugins.get(fetch).await
+    }
+
+    /// Every alias of an entity, by id; one request for all steps.
+    pub(super) async fn entity_aliases(&self) -> Result<Arc<Listing>> {
+        self.listings.entity_aliases.get(|| self.details("identity/entity-alias/id")).await
+    }
+
+    /// Every alias of a group, by id; one request for all steps.
+    pub(super) async fn group_aliases(&self) -> Result<Arc<Listing>> {
+        self.listings.group_aliases.get(|| self.details("identity/group-alias/id")).await
+    }
+
+    /// The `key_info` of a LIST.
+    async fn details(&self, path: &str) -> Result<Listing> {
+        Ok(into_listing(self.list(path).await?.unwrap_or_default()["key_info"].take()))
     }
 
     async fn table(&self, path: &str) -> Result<Listing> {
@@ -596,6 +658,7 @@ fn ca_cert(settings: &VaultSettings, folder: &Path) -> Option<PathBuf> {
 fn http_client(address: &Url, ca_cert: Option<&Path>) -> Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
+        .dns_resolver(Arc::new(endpoint::GuardedResolver))
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(at_most(REQUEST_TIMEOUT))

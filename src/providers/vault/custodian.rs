@@ -144,17 +144,14 @@ impl Unlocked {
         Ok(Some(Self { answer, key: pgp::KeyPair::from_secret(&key)? }))
     }
 
-    /// The key shares in hexadecimal; none when the server unseals itself.
+    /// The shares in hexadecimal: of the unseal key, or of the recovery key when the server unseals
+    /// itself.
     pub(super) fn shares(&self) -> Result<Vec<Secret>> {
-        self.answer.keys_base64.iter().map(|message| self.key.decrypt(message)).collect()
-    }
-
-    /// The shares of the unseal key, or of the recovery key when the server unseals itself.
-    pub(super) fn any_shares(&self) -> Result<Vec<Secret>> {
-        match self.answer.keys_base64.as_slice() {
-            [] => self.answer.recovery_keys_base64.iter().map(|message| self.key.decrypt(message)).collect(),
-            _ => self.shares(),
-        }
+        let messages = match self.answer.keys_base64.as_slice() {
+            [] => &self.answer.recovery_keys_base64,
+            keys => keys,
+        };
+        messages.iter().map(|message| self.key.decrypt(message)).collect()
     }
 
     /// The root token, which may have been revoked since.

@@ -8,7 +8,7 @@
 //! they would carry the token along to any host, and nothing of theirs is printed, since their
 //! `Debug` shows tokens.
 
-mod approle_role;
+mod alias;
 mod audit;
 mod auth_method;
 mod cache;
@@ -20,7 +20,6 @@ mod error;
 mod fields;
 mod init;
 mod kubernetes_auth;
-mod kubernetes_role;
 mod kv_secret;
 mod kv_sink;
 mod login;
@@ -28,33 +27,45 @@ mod mount;
 mod node;
 mod notation;
 mod object;
+mod pki_ca;
 mod policy;
 pub mod policy_text;
 mod request;
 mod role;
 mod root_generation;
 mod root_token;
+mod secret_id;
+mod server;
+mod server_config;
 mod session;
 mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use approle_role::ApproleRole;
+pub use alias::{EntityAlias, GroupAlias};
 pub use audit::Audit;
 pub use auth_method::AuthMethod;
 pub use client::VaultClient;
 pub use custodian::Custodian;
 pub use init::{VaultInit, declared_threshold};
 pub use kubernetes_auth::KubernetesAuth;
-pub use kubernetes_role::KubernetesRole;
 pub use kv_secret::KvSecret;
 pub use kv_sink::KvSink;
 pub use login::Login;
 pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
-pub use object::{CertRole, Entity, Group, JwtAuth, JwtRole, PasswordPolicy, PkiRole, Quota, TokenRole};
+pub use object::{
+    ApproleRole, AwsRole, AwsRoot, CertRole, DatabaseConnection, DatabaseRole, DatabaseStaticRole, Entity,
+    GithubTeam, Group, JwtAuth, JwtRole, KubernetesRole, KvConfig, LdapAuth, LdapGroup, Namespace,
+    PasswordPolicy, PkiCrl, PkiRole, PkiUrls, Quota, SshCa, SshRole, TokenRole, TotpKey, TransitKey,
+    UserpassUser,
+};
+pub use pki_ca::PkiCa;
 pub use policy::Policy;
+pub use policy_text::granted;
 pub use root_generation::RootGeneration;
 pub use root_token::VaultRootToken;
+pub use secret_id::ApproleSecretId;
+pub use server_config::ServerConfig;
 pub use session::{EnvToken, HomeToken, TokenSource};
 pub use standing::Standing;

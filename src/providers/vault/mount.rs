@@ -1,6 +1,7 @@
 //! Secrets engines: <https://openbao.org/api-docs/system/mounts/>.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::VaultClient;
 use super::fields::{self, Fixed};
 use super::notation::{Names, Ttl};
+use super::server::Plugin;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{
     Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
@@ -90,6 +92,19 @@ pub struct LiveMount {
     mount: MountSpec,
     accessor: String,
     uuid: String,
+}
+
+/// Where something is mounted, and what the server needs for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub(super) path: String,
+    pub(super) plugin: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)
+    }
 }
 
 /// What other steps may refer to.
@@ -204,13 +219,13 @@ secrets:
     const REMOVAL: Option<&'static str> = Some("with everything in it, whoever has put it there");
 
     type Client = VaultClient;
-    type Id = String;
+    type Id = Place;
     type Desired = MountSpec;
     type Observed = LiveMount;
     type Outputs = MountOutputs;
 
-    fn id(desired: &MountSpec) -> String {
-        desired.path.clone()
+    fn id(desired: &MountSpec) -> Place {
+        Place { path: desired.path.clone(), plugin: desired.engine.clone() }
     }
 
     fn check(desired: &MountSpec) -> Vec<FieldError> {
@@ -239,11 +254,13 @@ secrets:
         vec![Requirement::Kind("vault.init")]
     }
 
-    async fn observe(client: &VaultClient, id: &String) -> Result<Option<LiveMount>> {
+    async fn observe(client: &VaultClient, id: &Place) -> Result<Option<LiveMount>> {
         let mounts = client.mounts().await?;
-        let Some(told) = mounts.get(&format!("{id}/")) else { return Ok(None) };
+        let Some(told) = mounts.get(&format!("{id}/")) else {
+            return client.require_plugin(Plugin::Secrets(&id.plugin)).await.map(|()| None);
+        };
         let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
-        let mount = live_spec(id, told)?;
+        let mount = live_spec(&id.path, told)?;
         Ok(Some(LiveMount { mount, accessor: text("accessor"), uuid: text("uuid") }))
     }
 
@@ -272,12 +289,12 @@ secrets:
         w.post(w.permit(), &format!("sys/mounts/{}/tune", desired.path), &Value::Object(body)).await.map(drop)
     }
 
-    async fn delete(w: &Writer<'_, VaultClient>, id: &String) -> Result<()> {
+    async fn delete(w: &Writer<'_, VaultClient>, id: &Place) -> Result<()> {
         w.delete(w.permit(), &format!("sys/mounts/{id}")).await
     }
 
-    fn permanent(id: &String) -> Option<&'static str> {
-        ["sys", "identity", "cubbyhole"].contains(&id.as_str()).then_some(VAULTS_OWN)
+    fn permanent(id: &Place) -> Option<&'static str> {
+        ["sys", "identity", "cubbyhole"].contains(&id.path.as_str()).then_some(VAULTS_OWN)
     }
 
     fn outputs(observed: &LiveMount) -> MountOutputs {

@@ -4,6 +4,8 @@
 //! with a marker of [`crate::resolve::unknown`] are held as they are.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -107,6 +109,58 @@ impl Names {
     /// The names, sorted.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
+    }
+}
+
+/// A name whose case Vault lowers, as it does with those of roles and users.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "String")]
+#[schemars(with = "String")]
+pub struct LowerName(String);
+
+impl From<String> for LowerName {
+    fn from(name: String) -> Self {
+        Self(lower(&name))
+    }
+}
+
+impl Deref for LowerName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LowerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A set of names that Vault's API writes as one text with commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(with = "Vec<String>")]
+pub struct CommaNames(Vec<String>);
+
+impl<'de> Deserialize<'de> for CommaNames {
+    /// From a list, as plans write it, or a text, as the server does.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = match Value::deserialize(deserializer)? {
+            Value::String(text) if is_unknown(&text) => vec![text],
+            Value::String(text) => {
+                text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+            }
+            list => serde_json::from_value(list).map_err(D::Error::custom)?,
+        };
+        Ok(Self(sorted(names)))
+    }
+}
+
+impl CommaNames {
+    /// The names in one text.
+    pub fn joined(&self) -> String {
+        self.0.join(",")
     }
 }
 

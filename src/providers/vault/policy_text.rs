@@ -50,6 +50,17 @@ pub(super) fn mistakes(text: &str) -> Vec<String> {
     }
 }
 
+/// What a policy's text allows, path by path; nothing when it is not understood.
+pub fn granted(text: &str) -> Vec<(String, Vec<String>)> {
+    let capabilities = |rule: &Map<String, Value>| {
+        let names = rule.get("capabilities").and_then(Value::as_array).into_iter().flatten();
+        names.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let paths = parse(text).unwrap_or_default();
+    let rules = paths.iter().flat_map(|(path, rules)| rules.iter().map(move |rule| (path, rule)));
+    rules.map(|(path, rule)| (path.clone(), capabilities(rule))).collect()
+}
+
 fn unknown_capabilities(paths: &Paths) -> Vec<String> {
     let rules = paths.iter().flat_map(|(path, rules)| rules.iter().map(move |rule| (path, rule)));
     let named = rules.flat_map(|(path, rule)| {

@@ -1,49 +1,76 @@
-//! What roles of all auth methods share: their identity and the fields of the tokens they issue.
-
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
+//! What roles of all auth methods share: the fields of the tokens that they issue.
 
 use super::notation::PolicyNames;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Requirement};
 
-/// A role at the auth method it belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoleId {
-    /// The method's path below `auth/`.
-    pub mount: String,
-    /// The role's name in lower case, as Vault keeps it.
-    pub name: String,
+/// The fields of a role's tokens that rules and edges need.
+pub(super) trait IssuesTokens {
+    /// Policies of the tokens.
+    fn policies(&self) -> &PolicyNames;
+    /// The type of the tokens.
+    fn token_type(&self) -> &str;
 }
 
-impl fmt::Display for RoleId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.mount, self.name)
-    }
-}
+/// Declares the fields of a role: its own, and those of the tokens that it issues, which are the
+/// same for every method (<https://openbao.org/api-docs/auth/approle/#create-update-approle>).
+///
+/// A macro, because serde cannot both take fields from another struct and refuse unknown ones.
+macro_rules! role_spec {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident { $($(#[$field_about:meta])* pub $field:ident: $type:ty,)* }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$field_about])* pub $field: $type,)*
+            /// Policies that its tokens have, beside `default`.
+            #[serde(default)]
+            pub token_policies: $crate::providers::vault::notation::PolicyNames,
+            /// How long its tokens last; 0 is the method's default.
+            #[serde(default)]
+            pub token_ttl: $crate::providers::vault::notation::Ttl,
+            /// How long its tokens last at most, renewals included; 0 is the method's default.
+            #[serde(default)]
+            pub token_max_ttl: $crate::providers::vault::notation::Ttl,
+            /// A limit that even periodic tokens have; 0 is none.
+            #[serde(default)]
+            pub token_explicit_max_ttl: $crate::providers::vault::notation::Ttl,
+            /// Tokens can be renewed for ever, each time for this long; 0 is not so.
+            #[serde(default)]
+            pub token_period: $crate::providers::vault::notation::Ttl,
+            /// How often a token can be used; 0 is without limit.
+            #[serde(default)]
+            pub token_num_uses: u64,
+            /// Without the policy `default`.
+            #[serde(default)]
+            pub token_no_default_policy: bool,
+            /// `service` or `batch`, or `default` for what the method says.
+            #[serde(default = "crate::providers::vault::role::default_token_type")]
+            pub token_type: String,
+            /// Networks from which its tokens can be used; none is any.
+            #[serde(default)]
+            pub token_bound_cidrs: $crate::providers::vault::notation::Cidrs,
+            /// Tokens can be used from the address of the login alone. OpenBao only; left alone when
+            /// absent.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub token_strictly_bind_ip: Option<bool>,
+        }
 
-impl RoleId {
-    /// Where the role is written and read.
-    pub(super) fn path(&self) -> String {
-        format!("auth/{}/role/{}", self.mount, self.name)
-    }
-}
+        impl $crate::providers::vault::role::IssuesTokens for $name {
+            fn policies(&self) -> &$crate::providers::vault::notation::PolicyNames {
+                &self.token_policies
+            }
 
-/// The fields of the tokens that a role issues, the same for every method:
-/// <https://openbao.org/api-docs/auth/approle/#create-update-approle>.
-pub(super) const TOKEN: [&str; 10] = [
-    "token_policies",
-    "token_ttl",
-    "token_max_ttl",
-    "token_explicit_max_ttl",
-    "token_period",
-    "token_num_uses",
-    "token_no_default_policy",
-    "token_type",
-    "token_bound_cidrs",
-    "token_strictly_bind_ip",
-];
+            fn token_type(&self) -> &str {
+                &self.token_type
+            }
+        }
+    };
+}
+pub(super) use role_spec;
 
 pub(super) fn default_token_type() -> String {
     "default".to_owned()
@@ -52,12 +79,14 @@ pub(super) fn default_token_type() -> String {
 /// The types of tokens that a role can issue.
 const TOKEN_TYPES: [&str; 5] = ["default", "service", "batch", "default-service", "default-batch"];
 
-pub(super) fn check_role(name: &str, token_type: &str) -> Vec<FieldError> {
+/// Mistakes in what all roles have: the name and the type of token.
+pub(super) fn check_role(name: &str, role: &impl IssuesTokens) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if name.is_empty() || name.contains('/') && !is_unknown(name) {
         errors.push(FieldError::new("name", "is no name of a role").help("use letters, digits, `-` and `_`"));
     }
-    if !TOKEN_TYPES.contains(&token_type) && !is_unknown(token_type) {
+    let declared = role.token_type();
+    if !TOKEN_TYPES.contains(&declared) && !is_unknown(declared) {
         let help = format!("one of {}", TOKEN_TYPES.join(", "));
         errors.push(FieldError::new("token_type", "is no type of token").help(help));
     }
@@ -65,8 +94,7 @@ pub(super) fn check_role(name: &str, token_type: &str) -> Vec<FieldError> {
 }
 
 /// The method that a role belongs to, and the policies that it names.
-pub(super) fn requirements(mount: &str, policies: &PolicyNames) -> Vec<Requirement> {
-    let own = [Requirement::Kind("vault.init"), Requirement::thing("vault.auth_method", mount)];
-    let policies = policies.iter().map(|name| Requirement::thing("vault.policy", name));
-    own.into_iter().chain(policies).collect()
+pub(super) fn requirements(mount: &str, role: &impl IssuesTokens) -> Vec<Requirement> {
+    let policies = role.policies().iter().map(|name| Requirement::thing("vault.policy", name));
+    std::iter::once(Requirement::thing("vault.auth_method", mount)).chain(policies).collect()
 }

@@ -87,7 +87,7 @@ impl Custodian {
     /// The different shares that custody gives.
     async fn shares_of(&self, which: &Initialisation) -> Result<Vec<Secret>> {
         let unlocked = Unlocked::read(&self.custody, which).await?;
-        let shares = unlocked.map_or(Ok(Vec::new()), |unlocked| unlocked.any_shares())?;
+        let shares = unlocked.map_or(Ok(Vec::new()), |unlocked| unlocked.shares())?;
         let mut different: Vec<Secret> = Vec::with_capacity(shares.len());
         for share in shares {
             if !different.contains(&share) {
@@ -122,7 +122,7 @@ impl Custodian {
     /// `Rejected` when custody has no such share.
     pub async fn share_at(&self, number: usize) -> Result<Secret> {
         let which = self.answered().await?.ok_or_else(nothing)?;
-        let shares = Unlocked::read(&self.custody, &which).await?.ok_or_else(nothing)?.any_shares()?;
+        let shares = Unlocked::read(&self.custody, &which).await?.ok_or_else(nothing)?.shares()?;
         let count = shares.len();
         number.checked_sub(1).and_then(|index| shares.into_iter().nth(index)).ok_or_else(|| {
             let message = format!("there is no share {number}; custody has {count}");

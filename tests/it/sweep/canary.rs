@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::http::Message;
+use crate::notations::notations;
 
 /// Shorter values are found by chance.
 const SHORTEST: usize = 12;
@@ -48,31 +49,6 @@ fn collect(value: &Value, found: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-/// The ways in which a secret may have been written down, each line of it by itself too.
-pub fn notations(secret: &[u8]) -> BTreeSet<Vec<u8>> {
-    let lines = secret.split(|byte| *byte == b'\n').filter(|line| line.len() >= SHORTEST);
-    let mut found = BTreeSet::new();
-    for text in lines.chain([secret]) {
-        let base64 = [STANDARD.encode(text), URL_SAFE.encode(text)];
-        found.extend(base64.map(|text| text.trim_end_matches('=').as_bytes().to_vec()));
-        found.extend([hex::encode(text).into_bytes(), hex::encode_upper(text).into_bytes()]);
-        found.extend([url_escaped(text), json_escaped(text), text.to_vec()]);
-    }
-    found
-}
-
-fn url_escaped(text: &[u8]) -> Vec<u8> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.iter()
-        .flat_map(|&byte| if plain(byte) { vec![byte] } else { format!("%{byte:02X}").into_bytes() })
-        .collect()
-}
-
-fn json_escaped(text: &[u8]) -> Vec<u8> {
-    let quoted = Value::from(String::from_utf8_lossy(text)).to_string();
-    quoted.trim_matches('"').as_bytes().to_vec()
-}
-
 /// The places, by name, in which any of the secrets is written in any notation.
 pub fn leaks<'a>(
     secrets: &BTreeSet<Vec<u8>>,
@@ -94,21 +70,22 @@ pub fn leaks<'a>(
 fn a_planted_leak_is_caught_in_every_notation() {
     let secret = b"s3cr/t+with \"quotes\"\nand a second line".to_vec();
     let secrets = BTreeSet::from([secret.clone()]);
-    let text = String::from_utf8_lossy(&secret).into_owned();
     let second = "and a second line";
-    let planted = [
-        text.clone(),
+    let told = [
+        String::from_utf8_lossy(&secret).into_owned(),
         STANDARD.encode(&secret),
         URL_SAFE.encode(&secret),
         hex::encode(&secret),
         hex::encode_upper(&secret),
-        String::from_utf8_lossy(&url_escaped(&secret)).into_owned(),
-        Value::from(text).to_string(),
+        "s3cr%2Ft%2Bwith%20%22quotes%22%0Aand%20a%20second%20line".to_owned(),
+        r#"s3cr/t+with \"quotes\"\nand a second line"#.to_owned(),
         second.to_owned(),
         STANDARD.encode(second),
         hex::encode(second),
     ];
-    for leak in planted {
+    let every =
+        notations(&secret).into_iter().map(|notation| String::from_utf8_lossy(&notation).into_owned());
+    for leak in told.into_iter().chain(every) {
         let text = format!("some words {leak} and more");
         assert_eq!(leaks(&secrets, [("the log", text.as_bytes())]).len(), 1, "{leak}");
     }

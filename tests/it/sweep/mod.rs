@@ -147,8 +147,7 @@ fn bounded() {
     let reference = Reference::of(&subject);
     let (chosen, others): (Vec<_>, Vec<_>) = calls(&reference).into_iter().partition(is_chosen);
     let sample = others.into_iter().chain(disk(&reference)).step_by(STRIDE);
-    let late = stale(&reference).into_iter().take(1);
-    let mut cases = wanted(chosen.into_iter().chain(sample).map(alone).chain(late));
+    let mut cases = wanted(chosen.into_iter().chain(sample).map(alone));
     cases.extend(SEEDS.map(|seed| random(&reference, seed)));
     require_none(&table::run(&subject, &reference, cases, &Record::default()));
 }

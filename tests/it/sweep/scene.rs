@@ -17,9 +17,9 @@ use super::wire::{Place, Wire};
 use crate::support::{Ran, files};
 
 /// How long a run may take before it counts as one that never ends.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Seconds that a request may take, on a machine that has other things to do.
-const TIMEOUT: &str = "10";
+const TIMEOUT: &str = "20";
 /// How much sooner the tool tries again than it does with real servers.
 const HASTE: &str = "10";
 

@@ -29,6 +29,12 @@ pub fn run(subject: &Subject, reference: &Reference, cases: Vec<Vec<Trouble>>, r
     let known = known.into_iter().filter_map(|case| record.verdict(&case).map(|verdict| (case, verdict)));
     let results: Mutex<Results> = Mutex::new(known.collect());
     bar.inc(results.lock().unwrap_or_else(PoisonError::into_inner).len() as u64);
+    println!(
+        "{}: {} cases, {} of them judged before",
+        subject.name,
+        bar.length().unwrap_or(0),
+        bar.position()
+    );
     let (queue, broken) = (Mutex::new(VecDeque::from(open)), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..jobs() {

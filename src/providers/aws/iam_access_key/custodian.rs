@@ -14,7 +14,7 @@ use crate::journal::{Entry, Journal};
 use crate::providers::Providers;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
-use crate::providers::aws::iam_holder::NO_SUCH_ENTITY;
+use crate::providers::aws::iam::NO_SUCH_ENTITY;
 use crate::providers::vault::{KvSink, VaultClient};
 use crate::resource::{Error, ErrorKind, Permit, Provided, Result};
 use crate::secret::Secret;

@@ -17,7 +17,7 @@ use serde_json::json;
 pub use self::custodian::KeyCustodian;
 use self::custodian::Pair;
 use self::next::Next;
-use super::iam_holder::check_name;
+use super::iam::check_name;
 use crate::resource::{Diff, FieldError, Requirement, Resource, Result, SecretChange, Writer};
 use crate::secret::Secret;
 use crate::secret::sink::{Delivery, Fields, VaultKv};

@@ -1,20 +1,21 @@
 //! Reading keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use aws_sdk_kms::types::{KeyMetadata, KeyState};
+use aws_sdk_kms::types::{KeyMetadata, KeyState, MultiRegionConfiguration};
 
-use super::Observed;
+use super::{Id, Observed, grants};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::Document;
 use crate::resource::{Result, Tags};
 
-/// The key behind an alias. One `ListAliases` serves all keys, then four calls at once per key.
-pub async fn observe(client: &AwsClient, alias: &str) -> Result<Option<Observed>> {
-    match key_id(client, alias).await? {
-        Some(key_id) => read(client, alias, &key_id).await,
+/// The key behind an alias. One `ListAliases` serves all keys, then four calls at once per key, and
+/// one more when grants are declared.
+pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+    match key_id(client, &id.alias).await? {
+        Some(key_id) => read(client, id, &key_id).await,
         None => Ok(None),
     }
 }
@@ -36,14 +37,19 @@ async fn list_aliases(client: &AwsClient) -> Result<HashMap<String, String>> {
     Ok(entries.into_iter().filter_map(|entry| Some((entry.alias_name?, entry.target_key_id?))).collect())
 }
 
-async fn read(client: &AwsClient, alias: &str, key_id: &str) -> Result<Option<Observed>> {
-    let (metadata, policy, rotation, tags) = tokio::try_join!(
+async fn read(client: &AwsClient, id: &Id, key_id: &str) -> Result<Option<Observed>> {
+    let grants =
+        async { if id.grants { grants::read(client, key_id).await } else { Ok(grants::LiveGrants::new()) } };
+    let (metadata, policy, rotation, tags, grants) = tokio::try_join!(
         describe(client, key_id),
         policy(client, key_id),
         rotation(client, key_id),
         tags(client, key_id),
+        grants,
     )?;
-    metadata.map(|metadata| assemble(alias, metadata, policy, rotation, tags)).transpose()
+    let observed =
+        metadata.map(|metadata| assemble(&id.alias, metadata, policy, rotation, tags)).transpose()?;
+    Ok(observed.map(|observed| Observed { grants, ..observed }))
 }
 
 fn assemble(
@@ -67,8 +73,16 @@ fn assemble(
         key_spec: metadata.key_spec.map(|spec| spec.as_str().to_owned()).unwrap_or_default(),
         key_usage: metadata.key_usage.map(|usage| usage.as_str().to_owned()).unwrap_or_default(),
         multi_region: metadata.multi_region.unwrap_or_default(),
+        replica_regions: metadata.multi_region_configuration.map(replicas).unwrap_or_default(),
+        grants: grants::LiveGrants::new(),
         tags,
     })
+}
+
+/// The regions of a multi-region key's replicas.
+fn replicas(configuration: MultiRegionConfiguration) -> BTreeSet<String> {
+    let replicas = configuration.replica_keys.unwrap_or_default().into_iter();
+    replicas.filter_map(|replica| replica.region).collect()
 }
 
 /// Whether a key will be deleted.

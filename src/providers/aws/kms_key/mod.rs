@@ -1,10 +1,15 @@
 //! `aws.kms_key`: a key of the Key Management Service, known by its alias.
 
+mod access;
+mod grants;
 mod live;
 mod write;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+pub use access::Access;
+pub use grants::Grant;
 pub use live::aliases;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +35,10 @@ pub struct KmsKey;
 pub struct Desired {
     /// The alias, `alias/…`: the name by which the key is found again.
     pub alias: String,
+    /// Id or ARN of a key that exists and gets this alias, instead of a new one. The alias leaves the
+    /// key that it names now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
     /// What the key is for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
@@ -40,9 +49,16 @@ pub struct Desired {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 90, max = 2560))]
     pub rotation_period_days: Option<u32>,
-    /// Who may use the key. Not declared: KMS's own policy, or what is live, stays.
+    /// Who may do what with the key. With neither this nor `policy`, KMS's own policy, or what is live,
+    /// stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// The key's policy as a document; instead of `access`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Document>,
+    /// Rights given beside the policy, name to grant. Grants of other names are left alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub grants: BTreeMap<String, Grant>,
     /// The algorithm, e.g. `SYMMETRIC_DEFAULT`, `RSA_4096`. Fixed when the key is made.
     #[serde(default = "symmetric")]
     pub key_spec: String,
@@ -53,6 +69,10 @@ pub struct Desired {
     /// Whether it can be replicated into other regions. Fixed when the key is made.
     #[serde(default)]
     pub multi_region: bool,
+    /// Further regions in which a multi-region key has a replica, which has no alias there. Replicas
+    /// elsewhere are left alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replica_regions: Vec<String>,
     /// Days for which a deleted key can still be brought back, 7 to 30.
     #[serde(default = "thirty")]
     #[schemars(range(min = 7, max = 30))]
@@ -86,6 +106,9 @@ fn thirty() -> u8 {
 pub struct Id {
     alias: String,
     deletion_window_days: u8,
+    /// Whether grants are to be read, which takes a call that few keys need.
+    #[serde(skip)]
+    grants: bool,
 }
 
 impl fmt::Display for Id {
@@ -110,6 +133,8 @@ pub struct Observed {
     key_spec: String,
     key_usage: String,
     multi_region: bool,
+    replica_regions: BTreeSet<String>,
+    grants: grants::LiveGrants,
     tags: Tags,
 }
 
@@ -129,17 +154,22 @@ pub struct Outputs {
 
 impl Resource for KmsKey {
     const KIND: &'static str = "aws.kms_key";
-    const ABOUT: &'static str = "A KMS key with its alias, policy and rotation.";
-    const EXAMPLE: &'static str = "\
-unseal_key:
+    const ABOUT: &'static str = "A KMS key with its alias, policy, grants and rotation.";
+    const EXAMPLE: &'static str = r#"unseal_key:
   kind: aws.kms_key
   alias: alias/candlefish-vault-unseal
   description: Unseals Vault
   rotation: true
   rotation_period_days: 180
   deletion_window_days: 30
+  access:
+    admins: [ "arn:aws:iam::123456789012:role/candlefish-admin" ]
+    users: [ "arn:aws:iam::123456789012:role/candlefish-vault" ]
+    services: [ logs.us-east-1.amazonaws.com ]
+  grants:
+    backup: { grantee: "arn:aws:iam::123456789012:role/candlefish-backup", operations: [ Decrypt ] }
   tags: { Team: platform }
-";
+"#;
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REMOVAL: Option<&'static str> =
@@ -152,7 +182,11 @@ unseal_key:
     type Outputs = Outputs;
 
     fn id(desired: &Desired) -> Id {
-        Id { alias: desired.alias.clone(), deletion_window_days: desired.deletion_window_days }
+        Id {
+            alias: desired.alias.clone(),
+            deletion_window_days: desired.deletion_window_days,
+            grants: !desired.grants.is_empty(),
+        }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
@@ -161,28 +195,50 @@ unseal_key:
         if let Some(policy) = &desired.policy {
             found.extend(policy.check("policy", PolicyType::Resource));
         }
+        found.extend(desired.access.iter().flat_map(Access::check));
+        if let (Some(_), Some(_)) = (&desired.access, &desired.policy) {
+            let mistake = FieldError::new("policy", "there is `access` too, which makes the policy");
+            found.push(mistake.help("declare one of the two"));
+        }
+        if !desired.replica_regions.is_empty() && !desired.multi_region {
+            let mistake = FieldError::new("replica_regions", "only a multi-region key has replicas");
+            found.push(mistake.help("add `multi_region: true`, which is fixed when a key is made"));
+        }
+        found.extend(grants::check(&desired.grants));
         found.extend(tags::check(&desired.tags));
         found
     }
 
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
-        live::observe(client, &id.alias).await
+        live::observe(client, id).await
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
         let mut diff = Diff::none();
+        if let Some(declared) = desired.key_id.as_deref()
+            && !is_same_key(Some(&observed.arn), Some(declared))
+        {
+            diff.field("key_id", &observed.key_id, declared);
+        }
         diff.field("pending_deletion", &observed.pending_deletion, &false).field(
             "description",
             &observed.description,
             &desired.description,
         );
         compare_rotation(&mut diff, desired, observed);
-        if let Some(policy) = &desired.policy {
-            policy::compare(&mut diff, "policy", observed.policy.as_ref(), policy);
+        let (partition, account) = observed.home();
+        if let Some((field, policy)) = desired.key_policy(partition, account) {
+            policy::compare(&mut diff, field, observed.policy.as_ref(), &policy);
         }
+        grants::compare(&mut diff, &desired.grants, &observed.grants);
         diff.immutable("key_spec", &observed.key_spec, &desired.key_spec, IMMUTABLE)
             .immutable("key_usage", &observed.key_usage, &desired.key_usage, IMMUTABLE)
             .immutable("multi_region", &observed.multi_region, &desired.multi_region, IMMUTABLE);
+        let missing = desired.missing_replicas(observed);
+        if !missing.is_empty() {
+            let all: BTreeSet<&String> = observed.replica_regions.iter().chain(missing).collect();
+            diff.field("replica_regions", &observed.replica_regions, &all);
+        }
         // A key that is about to be deleted is disabled too; bringing it back says it all.
         if !observed.pending_deletion || !desired.enabled {
             diff.field("enabled", &observed.enabled, &desired.enabled);
@@ -227,6 +283,24 @@ impl Desired {
     /// KMS rotates symmetric keys alone.
     fn rotates(&self) -> bool {
         self.rotation && self.key_spec == symmetric()
+    }
+
+    /// The field that says who may use the key, and the policy that it makes.
+    fn key_policy(&self, partition: &str, account: &str) -> Option<(&'static str, Document)> {
+        let made = self.access.as_ref().map(|access| access.policy(partition, account, &self.key_usage));
+        made.map(|policy| ("access", policy)).or_else(|| Some(("policy", self.policy.clone()?)))
+    }
+
+    fn missing_replicas(&self, observed: &Observed) -> Vec<&String> {
+        self.replica_regions.iter().filter(|region| !observed.replica_regions.contains(*region)).collect()
+    }
+}
+
+impl Observed {
+    /// Partition and account, of the key's ARN.
+    fn home(&self) -> (&str, &str) {
+        let mut parts = self.arn.split(':').skip(1);
+        (parts.next().unwrap_or("aws"), parts.nth(2).unwrap_or_default())
     }
 }
 
@@ -324,6 +398,8 @@ mod tests {
             key_spec: symmetric(),
             key_usage: encrypt_decrypt(),
             multi_region: false,
+            replica_regions: BTreeSet::new(),
+            grants: grants::LiveGrants::new(),
             tags: Tags::new(),
         }
     }
@@ -342,23 +418,53 @@ mod tests {
     #[test]
     fn every_field_is_compared() {
         let policy = json!({ "Statement": [] });
-        let all = json!({ "description": "d", "rotation_period_days": 100, "policy": policy, "key_spec": "RSA_2048",
-            "key_usage": "SIGN_VERIFY", "multi_region": true, "enabled": false, "tags": { "a": "b" } });
+        let all = json!({ "key_id": "other", "description": "d", "rotation_period_days": 100, "policy": policy,
+            "grants": { "g": { "grantee": "x", "operations": ["Decrypt"] } }, "key_spec": "RSA_2048",
+            "key_usage": "SIGN_VERIFY", "multi_region": true, "replica_regions": ["eu-west-1"], "enabled": false,
+            "tags": { "a": "b" } });
         let diff = KmsKey::diff(&desired(all), &observed());
         assert_eq!(
             paths(&diff),
             [
+                "key_id",
                 "description",
                 "rotation",
                 "policy",
+                "grants.g",
                 "key_spec",
                 "key_usage",
                 "multi_region",
+                "replica_regions",
                 "enabled",
                 "tags.a"
             ]
         );
         assert_eq!(diff.blocked.len(), 3);
+    }
+
+    #[test]
+    fn who_may_use_it_is_compared_with_the_live_policy() {
+        let access = desired(json!({ "access": { "admins": ["123456789012"] } }));
+        let live = Observed { arn: "arn:aws-cn:kms:cn-north-1:123456789012:key/k".into(), ..observed() };
+        assert_eq!(live.home(), ("aws-cn", "123456789012"));
+        let (_, policy) = access.key_policy("aws-cn", "123456789012").expect("a policy");
+        assert_eq!(paths(&KmsKey::diff(&access, &live)), ["access"]);
+        assert!(KmsKey::diff(&access, &Observed { policy: Some(policy), ..live }).is_empty());
+    }
+
+    #[test]
+    fn a_declared_key_has_several_names_and_other_replicas_are_left_alone() {
+        for same in ["k", "arn:aws:kms:us-east-1:1:key/k"] {
+            assert!(KmsKey::diff(&desired(json!({ "key_id": same })), &observed()).is_empty());
+        }
+        let replicated = Observed {
+            multi_region: true,
+            replica_regions: BTreeSet::from(["eu-west-1".into(), "eu-west-2".into()]),
+            ..observed()
+        };
+        let declared = desired(json!({ "multi_region": true, "replica_regions": ["eu-west-2"] }));
+        assert!(KmsKey::diff(&declared, &replicated).is_empty());
+        assert_eq!(KmsKey::check(&desired(json!({ "replica_regions": ["x"] })))[0].path, "replica_regions");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
 
-use super::{Desired, Id, KmsKey, Observed, live};
+use super::{Desired, Id, KmsKey, Observed, grants, live};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::Document;
@@ -19,19 +19,33 @@ const SEARCH_WIDTH: usize = 8;
 type W<'a> = Writer<'a, AwsClient>;
 
 /// `CreateKey` has no idempotency token and an alias can be set only afterwards. So a key that
-/// an earlier run made and could not name is looked for by its tags first: never two keys.
+/// an earlier run made and could not name is looked for by its tags first: never two keys. A plan
+/// that names a key makes none.
 pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
-    let key_id = match unnamed_key(w, &desired.tags).await? {
-        Some(key_id) => key_id,
-        None => create_key(w, desired).await?,
+    let key_id = match &desired.key_id {
+        Some(key_id) => key_id.clone(),
+        None => own_key(w, desired).await?,
     };
     let request =
         w.write_once(w.permit()).kms.create_alias().alias_name(&desired.alias).target_key_id(&key_id);
     let named = request.send().await.at("kms:CreateAlias");
     w.aliases.clear().await;
     named?;
-    let made = live::observe(w, &desired.alias).await?.ok_or_else(|| not_visible(&desired.alias))?;
-    update(w, desired, &made).await
+    settle(w, desired).await
+}
+
+async fn own_key(w: &W<'_>, desired: &Desired) -> Result<String> {
+    match unnamed_key(w, &desired.tags).await? {
+        Some(key_id) => Ok(key_id),
+        None => create_key(w, desired).await,
+    }
+}
+
+/// Brings the key that the alias has just been given to the declared state.
+async fn settle(w: &W<'_>, desired: &Desired) -> Result<()> {
+    let live = live::observe(w, &KmsKey::id(desired)).await?;
+    let live = live.filter(|live| !KmsKey::diff(desired, live).touches("key_id"));
+    update_key(w, desired, &live.ok_or_else(|| not_visible(&desired.alias))?).await
 }
 
 fn not_visible(alias: &str) -> Error {
@@ -41,9 +55,10 @@ fn not_visible(alias: &str) -> Error {
 
 async fn create_key(w: &W<'_>, desired: &Desired) -> Result<String> {
     const OPERATION: &str = "kms:CreateKey";
+    let policy = desired.key_policy(w.partition(), w.account_id().await?);
     let request = w.write_once(w.permit()).kms.create_key();
     let request = request
-        .set_policy(desired.policy.as_ref().map(Document::text))
+        .set_policy(policy.map(|(_, policy)| policy.text()))
         .description(&desired.description)
         .key_spec(KeySpec::from(desired.key_spec.as_str()))
         .key_usage(KeyUsageType::from(desired.key_usage.as_str()))
@@ -95,9 +110,24 @@ async fn ours(w: &W<'_>, key_id: String, marks: &Tags) -> Result<Option<String>>
     Ok(usable.then_some(key_id))
 }
 
+/// Moves the alias to the declared key where it names another, and brings that key to the declared
+/// state.
+pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+    match desired.key_id.as_ref().filter(|_| KmsKey::diff(desired, observed).touches("key_id")) {
+        Some(key_id) => {
+            let request = w.write(w.permit()).kms.update_alias().alias_name(&desired.alias);
+            let moved = request.target_key_id(key_id).send().await.at("kms:UpdateAlias");
+            w.aliases.clear().await;
+            moved?;
+            settle(w, desired).await
+        }
+        None => update_key(w, desired, observed).await,
+    }
+}
+
 /// Brings the differing fields to the declared state. A key that will be deleted is taken back
 /// first, and one that is disabled is enabled first: KMS changes no other field of such a key.
-pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+async fn update_key(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
     let diff = KmsKey::diff(desired, observed);
     let key = observed.key_id.as_str();
     if diff.touches("pending_deletion") {
@@ -115,8 +145,17 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     if rotation {
         rotate(w, key, desired).await?;
     }
-    if let Some(policy) = desired.policy.as_ref().filter(|_| diff.touches("policy")) {
-        put_policy(w, key, policy).await?;
+    let (partition, account) = observed.home();
+    if let Some((field, policy)) = desired.key_policy(partition, account)
+        && diff.touches(field)
+    {
+        put_policy(w, key, &policy).await?;
+    }
+    if diff.touches("grants") {
+        grants::apply(w, &observed.arn, &desired.grants, &observed.grants).await?;
+    }
+    for region in desired.missing_replicas(observed) {
+        replicate(w, desired, observed, region).await?;
     }
     if diff.touches("tags") {
         tag(w, key, &tags::to_add(&desired.tags, &observed.tags)).await?;
@@ -125,6 +164,16 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
         disable(w, key).await?;
     }
     Ok(())
+}
+
+/// A replica has a policy, a description and tags of its own; it gets those of the key.
+async fn replicate(w: &W<'_>, desired: &Desired, observed: &Observed, region: &str) -> Result<()> {
+    let (partition, account) = observed.home();
+    let policy = desired.key_policy(partition, account).map(|(_, policy)| policy.text());
+    let request = w.write_once(w.permit()).kms.replicate_key().key_id(&observed.arn).replica_region(region);
+    let request =
+        request.description(&desired.description).set_policy(policy).set_tags(Some(to_sdk(&desired.tags)?));
+    request.send().await.at("kms:ReplicateKey").map(drop)
 }
 
 async fn take_back(w: &W<'_>, key: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! Grammar: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>
 
+mod builder;
 mod check;
 mod normal;
 
@@ -20,8 +21,8 @@ use crate::resource::{Diff, Error, ErrorKind, Result};
 /// The version of the policy language in which all features work.
 const VERSION: &str = "2012-10-17";
 
-/// A policy document. In a plan it is a YAML map or JSON text; two documents are equal when they
-/// mean the same.
+/// A policy document. In a plan it is a YAML map, JSON text, or a list of [`builder::Rule`]s; two
+/// documents are equal when they mean the same.
 #[derive(Clone, Debug)]
 pub struct Document(Value);
 
@@ -88,6 +89,13 @@ pub fn same_statement(a: &Value, b: &Value) -> bool {
 pub fn compare(diff: &mut Diff, path: &str, before: Option<&Document>, after: &Document) {
     if before != Some(after) {
         diff.push(path, before.map_or(Value::Null, |document| document.0.clone()), after.0.clone());
+        let deleted = before.map(|document| normal::deleted_principals(&document.0)).unwrap_or_default();
+        if !deleted.is_empty() {
+            diff.note(format!(
+                "{}: a user or role that was deleted, and no other of its name",
+                deleted.join(", ")
+            ));
+        }
     }
 }
 
@@ -107,13 +115,14 @@ impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
             map @ Value::Object(_) => Ok(Self(map)),
+            Value::Array(rules) => builder::statements(rules).map(Self::of).map_err(D::Error::custom),
             Value::String(text) => match serde_json::from_str(&text) {
                 Ok(map @ Value::Object(_)) => Ok(Self(map)),
                 _ if is_unknown(&text) => Ok(Self(Value::String(text))),
                 Ok(_) => Err(D::Error::custom("a policy document is a JSON object")),
                 Err(error) => Err(D::Error::custom(format!("the policy document is not JSON: {error}"))),
             },
-            _ => Err(D::Error::custom("a policy document is a map, or JSON text")),
+            _ => Err(D::Error::custom("a policy document is a map, a list of rules, or JSON text")),
         }
     }
 }
@@ -123,11 +132,13 @@ impl JsonSchema for Document {
         "PolicyDocument".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let rule = generator.subschema_for::<builder::Rule>();
         json_schema!({
-            "description": "an IAM policy document, as a map or as JSON text",
+            "description": "an IAM policy document, as a map, as a list of rules or as JSON text",
             "anyOf": [
                 { "type": "string" },
+                { "type": "array", "items": rule },
                 {
                     "type": "object",
                     "required": ["Statement"],
@@ -170,6 +181,26 @@ mod tests {
             "{ \"Statement\": {\"Effect\":\"Allow\",\"Resource\":[\"*\"],\n\"Action\":[\"a:b\"]}}"
         ));
         assert_eq!(map, text);
+    }
+
+    #[test]
+    fn rules_make_a_document() {
+        let rules = document(json!([{ "allow": "a:b", "on": "*" }]));
+        let map = json!({ "Version": VERSION, "Statement": { "Effect": "Allow", "Action": "a:b", "Resource": "*" } });
+        assert_eq!(rules, document(map));
+    }
+
+    #[test]
+    fn a_deleted_principal_is_told_as_such() {
+        let of = |principal: &str| {
+            document(
+                json!({ "Statement": { "Effect": "Allow", "Action": "a:b", "Principal": { "AWS": principal } } }),
+            )
+        };
+        let mut diff = Diff::none();
+        compare(&mut diff, "policy", Some(&of("AROAEXAMPLE1234567890")), &of("arn:aws:iam::1:role/r"));
+        let note = diff.changes[0].note.as_deref().unwrap_or_default();
+        assert!(note.starts_with("AROAEXAMPLE1234567890: a user or role that was deleted"), "{note}");
     }
 
     #[test]

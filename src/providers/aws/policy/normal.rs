@@ -93,6 +93,22 @@ fn account(id: &Value) -> Value {
     }
 }
 
+/// The unique ids in principals: AWS puts one in the place of a user or role that was deleted.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids>
+pub fn deleted_principals(value: &Value) -> Vec<String> {
+    let statements = as_list(value.get("Statement"));
+    let named = statements.iter().flat_map(|statement| {
+        ["Principal", "NotPrincipal"].into_iter().filter_map(|key| statement.get(key)?.get("AWS").cloned())
+    });
+    let ids = named.flat_map(|ids| as_list(Some(&ids)));
+    ids.filter_map(|id| id.as_str().filter(|id| is_unique_id(id)).map(ToOwned::to_owned)).collect()
+}
+
+fn is_unique_id(id: &str) -> bool {
+    let known = ["AIDA", "AROA", "AGPA"].iter().any(|prefix| id.starts_with(prefix));
+    known && id.len() >= 16 && id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+}
+
 /// Operator → key → values. Keys do not depend on case; what follows a `/` in one, such as the
 /// name of a tag, does.
 fn condition(value: &Value) -> Value {

@@ -53,7 +53,7 @@ impl Custodian {
             return Ok(());
         }
         let unlocked = Unlocked::read(&self.custody, which).await?;
-        let shares = unlocked.ok_or_else(|| foreign(self.vault.address()))?.any_shares()?;
+        let shares = unlocked.ok_or_else(|| foreign(self.vault.address()))?.shares()?;
         if !shares.is_empty() {
             self.hand_out(permit, which, desired, &shares).await?;
         }

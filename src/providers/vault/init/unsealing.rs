@@ -15,6 +15,8 @@ use crate::secret::Secret;
 const POLL: Duration = Duration::from_millis(200);
 /// How long a node may take to join, unseal or lead.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a node that can unseal itself is given to do so.
+const UNSEAL_ALONE: Duration = Duration::from_secs(15);
 /// How long nodes are given to join by themselves before they are told to.
 const JOIN_ALONE: Duration = Duration::from_secs(5);
 
@@ -102,17 +104,20 @@ pub(super) async fn ask_nodes(nodes: &[NodeClient]) -> Result<Vec<Node>> {
 
 async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secret]) -> Result<()> {
     let mut status = await_joined(permit, node, leader).await?;
-    if status.sealed && !status.recovery_seal && shares.is_empty() {
+    if status.recovery_seal {
+        status = await_its_own_unsealing(node, status).await?;
+    }
+    if status.sealed && shares.is_empty() {
         return Err(no_shares(node.address()));
     }
-    if status.progress > 0 {
+    if status.sealed && status.progress > 0 {
         // Shares that somebody else entered may belong to another key.
         status = node.reset_unseal(permit).await?;
     }
     // A node that rejoins its cluster may still call itself sealed when it has enough of them, and
     // then refuses one more.
     for share in &shares[..shares.len().min(status.threshold as usize)] {
-        if !status.sealed || status.recovery_seal {
+        if !status.sealed {
             break;
         }
         status = node.unseal(permit, share).await?;
@@ -123,6 +128,17 @@ async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secr
         pause(patience, node, "is still sealed").await?;
     }
     Ok(())
+}
+
+/// A server with a seal of its own unseals itself when it starts. One that somebody has sealed stays
+/// so until it is started again or given the recovery keys, as OpenBao 2.6 and 2.7 do.
+async fn await_its_own_unsealing(node: &NodeClient, mut status: SealStatus) -> Result<SealStatus> {
+    let started = Instant::now();
+    while status.sealed && started.elapsed() < UNSEAL_ALONE {
+        tokio::time::sleep(POLL).await;
+        status = node.seal_status().await?;
+    }
+    Ok(status)
 }
 
 /// Waits until the node knows the cluster; one that does not join by itself is told to.

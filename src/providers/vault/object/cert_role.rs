@@ -1,72 +1,42 @@
 //! Roles of the TLS certificate method: <https://openbao.org/api-docs/auth/cert/#create-ca-certificate-role>.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::super::notation::{Cidrs, Names, Pem, PolicyNames, Ttl};
-use super::super::role::{check_role, default_token_type, requirements};
+use super::super::notation::{Names, Pem};
+use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
 
 /// A role through which holders of a certificate log in.
 pub type CertRole = Object<CertRoleSpec>;
 
-/// The declared fields of a certificate role.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CertRoleSpec {
-    /// The method's path below `auth/`.
-    #[serde(default = "mount")]
-    pub mount: String,
-    /// The role's name.
-    pub name: String,
-    /// The authority that signed the clients' certificates, or a client's own, as PEM.
-    pub certificate: Pem,
-    /// Common names that are accepted, with `*` for any text; none is any.
-    #[serde(default)]
-    pub allowed_common_names: Names,
-    /// DNS names that are accepted; none is any.
-    #[serde(default)]
-    pub allowed_dns_sans: Names,
-    /// E-mail addresses that are accepted; none is any.
-    #[serde(default)]
-    pub allowed_email_sans: Names,
-    /// URIs that are accepted; none is any.
-    #[serde(default)]
-    pub allowed_uri_sans: Names,
-    /// Organisational units that are accepted; none is any.
-    #[serde(default)]
-    pub allowed_organizational_units: Names,
-    /// Extensions that a certificate must have, as `oid:value`.
-    #[serde(default)]
-    pub required_extensions: Names,
-    /// Policies that its tokens have, beside `default`.
-    #[serde(default)]
-    pub token_policies: PolicyNames,
-    /// How long its tokens last; 0 is the method's default.
-    #[serde(default)]
-    pub token_ttl: Ttl,
-    /// How long its tokens last at most, renewals included; 0 is the method's default.
-    #[serde(default)]
-    pub token_max_ttl: Ttl,
-    /// A limit that even periodic tokens have; 0 is none.
-    #[serde(default)]
-    pub token_explicit_max_ttl: Ttl,
-    /// Tokens can be renewed for ever, each time for this long; 0 is not so.
-    #[serde(default)]
-    pub token_period: Ttl,
-    /// How often a token can be used; 0 is without limit.
-    #[serde(default)]
-    pub token_num_uses: u64,
-    /// Without the policy `default`.
-    #[serde(default)]
-    pub token_no_default_policy: bool,
-    /// `service` or `batch`, or `default` for what the method says.
-    #[serde(default = "default_token_type")]
-    pub token_type: String,
-    /// Networks from which its tokens can be used; none is any.
-    #[serde(default)]
-    pub token_bound_cidrs: Cidrs,
+role_spec! {
+    /// The declared fields of a certificate role.
+    pub struct CertRoleSpec {
+        /// The method's path below `auth/`.
+        #[serde(default = "mount")]
+        pub mount: String,
+        /// The role's name.
+        pub name: String,
+        /// The authority that signed the clients' certificates, or a client's own, as PEM.
+        pub certificate: Pem,
+        /// Common names that are accepted, with `*` for any text; none is any.
+        #[serde(default)]
+        pub allowed_common_names: Names,
+        /// DNS names that are accepted; none is any.
+        #[serde(default)]
+        pub allowed_dns_sans: Names,
+        /// E-mail addresses that are accepted; none is any.
+        #[serde(default)]
+        pub allowed_email_sans: Names,
+        /// URIs that are accepted; none is any.
+        #[serde(default)]
+        pub allowed_uri_sans: Names,
+        /// Organisational units that are accepted; none is any.
+        #[serde(default)]
+        pub allowed_organizational_units: Names,
+        /// Extensions that a certificate must have, as `oid:value`.
+        #[serde(default)]
+        pub required_extensions: Names,
+    }
 }
 
 fn mount() -> String {
@@ -99,7 +69,7 @@ web_servers:
     }
 
     fn check(&self) -> Vec<FieldError> {
-        let mut errors = check_role(&self.name, &self.token_type);
+        let mut errors = check_role(&self.name, self);
         if self.certificate.is_empty() {
             errors.push(FieldError::new("certificate", "is empty"));
         }
@@ -107,6 +77,6 @@ web_servers:
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        requirements(&self.mount, &self.token_policies)
+        requirements(&self.mount, self)
     }
 }

@@ -40,6 +40,7 @@ payments_service:
   metadata: { team: payments }
 ";
     const IDENTITY: &'static [&'static str] = &["name"];
+    const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server gave it.")];
 
     fn path(&self) -> String {
         format!("identity/entity/name/{}", self.name)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::{Names, PolicyNames};
@@ -50,6 +51,7 @@ on_call:
   policies: [operations]
 ";
     const IDENTITY: &'static [&'static str] = &["name"];
+    const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server gave it.")];
     const FIXED: &'static [Fixed] = &[(
         "type",
         "a group cannot change between internal and external; declare another one under a new name",
@@ -71,5 +73,13 @@ on_call:
 
     fn requires(&self) -> Vec<Requirement> {
         policies(self.policies.iter()).collect()
+    }
+
+    /// The server refuses members of an external group, even none.
+    fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
+        if self.membership == "external" {
+            body.retain(|name, _| !name.starts_with("member_"));
+        }
+        vec![(self.path(), body)]
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::notation::{Names, Pem};
 use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
+use crate::secret::SecretSource;
 
 /// How the signatures of JWTs are checked.
 pub type JwtAuth = Object<JwtAuthSpec>;
@@ -44,6 +45,14 @@ pub struct JwtAuthSpec {
     /// Signature algorithms that are accepted; none is the method's choice.
     #[serde(default)]
     pub jwt_supported_algs: Names,
+    /// As whom the server asks the issuer about people with a browser (OIDC); empty is for machines
+    /// alone.
+    #[serde(default)]
+    pub oidc_client_id: String,
+    /// The secret that goes with `oidc_client_id`. It cannot be read back: a new value is sent only
+    /// together with another change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oidc_client_secret: Option<SecretSource>,
 }
 
 fn mount() -> String {
@@ -79,12 +88,25 @@ github_actions:
             !self.jwks_url.is_empty(),
             !self.jwt_validation_pubkeys.is_empty(),
         ];
-        if given.iter().filter(|given| **given).count() == 1 {
-            return Vec::new();
+        let mut errors = Vec::new();
+        if given.iter().filter(|given| **given).count() != 1 {
+            let message =
+                "exactly one of `oidc_discovery_url`, `jwks_url` and `jwt_validation_pubkeys` is needed";
+            errors.push(FieldError::new("", message));
         }
-        let message =
-            "exactly one of `oidc_discovery_url`, `jwks_url` and `jwt_validation_pubkeys` is needed";
-        vec![FieldError::new("", message)]
+        // Every change replaces the secret as well.
+        if self.oidc_client_id.is_empty() != self.oidc_client_secret.is_none() {
+            let message = "comes together with `oidc_client_id`";
+            errors.push(FieldError::new("oidc_client_secret", message));
+        }
+        if !self.oidc_client_id.is_empty() && self.oidc_discovery_url.is_empty() {
+            errors.push(FieldError::new("oidc_client_id", "needs `oidc_discovery_url`"));
+        }
+        errors
+    }
+
+    fn secrets(&mut self) -> Vec<(&'static str, &mut SecretSource)> {
+        self.oidc_client_secret.iter_mut().map(|source| ("oidc_client_secret", source)).collect()
     }
 
     fn requires(&self) -> Vec<Requirement> {

@@ -2,83 +2,54 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::super::notation::{Cidrs, Names, PolicyNames, Ttl};
-use super::super::role::{check_role, default_token_type, requirements};
+use super::super::notation::Names;
+use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
 
 /// A role through which holders of a JWT log in.
 pub type JwtRole = Object<JwtRoleSpec>;
 
-/// The declared fields of a JWT role.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct JwtRoleSpec {
-    /// The method's path below `auth/`.
-    #[serde(default = "mount")]
-    pub mount: String,
-    /// The role's name.
-    pub name: String,
-    /// `jwt`, for machines that bring a token, or `oidc`, for people with a browser.
-    #[serde(default = "jwt")]
-    pub role_type: String,
-    /// The claim that names who logs in, e.g. `sub`.
-    pub user_claim: String,
-    /// Audiences that the token must be for.
-    #[serde(default)]
-    pub bound_audiences: Names,
-    /// The subject that the token must have; empty is any.
-    #[serde(default)]
-    pub bound_subject: String,
-    /// Claims that the token must have, name to value or list of values.
-    #[serde(default)]
-    pub bound_claims: BTreeMap<String, Value>,
-    /// How `bound_claims` are compared: `string` or `glob`.
-    #[serde(default = "string")]
-    pub bound_claims_type: String,
-    /// Claims that become metadata of the token, name to metadata key.
-    #[serde(default)]
-    pub claim_mappings: BTreeMap<String, String>,
-    /// The claim that names groups; empty is none.
-    #[serde(default)]
-    pub groups_claim: String,
-    /// Where a browser may be sent back to; `oidc` roles alone.
-    #[serde(default)]
-    pub allowed_redirect_uris: Names,
-    /// Scopes that are asked for; `oidc` roles alone.
-    #[serde(default)]
-    pub oidc_scopes: Names,
-    /// Policies that its tokens have, beside `default`.
-    #[serde(default)]
-    pub token_policies: PolicyNames,
-    /// How long its tokens last; 0 is the method's default.
-    #[serde(default)]
-    pub token_ttl: Ttl,
-    /// How long its tokens last at most, renewals included; 0 is the method's default.
-    #[serde(default)]
-    pub token_max_ttl: Ttl,
-    /// A limit that even periodic tokens have; 0 is none.
-    #[serde(default)]
-    pub token_explicit_max_ttl: Ttl,
-    /// Tokens can be renewed for ever, each time for this long; 0 is not so.
-    #[serde(default)]
-    pub token_period: Ttl,
-    /// How often a token can be used; 0 is without limit.
-    #[serde(default)]
-    pub token_num_uses: u64,
-    /// Without the policy `default`.
-    #[serde(default)]
-    pub token_no_default_policy: bool,
-    /// `service` or `batch`, or `default` for what the method says.
-    #[serde(default = "default_token_type")]
-    pub token_type: String,
-    /// Networks from which its tokens can be used; none is any.
-    #[serde(default)]
-    pub token_bound_cidrs: Cidrs,
+role_spec! {
+    /// The declared fields of a JWT role.
+    pub struct JwtRoleSpec {
+        /// The method's path below `auth/`.
+        #[serde(default = "mount")]
+        pub mount: String,
+        /// The role's name.
+        pub name: String,
+        /// `jwt`, for machines that bring a token, or `oidc`, for people with a browser.
+        #[serde(default = "jwt")]
+        pub role_type: String,
+        /// The claim that names who logs in, e.g. `sub`.
+        pub user_claim: String,
+        /// Audiences that the token must be for.
+        #[serde(default)]
+        pub bound_audiences: Names,
+        /// The subject that the token must have; empty is any.
+        #[serde(default)]
+        pub bound_subject: String,
+        /// Claims that the token must have, name to value or list of values.
+        #[serde(default)]
+        pub bound_claims: BTreeMap<String, Value>,
+        /// How `bound_claims` are compared: `string` or `glob`.
+        #[serde(default = "string")]
+        pub bound_claims_type: String,
+        /// Claims that become metadata of the token, name to metadata key.
+        #[serde(default)]
+        pub claim_mappings: BTreeMap<String, String>,
+        /// The claim that names groups; empty is none.
+        #[serde(default)]
+        pub groups_claim: String,
+        /// Where a browser may be sent back to; `oidc` roles alone.
+        #[serde(default)]
+        pub allowed_redirect_uris: Names,
+        /// Scopes that are asked for; `oidc` roles alone.
+        #[serde(default)]
+        pub oidc_scopes: Names,
+    }
 }
 
 fn mount() -> String {
@@ -128,7 +99,7 @@ deploy_job:
     }
 
     fn check(&self) -> Vec<FieldError> {
-        let mut errors = check_role(&self.name, &self.token_type);
+        let mut errors = check_role(&self.name, self);
         if !["jwt", "oidc"].contains(&self.role_type.as_str()) {
             errors.push(FieldError::new("role_type", "is `jwt` or `oidc`"));
         }
@@ -143,7 +114,7 @@ deploy_job:
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        let mut required = requirements(&self.mount, &self.token_policies);
+        let mut required = requirements(&self.mount, self);
         required.push(Requirement::thing("vault.jwt_auth", format!("auth/{}/config", self.mount)));
         required
     }

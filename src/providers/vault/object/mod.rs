@@ -1,15 +1,35 @@
 //! Things that Vault keeps under one path and gives back field by field, such as roles, quotas and
 //! entities. Such a kind is its fields and its path; everything else is the same for all.
 
+mod approle_role;
+mod aws_role;
+mod aws_root;
 mod cert_role;
+mod database_connection;
+mod database_role;
+mod database_static_role;
 mod entity;
 mod group;
+mod group_policies;
 mod jwt_auth;
 mod jwt_role;
+mod kubernetes_role;
+mod kv_config;
+mod ldap_auth;
+mod namespace;
+mod outputs;
 mod password_policy;
+mod pki_crl;
 mod pki_role;
+mod pki_urls;
 mod quota;
+mod secrets;
+mod ssh_ca;
+mod ssh_role;
 mod token_role;
+mod totp_key;
+mod transit_key;
+mod userpass_user;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,21 +39,44 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use approle_role::ApproleRole;
+pub use aws_role::AwsRole;
+pub use aws_root::AwsRoot;
 pub use cert_role::CertRole;
+pub use database_connection::DatabaseConnection;
+pub use database_role::DatabaseRole;
+pub use database_static_role::DatabaseStaticRole;
 pub use entity::Entity;
 pub use group::Group;
+pub use group_policies::{GithubTeam, LdapGroup};
 pub use jwt_auth::JwtAuth;
 pub use jwt_role::JwtRole;
+pub use kubernetes_role::KubernetesRole;
+pub use kv_config::KvConfig;
+pub use ldap_auth::LdapAuth;
+pub use namespace::Namespace;
+pub use outputs::ObjectOutputs;
 pub use password_policy::PasswordPolicy;
+pub use pki_crl::PkiCrl;
 pub use pki_role::PkiRole;
+pub use pki_urls::PkiUrls;
 pub use quota::Quota;
+pub use ssh_ca::SshCa;
+pub use ssh_role::SshRole;
 pub use token_role::TokenRole;
+pub use totp_key::TotpKey;
+pub use transit_key::TransitKey;
+pub use userpass_user::UserpassUser;
 
 use super::VaultClient;
 use super::fields::{self, Fixed};
+use super::mount::refuse_blocked;
+use super::server::Plugin;
+use crate::resolve::unknown::is_unknown;
 use crate::resource::{
     Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
 };
+use crate::secret::SecretSource;
 
 /// The declared fields of a plain object, named as Vault's API names them.
 pub trait PlainObject:
@@ -45,12 +88,23 @@ pub trait PlainObject:
     const ABOUT: &'static str;
     /// As [`Resource::EXAMPLE`].
     const EXAMPLE: &'static str;
+    /// As [`Resource::PROTECTED`].
+    const PROTECTED: bool = false;
     /// Fields that make the path and are not part of a request's body.
     const IDENTITY: &'static [&'static str];
     /// Fields that cannot be changed.
     const FIXED: &'static [Fixed] = &[];
+    /// What the server tells that other steps may refer to, beside the name and the mount: field
+    /// and meaning.
+    const OUTPUTS: &'static [(&'static str, &'static str)] = &[];
+    /// Paths below its own whose answers belong to it.
+    const PARTS: &'static [&'static str] = &[];
+    /// Whether to make it again would destroy what is there. Then it is looked for right before.
+    const IRREPLACEABLE: bool = false;
     /// Why it cannot be deleted, for what exists as long as its mount.
     const PERMANENT: Option<&'static str> = None;
+    /// What a server must have for it that not every server has.
+    const PLUGIN: Option<Plugin<'static>> = None;
 
     /// The path below `v1/` where it is read and written.
     fn path(&self) -> String;
@@ -68,9 +122,40 @@ pub trait PlainObject:
         Vec::new()
     }
 
+    /// Secret fields by name. The server never gives them back, so they are not compared.
+    fn secrets(&mut self) -> Vec<(&'static str, &mut SecretSource)> {
+        Vec::new()
+    }
+
+    /// Whether its secrets are sent again when another field changes.
+    fn sends_secrets_again(&self) -> bool {
+        true
+    }
+
+    /// The fields that cannot be changed from what `live` has.
+    fn fixed(&self, _live: &Self) -> Vec<Fixed> {
+        Self::FIXED.to_vec()
+    }
+
+    /// What the server told, in the plan's notation.
+    fn understand(told: Value) -> Value {
+        told
+    }
+
     /// Whether an answer means that it exists; some configurations can be read before they are set.
     fn is_set(_told: &Value) -> bool {
         true
+    }
+
+    /// Whether a refusal to read or to delete means that it does not exist.
+    fn is_absence(_refusal: &Error) -> bool {
+        false
+    }
+
+    /// The requests that make it, or that bring `live` to what is declared: path and body. `body`
+    /// has every field that such a request may have.
+    fn requests(&self, body: Map<String, Value>, _live: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
+        vec![(self.path(), body)]
     }
 }
 
@@ -94,29 +179,20 @@ impl fmt::Display for ObjectId {
 #[derive(Clone, Debug)]
 pub struct Live<S> {
     spec: S,
-    id: Option<String>,
-}
-
-/// What other steps may refer to.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct ObjectOutputs {
-    /// Its name.
-    pub name: String,
-    /// The id that the server gave it, for objects that have one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    told: Value,
 }
 
 impl<S: PlainObject> Resource for Object<S> {
     const KIND: &'static str = S::KIND;
     const ABOUT: &'static str = S::ABOUT;
     const EXAMPLE: &'static str = S::EXAMPLE;
+    const PROTECTED: bool = S::PROTECTED;
 
     type Client = VaultClient;
     type Id = ObjectId;
     type Desired = S;
     type Observed = Live<S>;
-    type Outputs = ObjectOutputs;
+    type Outputs = ObjectOutputs<S>;
 
     fn id(desired: &S) -> ObjectId {
         let mut identity = fields::fields(desired);
@@ -125,35 +201,72 @@ impl<S: PlainObject> Resource for Object<S> {
     }
 
     fn check(desired: &S) -> Vec<FieldError> {
-        desired.check()
+        let mut errors = desired.check();
+        errors.extend(secrets::check(desired));
+        errors
     }
 
     fn requires(desired: &S) -> Vec<Requirement> {
         std::iter::once(Requirement::Kind("vault.init")).chain(desired.requires()).collect()
     }
 
+    fn sources(desired: &mut S) -> Vec<&mut SecretSource> {
+        desired.secrets().into_iter().map(|(_, source)| source).collect()
+    }
+
     async fn observe(client: &VaultClient, id: &ObjectId) -> Result<Option<Live<S>>> {
-        let told = client.get(&id.path).await?.filter(S::is_set);
-        told.map(|told| live(id, &told)).transpose()
+        let told = match client.get(&id.path).await {
+            Err(error) if S::is_absence(&error) => None,
+            told => told?.filter(S::is_set),
+        };
+        let Some(mut told) = told else {
+            if let Some(plugin) = S::PLUGIN {
+                client.require_plugin(plugin).await?;
+            }
+            return Ok(None);
+        };
+        // One after the other: OpenBao reads in transactions, which fail beside one another.
+        for part in S::PARTS {
+            let part = client.get(&format!("{}/{part}", id.path)).await?;
+            if let (Some(Value::Object(part)), Value::Object(told)) = (part, &mut told) {
+                told.extend(part);
+            }
+        }
+        live(id, told).map(Some)
     }
 
     fn diff(desired: &S, observed: &Live<S>) -> Diff {
-        fields::compare(&observed.spec, desired, S::FIXED)
+        let (live, declared) = (fields::fields(&observed.spec), secrets::readable(desired));
+        let mut diff = fields::compare(&live, &declared, &desired.fixed(&observed.spec));
+        if !diff.is_empty() && desired.sends_secrets_again() {
+            secrets::sent_again(desired, &mut diff);
+        }
+        diff
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &S) -> Result<()> {
-        w.post(w.permit(), &desired.path(), &body(desired)).await.map(drop)
+        if S::IRREPLACEABLE && Self::observe(w, &Self::id(desired)).await?.is_some() {
+            let message = "somebody else made it just now; nothing was written";
+            return Err(Error::new(ErrorKind::Conflict, format!("POST {}", desired.path()), message)
+                .advice("plan again, and look at what is there"));
+        }
+        send(w, desired, None).await
     }
 
-    /// Every field: what a request leaves out is merged by some paths and emptied by others.
-    async fn update(w: &Writer<'_, VaultClient>, desired: &S, _: &Live<S>) -> Result<()> {
-        Self::create(w, desired).await
+    /// Every field that can change: what a request leaves out is merged by some paths and emptied by
+    /// others.
+    async fn update(w: &Writer<'_, VaultClient>, desired: &S, observed: &Live<S>) -> Result<()> {
+        refuse_blocked(&Self::diff(desired, observed), S::KIND, &desired.path())?;
+        send(w, desired, Some(&observed.spec)).await
     }
 
     async fn delete(w: &Writer<'_, VaultClient>, id: &ObjectId) -> Result<()> {
         match S::PERMANENT {
             Some(why) => Err(Error::new(ErrorKind::Rejected, format!("DELETE {id}"), why)),
-            None => w.delete(w.permit(), &id.path).await,
+            None => match w.delete(w.permit(), &id.path).await {
+                Err(error) if S::is_absence(&error) => Ok(()),
+                deleted => deleted,
+            },
         }
     }
 
@@ -161,22 +274,27 @@ impl<S: PlainObject> Resource for Object<S> {
         S::PERMANENT
     }
 
-    fn outputs(observed: &Live<S>) -> ObjectOutputs {
-        ObjectOutputs { name: observed.spec.name().to_owned(), id: observed.id.clone() }
+    fn outputs(observed: &Live<S>) -> ObjectOutputs<S> {
+        ObjectOutputs::told(&observed.spec, &observed.told)
     }
 
     fn predicted_outputs(desired: &S, _: &Scope) -> Partial {
-        Partial::default().with("name", desired.name())
+        outputs::predicted(desired)
     }
 }
 
-fn body<S: PlainObject>(desired: &S) -> Value {
-    let mut body = fields::fields(desired);
-    body.retain(|name, _| !S::IDENTITY.contains(&name.as_str()));
-    Value::Object(body)
+async fn send<S: PlainObject>(w: &Writer<'_, VaultClient>, desired: &S, live: Option<&S>) -> Result<()> {
+    let mut body = secrets::body(desired, live.is_none() || desired.sends_secrets_again())?;
+    let fixed = |name: &str| S::FIXED.iter().any(|(field, _)| *field == name);
+    body.retain(|name, _| !S::IDENTITY.contains(&name.as_str()) && (live.is_none() || !fixed(name)));
+    for (path, body) in desired.requests(body, live) {
+        w.post(w.permit(), &path, &Value::Object(body)).await?;
+    }
+    Ok(())
 }
 
-fn live<S: PlainObject>(id: &ObjectId, told: &Value) -> Result<Live<S>> {
+fn live<S: PlainObject>(id: &ObjectId, told: Value) -> Result<Live<S>> {
+    let told = S::understand(told);
     let schema = schemars::schema_for!(S);
     let properties = schema.get("properties").and_then(Value::as_object);
     let names: Vec<&str> = properties
@@ -185,10 +303,9 @@ fn live<S: PlainObject>(id: &ObjectId, told: &Value) -> Result<Live<S>> {
         .map(String::as_str)
         .filter(|name| !S::IDENTITY.contains(name))
         .collect();
-    let told_id = told.get("id").and_then(Value::as_str).map(str::to_owned);
-    let mut spec = fields::parse::<Map<String, Value>>(told, &names, [])?;
+    let mut spec = fields::parse::<Map<String, Value>>(&told, &names, [])?;
     spec.extend(id.identity.clone());
-    Ok(Live { spec: fields::parse(&Value::Object(spec.clone()), &keys(&spec), [])?, id: told_id })
+    Ok(Live { spec: fields::parse(&Value::Object(spec.clone()), &keys(&spec), [])?, told })
 }
 
 fn keys(fields: &Map<String, Value>) -> Vec<&str> {
@@ -197,11 +314,34 @@ fn keys(fields: &Map<String, Value>) -> Vec<&str> {
 
 /// A name that can be part of a path.
 fn check_name(field: &str, name: &str) -> Option<FieldError> {
-    let wrong = name.is_empty() || name.contains('/') && !crate::resolve::unknown::is_unknown(name);
+    let wrong = name.is_empty() || name.contains('/') && !is_unknown(name);
     wrong.then(|| FieldError::new(field, "is no name").help("use letters, digits, `-`, `_` and `.`"))
+}
+
+/// A field error unless `value` is one of `known`.
+fn check_one_of(field: &str, value: &str, known: &[&str]) -> Option<FieldError> {
+    let wrong = !known.contains(&value) && !is_unknown(value);
+    wrong.then(|| {
+        FieldError::new(field, format!("`{value}` is not known")).help(format!("one of {}", known.join(", ")))
+    })
 }
 
 /// The policies that something names, for the graph.
 fn policies<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Requirement> {
     names.map(|name| Requirement::thing("vault.policy", name))
+}
+
+/// The default of what is on unless said otherwise.
+const fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is observed of `declared` when the server tells `told`.
+    pub(super) fn live_of<S: PlainObject>(declared: &S, told: &Value) -> Live<S> {
+        live(&Object::<S>::id(declared), told.clone()).expect("understood")
+    }
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::notation::{Names, Ttl};
-use super::{Object, PlainObject, check_name};
+use super::{Object, PlainObject, check_name, yes};
 use crate::resource::{FieldError, Requirement};
 
 /// What certificates may be asked for.
@@ -83,10 +83,6 @@ pub struct PkiRoleSpec {
 
 fn mount() -> String {
     "pki".to_owned()
-}
-
-const fn yes() -> bool {
-    true
 }
 
 fn rsa() -> String {

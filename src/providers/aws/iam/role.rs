@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::client::{AwsClient, missing};
-use super::error::Answer;
-use super::iam_holder::{
-    Grants, Holder, LiveGrants, NO_SUCH_ENTITY, check_name, check_path, delete_conflict, from_sdk, root_path,
-    to_sdk,
-};
-use super::policy::{self, Document, PolicyType};
-use super::scope::iam_arn;
-use super::tags;
+use super::bulk::Told;
+use super::holder::{Grants, Holder, HolderId, LiveGrants};
+use super::trust::{self, Trust};
+use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, from_sdk, predicted, root_path, to_sdk};
+use crate::providers::aws::client::{AwsClient, missing};
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::{self, Document, PolicyType};
+use crate::providers::aws::tags;
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
 
 const PATH_IS_FIXED: &str = "IAM cannot move a role to another path; destroy the role and make it again, \
@@ -36,8 +35,12 @@ pub struct Desired {
     /// What the role is for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Who may assume the role: the trust policy.
-    pub assume_role_policy: Document,
+    /// Who may assume the role: each of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Vec<Trust>>,
+    /// Who may assume the role, as a policy document; instead of `trust`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume_role_policy: Option<Document>,
     /// The longest session, in seconds, 3600 to 43200.
     #[serde(default = "hour")]
     #[schemars(range(min = 3600, max = 43200))]
@@ -69,6 +72,28 @@ impl Desired {
         }
     }
 
+    /// The field that says who may assume the role, and the policy that it makes. `check` sees to
+    /// it that there is one.
+    fn trust(&self) -> (&'static str, Document) {
+        match (&self.trust, &self.assume_role_policy) {
+            (Some(trusted), _) => ("trust", trust::policy(trusted)),
+            (None, Some(document)) => ("assume_role_policy", document.clone()),
+            (None, None) => ("trust", Document::of(Vec::new())),
+        }
+    }
+
+    fn check_trust(&self) -> Vec<FieldError> {
+        let one = "say who may assume the role in exactly one of `trust` and `assume_role_policy`";
+        match (&self.trust, &self.assume_role_policy) {
+            (Some(_), Some(_)) => {
+                vec![FieldError::new("assume_role_policy", "there is `trust` too").help(one)]
+            }
+            (None, None) => vec![FieldError::new("", "nobody may assume the role").help(one)],
+            (None, Some(document)) => document.check("assume_role_policy", PolicyType::Trust),
+            (Some(trusted), None) => trust::check(trusted),
+        }
+    }
+
     /// The longest session as the SDK wants it; `check` keeps it in range.
     fn session(&self) -> i32 {
         i32::try_from(self.max_session_duration).unwrap_or(i32::MAX)
@@ -84,18 +109,9 @@ pub struct Observed {
     description: String,
     assume_role_policy: Option<Document>,
     max_session_duration: i32,
-    grants: LiveGrants,
+    /// What it may do.
+    pub grants: LiveGrants,
     tags: Tags,
-}
-
-/// What other steps may refer to.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "IamRoleOutputs")]
-pub struct Outputs {
-    /// The role's name.
-    pub name: String,
-    /// The role's ARN.
-    pub arn: String,
 }
 
 impl Resource for IamRole {
@@ -105,62 +121,74 @@ impl Resource for IamRole {
   kind: aws.iam_role
   name: candlefish-vault
   description: Lets the Vault servers unseal themselves
-  assume_role_policy:
-    Version: "2012-10-17"
-    Statement:
-      - { Effect: Allow, Principal: { Service: ec2.amazonaws.com }, Action: "sts:AssumeRole" }
+  trust:
+    - service: ec2.amazonaws.com
   max_session_duration: 7200
   inline_policies:
     unseal:
-      Version: "2012-10-17"
-      Statement:
-        - { Effect: Allow, Action: [ "kms:Encrypt", "kms:Decrypt", "kms:DescribeKey" ], Resource: "*" }
+      - { allow: [ "kms:Encrypt", "kms:Decrypt", "kms:DescribeKey" ], on: "*" }
+deployer:
+  kind: aws.iam_role
+  name: candlefish-deployer
+  trust:
+    - github:
+        provider: arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com
+        repository: candlefish/infrastructure
+        environment: production
+    - account: { id: "210987654321", external_id: candlefish-production }
+  managed_policies: [ "arn:aws:iam::aws:policy/PowerUserAccess" ]
+payments:
+  kind: aws.iam_role
+  name: candlefish-payments
+  trust:
+    - irsa:
+        provider: arn:aws:iam::123456789012:oidc-provider/oidc.eks.us-east-1.amazonaws.com/id/EXAMPLE
+        namespace: payments
+        service_account: api
 "#;
     const TAGGED: bool = true;
 
     type Client = AwsClient;
-    type Id = String;
+    type Id = HolderId;
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
 
-    fn id(desired: &Desired) -> String {
-        desired.name.clone()
+    fn id(desired: &Desired) -> HolderId {
+        HolderId::new(&desired.name, desired.permissions_boundary.as_ref())
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
-        let mut found: Vec<FieldError> = check_name("name", &desired.name, 64).into_iter().collect();
-        found.extend(check_path(&desired.path));
+        let mut found = check_named(&desired.name, 64, &desired.path);
         if !(3600..=43200).contains(&desired.max_session_duration) {
             found.push(FieldError::new("max_session_duration", "must be from 3600 to 43200 seconds"));
         }
-        found.extend(desired.assume_role_policy.check("assume_role_policy", PolicyType::Trust));
+        found.extend(desired.check_trust());
         found.extend(desired.grants().check());
         found.extend(tags::check(&desired.tags));
         found
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {
-        desired.grants().requires()
+        let providers = desired.trust.iter().flatten().filter_map(Trust::requirement);
+        desired.grants().requires().into_iter().chain(providers).collect()
     }
 
-    /// Three calls at once, and one for each inline policy.
-    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
-        let role = async {
-            let answer = client.read().iam.get_role().role_name(id).send().await;
-            answer.found("iam:GetRole", NO_SUCH_ENTITY)
-        };
-        let (answer, grants) = tokio::try_join!(role, Holder::Role(id).grants(client))?;
-        let (Some(answer), Some(grants)) = (answer, grants) else { return Ok(None) };
-        assemble(answer.role.ok_or_else(|| missing("iam:GetRole", "role"))?, grants).map(Some)
+    /// Three calls at once, and one for each inline policy; in a large plan none.
+    async fn observe(client: &AwsClient, id: &HolderId) -> Result<Option<Observed>> {
+        match client.iam.role(client, id).await? {
+            Told::Absent => Ok(None),
+            Told::There(role) => Ok(Some(role)),
+            Told::Nothing => read(client, &id.name).await,
+        }
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
         let mut diff = Diff::none();
         diff.immutable("path", &observed.path, &desired.path, PATH_IS_FIXED);
         diff.field("description", &observed.description, &desired.description);
-        let trust = observed.assume_role_policy.as_ref();
-        policy::compare(&mut diff, "assume_role_policy", trust, &desired.assume_role_policy);
+        let (field, trust) = desired.trust();
+        policy::compare(&mut diff, field, observed.assume_role_policy.as_ref(), &trust);
         diff.field("max_session_duration", &observed.max_session_duration, &desired.session());
         desired.grants().diff(&mut diff, &observed.grants);
         diff.entries("tags", &observed.tags, &desired.tags);
@@ -173,7 +201,7 @@ impl Resource for IamRole {
         let request = w.write_once(w.permit()).iam.create_role().role_name(&desired.name).path(&desired.path);
         let request = request
             .description(&desired.description)
-            .assume_role_policy_document(desired.assume_role_policy.text())
+            .assume_role_policy_document(desired.trust().1.text())
             .max_session_duration(desired.session())
             .set_permissions_boundary(desired.permissions_boundary.clone())
             .set_tags(Some(to_sdk(&desired.tags)?));
@@ -194,9 +222,10 @@ impl Resource for IamRole {
             let request = iam.update_role().role_name(&desired.name).max_session_duration(desired.session());
             request.send().await.at("iam:UpdateRole")?;
         }
-        if diff.touches("assume_role_policy") {
+        let (field, trust) = desired.trust();
+        if diff.touches(field) {
             let request = iam.update_assume_role_policy().role_name(&desired.name);
-            let request = request.policy_document(desired.assume_role_policy.text());
+            let request = request.policy_document(trust.text());
             request.send().await.at("iam:UpdateAssumeRolePolicy")?;
         }
         let holder = Holder::Role(&desired.name);
@@ -205,9 +234,9 @@ impl Resource for IamRole {
     }
 
     /// Takes its policies away first. Instance profiles that hold the role stay, and IAM then refuses.
-    async fn delete(w: &Writer<'_, AwsClient>, id: &String) -> Result<()> {
-        Holder::Role(id).strip(w).await?;
-        let answer = w.write(w.permit()).iam.delete_role().role_name(id).send().await;
+    async fn delete(w: &Writer<'_, AwsClient>, id: &HolderId) -> Result<()> {
+        Holder::Role(&id.name).strip(w).await?;
+        let answer = w.write(w.permit()).iam.delete_role().role_name(&id.name).send().await;
         let answer = answer.found("iam:DeleteRole", NO_SUCH_ENTITY).map(drop);
         answer.map_err(|error| delete_conflict(error, "instance profiles"))
     }
@@ -217,8 +246,7 @@ impl Resource for IamRole {
     }
 
     fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        let arn = iam_arn(scope, "role", &desired.path, &desired.name);
-        Partial::default().with("name", &desired.name).with_some("arn", arn)
+        predicted(scope, "role", &desired.path, &desired.name)
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {
@@ -226,7 +254,18 @@ impl Resource for IamRole {
     }
 }
 
-fn assemble(role: aws_sdk_iam::types::Role, grants: LiveGrants) -> Result<Observed> {
+async fn read(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
+    let role = async {
+        let answer = client.read().iam.get_role().role_name(name).send().await;
+        answer.found("iam:GetRole", NO_SUCH_ENTITY)
+    };
+    let (answer, grants) = tokio::try_join!(role, Holder::Role(name).grants(client))?;
+    let (Some(answer), Some(grants)) = (answer, grants) else { return Ok(None) };
+    assemble(answer.role.ok_or_else(|| missing("iam:GetRole", "role"))?, grants).map(Some)
+}
+
+/// What IAM says of a role and what it may do.
+pub fn assemble(role: aws_sdk_iam::types::Role, grants: LiveGrants) -> Result<Observed> {
     let trust = role.assume_role_policy_document;
     let trust = trust.map(|text| Document::parse_encoded("iam:GetRole", &text)).transpose()?;
     let boundary = role.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
@@ -273,6 +312,28 @@ mod tests {
             serde_json::from_value(json!({ "name": "r", "assume_role_policy": trust() })).expect("valid");
         assert!(IamRole::check(&desired).is_empty());
         assert!(IamRole::diff(&desired, &observed()).is_empty());
+    }
+
+    #[test]
+    fn a_builder_and_a_document_are_compared_alike() {
+        let declared = |trust: Value| -> Desired {
+            serde_json::from_value(json!({ "name": "r", "trust": trust })).expect("valid")
+        };
+        let same = declared(json!([{ "account": { "id": "123456789012" } }]));
+        assert!(IamRole::check(&same).is_empty() && IamRole::diff(&same, &observed()).is_empty());
+        let other = IamRole::diff(&declared(json!([{ "service": "ec2.amazonaws.com" }])), &observed());
+        assert!(other.changes.len() == 1 && other.touches("trust"));
+    }
+
+    #[test]
+    fn exactly_one_of_them_is_declared() {
+        let checked = |fields: Value| {
+            let desired: Desired = serde_json::from_value(fields).expect("valid");
+            IamRole::check(&desired).into_iter().map(|error| error.path).collect::<Vec<_>>()
+        };
+        assert_eq!(checked(json!({ "name": "r" })), [""]);
+        let both = json!({ "name": "r", "assume_role_policy": trust(), "trust": [{ "service": "a.amazonaws.com" }] });
+        assert_eq!(checked(both), ["assume_role_policy"]);
     }
 
     #[test]

@@ -1,22 +1,20 @@
-//! What users and roles have in common: attached and inline policies, tags, a boundary.
+//! What users, groups and roles have in common: attached and inline policies; tags and a boundary,
+//! which groups have not.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use aws_sdk_iam::types::{AttachedPolicy, Tag};
+use aws_sdk_iam::types::{AttachedPolicy, PolicyDetail};
 use futures::future::try_join_all;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::client::AwsClient;
-use super::error::Answer;
-use super::iam_policy::IamPolicy;
-use super::policy::{self, Document, PolicyType};
+use super::{IamPolicy, NO_SUCH_ENTITY, W, check_name, gone_is_fine, to_sdk};
+use crate::providers::aws::client::AwsClient;
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Requirement, Resource as _, Result, Tags, Writer};
-
-/// The error code of IAM for a thing that is not there.
-pub const NO_SUCH_ENTITY: &[&str] = &["NoSuchEntity"];
-
-type W<'a> = Writer<'a, AwsClient>;
+use crate::resource::{Diff, Error, ErrorKind, FieldError, Requirement, Resource as _, Result, Tags};
 
 /// Somebody to whom policies can be given.
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +23,40 @@ pub enum Holder<'a> {
     User(&'a str),
     /// The role of this name.
     Role(&'a str),
+    /// The group of this name.
+    Group(&'a str),
 }
 
-/// What a user or role may do, as declared; what is not declared is left alone.
+/// The name of a user or role.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HolderId {
+    /// The name.
+    pub name: String,
+    /// Whether the plan declares a boundary. It tells how to look, not where.
+    #[serde(skip)]
+    pub bounded: bool,
+}
+
+impl HolderId {
+    /// Of a step.
+    pub fn new(name: &str, boundary: Option<&String>) -> Self {
+        Self { name: name.to_owned(), bounded: boundary.is_some() }
+    }
+
+    /// Whether a boundary that is not there in a look at everything may be really not there. A plan
+    /// that declares one has it looked for: ministack 1.5.33 tells of no boundaries there. AWS does.
+    pub fn may_lack(&self, live: &LiveGrants) -> bool {
+        !self.bounded || live.permissions_boundary.is_some()
+    }
+}
+
+impl fmt::Display for HolderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// What a holder may do, as declared; what is not declared is left alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grants<'a> {
     /// ARN of the policy that limits what the others can allow.
@@ -38,7 +67,7 @@ pub struct Grants<'a> {
     pub inline_policies: Option<&'a BTreeMap<String, Document>>,
 }
 
-/// What a user or role may do, as it is.
+/// What a holder may do, as it is.
 #[derive(Clone, Debug, Default)]
 pub struct LiveGrants {
     /// ARN of the boundary.
@@ -53,6 +82,19 @@ impl LiveGrants {
     /// What somebody has who was just made with this boundary.
     pub fn with_boundary(boundary: Option<&String>) -> Self {
         Self { permissions_boundary: boundary.cloned(), ..Self::default() }
+    }
+
+    /// What one answer tells of many holders.
+    pub fn of(attached: Option<Vec<AttachedPolicy>>, inline: Option<Vec<PolicyDetail>>) -> Result<Self> {
+        const OPERATION: &str = "iam:GetAccountAuthorizationDetails";
+        let inline = inline.unwrap_or_default().into_iter();
+        let inline = inline.filter_map(|policy| Some((policy.policy_name?, policy.policy_document?)));
+        let parsed = |(name, text): (String, String)| Ok((name, Document::parse_encoded(OPERATION, &text)?));
+        Ok(Self {
+            permissions_boundary: None,
+            managed_policies: arns(attached.unwrap_or_default()),
+            inline_policies: inline.map(parsed).collect::<Result<_>>()?,
+        })
     }
 }
 
@@ -141,23 +183,41 @@ fn set(arns: &[String]) -> Value {
     json!(arns)
 }
 
-/// One call for a user, another for a role: the same request under two names.
-macro_rules! either {
-    ($holder:expr, $iam:expr, $user:ident, $role:ident, $names:expr, |$request:ident| $then:expr) => {
+fn arns(attached: Vec<AttachedPolicy>) -> Vec<String> {
+    attached.into_iter().filter_map(|policy| policy.policy_arn).collect()
+}
+
+/// The same request to one of three operations, as the holder is a user, a role or a group.
+macro_rules! each {
+    ($holder:expr, $iam:expr, $user:ident, $role:ident, $group:ident, |$request:ident| $then:expr) => {
         match $holder {
             Holder::User(name) => {
                 let $request = $iam.$user().user_name(name);
-                $then.send().await.at($names.0).map(drop)
+                $then
             }
             Holder::Role(name) => {
                 let $request = $iam.$role().role_name(name);
-                $then.send().await.at($names.1).map(drop)
+                $then
+            }
+            Holder::Group(name) => {
+                let $request = $iam.$group().group_name(name);
+                $then
             }
         }
     };
 }
 
 impl Holder<'_> {
+    /// The operation `before` + User, Role or Group + `after`, as IAM names it.
+    fn operation(self, before: &str, after: &str) -> String {
+        let noun = match self {
+            Self::User(_) => "User",
+            Self::Role(_) => "Role",
+            Self::Group(_) => "Group",
+        };
+        format!("iam:{before}{noun}{after}")
+    }
+
     /// Reads attached and inline policies, all at once; the boundary comes with the holder itself.
     /// `None` when the holder is not there.
     pub async fn grants(self, client: &AwsClient) -> Result<Option<LiveGrants>> {
@@ -167,90 +227,103 @@ impl Holder<'_> {
         let inline = names.into_iter().zip(documents).filter_map(|(name, document)| Some((name, document?)));
         Ok(Some(LiveGrants {
             permissions_boundary: None,
-            managed_policies: attached.into_iter().filter_map(|policy| policy.policy_arn).collect(),
+            managed_policies: arns(attached),
             inline_policies: inline.collect(),
         }))
     }
 
     async fn attached(self, client: &AwsClient) -> Result<Option<Vec<AttachedPolicy>>> {
         let iam = &client.read().iam;
-        match self {
-            Self::User(name) => {
-                let pages = iam.list_attached_user_policies().user_name(name).into_paginator().items().send();
-                pages.try_collect().await.found("iam:ListAttachedUserPolicies", NO_SUCH_ENTITY)
+        let operation = self.operation("ListAttached", "Policies");
+        each!(
+            self,
+            iam,
+            list_attached_user_policies,
+            list_attached_role_policies,
+            list_attached_group_policies,
+            |request| {
+                let pages = request.into_paginator().items().send();
+                pages.try_collect().await.found(&operation, NO_SUCH_ENTITY)
             }
-            Self::Role(name) => {
-                let pages = iam.list_attached_role_policies().role_name(name).into_paginator().items().send();
-                pages.try_collect().await.found("iam:ListAttachedRolePolicies", NO_SUCH_ENTITY)
-            }
-        }
+        )
     }
 
     async fn inline_names(self, client: &AwsClient) -> Result<Option<Vec<String>>> {
         let iam = &client.read().iam;
-        match self {
-            Self::User(name) => {
-                let pages = iam.list_user_policies().user_name(name).into_paginator().items().send();
-                pages.try_collect().await.found("iam:ListUserPolicies", NO_SUCH_ENTITY)
-            }
-            Self::Role(name) => {
-                let pages = iam.list_role_policies().role_name(name).into_paginator().items().send();
-                pages.try_collect().await.found("iam:ListRolePolicies", NO_SUCH_ENTITY)
-            }
-        }
+        let operation = self.operation("List", "Policies");
+        each!(self, iam, list_user_policies, list_role_policies, list_group_policies, |request| {
+            let pages = request.into_paginator().items().send();
+            pages.try_collect().await.found(&operation, NO_SUCH_ENTITY)
+        })
     }
 
     async fn inline(self, client: &AwsClient, policy: &str) -> Result<Option<Document>> {
         let iam = &client.read().iam;
-        let (operation, text) = match self {
-            Self::User(name) => {
-                let answer = iam.get_user_policy().user_name(name).policy_name(policy).send().await;
-                let answer = answer.found("iam:GetUserPolicy", NO_SUCH_ENTITY)?;
-                ("iam:GetUserPolicy", answer.map(|answer| answer.policy_document))
-            }
-            Self::Role(name) => {
-                let answer = iam.get_role_policy().role_name(name).policy_name(policy).send().await;
-                let answer = answer.found("iam:GetRolePolicy", NO_SUCH_ENTITY)?;
-                ("iam:GetRolePolicy", answer.map(|answer| answer.policy_document))
-            }
-        };
-        text.map(|text| Document::parse_encoded(operation, &text)).transpose()
+        let operation = self.operation("Get", "Policy");
+        let text = each!(self, iam, get_user_policy, get_role_policy, get_group_policy, |request| {
+            let answer = request.policy_name(policy).send().await;
+            answer.found(&operation, NO_SUCH_ENTITY)?.map(|answer| answer.policy_document)
+        });
+        text.map(|text| Document::parse_encoded(&operation, &text)).transpose()
     }
 
     async fn attach(self, w: &W<'_>, arn: &str) -> Result<()> {
-        let names = ("iam:AttachUserPolicy", "iam:AttachRolePolicy");
         let iam = &w.write(w.permit()).iam;
-        either!(self, iam, attach_user_policy, attach_role_policy, names, |request| request.policy_arn(arn))
+        let operation = self.operation("Attach", "Policy");
+        each!(self, iam, attach_user_policy, attach_role_policy, attach_group_policy, |request| {
+            request.policy_arn(arn).send().await.at(&operation).map(drop)
+        })
     }
 
     async fn detach(self, w: &W<'_>, arn: &str) -> Result<()> {
-        let names = ("iam:DetachUserPolicy", "iam:DetachRolePolicy");
         let iam = &w.write(w.permit()).iam;
-        gone_is_fine(either!(self, iam, detach_user_policy, detach_role_policy, names, |request| request
-            .policy_arn(arn)))
+        let operation = self.operation("Detach", "Policy");
+        gone_is_fine(each!(
+            self,
+            iam,
+            detach_user_policy,
+            detach_role_policy,
+            detach_group_policy,
+            |request| request.policy_arn(arn).send().await.at(&operation).map(drop)
+        ))
     }
 
     async fn put_inline(self, w: &W<'_>, policy: &str, document: &Document) -> Result<()> {
-        let names = ("iam:PutUserPolicy", "iam:PutRolePolicy");
         let iam = &w.write(w.permit()).iam;
-        either!(self, iam, put_user_policy, put_role_policy, names, |request| request
-            .policy_name(policy)
-            .policy_document(document.text()))
+        let operation = self.operation("Put", "Policy");
+        each!(self, iam, put_user_policy, put_role_policy, put_group_policy, |request| {
+            let request = request.policy_name(policy).policy_document(document.text());
+            request.send().await.at(&operation).map(drop)
+        })
     }
 
     async fn delete_inline(self, w: &W<'_>, policy: &str) -> Result<()> {
-        let names = ("iam:DeleteUserPolicy", "iam:DeleteRolePolicy");
         let iam = &w.write(w.permit()).iam;
-        gone_is_fine(either!(self, iam, delete_user_policy, delete_role_policy, names, |request| request
-            .policy_name(policy)))
+        let operation = self.operation("Delete", "Policy");
+        gone_is_fine(each!(
+            self,
+            iam,
+            delete_user_policy,
+            delete_role_policy,
+            delete_group_policy,
+            |request| request.policy_name(policy).send().await.at(&operation).map(drop)
+        ))
     }
 
     async fn put_boundary(self, w: &W<'_>, arn: &str) -> Result<()> {
-        let names = ("iam:PutUserPermissionsBoundary", "iam:PutRolePermissionsBoundary");
         let iam = &w.write(w.permit()).iam;
-        either!(self, iam, put_user_permissions_boundary, put_role_permissions_boundary, names, |request| {
-            request.permissions_boundary(arn)
-        })
+        let operation = self.operation("Put", "PermissionsBoundary");
+        match self {
+            Self::User(name) => {
+                let request = iam.put_user_permissions_boundary().user_name(name);
+                request.permissions_boundary(arn).send().await.at(&operation).map(drop)
+            }
+            Self::Role(name) => {
+                let request = iam.put_role_permissions_boundary().role_name(name);
+                request.permissions_boundary(arn).send().await.at(&operation).map(drop)
+            }
+            Self::Group(_) => Err(impossible(&operation)),
+        }
     }
 
     /// Adds tags or changes their values.
@@ -258,9 +331,17 @@ impl Holder<'_> {
         if added.is_empty() {
             return Ok(());
         }
-        let (names, tags) = (("iam:TagUser", "iam:TagRole"), Some(to_sdk(added)?));
         let iam = &w.write(w.permit()).iam;
-        either!(self, iam, tag_user, tag_role, names, |request| request.set_tags(tags))
+        let (operation, tags) = (self.operation("Tag", ""), Some(to_sdk(added)?));
+        match self {
+            Self::User(name) => {
+                iam.tag_user().user_name(name).set_tags(tags).send().await.at(&operation).map(drop)
+            }
+            Self::Role(name) => {
+                iam.tag_role().role_name(name).set_tags(tags).send().await.at(&operation).map(drop)
+            }
+            Self::Group(_) => Err(impossible(&operation)),
+        }
     }
 
     /// Takes every policy away, as IAM wants it before the holder can be deleted.
@@ -276,46 +357,9 @@ impl Holder<'_> {
     }
 }
 
-/// What is to be taken away and is not there any more, is taken away.
-fn gone_is_fine(result: Result<()>) -> Result<()> {
-    match result {
-        Err(error) if error.kind == ErrorKind::Eventual && error.message.contains("NoSuchEntity") => Ok(()),
-        other => other,
-    }
-}
-
-/// Tags for a request.
-pub fn to_sdk(tags: &Tags) -> Result<Vec<Tag>> {
-    let one = |(key, value): (&String, &String)| {
-        let tag = Tag::builder().key(key).value(value).build();
-        tag.map_err(|error| Error::new(ErrorKind::Local, "iam:Tag", error.to_string()))
-    };
-    tags.iter().map(one).collect()
-}
-
-/// Tags of an answer.
-pub fn from_sdk(tags: Option<Vec<Tag>>) -> Tags {
-    tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect()
-}
-
-/// Names of IAM: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
-pub fn check_name(path: &str, name: &str, longest: usize) -> Option<FieldError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
-    let fits = !name.is_empty() && name.len() <= longest && name.chars().all(allowed);
-    (!fits && !is_unknown(name)).then(|| {
-        FieldError::new(path, "not a valid name in IAM")
-            .help(format!("1 to {longest} letters, digits and `+=,.@_-`"))
-    })
-}
-
-/// Paths of IAM start and end with a slash.
-pub fn check_path(path: &str) -> Option<FieldError> {
-    let fits =
-        path == "/" || (path.len() <= 512 && path.len() > 2 && path.starts_with('/') && path.ends_with('/'));
-    let fits = fits && path.chars().all(|c| ('!'..='~').contains(&c));
-    (!fits && !is_unknown(path)).then(|| {
-        FieldError::new("path", "not a valid path in IAM").help("start and end with `/`, e.g. `/apps/`")
-    })
+/// Groups have neither boundary nor tags.
+fn impossible(operation: &str) -> Error {
+    Error::new(ErrorKind::Rejected, operation, "IAM has no such operation; this is a defect of Groundwork")
 }
 
 fn check_policy_arn(path: &str, arn: &str) -> Option<FieldError> {
@@ -324,19 +368,6 @@ fn check_policy_arn(path: &str, arn: &str) -> Option<FieldError> {
         FieldError::new(path, "not the ARN of a policy")
             .help("e.g. `arn:aws:iam::aws:policy/ReadOnlyAccess`, or `{{ step_id.arn }}`")
     })
-}
-
-/// IAM's default path.
-pub fn root_path() -> String {
-    "/".to_owned()
-}
-
-/// Adds what stands in the way when IAM refuses to delete.
-pub fn delete_conflict(error: Error, what: &str) -> Error {
-    if error.message.contains("DeleteConflict") {
-        return error.advice(format!("remove first what it still has and this plan did not give it: {what}"));
-    }
-    error
 }
 
 #[cfg(test)]
@@ -393,13 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn names_paths_and_arns_are_checked() {
-        assert!(
-            check_name("name", "ci@example.net", 64).is_none() && check_name("name", "a b", 64).is_some()
-        );
-        assert!(
-            check_path("/apps/x/").is_none() && check_path("apps").is_some() && check_path("//").is_some()
-        );
+    fn arns_are_checked() {
         assert!(check_policy_arn("p", "arn:aws-cn:iam::aws:policy/X").is_none());
         assert!(check_policy_arn("p", "ReadOnlyAccess").is_some());
     }

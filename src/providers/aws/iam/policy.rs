@@ -5,22 +5,19 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::client::{AwsClient, missing};
-use super::error::Answer;
-use super::iam_holder::{
-    NO_SUCH_ENTITY, check_name, check_path, delete_conflict, from_sdk, root_path, to_sdk,
+use super::{
+    NO_SUCH_ENTITY, Outputs, W, arn, check_named, delete_conflict, from_sdk, predicted, root_path, to_sdk,
 };
-use super::policy::{self, Document, PolicyType};
-use super::scope::iam_arn;
-use super::tags;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+use crate::providers::aws::client::{AwsClient, missing};
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::{self, Document, PolicyType};
+use crate::providers::aws::tags;
+use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags};
 
 /// IAM keeps this many versions of a policy.
 const VERSIONS: usize = 5;
 const DESCRIPTION_IS_FIXED: &str = "IAM cannot change a policy's description; keep the old one, \
                                     or declare another name";
-
-type W<'a> = Writer<'a, AwsClient>;
 
 /// A managed policy.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Policy.html>
@@ -71,16 +68,6 @@ pub struct Observed {
     tags: Tags,
 }
 
-/// What other steps may refer to.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "IamPolicyOutputs")]
-pub struct Outputs {
-    /// The policy's name.
-    pub name: String,
-    /// The policy's ARN.
-    pub arn: String,
-}
-
 impl Resource for IamPolicy {
     const KIND: &'static str = "aws.iam_policy";
     const ABOUT: &'static str = "A managed IAM policy; a change makes a new default version.";
@@ -94,6 +81,14 @@ impl Resource for IamPolicy {
       - Effect: Allow
         Action: [ "s3:GetObject", "s3:PutObject" ]
         Resource: arn:aws:s3:::candlefish-terraform-state/*
+read_artifacts:
+  kind: aws.iam_policy
+  name: candlefish-read-artifacts
+  document:
+    - { allow: "s3:GetObject", on: "arn:aws:s3:::candlefish-artifacts/*" }
+    - deny: "s3:*"
+      on: "*"
+      when: { Bool: { "aws:SecureTransport": false } }
 "#;
     const TAGGED: bool = true;
 
@@ -108,13 +103,14 @@ impl Resource for IamPolicy {
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
-        let named = check_name("name", &desired.name, 128).into_iter().chain(check_path(&desired.path));
+        let named = check_named(&desired.name, 128, &desired.path).into_iter();
         let document = desired.document.check("document", PolicyType::Identity);
         named.chain(document).chain(tags::check(&desired.tags)).collect()
     }
 
+    /// Two calls, one after the other; in a large plan one, for the tags.
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
-        let arn = arn(client, id).await?;
+        let arn = arn(client, "policy", &id.path, &id.name).await?;
         let answer = client.read().iam.get_policy().policy_arn(&arn).send().await;
         let Some(answer) = answer.found("iam:GetPolicy", NO_SUCH_ENTITY)? else { return Ok(None) };
         let policy = answer.policy.ok_or_else(|| missing("iam:GetPolicy", "policy"))?;
@@ -163,7 +159,7 @@ impl Resource for IamPolicy {
 
     /// Removes all versions, then the policy. IAM refuses while somebody still has it.
     async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
-        let arn = arn(w, id).await?;
+        let arn = arn(w, "policy", &id.path, &id.name).await?;
         for version in old_versions(w, &arn).await? {
             delete_version(w, &arn, &version).await?;
         }
@@ -177,8 +173,7 @@ impl Resource for IamPolicy {
     }
 
     fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        let arn = iam_arn(scope, "policy", &desired.path, &desired.name);
-        Partial::default().with("name", &desired.name).with_some("arn", arn)
+        predicted(scope, "policy", &desired.path, &desired.name)
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {
@@ -186,13 +181,11 @@ impl Resource for IamPolicy {
     }
 }
 
-async fn arn(client: &AwsClient, id: &Id) -> Result<String> {
-    let account = client.account_id().await?;
-    Ok(format!("arn:{}:iam::{account}:policy{}{}", client.partition(), id.path, id.name))
-}
-
 async fn document(client: &AwsClient, arn: &str, version: &str) -> Result<Option<Document>> {
     const OPERATION: &str = "iam:GetPolicyVersion";
+    if let Some(document) = client.iam.document(client, arn, version).await? {
+        return Ok(Some(document));
+    }
     let answer = client.read().iam.get_policy_version().policy_arn(arn).version_id(version).send().await;
     let answer = answer.found(OPERATION, NO_SUCH_ENTITY)?;
     let text = answer.and_then(|answer| answer.policy_version).and_then(|version| version.document);

@@ -1,0 +1,93 @@
+//! What the rules have found.
+
+use super::Rule;
+use super::facts::{Fact, Facts};
+use crate::plan::{Diagnostic, Section, Severity, Span};
+
+/// One thing that a rule has found.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// What is wrong, in this case. Quotes no secret.
+    pub message: String,
+    /// Where.
+    pub span: Option<Span>,
+    /// The step, before `for_each`.
+    pub step: Option<String>,
+    /// The field, as a dotted path below the step or section.
+    pub path: String,
+}
+
+impl Finding {
+    /// The finding as people see it.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let message = format!("{} [{}]", self.message, self.rule.id);
+        let diagnostic = match self.rule.severity {
+            Severity::Error => Diagnostic::error(self.span, message),
+            Severity::Warning => Diagnostic::warning(self.span, message),
+        };
+        diagnostic.help(self.rule.help)
+    }
+}
+
+/// Takes what one rule finds.
+pub struct Findings<'a> {
+    facts: &'a Facts<'a>,
+    rule: &'static Rule,
+    list: Vec<Finding>,
+}
+
+impl<'a> Findings<'a> {
+    /// Nothing found yet.
+    pub fn new(facts: &'a Facts<'a>, rule: &'static Rule) -> Self {
+        Self { facts, rule, list: Vec::new() }
+    }
+
+    /// Everything found.
+    pub fn into_list(self) -> Vec<Finding> {
+        self.list
+    }
+
+    /// In a field of a step.
+    pub fn step(&mut self, fact: &Fact<'_>, path: &str, message: impl Into<String>) {
+        let span = self.facts.place(fact, path, None);
+        self.add(Some(span), Some(fact.id()), path, message.into());
+    }
+
+    /// In a field of a step, where `needle` stands.
+    pub fn within(&mut self, fact: &Fact<'_>, path: &str, needle: &str, message: impl Into<String>) {
+        let span = self.facts.place(fact, path, Some(needle));
+        self.add(Some(span), Some(fact.id()), path, message.into());
+    }
+
+    /// In the rules of a Vault policy, where this path stands.
+    pub fn vault_path(&mut self, fact: &Fact<'_>, path: &str, message: impl Into<String>) {
+        let span = self.facts.place_of_path(fact, path);
+        self.add(Some(span), Some(fact.id()), &format!("rules.{path}"), message.into());
+    }
+
+    /// In a section beside the steps.
+    pub fn section(&mut self, section: Section, path: &str, message: impl Into<String>) {
+        let span = self.facts.section(section, path);
+        self.add(span, None, &format!("{}.{path}", section.key()), message.into());
+    }
+
+    /// In the plan as a whole.
+    pub fn plan(&mut self, message: impl Into<String>) {
+        self.add(self.facts.name(), None, "name", message.into());
+    }
+
+    /// At a place.
+    pub fn at(&mut self, span: Span, step: Option<&str>, message: impl Into<String>) {
+        self.add(Some(span), step, "", message.into());
+    }
+
+    /// The same in every instance of a repeated step is told once.
+    fn add(&mut self, span: Option<Span>, step: Option<&str>, path: &str, message: String) {
+        if !self.list.iter().any(|known| known.span == span && known.message == message) {
+            let step = step.map(str::to_owned);
+            self.list.push(Finding { rule: self.rule, message, span, step, path: path.to_owned() });
+        }
+    }
+}

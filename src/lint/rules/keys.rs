@@ -1,0 +1,84 @@
+//! Keys of KMS.
+
+use crate::lint::policy::statements;
+use crate::lint::Rule;
+use crate::plan::Severity;
+
+pub const RULES: &[&Rule] = &[&WITHOUT_ROTATION, &FOR_EVERYBODY];
+
+const WITHOUT_ROTATION: Rule = Rule {
+    id: "key-without-rotation",
+    severity: Severity::Warning,
+    title: "A key is never rotated",
+    explanation: "KMS can make new key material every year and keep the old for what it has encrypted, \
+                  without any change elsewhere. Without it, everything ever encrypted hangs on the same \
+                  material. Asymmetric keys cannot be rotated and are left out.",
+    help: "set `rotation: true`",
+    bad: r"steps:
+  key:
+    kind: aws.kms_key
+    alias: alias/example
+    rotation: false                      # here
+",
+    good: r"steps:
+  key:
+    kind: aws.kms_key
+    alias: alias/example
+  signing:
+    kind: aws.kms_key
+    alias: alias/example-signing
+    key_spec: RSA_4096
+    key_usage: SIGN_VERIFY
+    rotation: false
+",
+    check: |facts, findings| {
+        for fact in facts.of_kind("aws.kms_key") {
+            if fact.text("key_spec") == "SYMMETRIC_DEFAULT" && fact.fields["rotation"] == false {
+                findings.step(fact, "rotation", "the key is never rotated");
+            }
+        }
+    },
+};
+
+const FOR_EVERYBODY: Rule = Rule {
+    id: "wildcard-principal",
+    severity: Severity::Error,
+    title: "A policy is for every principal",
+    explanation: "A statement that allows `Principal: \"*\"` without a condition that narrows it down lets \
+                  every AWS account in the world use the key, assume the role or reach the thing.",
+    help: "name accounts, roles or services, or add a condition such as aws:PrincipalOrgID or kms:CallerAccount",
+    bad: r#"steps:
+  key:
+    kind: aws.kms_key
+    alias: alias/example
+    policy:
+      Version: "2012-10-17"
+      Statement:
+        - Effect: Allow
+          Principal: { AWS: "*" }        # here
+          Action: "kms:*"
+          Resource: "*"
+"#,
+    good: r#"steps:
+  key:
+    kind: aws.kms_key
+    alias: alias/example
+    policy:
+      Version: "2012-10-17"
+      Statement:
+        - Effect: Allow
+          Principal: { AWS: "arn:aws:iam::111122223333:root" }
+          Action: "kms:*"
+          Resource: "*"
+"#,
+    check: |facts, findings| {
+        // A bucket's policy has a rule of its own.
+        for fact in facts.steps.iter().filter(|fact| fact.kind != "aws.s3_bucket") {
+            for statement in statements(fact) {
+                if statement.allows() && statement.is_for_everybody() && !statement.is_narrowed() {
+                    findings.step(fact, &statement.element("Principal"), "the policy is for every principal of AWS");
+                }
+            }
+        }
+    },
+};

@@ -1,0 +1,190 @@
+//! Policies of Vault that do not do what they look like.
+
+use crate::lint::facts::{Fact, Facts};
+use crate::lint::policy::granted_by;
+use crate::lint::Rule;
+use crate::plan::Severity;
+
+pub const RULES: &[&Rule] = &[&NO_SUCH_MOUNT, &KV2_WITHOUT_DATA, &NO_SUCH_POLICY];
+
+/// What every server has from the beginning.
+const BUILT_IN_MOUNTS: [&str; 4] = ["sys", "identity", "cubbyhole", "auth"];
+const BUILT_IN_METHODS: [&str; 1] = ["token"];
+const BUILT_IN_POLICIES: [&str; 2] = ["default", "root"];
+/// What stands behind the path of a KV engine of version 2.
+const KV2: [&str; 8] =
+    ["data", "metadata", "delete", "undelete", "destroy", "subkeys", "config", "detailed-metadata"];
+
+const NO_SUCH_MOUNT: Rule = Rule {
+    id: "policy-path-without-mount",
+    severity: Severity::Warning,
+    title: "A Vault policy is about a path where nothing is mounted",
+    explanation: "A plan that initialises Vault declares everything that is mounted in it. A rule for another \
+                  path allows nothing today, is mostly a misspelling, and allows something nobody thought of \
+                  once somebody mounts an engine there.",
+    help: "correct the path, or declare the `vault.mount` or `vault.auth_method`",
+    bad: r#"steps:
+  init: { kind: vault.init }
+  kv: { kind: vault.mount, path: secret, type: kv }
+  app:
+    kind: vault.policy
+    name: app
+    rules: |
+      path "secrets/data/app/*" {        # here
+        capabilities = ["read"]
+      }
+  logins:
+    kind: vault.policy
+    name: logins
+    rules:
+      "auth/aprole/role/*": [ read ]     # here
+"#,
+    good: r#"steps:
+  init: { kind: vault.init }
+  kv: { kind: vault.mount, path: secret, type: kv }
+  approle: { kind: vault.auth_method, type: approle }
+  app:
+    kind: vault.policy
+    name: app
+    rules:
+      "secret/data/app/*": [ read ]
+      "sys/mounts": [ read ]
+      "auth/approle/role/*": [ read ]
+      "auth/token/lookup-self": [ read ]
+      "+/data/shared": [ read ]
+"#,
+    check: |facts, findings| {
+        if !facts.makes_vault() {
+            return;
+        }
+        let mounts = paths_of(facts, "vault.mount");
+        let methods: Vec<String> = facts.of_kind("vault.auth_method").map(|fact| method_path(fact).to_owned()).collect();
+        for fact in facts.of_kind("vault.policy") {
+            for (path, _) in granted_by(fact) {
+                let (known, at): (Vec<&str>, &str) = match path.strip_prefix("auth/") {
+                    Some(rest) => (methods.iter().map(String::as_str).chain(BUILT_IN_METHODS).collect(), rest),
+                    None => (mounts.iter().map(String::as_str).chain(BUILT_IN_MOUNTS).collect(), &path),
+                };
+                if !is_open(at) && !known.iter().any(|mount| is_below(at, mount)) {
+                    findings.vault_path(fact, &path, format!("nothing is mounted at `{path}`"));
+                }
+            }
+        }
+    },
+};
+
+const KV2_WITHOUT_DATA: Rule = Rule {
+    id: "kv2-path-without-data",
+    severity: Severity::Warning,
+    title: "A Vault policy misses the `data/` of a KV engine of version 2",
+    explanation: "The second version of the KV engine keeps secrets at `MOUNT/data/PATH` and their metadata at \
+                  `MOUNT/metadata/PATH`. A rule for `MOUNT/PATH` allows nothing, and the application is refused.",
+    help: "write `MOUNT/data/PATH` to read and write, and `MOUNT/metadata/PATH` to list",
+    bad: r#"steps:
+  kv: { kind: vault.mount, path: secret, type: kv }
+  app:
+    kind: vault.policy
+    name: app
+    rules:
+      "secret/app/*": [ read ]           # here
+"#,
+    good: r#"steps:
+  kv: { kind: vault.mount, path: secret, type: kv }
+  old: { kind: vault.mount, path: old, type: kv, version: 1 }
+  app:
+    kind: vault.policy
+    name: app
+    rules:
+      "secret/data/app/*": [ read ]
+      "secret/*": [ list ]
+      "old/app/*": [ read ]
+"#,
+    check: |facts, findings| {
+        let is_kv2 = |fact: &&Fact<'_>| fact.text("type") == "kv" && fact.fields["version"] != 1;
+        let mounts: Vec<&str> = facts.of_kind("vault.mount").filter(is_kv2).map(|fact| fact.text("path")).collect();
+        for fact in facts.of_kind("vault.policy") {
+            for (path, _) in granted_by(fact) {
+                let below = mounts.iter().find_map(|mount| path.strip_prefix(*mount)?.strip_prefix('/'));
+                let first = below.map(|below| below.split('/').next().unwrap_or_default());
+                if first.is_some_and(|first| !first.is_empty() && !is_open(first) && !KV2.contains(&first)) {
+                    let message = format!("`{path}` allows nothing: the engine is a KV of version 2");
+                    findings.vault_path(fact, &path, message);
+                }
+            }
+        }
+    },
+};
+
+const NO_SUCH_POLICY: Rule = Rule {
+    id: "role-with-unknown-policy",
+    severity: Severity::Warning,
+    title: "A Vault role gives a policy that does not exist",
+    explanation: "A plan that initialises Vault declares every policy in it. Vault takes the name of one that \
+                  does not exist without a word; the role's tokens are then refused what they need, or get \
+                  whatever somebody later puts under that name.",
+    help: "correct the name, or refer to the step: `\"{{ app_policy.name }}\"`",
+    bad: r#"steps:
+  init: { kind: vault.init }
+  approle: { kind: vault.auth_method, type: approle }
+  policy: { kind: vault.policy, name: app, rules: { "sys/health": [ read ] } }
+  role:
+    kind: vault.approle_role
+    name: app
+    token_ttl: 1h
+    secret_id_ttl: 1h
+    token_policies: [ default, app, appp ]   # here
+"#,
+    good: r#"steps:
+  init: { kind: vault.init }
+  approle: { kind: vault.auth_method, type: approle }
+  policy: { kind: vault.policy, name: app, rules: { "sys/health": [ read ] } }
+  role:
+    kind: vault.approle_role
+    name: app
+    token_ttl: 1h
+    secret_id_ttl: 1h
+    token_policies: [ default, "{{ policy.name }}" ]
+"#,
+    check: |facts, findings| {
+        if !facts.makes_vault() {
+            return;
+        }
+        let declared: Vec<String> = facts.of_kind("vault.policy").map(|fact| fact.text("name").to_lowercase()).collect();
+        for fact in facts.steps.iter().filter(|fact| fact.kind.starts_with("vault.")) {
+            for field in ["token_policies", "policies", "allowed_policies"] {
+                for name in fact.list(field).into_iter().filter(|name| !crate::resolve::unknown::is_unknown(name)) {
+                    let known = BUILT_IN_POLICIES.contains(&name) || declared.contains(&name.to_lowercase());
+                    if !known {
+                        findings.within(fact, field, name, format!("there is no policy `{name}` in the plan"));
+                    }
+                }
+            }
+        }
+    },
+};
+
+fn paths_of(facts: &Facts<'_>, kind: &str) -> Vec<String> {
+    facts.of_kind(kind).map(|fact| fact.text("path").to_owned()).collect()
+}
+
+/// Where an auth method is mounted below `auth/`.
+fn method_path<'a>(fact: &'a Fact<'_>) -> &'a str {
+    match fact.text("path") {
+        "" => fact.text("type"),
+        path => path,
+    }
+}
+
+/// Whether a path begins with a wildcard or something that is not known yet, so that it is about
+/// whatever there is.
+fn is_open(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    first.contains(['*', '+', '{']) || crate::resolve::unknown::is_unknown(first)
+}
+
+fn is_below(path: &str, mount: &str) -> bool {
+    let rest = path.strip_prefix(mount.trim_end_matches('/'));
+    // `secret*` reaches everything that begins like it.
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '*']))
+        || crate::resolve::unknown::is_unknown(mount)
+}

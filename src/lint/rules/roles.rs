@@ -1,0 +1,223 @@
+//! Roles: who may log in, and for how long what they get is good.
+
+use crate::lint::facts::{Fact, Facts};
+use crate::lint::Rule;
+use crate::plan::Severity;
+
+pub const RULES: &[&Rule] = &[&FOR_EVERYBODY, &TTL, &SECRET_ID];
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+/// How long Vault's tokens last when nothing says otherwise.
+const DEFAULT_TTL: u64 = 32 * DAY;
+/// The longest that a token should be good for without being renewed.
+const LONGEST_TTL: u64 = DAY;
+/// The longest that a token should be good for, renewals included.
+const LONGEST_MAX_TTL: u64 = 32 * DAY;
+/// The longest that a session of an AWS role should be.
+const LONGEST_SESSION: u64 = 8 * HOUR;
+
+/// Kinds whose tokens have the fields `token_ttl` and so on.
+const TOKEN_KINDS: [&str; 4] =
+    ["vault.approle_role", "vault.kubernetes_role", "vault.jwt_role", "vault.cert_role"];
+
+const FOR_EVERYBODY: Rule = Rule {
+    id: "role-for-everybody",
+    severity: Severity::Error,
+    title: "Everybody at a cluster or an issuer may log in",
+    explanation: "A Kubernetes role bound to `*` lets in every service account of a namespace, or one of that \
+                  name in every namespace, where whoever may make namespaces may make it. A JWT role that \
+                  asks for nothing but an audience lets in everybody for whom the issuer signs: at GitHub or \
+                  GitLab, every project there is.",
+    help: "name the service accounts and namespaces, or bind a subject or claims such as `repository`",
+    bad: r#"steps:
+  any_account:
+    kind: vault.kubernetes_role
+    name: any
+    bound_service_account_names: [ "*" ]           # here
+    bound_service_account_namespaces: [ app ]
+    token_ttl: 1h
+  any_namespace:
+    kind: vault.kubernetes_role
+    name: app
+    bound_service_account_names: [ app ]
+    bound_service_account_namespaces: [ "*" ]      # here
+    token_ttl: 1h
+  any_project:                                     # here
+    kind: vault.jwt_role
+    name: ci
+    user_claim: sub
+    bound_audiences: [ vault ]
+    token_ttl: 15m
+"#,
+    good: r#"steps:
+  app:
+    kind: vault.kubernetes_role
+    name: app
+    bound_service_account_names: [ app ]
+    bound_service_account_namespaces: [ app ]
+    token_ttl: 1h
+  ci:
+    kind: vault.jwt_role
+    name: ci
+    user_claim: sub
+    bound_audiences: [ vault ]
+    bound_claims: { repository: example/app, ref: refs/heads/main }
+    token_ttl: 15m
+"#,
+    check: |facts, findings| {
+        for fact in facts.of_kind("vault.kubernetes_role") {
+            for (field, what) in [
+                ("bound_service_account_names", "every service account"),
+                ("bound_service_account_namespaces", "service accounts of every namespace"),
+            ] {
+                if fact.list(field).contains(&"*") {
+                    findings.step(fact, field, format!("{what} may log in"));
+                }
+            }
+        }
+        for fact in facts.of_kind("vault.jwt_role") {
+            let claims = fact.fields["bound_claims"].as_object().is_some_and(|claims| !claims.is_empty());
+            if fact.text("bound_subject").is_empty() && !claims {
+                findings.step(fact, "", "everybody for whom the issuer signs may log in");
+            }
+        }
+    },
+};
+
+const TTL: Rule = Rule {
+    id: "ttl-too-long",
+    severity: Severity::Warning,
+    title: "A token or session is good for too long",
+    explanation: "A stolen token is good until it expires. Programs renew their tokens, so that an hour is \
+                  mostly enough: a token should not last longer than a day at a time, nor 32 days with all \
+                  renewals, nor a session of an AWS role longer than eight hours. A role that says nothing \
+                  gets Vault's default, which is 32 days, unless its auth method says otherwise.",
+    help: "set `token_ttl` and `token_max_ttl`, or `max_session_duration`",
+    bad: r#"steps:
+  long:
+    kind: vault.approle_role
+    name: long
+    token_ttl: 7d                                  # here
+    secret_id_ttl: 1h
+  silent:                                          # here
+    kind: vault.cert_role
+    name: silent
+    certificate: |
+      -----BEGIN CERTIFICATE-----
+      MIIB
+      -----END CERTIFICATE-----
+  for_ever:
+    kind: vault.token_role
+    name: for-ever
+    token_period: 90d                              # here
+"#,
+    good: r#"steps:
+  approle: { kind: vault.auth_method, type: approle, default_lease_ttl: 1h }
+  short:
+    kind: vault.approle_role
+    name: short
+    token_ttl: 1h
+    token_max_ttl: 7d
+    secret_id_ttl: 1h
+  by_method:
+    kind: vault.approle_role
+    name: by-method
+    secret_id_ttl: 1h
+"#,
+    check: |facts, findings| {
+        for fact in facts.steps.iter().filter(|fact| TOKEN_KINDS.contains(&fact.kind)) {
+            let (ttl, period) = (fact.number("token_ttl"), fact.number("token_period"));
+            if ttl > LONGEST_TTL {
+                findings.step(fact, "token_ttl", format!("tokens last {} without being renewed", words(ttl)));
+            }
+            let is_known = fact.fields["token_ttl"].is_u64();
+            let by_method = method_ttl(facts, fact);
+            if is_known && ttl == 0 && period == 0 && by_method > LONGEST_TTL {
+                findings.step(fact, "", format!("`token_ttl` is not set: tokens last {}", words(by_method)));
+            }
+        }
+        let limits = [
+            ("token_max_ttl", LONGEST_MAX_TTL, "tokens last"),
+            ("token_explicit_max_ttl", LONGEST_MAX_TTL, "tokens last"),
+            ("token_period", LONGEST_MAX_TTL, "tokens are good without being renewed for"),
+            ("max_session_duration", LONGEST_SESSION, "sessions last"),
+        ];
+        for fact in &facts.steps {
+            for (field, longest, what) in limits {
+                let value = fact.number(field);
+                if value > longest {
+                    findings.step(fact, field, format!("{what} {}", words(value)));
+                }
+            }
+        }
+    },
+};
+
+const SECRET_ID: Rule = Rule {
+    id: "secret-id-without-end",
+    severity: Severity::Warning,
+    title: "The secret-ids of an AppRole are good for ever",
+    explanation: "A secret-id is the password of a machine. One that never expires, can be used any number of \
+                  times and from anywhere is as good as a static key. The role that the plan itself logs in \
+                  through is left out: custody keeps its secret-id.",
+    help: "set `secret_id_ttl`, `secret_id_num_uses` or `secret_id_bound_cidrs`",
+    bad: r"steps:
+  app:                                             # here
+    kind: vault.approle_role
+    name: app
+    token_ttl: 1h
+",
+    good: r"vault: { auth: { approle: { role: groundwork } } }
+steps:
+  app:
+    kind: vault.approle_role
+    name: app
+    token_ttl: 1h
+    secret_id_ttl: 24h
+  admin:
+    kind: vault.approle_role
+    name: groundwork
+    token_ttl: 20m
+",
+    check: |facts, findings| {
+        let admins = admins(facts);
+        for fact in facts.of_kind("vault.approle_role") {
+            let unlimited = fact.fields["secret_id_ttl"] == 0
+                && fact.number("secret_id_num_uses") == 0
+                && fact.list("secret_id_bound_cidrs").is_empty()
+                && fact.fields["bind_secret_id"] != false;
+            if unlimited && !admins.contains(&fact.text("name")) {
+                findings.step(fact, "", "its secret-ids never expire and can be used from anywhere");
+            }
+        }
+    },
+};
+
+/// How long tokens last for which the role says nothing.
+fn method_ttl(facts: &Facts<'_>, fact: &Fact<'_>) -> u64 {
+    let mount = fact.text("mount");
+    let path = |method: &&Fact<'_>| match method.text("path") {
+        "" => method.text("type") == mount,
+        path => path == mount,
+    };
+    let method = facts.of_kind("vault.auth_method").find(path);
+    method.map(|method| method.number("default_lease_ttl")).filter(|ttl| *ttl > 0).unwrap_or(DEFAULT_TTL)
+}
+
+/// The AppRoles that the plan's runs log in through.
+fn admins<'a>(facts: &'a Facts<'_>) -> Vec<&'a str> {
+    use crate::plan::settings::VaultAuth;
+    let login = facts.resolved.vault.auth.iter().map(|VaultAuth::Approle(login)| login.role.as_str());
+    let proven =
+        facts.of_kind("vault.root_token").filter_map(|fact| fact.fields["admin"]["approle"]["role"].as_str());
+    login.chain(proven).collect()
+}
+
+fn words(seconds: u64) -> String {
+    match seconds {
+        _ if seconds % DAY == 0 => format!("{} days", seconds / DAY),
+        _ if seconds % HOUR == 0 => format!("{} hours", seconds / HOUR),
+        _ => format!("{seconds} seconds"),
+    }
+}

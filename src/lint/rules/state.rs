@@ -1,0 +1,68 @@
+//! What several people who run the same plan need.
+
+use crate::lint::facts::Facts;
+use crate::lint::Rule;
+use crate::plan::{Section, Severity};
+
+pub const RULES: &[&Rule] = &[&JOURNAL, &LOCK];
+
+const JOURNAL: Rule = Rule {
+    id: "journal-only-here",
+    severity: Severity::Warning,
+    title: "A production plan keeps its journal on one machine",
+    explanation: "The journal tells a later run what an earlier one had asked for when it was cut off. On the \
+                  disk of one machine it does not help the colleague, or the CI job, that runs the plan next.",
+    help: "add `journal: { s3: \"s3://BUCKET/PREFIX\" }`; the plan may make the bucket",
+    bad: r"name: example-production                 # here
+aws: { region: us-east-1 }
+steps:
+  key: { kind: aws.kms_key, alias: alias/example }
+lock: { dynamodb: example-locks }
+",
+    good: r#"vars: { environment: production }
+aws: { region: us-east-1 }
+steps:
+  key: { kind: aws.kms_key, alias: alias/example }
+journal: { s3: "s3://example-state/groundwork" }
+lock: { dynamodb: example-locks }
+"#,
+    check: |facts, findings| {
+        if is_production(facts) && facts.document().section(Section::Journal).is_none() {
+            findings.plan("the journal of a production plan is kept on one machine alone");
+        }
+    },
+};
+
+const LOCK: Rule = Rule {
+    id: "no-shared-lock",
+    severity: Severity::Warning,
+    title: "A production plan has no lock that other machines see",
+    explanation: "Without it, two people, or a person and a CI job, may apply the same plan at the same time.",
+    help: "add `lock: { dynamodb: TABLE }`, or `lock: { s3: true }` beside a journal in S3",
+    bad: r#"name: example-production                # here
+aws: { region: us-east-1 }
+steps:
+  key: { kind: aws.kms_key, alias: alias/example }
+journal: { s3: "s3://example-state/groundwork" }
+"#,
+    good: r#"vars: { environment: production }
+aws: { region: us-east-1 }
+steps:
+  key: { kind: aws.kms_key, alias: alias/example }
+journal: { s3: "s3://example-state/groundwork" }
+lock: { s3: true }
+"#,
+    check: |facts, findings| {
+        if is_production(facts) && facts.document().section(Section::Lock).is_none() {
+            findings.plan("a production plan has no lock that other machines see");
+        }
+    },
+};
+
+/// Whether the plan's name or its variable `environment` says production, and it has steps of AWS,
+/// where a journal and a lock can be.
+fn is_production(facts: &Facts<'_>) -> bool {
+    let names = [Some(facts.document().name.as_str()), facts.resolved.vars.get("environment").and_then(|v| v.as_str())];
+    let says = |name: &str| name.split(['-', '_', '.']).any(|word| ["prod", "production", "live"].contains(&word));
+    facts.steps.iter().any(|fact| fact.kind.starts_with("aws.")) && names.into_iter().flatten().any(says)
+}

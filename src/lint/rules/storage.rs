@@ -1,0 +1,154 @@
+//! Buckets and tables.
+
+use crate::lint::policy::statements;
+use crate::lint::Rule;
+use crate::plan::Severity;
+
+pub const RULES: &[&Rule] = &[&PUBLIC_BUCKET, &WITHOUT_TLS, &WITHOUT_OWN_KEY, &UNPROTECTED];
+
+const PUBLIC_BUCKET: Rule = Rule {
+    id: "public-bucket",
+    severity: Severity::Error,
+    title: "A bucket is open to the public",
+    explanation: "Whoever knows or guesses the bucket's name can read or write what is in it. Buckets of a \
+                  plan hold Terraform states, journals and custody, which lead to everything else.",
+    help: "leave `block_public_access` on, and name principals, or add a condition such as aws:PrincipalOrgID",
+    bad: r#"steps:
+  site:
+    kind: aws.s3_bucket
+    name: example-site
+    encryption: { kms_key: alias/site }
+    block_public_access: { off: "a public site" }   # here
+    policy:
+      Version: "2012-10-17"
+      Statement:
+        - Effect: Allow
+          Principal: "*"                            # here
+          Action: s3:GetObject
+          Resource: arn:aws:s3:::example-site/*
+"#,
+    good: r#"steps:
+  site:
+    kind: aws.s3_bucket
+    name: example-site
+    encryption: { kms_key: alias/site }
+    policy:
+      Version: "2012-10-17"
+      Statement:
+        - Effect: Allow
+          Principal: "*"
+          Action: s3:GetObject
+          Resource: arn:aws:s3:::example-site/*
+          Condition: { StringEquals: { "aws:PrincipalOrgID": o-example } }
+"#,
+    check: |facts, findings| {
+        for fact in facts.of_kind("aws.s3_bucket") {
+            if let Some(reason) = fact.off("block_public_access") {
+                let message = format!("public access to the bucket is not blocked: {reason}");
+                findings.step(fact, "block_public_access", message);
+            }
+            for statement in statements(fact) {
+                if statement.allows() && statement.is_for_everybody() && !statement.is_narrowed() {
+                    findings.step(fact, &statement.element("Principal"), "the bucket's policy lets everybody in");
+                }
+            }
+        }
+    },
+};
+
+const WITHOUT_TLS: Rule = Rule {
+    id: "bucket-without-tls",
+    severity: Severity::Warning,
+    title: "A bucket can be reached without TLS",
+    explanation: "Without the statement that denies `aws:SecureTransport: false`, requests over plain HTTP \
+                  are served, and what they carry can be read and changed on the way.",
+    help: "leave `tls_only` on; clients that cannot speak TLS should not reach this bucket",
+    bad: r#"steps:
+  logs:
+    kind: aws.s3_bucket
+    name: example-logs
+    encryption: { kms_key: alias/logs }
+    tls_only: { off: "an old client" }   # here
+"#,
+    good: r"steps:
+  logs:
+    kind: aws.s3_bucket
+    name: example-logs
+    encryption: { kms_key: alias/logs }
+",
+    check: |facts, findings| {
+        for fact in facts.of_kind("aws.s3_bucket") {
+            if let Some(reason) = fact.off("tls_only") {
+                findings.step(fact, "tls_only", format!("the bucket takes requests without TLS: {reason}"));
+            }
+        }
+    },
+};
+
+const WITHOUT_OWN_KEY: Rule = Rule {
+    id: "data-without-own-key",
+    severity: Severity::Warning,
+    title: "Data is not encrypted under a key of one's own",
+    explanation: "AWS encrypts everything at rest under keys of its own. Only under a KMS key of yours can \
+                  you say who may decrypt, see who did, and end it all by disabling one key. A table of \
+                  Terraform's locks holds nothing worth it and is left out.",
+    help: "add `encryption: { kms_key: … }`, for example with a reference to an `aws.kms_key` step",
+    bad: r#"steps:
+  sessions:                              # here
+    kind: aws.dynamodb_table
+    name: example-sessions
+    hash_key: { name: user, type: S }
+  files:                                 # here
+    kind: aws.s3_bucket
+    name: example-data
+"#,
+    good: r#"steps:
+  sessions:
+    kind: aws.dynamodb_table
+    name: example-sessions
+    hash_key: { name: user, type: S }
+    encryption: { kms_key: alias/example-data }
+  files:
+    kind: aws.s3_bucket
+    name: example-data
+    encryption: { kms_key: alias/example-data }
+  locks:
+    kind: aws.dynamodb_table
+    name: example-locks
+    preset: terraform_lock
+"#,
+    check: |facts, findings| {
+        let tables = facts.of_kind("aws.dynamodb_table").filter(|fact| fact.text("preset") != "terraform_lock");
+        for fact in facts.of_kind("aws.s3_bucket").chain(tables) {
+            if fact.fields["encryption"].is_null() {
+                findings.step(fact, "", "the data is encrypted under a key of AWS's, not of yours");
+            }
+        }
+    },
+};
+
+const UNPROTECTED: Rule = Rule {
+    id: "unprotected-data",
+    severity: Severity::Warning,
+    title: "What cannot be made again is not protected",
+    explanation: "Keys, buckets, tables and Vault itself are protected from deletion by default, because \
+                  what they hold is gone with them. `protect: false` takes that away for good, not only \
+                  for the one time.",
+    help: "take `protect: false` out once the thing is gone, or silence this with the reason",
+    bad: r"steps:
+  key:                                   # here
+    kind: aws.kms_key
+    alias: alias/example
+    protect: false
+",
+    good: r"steps:
+  key:
+    kind: aws.kms_key
+    alias: alias/example
+",
+    check: |facts, findings| {
+        for fact in facts.steps.iter().filter(|fact| fact.protected && fact.declared.protect == Some(false)) {
+            findings.step(fact, "", format!("`{}` may be deleted, with everything in it", fact.id()));
+        }
+    },
+};

@@ -1,0 +1,109 @@
+//! Vault itself: its initialisation, audit, root token and address.
+
+use crate::lint::Rule;
+use crate::plan::{Section, Severity};
+
+pub const RULES: &[&Rule] = &[&AUDIT, &ROOT_TOKEN, &ONE_SHARE, &CLEARTEXT];
+
+const AUDIT: Rule = Rule {
+    id: "audit-missing",
+    severity: Severity::Error,
+    title: "Vault is initialised without an audit device",
+    explanation: "Without an audit device nobody can say who read which secret, and an intrusion cannot be \
+                  followed. It must be there from the first day, since what was not written cannot be had \
+                  later.",
+    help: "add a `vault.audit` step, and let the steps that write secrets come after it with `needs:`",
+    bad: r"steps:
+  init:                                  # here
+    kind: vault.init
+",
+    good: r"steps:
+  init: { kind: vault.init }
+  audit: { kind: vault.audit, path: file, type: file }
+",
+    check: |facts, findings| {
+        if !facts.has("vault.audit") {
+            for fact in facts.of_kind("vault.init") {
+                findings.step(fact, "", "Vault is initialised, but nothing records who does what in it");
+            }
+        }
+    },
+};
+
+const ROOT_TOKEN: Rule = Rule {
+    id: "root-token-kept",
+    severity: Severity::Warning,
+    title: "The root token is never revoked",
+    explanation: "The root token of an initialisation may do everything and never expires. Once an admin role \
+                  works, it should be revoked; a quorum of key holders can make a new one.",
+    help: "add a `vault.root_token` step with the admin role that takes over",
+    bad: r"steps:
+  init:                                  # here
+    kind: vault.init
+  audit: { kind: vault.audit, path: file, type: file }
+",
+    good: r"steps:
+  init: { kind: vault.init }
+  audit: { kind: vault.audit, path: file, type: file }
+  root_token:
+    kind: vault.root_token
+    admin: { approle: { role: admin } }
+",
+    check: |facts, findings| {
+        if !facts.has("vault.root_token") {
+            for fact in facts.of_kind("vault.init") {
+                findings.step(fact, "", "the root token stays good for ever");
+            }
+        }
+    },
+};
+
+const ONE_SHARE: Rule = Rule {
+    id: "one-share-opens",
+    severity: Severity::Warning,
+    title: "A single key share opens Vault",
+    explanation: "With a threshold of one, whoever has the one share can unseal Vault and make a root token \
+                  alone. Splitting the key is there to need several people.",
+    help: "set `shares: 5` and `threshold: 3`, or another split that needs several",
+    bad: r"steps:
+  init:
+    kind: vault.init
+    shares: 1
+    threshold: 1                         # here
+",
+    good: r"steps:
+  init: { kind: vault.init, shares: 5, threshold: 3 }
+",
+    check: |facts, findings| {
+        for fact in facts.of_kind("vault.init").filter(|fact| fact.number("threshold") == 1) {
+            findings.step(fact, "threshold", "a single share opens Vault");
+        }
+    },
+};
+
+const CLEARTEXT: Rule = Rule {
+    id: "vault-without-tls",
+    severity: Severity::Error,
+    title: "Vault is reached without TLS",
+    explanation: "Tokens, secrets and key shares would cross the network in the clear. Such an address is \
+                  refused by every command unless it is this machine's own, or GROUNDWORK_ALLOW_ENDPOINT=1 \
+                  is set.",
+    help: "give Vault a certificate and write `https://`; `vault.ca_cert` names a private authority",
+    bad: r"vault:
+  address: http://vault.example.net:8200           # here
+",
+    good: r"vault:
+  address: https://vault.example.net:8200
+  nodes: [ http://127.0.0.1:8200 ]
+",
+    check: |facts, findings| {
+        let vault = &facts.resolved.vault;
+        let address = vault.address.iter().map(|address| ("address".to_owned(), address));
+        let nodes = vault.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}]"), node));
+        for (path, url) in address.chain(nodes) {
+            if url.starts_with("http://") && crate::providers::endpoint::require_vault_tls(url).is_err() {
+                findings.section(Section::Vault, &path, format!("`{url}` is not encrypted"));
+            }
+        }
+    },
+};

@@ -1,0 +1,174 @@
+//! `aws.iam_group`: a group with its policies. Who is in it, the users say.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::bulk::Told;
+use super::holder::{Grants, Holder, LiveGrants};
+use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, predicted, root_path};
+use crate::providers::aws::client::{AwsClient, missing};
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::Document;
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+
+/// A group of IAM.
+/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
+pub struct IamGroup;
+
+/// What a plan declares.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "IamGroup")]
+pub struct Desired {
+    /// The name, unique in the account.
+    pub name: String,
+    /// The path in front of the name in the ARN, e.g. `/teams/`.
+    #[serde(default = "root_path")]
+    pub path: String,
+    /// ARNs of attached policies; others are detached. Not declared: left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_policies: Option<Vec<String>>,
+    /// Policies of its own, name to document; others are removed. Not declared: left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline_policies: Option<BTreeMap<String, Document>>,
+}
+
+impl Desired {
+    fn grants(&self) -> Grants<'_> {
+        Grants {
+            permissions_boundary: None,
+            managed_policies: self.managed_policies.as_deref(),
+            inline_policies: self.inline_policies.as_ref(),
+        }
+    }
+}
+
+/// What IAM says.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The name.
+    pub name: String,
+    /// The ARN.
+    pub arn: String,
+    /// The path.
+    pub path: String,
+    /// What its members may do.
+    pub grants: LiveGrants,
+}
+
+impl Resource for IamGroup {
+    const KIND: &'static str = "aws.iam_group";
+    const ABOUT: &'static str = "An IAM group with its policies; users say which groups they are in.";
+    const EXAMPLE: &'static str = r#"operators:
+  kind: aws.iam_group
+  name: candlefish-operators
+  path: /candlefish/
+  managed_policies: [ "arn:aws:iam::aws:policy/ReadOnlyAccess" ]
+  inline_policies:
+    own-keys:
+      - allow: [ "iam:ListAccessKeys", "iam:UpdateAccessKey", "iam:DeleteAccessKey" ]
+        on: "arn:aws:iam::*:user/candlefish/${aws:username}"
+"#;
+
+    type Client = AwsClient;
+    type Id = String;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> String {
+        desired.name.clone()
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        let named = check_named(&desired.name, 128, &desired.path).into_iter();
+        named.chain(desired.grants().check()).collect()
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        desired.grants().requires()
+    }
+
+    /// Three calls at once, and one for each inline policy; in a large plan none.
+    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+        match client.iam.group(client, id).await? {
+            Told::Absent => Ok(None),
+            Told::There(group) => Ok(Some(group)),
+            Told::Nothing => read(client, id).await,
+        }
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        diff.field("path", &observed.path, &desired.path);
+        desired.grants().diff(&mut diff, &observed.grants);
+        diff
+    }
+
+    /// Sent once: the name is unique, so that a second request could only fail.
+    async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
+        let request = w.write_once(w.permit()).iam.create_group().group_name(&desired.name);
+        request.path(&desired.path).send().await.at("iam:CreateGroup")?;
+        desired.grants().apply(w, Holder::Group(&desired.name), &LiveGrants::default()).await
+    }
+
+    async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
+        if observed.path != desired.path {
+            let request = w.write(w.permit()).iam.update_group().group_name(&desired.name);
+            request.new_path(&desired.path).send().await.at("iam:UpdateGroup")?;
+        }
+        desired.grants().apply(w, Holder::Group(&desired.name), &observed.grants).await
+    }
+
+    /// Takes its policies away first. Members stay, and IAM then refuses.
+    async fn delete(w: &Writer<'_, AwsClient>, id: &String) -> Result<()> {
+        Holder::Group(id).strip(w).await?;
+        let answer = w.write(w.permit()).iam.delete_group().group_name(id).send().await;
+        let answer = answer.found("iam:DeleteGroup", NO_SUCH_ENTITY).map(drop);
+        answer.map_err(|error| delete_conflict(error, "the users in it"))
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
+    }
+
+    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+        predicted(scope, "group", &desired.path, &desired.name)
+    }
+}
+
+async fn read(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
+    let group = async {
+        // Members come with the answer and are not wanted.
+        let answer = client.read().iam.get_group().group_name(name).max_items(1).send().await;
+        answer.found("iam:GetGroup", NO_SUCH_ENTITY)
+    };
+    let (answer, grants) = tokio::try_join!(group, Holder::Group(name).grants(client))?;
+    let (Some(answer), Some(grants)) = (answer, grants) else { return Ok(None) };
+    let group = answer.group.ok_or_else(|| missing("iam:GetGroup", "group"))?;
+    Ok(Some(Observed { name: group.group_name, arn: group.arn, path: group.path, grants }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_field_is_compared() {
+        let desired: Desired = serde_json::from_value(json!({ "name": "g", "path": "/x/",
+            "managed_policies": ["p"], "inline_policies": { "own": [{ "allow": "a:b", "on": "*" }] } }))
+        .expect("valid");
+        let observed = Observed {
+            name: "g".into(),
+            arn: "arn:aws:iam::123456789012:group/g".into(),
+            path: "/".into(),
+            grants: LiveGrants::default(),
+        };
+        let diff = IamGroup::diff(&desired, &observed);
+        let paths: Vec<&str> = diff.changes.iter().map(|change| change.path.as_str()).collect();
+        assert_eq!(paths, ["path", "managed_policies", "inline_policies.own"]);
+    }
+}

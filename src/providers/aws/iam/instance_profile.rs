@@ -1,0 +1,178 @@
+//! `aws.iam_instance_profile`: what hands a role to the machines of EC2.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    NO_SUCH_ENTITY, Outputs, W, check_name, check_named, from_sdk, gone_is_fine, predicted, root_path, to_sdk,
+};
+use crate::providers::aws::client::{AwsClient, missing};
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::tags;
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+
+const PATH_IS_FIXED: &str = "IAM cannot move an instance profile to another path; declare another name";
+
+/// An instance profile.
+/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_InstanceProfile.html>
+pub struct IamInstanceProfile;
+
+/// What a plan declares.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "IamInstanceProfile")]
+pub struct Desired {
+    /// The name, unique in the account.
+    pub name: String,
+    /// The path in front of the name in the ARN. Fixed when the profile is made.
+    #[serde(default = "root_path")]
+    pub path: String,
+    /// Name of the role that machines with this profile have.
+    pub role: String,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// What IAM says.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    name: String,
+    arn: String,
+    path: String,
+    role: Option<String>,
+    tags: Tags,
+}
+
+impl Resource for IamInstanceProfile {
+    const KIND: &'static str = "aws.iam_instance_profile";
+    const ABOUT: &'static str = "An instance profile, which hands a role to EC2 machines.";
+    const EXAMPLE: &'static str = "\
+vault_profile:
+  kind: aws.iam_instance_profile
+  name: candlefish-vault
+  role: candlefish-vault
+  tags: { Team: platform }
+";
+    const TAGGED: bool = true;
+
+    type Client = AwsClient;
+    type Id = String;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> String {
+        desired.name.clone()
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        let mut found = check_named(&desired.name, 128, &desired.path);
+        found.extend(check_name("role", &desired.role, 64));
+        found.extend(tags::check(&desired.tags));
+        found
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        vec![Requirement::thing("aws.iam_role", &desired.role)]
+    }
+
+    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+        let answer = client.read().iam.get_instance_profile().instance_profile_name(id).send().await;
+        let Some(answer) = answer.found("iam:GetInstanceProfile", NO_SUCH_ENTITY)? else { return Ok(None) };
+        let profile = answer.instance_profile;
+        let profile = profile.ok_or_else(|| missing("iam:GetInstanceProfile", "instance profile"))?;
+        Ok(Some(Observed {
+            name: profile.instance_profile_name,
+            arn: profile.arn,
+            path: profile.path,
+            // IAM allows one.
+            role: profile.roles.into_iter().next().map(|role| role.role_name),
+            tags: from_sdk(profile.tags),
+        }))
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        diff.immutable("path", &observed.path, &desired.path, PATH_IS_FIXED);
+        diff.field("role", &observed.role, &desired.role);
+        diff.entries("tags", &observed.tags, &desired.tags);
+        diff
+    }
+
+    /// Sent once: the name is unique, so that a second request could only fail.
+    async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
+        let request = w.write_once(w.permit()).iam.create_instance_profile();
+        let request = request.instance_profile_name(&desired.name).path(&desired.path);
+        let request = request.set_tags(Some(to_sdk(&desired.tags)?));
+        request.send().await.at("iam:CreateInstanceProfile")?;
+        add_role(w, &desired.name, &desired.role).await
+    }
+
+    /// A profile that changes its role has none for a moment: IAM allows one at a time.
+    async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
+        if observed.role.as_ref() != Some(&desired.role) {
+            if let Some(old) = &observed.role {
+                remove_role(w, &desired.name, old).await?;
+            }
+            add_role(w, &desired.name, &desired.role).await?;
+        }
+        let added = tags::to_add(&desired.tags, &observed.tags);
+        if added.is_empty() {
+            return Ok(());
+        }
+        let request = w.write(w.permit()).iam.tag_instance_profile().instance_profile_name(&desired.name);
+        request.set_tags(Some(to_sdk(&added)?)).send().await.at("iam:TagInstanceProfile").map(drop)
+    }
+
+    async fn delete(w: &Writer<'_, AwsClient>, id: &String) -> Result<()> {
+        let Some(live) = Self::observe(w, id).await? else { return Ok(()) };
+        if let Some(role) = &live.role {
+            remove_role(w, id, role).await?;
+        }
+        let answer = w.write(w.permit()).iam.delete_instance_profile().instance_profile_name(id).send().await;
+        answer.found("iam:DeleteInstanceProfile", NO_SUCH_ENTITY).map(drop)
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
+    }
+
+    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+        predicted(scope, "instance-profile", &desired.path, &desired.name)
+    }
+
+    fn tags(observed: &Observed) -> Option<&Tags> {
+        Some(&observed.tags)
+    }
+}
+
+async fn add_role(w: &W<'_>, profile: &str, role: &str) -> Result<()> {
+    let request = w.write(w.permit()).iam.add_role_to_instance_profile();
+    let request = request.instance_profile_name(profile).role_name(role);
+    request.send().await.at("iam:AddRoleToInstanceProfile").map(drop)
+}
+
+async fn remove_role(w: &W<'_>, profile: &str, role: &str) -> Result<()> {
+    let request = w.write(w.permit()).iam.remove_role_from_instance_profile();
+    let request = request.instance_profile_name(profile).role_name(role);
+    gone_is_fine(request.send().await.at("iam:RemoveRoleFromInstanceProfile").map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_field_is_compared() {
+        let desired: Desired =
+            serde_json::from_value(json!({ "name": "p", "path": "/x/", "role": "r", "tags": { "a": "1" } }))
+                .expect("valid");
+        let observed =
+            Observed { name: "p".into(), arn: "arn".into(), path: "/".into(), role: None, tags: Tags::new() };
+        let diff = IamInstanceProfile::diff(&desired, &observed);
+        let paths: Vec<&str> = diff.changes.iter().map(|change| change.path.as_str()).collect();
+        assert_eq!((paths, diff.blocked.len()), (vec!["path", "role", "tags.a"], 1));
+    }
+}

@@ -1,0 +1,300 @@
+//! `aws.iam_user`: a user with its policies and groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::bulk::Told;
+use super::holder::{Grants, Holder, HolderId, LiveGrants};
+use super::{
+    NO_SUCH_ENTITY, Outputs, W, check_name, check_named, delete_conflict, from_sdk, gone_is_fine, predicted,
+    root_path, to_sdk,
+};
+use crate::providers::aws::client::{AwsClient, missing};
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::Document;
+use crate::providers::aws::tags;
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+
+/// A user of IAM.
+/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
+pub struct IamUser;
+
+/// What a plan declares.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "IamUser")]
+pub struct Desired {
+    /// The name, unique in the account.
+    pub name: String,
+    /// The path in front of the name in the ARN, e.g. `/apps/`.
+    #[serde(default = "root_path")]
+    pub path: String,
+    /// ARN of the policy that limits what the others can allow. Not declared: left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions_boundary: Option<String>,
+    /// ARNs of attached policies; others are detached. Not declared: left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_policies: Option<Vec<String>>,
+    /// Policies of its own, name to document; others are removed. Not declared: left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline_policies: Option<BTreeMap<String, Document>>,
+    /// Names of the groups it is in; it leaves others. Not declared: left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
+    /// Whether it may have a password for the console. One that is there and may not be is removed.
+    #[serde(default)]
+    pub console_login: bool,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+impl Desired {
+    fn grants(&self) -> Grants<'_> {
+        Grants {
+            permissions_boundary: self.permissions_boundary.as_ref(),
+            managed_policies: self.managed_policies.as_deref(),
+            inline_policies: self.inline_policies.as_ref(),
+        }
+    }
+}
+
+/// What IAM says.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The name.
+    pub name: String,
+    /// The ARN.
+    pub arn: String,
+    /// The path.
+    pub path: String,
+    /// What it may do.
+    pub grants: LiveGrants,
+    /// Names of its groups.
+    pub groups: Vec<String>,
+    /// Whether it has a password for the console.
+    pub console_login: bool,
+    /// Tags.
+    pub tags: Tags,
+}
+
+impl Resource for IamUser {
+    const KIND: &'static str = "aws.iam_user";
+    const ABOUT: &'static str =
+        "An IAM user with its policies and groups, and no password unless the plan says so.";
+    const EXAMPLE: &'static str = r#"secrets_admin:
+  kind: aws.iam_user
+  name: candlefish-secrets-admin
+  path: /candlefish/
+  groups: [ candlefish-operators ]
+  permissions_boundary: arn:aws:iam::aws:policy/PowerUserAccess
+  managed_policies: [ "arn:aws:iam::aws:policy/IAMReadOnlyAccess" ]
+  inline_policies:
+    read-secrets:
+      - { allow: "secretsmanager:GetSecretValue", on: "*" }
+"#;
+    const TAGGED: bool = true;
+
+    type Client = AwsClient;
+    type Id = HolderId;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> HolderId {
+        HolderId::new(&desired.name, desired.permissions_boundary.as_ref())
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        let mut found = check_named(&desired.name, 64, &desired.path);
+        for (index, group) in desired.groups.iter().flatten().enumerate() {
+            found.extend(check_name(&format!("groups[{index}]"), group, 128));
+        }
+        found.extend(desired.grants().check());
+        found.extend(tags::check(&desired.tags));
+        found
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        let groups = desired.groups.iter().flatten().map(|group| Requirement::thing("aws.iam_group", group));
+        desired.grants().requires().into_iter().chain(groups).collect()
+    }
+
+    /// Five calls at once, and one for each inline policy; in a large plan one call.
+    async fn observe(client: &AwsClient, id: &HolderId) -> Result<Option<Observed>> {
+        let user = match client.iam.user(client, id).await? {
+            Told::Absent => return Ok(None),
+            Told::There(user) => user,
+            Told::Nothing => {
+                let (user, console_login) =
+                    tokio::try_join!(read(client, &id.name), console_login(client, &id.name))?;
+                return Ok(user.map(|user| Observed { console_login, ..user }));
+            }
+        };
+        Ok(Some(Observed { console_login: console_login(client, &id.name).await?, ..user }))
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        diff.field("path", &observed.path, &desired.path);
+        desired.grants().diff(&mut diff, &observed.grants);
+        if let Some(declared) = &desired.groups {
+            diff.field("groups", &sorted(&observed.groups), &sorted(declared));
+        }
+        if !desired.console_login && observed.console_login {
+            diff.field("console_login", &true, &false).note("its password for the console is deleted");
+        }
+        diff.entries("tags", &observed.tags, &desired.tags);
+        diff
+    }
+
+    /// One request that makes the user with boundary and marks of ownership, sent once: its name
+    /// is unique, so that a second could only fail.
+    async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
+        let request = w.write_once(w.permit()).iam.create_user().user_name(&desired.name).path(&desired.path);
+        let request = request
+            .set_permissions_boundary(desired.permissions_boundary.clone())
+            .set_tags(Some(to_sdk(&desired.tags)?));
+        request.send().await.at("iam:CreateUser")?;
+        let fresh = LiveGrants::with_boundary(desired.permissions_boundary.as_ref());
+        desired.grants().apply(w, Holder::User(&desired.name), &fresh).await?;
+        regroup(w, &desired.name, desired.groups.as_deref().unwrap_or_default(), &[]).await
+    }
+
+    async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
+        if observed.path != desired.path {
+            let request = w.write(w.permit()).iam.update_user().user_name(&desired.name);
+            request.new_path(&desired.path).send().await.at("iam:UpdateUser")?;
+        }
+        let holder = Holder::User(&desired.name);
+        desired.grants().apply(w, holder, &observed.grants).await?;
+        if let Some(groups) = &desired.groups {
+            regroup(w, &desired.name, groups, &observed.groups).await?;
+        }
+        if observed.console_login && !desired.console_login {
+            delete_login(w, &desired.name).await?;
+        }
+        holder.tag(w, &tags::to_add(&desired.tags, &observed.tags)).await
+    }
+
+    /// Takes its policies and group memberships away first. Keys, devices and passwords that the
+    /// plan did not make stay, and IAM then refuses.
+    async fn delete(w: &Writer<'_, AwsClient>, id: &HolderId) -> Result<()> {
+        Holder::User(&id.name).strip(w).await?;
+        regroup(w, &id.name, &[], &groups(w, &id.name).await?.unwrap_or_default()).await?;
+        let answer = w.write(w.permit()).iam.delete_user().user_name(&id.name).send().await;
+        let answer = answer.found("iam:DeleteUser", NO_SUCH_ENTITY).map(drop);
+        answer.map_err(|error| delete_conflict(error, "access keys, MFA devices, a password, certificates"))
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
+    }
+
+    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+        predicted(scope, "user", &desired.path, &desired.name)
+    }
+
+    fn tags(observed: &Observed) -> Option<&Tags> {
+        Some(&observed.tags)
+    }
+}
+
+async fn read(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
+    let user = async {
+        let answer = client.read().iam.get_user().user_name(name).send().await;
+        answer.found("iam:GetUser", NO_SUCH_ENTITY)
+    };
+    let (answer, grants, groups) =
+        tokio::try_join!(user, Holder::User(name).grants(client), groups(client, name))?;
+    let (Some(answer), Some(grants), Some(groups)) = (answer, grants, groups) else { return Ok(None) };
+    let user = answer.user.ok_or_else(|| missing("iam:GetUser", "user"))?;
+    let boundary = user.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
+    Ok(Some(Observed {
+        name: user.user_name,
+        arn: user.arn,
+        path: user.path,
+        grants: LiveGrants { permissions_boundary: boundary, ..grants },
+        groups,
+        console_login: false,
+        tags: from_sdk(user.tags),
+    }))
+}
+
+async fn groups(client: &AwsClient, user: &str) -> Result<Option<Vec<String>>> {
+    let groups = client.read().iam.list_groups_for_user().user_name(user).into_paginator().items().send();
+    let groups = groups.try_collect().await.found("iam:ListGroupsForUser", NO_SUCH_ENTITY)?;
+    Ok(groups.map(|groups| groups.into_iter().map(|group| group.group_name).collect()))
+}
+
+async fn console_login(client: &AwsClient, user: &str) -> Result<bool> {
+    let answer = client.read().iam.get_login_profile().user_name(user).send().await;
+    Ok(answer.found("iam:GetLoginProfile", NO_SUCH_ENTITY)?.is_some())
+}
+
+async fn delete_login(w: &W<'_>, user: &str) -> Result<()> {
+    let answer = w.write(w.permit()).iam.delete_login_profile().user_name(user).send().await;
+    answer.found("iam:DeleteLoginProfile", NO_SUCH_ENTITY).map(drop)
+}
+
+/// Joins the declared groups, then leaves the others.
+async fn regroup(w: &W<'_>, user: &str, declared: &[String], live: &[String]) -> Result<()> {
+    let iam = &w.write(w.permit()).iam;
+    for group in declared.iter().filter(|group| !live.contains(group)) {
+        let request = iam.add_user_to_group().user_name(user).group_name(group);
+        request.send().await.at("iam:AddUserToGroup")?;
+    }
+    for group in live.iter().filter(|group| !declared.contains(group)) {
+        let request = iam.remove_user_from_group().user_name(user).group_name(group);
+        gone_is_fine(request.send().await.at("iam:RemoveUserFromGroup").map(drop))?;
+    }
+    Ok(())
+}
+
+fn sorted(names: &[String]) -> BTreeSet<&String> {
+    names.iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn observed() -> Observed {
+        Observed {
+            name: "ci".into(),
+            arn: "arn:aws:iam::123456789012:user/ci".into(),
+            path: "/".into(),
+            grants: LiveGrants::default(),
+            groups: vec!["b".into(), "a".into()],
+            console_login: false,
+            tags: Tags::from([("other".into(), "x".into())]),
+        }
+    }
+
+    fn paths(desired: serde_json::Value, observed: &Observed) -> Vec<String> {
+        let desired: Desired = serde_json::from_value(desired).expect("valid");
+        let diff = IamUser::diff(&desired, observed);
+        assert!(diff.blocked.is_empty());
+        diff.changes.into_iter().map(|change| change.path).collect()
+    }
+
+    #[test]
+    fn fields_are_compared_and_foreign_tags_left_alone() {
+        let declared = json!({ "name": "ci", "path": "/apps/", "groups": ["a"], "tags": { "a": "1" } });
+        assert_eq!(paths(declared, &observed()), ["path", "groups", "tags.a"]);
+        let same = json!({ "name": "ci", "groups": ["a", "b", "a"] });
+        assert!(
+            paths(same, &observed()).is_empty() && paths(json!({ "name": "ci" }), &observed()).is_empty()
+        );
+    }
+
+    #[test]
+    fn a_password_is_forbidden_unless_allowed() {
+        let with_password = Observed { console_login: true, ..observed() };
+        assert_eq!(paths(json!({ "name": "ci" }), &with_password), ["console_login"]);
+        assert!(paths(json!({ "name": "ci", "console_login": true }), &with_password).is_empty());
+    }
+}

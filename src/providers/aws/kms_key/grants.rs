@@ -1,0 +1,249 @@
+//! Grants: rights to a key that somebody is given beside its policy.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aws_sdk_kms::types::{GrantConstraints, GrantListEntry, GrantOperation};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::providers::aws::client::AwsClient;
+use crate::providers::aws::error::Answer;
+use crate::resolve::unknown::is_unknown;
+use crate::resource::{Diff, FieldError, Result, Writer};
+
+/// What somebody may do with a key. KMS changes no grant: one that differs is made anew and the old
+/// one revoked.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_GrantListEntry.html>
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// ARN of the user, role or account that gets it.
+    pub grantee: String,
+    /// What the grantee may do, e.g. `Decrypt`, `GenerateDataKey`. An empty list revokes the grant.
+    pub operations: Vec<String>,
+    /// ARN of the user, role or account that may give it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retiring: Option<String>,
+    /// What every request must have in its encryption context.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub encryption_context: BTreeMap<String, String>,
+}
+
+/// A grant as KMS tells it.
+#[derive(Clone, Debug)]
+pub struct LiveGrant {
+    id: String,
+    grantee: String,
+    operations: BTreeSet<String>,
+    retiring: Option<String>,
+    encryption_context: BTreeMap<String, String>,
+    /// Whether it demands the whole of an encryption context, as none of ours does.
+    exact: bool,
+}
+
+/// Grants by their names; several may have the same.
+pub type LiveGrants = BTreeMap<String, Vec<LiveGrant>>;
+
+impl Grant {
+    fn is_revoked(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    fn value(&self) -> Value {
+        match self.is_revoked() {
+            true => Value::Null,
+            false => shown(
+                &self.grantee,
+                &self.operations.iter().cloned().collect(),
+                self.retiring.as_deref(),
+                &self.encryption_context,
+            ),
+        }
+    }
+
+    fn constraints(&self) -> Option<GrantConstraints> {
+        let context: HashMap<String, String> =
+            self.encryption_context.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        (!context.is_empty())
+            .then(|| GrantConstraints::builder().set_encryption_context_subset(Some(context)).build())
+    }
+}
+
+impl LiveGrant {
+    fn value(&self) -> Value {
+        let retiring = self.retiring.as_deref();
+        let mut value = shown(&self.grantee, &self.operations, retiring, &self.encryption_context);
+        if self.exact {
+            value["exact"] = json!(true);
+        }
+        value
+    }
+}
+
+fn shown(
+    grantee: &str,
+    operations: &BTreeSet<String>,
+    retiring: Option<&str>,
+    context: &BTreeMap<String, String>,
+) -> Value {
+    let mut value = json!({ "grantee": grantee, "operations": operations });
+    if let Some(retiring) = retiring {
+        value["retiring"] = json!(retiring);
+    }
+    if !context.is_empty() {
+        value["encryption_context"] = json!(context);
+    }
+    value
+}
+
+/// One change for each declared grant; others are left alone, because services make their own.
+pub fn compare(diff: &mut Diff, declared: &BTreeMap<String, Grant>, live: &LiveGrants) {
+    for (name, grant) in declared {
+        let live = live.get(name).map(Vec::as_slice).unwrap_or_default();
+        let before = match live {
+            [] => Value::Null,
+            [one] => one.value(),
+            several => Value::Array(several.iter().map(LiveGrant::value).collect()),
+        };
+        diff.field(&format!("grants.{name}"), &before, &grant.value());
+    }
+}
+
+/// Makes the declared grants that are not there, then revokes those of the same name that differ.
+pub async fn apply(
+    w: &Writer<'_, AwsClient>,
+    key_arn: &str,
+    declared: &BTreeMap<String, Grant>,
+    live: &LiveGrants,
+) -> Result<()> {
+    for (name, grant) in declared {
+        let live = live.get(name).map(Vec::as_slice).unwrap_or_default();
+        let (kept, others): (Vec<_>, Vec<_>) = live.iter().partition(|live| live.value() == grant.value());
+        if kept.is_empty() && !grant.is_revoked() {
+            create(w, key_arn, name, grant).await?;
+        }
+        for other in others.into_iter().chain(kept.into_iter().skip(1)) {
+            let request = w.write(w.permit()).kms.revoke_grant().key_id(key_arn).grant_id(&other.id);
+            request.send().await.found("kms:RevokeGrant", &["NotFoundException"])?;
+        }
+    }
+    Ok(())
+}
+
+/// KMS gives the same grant again for the same request with the same name, so it may be repeated.
+async fn create(w: &Writer<'_, AwsClient>, key_arn: &str, name: &str, grant: &Grant) -> Result<()> {
+    let operations = grant.operations.iter().map(|operation| GrantOperation::from(operation.as_str()));
+    let request = w.write(w.permit()).kms.create_grant().key_id(key_arn).name(name);
+    let request = request
+        .grantee_principal(&grant.grantee)
+        .set_operations(Some(operations.collect()))
+        .set_retiring_principal(grant.retiring.clone())
+        .set_constraints(grant.constraints());
+    request.send().await.at("kms:CreateGrant").map(drop)
+}
+
+/// The grants of a key that have a name.
+/// [`ListGrants`](https://docs.aws.amazon.com/kms/latest/APIReference/API_ListGrants.html)
+pub async fn read(client: &AwsClient, key_id: &str) -> Result<LiveGrants> {
+    let pages = client.read().kms.list_grants().key_id(key_id).into_paginator().items().send();
+    let entries = pages.try_collect().await.found("kms:ListGrants", &["NotFoundException"])?;
+    let mut grants = LiveGrants::new();
+    for entry in entries.unwrap_or_default() {
+        if let Some((name, grant)) = named(entry) {
+            grants.entry(name).or_default().push(grant);
+        }
+    }
+    Ok(grants)
+}
+
+fn named(entry: GrantListEntry) -> Option<(String, LiveGrant)> {
+    let name = entry.name.filter(|name| !name.is_empty())?;
+    let constraints = entry.constraints;
+    let exact =
+        constraints.as_ref().is_some_and(|constraints| constraints.encryption_context_equals.is_some());
+    let context = constraints.and_then(|constraints| {
+        constraints.encryption_context_subset.or(constraints.encryption_context_equals)
+    });
+    let operations = entry.operations.unwrap_or_default();
+    let grant = LiveGrant {
+        id: entry.grant_id?,
+        grantee: entry.grantee_principal.unwrap_or_default(),
+        operations: operations.iter().map(|operation| operation.as_str().to_owned()).collect(),
+        retiring: entry.retiring_principal,
+        encryption_context: context.unwrap_or_default().into_iter().collect(),
+        exact,
+    };
+    Some((name, grant))
+}
+
+/// Mistakes.
+pub fn check(declared: &BTreeMap<String, Grant>) -> Vec<FieldError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
+    let mut found = Vec::new();
+    for (name, grant) in declared {
+        let path = format!("grants.{name}");
+        if name.is_empty() || name.len() > 256 || !name.chars().all(allowed) {
+            found.push(FieldError::new(&path, "not a valid name for a grant"));
+        }
+        for operation in grant.operations.iter().filter(|operation| !is_unknown(operation)) {
+            if !GrantOperation::values().contains(&operation.as_str()) {
+                let mistake =
+                    FieldError::new(format!("{path}.operations"), format!("no operation `{operation}`"));
+                found.push(mistake.help(format!("one of {}", GrantOperation::values().join(", "))));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(value: Value) -> BTreeMap<String, Grant> {
+        serde_json::from_value(value).expect("valid")
+    }
+
+    fn live(exact: bool) -> LiveGrant {
+        LiveGrant {
+            id: "1".into(),
+            grantee: "arn:aws:iam::1:role/r".into(),
+            operations: BTreeSet::from(["Decrypt".into(), "Encrypt".into()]),
+            retiring: None,
+            encryption_context: BTreeMap::from([("a".into(), "b".into())]),
+            exact,
+        }
+    }
+
+    fn paths(declared: Value, live: &LiveGrants) -> Vec<String> {
+        let mut diff = Diff::none();
+        compare(&mut diff, &grants(declared), live);
+        diff.changes.into_iter().map(|change| change.path).collect()
+    }
+
+    #[test]
+    fn declared_grants_are_compared_and_others_left_alone() {
+        let declared = |operations: Value| {
+            json!({ "ours": { "grantee": "arn:aws:iam::1:role/r",
+            "operations": operations, "encryption_context": { "a": "b" } } })
+        };
+        let one =
+            LiveGrants::from([("ours".into(), vec![live(false)]), ("theirs".into(), vec![live(false)])]);
+        assert!(paths(declared(json!(["Encrypt", "Decrypt"])), &one).is_empty());
+        assert_eq!(paths(declared(json!(["Decrypt"])), &one), ["grants.ours"]);
+        assert_eq!(paths(declared(json!([])), &one), ["grants.ours"]);
+        assert!(paths(declared(json!([])), &LiveGrants::new()).is_empty(), "revoked and gone");
+        let exact = LiveGrants::from([("ours".into(), vec![live(true)])]);
+        assert_eq!(paths(declared(json!(["Encrypt", "Decrypt"])), &exact), ["grants.ours"]);
+        let twice = LiveGrants::from([("ours".into(), vec![live(false), live(true)])]);
+        assert_eq!(paths(declared(json!(["Encrypt", "Decrypt"])), &twice), ["grants.ours"]);
+    }
+
+    #[test]
+    fn operations_and_names_are_checked() {
+        let wrong = grants(json!({ "a b": { "grantee": "x", "operations": ["Decrypt", "Fly"] } }));
+        let paths: Vec<String> = check(&wrong).into_iter().map(|mistake| mistake.path).collect();
+        assert_eq!(paths, ["grants.a b", "grants.a b.operations"]);
+    }
+}

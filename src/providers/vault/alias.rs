@@ -1,0 +1,257 @@
+//! Aliases: as whom an auth method knows an entity or a group.
+//! <https://openbao.org/api-docs/secret/identity/entity-alias/>,
+//! <https://openbao.org/api-docs/secret/identity/group-alias/>.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::VaultClient;
+use super::cache::Listing;
+use super::fields;
+use crate::resource::{
+    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
+};
+
+/// The name by which an auth method knows an entity.
+pub type EntityAlias = Alias<EntityAliasSpec>;
+/// The name by which an auth method knows a group.
+pub type GroupAlias = Alias<GroupAliasSpec>;
+
+/// The kind of an alias.
+pub struct Alias<S>(PhantomData<fn() -> S>);
+
+/// The declared fields of an entity's alias.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EntityAliasSpec {
+    /// How the method names whoever logs in: a role-id for `approle`, a user's name for `userpass`, the
+    /// `user_claim` for `jwt`.
+    pub name: String,
+    /// The method's path below `auth/`.
+    pub mount: String,
+    /// The entity's id, e.g. `{{ payments_service.id }}`.
+    pub canonical_id: String,
+    /// What is known of it, for policy templates.
+    #[serde(default)]
+    pub custom_metadata: BTreeMap<String, String>,
+}
+
+/// The declared fields of a group's alias.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupAliasSpec {
+    /// How the method names the group.
+    pub name: String,
+    /// The method's path below `auth/`.
+    pub mount: String,
+    /// The id of an external group, e.g. `{{ developers.id }}`.
+    pub canonical_id: String,
+}
+
+/// What aliases of entities and of groups differ in.
+pub trait AliasSpec: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// As [`Resource::KIND`].
+    const KIND: &'static str;
+    /// As [`Resource::ABOUT`].
+    const ABOUT: &'static str;
+    /// As [`Resource::EXAMPLE`].
+    const EXAMPLE: &'static str;
+    /// Where aliases are made.
+    const PATH: &'static str;
+    /// Fields beside the name and the accessor.
+    const FIELDS: &'static [&'static str];
+
+    /// How an auth method names it, and that method's path.
+    fn known_as(&self) -> (&str, &str);
+}
+
+impl AliasSpec for EntityAliasSpec {
+    const KIND: &'static str = "vault.entity_alias";
+    const ABOUT: &'static str = "The name by which an auth method knows an entity.";
+    const EXAMPLE: &'static str = "\
+people:
+  kind: vault.auth_method
+  type: userpass
+alice:
+  kind: vault.entity
+  name: alice
+alice_at_userpass:
+  kind: vault.entity_alias
+  name: alice
+  mount: userpass
+  canonical_id: \"{{ alice.id }}\"
+";
+    const PATH: &'static str = "identity/entity-alias";
+    const FIELDS: &'static [&'static str] = &["canonical_id", "custom_metadata"];
+
+    fn known_as(&self) -> (&str, &str) {
+        (&self.name, &self.mount)
+    }
+}
+
+impl AliasSpec for GroupAliasSpec {
+    const KIND: &'static str = "vault.group_alias";
+    const ABOUT: &'static str = "The name by which an auth method knows an external group.";
+    const EXAMPLE: &'static str = "\
+github:
+  kind: vault.auth_method
+  type: jwt
+developers:
+  kind: vault.group
+  name: developers
+  type: external
+developers_at_github:
+  kind: vault.group_alias
+  name: example-developers
+  mount: jwt
+  canonical_id: \"{{ developers.id }}\"
+";
+    const PATH: &'static str = "identity/group-alias";
+    const FIELDS: &'static [&'static str] = &["canonical_id"];
+
+    fn known_as(&self) -> (&str, &str) {
+        (&self.name, &self.mount)
+    }
+}
+
+/// As whom which method knows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AliasId {
+    name: String,
+    mount: String,
+}
+
+impl fmt::Display for AliasId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.name, self.mount)
+    }
+}
+
+/// An alias as it is.
+#[derive(Clone, Debug)]
+pub struct LiveAlias<S> {
+    alias: S,
+    id: String,
+}
+
+/// What other steps may refer to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AliasOutputs {
+    /// The name.
+    pub name: String,
+    /// The id that the server gave the alias.
+    pub id: String,
+}
+
+async fn listing<S: AliasSpec>(client: &VaultClient) -> Result<Arc<Listing>> {
+    match S::PATH {
+        "identity/group-alias" => client.group_aliases().await,
+        _ => client.entity_aliases().await,
+    }
+}
+
+fn find<S: AliasSpec>(listing: &Listing, id: &AliasId) -> Result<Option<LiveAlias<S>>> {
+    let path = format!("auth/{}/", id.mount);
+    let is_it = |told: &Value| told["name"] == id.name.as_str() && told["mount_path"] == path.as_str();
+    let Some((found, told)) = listing.iter().find(|(_, told)| is_it(told)) else { return Ok(None) };
+    let own = [("name", json!(id.name)), ("mount", json!(id.mount))];
+    Ok(Some(LiveAlias { alias: fields::parse(told, S::FIELDS, own)?, id: found.clone() }))
+}
+
+/// The fields of a request. The server wants the method's accessor, which the listing of methods tells.
+async fn body<S: AliasSpec>(client: &VaultClient, desired: &S) -> Result<Value> {
+    let (_, mount) = desired.known_as();
+    let methods = client.auth_methods().await?;
+    let Some(accessor) = methods.get(&format!("{mount}/")).and_then(|method| method.get("accessor")) else {
+        let message = format!("there is no auth method at `{mount}`");
+        return Err(Error::new(ErrorKind::Rejected, format!("POST {}", S::PATH), message)
+            .advice("declare it as a `vault.auth_method` step"));
+    };
+    let mut body = fields::fields(desired);
+    body.remove("mount");
+    body.insert("mount_accessor".to_owned(), accessor.clone());
+    Ok(Value::Object(body))
+}
+
+impl<S: AliasSpec> Resource for Alias<S> {
+    const KIND: &'static str = S::KIND;
+    const ABOUT: &'static str = S::ABOUT;
+    const EXAMPLE: &'static str = S::EXAMPLE;
+
+    type Client = VaultClient;
+    type Id = AliasId;
+    type Desired = S;
+    type Observed = LiveAlias<S>;
+    type Outputs = AliasOutputs;
+
+    fn id(desired: &S) -> AliasId {
+        let (name, mount) = desired.known_as();
+        AliasId { name: name.to_owned(), mount: mount.to_owned() }
+    }
+
+    fn check(desired: &S) -> Vec<FieldError> {
+        let (name, _) = desired.known_as();
+        name.is_empty().then(|| FieldError::new("name", "is empty")).into_iter().collect()
+    }
+
+    fn requires(desired: &S) -> Vec<Requirement> {
+        vec![Requirement::Kind("vault.init"), Requirement::thing("vault.auth_method", desired.known_as().1)]
+    }
+
+    async fn observe(client: &VaultClient, id: &AliasId) -> Result<Option<LiveAlias<S>>> {
+        find(&*listing::<S>(client).await?, id)
+    }
+
+    fn diff(desired: &S, observed: &LiveAlias<S>) -> Diff {
+        fields::compare(&observed.alias, desired, &[])
+    }
+
+    async fn create(w: &Writer<'_, VaultClient>, desired: &S) -> Result<()> {
+        w.post(w.permit(), S::PATH, &body(w, desired).await?).await.map(drop)
+    }
+
+    async fn update(w: &Writer<'_, VaultClient>, desired: &S, observed: &LiveAlias<S>) -> Result<()> {
+        let path = format!("{}/id/{}", S::PATH, observed.id);
+        w.post(w.permit(), &path, &body(w, desired).await?).await.map(drop)
+    }
+
+    async fn delete(w: &Writer<'_, VaultClient>, id: &AliasId) -> Result<()> {
+        match find::<S>(&*listing::<S>(w).await?, id)? {
+            Some(alias) => w.delete(w.permit(), &format!("{}/id/{}", S::PATH, alias.id)).await,
+            None => Ok(()),
+        }
+    }
+
+    fn outputs(observed: &LiveAlias<S>) -> AliasOutputs {
+        AliasOutputs { name: observed.alias.known_as().0.to_owned(), id: observed.id.clone() }
+    }
+
+    fn predicted_outputs(desired: &S, _: &Scope) -> Partial {
+        Partial::default().with("name", desired.known_as().0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_is_found_by_name_and_method() {
+        let told = json!({
+            "1": { "name": "alice", "mount_path": "auth/a/", "canonical_id": "x", "custom_metadata": null },
+            "2": { "name": "alice", "mount_path": "auth/b/", "canonical_id": "y", "custom_metadata": { "k": "v" } },
+        });
+        let listing = told.as_object().expect("a listing");
+        let id = |mount: &str| AliasId { name: "alice".to_owned(), mount: mount.to_owned() };
+        let found = find::<EntityAliasSpec>(listing, &id("b")).expect("valid").expect("there");
+        assert_eq!((found.id.as_str(), found.alias.canonical_id.as_str()), ("2", "y"));
+        assert!(find::<EntityAliasSpec>(listing, &id("c")).expect("valid").is_none());
+    }
+}

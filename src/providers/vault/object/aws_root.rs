@@ -1,0 +1,86 @@
+//! How the AWS engine reaches an account:
+//! <https://developer.hashicorp.com/vault/api-docs/secret/aws#configure-root-credentials>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::server::Plugin;
+use super::{Object, PlainObject};
+use crate::resource::{FieldError, Requirement};
+use crate::secret::SecretSource;
+
+/// The credentials with which the AWS engine makes others.
+pub type AwsRoot = Object<AwsRootSpec>;
+
+/// The declared fields of the configuration.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AwsRootSpec {
+    /// The engine's path.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The id of the access key; empty is what the server finds in its surroundings.
+    #[serde(default)]
+    pub access_key: String,
+    /// The secret access key. It cannot be read back: a new value is sent only together with another
+    /// change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key: Option<SecretSource>,
+    /// The region; empty is the server's.
+    #[serde(default)]
+    pub region: String,
+    /// Where IAM is; empty is AWS itself.
+    #[serde(default)]
+    pub iam_endpoint: String,
+    /// Where STS is; empty is AWS itself.
+    #[serde(default)]
+    pub sts_endpoint: String,
+    /// How often a failed request is repeated; -1 is the SDK's choice.
+    #[serde(default = "as_the_sdk")]
+    pub max_retries: i64,
+}
+
+fn mount() -> String {
+    "aws".to_owned()
+}
+
+const fn as_the_sdk() -> i64 {
+    -1
+}
+
+impl PlainObject for AwsRootSpec {
+    const KIND: &'static str = "vault.aws_root";
+    const ABOUT: &'static str = "The credentials with which Vault's AWS engine makes others. HashiCorp Vault, or a plugin of OpenBao.";
+    const EXAMPLE: &'static str = "\
+vault_in_aws:
+  kind: vault.aws_root
+  access_key: AKIAIOSFODNN7EXAMPLE
+  secret_key: { env: VAULT_AWS_SECRET_KEY }
+  region: us-east-1
+";
+    const IDENTITY: &'static [&'static str] = &["mount"];
+    const PERMANENT: Option<&'static str> =
+        Some("the configuration goes away with its mount; remove that step's mount instead");
+    const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Secrets("aws"));
+
+    fn path(&self) -> String {
+        format!("{}/config/root", self.mount)
+    }
+
+    fn name(&self) -> &str {
+        &self.mount
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let alone = self.access_key.is_empty() != self.secret_key.is_none();
+        alone.then(|| FieldError::new("secret_key", "comes together with `access_key`")).into_iter().collect()
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        vec![Requirement::thing("vault.mount", &self.mount)]
+    }
+
+    fn secrets(&mut self) -> Vec<(&'static str, &mut SecretSource)> {
+        self.secret_key.iter_mut().map(|source| ("secret_key", source)).collect()
+    }
+}

@@ -1,0 +1,107 @@
+//! Roles of the database engine: <https://openbao.org/api-docs/secret/databases/#create-role>.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::fields::Fixed;
+use super::super::notation::Ttl;
+use super::{Object, PlainObject, check_name};
+use crate::resource::{FieldError, Requirement};
+
+/// Users that an engine makes for whoever asks.
+pub type DatabaseRole = Object<DatabaseRoleSpec>;
+
+/// The declared fields of a database role.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseRoleSpec {
+    /// The engine's path.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The role's name.
+    pub name: String,
+    /// The connection's name, e.g. `{{ orders_database.name }}`.
+    pub db_name: String,
+    /// Statements that make a user, with `{{name}}`, `{{password}}` and `{{expiration}}`. In a plan
+    /// write them as `{% raw %}{{name}}{% endraw %}`.
+    pub creation_statements: Vec<String>,
+    /// Statements that take a user away; none is the plugin's.
+    #[serde(default)]
+    pub revocation_statements: Vec<String>,
+    /// Statements that undo a creation that failed; none is the plugin's.
+    #[serde(default)]
+    pub rollback_statements: Vec<String>,
+    /// Statements that extend a user's time; none is the plugin's.
+    #[serde(default)]
+    pub renew_statements: Vec<String>,
+    /// How long users last; 0 is the engine's default.
+    #[serde(default)]
+    pub default_ttl: Ttl,
+    /// How long users last at most; 0 is the engine's limit.
+    #[serde(default)]
+    pub max_ttl: Ttl,
+    /// What users log in with: `password`, or `rsa_private_key` or `client_certificate` where the
+    /// plugin can. Fixed.
+    #[serde(default = "password")]
+    pub credential_type: String,
+    /// Settings of the type of credential.
+    #[serde(default)]
+    pub credential_config: BTreeMap<String, String>,
+}
+
+fn mount() -> String {
+    "database".to_owned()
+}
+
+fn password() -> String {
+    "password".to_owned()
+}
+
+impl PlainObject for DatabaseRoleSpec {
+    const KIND: &'static str = "vault.database_role";
+    const ABOUT: &'static str =
+        "A role of the database engine: users that it makes for whoever asks, for a time.";
+    const EXAMPLE: &'static str = "\
+orders_app:
+  kind: vault.database_role
+  name: orders-app
+  db_name: orders
+  creation_statements:
+    - |
+      {% raw %}CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}';
+      GRANT SELECT ON ALL TABLES IN SCHEMA public TO \"{{name}}\";{% endraw %}
+  default_ttl: 1h
+  max_ttl: 24h
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const FIXED: &'static [Fixed] = &[(
+        "credential_type",
+        "applications log in with what they were given; make a role under another name",
+    )];
+
+    fn path(&self) -> String {
+        format!("{}/roles/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let none = self.creation_statements.is_empty();
+        let none = none.then(|| FieldError::new("creation_statements", "is empty"));
+        check_name("name", &self.name).into_iter().chain(none).collect()
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        vec![
+            Requirement::thing("vault.mount", &self.mount),
+            Requirement::thing(
+                "vault.database_connection",
+                format!("{}/config/{}", self.mount, self.db_name),
+            ),
+        ]
+    }
+}

@@ -1,0 +1,87 @@
+//! Static roles of the database engine:
+//! <https://openbao.org/api-docs/secret/databases/#create-static-role>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::super::fields::Fixed;
+use super::super::notation::Ttl;
+use super::{Object, PlainObject, check_name};
+use crate::resource::{FieldError, Requirement};
+
+/// A user of a database whose password the engine changes.
+pub type DatabaseStaticRole = Object<DatabaseStaticRoleSpec>;
+
+/// The declared fields of a static role.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseStaticRoleSpec {
+    /// The engine's path.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The role's name.
+    pub name: String,
+    /// The connection's name. Fixed.
+    pub db_name: String,
+    /// The user, who must exist in the database. The password is changed at once. Fixed.
+    pub username: String,
+    /// After how long the password is changed, at least 5 seconds.
+    pub rotation_period: Ttl,
+    /// Statements that change the password; none is the plugin's.
+    #[serde(default)]
+    pub rotation_statements: Vec<String>,
+}
+
+fn mount() -> String {
+    "database".to_owned()
+}
+
+const DECIDED: &str = "the engine has taken over this user's password; make a role under another name";
+
+impl PlainObject for DatabaseStaticRoleSpec {
+    const KIND: &'static str = "vault.database_static_role";
+    const ABOUT: &'static str = "A user of a database whose password the engine changes from time to time.";
+    const EXAMPLE: &'static str = "\
+orders_reports:
+  kind: vault.database_static_role
+  name: orders-reports
+  db_name: orders
+  username: reports
+  rotation_period: 24h
+";
+    const PROTECTED: bool = true;
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const FIXED: &'static [Fixed] = &[("db_name", DECIDED), ("username", DECIDED)];
+
+    fn path(&self) -> String {
+        format!("{}/static-roles/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let short = matches!(self.rotation_period, Ttl::Seconds(0..5));
+        let short = short.then(|| FieldError::new("rotation_period", "is less than 5 seconds"));
+        check_name("name", &self.name).into_iter().chain(short).collect()
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        vec![
+            Requirement::thing("vault.mount", &self.mount),
+            Requirement::thing(
+                "vault.database_connection",
+                format!("{}/config/{}", self.mount, self.db_name),
+            ),
+        ]
+    }
+
+    /// The server wants the connection and the user with every change, and refuses others than it has.
+    fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
+        body.insert("db_name".to_owned(), self.db_name.clone().into());
+        body.insert("username".to_owned(), self.username.clone().into());
+        vec![(self.path(), body)]
+    }
+}

@@ -1,0 +1,110 @@
+//! Roles of the Kubernetes method: <https://openbao.org/api-docs/auth/kubernetes/#create-update-role>.
+
+use super::super::notation::{LowerName, Names};
+use super::super::role::{check_role, requirements, role_spec};
+use super::{Object, PlainObject};
+use crate::resource::{FieldError, Requirement};
+
+/// A role through which the service accounts of a Kubernetes cluster log in.
+pub type KubernetesRole = Object<KubernetesRoleSpec>;
+
+role_spec! {
+    /// The declared fields of a Kubernetes role.
+    pub struct KubernetesRoleSpec {
+        /// The method's path below `auth/`.
+        #[serde(default = "mount")]
+        pub mount: String,
+        /// The role's name; Vault lowers its case.
+        pub name: LowerName,
+        /// Service accounts that may log in; `*` is any.
+        pub bound_service_account_names: Names,
+        /// Namespaces they may be in; `*` is any.
+        #[serde(default)]
+        pub bound_service_account_namespaces: Names,
+        /// Namespaces they may be in, by label: a Kubernetes label selector as JSON.
+        #[serde(default)]
+        pub bound_service_account_namespace_selector: String,
+        /// The audience that a service account's token must be for; empty is any.
+        #[serde(default)]
+        pub audience: String,
+        /// What names the alias: `serviceaccount_uid` or `serviceaccount_name`.
+        #[serde(default = "alias_name_source")]
+        pub alias_name_source: String,
+    }
+}
+
+fn mount() -> String {
+    "kubernetes".to_owned()
+}
+
+fn alias_name_source() -> String {
+    "serviceaccount_uid".to_owned()
+}
+
+impl PlainObject for KubernetesRoleSpec {
+    const KIND: &'static str = "vault.kubernetes_role";
+    const ABOUT: &'static str = "A role of the Kubernetes method, through which service accounts log in.";
+    const EXAMPLE: &'static str = "\
+payments_pods:
+  kind: vault.kubernetes_role
+  name: payments
+  bound_service_account_names: [payments]
+  bound_service_account_namespaces: [payments]
+  audience: vault
+  token_policies: [payments-app]
+  token_ttl: 1h
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+
+    fn path(&self) -> String {
+        format!("auth/{}/role/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let mut errors = check_role(&self.name, self);
+        let open = self.bound_service_account_namespaces == Names::default()
+            && self.bound_service_account_namespace_selector.is_empty();
+        if open {
+            let help = "name the namespaces, or give `bound_service_account_namespace_selector`";
+            errors.push(FieldError::new("bound_service_account_namespaces", "is empty").help(help));
+        }
+        errors
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        let mut required = requirements(&self.mount, self);
+        required.push(Requirement::thing("vault.kubernetes_auth", &self.mount));
+        required
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::live_of;
+    use super::*;
+    use crate::resource::{Diff, Resource};
+
+    #[test]
+    fn what_the_server_writes_differently_is_no_change() {
+        // Without `audience`, which the server leaves out when it is empty.
+        let told = json!({
+            "alias_name_source": "serviceaccount_uid", "bound_service_account_names": ["b", "a"],
+            "bound_service_account_namespace_selector": "", "bound_service_account_namespaces": ["*"],
+            "token_bound_cidrs": [], "token_explicit_max_ttl": 0, "token_max_ttl": 0,
+            "token_no_default_policy": false, "token_num_uses": 0, "token_period": 0,
+            "token_policies": [], "token_ttl": 3600, "token_type": "default",
+        });
+        let declared = json!({
+            "name": "Web", "bound_service_account_names": ["a", "b"],
+            "bound_service_account_namespaces": ["*"], "token_ttl": "1h",
+        });
+        let declared: KubernetesRoleSpec = serde_json::from_value(declared).expect("valid");
+        assert_eq!(KubernetesRole::diff(&declared, &live_of(&declared, &told)), Diff::none());
+    }
+}

@@ -1,0 +1,57 @@
+//! The configuration of a KV version 2 engine:
+//! <https://openbao.org/api-docs/secret/kv/kv-v2/#configure-the-kv-engine>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::notation::Ttl;
+use super::{Object, PlainObject};
+use crate::resource::Requirement;
+
+/// What holds for all secrets of an engine that say nothing else.
+pub type KvConfig = Object<KvConfigSpec>;
+
+/// The declared fields of the configuration.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KvConfigSpec {
+    /// The engine's path.
+    pub mount: String,
+    /// How many versions of a secret are kept; 0 is the server's default, 10.
+    #[serde(default)]
+    pub max_versions: u64,
+    /// Every write says which version it replaces.
+    #[serde(default)]
+    pub cas_required: bool,
+    /// When versions are deleted by themselves; 0 is never.
+    #[serde(default)]
+    pub delete_version_after: Ttl,
+}
+
+impl PlainObject for KvConfigSpec {
+    const KIND: &'static str = "vault.kv_config";
+    const ABOUT: &'static str =
+        "How many versions a KV version 2 engine keeps, for how long, and how it is written.";
+    const EXAMPLE: &'static str = "\
+secret_versions:
+  kind: vault.kv_config
+  mount: secret
+  max_versions: 20
+  cas_required: true
+";
+    const IDENTITY: &'static [&'static str] = &["mount"];
+    const PERMANENT: Option<&'static str> =
+        Some("the configuration goes away with its mount; remove that step's mount instead");
+
+    fn path(&self) -> String {
+        format!("{}/config", self.mount)
+    }
+
+    fn name(&self) -> &str {
+        &self.mount
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        vec![Requirement::thing("vault.mount", &self.mount)]
+    }
+}

@@ -1,0 +1,136 @@
+//! The configuration of the LDAP method:
+//! <https://developer.hashicorp.com/vault/api-docs/auth/ldap#configure-ldap>.
+
+use super::super::notation::{CommaNames, Pem};
+use super::super::role::{IssuesTokens, role_spec};
+use super::super::server::Plugin;
+use super::{Object, PlainObject, check_one_of, policies, yes};
+use crate::resource::{FieldError, Requirement};
+use crate::secret::SecretSource;
+
+/// How people log in with their account in a directory.
+pub type LdapAuth = Object<LdapAuthSpec>;
+
+role_spec! {
+    /// The declared fields of the configuration.
+    pub struct LdapAuthSpec {
+        /// The method's path below `auth/`.
+        #[serde(default = "mount")]
+        pub mount: String,
+        /// The directory's addresses, e.g. `ldaps://ldap.example.internal`.
+        pub url: CommaNames,
+        /// As whom the directory is searched; empty is anonymously.
+        #[serde(default)]
+        pub binddn: String,
+        /// The password of `binddn`. It cannot be read back: a new value is sent only together with
+        /// another change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub bindpass: Option<SecretSource>,
+        /// Where people are, e.g. `ou=People,dc=example,dc=com`.
+        #[serde(default)]
+        pub userdn: String,
+        /// The attribute that holds the name of who logs in.
+        #[serde(default = "cn")]
+        pub userattr: String,
+        /// Where groups are.
+        #[serde(default)]
+        pub groupdn: String,
+        /// The attribute that holds a group's name.
+        #[serde(default = "cn")]
+        pub groupattr: String,
+        /// A template of the search for somebody's groups; empty is the method's. In a plan write its
+        /// braces as `{% raw %}{{.Username}}{% endraw %}`.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub groupfilter: String,
+        /// Turn a connection into an encrypted one after it is open.
+        #[serde(default)]
+        pub starttls: bool,
+        /// Do not check the directory's certificate.
+        #[serde(default)]
+        pub insecure_tls: bool,
+        /// The authority of the directory's certificate; empty is the system's.
+        #[serde(default)]
+        pub certificate: Pem,
+        /// `tls10` to `tls13`.
+        #[serde(default = "tls12")]
+        pub tls_min_version: String,
+        /// Names of people are compared with their case.
+        #[serde(default)]
+        pub case_sensitive_names: bool,
+        /// A login without a password is refused.
+        #[serde(default = "yes")]
+        pub deny_null_bind: bool,
+    }
+}
+
+fn mount() -> String {
+    "ldap".to_owned()
+}
+
+fn cn() -> String {
+    "cn".to_owned()
+}
+
+fn tls12() -> String {
+    "tls12".to_owned()
+}
+
+impl PlainObject for LdapAuthSpec {
+    const KIND: &'static str = "vault.ldap_auth";
+    const ABOUT: &'static str = "How people log in with their account in a directory. HashiCorp Vault.";
+    const EXAMPLE: &'static str = "\
+directory:
+  kind: vault.ldap_auth
+  url: [ldaps://ldap.example.internal]
+  binddn: cn=vault,ou=Services,dc=example,dc=internal
+  bindpass: { env: LDAP_PASSWORD }
+  userdn: ou=People,dc=example,dc=internal
+  userattr: uid
+  groupdn: ou=Groups,dc=example,dc=internal
+";
+    const IDENTITY: &'static [&'static str] = &["mount"];
+    const PERMANENT: Option<&'static str> =
+        Some("the configuration goes away with its auth method; remove that step's method instead");
+    const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));
+
+    fn path(&self) -> String {
+        format!("auth/{}/config", self.mount)
+    }
+
+    fn name(&self) -> &str {
+        &self.mount
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let versions = ["tls10", "tls11", "tls12", "tls13"];
+        let mut errors: Vec<FieldError> =
+            check_one_of("tls_min_version", &self.tls_min_version, &versions).into_iter().collect();
+        if self.binddn.is_empty() != self.bindpass.is_none() {
+            errors.push(FieldError::new("bindpass", "comes together with `binddn`"));
+        }
+        errors
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        let method = Requirement::thing("vault.auth_method", &self.mount);
+        std::iter::once(method).chain(policies(self.policies().iter())).collect()
+    }
+
+    fn secrets(&mut self) -> Vec<(&'static str, &mut SecretSource)> {
+        self.bindpass.iter_mut().map(|source| ("bindpass", source)).collect()
+    }
+
+    /// A method that was never configured has the address of a directory on this machine.
+    fn is_set(told: &serde_json::Value) -> bool {
+        told["url"].as_str().is_some_and(|url| !url.is_empty() && url != "ldap://127.0.0.1")
+    }
+
+    fn requests(
+        &self,
+        mut body: serde_json::Map<String, serde_json::Value>,
+        _: Option<&Self>,
+    ) -> Vec<(String, serde_json::Map<String, serde_json::Value>)> {
+        body.insert("url".to_owned(), self.url.joined().into());
+        vec![(self.path(), body)]
+    }
+}

@@ -1,0 +1,54 @@
+//! Namespaces: <https://openbao.org/api-docs/system/namespaces/>.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Object, PlainObject, check_name};
+use crate::resource::FieldError;
+
+/// A Vault inside of Vault, with policies, mounts and identities of its own.
+pub type Namespace = Object<NamespaceSpec>;
+
+/// The declared fields of a namespace.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamespaceSpec {
+    /// Its name below the namespace that the plan is for.
+    pub name: String,
+    /// What people note of it.
+    #[serde(default)]
+    pub custom_metadata: BTreeMap<String, String>,
+}
+
+impl PlainObject for NamespaceSpec {
+    const KIND: &'static str = "vault.namespace";
+    const ABOUT: &'static str = "A namespace, which has policies, mounts and identities of its own. OpenBao, or HashiCorp Vault Enterprise.";
+    const EXAMPLE: &'static str = "\
+payments_team:
+  kind: vault.namespace
+  name: payments
+  custom_metadata: { owner: payments-team }
+";
+    const PROTECTED: bool = true;
+    const IDENTITY: &'static [&'static str] = &["name"];
+    const OUTPUTS: &'static [(&'static str, &'static str)] =
+        &[("id", "The id that the server gave it."), ("path", "Its path, with a slash at the end.")];
+
+    fn path(&self) -> String {
+        format!("sys/namespaces/{}", self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let reserved = ["root", "sys", "audit", "auth", "cubbyhole", "identity"];
+        let taken = reserved
+            .contains(&self.name.as_str())
+            .then(|| FieldError::new("name", "is reserved by the server"));
+        check_name("name", &self.name).into_iter().chain(taken).collect()
+    }
+}

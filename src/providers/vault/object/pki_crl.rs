@@ -1,0 +1,92 @@
+//! The revocation list of a PKI engine:
+//! <https://openbao.org/api-docs/secret/pki/#set-revocation-configuration>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::notation::Ttl;
+use super::{Object, PlainObject};
+use crate::resource::{FieldError, Requirement};
+
+/// How an engine tells what it has revoked.
+pub type PkiCrl = Object<PkiCrlSpec>;
+
+/// The declared fields of the configuration.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PkiCrlSpec {
+    /// The engine's path.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// How long a list is valid.
+    #[serde(default = "three_days")]
+    pub expiry: Ttl,
+    /// There is no list.
+    #[serde(default)]
+    pub disable: bool,
+    /// Revocation cannot be asked for.
+    #[serde(default)]
+    pub ocsp_disable: bool,
+    /// How long an answer about revocation is valid.
+    #[serde(default = "half_a_day")]
+    pub ocsp_expiry: Ttl,
+    /// The list is made anew in time, not with each revocation.
+    #[serde(default)]
+    pub auto_rebuild: bool,
+    /// How long before it ends a list is made anew.
+    #[serde(default = "half_a_day")]
+    pub auto_rebuild_grace_period: Ttl,
+    /// Lists of what is new are made in between; needs `auto_rebuild`.
+    #[serde(default)]
+    pub enable_delta: bool,
+    /// How often such lists are made.
+    #[serde(default = "quarter_of_an_hour")]
+    pub delta_rebuild_interval: Ttl,
+}
+
+fn mount() -> String {
+    "pki".to_owned()
+}
+
+const fn three_days() -> Ttl {
+    Ttl::Seconds(72 * 3600)
+}
+
+const fn half_a_day() -> Ttl {
+    Ttl::Seconds(12 * 3600)
+}
+
+const fn quarter_of_an_hour() -> Ttl {
+    Ttl::Seconds(15 * 60)
+}
+
+impl PlainObject for PkiCrlSpec {
+    const KIND: &'static str = "vault.pki_crl";
+    const ABOUT: &'static str = "How a PKI engine tells what it has revoked: lists and answers.";
+    const EXAMPLE: &'static str = "\
+pki_revocation:
+  kind: vault.pki_crl
+  expiry: 72h
+  auto_rebuild: true
+";
+    const IDENTITY: &'static [&'static str] = &["mount"];
+    const PERMANENT: Option<&'static str> =
+        Some("the configuration goes away with its mount; remove that step's mount instead");
+
+    fn path(&self) -> String {
+        format!("{}/config/crl", self.mount)
+    }
+
+    fn name(&self) -> &str {
+        &self.mount
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let alone = self.enable_delta && !self.auto_rebuild;
+        alone.then(|| FieldError::new("enable_delta", "needs `auto_rebuild: true`")).into_iter().collect()
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        vec![Requirement::thing("vault.mount", &self.mount)]
+    }
+}

@@ -1,0 +1,64 @@
+//! The secret fields of a plain object: sent, never read back, never compared.
+
+use serde_json::{Map, Value, json};
+
+use super::super::fields;
+use super::PlainObject;
+use crate::resource::{Diff, Error, ErrorKind, FieldError, Result};
+use crate::secret::{Input, SecretSource};
+
+/// Mistakes in where secrets come from. The server keeps the only other copy and never shows it, so
+/// that a value made here would be lost.
+pub(super) fn check<S: PlainObject>(desired: &S) -> Vec<FieldError> {
+    let mut desired = desired.clone();
+    let from_outside = |source: &SecretSource| {
+        !matches!(
+            source.input(),
+            Input::Literal(_) | Input::Generate(_) | Input::Template(_) | Input::Json(_)
+        )
+    };
+    let wrong = desired.secrets().into_iter().filter(|(_, source)| !from_outside(source));
+    let error = |(name, _): (&str, _)| {
+        FieldError::new(name, "is a secret that cannot be read back from the server")
+            .help("take it from `env` or `file`")
+    };
+    wrong.map(error).collect()
+}
+
+/// The fields that can be compared.
+pub(super) fn readable<S: PlainObject>(desired: &S) -> Map<String, Value> {
+    let mut all = fields::fields(desired);
+    for (name, _) in desired.clone().secrets() {
+        all.remove(name);
+    }
+    all
+}
+
+/// Notes that the secrets go along with another change.
+pub(super) fn sent_again<S: PlainObject>(desired: &S, diff: &mut Diff) {
+    for (name, source) in desired.clone().secrets() {
+        diff.secret(name, format!("cannot be compared; sent again: {source}"));
+    }
+}
+
+/// All fields, with the values of the secrets or without them.
+///
+/// # Errors
+/// When a secret is no text.
+pub(super) fn body<S: PlainObject>(desired: &S, with_secrets: bool) -> Result<Map<String, Value>> {
+    let mut body = readable(desired);
+    let mut own = desired.clone();
+    for (name, source) in own.secrets().into_iter().filter(|_| with_secrets) {
+        body.insert(name.to_owned(), json!(text(source, &desired.path())?));
+    }
+    Ok(body)
+}
+
+/// A secret's text, without the line break that ends a file.
+fn text<'a>(source: &'a SecretSource, path: &str) -> Result<&'a str> {
+    let text = source.value().and_then(|value| value.expose_str());
+    text.map(|text| text.trim_end_matches(['\r', '\n'])).ok_or_else(|| {
+        Error::new(ErrorKind::Local, format!("POST {path}"), format!("{source} is no text"))
+            .advice("a secret that goes to Vault's API must be UTF-8")
+    })
+}

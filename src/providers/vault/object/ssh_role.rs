@@ -1,0 +1,200 @@
+//! Roles of the SSH engine: <https://openbao.org/api-docs/secret/ssh/#create-role>.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::super::fields::Fixed;
+use super::super::notation::{CommaNames, Ttl};
+use super::{Object, PlainObject, check_name, check_one_of};
+use crate::resource::{FieldError, Requirement};
+
+/// Whom an SSH engine lets in where.
+pub type SshRole = Object<SshRoleSpec>;
+
+/// The declared fields of an SSH role.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SshRoleSpec {
+    /// The engine's path.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The role's name.
+    pub name: String,
+    /// `ca`, which signs keys, or `otp`, which gives passwords for one login. Fixed.
+    #[serde(default = "ca")]
+    pub key_type: String,
+    /// The user to log in as when none is named; `otp` roles need it.
+    #[serde(default)]
+    pub default_user: String,
+    /// Users to log in as; `*` is any.
+    #[serde(default)]
+    pub allowed_users: CommaNames,
+    /// `allowed_users` holds templates over the identity.
+    #[serde(default)]
+    pub allowed_users_template: bool,
+    /// `default_user` is a template over the identity.
+    #[serde(default)]
+    pub default_user_template: bool,
+    /// Users' keys are signed.
+    #[serde(default)]
+    pub allow_user_certificates: bool,
+    /// Hosts' keys are signed.
+    #[serde(default)]
+    pub allow_host_certificates: bool,
+    /// Domains of hosts; `*` is any.
+    #[serde(default)]
+    pub allowed_domains: CommaNames,
+    /// Hosts may have the names of the domains themselves.
+    #[serde(default)]
+    pub allow_bare_domains: bool,
+    /// Hosts may have names below the domains.
+    #[serde(default)]
+    pub allow_subdomains: bool,
+    /// Whoever asks may choose the certificate's key id.
+    #[serde(default)]
+    pub allow_user_key_ids: bool,
+    /// A template of the certificate's key id; empty is the server's.
+    #[serde(default)]
+    pub key_id_format: String,
+    /// Critical options that may be asked for; none is any.
+    #[serde(default)]
+    pub allowed_critical_options: CommaNames,
+    /// Extensions that may be asked for; `*` is any.
+    #[serde(default)]
+    pub allowed_extensions: CommaNames,
+    /// Critical options of certificates that ask for none.
+    #[serde(default)]
+    pub default_critical_options: BTreeMap<String, String>,
+    /// Extensions of certificates that ask for none, e.g. `permit-pty`.
+    #[serde(default)]
+    pub default_extensions: BTreeMap<String, String>,
+    /// `default_extensions` holds templates over the identity.
+    #[serde(default)]
+    pub default_extensions_template: bool,
+    /// The signature's algorithm, e.g. `rsa-sha2-512`, or `default`.
+    #[serde(default = "default")]
+    pub algorithm_signer: String,
+    /// How long certificates are valid; 0 is the engine's default.
+    #[serde(default)]
+    pub ttl: Ttl,
+    /// How long certificates are valid at most; 0 is the engine's limit.
+    #[serde(default)]
+    pub max_ttl: Ttl,
+    /// How far in the past certificates begin, for clocks that are slow.
+    #[serde(default = "half_a_minute")]
+    pub not_before_duration: Ttl,
+    /// Networks of hosts; `otp` roles alone.
+    #[serde(default)]
+    pub cidr_list: CommaNames,
+    /// Networks of hosts that are left out; `otp` roles alone.
+    #[serde(default)]
+    pub exclude_cidr_list: CommaNames,
+    /// The port that SSH listens on; `otp` roles alone.
+    #[serde(default = "ssh_port")]
+    pub port: u16,
+}
+
+fn mount() -> String {
+    "ssh".to_owned()
+}
+
+fn ca() -> String {
+    "ca".to_owned()
+}
+
+fn default() -> String {
+    "default".to_owned()
+}
+
+const fn half_a_minute() -> Ttl {
+    Ttl::Seconds(30)
+}
+
+const fn ssh_port() -> u16 {
+    22
+}
+
+/// Lists that the engine takes as one text.
+const COMMAS: [&str; 6] = [
+    "allowed_users",
+    "allowed_domains",
+    "allowed_critical_options",
+    "allowed_extensions",
+    "cidr_list",
+    "exclude_cidr_list",
+];
+
+impl PlainObject for SshRoleSpec {
+    const KIND: &'static str = "vault.ssh_role";
+    const ABOUT: &'static str = "A role of the SSH engine: whose keys it signs, for which users and hosts.";
+    const EXAMPLE: &'static str = "\
+operators_ssh:
+  kind: vault.ssh_role
+  name: operators
+  allow_user_certificates: true
+  allowed_users: [admin, ubuntu]
+  default_user: ubuntu
+  default_extensions: { permit-pty: \"\" }
+  ttl: 30m
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const FIXED: &'static [Fixed] =
+        &[("key_type", "signing and one-time passwords are set up differently on hosts; make another role")];
+
+    fn path(&self) -> String {
+        format!("{}/roles/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let mut errors: Vec<FieldError> = check_name("name", &self.name).into_iter().collect();
+        errors.extend(check_one_of("key_type", &self.key_type, &["ca", "otp"]));
+        if self.key_type == "ca" && !self.allow_user_certificates && !self.allow_host_certificates {
+            let help = "give `allow_user_certificates` or `allow_host_certificates`";
+            errors.push(FieldError::new("", "the role signs nobody's keys").help(help));
+        }
+        if self.key_type == "otp" && self.default_user.is_empty() {
+            errors.push(FieldError::new("default_user", "is needed for `key_type: otp`"));
+        }
+        errors
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        vec![Requirement::thing("vault.mount", &self.mount)]
+    }
+
+    /// The server wants the type again with every change.
+    fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
+        for name in COMMAS {
+            if let Some(Value::Array(names)) = body.get(name) {
+                let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+                body.insert(name.to_owned(), json!(names.join(",")));
+            }
+        }
+        body.insert("key_type".to_owned(), json!(self.key_type));
+        vec![(self.path(), body)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::live_of;
+    use super::*;
+    use crate::resource::Resource;
+
+    #[test]
+    fn lists_are_texts_with_commas_on_the_wire() {
+        let declared = json!({ "name": "a", "allow_user_certificates": true, "allowed_users": ["b", "a"] });
+        let declared: SshRoleSpec = serde_json::from_value(declared).expect("valid");
+        let told = json!({ "key_type": "ca", "allowed_users": "a,b", "allow_user_certificates": true });
+        assert!(SshRole::diff(&declared, &live_of(&declared, &told)).is_empty());
+        let body = super::super::fields::fields(&declared);
+        assert_eq!(declared.requests(body, None)[0].1["allowed_users"], "a,b");
+    }
+}

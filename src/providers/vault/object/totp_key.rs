@@ -1,0 +1,100 @@
+//! Keys of the TOTP engine: <https://openbao.org/api-docs/secret/totp/#create-key>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Object, PlainObject, check_name, check_one_of};
+use crate::resource::{FieldError, Requirement};
+use crate::secret::SecretSource;
+
+/// A key from which Vault makes one-time codes.
+pub type TotpKey = Object<TotpKeySpec>;
+
+/// The declared fields of a TOTP key that another service gave out.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TotpKeySpec {
+    /// The engine's path.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The key's name.
+    pub name: String,
+    /// The key itself, in base 32. The server never gives it back: a new value is sent only together
+    /// with another change. Not needed for a key that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<SecretSource>,
+    /// Whose account it is.
+    pub account_name: String,
+    /// Which service asks for the codes.
+    #[serde(default)]
+    pub issuer: String,
+    /// The hash: `SHA1`, `SHA256` or `SHA512`.
+    #[serde(default = "sha1")]
+    pub algorithm: String,
+    /// Digits of a code, 6 or 8.
+    #[serde(default = "six")]
+    pub digits: u8,
+    /// Seconds for which a code holds.
+    #[serde(default = "half_a_minute")]
+    pub period: u32,
+}
+
+fn mount() -> String {
+    "totp".to_owned()
+}
+
+fn sha1() -> String {
+    "SHA1".to_owned()
+}
+
+const fn six() -> u8 {
+    6
+}
+
+const fn half_a_minute() -> u32 {
+    30
+}
+
+impl PlainObject for TotpKeySpec {
+    const KIND: &'static str = "vault.totp_key";
+    const ABOUT: &'static str = "A key that another service gave out, from which Vault makes one-time codes.";
+    const EXAMPLE: &'static str = "\
+registrar_codes:
+  kind: vault.totp_key
+  name: registrar
+  key: { env: REGISTRAR_TOTP_KEY }
+  account_name: platform@example.com
+  issuer: Registrar
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    // To make it again replaces the key.
+    const IRREPLACEABLE: bool = true;
+
+    fn path(&self) -> String {
+        format!("{}/keys/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let mut errors: Vec<FieldError> = check_name("name", &self.name).into_iter().collect();
+        errors.extend(check_one_of("algorithm", &self.algorithm, &["SHA1", "SHA256", "SHA512"]));
+        if ![6, 8].contains(&self.digits) {
+            errors.push(FieldError::new("digits", "is 6 or 8"));
+        }
+        if self.period == 0 {
+            errors.push(FieldError::new("period", "must be more than 0"));
+        }
+        errors
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        vec![Requirement::thing("vault.mount", &self.mount)]
+    }
+
+    fn secrets(&mut self) -> Vec<(&'static str, &mut SecretSource)> {
+        self.key.iter_mut().map(|source| ("key", source)).collect()
+    }
+}

@@ -1,0 +1,210 @@
+//! Keys of the transit engine: <https://openbao.org/api-docs/secret/transit/#create-key>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::super::fields::Fixed;
+use super::super::notation::Ttl;
+use super::{Object, PlainObject, check_name, check_one_of};
+use crate::resource::{Error, FieldError, Requirement};
+
+/// A key that encrypts or signs, and never leaves Vault.
+pub type TransitKey = Object<TransitKeySpec>;
+
+/// The declared fields of a transit key.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransitKeySpec {
+    /// The engine's path.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The key's name.
+    pub name: String,
+    /// The type of key, e.g. `aes256-gcm96`, `chacha20-poly1305`, `ed25519`, `ecdsa-p256`, `rsa-4096`
+    /// or `hmac`. Fixed.
+    #[serde(rename = "type", default = "aes256")]
+    pub algorithm: String,
+    /// Bytes of an `hmac` key. Fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_size: Option<u64>,
+    /// Each request brings a context, from which its own key is derived. Fixed.
+    #[serde(default)]
+    pub derived: bool,
+    /// The same text under the same context gives the same ciphertext; needs `derived`. Fixed.
+    #[serde(default)]
+    pub convergent_encryption: bool,
+    /// The key can be read out. It cannot be taken back.
+    #[serde(default)]
+    pub exportable: bool,
+    /// The key can be backed up in the clear. It cannot be taken back.
+    #[serde(default)]
+    pub allow_plaintext_backup: bool,
+    /// The key can be deleted, and with it all that it encrypted.
+    #[serde(default)]
+    pub deletion_allowed: bool,
+    /// The oldest version that still decrypts. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_decryption_version: Option<u64>,
+    /// The oldest version that still encrypts; 0 is the latest alone. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_encryption_version: Option<u64>,
+    /// After how long a new version is made; 0 is never, otherwise at least an hour.
+    #[serde(default)]
+    pub auto_rotate_period: Ttl,
+}
+
+fn mount() -> String {
+    "transit".to_owned()
+}
+
+fn aes256() -> String {
+    "aes256-gcm96".to_owned()
+}
+
+/// The types of keys that servers make.
+const TYPES: [&str; 14] = [
+    "aes128-gcm96",
+    "aes256-gcm96",
+    "chacha20-poly1305",
+    "xchacha20-poly1305",
+    "ed25519",
+    "ecdsa-p256",
+    "ecdsa-p384",
+    "ecdsa-p521",
+    "rsa-2048",
+    "rsa-3072",
+    "rsa-4096",
+    "hmac",
+    "aes128-cmac",
+    "aes256-cmac",
+];
+
+const DECIDED: &str =
+    "a key is made as it is; make one under another name, and encrypt again what this one holds";
+const OUT: &str = "what was allowed to leave Vault may have left; make a key under another name instead";
+
+/// Fields that only the request that makes the key takes.
+const AT_FIRST: [&str; 4] = ["type", "key_size", "derived", "convergent_encryption"];
+
+impl PlainObject for TransitKeySpec {
+    const KIND: &'static str = "vault.transit_key";
+    const ABOUT: &'static str = "A key of the transit engine, which encrypts or signs without leaving Vault.";
+    const EXAMPLE: &'static str = "\
+payments_key:
+  kind: vault.transit_key
+  name: payments
+  type: aes256-gcm96
+  auto_rotate_period: 90d
+";
+    const PROTECTED: bool = true;
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const FIXED: &'static [Fixed] =
+        &[("type", DECIDED), ("key_size", DECIDED), ("derived", DECIDED), ("convergent_encryption", DECIDED)];
+    const OUTPUTS: &'static [(&'static str, &'static str)] =
+        &[("latest_version", "The number of the newest version.")];
+    // To make it again is no error, whatever its type.
+    const IRREPLACEABLE: bool = true;
+
+    fn path(&self) -> String {
+        format!("{}/keys/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let mut errors: Vec<FieldError> = check_name("name", &self.name).into_iter().collect();
+        errors.extend(check_one_of("type", &self.algorithm, &TYPES));
+        if self.convergent_encryption && !self.derived {
+            errors.push(FieldError::new("convergent_encryption", "needs `derived: true`"));
+        }
+        if self.key_size.is_some() && self.algorithm != "hmac" {
+            errors.push(FieldError::new("key_size", "is for keys of type `hmac` alone"));
+        }
+        if matches!(self.auto_rotate_period, Ttl::Seconds(1..3600)) {
+            errors.push(FieldError::new("auto_rotate_period", "is 0 or at least one hour"));
+        }
+        errors
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        vec![Requirement::thing("vault.mount", &self.mount)]
+    }
+
+    fn is_absence(refusal: &Error) -> bool {
+        refusal.message.contains("could not delete key; not found")
+    }
+
+    fn fixed(&self, live: &Self) -> Vec<Fixed> {
+        let out = [
+            ("exportable", live.exportable && !self.exportable),
+            ("allow_plaintext_backup", live.allow_plaintext_backup && !self.allow_plaintext_backup),
+        ];
+        let out = out.into_iter().filter(|(_, taken_back)| *taken_back).map(|(name, _)| (name, OUT));
+        Self::FIXED.iter().copied().chain(out).collect()
+    }
+
+    /// The engine makes a key with one request and sets versions and deletion with another.
+    fn requests(&self, body: Map<String, Value>, live: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
+        let config = format!("{}/config", self.path());
+        if live.is_some() {
+            return vec![(config, body)];
+        }
+        let later = |name: &str| name.starts_with("min_") || name == "deletion_allowed";
+        let (later, mut first): (Map<_, _>, Map<_, _>) = body.into_iter().partition(|(name, _)| later(name));
+        first.retain(|name, value| AT_FIRST.contains(&name.as_str()) || !value.is_null());
+        let plain = later.values().all(|value| *value == Value::Bool(false));
+        std::iter::once((self.path(), first)).chain((!plain).then_some((config, later))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::live_of;
+    use super::*;
+    use crate::resource::Resource;
+
+    fn spec(value: Value) -> TransitKeySpec {
+        serde_json::from_value(value).expect("valid")
+    }
+
+    fn told() -> Value {
+        json!({
+            "allow_plaintext_backup": false, "auto_rotate_period": 2_592_000, "deletion_allowed": false,
+            "derived": false, "exportable": true, "imported_key": false, "keys": { "1": 1_795_327_812 },
+            "latest_version": 1, "min_available_version": 0, "min_decryption_version": 1,
+            "min_encryption_version": 0, "name": "k", "soft_deleted": false, "supports_signing": false,
+            "type": "aes256-gcm96",
+        })
+    }
+
+    #[test]
+    fn a_rotation_is_read_in_seconds() {
+        let declared = spec(json!({ "name": "k", "exportable": true, "auto_rotate_period": "30d" }));
+        assert!(TransitKey::diff(&declared, &live_of(&declared, &told())).is_empty());
+    }
+
+    #[test]
+    fn what_was_allowed_to_leave_cannot_be_taken_back() {
+        let declared = spec(json!({ "name": "k", "auto_rotate_period": "30d" }));
+        let diff = TransitKey::diff(&declared, &live_of(&declared, &told()));
+        assert_eq!(diff.blocked[0].path, "exportable");
+    }
+
+    #[test]
+    fn versions_are_set_once_the_key_is_there() {
+        let paths = |declared: Value, live: Option<&TransitKeySpec>| {
+            let declared = spec(declared);
+            let body = super::super::fields::fields(&declared);
+            declared.requests(body, live).into_iter().map(|(path, _)| path).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(json!({ "name": "k" }), None), ["transit/keys/k"]);
+        let deletable = json!({ "name": "k", "deletion_allowed": true });
+        assert_eq!(paths(deletable.clone(), None), ["transit/keys/k", "transit/keys/k/config"]);
+        assert_eq!(paths(deletable, Some(&spec(json!({ "name": "k" })))), ["transit/keys/k/config"]);
+    }
+}

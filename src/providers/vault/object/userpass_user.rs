@@ -1,0 +1,70 @@
+//! Users of the userpass method: <https://openbao.org/api-docs/auth/userpass/#create-update-user>.
+
+use super::super::notation::LowerName;
+use super::super::role::{check_role, requirements, role_spec};
+use super::{Object, PlainObject};
+use crate::resource::{FieldError, Requirement};
+use crate::secret::SecretSource;
+
+/// A person or machine that logs in with a name and a password.
+pub type UserpassUser = Object<UserpassUserSpec>;
+
+role_spec! {
+    /// The declared fields of a user.
+    pub struct UserpassUserSpec {
+        /// The method's path below `auth/`.
+        #[serde(default = "mount")]
+        pub mount: String,
+        /// The user's name; Vault lowers its case.
+        pub name: LowerName,
+        /// The password that the user gets at first; needed to make one. The server never gives it
+        /// back, and people may change it, so it is neither compared nor sent again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub password: Option<SecretSource>,
+    }
+}
+
+fn mount() -> String {
+    "userpass".to_owned()
+}
+
+impl PlainObject for UserpassUserSpec {
+    const KIND: &'static str = "vault.userpass_user";
+    const ABOUT: &'static str = "A user of the userpass method, who logs in with a name and a password.";
+    const EXAMPLE: &'static str = "\
+people:
+  kind: vault.auth_method
+  type: userpass
+alice:
+  kind: vault.userpass_user
+  name: alice
+  password: { env: ALICE_PASSWORD }
+  token_policies: [operations]
+  token_ttl: 8h
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+
+    fn path(&self) -> String {
+        format!("auth/{}/users/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        check_role(&self.name, self)
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        requirements(&self.mount, self)
+    }
+
+    fn secrets(&mut self) -> Vec<(&'static str, &mut SecretSource)> {
+        self.password.iter_mut().map(|source| ("password", source)).collect()
+    }
+
+    fn sends_secrets_again(&self) -> bool {
+        false
+    }
+}

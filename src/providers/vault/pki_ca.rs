@@ -1,0 +1,468 @@
+//! Certificate authorities of a PKI engine: a root, or an intermediate that another mount signs.
+//! <https://openbao.org/api-docs/secret/pki/#generate-root>,
+//! <https://openbao.org/api-docs/secret/pki/#generate-intermediate-csr>.
+//!
+//! Every request that makes something carries the authority's name, for the issuer and for the key, and
+//! the server takes a name once. So what a run that was cut off has made is found and used, and there is
+//! never a second one.
+
+mod certificate;
+mod der;
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::VaultClient;
+use super::fields::{self, Fixed};
+use super::mount::{pick, refuse_blocked};
+use super::notation::{CommaNames, Names, Ttl};
+use crate::resource::{
+    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
+};
+
+/// A certificate authority.
+#[derive(Debug)]
+pub struct PkiCa;
+
+/// The declared fields of an authority.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PkiCaSpec {
+    /// The engine's path.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The name of the authority and of its key.
+    pub name: String,
+    /// Who signs it; itself when absent. Fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<Signer>,
+    /// The common name. Fixed.
+    pub common_name: String,
+    /// Organisations in the subject. Fixed.
+    #[serde(default)]
+    pub organization: Names,
+    /// Organisational units in the subject. Fixed.
+    #[serde(default)]
+    pub ou: Names,
+    /// Countries in the subject. Fixed.
+    #[serde(default)]
+    pub country: Names,
+    /// How long the certificate is valid. Fixed.
+    pub ttl: Ttl,
+    /// `rsa`, `ec` or `ed25519`. Fixed.
+    #[serde(default = "ec")]
+    pub key_type: String,
+    /// Bits of the key. Fixed. Not declared: the engine's choice for the type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_bits: Option<u64>,
+    /// How many authorities may follow below it; -1 is without limit. Fixed.
+    #[serde(default = "unlimited")]
+    pub max_path_length: i64,
+    /// Whether it is the one that issues when a request names none.
+    #[serde(default)]
+    pub default: bool,
+    /// What happens to a certificate that would outlast it: `err`, `truncate` or `permit`.
+    #[serde(default = "err")]
+    pub leaf_not_after_behavior: String,
+    /// What it may do: `read-only`, `issuing-certificates`, `crl-signing`, `ocsp-signing`. Left alone
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<CommaNames>,
+    /// Where its certificate is found, written into what it issues; none is what the engine says.
+    #[serde(default)]
+    pub issuing_certificates: Names,
+    /// Where its revocation list is found; none is what the engine says.
+    #[serde(default)]
+    pub crl_distribution_points: Names,
+    /// Where revocation can be asked for; none is what the engine says.
+    #[serde(default)]
+    pub ocsp_servers: Names,
+}
+
+/// The authority that signs an intermediate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    /// The engine's path.
+    pub mount: String,
+    /// The authority's name, e.g. `{{ root.name }}`.
+    pub issuer: String,
+}
+
+fn mount() -> String {
+    "pki".to_owned()
+}
+
+fn ec() -> String {
+    "ec".to_owned()
+}
+
+fn err() -> String {
+    "err".to_owned()
+}
+
+const fn unlimited() -> i64 {
+    -1
+}
+
+/// An authority by mount and name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CaId {
+    mount: String,
+    name: String,
+}
+
+impl fmt::Display for CaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.mount, self.name)
+    }
+}
+
+/// An authority as it is.
+#[derive(Clone, Debug)]
+pub struct LiveCa {
+    id: CaId,
+    fields: Map<String, Value>,
+    issuer_id: String,
+    certificate: String,
+    serial_number: String,
+    /// Seconds since 1970.
+    expires: i64,
+}
+
+/// What other steps may refer to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PkiCaOutputs {
+    /// Its name.
+    pub name: String,
+    /// The engine's path.
+    pub mount: String,
+    /// The id that the server gave it.
+    pub issuer_id: String,
+    /// Its certificate, as PEM.
+    pub certificate: String,
+    /// The certificate's number, as hexadecimal bytes with colons.
+    pub serial_number: String,
+    /// When the certificate ends, in seconds since 1970.
+    pub expires: i64,
+}
+
+/// Fields that the server changes without a new certificate.
+const TUNED: [&str; 5] =
+    ["leaf_not_after_behavior", "usage", "issuing_certificates", "crl_distribution_points", "ocsp_servers"];
+
+const DECIDED: &str = "a certificate is as it was signed; declare another authority under a new name, make it the \
+    default, and take this one away when nothing of it is in use";
+
+const FIXED: [Fixed; 9] = [
+    ("signed_by", DECIDED),
+    ("common_name", DECIDED),
+    ("organization", DECIDED),
+    ("ou", DECIDED),
+    ("country", DECIDED),
+    ("ttl", DECIDED),
+    ("key_type", DECIDED),
+    ("key_bits", DECIDED),
+    ("max_path_length", DECIDED),
+];
+
+impl PkiCaSpec {
+    /// The fields that requests for certificates share.
+    fn subject(&self) -> Map<String, Value> {
+        let names = ["common_name", "organization", "ou", "country", "ttl", "max_path_length"];
+        let mut subject = pick(&fields::fields(self), &names);
+        // The common name of an authority is no host's.
+        subject.insert("exclude_cn_from_sans".to_owned(), json!(true));
+        subject
+    }
+
+    fn with_key(&self, mut body: Map<String, Value>) -> Value {
+        body.extend(pick(&fields::fields(self), &["key_type", "key_bits"]));
+        body.insert("key_name".to_owned(), json!(self.name));
+        Value::Object(body)
+    }
+
+    fn issuer(&self) -> String {
+        format!("{}/issuer/{}", self.mount, self.name)
+    }
+}
+
+/// The entry of a listing's `key_info` whose `field` is `value`.
+async fn find(client: &VaultClient, path: &str, field: &str, value: &str) -> Result<Option<(String, Value)>> {
+    let listing = client.list(path).await?.unwrap_or_default();
+    let entries = listing["key_info"].as_object().into_iter().flatten();
+    Ok(entries
+        .filter(|(_, entry)| entry[field] == value)
+        .map(|(id, entry)| (id.clone(), entry.clone()))
+        .next())
+}
+
+/// What is known of an authority from its certificate and from the server.
+fn live(id: &CaId, told: &Value, is_default: bool) -> Result<LiveCa> {
+    let text = |name: &str| told[name].as_str().unwrap_or_default().trim().to_owned();
+    let certificate = text("certificate");
+    let read = certificate::read(&certificate)?;
+    let mut fields = pick(&told.as_object().cloned().unwrap_or_default(), &TUNED);
+    fields.extend(read.fields);
+    fields.insert("default".to_owned(), json!(is_default));
+    for (name, value) in &mut fields {
+        *value = in_order(name, value.take());
+    }
+    let fields = fields.into_iter().filter(|(_, value)| !value.is_null()).collect();
+    Ok(LiveCa {
+        id: id.clone(),
+        fields,
+        issuer_id: text("issuer_id"),
+        certificate,
+        serial_number: read.serial_number,
+        expires: read.expires,
+    })
+}
+
+/// A list as it is declared: the order means nothing, one is a text with commas, and of the addresses
+/// those that are not set are null beside one that is.
+fn in_order(name: &str, value: Value) -> Value {
+    match name {
+        "usage" => serde_json::from_value::<CommaNames>(value).map_or(Value::Null, |names| json!(names)),
+        "issuing_certificates" | "crl_distribution_points" | "ocsp_servers" => {
+            json!(serde_json::from_value::<Names>(value).unwrap_or_default())
+        }
+        _ => value,
+    }
+}
+
+impl Resource for PkiCa {
+    const KIND: &'static str = "vault.pki_ca";
+    const ABOUT: &'static str =
+        "A certificate authority: a root, or an intermediate that another mount signs.";
+    const EXAMPLE: &'static str = "\
+root_engine:
+  kind: vault.mount
+  path: pki-root
+  type: pki
+  max_lease_ttl: 3650d
+issuing_engine:
+  kind: vault.mount
+  path: pki
+  type: pki
+  max_lease_ttl: 1825d
+root:
+  kind: vault.pki_ca
+  mount: pki-root
+  name: root-2026
+  common_name: Example Root 2026
+  ttl: 3650d
+issuing:
+  kind: vault.pki_ca
+  mount: pki
+  name: issuing-2026
+  signed_by: { mount: pki-root, issuer: \"{{ root.name }}\" }
+  common_name: Example Issuing 2026
+  ttl: 1825d
+  max_path_length: 0
+  default: true
+";
+    const PROTECTED: bool = true;
+
+    type Client = VaultClient;
+    type Id = CaId;
+    type Desired = PkiCaSpec;
+    type Observed = LiveCa;
+    type Outputs = PkiCaOutputs;
+
+    fn id(desired: &PkiCaSpec) -> CaId {
+        CaId { mount: desired.mount.clone(), name: desired.name.clone() }
+    }
+
+    fn check(desired: &PkiCaSpec) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let one_of = |field: &str, value: &str, known: &[&str]| {
+            let wrong = !known.contains(&value);
+            wrong.then(|| FieldError::new(field, format!("is one of {}", known.join(", "))))
+        };
+        if desired.name.is_empty() || desired.name.contains('/') || desired.name == "default" {
+            errors.push(FieldError::new("name", "is no name of an authority"));
+        }
+        errors.extend(one_of("key_type", &desired.key_type, &["rsa", "ec", "ed25519"]));
+        errors.extend(one_of(
+            "leaf_not_after_behavior",
+            &desired.leaf_not_after_behavior,
+            &["err", "truncate", "permit"],
+        ));
+        if desired.ttl == Ttl::default() {
+            errors.push(FieldError::new("ttl", "must be more than 0"));
+        }
+        errors
+    }
+
+    fn requires(desired: &PkiCaSpec) -> Vec<Requirement> {
+        let mut required =
+            vec![Requirement::Kind("vault.init"), Requirement::thing("vault.mount", &desired.mount)];
+        required.push(Requirement::thing("vault.pki_urls", format!("{}/config/urls", desired.mount)));
+        if let Some(Signer { mount, issuer }) = &desired.signed_by {
+            required.push(Requirement::thing("vault.pki_ca", format!("{mount}/{issuer}")));
+        }
+        required
+    }
+
+    async fn observe(client: &VaultClient, id: &CaId) -> Result<Option<LiveCa>> {
+        let found = find(client, &format!("{}/issuers", id.mount), "issuer_name", &id.name).await?;
+        let Some((issuer, entry)) = found else { return Ok(None) };
+        let told = client.get(&format!("{}/issuer/{issuer}", id.mount)).await?.unwrap_or_default();
+        live(id, &told, entry["is_default"] == true).map(Some)
+    }
+
+    fn diff(desired: &PkiCaSpec, observed: &LiveCa) -> Diff {
+        let mut declared = fields::fields(desired);
+        declared.retain(|name, _| name != "mount" && name != "name");
+        // A certificate tells that another signed it, and not under which name that one is kept.
+        let signed = json!(desired.signed_by.is_some());
+        let mut live = observed.fields.clone();
+        let same = live.get("signed_by") == Some(&signed);
+        live.insert("signed_by".to_owned(), if same { json!(desired.signed_by) } else { Value::Null });
+        declared.entry("signed_by").or_insert(if same { Value::Null } else { json!("itself") });
+        if !desired.default {
+            // Another authority became the default when it said so; this one is not told to cease.
+            declared.remove("default");
+        }
+        fields::compare(&live, &declared, &FIXED)
+    }
+
+    async fn create(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec) -> Result<()> {
+        may_last(w, desired).await?;
+        match &desired.signed_by {
+            None => generate_root(w, desired).await?,
+            Some(signer) => generate_intermediate(w, desired, signer).await?,
+        }
+        tune(w, desired).await
+    }
+
+    async fn update(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec, observed: &LiveCa) -> Result<()> {
+        refuse_blocked(&Self::diff(desired, observed), Self::KIND, &Self::id(desired).to_string())?;
+        tune(w, desired).await
+    }
+
+    /// With its key, so that nothing can be signed by it any more.
+    async fn delete(w: &Writer<'_, VaultClient>, id: &CaId) -> Result<()> {
+        let CaId { mount, name } = id;
+        if let Some((issuer, _)) = find(w, &format!("{mount}/issuers"), "issuer_name", name).await? {
+            w.delete(w.permit(), &format!("{mount}/issuer/{issuer}")).await?;
+        }
+        if let Some((key, _)) = find(w, &format!("{mount}/keys"), "key_name", name).await? {
+            w.delete(w.permit(), &format!("{mount}/key/{key}")).await?;
+        }
+        Ok(())
+    }
+
+    fn outputs(observed: &LiveCa) -> PkiCaOutputs {
+        let CaId { mount, name } = observed.id.clone();
+        PkiCaOutputs {
+            name,
+            mount,
+            issuer_id: observed.issuer_id.clone(),
+            certificate: observed.certificate.clone(),
+            serial_number: observed.serial_number.clone(),
+            expires: observed.expires,
+        }
+    }
+
+    fn predicted_outputs(desired: &PkiCaSpec, _: &Scope) -> Partial {
+        Partial::default().with("name", &desired.name).with("mount", &desired.mount)
+    }
+}
+
+/// Fails when the mount allows less time than is declared: the server would cut it without a word.
+async fn may_last(client: &VaultClient, desired: &PkiCaSpec) -> Result<()> {
+    let mount = desired.signed_by.as_ref().map_or(&desired.mount, |signer| &signer.mount);
+    let tuned = client.get(&format!("sys/mounts/{mount}/tune")).await?.unwrap_or_default();
+    match (&desired.ttl, tuned["max_lease_ttl"].as_u64()) {
+        (Ttl::Seconds(wanted), Some(allowed)) if *wanted > allowed => {
+            let message = format!("`{mount}` allows {allowed} s, and {wanted} s are declared as `ttl`");
+            Err(Error::new(ErrorKind::Rejected, format!("make {}/{}", desired.mount, desired.name), message)
+                .advice("give that `vault.mount` step a longer `max_lease_ttl`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn generate_root(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec) -> Result<()> {
+    let mut body = desired.subject();
+    body.insert("issuer_name".to_owned(), json!(desired.name));
+    let path = format!("{}/root/generate/internal", desired.mount);
+    w.post(w.permit(), &path, &desired.with_key(body)).await.map(drop)
+}
+
+/// Key and request at the one mount, signature at the other, and back. A key of this name that is there
+/// already was made by a run that was cut off.
+async fn generate_intermediate(
+    w: &Writer<'_, VaultClient>,
+    desired: &PkiCaSpec,
+    signer: &Signer,
+) -> Result<()> {
+    let PkiCaSpec { mount, name, .. } = desired;
+    let key = find(w, &format!("{mount}/keys"), "key_name", name).await?;
+    if let Some((key, _)) = &key
+        && let Some((issuer, _)) = find(w, &format!("{mount}/issuers"), "key_id", key).await?
+    {
+        return baptise(w, desired, &issuer).await;
+    }
+    let request = if key.is_some() {
+        let mut body = desired.subject();
+        body.insert("key_ref".to_owned(), json!(name));
+        w.post(w.permit(), &format!("{mount}/intermediate/generate/existing"), &Value::Object(body)).await?
+    } else {
+        let body = desired.with_key(desired.subject());
+        w.post(w.permit(), &format!("{mount}/intermediate/generate/internal"), &body).await?
+    };
+    let mut body = desired.subject();
+    body.insert("csr".to_owned(), request["csr"].clone());
+    body.insert("format".to_owned(), json!("pem"));
+    let sign = format!("{}/issuer/{}/sign-intermediate", signer.mount, signer.issuer);
+    let signed = w.post(w.permit(), &sign, &Value::Object(body)).await?;
+    let chain = json!({ "certificate": bundle(&signed) });
+    let imported = w.post(w.permit(), &format!("{mount}/intermediate/set-signed"), &chain).await?;
+    // Those that certify the chain come without a key.
+    let mut mapping = imported["mapping"].as_object().into_iter().flatten();
+    let issuer = mapping.find(|(_, key)| key.as_str().is_some_and(|key| !key.is_empty()));
+    match issuer {
+        Some((issuer, _)) => baptise(w, desired, issuer).await,
+        None => Err(Error::new(
+            ErrorKind::Rejected,
+            format!("POST {mount}/intermediate/set-signed"),
+            "the server took the certificate for none of its keys",
+        )),
+    }
+}
+
+/// A certificate and those that certify it, each once.
+fn bundle(signed: &Value) -> String {
+    let mut all: Vec<&str> = vec![signed["certificate"].as_str().unwrap_or_default().trim()];
+    for above in signed["ca_chain"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if !all.contains(&above.trim()) {
+            all.push(above.trim());
+        }
+    }
+    all.join("\n")
+}
+
+async fn baptise(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec, issuer: &str) -> Result<()> {
+    let body = json!({ "issuer_name": desired.name });
+    w.patch(w.permit(), &format!("{}/issuer/{issuer}", desired.mount), &body).await.map(drop)
+}
+
+/// Sets what can change.
+async fn tune(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec) -> Result<()> {
+    let mut body = pick(&fields::fields(desired), &TUNED);
+    if let Some(usage) = &desired.usage {
+        body.insert("usage".to_owned(), json!(usage.joined()));
+    }
+    w.patch(w.permit(), &desired.issuer(), &Value::Object(body)).await?;
+    if desired.default {
+        let body = json!({ "default": desired.name });
+        w.post(w.permit(), &format!("{}/config/issuers", desired.mount), &body).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,424 @@
+//! `vault.approle_secret_id`: a secret-id of a role, delivered to where a machine finds it.
+//! <https://openbao.org/api-docs/auth/approle/#generate-new-secret-id>.
+//!
+//! The server gives a secret-id once. It carries the step's name in its metadata and is delivered
+//! together with its accessor. So one that was lost on the way is known by its name, and by standing in
+//! no destination: it is destroyed, and another one is made.
+
+mod place;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::VaultClient;
+use super::notation::{Cidrs, LowerName, Ttl};
+use crate::resource::{Diff, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::secret::Secret;
+use crate::secret::sink::Fields;
+pub use place::Depository;
+
+/// A secret-id.
+#[derive(Debug)]
+pub struct ApproleSecretId;
+
+/// The declared fields of a secret-id.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretIdSpec {
+    /// The method's path below `auth/`.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The role's name.
+    pub role: LowerName,
+    /// What it is called among the role's secret-ids, e.g. after the machine that gets it.
+    pub name: String,
+    /// Where it goes, with the role-id and its accessor.
+    pub deliver: SecretIdDelivery,
+    /// Deliver a token that gives the secret-id once within this time, instead of the secret-id; 0 is
+    /// not so.
+    #[serde(default)]
+    pub wrap_ttl: Ttl,
+    /// How old it may become; then another one takes its place. 0 is without limit.
+    #[serde(default)]
+    pub rotate_after: Ttl,
+    /// How long it lasts; 0 is as long as the role says. It applies to one that is made.
+    #[serde(default)]
+    pub ttl: Ttl,
+    /// How often it can be used; 0 is as often as the role says. It applies to one that is made.
+    #[serde(default)]
+    pub num_uses: u64,
+    /// Networks from which it can be used; none is those of the role. Another set means another one.
+    #[serde(default)]
+    pub cidr_list: Cidrs,
+    /// Networks from which its tokens can be used; none is those of the role. Another set means another
+    /// one.
+    #[serde(default)]
+    pub token_bound_cidrs: Cidrs,
+    /// What audit devices log with its logins. Other data means another one.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Where a secret-id goes; exactly one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretIdDelivery {
+    /// A file inside the plan's folder, as JSON, readable by its owner alone. Keep it out of version
+    /// control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// A secret in a KV version 2 mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault_kv: Option<KvPlace>,
+}
+
+/// A secret in a KV version 2 mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KvPlace {
+    /// The mount.
+    pub mount: String,
+    /// The path below the mount.
+    pub path: String,
+}
+
+/// Fields of a delivery.
+const ROLE_ID: &str = "role_id";
+const SECRET_ID: &str = "secret_id";
+const WRAPPING_TOKEN: &str = "wrapping_token";
+const ACCESSOR: &str = "secret_id_accessor";
+
+/// The key in a secret-id's metadata that says which step it belongs to.
+const MARK: &str = "groundwork";
+
+fn mount() -> String {
+    "approle".to_owned()
+}
+
+/// Which secret-id, and where it should be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SecretIdId {
+    mount: String,
+    role: LowerName,
+    name: String,
+    deliver: SecretIdDelivery,
+}
+
+impl fmt::Display for SecretIdId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.mount, self.role, self.name)
+    }
+}
+
+impl SecretIdId {
+    fn path(&self) -> String {
+        format!("auth/{}/role/{}", self.mount, self.role)
+    }
+}
+
+/// What the server says of a secret-id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Issued {
+    accessor: String,
+    /// Whole seconds since it was made.
+    age: u64,
+    cidr_list: Cidrs,
+    token_bound_cidrs: Cidrs,
+    metadata: BTreeMap<String, String>,
+}
+
+/// The secret-ids with a step's name, and which of them was delivered.
+#[derive(Clone, Debug)]
+pub struct LiveSecretId {
+    issued: Vec<Issued>,
+    delivered: Option<String>,
+}
+
+impl LiveSecretId {
+    fn current(&self) -> Option<&Issued> {
+        self.issued.iter().find(|issued| Some(&issued.accessor) == self.delivered.as_ref())
+    }
+
+    fn left_over(&self) -> impl Iterator<Item = &Issued> {
+        self.issued.iter().filter(|issued| Some(&issued.accessor) != self.delivered.as_ref())
+    }
+}
+
+/// What other steps may refer to; never the secret-id.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SecretIdOutputs {
+    /// What it can be looked up and destroyed by.
+    pub accessor: String,
+}
+
+impl Issued {
+    /// From the answer to a lookup; `None` when it has another name.
+    fn read(told: &Value, name: &str, now: Timestamp) -> Option<Self> {
+        let mut metadata: BTreeMap<String, String> =
+            serde_json::from_value(told["metadata"].clone()).unwrap_or_default();
+        if metadata.remove(MARK).as_deref() != Some(name) {
+            return None;
+        }
+        let made: Option<Timestamp> = told["creation_time"].as_str().and_then(|time| time.parse().ok());
+        let age = made.map_or(0, |made| now.as_second() - made.as_second());
+        let cidrs = |field: &str| serde_json::from_value(told[field].clone()).unwrap_or_default();
+        Some(Self {
+            accessor: told[ACCESSOR].as_str().unwrap_or_default().to_owned(),
+            age: u64::try_from(age).unwrap_or(0),
+            cidr_list: cidrs("cidr_list"),
+            token_bound_cidrs: cidrs("token_bound_cidrs"),
+            metadata,
+        })
+    }
+}
+
+/// Every secret-id of the role that has the name.
+async fn issued(vault: &VaultClient, id: &SecretIdId) -> Result<Vec<Issued>> {
+    let listing = match vault.list(&format!("{}/secret-id", id.path())).await {
+        Err(error) if error.kind == ErrorKind::Rejected && error.message.contains("does not exist") => None,
+        listing => listing?,
+    };
+    let listing = listing.unwrap_or_default();
+    let lookup = format!("{}/secret-id-accessor/lookup", id.path());
+    let mut found = Vec::new();
+    // One after the other: OpenBao reads them in transactions, which fail beside one another.
+    for accessor in listing["keys"].as_array().into_iter().flatten() {
+        if let Some(told) = vault.ask(&lookup, &json!({ ACCESSOR: accessor })).await? {
+            found.extend(Issued::read(&told, &id.name, Timestamp::now()));
+        }
+    }
+    Ok(found)
+}
+
+impl Resource for ApproleSecretId {
+    const KIND: &'static str = "vault.approle_secret_id";
+    const ABOUT: &'static str =
+        "A secret-id of an AppRole role, made once, delivered to a file or a secret, and replaced by age.";
+    const EXAMPLE: &'static str = "\
+pipeline:
+  kind: vault.approle_role
+  name: pipeline
+pipeline_secret_id:
+  kind: vault.approle_secret_id
+  role: pipeline
+  name: runner-1
+  deliver: { file: secrets/runner-1.json }
+  wrap_ttl: 30m
+  rotate_after: 30d
+";
+
+    type Client = Depository;
+    type Id = SecretIdId;
+    type Desired = SecretIdSpec;
+    type Observed = LiveSecretId;
+    type Outputs = SecretIdOutputs;
+
+    fn id(desired: &SecretIdSpec) -> SecretIdId {
+        let SecretIdSpec { mount, role, name, deliver, .. } = desired.clone();
+        SecretIdId { mount, role, name, deliver }
+    }
+
+    fn check(desired: &SecretIdSpec) -> Vec<FieldError> {
+        let mut errors = place::check(&desired.deliver);
+        if desired.name.is_empty() {
+            errors.push(FieldError::new("name", "is empty"));
+        }
+        if desired.metadata.contains_key(MARK) {
+            errors.push(FieldError::new("metadata", format!("`{MARK}` is the program's own key")));
+        }
+        errors
+    }
+
+    fn requires(desired: &SecretIdSpec) -> Vec<Requirement> {
+        let role = Requirement::thing("vault.approle_role", Self::id(desired).path());
+        let kv = desired.deliver.vault_kv.iter();
+        let kv = kv.map(|place| Requirement::thing("vault.mount", &place.mount));
+        [Requirement::Kind("vault.init"), role].into_iter().chain(kv).collect()
+    }
+
+    async fn observe(client: &Depository, id: &SecretIdId) -> Result<Option<LiveSecretId>> {
+        let issued = issued(client.vault(), id).await?;
+        if issued.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(LiveSecretId { issued, delivered: client.accessor(&id.deliver).await? }))
+    }
+
+    fn diff(desired: &SecretIdSpec, observed: &LiveSecretId) -> Diff {
+        let mut diff = Diff::none();
+        match observed.current() {
+            None => {
+                diff.secret(SECRET_ID, "made anew: none of this name stands where it is delivered to");
+            }
+            Some(current) => {
+                if let Ttl::Seconds(limit @ 1..) = desired.rotate_after
+                    && current.age >= limit
+                {
+                    diff.secret(SECRET_ID, format!("made anew: it is {} days old", current.age / 86_400));
+                }
+                diff.field("cidr_list", &current.cidr_list, &desired.cidr_list);
+                diff.field("token_bound_cidrs", &current.token_bound_cidrs, &desired.token_bound_cidrs);
+                diff.field("metadata", &current.metadata, &desired.metadata);
+            }
+        }
+        for issued in observed.left_over() {
+            diff.push(&format!("secret_ids[{}]", issued.accessor), json!("exists"), Value::Null);
+            diff.note("it was never delivered, or its successor was");
+        }
+        diff
+    }
+
+    async fn create(w: &Writer<'_, Depository>, desired: &SecretIdSpec) -> Result<()> {
+        let id = Self::id(desired);
+        // None that was lost on the way stays behind.
+        let before = issued(w.vault(), &id).await?;
+        make(w, desired, &id).await?;
+        destroy(w, &id, before.iter()).await
+    }
+
+    /// The new one is delivered before the old ones go, so that there is no time without any.
+    async fn update(
+        w: &Writer<'_, Depository>,
+        desired: &SecretIdSpec,
+        observed: &LiveSecretId,
+    ) -> Result<()> {
+        let id = Self::id(desired);
+        let renew =
+            Self::diff(desired, observed).changes.iter().any(|change| !change.path.starts_with("secret_ids"));
+        if renew {
+            make(w, desired, &id).await?;
+            destroy(w, &id, observed.issued.iter()).await
+        } else {
+            destroy(w, &id, observed.left_over()).await
+        }
+    }
+
+    async fn delete(w: &Writer<'_, Depository>, id: &SecretIdId) -> Result<()> {
+        let issued = issued(w.vault(), id).await?;
+        destroy(w, id, issued.iter()).await
+    }
+
+    fn outputs(observed: &LiveSecretId) -> SecretIdOutputs {
+        SecretIdOutputs { accessor: observed.delivered.clone().unwrap_or_default() }
+    }
+
+    fn predicted_outputs(_: &SecretIdSpec, _: &Scope) -> Partial {
+        Partial::default()
+    }
+}
+
+/// Makes one and delivers it.
+async fn make(w: &Writer<'_, Depository>, desired: &SecretIdSpec, id: &SecretIdId) -> Result<()> {
+    let role_id = w.vault().get(&format!("{}/role-id", id.path())).await?.unwrap_or_default();
+    let path = format!("{}/secret-id", id.path());
+    let body = Value::Object(body(desired));
+    let mut fields = Fields::new();
+    let mut take = |name: &str, value: &Value| {
+        fields.insert(name.to_owned(), Secret::from(value.as_str().unwrap_or_default().to_owned()));
+    };
+    take(ROLE_ID, &role_id[ROLE_ID]);
+    match desired.wrap_ttl {
+        Ttl::Seconds(seconds @ 1..) => {
+            let wrapped = w.vault().post_wrapped(w.permit(), &path, &body, seconds).await?;
+            take(WRAPPING_TOKEN, &wrapped["token"]);
+            take(ACCESSOR, &wrapped["wrapped_accessor"]);
+        }
+        _ => {
+            let given = w.vault().post(w.permit(), &path, &body).await?;
+            take(SECRET_ID, &given[SECRET_ID]);
+            take(ACCESSOR, &given[ACCESSOR]);
+        }
+    }
+    w.deliver(w.permit(), &desired.deliver, &fields).await
+}
+
+fn body(desired: &SecretIdSpec) -> Map<String, Value> {
+    let mut metadata = desired.metadata.clone();
+    metadata.insert(MARK.to_owned(), desired.name.clone());
+    // The server takes metadata as JSON in a text.
+    let mut body = Map::from_iter([("metadata".to_owned(), json!(json!(metadata).to_string()))]);
+    if desired.ttl != Ttl::default() {
+        body.insert("ttl".to_owned(), json!(desired.ttl));
+    }
+    if desired.num_uses > 0 {
+        body.insert("num_uses".to_owned(), json!(desired.num_uses));
+    }
+    for (name, networks) in
+        [("cidr_list", &desired.cidr_list), ("token_bound_cidrs", &desired.token_bound_cidrs)]
+    {
+        if *networks != Cidrs::default() {
+            body.insert(name.to_owned(), json!(networks));
+        }
+    }
+    body
+}
+
+async fn destroy(
+    w: &Writer<'_, Depository>,
+    id: &SecretIdId,
+    issued: impl Iterator<Item = &Issued> + Send,
+) -> Result<()> {
+    let accessors: Vec<&str> = issued.map(|issued| issued.accessor.as_str()).collect();
+    for accessor in accessors {
+        let path = format!("{}/secret-id-accessor/destroy", id.path());
+        w.vault().post(w.permit(), &path, &json!({ ACCESSOR: accessor })).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(value: Value) -> SecretIdSpec {
+        let mut fields = json!({ "role": "ci", "name": "runner", "deliver": { "file": "runner.json" } });
+        for (name, value) in value.as_object().expect("fields") {
+            fields[name] = value.clone();
+        }
+        serde_json::from_value(fields).expect("valid")
+    }
+
+    fn one(accessor: &str, age: u64) -> Issued {
+        let made = Timestamp::from_second(1_800_000_000).expect("a time");
+        let now = Timestamp::from_second(1_800_000_000 + i64::try_from(age).expect("short")).expect("a time");
+        let told = json!({
+            "secret_id_accessor": accessor, "creation_time": made.to_string(), "cidr_list": ["10.0.0.1/32"],
+            "token_bound_cidrs": [], "metadata": { "groundwork": "runner", "team": "a" },
+        });
+        assert_eq!(Issued::read(&told, "other", now), None);
+        Issued::read(&told, "runner", now).expect("of this name")
+    }
+
+    fn paths(declared: Value, delivered: Option<&str>, issued: Vec<Issued>) -> Vec<String> {
+        let mut declared = declared;
+        declared["cidr_list"] = json!(["10.0.0.1"]);
+        declared["metadata"] = json!({ "team": "a" });
+        let live = LiveSecretId { issued, delivered: delivered.map(str::to_owned) };
+        ApproleSecretId::diff(&spec(declared), &live).changes.into_iter().map(|change| change.path).collect()
+    }
+
+    #[test]
+    fn one_that_was_delivered_is_kept_until_it_is_old() {
+        assert!(paths(json!({ "rotate_after": "2d" }), Some("a"), vec![one("a", 86_400)]).is_empty());
+        assert_eq!(paths(json!({ "rotate_after": "1d" }), Some("a"), vec![one("a", 86_400)]), ["secret_id"]);
+    }
+
+    #[test]
+    fn one_that_was_lost_on_the_way_goes() {
+        let both = paths(json!({}), None, vec![one("a", 0)]);
+        assert_eq!(both, ["secret_id", "secret_ids[a]"]);
+        let left = paths(json!({}), Some("b"), vec![one("a", 9), one("b", 0)]);
+        assert_eq!(left, ["secret_ids[a]"]);
+    }
+
+    #[test]
+    fn a_request_carries_the_name_and_nothing_that_is_not_declared() {
+        let body = Value::Object(body(&spec(json!({ "num_uses": 3 }))));
+        assert_eq!(body, json!({ "metadata": "{\"groundwork\":\"runner\"}", "num_uses": 3 }));
+    }
+}

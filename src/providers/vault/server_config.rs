@@ -1,0 +1,488 @@
+//! `vault.server_config`: the configuration file of a server, rendered and compared as HCL.
+//! <https://openbao.org/docs/configuration/>.
+
+
+use hcl::{Attribute, Block, Body, Structure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::fields;
+use crate::beneath;
+use crate::providers::file::Files;
+use crate::resolve::unknown::is_unknown;
+use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
+
+/// The configuration file of a server.
+#[derive(Debug)]
+pub struct ServerConfig;
+
+/// The declared configuration. It holds no secret: those of a seal come from the server's environment.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfigSpec {
+    /// Where the file goes, relative to the plan's folder and inside of it.
+    pub path: String,
+    /// The URL at which clients reach this node.
+    pub api_addr: String,
+    /// The URL at which the other nodes reach this one.
+    pub cluster_addr: String,
+    /// A name for the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_name: Option<String>,
+    /// Whether the server has its web pages.
+    #[serde(default)]
+    pub ui: bool,
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    #[serde(default = "info")]
+    pub log_level: String,
+    /// The longest that tokens and leases last, unless a mount says otherwise, e.g. `768h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lease_ttl: Option<String>,
+    /// How long tokens and leases last, unless a mount says otherwise, e.g. `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_lease_ttl: Option<String>,
+    /// Where plugins are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin_directory: Option<String>,
+    /// Whether memory may be swapped out; needed where the server may not lock it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_mlock: Option<bool>,
+    /// Where the data is, and the other nodes.
+    pub raft: Raft,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// How it is unsealed; by hand, or by this program, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
+    /// What is measured, by the server's own names, e.g. `prometheus_retention_time`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub telemetry: Map<String, Value>,
+    /// Audit devices by name. OpenBao only: HashiCorp Vault takes `vault.audit` steps.
+    #[serde(default)]
+    pub audit: Vec<AuditStanza>,
+}
+
+/// Integrated storage.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Raft {
+    /// The folder of the data.
+    pub path: String,
+    /// The node's name.
+    pub node_id: String,
+    /// 1 is the fastest to notice a lost node, 5 and more are for slow networks. The server's default
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance_multiplier: Option<u64>,
+    /// The other nodes.
+    #[serde(default)]
+    pub retry_join: Vec<RetryJoin>,
+}
+
+/// Another node, which may be the leader.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryJoin {
+    /// Its URL.
+    pub leader_api_addr: String,
+    /// The file of its authority's certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_ca_cert_file: Option<String>,
+    /// The file of a certificate of this node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_client_cert_file: Option<String>,
+    /// The file of its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_client_key_file: Option<String>,
+    /// The name in its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_tls_servername: Option<String>,
+}
+
+/// A TCP listener.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Host and port for clients.
+    pub address: String,
+    /// Host and port for other nodes. The server's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_address: Option<String>,
+    /// Speak plain HTTP.
+    #[serde(default)]
+    pub tls_disable: bool,
+    /// The file of the certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_cert_file: Option<String>,
+    /// The file of its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_key_file: Option<String>,
+    /// The file of the authority of clients' certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_ca_file: Option<String>,
+    /// `tls12` or `tls13`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_min_version: Option<String>,
+    /// Who may speak for others, as networks, with the header `X-Forwarded-For`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x_forwarded_for_authorized_addrs: Option<String>,
+}
+
+/// A seal that opens by itself; exactly one.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "lowercase")]
+pub enum Seal {
+    /// A key of AWS KMS. Its credentials come from the server's surroundings.
+    Awskms(AwsKms),
+    /// The transit engine of another Vault. Its token comes from `VAULT_TOKEN` of the server.
+    Transit(TransitSeal),
+    /// A key that the server is given. OpenBao only.
+    Static(StaticSeal),
+}
+
+/// A key of AWS KMS.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AwsKms {
+    /// The region.
+    pub region: String,
+    /// The key's id, ARN or alias, e.g. `{{ unseal_key.arn }}`.
+    pub kms_key_id: String,
+    /// Where KMS is; AWS itself when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+/// A key of another Vault's transit engine.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransitSeal {
+    /// The other Vault's URL.
+    pub address: String,
+    /// The key's name.
+    pub key_name: String,
+    /// The engine's path there, with a slash at its end.
+    pub mount_path: String,
+    /// The namespace there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The file of the other Vault's authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ca_cert: Option<String>,
+    /// The server does not renew the token.
+    #[serde(default)]
+    pub disable_renewal: bool,
+}
+
+/// A key that the server is given.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StaticSeal {
+    /// The key's name, to tell it from the next one.
+    pub current_key_id: String,
+    /// Where the server finds it: `file:///PATH` or `env://NAME`. Never the key itself.
+    pub current_key: String,
+    /// The name of the key before, while a change is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_key_id: Option<String>,
+    /// Where the server finds that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_key: Option<String>,
+}
+
+/// A declared audit device.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditStanza {
+    /// The type: `file`, `syslog` or `socket`.
+    #[serde(rename = "type")]
+    pub device: String,
+    /// Its path, without a slash at its end.
+    pub name: String,
+    /// Its options, e.g. `file_path` and `mode`.
+    #[serde(default)]
+    pub options: std::collections::BTreeMap<String, String>,
+}
+
+fn info() -> String {
+    "info".to_owned()
+}
+
+/// The file as it is.
+#[derive(Clone, Debug)]
+pub struct LiveConfig {
+    path: String,
+    /// `None` when it is no HCL.
+    content: Option<Value>,
+}
+
+/// What other steps may refer to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ServerConfigOutputs {
+    /// The path, relative to the plan's folder.
+    pub path: String,
+}
+
+/// Only its owner may read a server's configuration.
+const MODE: u32 = 0o600;
+
+impl ServerConfigSpec {
+    /// The file's text.
+    fn render(&self) -> Result<String> {
+        hcl::to_string(&self.body())
+            .map_err(|error| Error::new(ErrorKind::Local, format!("render {}", self.path), error.to_string()))
+    }
+
+    fn body(&self) -> Body {
+        let mut all = fields::fields(self);
+        all.retain(|name, _| {
+            !["path", "raft", "listeners", "seal", "telemetry", "audit"].contains(&name.as_str())
+        });
+        let mut parts = structures(&all);
+        parts.push(block("storage", &["raft"], &fields::fields(&self.raft)));
+        parts.extend(
+            self.listeners.iter().map(|listener| block("listener", &["tcp"], &fields::fields(listener))),
+        );
+        let seal = self.seal.as_ref().map(fields::fields).unwrap_or_default();
+        parts.extend(seal.iter().filter_map(|(kind, seal)| Some(block("seal", &[kind], seal.as_object()?))));
+        if !self.telemetry.is_empty() {
+            parts.push(block("telemetry", &[], &self.telemetry));
+        }
+        for audit in &self.audit {
+            let options = block("options", &[], &fields::fields(&audit.options));
+            let stanza =
+                Block::builder("audit").add_label(audit.device.as_str()).add_label(audit.name.as_str());
+            parts.push(Structure::Block(stanza.add_structure(options).build()));
+        }
+        Body::from(parts)
+    }
+}
+
+/// Attributes, and a block for each object in a list.
+fn structures(fields: &Map<String, Value>) -> Vec<Structure> {
+    let of = |(name, value): (&String, &Value)| match value {
+        Value::Array(items) if items.iter().all(Value::is_object) => {
+            items.iter().filter_map(Value::as_object).map(|item| block(name, &[], item)).collect()
+        }
+        value => vec![Structure::Attribute(Attribute::new(name.as_str(), expression(value)))],
+    };
+    fields.iter().flat_map(of).collect()
+}
+
+fn expression(value: &Value) -> hcl::Expression {
+    hcl::to_expression(value).unwrap_or(hcl::Expression::Null)
+}
+
+fn block(name: &str, labels: &[&str], fields: &Map<String, Value>) -> Structure {
+    let mut block = Block::builder(name);
+    for label in labels {
+        block = block.add_label(*label);
+    }
+    for part in structures(fields) {
+        block = block.add_structure(part);
+    }
+    Structure::Block(block.build())
+}
+
+/// A text's meaning: spaces, comments and the order of what has a name are gone.
+fn meaning(text: &str) -> Option<Value> {
+    hcl::from_str(text).ok()
+}
+
+/// Whether a value is a place where a server finds a key, and not the key.
+fn is_place(value: &str) -> bool {
+    ["file://", "env://"].iter().any(|scheme| value.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+}
+
+impl Resource for ServerConfig {
+    const KIND: &'static str = "vault.server_config";
+    const ABOUT: &'static str =
+        "The configuration file of a Vault server: storage, listeners, seal, telemetry and audit.";
+    const EXAMPLE: &'static str = "\
+node_1:
+  kind: vault.server_config
+  path: rendered/vault-1.hcl
+  api_addr: https://vault-1.example.internal:8200
+  cluster_addr: https://vault-1.example.internal:8201
+  raft:
+    path: /var/lib/openbao
+    node_id: vault-1
+    retry_join:
+      - leader_api_addr: https://vault-2.example.internal:8200
+        leader_ca_cert_file: /etc/openbao/ca.pem
+  listeners:
+    - address: 0.0.0.0:8200
+      tls_cert_file: /etc/openbao/server.pem
+      tls_key_file: /etc/openbao/server-key.pem
+  seal:
+    awskms: { region: us-east-1, kms_key_id: alias/vault-unseal }
+  telemetry: { prometheus_retention_time: 24h, disable_hostname: true }
+  audit:
+    - type: file
+      name: file
+      options: { file_path: /var/log/openbao/audit.log }
+";
+
+    type Client = Files;
+    type Id = String;
+    type Desired = ServerConfigSpec;
+    type Observed = LiveConfig;
+    type Outputs = ServerConfigOutputs;
+
+    fn id(desired: &ServerConfigSpec) -> String {
+        desired.path.clone()
+    }
+
+    fn check(desired: &ServerConfigSpec) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if let Some(why) = beneath::mistake(&desired.path).filter(|_| !is_unknown(&desired.path)) {
+            errors.push(FieldError::new("path", "the file must lie inside the plan's folder").help(why));
+        }
+        if desired.listeners.is_empty() {
+            errors.push(FieldError::new("listeners", "is empty"));
+        }
+        for (index, listener) in desired.listeners.iter().enumerate() {
+            let files = listener.tls_cert_file.is_some() && listener.tls_key_file.is_some();
+            if listener.tls_disable == files {
+                let message = "needs `tls_cert_file` and `tls_key_file`, or `tls_disable: true`";
+                errors.push(FieldError::new(format!("listeners[{index}]"), message));
+            }
+        }
+        if let Some(Seal::Static(seal)) = &desired.seal {
+            let keys =
+                [("current_key", Some(&seal.current_key)), ("previous_key", seal.previous_key.as_ref())];
+            for (name, _) in keys.into_iter().filter(|(_, key)| key.is_some_and(|key| !is_place(key))) {
+                let help = "write `file:///PATH` or `env://NAME`, where the server finds it";
+                errors
+                    .push(FieldError::new(format!("seal.static.{name}"), "is a key in the plan").help(help));
+            }
+        }
+        errors
+    }
+
+    async fn observe(client: &Files, path: &String) -> Result<Option<LiveConfig>> {
+        let failed =
+            |error: std::io::Error| Error::new(ErrorKind::Local, format!("read {path}"), error.to_string());
+        let Some((bytes, mode)) = beneath::read(&client.folder, path).map_err(failed)? else {
+            return Ok(None);
+        };
+        let mut content = meaning(&String::from_utf8_lossy(&bytes));
+        if let Some(Value::Object(fields)) = &mut content {
+            fields.insert("mode".to_owned(), json!(format!("{mode:04o}")));
+        }
+        Ok(Some(LiveConfig { path: path.clone(), content }))
+    }
+
+    fn diff(desired: &ServerConfigSpec, observed: &LiveConfig) -> Diff {
+        let declared = desired.render().ok().and_then(|text| meaning(&text)).unwrap_or_default();
+        let mut declared = declared.as_object().cloned().unwrap_or_default();
+        declared.insert("mode".to_owned(), json!(format!("{MODE:04o}")));
+        let live = observed.content.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut diff = Diff::none();
+        for (name, after) in &declared {
+            diff.field(name, live.get(name).unwrap_or(&Value::Null), after);
+        }
+        for (name, before) in live.iter().filter(|(name, _)| !declared.contains_key(*name)) {
+            diff.field(name, before, &Value::Null);
+        }
+        diff
+    }
+
+    async fn create(w: &Writer<'_, Files>, desired: &ServerConfigSpec) -> Result<()> {
+        let text = desired.render()?;
+        beneath::replace(&w.folder, &desired.path, text.as_bytes(), MODE).map_err(|error| {
+            Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string())
+        })
+    }
+
+    async fn update(w: &Writer<'_, Files>, desired: &ServerConfigSpec, _: &LiveConfig) -> Result<()> {
+        Self::create(w, desired).await
+    }
+
+    async fn delete(w: &Writer<'_, Files>, path: &String) -> Result<()> {
+        beneath::remove(&w.folder, path)
+            .map_err(|error| Error::new(ErrorKind::Local, format!("remove {path}"), error.to_string()))
+    }
+
+    fn outputs(observed: &LiveConfig) -> ServerConfigOutputs {
+        ServerConfigOutputs { path: observed.path.clone() }
+    }
+
+    fn predicted_outputs(desired: &ServerConfigSpec, _: &Scope) -> Partial {
+        Partial::default().with("path", &desired.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(more: Value) -> ServerConfigSpec {
+        let mut fields = json!({
+            "path": "vault.hcl", "api_addr": "https://a:8200", "cluster_addr": "https://a:8201",
+            "raft": { "path": "/data", "node_id": "a", "retry_join": [{ "leader_api_addr": "https://b:8200" }] },
+            "listeners": [{ "address": "0.0.0.0:8200", "tls_disable": true }],
+        });
+        for (name, value) in more.as_object().expect("fields") {
+            fields[name] = value.clone();
+        }
+        serde_json::from_value(fields).expect("valid")
+    }
+
+    fn paths(declared: &ServerConfigSpec, text: &str) -> Vec<String> {
+        let mut content = meaning(text);
+        if let Some(Value::Object(fields)) = &mut content {
+            fields.insert("mode".to_owned(), json!("0600"));
+        }
+        let live = LiveConfig { path: "vault.hcl".to_owned(), content };
+        ServerConfig::diff(declared, &live).changes.into_iter().map(|change| change.path).collect()
+    }
+
+    #[test]
+    fn stanzas_are_those_that_a_server_reads() {
+        let declared = spec(json!({
+            "seal": { "awskms": { "region": "us-east-1", "kms_key_id": "alias/unseal" } },
+            "audit": [{ "type": "file", "name": "log", "options": { "file_path": "/log" } }],
+            "telemetry": { "disable_hostname": true },
+        }));
+        let text = declared.render().expect("HCL");
+        for stanza in [
+            "storage \"raft\" {",
+            "retry_join {",
+            "listener \"tcp\" {",
+            "seal \"awskms\" {",
+            "telemetry {",
+            "audit \"file\" \"log\" {",
+            "options {",
+        ] {
+            assert!(text.contains(stanza), "{stanza} is not in\n{text}");
+        }
+        assert!(paths(&declared, &text).is_empty());
+    }
+
+    #[test]
+    fn notation_is_no_change_and_meaning_is() {
+        let declared = spec(json!({}));
+        let text = declared.render().expect("HCL");
+        let spaced = format!("# By hand\n\n{}", text.replace("  ", "\t "));
+        assert!(paths(&declared, &spaced).is_empty());
+        assert_eq!(paths(&declared, &text.replace("/data", "/other")), ["storage"]);
+        assert_eq!(
+            paths(&declared, &format!("{text}\nraw_storage_endpoint = true\n")),
+            ["raw_storage_endpoint"]
+        );
+        assert!(paths(&declared, "no { hcl").contains(&"storage".to_owned()));
+    }
+
+    #[test]
+    fn a_key_in_the_plan_is_refused() {
+        let seal = |key: &str| {
+            let declared =
+                spec(json!({ "seal": { "static": { "current_key_id": "1", "current_key": key } } }));
+            ServerConfig::check(&declared).into_iter().map(|error| error.path).collect::<Vec<_>>()
+        };
+        assert_eq!(seal("aGVsbG8="), ["seal.static.current_key"]);
+        assert!(seal("env://SEAL_KEY").is_empty());
+    }
+}

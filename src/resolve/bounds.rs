@@ -1,0 +1,97 @@
+//! Evaluation within bounds. The engine's fuel ends loops; but a deep expression could use up the
+//! stack, which ends the process, and a short one that doubles a text again and again the memory.
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The longest text with expressions in it, in bytes.
+const LONGEST: usize = 128 * 1024;
+/// The longest expression that cannot use up a usual stack.
+const SHORT: usize = 512;
+/// A stack for the longest: reserved, and taken only as far as it is used.
+const STACK: usize = 512 * 1024 * 1024;
+/// How much memory an evaluation may take, in KiB.
+const MEMORY: u64 = 256 * 1024;
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked at.
+const POLL: Duration = Duration::from_millis(5);
+/// The largest value of a variable, in bytes; variables use each other.
+const LARGEST: usize = 4 * 1024 * 1024;
+
+/// Does `work` on a text with expressions and what they see. An evaluation that takes too much is
+/// given up; its thread ends with the process, which has nothing to do without it.
+///
+/// # Errors
+/// Those of `work`; when the text is too long, or takes too much.
+pub fn within<T: Send + 'static>(
+    text: &str,
+    context: &Value,
+    work: fn(&str, &Value) -> Result<T, String>,
+) -> Result<T, String> {
+    if text.len() > LONGEST {
+        return Err(format!("a text with expressions has at most {} KiB", LONGEST / 1024));
+    }
+    if text.len() <= SHORT && !["{%", "|", "*"].iter().any(|mark| text.contains(mark)) {
+        return work(text, context);
+    }
+    let (sender, receiver) = channel();
+    let (text, context) = (text.to_owned(), context.clone());
+    let thread = std::thread::Builder::new().stack_size(STACK);
+    thread
+        .spawn(move || sender.send(work(&text, &context)))
+        .map_err(|error| format!("cannot be evaluated: {error}"))?;
+    let (begun, before) = (Instant::now(), resident());
+    loop {
+        match receiver.recv_timeout(POLL) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Disconnected) => return Err("cannot be evaluated".to_owned()),
+            Err(RecvTimeoutError::Timeout) if resident() > before + MEMORY => {
+                return Err("takes too much memory".to_owned());
+            }
+            Err(RecvTimeoutError::Timeout) if begun.elapsed() > PATIENCE => {
+                return Err("takes too long".to_owned());
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+/// Does `work`, which parses text of this length, where the stack is large enough.
+///
+/// # Errors
+/// When the text is too long, or there can be no thread.
+pub fn deep<T: Send>(length: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    match length {
+        0..=SHORT => Ok(work()),
+        _ if length > LONGEST => Err(format!("a template has at most {} KiB", LONGEST / 1024)),
+        _ => std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+            let done = thread.map_err(|error| error.to_string())?.join();
+            done.map_err(|_| "cannot be evaluated".to_owned())
+        }),
+    }
+}
+
+/// Whether a variable's value is of a sensible size.
+pub fn is_sensible(value: &Value) -> bool {
+    size(value) <= LARGEST
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(|item| size(item) + 1).sum(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + size(value) + 1).sum(),
+        _ => 1,
+    }
+}
+
+/// The memory that this process uses, in KiB; 0 where the system does not tell.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,208 @@
+//! The pipelines in `docs/ci`: their own commands, taken from the files as they stand, are run
+//! against the sandbox. `tests/ci/gh` and `tests/ci/curl` stand in for GitHub's and GitLab's APIs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use groundwork::plan::{Node, NodeValue};
+use serde_json::Value;
+
+use crate::support::{Ran, TestEnvironment};
+
+const PLAN: &str = "\
+version: 1
+name: ci
+aws: { region: us-east-1, account_id: \"000000000000\" }
+steps:
+  key:
+    kind: aws.kms_key
+    alias: alias/ci
+";
+
+/// A repository's working directory in the sandbox, and the other side of the APIs.
+struct Pipeline {
+    environment: TestEnvironment,
+    file: Node,
+}
+
+impl Pipeline {
+    fn new(file: &str) -> Self {
+        let environment = TestEnvironment::new();
+        environment.write("plans/production.yaml", PLAN);
+        environment.write("stub/artifact/none", "");
+        let pipeline = Self { environment, file: document(file) };
+        std::fs::create_dir_all(pipeline.folder().join("bin")).expect("made");
+        for name in ["gh", "curl"] {
+            let stub = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ci").join(name);
+            std::os::unix::fs::symlink(stub, pipeline.folder().join("bin").join(name)).expect("linked");
+        }
+        let program = pipeline.folder().join("bin/groundwork");
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_groundwork"), program).expect("linked");
+        pipeline
+    }
+
+    fn folder(&self) -> &PathBuf {
+        &self.environment.folder
+    }
+
+    fn stub(&self) -> PathBuf {
+        self.folder().join("stub")
+    }
+
+    /// Runs commands as the platforms do: by bash, which ends at the first that fails.
+    fn run(&self, script: &str) -> Ran {
+        let path = format!("{}:{}", self.folder().join("bin").display(), std::env::var("PATH").expect("a path"));
+        let mut command = Command::new("bash");
+        command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).current_dir(self.folder());
+        self.environment.sandbox.apply_to(&mut command);
+        command.env("PATH", path).env("STUB", self.stub()).env("PLAN", "plans/production.yaml").env("CI", "true");
+        let own = [
+            ("GITHUB_REPOSITORY", "o/r"),
+            ("GITHUB_SHA", "abc"),
+            ("GITHUB_OUTPUT", "output"),
+            ("NUMBER", "7"),
+            ("CI_API_V4_URL", "http://gitlab.test/api/v4"),
+            ("CI_PROJECT_ID", "3"),
+            ("CI_MERGE_REQUEST_IID", "5"),
+            ("CI_COMMIT_SHA", "abc"),
+            ("CI_JOB_TOKEN", "of-the-job"),
+            ("GITLAB_TOKEN", "of-the-project"),
+        ];
+        command.envs(own);
+        Ran::of(command.output().expect("bash starts"))
+    }
+
+    /// The command of a step of a GitHub job.
+    fn step(&self, job: &str, name: &str) -> String {
+        let steps = self.file.at(&format!("jobs.{job}.steps")).expect("steps");
+        let NodeValue::List(steps) = &steps.value else { panic!("steps are a list") };
+        let step = steps.iter().find(|step| step.get("name").and_then(Node::as_str) == Some(name));
+        let script = step.and_then(|step| step.get("run")).and_then(Node::as_str).expect("a command");
+        assert!(!script.contains("${{"), "{name} would put what others write into a command");
+        script.to_owned()
+    }
+
+    /// The commands of a GitLab job, which share one shell.
+    fn script(&self, job: &str, part: &str) -> String {
+        let script = self.file.at(&format!("{job}.{part}")).expect("a script");
+        let NodeValue::List(lines) = &script.value else { panic!("a script is a list") };
+        lines.iter().map(|line| line.as_str().expect("a command")).collect::<Vec<_>>().join("\n")
+    }
+
+    fn keep_artifact(&self) {
+        let artifact = self.stub().join("artifact/changes.json");
+        std::fs::rename(self.folder().join("changes.json"), artifact).expect("what was saved");
+    }
+
+    fn calls(&self) -> String {
+        std::fs::read_to_string(self.stub().join("calls")).expect("calls")
+    }
+
+    fn stubbed(&self, file: &str) -> Value {
+        let text = std::fs::read_to_string(self.stub().join(file)).expect("a file of the stub");
+        serde_json::from_str(&text).expect("JSON")
+    }
+}
+
+fn document(file: &str) -> Node {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ci").join(file);
+    Node::parse(&std::fs::read_to_string(path).expect("the pipeline"), 0).expect("YAML")
+}
+
+fn succeeds(ran: &Ran) {
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn findings_are_written_and_fail_the_job() {
+    for (file, command) in [
+        ("github-actions.yml", Box::new(|p: &Pipeline| p.step("validate", "Validate")) as Box<dyn Fn(&Pipeline) -> String>),
+        ("gitlab-ci.yml", Box::new(|p: &Pipeline| p.script("validate", "script"))),
+    ] {
+        let pipeline = Pipeline::new(file);
+        let script = command(&pipeline);
+        succeeds(&pipeline.run(&script));
+        pipeline.environment.write("plans/production.yaml", &format!("{PLAN}    rotation: false\n"));
+        assert_eq!(pipeline.run(&script).code, 1, "{file}: a finding does not fail the job");
+        let text = std::fs::read_to_string(pipeline.folder().join("groundwork.sarif")).expect("findings");
+        let log: Value = serde_json::from_str(&text).expect("JSON");
+        let result = &log["runs"][0]["results"][0];
+        assert_eq!(result["ruleId"], "key-without-rotation");
+        let place = &result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+        assert_eq!(place, "plans/production.yaml", "the path is not the repository's");
+    }
+}
+
+#[test]
+#[ignore = "needs `plan --format markdown`"]
+fn github_comments_once_and_applies_what_was_shown() {
+    let pipeline = Pipeline::new("github-actions.yml");
+    let (plan, comment) = (pipeline.step("plan", "Plan"), pipeline.step("plan", "Comment"));
+    for round in 1..=2 {
+        succeeds(&pipeline.run(&plan));
+        succeeds(&pipeline.run(&comment));
+        let comments = pipeline.stubbed("comments.json");
+        assert_eq!(comments.as_array().map(Vec::len), Some(1), "round {round}: {comments:#}");
+        assert!(comments[0]["body"].as_str().is_some_and(|body| body.contains("alias/ci")), "{comments:#}");
+    }
+    let output = std::fs::read_to_string(pipeline.folder().join("output")).expect("outputs");
+    assert_eq!(output, "code=2\ncode=2\n");
+    pipeline.keep_artifact();
+    succeeds(&pipeline.run(&pipeline.step("apply", "Get what was reviewed")));
+    succeeds(&pipeline.run(&pipeline.step("apply", "Apply")));
+    let summary = &pipeline.environment.plan("plans/production.yaml")["summary"];
+    assert_eq!((&summary["none"], &summary["create"]), (&1.into(), &0.into()), "{summary}");
+    // What was reviewed is done: the live systems are no longer as they were.
+    let again = pipeline.run(&pipeline.step("apply", "Apply"));
+    assert!(again.code == 1 && again.stdout.contains("::error::"), "{again:?}");
+    let blocked = pipeline.run(&pipeline.step("plan", "Fail when something is blocked"));
+    assert_eq!(blocked.code, 3, "{blocked:?}");
+}
+
+#[test]
+#[ignore = "needs `plan --format markdown`"]
+fn gitlab_comments_once_and_applies_what_was_shown() {
+    let pipeline = Pipeline::new("gitlab-ci.yml");
+    let login = format!(
+        "VAULT_ROLE=groundwork-plan VAULT_ID_TOKEN=signed-for-vault AWS_ID_TOKEN=signed-for-aws CI_JOB_ID=1\n\
+         export VAULT_ROLE VAULT_ID_TOKEN AWS_ID_TOKEN\n{}\n\
+         [ \"$VAULT_TOKEN\" = from-vault ] && [ \"$(cat \"$AWS_WEB_IDENTITY_TOKEN_FILE\")\" = signed-for-aws ]",
+        pipeline.script(".login", "before_script")
+    );
+    succeeds(&pipeline.run(&login));
+    for round in 1..=2 {
+        succeeds(&pipeline.run(&pipeline.script("plan", "script")));
+        let notes = pipeline.stubbed("notes.json");
+        assert_eq!(notes.as_array().map(Vec::len), Some(1), "round {round}: {notes:#}");
+        assert!(notes[0]["body"].as_str().is_some_and(|body| body.contains("alias/ci")), "{notes:#}");
+    }
+    pipeline.keep_artifact();
+    succeeds(&pipeline.run(&pipeline.script("apply", "script")));
+    let summary = &pipeline.environment.plan("plans/production.yaml")["summary"];
+    assert_eq!((&summary["none"], &summary["create"]), (&1.into(), &0.into()), "{summary}");
+    assert_eq!(pipeline.run(&pipeline.script("apply", "script")).code, 1);
+    for secret in ["of-the-job", "of-the-project", "signed-for-vault", "from-vault"] {
+        assert!(!pipeline.calls().contains(secret), "{secret} stands on a command line");
+    }
+}
+
+#[test]
+fn pipelines_take_few_rights_and_no_static_keys() {
+    let github = document("github-actions.yml");
+    assert_eq!(github.at("permissions").map(|node| node.entries().len()), Some(0), "rights beyond the jobs'");
+    for (job, node) in github.at("jobs").expect("jobs").entries() {
+        assert!(node.get("permissions").is_some() && node.get("timeout-minutes").is_some(), "{}", job.name);
+    }
+    assert_eq!(github.at("jobs.apply.concurrency.cancel-in-progress").map(Node::to_value), Some(false.into()));
+    for file in ["github-actions.yml", "gitlab-ci.yml"] {
+        document(file).texts(&mut |text, _| {
+            for word in ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "secrets.", "pull_request_target"] {
+                assert!(!text.contains(word), "{file} names {word}");
+            }
+            if let Some((_, version)) = text.split_once('@').filter(|(action, _)| action.contains('/') && !action.contains(' ')) {
+                let parts = version.trim_start_matches('v').split('.').filter(|part| part.parse::<u32>().is_ok());
+                assert_eq!(parts.count(), 3, "{text} is not pinned to a version");
+            }
+        });
+    }
+}

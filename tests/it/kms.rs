@@ -1,0 +1,75 @@
+//! Keys where the contract cannot go: keys that were there before, and replicas.
+
+use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
+use serde_json::{Value, json};
+
+use crate::support::{TestEnvironment, block_on, paths, step, summary};
+
+/// KMS in a region of the sandbox.
+pub fn kms(environment: &TestEnvironment, region: &str) -> aws_sdk_kms::Client {
+    let config = aws_sdk_kms::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .endpoint_url(environment.sandbox.aws_url());
+    aws_sdk_kms::Client::from_conf(config.build())
+}
+
+/// The key that an alias names.
+pub fn behind(kms: &aws_sdk_kms::Client, alias: &str) -> Option<String> {
+    let aliases = block_on(kms.list_aliases().send()).expect("listed").aliases.unwrap_or_default();
+    aliases.into_iter().find(|one| one.alias_name() == Some(alias))?.target_key_id
+}
+
+fn new_key(kms: &aws_sdk_kms::Client) -> String {
+    let made = block_on(kms.create_key().send()).expect("made");
+    made.key_metadata.expect("its description").key_id
+}
+
+fn plan(key: &Value) -> String {
+    let mut key = key.clone();
+    key["kind"] = json!("aws.kms_key");
+    json!({ "version": 1, "name": "kms", "aws": { "region": "us-east-1" }, "steps": { "key": key } })
+        .to_string()
+}
+
+#[test]
+fn a_key_that_was_there_gets_the_alias_and_the_alias_can_move() {
+    let environment = TestEnvironment::new();
+    let kms = kms(&environment, "us-east-1");
+    let (first, second) = (new_key(&kms), new_key(&kms));
+    let declared = |key: &str| plan(&json!({ "alias": "alias/gw-taken", "key_id": key, "adopt": true }));
+    environment.write("plan.yaml", &declared(&first));
+    environment.apply("plan.yaml");
+    assert_eq!(behind(&kms, "alias/gw-taken"), Some(first.clone()));
+    assert_eq!(summary(&environment.apply("plan.yaml"))["api_calls"]["write"], 0);
+
+    environment.write("plan.yaml", &declared(&second));
+    let shown = environment.plan("plan.yaml");
+    assert_eq!(paths(step(&shown, "key")), ["key_id"], "{shown:#}");
+    environment.apply("plan.yaml");
+    assert_eq!(behind(&kms, "alias/gw-taken"), Some(second));
+    assert_eq!(summary(&environment.apply("plan.yaml"))["api_calls"]["write"], 0);
+    let keys = block_on(kms.list_keys().send()).expect("listed").keys.unwrap_or_default();
+    assert_eq!(keys.len(), 2, "no key was made");
+}
+
+#[test]
+fn a_key_is_replicated_where_the_plan_says_and_other_replicas_are_left_alone() {
+    let environment = TestEnvironment::new();
+    let declared = |regions: &[&str]| {
+        plan(&json!({ "alias": "alias/gw-wide", "multi_region": true, "replica_regions": regions }))
+    };
+    environment.write("plan.yaml", &declared(&["eu-west-1"]));
+    environment.apply("plan.yaml");
+    let here = kms(&environment, "us-east-1");
+    let key = behind(&here, "alias/gw-wide").expect("a key");
+    let there = |region: &str| block_on(kms(&environment, region).describe_key().key_id(&key).send()).is_ok();
+    assert!(there("eu-west-1") && !there("eu-central-1"));
+
+    environment.write("plan.yaml", &declared(&["eu-central-1"]));
+    assert_eq!(paths(step(&environment.plan("plan.yaml"), "key")), ["replica_regions"]);
+    environment.apply("plan.yaml");
+    assert!(there("eu-west-1") && there("eu-central-1"));
+    assert_eq!(summary(&environment.apply("plan.yaml"))["api_calls"]["write"], 0);
+}

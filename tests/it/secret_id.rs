@@ -1,0 +1,80 @@
+//! The life of a secret-id that is delivered: made, lost, found lost, replaced.
+
+use serde_json::{Value, json};
+
+use crate::canary::{leaking_files, leaks};
+use crate::support::{TestEnvironment, block_on, paths, step, summary, text_of};
+
+const FILE: &str = "secrets/runner.json";
+
+fn plan() -> String {
+    let custody = json!({ "recipients": [{ "kms": "{{ key.arn }}" }], "stores": [{ "file": "custody" }] });
+    let steps = json!({
+        "cluster": { "kind": "vault.init", "shares": 1, "threshold": 1 },
+        "key": { "kind": "aws.kms_key", "alias": "alias/secret-id" },
+        "machines": { "kind": "vault.auth_method", "type": "approle" },
+        "secrets": { "kind": "vault.mount", "path": "secret", "type": "kv" },
+        "role": { "kind": "vault.approle_role", "name": "runner" },
+        "to_file": {
+            "kind": "vault.approle_secret_id", "role": "runner", "name": "file", "deliver": { "file": FILE },
+        },
+        "wrapped": {
+            "kind": "vault.approle_secret_id", "role": "runner", "name": "kv", "wrap_ttl": "10m",
+            "deliver": { "vault_kv": { "mount": "secret", "path": "runner" } },
+        },
+    });
+    json!({ "version": 1, "name": "secret-id", "custody": custody, "steps": steps }).to_string()
+}
+
+fn delivered(environment: &TestEnvironment) -> Value {
+    let text = std::fs::read(environment.folder.join(FILE)).expect("delivered");
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+/// The status of a login with what was delivered.
+async fn login(environment: &TestEnvironment, credential: &Value) -> u16 {
+    let url = format!("{}/v1/auth/approle/login", environment.sandbox.vault_addrs()[0]);
+    let body = json!({ "role_id": credential["role_id"], "secret_id": credential["secret_id"] });
+    let answer = reqwest::Client::new().post(url).body(body.to_string()).send().await.expect("an answer");
+    answer.status().as_u16()
+}
+
+#[test]
+fn a_secret_id_that_was_lost_is_replaced_and_ended() {
+    let environment = TestEnvironment::new();
+    environment.write("secret-id.yaml", &plan());
+    let first_run = environment.run(&["apply", "secret-id.yaml", "--yes"]);
+    assert_eq!(first_run.code, 0, "{first_run:?}");
+    let first = delivered(&environment);
+    assert_eq!(block_on(login(&environment, &first)), 200);
+    assert_eq!(summary(&environment.apply("secret-id.yaml"))["api_calls"]["write"], 0);
+
+    // The file is gone: nobody can have this one, so it is ended and another one is made.
+    std::fs::remove_file(environment.folder.join(FILE)).expect("removed");
+    let changeset = environment.plan("secret-id.yaml");
+    let accessor = text_of(&first["secret_id_accessor"]);
+    assert_eq!(
+        paths(step(&changeset, "to_file")),
+        ["secret_id".to_owned(), format!("secret_ids[{accessor}]")]
+    );
+    assert_eq!(step(&changeset, "wrapped")["action"], "none");
+    let second_run = environment.run(&["apply", "secret-id.yaml", "--yes"]);
+    assert_eq!(second_run.code, 0, "{second_run:?}");
+    let second = delivered(&environment);
+    assert_ne!(first["secret_id"], second["secret_id"]);
+    assert_eq!(block_on(login(&environment, &second)), 200);
+    assert_eq!(block_on(login(&environment, &first)), 400, "the one that was lost still works");
+
+    let said = [&first_run, &second_run].map(|ran| format!("{}{}", ran.stdout, ran.stderr)).concat();
+    let secret = |run: &str, credential: &Value| {
+        (format!("{run} secret-id"), text_of(&credential["secret_id"]).as_bytes().to_vec())
+    };
+    let secrets = [secret("first", &first), secret("second", &second)];
+    assert!(leaks(said.as_bytes(), &secrets).is_empty(), "a secret-id is printed");
+    let own = environment.folder.join(FILE).display().to_string();
+    let elsewhere: Vec<String> = leaking_files(&environment.folder, &secrets)
+        .into_iter()
+        .filter(|found| !found.starts_with(&own))
+        .collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
