@@ -20,7 +20,9 @@ pub fn mistake(path: &str) -> Option<&'static str> {
         () if path.is_empty() => Some("an empty path leads nowhere"),
         () if path.contains(char::is_control) => Some("a path has no control characters"),
         () if path.contains('\\') => Some("a path is written with `/`"),
-        () if drive || path.starts_with('/') => Some("the path is absolute; it must stay inside the plan's folder"),
+        () if drive || path.starts_with('/') => {
+            Some("the path is absolute; it must stay inside the plan's folder")
+        }
         () if parts.any(|part| matches!(part, Component::ParentDir)) => {
             Some("`..` leads out; the path must stay inside the plan's folder")
         }
@@ -116,9 +118,9 @@ fn open_parent<'a>(folder: &Path, path: &'a str, make: bool) -> Result<Option<(O
 
 fn in_the_way(path: &str, error: Errno) -> Error {
     match error {
-        Errno::LOOP | Errno::NOTDIR | Errno::MLINK => {
-            Error::other(format!("{path} is a link, which is not followed out of the plan's folder, or no folder"))
-        }
+        Errno::LOOP | Errno::NOTDIR | Errno::MLINK => Error::other(format!(
+            "{path} is a link, which is not followed out of the plan's folder, or no folder"
+        )),
         other => other.into(),
     }
 }
@@ -136,7 +138,11 @@ mod tests {
             replace(folder.path(), "./a/b.txt", text.as_bytes(), 0o640).expect("written");
             assert_eq!(read(folder.path(), "a/b.txt").expect("readable"), Some((text.into(), 0o640)));
         }
-        assert_eq!(folder.path().join("a").read_dir().expect("a folder").count(), 1, "nothing is left behind");
+        assert_eq!(
+            folder.path().join("a").read_dir().expect("a folder").count(),
+            1,
+            "nothing is left behind"
+        );
         remove(folder.path(), "a/b.txt").expect("removed");
         remove(folder.path(), "a/b.txt").expect("removed already");
         remove(folder.path(), "c/d").expect("never there");

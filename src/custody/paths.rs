@@ -24,7 +24,8 @@ fn mistake(field: &str, path: &Path) -> Option<FieldError> {
     let text = path.to_str().unwrap_or("\\").trim_end_matches('/');
     match beneath::mistake(text) {
         Some(why) if !is_unknown(text) => Some(
-            FieldError::new(field, why).help("for a place elsewhere, put a link to it into the plan's folder"),
+            FieldError::new(field, why)
+                .help("for a place elsewhere, put a link to it into the plan's folder"),
         ),
         _ => None,
     }

@@ -15,8 +15,8 @@ pub use findings::Finding;
 pub use rules::{all, find};
 
 use crate::plan::{Severity, Sources};
-use crate::resource::erased::Instance;
 use crate::resolve::{OutputTable, Resolved};
+use crate::resource::erased::Instance;
 use facts::Facts;
 use findings::Findings;
 

@@ -40,9 +40,12 @@ pub fn statements<'a>(fact: &'a Fact<'_>) -> Vec<Statement<'a>> {
 fn collect<'a>(value: &'a Value, path: &str, found: &mut Vec<Statement<'a>>) {
     match value {
         Value::Object(fields) => match fields.get("Statement") {
-            Some(Value::Array(items)) => found.extend(items.iter().enumerate().map(|(index, fields)| {
-                Statement { path: format!("{path}.Statement[{index}]"), fields }
-            })),
+            Some(Value::Array(items)) => found.extend(
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, fields)| Statement { path: format!("{path}.Statement[{index}]"), fields }),
+            ),
             Some(fields) => found.push(Statement { path: format!("{path}.Statement"), fields }),
             None => {
                 for (key, value) in fields {
@@ -104,7 +107,8 @@ impl Statement<'_> {
     pub fn is_narrowed(&self) -> bool {
         self.conditions().iter().any(|(key, values)| {
             let name = key.split('/').next().unwrap_or_default();
-            NARROWING.contains(&name) && !values.iter().any(|value| ["*", "0.0.0.0/0", "::/0"].contains(value))
+            NARROWING.contains(&name)
+                && !values.iter().any(|value| ["*", "0.0.0.0/0", "::/0"].contains(value))
         })
     }
 }

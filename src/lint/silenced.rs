@@ -45,7 +45,13 @@ fn wrong(facts: &Facts<'_>, used: &HashSet<(usize, usize)>) -> Vec<Finding> {
         .chain(of_steps)
         .filter_map(|(step, silence, takes_part)| {
             let (rule, span, message) = mistake(silence, takes_part && !used.contains(&place(silence)))?;
-            Some(Finding { rule, message, span: Some(span), step, path: format!("lint.{}", silence.rule.name) })
+            Some(Finding {
+                rule,
+                message,
+                span: Some(span),
+                step,
+                path: format!("lint.{}", silence.rule.name),
+            })
         })
         .collect()
 }

@@ -43,8 +43,10 @@ impl Sources {
         else {
             return;
         };
-        let stars: String =
-            secret.chars().map(|c| if c == '\n' { "\n".to_owned() } else { "*".repeat(c.len_utf8()) }).collect();
+        let stars: String = secret
+            .chars()
+            .map(|c| if c == '\n' { "\n".to_owned() } else { "*".repeat(c.len_utf8()) })
+            .collect();
         *text = format!("{before}{stars}{after}").into();
     }
 

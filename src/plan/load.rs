@@ -18,8 +18,8 @@ use crate::resource::neutralise;
 /// The largest plan or include that is read, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 const PLAN_KEYS: [&str; 13] = [
-    "version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "lint", "steps", "moved",
-    "removed",
+    "version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "lint", "steps",
+    "moved", "removed",
 ];
 /// Names that expressions use for something else.
 const RESERVED: [&str; 6] = ["plan", "each", "data", "true", "false", "none"];
@@ -188,11 +188,15 @@ impl Loader {
     /// As [`Self::forbid_characters`], where the characters stand as such.
     fn forbid_raw_characters(&mut self, file: usize, text: &str) -> bool {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let at = text.char_indices().find(|(_, c)| *c != '\r' && forbidden(c.encode_utf8(&mut [0; 4])).is_some());
+        let at =
+            text.char_indices().find(|(_, c)| *c != '\r' && forbidden(c.encode_utf8(&mut [0; 4])).is_some());
         if let Some((start, c)) = at {
             let span = Span { file, start, end: start + c.len_utf8() };
             let code = u32::from(c);
-            self.mistake(Diagnostic::error(span, format!("the character U+{code:04X} must not stand in a plan")));
+            self.mistake(Diagnostic::error(
+                span,
+                format!("the character U+{code:04X} must not stand in a plan"),
+            ));
         }
         at.is_some()
     }
@@ -303,7 +307,10 @@ impl Loader {
             adopt: self.flag(node, "adopt").unwrap_or(false),
             protect: self.flag(node, "protect"),
             retain: self.flag(node, "retain").unwrap_or(false),
-            silences: node.get("lint").map(|node| silence::read(node, &mut self.mistakes)).unwrap_or_default(),
+            silences: node
+                .get("lint")
+                .map(|node| silence::read(node, &mut self.mistakes))
+                .unwrap_or_default(),
         })
     }
 
@@ -409,7 +416,9 @@ fn forbidden(text: &str) -> Option<&'static str> {
         return Some("the private-use characters U+F8F0 to U+F8F3 are reserved");
     }
     let harmless = |text: &str| neutralise(text) == text;
-    (!harmless(text)).then_some("control characters, and those that turn the direction of writing, must not stand in a plan")
+    (!harmless(text)).then_some(
+        "control characters, and those that turn the direction of writing, must not stand in a plan",
+    )
 }
 
 fn is_section(name: &str) -> bool {

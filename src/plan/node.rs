@@ -70,7 +70,9 @@ impl Node {
             let parsed = thread.spawn_scoped(scope, || Self::parse_here(text, file)).ok()?;
             parsed.join().ok()
         });
-        result.unwrap_or_else(|| Err(Diagnostic::error(None, "the file cannot be read: there is no thread for it")))
+        result.unwrap_or_else(|| {
+            Err(Diagnostic::error(None, "the file cannot be read: there is no thread for it"))
+        })
     }
 
     fn parse_here(text: &str, file: usize) -> Result<Self, Diagnostic> {

@@ -64,7 +64,9 @@ pub fn require_vault_tls(address: &str) -> Result<()> {
 pub fn mistake(address: &str) -> Option<&'static str> {
     match Url::parse(address) {
         Ok(url) if !["http", "https"].contains(&url.scheme()) => Some("an address begins with https://"),
-        Ok(url) if is_metadata_host(&url) => Some("this is the address of a metadata service, never a server's"),
+        Ok(url) if is_metadata_host(&url) => {
+            Some("this is the address of a metadata service, never a server's")
+        }
         Ok(_) => None,
         Err(_) => Some("this is no address; write it as https://HOST:PORT"),
     }
@@ -215,9 +217,12 @@ mod tests {
             assert!(require_aws(address).is_err(), "{address}");
             assert!(is_metadata(address) && mistake(address).is_some(), "{address}");
         }
-        for address in
-            ["https://169.255.0.1", "https://[fec0::1]", "https://169.254.169.254.example.net", "https://10.0.0.1"]
-        {
+        for address in [
+            "https://169.255.0.1",
+            "https://[fec0::1]",
+            "https://169.254.169.254.example.net",
+            "https://10.0.0.1",
+        ] {
             assert!(mistake(address).is_none(), "{address}");
         }
         assert!(mistake("vault.example.net:8200").is_some() && mistake("file:///etc/passwd").is_some());

@@ -6,8 +6,8 @@ use minijinja::Value as Dynamic;
 use minijinja::value::Serde;
 use serde_json::{Map, Value};
 
-use super::template::{self, describe, environment};
 use super::bounds;
+use super::template::{self, describe, environment};
 use crate::plan::{Diagnostic, Document, Key, Node, NodeValue, closest};
 use crate::resource::registry;
 

@@ -197,7 +197,8 @@ fn variables(document: &Document, mistakes: &mut Vec<Diagnostic>) -> Map<String,
             Ok(value) if bounds::is_sensible(&value) => {
                 vars.insert(key.name.clone(), value);
             }
-            Ok(_) => mistakes.push(Diagnostic::error(key.span, format!("the value of `{}` is too large", key.name))),
+            Ok(_) => mistakes
+                .push(Diagnostic::error(key.span, format!("the value of `{}` is too large", key.name))),
             Err(found) => mistakes.extend(found),
         }
     }

@@ -176,22 +176,32 @@ fn random(text: &str, start: usize, token: &str) -> Option<Sighting> {
     // Words that are joined by dots, dashes or underlines are names.
     let body_only = body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
     let count = |class: fn(&u8) -> bool| body.bytes().filter(class).count();
-    let classes = [
-        count(u8::is_ascii_lowercase) > 1,
-        count(u8::is_ascii_uppercase) > 1,
-        count(u8::is_ascii_digit) > 1,
-    ];
+    let classes =
+        [count(u8::is_ascii_lowercase) > 1, count(u8::is_ascii_uppercase) > 1, count(u8::is_ascii_digit) > 1];
     let slashes = count(|byte| b"+/=".contains(byte));
     let mixed = classes.iter().all(|class| *class) && slashes * 6 <= body.len();
-    let is_random =
-        body_only && mixed && body.len() >= RANDOM && entropy(body) >= 3.7 && changes(body) * 5 >= body.len() * 2;
+    let is_random = body_only
+        && mixed
+        && body.len() >= RANDOM
+        && entropy(body) >= 3.7
+        && changes(body) * 5 >= body.len() * 2;
     if is_random { sighting("random text") } else { None }
 }
 
 /// Random text that is no secret: digests, public keys, ciphertext, identifiers.
 fn is_public(before: &str, body: &str) -> bool {
-    const BEFORE: [&str; 10] =
-        ["sha256:", "sha512:", "sha1:", "md5:", "sha256-", "sha384-", "sha512-", "urn:uuid:", "commit/", "SHA256:"];
+    const BEFORE: [&str; 10] = [
+        "sha256:",
+        "sha512:",
+        "sha1:",
+        "md5:",
+        "sha256-",
+        "sha384-",
+        "sha512-",
+        "urn:uuid:",
+        "commit/",
+        "SHA256:",
+    ];
     // OpenSSH's public keys, and what KMS and age have encrypted.
     const BEGINNINGS: [&str; 6] = ["AAAA", "AQICAH", "YWdlLWVuY3J5cHRpb24", "sha256-", "sha384-", "sha512-"];
     let line = before.rsplit('\n').next().unwrap_or_default();
@@ -281,7 +291,11 @@ mod tests {
             ("s.", "aBcDeFgHiJkLmNoPqRsTuVwX", "a Vault token"),
             ("ghp_", "aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789", "a GitHub token"),
             ("glpat-", "aBcDeFgHiJkLmNoPqRsT", "a GitLab token"),
-            ("AGE-SECRET-KEY-1", "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8GF2TVDW0S3JN54KHCE", "an age private key"),
+            (
+                "AGE-SECRET-KEY-1",
+                "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8GF2TVDW0S3JN54KHCE",
+                "an age private key",
+            ),
         ];
         for (prefix, rest, what) in cases {
             let secret = format!("{prefix}{rest}");
@@ -341,7 +355,9 @@ mod tests {
 
     #[test]
     fn any_text_is_borne() {
-        for text in ["", "ä://ö:ü@", "-----BEGIN ", "-----BEGIN PRIVATE KEY", "éééééééééééééééééééééééé", "s."] {
+        for text in
+            ["", "ä://ö:ü@", "-----BEGIN ", "-----BEGIN PRIVATE KEY", "éééééééééééééééééééééééé", "s."]
+        {
             let _ = sightings(text);
         }
     }

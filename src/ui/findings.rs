@@ -21,8 +21,9 @@ fn summary(document: &Document, steps: usize, report: &Report) -> String {
     let counts = found.map(|(severity, name)| (report.count(severity), name));
     if counts.iter().any(|(count, _)| *count > 0) {
         let counts = counts.iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> =
-            counts.map(|(count, name)| format!("{count} {name}{}", if *count > 1 { "s" } else { "" })).collect();
+        let words: Vec<String> = counts
+            .map(|(count, name)| format!("{count} {name}{}", if *count > 1 { "s" } else { "" }))
+            .collect();
         text.push_str(&format!("; of the rules: {}", words.join(", ")));
         text.push_str("; `groundwork explain RULE` says why");
     }

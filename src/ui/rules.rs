@@ -46,7 +46,8 @@ pub fn markdown() -> String {
          | rule | severity | what is wrong |\n|---|---|---|\n",
     );
     for rule in lint::all() {
-        let _ = writeln!(text, "| [`{0}`](#{0}) | {1} | {2} |", rule.id, told::name(rule.severity), rule.title);
+        let _ =
+            writeln!(text, "| [`{0}`](#{0}) | {1} | {2} |", rule.id, told::name(rule.severity), rule.title);
     }
     for rule in lint::all() {
         let _ = write!(text, "\n## {}\n\n**{}.** {}\n\n", rule.id, rule.title, rule.explanation);

@@ -13,7 +13,8 @@ use crate::lint::told::{self, DOUBTFUL, INVALID, Place, Told};
 use crate::lint::{self, Rule};
 use crate::plan::Severity;
 
-const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
+const SCHEMA: &str =
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
 /// The log of one run over the plan at `path`.
 pub fn log(path: &Path, told: &[Told]) -> Value {
@@ -46,7 +47,8 @@ fn descriptors() -> Vec<Value> {
             "Something that the plan needs, such as an environment variable, is not there.",
         ),
     ];
-    let own = own.map(|(id, severity, title, text)| descriptor(id, severity, title, text, "Correct the plan."));
+    let own =
+        own.map(|(id, severity, title, text)| descriptor(id, severity, title, text, "Correct the plan."));
     let of_rule = |rule: &Rule| descriptor(rule.id, rule.severity, rule.title, rule.explanation, rule.help);
     own.into_iter().chain(lint::all().map(of_rule)).collect()
 }

@@ -51,11 +51,16 @@ impl Pipeline {
 
     /// Runs commands as the platforms do: by bash, which ends at the first that fails.
     fn run(&self, script: &str) -> Ran {
-        let path = format!("{}:{}", self.folder().join("bin").display(), std::env::var("PATH").expect("a path"));
+        let path =
+            format!("{}:{}", self.folder().join("bin").display(), std::env::var("PATH").expect("a path"));
         let mut command = Command::new("bash");
         command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).current_dir(self.folder());
         self.environment.sandbox.apply_to(&mut command);
-        command.env("PATH", path).env("STUB", self.stub()).env("PLAN", "plans/production.yaml").env("CI", "true");
+        command
+            .env("PATH", path)
+            .env("STUB", self.stub())
+            .env("PLAN", "plans/production.yaml")
+            .env("CI", "true");
         let own = [
             ("GITHUB_REPOSITORY", "o/r"),
             ("GITHUB_SHA", "abc"),
@@ -116,7 +121,10 @@ fn succeeds(ran: &Ran) {
 #[test]
 fn findings_are_written_and_fail_the_job() {
     for (file, command) in [
-        ("github-actions.yml", Box::new(|p: &Pipeline| p.step("validate", "Validate")) as Box<dyn Fn(&Pipeline) -> String>),
+        (
+            "github-actions.yml",
+            Box::new(|p: &Pipeline| p.step("validate", "Validate")) as Box<dyn Fn(&Pipeline) -> String>,
+        ),
         ("gitlab-ci.yml", Box::new(|p: &Pipeline| p.script("validate", "script"))),
     ] {
         let pipeline = Pipeline::new(file);
@@ -193,14 +201,20 @@ fn pipelines_take_few_rights_and_no_static_keys() {
     for (job, node) in github.at("jobs").expect("jobs").entries() {
         assert!(node.get("permissions").is_some() && node.get("timeout-minutes").is_some(), "{}", job.name);
     }
-    assert_eq!(github.at("jobs.apply.concurrency.cancel-in-progress").map(Node::to_value), Some(false.into()));
+    assert_eq!(
+        github.at("jobs.apply.concurrency.cancel-in-progress").map(Node::to_value),
+        Some(false.into())
+    );
     for file in ["github-actions.yml", "gitlab-ci.yml"] {
         document(file).texts(&mut |text, _| {
             for word in ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "secrets.", "pull_request_target"] {
                 assert!(!text.contains(word), "{file} names {word}");
             }
-            if let Some((_, version)) = text.split_once('@').filter(|(action, _)| action.contains('/') && !action.contains(' ')) {
-                let parts = version.trim_start_matches('v').split('.').filter(|part| part.parse::<u32>().is_ok());
+            if let Some((_, version)) =
+                text.split_once('@').filter(|(action, _)| action.contains('/') && !action.contains(' '))
+            {
+                let parts =
+                    version.trim_start_matches('v').split('.').filter(|part| part.parse::<u32>().is_ok());
                 assert_eq!(parts.count(), 3, "{text} is not pinned to a version");
             }
         });

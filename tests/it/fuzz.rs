@@ -87,8 +87,28 @@ fn repository(files: &[&str]) -> Vec<Vec<u8>> {
 }
 
 const YAML: [&str; 22] = [
-    "{{ custody_key.arn }}", "{{ each.key }}", "&a ", "*a", "<<: ", "!!binary ", "!tag ", "? ", "|-\n  ", ">+\n", "---\n",
-    "...\n", "\t", "\u{feff}", "\u{f8f0}", "\u{85}", "\"\\x", "'", "[", "{", "lint: { allow: { x: } }", "for_each: [a, b]",
+    "{{ custody_key.arn }}",
+    "{{ each.key }}",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!!binary ",
+    "!tag ",
+    "? ",
+    "|-\n  ",
+    ">+\n",
+    "---\n",
+    "...\n",
+    "\t",
+    "\u{feff}",
+    "\u{f8f0}",
+    "\u{85}",
+    "\"\\x",
+    "'",
+    "[",
+    "{",
+    "lint: { allow: { x: } }",
+    "for_each: [a, b]",
 ];
 
 #[test]
@@ -117,9 +137,36 @@ fn plans() {
 }
 
 const JINJA: [&str; 30] = [
-    "{{", "}}", "{%", "%}", "{#", "#}", "{{ x }}", "{{ list|join(',') }}", "{% for i in list %}", "{% endfor %}", "{% if x %}",
-    "{% set x = x ~ x %}", "|tojson", "|safe", "|replace('a', x)", "|items", "range(9)", "loop.index", "~", " is defined",
-    "\"", "\\", "'", "[", "(", "-", "**", "//", "{% macro m(a) %}{{ a }}{% endmacro %}", "\u{f8f2}",
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "{#",
+    "#}",
+    "{{ x }}",
+    "{{ list|join(',') }}",
+    "{% for i in list %}",
+    "{% endfor %}",
+    "{% if x %}",
+    "{% set x = x ~ x %}",
+    "|tojson",
+    "|safe",
+    "|replace('a', x)",
+    "|items",
+    "range(9)",
+    "loop.index",
+    "~",
+    " is defined",
+    "\"",
+    "\\",
+    "'",
+    "[",
+    "(",
+    "-",
+    "**",
+    "//",
+    "{% macro m(a) %}{{ a }}{% endmacro %}",
+    "\u{f8f2}",
 ];
 
 #[test]
@@ -179,15 +226,41 @@ fn policies() {
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec();
-    let tokens =
-        ["path \"x\" {", "}", "\"", "${", "<<EOF\n", "EOF\n", "[", "# ", "/*", "= ", "1e999", "\\u0000", "for x in", "?", "null"];
+    let tokens = [
+        "path \"x\" {",
+        "}",
+        "\"",
+        "${",
+        "<<EOF\n",
+        "EOF\n",
+        "[",
+        "# ",
+        "/*",
+        "= ",
+        "1e999",
+        "\\u0000",
+        "for x in",
+        "?",
+        "null",
+    ];
     campaign("policies", 1_500, &corpus, &tokens, |case| drop(granted(&String::from_utf8_lossy(case))));
 }
 
 #[test]
 fn secrets_in_text() {
     let corpus = repository(&["plans/candlefish-production.yaml", "docs/lint.md"]);
-    let tokens = ["-----BEGIN PRIVATE KEY-----", "-----END", "://a:b@", "AKIA", "hvs.", "eyJ", "é", "\n", "sha256:", "ghp_"];
+    let tokens = [
+        "-----BEGIN PRIVATE KEY-----",
+        "-----END",
+        "://a:b@",
+        "AKIA",
+        "hvs.",
+        "eyJ",
+        "é",
+        "\n",
+        "sha256:",
+        "ghp_",
+    ];
     campaign("secrets", 60, &corpus, &tokens, |case| {
         let text = String::from_utf8_lossy(case);
         let mut end = 0;
@@ -212,7 +285,20 @@ fn saved_changesets() {
         },
     });
     let corpus = vec![serde_json::to_vec_pretty(&whole).expect("JSON")];
-    let tokens = ["{", "}", "[", "]", "\"", "null", "1e999", "-1", "\\u0000", "\\ud800", "\"content\":", "groundwork_changeset"];
+    let tokens = [
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        "null",
+        "1e999",
+        "-1",
+        "\\u0000",
+        "\\ud800",
+        "\"content\":",
+        "groundwork_changeset",
+    ];
     campaign("changesets", 1_500, &corpus, &tokens, |case| {
         // Nobody has its seal, so that none is ever taken.
         assert!(Saved::parse(case).is_err(), "a forged changeset is taken");

@@ -75,14 +75,18 @@ impl Scene {
 
     fn is_outside_untouched(&self) -> bool {
         let entries = self.outside().read_dir().expect("a folder").count();
-        entries == 1 && std::fs::read_to_string(self.outside().join("private")).expect("theirs") == "theirs: 1\n"
+        entries == 1
+            && std::fs::read_to_string(self.outside().join("private")).expect("theirs") == "theirs: 1\n"
     }
 }
 
 #[test]
 fn a_value_cannot_break_out_of_a_policy_or_a_file() {
     let scene = Scene::new();
-    scene.write("templates/rule.hcl.j2", "path \"secret/data/{{ team }}/*\" {\n  capabilities = [\"read\"]\n}\n");
+    scene.write(
+        "templates/rule.hcl.j2",
+        "path \"secret/data/{{ team }}/*\" {\n  capabilities = [\"read\"]\n}\n",
+    );
     let hostile = r#"x/*\" {\n capabilities = [\"sudo\"]\n}\npath \"*"#;
     let plans = [
         // HCL, by `for_each`, by a variable, and from a template file.
@@ -151,15 +155,24 @@ fn paths_stay_inside_whatever_they_are_written_like() {
     let scene = Scene::new();
     let absolute = scene.outside().join("private");
     let absolute = absolute.display();
-    let tricks =
-        ["../outside/private", "a/../../outside/private", "..\\\\outside\\\\private", "C:\\\\x", "a\\0b", "", "/x"];
+    let tricks = [
+        "../outside/private",
+        "a/../../outside/private",
+        "..\\\\outside\\\\private",
+        "C:\\\\x",
+        "a\\0b",
+        "",
+        "/x",
+    ];
     let tricks = tricks.map(str::to_owned).into_iter().chain([absolute.to_string()]);
     for path in tricks {
         for plan in [
             format!("include: [ \"{path}\" ]\n"),
             format!("steps:\n  f: {{ kind: file.template, path: \"{path}\", content: x }}\n"),
             format!("steps:\n  f: {{ kind: file.template, path: ok, template: \"{path}\" }}\n"),
-            format!("custody: {{ recipients: [ {{ kms: alias/x }} ], stores: [ {{ file: \"{path}\" }} ] }}\n"),
+            format!(
+                "custody: {{ recipients: [ {{ kms: alias/x }} ], stores: [ {{ file: \"{path}\" }} ] }}\n"
+            ),
             format!("custody: {{ recipients: [ {{ pgp: \"{path}\" }} ], stores: [ {{ file: c }} ] }}\n"),
             format!(
                 "steps:\n  s: {{ kind: vault.kv_secret, mount: secret, path: x, data: {{ k: {{ file: \"{path}\" }} }} }}\n"
@@ -246,8 +259,7 @@ fn bombs_of_yaml_are_refused() {
 fn bombs_of_templates_are_refused() {
     let scene = Scene::new();
     let var = |text: &str| format!("vars: {{ x: aaaaaaaa, a: \"{text}\" }}\n");
-    let doubled: String =
-        (0..60).map(|_| "{% set x = x ~ x %}").collect::<String>() + "{{ x }}";
+    let doubled: String = (0..60).map(|_| "{% set x = x ~ x %}").collect::<String>() + "{{ x }}";
     let chained: String = std::iter::once("vars:\n  v0: aaaaaaaaaaaaaaaa\n".to_owned())
         .chain((1..60).map(|i| format!("  v{i}: \"{{{{ v{0} ~ v{0} }}}}\"\n", i - 1)))
         .collect();
@@ -290,10 +302,13 @@ fn policies_that_are_too_deep_are_refused() {
     let scene = Scene::new();
     for nested in ["[", "(", "{", "!", "-", "${"] {
         let rules = format!("path \\\"a\\\" {{ x = {} }}", nested.repeat(50_000));
-        scene.refused(&format!("steps:\n  p:\n    kind: vault.policy\n    name: p\n    rules: \"{rules}\"\n"));
+        scene
+            .refused(&format!("steps:\n  p:\n    kind: vault.policy\n    name: p\n    rules: \"{rules}\"\n"));
     }
     let document = "[".repeat(50_000);
-    scene.refused(&format!("steps:\n  p:\n    kind: aws.iam_policy\n    name: p\n    document: '{document}'\n"));
+    scene.refused(&format!(
+        "steps:\n  p:\n    kind: aws.iam_policy\n    name: p\n    document: '{document}'\n"
+    ));
 }
 
 #[test]
@@ -314,8 +329,9 @@ fn an_address_of_a_metadata_service_is_refused_before_anything_is_sent() {
         scene.refused(&format!("vault: {{ address: \"https://v:8200\", nodes: [ \"{address}\" ] }}\n"));
         // By the environment, even where other unusual places are allowed.
         let mount = format!("{HEAD}steps:\n  m: {{ kind: vault.mount, path: x, type: kv }}\n");
-        let bucket =
-            format!("{HEAD}aws: {{ region: us-east-1 }}\nsteps:\n  b: {{ kind: aws.s3_bucket, name: example }}\n");
+        let bucket = format!(
+            "{HEAD}aws: {{ region: us-east-1 }}\nsteps:\n  b: {{ kind: aws.s3_bucket, name: example }}\n"
+        );
         for (variable, plan) in [("VAULT_ADDR", mount), ("AWS_ENDPOINT_URL", bucket)] {
             scene.write("plan.yaml", plan);
             let mut command = scene.command(&["plan", "plan.yaml"]);

@@ -39,8 +39,12 @@ fn every_rule_finds_its_bad_example_at_the_right_lines_and_leaves_the_good_one()
     let mut wrong = Vec::new();
     for rule in lint::all() {
         let bad = plan(rule.bad);
-        let marked: Vec<usize> =
-            bad.lines().zip(1..).filter(|(line, _)| line.ends_with("# here")).map(|(_, number)| number).collect();
+        let marked: Vec<usize> = bad
+            .lines()
+            .zip(1..)
+            .filter(|(line, _)| line.ends_with("# here"))
+            .map(|(_, number)| number)
+            .collect();
         assert!(!marked.is_empty(), "{} has no example", rule.id);
         let found = lines(rule, &report(&bad));
         if found != marked {
@@ -100,7 +104,10 @@ fn rules_are_described_in_full_and_named_alike() {
 fn docs_lint_md_is_what_the_program_prints() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md");
     let kept = std::fs::read_to_string(path).expect("docs/lint.md");
-    assert!(kept == ui::rules::markdown(), "docs/lint.md is not what the program prints: run `make lint-docs`");
+    assert!(
+        kept == ui::rules::markdown(),
+        "docs/lint.md is not what the program prints: run `make lint-docs`"
+    );
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Ran {
@@ -140,7 +147,8 @@ fn a_secret_that_is_found_is_never_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("templates")).expect("made");
     let token = format!("hvs.{}", "CAESIJ5aBcDeFgHiJkLmNoPq");
-    std::fs::write(folder.path().join("templates/x.j2"), format!("# {{{{ name }}}}\ntoken={token}\n")).expect("written");
+    std::fs::write(folder.path().join("templates/x.j2"), format!("# {{{{ name }}}}\ntoken={token}\n"))
+        .expect("written");
     let text = format!(
         "vars: {{ name: x, db_password: correct-horse }}\nsteps:\n  a:\n    kind: file.template\n    path: x\n    \
          template: x.j2 # {token}\n  b:\n    kind: vault.kv_secret\n    mount: secret\n    path: x\n    \
@@ -157,7 +165,8 @@ fn a_secret_that_is_found_is_never_shown() {
         assert!(all.contains("templates/x.j2"), "the template is searched too:\n{all}");
     }
     // Nor in the excerpts of mistakes.
-    std::fs::write(folder.path().join("plan.yaml"), plan(&format!("stps: [ \"{token}\" ]\n"))).expect("written");
+    std::fs::write(folder.path().join("plan.yaml"), plan(&format!("stps: [ \"{token}\" ]\n")))
+        .expect("written");
     let ran = run(folder.path(), &["validate", "plan.yaml"]);
     assert!(ran.stderr.contains("unknown key `stps`") && !ran.stderr.contains(&token), "{}", ran.stderr);
 }
@@ -176,9 +185,19 @@ fn check_sarif(log: &Value) -> &Vec<Value> {
     for rule in rules {
         only(
             rule,
-            &["id", "name", "shortDescription", "fullDescription", "help", "defaultConfiguration", "properties"],
+            &[
+                "id",
+                "name",
+                "shortDescription",
+                "fullDescription",
+                "help",
+                "defaultConfiguration",
+                "properties",
+            ],
         );
-        assert!(["error", "warning"].contains(&rule["defaultConfiguration"]["level"].as_str().expect("a level")));
+        assert!(
+            ["error", "warning"].contains(&rule["defaultConfiguration"]["level"].as_str().expect("a level"))
+        );
         for text in ["shortDescription", "fullDescription", "help"] {
             assert!(rule[text]["text"].as_str().is_some_and(|text| !text.is_empty()), "{rule}");
         }
@@ -193,7 +212,8 @@ fn check_sarif(log: &Value) -> &Vec<Value> {
         let place = &result["locations"][0]["physicalLocation"];
         let uri = place["artifactLocation"]["uri"].as_str().expect("a URI");
         assert!(!uri.starts_with('/') && !uri.contains("..") && !uri.contains('\\'), "{uri} is not relative");
-        let region = |key: &str| place["region"][key].as_u64().filter(|number| *number > 0).expect("a number");
+        let region =
+            |key: &str| place["region"][key].as_u64().filter(|number| *number > 0).expect("a number");
         assert!(
             (region("startLine"), region("startColumn")) < (region("endLine"), region("endColumn")),
             "{place}"
@@ -231,10 +251,16 @@ fn sarif_has_every_finding_and_its_place() {
     let lines: Vec<u64> = results
         .iter()
         .filter(|result| result["ruleId"] == "wildcard-admin")
-        .map(|result| result["locations"][0]["physicalLocation"]["region"]["startLine"].as_u64().expect("a line"))
+        .map(|result| {
+            result["locations"][0]["physicalLocation"]["region"]["startLine"].as_u64().expect("a line")
+        })
         .collect();
-    let marked: Vec<u64> =
-        text.lines().zip(1..).filter(|(line, _)| line.ends_with("# here")).map(|(_, number)| number).collect();
+    let marked: Vec<u64> = text
+        .lines()
+        .zip(1..)
+        .filter(|(line, _)| line.ends_with("# here"))
+        .map(|(_, number)| number)
+        .collect();
     assert_eq!(lines, marked);
 }
 
@@ -260,5 +286,8 @@ fn json_tells_what_is_silenced_and_why() {
     let told: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(told["summary"], serde_json::json!({ "errors": 0, "warnings": 0, "silenced": 1 }));
     assert_eq!(told["silenced"][0]["reason"], "goes away");
-    assert_eq!((&told["silenced"][0]["file"], &told["silenced"][0]["line"]), (&"plan.yaml".into(), &7.into()));
+    assert_eq!(
+        (&told["silenced"][0]["file"], &told["silenced"][0]["line"]),
+        (&"plan.yaml".into(), &7.into())
+    );
 }

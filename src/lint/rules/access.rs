@@ -1,12 +1,13 @@
 //! What AWS identities may do, and who may become one.
 
+use crate::lint::Rule;
 use crate::lint::facts::Fact;
 use crate::lint::findings::Findings;
 use crate::lint::policy::{Statement, granted_by, statements};
-use crate::lint::Rule;
 use crate::plan::Severity;
 
-pub const RULES: &[&Rule] = &[&WILDCARD_ADMIN, &MANAGES_ACCESS, &ALL_BUT, &ACCESS_KEY, &FOREIGN, &UNBOUND_OIDC];
+pub const RULES: &[&Rule] =
+    &[&WILDCARD_ADMIN, &MANAGES_ACCESS, &ALL_BUT, &ACCESS_KEY, &FOREIGN, &UNBOUND_OIDC];
 
 const WILDCARD_ADMIN: Rule = Rule {
     id: "wildcard-admin",
@@ -150,7 +151,11 @@ const ALL_BUT: Rule = Rule {
         for fact in &facts.steps {
             for statement in statements(fact) {
                 if statement.allows() && statement.has("NotAction") {
-                    findings.step(fact, &statement.element("NotAction"), "allows everything but these actions");
+                    findings.step(
+                        fact,
+                        &statement.element("NotAction"),
+                        "allows everything but these actions",
+                    );
                 }
             }
         }
@@ -279,7 +284,8 @@ const UNBOUND_OIDC: Rule = Rule {
     check: |facts, findings| {
         for fact in facts.of_kind("aws.iam_role") {
             for statement in statements(fact).iter().filter(|one| one.allows()) {
-                let oidc = statement.principals("Federated").iter().any(|arn| arn.contains(":oidc-provider/"));
+                let oidc =
+                    statement.principals("Federated").iter().any(|arn| arn.contains(":oidc-provider/"));
                 let binds = |(key, values): &(String, Vec<&str>)| {
                     key.ends_with(":sub") && !values.iter().any(|value| ["*", "repo:*"].contains(value))
                 };

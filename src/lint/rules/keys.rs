@@ -1,7 +1,7 @@
 //! Keys of KMS.
 
-use crate::lint::policy::statements;
 use crate::lint::Rule;
+use crate::lint::policy::statements;
 use crate::plan::Severity;
 
 pub const RULES: &[&Rule] = &[&WITHOUT_ROTATION, &FOR_EVERYBODY];
@@ -76,7 +76,11 @@ const FOR_EVERYBODY: Rule = Rule {
         for fact in facts.steps.iter().filter(|fact| fact.kind != "aws.s3_bucket") {
             for statement in statements(fact) {
                 if statement.allows() && statement.is_for_everybody() && !statement.is_narrowed() {
-                    findings.step(fact, &statement.element("Principal"), "the policy is for every principal of AWS");
+                    findings.step(
+                        fact,
+                        &statement.element("Principal"),
+                        "the policy is for every principal of AWS",
+                    );
                 }
             }
         }

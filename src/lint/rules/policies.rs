@@ -1,8 +1,8 @@
 //! Policies of Vault that do not do what they look like.
 
+use crate::lint::Rule;
 use crate::lint::facts::{Fact, Facts};
 use crate::lint::policy::granted_by;
-use crate::lint::Rule;
 use crate::plan::Severity;
 
 pub const RULES: &[&Rule] = &[&NO_SUCH_MOUNT, &KV2_WITHOUT_DATA, &NO_SUCH_POLICY];
@@ -58,11 +58,14 @@ const NO_SUCH_MOUNT: Rule = Rule {
             return;
         }
         let mounts = paths_of(facts, "vault.mount");
-        let methods: Vec<String> = facts.of_kind("vault.auth_method").map(|fact| method_path(fact).to_owned()).collect();
+        let methods: Vec<String> =
+            facts.of_kind("vault.auth_method").map(|fact| method_path(fact).to_owned()).collect();
         for fact in facts.of_kind("vault.policy") {
             for (path, _) in granted_by(fact) {
                 let (known, at): (Vec<&str>, &str) = match path.strip_prefix("auth/") {
-                    Some(rest) => (methods.iter().map(String::as_str).chain(BUILT_IN_METHODS).collect(), rest),
+                    Some(rest) => {
+                        (methods.iter().map(String::as_str).chain(BUILT_IN_METHODS).collect(), rest)
+                    }
                     None => (mounts.iter().map(String::as_str).chain(BUILT_IN_MOUNTS).collect(), &path),
                 };
                 if !is_open(at) && !known.iter().any(|mount| is_below(at, mount)) {
@@ -101,7 +104,8 @@ const KV2_WITHOUT_DATA: Rule = Rule {
 "#,
     check: |facts, findings| {
         let is_kv2 = |fact: &&Fact<'_>| fact.text("type") == "kv" && fact.fields["version"] != 1;
-        let mounts: Vec<&str> = facts.of_kind("vault.mount").filter(is_kv2).map(|fact| fact.text("path")).collect();
+        let mounts: Vec<&str> =
+            facts.of_kind("vault.mount").filter(is_kv2).map(|fact| fact.text("path")).collect();
         for fact in facts.of_kind("vault.policy") {
             for (path, _) in granted_by(fact) {
                 let below = mounts.iter().find_map(|mount| path.strip_prefix(*mount)?.strip_prefix('/'));
@@ -149,13 +153,21 @@ const NO_SUCH_POLICY: Rule = Rule {
         if !facts.makes_vault() {
             return;
         }
-        let declared: Vec<String> = facts.of_kind("vault.policy").map(|fact| fact.text("name").to_lowercase()).collect();
+        let declared: Vec<String> =
+            facts.of_kind("vault.policy").map(|fact| fact.text("name").to_lowercase()).collect();
         for fact in facts.steps.iter().filter(|fact| fact.kind.starts_with("vault.")) {
             for field in ["token_policies", "policies", "allowed_policies"] {
-                for name in fact.list(field).into_iter().filter(|name| !crate::resolve::unknown::is_unknown(name)) {
+                for name in
+                    fact.list(field).into_iter().filter(|name| !crate::resolve::unknown::is_unknown(name))
+                {
                     let known = BUILT_IN_POLICIES.contains(&name) || declared.contains(&name.to_lowercase());
                     if !known {
-                        findings.within(fact, field, name, format!("there is no policy `{name}` in the plan"));
+                        findings.within(
+                            fact,
+                            field,
+                            name,
+                            format!("there is no policy `{name}` in the plan"),
+                        );
                     }
                 }
             }

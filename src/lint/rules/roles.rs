@@ -1,7 +1,7 @@
 //! Roles: who may log in, and for how long what they get is good.
 
-use crate::lint::facts::{Fact, Facts};
 use crate::lint::Rule;
+use crate::lint::facts::{Fact, Facts};
 use crate::plan::Severity;
 
 pub const RULES: &[&Rule] = &[&FOR_EVERYBODY, &TTL, &SECRET_ID];

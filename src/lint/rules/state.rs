@@ -1,7 +1,7 @@
 //! What several people who run the same plan need.
 
-use crate::lint::facts::Facts;
 use crate::lint::Rule;
+use crate::lint::facts::Facts;
 use crate::plan::{Section, Severity};
 
 pub const RULES: &[&Rule] = &[&JOURNAL, &LOCK];
@@ -62,7 +62,11 @@ lock: { s3: true }
 /// Whether the plan's name or its variable `environment` says production, and it has steps of AWS,
 /// where a journal and a lock can be.
 fn is_production(facts: &Facts<'_>) -> bool {
-    let names = [Some(facts.document().name.as_str()), facts.resolved.vars.get("environment").and_then(|v| v.as_str())];
-    let says = |name: &str| name.split(['-', '_', '.']).any(|word| ["prod", "production", "live"].contains(&word));
+    let names = [
+        Some(facts.document().name.as_str()),
+        facts.resolved.vars.get("environment").and_then(|v| v.as_str()),
+    ];
+    let says =
+        |name: &str| name.split(['-', '_', '.']).any(|word| ["prod", "production", "live"].contains(&word));
     facts.steps.iter().any(|fact| fact.kind.starts_with("aws.")) && names.into_iter().flatten().any(says)
 }

@@ -1,7 +1,7 @@
 //! Buckets and tables.
 
-use crate::lint::policy::statements;
 use crate::lint::Rule;
+use crate::lint::policy::statements;
 use crate::plan::Severity;
 
 pub const RULES: &[&Rule] = &[&PUBLIC_BUCKET, &WITHOUT_TLS, &WITHOUT_OWN_KEY, &UNPROTECTED];
@@ -49,7 +49,11 @@ const PUBLIC_BUCKET: Rule = Rule {
             }
             for statement in statements(fact) {
                 if statement.allows() && statement.is_for_everybody() && !statement.is_narrowed() {
-                    findings.step(fact, &statement.element("Principal"), "the bucket's policy lets everybody in");
+                    findings.step(
+                        fact,
+                        &statement.element("Principal"),
+                        "the bucket's policy lets everybody in",
+                    );
                 }
             }
         }
@@ -118,7 +122,8 @@ const WITHOUT_OWN_KEY: Rule = Rule {
     preset: terraform_lock
 "#,
     check: |facts, findings| {
-        let tables = facts.of_kind("aws.dynamodb_table").filter(|fact| fact.text("preset") != "terraform_lock");
+        let tables =
+            facts.of_kind("aws.dynamodb_table").filter(|fact| fact.text("preset") != "terraform_lock");
         for fact in facts.of_kind("aws.s3_bucket").chain(tables) {
             if fact.fields["encryption"].is_null() {
                 findings.step(fact, "", "the data is encrypted under a key of AWS's, not of yours");
