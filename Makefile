@@ -23,8 +23,9 @@ bench:  ## Calls, times and memory against the sandbox
 	cargo build --locked --release
 	./scripts/bench.py target/release/groundwork
 
-schema: build  ## docs/plan.schema.json, from the program
+schema: build  ## docs/plan.schema.json and docs/changeset.schema.json, from the program
 	./target/debug/groundwork schema > docs/plan.schema.json
+	./target/debug/groundwork schema --changeset > docs/changeset.schema.json
 
 lint-docs: build  ## docs/lint.md, from the program
 	./target/debug/groundwork explain --rules --markdown > docs/lint.md

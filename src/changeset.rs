@@ -1,5 +1,6 @@
 //! What a person reviews and `apply` carries out.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::plan::{Diagnostics, Document};
@@ -7,7 +8,7 @@ use crate::removal::Extent;
 use crate::resource::Change;
 
 /// What is going to happen to one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It does not exist and will be made.
@@ -47,7 +48,7 @@ impl Action {
 }
 
 /// One step of a changeset.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StepChange {
     /// The step's id.
     pub id: String,
@@ -59,15 +60,23 @@ pub struct StepChange {
     pub action: Action,
     /// The fields that differ; all fields for a creation.
     pub changes: Vec<Change>,
+    /// Secret fields that stay as they are, where others differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unchanged: Vec<Change>,
     /// Ids of the steps that come before.
     pub needs: Vec<String>,
     /// Why it is blocked or deferred, or what it waits for.
     pub reason: Option<String>,
+    /// Whether the plan takes away the protection from deletion that its kind has.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unprotected: bool,
 }
 
 /// The difference between a plan and the live systems.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Changeset {
+    /// The version of this form; another one is incompatible.
+    #[schemars(extend("const" = "1"))]
     format_version: &'static str,
     /// What it was to remove.
     #[serde(skip_serializing_if = "Extent::is_nothing")]
@@ -84,7 +93,7 @@ pub struct Changeset {
 }
 
 /// A plan's name and content.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PlanIdentity {
     /// The declared name.
     pub name: String,
@@ -93,7 +102,7 @@ pub struct PlanIdentity {
 }
 
 /// How many steps have each action.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Steps to create.
     pub create: usize,
@@ -112,7 +121,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn of(steps: &[StepChange]) -> Self {
+    /// The counts of these steps.
+    pub fn of<'a>(steps: impl IntoIterator<Item = &'a StepChange>) -> Self {
         let mut counts = Self::default();
         for step in steps {
             *counts.slot(step.action) += 1;
@@ -151,13 +161,20 @@ impl Changeset {
         steps: Vec<StepChange>,
         undeclared: Vec<StepChange>,
     ) -> Self {
+        let plan = PlanIdentity { name: document.name.clone(), digest: document.digest.clone() };
+        Self { removes, undeclared, ..Self::of(plan, steps) }
+    }
+
+    /// A changeset of these steps for the plan of this identity, which removes nothing that the plan
+    /// does not declare.
+    pub fn of(plan: PlanIdentity, steps: Vec<StepChange>) -> Self {
         Self {
             format_version: "1",
-            removes,
-            plan: PlanIdentity { name: document.name.clone(), digest: document.digest.clone() },
+            removes: Extent::Nothing,
+            plan,
             summary: Counts::of(&steps),
             steps,
-            undeclared,
+            undeclared: Vec::new(),
         }
     }
 

@@ -90,7 +90,7 @@ pub fn decide(world: &World, index: usize) -> StepChange {
         }
         Sight::Hidden(error) => (Action::Deferred, Vec::new(), Some(hidden(world, index, error))),
         Sight::After(first) => {
-            let reason = format!("after {}", world.resolved.steps[*first].id);
+            let reason = format!("after {} has initialised the server", world.resolved.steps[*first].id);
             (Action::Create, instance.preview().changes, Some(reason))
         }
         Sight::Seen => match instance.diff() {
@@ -100,14 +100,19 @@ pub fn decide(world: &World, index: usize) -> StepChange {
     };
     let step = &world.resolved.steps[index];
     let needs: BTreeSet<&usize> = world.graph.needs[index].iter().collect();
+    let differs = matches!(action, Action::Update | Action::Adopt | Action::Blocked);
+    let diff = if differs { instance.diff() } else { None };
     StepChange {
         id: step.id.clone(),
         kind: step.kind.name(),
         name: unknown::describe(&instance.id()),
         action,
         changes: changes.into_iter().map(described).collect(),
+        unchanged: diff.map(|diff| diff.unchanged).unwrap_or_default(),
         needs: needs.into_iter().map(|need| world.resolved.steps[*need].id.clone()).collect(),
         reason,
+        unprotected: step.kind.protected()
+            && world.resolved.document.steps[step.declared].protect == Some(false),
     }
 }
 

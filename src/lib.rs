@@ -9,6 +9,7 @@
 //! 4. [`observe`]: the live systems are read, concurrently, never written.
 //! 5. [`diff`]: desired against observed, field by field.
 //! 6. [`changeset`]: the actions a person reviews.
+//!    [`review`] puts them as people see them: grouped, with line differences and risks.
 //! 7. [`apply`]: the only stage that may write; holds the permission to do so.
 //! 8. [`journal`]: durable intents and outcomes, never a secret; [`lock`]: one run at a time.
 //!
@@ -41,6 +42,7 @@ pub mod providers;
 pub mod removal;
 pub mod resolve;
 pub mod resource;
+pub mod review;
 pub mod sandbox;
 pub mod saved;
 pub mod secret;

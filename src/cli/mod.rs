@@ -84,7 +84,7 @@ enum Command {
     /// Describe the kinds of steps
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of plan files, for editors
-    Schema,
+    Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// A local AWS and Vault, for rehearsal
@@ -96,7 +96,7 @@ impl Command {
     fn sees_secrets(&self) -> bool {
         !matches!(
             self,
-            Self::Init(_) | Self::Explain(_) | Self::Schema | Self::Completions(_) | Self::Sandbox(_)
+            Self::Init(_) | Self::Explain(_) | Self::Schema(_) | Self::Completions(_) | Self::Sandbox(_)
         )
     }
 }
@@ -133,7 +133,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Validate(args) => validate::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Explain(args) => explain::run(&args),
-        Command::Schema => schema::run(),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),

@@ -11,6 +11,7 @@ use crate::changeset::Changeset;
 use crate::event::Events;
 use crate::plan::Diagnostics;
 use crate::removal::Extent;
+use crate::review::Review;
 use crate::saved::{self, Saved};
 use crate::session::{self, Checked, PARALLELISM, Session};
 use crate::ui;
@@ -22,7 +23,7 @@ pub struct PlanCommand {
     plan: PlanArgs,
     /// How to show it
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: View,
     /// Exit with 2 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
@@ -44,6 +45,27 @@ pub struct PlanCommand {
     /// How many things are read at the same time
     #[arg(long, value_name = "N", default_value_t = PARALLELISM)]
     parallelism: usize,
+}
+
+/// How a changeset is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum View {
+    /// For people, on a terminal
+    #[default]
+    Human,
+    /// For programs
+    Json,
+    /// For a comment of a pull request; begins with a marker by which it can be found again
+    Markdown,
+    /// One page for a browser, with everything in it
+    Html,
+}
+
+impl View {
+    /// Whether there is somebody to tell how it is going.
+    fn progress(self) -> Format {
+        if self == Self::Human { Format::Human } else { Format::Json }
+    }
 }
 
 /// An output format.
@@ -77,12 +99,14 @@ pub async fn run(mut args: PlanCommand) -> Outcome {
 }
 
 async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
-    let (session, changeset) = prepare(&args.plan, args.parallelism, args.format).await?;
+    let (session, changeset) = prepare(&args.plan, args.parallelism, args.format.progress()).await?;
+    let scope = &session.world.scope;
+    let review = Review::new(&changeset, scope);
     match args.format {
-        Format::Human => {
-            ui::changeset::show(&changeset, &session.world.scope, args.all || args.destroy);
-        }
-        Format::Json => ui::console::json(&changeset),
+        View::Human => ui::changeset::show(&changeset, scope, args.all || args.destroy),
+        View::Json => ui::console::json(&review.json()),
+        View::Markdown => ui::console::out(ui::changeset::markdown(&review).trim_end()),
+        View::Html => ui::console::out(ui::changeset::html(&review)),
     }
     if args.strict {
         session.require_complete(&changeset)?;

@@ -22,7 +22,7 @@ use crate::resource::erased::Kind;
 use crate::resource::{Error, ErrorKind, Provided, Remains, Result, registry};
 
 /// How far removal goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Extent {
     /// Nothing is removed; what would be is told.

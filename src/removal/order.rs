@@ -24,6 +24,8 @@ pub fn settle(mut candidates: Vec<Candidate>) -> Vec<StepChange> {
                 changes: Vec::new(),
                 needs: before.collect(),
                 reason: candidate.fate.reason().map(str::to_owned),
+                unchanged: Vec::new(),
+                unprotected: false,
             }
         })
         .collect()

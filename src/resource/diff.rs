@@ -1,10 +1,11 @@
 //! Field changes between what is declared and what is live.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 /// One field that differs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Change {
     /// Where, as a dotted path below the step.
     pub path: String,
@@ -14,9 +15,44 @@ pub struct Change {
     pub after: Value,
     /// Whether the values are secret; then neither is ever in here.
     pub sensitive: bool,
-    /// A remark for people, e.g. where a secret comes from: `generated, 32 characters`.
+    /// What happens to a secret value; only with `sensitive`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretChange>,
+    /// Where a secret value comes from, never the value: `env DB_URL`, `generated, 32 characters`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// A remark for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// What happens to a secret value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretChange {
+    /// There is none yet.
+    New,
+    /// Another value is there.
+    Changed,
+    /// The same value is there.
+    Unchanged,
+    /// The server does not tell the value, so it is sent once more with the other changes.
+    Resent,
+    /// It is taken away.
+    Removed,
+}
+
+impl SecretChange {
+    /// The word in JSON and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Resent => "resent",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 /// A field that differs but cannot be changed in place.
@@ -35,6 +71,9 @@ pub struct Diff {
     pub changes: Vec<Change>,
     /// Those among them that forbid an update.
     pub blocked: Vec<Blocked>,
+    /// Secret fields that stay as they are. No changes: they are named so that a reviewer sees
+    /// that they were looked at.
+    pub unchanged: Vec<Change>,
 }
 
 impl Diff {
@@ -102,21 +141,32 @@ impl Diff {
         self
     }
 
-    /// Records a change of a secret field without its values.
-    pub fn secret(&mut self, path: &str, note: impl Into<String>) -> &mut Self {
-        self.changes.push(Change {
+    /// Records what happens to a secret field, and where its value comes from; never a value.
+    pub fn secret(&mut self, path: &str, what: SecretChange, source: Option<String>) -> &mut Self {
+        let list = if what == SecretChange::Unchanged { &mut self.unchanged } else { &mut self.changes };
+        list.push(Change {
             path: path.to_owned(),
             before: Value::Null,
             after: Value::Null,
             sensitive: true,
-            note: Some(note.into()),
+            secret: Some(what),
+            source,
+            note: None,
         });
         self
     }
 
     /// Records a change whose comparison was made by the caller, with both values as shown.
     pub fn push(&mut self, path: &str, before: Value, after: Value) -> &mut Self {
-        self.changes.push(Change { path: path.to_owned(), before, after, sensitive: false, note: None });
+        self.changes.push(Change {
+            path: path.to_owned(),
+            before,
+            after,
+            sensitive: false,
+            secret: None,
+            source: None,
+            note: None,
+        });
         self
     }
 

@@ -10,7 +10,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::remains::{Known, Remains, in_account};
-use super::{Diff, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, Tags, Writer};
+use super::{
+    Diff, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, SecretChange, Tags,
+    Writer,
+};
 use crate::plan::closest;
 use crate::providers::Providers;
 use crate::resolve::unknown;
@@ -381,8 +384,8 @@ fn flatten(diff: &mut Diff, path: &str, value: &Value, declared: Option<&Value>)
             diff.push(path, Value::Null, value.clone());
         }
         Value::Object(fields) => match fields.get(SECRET_KEY).and_then(Value::as_str) {
-            Some(note) => {
-                diff.secret(path, note);
+            Some(source) => {
+                diff.secret(path, SecretChange::New, Some(source.to_owned()));
             }
             None => {
                 for (key, value) in fields {

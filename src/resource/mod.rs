@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use calls::{CallCount, Calls};
-pub use diff::{Blocked, Change, Diff};
+pub use diff::{Blocked, Change, Diff, SecretChange};
 pub use error::{Error, ErrorKind, Result, in_words, neutralise};
 pub use remains::Remains;
 pub use scope::{Partial, Scope};

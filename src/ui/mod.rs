@@ -16,4 +16,3 @@ pub mod sarif;
 mod style;
 pub mod trace;
 mod undeclared;
-mod value;

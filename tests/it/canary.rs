@@ -63,7 +63,8 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
     };
     keep(&["validate", "quickstart.yaml"]);
     keep(&["plan", "quickstart.yaml"]);
-    keep(&["plan", "quickstart.yaml", "--format", "json"]);
+    let formats = ["human", "json", "markdown", "html"];
+    formats.iter().for_each(|format| keep(&["plan", "quickstart.yaml", "--format", format]));
     keep(&["plan", "quickstart.yaml", "--out", "first.json"]);
     keep(&["apply", "first.json", "--yes", "--verbose"]);
     keep(&["apply", "quickstart.yaml", "--yes", "--format", "json", "--verbose"]);
@@ -74,7 +75,7 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
         "secret/data/app/session",
         &serde_json::json!({ "data": { "outside": "changed" } }),
     );
-    keep(&["plan", "quickstart.yaml", "--format", "json"]);
+    formats.iter().for_each(|format| keep(&["plan", "quickstart.yaml", "--format", format]));
     keep(&["plan", "quickstart.yaml", "--out", "drift.json"]);
     quickstart.vault("POST", "secret/config", &serde_json::json!({ "max_versions": 1 }));
     keep(&["apply", "quickstart.yaml", "--yes", "--verbose"]);
@@ -85,6 +86,9 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
     for expected in ["share 1", "root token", "admin secret-id", "access key", "password", "session key"] {
         assert!(secrets.iter().any(|(name, _)| name.contains(expected)), "no {expected}");
     }
+    let told = |what: &str| texts.iter().filter(|(_, text)| contains(text, what.as_bytes())).count();
+    assert!(told("sensitive, new: env CANARY") >= 3, "each format says where a secret comes from");
+    assert!(told("sensitive, changed: env CANARY") >= 3, "and that it changes");
     for (command, text) in &texts {
         assert!(leaks(text, &secrets).is_empty(), "{command} prints {:?}", leaks(text, &secrets));
     }

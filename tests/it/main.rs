@@ -4,6 +4,7 @@
 
 mod accounts;
 mod aws;
+mod browser;
 mod budget;
 mod canary;
 mod ci;
@@ -14,6 +15,7 @@ mod hostile;
 mod hygiene;
 mod iam;
 mod intrude;
+mod json_schema;
 mod kms;
 mod layers;
 mod lifecycle;
@@ -33,3 +35,4 @@ mod signals;
 mod support;
 mod sweep;
 mod terraform;
+mod views;

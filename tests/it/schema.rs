@@ -19,6 +19,14 @@ fn the_schema_in_docs_is_current() {
 }
 
 #[test]
+fn the_schema_of_changesets_in_docs_is_current() {
+    let text = std::fs::read_to_string(project().join("docs/changeset.schema.json")).expect("the schema");
+    let kept: Value = serde_json::from_str(&text).expect("JSON");
+    let now = serde_json::to_value(groundwork::review::schema()).expect("JSON");
+    assert!(kept == now, "docs/changeset.schema.json is not what the program prints: run `make schema`");
+}
+
+#[test]
 fn the_example_of_every_kind_is_a_valid_step() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();

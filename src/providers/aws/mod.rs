@@ -18,7 +18,7 @@ mod intercept;
 mod key_service;
 pub mod kms_key;
 mod lock;
-mod policy;
+pub mod policy;
 pub mod s3_bucket;
 mod s3_object;
 mod s3_store;

@@ -27,7 +27,7 @@ pub struct Desired {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<PathBuf>,
     /// The text itself, instead of a template file; expressions in it are evaluated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_told_as_rendered")]
     pub content: Option<String>,
     /// Values for the template.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -35,9 +35,16 @@ pub struct Desired {
     /// Permission bits in octal.
     #[serde(default = "default_mode")]
     pub mode: String,
-    /// The rendered text, once the template has been read.
-    #[serde(skip)]
+    /// The rendered text, once the template has been read: what a person wants to see before it is
+    /// written.
+    #[serde(skip_deserializing, rename = "content")]
+    #[schemars(skip)]
     rendered: String,
+}
+
+/// What is declared is told in its final form, under the same name.
+fn is_told_as_rendered(_: &Option<String>) -> bool {
+    true
 }
 
 fn default_mode() -> String {

@@ -6,9 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::VaultClient;
 use super::fields;
-use super::mount::{
-    FIXED, Place, TUNED, VAULTS_OWN, Visibility, check_path, flatten, pick, refuse_blocked,
-};
+use super::mount::{FIXED, Place, TUNED, VAULTS_OWN, Visibility, check_path, flatten, pick, refuse_blocked};
 use super::notation::{Names, Ttl};
 use super::server::Plugin;
 use crate::resolve::unknown::is_unknown;

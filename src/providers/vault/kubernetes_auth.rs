@@ -10,7 +10,8 @@ use super::fields;
 use super::mount::refuse_blocked;
 use super::notation::Pem;
 use crate::resource::{
-    Blocked, Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
+    Blocked, Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange,
+    Writer,
 };
 use crate::secret::{Input, SecretSource};
 
@@ -190,10 +191,10 @@ cluster:
         let mut diff = fields::compare(&observed.config.readable(), &desired.readable(), &[]);
         match (&desired.token_reviewer_jwt, observed.token_reviewer_jwt_set) {
             (Some(source), false) => {
-                diff.secret(JWT, format!("new: {source}"));
+                diff.secret(JWT, SecretChange::New, Some(source.describe()));
             }
             (Some(source), true) if !diff.is_empty() => {
-                diff.secret(JWT, format!("sent again: {source}"));
+                diff.secret(JWT, SecretChange::Resent, Some(source.describe()));
             }
             (None, true) if !diff.is_empty() => {
                 diff.blocked.push(Blocked { path: JWT.to_owned(), why: JWT_WOULD_BE_LOST.to_owned() });

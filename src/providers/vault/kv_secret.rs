@@ -14,7 +14,7 @@ use super::VaultClient;
 use super::mount::check_path;
 use super::notation::{Ttl, seconds};
 use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
+    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange, Writer,
 };
 use crate::secret::{RenderError, Secret, SecretSource, check_templates, render};
 
@@ -216,30 +216,24 @@ impl KvSecretSpec {
     }
 }
 
-/// The remark for a field whose value will differ.
-fn remark(source: &SecretSource, live: Option<&Secret>) -> String {
-    match live {
-        Some(_) => format!("changed: {source}"),
-        None => format!("new: {source}"),
-    }
-}
-
 fn diff_data(diff: &mut Diff, desired: &KvSecretSpec, live: &LiveKvSecret) {
     let rendered = match render(&desired.data, &live.data, false) {
         Ok(rendered) => rendered,
         Err(error) => {
-            diff.secret("data", format!("cannot be written: {error}"));
+            diff.secret("data", SecretChange::Changed, None).note(format!("cannot be written: {error}"));
             return;
         }
     };
     for (name, source) in &desired.data {
-        let before = live.data.get(name);
-        if before.is_none() || rendered[name].as_ref() != before {
-            diff.secret(&format!("data.{name}"), remark(source, before));
-        }
+        let what = match live.data.get(name) {
+            None => SecretChange::New,
+            before if rendered[name].as_ref() == before => SecretChange::Unchanged,
+            Some(_) => SecretChange::Changed,
+        };
+        diff.secret(&format!("data.{name}"), what, Some(source.describe()));
     }
     for name in undeclared(desired, live) {
-        diff.secret(&format!("data.{name}"), "removed: not declared");
+        diff.secret(&format!("data.{name}"), SecretChange::Removed, None);
     }
 }
 
@@ -486,7 +480,9 @@ mod tests {
 
     fn notes(diff: &Diff) -> Vec<String> {
         let note = |change: &crate::resource::Change| {
-            format!("{} {}", change.path, change.note.as_deref().unwrap_or("-"))
+            let source = change.source.as_deref().unwrap_or("no source");
+            let what = change.secret.map_or("-".to_owned(), |what| format!("{}: {source}", what.name()));
+            format!("{} {what}", change.path)
         };
         diff.changes.iter().map(note).collect()
     }
@@ -498,7 +494,8 @@ mod tests {
             "uri": { "template": "//{{ data.user }}:{{ data.password }}@{{ host }}" },
         });
         let same = secret(json!({ "user": "app", "password": "s3", "uri": "//app:s3@db", "other": 1 }));
-        assert_eq!(KvSecret::diff(&spec(declared.clone(), Value::Null), &same), Diff::none());
+        let kept = KvSecret::diff(&spec(declared.clone(), Value::Null), &same);
+        assert!(kept.is_empty() && kept.unchanged.len() == 3, "{kept:?}");
         let fresh = secret(json!({ "user": "old", "uri": "//old:x@db" }));
         let diff = KvSecret::diff(&spec(declared, Value::Null), &fresh);
         assert_eq!(
@@ -521,7 +518,7 @@ mod tests {
         let live = secret(json!({ "a": "1", "b": "2" }));
         assert!(KvSecret::diff(&spec(json!({ "a": "1" }), Value::Null), &live).is_empty());
         let diff = KvSecret::diff(&spec(json!({ "a": "1" }), json!({ "exact": true })), &live);
-        assert_eq!(notes(&diff), ["data.b removed: not declared", "metadata.owner -"]);
+        assert_eq!(notes(&diff), ["data.b removed: no source", "metadata.owner -"]);
     }
 
     #[test]

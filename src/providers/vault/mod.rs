@@ -29,7 +29,7 @@ mod notation;
 mod object;
 mod pki_ca;
 mod policy;
-mod policy_text;
+pub mod policy_text;
 mod request;
 mod role;
 mod root_generation;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::notation::seconds;
 
 /// Rules by path; several rules for one path add up.
-type Paths = BTreeMap<String, Vec<Map<String, Value>>>;
+pub type Paths = BTreeMap<String, Vec<Map<String, Value>>>;
 
 /// What a policy may allow on a path, on OpenBao or on HashiCorp Vault.
 pub(super) const CAPABILITIES: [&str; 11] =
@@ -73,7 +73,11 @@ fn unknown_capabilities(paths: &Paths) -> Vec<String> {
         .collect()
 }
 
-fn parse(text: &str) -> Result<Paths, String> {
+/// A policy's rules by path.
+///
+/// # Errors
+/// What about the text is not understood.
+pub fn parse(text: &str) -> Result<Paths, String> {
     let value = if text.trim_start().starts_with('{') {
         serde_json::from_str(text).map_err(|error| error.to_string())?
     } else {

@@ -1,7 +1,6 @@
 //! `vault.server_config`: the configuration file of a server, rendered and compared as HCL.
 //! <https://openbao.org/docs/configuration/>.
 
-
 use hcl::{Attribute, Block, Body, Structure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,7 @@ pub use self::custodian::KeyCustodian;
 use self::custodian::Pair;
 use self::next::Next;
 use super::iam::check_name;
-use crate::resource::{Diff, FieldError, Requirement, Resource, Result, Writer};
+use crate::resource::{Diff, FieldError, Requirement, Resource, Result, SecretChange, Writer};
 use crate::secret::Secret;
 use crate::secret::sink::{Delivery, Fields, VaultKv};
 
@@ -167,7 +167,7 @@ impl Resource for IamAccessKey {
                 diff.field("status", &observed.status, &desired.status);
                 for (target, _) in desired.deliver.iter().zip(&observed.delivered).filter(|(_, held)| !**held)
                 {
-                    diff.secret(&path(target), "the key from custody");
+                    diff.secret(&path(target), SecretChange::Changed, Some("the key in custody".to_owned()));
                 }
                 for key in lost {
                     diff.push(&format!("keys[{key}]"), json!("exists"), json!(null));

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Value, json};
 
 pub use check::PolicyType;
+pub use normal::{as_list, element, statement};
 
 use crate::resolve::unknown::{has_unknown, is_unknown};
 use crate::resource::{Diff, Error, ErrorKind, Result};
@@ -55,7 +56,7 @@ impl Document {
 
     /// The statements as written.
     pub fn statements(&self) -> Vec<Value> {
-        normal::as_list(self.0.get("Statement"))
+        as_list(self.0.get("Statement"))
     }
 
     /// The same document with other statements.

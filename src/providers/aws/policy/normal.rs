@@ -36,7 +36,8 @@ pub fn as_list(value: Option<&Value>) -> Vec<Value> {
     }
 }
 
-fn statement(value: &Value) -> Value {
+/// The normal form of a statement.
+pub fn statement(value: &Value) -> Value {
     let Some(fields) = value.as_object() else { return value.clone() };
     let normal: BTreeMap<&str, Value> =
         fields.iter().filter(|(key, value)| !is_empty_sid(key, value)).map(element).collect();
@@ -48,7 +49,8 @@ fn is_empty_sid(key: &str, value: &Value) -> bool {
     key == "Sid" && value == ""
 }
 
-fn element<'a>((key, value): (&'a String, &Value)) -> (&'a str, Value) {
+/// The normal form of one element of a statement.
+pub fn element<'a>((key, value): (&'a String, &Value)) -> (&'a str, Value) {
     let normal = match key.as_str() {
         "Action" | "NotAction" => sorted(as_list(Some(value)).iter().map(lowercase)),
         "Resource" | "NotResource" => sorted(as_list(Some(value))),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::fields;
 use super::PlainObject;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Result};
+use crate::resource::{Diff, Error, ErrorKind, FieldError, Result, SecretChange};
 use crate::secret::{Input, SecretSource};
 
 /// Mistakes in where secrets come from. The server keeps the only other copy and never shows it, so
@@ -37,7 +37,7 @@ pub(super) fn readable<S: PlainObject>(desired: &S) -> Map<String, Value> {
 /// Notes that the secrets go along with another change.
 pub(super) fn sent_again<S: PlainObject>(desired: &S, diff: &mut Diff) {
     for (name, source) in desired.clone().secrets() {
-        diff.secret(name, format!("cannot be compared; sent again: {source}"));
+        diff.secret(name, SecretChange::Resent, Some(source.to_string()));
     }
 }
 

@@ -17,7 +17,9 @@ use serde_json::{Map, Value, json};
 
 use super::VaultClient;
 use super::notation::{Cidrs, LowerName, Ttl};
-use crate::resource::{Diff, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::resource::{
+    Diff, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange, Writer,
+};
 use crate::secret::Secret;
 use crate::secret::sink::Fields;
 pub use place::Depository;
@@ -253,13 +255,15 @@ pipeline_secret_id:
         let mut diff = Diff::none();
         match observed.current() {
             None => {
-                diff.secret(SECRET_ID, "made anew: none of this name stands where it is delivered to");
+                diff.secret(SECRET_ID, SecretChange::New, None);
+                diff.note("none of this name stands where it is delivered to");
             }
             Some(current) => {
                 if let Ttl::Seconds(limit @ 1..) = desired.rotate_after
                     && current.age >= limit
                 {
-                    diff.secret(SECRET_ID, format!("made anew: it is {} days old", current.age / 86_400));
+                    diff.secret(SECRET_ID, SecretChange::Changed, None);
+                    diff.note(format!("it is {} days old", current.age / 86_400));
                 }
                 diff.field("cidr_list", &current.cidr_list, &desired.cidr_list);
                 diff.field("token_bound_cidrs", &current.token_bound_cidrs, &desired.token_bound_cidrs);

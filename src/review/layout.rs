@@ -1,0 +1,234 @@
+//! Where the steps of a drawing stand: in columns, each step to the right of those it needs.
+//!
+//! The method is Sugiyama's: columns by the longest way, places in a column by the mean of the
+//! neighbours' places, a few times to and fro.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::{EdgeRef, Topo};
+
+use super::fold;
+use crate::changeset::{Action, Changeset, StepChange};
+
+/// How often the columns are put in order.
+const SWEEPS: usize = 12;
+
+/// A drawing without measures.
+pub struct Layout<'a> {
+    /// The boxes.
+    pub nodes: Vec<Node<'a>>,
+    /// The lines, from what is needed to what needs it, as indices of `nodes`; those that follow
+    /// from others are left out.
+    pub edges: Vec<(usize, usize)>,
+    /// How many columns there are.
+    pub columns: usize,
+    /// How many places the fullest column has.
+    pub rows: usize,
+}
+
+/// A step, or all instances of a repeated one.
+pub struct Node<'a> {
+    /// The first step.
+    pub step: &'a StepChange,
+    /// The id without a key.
+    pub label: &'a str,
+    /// How many steps it stands for.
+    pub count: usize,
+    /// What happens to it; to the most conspicuous of them, where there are several.
+    pub action: Action,
+    /// The column, from 0.
+    pub column: usize,
+    /// The place in the column, from 0; halves occur, so that a short column stands in the middle.
+    pub row: f64,
+}
+
+/// Places the steps of a changeset.
+pub fn layout(changeset: &Changeset) -> Layout<'_> {
+    let (mut nodes, graph) = declared(changeset);
+    let edges = direct(&graph);
+    let columns = columns(&graph);
+    let order = ordered(&columns, &edges);
+    let rows = order.iter().map(Vec::len).max().unwrap_or_default();
+    for (column, members) in order.iter().enumerate() {
+        for (place, node) in members.iter().enumerate() {
+            nodes[*node].column = column;
+            nodes[*node].row = place_of(place) + (place_of(rows) - place_of(members.len())) / 2.0;
+        }
+    }
+    Layout { nodes, edges, columns: order.len(), rows }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of steps are far below 2^52")]
+fn place_of(number: usize) -> f64 {
+    number as f64
+}
+
+/// One node for each declared step.
+fn declared(changeset: &Changeset) -> (Vec<Node<'_>>, DiGraph<(), ()>) {
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut by_label: BTreeMap<&str, usize> = BTreeMap::new();
+    for step in &changeset.steps {
+        let label = fold::base(&step.id).unwrap_or(&step.id);
+        match by_label.get(label) {
+            Some(known) => {
+                nodes[*known].count += 1;
+                nodes[*known].action = worse(nodes[*known].action, step.action);
+            }
+            None => {
+                by_label.insert(label, nodes.len());
+                nodes.push(Node { step, label, count: 1, action: step.action, column: 0, row: 0.0 });
+            }
+        }
+    }
+    let mut edges = BTreeSet::new();
+    for step in &changeset.steps {
+        let to = by_label[fold::base(&step.id).unwrap_or(&step.id)];
+        let needs = step.needs.iter().filter_map(|need| by_label.get(fold::base(need).unwrap_or(need)));
+        edges.extend(needs.filter(|from| **from != to).map(|from| (*from, to)));
+    }
+    let mut graph = DiGraph::with_capacity(nodes.len(), edges.len());
+    let indices: Vec<NodeIndex> = nodes.iter().map(|_| graph.add_node(())).collect();
+    for (from, to) in edges {
+        graph.add_edge(indices[from], indices[to], ());
+    }
+    (nodes, graph)
+}
+
+/// The more conspicuous of two actions.
+fn worse(one: Action, other: Action) -> Action {
+    let rank = |action| match action {
+        Action::None => 0,
+        Action::Create => 1,
+        Action::Update => 2,
+        Action::Adopt => 3,
+        Action::Deferred => 4,
+        Action::Blocked => 5,
+        Action::Delete => 6,
+    };
+    if rank(other) > rank(one) { other } else { one }
+}
+
+/// The edges that no longer way implies.
+fn direct(graph: &DiGraph<(), ()>) -> Vec<(usize, usize)> {
+    let mut behind: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); graph.node_count()];
+    let mut edges = Vec::new();
+    let mut order = Topo::new(graph);
+    while let Some(node) = order.next(graph) {
+        let needs: Vec<usize> =
+            graph.neighbors_directed(node, Direction::Incoming).map(NodeIndex::index).collect();
+        let implied: BTreeSet<usize> = needs.iter().flat_map(|need| behind[*need].iter().copied()).collect();
+        edges.extend(needs.iter().filter(|need| !implied.contains(need)).map(|need| (*need, node.index())));
+        behind[node.index()] = implied.into_iter().chain(needs).collect();
+    }
+    edges.sort_unstable();
+    edges
+}
+
+/// For each node the length of the longest way to it.
+fn columns(graph: &DiGraph<(), ()>) -> Vec<usize> {
+    let mut columns = vec![0; graph.node_count()];
+    let mut order = Topo::new(graph);
+    while let Some(node) = order.next(graph) {
+        let before =
+            graph.edges_directed(node, Direction::Incoming).map(|edge| columns[edge.source().index()] + 1);
+        columns[node.index()] = before.max().unwrap_or(0);
+    }
+    columns
+}
+
+/// The members of each column, from top to bottom.
+fn ordered(columns: &[usize], edges: &[(usize, usize)]) -> Vec<Vec<usize>> {
+    let mut order: Vec<Vec<usize>> = vec![Vec::new(); columns.iter().max().map_or(0, |last| last + 1)];
+    for (node, column) in columns.iter().enumerate() {
+        order[*column].push(node);
+    }
+    let mut neighbours: Vec<Vec<usize>> = vec![Vec::new(); columns.len()];
+    for (from, to) in edges {
+        neighbours[*from].push(*to);
+        neighbours[*to].push(*from);
+    }
+    let mut place = vec![0.0; columns.len()];
+    let settle = |order: &[Vec<usize>], place: &mut Vec<f64>| {
+        for members in order {
+            for (index, node) in members.iter().enumerate() {
+                place[*node] = place_of(index) - place_of(members.len()) / 2.0;
+            }
+        }
+    };
+    settle(&order, &mut place);
+    for sweep in 0..SWEEPS {
+        let forwards = sweep % 2 == 0;
+        let count = order.len();
+        for step in 0..count {
+            let column = if forwards { step } else { count - 1 - step };
+            let mean = |node: &usize| {
+                let wanted = |other: &&usize| (columns[**other] < column) == forwards;
+                let near: Vec<f64> =
+                    neighbours[*node].iter().filter(wanted).map(|other| place[*other]).collect();
+                match near.len() {
+                    0 => place[*node],
+                    number => near.iter().sum::<f64>() / place_of(number),
+                }
+            };
+            let mut members: Vec<(f64, usize)> =
+                order[column].iter().map(|node| (mean(node), *node)).collect();
+            members.sort_by(|a, b| a.0.total_cmp(&b.0));
+            order[column] = members.into_iter().map(|(_, node)| node).collect();
+            settle(&order[column..=column], &mut place);
+        }
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::review::testing::{changeset, step};
+
+    fn steps(rows: &[(&str, &[&str])]) -> Changeset {
+        let with_needs = |(id, needs): &(&str, &[&str])| StepChange {
+            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+            ..step(id, "vault.policy", "create", &[])
+        };
+        changeset(rows.iter().map(with_needs).collect())
+    }
+
+    #[test]
+    fn each_step_stands_behind_what_it_needs() {
+        let changeset = steps(&[("a", &[]), ("b", &["a"]), ("c", &["a", "b"]), ("d", &[])]);
+        let drawn = layout(&changeset);
+        let columns: Vec<usize> = drawn.nodes.iter().map(|node| node.column).collect();
+        assert_eq!(columns, [0, 1, 2, 0]);
+        assert_eq!(drawn.edges, [(0, 1), (1, 2)], "what follows from others is not drawn");
+        assert_eq!((drawn.columns, drawn.rows), (3, 2));
+    }
+
+    #[test]
+    fn no_two_stand_on_one_place_and_lines_do_not_cross_for_nothing() {
+        let changeset = steps(&[("a", &[]), ("b", &[]), ("x", &["b"]), ("y", &["a"])]);
+        let drawn = layout(&changeset);
+        let row = |index: usize| drawn.nodes[index].row;
+        assert!((row(0) < row(1)) == (row(3) < row(2)), "parallel lines");
+        let places: BTreeSet<String> =
+            drawn.nodes.iter().map(|node| format!("{} {}", node.column, node.row)).collect();
+        assert_eq!(places.len(), 4);
+    }
+
+    #[test]
+    fn repeated_steps_are_one_box() {
+        let changeset = steps(&[("a", &[]), ("p[x]", &["a"]), ("p[y]", &["a"])]);
+        let drawn = layout(&changeset);
+        assert_eq!(
+            drawn.nodes.iter().map(|node| (node.label, node.count)).collect::<Vec<_>>(),
+            [("a", 1), ("p", 2)]
+        );
+    }
+
+    #[test]
+    fn nothing_is_drawn_of_nothing() {
+        let changeset = steps(&[]);
+        assert_eq!(layout(&changeset).rows, 0);
+    }
+}

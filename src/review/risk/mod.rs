@@ -1,0 +1,150 @@
+//! What is risky about a changeset: what is lost, opened, or no longer guarded by carrying it out.
+//!
+//! Only what the changeset does is told, not what was so before: a wildcard that stays is none, one
+//! that comes is.
+
+mod iam;
+mod setting;
+mod vault;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::changeset::{Action, Changeset, StepChange};
+use crate::resource::{neutralise, registry};
+
+/// Something about a changeset that deserves a second look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Risk {
+    /// The step.
+    pub step: String,
+    /// How bad it can get.
+    pub severity: Severity,
+    /// What sort of risk it is.
+    pub category: Category,
+    /// What will be so, a fragment without a full stop.
+    pub message: String,
+}
+
+/// How bad it can get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Low,
+    /// Can be right, and should be meant.
+    Medium,
+    /// Cannot be taken back, or opens something to everybody.
+    High,
+}
+
+impl Severity {
+    /// The word in JSON and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
+}
+
+/// What sort of risk it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Category {
+    /// Something is deleted.
+    Destroy,
+    /// A key is, or will be, scheduled for deletion.
+    KeyDeletion,
+    /// Everybody gets at something.
+    PublicExposure,
+    /// Everything, or everybody of a sort, is allowed.
+    Wildcard,
+    /// A safeguard is switched off or taken away.
+    ProtectionOff,
+    /// More is allowed than before.
+    BroaderGrant,
+}
+
+/// All risks, the worst first, otherwise in the order of the steps.
+pub fn assess(changeset: &Changeset) -> Vec<Risk> {
+    let mut risks: Vec<Risk> = changeset.steps.iter().flat_map(of_step).collect();
+    risks.sort_by_key(|risk| std::cmp::Reverse(risk.severity));
+    risks
+}
+
+/// A risk before it is known of which step it is.
+struct Finding {
+    severity: Severity,
+    category: Category,
+    message: String,
+}
+
+impl Finding {
+    fn new(severity: Severity, category: Category, message: impl Into<String>) -> Self {
+        Self { severity, category, message: message.into() }
+    }
+}
+
+fn of_step(step: &StepChange) -> Vec<Risk> {
+    let mut found = match step.action {
+        Action::None | Action::Blocked | Action::Deferred => return Vec::new(),
+        Action::Delete => vec![deletion(step.kind)],
+        Action::Create | Action::Update | Action::Adopt => {
+            let mut found = setting::findings(step);
+            found.extend(iam::findings(step));
+            found.extend(vault::findings(step));
+            found
+        }
+    };
+    if step.unprotected {
+        let message = "is not protected from deletion (`protect: false`)";
+        found.push(Finding::new(Severity::Low, Category::ProtectionOff, message));
+    }
+    found
+        .into_iter()
+        .map(|Finding { severity, category, message }| Risk {
+            step: step.id.clone(),
+            severity,
+            category,
+            message: neutralise(&message).replace('\n', " "),
+        })
+        .collect()
+}
+
+fn deletion(kind: &str) -> Finding {
+    let (severity, category, message) = match kind {
+        "vault.audit" => {
+            (Severity::High, Category::ProtectionOff, "is deleted: no request is recorded on it any more")
+        }
+        "aws.kms_key" => (
+            Severity::High,
+            Category::KeyDeletion,
+            "is scheduled for deletion; what it encrypts can then never be read again",
+        ),
+        "vault.mount" => (Severity::High, Category::Destroy, "is deleted, with everything in it"),
+        "vault.auth_method" => (
+            Severity::High,
+            Category::Destroy,
+            "is deleted, with its roles; nobody logs in through it any more",
+        ),
+        kind if registry::find(kind).is_some_and(|kind| kind.protected()) => {
+            (Severity::High, Category::Destroy, "is deleted")
+        }
+        _ => (Severity::Medium, Category::Destroy, "is deleted"),
+    };
+    Finding::new(severity, category, message)
+}
+
+/// A few of many, and how many there are beside them.
+fn some(items: &[String]) -> String {
+    const SHOWN: usize = 3;
+    match items.len() {
+        0..=SHOWN => items.join(", "),
+        more => format!("{} and {} more", items[..SHOWN].join(", "), more - SHOWN),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Vault policies: what each path allows, compared with what was so before.
+//!
+//! Matching of paths: <https://openbao.org/docs/concepts/policies/>.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::{Category, Finding, Severity, some};
+use crate::changeset::{Action, StepChange};
+use crate::providers::vault::policy_text;
+
+/// Capabilities that change something.
+const WRITING: [&str; 5] = ["create", "update", "patch", "delete", "sudo"];
+/// Limits on requests.
+const LIMITS: [&str; 3] = ["allowed_parameters", "denied_parameters", "required_parameters"];
+
+/// What a policy allows on each of its paths.
+type Grants = BTreeMap<String, Grant>;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Grant {
+    capabilities: BTreeSet<String>,
+    limits: BTreeMap<String, Value>,
+}
+
+/// The risks of a step's ACL policy.
+pub(super) fn findings(step: &StepChange) -> Vec<Finding> {
+    if step.kind != "vault.policy" {
+        return Vec::new();
+    }
+    let (before, after) = (grants(step, false), grants(step, true));
+    let mut found = wildcards(&before, &after);
+    let more = more_than(&before, &after);
+    if step.action != Action::Create && !more.is_empty() {
+        let message = format!("grants more than before: {}", some(&more));
+        found.push(Finding::new(Severity::Medium, Category::BroaderGrant, message));
+    }
+    found
+}
+
+/// The rules on one side of a step: as text, or path by path as a creation shows them.
+fn grants(step: &StepChange, afterwards: bool) -> Grants {
+    let mut grants = Grants::new();
+    for change in &step.changes {
+        let value = if afterwards { &change.after } else { &change.before };
+        match (change.path.strip_prefix("rules"), value) {
+            (Some(""), Value::String(text)) => {
+                for (path, rules) in policy_text::parse(text).unwrap_or_default() {
+                    rules.iter().for_each(|rule| add(grants.entry(path.clone()).or_default(), rule));
+                }
+            }
+            (Some(rest), Value::Array(_)) if rest.starts_with('.') => {
+                let path = rest[1..].strip_suffix(".capabilities").unwrap_or(&rest[1..]);
+                let rule = Map::from_iter([("capabilities".to_owned(), value.clone())]);
+                add(grants.entry(path.to_owned()).or_default(), &rule);
+            }
+            _ => {}
+        }
+    }
+    grants
+}
+
+fn add(grant: &mut Grant, rule: &Map<String, Value>) {
+    let named = rule.get("capabilities").and_then(Value::as_array).into_iter().flatten();
+    grant.capabilities.extend(named.filter_map(Value::as_str).map(ToOwned::to_owned));
+    let limits = LIMITS.iter().filter_map(|name| Some(((*name).to_owned(), rule.get(*name)?.clone())));
+    grant.limits.extend(limits);
+}
+
+impl Grant {
+    fn allows(&self, capability: &str) -> bool {
+        self.capabilities.contains(capability) && !self.capabilities.contains("deny")
+    }
+}
+
+fn wildcards(before: &Grants, after: &Grants) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let new =
+        |path: &String, capability: &str| !before.get(path).is_some_and(|grant| grant.allows(capability));
+    let sudo: Vec<String> =
+        after.iter().filter(|(path, grant)| grant.allows("sudo") && new(path, "sudo")).map(told).collect();
+    for (path, grant) in after.iter().filter(|(path, _)| is_everything(path)) {
+        let writes = WRITING.iter().any(|capability| grant.allows(capability) && new(path, capability));
+        let reads = grant.allows("read") && new(path, "read");
+        if writes || reads {
+            let may = if writes { "change" } else { "read" };
+            let message = format!("may {may} everything in Vault (path `{path}`)");
+            found.push(Finding::new(Severity::High, Category::Wildcard, message));
+        }
+    }
+    if !sudo.is_empty() {
+        let message = format!("may use root-protected paths (sudo): {}", some(&sudo));
+        found.push(Finding::new(Severity::Medium, Category::Wildcard, message));
+    }
+    found
+}
+
+fn told((path, _): (&String, &Grant)) -> String {
+    path.clone()
+}
+
+/// Whether a path leaves nothing out.
+fn is_everything(path: &str) -> bool {
+    path.trim_end_matches('*').split('/').all(|part| part == "+" || part.is_empty())
+        && path.contains(['*', '+'])
+}
+
+/// Capabilities that a path has afterwards and had not before, in words.
+fn more_than(before: &Grants, after: &Grants) -> Vec<String> {
+    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut more = Vec::new();
+    for path in paths {
+        let (old, new) = (effective(before, path), effective(after, path));
+        let gained: Vec<&str> = new
+            .capabilities
+            .iter()
+            .map(String::as_str)
+            .filter(|capability| *capability != "deny" && new.allows(capability) && !old.allows(capability))
+            .collect();
+        if !gained.is_empty() {
+            more.push(format!("{} on {path}", gained.join(", ")));
+        } else if old.limits != new.limits
+            && old.limits.iter().any(|(name, _)| !new.limits.contains_key(name))
+        {
+            more.push(format!("any parameters on {path}"));
+        }
+    }
+    more
+}
+
+/// What counts for a path: its own rule, else the closest pattern that fits it.
+fn effective(grants: &Grants, path: &str) -> Grant {
+    if let Some(own) = grants.get(path) {
+        return own.clone();
+    }
+    let fitting = grants.iter().filter(|(pattern, _)| fits(pattern, path));
+    let closest = fitting.max_by_key(|(pattern, _)| pattern.find(['*', '+']).unwrap_or(pattern.len()));
+    closest.map(|(_, grant)| grant.clone()).unwrap_or_default()
+}
+
+/// Whether a pattern of Vault's (`*` at the end, `+` for one segment) fits a path.
+fn fits(pattern: &str, path: &str) -> bool {
+    let (parts, open) = match pattern.strip_suffix('*') {
+        Some(rest) => (rest, true),
+        None => (pattern, false),
+    };
+    let (pattern, path): (Vec<&str>, Vec<&str>) = (parts.split('/').collect(), path.split('/').collect());
+    let Some((last, firsts)) = pattern.split_last() else { return open };
+    let same = |(pattern, part): (&&str, &&str)| *pattern == "+" || pattern == part;
+    match open {
+        true => {
+            path.len() >= pattern.len()
+                && firsts.iter().zip(&path).all(same)
+                && path[firsts.len()].starts_with(last)
+        }
+        false => path.len() == pattern.len() && pattern.iter().zip(&path).all(same),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_paths() {
+        let rows = [
+            ("secret/*", "secret/a/b", true),
+            ("secret/a*", "secret/abc", true),
+            ("secret/+/x", "secret/a/x", true),
+            ("secret/+/x", "secret/a/b/x", false),
+            ("secret/+/*", "secret/a/b/c", true),
+            ("*", "anything/at/all", true),
+            ("secret", "secret", true),
+            ("secret/a", "secret/b", false),
+        ];
+        for (pattern, path, expected) in rows {
+            assert_eq!(fits(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn everything_has_several_spellings() {
+        assert!(["*", "+/*", "+", "+/+"].into_iter().all(is_everything));
+        assert!(!["secret/*", "sys/*", "a", "+/a", ""].into_iter().any(is_everything));
+    }
+}

@@ -1,0 +1,403 @@
+//! A changeset as a comment of a pull request.
+//!
+//! What comes from plans and servers stands inside of code, where neither GitHub nor GitLab takes
+//! anything for markup, a mention or a link.
+
+use std::fmt::Write;
+
+use crate::changeset::Action;
+use crate::resource::{SecretChange, neutralise};
+use crate::review::{Content, Field, Group, Item, Review, Risk, Severity, Sign, counted, sign};
+
+/// GitHub's limit on a comment, in characters; counted in bytes here, which are never fewer.
+const LIMIT: usize = 65_536;
+/// Kept free for what is said about what is left out.
+const RESERVE: usize = 1_024;
+/// Risks that are told; more than these are counted.
+const RISKS: usize = 50;
+
+/// A changeset as Markdown that stays within the limit of a comment.
+pub fn render(review: &Review) -> String {
+    let head = head(review);
+    let mut entries: Vec<Entry> = review.groups.iter().enumerate().flat_map(of_group).collect();
+    let frame: usize = review.groups.iter().map(|group| opening(group).len() + CLOSING.len()).sum();
+    fit(&mut entries, LIMIT.saturating_sub(RESERVE + head.len() + frame));
+    let mut text = head;
+    for (index, group) in review.groups.iter().enumerate() {
+        let own: Vec<&Entry> = entries.iter().filter(|entry| entry.group == index).collect();
+        if !own.is_empty() {
+            text.push_str(&opening(group));
+            own.iter().for_each(|entry| text.push_str(entry.shown()));
+            text.push_str(CLOSING);
+        }
+    }
+    text.push_str(&left_out(&entries));
+    text
+}
+
+/// The comment by which a script finds what it wrote before, to write it anew. It holds the plan's
+/// name, so that several plans can have a comment each.
+fn marker(plan: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
+    format!("<!-- groundwork:plan:{} -->", plan.chars().map(plain).collect::<String>())
+}
+
+fn head(review: &Review) -> String {
+    let changeset = review.changeset;
+    let counts = &changeset.summary;
+    let told: Vec<String> = counted(counts).into_iter().map(|(_, words)| words).collect();
+    let mut text = format!("{}\n## Plan {}\n\n", marker(&changeset.plan.name), code(&changeset.plan.name));
+    if counts.writing() + counts.stuck() == 0 {
+        let _ = writeln!(text, "**Nothing to do.** {} steps are as declared.", counts.none);
+    } else {
+        let _ = writeln!(text, "**{}**", told.join(" · "));
+    }
+    if let Some(place) = &review.place {
+        let _ = writeln!(text, "<br>{}", inline(place));
+    }
+    text.push_str(&risks(review));
+    text.push_str(&undeclared(review));
+    text
+}
+
+/// What the plan has made and declares no more.
+fn undeclared(review: &Review) -> String {
+    let all = &review.changeset.undeclared;
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n### No longer declared\n\n".to_owned();
+    for step in all.iter().take(RISKS) {
+        let reason = step.reason.as_deref().map(|reason| format!(": {}", inline(reason))).unwrap_or_default();
+        let _ = writeln!(text, "- {} {}{reason}", code(&step.id), code(step.kind));
+    }
+    if all.len() > RISKS {
+        let _ = writeln!(text, "- and {} more; `groundwork plan` tells them all", all.len() - RISKS);
+    }
+    text
+}
+
+fn risks(review: &Review) -> String {
+    if review.risks.is_empty() {
+        return String::new();
+    }
+    let counts: Vec<String> = review
+        .severities()
+        .into_iter()
+        .map(|(severity, count)| format!("{count} {}", severity.name()))
+        .collect();
+    let mut text = format!("\n### Risks: {}\n\n", counts.join(", "));
+    let told = review.risks_by_words();
+    for (risk, steps) in told.iter().take(RISKS) {
+        text.push_str(&render_risk(risk, steps));
+    }
+    if told.len() > RISKS {
+        let _ = writeln!(text, "- and {} more; `groundwork plan` tells them all", told.len() - RISKS);
+    }
+    text
+}
+
+fn render_risk(risk: &Risk, steps: &[&str]) -> String {
+    let light = match risk.severity {
+        Severity::High => "🔴",
+        Severity::Medium => "🟠",
+        Severity::Low => "⚪",
+    };
+    let more = match steps.len() {
+        1 => String::new(),
+        count => format!(" and {} more in the same way", count - 1),
+    };
+    let message = shortened(&risk.message, 400);
+    format!("- {light} **{}** {}{more}: {}\n", risk.severity.name(), code(&risk.step), inline(&message))
+}
+
+/// One item, long and short.
+struct Entry {
+    group: usize,
+    action: Action,
+    steps: usize,
+    title: String,
+    detail: String,
+    level: Level,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Level {
+    Left,
+    Title,
+    Detail,
+}
+
+impl Entry {
+    fn shown(&self) -> &str {
+        match self.level {
+            Level::Left => "",
+            Level::Title => &self.title,
+            Level::Detail => &self.detail,
+        }
+    }
+}
+
+const CLOSING: &str = "\n</details>\n";
+
+fn opening(group: &Group) -> String {
+    let told: Vec<String> = counted(&group.counts).into_iter().map(|(_, words)| words).collect();
+    let open = if group.counts.writing() + group.counts.stuck() <= 10 { " open" } else { "" };
+    format!("\n<details{open}><summary><b>{}</b>: {}</summary>\n\n", group.title, told.join(", "))
+}
+
+fn of_group((index, group): (usize, &Group)) -> Vec<Entry> {
+    let items = group.items.iter().filter(|item| item.step.action != Action::None);
+    items.map(|item| entry(index, item)).collect()
+}
+
+fn entry(group: usize, item: &Item) -> Entry {
+    let step = item.step;
+    let mut title = format!("<code>{}</code> <b>{}</b>", escaped(sign(step.action)), code(&step.id));
+    if !item.others.is_empty() {
+        let _ = write!(title, " and {} more in the same way", item.others.len());
+    }
+    let _ = write!(title, " {}", code(step.kind));
+    if step.name != step.id {
+        let _ = write!(title, " {}", code(&shortened(&step.name, 120)));
+    }
+    let mut body = String::new();
+    if let Some(reason) = &step.reason {
+        let label = match step.action {
+            Action::Blocked | Action::Deferred => format!("**{}:** ", step.action.name()),
+            _ => String::new(),
+        };
+        let _ = writeln!(body, "{label}{}\n", inline(reason));
+    }
+    if !item.others.is_empty() {
+        let keys = shortened(&item.other_keys().join(", "), 600);
+        let _ = writeln!(body, "The same for {}\n", code(&keys));
+    }
+    body.push_str(&fenced(&item.fields));
+    let short = format!("- {title}\n");
+    let detail = match body.is_empty() {
+        true => short.clone(),
+        false => format!("<details><summary>{title}</summary>\n\n{body}</details>\n\n"),
+    };
+    Entry { group, action: step.action, steps: item.count(), title: short, detail, level: Level::Left }
+}
+
+/// Fields as a difference, in a fence that nothing in them can end.
+fn fenced(fields: &[Field]) -> String {
+    if fields.is_empty() {
+        return String::new();
+    }
+    let lines: String = fields.iter().map(field).collect();
+    let longest = lines.split(|c| c != '`').map(str::len).max().unwrap_or_default();
+    let fence = "`".repeat((longest + 1).max(3));
+    format!("{fence}diff\n{lines}{fence}\n")
+}
+
+fn field(field: &Field) -> String {
+    let path = &field.path;
+    let note = field.note.as_ref().map(|note| format!("  ({})", note.replace('\n', " "))).unwrap_or_default();
+    match &field.content {
+        Content::Set(value) => format!("+ {path}: {}{note}\n", one_line(value)),
+        Content::Changed(before, after) => {
+            let row = |mark: &str, value: &Option<String>| match value {
+                Some(value) => format!("{mark} {path}: {}{note}\n", one_line(value)),
+                None => String::new(),
+            };
+            row("-", before) + &row("+", after)
+        }
+        Content::Secret(SecretChange::Unchanged, words) => format!("  {path}: ({words})\n"),
+        Content::Secret(_, words) => format!("! {path}: ({}){note}\n", one_line(words)),
+        Content::Text(lines) => {
+            let rows: String = lines.iter().map(|line| format!("+   {line}\n")).collect();
+            format!("+ {path}:{note}\n{rows}")
+        }
+        Content::Lines(lines) => {
+            let rows = lines.iter().map(|line| match line.sign {
+                Sign::Remark => format!("@@ {} @@\n", line.text),
+                sign => format!("{}   {}\n", sign.mark(), line.text),
+            });
+            format!("@@ {path}{note} @@\n{}", rows.collect::<String>())
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.replace('\n', " ")
+}
+
+/// Shows as much as fits: all titles if possible, then detail, what is dangerous or unusual first.
+fn fit(entries: &mut [Entry], budget: usize) {
+    let mut order: Vec<usize> = (0..entries.len()).collect();
+    order.sort_by_key(|index| rank(entries[*index].action));
+    let mut used = 0;
+    for (level, cost) in [
+        (Level::Title, (|entry| entry.title.len()) as fn(&Entry) -> usize),
+        (Level::Detail, |entry| entry.detail.len().saturating_sub(entry.title.len())),
+    ] {
+        for index in &order {
+            let entry = &mut entries[*index];
+            let more = cost(entry);
+            let is_next = level == Level::Title || entry.level == Level::Title;
+            if is_next && used + more <= budget {
+                entry.level = level;
+                used += more;
+            }
+        }
+    }
+}
+
+fn rank(action: Action) -> usize {
+    match action {
+        Action::Delete => 0,
+        Action::Blocked => 1,
+        Action::Update => 2,
+        Action::Adopt => 3,
+        Action::Deferred => 4,
+        Action::Create => 5,
+        Action::None => 6,
+    }
+}
+
+fn left_out(entries: &[Entry]) -> String {
+    let count = |level: Level| -> usize {
+        entries.iter().filter(|entry| entry.level == level).map(|entry| entry.steps).sum()
+    };
+    let without_detail: usize = entries
+        .iter()
+        .filter(|entry| entry.level == Level::Title && entry.title != entry.detail)
+        .map(|entry| entry.steps)
+        .sum();
+    let parts = [(without_detail, "stand here without their fields"), (count(Level::Left), "are left out")];
+    let told: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} steps {what}"))
+        .collect();
+    match told.is_empty() {
+        true => String::new(),
+        false => format!(
+            "\n> {}, since a comment holds no more. `groundwork plan` shows everything.\n",
+            told.join(", ")
+        ),
+    }
+}
+
+/// Text inside of `<code>`, on one line.
+fn code(text: &str) -> String {
+    format!("<code>{}</code>", inline(text))
+}
+
+/// Text among Markdown, on one line, in which nothing is markup, a mention or a link.
+fn inline(text: &str) -> String {
+    escaped(&neutralise(text).replace(['\n', '\t'], " "))
+}
+
+/// Parts of words are kept apart by word joiners, so that nothing turns into a mention, a reference
+/// or a link; what Markdown or HTML has a use for is written as a character reference.
+fn escaped(text: &str) -> String {
+    const JOINER: char = '\u{2060}';
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '@' | '#' => out.extend([c, JOINER]),
+            ':' if chars.peek() == Some(&'/') => out.extend([c, JOINER]),
+            '.' if out.to_ascii_lowercase().ends_with("www") => out.extend([JOINER, c]),
+            '&' | '<' | '>' | '"' | '\'' | '`' | '*' | '_' | '[' | ']' | '(' | ')' | '|' | '~' | '\\'
+            | '!' | '$' | '{' | '}' => {
+                let _ = write!(out, "&#{};", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn shortened(text: &str, length: usize) -> String {
+    match text.char_indices().nth(length) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::changeset::Changeset;
+    use crate::review::testing::{changeset, scope, step};
+
+    fn of(changeset: &Changeset) -> String {
+        render(&Review::new(changeset, &scope()))
+    }
+
+    #[test]
+    fn content_cannot_leave_its_fence() {
+        let hostile =
+            "a\n```\n````\n</details>\n<script>alert(1)</script>\n@someone https://evil.example #1\nb";
+        let text = of(&changeset(vec![step(
+            "it",
+            "file.template",
+            "update",
+            &[
+                ("content", json!("old\n```\nx\n"), json!(hostile)),
+                ("x", json!("`````"), json!("y\u{1b}[31m")),
+            ],
+        )]));
+        let fence =
+            text.lines().find(|line| line.ends_with("diff")).expect("a fence").trim_end_matches("diff");
+        assert_eq!(fence, "``````", "longer than anything inside");
+        assert_eq!(text.lines().filter(|line| line.trim() == fence).count(), 1, "closed once");
+        let outside: String = text.split(fence).step_by(2).collect();
+        assert!(!outside.contains("script") && !outside.contains("@someone"), "{outside}");
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn names_outside_of_fences_are_no_markup() {
+        let hostile = "</summary><b>@all</b> [x](https://evil.example) `c` www.evil.example #12 *b* | $x$";
+        let mut row = step("it", "vault.policy", "blocked", &[]);
+        row.name = hostile.to_owned();
+        row.reason = Some(hostile.to_owned());
+        let text = of(&changeset(vec![row]));
+        for markup in ["<b>@", "@all", "](", "://", "`c`", "www.e", " #12", "*b*", "| $"] {
+            assert!(!text.contains(markup), "{markup} in {text}");
+        }
+        assert_eq!(text.matches("</summary>").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn the_marker_names_the_plan_and_nothing_else() {
+        assert_eq!(marker("a-b.c"), "<!-- groundwork:plan:a-b.c -->");
+        assert_eq!(marker("a --> <b>"), "<!-- groundwork:plan:a_--___b_ -->");
+    }
+
+    #[test]
+    fn a_large_plan_fits_and_says_what_is_left_out() {
+        let long = "x".repeat(900);
+        let many = |count: usize, kind: &'static str| -> Changeset {
+            let rows = (0..count).map(|index| {
+                let action = if index == count - 1 { "update" } else { "create" };
+                step(&format!("step_{index}"), kind, action, &[("field", json!(null), json!(long))])
+            });
+            changeset(rows.collect())
+        };
+        let some = of(&many(100, "vault.policy"));
+        assert!(some.len() <= LIMIT && some.len() > LIMIT / 2, "{}", some.len());
+        assert!(some.contains("stand here without their fields") && !some.contains("are left out"));
+        assert!(some.contains("step&#95;99</code></b>") && some.contains(&format!("+ field: {long}")));
+        let all = of(&many(2_000, "vault.policy"));
+        assert!(all.len() <= LIMIT && all.contains("are left out"), "{}", all.len());
+        assert!(all.contains("step&#95;1999"), "an update is not left out");
+        let risky = of(&many(2_000, "aws.kms_key"));
+        assert!(risky.len() <= LIMIT);
+    }
+
+    #[test]
+    fn what_is_as_declared_is_only_counted() {
+        let text = of(&changeset(vec![step("it", "vault.policy", "none", &[])]));
+        assert!(text.contains("**Nothing to do.** 1 steps are as declared."), "{text}");
+        assert!(!text.contains("<code>it</code>"), "{text}");
+    }
+}

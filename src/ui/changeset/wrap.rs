@@ -1,0 +1,93 @@
+//! Text in columns of a terminal.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Columns that a text takes.
+pub fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// The text with spaces behind it, up to `width` columns.
+pub fn pad(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
+}
+
+/// The text, or its beginning and end around an ellipsis when it takes more than `width` columns.
+pub fn shortened(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let tail_width = width.saturating_sub(1) / 3;
+    let head = taken(text.chars(), width.saturating_sub(1 + tail_width));
+    let tail: String = taken(text.chars().rev(), tail_width).chars().rev().collect();
+    format!("{head}…{tail}")
+}
+
+fn taken(chars: impl Iterator<Item = char>, width: usize) -> String {
+    let mut left = width;
+    chars
+        .take_while(|c| {
+            let fits = c.width().unwrap_or(0) <= left;
+            left = left.saturating_sub(c.width().unwrap_or(0));
+            fits
+        })
+        .collect()
+}
+
+/// The text in lines of at most `width` columns, broken where words or parts of names end.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(8);
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while columns(rest) > width {
+        let end = line_end(rest, width);
+        lines.push(rest[..end].trim_end().to_owned());
+        rest = rest[end..].trim_start();
+    }
+    if !rest.is_empty() || lines.is_empty() {
+        lines.push(rest.to_owned());
+    }
+    lines
+}
+
+/// Where the first line ends: behind the last place that may be broken, if it is not too near to
+/// the beginning.
+fn line_end(text: &str, width: usize) -> usize {
+    let (mut used, mut end, mut space, mut part) = (0, 0, None, None);
+    for (at, c) in text.char_indices() {
+        used += c.width().unwrap_or(0);
+        if used > width {
+            break;
+        }
+        end = at + c.len_utf8();
+        match c {
+            ' ' if used > width / 2 => space = Some(end),
+            '/' | ',' | ':' | ';' | '&' | '-' if used > width / 2 => part = Some(end),
+            _ => {}
+        }
+    }
+    // A single character may be wider than the line.
+    space.or(part).unwrap_or(end.max(text.chars().next().map_or(0, char::len_utf8)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_and_inside_of_long_ones() {
+        assert_eq!(wrapped("one two three four", 10), ["one two", "three four"]);
+        assert_eq!(wrapped("arn:aws:s3:::bucket/some/key", 16), ["arn:aws:s3:::", "bucket/some/key"]);
+        assert_eq!(wrapped(&"x".repeat(20), 8), ["xxxxxxxx", "xxxxxxxx", "xxxx"]);
+        assert_eq!(wrapped("", 8), [""]);
+        assert_eq!(wrapped("漢字漢字漢字", 8), ["漢字漢字", "漢字"]);
+        assert!(wrapped(&"漢 ".repeat(50), 1).iter().all(|line| columns(line) <= 8));
+    }
+
+    #[test]
+    fn the_middle_is_left_out_of_what_is_too_long() {
+        assert_eq!(shortened("short", 10), "short");
+        let text = shortened("alias/a-very-long-name-of-a-key", 15);
+        assert_eq!((columns(&text), text.as_str()), (15, "alias/a-ve…-key"));
+    }
+}
