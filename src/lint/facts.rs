@@ -45,13 +45,14 @@ pub struct Fact<'a> {
 impl<'a> Facts<'a> {
     /// Gathers what the rules need.
     pub fn of(resolved: &'a Resolved, instances: &[Box<dyn Instance>], outputs: &'a OutputTable) -> Self {
-        let fact = |(step, instance): (&crate::resolve::Step, &Box<dyn Instance>)| Fact {
+        let fact = |step: &crate::resolve::Step, instance: &dyn Instance| Fact {
             kind: step.kind.name(),
             protected: step.kind.protected(),
             fields: instance.fields(),
             declared: &resolved.document.steps[step.declared],
         };
-        let steps = resolved.steps.iter().zip(instances).map(fact).collect();
+        let steps =
+            resolved.steps.iter().zip(instances).map(|(step, instance)| fact(step, &**instance)).collect();
         let custody = resolved.custody(outputs).ok().flatten();
         let mut facts = Self {
             resolved,

@@ -122,7 +122,7 @@ fn the_plans_of_the_project_are_clean() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     for entry in project.join("plans").read_dir().expect("the plans").flatten() {
         let name = format!("plans/{}", entry.file_name().to_string_lossy());
-        if name.ends_with(".yaml") {
+        if entry.path().extension().is_some_and(|extension| extension == "yaml") {
             let ran = run(project, &["validate", &name, "--strict"]);
             assert_eq!(ran.code, 0, "{name}: {}{}", ran.stderr, ran.stdout);
         }

@@ -50,7 +50,7 @@ const FOR_EVERYBODY: Rule = Rule {
     bound_audiences: [ vault ]
     token_ttl: 15m
 "#,
-    good: r#"steps:
+    good: r"steps:
   app:
     kind: vault.kubernetes_role
     name: app
@@ -64,7 +64,7 @@ const FOR_EVERYBODY: Rule = Rule {
     bound_audiences: [ vault ]
     bound_claims: { repository: example/app, ref: refs/heads/main }
     token_ttl: 15m
-"#,
+",
     check: |facts, findings| {
         for fact in facts.of_kind("vault.kubernetes_role") {
             for (field, what) in [
@@ -94,7 +94,7 @@ const TTL: Rule = Rule {
                   renewals, nor a session of an AWS role longer than eight hours. A role that says nothing \
                   gets Vault's default, which is 32 days, unless its auth method says otherwise.",
     help: "set `token_ttl` and `token_max_ttl`, or `max_session_duration`",
-    bad: r#"steps:
+    bad: r"steps:
   long:
     kind: vault.approle_role
     name: long
@@ -111,8 +111,8 @@ const TTL: Rule = Rule {
     kind: vault.token_role
     name: for-ever
     token_period: 90d                              # here
-"#,
-    good: r#"steps:
+",
+    good: r"steps:
   approle: { kind: vault.auth_method, type: approle, default_lease_ttl: 1h }
   short:
     kind: vault.approle_role
@@ -124,7 +124,7 @@ const TTL: Rule = Rule {
     kind: vault.approle_role
     name: by-method
     secret_id_ttl: 1h
-"#,
+",
     check: |facts, findings| {
         for fact in facts.steps.iter().filter(|fact| TOKEN_KINDS.contains(&fact.kind)) {
             let (ttl, period) = (fact.number("token_ttl"), fact.number("token_period"));
@@ -216,8 +216,8 @@ fn admins<'a>(facts: &'a Facts<'_>) -> Vec<&'a str> {
 
 fn words(seconds: u64) -> String {
     match seconds {
-        _ if seconds % DAY == 0 => format!("{} days", seconds / DAY),
-        _ if seconds % HOUR == 0 => format!("{} hours", seconds / HOUR),
+        _ if seconds.is_multiple_of(DAY) => format!("{} days", seconds / DAY),
+        _ if seconds.is_multiple_of(HOUR) => format!("{} hours", seconds / HOUR),
         _ => format!("{seconds} seconds"),
     }
 }

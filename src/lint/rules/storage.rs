@@ -97,7 +97,7 @@ const WITHOUT_OWN_KEY: Rule = Rule {
                   you say who may decrypt, see who did, and end it all by disabling one key. A table of \
                   Terraform's locks holds nothing worth it and is left out.",
     help: "add `encryption: { kms_key: … }`, for example with a reference to an `aws.kms_key` step",
-    bad: r#"steps:
+    bad: r"steps:
   sessions:                              # here
     kind: aws.dynamodb_table
     name: example-sessions
@@ -105,8 +105,8 @@ const WITHOUT_OWN_KEY: Rule = Rule {
   files:                                 # here
     kind: aws.s3_bucket
     name: example-data
-"#,
-    good: r#"steps:
+",
+    good: r"steps:
   sessions:
     kind: aws.dynamodb_table
     name: example-sessions
@@ -120,7 +120,7 @@ const WITHOUT_OWN_KEY: Rule = Rule {
     kind: aws.dynamodb_table
     name: example-locks
     preset: terraform_lock
-"#,
+",
     check: |facts, findings| {
         let tables =
             facts.of_kind("aws.dynamodb_table").filter(|fact| fact.text("preset") != "terraform_lock");
