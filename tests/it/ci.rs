@@ -89,7 +89,7 @@ impl Pipeline {
 
     /// The commands of a GitLab job, which share one shell.
     fn script(&self, job: &str, part: &str) -> String {
-        let script = self.file.at(&format!("{job}.{part}")).expect("a script");
+        let script = self.file.get(job).and_then(|job| job.get(part)).expect("a script");
         let NodeValue::List(lines) = &script.value else { panic!("a script is a list") };
         lines.iter().map(|line| line.as_str().expect("a command")).collect::<Vec<_>>().join("\n")
     }
