@@ -142,7 +142,6 @@ fn findings_are_written_and_fail_the_job() {
 }
 
 #[test]
-#[ignore = "needs `plan --format markdown`"]
 fn github_comments_once_and_applies_what_was_shown() {
     let pipeline = Pipeline::new("github-actions.yml");
     let (plan, comment) = (pipeline.step("plan", "Plan"), pipeline.step("plan", "Comment"));
@@ -168,7 +167,6 @@ fn github_comments_once_and_applies_what_was_shown() {
 }
 
 #[test]
-#[ignore = "needs `plan --format markdown`"]
 fn gitlab_comments_once_and_applies_what_was_shown() {
     let pipeline = Pipeline::new("gitlab-ci.yml");
     let login = format!(

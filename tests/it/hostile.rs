@@ -80,6 +80,11 @@ impl Scene {
     }
 }
 
+/// What a run showed, wherever lines were broken.
+fn in_one_line(ran: &Ran) -> String {
+    format!("{} {}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_value_cannot_break_out_of_a_policy_or_a_file() {
     let scene = Scene::new();
@@ -216,7 +221,7 @@ fn a_destination_that_is_a_link_is_neither_read_nor_written() {
         for arguments in [&["plan", "plan.yaml"][..], &["apply", "plan.yaml", "--yes"]] {
             let ran = scene.run(arguments);
             assert_ne!(ran.code, 0, "{path}: {ran:?}");
-            let shown = format!("{}{}", ran.stdout, ran.stderr);
+            let shown = in_one_line(&ran);
             assert!(shown.contains("is a link") && !shown.contains("theirs"), "{path}: {shown}");
         }
         assert!(scene.is_outside_untouched(), "{path}");
@@ -338,7 +343,7 @@ fn an_address_of_a_metadata_service_is_refused_before_anything_is_sent() {
             command.env(variable, address).env("GROUNDWORK_ALLOW_ENDPOINT", "1").env("VAULT_TOKEN", "x");
             command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
             let ran = Ran::of(command.output().expect("the program starts"));
-            let shown = format!("{}{}", ran.stdout, ran.stderr);
+            let shown = in_one_line(&ran);
             assert!(ran.code != 0 && shown.contains("metadata service"), "{variable}={address}: {ran:?}");
         }
     }
