@@ -202,7 +202,7 @@ fn scope() -> Scope {
         account_id: Some("123456789012".to_owned()),
         region: "us-east-1".to_owned(),
         partition: "aws".to_owned(),
-        ..Scope::default()
+        aliases: std::collections::BTreeMap::new(),
     }
 }
 

@@ -36,3 +36,4 @@ mod support;
 mod sweep;
 mod terraform;
 mod views;
+mod walk;

@@ -148,18 +148,29 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 pub struct Quickstart {
     /// The sandbox.
     pub environment: TestEnvironment,
+    plan: &'static str,
     identity: age::x25519::Identity,
 }
 
 impl Quickstart {
     /// Nothing applied yet.
     pub fn new() -> Self {
+        Self::of("quickstart.yaml")
+    }
+
+    /// As [`Quickstart::new`], of another plan of ours that keeps its admin in custody too.
+    pub fn of(plan: &'static str) -> Self {
         let identity = age::x25519::Identity::generate();
-        let quickstart = Self { environment: TestEnvironment::new(), identity };
+        let quickstart = Self { environment: TestEnvironment::new(), plan, identity };
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for file in ["plans/quickstart.yaml", "templates/backend.hcl.j2"] {
-            let text = std::fs::read_to_string(repository.join(file)).expect("the repository's file");
-            quickstart.environment.write(file.trim_start_matches("plans/"), &text);
+        for (from, to) in [("plans", ""), ("templates", "templates/")] {
+            for file in files(&repository.join(from)).into_iter().filter(|file| file.is_file()) {
+                let Some(name) = file.file_name().and_then(|name| name.to_str()) else { continue };
+                if name == plan || from == "templates" {
+                    let text = std::fs::read_to_string(&file).expect("the repository's file");
+                    quickstart.environment.write(&format!("{to}{name}"), &text);
+                }
+            }
         }
         let age = format!(
             "{{ kms: \"{{{{ custody_key.arn }}}}\" }}, {{ age: {} }}",
@@ -178,7 +189,7 @@ impl Quickstart {
 
     /// Replaces text in the plan.
     pub fn edit(&self, from: &str, to: &str) {
-        let path = self.environment.folder.join("quickstart.yaml");
+        let path = self.environment.folder.join(self.plan);
         let text = std::fs::read_to_string(&path).expect("the plan");
         assert!(text.contains(from), "the plan has no {from:?}");
         std::fs::write(path, text.replace(from, to)).expect("written");
@@ -191,12 +202,12 @@ impl Quickstart {
 
     /// The changeset.
     pub fn plan(&self) -> Value {
-        self.environment.plan("quickstart.yaml")
+        self.environment.plan(self.plan)
     }
 
     /// Applies, successfully: the events.
     pub fn apply(&self) -> Vec<Value> {
-        self.environment.apply("quickstart.yaml")
+        self.environment.apply(self.plan)
     }
 
     /// Whether Vault has been initialised.
