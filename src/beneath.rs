@@ -173,7 +173,7 @@ mod tests {
             assert!(mistake(path).is_some(), "{path:?}");
             assert!(read(Path::new("."), path).is_err(), "{path:?}");
         }
-        for path in ["x", "a/b.txt", "./x", "a:b", "ä"] {
+        for path in ["x", "a/b.txt", "./x", "ab:c", "ä"] {
             assert_eq!(mistake(path), None, "{path}");
         }
     }
