@@ -65,7 +65,7 @@ impl ApplyArgs {
 /// asked for again, as long as each round gets something done.
 pub async fn run(mut args: ApplyArgs) -> Outcome {
     if args.prune {
-        args.plan = args.plan.to_extent(Extent::Undeclared);
+        args.plan = args.plan.with_extent(Extent::Undeclared);
     }
     if args.format == Format::Json && !args.yes {
         ui::console::note("error: --format json does not ask: add --yes");

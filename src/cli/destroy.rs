@@ -36,5 +36,5 @@ pub async fn run(args: DestroyArgs) -> Outcome {
         );
         return Outcome::Usage;
     }
-    apply::run(ApplyArgs::new(plan.to_extent(Extent::Everything), yes, format, parallelism)).await
+    apply::run(ApplyArgs::new(plan.with_extent(Extent::Everything), yes, format, parallelism)).await
 }

@@ -80,7 +80,7 @@ pub enum Format {
 
 /// Observes, compares, shows.
 pub async fn run(mut args: PlanCommand) -> Outcome {
-    args.plan = args.plan.to_extent(match (args.prune, args.destroy) {
+    args.plan = args.plan.with_extent(match (args.prune, args.destroy) {
         (_, true) => Extent::Everything,
         (true, false) => Extent::Undeclared,
         (false, false) => Extent::Nothing,

@@ -31,7 +31,7 @@ pub struct PlanArgs {
 impl PlanArgs {
     /// The same plan, of which this is to be removed.
     #[must_use]
-    pub fn to_extent(self, extent: Extent) -> Self {
+    pub fn with_extent(self, extent: Extent) -> Self {
         Self { extent, ..self }
     }
 

@@ -147,6 +147,9 @@ impl Content {
     }
 
     /// The one notation of this content, over which its digest goes.
+    ///
+    /// # Panics
+    /// Never: text, numbers and maps with text as keys can always be written as JSON.
     pub fn bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain data")
     }

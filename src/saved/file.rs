@@ -152,6 +152,9 @@ impl Saved {
     }
 
     /// The file's text.
+    ///
+    /// # Panics
+    /// Never: text, numbers and maps with text as keys can always be written as JSON.
     pub fn text(&self) -> Vec<u8> {
         let form = Form {
             groundwork_changeset: FORMAT,

@@ -112,7 +112,7 @@ fn sample() -> Changeset {
             ("lines", json!(format!("{HOSTILE}\na")), json!(format!("{HOSTILE}\nb"))),
         ],
     );
-    hostile.name = HOSTILE.to_owned();
+    HOSTILE.clone_into(&mut hostile.name);
     hostile.reason = Some(HOSTILE.to_owned());
     let mut steps = vec![
         step("custody_key", "aws.kms_key", Action::None, &[], &[]),

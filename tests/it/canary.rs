@@ -64,7 +64,9 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
     keep(&["validate", "quickstart.yaml"]);
     keep(&["plan", "quickstart.yaml"]);
     let formats = ["human", "json", "markdown", "html"];
-    formats.iter().for_each(|format| keep(&["plan", "quickstart.yaml", "--format", format]));
+    for format in formats {
+        keep(&["plan", "quickstart.yaml", "--format", format]);
+    }
     keep(&["plan", "quickstart.yaml", "--out", "first.json"]);
     keep(&["apply", "first.json", "--yes", "--verbose"]);
     keep(&["apply", "quickstart.yaml", "--yes", "--format", "json", "--verbose"]);
@@ -75,7 +77,9 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
         "secret/data/app/session",
         &serde_json::json!({ "data": { "outside": "changed" } }),
     );
-    formats.iter().for_each(|format| keep(&["plan", "quickstart.yaml", "--format", format]));
+    for format in formats {
+        keep(&["plan", "quickstart.yaml", "--format", format]);
+    }
     keep(&["plan", "quickstart.yaml", "--out", "drift.json"]);
     quickstart.vault("POST", "secret/config", &serde_json::json!({ "max_versions": 1 }));
     keep(&["apply", "quickstart.yaml", "--yes", "--verbose"]);

@@ -37,8 +37,8 @@ fn check(root: &Value, schema: &Value, value: &Value, place: &str, found: &mut V
         "required" => value.as_object().is_none_or(|fields| {
             list(expected).iter().all(|name| fields.contains_key(name.as_str().expect("a name")))
         }),
-        "$ref" | "properties" | "items" => true,
-        "$schema" | "$defs" | "title" | "description" | "format" | "default" => true,
+        "$ref" | "properties" | "items" | "$schema" | "$defs" | "title" | "description" | "format"
+        | "default" => true,
         other => panic!("the keyword `{other}` is not known here"),
     };
     for (keyword, expected) in keywords {

@@ -37,7 +37,7 @@ async fn seal_status(url: &str) -> Value {
         match reqwest::get(format!("{url}/v1/sys/seal-status")).await {
             Ok(answer) => return answer.json().await.expect("JSON"),
             Err(error) => {
-                assert!(started.elapsed() < Duration::from_secs(60), "the server does not answer: {error}");
+                assert!(started.elapsed() < Duration::from_mins(1), "the server does not answer: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

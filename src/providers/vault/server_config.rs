@@ -82,6 +82,7 @@ pub struct Raft {
 /// Another node, which may be the leader.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the server's names")]
 pub struct RetryJoin {
     /// Its URL.
     pub leader_api_addr: String,

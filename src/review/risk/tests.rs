@@ -60,6 +60,7 @@ fn a_field_that_is_risky_is_named_and_its_opposite_is_not() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_other_field_has_its_rule() {
     let none = json!(null);
     let rows = [

@@ -47,7 +47,9 @@ fn grants(step: &StepChange, afterwards: bool) -> Grants {
         match (change.path.strip_prefix("rules"), value) {
             (Some(""), Value::String(text)) => {
                 for (path, rules) in policy_text::parse(text).unwrap_or_default() {
-                    rules.iter().for_each(|rule| add(grants.entry(path.clone()).or_default(), rule));
+                    for rule in &rules {
+                        add(grants.entry(path.clone()).or_default(), rule);
+                    }
                 }
             }
             (Some(rest), Value::Array(_)) if rest.starts_with('.') => {

@@ -53,7 +53,7 @@ pub fn render(review: &Review) -> String {
     let mut engine = Environment::new();
     engine.set_auto_escape_callback(|_| AutoEscape::Html);
     let summary = &review.changeset.summary;
-    let mut kinds: Vec<&str> = review.changeset.steps.iter().map(|step| &*step.kind).collect();
+    let mut kinds: Vec<&str> = review.changeset.steps.iter().map(|step| step.kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
     let steps = review.changeset.steps.iter().enumerate();
@@ -202,7 +202,7 @@ fn shown_step<'a>(
     ShownStep {
         number: number_of(numbers, &step.id),
         id: neutralise(&step.id),
-        kind: &step.kind,
+        kind: step.kind,
         name: (step.name != step.id).then(|| neutralise(&step.name)),
         action: step.action.name(),
         sign: sign(step.action),

@@ -27,7 +27,9 @@ pub fn render(review: &Review) -> String {
         let own: Vec<&Entry> = entries.iter().filter(|entry| entry.group == index).collect();
         if !own.is_empty() {
             text.push_str(&opening(group));
-            own.iter().for_each(|entry| text.push_str(entry.shown()));
+            for entry in own {
+                text.push_str(entry.shown());
+            }
             text.push_str(CLOSING);
         }
     }

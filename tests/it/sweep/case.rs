@@ -1,5 +1,7 @@
 //! One case: something goes wrong, the tool is run again, and the properties are looked at.
 
+use std::path::Path;
+
 use groundwork::providers::timeout::HASTE;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -179,7 +181,7 @@ pub fn judge(scene: &mut Scene, reference: &Reference, troubles: &[Trouble]) -> 
 /// The files that mean anything to a later run; what the lock of this machine says is for people.
 fn kept_files(scene: &Scene) -> Vec<(String, Vec<u8>)> {
     let mut files = scene.files();
-    files.retain(|(name, _)| !name.ends_with(".lock"));
+    files.retain(|(name, _)| Path::new(name).extension().is_none_or(|extension| extension != "lock"));
     files
 }
 

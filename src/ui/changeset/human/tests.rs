@@ -143,7 +143,7 @@ fn when_nothing_is_to_be_done_that_is_all() {
 #[test]
 fn colours_are_there_for_a_terminal() {
     let text = render(&Review::new(&mixed(), &scope()), 100, false);
-    assert!(text.contains(&format!("{}", paint(GOOD, "production"))), "{text}");
+    assert!(text.contains(&paint(GOOD, "production")), "{text}");
     assert!(text.contains(&format!("{BAD}")));
 }
 
