@@ -179,8 +179,10 @@ fn a_vault_that_is_sealed_midway_is_unsealed_by_the_next_run() {
     {
         let mut scene = Scene::new(&subject);
         let ran = scene.apply(Some((first(label), Fault::Sealed)));
-        assert_eq!(ran.code, 1, "{ran:?}");
-        assert!(format!("{}{}", ran.stdout, ran.stderr).contains("sealed"), "{ran:?}");
+        assert!(scene.wire.met(), "nobody has sealed it: {ran:?}");
+        // A run that plans once more, because something had to wait, may have unsealed it itself.
+        let told = format!("{}{}", ran.stdout, ran.stderr).contains("sealed");
+        assert!(ran.code == 0 || (ran.code == 1 && told), "{ran:?}");
         let ran = scene.apply(None);
         assert_eq!(ran.code, 0, "P1: {ran:?}");
         let ran = scene.apply(None);
