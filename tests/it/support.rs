@@ -138,6 +138,15 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Copies our templates into a folder, which is made.
+pub fn copy_templates(to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    for entry in std::fs::read_dir(templates).expect("templates").flatten() {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
+}
+
 /// Runs a future to its end.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(future)
@@ -163,15 +172,9 @@ impl Quickstart {
         let identity = age::x25519::Identity::generate();
         let quickstart = Self { environment: TestEnvironment::new(), plan, identity };
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for (from, to) in [("plans", ""), ("templates", "templates/")] {
-            for file in files(&repository.join(from)).into_iter().filter(|file| file.is_file()) {
-                let Some(name) = file.file_name().and_then(|name| name.to_str()) else { continue };
-                if name == plan || from == "templates" {
-                    let text = std::fs::read_to_string(&file).expect("the repository's file");
-                    quickstart.environment.write(&format!("{to}{name}"), &text);
-                }
-            }
-        }
+        let text = std::fs::read_to_string(repository.join("plans").join(plan)).expect("a plan of ours");
+        quickstart.environment.write(plan, &text);
+        copy_templates(&quickstart.environment.folder.join("templates"));
         let age = format!(
             "{{ kms: \"{{{{ custody_key.arn }}}}\" }}, {{ age: {} }}",
             quickstart.identity.to_public()

@@ -1,6 +1,6 @@
 //! Servers, proxies and a folder for one case.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::proxy::Proxy;
 use super::stage::{Stage, end};
 use super::wire::{Place, Wire};
-use crate::support::{Ran, files};
+use crate::support::{Ran, copy_templates, files};
 
 /// How long a run may take before it counts as one that never ends.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -71,7 +71,7 @@ impl Scene {
         let plans = folder.path().join("home/plans");
         std::fs::create_dir_all(&plans).expect("a folder");
         std::fs::create_dir_all(folder.path().join("home/tmp")).expect("a folder");
-        copy_templates(folder.path());
+        copy_templates(&folder.path().join("home/templates"));
         let plan = plans.join("plan.yaml");
         let wire =
             Arc::new(Wire::new(plans.join(".groundwork/journal").join(format!("{}.jsonl", subject.name))));
@@ -184,16 +184,5 @@ impl Scene {
             (self.files(), surroundings.iter().map(|text| ("argv or environ", text.as_slice())));
         let kept = self.outputs.iter().chain(&files).map(|(name, text)| (name.as_str(), text.as_slice()));
         canary::leaks(&self.wire.secrets(), kept.chain(around))
-    }
-}
-
-fn copy_templates(folder: &Path) {
-    let to = folder.join("home/templates");
-    std::fs::create_dir_all(&to).expect("a folder");
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("templates"))
-        .expect("templates")
-        .flatten()
-    {
-        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
     }
 }
