@@ -1,4 +1,5 @@
-# `make demo` and `make test` do everything on a machine that has Rust and Python 3.
+# `make demo` and `make test` do everything on a machine that has Rust and Python 3; the tests' other
+# servers are installed on Debian as root, and asked for elsewhere.
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test lint bench schema lint-docs deny sweep mutants
@@ -13,6 +14,7 @@ demo: build  ## The quickstart in a local AWS and Vault, explained step by step
 	./scripts/demo.sh
 
 test:  ## All tests; those in tests/it start real servers
+	./scripts/test_requirements.sh
 	cargo test --locked
 
 lint:  ## Format and lints
