@@ -1,7 +1,7 @@
 # `make demo` and `make test` do everything on a machine that has Rust and Python 3.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench schema deny sweep mutants
+.PHONY: help build demo test lint bench docs schema deny sweep mutants
 
 help:  ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -23,8 +23,11 @@ bench:  ## Calls, times and memory against the sandbox
 	cargo build --locked --release
 	./scripts/bench.py target/release/groundwork
 
-schema: build  ## docs/plan.schema.json, from the program
+docs: build  ## docs/kinds.md and docs/plan.schema.json, from the program
+	./target/debug/groundwork explain --format markdown > docs/kinds.md
 	./target/debug/groundwork schema > docs/plan.schema.json
+
+schema: docs  ## The same
 
 deny:  ## Licences, banned crates, sources (needs cargo-deny)
 	cargo deny check bans licenses sources

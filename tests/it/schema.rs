@@ -19,6 +19,13 @@ fn the_schema_in_docs_is_current() {
 }
 
 #[test]
+fn the_kinds_in_docs_are_current() {
+    let kept = std::fs::read_to_string(project().join("docs/kinds.md")).expect("the kinds");
+    let printed = groundwork::ui::explain::markdown() + "\n";
+    assert!(kept == printed, "docs/kinds.md is not what the program prints: run `make docs`");
+}
+
+#[test]
 fn the_example_of_every_kind_is_a_valid_step() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();

@@ -16,9 +16,11 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use aws_types::service_config::ServiceConfigKey;
 use tokio::sync::OnceCell;
 
+use super::batch::Batches;
 use super::cache::Cached;
 use super::error::Answer;
 use super::intercept::{CountCalls, RefuseWrites};
+use super::lazy::Lazy;
 use super::scope::partition_of;
 use crate::providers::timeout::at_most;
 use crate::providers::{Providers, endpoint};
@@ -33,7 +35,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 4;
 
 /// The services in use, by the ids that settings know them by.
-const SERVICES: [&str; 5] = ["DynamoDB", "IAM", "KMS", "S3", "STS"];
+const SERVICES: [&str; 10] =
+    ["CloudWatch", "CloudWatch Logs", "DynamoDB", "IAM", "KMS", "S3", "SNS", "SSM", "STS", "Secrets Manager"];
 
 /// AWS, as one run of a plan sees it: one account, one region, one set of credentials.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct AwsClient {
     identity: OnceCell<Identity>,
     /// Alias to key id; one `ListAliases` serves all keys.
     pub(super) aliases: Cached<HashMap<String, String>>,
+    /// Questions that many steps ask at once.
+    pub(super) batches: Batches,
 }
 
 /// The clients of the services in use.
@@ -66,6 +71,8 @@ pub struct Services {
     pub sts: aws_sdk_sts::Client,
     /// Simple Storage Service, in the plan's region; see [`Services::s3_in`].
     pub s3: aws_sdk_s3::Client,
+    /// Further services.
+    pub(super) lazy: Lazy,
 }
 
 /// Who the credentials belong to.
@@ -108,6 +115,7 @@ impl AwsClient {
             declared_account: settings.account_id.clone(),
             identity: OnceCell::new(),
             aliases: Cached::default(),
+            batches: Batches::default(),
         };
         if client.declared_account.is_some() {
             client.identity().await?;
@@ -232,7 +240,7 @@ impl AwsClient {
 /// share no trait for this.
 macro_rules! client {
     ($service:ident, $config:expr, $calls:expr, $access:expr) => {
-        client!($service, $config, $calls, $access, |builder| builder)
+        $crate::providers::aws::client::service_client!($service, $config, $calls, $access, |builder| builder)
     };
     ($service:ident, $config:expr, $calls:expr, $access:expr, $adapt:expr) => {{
         let builder = $service::config::Builder::from($config).interceptor(CountCalls($calls.clone()));
@@ -242,6 +250,8 @@ macro_rules! client {
         $service::Client::from_conf(builder.build())
     }};
 }
+pub(super) use client as service_client;
+
 impl Services {
     fn new(config: &SdkConfig, calls: &Arc<Calls>, access: Access) -> Self {
         Self {
@@ -253,6 +263,7 @@ impl Services {
             s3: client!(aws_sdk_s3, config, calls, access, |builder: aws_sdk_s3::config::Builder| {
                 builder.force_path_style(config.endpoint_url().is_some_and(needs_path_style))
             }),
+            lazy: Lazy::new(config, calls, access),
         }
     }
 
@@ -269,8 +280,8 @@ impl Services {
 }
 
 /// What a set of clients may do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
     Read,
     Write,
 }
