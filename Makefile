@@ -36,4 +36,4 @@ sweep:  ## Every call and every fault, against real servers; takes hours
 	cargo test --locked --test it -- sweep::full sweep::random_sequences --ignored --nocapture
 
 mutants:  ## Take each protection out; its test must fail
-	./tests/mutants.sh
+	./tests/mutants.py

@@ -9,6 +9,7 @@ Prints Markdown tables. Needs curl, as the bare reader that plans are compared w
 import json
 import os
 import pathlib
+import resource
 import shutil
 import statistics
 import subprocess
@@ -85,6 +86,82 @@ def quickstart(sandbox):
     row("no-change plan", f"{seconds:.2f} s", "", 0, f"{memory:.0f} MB")
 
 
+def write_plan(sandbox, name, steps):
+    """A plan with the same custody as the quickstart's, whose admin it logs in as."""
+    plan = {
+        "version": 1,
+        "name": name,
+        "vault": {"auth": {"approle": {"role": "groundwork"}}},
+        "custody": {
+            "recipients": [{"kms": "alias/quickstart-custody"}],
+            "stores": [{"file": ".groundwork/custody"}],
+        },
+        "aws": {"region": "us-east-1"},
+        "steps": steps,
+    }
+    pathlib.Path(sandbox.folder, f"{name}.yaml").write_text(json.dumps(plan))
+    # The journal says that the root token has ended, which is how its successor is found.
+    journal = pathlib.Path(sandbox.folder, ".groundwork/journal")
+    shutil.copy(journal / "quickstart.jsonl", journal / f"{name}.jsonl")
+
+
+def mixed_steps(count):
+    """Steps of several kinds, each written out, most of them with a reference to another."""
+    steps = {}
+    for number in range(count // 5):
+        name = f"t{number:04}"
+        steps |= {
+            f"{name}_policy": {
+                "kind": "vault.policy",
+                "name": f"many-{name}",
+                "rules": {f"secret/data/{name}/*": ["read", "list"]},
+            },
+            f"{name}_role": {
+                "kind": "vault.approle_role",
+                "name": f"many-{name}",
+                "token_policies": ["{{ " + f"{name}_policy.name" + " }}"],
+                "token_ttl": "1h",
+            },
+            f"{name}_secret": {
+                "kind": "vault.kv_secret",
+                "mount": "secret",
+                "path": f"many/{name}",
+                "data": {"user": name, "password": {"generate": {"length": 32}}},
+            },
+            f"{name}_user": {"kind": "aws.iam_user", "name": f"many-{name}"},
+            f"{name}_note": {
+                "kind": "file.template",
+                "path": f"rendered/{name}.txt",
+                "content": "{{ " + f"{name}_user.name" + " }} {{ " + f"{name}_role.name" + " }}\n",
+            },
+        }
+    return steps
+
+
+def many_steps(sandbox, count):
+    head("plan of nothing-yet, five kinds", "wall time", "own CPU", "peak memory", "lines", "saved changeset")
+    taken = {}
+    for size in (count // 10, count):
+        name = f"steps{size}"
+        write_plan(sandbox, name, mixed_steps(size))
+        saved = pathlib.Path(sandbox.folder, f"{name}.json")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds, memory, output = sandbox.groundwork("plan", f"{name}.yaml", "--out", str(saved))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        taken[size] = (seconds, cpu, memory)
+        row(
+            f"{size} steps",
+            f"{seconds:.2f} s",
+            f"{cpu:.2f} s",
+            f"{memory:.0f} MB",
+            output.count("\n"),
+            f"{saved.stat().st_size / 1e6:.1f} MB",
+        )
+    time, cpu, memory = (more / less for less, more in zip(taken[count // 10], taken[count]))
+    print(f"\nTen times the steps: {time:.1f} times the time, {cpu:.1f} the CPU, {memory:.1f} the memory.")
+
+
 def many_secrets(sandbox, count):
     names = {f"s{number:05}": number for number in range(count)}
     steps = {
@@ -96,22 +173,7 @@ def many_secrets(sandbox, count):
             "data": {"value": {"generate": {"length": 32}}},
         }
     }
-    # The same custody as the quickstart's, whose admin it logs in as.
-    plan = {
-        "version": 1,
-        "name": "many",
-        "vault": {"auth": {"approle": {"role": "groundwork"}}},
-        "custody": {
-            "recipients": [{"kms": "alias/quickstart-custody"}],
-            "stores": [{"file": ".groundwork/custody"}],
-        },
-        "aws": {"region": "us-east-1"},
-        "steps": steps,
-    }
-    pathlib.Path(sandbox.folder, "many.yaml").write_text(json.dumps(plan))
-    # The journal says that the root token has ended, which is how its successor is found.
-    journal = pathlib.Path(sandbox.folder, ".groundwork/journal")
-    shutil.copy(journal / "quickstart.jsonl", journal / "many.jsonl")
+    write_plan(sandbox, "many", steps)
     head(f"{count} KV secrets", "wall time", "reading calls", "writing calls", "peak memory")
     seconds, memory, calls = sandbox.apply("many.yaml")
     row("first apply", f"{seconds:.2f} s", calls["read"], calls["write"], f"{memory:.0f} MB")
@@ -149,6 +211,8 @@ def main():
         shutil.copytree(PROJECT / "templates", f"{folder}/templates")
         with Sandbox(program, folder) as sandbox:
             quickstart(sandbox)
+            print(flush=True)
+            many_steps(sandbox, 2000)
             print(flush=True)
             many_secrets(sandbox, count)
 

@@ -141,9 +141,7 @@ fn foreign(world: &World, index: usize, created: &dyn Fn(&str, &str) -> bool) ->
 
 /// Why a live thing could not be read, and what would help.
 fn hidden(world: &World, index: usize, error: &crate::resource::Error) -> String {
-    let unsealer = world.graph.ancestors(index).into_iter().find(|ancestor| {
-        error.kind == ErrorKind::Sealed && world.resolved.steps[*ancestor].kind.name() == "vault.init"
-    });
+    let unsealer = world.bootstrap_of(index).filter(|_| error.kind == ErrorKind::Sealed);
     match (unsealer, &error.advice) {
         (Some(step), _) => format!("{}; after {} unseals it", error.message, world.resolved.steps[step].id),
         (None, Some(advice)) => format!("{error}; {advice}"),

@@ -39,6 +39,9 @@ pub enum Event {
         action: &'static str,
         /// How long it took, in milliseconds.
         ms: u64,
+        /// Where the step is declared: file, line and column.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        place: Option<String>,
         /// What failed and what the server said.
         error: String,
         /// What to do next.

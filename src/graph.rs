@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::plan::{Diagnostic, Diagnostics};
-use crate::resolve::Resolved;
+use crate::plan::{Diagnostic, Diagnostics, S3Location};
+use crate::resolve::places::LockPlace;
+use crate::resolve::{OutputTable, Resolved};
 use crate::resource::Requirement;
 use crate::resource::erased::Instance;
 
@@ -20,14 +21,15 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Draws the edges: references, `needs`, custody's references before every once-only step,
-    /// and what the kinds themselves require.
+    /// Draws the edges: references, `needs`, custody's references and the places of journal and lock
+    /// before every once-only step, and what the kinds themselves require.
     ///
     /// # Errors
     /// A cycle, naming the steps in it.
     pub fn build(resolved: &Resolved, instances: &[Box<dyn Instance>]) -> Result<Self, Diagnostics> {
         let mut needs = declared_edges(resolved);
         add_required(&mut needs, resolved, instances);
+        add_places(&mut needs, resolved, instances);
         add_last(&mut needs, resolved, instances);
         let graph = petgraph_of(&needs);
         if toposort(&graph, None).is_err() {
@@ -49,13 +51,10 @@ impl Graph {
 }
 
 fn declared_edges(resolved: &Resolved) -> Vec<BTreeSet<usize>> {
-    let by_name = |name: &str| -> Vec<usize> {
-        let declared = &resolved.document.steps;
-        let matches = |index: &usize| declared[resolved.steps[*index].declared].id.name == name;
-        (0..resolved.steps.len()).filter(matches).collect()
-    };
-    let names: HashMap<&str, Vec<usize>> =
-        resolved.document.steps.iter().map(|step| (step.id.name.as_str(), by_name(&step.id.name))).collect();
+    let mut names: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, step) in resolved.steps.iter().enumerate() {
+        names.entry(&resolved.document.steps[step.declared].id.name).or_default().push(index);
+    }
     resolved
         .steps
         .iter()
@@ -79,19 +78,50 @@ fn add_required(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &
         .enumerate()
         .map(|(index, instance)| ((resolved.steps[index].kind.name(), instance.id()), index))
         .collect();
+    let mut kinds: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, step) in resolved.steps.iter().enumerate() {
+        kinds.entry(step.kind.name()).or_default().push(index);
+    }
     for (index, instance) in instances.iter().enumerate() {
         for requirement in instance.requires() {
             match requirement {
                 Requirement::Thing { kind, id } => needs[index].extend(things.get(&(kind, id))),
-                Requirement::Kind(kind) => {
-                    needs[index]
-                        .extend((0..instances.len()).filter(|at| resolved.steps[*at].kind.name() == kind));
-                }
+                Requirement::Kind(kind) => needs[index].extend(kinds.get(kind).into_iter().flatten()),
                 Requirement::Provider(_) => {}
             }
             needs[index].remove(&index);
         }
     }
+}
+
+/// What is asked for only once is asked for after the journal's copy and the lock have a place, save
+/// by steps that this very place needs.
+fn add_places(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &[Box<dyn Instance>]) {
+    let places: Vec<usize> =
+        (0..instances.len()).filter(|at| is_place(resolved, *at, instances[*at].as_ref())).collect();
+    for index in (0..instances.len()).filter(|at| resolved.steps[*at].kind.once_only()) {
+        let all: Vec<Vec<usize>> = needs.iter().map(|set| set.iter().copied().collect()).collect();
+        let free = |place: &&usize| **place != index && !reachable(&all, **place).contains(&index);
+        needs[index].extend(places.iter().filter(free));
+    }
+}
+
+/// Whether the step makes the bucket or the table that the sections `journal:` and `lock:` name, by
+/// a reference or in plain text.
+fn is_place(resolved: &Resolved, index: usize, instance: &dyn Instance) -> bool {
+    let step = &resolved.steps[index];
+    if resolved.place_references.contains(&resolved.document.steps[step.declared].id.name) {
+        return true;
+    }
+    // What is wrong in these sections is told elsewhere.
+    let places = resolved.places(&OutputTable::new(), false).unwrap_or_default();
+    let (kind, id) = (step.kind.name(), instance.id());
+    let bucket = |place: &S3Location| kind == "aws.s3_bucket" && id == place.bucket;
+    let locked = |lock: &LockPlace| match lock {
+        LockPlace::Item { table, .. } => kind == "aws.dynamodb_table" && id == *table,
+        LockPlace::Object(place) => bucket(place),
+    };
+    places.journal.as_ref().is_some_and(bucket) || places.lock.as_ref().is_some_and(locked)
 }
 
 /// Steps that must come after everything of a provider, save what itself comes after them.
@@ -172,4 +202,51 @@ fn cycles(resolved: &Resolved, graph: &DiGraph<usize, ()>) -> Vec<Diagnostic> {
             Diagnostic::error(span, message).help("take one of the references or `needs` between them out")
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::session;
+
+    /// The ids of the steps that `step` needs directly.
+    fn needs(plan: &str, step: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("plan.yaml");
+        std::fs::write(&path, format!("version: 1\nname: demo\naws: {{ region: us-east-1 }}\n{plan}"))
+            .expect("written");
+        let checked = session::check(&path, &[]).unwrap_or_else(|mistakes| panic!("{:?}", mistakes.list));
+        let at = |id: &str| checked.resolved.steps.iter().position(|step| step.id == id).expect("a step");
+        checked.graph.needs[at(step)].iter().map(|index| checked.resolved.steps[*index].id.clone()).collect()
+    }
+
+    const STEPS: &str = "custody: { recipients: [ { kms: alias/x } ], stores: [ { file: kept } ] }
+steps:
+  cluster: { kind: vault.init, shares: 1, threshold: 1 }
+  plain: { kind: aws.iam_user, name: plain }
+  state: { kind: aws.s3_bucket, name: gw-state }
+  locks: { kind: aws.dynamodb_table, name: gw-locks, preset: terraform_lock }
+";
+
+    #[test]
+    fn what_comes_only_once_waits_for_the_places_of_journal_and_lock() {
+        let by_reference =
+            "journal: { s3: \"s3://{{ state.name }}/gw\" }\nlock: { dynamodb: \"{{ locks.name }}\" }\n";
+        let by_name = "journal: { s3: s3://gw-state/gw }\nlock: { dynamodb: gw-locks }\n";
+        for places in [by_reference, by_name] {
+            let plan = format!("{places}{STEPS}");
+            assert_eq!(needs(&plan, "cluster"), ["state", "locks"], "{places}");
+            assert!(needs(&plan, "plain").is_empty(), "others need not wait");
+        }
+        assert!(needs(STEPS, "cluster").is_empty());
+        let beside = format!("journal: {{ s3: s3://gw-state/gw }}\nlock: {{ s3: true }}\n{STEPS}");
+        assert_eq!(needs(&beside, "cluster"), ["state"]);
+    }
+
+    #[test]
+    fn a_place_that_needs_a_once_only_step_comes_after_it() {
+        let plan = format!("journal: {{ s3: s3://gw-state/gw }}\n{STEPS}")
+            .replace("name: gw-state }", "name: gw-state, needs: [ cluster ] }");
+        assert!(needs(&plan, "cluster").is_empty());
+        assert_eq!(needs(&plan, "state"), ["cluster"]);
+    }
 }

@@ -12,10 +12,12 @@
 //! 7. [`apply`]: the only stage that may write; holds the permission to do so.
 //! 8. [`journal`]: durable intents and outcomes, never a secret; [`lock`]: one run at a time.
 //!
+//! Between 6 and 7 a changeset may lie in a file: [`saved`].
+//!
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
 //! AWS and Vault, [`hygiene`] how the process guards its memory, [`event`] what the stages
-//! report and [`ui`] the only place that prints.
+//! report, [`trace`] every request, and [`ui`] the only place that prints.
 
 // The layout of the futures that carry a whole run nests deeper than the compiler's default.
 #![recursion_limit = "256"]
@@ -36,6 +38,8 @@ pub mod providers;
 pub mod resolve;
 pub mod resource;
 pub mod sandbox;
+pub mod saved;
 pub mod secret;
 pub mod session;
+pub mod trace;
 pub mod ui;

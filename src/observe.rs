@@ -112,18 +112,17 @@ pub async fn observe(
 ) -> World {
     let sights = instances.iter().map(|_| Sight::Nowhere(String::new())).collect();
     let mut world = World { resolved, graph, instances: Instances::new(instances), sights, scope };
-    events.progress(format!("reading {} things", world.instances.len()));
-    observe_all(&mut world, providers, parallelism).await;
+    observe_all(&mut world, providers, parallelism, events).await;
     world
 }
 
 /// Observes every step anew.
 pub async fn observe_again(world: &mut World, providers: &Providers, parallelism: usize) {
     providers.forget().await;
-    observe_all(world, providers, parallelism).await;
+    observe_all(world, providers, parallelism, &Events::default()).await;
 }
 
-async fn observe_all(world: &mut World, providers: &Providers, parallelism: usize) {
+async fn observe_all(world: &mut World, providers: &Providers, parallelism: usize, events: &Events) {
     let mut pending: Vec<usize> = (0..world.instances.len()).collect();
     loop {
         let (ready, waiting): (Vec<usize>, Vec<usize>) =
@@ -136,14 +135,22 @@ async fn observe_all(world: &mut World, providers: &Providers, parallelism: usiz
             }
             break;
         }
-        observe_round(world, &ready, providers, parallelism).await;
+        observe_round(world, &ready, providers, parallelism, events).await;
         world.explain_absences(&ready);
         redeclare(world, &waiting);
         pending = waiting;
     }
 }
 
-async fn observe_round(world: &mut World, ready: &[usize], providers: &Providers, parallelism: usize) {
+async fn observe_round(
+    world: &mut World,
+    ready: &[usize],
+    providers: &Providers,
+    parallelism: usize,
+    events: &Events,
+) {
+    let total = world.instances.len();
+    let before = total - ready.len();
     let limit = Arc::new(Semaphore::new(parallelism));
     let chosen: std::collections::HashSet<usize> = ready.iter().copied().collect();
     let mut running: FuturesUnordered<_> = world
@@ -159,8 +166,10 @@ async fn observe_round(world: &mut World, ready: &[usize], providers: &Providers
         })
         .collect();
     let mut results = Vec::new();
+    events.progress(format!("reading {total} things"));
     while let Some(result) = running.next().await {
         results.push(result);
+        events.progress(format!("reading: {} of {total}", before + results.len()));
     }
     drop(running);
     for (index, result) in results {
@@ -190,6 +199,12 @@ impl World {
         steps.filter_map(|(step, instance)| Some((step.id.clone(), instance.outputs()?))).collect()
     }
 
+    /// The step that brings up the server which this step depends on, if the plan has it.
+    pub fn bootstrap_of(&self, index: usize) -> Option<usize> {
+        let bootstraps = |ancestor: &usize| self.resolved.steps[*ancestor].kind.bootstraps();
+        self.graph.ancestors(index).into_iter().find(bootstraps)
+    }
+
     /// Whether an outcome of an earlier run is unknown and needs a person.
     pub fn has_unknown(&self) -> bool {
         self.sights
@@ -214,12 +229,10 @@ impl World {
             if !uninitialised {
                 continue;
             }
-            let initialiser = self.graph.ancestors(*index).into_iter().find(|ancestor| {
-                self.resolved.steps[*ancestor].kind.name() == "vault.init"
-                    && matches!(self.sights[*ancestor], Sight::Seen)
-                    && !self.instances[*ancestor].exists()
-            });
-            if let Some(initialiser) = initialiser {
+            if let Some(initialiser) = self.bootstrap_of(*index)
+                && matches!(self.sights[initialiser], Sight::Seen)
+                && !self.instances[initialiser].exists()
+            {
                 self.instances[*index].assume_absent();
                 self.sights[*index] = Sight::After(initialiser);
             }

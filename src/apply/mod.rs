@@ -1,6 +1,7 @@
 //! Carrying out an approved changeset; the only stage that may write.
 
 mod lock;
+mod queue;
 mod remove;
 mod retry;
 mod step;
@@ -11,12 +12,13 @@ pub use remove::{ApprovedRemoval, remove};
 pub use step::{CREATE, target};
 pub use under_way::UnderWay;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 
+use self::queue::Queue;
 use crate::changeset::{Action, Changeset};
 use crate::diff;
 use crate::event::{Event, Events, Summary, millis};
@@ -127,11 +129,9 @@ struct Run<'w> {
     actions: HashMap<usize, Action>,
     outputs: OutputTable,
     loader: Loader,
-    /// Steps whose dependents may start.
-    settled: HashSet<usize>,
+    queue: Queue,
     /// Steps whose dependents must not start.
     broken: HashSet<usize>,
-    waiting: BTreeSet<usize>,
     options: &'w Options,
     /// Why nothing may be written any more.
     halted: Option<String>,
@@ -156,8 +156,9 @@ impl<'w> Run<'w> {
         Self {
             outputs: world.outputs(),
             loader: declare::loader(&world.resolved),
-            waiting: actions.keys().copied().collect(),
-            settled: HashSet::new(),
+            queue: Queue::new(&world.graph, &actions, |index| {
+                providers::service(world.resolved.steps[index].kind.name())
+            }),
             broken: HashSet::new(),
             actions,
             options,
@@ -173,8 +174,9 @@ impl<'w> Run<'w> {
         loop {
             self.settle_without_writing(events);
             while running.len() < self.options.parallelism && !self.is_ending() {
-                let Some(index) = self.next(&busy) else { break };
-                self.waiting.remove(&index);
+                let has_room =
+                    |service| busy.get(service).copied().unwrap_or_default() < providers::limit(service);
+                let Some(index) = self.queue.next_ready(has_room) else { break };
                 match self.prepare(index, providers, permit).await {
                     Ok(instance) => {
                         *busy.entry(providers::service(self.kind(index))).or_default() += 1;
@@ -208,29 +210,25 @@ impl<'w> Run<'w> {
     /// Steps with nothing to do are done once their needs are; those that cannot be done, and
     /// those behind them, never start.
     fn settle_without_writing(&mut self, events: &Events) {
-        loop {
-            let movable = self.waiting.iter().copied().find(|index| {
-                let needs = &self.world.graph.needs[*index];
-                let action = self.actions[index];
-                needs.iter().any(|need| self.broken.contains(need))
-                    || matches!(action, Action::Blocked | Action::Deferred)
-                    || (action == Action::None && needs.iter().all(|need| self.is_settled(*need)))
-            });
-            let Some(index) = movable else { return };
-            self.waiting.remove(&index);
+        while let Some(index) = self.queue.next_idle() {
             match self.actions[&index] {
                 // A broken need changes nothing for a step that is as declared.
-                Action::None => {
-                    self.settled.insert(index);
-                }
+                Action::None => self.queue.settle(index),
                 action => self.skip(index, action, events),
             }
         }
     }
 
-    /// A need outside of the changeset (`--target`) counts as settled.
-    fn is_settled(&self, index: usize) -> bool {
-        self.settled.contains(&index) || !self.actions.contains_key(&index)
+    fn place(&self, index: usize) -> Option<String> {
+        let document = &self.world.resolved.document;
+        let span = document.steps[self.world.resolved.steps[index].declared].id.span;
+        let (path, line, column) = document.sources.locate(span)?;
+        Some(format!("{}:{line}:{column}", path.display()))
+    }
+
+    fn break_off(&mut self, index: usize) {
+        self.broken.insert(index);
+        self.queue.break_off(index);
     }
 
     fn skip(&mut self, index: usize, action: Action, events: &Events) {
@@ -239,7 +237,7 @@ impl<'w> Run<'w> {
             (Some(need), _) => format!("needs {}, which was not done", self.id(*need)),
             (None, action) => format!("it is {}", action.name()),
         };
-        self.broken.insert(index);
+        self.break_off(index);
         let id = self.id(index);
         events.emit(Event::StepSkipped { id: id.clone(), reason: reason.clone() });
         self.report.skipped.push((id, reason));
@@ -247,22 +245,11 @@ impl<'w> Run<'w> {
 
     fn skip_rest(&mut self, events: &Events) {
         let why = self.halted.take().unwrap_or_else(|| "the run was stopped".to_owned());
-        for index in std::mem::take(&mut self.waiting) {
+        for index in self.queue.take_rest() {
             let (id, reason) = (self.id(index), why.clone());
             events.emit(Event::StepSkipped { id: id.clone(), reason: reason.clone() });
             self.report.skipped.push((id, reason));
         }
-    }
-
-    /// The first waiting step, in the order of the graph, whose needs are settled and whose
-    /// service has room.
-    fn next(&self, busy: &HashMap<&'static str, usize>) -> Option<usize> {
-        self.world.graph.order.iter().copied().find(|index| {
-            let service = providers::service(self.kind(*index));
-            self.waiting.contains(index)
-                && self.world.graph.needs[*index].iter().all(|need| self.is_settled(*need))
-                && busy.get(service).copied().unwrap_or_default() < providers::limit(service)
-        })
     }
 
     /// Gives the step its final fields and takes its instance out for a task.
@@ -325,7 +312,7 @@ impl<'w> Run<'w> {
         match result {
             Ok(()) => {
                 diff::add_outputs(self.world, index, &mut self.outputs);
-                self.settled.insert(index);
+                self.queue.settle(index);
                 let (id, action) = (self.id(index), self.actions[&index].name());
                 events.emit(Event::StepFinished { id: id.clone(), action, ms });
                 self.report.done.push(id);
@@ -336,12 +323,13 @@ impl<'w> Run<'w> {
 
     fn fail(&mut self, index: usize, error: Error, ms: u64, events: &Events) {
         let (id, action) = (self.id(index), self.actions[&index].name());
-        self.broken.insert(index);
+        self.break_off(index);
         events.emit(Event::StepFailed {
             id: id.clone(),
             action,
             ms,
-            error: error.to_string(),
+            place: self.place(index),
+            error: error.report(),
             advice: error.advice.clone(),
         });
         self.report.failed.push((id, error));

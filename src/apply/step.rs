@@ -88,7 +88,7 @@ impl Task<'_> {
                 let definite =
                     matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied | ErrorKind::Conflict);
                 let result = if definite { Ending::Failed } else { Ending::Unknown };
-                Entry::Outcome { operation, target, result, message: error.to_string() }
+                Entry::Outcome { operation, target, result, message: error.report() }
             }
         };
         self.providers.journal()?.append(self.permit, entry).await
@@ -108,7 +108,7 @@ impl Task<'_> {
                 return Err(error);
             }
             let Some(delay) = delays.next() else { return Err(error) };
-            self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.to_string() });
+            self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.report() });
             if !self.wait(delay).await {
                 return Err(error);
             }

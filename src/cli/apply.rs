@@ -1,12 +1,13 @@
 //! `groundwork apply`
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::watch;
 
-use super::plan::{Format, prepare_alone};
+use super::plan::{Format, prepare_alone, prepare_checked_alone};
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{Outcome, failed};
@@ -14,13 +15,16 @@ use crate::apply::{Approved, Options};
 use crate::changeset::{Action, Changeset};
 use crate::event::Events;
 use crate::resource::{Error, ErrorKind};
+use crate::saved::{self, PlanRecord, Saved};
 use crate::session::{self, PARALLELISM, Session};
 use crate::ui;
 
+/// How old a review may be, unless the caller says otherwise.
+const MAX_AGE: Duration = Duration::from_hours(24);
 /// How long a run that is stopped at once tries to give its lock back.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
-/// Show what will change, ask, and do it.
+/// Show what will change, ask, and do it: for a plan, or for the changes that `plan --out` saved.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
     #[command(flatten)]
@@ -28,6 +32,15 @@ pub struct ApplyArgs {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+    /// Fail, before anything is written, when a step cannot be planned completely
+    #[arg(long)]
+    strict: bool,
+    /// Refuse a saved changeset that is older: `30m`, `7d` [default: 24h]
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    max_age: Option<Duration>,
+    /// Refuse a saved changeset of any other plan than this
+    #[arg(long = "plan", id = "expected_plan", value_name = "PLAN")]
+    expected: Option<PathBuf>,
     /// How to report: text, or one JSON event a line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -47,6 +60,15 @@ pub async fn run(args: ApplyArgs) -> Outcome {
         Ok(signals) => signals,
         Err(error) => return failed(&error.into()),
     };
+    if saved::is_saved(&args.plan.plan) {
+        return apply_saved(&args, &mut signals).await;
+    }
+    if args.max_age.is_some() || args.expected.is_some() {
+        ui::console::note(
+            "error: --max-age and --plan belong to changes that `plan --out` saved, and this is a plan",
+        );
+        return Outcome::Usage;
+    }
     loop {
         match round(&args, &mut signals).await {
             Ok(Round::Again) => {}
@@ -54,6 +76,53 @@ pub async fn run(args: ApplyArgs) -> Outcome {
             Err(error) => return failed(&error),
         }
     }
+}
+
+/// Applies exactly the changes that were saved. What was deferred then was not reviewed, and is
+/// not done: not even with `--yes`.
+async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
+    if args.plan.gives_variables() {
+        ui::console::note("error: a saved changeset has its variables: leave --var and --var-file out");
+        return Outcome::Usage;
+    }
+    match saved_round(args, signals).await {
+        Ok(Round::Again) => {
+            ui::console::note(
+                "what had to wait can be planned now; it was no part of the review: save and review it with \
+                 `groundwork plan PLAN --out FILE`",
+            );
+            Outcome::Stuck
+        }
+        Ok(Round::Ended(outcome)) => outcome,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session::Error> {
+    let saved = Saved::read(&args.plan.plan, args.max_age.unwrap_or(MAX_AGE))?;
+    saved.require_plan(&args.plan.plan, args.expected.as_deref())?;
+    let plan = PlanArgs::of_saved(&saved.content.plan);
+    let (checked, origin) = (plan.check()?, plan.origin()?);
+    let changed = saved.content.plan.differences(&PlanRecord::of(&origin, &checked.resolved));
+    if !changed.is_empty() {
+        return Err(session::Error::Outdated(changed));
+    }
+    let (session, changeset) = tokio::select! {
+        prepared = prepare_checked_alone(checked, args.parallelism, args.format) => prepared?,
+        () = signals.next() => return Ok(Round::stopped_early()),
+    };
+    let changed = saved::differences(&saved.content, &session.record(&changeset, &origin).await);
+    if !changed.is_empty() {
+        return Err(session::Error::Outdated(changed));
+    }
+    carry_out(args, session, &changeset, signals).await
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let span: jiff::Span = text.parse().map_err(|_| "write it as 30m, 24h or 7d".to_owned())?;
+    let age = span.to_duration(days).ok().and_then(|age| Duration::try_from(age).ok());
+    age.filter(|age| !age.is_zero()).ok_or_else(|| "write it as 30m, 24h or 7d".to_owned())
 }
 
 enum Round {
@@ -71,23 +140,36 @@ impl Round {
 }
 
 async fn round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session::Error> {
-    let (mut session, changeset) = tokio::select! {
+    let (session, changeset) = tokio::select! {
         prepared = prepare_alone(&args.plan, args.parallelism, args.format) => prepared?,
         () = signals.next() => return Ok(Round::stopped_early()),
     };
+    carry_out(args, session, &changeset, signals).await
+}
+
+/// Shows, asks, writes.
+async fn carry_out(
+    args: &ApplyArgs,
+    mut session: Session,
+    changeset: &Changeset,
+    signals: &mut Signals,
+) -> Result<Round, session::Error> {
+    if args.strict {
+        session.require_complete(changeset)?;
+    }
     if args.format == Format::Human {
-        ui::changeset::show(&changeset, &session.world.scope, false);
+        ui::changeset::show(changeset, &session.world.scope, false);
     }
     if changeset.summary.writing() > 0 {
         let agreed = tokio::select! {
-            agreed = approve(args, &changeset) => agreed,
+            agreed = approve(args, changeset) => agreed,
             () = signals.next() => return Ok(Round::stopped_early()),
         };
         if !agreed {
             return Ok(Round::Ended(Outcome::Failed));
         }
     }
-    let report = write(args, &mut session, &changeset, signals).await?;
+    let report = write(args, &mut session, changeset, signals).await?;
     let outcome = Outcome::of_apply(&session.world, &report, &changeset.summary);
     let deferred = changeset.steps.iter().any(|step| step.action == Action::Deferred);
     if outcome == Outcome::Stuck && deferred && !report.done.is_empty() {

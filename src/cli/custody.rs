@@ -18,7 +18,7 @@ use crate::providers::vault::{Custodian, Standing, VaultInit, declared_threshold
 use crate::resolve::OutputTable;
 use crate::resource::{Error, ErrorKind, Provided, Resource};
 use crate::secret::Secret;
-use crate::session::{self, Checked};
+use crate::session::{self, Checked, Reach};
 use crate::ui;
 
 /// What is kept of the secrets that come only once.
@@ -105,8 +105,8 @@ pub async fn run(args: CustodyArgs) -> Outcome {
 }
 
 async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
-    let checked = args.plan.check()?;
-    let providers = session::connect(&checked)?;
+    let mut checked = args.plan.check()?;
+    let providers = session::connect(&mut checked, Reach::Custody).await?;
     let custody = providers.custody().await?;
     let mut objects = custody.examine("", true).await?;
     let mut repaired = Vec::new();
@@ -163,7 +163,7 @@ async fn standing(checked: &Checked, providers: &Providers) -> Result<Option<Sta
 }
 
 async fn show(args: &ShowArgs) -> Result<Outcome, session::Error> {
-    let providers = session::connect(&args.plan.check()?)?;
+    let providers = session::connect(&mut args.plan.check()?, Reach::Custody).await?;
     let objects = providers.custody().await?.examine("", false).await?;
     match args.format {
         Format::Json => ui::console::json(&objects),
@@ -178,7 +178,7 @@ async fn export(args: &ExportArgs) -> Result<Outcome, session::Error> {
         ui::console::note("error: a share is not shown on a terminal: pipe it, or name a file with --to");
         return Ok(Outcome::Usage);
     }
-    let providers = session::connect(&args.plan.check()?)?;
+    let providers = session::connect(&mut args.plan.check()?, Reach::Custody).await?;
     let custodian = Custodian::provide(&providers).await?;
     let share = match (&args.which.holder, args.which.index) {
         (Some(holder), _) => custodian.share_for(holder).await?,

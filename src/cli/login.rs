@@ -9,7 +9,7 @@ use clap::Args;
 use super::plan_args::PlanArgs;
 use super::{Outcome, child, failed};
 use crate::providers::vault::Login;
-use crate::session;
+use crate::session::{self, Reach};
 use crate::ui;
 
 /// Log in to Vault as the plan's admin, run a command, and revoke the token.
@@ -49,7 +49,6 @@ pub async fn run(args: LoginArgs) -> ExitCode {
 }
 
 async fn begin(plan: &PlanArgs) -> Result<Login, session::Error> {
-    let checked = plan.check()?;
-    let providers = session::providers_of(&checked.resolved)?;
+    let providers = session::connect(&mut plan.check()?, Reach::Custody).await?;
     Ok(Login::begin(&providers).await?)
 }

@@ -29,6 +29,7 @@ pub use exit_code::Outcome;
 use crate::hygiene;
 use crate::resource::ErrorKind;
 use crate::session;
+use crate::trace;
 use crate::ui;
 
 /// What `--help` says of the environment.
@@ -47,6 +48,10 @@ Environment variables:
 #[derive(Debug, Parser)]
 #[command(name = "groundwork", version, about, max_term_width = 100, subcommand_required = true, after_long_help = VARIABLES)]
 pub struct Cli {
+    /// Tell every request to AWS and Vault on standard error: what, how it ended, how long it took,
+    /// the request's id; never a body, a header or a token
+    #[arg(long, short, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -99,6 +104,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    if cli.verbose {
+        trace::observe_with(ui::trace::show);
+    }
     dispatch(cli.command)
 }
 
@@ -165,6 +173,8 @@ fn failed(error: &session::Error) -> Outcome {
     match error {
         session::Error::Plan(mistakes) => ui::diagnostics::show(mistakes),
         session::Error::Live(error) => ui::error::show(error),
+        session::Error::Outdated(differences) => ui::error::show_outdated(differences),
+        session::Error::Incomplete(steps) => ui::error::show_incomplete(steps),
     }
     match error {
         session::Error::Live(error) if error.kind == ErrorKind::Unknown => Outcome::Unknown,

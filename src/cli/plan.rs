@@ -1,12 +1,16 @@
 //! `groundwork plan`
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, ValueEnum};
 
 use super::plan_args::PlanArgs;
+use super::signals::Signals;
 use super::{Outcome, failed};
 use crate::changeset::Changeset;
 use crate::event::Events;
 use crate::plan::Diagnostics;
+use crate::saved::{self, Saved};
 use crate::session::{self, Checked, PARALLELISM, Session};
 use crate::ui;
 
@@ -21,6 +25,12 @@ pub struct PlanCommand {
     /// Exit with 2 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
+    /// Save the changes in FILE, to be applied as they are with `apply FILE`. It holds no secret
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Fail when a step cannot be planned completely, instead of leaving it for later
+    #[arg(long)]
+    strict: bool,
     /// Show steps that are as declared too
     #[arg(long)]
     all: bool,
@@ -41,16 +51,46 @@ pub enum Format {
 
 /// Observes, compares, shows.
 pub async fn run(args: PlanCommand) -> Outcome {
-    match prepare(&args.plan, args.parallelism, args.format).await {
-        Ok((session, changeset)) => {
-            match args.format {
-                Format::Human => ui::changeset::show(&changeset, &session.world.scope, args.all),
-                Format::Json => ui::console::json(&changeset),
-            }
-            Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode)
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error.into()),
+    };
+    tokio::select! {
+        outcome = review(&args) => outcome.unwrap_or_else(|error| failed(&error)),
+        () = signals.next() => {
+            ui::console::note("\nstopped; nothing was changed");
+            Outcome::Failed
         }
-        Err(error) => failed(&error),
     }
+}
+
+async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
+    let (session, changeset) = prepare(&args.plan, args.parallelism, args.format).await?;
+    match args.format {
+        Format::Human => ui::changeset::show(&changeset, &session.world.scope, args.all),
+        Format::Json => ui::console::json(&changeset),
+    }
+    if args.strict {
+        session.require_complete(&changeset)?;
+    }
+    if let Some(file) = &args.out {
+        save(file, args, &session, &changeset).await?;
+    }
+    let outcome = Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode);
+    let whole = session.gaps.is_empty() || outcome == Outcome::Unknown;
+    Ok(if whole { outcome } else { Outcome::Stuck })
+}
+
+async fn save(
+    file: &Path,
+    args: &PlanCommand,
+    session: &Session,
+    changeset: &Changeset,
+) -> Result<(), session::Error> {
+    let saved = Saved::now(session.record(changeset, &args.plan.origin()?).await)?;
+    saved::write(file, &saved)?;
+    ui::console::note(format_args!("saved in {} ({})", file.display(), saved.digest));
+    Ok(())
 }
 
 /// Checks the plan, observes the live systems and compares.
@@ -59,7 +99,7 @@ pub async fn prepare(
     parallelism: usize,
     format: Format,
 ) -> Result<(Session, Changeset), session::Error> {
-    prepare_with(args, parallelism, format, false).await
+    prepare_with(args.check()?, parallelism, format, false).await
 }
 
 /// As [`prepare`], as the only run of the plan on this machine.
@@ -68,16 +108,24 @@ pub async fn prepare_alone(
     parallelism: usize,
     format: Format,
 ) -> Result<(Session, Changeset), session::Error> {
-    prepare_with(args, parallelism, format, true).await
+    prepare_checked_alone(args.check()?, parallelism, format).await
+}
+
+/// As [`prepare_alone`], for a plan that has been checked.
+pub async fn prepare_checked_alone(
+    checked: Checked,
+    parallelism: usize,
+    format: Format,
+) -> Result<(Session, Changeset), session::Error> {
+    prepare_with(checked, parallelism, format, true).await
 }
 
 async fn prepare_with(
-    args: &PlanArgs,
+    checked: Checked,
     parallelism: usize,
     format: Format,
     alone: bool,
 ) -> Result<(Session, Changeset), session::Error> {
-    let checked = args.check()?;
     warn(&checked, format);
     let (events, receiver) = Events::channel();
     let progress = ui::progress::quiet(receiver, format == Format::Human);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::plan::{Diagnostic, Diagnostics, Node, NodeValue, Sources, Span};
+use crate::saved::{Origin, PlanRecord};
 use crate::session::{self, Checked};
 
 /// A plan file and what overrides its variables.
@@ -18,9 +19,31 @@ pub struct PlanArgs {
     /// Give variables values from a YAML file; may be repeated
     #[arg(long = "var-file", value_name = "FILE")]
     var_files: Vec<PathBuf>,
+    /// Variables that a saved changeset was made with.
+    #[arg(skip)]
+    saved: Vec<(String, Node)>,
 }
 
 impl PlanArgs {
+    /// The plan of a saved changeset.
+    pub fn of_saved(plan: &PlanRecord) -> Self {
+        let saved = plan.vars.iter().cloned().map(|(name, value)| (name, Node::of(value))).collect();
+        Self { plan: PathBuf::from(&plan.path), vars: Vec::new(), var_files: Vec::new(), saved }
+    }
+
+    /// Whether the command line gives variables.
+    pub fn gives_variables(&self) -> bool {
+        !self.vars.is_empty() || !self.var_files.is_empty()
+    }
+
+    /// Where a changeset of this plan comes from.
+    ///
+    /// # Errors
+    /// As [`PlanArgs::check`].
+    pub fn origin(&self) -> Result<Origin, session::Error> {
+        Ok(Origin { plan: self.plan.clone(), vars: self.overrides()? })
+    }
+
     /// Reads and checks the plan without the network.
     ///
     /// # Errors
@@ -45,6 +68,7 @@ impl PlanArgs {
             };
             vars.push((name.to_owned(), scalar(value)));
         }
+        vars.extend(self.saved.iter().cloned());
         Ok(vars)
     }
 }

@@ -7,7 +7,7 @@ use super::{Outcome, failed};
 use crate::apply::by_command;
 use crate::providers::vault::{Custodian, SealStatus, VaultClient};
 use crate::resource::{Error, ErrorKind, Provided};
-use crate::session::{self, Checked};
+use crate::session::{self, Checked, Reach};
 use crate::ui;
 
 /// Unseal every node, from custody or with shares that people enter.
@@ -24,8 +24,8 @@ pub struct UnsealArgs {
 /// Unseals and says how each node is now.
 pub async fn run(args: UnsealArgs) -> Outcome {
     let done = match args.plan.check() {
-        Ok(checked) if args.share => with_shares(&checked).await,
-        Ok(checked) => from_custody(&checked).await,
+        Ok(mut checked) if args.share => with_shares(&mut checked).await,
+        Ok(mut checked) => from_custody(&mut checked).await,
         Err(error) => Err(error),
     };
     match done {
@@ -37,9 +37,9 @@ pub async fn run(args: UnsealArgs) -> Outcome {
 /// A node's address and how it is.
 type Node = (String, SealStatus);
 
-async fn from_custody(checked: &Checked) -> Result<Vec<Node>, session::Error> {
+async fn from_custody(checked: &mut Checked) -> Result<Vec<Node>, session::Error> {
     let _lock = checked.lock()?;
-    let providers = session::connect(checked)?;
+    let providers = session::connect(checked, Reach::Custody).await?;
     let custodian = Custodian::provide(&providers).await?;
     let unsealed = custodian.unseal(&by_command()).await;
     session::tell_warnings(&providers, &ui::console::note);
@@ -53,8 +53,8 @@ async fn from_custody(checked: &Checked) -> Result<Vec<Node>, session::Error> {
 }
 
 /// Custody is left out, so that a lost AWS account does not stand between people and their Vault.
-async fn with_shares(checked: &Checked) -> Result<Vec<Node>, session::Error> {
-    let mut providers = session::connect(checked)?;
+async fn with_shares(checked: &mut Checked) -> Result<Vec<Node>, session::Error> {
+    let mut providers = session::connect(checked, Reach::Custody).await?;
     providers.custody_settings = None;
     let vault = VaultClient::provide(&providers).await?;
     let shares = ui::prompt::secret_lines("Share").map_err(|error| {

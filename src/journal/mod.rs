@@ -147,11 +147,21 @@ impl Journal {
 
     /// Whether a committed entry for `operation` on `target` is the latest word on it.
     pub fn committed(&self, operation: &str, target: &str) -> bool {
+        self.is_latest(operation, target, |entry| matches!(entry, Entry::Committed { .. }))
+    }
+
+    /// Whether the latest word on `operation` on `target` is that its outcome is unknown.
+    pub fn is_unknown(&self, operation: &str, target: &str) -> bool {
+        self.is_latest(operation, target, |entry| {
+            matches!(entry, Entry::Outcome { result: Ending::Unknown, .. })
+        })
+    }
+
+    fn is_latest(&self, operation: &str, target: &str, is: impl Fn(&Entry) -> bool) -> bool {
         let state = self.state();
         let mut records = state.chain.records.iter().rev();
-        records
-            .find(|record| record.entry.subject() == Some((operation, target)))
-            .is_some_and(|record| matches!(record.entry, Entry::Committed { .. }))
+        let latest = records.find(|record| record.entry.subject() == Some((operation, target)));
+        latest.is_some_and(|record| is(&record.entry))
     }
 
     /// Whether there is any entry for `operation` on `target`.
@@ -337,7 +347,7 @@ mod tests {
         append(committed("other"));
         assert!(open());
         append(outcome(Ending::Unknown));
-        assert!(open() && !journal.committed(OPERATION, "ci"));
+        assert!(open() && !journal.committed(OPERATION, "ci") && journal.is_unknown(OPERATION, "ci"));
         append(committed("ci"));
         assert!(!open() && journal.committed(OPERATION, "ci"));
         append(intent("ci"));

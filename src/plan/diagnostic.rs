@@ -33,6 +33,11 @@ impl Sources {
         self.files.get(file).map(|(path, text)| (path, text.as_ref()))
     }
 
+    /// Every file with its text, in the order read.
+    pub fn iter(&self) -> impl Iterator<Item = (&PathBuf, &str)> {
+        self.files.iter().map(|(path, text)| (path, text.as_ref()))
+    }
+
     /// Where a span begins: path, line and column, the latter two counted from one.
     pub fn locate(&self, span: Span) -> Option<(&PathBuf, usize, usize)> {
         let (path, text) = self.get(span.file)?;

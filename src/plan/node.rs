@@ -63,6 +63,22 @@ impl Node {
         Ok(raw.into_node(file, text))
     }
 
+    /// A value that stands in no file.
+    pub fn of(value: Value) -> Self {
+        let key = |name| Key { span: Span::default(), name };
+        let value = match value {
+            Value::Null => NodeValue::Null,
+            Value::Bool(flag) => NodeValue::Bool(flag),
+            Value::Number(number) => NodeValue::Number(number),
+            Value::String(text) => NodeValue::String(text),
+            Value::Array(items) => NodeValue::List(items.into_iter().map(Self::of).collect()),
+            Value::Object(fields) => {
+                NodeValue::Map(fields.into_iter().map(|(name, value)| (key(name), Self::of(value))).collect())
+            }
+        };
+        Self { span: Span::default(), value }
+    }
+
     /// The value of a mapping's key.
     pub fn get(&self, name: &str) -> Option<&Node> {
         self.entries().iter().find(|(key, _)| key.name == name).map(|(_, node)| node)

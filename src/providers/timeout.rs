@@ -1,4 +1,4 @@
-//! How long a request may take.
+//! How long a request may take, and how long is waited between two.
 
 use std::time::Duration;
 
@@ -10,6 +10,22 @@ pub const VARIABLE: &str = "GROUNDWORK_TIMEOUT";
 pub fn at_most(limit: Duration) -> Duration {
     let asked = std::env::var(VARIABLE).ok().and_then(|text| parse(&text));
     asked.map_or(limit, |asked| asked.min(limit))
+}
+
+/// By what debug builds divide waits between attempts: tests in which things go wrong need not wait
+/// as long as real servers want. Release builds do not read it.
+pub const HASTE: &str = "GROUNDWORK_HASTE";
+
+/// `wait`, or the shorter one that a test asks for.
+pub fn hasten(wait: Duration) -> Duration {
+    #[cfg(debug_assertions)]
+    let wait = wait / asked_haste().max(1);
+    wait
+}
+
+#[cfg(debug_assertions)]
+fn asked_haste() -> u32 {
+    std::env::var(HASTE).ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 fn parse(text: &str) -> Option<Duration> {

@@ -17,24 +17,15 @@ pub const PLAN_TAG: &str = "groundwork:plan";
 /// The tag that names the step.
 pub const STEP_TAG: &str = "groundwork:step";
 
-/// Reads every step into its kind's types and checks it.
+/// Reads every step into its kind's types and checks it; with the outputs that are certain in
+/// this scope before anything exists.
 ///
 /// # Errors
 /// All mistakes in all steps, with their places.
-pub fn declare(resolved: &Resolved) -> Result<Vec<Box<dyn Instance>>, Diagnostics> {
-    declare_with_outputs(resolved).map(|(instances, _)| instances)
-}
-
-/// The outputs of all steps that the plan alone makes certain.
-///
-/// # Errors
-/// As [`declare`].
-pub fn predicted_outputs(resolved: &Resolved) -> Result<OutputTable, Diagnostics> {
-    declare_with_outputs(resolved).map(|(_, outputs)| outputs)
-}
-
-fn declare_with_outputs(resolved: &Resolved) -> Result<(Vec<Box<dyn Instance>>, OutputTable), Diagnostics> {
-    let scope = scope(resolved);
+pub fn declare(
+    resolved: &Resolved,
+    scope: &Scope,
+) -> Result<(Vec<Box<dyn Instance>>, OutputTable), Diagnostics> {
     let mut outputs = OutputTable::new();
     let mut instances: Vec<Option<Box<dyn Instance>>> = resolved.steps.iter().map(|_| None).collect();
     let mut mistakes = resolved.mistakes.clone();
@@ -42,7 +33,7 @@ fn declare_with_outputs(resolved: &Resolved) -> Result<(Vec<Box<dyn Instance>>, 
         let step = &resolved.steps[index];
         match instance(resolved, step, &outputs) {
             Ok(instance) => {
-                outputs.insert(step.id.clone(), instance.predicted_outputs(&scope));
+                outputs.insert(step.id.clone(), instance.predicted_outputs(scope));
                 instances[index] = Some(instance);
             }
             Err(found) => add_new(&mut mistakes, without_consequences(resolved, step, found)),
@@ -187,5 +178,9 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
 
 /// What sources and templates see of the plan.
 pub fn loader(resolved: &Resolved) -> Loader {
-    Loader { folder: resolved.document.folder.clone(), vars: Value::Object(resolved.context()) }
+    Loader {
+        folder: resolved.document.folder.clone(),
+        vars: Value::Object(resolved.context()),
+        templates: resolved.templates.clone(),
+    }
 }

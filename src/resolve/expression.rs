@@ -50,10 +50,11 @@ fn entry(key: &Key, node: &Node, context: &Value, mistakes: &mut Vec<Diagnostic>
 }
 
 fn evaluate_text(text: &str, context: &Value) -> Result<Value, String> {
-    let (environment, context) = (environment(), || Dynamic::from(Serde(context)));
+    let context = || Dynamic::from(Serde(context));
     match shape(text) {
         Shape::Plain => Ok(Value::String(text.to_owned())),
         Shape::Expression(expression) => {
+            let environment = environment();
             let compiled = environment.compile_expression(expression).map_err(|error| describe(&error))?;
             let value = compiled.eval(context()).map_err(|error| describe(&error))?;
             // Strict mode lets a bare undefined expression pass.
@@ -63,7 +64,7 @@ fn evaluate_text(text: &str, context: &Value) -> Result<Value, String> {
             serde_json::to_value(value).map_err(|error| error.to_string())
         }
         Shape::Template => {
-            environment.render_str(text, context()).map(Value::String).map_err(|error| describe(&error))
+            environment().render_str(text, context()).map(Value::String).map_err(|error| describe(&error))
         }
     }
 }

@@ -37,7 +37,11 @@ pub struct Resolved {
     /// Steps that the `custody:` section refers to.
     pub custody_references: Vec<String>,
     /// Steps that the sections `journal:` and `lock:` refer to.
-    place_references: Vec<String>,
+    pub place_references: Vec<String>,
+    /// The template files that were read for it.
+    pub templates: template::Templates,
+    /// Which of the steps have been made of each declared one, by its id.
+    by_name: HashMap<String, Vec<usize>>,
     /// What is wrong so far; [`declare::declare`] looks for more before all is told.
     pub mistakes: Vec<Diagnostic>,
 }
@@ -58,7 +62,23 @@ pub fn resolve(document: Document) -> Resolved {
     };
     let custody_references = references(Section::Custody);
     let place_references = [references(Section::Journal), references(Section::Lock)].concat();
-    Resolved { document, vars, aws, vault, steps, custody_references, place_references, mistakes }
+    let templates = template::Templates::default();
+    let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        by_name.entry(document.steps[step.declared].id.name.clone()).or_default().push(index);
+    }
+    Resolved {
+        document,
+        vars,
+        aws,
+        vault,
+        steps,
+        custody_references,
+        place_references,
+        templates,
+        by_name,
+        mistakes,
+    }
 }
 
 impl Resolved {
@@ -115,7 +135,8 @@ impl Resolved {
     fn add_references(&self, context: &mut Map<String, Value>, references: &[String], outputs: &OutputTable) {
         for name in references {
             let mut instances = Map::new();
-            for step in self.steps.iter().filter(|step| self.document.steps[step.declared].id.name == *name) {
+            let made = self.by_name.get(name).into_iter().flatten();
+            for step in made.map(|index| &self.steps[*index]) {
                 let values = Value::Object(known_outputs(step, outputs));
                 match &step.each {
                     Some((key, _)) => instances.insert(key.clone(), values),

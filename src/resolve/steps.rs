@@ -1,5 +1,7 @@
 //! `for_each` and `when`.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value, json};
 
 use super::expression;
@@ -116,11 +118,13 @@ fn constant(node: &Node, context: &Value, mistakes: &mut Vec<Diagnostic>) -> Opt
 
 /// A step that takes part must not use the outputs of one that does not.
 fn check_switched_off(document: &Document, steps: &[Step], mistakes: &mut Vec<Diagnostic>) {
-    let on: std::collections::HashSet<usize> = steps.iter().map(|step| step.declared).collect();
+    let on: HashSet<usize> = steps.iter().map(|step| step.declared).collect();
+    let declared = document.steps.iter().enumerate();
+    let names: HashMap<&str, usize> =
+        declared.map(|(index, declared)| (declared.id.name.as_str(), index)).collect();
     for step in steps {
         for name in &step.references {
-            let target = document.steps.iter().position(|declared| declared.id.name == *name);
-            let Some(target) = target else { continue };
+            let Some(&target) = names.get(name.as_str()) else { continue };
             if document.steps[target].when.is_some() && !on.contains(&target) {
                 let span = document.steps[step.declared].id.span;
                 mistakes.push(

@@ -2,14 +2,36 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// Instructions that one template may execute; the largest shipped one needs a few thousand.
 const FUEL: u64 = 100_000;
 /// The folder of template files, beside the plan or one level above it.
 const TEMPLATES: &str = "templates";
+
+/// The template files that a run has read, by name, with the SHA-256 of their text.
+#[derive(Clone, Debug, Default)]
+pub struct Templates(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Templates {
+    /// Notes that a template was read.
+    pub fn note(&self, name: &Path, text: &str) {
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest(text)));
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        read.insert(name.display().to_string(), digest);
+    }
+
+    /// Names and digests, `sha256:…`.
+    pub fn digests(&self) -> BTreeMap<String, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// Strict: undefined names are errors, nothing is escaped, loops are bounded, no file is read.
 pub fn environment<'source>() -> Environment<'source> {

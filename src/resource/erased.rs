@@ -29,6 +29,8 @@ pub trait Kind: Send + Sync {
     fn protected(&self) -> bool;
     /// Whether creation involves an answer that is given only once.
     fn once_only(&self) -> bool;
+    /// Whether it brings a server up.
+    fn bootstraps(&self) -> bool;
     /// The JSON Schema of the declared fields.
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema;
     /// The JSON Schema of the outputs.
@@ -84,6 +86,8 @@ pub trait Instance: Send + Sync {
     fn diff(&self) -> Option<Diff>;
     /// The outputs; `None` when the thing does not exist.
     fn outputs(&self) -> Option<Map<String, Value>>;
+    /// What tells one write of it from the next; `None` where the kind has no such thing.
+    fn revision(&self) -> Option<String>;
     /// Makes it, or updates it when it exists.
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
     /// Removes it.
@@ -121,6 +125,10 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn once_only(&self) -> bool {
         R::ONCE_ONLY
+    }
+
+    fn bootstraps(&self) -> bool {
+        R::BOOTSTRAPS
     }
 
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema {
@@ -208,6 +216,10 @@ impl<R: Resource> Instance for Typed<R> {
             Value::Object(fields) => Some(fields),
             _ => Some(Map::new()),
         }
+    }
+
+    fn revision(&self) -> Option<String> {
+        self.observed.as_ref().and_then(R::revision)
     }
 
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {

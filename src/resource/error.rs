@@ -47,6 +47,9 @@ pub struct Error {
     pub message: String,
     /// What to do next, where that is known.
     pub advice: Option<String>,
+    /// The id by which the server knows the request. No part of the message, which is the same
+    /// whenever the same thing happens.
+    pub request_id: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -58,6 +61,7 @@ impl Error {
             operation: operation.into(),
             message: neutralise(&message.into()),
             advice: None,
+            request_id: None,
             source: None,
         }
     }
@@ -67,6 +71,21 @@ impl Error {
     pub fn advice(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
+    }
+
+    /// Adds the id by which the server knows the request.
+    #[must_use]
+    pub fn request(mut self, id: Option<&str>) -> Self {
+        self.request_id = id.map(neutralise);
+        self
+    }
+
+    /// Operation, message, and the request's id: for a record of what happened.
+    pub fn report(&self) -> String {
+        match &self.request_id {
+            Some(id) => format!("{self} (request {id})"),
+            None => self.to_string(),
+        }
     }
 
     /// Adds the cause. It must not be able to print a secret.
@@ -94,6 +113,40 @@ impl StdError for Error {
     }
 }
 
+/// What HTTP libraries say on the way to the cause that tells something.
+const HOLLOW: [&str; 6] = [
+    "dispatch failure",
+    "io error",
+    "client error (Connect)",
+    "client error (SendRequest)",
+    "tcp connect error",
+    "error sending request",
+];
+
+/// An error and its causes in words, outermost first: without repetitions, without what tells
+/// nothing, and without the numbers that the operating system has for its errors.
+pub fn in_words<'a>(causes: impl Iterator<Item = &'a (dyn StdError + 'static)>) -> String {
+    let all: Vec<String> = causes.map(|cause| without_number(&cause.to_string()).to_owned()).collect();
+    let mut words: Vec<&str> = Vec::new();
+    for text in &all {
+        let is_hollow = HOLLOW.iter().any(|hollow| text.starts_with(hollow) && !text.contains(": "));
+        if !is_hollow && !words.iter().any(|earlier| earlier.contains(text.as_str())) {
+            words.push(text);
+        }
+    }
+    match (words.as_slice(), all.last()) {
+        ([], Some(last)) => last.clone(),
+        (words, _) => words.join(": "),
+    }
+}
+
+fn without_number(text: &str) -> &str {
+    match text.rfind(" (os error ") {
+        Some(at) if text.ends_with(')') => &text[..at],
+        _ => text,
+    }
+}
+
 /// Replaces control characters, and those that turn the direction of writing, so that a server's
 /// answer can neither drive the terminal nor pass for something else on it.
 pub fn neutralise(text: &str) -> String {
@@ -105,6 +158,28 @@ pub fn neutralise(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_are_told_by_what_they_tell() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Cause(&'static str);
+        let told = |texts: &[&'static str]| {
+            let causes: Vec<Cause> = texts.iter().map(|text| Cause(text)).collect();
+            in_words(causes.iter().map(|cause| cause as &(dyn StdError + 'static)))
+        };
+        let refused = "Connection refused (os error 111)";
+        assert_eq!(
+            told(&["dispatch failure", "io error", "tcp connect error", refused]),
+            "Connection refused"
+        );
+        assert_eq!(
+            told(&["error sending request for url (http://a)", "invalid certificate", "invalid"]),
+            "invalid certificate"
+        );
+        assert_eq!(told(&["dispatch failure"]), "dispatch failure");
+        assert_eq!(told(&[]), "");
+    }
 
     #[test]
     fn a_server_cannot_drive_the_terminal() {

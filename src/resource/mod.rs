@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 
 pub use calls::{CallCount, Calls};
 pub use diff::{Blocked, Change, Diff};
-pub use error::{Error, ErrorKind, Result, neutralise};
+pub use error::{Error, ErrorKind, Result, in_words, neutralise};
 pub use scope::{Partial, Scope};
 pub use writer::{Permit, Writer};
 
@@ -53,6 +53,9 @@ pub trait Resource: Send + Sync + 'static {
     /// Whether creating it involves an answer that the server gives only once. The engine never
     /// retries such a creation; the kind itself follows the custody protocol.
     const ONCE_ONLY: bool = false;
+    /// Whether it brings a server up: while the thing does not exist nothing on that server can,
+    /// and its step is also what makes a sealed server serve.
+    const BOOTSTRAPS: bool = false;
 
     /// What the kind talks to; built once per run and shared by all steps.
     type Client: Provided;
@@ -120,6 +123,12 @@ pub trait Resource: Send + Sync + 'static {
 
     /// What other steps may refer to. Pure.
     fn outputs(observed: &Self::Observed) -> Self::Outputs;
+
+    /// What tells one write of the live thing from the next where neither its fields nor its
+    /// outputs do, such as the time of a secret's version. Never made from a secret. Pure.
+    fn revision(_observed: &Self::Observed) -> Option<String> {
+        None
+    }
 
     /// The outputs that are certain before the thing exists, such as an ARN made of names.
     fn predicted_outputs(_desired: &Self::Desired, _scope: &Scope) -> Partial {

@@ -287,7 +287,8 @@ mod tests {
 
     fn sources(declared: Value) -> BTreeMap<String, SecretSource> {
         let mut sources: BTreeMap<String, SecretSource> = serde_json::from_value(declared).expect("valid");
-        let loader = Loader { folder: PathBuf::from("."), vars: json!({ "region": "eu-1" }) };
+        let loader =
+            Loader { folder: PathBuf::from("."), vars: json!({ "region": "eu-1" }), ..Loader::default() };
         for source in sources.values_mut() {
             source.load(&loader).expect("loads");
         }
@@ -365,7 +366,7 @@ mod tests {
         std::fs::write(folder.path().join("key"), [0xff, b'\n']).expect("written");
         let mut sources = BTreeMap::new();
         let mut file: SecretSource = serde_json::from_value(json!({ "file": "key" })).expect("valid");
-        file.load(&Loader { folder: folder.path().to_owned(), vars: Value::Null }).expect("loads");
+        file.load(&Loader { folder: folder.path().to_owned(), ..Loader::default() }).expect("loads");
         sources.insert("key".to_owned(), file);
         let rendered = render(&sources, &BTreeMap::new(), false).expect("renders");
         assert_eq!(rendered["key"].as_ref().expect("there").expose_bytes(), [0xff, b'\n']);

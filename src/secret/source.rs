@@ -47,6 +47,8 @@ pub struct Loader {
     pub folder: PathBuf,
     /// The plan's variables, for templates.
     pub vars: Value,
+    /// Where the templates that are read are noted.
+    pub templates: template::Templates,
 }
 
 /// Why a source could not be loaded.
@@ -81,6 +83,7 @@ impl Loader {
         let file = template::find(&self.folder, name).ok_or_else(missing)?;
         let text = std::fs::read_to_string(&file)
             .map_err(|source| LoadError::File { path: name.to_owned(), source })?;
+        self.templates.note(name, &text);
         let mut values = self.vars.as_object().cloned().unwrap_or_default();
         values.extend(with.clone());
         template::render(&text, &json!(values))

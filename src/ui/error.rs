@@ -3,6 +3,10 @@
 use super::console;
 use super::style::{BAD, STRONG, paint};
 use crate::resource::Error;
+use crate::saved::Difference;
+
+/// How many entries of a list are shown.
+const LISTED: usize = 50;
 
 /// Shows an error with its causes and what to do about it.
 pub fn show(error: &Error) {
@@ -12,6 +16,39 @@ pub fn show(error: &Error) {
 /// Shows an error that says itself what to do about it, with its causes.
 pub fn show_plain(error: &dyn std::error::Error) {
     console::note(with_causes(error));
+}
+
+/// Shows what is not as it was when a saved changeset was reviewed.
+pub fn show_outdated(differences: &[Difference]) {
+    let title = "what was reviewed is not what is there now; nothing was done";
+    console::note(list(
+        title,
+        differences.iter().map(ToString::to_string),
+        "save the changes anew with `groundwork plan PLAN --out FILE`, and review them",
+    ));
+}
+
+/// Shows what could not be looked at or planned, with `--strict`.
+pub fn show_incomplete(left: &[(String, String)]) {
+    let title = "this cannot be planned yet, and `--strict` wants everything planned";
+    console::note(list(
+        title,
+        left.iter().map(|(what, why)| format!("{what}: {why}")),
+        "see to what each of them waits for, or leave `--strict` out to do the others first",
+    ));
+}
+
+fn list(title: &str, items: impl ExactSizeIterator<Item = String>, what_to_do: &str) -> String {
+    let more = items.len().saturating_sub(LISTED);
+    let mut text = format!("{}: {title}", paint(BAD.bold(), "error"));
+    for item in items.take(LISTED) {
+        text.push_str(&format!("\n  {item}"));
+    }
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more"));
+    }
+    text.push_str(&format!("\n  {}: {what_to_do}", paint(STRONG, "what to do")));
+    text
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -26,6 +63,9 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 fn text(error: &Error) -> String {
     let mut text = with_causes(error);
+    if let Some(id) = &error.request_id {
+        text.push_str(&format!("\n  request: {id}"));
+    }
     if let Some(advice) = &error.advice {
         text.push_str(&format!("\n  {}: {advice}", paint(STRONG, "what to do")));
     }

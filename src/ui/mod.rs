@@ -11,4 +11,5 @@ pub mod journal;
 pub mod progress;
 pub mod prompt;
 mod style;
+pub mod trace;
 mod value;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -24,13 +24,21 @@ impl Progress {
     }
 }
 
-/// What is being read, on a terminal only, and gone afterwards.
+/// How often what is being done is told where there is no terminal to draw on.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// What is being read: on a terminal at every moment, and gone afterwards; elsewhere now and then.
 pub fn quiet(mut events: UnboundedReceiver<Event>, wanted: bool) -> Progress {
     Progress(tokio::spawn(async move {
-        let bar = (wanted && std::io::stderr().is_terminal()).then(spinner);
+        let bar = (wanted && is_live()).then(spinner);
+        let mut told = Instant::now();
         while let Some(event) = events.recv().await {
             match (event, &bar) {
                 (Event::Progress { message }, Some(bar)) => bar.set_message(message),
+                (Event::Progress { message }, None) if wanted && told.elapsed() >= EVERY => {
+                    told = Instant::now();
+                    console::note(message);
+                }
                 (Event::Warning { message }, _) => warn(&message),
                 _ => {}
             }
@@ -60,6 +68,11 @@ pub fn json(mut events: UnboundedReceiver<Event>) -> Progress {
     }))
 }
 
+/// Whether lines may be drawn over: on a terminal, unless every request is told there too.
+fn is_live() -> bool {
+    std::io::stderr().is_terminal() && !crate::trace::is_on()
+}
+
 fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(100));
@@ -80,7 +93,7 @@ struct Live {
 
 impl Live {
     fn new(total: usize) -> Self {
-        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        let bars = is_live().then(MultiProgress::new);
         Self { bars, running: HashMap::new(), total, ended: 0 }
     }
 
@@ -91,8 +104,11 @@ impl Live {
                 let line = format!("{}  {} {}", paint(GOOD, "✓"), past(action), paint(STRONG, id));
                 self.end(id, &format!("{line}  {}", paint(FAINT, seconds(*ms))));
             }
-            Event::StepFailed { id, action, error, advice, .. } => {
+            Event::StepFailed { id, action, place, error, advice, .. } => {
                 let mut line = format!("{}  {action} {}: {error}", paint(BAD.bold(), "✗"), paint(STRONG, id));
+                if let Some(place) = place {
+                    line.push_str(&format!("\n     {}: {place}", paint(STRONG, "declared in")));
+                }
                 if let Some(advice) = advice {
                     line.push_str(&format!("\n     {}: {advice}", paint(STRONG, "what to do")));
                 }

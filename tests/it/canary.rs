@@ -4,6 +4,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
 
 use serde_json::Value;
 
@@ -87,8 +88,9 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
     keep(&["validate", "quickstart.yaml"]);
     keep(&["plan", "quickstart.yaml"]);
     keep(&["plan", "quickstart.yaml", "--format", "json"]);
-    keep(&["apply", "quickstart.yaml", "--yes"]);
-    keep(&["apply", "quickstart.yaml", "--yes", "--format", "json"]);
+    keep(&["plan", "quickstart.yaml", "--out", "first.json"]);
+    keep(&["apply", "first.json", "--yes", "--verbose"]);
+    keep(&["apply", "quickstart.yaml", "--yes", "--format", "json", "--verbose"]);
     keep(&["plan", "quickstart.yaml", "--all"]);
     // Drift of a secret, and a refused write, whose message could quote what was sent.
     quickstart.vault(
@@ -97,8 +99,9 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
         &serde_json::json!({ "data": { "outside": "changed" } }),
     );
     keep(&["plan", "quickstart.yaml", "--format", "json"]);
+    keep(&["plan", "quickstart.yaml", "--out", "drift.json"]);
     quickstart.vault("POST", "secret/config", &serde_json::json!({ "max_versions": 1 }));
-    keep(&["apply", "quickstart.yaml", "--yes"]);
+    keep(&["apply", "quickstart.yaml", "--yes", "--verbose"]);
 
     let mut secrets = quickstart.secrets();
     secrets.push(("env CANARY".to_owned(), canary.into()));
@@ -108,6 +111,22 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
     }
     for (command, text) in &texts {
         assert!(leaks(text, &secrets).is_empty(), "{command} prints {:?}", leaks(text, &secrets));
+    }
+    let traced =
+        &texts.iter().find(|(command, _)| command == "apply first.json --yes --verbose").expect("ran").1;
+    for call in ["vault POST", "/v1/sys/init", "aws kms:CreateKey", "/v1/auth/approle/login", "  200  "] {
+        assert!(contains(traced, call.as_bytes()), "{call} is not told: {}", String::from_utf8_lossy(traced));
+    }
+    // Nor can a guess be checked against a saved changeset.
+    for file in ["first.json", "drift.json"] {
+        let saved = std::fs::read(quickstart.environment.folder.join(file)).expect("saved");
+        assert!(contains(&saved, b"data.outside"), "{file} is about secrets");
+        for (name, secret) in &secrets {
+            for form in forms(secret) {
+                let digest = hex::encode(Sha256::digest(&form));
+                assert!(!contains(&saved, &digest.as_bytes()[..16]), "{file} has a hash of {name}");
+            }
+        }
     }
     let mut leaking = leaking_files(&quickstart.environment.folder, &secrets);
     leaking.retain(|line| !line.contains("signing.key:"));

@@ -235,6 +235,13 @@ impl Quickstart {
         })
     }
 
+    /// A token for an AppRole credential.
+    pub fn login(&self, role_id: &Value, secret_id: &Value) -> String {
+        let body = serde_json::json!({ "role_id": role_id, "secret_id": secret_id });
+        let answer = block_on(self.send("POST", "auth/approle/login", "", &body));
+        text_of(&answer["auth"]["client_token"]).to_owned()
+    }
+
     async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
         let url = format!("{}/v1/{path}", self.environment.sandbox.vault_addrs()[0]);
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");

@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 use super::batch::Batches;
 use super::cache::Cached;
 use super::error::Answer;
-use super::intercept::{CountCalls, RefuseWrites};
+use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use super::lazy::Lazy;
 use super::scope::partition_of;
 use crate::providers::timeout::at_most;
@@ -103,7 +103,9 @@ impl AwsClient {
         let settings = &providers.aws_settings;
         let config = load_config(settings.region.clone()).await;
         endpoints(&config).iter().try_for_each(|endpoint| endpoint::require_aws(endpoint))?;
-        let region = config.region().map(ToString::to_string).ok_or_else(no_region)?;
+        let region = config.region().map(ToString::to_string).filter(|region| !region.is_empty());
+        let region = region.ok_or_else(no_region)?;
+        require_region(&region)?;
         let client = Self {
             reading: Services::new(&config, &providers.calls, Access::Read),
             writing: Services::new(&config, &providers.calls, Access::Write),
@@ -226,7 +228,9 @@ impl AwsClient {
         let credentials = Credentials::new(access_key_id, text, None, None, "groundwork");
         let provider = SharedCredentialsProvider::new(credentials);
         let config = self.config.clone().into_builder().credentials_provider(provider).build();
-        let config = aws_sdk_sts::config::Builder::from(&config).interceptor(CountCalls(self.calls.clone()));
+        let config = aws_sdk_sts::config::Builder::from(&config)
+            .interceptor(CountCalls(self.calls.clone()))
+            .interceptor(TraceCalls);
         let answer = aws_sdk_sts::Client::from_conf(config.build()).get_caller_identity().send().await;
         let unknown_yet = answer.as_ref().is_err_and(|error| error.code() == Some("InvalidClientTokenId"));
         let identity = answer.at(GET_CALLER_IDENTITY).and_then(to_identity);
@@ -243,7 +247,9 @@ macro_rules! client {
         $crate::providers::aws::client::service_client!($service, $config, $calls, $access, |builder| builder)
     };
     ($service:ident, $config:expr, $calls:expr, $access:expr, $adapt:expr) => {{
-        let builder = $service::config::Builder::from($config).interceptor(CountCalls($calls.clone()));
+        let builder = $service::config::Builder::from($config)
+            .interceptor(CountCalls($calls.clone()))
+            .interceptor(TraceCalls);
         let builder = if $access == Access::Read { builder.interceptor(RefuseWrites) } else { builder };
         #[allow(clippy::redundant_closure_call)]
         let builder = ($adapt)(builder);
@@ -352,6 +358,15 @@ fn to_identity(
 pub(super) fn missing(operation: &str, field: &str) -> Error {
     Error::new(ErrorKind::Rejected, operation, format!("the answer has no {field}"))
         .advice("something between here and AWS changes its answers; check AWS_ENDPOINT_URL and proxies")
+}
+
+/// A region becomes a part of host names.
+fn require_region(region: &str) -> Result<()> {
+    if region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Rejected, "connect to AWS", format!("`{region}` is no region"))
+        .advice("write it as us-east-1, in `aws.region` of the plan or in AWS_REGION"))
 }
 
 fn no_region() -> Error {

@@ -11,8 +11,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::intercept::Refused;
-use crate::resource::{Error, ErrorKind, Result};
+use super::intercept::{Refused, request_id};
+use crate::resource::{Error, ErrorKind, Result, in_words};
 
 /// Turns what the SDK returned into our results. `operation` is `service:Operation`.
 pub trait Answer<T> {
@@ -57,8 +57,7 @@ where
     match error {
         SdkError::ServiceError(answer) => {
             let raw = answer.raw();
-            let request_id =
-                ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|h| raw.headers().get(*h));
+            let request_id = request_id(raw);
             let said = answer.err().meta();
             if said.code().is_none() && raw.status().is_success() {
                 return unreadable(operation, answer.err(), lost);
@@ -80,13 +79,13 @@ fn refused(
     let message = said.message().unwrap_or("the service gave no explanation");
     let (kind, advice) = classify(operation, code, message, status, lost);
     let code = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
-    let id = request_id.map(|id| format!(", request {id}")).unwrap_or_default();
-    with_advice(Error::new(kind, operation, format!("{message} ({code}{id})")), advice)
+    let error = Error::new(kind, operation, format!("{message} ({code})"));
+    with_advice(error.request(request_id), advice)
 }
 
 /// The service answered that all is well, in a form that the SDK does not understand.
 fn unreadable(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind) -> Error {
-    let text = chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let text = in_words(chain(error));
     Error::new(lost, operation, format!("the answer cannot be read: {text}")).advice(
         "what answers is not AWS, or something in between changes its answers; check AWS_ENDPOINT_URL",
     )
@@ -99,11 +98,10 @@ fn unanswered(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind
     if let Some(missing) = chain(error).find_map(|cause| cause.downcast_ref::<CredentialsError>()) {
         return no_credentials(operation, missing);
     }
-    let text = chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let text = in_words(chain(error));
     if chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(never_sent) {
-        return Error::new(ErrorKind::Unavailable, operation, text).advice(
-            "AWS cannot be reached from here; check the network, the region, and AWS_ENDPOINT_URL if it is set",
-        );
+        return Error::new(ErrorKind::Unavailable, operation, format!("AWS cannot be reached: {text}"))
+            .advice("check the network, the region, and AWS_ENDPOINT_URL if it is set");
     }
     let error = Error::new(lost, operation, text);
     if lost == ErrorKind::Unknown {

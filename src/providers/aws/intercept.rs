@@ -1,17 +1,20 @@
 //! Interceptors: every request is counted, and the reading clients cannot write.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+    FinalizerInterceptorContextRef,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
-use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 
 use crate::resource::Calls;
+use crate::trace::{self, Answer, Call};
 
 /// Prefixes of operations that change nothing, in the services used here.
 const READING: [&str; 6] = ["Get", "List", "Describe", "Head", "Simulate", "BatchGet"];
@@ -45,6 +48,72 @@ impl Intercept for CountCalls {
         }
         Ok(())
     }
+}
+
+/// Tells each attempt as it ends.
+#[derive(Debug)]
+pub struct TraceCalls;
+
+/// When an attempt began.
+#[derive(Debug)]
+struct Started(Instant);
+
+impl Storable for Started {
+    type Storer = StoreReplace<Self>;
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for TraceCalls {
+    fn name(&self) -> &'static str {
+        "TraceCalls"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        cfg.interceptor_state().store_put(Started(Instant::now()));
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if !trace::is_on() {
+            return Ok(());
+        }
+        let metadata = cfg.load::<Metadata>();
+        let name = |part: fn(&Metadata) -> &str| metadata.map(part).unwrap_or_default();
+        let answer = match (context.response(), context.output_or_error()) {
+            (Some(answer), _) => Answer::Status(answer.status().as_u16()),
+            (None, Some(Err(error))) => Answer::None(first_cause(error)),
+            (None, _) => Answer::None("no answer".to_owned()),
+        };
+        trace::tell(&Call {
+            system: "aws",
+            operation: format!("{}:{}", name(Metadata::service).to_lowercase(), name(Metadata::name)),
+            address: trace::public(context.request().map(|request| request.uri()).unwrap_or_default()),
+            answer,
+            took: cfg.load::<Started>().map(|started| started.0.elapsed()).unwrap_or_default(),
+            request_id: context.response().and_then(request_id),
+        });
+        Ok(())
+    }
+}
+
+fn first_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The id by which AWS knows the request.
+pub(super) fn request_id(answer: &HttpResponse) -> Option<&str> {
+    ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|name| answer.headers().get(*name))
 }
 
 /// Refuses, before anything is sent, every operation that is not known to be reading.

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use aws_config::SdkConfig;
 
 use super::client::{Access, Services, service_client};
-use super::intercept::{CountCalls, RefuseWrites};
+use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use crate::resource::Calls;
 
 /// What the clients are made from, and those that are made.

@@ -23,6 +23,7 @@ use crate::providers::timeout::at_most;
 use crate::providers::{Providers, endpoint};
 use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result};
 use crate::secret::Secret;
+use crate::trace::Answer;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +48,7 @@ pub struct VaultClient {
     sources: RwLock<Vec<Arc<dyn TokenSource>>>,
     readiness: Mutex<Option<Readiness>>,
     token: Mutex<Option<Secret>>,
+    token_known: Mutex<Option<bool>>,
     api: Mutex<Option<Arc<Api>>>,
     listings: Listings,
 }
@@ -101,6 +103,7 @@ impl VaultClient {
             sources: RwLock::default(),
             readiness: Mutex::default(),
             token: Mutex::default(),
+            token_known: Mutex::default(),
             api: Mutex::default(),
             listings: Listings::default(),
         })
@@ -137,12 +140,14 @@ impl VaultClient {
     /// Uses `token` from now on.
     pub async fn set_token(&self, token: Secret) {
         *self.token.lock().await = Some(token);
+        *self.token_known.lock().await = None;
         *self.api.lock().await = None;
     }
 
     /// Forgets the token; the sources are asked again when one is needed.
     pub async fn clear_token(&self) {
         *self.token.lock().await = None;
+        *self.token_known.lock().await = None;
         *self.api.lock().await = None;
     }
 
@@ -162,6 +167,12 @@ impl VaultClient {
         self.active().await.map(drop)
     }
 
+    /// The id that the cluster made when it was initialised; `None` while it does not tell.
+    pub async fn cluster_id(&self) -> Option<String> {
+        let active = self.active().await.ok()?;
+        self.node_at(active).seal_status().await.ok()?.cluster_id
+    }
+
     /// Logs in through the AppRole method at `mount`; gives the token without using it.
     ///
     /// # Errors
@@ -171,7 +182,10 @@ impl VaultClient {
         let api = self.api_for(self.active().await?, String::new());
         let (role_id, secret_id) = (text(role_id, "the role-id")?, text(secret_id, "the secret-id")?);
         request.count(&self.calls);
+        let started = Instant::now();
         let login = vaultrs::auth::approle::login(&api, mount, role_id, secret_id).await;
+        let told = login.as_ref().map_or_else(|error| request::failure(error, 0), |_| Answer::Status(200));
+        request.trace(&api.http.base, started, (told, None));
         login.map(|auth| Secret::from(auth.client_token)).map_err(|error| translate(&request, &error))
     }
 
@@ -283,8 +297,31 @@ impl VaultClient {
         match self.send(request, body).await? {
             Ok(answer) => Ok(Ok(answer)),
             Err(error) if status(&error) == Some(404) => Ok(Err(error_body(&error).unwrap_or_default())),
-            Err(error) => Err(translate(request, &error)),
+            Err(error) => Err(self.explain_refusal(translate(request, &error)).await),
         }
+    }
+
+    /// A server says the same of a token that may not do something and of one that it does not know.
+    async fn explain_refusal(&self, error: Error) -> Error {
+        if error.kind != ErrorKind::Denied || self.knows_token().await {
+            return error;
+        }
+        error.advice(
+            "the token has expired, was revoked, or belongs to another cluster (it may not even look itself \
+             up): log in again, or set VAULT_TOKEN",
+        )
+    }
+
+    /// Asks, once for each token, whether it is one of the server's.
+    async fn knows_token(&self) -> bool {
+        let mut known = self.token_known.lock().await;
+        if let Some(known) = *known {
+            return known;
+        }
+        let request = Request::new("GET", "auth/token/lookup-self", Effect::Read);
+        let answer = self.send_once(&request, None).await;
+        let refused = matches!(&answer, Ok(Err(error)) if status(error) == Some(403));
+        *known.insert(!refused)
     }
 
     async fn write(
@@ -449,7 +486,7 @@ impl VaultClient {
             Ok(status) if !status.initialized => Readiness::Uninitialised,
             Ok(status) if status.sealed => Readiness::Sealed,
             Ok(_) => Readiness::Ready(address.clone()),
-            Err(error) => unreachable(error.message),
+            Err(error) => unreachable(format!("Vault cannot be reached: {}", error.message)),
         }
     }
 
@@ -481,7 +518,10 @@ fn unreachable(message: String) -> Readiness {
 fn failures(answers: Vec<Result<Health>>) -> String {
     let messages: Vec<String> =
         answers.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
-    if messages.is_empty() { "no node is healthy".to_owned() } else { messages.join("; ") }
+    match messages.is_empty() {
+        true => "no node is healthy".to_owned(),
+        false => format!("no node of Vault can be reached: {}", messages.join("; ")),
+    }
 }
 
 /// The `data` of an answer that has it, else the answer.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use vaultrs::error::ClientError;
 
 use super::request::{Effect, Request};
-use crate::resource::{Error, ErrorKind};
+use crate::resource::{Error, ErrorKind, in_words};
 
 /// What an error answer says that [`translate`] needs.
 struct Answer {
@@ -146,15 +146,8 @@ fn from_transport(request: &Request, error: &ClientError) -> Error {
 
 /// The chain of causes in words, without repetitions, from where the HTTP library comes in.
 pub(super) fn explain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut words: Vec<String> = Vec::new();
     let start = causes(error).position(|cause| cause.is::<reqwest::Error>()).unwrap_or(0);
-    for cause in causes(error).skip(start) {
-        let text = cause.to_string();
-        if !words.iter().any(|earlier| earlier.contains(&text)) {
-            words.push(text);
-        }
-    }
-    words.join(": ")
+    in_words(causes(error).skip(start))
 }
 
 /// The causes, outermost first. rustify keeps reqwest's errors in `anyhow`, which is transparent.

@@ -97,6 +97,8 @@ impl KvId {
 pub struct LiveKvSecret {
     id: KvId,
     version: u64,
+    /// When the latest version was written.
+    created: String,
     /// Whether the latest version is deleted or destroyed.
     deleted: bool,
     data: BTreeMap<String, Secret>,
@@ -137,6 +139,7 @@ fn live(id: &KvId, told: &Value) -> Option<LiveKvSecret> {
     Some(LiveKvSecret {
         id: id.clone(),
         version: about["version"].as_u64()?,
+        created: about["created_time"].as_str().unwrap_or_default().to_owned(),
         deleted: data.is_none(),
         data: data.into_iter().flatten().map(|(name, value)| (name.clone(), value_text(value))).collect(),
         metadata: custom.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect(),
@@ -447,6 +450,11 @@ mongodb:
         KvSecretOutputs { mount, path, version: observed.version }
     }
 
+    /// A secret that was removed for good and made again begins with version 1 once more.
+    fn revision(observed: &LiveKvSecret) -> Option<String> {
+        Some(format!("version {} of {}", observed.version, observed.created))
+    }
+
     fn predicted_outputs(desired: &KvSecretSpec, _: &Scope) -> Partial {
         Partial::default().with("mount", &desired.mount).with("path", &desired.path)
     }
@@ -463,7 +471,7 @@ mod tests {
             all[name] = value;
         }
         let mut spec: KvSecretSpec = serde_json::from_value(all).expect("valid");
-        let loader = Loader { folder: ".".into(), vars: json!({ "host": "db" }) };
+        let loader = Loader { folder: ".".into(), vars: json!({ "host": "db" }), ..Loader::default() };
         for source in KvSecret::sources(&mut spec) {
             source.load(&loader).expect("loads");
         }
@@ -550,7 +558,7 @@ mod tests {
         std::fs::write(folder.path().join("key"), [0xff]).expect("written");
         let mut declared = spec(json!({ "a": "b" }), Value::Null);
         let mut file: SecretSource = serde_json::from_value(json!({ "file": "key" })).expect("valid");
-        file.load(&Loader { folder: folder.path().to_owned(), vars: Value::Null }).expect("loads");
+        file.load(&Loader { folder: folder.path().to_owned(), ..Loader::default() }).expect("loads");
         declared.data.insert("key".to_owned(), file);
         let made = declared.made(&BTreeMap::new()).expect("makes");
         assert!(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use super::request::{self, Effect, Request};
 use crate::providers::timeout::at_most;
 use crate::resource::{Calls, Error, ErrorKind, Permit, Result};
 use crate::secret::Secret;
+use crate::trace::Answer;
 
 /// How long initialising may take: seconds on a quiet server, longer with many PGP keys and a slow
 /// disk. Giving up early would lose the key shares for good.
@@ -118,7 +119,9 @@ impl NodeClient {
     pub async fn health(&self) -> Result<Health> {
         let request = Request::new("GET", "sys/health", Effect::Read);
         request.count(&self.calls);
+        let started = Instant::now();
         let answer = self.http.get(self.url("sys/health")).send().await;
+        request.trace(self.address(), started, (told(&answer), None));
         let status = answer.map_err(|error| self.unavailable(&request, &error))?.status().as_u16();
         match status {
             200 => Ok(Health::Active),
@@ -143,8 +146,11 @@ impl NodeClient {
     pub async fn init(&self, _: &Permit, body: &Value) -> Result<Secret> {
         let request = Request::new("POST", "sys/init", Effect::Write);
         request.count(&self.calls);
+        let started = Instant::now();
         let sent = self.http.post(self.url("sys/init")).timeout(init_timeout()).body(body.to_string()).send();
-        let answer = sent.await.map_err(|error| self.init_lost(&request, &error))?;
+        let sent = sent.await;
+        request.trace(self.address(), started, (told(&sent), None));
+        let answer = sent.map_err(|error| self.init_lost(&request, &error))?;
         let status = answer.status().as_u16();
         let arrived = arrived(answer).await;
         match status {
@@ -223,6 +229,13 @@ impl NodeClient {
         }
         let message = format!("{}: the answer was lost: {}", self.address(), explain(error));
         Error::new(ErrorKind::Unknown, request.to_string(), message)
+    }
+}
+
+fn told(answer: &reqwest::Result<reqwest::Response>) -> Answer {
+    match answer {
+        Ok(answer) => Answer::Status(answer.status().as_u16()),
+        Err(error) => Answer::None(explain(error)),
     }
 }
 

@@ -314,8 +314,11 @@ mod tests {
         let path = "path \"{{ mount }}/data/{{ team }}/*\" { capabilities = [\"read\"] }\n";
         std::fs::write(folder.path().join("app.hcl.j2"), path).expect("written");
         std::fs::write(folder.path().join("wrong.hcl.j2"), "path {{ team }} {").expect("written");
-        let loader =
-            Loader { folder: folder.path().to_owned(), vars: json!({ "mount": "kv", "team": "none" }) };
+        let loader = Loader {
+            folder: folder.path().to_owned(),
+            vars: json!({ "mount": "kv", "team": "none" }),
+            ..Loader::default()
+        };
         let load = |name: &str| {
             let rules = json!({ "template": name, "with": { "team": "search" } });
             let mut declared = spec(json!({ "name": "app", "rules": rules }));

@@ -1,6 +1,7 @@
 //! One request to Vault: how it is described, counted and sent.
 
 use std::fmt;
+use std::time::Instant;
 
 use rustify::endpoint::MiddleWare;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
@@ -11,6 +12,7 @@ use vaultrs::api::EndpointMiddleware;
 use vaultrs::error::ClientError;
 
 use crate::resource::{Calls, Error, ErrorKind, Result};
+use crate::trace::{self, Answer};
 
 /// What a request can do, for the counts and for the meaning of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,23 @@ impl Request {
             "DELETE" => "delete",
             _ => "update",
         }
+    }
+
+    /// Tells how it ended, at the server with this address.
+    pub(super) fn trace(
+        &self,
+        address: &str,
+        started: Instant,
+        (answer, request_id): (Answer, Option<&str>),
+    ) {
+        trace::tell(&trace::Call {
+            system: "vault",
+            operation: self.method.to_owned(),
+            address: trace::public(&format!("{}/v1/{}", address.trim_end_matches('/'), self.path)),
+            answer,
+            took: started.elapsed(),
+            request_id,
+        });
     }
 
     pub(super) fn count(&self, calls: &Calls) {
@@ -137,10 +156,28 @@ pub(super) async fn send(
     body: Option<&Value>,
 ) -> Result<Value, ClientError> {
     let headers = Headers(middle);
-    let answer = Call { request, body }.with_middleware(&headers).exec(http).await?;
-    match answer.response.body().as_slice() {
-        [] => Ok(Value::Null),
-        body => serde_json::from_slice(body).map_err(|source| ClientError::JsonParseError { source }),
+    let started = Instant::now();
+    let answer = Call { request, body }.with_middleware(&headers).exec(http).await;
+    let status = answer.as_ref().map(|answer| answer.response.status().as_u16()).unwrap_or_default();
+    let answer =
+        answer.map_err(ClientError::from).and_then(|answer| match answer.response.body().as_slice() {
+            [] => Ok(Value::Null),
+            body => serde_json::from_slice(body).map_err(|source| ClientError::JsonParseError { source }),
+        });
+    let told = match &answer {
+        Ok(answer) => (Answer::Status(status), answer.get("request_id").and_then(Value::as_str)),
+        Err(error) => (failure(error, status), None),
+    };
+    request.trace(&http.base, started, told);
+    answer
+}
+
+/// What came back of a request that failed; `status` is that of an answer that was no JSON.
+pub(super) fn failure(error: &ClientError, status: u16) -> Answer {
+    match super::error::status(error) {
+        Some(status) => Answer::Status(status),
+        None if status != 0 => Answer::Status(status),
+        None => Answer::None(super::error::explain(error)),
     }
 }
 

@@ -55,6 +55,11 @@ impl Call {
         ONCE.iter().find(|(label, _)| self.label.starts_with(label)).map(|(_, operation)| *operation)
     }
 
+    /// What is asked, without what it is asked about.
+    pub fn operation(&self) -> &str {
+        self.label.split(' ').next().unwrap_or_default()
+    }
+
     /// An internal error.
     pub fn error(&self) -> Message {
         match self.notation {
@@ -81,6 +86,11 @@ impl Call {
             Notation::Json => self.aws_error(400, "AccessDeniedException", ""),
             _ => self.aws_error(403, "", "AccessDenied"),
         }
+    }
+
+    /// The KMS key must be enabled first.
+    pub fn disabled(&self) -> Message {
+        self.aws_error(400, "DisabledException", "")
     }
 
     fn aws_error(&self, status: u16, json: &str, xml: &str) -> Message {
@@ -116,11 +126,11 @@ fn aws(method: &str, target: &str, request: &Message) -> (String, bool, Notation
     if let Some(operation) = request.header("x-amz-target").and_then(|name| name.rsplit('.').next()) {
         return (format!("{}:{operation}", scope(request)), changes(operation), Notation::Json);
     }
-    let form = form(&request.body);
-    if let Some(operation) = value(&form, "Action") {
-        let thing = ["UserName", "RoleName", "PolicyName"].iter().find_map(|name| value(&form, name));
+    if let Some(operation) = request.field("Action") {
+        let thing = ["UserName", "RoleName", "PolicyName"].iter().find_map(|name| request.field(name));
         let thing = thing.map(|thing| format!(" {thing}")).unwrap_or_default();
-        return (format!("{}:{operation}{thing}", scope(request)), changes(operation), Notation::Query);
+        let label = format!("{}:{operation}{thing}", scope(request));
+        return (label, changes(&operation), Notation::Query);
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let keys: Vec<&str> = query.split('&').filter_map(|pair| pair.split('=').next()).collect();
@@ -140,17 +150,4 @@ fn scope(request: &Message) -> &str {
 fn changes(operation: &str) -> bool {
     const READING: [&str; 7] = ["Get", "List", "Describe", "Head", "Simulate", "Encrypt", "Decrypt"];
     !READING.iter().any(|prefix| operation.starts_with(prefix))
-}
-
-/// The fields of a form; names alone matter here, so values stay as they are.
-fn form(body: &[u8]) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(body).into_owned();
-    text.split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .collect()
-}
-
-fn value<'a>(form: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    form.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())
 }

@@ -1,5 +1,7 @@
 //! One case: something goes wrong, the tool is run again, and the properties are looked at.
 
+use groundwork::providers::timeout::HASTE;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fault::Fault;
@@ -11,6 +13,9 @@ use crate::support::{Ran, block_on};
 /// How often the tool is run again.
 const RERUNS: usize = 3;
 
+/// The initialisation, as the journal names it.
+const INIT: &str = "sys/init";
+
 /// What goes wrong in one run.
 #[derive(Clone, Debug)]
 pub enum Trouble {
@@ -18,6 +23,8 @@ pub enum Trouble {
     Call(Place, Fault),
     /// With the n-th durable write; see `journal::disk`.
     Disk(&'static str, usize),
+    /// Nothing but that IAM lists access keys all the time as they were at first.
+    Stale,
 }
 
 impl std::fmt::Display for Trouble {
@@ -25,38 +32,48 @@ impl std::fmt::Display for Trouble {
         match self {
             Self::Call(place, fault) => write!(f, "{fault} at {} #{}", place.label, place.occurrence),
             Self::Disk(what, position) => write!(f, "disk {what} at write {position}"),
+            Self::Stale => f.write_str("stale lists"),
         }
     }
 }
 
 impl Trouble {
-    fn strike(&self, scene: &mut Scene) -> Ran {
+    /// Runs the tool once, with this going wrong.
+    pub fn strike(&self, scene: &mut Scene) -> Ran {
         match self {
             Self::Call(place, fault) => scene.apply(Some((place.clone(), *fault))),
             Self::Disk(what, position) => {
                 scene.run(&["apply", "--yes"], None, &[("GROUNDWORK_FAULT", format!("{what}@{position}"))])
+            }
+            Self::Stale => {
+                scene.wire.stale_lists("iam:ListAccessKeys", usize::MAX);
+                // Lists lag for less long than it takes to give up on them.
+                let ran = scene.run(&["apply", "--yes"], None, &[(HASTE, "2".to_owned())]);
+                scene.wire.stale_lists("iam:ListAccessKeys", 0);
+                ran
             }
         }
     }
 
     /// Whether the machine went down with it, and the Vault on it.
     fn takes_vault_along(&self) -> bool {
-        matches!(self, Self::Call(_, Fault::KilledBefore | Fault::KilledAfter) | Self::Disk("torn", _))
+        matches!(self, Self::Call(_, fault) if fault.kills()) || matches!(self, Self::Disk("torn", _))
     }
 
-    /// Whether nobody's tool could come to a good end: the shares were sent, or were about to be,
-    /// and nobody was there to receive them.
-    fn may_lose_shares(&self) -> bool {
+    /// Whether it takes away whoever could receive an answer that comes only once.
+    fn takes_reader_away(&self) -> bool {
         match self {
-            Self::Call(_, Fault::KilledBefore | Fault::KilledAfter) => true,
+            Self::Call(_, fault) if fault.kills() => true,
             Self::Call(place, fault) => place.label == "POST sys/init" && fault.loses_answer(),
             Self::Disk(what, _) => matches!(*what, "torn" | "before" | "after"),
+            Self::Stale => false,
         }
     }
 }
 
 /// How a case ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// The call never came.
     NotReached,
@@ -69,7 +86,7 @@ pub enum Ending {
 }
 
 /// A case and what came of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verdict {
     /// How it ended.
     pub ending: Ending,
@@ -103,34 +120,62 @@ impl Reference {
         assert!(scene.wire.writes().is_empty(), "P2: a second run of {} writes", subject.name);
         Self { state: block_on(snapshot::take(&scene)), trace, writes }
     }
+
+    /// Whether what goes wrong is a write, to a server or to the disk.
+    pub fn writes_in(&self, trouble: &Trouble) -> bool {
+        match trouble {
+            Trouble::Call(place, _) => self.trace.iter().any(|(call, one)| call.writes && one == place),
+            Trouble::Disk(..) | Trouble::Stale => true,
+        }
+    }
 }
 
 /// Runs a case: each trouble in a run of its own, then as many clean runs as it takes.
-pub fn judge(subject: &Subject, reference: &Reference, troubles: &[Trouble]) -> Verdict {
-    let mut scene = Scene::new(subject);
+pub fn judge(scene: &mut Scene, reference: &Reference, troubles: &[Trouble]) -> Verdict {
     let (mut reached, mut excused) = (false, false);
+    let before = kept_files(scene);
     for trouble in troubles {
-        let ran = trouble.strike(&mut scene);
+        let sent = scene.wire.sent(INIT);
+        let ran = trouble.strike(scene);
         reached |= scene.wire.met() || matches!(trouble, Trouble::Disk(..)) && ran.code != 0;
-        excused |= trouble.may_lose_shares();
-        if trouble.takes_vault_along() {
+        // Nobody's tool could have the shares: they were asked for in this run, and whoever asked was
+        // taken away before any store had them.
+        excused |= trouble.takes_reader_away() && scene.wire.sent(INIT) > sent && !has_shares(scene);
+        if trouble.takes_vault_along() && !scene.is_untouched() {
             scene.restart_vault();
         }
     }
+    if reached && scene.is_untouched() && kept_files(scene) == before {
+        // Nothing was done anywhere, so a clean run does what the reference's has done.
+        let violations = [scene.wire.unlawful(), scene.leaks()].concat();
+        return Verdict { ending: Ending::Converged(1), violations };
+    }
     let mut violations = Vec::new();
-    let ending = settle(&mut scene, excused, &mut violations);
+    let ending = settle(scene, excused, &mut violations);
     if matches!(ending, Ending::Converged(_)) {
         if ending != Ending::Converged(0) {
             scene.apply(None);
         }
         violations.extend(scene.wire.writes().iter().map(|call| format!("P2: {call} in a second run")));
-        let state = block_on(snapshot::take(&scene));
+        let state = block_on(snapshot::take(scene));
         let differences = snapshot::differences(&reference.state, &state);
         violations.extend(differences.into_iter().map(|difference| format!("P1: {difference}")));
     }
     violations.extend(scene.wire.unlawful());
     violations.extend(scene.leaks());
     Verdict { ending: if reached { ending } else { Ending::NotReached }, violations }
+}
+
+/// The files that mean anything to a later run; what the lock of this machine says is for people.
+fn kept_files(scene: &Scene) -> Vec<(String, Vec<u8>)> {
+    let mut files = scene.files();
+    files.retain(|(name, _)| !name.ends_with(".lock"));
+    files
+}
+
+/// Whether a store has the answer of the initialisation; a file has its name only when it is whole.
+fn has_shares(scene: &Scene) -> bool {
+    scene.files().iter().any(|(name, _)| name.ends_with("/init.1.json"))
 }
 
 fn settle(scene: &mut Scene, excused: bool, violations: &mut Vec<String>) -> Ending {
@@ -161,7 +206,7 @@ fn settle(scene: &mut Scene, excused: bool, violations: &mut Vec<String>) -> End
 /// P3: what is lost is said, in the journal and to the person.
 fn admitted(scene: &Scene, ran: &Ran, violations: &mut Vec<String>) -> Ending {
     let entries = scene.wire.entries();
-    let of_init = |entry: &&Value| entry["operation"] == "sys/init";
+    let of_init = |entry: &&Value| entry["operation"] == INIT;
     let open = entries
         .iter()
         .rev()
@@ -171,8 +216,7 @@ fn admitted(scene: &Scene, ran: &Ran, violations: &mut Vec<String>) -> Ending {
         violations.push("P3: the shares are lost and the journal does not say so".to_owned());
     }
     let said = format!("{}{}", ran.stdout, ran.stderr);
-    if said.contains("gone for good") && scene.files().iter().any(|(name, _)| name.ends_with("/init.1.json"))
-    {
+    if said.contains("gone for good") && has_shares(scene) {
         violations.push("P3: the shares are in custody and said to be lost".to_owned());
     }
     if !["gone for good", "did not arrive whole"].iter().any(|words| said.contains(words)) {

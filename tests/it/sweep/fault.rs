@@ -31,11 +31,13 @@ pub enum Fault {
     KilledAfter,
     /// Vault is sealed when the request arrives.
     Sealed,
+    /// The KMS key has been disabled.
+    Disabled,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Refused,
         Self::RequestLost,
         Self::ResponseLost,
@@ -48,11 +50,28 @@ impl Fault {
         Self::KilledBefore,
         Self::KilledAfter,
         Self::Sealed,
+        Self::Disabled,
     ];
 
     /// Whether it can happen to this call.
     pub fn suits(self, call: &Call) -> bool {
-        self != Self::Sealed || call.service == Service::Vault && call.authenticated
+        match self {
+            Self::Sealed => call.service == Service::Vault && call.authenticated,
+            Self::Disabled => {
+                ["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey"].contains(&call.operation())
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether the tool cannot know if the server has done what was asked.
+    pub fn leaves_doubt(self) -> bool {
+        self.loses_answer() || matches!(self, Self::RequestLost | Self::ErrorBefore | Self::KilledBefore)
+    }
+
+    /// Whether it ends the tool.
+    pub fn kills(self) -> bool {
+        matches!(self, Self::KilledBefore | Self::KilledAfter)
     }
 
     /// Whether the server has done what was asked, but the tool cannot have the answer.
@@ -79,6 +98,7 @@ impl fmt::Display for Fault {
             Self::KilledBefore => "killed before",
             Self::KilledAfter => "killed after",
             Self::Sealed => "sealed",
+            Self::Disabled => "disabled",
         };
         f.pad(name)
     }

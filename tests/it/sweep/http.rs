@@ -52,6 +52,18 @@ impl Message {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Whether an answer says that it was done.
+    pub fn is_success(&self) -> bool {
+        self.start.split(' ').nth(1).is_some_and(|status| status.starts_with('2'))
+    }
+
+    /// A field of a form, whose value needs no unescaping.
+    pub fn field(&self, name: &str) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.body);
+        let fields = text.split('&').filter_map(|pair| pair.split_once('='));
+        fields.into_iter().find(|(one, _)| *one == name).map(|(_, value)| value.to_owned())
+    }
+
     /// The bytes to send, with which the connection ends. Nothing that a signature covers changes.
     pub fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{}\r\n", self.start);

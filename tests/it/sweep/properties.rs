@@ -3,9 +3,11 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use groundwork::providers::timeout::HASTE;
 use groundwork::sandbox::Settings;
 use serde_json::json;
 
+use super::case::{Reference, Trouble};
 use super::fault::Fault;
 use super::scene::{Scene, Subject};
 use super::wire::Place;
@@ -75,21 +77,110 @@ fn a_lost_access_key_is_found_in_a_list_that_lags_behind() {
     }
 }
 
-/// P3: custody that cannot be opened is noticed before anything irreplaceable is asked for.
+/// P4 while IAM answers as it did before the key was made, for longer than a run.
+#[test]
+fn a_list_that_stays_behind_for_a_whole_run_leads_to_no_second_key() {
+    let mut scene = Scene::new(&lone_key());
+    let lost = scene.apply(Some((first("iam:CreateAccessKey keys-lone"), Fault::ResponseLost)));
+    assert_eq!(lost.code, 4, "{lost:?}");
+    scene.wire.stale_lists("iam:ListAccessKeys", usize::MAX);
+    let unsure = scene.run(&["apply", "--yes"], None, &[(HASTE, "4".to_owned())]);
+    assert_eq!((unsure.code, calls(&scene, "iam:CreateAccessKey")), (4, 0), "P4: {unsure:?}");
+    assert!(format!("{}{}", unsure.stdout, unsure.stderr).contains("the list may lag behind"), "{unsure:?}");
+    scene.wire.stale_lists("iam:ListAccessKeys", 0);
+    let ran = scene.apply(None);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    require_one_proven_key(&scene);
+    // From now on the list lags behind the key that is in custody, which works.
+    scene.wire.stale_lists("iam:ListAccessKeys", usize::MAX);
+    let ran = scene.apply(None);
+    assert_eq!((ran.code, scene.wire.writes()), (0, Vec::new()), "P4: {ran:?}");
+    assert_eq!(scene.wire.unlawful(), Vec::<String>::new());
+}
+
+/// P4 with `kill -9` before and after every durable write of an access key's life, and before and
+/// after the request itself.
+#[test]
+fn a_kill_at_any_boundary_of_a_keys_life_is_made_good_by_one_run() {
+    let subject = lone_key();
+    let reference = Reference::of(&subject);
+    let kills = [Fault::KilledBefore, Fault::KilledAfter];
+    let request = kills.map(|fault| Trouble::Call(first("iam:CreateAccessKey keys-lone"), fault));
+    let boundaries = (1..=reference.writes).flat_map(|n| ["before", "after"].map(|at| Trouble::Disk(at, n)));
+    let mut stage = None;
+    let mut struck = 0;
+    for trouble in request.into_iter().chain(boundaries) {
+        let used = stage.take();
+        let mut scene = used.map_or_else(|| Scene::new(&subject), |stage| Scene::after(stage, &subject));
+        struck += usize::from(trouble.strike(&mut scene).code == -1);
+        let ran = scene.apply(None);
+        assert_eq!(ran.code, 0, "{trouble}: {ran:?}");
+        require_one_proven_key(&scene);
+        assert_eq!(scene.wire.unlawful(), Vec::<String>::new(), "{trouble}");
+        assert_eq!(scene.leaks(), Vec::<String>::new(), "{trouble}");
+        stage = Some(scene.into_stage());
+    }
+    assert!(struck > 20, "only {struck} runs were killed");
+}
+
+/// Exactly one active key; each store has its secret; the journal says that it was proven.
+fn require_one_proven_key(scene: &Scene) {
+    let keys = scene.wire.active_keys("keys-lone");
+    assert_eq!(keys.len(), 1, "P4: {keys:?}");
+    let end = format!("aws/keys-lone/access-key/{}.1.json", keys[0].to_lowercase());
+    let copies = scene.files().into_iter().filter(|(name, _)| name.ends_with(&end)).count();
+    assert_eq!(copies, 2, "P4: copies in custody of {}", keys[0]);
+    let about = |entry: &&serde_json::Value| entry["operation"] == "iam:CreateAccessKey";
+    let said: Vec<_> =
+        scene.wire.entries().iter().filter(about).map(|entry| entry["entry"].clone()).collect();
+    assert!(said.ends_with(&[json!("verified"), json!("committed")]), "P4: {said:?}");
+}
+
+/// A user with an access key, which needs no Vault.
+fn lone_key() -> Subject {
+    let mut subject = keys();
+    let (head, _) = subject.plan.split_once("  ci_user:").expect("the first user");
+    subject.plan = format!("{head}{LONE_KEY}");
+    subject
+}
+
+const LONE_KEY: &str = "  lone_user: { kind: aws.iam_user, name: keys-lone }\n  \
+                        lone_key: { kind: aws.iam_access_key, user: \"{{ lone_user.name }}\" }\n";
+
+/// P3: custody that cannot be sealed or opened is noticed before anything irreplaceable is asked
+/// for.
 #[test]
 fn nothing_once_only_is_asked_for_while_custody_cannot_be_opened() {
     // This key needs no Vault, whose own shares are put into custody before it is initialised.
     let mut subject = keys();
-    subject.plan += "  lone_user: { kind: aws.iam_user, name: keys-lone }\n  \
-                       lone_key: { kind: aws.iam_access_key, user: \"{{ lone_user.name }}\" }\n";
+    subject.plan += LONE_KEY;
     let mut scene = Scene::new(&subject);
-    scene.wire.deny(Some("kms:Decrypt"));
-    let ran = scene.apply(None);
-    assert_eq!(ran.code, 1, "{ran:?}");
-    assert_eq!(calls(&scene, "POST sys/init") + calls(&scene, "iam:CreateAccessKey"), 0, "P3");
-    scene.wire.deny(None);
+    for label in ["kms:Encrypt", "kms:Decrypt"] {
+        for fault in [Fault::Denied, Fault::Disabled] {
+            scene.wire.refuse(Some((label, fault)));
+            let ran = scene.apply(None);
+            assert_eq!(ran.code, 1, "{label} {fault}: {ran:?}");
+            assert!(calls(&scene, label) > 0, "{label} {fault}: {ran:?}");
+            let once = calls(&scene, "POST sys/init") + calls(&scene, "iam:CreateAccessKey");
+            assert_eq!(once, 0, "P3: {label} {fault}");
+        }
+    }
+    scene.wire.refuse(None);
     let ran = scene.apply(None);
     assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+/// P1 with a Vault that somebody seals in the middle.
+#[test]
+fn a_vault_that_is_sealed_midway_is_unsealed_by_the_next_run() {
+    let mut scene = Scene::new(&quickstart());
+    let ran = scene.apply(Some((first("POST sys/policies/acl/groundwork"), Fault::Sealed)));
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(format!("{}{}", ran.stdout, ran.stderr).contains("sealed"), "{ran:?}");
+    let ran = scene.apply(None);
+    assert_eq!(ran.code, 0, "P1: {ran:?}");
+    let ran = scene.apply(None);
+    assert_eq!((ran.code, scene.wire.writes()), (0, Vec::new()), "P2");
 }
 
 /// P1 with three nodes, the leading one of which goes down in the middle and comes back sealed.
@@ -105,7 +196,7 @@ fn a_leader_lost_midway_costs_a_run_and_nothing_else() {
         while !wire.met() {
             std::thread::sleep(Duration::from_millis(5));
         }
-        super::scene::end(victim);
+        super::stage::end(victim);
     });
     scene.apply(Some((first("POST sys/policies/acl/groundwork"), Fault::RequestLost)));
     killer.join().expect("the leader has ended");

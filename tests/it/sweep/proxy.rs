@@ -95,6 +95,7 @@ impl Side {
             }
             Fault::Throttled => send(client, &call.throttled().bytes()),
             Fault::Denied => send(client, &call.denied().bytes()),
+            Fault::Disabled => send(client, &call.disabled().bytes()),
             Fault::Truncated => {
                 let answer = self.forward(&call, &request)?;
                 let (whole, body) = (answer.bytes(), answer.body.len());
@@ -126,8 +127,9 @@ impl Side {
         if let Some(stale) = self.wire.stale(call) {
             return Ok(stale);
         }
+        self.wire.sending(call);
         let answer = self.ask(&request.bytes())?;
-        self.wire.answered(call, &answer);
+        self.wire.answered(call, request, &answer);
         Ok(answer)
     }
 

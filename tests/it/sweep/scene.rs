@@ -5,21 +5,23 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use groundwork::event::Events;
-use groundwork::sandbox::{self, Options, Running, Settings};
-use rustix::process::{Pid, Signal, kill_process};
+use groundwork::providers::timeout;
+use groundwork::sandbox::{Running, Settings};
 
 use super::call::Service;
 use super::canary;
 use super::fault::Fault;
 use super::proxy::Proxy;
+use super::stage::{Stage, end};
 use super::wire::{Place, Wire};
-use crate::support::{Ran, block_on, files};
+use crate::support::{Ran, files};
 
 /// How long a run may take before it counts as one that never ends.
 const PATIENCE: Duration = Duration::from_mins(3);
-/// Seconds that a request may take; see `groundwork::providers::timeout`.
-const TIMEOUT: &str = "4";
+/// Seconds that a request may take, on a machine that has other things to do.
+const TIMEOUT: &str = "10";
+/// How much sooner the tool tries again than it does with real servers.
+const HASTE: &str = "10";
 
 /// What is applied in a case.
 #[derive(Clone, Debug)]
@@ -36,13 +38,10 @@ pub struct Subject {
 pub struct Scene {
     /// What all proxies share.
     pub wire: Arc<Wire>,
-    /// The servers, without the proxies.
-    pub sandbox: Running,
-    earlier: Vec<Running>,
+    stage: Stage,
     outputs: Vec<(String, Vec<u8>)>,
     plan: PathBuf,
     environment: Vec<(String, String)>,
-    options: Options,
     _proxies: Vec<Proxy>,
     folder: tempfile::TempDir,
 }
@@ -50,10 +49,25 @@ pub struct Scene {
 impl Scene {
     /// Fresh servers and a fresh folder.
     pub fn new(subject: &Subject) -> Self {
+        Self::on(Stage::new(&subject.settings), subject)
+    }
+
+    /// As [`Scene::new`], on the servers of a case that is over.
+    pub fn after(mut stage: Stage, subject: &Subject) -> Self {
+        if stage.used {
+            stage.renew();
+        }
+        Self::on(stage, subject)
+    }
+
+    /// The servers, for the next case.
+    pub fn into_stage(mut self) -> Stage {
+        self.stage.used = !self.is_untouched();
+        self.stage
+    }
+
+    fn on(stage: Stage, subject: &Subject) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut options = Options::new(folder.path().join("sandbox"));
-        (options.settings, options.tied) = (subject.settings.clone(), true);
-        let sandbox = block_on(sandbox::up(&options, &Events::default())).expect("the sandbox starts");
         let plans = folder.path().join("home/plans");
         std::fs::create_dir_all(&plans).expect("a folder");
         std::fs::create_dir_all(folder.path().join("home/tmp")).expect("a folder");
@@ -61,8 +75,8 @@ impl Scene {
         let plan = plans.join("plan.yaml");
         let wire =
             Arc::new(Wire::new(plans.join(".groundwork/journal").join(format!("{}.jsonl", subject.name))));
-        let aws = Proxy::start(Service::Aws, &sandbox.aws_url(), &wire);
-        let nodes = sandbox.vault_addrs();
+        let aws = Proxy::start(Service::Aws, &stage.sandbox().aws_url(), &wire);
+        let nodes = stage.sandbox().vault_addrs();
         let nodes: Vec<Proxy> = nodes.iter().map(|url| Proxy::start(Service::Vault, url, &wire)).collect();
         let urls: Vec<String> = nodes.iter().map(|proxy| proxy.url.clone()).collect();
         let text = subject.plan.replace("NODES", &format!("[ {} ]", urls.join(", ")));
@@ -73,17 +87,12 @@ impl Scene {
             ("GROUNDWORK_VAULT_NODES".to_owned(), urls.join(",")),
         ];
         let proxies = nodes.into_iter().chain([aws]).collect();
-        Self {
-            wire,
-            sandbox,
-            earlier: Vec::new(),
-            outputs: Vec::new(),
-            plan,
-            environment,
-            options,
-            _proxies: proxies,
-            folder,
-        }
+        Self { wire, stage, outputs: Vec::new(), plan, environment, _proxies: proxies, folder }
+    }
+
+    /// The servers, without the proxies.
+    pub fn sandbox(&self) -> &Running {
+        self.stage.sandbox()
     }
 
     /// Applies the plan; this goes wrong on the way.
@@ -124,29 +133,31 @@ impl Scene {
     /// The program with these words before the plan's path.
     pub fn command(&self, words: &[&str]) -> Command {
         let home = self.folder.path().join("home");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+        let program = std::env::var_os("SWEEP_PROGRAM");
+        let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_groundwork").into()));
         command.args(words).arg(&self.plan).current_dir(&home);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.sandbox.apply_to(&mut command);
+        self.sandbox().apply_to(&mut command);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("NO_COLOR", "1").env("HOME", &home).env("TMPDIR", home.join("tmp")).env_remove("CI");
-        command.env(groundwork::providers::timeout::VARIABLE, TIMEOUT);
+        command.env(timeout::VARIABLE, TIMEOUT).env(timeout::HASTE, HASTE);
         command
+    }
+
+    /// Whether the servers are as they were at the beginning: the emulator got nothing but reading
+    /// requests, and Vault neither did nor was it restarted.
+    pub fn is_untouched(&self) -> bool {
+        !self.wire.touched()
     }
 
     /// The first Vault node's process.
     pub fn vault_pid(&self) -> u32 {
-        let pids = self.sandbox.pids();
-        let node = pids.iter().find(|(name, _)| name == "vault-1").expect("a node");
-        u32::try_from(node.1).expect("a process id")
+        self.stage.vault_pid()
     }
 
     /// Ends the first Vault node and starts it again: it comes back sealed.
     pub fn restart_vault(&mut self) {
-        end(self.vault_pid());
-        let again = block_on(sandbox::up(&self.options, &Events::default())).expect("it starts again");
-        // The other servers live only as long as what started them.
-        self.earlier.push(std::mem::replace(&mut self.sandbox, again));
+        self.stage.restart_vault();
     }
 
     /// The folder in which the tool works.
@@ -173,15 +184,6 @@ impl Scene {
             (self.files(), surroundings.iter().map(|text| ("argv or environ", text.as_slice())));
         let kept = self.outputs.iter().chain(&files).map(|(name, text)| (name.as_str(), text.as_slice()));
         canary::leaks(&self.wire.secrets(), kept.chain(around))
-    }
-}
-
-/// Ends a process of ours as `kill -9` does; it may have ended by itself.
-pub fn end(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
-    let _ = kill_process(pid, Signal::KILL);
-    while Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).join("exe").read_link().is_ok() {
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

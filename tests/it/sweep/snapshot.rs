@@ -53,7 +53,7 @@ macro_rules! client {
             $service::Config::builder()
                 .behavior_version(BehaviorVersion::latest())
                 .region(Region::new("us-east-1"))
-                .endpoint_url($scene.sandbox.aws_url())
+                .endpoint_url($scene.sandbox().aws_url())
                 .credentials_provider(Credentials::new($id, $secret, None, None, "test"))
                 .build(),
         )
@@ -152,7 +152,7 @@ struct Vault {
 
 impl Vault {
     fn of(scene: &Scene) -> Option<Self> {
-        let address = scene.sandbox.vault_addrs().first()?.clone();
+        let address = scene.sandbox().vault_addrs().first()?.clone();
         Some(Self { http: reqwest::Client::new(), address, token: scene.wire.token()? })
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -9,28 +11,38 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::case::{Ending, Reference, Trouble, Verdict, judge};
 use super::fault::Fault;
-use super::scene::Subject;
+use super::record::Record;
+use super::scene::{Scene, Subject};
+use super::stage::Stage;
 
 /// Cases, each with what goes wrong run after run, and their verdicts.
 pub type Results = Vec<(Vec<Trouble>, Verdict)>;
 
-/// Runs every case, a few at a time, with a progress bar.
-pub fn run(subject: &Subject, reference: &Reference, cases: Vec<Vec<Trouble>>) -> Results {
+/// Runs every case, a few at a time, with a progress bar; those that `record` has a verdict of
+/// count without being run again.
+pub fn run(subject: &Subject, reference: &Reference, cases: Vec<Vec<Trouble>>, record: &Record) -> Results {
     let started = Instant::now();
     let style =
         ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {eta} {msg}").expect("a template");
     let bar = ProgressBar::new(cases.len() as u64).with_style(style).with_prefix(subject.name);
-    let (queue, results) = (Mutex::new(VecDeque::from(cases)), Mutex::new(Results::new()));
+    let (known, open): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| record.verdict(case).is_some());
+    let known = known.into_iter().filter_map(|case| record.verdict(&case).map(|verdict| (case, verdict)));
+    let results: Mutex<Results> = Mutex::new(known.collect());
+    bar.inc(results.lock().unwrap_or_else(PoisonError::into_inner).len() as u64);
+    let (queue, broken) = (Mutex::new(VecDeque::from(open)), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..jobs() {
             scope.spawn(|| {
+                let mut stage = None;
                 while let Some(troubles) = next(&queue) {
                     let name = name(&troubles);
-                    bar.set_message(name.clone());
-                    let verdict = judge(subject, reference, &troubles);
+                    bar.set_message(format!("violations: {}; {name}", broken.load(Ordering::Relaxed)));
+                    let verdict = on_stage(&mut stage, subject, reference, &troubles);
                     for violation in &verdict.violations {
                         bar.suspend(|| println!("{}: {name}: {violation}", subject.name));
+                        broken.fetch_add(1, Ordering::Relaxed);
                     }
+                    record.add(&troubles, &verdict);
                     results.lock().unwrap_or_else(PoisonError::into_inner).push((troubles, verdict));
                     bar.inc(1);
                 }
@@ -47,6 +59,29 @@ pub fn run(subject: &Subject, reference: &Reference, cases: Vec<Vec<Trouble>>) -
         closing(&results)
     );
     results
+}
+
+/// Judges a case on the servers of the one before it. A harness that fails spoils its servers, and
+/// its case counts as violated.
+fn on_stage(
+    stage: &mut Option<Stage>,
+    subject: &Subject,
+    reference: &Reference,
+    troubles: &[Trouble],
+) -> Verdict {
+    let used = stage.take();
+    let judged = catch_unwind(AssertUnwindSafe(|| {
+        let mut scene = used.map_or_else(|| Scene::new(subject), |stage| Scene::after(stage, subject));
+        let verdict = judge(&mut scene, reference, troubles);
+        (verdict, scene.into_stage())
+    }));
+    match judged {
+        Ok((verdict, used)) => {
+            *stage = Some(used);
+            verdict
+        }
+        Err(_) => Verdict { ending: Ending::Stuck, violations: vec!["the harness itself failed".to_owned()] },
+    }
 }
 
 fn next(queue: &Mutex<VecDeque<Vec<Trouble>>>) -> Option<Vec<Trouble>> {
@@ -71,6 +106,7 @@ fn closing(results: &Results) -> String {
         let name = match troubles.as_slice() {
             [Trouble::Call(_, fault)] => fault.to_string(),
             [Trouble::Disk(what, _)] => format!("disk {what}"),
+            [Trouble::Call(..), Trouble::Stale] => "then stale".to_owned(),
             _ => "several".to_owned(),
         };
         for row in [name, "~ all".to_owned()] {

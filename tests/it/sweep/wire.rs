@@ -32,7 +32,12 @@ pub struct Wire {
 struct State {
     trace: Vec<(Call, Place)>,
     counts: HashMap<String, usize>,
-    once: HashMap<&'static str, usize>,
+    /// Whether anything that writes was handed to a server.
+    touched: bool,
+    /// How often a request whose answer comes only once was handed to its server.
+    sent: HashMap<&'static str, usize>,
+    /// The active access keys by user.
+    keys: HashMap<String, BTreeSet<String>>,
     planned: Option<(Place, Fault)>,
     met: bool,
     tool: Option<Pid>,
@@ -40,9 +45,31 @@ struct State {
     secrets: BTreeSet<Vec<u8>>,
     surroundings: BTreeSet<Vec<u8>>,
     unlawful: Vec<String>,
-    stale: (String, usize),
-    denied: Option<&'static str>,
+    stale: (&'static str, usize),
+    refused: Option<(&'static str, Fault)>,
     lists: HashMap<String, Message>,
+}
+
+impl State {
+    /// P4 at every moment: of the keys that were made, those that were neither deactivated nor
+    /// deleted.
+    fn count_keys(&mut self, call: &Call, request: &Message, answer: &Message) {
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let made = text.split("<AccessKeyId>").nth(1).and_then(|rest| rest.split('<').next());
+        let Some(user) = request.field("UserName") else { return };
+        let keys = self.keys.entry(user.clone()).or_default();
+        let active = request.field("Status").as_deref() == Some("Active");
+        match (call.operation(), made, request.field("AccessKeyId")) {
+            ("iam:CreateAccessKey", Some(key), _) => keys.insert(key.to_owned()),
+            ("iam:UpdateAccessKey", _, Some(key)) if active => keys.insert(key),
+            ("iam:UpdateAccessKey" | "iam:DeleteAccessKey", _, Some(key)) => keys.remove(&key),
+            _ => false,
+        };
+        if keys.len() > 1 {
+            let violation = format!("P4: {user} has {} active keys", keys.len());
+            self.unlawful.push(violation);
+        }
+    }
 }
 
 impl Wire {
@@ -63,14 +90,38 @@ impl Wire {
         self.state().tool = i32::try_from(tool).ok().and_then(Pid::from_raw);
     }
 
-    /// Answers the next `count` calls of this label as the first one was.
-    pub fn stale_lists(&self, label: &str, count: usize) {
-        self.state().stale = (label.to_owned(), count);
+    /// Answers the next `count` calls of labels that begin so as the first one was.
+    pub fn stale_lists(&self, label: &'static str, count: usize) {
+        self.state().stale = (label, count);
     }
 
-    /// Denies, from now on, every call whose label begins so.
-    pub fn deny(&self, label: Option<&'static str>) {
-        self.state().denied = label;
+    /// How often a request whose answer comes only once was handed to its server, in all runs.
+    pub fn sent(&self, operation: &str) -> usize {
+        self.state().sent.get(operation).copied().unwrap_or_default()
+    }
+
+    /// Whether anything that writes was handed to a server, in any run.
+    pub fn touched(&self) -> bool {
+        self.state().touched
+    }
+
+    /// Notes that a call is handed to its server.
+    pub fn sending(&self, call: &Call) {
+        let mut state = self.state();
+        state.touched |= call.writes;
+        let Some(operation) = call.once() else { return };
+        let asked = state.sent.entry(operation).or_default();
+        *asked += 1;
+        let (asked, announced) = (*asked, self.intents(operation));
+        if asked > announced {
+            let times = format!("{asked} times with {announced} intents");
+            state.unlawful.push(format!("P5: {} reached the server {times}", call.label));
+        }
+    }
+
+    /// From now on this happens to every call whose label begins so.
+    pub fn refuse(&self, label: Option<(&'static str, Fault)>) {
+        self.state().refused = label;
     }
 
     /// Whether the fault has happened in this run.
@@ -91,7 +142,9 @@ impl Wire {
 
     /// What was done without being announced, in all runs.
     pub fn unlawful(&self) -> Vec<String> {
-        self.state().unlawful.clone()
+        let mut told = self.state().unlawful.clone();
+        told.dedup();
+        told
     }
 
     /// Every secret that passed by in all runs.
@@ -104,7 +157,12 @@ impl Wire {
         self.state().surroundings.clone()
     }
 
-    /// The latest Vault token that was used.
+    /// The ids of a user's active keys.
+    pub fn active_keys(&self, user: &str) -> Vec<String> {
+        self.state().keys.get(user).into_iter().flatten().cloned().collect()
+    }
+
+    /// The latest Vault token that was accepted.
     pub fn token(&self) -> Option<String> {
         self.state().token.clone()
     }
@@ -117,9 +175,6 @@ impl Wire {
         let place = Place { label: call.label.clone(), occurrence: *occurrence };
         state.trace.push((call.clone(), place.clone()));
         self.judge(&mut state, call);
-        if let Some(token) = request.header("x-vault-token") {
-            state.token = Some(token.to_owned());
-        }
         state.secrets.extend(secrets_in(call, request));
         if let Some(tool) = state.tool {
             for file in ["cmdline", "environ"] {
@@ -127,8 +182,8 @@ impl Wire {
                 state.surroundings.extend(text);
             }
         }
-        if state.denied.is_some_and(|label| call.label.starts_with(label)) {
-            return Some(Fault::Denied);
+        if let Some((_, fault)) = state.refused.filter(|(label, _)| call.label.starts_with(label)) {
+            return Some(fault);
         }
         let due = state.planned.as_ref().is_some_and(|(planned, _)| *planned == place) && !state.met;
         state.met |= due;
@@ -136,32 +191,30 @@ impl Wire {
     }
 
     /// Notes an answer.
-    pub fn answered(&self, call: &Call, answer: &Message) {
+    pub fn answered(&self, call: &Call, request: &Message, answer: &Message) {
         let mut state = self.state();
         state.secrets.extend(secrets_in(call, answer));
-        if call.label.starts_with("iam:ListAccessKeys") {
-            state.lists.entry(call.label.clone()).or_insert_with(|| answer.clone());
+        if !answer.is_success() {
+            return;
         }
-        if let Some(operation) = call.once() {
-            *state.once.entry(operation).or_default() += 1;
-            let (asked, announced) = (state.once[operation], self.intents(operation));
-            if asked > announced {
-                state.unlawful.push(format!(
-                    "P5: {} reached the server {asked} times with {announced} intents",
-                    call.label
-                ));
-            }
+        if let Some(token) = request.header("x-vault-token") {
+            state.token = Some(token.to_owned());
+        }
+        state.count_keys(call, request, answer);
+        if call.operation() == "iam:ListAccessKeys" {
+            state.lists.entry(call.label.clone()).or_insert_with(|| answer.clone());
         }
     }
 
     /// An old answer, while lists are stale.
     pub fn stale(&self, call: &Call) -> Option<Message> {
         let mut state = self.state();
-        if state.stale.1 == 0 || state.stale.0 != call.label {
+        if state.stale.1 == 0 || !call.label.starts_with(state.stale.0) {
             return None;
         }
+        let list = state.lists.get(&call.label).cloned()?;
         state.stale.1 -= 1;
-        state.lists.get(&call.label).cloned()
+        Some(list)
     }
 
     /// Ends the tool as `kill -9` does.
@@ -178,7 +231,7 @@ impl Wire {
             state.unlawful.push(format!("P6: {} without a run in the journal", call.label));
         }
         if let Some(operation) = call.once()
-            && self.intents(operation) <= state.once.get(operation).copied().unwrap_or_default()
+            && self.intents(operation) <= state.sent.get(operation).copied().unwrap_or_default()
         {
             state.unlawful.push(format!("P6: {} without an intent in the journal", call.label));
         }

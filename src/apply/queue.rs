@@ -1,0 +1,176 @@
+//! Which step comes next. A step is looked at when something that it needs has ended, so that the
+//! work for a whole run grows with its edges, not with the square of its steps.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::changeset::Action;
+use crate::graph::Graph;
+
+/// The steps of a run that have not begun, as indices. A need that is not among them from the
+/// beginning counts as settled.
+pub struct Queue {
+    actions: HashMap<usize, Action>,
+    services: HashMap<usize, &'static str>,
+    /// Each step's place in the order of the graph, and the steps by place.
+    places: HashMap<usize, usize>,
+    order: Vec<usize>,
+    dependents: HashMap<usize, Vec<usize>>,
+    /// How many of a step's needs are not settled.
+    missing: HashMap<usize, usize>,
+    waiting: BTreeSet<usize>,
+    /// Those that end without a write.
+    idle: BTreeSet<usize>,
+    /// The places of those that may be written, by service.
+    ready: BTreeMap<&'static str, BTreeSet<usize>>,
+}
+
+impl Queue {
+    /// All steps with an action; `service` tells what a step is written to.
+    pub fn new(
+        graph: &Graph,
+        actions: &HashMap<usize, Action>,
+        service: impl Fn(usize) -> &'static str,
+    ) -> Self {
+        let order: Vec<usize> =
+            graph.order.iter().copied().filter(|index| actions.contains_key(index)).collect();
+        let mut queue = Self {
+            actions: actions.clone(),
+            services: order.iter().map(|index| (*index, service(*index))).collect(),
+            places: order.iter().enumerate().map(|(place, index)| (*index, place)).collect(),
+            dependents: HashMap::new(),
+            missing: HashMap::new(),
+            waiting: order.iter().copied().collect(),
+            idle: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            order,
+        };
+        for index in queue.order.clone() {
+            let needs = graph.needs[index].iter().filter(|need| actions.contains_key(need));
+            let mut count = 0;
+            for need in needs {
+                queue.dependents.entry(*need).or_default().push(index);
+                count += 1;
+            }
+            queue.missing.insert(index, count);
+            if count == 0 || matches!(queue.actions[&index], Action::Blocked | Action::Deferred) {
+                queue.release(index);
+            }
+        }
+        queue
+    }
+
+    /// Takes the first step that ends without a write: nothing is to be done with it, or it cannot
+    /// be done, or it needs one that was not done.
+    pub fn next_idle(&mut self) -> Option<usize> {
+        let index = self.idle.pop_first()?;
+        self.waiting.remove(&index);
+        Some(index)
+    }
+
+    /// Takes the first step, in the order of the graph, that may be written and whose service has
+    /// room.
+    pub fn next_ready(&mut self, has_room: impl Fn(&'static str) -> bool) -> Option<usize> {
+        let open = self.ready.iter().filter(|(service, _)| has_room(service));
+        let (place, service) =
+            open.filter_map(|(service, places)| Some((*places.first()?, *service))).min()?;
+        self.ready.get_mut(service)?.remove(&place);
+        let index = self.order[place];
+        self.waiting.remove(&index);
+        Some(index)
+    }
+
+    /// Notes that a step is as declared.
+    pub fn settle(&mut self, index: usize) {
+        for dependent in self.dependents.remove(&index).unwrap_or_default() {
+            let missing = self.missing.entry(dependent).or_default();
+            *missing = missing.saturating_sub(1);
+            if *missing == 0 {
+                self.release(dependent);
+            }
+        }
+    }
+
+    /// Notes that a step was not done: nothing that needs it is.
+    pub fn break_off(&mut self, index: usize) {
+        let dependents = self.dependents.remove(&index).unwrap_or_default();
+        self.idle.extend(dependents.into_iter().filter(|dependent| self.waiting.contains(dependent)));
+    }
+
+    /// Takes all that have not begun.
+    pub fn take_rest(&mut self) -> BTreeSet<usize> {
+        self.idle.clear();
+        self.ready.clear();
+        std::mem::take(&mut self.waiting)
+    }
+
+    fn release(&mut self, index: usize) {
+        if !self.waiting.contains(&index) {
+            return;
+        }
+        if self.actions[&index].writes() {
+            self.ready.entry(self.services[&index]).or_default().insert(self.places[&index]);
+        } else {
+            self.idle.insert(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A graph in which each step needs those listed.
+    fn graph(needs: &[&[usize]]) -> Graph {
+        Graph { order: (0..needs.len()).collect(), needs: needs.iter().map(|list| list.to_vec()).collect() }
+    }
+
+    fn queue(graph: &Graph, actions: &[Action]) -> Queue {
+        let actions = actions.iter().copied().enumerate().collect();
+        Queue::new(graph, &actions, |index| if index % 2 == 0 { "even" } else { "odd" })
+    }
+
+    #[test]
+    fn a_step_comes_after_all_that_it_needs() {
+        let graph = graph(&[&[], &[], &[0, 1], &[2]]);
+        let mut queue = queue(&graph, &[Action::Create; 4]);
+        let any = |_: &str| true;
+        assert_eq!(
+            [queue.next_ready(any), queue.next_ready(any), queue.next_ready(any)],
+            [Some(0), Some(1), None]
+        );
+        queue.settle(1);
+        assert_eq!(queue.next_ready(any), None);
+        queue.settle(0);
+        assert_eq!(queue.next_ready(any), Some(2));
+        assert_eq!(queue.take_rest(), BTreeSet::from([3]));
+    }
+
+    #[test]
+    fn a_service_without_room_holds_nobody_else_up() {
+        let graph = graph(&[&[], &[], &[]]);
+        let mut queue = queue(&graph, &[Action::Create; 3]);
+        assert_eq!(queue.next_ready(|service| service != "even"), Some(1));
+        assert_eq!(queue.next_ready(|service| service != "even"), None);
+        assert_eq!(queue.next_ready(|_| true), Some(0));
+    }
+
+    #[test]
+    fn what_was_not_done_stops_its_dependents_alone() {
+        let graph = graph(&[&[], &[0], &[1], &[]]);
+        let mut queue = queue(&graph, &[Action::Blocked, Action::Create, Action::None, Action::None]);
+        assert_eq!(queue.next_idle(), Some(0));
+        queue.break_off(0);
+        assert_eq!(queue.next_idle(), Some(1));
+        queue.break_off(1);
+        // Both end without a write; the caller tells why.
+        assert_eq!([queue.next_idle(), queue.next_idle(), queue.next_idle()], [Some(2), Some(3), None]);
+        assert!(queue.take_rest().is_empty());
+    }
+
+    #[test]
+    fn a_need_outside_of_the_run_is_settled() {
+        let graph = graph(&[&[], &[0]]);
+        let mut queue = Queue::new(&graph, &HashMap::from([(1, Action::Update)]), |_| "one");
+        assert_eq!(queue.next_ready(|_| true), Some(1));
+    }
+}

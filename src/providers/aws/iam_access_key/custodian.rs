@@ -1,0 +1,178 @@
+//! The client of the kind: a user's keys as IAM, custody and the destinations know them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aws_sdk_iam::types::{AccessKeyMetadata, StatusType};
+use serde::{Deserialize, Serialize};
+
+use super::Status;
+use super::ceremony::CREATE;
+use super::next::{Next, next};
+use crate::custody::{Custody, name_part};
+use crate::journal::{Entry, Journal};
+use crate::providers::Providers;
+use crate::providers::aws::client::AwsClient;
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::iam_holder::NO_SUCH_ENTITY;
+use crate::providers::vault::{KvSink, VaultClient};
+use crate::resource::{Error, ErrorKind, Permit, Provided, Result};
+use crate::secret::Secret;
+use crate::secret::sink::{Delivery, Sink};
+
+/// A key as custody keeps it.
+#[derive(Serialize, Deserialize)]
+pub(in crate::providers::aws) struct Pair {
+    pub(super) access_key_id: String,
+    pub(super) secret_access_key: String,
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.secret_access_key);
+    }
+}
+
+/// IAM together with custody, journal and the destinations.
+#[derive(Debug)]
+pub struct KeyCustodian {
+    pub(super) aws: Arc<AwsClient>,
+    pub(super) custody: Arc<Custody>,
+    pub(super) journal: Arc<Journal>,
+    /// Why there is no Vault matters only to steps that deliver there.
+    vault: Result<Arc<VaultClient>>,
+}
+
+impl Provided for KeyCustodian {
+    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
+        let aws = AwsClient::provide(providers).await?;
+        let (custody, journal) = (providers.custody().await?, providers.journal()?);
+        Ok(Arc::new(Self { aws, custody, journal, vault: VaultClient::provide(providers).await }))
+    }
+}
+
+impl KeyCustodian {
+    /// The user's keys, oldest first; `None` when there is no such user.
+    pub(super) async fn live(&self, user: &str) -> Result<Option<Vec<AccessKeyMetadata>>> {
+        let pages = self.aws.read().iam.list_access_keys().user_name(user).into_paginator().items().send();
+        let found = pages.try_collect().await.found("iam:ListAccessKeys", NO_SUCH_ENTITY)?;
+        let Some(mut keys): Option<Vec<AccessKeyMetadata>> = found else { return Ok(None) };
+        keys.sort_by(|a, b| a.create_date.cmp(&b.create_date).then(a.access_key_id.cmp(&b.access_key_id)));
+        Ok(Some(keys))
+    }
+
+    /// The live keys whose secret custody has.
+    pub(super) async fn held(&self, user: &str, live: &[AccessKeyMetadata]) -> Result<BTreeSet<String>> {
+        let kept = self.custody.list(&folder(user)).await?;
+        Ok(ids(live).into_iter().filter(|key| kept.contains(&object(user, key))).collect())
+    }
+
+    /// What is to be done about the user, of whose keys IAM lists these.
+    pub(super) async fn next(&self, user: &str, live: &[AccessKeyMetadata]) -> Result<Next> {
+        let held = self.held(user, live).await?;
+        let intent = self.journal.open_intent(CREATE, user);
+        let baseline = intent.as_ref().and_then(|record| match &record.entry {
+            Entry::Intent { detail, .. } => Some(detail.as_slice()),
+            _ => None,
+        });
+        match next(&ids(live), &held, baseline) {
+            Next::Create => match self.unlisted(user, live).await? {
+                Some(key) => Ok(Next::Keep { key, lost: Vec::new() }),
+                None => Ok(Next::Create),
+            },
+            next => Ok(next),
+        }
+    }
+
+    /// A key in custody that works although IAM does not list it: the list lags behind, and another
+    /// key must not be made.
+    async fn unlisted(&self, user: &str, live: &[AccessKeyMetadata]) -> Result<Option<String>> {
+        let listed: BTreeSet<String> = ids(live).iter().map(|key| object(user, key)).collect();
+        let kept = self.custody.list(&folder(user)).await?;
+        for name in kept.iter().rev().filter(|name| !listed.contains(*name)) {
+            // What cannot be opened cannot be used either; custody is proven before a key is made.
+            let Ok(pair) = self.read(name).await else { continue };
+            match self.owner(&pair).await {
+                Ok(owner) if owner == user => return Ok(Some(pair.access_key_id.clone())),
+                Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Throttled) => {
+                    return Err(error);
+                }
+                // AWS does not know it, or not any more.
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name of the user whose key it is, as AWS says when it is used.
+    pub(super) async fn owner(&self, pair: &Pair) -> Result<String> {
+        let secret = Secret::from(pair.secret_access_key.clone());
+        let arn = self.aws.caller_identity_with(&pair.access_key_id, &secret).await?;
+        Ok(arn.rsplit('/').next().unwrap_or_default().to_owned())
+    }
+
+    /// The user's key with this id, from custody.
+    pub(super) async fn read_pair(&self, user: &str, key: &str) -> Result<Pair> {
+        self.read(&object(user, key)).await
+    }
+
+    async fn read(&self, name: &str) -> Result<Pair> {
+        let kept = self.custody.get(name).await?;
+        kept.and_then(|kept| serde_json::from_slice(kept.expose_bytes()).ok())
+            .ok_or_else(|| Error::new(ErrorKind::Local, format!("custody: {name}"), "is not an access key"))
+    }
+
+    /// Whether a key was begun to be made, and not brought to its end.
+    pub(super) fn is_unfinished(&self, user: &str) -> bool {
+        self.journal.open_intent(CREATE, user).is_some()
+    }
+
+    /// Makes a key active or not.
+    pub(super) async fn update_status(
+        &self,
+        permit: &Permit,
+        user: &str,
+        key: &str,
+        status: Status,
+    ) -> Result<()> {
+        let status = if status == Status::Active { StatusType::Active } else { StatusType::Inactive };
+        let request = self.aws.write(permit).iam.update_access_key().user_name(user).access_key_id(key);
+        let answer = request.status(status).send().await;
+        answer.found("iam:UpdateAccessKey", NO_SUCH_ENTITY).map(drop)
+    }
+
+    /// Deactivates and deletes keys; those that are gone already are success.
+    pub(super) async fn remove(&self, permit: &Permit, user: &str, keys: Vec<String>) -> Result<()> {
+        for key in keys {
+            self.update_status(permit, user, &key, Status::Inactive).await?;
+            let request = self.aws.write(permit).iam.delete_access_key().user_name(user).access_key_id(&key);
+            request.send().await.found("iam:DeleteAccessKey", NO_SUCH_ENTITY)?;
+        }
+        Ok(())
+    }
+
+    /// A destination.
+    pub(super) fn sink(&self, Delivery::VaultKv(kv): &Delivery) -> Result<Box<dyn Sink>> {
+        match &self.vault {
+            Ok(vault) => Ok(Box::new(KvSink::new(Arc::clone(vault), &kv.mount, &kv.path))),
+            Err(error) => {
+                let again = Error::new(error.kind, &error.operation, &error.message);
+                Err(again.advice(error.advice.clone().unwrap_or_default()))
+            }
+        }
+    }
+}
+
+/// The ids of keys.
+pub(super) fn ids(live: &[AccessKeyMetadata]) -> Vec<String> {
+    live.iter().filter_map(|key| key.access_key_id.clone()).collect()
+}
+
+fn folder(user: &str) -> String {
+    format!("aws/{}/access-key/", name_part(user))
+}
+
+/// The name of a key in custody.
+pub(super) fn object(user: &str, key: &str) -> String {
+    format!("{}{}", folder(user), name_part(key))
+}

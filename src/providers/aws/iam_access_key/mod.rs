@@ -1,0 +1,276 @@
+//! `aws.iam_access_key`: one access key of a user, its secret in custody and delivered.
+//!
+//! `CreateAccessKey` gives the secret once. See [`next`] for how every cut is recovered from, and
+//! [`ceremony`] for how a key is made.
+
+mod ceremony;
+mod custodian;
+mod next;
+
+use std::fmt;
+
+use aws_sdk_iam::types::{AccessKeyMetadata, StatusType};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+pub use self::custodian::KeyCustodian;
+use self::custodian::Pair;
+use self::next::Next;
+use super::iam_holder::check_name;
+use crate::resource::{Diff, FieldError, Requirement, Resource, Result, Writer};
+use crate::secret::Secret;
+use crate::secret::sink::{Delivery, Fields, VaultKv};
+
+/// An access key of an IAM user.
+/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html>
+#[derive(Debug)]
+pub struct IamAccessKey;
+
+/// What a plan declares.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "IamAccessKey")]
+pub struct Desired {
+    /// The user's name.
+    pub user: String,
+    /// Where the key is delivered to, beside custody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deliver: Vec<Delivery>,
+    /// Whether it can be used.
+    #[serde(default)]
+    pub status: Status,
+}
+
+/// Whether a key can be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It works.
+    #[default]
+    Active,
+    /// It is refused until it is made active again.
+    Inactive,
+}
+
+/// A user's key and where it should be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Id {
+    user: String,
+    deliver: Vec<Delivery>,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.user)
+    }
+}
+
+/// What IAM, custody and the destinations say together.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    user: String,
+    next: Next,
+    status: Status,
+    /// For each declared destination, whether it holds exactly this key.
+    delivered: Vec<bool>,
+    /// Whether an earlier run was cut off before it had proven the key.
+    unproven: bool,
+}
+
+/// What other steps may refer to; never the secret.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IamAccessKeyOutputs")]
+pub struct Outputs {
+    /// The access key's id.
+    pub access_key_id: String,
+    /// The user's name.
+    pub user: String,
+}
+
+impl Resource for IamAccessKey {
+    const KIND: &'static str = "aws.iam_access_key";
+    const ABOUT: &'static str =
+        "An access key of an IAM user, made once; its secret goes into custody and where it is delivered.";
+    const EXAMPLE: &'static str = r"admin_key:
+  kind: aws.iam_access_key
+  user: candlefish-secrets-admin
+  deliver:
+    - vault_kv:
+        mount: secret
+        path: candlefish/aws
+        fields: { id: aws_access_key_id, secret: aws_secret_access_key }
+";
+    const ONCE_ONLY: bool = true;
+
+    type Client = KeyCustodian;
+    type Id = Id;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> Id {
+        Id { user: desired.user.clone(), deliver: desired.deliver.clone() }
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        let twice = |(position, delivery): (usize, &Delivery)| {
+            let earlier = desired.deliver[..position].contains(delivery);
+            earlier.then(|| FieldError::new(format!("deliver[{position}]"), "is declared twice"))
+        };
+        let named = check_name("user", &desired.user, 64).into_iter();
+        named.chain(desired.deliver.iter().enumerate().filter_map(twice)).collect()
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        let mut requires = vec![Requirement::thing("aws.iam_user", &desired.user)];
+        for Delivery::VaultKv(kv) in &desired.deliver {
+            requires.push(Requirement::thing("vault.mount", &kv.mount));
+            requires.push(Requirement::Kind("vault.init"));
+        }
+        requires
+    }
+
+    async fn observe(client: &KeyCustodian, id: &Id) -> Result<Option<Observed>> {
+        let Some(live) = client.live(&id.user).await? else { return Ok(None) };
+        let next = client.next(&id.user, &live).await?;
+        if next == Next::Create {
+            return Ok(None);
+        }
+        let mut observed = Observed {
+            user: id.user.clone(),
+            status: Status::Active,
+            delivered: vec![false; id.deliver.len()],
+            unproven: client.is_unfinished(&id.user),
+            next,
+        };
+        if let Next::Keep { key, .. } = &observed.next {
+            observed.status = status_of(&live, key);
+            let pair = client.read_pair(&id.user, key).await?;
+            for (target, delivered) in id.deliver.iter().zip(&mut observed.delivered) {
+                *delivered = client.sink(target)?.holds(&fields(target, &pair)).await?;
+            }
+        }
+        Ok(Some(observed))
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        match &observed.next {
+            Next::Blocked { keys } => block(&mut diff, keys),
+            Next::Create => {}
+            Next::Replace { lost } => {
+                diff.push("access_key_id", json!(lost), json!(null));
+                diff.note("its secret never arrived; it is removed and a new key is made");
+            }
+            Next::Keep { lost, .. } => {
+                diff.field("status", &observed.status, &desired.status);
+                for (target, _) in desired.deliver.iter().zip(&observed.delivered).filter(|(_, held)| !**held)
+                {
+                    diff.secret(&path(target), "the key from custody");
+                }
+                for key in lost {
+                    diff.push(&format!("keys[{key}]"), json!("exists"), json!(null));
+                    diff.note("its secret never arrived");
+                }
+                if observed.unproven {
+                    diff.push("proven", json!(false), json!(true));
+                    diff.note("an earlier run was cut off before it had proven the key");
+                }
+            }
+        }
+        diff
+    }
+
+    async fn create(w: &Writer<'_, KeyCustodian>, desired: &Desired) -> Result<()> {
+        match w.settled(&desired.user).await? {
+            Next::Create => {
+                let pair = w.make(w.permit(), w.step(), &desired.user).await?;
+                w.finish(w.permit(), desired, &pair).await
+            }
+            next => w.recover(w.permit(), w.step(), desired, next).await,
+        }
+    }
+
+    async fn update(w: &Writer<'_, KeyCustodian>, desired: &Desired, _: &Observed) -> Result<()> {
+        let next = w.settled(&desired.user).await?;
+        w.recover(w.permit(), w.step(), desired, next).await
+    }
+
+    /// Removes the keys whose secret custody has; the secret stays in custody, where it is of no
+    /// use any more.
+    async fn delete(w: &Writer<'_, KeyCustodian>, id: &Id) -> Result<()> {
+        let Some(live) = w.live(&id.user).await? else { return Ok(()) };
+        let held = w.held(&id.user, &live).await?;
+        w.remove(w.permit(), &id.user, held.into_iter().collect()).await
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        let access_key_id = match &observed.next {
+            Next::Keep { key, .. } => key.clone(),
+            _ => String::new(),
+        };
+        Outputs { access_key_id, user: observed.user.clone() }
+    }
+}
+
+fn block(diff: &mut Diff, keys: &[String]) {
+    for key in keys {
+        let why = format!(
+            "the user has the key {key}, which no run of this plan made or whose secret custody has lost; \
+             it may be in use, so it is never touched: deactivate and delete it by hand when nothing needs it"
+        );
+        diff.immutable(&format!("keys[{key}]"), "exists", &json!(null), &why);
+    }
+}
+
+fn path(Delivery::VaultKv(VaultKv { mount, path, .. }): &Delivery) -> String {
+    format!("deliver.vault_kv.{mount}/{path}")
+}
+
+fn fields(Delivery::VaultKv(VaultKv { fields, .. }): &Delivery, pair: &Pair) -> Fields {
+    [
+        (fields.id.clone(), Secret::from(pair.access_key_id.clone())),
+        (fields.secret.clone(), Secret::from(pair.secret_access_key.clone())),
+    ]
+    .into()
+}
+
+/// A key that works and is not listed yet was made a moment ago; keys are born active.
+fn status_of(live: &[AccessKeyMetadata], key: &str) -> Status {
+    let found = live.iter().find(|one| one.access_key_id.as_deref() == Some(key));
+    match found.map(|one| one.status.as_ref()) {
+        None | Some(Some(StatusType::Active)) => Status::Active,
+        Some(_) => Status::Inactive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(names: &str) -> Vec<String> {
+        names.chars().map(String::from).collect()
+    }
+
+    #[test]
+    fn differences_name_destinations_and_never_the_secret() {
+        let desired: Desired = serde_json::from_value(json!({
+            "user": "ci", "deliver": [{ "vault_kv": { "mount": "secret", "path": "aws" } }],
+        }))
+        .expect("valid");
+        let observed = |next, delivered| Observed {
+            user: "ci".into(),
+            next,
+            status: Status::Active,
+            delivered: vec![delivered],
+            unproven: false,
+        };
+        let keep = || Next::Keep { key: "AKIA1".into(), lost: Vec::new() };
+        assert!(IamAccessKey::diff(&desired, &observed(keep(), true)).is_empty());
+        let diff = IamAccessKey::diff(&desired, &observed(keep(), false));
+        assert!(diff.touches("deliver.vault_kv.secret/aws") && diff.changes[0].sensitive);
+        let foreign = Next::Blocked { keys: keys("a") };
+        assert_eq!(IamAccessKey::diff(&desired, &observed(foreign, false)).blocked.len(), 1);
+    }
+}

@@ -1,0 +1,209 @@
+//! The request that is answered once: custody proven, intent, request, escrow, commit.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::next::Intent;
+use super::{Desired, holder_keys};
+use crate::custody::{Custody, pgp};
+use crate::journal::{Ending, Entry};
+use crate::providers::timeout::hasten;
+use crate::providers::vault::custodian::{Custodian, INIT, Initialisation, Unlocked};
+use crate::providers::vault::{NodeClient, SealStatus};
+use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::secret::Secret;
+
+/// How often an answer that is in nobody else's hands is offered to custody.
+const ESCROW_ATTEMPTS: u32 = 5;
+/// The time between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Custodian {
+    pub(super) fn intent(&self) -> Intent {
+        let address = self.vault.address();
+        match (self.journal.open_intent(INIT, address), self.journal.committed(INIT, address)) {
+            (Some(_), _) => Intent::Open,
+            (None, true) => Intent::Committed,
+            (None, false) => Intent::None,
+        }
+    }
+
+    /// The initialisation whose answer is in custody: the one that is under way, else the latest.
+    pub(in crate::providers::vault) async fn answered(&self) -> Result<Option<Initialisation>> {
+        let open = self.journal.open_intent(INIT, self.vault.address());
+        match open.as_ref().and_then(Initialisation::of_intent) {
+            Some(which) => Ok(self.custody.exists(&which.answer()).await?.then_some(which)),
+            None => Initialisation::latest(&self.custody, self.vault.address()).await,
+        }
+    }
+
+    /// Proves custody, then initialises exactly once; the answer is in custody when this returns.
+    pub(in crate::providers::vault) async fn initialise(
+        &self,
+        permit: &Permit,
+        step: &str,
+        desired: &Desired,
+    ) -> Result<Initialisation> {
+        let nodes = self.vault.nodes();
+        let node = nodes.first().ok_or_else(|| foreign(self.vault.address()))?;
+        let status = node.seal_status().await?;
+        if status.initialized {
+            return Err(too_late(node.address()));
+        }
+        holder_keys(&desired.holders, self.custody.folder())?;
+        self.custody.prove(permit).await?;
+        let which = Initialisation::begin(self.vault.address());
+        let public = make_key(&self.custody, permit, &which).await?;
+        self.note(permit, |operation, target| Entry::Intent {
+            step: step.to_owned(),
+            operation,
+            target,
+            detail: vec![which.prefix().to_owned()],
+        })
+        .await?;
+        let answer = match node.init(permit, &request(desired, &status, &public)).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(explain_race(node, self.not_initialised(permit, error).await).await),
+        };
+        escrow(&self.custody, permit, &which, &answer).await?;
+        self.note(permit, |operation, target| Entry::Escrowed { operation, target, object: which.answer() })
+            .await?;
+        match Unlocked::read(&self.custody, &which).await {
+            // What arrived is no whole answer: the journal must not leave it at "it is in custody".
+            Err(error) if error.kind == ErrorKind::Unknown => Err(self.record(permit, error).await),
+            _ => Ok(which),
+        }
+    }
+
+    /// Records how the request failed, and says what can be done.
+    async fn not_initialised(&self, permit: &Permit, error: Error) -> Error {
+        match self.record(permit, error).await {
+            error if error.kind == ErrorKind::Unknown => error.advice(
+                "run again: when the server was not reached, the run goes on by itself; when it was \
+                 initialised, its shares are lost and the run explains what can be done",
+            ),
+            error => error,
+        }
+    }
+
+    /// Records an outcome that is not success. Gives the error, or the journal's when that fails.
+    async fn record(&self, permit: &Permit, error: Error) -> Error {
+        let result = if error.kind == ErrorKind::Unknown { Ending::Unknown } else { Ending::Failed };
+        let message = error.to_string();
+        let noted = self
+            .note(permit, |operation, target| Entry::Outcome { operation, target, result, message })
+            .await;
+        noted.err().unwrap_or(error)
+    }
+
+    /// Says in the journal that the initialisation is done, once every store has what belongs to it.
+    pub(super) async fn commit(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
+        for object in [which.key(), which.answer()] {
+            let kept = self.custody.get(&object).await?.ok_or_else(|| foreign(self.vault.address()))?;
+            self.custody.put(permit, &object, &kept).await?;
+        }
+        self.note(permit, |operation, target| Entry::Verified { operation, target }).await?;
+        let detail = vec![which.prefix().to_owned()];
+        self.note(permit, |operation, target| Entry::Committed { operation, target, detail }).await
+    }
+
+    async fn note(&self, permit: &Permit, entry: impl FnOnce(String, String) -> Entry) -> Result<()> {
+        let entry = entry(INIT.to_owned(), self.vault.address().to_owned());
+        self.journal.append(permit, entry).await
+    }
+}
+
+/// Makes the key pair, puts its private half into custody, and gives the public half of what
+/// custody returns.
+async fn make_key(custody: &Custody, permit: &Permit, which: &Initialisation) -> Result<String> {
+    custody.put(permit, &which.key(), &pgp::KeyPair::generate()?.to_secret()?).await?;
+    let kept = custody.get(&which.key()).await?.ok_or_else(|| {
+        Error::new(ErrorKind::Local, format!("custody: {}", which.key()), "was written and is not there")
+    })?;
+    let pair = pgp::KeyPair::from_secret(&kept)?;
+    pair.public_key()?;
+    pair.public()
+}
+
+/// The request's body; servers that unseal themselves have a recovery key instead.
+fn request(desired: &Desired, status: &SealStatus, public: &str) -> serde_json::Value {
+    let keys = vec![public; desired.shares as usize];
+    if status.recovery_seal || !matches!(status.seal.as_str(), "" | "shamir") {
+        return json!({
+            "recovery_shares": desired.shares, "recovery_threshold": desired.threshold,
+            "recovery_pgp_keys": keys, "root_token_pgp_key": public,
+        });
+    }
+    json!({
+        "secret_shares": desired.shares, "secret_threshold": desired.threshold,
+        "pgp_keys": keys, "root_token_pgp_key": public,
+    })
+}
+
+/// Nobody else has this answer, so a store that hiccups is tried again before giving up.
+async fn escrow(custody: &Custody, permit: &Permit, which: &Initialisation, answer: &Secret) -> Result<()> {
+    let mut attempt = 1;
+    loop {
+        match custody.put(permit, &which.answer(), answer).await {
+            Err(_) if attempt < ESCROW_ATTEMPTS => attempt += 1,
+            done => return done,
+        }
+        tokio::time::sleep(hasten(PAUSE)).await;
+    }
+}
+
+/// A server refuses a second initialisation; it was not initialised when this run looked.
+async fn explain_race(node: &NodeClient, error: Error) -> Error {
+    let refused = error.kind == ErrorKind::Rejected;
+    match node.seal_status().await {
+        Ok(status) if refused && status.initialized => too_late(node.address()),
+        _ => error,
+    }
+}
+
+fn too_late(address: &str) -> Error {
+    let message = format!("somebody else initialised {address} in this moment; their run has the shares");
+    Error::new(ErrorKind::Conflict, INIT, message).advice(
+        "find out who runs the same plan, or another one, for this cluster; go on with their custody stores \
+         and journal, or remove the `vault.init` step",
+    )
+}
+
+pub(super) fn lost(address: &str) -> Error {
+    let message = format!(
+        "{address} is initialised, and custody has no answer to the request that a run of this plan sent: \
+         it got lost on the way, so the key shares and the root token are gone for good, or somebody else \
+         initialised it at that time and has them"
+    );
+    Error::new(ErrorKind::Unknown, INIT, message).advice(
+        "ask first who else was at work; if nobody has the shares, nothing was seeded in it yet: stop the \
+         servers, remove their storage by hand, start them and run again; if somebody has, remove the \
+         `vault.init` step and set VAULT_TOKEN, or use the custody stores of that run",
+    )
+}
+
+pub(super) fn foreign(address: &str) -> Error {
+    let message = format!("{address} is initialised, but custody has no shares of it");
+    Error::new(ErrorKind::Unknown, INIT, message).advice(
+        "when somebody else initialised it, remove the `vault.init` step and set VAULT_TOKEN; when this \
+         plan did, bring back the custody stores it wrote to; it is never initialised again",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_unseal_themselves_get_recovery_keys() {
+        let status = json!({ "type": "shamir", "initialized": false, "sealed": true, "t": 0, "n": 0 });
+        let mut status: SealStatus = serde_json::from_value(status).expect("a status");
+        let desired = Desired { shares: 2, threshold: 2, holders: Vec::new(), keep_shares: true };
+        assert_eq!(request(&desired, &status, "k")["pgp_keys"], json!(["k", "k"]));
+        "static".clone_into(&mut status.seal);
+        let body = request(&desired, &status, "k");
+        assert_eq!(body["recovery_pgp_keys"], json!(["k", "k"]));
+        assert!(body.get("secret_shares").is_none());
+    }
+}

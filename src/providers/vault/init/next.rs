@@ -1,0 +1,68 @@
+//! What is to be done about the initialisation, decided from three facts.
+
+/// What the journal says about the initialisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// It knows of none.
+    None,
+    /// One was begun and neither ended nor refused.
+    Open,
+    /// One was brought to its end.
+    Committed,
+}
+
+/// What is to be done about the initialisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Initialise; nothing that exists can be harmed by it.
+    Initialise,
+    /// Prove what custody has, unseal with it, and say so in the journal.
+    Finish,
+    /// It is done; nodes may still have to be unsealed.
+    Keep,
+    /// Our request took effect and its answer is nowhere.
+    Lost,
+    /// It was initialised by somebody else, or what we had about it is gone.
+    Foreign,
+}
+
+/// The next step of the ceremony. `escrowed` tells whether custody has the answer to the intent,
+/// or, without an open one, to any initialisation of this cluster.
+pub(super) fn next(intent: Intent, initialised: bool, escrowed: bool) -> Next {
+    match (initialised, escrowed, intent) {
+        // The request never arrived, or the storage was wiped since. What custody has stays there
+        // under its own name.
+        (false, _, _) => Next::Initialise,
+        (true, true, Intent::Committed) => Next::Keep,
+        (true, true, Intent::Open | Intent::None) => Next::Finish,
+        (true, false, Intent::Open) => Next::Lost,
+        (true, false, Intent::None | Intent::Committed) => Next::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_one_next_step() {
+        use Intent::{Committed, None, Open};
+        let rows = [
+            (None, false, false, Next::Initialise),
+            (None, false, true, Next::Initialise),
+            (Open, false, false, Next::Initialise),
+            (Open, false, true, Next::Initialise),
+            (Committed, false, false, Next::Initialise),
+            (Committed, false, true, Next::Initialise),
+            (None, true, false, Next::Foreign),
+            (None, true, true, Next::Finish),
+            (Open, true, false, Next::Lost),
+            (Open, true, true, Next::Finish),
+            (Committed, true, false, Next::Foreign),
+            (Committed, true, true, Next::Keep),
+        ];
+        for (intent, initialised, escrowed, expected) in rows {
+            assert_eq!(next(intent, initialised, escrowed), expected, "{intent:?} {initialised} {escrowed}");
+        }
+    }
+}

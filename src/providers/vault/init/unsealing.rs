@@ -1,0 +1,171 @@
+//! Unsealing the nodes, and waiting until the cluster serves.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+
+use super::Node;
+use super::ceremony::foreign;
+use crate::providers::vault::custodian::{Custodian, INIT, Initialisation, Unlocked};
+use crate::providers::vault::{Health, NodeClient, SealStatus, VaultClient};
+use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::secret::Secret;
+
+/// How often a cluster that is starting is asked.
+const POLL: Duration = Duration::from_millis(200);
+/// How long a node may take to join, unseal or lead.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How long nodes are given to join by themselves before they are told to.
+const JOIN_ALONE: Duration = Duration::from_secs(5);
+
+impl Custodian {
+    /// Unseals every node from custody, and finishes an initialisation that was cut off.
+    ///
+    /// # Errors
+    /// `Unknown` when custody has no shares of this cluster.
+    pub async fn unseal(&self, permit: &Permit) -> Result<()> {
+        let nodes = ask_nodes(&self.vault.nodes()).await?;
+        if !nodes.iter().any(|node| node.status.initialized) {
+            let message = format!("{} is not initialised", self.vault.address());
+            return Err(Error::new(ErrorKind::Uninitialised, "unseal", message)
+                .advice("`groundwork apply` initialises it, with a step of kind `vault.init`"));
+        }
+        let which = self.answered().await?.ok_or_else(|| foreign(self.vault.address()))?;
+        self.open(permit, &which).await
+    }
+
+    /// What holders' shares do to every node of `vault`: those that are sealed get every share. It
+    /// is no error when they are too few, as others may follow.
+    ///
+    /// # Errors
+    /// `Rejected` when a share is of another key, which starts the node's count anew.
+    pub async fn enter_shares(
+        vault: &VaultClient,
+        permit: &Permit,
+        shares: &[Secret],
+    ) -> Result<Vec<SealStatus>> {
+        let nodes = vault.nodes();
+        let mut reached = Vec::with_capacity(nodes.len());
+        for node in &nodes {
+            let mut status = await_joined(permit, node, nodes[0].address()).await?;
+            for share in shares {
+                if status.sealed {
+                    status = node.unseal(permit, share).await?;
+                }
+            }
+            // A node that joins learns only after unsealing whether it was let in.
+            let since = Instant::now();
+            while status.sealed && status.progress == 0 {
+                pause(since, node, "is still sealed").await?;
+                status = node.seal_status().await?;
+            }
+            reached.push(status);
+        }
+        Ok(reached)
+    }
+
+    /// Unseals every node with what custody gives, and nothing else; then the run works with the
+    /// root token, unless that was revoked. One readable store is enough for this.
+    pub(super) async fn open(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
+        let unlocked = Unlocked::read(&self.custody, which).await?;
+        let unlocked = unlocked.ok_or_else(|| foreign(self.vault.address()))?;
+        let shares = unlocked.shares()?;
+        let nodes = self.vault.nodes();
+        for node in &nodes {
+            unseal(permit, node, nodes[0].address(), &shares).await?;
+        }
+        self.vault.reset_readiness().await;
+        await_leader(&nodes).await?;
+        self.vault.clear_token().await;
+        if self.journal.committed(INIT, self.vault.address()) {
+            return Ok(());
+        }
+        unlocked.root_token()?;
+        self.commit(permit, which).await
+    }
+}
+
+/// Asks every node at once. Nodes that do not answer are left out as long as one says that the
+/// cluster is initialised; otherwise they might be the ones that know.
+pub(super) async fn ask_nodes(nodes: &[NodeClient]) -> Result<Vec<Node>> {
+    let answers = join_all(nodes.iter().map(NodeClient::seal_status)).await;
+    let (mut answered, mut failure) = (Vec::new(), None);
+    for (node, answer) in nodes.iter().zip(answers) {
+        match answer {
+            Ok(status) => answered.push(Node { address: node.address().to_owned(), status }),
+            Err(error) => failure = Some(error),
+        }
+    }
+    let initialised = answered.iter().any(|node| node.status.initialized);
+    failure.filter(|_| !initialised).map_or(Ok(answered), Err)
+}
+
+async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secret]) -> Result<()> {
+    let mut status = await_joined(permit, node, leader).await?;
+    if status.sealed && !status.recovery_seal && shares.is_empty() {
+        return Err(no_shares(node.address()));
+    }
+    if status.progress > 0 {
+        // Shares that somebody else entered may belong to another key.
+        status = node.reset_unseal(permit).await?;
+    }
+    // A node that rejoins its cluster may still call itself sealed when it has enough of them, and
+    // then refuses one more.
+    for share in &shares[..shares.len().min(status.threshold as usize)] {
+        if !status.sealed || status.recovery_seal {
+            break;
+        }
+        status = node.unseal(permit, share).await?;
+    }
+    // A node that joins learns only after unsealing whether it was let in.
+    let patience = Instant::now();
+    while node.seal_status().await?.sealed {
+        pause(patience, node, "is still sealed").await?;
+    }
+    Ok(())
+}
+
+/// Waits until the node knows the cluster; one that does not join by itself is told to.
+async fn await_joined(permit: &Permit, node: &NodeClient, leader: &str) -> Result<SealStatus> {
+    let (started, mut told) = (Instant::now(), false);
+    loop {
+        let status = node.seal_status().await?;
+        if status.initialized {
+            return Ok(status);
+        }
+        if !told && node.address() != leader && started.elapsed() > JOIN_ALONE {
+            node.join(permit, leader).await?;
+            told = true;
+        }
+        pause(started, node, "has not joined the cluster").await?;
+    }
+}
+
+async fn await_leader(nodes: &[NodeClient]) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let health = join_all(nodes.iter().map(NodeClient::health)).await;
+        if health.iter().any(|health| matches!(health, Ok(Health::Active))) {
+            return Ok(());
+        }
+        pause(started, &nodes[0], "has no leader").await?;
+    }
+}
+
+async fn pause(since: Instant, node: &NodeClient, problem: &str) -> Result<()> {
+    if since.elapsed() > PATIENCE {
+        let message = format!("{} {problem} after {} s", node.address(), PATIENCE.as_secs());
+        return Err(Error::new(ErrorKind::Unavailable, "open the cluster", message)
+            .advice("look at the server's log, then run again; the shares are safe in custody"));
+    }
+    tokio::time::sleep(POLL).await;
+    Ok(())
+}
+
+fn no_shares(address: &str) -> Error {
+    let message = format!("{address} is sealed, and custody keeps no shares: their holders have them");
+    Error::new(ErrorKind::Sealed, "open the cluster", message).advice(
+        "let enough holders fetch their shares with `groundwork custody export-share` and enter them with \
+         `groundwork unseal PLAN --share`",
+    )
+}

@@ -1,0 +1,225 @@
+//! What is no longer as it was when a changeset was reviewed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::content::{Content, Identities, PlanRecord, StepRecord, VaultIdentity};
+use crate::resource::neutralise;
+
+/// Characters of a value that are shown.
+const SHOWN: usize = 60;
+
+/// One thing that is not as it was when the changeset was reviewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Which: `step state_bucket`, `plan`, `AWS account`.
+    pub subject: String,
+    /// What of it: `versioning`, `file quickstart.yaml`; may be empty.
+    pub what: String,
+    /// How it was when it was reviewed.
+    pub expected: String,
+    /// How it is.
+    pub found: String,
+}
+
+impl Difference {
+    fn new(subject: &str, what: &str, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
+        let (expected, found) = (neutralise(&expected.to_string()), neutralise(&found.to_string()));
+        Self { subject: neutralise(subject), what: neutralise(what), expected, found }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, what, expected, found } = self;
+        let colon = if what.is_empty() { "" } else { ": " };
+        write!(f, "{subject}{colon}{what}: expected {expected}, is {found}")
+    }
+}
+
+impl PlanRecord {
+    /// What of the plan's files and variables is not as it was.
+    pub fn differences(&self, now: &Self) -> Vec<Difference> {
+        let mut found = Vec::new();
+        let names: BTreeSet<&String> = self.files.keys().chain(now.files.keys()).collect();
+        for name in names {
+            match (self.files.get(name), now.files.get(name)) {
+                (Some(before), Some(after)) if before != after => {
+                    found.push(Difference::new("plan", name, "the text that was reviewed", "another text"));
+                }
+                (Some(_), None) => found.push(Difference::new("plan", name, "a part of the plan", "none")),
+                (None, Some(_)) => found.push(Difference::new("plan", name, "no part of the plan", "one")),
+                _ => {}
+            }
+        }
+        if self.name != now.name {
+            found.push(Difference::new("plan", "name", &self.name, &now.name));
+        }
+        if found.is_empty() && self.digest != now.digest {
+            found.push(Difference::new("plan", "digest", &self.digest, &now.digest));
+        }
+        found
+    }
+}
+
+/// Everything in `now` that is not as it was in `saved`.
+pub fn differences(saved: &Content, now: &Content) -> Vec<Difference> {
+    let mut found = saved.plan.differences(&now.plan);
+    let is_another_plan = !found.is_empty();
+    identities(&saved.identities, &now.identities, &mut found);
+    if is_another_plan || are_others(&saved.identities, &now.identities) {
+        // Everything else differs too.
+        return found;
+    }
+    let by_id = |content| -> BTreeMap<String, StepRecord> {
+        let Content { steps, .. }: &Content = content;
+        steps.iter().map(|step| (id_of(step), step.clone())).collect()
+    };
+    let (before, after) = (by_id(saved), by_id(now));
+    for step in saved.steps.iter().map(id_of) {
+        match after.get(&step) {
+            Some(now) => compare_step(&step, &before[&step], now, &mut found),
+            None => found.push(Difference::new(&subject(&step), "", "a part of the changes", "none")),
+        }
+    }
+    for step in now.steps.iter().map(id_of).filter(|step| !before.contains_key(step)) {
+        found.push(Difference::new(&subject(&step), "", "no part of the changes", "one"));
+    }
+    found
+}
+
+/// Whether these are other systems; a cluster that tells its id only now may be the same one.
+fn are_others(saved: &Identities, now: &Identities) -> bool {
+    use VaultIdentity::{Address, ClusterId};
+    let tells_now = matches!((&saved.vault, &now.vault), (Some(Address(_)), Some(ClusterId(_))));
+    saved.aws != now.aws || (saved.vault != now.vault && !tells_now)
+}
+
+fn identities(saved: &Identities, now: &Identities, found: &mut Vec<Difference>) {
+    let aws = |identities: &Identities| match &identities.aws {
+        Some(aws) => format!("{} ({}, {})", aws.account_id, aws.partition, aws.region),
+        None => "none".to_owned(),
+    };
+    let vault = |identities: &Identities| match &identities.vault {
+        Some(VaultIdentity::ClusterId(id)) => id.clone(),
+        Some(VaultIdentity::Address(address)) => format!("one at {address} that tells no id"),
+        None => "none".to_owned(),
+    };
+    if saved.aws != now.aws {
+        found.push(Difference::new("AWS account", "", aws(saved), aws(now)));
+    }
+    if saved.vault != now.vault {
+        found.push(Difference::new("Vault cluster", "", vault(saved), vault(now)));
+    }
+}
+
+fn id_of(step: &StepRecord) -> String {
+    step.change.get("id").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn subject(step: &str) -> String {
+    format!("step {step}")
+}
+
+fn compare_step(id: &str, saved: &StepRecord, now: &StepRecord, found: &mut Vec<Difference>) {
+    if saved == now {
+        return;
+    }
+    let subject = subject(id);
+    let count = found.len();
+    let mut note = |what: &str, before: &str, after: &str| {
+        if before != after {
+            found.push(Difference::new(&subject, what, before, after));
+        }
+    };
+    note("state", &saved.observed.state, &now.observed.state);
+    note("action", &brief(saved.change.get("action")), &brief(now.change.get("action")));
+    note("belongs to", &text_or_nobody(saved), &text_or_nobody(now));
+    for (path, before, after) in changed_fields(&saved.change, &now.change) {
+        note(&path, &before, &after);
+    }
+    for (name, before, after) in pairs(&saved.observed.outputs, &now.observed.outputs) {
+        note(&format!("output {name}"), &brief(before), &brief(after));
+    }
+    let revision = |step: &StepRecord| step.observed.revision.clone().unwrap_or_else(|| "none".to_owned());
+    note("last written", &revision(saved), &revision(now));
+    for (key, before, after) in pairs(&saved.change, &now.change) {
+        if !["action", "changes"].contains(&key.as_str()) {
+            note(key, &brief(before), &brief(after));
+        }
+    }
+    if found.len() == count {
+        let (before, after) = (&saved.observed.fingerprint, &now.observed.fingerprint);
+        found.push(Difference::new(&subject, "fingerprint", before, after));
+    }
+}
+
+fn text_or_nobody(step: &StepRecord) -> String {
+    step.observed.owner.clone().unwrap_or_else(|| "no plan".to_owned())
+}
+
+/// The paths at which two lists of changes differ, with the live values of both.
+fn changed_fields(saved: &Map<String, Value>, now: &Map<String, Value>) -> Vec<(String, String, String)> {
+    let by_path = |change: &Map<String, Value>| -> BTreeMap<String, Value> {
+        let changes = change.get("changes").and_then(Value::as_array);
+        let path = |change: &Value| change["path"].as_str().unwrap_or_default().to_owned();
+        changes.into_iter().flatten().map(|change| (path(change), change.clone())).collect()
+    };
+    let (before, after) = (by_path(saved), by_path(now));
+    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    paths
+        .into_iter()
+        .filter(|path| before.get(*path) != after.get(*path))
+        .map(|path| {
+            let (told, tells) = (before.get(path), after.get(path));
+            let side = if told.map(|one| &one["before"]) == tells.map(|one| &one["before"]) {
+                "after"
+            } else {
+                "before"
+            };
+            (path.clone(), describe(told, side), describe(tells, side))
+        })
+        .collect()
+}
+
+/// A change's live or declared value in words.
+fn describe(change: Option<&Value>, side: &str) -> String {
+    match change {
+        None => "as declared".to_owned(),
+        Some(change) if change["sensitive"] == true => {
+            let about = ["secret", "source", "note"].iter().filter_map(|key| change[*key].as_str());
+            let about: Vec<&str> = about.collect();
+            if about.is_empty() {
+                "(sensitive)".to_owned()
+            } else {
+                format!("(sensitive, {})", about.join(": "))
+            }
+        }
+        Some(change) => brief(Some(&change[side])),
+    }
+}
+
+type Pair<'a> = (&'a String, Option<&'a Value>, Option<&'a Value>);
+
+/// The values of two maps that differ.
+fn pairs<'a>(before: &'a Map<String, Value>, after: &'a Map<String, Value>) -> Vec<Pair<'a>> {
+    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let both = keys.into_iter().map(|key| (key, before.get(key), after.get(key)));
+    both.filter(|(_, before, after)| before != after).collect()
+}
+
+/// A value on one short line.
+fn brief(value: Option<&Value>) -> String {
+    let text = match value {
+        None | Some(Value::Null) => "none".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}

@@ -1,0 +1,216 @@
+//! What a saved changeset holds: everything that a review rests on.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::changeset::{Changeset, StepChange};
+use crate::observe::{Sight, World};
+use crate::plan::Node;
+use crate::resolve::Resolved;
+use crate::resolve::declare::PLAN_TAG;
+
+/// Everything that a review rests on. The same plan and the same live systems give the same
+/// content, to the byte.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    /// The version of Groundwork that made it.
+    pub tool: String,
+    /// Which plan, and everything that was read for it.
+    pub plan: PlanRecord,
+    /// Whose systems were looked at.
+    pub identities: Identities,
+    /// All steps, in the changeset's order.
+    pub steps: Vec<StepRecord>,
+}
+
+/// A plan as it was reviewed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRecord {
+    /// The plan file, relative to the working directory where that is possible.
+    pub path: String,
+    /// The declared name.
+    pub name: String,
+    /// SHA-256 over plan, includes and given variables, `sha256:…`.
+    pub digest: String,
+    /// Each file that was read, relative to the plan's folder, with its SHA-256; template files as
+    /// `template NAME`. Files of secrets are not among them.
+    pub files: BTreeMap<String, String>,
+    /// The variables that were given beside the plan, in their order; of one that was given twice
+    /// the later value wins.
+    pub vars: Vec<(String, Value)>,
+}
+
+/// Whose systems were looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identities {
+    /// The AWS account; absent when the plan has nothing to do with AWS.
+    pub aws: Option<AwsIdentity>,
+    /// The Vault cluster; absent when the plan has nothing to do with Vault.
+    pub vault: Option<VaultIdentity>,
+}
+
+/// An AWS account in a region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwsIdentity {
+    /// Twelve digits: the account of the credentials.
+    pub account_id: String,
+    /// `aws`, `aws-us-gov` or `aws-cn`.
+    pub partition: String,
+    /// The region.
+    pub region: String,
+}
+
+/// A Vault cluster: by its id, or by its address while it tells no id, because it is not
+/// initialised, sealed or cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VaultIdentity {
+    /// The id that the cluster made at its initialisation.
+    ClusterId(String),
+    /// Where it was looked for.
+    Address(String),
+}
+
+/// One step of the changeset, and what was seen of its thing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepRecord {
+    /// The step's entry in the changeset, as `plan --format json` has it.
+    pub change: Map<String, Value>,
+    /// What the entry rests on.
+    pub observed: Observation,
+}
+
+/// What was seen of one thing, as far as a decision rests on it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observation {
+    /// `present`, `absent`, or why it could not be looked at.
+    pub state: String,
+    /// The plan that its tags name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Its outputs: numbers and booleans as they are, texts by the beginning of their SHA-256.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub outputs: Map<String, Value>,
+    /// What tells one write of it from the next, where the server has such a thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// SHA-256 over all of this, the thing's identity and the fields that differ.
+    pub fingerprint: String,
+}
+
+/// Where a changeset comes from, beside the live systems.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The plan file as it was named.
+    pub plan: PathBuf,
+    /// The variables that were given.
+    pub vars: Vec<(String, Node)>,
+}
+
+impl Content {
+    /// What is to be kept of this changeset.
+    pub fn new(origin: &Origin, world: &World, identities: Identities, changeset: &Changeset) -> Self {
+        let indices: BTreeMap<&str, usize> =
+            world.resolved.steps.iter().enumerate().map(|(index, step)| (step.id.as_str(), index)).collect();
+        let record = |step: &StepChange| {
+            let index = indices.get(step.id.as_str()).copied();
+            let change = fields_of(step);
+            let observed = index.map_or_else(Observation::default, |index| observe(world, index));
+            StepRecord { observed: observed.fingerprinted(&change), change }
+        };
+        Self {
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            plan: PlanRecord::of(origin, &world.resolved),
+            identities,
+            steps: changeset.steps.iter().map(record).collect(),
+        }
+    }
+
+    /// The one notation of this content, over which its digest goes.
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain data")
+    }
+}
+
+impl PlanRecord {
+    /// What is to be kept of this plan.
+    pub fn of(origin: &Origin, resolved: &Resolved) -> Self {
+        let document = &resolved.document;
+        let mut files: BTreeMap<String, String> = document
+            .sources
+            .iter()
+            .map(|(path, text)| (below(path, &document.folder), sha256(text.as_bytes())))
+            .collect();
+        let templates = resolved.templates.digests();
+        files.extend(templates.into_iter().map(|(name, digest)| (format!("template {name}"), digest)));
+        let here = std::env::current_dir().unwrap_or_default();
+        Self {
+            path: below(&origin.plan, &here),
+            name: document.name.clone(),
+            digest: document.digest.clone(),
+            files,
+            vars: origin.vars.iter().map(|(name, node)| (name.clone(), node.to_value())).collect(),
+        }
+    }
+}
+
+fn below(path: &Path, folder: &Path) -> String {
+    let path = path.strip_prefix(folder).unwrap_or(path);
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.collect::<PathBuf>().display().to_string()
+}
+
+fn observe(world: &World, index: usize) -> Observation {
+    let instance = &world.instances[index];
+    let state = match &world.sights[index] {
+        Sight::Seen if instance.exists() => "present".to_owned(),
+        Sight::Seen => "absent".to_owned(),
+        Sight::After(first) => format!("not before {}", world.resolved.steps[*first].id),
+        Sight::Nowhere(references) => format!("not before {references} is known"),
+        Sight::Hidden(error) => format!("not to be read: {error}"),
+    };
+    Observation {
+        state,
+        owner: instance.tags().and_then(|tags| tags.get(PLAN_TAG).cloned()),
+        outputs: instance.outputs().unwrap_or_default().into_iter().map(shortened).collect(),
+        revision: instance.revision(),
+        fingerprint: String::new(),
+    }
+}
+
+fn shortened((name, value): (String, Value)) -> (String, Value) {
+    match value {
+        Value::Number(_) | Value::Bool(_) | Value::Null => (name, value),
+        other => (name, json!(&sha256(other.to_string().as_bytes())[..23])),
+    }
+}
+
+impl Observation {
+    fn fingerprinted(mut self, change: &Map<String, Value>) -> Self {
+        let parts = ["kind", "name", "changes"].map(|key| change.get(key).cloned().unwrap_or_default());
+        self.fingerprint = sha256(json!([self, parts]).to_string().as_bytes());
+        self
+    }
+}
+
+/// `sha256:…` of some bytes.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+fn fields_of(value: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,233 @@
+//! One run over one plan: from the file to a changeset and its application.
+
+mod checked;
+mod connect;
+
+pub use checked::{Checked, check};
+pub use connect::{Reach, connect, journal, unlock};
+
+use crate::apply;
+use crate::changeset::{Action, Changeset};
+use crate::diff;
+use crate::event::Events;
+use crate::lock::LocalLock;
+use crate::observe::{self, World};
+use crate::plan::Diagnostics;
+use crate::providers::Providers;
+use crate::resource::ErrorKind;
+use crate::saved::{AwsIdentity, Content, Difference, Identities, Origin, VaultIdentity};
+
+/// Things that are read at the same time, and steps that are written at the same time, unless
+/// the caller says otherwise.
+pub const PARALLELISM: usize = 16;
+
+/// A plan, the live systems as they were observed, and the way to them.
+pub struct Session {
+    /// The clients.
+    pub providers: Providers,
+    /// What was seen.
+    pub world: World,
+    /// What could not be looked at beside the steps' things, and why.
+    pub gaps: Vec<(String, String)>,
+    local: Option<LocalLock>,
+    parallelism: usize,
+}
+
+/// Why there is no changeset.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The plan is wrong.
+    #[error(transparent)]
+    Plan(#[from] Diagnostics),
+    /// A live system, or this machine, does not let the run begin.
+    #[error(transparent)]
+    Live(#[from] crate::resource::Error),
+    /// What a saved changeset rests on is not as it was when it was reviewed.
+    #[error("what was reviewed is not what is there now")]
+    Outdated(Vec<Difference>),
+    /// What cannot be looked at or planned yet, and why, where all of it has to be.
+    #[error("not every step could be planned")]
+    Incomplete(Vec<(String, String)>),
+}
+
+impl From<crate::changeset::Error> for Error {
+    fn from(error: crate::changeset::Error) -> Self {
+        match error {
+            crate::changeset::Error::Plan(mistakes) => Self::Plan(mistakes),
+        }
+    }
+}
+
+impl Session {
+    /// Connects and observes every step. Writes nothing, anywhere. What cannot be read is a gap.
+    ///
+    /// # Errors
+    /// When the account is not the plan's, credentials are missing, or the journal is damaged.
+    pub async fn observe(mut checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
+        let (providers, scope) = connect::connect_in_scope(&mut checked, Reach::Everything).await?;
+        let mut gaps = Vec::new();
+        if let Err(error) = providers.journal()?.pull().await {
+            if !is_hidden(&error) {
+                return Err(error.into());
+            }
+            let message = format!("{error}; what other machines have done is not known");
+            events.warn(format!("the journal's copy cannot be read: {message}"));
+            gaps.push(("journal".to_owned(), message));
+        }
+        let Checked { resolved, instances, graph, .. } = checked;
+        let world =
+            observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
+        tell_warnings(&providers, &|warning| events.warn(warning));
+        Ok(Self { providers, world, gaps, local: None, parallelism })
+    }
+
+    /// As [`Session::observe`], as the only run of this plan on this machine: what is observed is
+    /// changed by no other run before this one has ended.
+    ///
+    /// # Errors
+    /// As [`Session::observe`]; `Conflict` when another run has the lock.
+    pub async fn observe_alone(checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
+        let local = checked.lock()?;
+        let session = Self::observe(checked, parallelism, events).await?;
+        if let Some((_, why)) = session.gaps.first() {
+            return Err(crate::resource::Error::new(ErrorKind::Denied, "journal", why.clone())
+                .advice("a run that writes has to read the journal's copy first")
+                .into());
+        }
+        Ok(Self { local: Some(local), ..session })
+    }
+
+    /// The difference between the plan and what was observed.
+    ///
+    /// # Errors
+    /// Mistakes in the plan that only live values bring to light.
+    pub fn compare(&mut self) -> Result<Changeset, Error> {
+        let journal = self.providers.journal()?;
+        let created = move |kind: &str, id: &str| {
+            let target = apply::target(kind, id);
+            journal.created(kind, id) || journal.open_intent(apply::CREATE, &target).is_some()
+        };
+        Ok(diff::compare(&mut self.world, &created)?)
+    }
+
+    /// Sees that everything could be looked at, and every step of the changeset be planned.
+    ///
+    /// # Errors
+    /// `Incomplete`, with what is left for later.
+    pub fn require_complete(&self, changeset: &Changeset) -> Result<(), Error> {
+        let deferred = changeset.steps.iter().filter(|step| step.action == Action::Deferred);
+        let deferred =
+            deferred.map(|step| (format!("step {}", step.id), step.reason.clone().unwrap_or_default()));
+        let left: Vec<(String, String)> = self.gaps.iter().cloned().chain(deferred).collect();
+        if left.is_empty() { Ok(()) } else { Err(Error::Incomplete(left)) }
+    }
+
+    /// What is to be kept of a changeset of this session, so that it can be applied later.
+    pub async fn record(&self, changeset: &Changeset, origin: &Origin) -> Content {
+        Content::new(origin, &self.world, self.identities().await, changeset)
+    }
+
+    /// Whose systems this session has looked at.
+    async fn identities(&self) -> Identities {
+        let aws = self.providers.aws.get().map(|client| client.scope());
+        let vault = match self.providers.vault.get() {
+            Some(client) => Some(match client.cluster_id().await {
+                Some(id) => VaultIdentity::ClusterId(id),
+                None => VaultIdentity::Address(client.address().to_owned()),
+            }),
+            None => None,
+        };
+        let account = |scope: crate::resource::Scope| {
+            let (account_id, partition, region) = (scope.account_id?, scope.partition, scope.region);
+            Some(AwsIdentity { account_id, partition, region })
+        };
+        Identities { aws: aws.and_then(account), vault }
+    }
+
+    /// Carries out an approved changeset of this session, under the plan's lock. Where that is a
+    /// lock which other machines see, it is taken only now, because taking it is a write; so
+    /// everything is observed once more, and what was approved must still be right.
+    ///
+    /// # Errors
+    /// When another run holds the lock, naming it; when something has changed since the approval;
+    /// or the journal cannot be written.
+    pub async fn apply(
+        &mut self,
+        approved: apply::Approved<'_>,
+        options: &apply::Options,
+        events: &Events,
+    ) -> Result<apply::Report, Error> {
+        if self.local.is_none() {
+            self.local = Some(checked::local_lock(&self.world.resolved)?);
+        }
+        let result = self.apply_locked(approved, options, events).await;
+        tell_warnings(&self.providers, &|warning| events.warn(warning));
+        self.release(events).await;
+        result
+    }
+
+    /// Gives the lock back that other machines see. To be called when [`Session::apply`] was cut
+    /// off; otherwise it has been done.
+    pub async fn release(&self, events: &Events) {
+        let Some(lock) = &self.providers.lock else { return };
+        if let Err(error) = apply::unlock(lock).await {
+            let advice = error.advice.as_deref().unwrap_or("run `groundwork unlock`");
+            events.warn(format!("{error}; {advice}"));
+        }
+    }
+
+    async fn apply_locked(
+        &mut self,
+        approved: apply::Approved<'_>,
+        options: &apply::Options,
+        events: &Events,
+    ) -> Result<apply::Report, Error> {
+        if let Some(lock) = &self.providers.lock
+            && approved.changeset().summary.writing() > 0
+            && apply::lock(lock, &approved).await?
+        {
+            self.require_unchanged(approved.changeset()).await?;
+        }
+        Ok(apply::apply(&mut self.world, approved, &self.providers, options, events).await?)
+    }
+
+    /// Somebody may have changed something between the observation and the lock.
+    async fn require_unchanged(&mut self, approved: &Changeset) -> Result<(), Error> {
+        let moved = self.providers.journal()?.pull().await?;
+        observe::observe_again(&mut self.world, &self.providers, self.parallelism).await;
+        let now = self.compare()?;
+        let changed = approved.differences(&now);
+        match (moved, changed.is_empty()) {
+            (false, true) => Ok(()),
+            (true, true) => Err(outdated("another run has written to the journal".to_owned()).into()),
+            (_, false) => Err(outdated(format!("these steps have changed: {}", changed.join(", "))).into()),
+        }
+    }
+
+    /// Removes the thing of one step, as approved.
+    ///
+    /// # Errors
+    /// When the step is protected, or the live system refuses.
+    pub async fn remove(&self, approved: apply::ApprovedRemoval<'_>) -> Result<(), Error> {
+        Ok(apply::remove(&self.world, approved, &self.providers).await?)
+    }
+}
+
+/// Whether an error means that something is there and cannot be seen from here.
+fn is_hidden(error: &crate::resource::Error) -> bool {
+    matches!(error.kind, ErrorKind::Denied | ErrorKind::Unavailable | ErrorKind::Throttled)
+}
+
+/// Tells of copies in custody that could not be used.
+pub fn tell_warnings(providers: &Providers, tell: &dyn Fn(String)) {
+    for warning in providers.custody.get().map(|custody| custody.take_warnings()).unwrap_or_default() {
+        tell(warning);
+    }
+}
+
+/// What was approved is not what would be done now.
+fn outdated(what: String) -> crate::resource::Error {
+    let message = format!("{what}, since the changes were approved; nothing was written");
+    crate::resource::Error::new(ErrorKind::Conflict, "apply", message)
+        .advice("apply again, and look at the changes once more")
+}

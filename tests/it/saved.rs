@@ -1,0 +1,353 @@
+//! Changesets between their review and their application.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use groundwork::saved::{Content, Saved};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::support::{Quickstart, Ran, TestEnvironment, step, summary};
+
+/// Plans that need no server.
+struct Folder(tempfile::TempDir);
+
+const NOTE: &str = "version: 1\nname: saved\nvars: { text: hello }\nsteps:\n  \
+    note: { kind: file.template, path: note.txt, content: \"{{ text }}\" }\n  \
+    letter: { kind: file.template, path: letter.txt, template: letter.j2, with: { to: you } }\n";
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().expect("a folder"));
+        folder.write("plan.yaml", NOTE);
+        folder.write("templates/letter.j2", "Dear {{ to }}\n");
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        std::fs::write(path, text).expect("written");
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+        command.args(arguments).current_dir(self.0.path()).env("NO_COLOR", "1");
+        command.env_remove("SOURCE_DATE_EPOCH");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().expect("the program starts"))
+    }
+
+    /// Saves the plan's changes as made at `seconds`.
+    fn save(&self, file: &str, seconds: i64) -> Vec<u8> {
+        let mut command = self.command(&["plan", "plan.yaml", "--out", file]);
+        let ran = Ran::of(command.env("SOURCE_DATE_EPOCH", seconds.to_string()).output().expect("runs"));
+        assert_eq!(ran.code, 0, "{ran:?}");
+        std::fs::read(self.path(file)).expect("saved")
+    }
+
+    fn saved(&self) -> Vec<u8> {
+        self.save("changes.json", now())
+    }
+
+    /// Applies, which must be refused with these words and change nothing.
+    fn refused(&self, arguments: &[&str], words: &[&str]) {
+        let ran = self.run(&[&["apply"], arguments, &["--yes"]].concat());
+        assert_eq!(ran.code, 1, "{arguments:?}: {ran:?}");
+        for word in words {
+            assert!(ran.stderr.contains(word), "{word:?} is not in {}", ran.stderr);
+        }
+        assert!(ran.stderr.contains("what to do"), "{}", ran.stderr);
+        assert!(!self.path("letter.txt").exists(), "{arguments:?}");
+    }
+}
+
+fn now() -> i64 {
+    Timestamp::now().as_second()
+}
+
+/// A file that is whole, with another content.
+fn forged(text: &[u8], change: impl FnOnce(&mut Content)) -> Vec<u8> {
+    let mut content = Saved::parse(text).expect("whole").content;
+    change(&mut content);
+    Saved::now(content).expect("a time").text()
+}
+
+#[test]
+fn the_same_plan_and_world_give_the_same_bytes() {
+    let folder = Folder::new();
+    let (first, second, later) =
+        (folder.save("a.json", 1), folder.save("b.json", 1), folder.save("c.json", 2));
+    assert_eq!(first, second);
+    let digest = |text: &[u8]| Saved::parse(text).expect("whole").digest;
+    assert_eq!(digest(&first), digest(&later), "time is no part of the content");
+    folder.write("note.txt", "another world");
+    assert_ne!(digest(&first), digest(&folder.save("d.json", 1)));
+}
+
+#[test]
+fn what_was_reviewed_is_applied_and_only_once() {
+    let folder = Folder::new();
+    folder.saved();
+    let ran = folder.run(&["apply", "changes.json", "--yes", "--format", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(summary(&ran.events())["done"], 2);
+    assert_eq!(std::fs::read_to_string(folder.path("letter.txt")).expect("made"), "Dear you\n");
+    let again = folder.run(&["apply", "changes.json", "--yes"]);
+    assert_eq!(again.code, 1, "{again:?}");
+    assert!(again.stderr.contains("step note: state: expected absent, is present"), "{}", again.stderr);
+}
+
+#[test]
+fn without_a_yes_nobody_is_asked_where_nobody_is() {
+    let folder = Folder::new();
+    folder.saved();
+    let ran = folder.run(&["apply", "changes.json"]);
+    assert!(ran.code == 1 && ran.stderr.contains("add --yes"), "{ran:?}");
+    assert!(!folder.path("letter.txt").exists());
+}
+
+#[test]
+fn whatever_has_changed_since_the_review_is_named() {
+    let folder = Folder::new();
+    folder.write("note.txt", "by hand");
+    folder.saved();
+    folder.write("note.txt", "by another hand");
+    folder.refused(&["changes.json"], &["step note: content: expected by hand, is by another hand"]);
+    folder.write("note.txt", "hello");
+    folder.refused(&["changes.json"], &["step note: action: expected update, is none", "is as declared"]);
+    std::fs::remove_file(folder.path("note.txt")).expect("removed");
+    folder.refused(&["changes.json"], &["step note: state: expected present, is absent"]);
+
+    folder.write("note.txt", "by hand");
+    folder.write("templates/letter.j2", "Dear {{ to }}!\n");
+    folder.refused(&["changes.json"], &["plan: template letter.j2"]);
+    folder.write("templates/letter.j2", "Dear {{ to }}\n");
+    folder.write("plan.yaml", &NOTE.replace("hello", "hallo"));
+    folder.refused(&["changes.json"], &["plan: plan.yaml"]);
+    folder.write("plan.yaml", NOTE);
+    assert_eq!(folder.run(&["apply", "changes.json", "--yes"]).code, 0, "as it was");
+}
+
+#[test]
+fn variables_are_those_of_the_review() {
+    let folder = Folder::new();
+    folder.write("vars.yaml", "text: from a file\n");
+    let arguments =
+        ["plan", "plan.yaml", "--var-file", "vars.yaml", "--var", "text=given", "--out", "changes.json"];
+    assert_eq!(folder.run(&arguments).code, 0);
+    let ran = folder.run(&["apply", "changes.json", "--var", "text=other", "--yes"]);
+    assert_eq!(ran.code, 64, "{ran:?}");
+    std::fs::remove_file(folder.path("vars.yaml")).expect("removed");
+    let ran = folder.run(&["apply", "changes.json", "--yes"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(std::fs::read_to_string(folder.path("note.txt")).expect("made"), "given");
+}
+
+#[test]
+fn a_file_that_is_not_as_it_was_written_is_refused() {
+    let folder = Folder::new();
+    let whole = String::from_utf8(folder.saved()).expect("text");
+    let time = Saved::parse(whole.as_bytes()).expect("whole").created_at.to_string();
+    let changes = [
+        (whole.replace("hello", "hullo"), "was changed after it was written"),
+        (whole.replace("\"create\"", "\"delete\""), "was changed after it was written"),
+        (whole.replace(&time, "2020-01-01T00:00:00Z"), "was changed after it was written"),
+        (whole.replace("\"absent\"", "\"present\""), "was changed after it was written"),
+        (whole[..whole.len() / 2].to_owned(), "is damaged"),
+        (whole.replacen("\"groundwork_changeset\": 1", "\"groundwork_changeset\": 2", 1), "has the form 2"),
+        (whole.replace("\"steps\": [", "\"more\": 1, \"steps\": ["), "is damaged"),
+    ];
+    for (text, words) in changes {
+        assert_ne!(text, whole, "{words}");
+        folder.write("changes.json", &text);
+        folder.refused(&["changes.json"], &[words]);
+    }
+    let other = forged(whole.as_bytes(), |content| content.tool = "0.0.9".to_owned());
+    std::fs::write(folder.path("changes.json"), other).expect("written");
+    folder.refused(&["changes.json"], &["made by Groundwork 0.0.9"]);
+    // Who computes the digest anew still gets nothing but what the plan says.
+    let other = forged(whole.as_bytes(), |content| {
+        content.steps[0].change["changes"][0]["after"] = json!("forged");
+    });
+    std::fs::write(folder.path("changes.json"), other).expect("written");
+    folder.refused(&["changes.json"], &["step note: path: expected forged, is note.txt"]);
+}
+
+#[test]
+fn a_review_does_not_last_for_ever() {
+    let folder = Folder::new();
+    folder.save("changes.json", now() - 2 * 86_400);
+    folder.refused(&["changes.json"], &["2 d ago", "--max-age"]);
+    folder.refused(&["changes.json", "--max-age", "47h"], &["more than 1 d 23 h"]);
+    let ran = folder.run(&["apply", "changes.json", "--yes", "--max-age", "soon"]);
+    assert_eq!(ran.code, 64, "{ran:?}");
+    assert_eq!(folder.run(&["apply", "changes.json", "--yes", "--max-age", "3d"]).code, 0);
+    let folder = Folder::new();
+    folder.save("changes.json", now() + 3600);
+    folder.refused(&["changes.json"], &["in the future"]);
+}
+
+#[test]
+fn a_changeset_does_not_choose_a_plan_from_elsewhere() {
+    let folder = Folder::new();
+    folder.saved();
+    folder.write("other.yaml", NOTE);
+    folder
+        .refused(&["changes.json", "--plan", "other.yaml"], &["is of the plan plan.yaml, not of other.yaml"]);
+    for elsewhere in ["../plan.yaml", "/etc/passwd"] {
+        let text = std::fs::read(folder.path("changes.json")).expect("saved");
+        let other = forged(&text, |content| content.plan.path = elsewhere.to_owned());
+        std::fs::write(folder.path("elsewhere.json"), other).expect("written");
+        folder.refused(&["elsewhere.json"], &["outside of this folder"]);
+    }
+    assert_eq!(folder.run(&["apply", "changes.json", "--yes", "--plan", "./plan.yaml"]).code, 0);
+}
+
+#[test]
+fn the_file_is_private_and_replaces_nothing_else() {
+    let folder = Folder::new();
+    folder.saved();
+    folder.saved();
+    let mode = folder.path("changes.json").metadata().expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    folder.write("precious.txt", "precious");
+    symlink(folder.path("changes.json"), folder.path("link.json")).expect("a link");
+    std::fs::create_dir(folder.path("folder.json")).expect("a folder");
+    for target in ["precious.txt", "plan.yaml", "link.json", "folder.json", "nowhere/changes.json"] {
+        let ran = folder.run(&["plan", "plan.yaml", "--out", target]);
+        assert!(ran.code == 1 && ran.stderr.contains(&format!("write {target}")), "{target}: {ran:?}");
+    }
+    assert_eq!(std::fs::read_to_string(folder.path("precious.txt")).expect("there"), "precious");
+    assert!(folder.path("link.json").symlink_metadata().expect("there").is_symlink());
+    let names = |folder: &Path| std::fs::read_dir(folder).expect("lists").count();
+    let count = names(folder.0.path());
+    folder.saved();
+    assert_eq!(names(folder.0.path()), count, "nothing else is left");
+}
+
+#[test]
+fn whatever_the_file_holds_there_is_an_answer_and_no_panic() {
+    let whole = Folder::new().saved();
+    // A fixed sequence, so that a failure can be repeated.
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut next = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).expect("small") % below
+    };
+    for _ in 0..5_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..=next(2) {
+            let at = next(bytes.len());
+            match next(4) {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes[at] = u8::try_from(next(256)).expect("a byte"),
+                2 => bytes.insert(at, b"{}[]:,\"\\0-e"[next(11)]),
+                _ => bytes.splice(at..at, std::iter::repeat_n(b'[', 200)).for_each(drop),
+            }
+        }
+        if let Ok(saved) = Saved::parse(&bytes) {
+            let original = Saved::parse(&whole).expect("whole");
+            assert_eq!((saved.content, saved.created_at), (original.content, original.created_at));
+        }
+    }
+}
+
+#[test]
+fn another_account_or_cluster_is_refused() {
+    let environment = TestEnvironment::new();
+    environment.write(
+        "plan.yaml",
+        "version: 1\nname: who\naws: { region: us-east-1 }\nsteps:\n  user: { kind: aws.iam_user, name: gw-who }\n  \
+         app: { kind: vault.policy, name: app, rules: { a: [read] } }\n",
+    );
+    // Vault is not initialised and no step does it: its steps are left for later.
+    assert_eq!(environment.run(&["plan", "plan.yaml", "--out", "changes.json"]).code, 3);
+    let text = std::fs::read(environment.folder.join("changes.json")).expect("saved");
+    let other = forged(&text, |content| {
+        content.identities.aws.as_mut().expect("AWS").account_id = "123456789012".to_owned();
+    });
+    environment.write("other.json", &String::from_utf8(other).expect("text"));
+    let ran = environment.run(&["apply", "other.json", "--yes"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("AWS account: expected 123456789012"), "{}", ran.stderr);
+    let other = forged(&text, |content| {
+        content.identities.vault = Some(groundwork::saved::VaultIdentity::ClusterId("4f1c".to_owned()));
+    });
+    environment.write("other.json", &String::from_utf8(other).expect("text"));
+    let ran = environment.run(&["apply", "other.json", "--yes"]);
+    assert!(ran.code == 1 && ran.stderr.contains("Vault cluster: expected 4f1c"), "{ran:?}");
+    // What was reviewed is done, and what was not is not.
+    let ran = environment.run(&["apply", "changes.json", "--yes"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert_eq!(step(&environment.plan("plan.yaml"), "user")["action"], "none");
+}
+
+#[test]
+fn what_had_to_wait_was_not_reviewed_and_is_not_done() {
+    let environment = TestEnvironment::new();
+    environment.write(
+        "plan.yaml",
+        "version: 1\nname: wait\naws: { region: us-east-1 }\nsteps:\n  key: { kind: aws.kms_key, alias: alias/gw-wait }\n  \
+         note: { kind: file.template, path: \"{{ key.key_id }}.txt\", content: x }\n",
+    );
+    assert_eq!(environment.run(&["plan", "plan.yaml", "--out", "changes.json"]).code, 3);
+    let ran = environment.run(&["apply", "changes.json", "--yes"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.stderr.contains("no part of the review"), "{}", ran.stderr);
+    let changeset = environment.plan("plan.yaml");
+    assert_eq!(step(&changeset, "key")["action"], "none");
+    assert_eq!(step(&changeset, "note")["action"], "create");
+    let strict = environment.run(&["plan", "plan.yaml", "--strict"]);
+    assert_eq!(strict.code, 0, "everything is known by now: {strict:?}");
+}
+
+#[test]
+fn exactly_the_reviewed_drift_is_repaired_and_one_change_more_is_refused() {
+    let quickstart = Quickstart::new();
+    // From nothing: the steps behind the initialisation are part of the review.
+    assert_eq!(quickstart.run(&["plan", "quickstart.yaml", "--out", "first.json", "--strict"]).code, 0);
+    let ran = quickstart.run(&["apply", "first.json", "--yes", "--format", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(summary(&ran.events())["done"], 18);
+
+    quickstart.suspend_versioning("quickstart-terraform-state");
+    let policy = json!({ "policy": "path \"secret/data/app/*\" { capabilities = [\"read\", \"list\"] }" });
+    quickstart.vault("POST", "sys/policies/acl/app-read", &policy);
+    assert_eq!(quickstart.run(&["plan", "quickstart.yaml", "--out", "drift.json"]).code, 0);
+
+    // A secret that the plan leaves alone is written once more: no field differs, but it is not
+    // what was looked at.
+    let database = quickstart.vault("GET", "secret/data/app/database", &Value::Null);
+    quickstart.vault("POST", "secret/data/app/database", &json!({ "data": database["data"] }));
+    quickstart.untag_user("quickstart-app", "Environment");
+    let ran = quickstart.run(&["apply", "drift.json", "--yes"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let told: Vec<&str> = ran.stderr.lines().filter(|line| line.trim_start().starts_with("step ")).collect();
+    let about = |step: &str| told.iter().filter(|line| line.contains(step)).count();
+    assert!(about("step app_user") > 0 && about("step app_database") > 0, "{told:#?}");
+    assert_eq!(about("step app_user") + about("step app_database"), told.len(), "{told:#?}");
+    assert!(ran.stderr.contains("output version: expected 1, is 2"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("tags.Environment"), "{}", ran.stderr);
+
+    assert_eq!(quickstart.run(&["plan", "quickstart.yaml", "--out", "drift.json"]).code, 0);
+    let ran = quickstart.run(&["apply", "drift.json", "--yes", "--format", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let done: Vec<String> = ran
+        .events()
+        .iter()
+        .filter(|event| event["event"] == "step_finished")
+        .map(|event| event["id"].to_string())
+        .collect();
+    assert_eq!(done.len(), 3, "{done:?}");
+    let refused = quickstart.run(&["apply", "drift.json", "--yes"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+}
