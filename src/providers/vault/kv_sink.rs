@@ -96,3 +96,36 @@ impl KvSink {
         fields.iter().map(text).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_is_being_set_up_is_waited_for() {
+        let asked = AtomicUsize::new(0);
+        let upgrading = "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief \
+                         period and will resume service shortly.";
+        let answer = settled(|| async {
+            match asked.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => Err(Error::new(ErrorKind::Unavailable, "GET secret/data/a", upgrading)),
+                _ => Ok("there"),
+            }
+        });
+        assert_eq!(answer.await.expect("set up by then"), "there");
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_asked_again() {
+        let asked = AtomicUsize::new(0);
+        let answer = settled(|| async {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Err::<(), _>(Error::new(ErrorKind::Unavailable, "GET secret/data/a", "Vault is sealed (503)"))
+        });
+        assert!(answer.await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+}
