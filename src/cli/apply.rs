@@ -130,7 +130,7 @@ async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, s
         prepared = prepare_checked_alone(checked, args.parallelism, args.format) => prepared?,
         () = signals.next() => return Ok(Round::stopped_early()),
     };
-    let changed = saved::differences(&saved.content, &session.record(&changeset, &origin).await);
+    let changed = saved::differences(&saved.content, &session.record(&changeset, &origin));
     if !changed.is_empty() {
         return Err(session::Error::Outdated(changed));
     }

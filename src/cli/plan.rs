@@ -112,20 +112,20 @@ async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
         session.require_complete(&changeset)?;
     }
     if let Some(file) = &args.out {
-        save(file, args, &session, &changeset).await?;
+        save(file, args, &session, &changeset)?;
     }
     let outcome = Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode);
     let whole = session.gaps.is_empty() || outcome == Outcome::Unknown;
     Ok(if whole { outcome } else { Outcome::Stuck })
 }
 
-async fn save(
+fn save(
     file: &Path,
     args: &PlanCommand,
     session: &Session,
     changeset: &Changeset,
 ) -> Result<(), session::Error> {
-    let saved = Saved::now(session.record(changeset, &args.plan.origin()?).await)?;
+    let saved = Saved::now(session.record(changeset, &args.plan.origin()?))?;
     saved::write(file, &saved)?;
     ui::console::note(format_args!("saved in {} ({})", file.display(), saved.digest));
     Ok(())

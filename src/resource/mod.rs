@@ -155,6 +155,9 @@ pub trait Resource: Send + Sync + 'static {
 
 /// A client that can be had from the run's [`Providers`].
 pub trait Provided: Sized + Send + Sync + 'static {
+    /// Whether what it reads and writes is in a Vault cluster, and gone with it.
+    const IN_CLUSTER: bool = false;
+
     /// Returns the run's one client of this type, connecting on first use.
     fn provide(providers: &Providers) -> impl Future<Output = Result<Arc<Self>>> + Send;
 

@@ -56,10 +56,14 @@ pub struct VaultClient {
 /// What is known about the cluster in this run.
 #[derive(Clone, Debug)]
 enum Readiness {
-    Ready(Url),
+    /// Where the active node is, and the cluster's id if that was told along with it.
+    Ready(Url, Option<String>),
     Uninitialised,
     Sealed,
-    Unreachable { message: String, since: Instant },
+    Unreachable {
+        message: String,
+        since: Instant,
+    },
 }
 
 impl fmt::Debug for VaultClient {
@@ -69,6 +73,8 @@ impl fmt::Debug for VaultClient {
 }
 
 impl Provided for VaultClient {
+    const IN_CLUSTER: bool = true;
+
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         let made = providers.vault.get_or_try_init(|| async {
             let calls = Arc::clone(&providers.calls);
@@ -170,7 +176,14 @@ impl VaultClient {
     /// The id that the cluster made when it was initialised; `None` while it does not tell.
     pub async fn cluster_id(&self) -> Option<String> {
         let active = self.active().await.ok()?;
-        self.node_at(active).seal_status().await.ok()?.cluster_id
+        if let Some(Readiness::Ready(_, Some(id))) = &*self.readiness.lock().await {
+            return Some(id.clone());
+        }
+        let id = self.node_at(active).seal_status().await.ok()?.cluster_id;
+        if let Some(Readiness::Ready(_, known)) = &mut *self.readiness.lock().await {
+            known.clone_from(&id);
+        }
+        id
     }
 
     /// Logs in through the AppRole method at `mount`; gives the token without using it.
@@ -510,12 +523,13 @@ impl VaultClient {
     }
 
     fn explain_readiness(&self, readiness: Readiness) -> Result<Url> {
+        let asked = format!("GET {}/v1/sys/seal-status", self.address());
         let failed = |kind, message: String, advice: &str| {
-            Err(Error::new(kind, format!("GET {}/v1/sys/seal-status", self.address()), message)
-                .advice(advice))
+            let operation = if kind == ErrorKind::Unavailable { "reach Vault" } else { &asked };
+            Err(Error::new(kind, operation, message).advice(advice))
         };
         match readiness {
-            Readiness::Ready(active) => Ok(active),
+            Readiness::Ready(active, _) => Ok(active),
             Readiness::Uninitialised => failed(
                 ErrorKind::Uninitialised,
                 "Vault is not initialised".to_owned(),
@@ -547,8 +561,8 @@ impl VaultClient {
         match self.node_at(address.clone()).seal_status().await {
             Ok(status) if !status.initialized => Readiness::Uninitialised,
             Ok(status) if status.sealed => Readiness::Sealed,
-            Ok(_) => Readiness::Ready(address.clone()),
-            Err(error) => unreachable(format!("Vault cannot be reached: {}", error.message)),
+            Ok(status) => Readiness::Ready(address.clone(), status.cluster_id),
+            Err(error) => unreachable(error.message),
         }
     }
 
@@ -557,7 +571,7 @@ impl VaultClient {
         let answers = futures::future::join_all(nodes.iter().map(NodeClient::health)).await;
         let health: Vec<Health> = answers.iter().flatten().copied().collect();
         if let Some(active) = answers.iter().position(|answer| matches!(answer, Ok(Health::Active))) {
-            return Readiness::Ready(self.nodes[active].clone());
+            return Readiness::Ready(self.nodes[active].clone(), None);
         }
         match () {
             () if health.contains(&Health::Standby) => unreachable("no node is active now".to_owned()),

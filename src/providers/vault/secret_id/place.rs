@@ -21,6 +21,8 @@ pub struct Depository {
 }
 
 impl Provided for Depository {
+    const IN_CLUSTER: bool = true;
+
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         let vault = VaultClient::provide(providers).await?;
         Ok(Arc::new(Self { vault, folder: providers.folder.clone() }))
