@@ -42,6 +42,9 @@ pub struct PlanCommand {
     /// Show steps that are as declared too
     #[arg(long)]
     all: bool,
+    /// Show each step by itself, also those that differ in their name alone
+    #[arg(long)]
+    full: bool,
     /// How many things are read at the same time
     #[arg(long, value_name = "N", default_value_t = PARALLELISM)]
     parallelism: usize,
@@ -101,9 +104,9 @@ pub async fn run(mut args: PlanCommand) -> Outcome {
 async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
     let (session, changeset) = prepare(&args.plan, args.parallelism, args.format.progress()).await?;
     let scope = &session.world.scope;
-    let review = Review::new(&changeset, scope);
+    let review = if args.full { Review::in_full(&changeset, scope) } else { Review::new(&changeset, scope) };
     match args.format {
-        View::Human => ui::changeset::show(&changeset, scope, args.all || args.destroy),
+        View::Human => ui::changeset::show(&review, args.all || args.destroy),
         View::Json => ui::console::json(&review.json()),
         View::Markdown => ui::console::out(ui::changeset::markdown(&review).trim_end()),
         View::Html => ui::console::out(ui::changeset::html(&review)),
