@@ -35,6 +35,8 @@ deny:  ## Licences, banned crates, sources (needs cargo-deny)
 	cargo deny check bans licenses sources
 
 sweep:  ## Every call and every fault, against real servers; takes hours
+	cargo build --locked --profile sweep
+	SWEEP_PROGRAM=$(CURDIR)/target/sweep/groundwork \
 	cargo test --locked --test it -- sweep::full sweep::random_sequences --ignored --nocapture
 
 mutants:  ## Take each protection out; its test must fail
