@@ -18,6 +18,7 @@ use super::error::{explain, status, translate};
 use super::node::{Health, NodeClient};
 use super::request::{self, Effect, Request, error_body};
 use super::session::{EnvToken, HomeToken, TokenSource};
+use crate::event::Warnings;
 use crate::plan::settings::VaultSettings;
 use crate::providers::timeout::at_most;
 use crate::providers::{Providers, endpoint};
@@ -51,6 +52,7 @@ pub struct VaultClient {
     token_known: Mutex<Option<bool>>,
     api: Mutex<Option<Arc<Api>>>,
     listings: Listings,
+    warnings: Warnings,
 }
 
 /// What is known about the cluster in this run.
@@ -106,12 +108,18 @@ impl VaultClient {
             token_known: Mutex::default(),
             api: Mutex::default(),
             listings: Listings::default(),
+            warnings: Warnings::default(),
         })
     }
 
     /// The cluster's address, without a trailing slash.
     pub fn address(&self) -> &str {
         self.address.as_str().trim_end_matches('/')
+    }
+
+    /// What a person should know about the cluster.
+    pub fn warnings(&self) -> &Warnings {
+        &self.warnings
     }
 
     /// Every node, for what concerns single nodes.
