@@ -2,7 +2,7 @@
 # servers are installed on Debian as root, and asked for elsewhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench schema lint-docs deny sweep mutants
+.PHONY: help build demo test lint bench docs deny sweep mutants
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -25,12 +25,11 @@ bench:  ## Calls, times and memory against the sandbox
 	cargo build --locked --release
 	./scripts/bench.py target/release/groundwork
 
-schema: build  ## docs/plan.schema.json and docs/changeset.schema.json, from the program
+docs: build  ## The pages and schemas in docs/ that the program prints
+	./target/debug/groundwork explain --format markdown > docs/kinds.md
+	./target/debug/groundwork explain --rules --format markdown > docs/lint.md
 	./target/debug/groundwork schema > docs/plan.schema.json
 	./target/debug/groundwork schema --changeset > docs/changeset.schema.json
-
-lint-docs: build  ## docs/lint.md, from the program
-	./target/debug/groundwork explain --rules --markdown > docs/lint.md
 
 deny:  ## Licences, banned crates, sources (needs cargo-deny)
 	cargo deny check bans licenses sources

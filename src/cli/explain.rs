@@ -1,6 +1,6 @@
 //! `groundwork explain`
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::Outcome;
 use crate::lint;
@@ -16,30 +16,48 @@ pub struct ExplainArgs {
     /// List the rules of `validate`
     #[arg(long, conflicts_with = "kind")]
     rules: bool,
-    /// Print the rules as a page of documentation
-    #[arg(long, requires = "rules", hide = true)]
-    markdown: bool,
+    /// How it is written; Markdown without a name describes all of them
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
-/// Describes one kind, or lists all.
+/// How a description is written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// For the terminal
+    #[default]
+    Text,
+    /// As docs/kinds.md and docs/lint.md
+    Markdown,
+}
+
+/// Describes one kind or rule, or lists all.
 pub fn run(args: &ExplainArgs) -> Outcome {
-    if args.rules {
-        let text = if args.markdown { ui::rules::markdown() } else { ui::rules::list() };
-        ui::console::out(text.trim_end());
-        return Outcome::Done;
-    }
-    let Some(name) = &args.kind else {
-        ui::console::out(ui::explain::list());
-        return Outcome::Done;
+    let text = match (&args.kind, args.format) {
+        (Some(name), format) => match describe(name, format) {
+            Some(text) => text,
+            None => return unknown(name),
+        },
+        (None, Format::Text) if args.rules => ui::rules::list(),
+        (None, Format::Markdown) if args.rules => ui::rules::markdown(),
+        (None, Format::Text) => ui::explain::list(),
+        (None, Format::Markdown) => ui::explain::markdown(),
     };
+    ui::console::out(text.trim_end());
+    Outcome::Done
+}
+
+fn describe(name: &str, format: Format) -> Option<String> {
     if let Some(kind) = registry::find(name) {
-        ui::console::out(ui::explain::kind(kind));
-        return Outcome::Done;
+        return Some(match format {
+            Format::Text => ui::explain::kind(kind),
+            Format::Markdown => ui::explain::kind_markdown(kind),
+        });
     }
-    if let Some(rule) = lint::find(name) {
-        ui::console::out(ui::rules::rule(rule));
-        return Outcome::Done;
-    }
+    lint::find(name).map(ui::rules::rule)
+}
+
+fn unknown(name: &str) -> Outcome {
     let hint = closest(name, registry::names().chain(lint::all().map(|rule| rule.id))).map_or_else(
         || "`groundwork explain` lists all kinds, `explain --rules` all rules".to_owned(),
         |candidate| format!("did you mean `{candidate}`?"),

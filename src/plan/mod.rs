@@ -1,5 +1,6 @@
 //! The declared plan file: read strictly, with a source position for every value.
 
+pub mod describe;
 pub mod diagnostic;
 mod document;
 mod former;

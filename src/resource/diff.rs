@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::secret::{Fields, Sources, render};
+
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Change {
@@ -153,6 +155,34 @@ impl Diff {
             source,
             note: None,
         });
+        self
+    }
+
+    /// Compares declared secret values with live ones, name by name below `path` (which may be
+    /// empty). With `exact`, live values that are not declared are to be removed. Never shows one.
+    pub fn secrets(&mut self, path: &str, declared: &Sources, live: &Fields, exact: bool) -> &mut Self {
+        let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        let rendered = match render(declared, live, false) {
+            Ok(rendered) => rendered,
+            Err(error) => {
+                let path =
+                    if path.is_empty() { declared.keys().next().map_or("", String::as_str) } else { path };
+                return self
+                    .secret(path, SecretChange::Changed, None)
+                    .note(format!("cannot be written: {error}"));
+            }
+        };
+        for (name, source) in declared {
+            let what = match live.get(name) {
+                None => SecretChange::New,
+                before if rendered[name].as_ref() == before => SecretChange::Unchanged,
+                Some(_) => SecretChange::Changed,
+            };
+            self.secret(&at(name), what, Some(source.describe()));
+        }
+        for name in live.keys().filter(|name| exact && !declared.contains_key(*name)) {
+            self.secret(&at(name), SecretChange::Removed, None);
+        }
         self
     }
 

@@ -15,7 +15,8 @@ use secrecy::{ExposeSecret, SecretSlice};
 
 pub(crate) use generate::random_bytes;
 pub use generate::{Charset, Encoding, Generate, KeyPair, public_key};
-pub use render::{RenderError, Rendered, check_templates, render};
+pub use render::{RenderError, Rendered, Sources, check_templates, render};
+pub use sink::Fields;
 pub use source::{Input, LoadError, Loader, SECRET_KEY, SecretSource};
 
 /// A secret value, as bytes; wiped from memory when dropped.

@@ -17,6 +17,9 @@ use super::{Input, Secret, SecretSource};
 use crate::resolve::deep;
 use crate::resolve::unknown::is_unknown;
 
+/// Declared secret values by name.
+pub type Sources = BTreeMap<String, SecretSource>;
+
 /// Values by field; `None` for one that is not made yet, or rests on one that is not.
 pub type Rendered = BTreeMap<String, Option<Secret>>;
 
@@ -53,7 +56,7 @@ const FUEL: u64 = 100_000;
 /// # Errors
 /// When a template is wrong or needs itself, or a value is not text.
 pub fn render(
-    sources: &BTreeMap<String, SecretSource>,
+    sources: &Sources,
     live: &BTreeMap<String, Secret>,
     make: bool,
 ) -> Result<Rendered, RenderError> {
@@ -67,15 +70,11 @@ pub fn render(
 }
 
 /// The mistakes in templates that can be seen before any value is there, by field.
-pub fn check_templates(sources: &BTreeMap<String, SecretSource>) -> Vec<(String, RenderError)> {
+pub fn check_templates(sources: &Sources) -> Vec<(String, RenderError)> {
     sources.iter().filter_map(|(name, source)| check(name, source, sources)).collect()
 }
 
-fn check(
-    name: &str,
-    source: &SecretSource,
-    sources: &BTreeMap<String, SecretSource>,
-) -> Option<(String, RenderError)> {
+fn check(name: &str, source: &SecretSource, sources: &Sources) -> Option<(String, RenderError)> {
     let error = match references(name, source) {
         Err(error) => error,
         Ok(named) => match named.iter().find(|field| !sources.contains_key(*field)) {
@@ -88,12 +87,7 @@ fn check(
 }
 
 /// Whether following the references from `from` leads to `target`.
-fn reaches(
-    from: &str,
-    target: &str,
-    sources: &BTreeMap<String, SecretSource>,
-    seen: &mut BTreeSet<String>,
-) -> bool {
+fn reaches(from: &str, target: &str, sources: &Sources, seen: &mut BTreeSet<String>) -> bool {
     let named = sources.get(from).and_then(|source| references(from, source).ok()).unwrap_or_default();
     named
         .iter()
@@ -155,7 +149,7 @@ fn template_error(field: &str, error: &minijinja::Error) -> RenderError {
 struct Fields(Arc<Work>);
 
 struct Work {
-    sources: BTreeMap<String, SecretSource>,
+    sources: Sources,
     live: BTreeMap<String, Secret>,
     make: bool,
     state: Mutex<State>,
@@ -262,7 +256,7 @@ impl Fields {
     fn document(
         &self,
         name: &str,
-        fields: &BTreeMap<String, SecretSource>,
+        fields: &Sources,
         live: Option<&Secret>,
     ) -> Result<Option<Secret>, RenderError> {
         let told: Value =
@@ -290,8 +284,8 @@ mod tests {
     use super::*;
     use crate::secret::Loader;
 
-    fn sources(declared: Value) -> BTreeMap<String, SecretSource> {
-        let mut sources: BTreeMap<String, SecretSource> = serde_json::from_value(declared).expect("valid");
+    fn sources(declared: Value) -> Sources {
+        let mut sources: Sources = serde_json::from_value(declared).expect("valid");
         let loader =
             Loader { folder: PathBuf::from("."), vars: json!({ "region": "eu-1" }), ..Loader::default() };
         for source in sources.values_mut() {

@@ -1,14 +1,14 @@
-//! Kinds, described from the same schema that editors use.
+//! Kinds, for the terminal and as Markdown.
 
 use std::fmt::Write;
 
-use schemars::SchemaGenerator;
-use serde_json::Value;
-
 use super::style::{FAINT, STRONG, paint};
-use crate::plan::schema::{resolve_reference, type_name};
+use crate::plan::describe::{self, Field};
 use crate::resource::erased::Kind;
 use crate::resource::registry;
+
+const PROTECTED: &str = "Protected: it is not deleted unless the step says `protect: false`.";
+const ONCE_ONLY: &str = "Once only: its secret is given a single time, and goes into custody first.";
 
 /// All kinds, a line each.
 pub fn list() -> String {
@@ -23,46 +23,87 @@ pub fn list() -> String {
 /// One kind: what it is, its fields, its outputs, an example.
 pub fn kind(kind: &dyn Kind) -> String {
     let mut text = format!("{}: {}\n", paint(STRONG, kind.name()), kind.about());
-    let mut generator = SchemaGenerator::default();
-    let schema = kind.fields_schema(&mut generator);
-    let definitions = Value::Object(generator.take_definitions(true));
-    let schema = resolve_reference(schema.as_value(), &definitions);
-    if kind.protected() {
-        text.push_str("Protected: it is not deleted unless the step says `protect: false`.\n");
+    for remark in remarks(kind) {
+        let _ = writeln!(text, "{remark}");
     }
     let _ = write!(text, "\n{}\n", paint(STRONG, "Fields"));
-    text.push_str(&fields(&schema, &definitions, true));
+    text.extend(describe::fields(kind).iter().map(entry));
     let _ = write!(text, "\n{}\n", paint(STRONG, "Outputs"));
-    text.push_str(&fields(kind.outputs_schema().as_value(), &definitions, false));
-    let _ = write!(text, "\n{}\nsteps:\n", paint(STRONG, "Example"));
-    for line in kind.example().trim_matches('\n').lines() {
-        let _ = writeln!(text, "  {line}");
+    text.extend(describe::outputs(kind).iter().map(entry));
+    let _ = write!(text, "\n{}\n{}", paint(STRONG, "Example"), example(kind));
+    text.trim_end().to_owned()
+}
+
+/// One kind in Markdown.
+pub fn kind_markdown(kind: &dyn Kind) -> String {
+    let mut text = format!("## {}\n\n{}\n", kind.name(), kind.about());
+    for remark in remarks(kind) {
+        let _ = write!(text, "\n{remark}\n");
+    }
+    let _ = write!(text, "\n| field | type | default | |\n|---|---|---|---|\n");
+    text.extend(describe::fields(kind).iter().map(row));
+    let outputs = describe::outputs(kind);
+    if !outputs.is_empty() {
+        let _ = write!(text, "\n| output | type | |\n|---|---|---|\n");
+        text.extend(outputs.iter().map(output_row));
+    }
+    let _ = write!(text, "\n```yaml\n{}```\n", example(kind));
+    text
+}
+
+/// All kinds in Markdown, with a list of them at the top.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "# Kinds\n\nWritten by `groundwork explain --format markdown`; `make docs` brings it up to date.\n\
+         In a path, `[]` stands for each entry of a list and `NAME` for a name of one's own.\n\n",
+    );
+    for kind in registry::KINDS {
+        let name = kind.name();
+        let _ = writeln!(text, "- [{name}](#{}): {}", name.replace('.', ""), kind.about());
+    }
+    for kind in registry::KINDS {
+        let _ = write!(text, "\n{}", kind_markdown(*kind));
     }
     text.trim_end().to_owned()
 }
 
-/// The properties of an object schema: name, type, whether needed, default, description.
-fn fields(schema: &Value, definitions: &Value, inputs: bool) -> String {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return String::new() };
-    let required: Vec<&str> = schema
-        .get("required")
-        .and_then(Value::as_array)
-        .map(|names| names.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default();
-    let mut text = String::new();
-    for (name, property) in properties {
-        let mut facts = vec![type_name(property, definitions)];
-        if inputs && required.contains(&name.as_str()) {
-            facts.push("required".to_owned());
-        }
-        if let Some(default) = property.get("default").filter(|value| !value.is_null()) {
-            facts.push(format!("default {default}"));
-        }
-        let _ = writeln!(text, "  {}  {}", paint(STRONG, name), paint(FAINT, facts.join(", ")));
-        let about = property.get("description").and_then(Value::as_str).unwrap_or_default();
-        for line in about.split('\n').filter(|line| !line.is_empty()) {
-            let _ = writeln!(text, "      {line}");
-        }
+fn remarks(kind: &dyn Kind) -> impl Iterator<Item = &'static str> {
+    [kind.protected().then_some(PROTECTED), kind.once_only().then_some(ONCE_ONLY)].into_iter().flatten()
+}
+
+fn example(kind: &dyn Kind) -> String {
+    let lines = kind.example().trim_matches('\n').lines();
+    lines.fold("steps:\n".to_owned(), |text, line| text + format!("  {line}").trim_end() + "\n")
+}
+
+/// Name, type, whether needed, default, description; fields within it stand further right.
+fn entry(field: &Field) -> String {
+    let indent = " ".repeat(2 + 4 * field.depth);
+    let mut facts = vec![field.kind.clone()];
+    facts.extend(field.required.then(|| "required".to_owned()));
+    facts.extend(field.default.as_ref().map(|default| format!("default {default}")));
+    let name = field.path.rsplit('.').next().unwrap_or(&field.path);
+    let mut text = format!("{indent}{}  {}\n", paint(STRONG, name), paint(FAINT, facts.join(", ")));
+    if !field.about.is_empty() {
+        let _ = writeln!(text, "{indent}    {}", field.about);
     }
     text
+}
+
+fn row(field: &Field) -> String {
+    let default = match &field.default {
+        _ if field.required => "required".to_owned(),
+        Some(default) => format!("`{}`", cell(&default.to_string())),
+        None => String::new(),
+    };
+    format!("| `{}` | {} | {default} | {} |\n", field.path, cell(&field.kind), cell(&field.about))
+}
+
+fn output_row(field: &Field) -> String {
+    format!("| `{}` | {} | {} |\n", field.path, cell(&field.kind), cell(&field.about))
+}
+
+/// A text that neither ends its cell nor passes for HTML.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
 }

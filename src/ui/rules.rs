@@ -32,7 +32,7 @@ pub fn rule(rule: &Rule) -> String {
 pub fn markdown() -> String {
     let mut text = String::from(
         "# Rules of `groundwork validate`\n\n\
-         <!-- Made by `make lint-docs`; edit the rules in src/lint/rules instead. -->\n\n\
+         <!-- Made by `make docs`; edit the rules in src/lint/rules instead. -->\n\n\
          `groundwork validate PLAN` checks a plan without the network. Mistakes, with which nothing can be \
          done, are errors. Beside them it judges what is allowed but unwise, by the rules below. An *error* \
          among them makes it end with exit code 1; a *warning* does so with `--strict`. `--format json` and \

@@ -100,3 +100,36 @@ pub fn user_tags(environment: &TestEnvironment, name: &str) -> Vec<String> {
 pub fn tables(environment: &TestEnvironment) -> Vec<String> {
     block_on(dynamodb(environment).list_tables().send()).expect("tables").table_names.unwrap_or_default()
 }
+
+fn secretsmanager(environment: &TestEnvironment) -> aws_sdk_secretsmanager::Client {
+    let config = aws_sdk_secretsmanager::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(credentials())
+        .endpoint_url(environment.sandbox.aws_url());
+    aws_sdk_secretsmanager::Client::from_conf(config.build())
+}
+
+/// The value of a secret in Secrets Manager.
+pub fn secret(environment: &TestEnvironment, name: &str) -> String {
+    let request = secretsmanager(environment).get_secret_value().secret_id(name);
+    block_on(request.send()).expect("an answer").secret_string.expect("text")
+}
+
+/// Gives a secret in Secrets Manager another value.
+pub fn put_secret(environment: &TestEnvironment, name: &str, value: &str) {
+    let request = secretsmanager(environment).put_secret_value().secret_id(name).secret_string(value);
+    block_on(request.send()).expect("stored");
+}
+
+/// The value of a parameter in Parameter Store, decrypted.
+pub fn parameter(environment: &TestEnvironment, name: &str) -> String {
+    let config = aws_sdk_ssm::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(credentials())
+        .endpoint_url(environment.sandbox.aws_url());
+    let client = aws_sdk_ssm::Client::from_conf(config.build());
+    let answer = block_on(client.get_parameter().name(name).with_decryption(true).send());
+    answer.expect("an answer").parameter.and_then(|parameter| parameter.value).expect("a value")
+}

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::aws;
 use crate::notations::notations;
-use crate::support::{Quickstart, files};
+use crate::support::{Quickstart, Ran, TestEnvironment, files, paths, step, text_of};
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
@@ -116,3 +118,75 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
     leaking.retain(|line| !line.contains("signing.key:"));
     assert!(leaking.is_empty(), "{leaking:#?}");
 }
+
+#[test]
+fn no_secret_in_a_store_of_aws_is_told() {
+    let environment = TestEnvironment::new();
+    environment.write("stores.yaml", STORES);
+    environment
+        .write("signing.key", "-----BEGIN KEY-----\nfrom-a-file-0123456789abcdef\n-----END KEY-----\n");
+    let canary = "canary-from-the-environment-9f8e7d6c";
+    let mut texts = Vec::new();
+    let mut keep = |arguments: &[&str], code: i32| {
+        let ran = Ran::of(environment.command(arguments).env("CANARY", canary).output().expect("it runs"));
+        assert_eq!(ran.code, code, "{ran:?}");
+        texts.push((arguments.join(" "), [ran.stdout, ran.stderr].concat().into_bytes()));
+    };
+    keep(&["plan", "stores.yaml"], 0);
+    keep(&["apply", "stores.yaml", "--yes"], 0);
+    let document: Value = serde_json::from_str(&aws::secret(&environment, "stores/app")).expect("JSON");
+    let parameter = aws::parameter(&environment, "/stores/key");
+    assert_eq!((text_of(&document["outside"]), parameter.len()), (canary, 32));
+    // Drift: by hand, of one field; the notation differs as well.
+    let mut changed = document.clone();
+    changed["outside"] = "changed-by-hand-0123456789".into();
+    aws::put_secret(&environment, "stores/app", &format!("{changed:#}"));
+    let ran = Ran::of(
+        environment
+            .command(&["plan", "stores.yaml", "--format", "json"])
+            .env("CANARY", canary)
+            .output()
+            .expect("it runs"),
+    );
+    let changeset: Value = serde_json::from_str(&ran.stdout).expect("a changeset");
+    assert_eq!(paths(step(&changeset, "app")), ["data.outside"]);
+    keep(&["apply", "stores.yaml", "--yes", "--format", "json"], 0);
+    assert_eq!(
+        serde_json::from_str::<Value>(&aws::secret(&environment, "stores/app")).expect("JSON"),
+        document,
+        "what was generated stays"
+    );
+    keep(&["plan", "stores.yaml", "--all"], 0);
+    texts.push(("plan --format json".to_owned(), [ran.stdout, ran.stderr].concat().into_bytes()));
+
+    let mut secrets: Vec<(String, Vec<u8>)> =
+        ["password", "outside", "pem"].map(|name| (name.to_owned(), text_of(&document[name]).into())).into();
+    secrets.push(("parameter".to_owned(), parameter.into()));
+    secrets.push(("by hand".to_owned(), text_of(&changed["outside"]).into()));
+    for (command, text) in &texts {
+        assert!(leaks(text, &secrets).is_empty(), "{command} prints {:?}", leaks(text, &secrets));
+    }
+    let mut leaking = leaking_files(&environment.folder, &secrets);
+    leaking.retain(|line| !line.contains("signing.key:"));
+    assert!(leaking.is_empty(), "{leaking:#?}");
+}
+
+const STORES: &str = r#"
+version: 1
+name: stores
+aws: { region: us-east-1 }
+steps:
+  app:
+    kind: aws.secret
+    name: stores/app
+    data:
+      password: { generate: { length: 40 } }
+      outside: { env: CANARY }
+      pem: { file: signing.key }
+      uri: { template: "db://{{ data.password }}@host" }
+  key:
+    kind: aws.ssm_parameter
+    name: /stores/key
+    type: secure_string
+    value: { generate: {} }
+"#;

@@ -104,10 +104,7 @@ fn rules_are_described_in_full_and_named_alike() {
 fn docs_lint_md_is_what_the_program_prints() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md");
     let kept = std::fs::read_to_string(path).expect("docs/lint.md");
-    assert!(
-        kept == ui::rules::markdown(),
-        "docs/lint.md is not what the program prints: run `make lint-docs`"
-    );
+    assert!(kept == ui::rules::markdown(), "docs/lint.md is not what the program prints: run `make docs`");
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Ran {

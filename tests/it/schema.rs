@@ -15,7 +15,17 @@ fn project() -> &'static Path {
 fn the_schema_in_docs_is_current() {
     let text = std::fs::read_to_string(project().join("docs/plan.schema.json")).expect("the schema");
     let kept: Value = serde_json::from_str(&text).expect("JSON");
-    assert!(kept == plan_schema(), "docs/plan.schema.json is not what the program prints: run `make schema`");
+    assert!(kept == plan_schema(), "docs/plan.schema.json is not what the program prints: run `make docs`");
+}
+
+#[test]
+fn the_kinds_in_docs_are_current() {
+    let kept = std::fs::read_to_string(project().join("docs/kinds.md")).expect("the kinds");
+    let printed = groundwork::ui::explain::markdown();
+    assert!(
+        kept.trim_end() == printed.trim_end(),
+        "docs/kinds.md is not what the program prints: run `make docs`"
+    );
 }
 
 #[test]
@@ -23,7 +33,7 @@ fn the_schema_of_changesets_in_docs_is_current() {
     let text = std::fs::read_to_string(project().join("docs/changeset.schema.json")).expect("the schema");
     let kept: Value = serde_json::from_str(&text).expect("JSON");
     let now = serde_json::to_value(groundwork::review::schema()).expect("JSON");
-    assert!(kept == now, "docs/changeset.schema.json is not what the program prints: run `make schema`");
+    assert!(kept == now, "docs/changeset.schema.json is not what the program prints: run `make docs`");
 }
 
 #[test]

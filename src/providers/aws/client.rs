@@ -17,10 +17,12 @@ use aws_types::service_config::ServiceConfigKey;
 use tokio::sync::OnceCell;
 
 use super::accounts;
+use super::batch::Batches;
 use super::cache::Cached;
 use super::error::Answer;
 use super::iam::Bulk;
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
+use super::lazy::Lazy;
 use super::scope::partition_of;
 use crate::providers::timeout::at_most;
 use crate::providers::{Providers, endpoint};
@@ -35,7 +37,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 4;
 
 /// The services in use, by the ids that settings know them by.
-const SERVICES: [&str; 5] = ["DynamoDB", "IAM", "KMS", "S3", "STS"];
+const SERVICES: [&str; 10] =
+    ["CloudWatch", "CloudWatch Logs", "DynamoDB", "IAM", "KMS", "S3", "SNS", "SSM", "STS", "Secrets Manager"];
 
 /// AWS, as one run of a plan sees it: one account, one region, one set of credentials.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub struct AwsClient {
     pub(super) aliases: Cached<HashMap<String, String>>,
     /// One look at all of IAM, where the plan has many steps there.
     pub(super) iam: Bulk,
+    /// Questions that many steps ask at once.
+    pub(super) batches: Batches,
 }
 
 /// The clients of the services in use.
@@ -70,6 +75,8 @@ pub struct Services {
     pub sts: aws_sdk_sts::Client,
     /// Simple Storage Service, in the plan's region; see [`Services::s3_in`].
     pub s3: aws_sdk_s3::Client,
+    /// Further services.
+    pub(super) lazy: Lazy,
 }
 
 /// Who the credentials belong to.
@@ -125,6 +132,7 @@ impl AwsClient {
             identity: OnceCell::new(),
             aliases: Cached::default(),
             iam: Bulk::new(providers.iam_steps),
+            batches: Batches::default(),
         };
         if client.declared_account.is_some() {
             client.identity().await?;
@@ -255,7 +263,7 @@ impl AwsClient {
 /// share no trait for this.
 macro_rules! client {
     ($service:ident, $config:expr, $calls:expr, $access:expr) => {
-        client!($service, $config, $calls, $access, |builder| builder)
+        $crate::providers::aws::client::service_client!($service, $config, $calls, $access, |builder| builder)
     };
     ($service:ident, $config:expr, $calls:expr, $access:expr, $adapt:expr) => {{
         let builder = $service::config::Builder::from($config)
@@ -267,6 +275,8 @@ macro_rules! client {
         $service::Client::from_conf(builder.build())
     }};
 }
+pub(super) use client as service_client;
+
 impl Services {
     fn new(config: &SdkConfig, calls: &Arc<Calls>, access: Access) -> Self {
         Self {
@@ -278,6 +288,7 @@ impl Services {
             s3: client!(aws_sdk_s3, config, calls, access, |builder: aws_sdk_s3::config::Builder| {
                 builder.force_path_style(config.endpoint_url().is_some_and(needs_path_style))
             }),
+            lazy: Lazy::new(config, calls, access),
         }
     }
 
@@ -294,8 +305,8 @@ impl Services {
 }
 
 /// What a set of clients may do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
     Read,
     Write,
 }

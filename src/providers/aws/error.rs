@@ -170,9 +170,12 @@ fn classify(
 fn known(code: &str) -> Option<(ErrorKind, &'static str)> {
     use ErrorKind::{Conflict, Denied, Rejected};
     Some(match code {
-        "EntityAlreadyExists" | "BucketAlreadyOwnedByYou" | "AlreadyExistsException" => {
-            (Conflict, "it was made in the meantime; run `groundwork plan` again")
-        }
+        "EntityAlreadyExists"
+        | "BucketAlreadyOwnedByYou"
+        | "AlreadyExistsException"
+        | "ResourceAlreadyExistsException"
+        | "ResourceExistsException"
+        | "ParameterAlreadyExists" => (Conflict, "it was made in the meantime; run `groundwork plan` again"),
         "BucketAlreadyExists" => (
             Conflict,
             "bucket names are shared by all accounts and this one belongs to somebody else; choose another",
@@ -226,6 +229,7 @@ fn is_eventual(operation: &str, code: &str, message: &str) -> bool {
             message.to_ascii_lowercase().contains("invalid principal")
         }
         "OperationAborted"
+        | "OperationAbortedException"
         | "ConcurrentModification"
         | "ConcurrentModificationException"
         | "EntityTemporarilyUnmodifiable"

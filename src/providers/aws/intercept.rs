@@ -17,7 +17,7 @@ use crate::resource::Calls;
 use crate::trace::{self, Answer, Call};
 
 /// Prefixes of operations that change nothing, in the services used here.
-const READING: [&str; 5] = ["Get", "List", "Describe", "Head", "Simulate"];
+const READING: [&str; 6] = ["Get", "List", "Describe", "Head", "Simulate", "BatchGet"];
 /// Operations of KMS that use a key and change nothing.
 const USING: [&str; 2] = ["Encrypt", "Decrypt"];
 
@@ -155,7 +155,14 @@ mod tests {
 
     #[test]
     fn only_known_reads_are_reading() {
-        let reads = ["GetBucketPolicy", "ListAliases", "DescribeTable", "HeadBucket", "Decrypt"];
+        let reads = [
+            "GetBucketPolicy",
+            "ListAliases",
+            "DescribeTable",
+            "HeadBucket",
+            "Decrypt",
+            "BatchGetSecretValue",
+        ];
         assert!(reads.iter().all(|name| is_reading(name)));
         let writes = ["PutBucketPolicy", "CreateKey", "TagResource", "DeleteUser", "GenerateDataKey"];
         assert!(!writes.iter().any(|name| is_reading(name)));

@@ -7,27 +7,39 @@
 #[cfg(test)]
 mod access_key_tests;
 mod accounts;
+mod batch;
+pub mod bucket_object;
 mod cache;
 mod client;
+pub mod cloudwatch;
 pub mod control;
 pub mod dynamodb_table;
 mod error;
 pub mod iam;
 pub mod iam_access_key;
 mod intercept;
+mod json;
+mod key_name;
 mod key_service;
 pub mod kms_key;
+mod lazy;
 mod lock;
 pub mod policy;
 pub mod s3_bucket;
 mod s3_object;
 mod s3_store;
 mod scope;
+pub mod secret;
+mod secret_value;
 mod secrets_store;
+pub mod sns;
+pub mod ssm_parameter;
 pub mod tags;
 
 pub use accounts::Aliases;
+pub use bucket_object::BucketObject;
 pub use client::{AwsClient, Identity, Services};
+pub use cloudwatch::{CloudwatchAlarm, CloudwatchDashboard, CloudwatchLogGroup, LogMetricFilter};
 pub use dynamodb_table::DynamodbTable;
 pub use error::Answer;
 pub use iam::{
@@ -41,4 +53,7 @@ pub use s3_bucket::S3Bucket;
 pub use s3_object::S3Object;
 pub use s3_store::S3Store;
 pub use scope::{iam_arn, partition, partition_of, regional_arn};
+pub use secret::AwsSecret;
 pub use secrets_store::SecretsStore;
+pub use sns::{SnsSubscription, SnsTopic};
+pub use ssm_parameter::SsmParameter;

@@ -14,7 +14,7 @@ use super::VaultClient;
 use super::mount::check_path;
 use super::notation::{Ttl, seconds};
 use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange, Writer,
+    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
 };
 use crate::secret::{RenderError, Secret, SecretSource, check_templates, render};
 
@@ -216,27 +216,6 @@ impl KvSecretSpec {
     }
 }
 
-fn diff_data(diff: &mut Diff, desired: &KvSecretSpec, live: &LiveKvSecret) {
-    let rendered = match render(&desired.data, &live.data, false) {
-        Ok(rendered) => rendered,
-        Err(error) => {
-            diff.secret("data", SecretChange::Changed, None).note(format!("cannot be written: {error}"));
-            return;
-        }
-    };
-    for (name, source) in &desired.data {
-        let what = match live.data.get(name) {
-            None => SecretChange::New,
-            before if rendered[name].as_ref() == before => SecretChange::Unchanged,
-            Some(_) => SecretChange::Changed,
-        };
-        diff.secret(&format!("data.{name}"), what, Some(source.describe()));
-    }
-    for name in undeclared(desired, live) {
-        diff.secret(&format!("data.{name}"), SecretChange::Removed, None);
-    }
-}
-
 /// Live fields that `exact` removes.
 fn undeclared<'a>(desired: &'a KvSecretSpec, live: &'a LiveKvSecret) -> impl Iterator<Item = &'a String> {
     live.data.keys().filter(|name| desired.exact && !desired.data.contains_key(*name))
@@ -396,7 +375,7 @@ mongodb:
 
     fn diff(desired: &KvSecretSpec, observed: &LiveKvSecret) -> Diff {
         let mut diff = Diff::none();
-        diff_data(&mut diff, desired, observed);
+        diff.secrets("data", &desired.data, &observed.data, desired.exact);
         diff_metadata(&mut diff, desired, observed);
         diff
     }

@@ -24,6 +24,9 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Diff {
     if desired.access_logging.is_some() {
         diff.field("access_logging", &observed.access_logging, &desired.access_logging);
     }
+    if let Some(declared) = &desired.replication {
+        diff.field("replication", &observed.replication, &Some(declared));
+    }
     rules(&mut diff, desired, observed);
     diff.immutable("object_lock", &observed.object_lock, &desired.object_lock, LOCK_IS_FIXED);
     if desired.object_lock_retention.is_some() {
@@ -56,32 +59,53 @@ fn bucket_policy(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     diff.field("tls_only", &live_tls, &desired.tls_only.is_on());
     let Some(declared) = &desired.policy else { return };
     let others = split(Some(declared), &tls).1;
-    policy::compare(diff, "policy", live_others.as_ref(), others.as_ref().unwrap_or(declared));
+    let declared = others.as_ref().unwrap_or(declared);
+    let live = live_others.and_then(|live| only(&live, |statement| is_ours(desired, declared, statement)));
+    if live.is_some() || declared.has_unknown() || !declared.statements().is_empty() {
+        policy::compare(diff, "policy", live.as_ref(), declared);
+    }
+}
+
+/// Whether a live statement is one that the plan declares, or would remove.
+fn is_ours(desired: &Desired, declared: &Document, statement: &Value) -> bool {
+    let same_name = |other: &Value| {
+        let sid = |it: &Value| {
+            it.get("Sid").and_then(Value::as_str).filter(|sid| !sid.is_empty()).map(str::to_owned)
+        };
+        sid(other).is_some() && sid(other) == sid(statement)
+    };
+    let mut declared = declared.statements().into_iter();
+    desired.policy_exact || declared.any(|other| same_name(&other) || same_statement(&other, statement))
+}
+
+/// The document with those of its statements alone that are `wanted`; `None` when there are none.
+fn only(document: &Document, wanted: impl Fn(&Value) -> bool) -> Option<Document> {
+    let statements: Vec<Value> = document.statements().into_iter().filter(|one| wanted(one)).collect();
+    (!statements.is_empty()).then(|| document.with_statements(statements))
 }
 
 /// Whether the statement about TLS is there; and the document without it, if anything is left.
 fn split(document: Option<&Document>, tls: &Value) -> (bool, Option<Document>) {
     let Some(document) = document else { return (false, None) };
-    let (ours, others): (Vec<Value>, Vec<Value>) =
-        document.statements().into_iter().partition(|statement| same_statement(statement, tls));
-    (
-        !ours.is_empty(),
-        Some(others).filter(|others| !others.is_empty()).map(|others| document.with_statements(others)),
-    )
+    let others = only(document, |statement| !same_statement(statement, tls));
+    let count = others.as_ref().map_or(0, |others| others.statements().len());
+    (count < document.statements().len(), others)
 }
 
-/// The whole policy that should be there; `None` when there should be none.
+/// The whole policy that should be there: what is declared, then what is others', then the statement
+/// about TLS; `None` when there should be none.
 pub fn merged_policy(desired: &Desired, observed: &Observed) -> Option<Document> {
     let tls = observed.tls_statement();
-    let base = desired.policy.as_ref().or(observed.policy.as_ref());
-    let others = split(base, &tls).1;
-    if !desired.tls_only.is_on() {
-        return others;
-    }
-    Some(match others {
-        Some(document) => document.with_statements([document.statements(), vec![tls]].concat()),
-        None => Document::of(vec![tls]),
-    })
+    let live = split(observed.policy.as_ref(), &tls).1;
+    let declared = desired.policy.as_ref().and_then(|declared| split(Some(declared), &tls).1);
+    let theirs = live.and_then(|live| match &desired.policy {
+        Some(policy) => only(&live, |statement| !is_ours(desired, policy, statement)),
+        None => Some(live),
+    });
+    let base = declared.clone().or(theirs.clone()).unwrap_or_else(|| Document::of(Vec::new()));
+    let parts = [declared, theirs].into_iter().flatten().flat_map(|document| document.statements());
+    let statements: Vec<Value> = parts.chain(desired.tls_only.is_on().then_some(tls)).collect();
+    (!statements.is_empty()).then(|| base.with_statements(statements))
 }
 
 fn rules(diff: &mut Diff, desired: &Desired, observed: &Observed) {
@@ -155,7 +179,8 @@ mod tests {
     #[test]
     fn the_other_fields_are_compared() {
         let all = json!({ "encryption": { "kms_key": "k" },
-            "access_logging": { "bucket": "logs" }, "lifecycle_rules": [{ "id": "a", "expiration_days": 1 }],
+            "access_logging": { "bucket": "logs" },
+            "replication": { "role": "arn:r", "rules": [{ "id": "a", "destination": "arn:aws:s3:::d" }] }, "lifecycle_rules": [{ "id": "a", "expiration_days": 1 }],
             "object_lock": true, "object_lock_retention": { "mode": "compliance", "days": 1 }, "tags": { "a": "b" },
             "policy": { "Statement": { "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*" } } });
         let found = diff(&desired(all), &hardened());
@@ -166,6 +191,7 @@ mod tests {
                 "encryption.kms_key",
                 "policy",
                 "access_logging",
+                "replication",
                 "lifecycle_rules",
                 "object_lock",
                 "object_lock_retention",
@@ -200,6 +226,34 @@ mod tests {
         let same = json!({ "policy": { "Version": "2012-10-17", "Statement": theirs } });
         assert!(paths(same, &live).is_empty());
         assert_eq!(merged_policy(&off, &hardened()), None);
+    }
+
+    #[test]
+    fn declared_statements_are_merged_with_those_of_others() {
+        let statement = |sid: &str, action: &str| {
+            json!({ "Sid": sid, "Effect": "Allow", "Principal": "*",
+            "Action": action, "Resource": "arn:aws:s3:::abc/*" })
+        };
+        let mut live = hardened();
+        let (ours, theirs) = (statement("Ours", "s3:GetObject"), statement("Theirs", "s3:PutObject"));
+        live.policy = Some(Document::of(vec![ours.clone(), theirs.clone(), live.tls_statement()]));
+        let with = |statements: Value, exact: bool| json!({ "policy": { "Version": "2012-10-17", "Statement": statements }, "policy_exact": exact });
+        assert!(paths(with(json!([ours]), false), &live).is_empty());
+        assert_eq!(paths(with(json!([ours]), true), &live), ["policy"]);
+        assert!(paths(with(json!([theirs, ours]), true), &live).is_empty());
+
+        let changed = statement("Ours", "s3:ListBucket");
+        assert_eq!(paths(with(json!([changed]), false), &live), ["policy"]);
+        let merged = merged_policy(&desired(with(json!([changed]), false)), &live).expect("a policy");
+        assert_eq!(merged, Document::of(vec![changed.clone(), theirs, live.tls_statement()]));
+        let merged = merged_policy(&desired(with(json!([changed]), true)), &live).expect("a policy");
+        assert_eq!(merged, Document::of(vec![changed, live.tls_statement()]));
+    }
+
+    #[test]
+    fn nothing_declared_and_nothing_there_is_no_change() {
+        let empty = json!({ "policy": { "Version": "2012-10-17", "Statement": [] }, "policy_exact": true });
+        assert!(paths(empty, &hardened()).is_empty());
     }
 
     #[test]

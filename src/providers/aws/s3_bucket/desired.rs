@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::bucket_arn;
+use super::replication::Replication;
 use crate::providers::aws::control::{Control, Days};
 use crate::providers::aws::policy::{Document, PolicyType};
 use crate::providers::aws::tags;
@@ -36,12 +37,19 @@ pub struct Desired {
     /// Whether a statement in the policy refuses connections without TLS.
     #[serde(default)]
     pub tls_only: Control,
-    /// Further statements of the bucket policy. Not declared: others in it are left alone.
+    /// Further statements of the bucket policy, known again by their `Sid`, or by their meaning if they
+    /// have none. Others in the policy are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Document>,
+    /// Remove statements of the bucket policy that are not declared.
+    #[serde(default)]
+    pub policy_exact: bool,
     /// Where requests are logged. Not declared: left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_logging: Option<AccessLogging>,
+    /// Where new objects are copied to. Not declared: left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Replication>,
     /// Days for which old versions are kept.
     #[serde(default = "ninety")]
     pub noncurrent_version_expiration_days: Days,
@@ -169,7 +177,13 @@ impl Desired {
         found.extend(self.check_safeguards());
         if let Some(policy) = &self.policy {
             found.extend(policy.check("policy", PolicyType::Resource));
+        } else if self.policy_exact {
+            let error = FieldError::new("policy_exact", "there is no `policy` that could be exact");
+            found.push(error.help("declare `policy`, or remove it"));
         }
+        found.extend(
+            self.replication.as_ref().map(|it| it.check(self.versioning.is_on())).unwrap_or_default(),
+        );
         found.extend(self.check_rules());
         found.extend(self.check_lock());
         found.extend(tags::check(&self.tags));

@@ -1,4 +1,4 @@
-//! Reading a bucket: nine calls, all at once.
+//! Reading a bucket: nine calls, and a tenth where replication is declared, all at once.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_bucket_encryption::GetBucketEncryptionOutput;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::Id;
 use super::desired::{AccessLogging, Desired, Retention, RetentionMode};
 use super::lifecycle::LiveRules;
+use super::replication::Replication;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::Document;
@@ -33,6 +34,7 @@ pub struct Observed {
     pub(super) owner_enforced: bool,
     pub(super) policy: Option<Document>,
     pub(super) access_logging: Option<AccessLogging>,
+    pub(super) replication: Option<Replication>,
     pub(super) rules: LiveRules,
     pub(super) object_lock: bool,
     pub(super) retention: Option<Retention>,
@@ -78,6 +80,7 @@ impl Observed {
             owner_enforced: false,
             policy: None,
             access_logging: None,
+            replication: None,
             rules: LiveRules::default(),
             object_lock,
             retention: None,
@@ -96,6 +99,7 @@ struct Bucket<'a> {
     s3: Client,
     name: &'a str,
     owner: &'a str,
+    with_replication: bool,
 }
 
 /// Reads a bucket. Whether it is there, the call for its versioning tells, which every bucket
@@ -104,7 +108,8 @@ struct Bucket<'a> {
 pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
     let region = id.region.as_deref();
     let owner = client.account_id().await?;
-    let bucket = Bucket { s3: client.read().s3_in(region), name: &id.name, owner };
+    let s3 = client.read().s3_in(region);
+    let bucket = Bucket { s3, name: &id.name, owner, with_replication: id.with_replication };
     let blank = Observed::blank(&id.name, region.unwrap_or(client.region()), client.partition(), false);
     bucket.read(blank).await.map_err(|error| explain(error, &id.name))
 }
@@ -142,6 +147,7 @@ impl Bucket<'_> {
             owner_enforced,
             policy,
             access_logging,
+            replication,
             rules,
             lock,
             tags,
@@ -152,6 +158,7 @@ impl Bucket<'_> {
             self.owner_enforced(),
             self.policy(),
             self.logging(),
+            self.replication(),
             self.rules(),
             self.lock(),
             self.tags(),
@@ -165,6 +172,7 @@ impl Bucket<'_> {
             owner_enforced,
             policy,
             access_logging,
+            replication,
             rules,
             object_lock,
             retention,
@@ -219,6 +227,19 @@ impl Bucket<'_> {
 
     async fn logging(&self) -> Result<Option<AccessLogging>> {
         Ok(ask!(self, get_bucket_logging, "s3:GetBucketLogging", "NoSuchBucket")?.and_then(to_logging))
+    }
+
+    async fn replication(&self) -> Result<Option<Replication>> {
+        if !self.with_replication {
+            return Ok(None);
+        }
+        let answer = ask!(
+            self,
+            get_bucket_replication,
+            "s3:GetReplicationConfiguration",
+            "ReplicationConfigurationNotFoundError"
+        )?;
+        Ok(answer.and_then(|answer| answer.replication_configuration).map(Replication::live))
     }
 
     async fn rules(&self) -> Result<LiveRules> {

@@ -4,6 +4,7 @@ mod compare;
 mod desired;
 mod lifecycle;
 mod live;
+mod replication;
 mod write;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use desired::{AccessLogging, Desired, Encryption, LifecycleRule, Retention, RetentionMode, Transition};
 pub use live::Observed;
+pub use replication::{Replication, ReplicationRule};
 
 use super::client::AwsClient;
 use super::{kms_key, partition};
@@ -22,11 +24,13 @@ use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 pub struct S3Bucket;
 
-/// The name; and where the bucket is, if not in the plan's region.
+/// The name; where the bucket is, if not in the plan's region; and whether its replication is to be
+/// read, which takes another request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id {
     name: String,
     region: Option<String>,
+    with_replication: bool,
 }
 
 impl fmt::Display for Id {
@@ -61,6 +65,9 @@ impl Resource for S3Bucket {
   encryption: { kms_key: alias/candlefish-state }
   access_logging: { bucket: candlefish-logs, prefix: state/ }
   noncurrent_version_expiration_days: 365
+  replication:
+    role: arn:aws:iam::123456789012:role/state-replication
+    rules: [ { id: everything, destination: "arn:aws:s3:::candlefish-state-copy" } ]
 web_bucket:
   kind: aws.s3_bucket
   name: candlefish-web
@@ -87,7 +94,8 @@ web_bucket:
     type Outputs = Outputs;
 
     fn id(desired: &Desired) -> Id {
-        Id { name: desired.name.clone(), region: desired.region.clone() }
+        let (name, region) = (desired.name.clone(), desired.region.clone());
+        Id { name, region, with_replication: desired.replication.is_some() }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
@@ -96,8 +104,11 @@ web_bucket:
 
     fn requires(desired: &Desired) -> Vec<Requirement> {
         let logs = desired.access_logging.as_ref();
-        let logs = logs.map(|logging| Requirement::thing(Self::KIND, &logging.bucket));
-        desired.kms_key().and_then(kms_key::requirement).into_iter().chain(logs).collect()
+        let copies = desired.replication.iter().flat_map(|replication| replication.buckets());
+        let buckets = logs.map(|logging| logging.bucket.as_str()).into_iter().chain(copies);
+        let buckets =
+            buckets.filter(|name| *name != desired.name).map(|name| Requirement::thing(Self::KIND, name));
+        desired.kms_key().and_then(kms_key::requirement).into_iter().chain(buckets).collect()
     }
 
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {

@@ -13,6 +13,7 @@ use aws_smithy_types::error::operation::BuildError;
 use super::compare;
 use super::desired::{AccessLogging, Desired, Retention, RetentionMode};
 use super::live::{NO_BUCKET, Observed};
+use super::replication::Replication;
 use super::{Id, S3Bucket};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
@@ -76,6 +77,9 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
         .any(|field| diff.touches(field))
     {
         bucket.put_rules(desired, observed).await?;
+    }
+    if let Some(replication) = desired.replication.as_ref().filter(|_| diff.touches("replication")) {
+        bucket.put_replication(replication).await?;
     }
     if let Some(logging) = desired.access_logging.as_ref().filter(|_| diff.touches("access_logging")) {
         bucket.put_logging(logging).await?;
@@ -220,6 +224,12 @@ impl Bucket<'_> {
             BucketLoggingStatus::builder().logging_enabled(enabled.build().map_err(wrong_request)?).build();
         tell!(self, put_bucket_logging, "s3:PutBucketLogging", |request| request
             .bucket_logging_status(status))
+    }
+
+    async fn put_replication(&self, replication: &Replication) -> Result<()> {
+        let configuration = replication.to_sdk().map_err(wrong_request)?;
+        tell!(self, put_bucket_replication, "s3:PutReplicationConfiguration", |request| request
+            .replication_configuration(configuration))
     }
 
     async fn put_policy(&self, desired: &Desired, observed: &Observed) -> Result<()> {

@@ -1,0 +1,176 @@
+//! Questions about single things, asked together: steps that are observed at the same time share a
+//! request where the service answers for many names at once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_cloudwatch::types::MetricAlarm;
+use aws_sdk_ssm::types::ParameterMetadata;
+use tokio::sync::oneshot;
+
+use super::secret::Told;
+use crate::resource::Result;
+use crate::secret::Secret;
+
+/// How long the first question waits for others: next to nothing beside a request.
+const GATHERING: Duration = Duration::from_millis(5);
+
+/// Questions that wait to be asked.
+#[derive(Debug)]
+pub struct Batch<T> {
+    size: usize,
+    waiting: Mutex<Vec<Question<T>>>,
+}
+
+/// The batches of one client, with as many names as the services take.
+#[derive(Debug)]
+pub struct Batches {
+    /// [`DescribeAlarms`](https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html)
+    pub alarms: Batch<MetricAlarm>,
+    /// [`DescribeParameters`](https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeParameters.html)
+    pub parameters: Batch<ParameterMetadata>,
+    /// [`GetParameters`](https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html)
+    pub parameter_values: Batch<Secret>,
+    /// [`BatchGetSecretValue`](https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html)
+    pub secrets: Batch<Told>,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self {
+            alarms: Batch::of(100),
+            parameters: Batch::of(50),
+            parameter_values: Batch::of(10),
+            secrets: Batch::of(20),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Question<T> {
+    name: String,
+    answer: oneshot::Sender<Option<T>>,
+}
+
+impl<T: Clone + Send> Batch<T> {
+    /// At most `size` names in one request.
+    pub fn of(size: usize) -> Self {
+        Self { size, waiting: Mutex::default() }
+    }
+
+    /// What `fetch` tells of `name`; it gets all names that are asked for in this moment. When it
+    /// fails for several together, each is asked for alone, so that one that is forbidden does not
+    /// hide the others.
+    pub async fn ask<F>(&self, name: &str, fetch: impl Fn(Vec<String>) -> F) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<HashMap<String, T>>>,
+    {
+        let (answer, answered) = oneshot::channel();
+        if let Some(gathering) = self.join(Question { name: name.to_owned(), answer }) {
+            tokio::time::sleep(GATHERING).await;
+            self.ask_all(gathering.end(), &fetch).await;
+        }
+        match answered.await {
+            Ok(answer) => Ok(answer),
+            Err(_) => Ok(fetch(vec![name.to_owned()]).await?.remove(name)),
+        }
+    }
+
+    /// Whoever is the first to wait asks for all.
+    fn join(&self, question: Question<T>) -> Option<Gathering<'_, T>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(question);
+        (waiting.len() == 1).then(|| Gathering(Some(&self.waiting)))
+    }
+
+    async fn ask_all<F>(&self, mut questions: Vec<Question<T>>, fetch: &impl Fn(Vec<String>) -> F)
+    where
+        F: Future<Output = Result<HashMap<String, T>>>,
+    {
+        let names: BTreeSet<String> = questions.iter().map(|question| question.name.clone()).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        for some in names.chunks(self.size) {
+            let found = fetch(some.to_vec()).await;
+            let asked = questions.extract_if(.., |question| some.contains(&question.name));
+            for Question { name, answer } in asked {
+                if let Ok(found) = &found {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(found.get(&name).cloned());
+                }
+            }
+        }
+    }
+}
+
+/// The time in which questions come together. If it is cut short, those that wait are let go, and each
+/// asks for itself.
+struct Gathering<'a, T>(Option<&'a Mutex<Vec<Question<T>>>>);
+
+impl<T> Gathering<'_, T> {
+    /// Those that came.
+    fn end(mut self) -> Vec<Question<T>> {
+        self.0.take().map(take).unwrap_or_default()
+    }
+}
+
+impl<T> Drop for Gathering<'_, T> {
+    fn drop(&mut self) {
+        drop(self.0.take().map(take));
+    }
+}
+
+fn take<T>(waiting: &Mutex<Vec<Question<T>>>) -> Vec<Question<T>> {
+    std::mem::take(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::resource::{Error, ErrorKind};
+
+    type Told<T> = std::future::Ready<Result<HashMap<String, T>>>;
+
+    #[tokio::test]
+    async fn names_that_are_asked_for_together_share_requests() {
+        let (batch, requests) = (Batch::of(2), AtomicUsize::new(0));
+        let fetch = |names: Vec<String>| -> Told<String> {
+            requests.fetch_add(1, Ordering::Relaxed);
+            let known = names.into_iter().filter(|name| name != "c");
+            std::future::ready(Ok(known.map(|name| (name.clone(), name)).collect()))
+        };
+        let ask = |name: &'static str| batch.ask(name, &fetch);
+        let (a, b, again, c) = tokio::join!(ask("a"), ask("b"), ask("a"), ask("c"));
+        let told = [a, b, again, c].map(|answer| answer.expect("answered"));
+        assert_eq!(told.each_ref().map(Option::as_deref), [Some("a"), Some("b"), Some("a"), None]);
+        assert_eq!(requests.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_refused_does_not_hide_the_others() {
+        let batch = Batch::of(10);
+        let fetch = |names: Vec<String>| -> Told<i32> {
+            std::future::ready(match names.iter().any(|name| name == "closed") {
+                true => Err(Error::new(ErrorKind::Denied, "test", "no")),
+                false => Ok(names.into_iter().map(|name| (name, 1)).collect()),
+            })
+        };
+        let (open, closed) = tokio::join!(batch.ask("open", &fetch), batch.ask("closed", &fetch));
+        assert_eq!(open.expect("answered"), Some(1));
+        assert_eq!(closed.expect_err("refused").kind, ErrorKind::Denied);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_one_that_gave_up_asks_alone() {
+        let batch = Batch::of(10);
+        let fetch = |names: Vec<String>| -> Told<i32> {
+            std::future::ready(Ok(names.into_iter().map(|name| (name, 1)).collect()))
+        };
+        let first = tokio::time::timeout(Duration::ZERO, batch.ask("first", &fetch));
+        let (first, second) = tokio::join!(first, batch.ask("second", &fetch));
+        assert!(first.is_err());
+        assert_eq!(second.expect("answered"), Some(1));
+    }
+}

@@ -1,0 +1,459 @@
+//! `aws.cloudwatch_alarm`: an alarm on one metric.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aws_sdk_cloudwatch::types::{
+    AlarmType, ComparisonOperator, Dimension, MetricAlarm, StandardUnit, Statistic, Tag,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::refuse_existing;
+use crate::providers::aws::client::{AwsClient, missing};
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::scope::regional_arn;
+use crate::providers::aws::tags;
+use crate::resolve::unknown::is_unknown;
+use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+
+const DESCRIBE: &str = "cloudwatch:DescribeAlarms";
+const PUT: &str = "cloudwatch:PutMetricAlarm";
+/// What PutMetricAlarm takes under a name of its own; everything else is a percentile or the like.
+const STATISTICS: [&str; 5] = ["SampleCount", "Average", "Sum", "Minimum", "Maximum"];
+
+type W<'a> = Writer<'a, AwsClient>;
+
+/// An alarm.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricAlarm.html>
+pub struct CloudwatchAlarm;
+
+/// What a plan declares.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "CloudwatchAlarm")]
+pub struct Desired {
+    /// The name, unique in account and region.
+    pub name: String,
+    /// What the alarm means and what to do, for whoever gets it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The metric's namespace.
+    pub namespace: String,
+    /// The metric's name.
+    pub metric: String,
+    /// The metric's dimensions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dimensions: BTreeMap<String, String>,
+    /// `SampleCount`, `Average`, `Sum`, `Minimum`, `Maximum`, or a percentile such as `p99`.
+    #[serde(default = "average")]
+    pub statistic: String,
+    /// The metric's unit, e.g. `Seconds`. Not declared: whatever it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Seconds over which the statistic is taken: 10, 20, 30 or a multiple of 60.
+    #[serde(default = "minute")]
+    pub period_seconds: u32,
+    /// How the statistic is compared with the threshold.
+    pub comparison: Comparison,
+    /// What it is compared with.
+    pub threshold: f64,
+    /// How many periods are looked at.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1))]
+    pub evaluation_periods: u32,
+    /// How many of them must breach the threshold. Not declared: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub datapoints_to_alarm: Option<u32>,
+    /// What a period without data counts as.
+    #[serde(default)]
+    pub treat_missing_data: MissingData,
+    /// Whether anything is done when the state changes.
+    #[serde(default = "yes")]
+    pub actions_enabled: bool,
+    /// ARNs of what is told when the alarm goes off, e.g. topics.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub alarm_actions: BTreeSet<String>,
+    /// ARNs of what is told when all is well again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ok_actions: BTreeSet<String>,
+    /// ARNs of what is told when there is too little data.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub insufficient_data_actions: BTreeSet<String>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+fn average() -> String {
+    "Average".to_owned()
+}
+
+const fn minute() -> u32 {
+    60
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// How a statistic is compared with the threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Comparison {
+    /// Greater.
+    #[serde(rename = ">")]
+    Greater,
+    /// Greater or equal.
+    #[serde(rename = ">=")]
+    GreaterOrEqual,
+    /// Less.
+    #[serde(rename = "<")]
+    Less,
+    /// Less or equal.
+    #[serde(rename = "<=")]
+    LessOrEqual,
+}
+
+impl Comparison {
+    fn to_sdk(self) -> ComparisonOperator {
+        match self {
+            Self::Greater => ComparisonOperator::GreaterThanThreshold,
+            Self::GreaterOrEqual => ComparisonOperator::GreaterThanOrEqualToThreshold,
+            Self::Less => ComparisonOperator::LessThanThreshold,
+            Self::LessOrEqual => ComparisonOperator::LessThanOrEqualToThreshold,
+        }
+    }
+
+    /// `None` for those that compare with a band, which only an alarm made elsewhere has.
+    fn of(live: &ComparisonOperator) -> Option<Self> {
+        let all = [Self::Greater, Self::GreaterOrEqual, Self::Less, Self::LessOrEqual];
+        all.into_iter().find(|comparison| comparison.to_sdk() == *live)
+    }
+}
+
+/// What a period without data counts as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingData {
+    /// As nothing: without any data the state is "insufficient data".
+    #[default]
+    Missing,
+    /// As the state that there is.
+    Ignore,
+    /// As a breach of the threshold.
+    Breaching,
+    /// As all being well.
+    NotBreaching,
+}
+
+impl MissingData {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Ignore => "ignore",
+            Self::Breaching => "breaching",
+            Self::NotBreaching => "notBreaching",
+        }
+    }
+
+    fn of(live: &str) -> Self {
+        let others = [Self::Ignore, Self::Breaching, Self::NotBreaching];
+        others.into_iter().find(|treatment| treatment.name() == live).unwrap_or_default()
+    }
+}
+
+/// What CloudWatch says.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    arn: String,
+    alarm: MetricAlarm,
+    tags: Tags,
+}
+
+/// What other steps may refer to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CloudwatchAlarmOutputs")]
+pub struct Outputs {
+    /// The alarm's name.
+    pub name: String,
+    /// The alarm's ARN.
+    pub arn: String,
+}
+
+impl Resource for CloudwatchAlarm {
+    const KIND: &'static str = "aws.cloudwatch_alarm";
+    const ABOUT: &'static str = "An alarm of CloudWatch on one metric, and what is told when it goes off.";
+    const EXAMPLE: &'static str = r#"failed_logins_alarm:
+  kind: aws.cloudwatch_alarm
+  name: candlefish-vault-failed-logins
+  description: More than five failed logins to Vault in a minute
+  namespace: Candlefish/Vault
+  metric: FailedLogins
+  statistic: Sum
+  comparison: ">"
+  threshold: 5
+  treat_missing_data: not_breaching
+  alarm_actions: [ "arn:aws:sns:us-east-1:123456789012:candlefish-alerts" ]
+"#;
+    const TAGGED: bool = true;
+
+    type Client = AwsClient;
+    type Id = String;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> String {
+        desired.name.clone()
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        let mut found = check_numbers(desired);
+        if !is_unknown(&desired.name) && !(1..=255).contains(&desired.name.chars().count()) {
+            found.push(FieldError::new("name", "an alarm's name has 1 to 255 characters"));
+        }
+        found.extend(tags::check(&desired.tags));
+        found
+    }
+
+    /// One call for many alarms, and one for the tags of each.
+    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+        let alarm = client.batches.alarms.ask(id, |names| describe(client, names)).await?;
+        let Some(alarm) = alarm else { return Ok(None) };
+        let arn = alarm.alarm_arn.clone().ok_or_else(|| missing(DESCRIBE, "ARN"))?;
+        let answer = client.read().cloudwatch().list_tags_for_resource().resource_arn(&arn).send().await;
+        let answer = answer.found("cloudwatch:ListTagsForResource", &["ResourceNotFoundException"])?;
+        let tags = answer.and_then(|answer| answer.tags).unwrap_or_default();
+        let tags = tags.into_iter().filter_map(|tag| Some((tag.key?, tag.value?))).collect();
+        Ok(Some(Observed { arn, alarm, tags }))
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let live = &observed.alarm;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let mut diff = Diff::none();
+        diff.field("description", &text(&live.alarm_description), &desired.description)
+            .field("namespace", &text(&live.namespace), &desired.namespace)
+            .field("metric", &text(&live.metric_name), &desired.metric)
+            .field("dimensions", &live_dimensions(live), &desired.dimensions)
+            .field("statistic", &live_statistic(live), &desired.statistic)
+            .field("unit", &live.unit.as_ref().map(StandardUnit::as_str), &desired.unit)
+            .field("period_seconds", &live.period, &desired.period_seconds)
+            .field(
+                "comparison",
+                &live.comparison_operator.as_ref().and_then(Comparison::of),
+                &desired.comparison,
+            )
+            .field("threshold", &live.threshold, &desired.threshold)
+            .field("evaluation_periods", &live.evaluation_periods, &desired.evaluation_periods);
+        compare_datapoints(&mut diff, desired, live);
+        let treatment = live.treat_missing_data.as_deref().map(MissingData::of).unwrap_or_default();
+        diff.field("treat_missing_data", &treatment, &desired.treat_missing_data)
+            .field("actions_enabled", &live.actions_enabled.unwrap_or(true), &desired.actions_enabled)
+            .field("alarm_actions", &set(live.alarm_actions()), &desired.alarm_actions)
+            .field("ok_actions", &set(live.ok_actions()), &desired.ok_actions)
+            .field(
+                "insufficient_data_actions",
+                &set(live.insufficient_data_actions()),
+                &desired.insufficient_data_actions,
+            )
+            .entries("tags", &observed.tags, &desired.tags);
+        diff
+    }
+
+    async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
+        let found = describe(w, vec![desired.name.clone()]).await?;
+        refuse_existing(PUT, !found.is_empty(), &format!("the alarm {}", desired.name))?;
+        put(w, desired, Some(to_sdk(&desired.tags)).filter(|tags| !tags.is_empty())).await
+    }
+
+    /// Tags in the request that replaces an alarm would be ignored.
+    async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+        let diff = Self::diff(desired, observed);
+        if diff.changes.iter().any(|change| !change.path.starts_with("tags.")) {
+            put(w, desired, None).await?;
+        }
+        if diff.touches("tags") {
+            let added = to_sdk(&tags::to_add(&desired.tags, &observed.tags));
+            let request = w.write(w.permit()).cloudwatch().tag_resource().resource_arn(&observed.arn);
+            request.set_tags(Some(added)).send().await.at("cloudwatch:TagResource")?;
+        }
+        Ok(())
+    }
+
+    async fn delete(w: &W<'_>, id: &String) -> Result<()> {
+        let answer = w.write(w.permit()).cloudwatch().delete_alarms().alarm_names(id).send().await;
+        answer.found("cloudwatch:DeleteAlarms", &["ResourceNotFound"]).map(drop)
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        let name = observed.alarm.alarm_name.clone().unwrap_or_default();
+        Outputs { name, arn: observed.arn.clone() }
+    }
+
+    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+        let arn = regional_arn(scope, "cloudwatch", &format!("alarm:{}", desired.name));
+        Partial::default().with("name", &desired.name).with_some("arn", arn)
+    }
+
+    fn tags(observed: &Observed) -> Option<&Tags> {
+        Some(&observed.tags)
+    }
+}
+
+/// The alarms of these names. Alarms on other alarms are of another type and not asked for.
+async fn describe(client: &AwsClient, names: Vec<String>) -> Result<HashMap<String, MetricAlarm>> {
+    let request = client.read().cloudwatch().describe_alarms().set_alarm_names(Some(names));
+    let pages = request.alarm_types(AlarmType::MetricAlarm).max_records(100).into_paginator().send();
+    let pages: Vec<_> = pages.try_collect().await.at(DESCRIBE)?;
+    let alarms = pages.into_iter().flat_map(|page| page.metric_alarms.unwrap_or_default());
+    Ok(alarms.filter_map(|alarm| Some((alarm.alarm_name.clone()?, alarm))).collect())
+}
+
+/// Makes or replaces the alarm, which is one request for all of it.
+async fn put(w: &W<'_>, desired: &Desired, tags: Option<Vec<Tag>>) -> Result<()> {
+    let simple = STATISTICS.contains(&desired.statistic.as_str());
+    let list = |actions: &BTreeSet<String>| Some(actions.iter().cloned().collect());
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let dimensions =
+        desired.dimensions.iter().map(|(name, value)| Dimension::builder().name(name).value(value).build());
+    let request = w.write(w.permit()).cloudwatch().put_metric_alarm().alarm_name(&desired.name);
+    let request = request
+        .alarm_description(&desired.description)
+        .namespace(&desired.namespace)
+        .metric_name(&desired.metric)
+        .set_dimensions(Some(dimensions.collect()))
+        .set_statistic(simple.then(|| Statistic::from(desired.statistic.as_str())))
+        .set_extended_statistic((!simple).then(|| desired.statistic.clone()))
+        .set_unit(desired.unit.as_deref().map(StandardUnit::from))
+        .period(number(desired.period_seconds))
+        .comparison_operator(desired.comparison.to_sdk())
+        .threshold(desired.threshold)
+        .evaluation_periods(number(desired.evaluation_periods))
+        .set_datapoints_to_alarm(desired.datapoints_to_alarm.map(number))
+        .treat_missing_data(desired.treat_missing_data.name())
+        .actions_enabled(desired.actions_enabled)
+        .set_alarm_actions(list(&desired.alarm_actions))
+        .set_ok_actions(list(&desired.ok_actions))
+        .set_insufficient_data_actions(list(&desired.insufficient_data_actions))
+        .set_tags(tags);
+    request.send().await.at(PUT).map(drop)
+}
+
+/// Not declared and not set mean all of them.
+fn compare_datapoints(diff: &mut Diff, desired: &Desired, live: &MetricAlarm) {
+    let periods = live.evaluation_periods.and_then(|periods| u32::try_from(periods).ok()).unwrap_or_default();
+    let before = live.datapoints_to_alarm.and_then(|count| u32::try_from(count).ok());
+    let all_before = before.is_none_or(|count| count == periods);
+    let all_after = desired.datapoints_to_alarm.is_none_or(|count| count == desired.evaluation_periods);
+    if !(all_before && all_after) {
+        diff.field("datapoints_to_alarm", &before, &desired.datapoints_to_alarm);
+    }
+}
+
+fn live_statistic(live: &MetricAlarm) -> Option<&str> {
+    live.extended_statistic.as_deref().or(live.statistic.as_ref().map(Statistic::as_str))
+}
+
+fn live_dimensions(live: &MetricAlarm) -> BTreeMap<&str, &str> {
+    live.dimensions().iter().filter_map(|dimension| Some((dimension.name()?, dimension.value()?))).collect()
+}
+
+fn set(actions: &[String]) -> BTreeSet<&String> {
+    actions.iter().collect()
+}
+
+fn to_sdk(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+fn check_numbers(desired: &Desired) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    let period = desired.period_seconds;
+    if ![10, 20, 30].contains(&period) && (period == 0 || !period.is_multiple_of(60)) {
+        let error = FieldError::new("period_seconds", "CloudWatch has no such period");
+        found.push(error.help("write 10, 20, 30 or a multiple of 60"));
+    }
+    let too_many = desired.datapoints_to_alarm.is_some_and(|count| count > desired.evaluation_periods);
+    if too_many || desired.datapoints_to_alarm == Some(0) {
+        let error = FieldError::new("datapoints_to_alarm", "must be from 1 to `evaluation_periods`");
+        found.push(error.help(format!("`evaluation_periods` is {}", desired.evaluation_periods)));
+    }
+    if desired.evaluation_periods == 0 {
+        found.push(FieldError::new("evaluation_periods", "must be at least 1"));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn desired(extra: Value) -> Desired {
+        let mut fields =
+            json!({ "name": "a", "namespace": "n", "metric": "m", "comparison": ">", "threshold": 5 });
+        fields.as_object_mut().expect("a map").extend(extra.as_object().expect("a map").clone());
+        serde_json::from_value(fields).expect("valid")
+    }
+
+    fn observed() -> Observed {
+        let alarm = MetricAlarm::builder()
+            .alarm_name("a")
+            .namespace("n")
+            .metric_name("m")
+            .statistic(Statistic::Average)
+            .period(60)
+            .comparison_operator(ComparisonOperator::GreaterThanThreshold)
+            .threshold(5.0)
+            .evaluation_periods(1)
+            .build();
+        Observed { arn: "arn".into(), alarm, tags: Tags::new() }
+    }
+
+    fn paths(extra: Value) -> Vec<String> {
+        CloudwatchAlarm::diff(&desired(extra), &observed())
+            .changes
+            .into_iter()
+            .map(|change| change.path)
+            .collect()
+    }
+
+    #[test]
+    fn defaults_are_in_sync_with_a_plain_alarm() {
+        assert!(paths(json!({})).is_empty());
+        assert!(paths(json!({ "datapoints_to_alarm": 1, "threshold": 5.0 })).is_empty());
+    }
+
+    #[test]
+    fn every_field_is_compared() {
+        let all = json!({ "description": "d", "namespace": "o", "metric": "p", "dimensions": { "a": "b" },
+            "statistic": "p99", "unit": "Seconds", "period_seconds": 300, "comparison": "<=", "threshold": 1,
+            "evaluation_periods": 3, "datapoints_to_alarm": 2, "treat_missing_data": "breaching",
+            "actions_enabled": false, "alarm_actions": ["x"], "ok_actions": ["y"],
+            "insufficient_data_actions": ["z"], "tags": { "t": "u" } });
+        assert_eq!(paths(all.clone()).len(), all.as_object().expect("a map").len());
+    }
+
+    #[test]
+    fn the_order_of_actions_does_not_matter() {
+        let mut live = observed();
+        live.alarm.alarm_actions = Some(vec!["b".into(), "a".into()]);
+        let declared = desired(json!({ "alarm_actions": ["a", "b"] }));
+        assert!(CloudwatchAlarm::diff(&declared, &live).is_empty());
+    }
+
+    #[test]
+    fn numbers_are_checked() {
+        let paths = |extra| -> Vec<String> {
+            CloudwatchAlarm::check(&desired(extra)).into_iter().map(|error| error.path).collect()
+        };
+        assert_eq!(paths(json!({ "period_seconds": 45 })), ["period_seconds"]);
+        assert_eq!(paths(json!({ "datapoints_to_alarm": 2 })), ["datapoints_to_alarm"]);
+        assert!(paths(json!({ "period_seconds": 30 })).is_empty());
+    }
+}

@@ -1,0 +1,275 @@
+//! `aws.dynamodb_table`: a table, such as the one that holds Terraform's locks.
+
+mod desired;
+mod live;
+mod write;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+
+pub use desired::{
+    Billing, Capacity, Class, Desired, Encryption, GlobalIndex, Key, KeyKind, LocalIndex, Preset, Projection,
+    StreamView,
+};
+pub use live::Observed;
+
+use super::client::AwsClient;
+use super::kms_key;
+use super::scope::regional_arn;
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+
+const KEY_IS_FIXED: &str =
+    "DynamoDB fixes a table's keys when it is made; declare another name and move the items";
+const LOCAL_IS_FIXED: &str = "DynamoDB makes local indexes with the table and never later; declare a global index, or \
+                              another name and move the items";
+const GLOBAL_IS_FIXED: &str = "DynamoDB cannot change an index; declare it under another name, and take the old one \
+                               out when nothing uses it any more";
+
+/// A table of DynamoDB.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html>
+pub struct DynamodbTable;
+
+/// What other steps may refer to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DynamodbTableOutputs")]
+pub struct Outputs {
+    /// The table's name.
+    pub name: String,
+    /// The table's ARN.
+    pub arn: String,
+    /// The ARN of the table's stream, if it has one.
+    pub stream_arn: Option<String>,
+}
+
+impl Resource for DynamodbTable {
+    const KIND: &'static str = "aws.dynamodb_table";
+    const ABOUT: &'static str =
+        "A DynamoDB table with recovery and deletion protection, e.g. for Terraform's locks.";
+    const EXAMPLE: &'static str = r#"lock_table:
+  kind: aws.dynamodb_table
+  name: candlefish-terraform-lock
+  preset: terraform_lock
+sessions:
+  kind: aws.dynamodb_table
+  name: candlefish-sessions
+  hash_key: { name: user, type: S }
+  range_key: { name: started, type: "N" }
+  billing: { provisioned: { read: 5, write: 5 } }
+  encryption: { kms_key: alias/candlefish-data }
+  point_in_time_recovery: { off: "sessions can be lost" }
+  ttl_attribute: expires
+  stream: new_and_old_images
+  global_indexes:
+    by_device:
+      hash_key: { name: device, type: S }
+      projection: { include: [ address ] }
+"#;
+    const TAGGED: bool = true;
+    const PROTECTED: bool = true;
+    const REMOVAL: Option<&'static str> = Some("with every item in it");
+
+    type Client = AwsClient;
+    type Id = String;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> String {
+        desired.name.clone()
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        desired.check()
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        desired.kms_key().and_then(kms_key::requirement).into_iter().collect()
+    }
+
+    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+        live::observe(client, id).await
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        diff.immutable("hash_key", &observed.hash_key, &desired.hash_key(), KEY_IS_FIXED)
+            .immutable("range_key", &observed.range_key, &desired.range_key, KEY_IS_FIXED)
+            .field("billing", &observed.billing, &desired.billing)
+            .field(
+                "point_in_time_recovery",
+                &observed.point_in_time_recovery,
+                &desired.point_in_time_recovery.is_on(),
+            );
+        if !observed.key.is(desired.kms_key()) {
+            diff.push("encryption.kms_key", json!(observed.key.name), json!(desired.kms_key()));
+        }
+        diff.field(
+            "deletion_protection",
+            &observed.deletion_protection,
+            &desired.deletion_protection.is_on(),
+        );
+        compare_global(&mut diff, desired, observed);
+        diff.immutable("local_indexes", &observed.local_indexes, &desired.local_indexes, LOCAL_IS_FIXED)
+            .field("ttl_attribute", &observed.ttl_attribute, &desired.ttl_attribute)
+            .field("stream", &observed.stream, &desired.stream)
+            .field("class", &observed.class, &desired.class)
+            .entries("tags", &observed.tags, &desired.tags);
+        diff
+    }
+
+    async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
+        write::create(w, desired).await
+    }
+
+    async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
+        write::update(w, desired, observed).await
+    }
+
+    async fn delete(w: &Writer<'_, AwsClient>, id: &String) -> Result<()> {
+        write::delete(w, id).await
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        let (name, arn) = (observed.name.clone(), observed.arn.clone());
+        Outputs { name, arn, stream_arn: observed.stream_arn.clone() }
+    }
+
+    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+        let arn = regional_arn(scope, "dynamodb", &format!("table/{}", desired.name));
+        let partial = Partial::default().with("name", &desired.name).with_some("arn", arn);
+        if desired.stream.is_none() { partial.with("stream_arn", None::<String>) } else { partial }
+    }
+
+    fn tags(observed: &Observed) -> Option<&Tags> {
+        Some(&observed.tags)
+    }
+}
+
+/// An index can come and go, and its capacity change, but nothing else about it.
+fn compare_global(diff: &mut Diff, desired: &Desired, observed: &Observed) {
+    let fixed = |index: &GlobalIndex| GlobalIndex { capacity: None, ..index.clone() };
+    let both: BTreeMap<_, _> = observed.global_indexes.iter().chain(&desired.global_indexes).collect();
+    for name in both.into_keys() {
+        let path = format!("global_indexes.{name}");
+        match (observed.global_indexes.get(name), desired.global_indexes.get(name)) {
+            (Some(before), Some(after)) => {
+                diff.immutable(&path, &fixed(before), &fixed(after), GLOBAL_IS_FIXED);
+                compare_capacity(diff, desired, &path, before, after);
+            }
+            (before, after) => {
+                diff.field(&path, &before, &after);
+            }
+        }
+    }
+}
+
+/// With a change of how the table is paid for, its indexes change along.
+fn compare_capacity(
+    diff: &mut Diff,
+    desired: &Desired,
+    path: &str,
+    before: &GlobalIndex,
+    after: &GlobalIndex,
+) {
+    let Billing::Provisioned(wanted) = desired.index_billing(after) else { return };
+    if before.capacity.is_some() {
+        diff.field(&format!("{path}.capacity"), &before.capacity, &Some(wanted));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::aws::key_name::LiveKey;
+    use serde_json::Value;
+
+    fn desired(extra: Value) -> Desired {
+        let mut fields = json!({ "name": "locks", "preset": "terraform_lock" });
+        fields.as_object_mut().expect("a map").extend(extra.as_object().expect("a map").clone());
+        serde_json::from_value(fields).expect("valid")
+    }
+
+    fn observed() -> Observed {
+        Observed {
+            name: "locks".into(),
+            arn: "arn".into(),
+            stream_arn: None,
+            hash_key: Some(Key { name: "LockID".into(), kind: KeyKind::S }),
+            range_key: None,
+            billing: Billing::OnDemand,
+            point_in_time_recovery: true,
+            key: LiveKey::default(),
+            deletion_protection: true,
+            global_indexes: BTreeMap::new(),
+            local_indexes: BTreeMap::new(),
+            ttl_attribute: None,
+            stream: None,
+            class: Class::Standard,
+            tags: Tags::new(),
+        }
+    }
+
+    fn paths(diff: &Diff) -> Vec<&str> {
+        diff.changes.iter().map(|change| change.path.as_str()).collect()
+    }
+
+    #[test]
+    fn the_lock_table_is_in_sync() {
+        assert!(DynamodbTable::diff(&desired(json!({})), &observed()).is_empty());
+    }
+
+    #[test]
+    fn every_field_is_compared() {
+        let all = json!({ "preset": null, "hash_key": { "name": "a", "type": "N" },
+            "range_key": { "name": "b", "type": "S" }, "billing": { "provisioned": { "read": 1, "write": 2 } },
+            "point_in_time_recovery": { "off": "r" }, "encryption": { "kms_key": "k" },
+            "deletion_protection": { "off": "r" }, "ttl_attribute": "t", "stream": "keys_only",
+            "global_indexes": { "g": { "hash_key": { "name": "c", "type": "S" } } },
+            "local_indexes": { "l": { "range_key": { "name": "c", "type": "S" } } },
+            "class": "infrequent_access", "tags": { "a": "b" } });
+        let diff = DynamodbTable::diff(&desired(all), &observed());
+        assert_eq!(
+            paths(&diff),
+            [
+                "hash_key",
+                "range_key",
+                "billing",
+                "point_in_time_recovery",
+                "encryption.kms_key",
+                "deletion_protection",
+                "global_indexes.g",
+                "local_indexes",
+                "ttl_attribute",
+                "stream",
+                "class",
+                "tags.a"
+            ]
+        );
+        assert_eq!(diff.blocked.len(), 3);
+    }
+
+    #[test]
+    fn an_index_is_not_changed_but_for_its_capacity() {
+        let index = |kind: &str, read: u32| {
+            json!({ "provisioned": { "read": 5, "write": 5 }, "g": { "hash_key": { "name": "c", "type": kind },
+                "capacity": { "read": read, "write": 5 } } })
+        };
+        let with = |kind: &str, read| {
+            let parts = index(kind, read);
+            desired(
+                json!({ "billing": { "provisioned": parts["provisioned"] }, "global_indexes": { "g": parts["g"] } }),
+            )
+        };
+        let mut live = observed();
+        live.billing = Billing::Provisioned(Capacity { read: 5, write: 5 });
+        live.global_indexes = with("S", 5).global_indexes;
+        assert!(DynamodbTable::diff(&with("S", 5), &live).is_empty());
+        let more = DynamodbTable::diff(&with("S", 6), &live);
+        assert!(paths(&more) == ["global_indexes.g.capacity"] && more.blocked.is_empty());
+        let other = DynamodbTable::diff(&with("N", 5), &live);
+        assert!(paths(&other) == ["global_indexes.g"] && other.blocked.len() == 1);
+    }
+}

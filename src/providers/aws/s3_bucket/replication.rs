@@ -1,0 +1,188 @@
+//! Copies of new objects in other buckets.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_s3::types::{
+    DeleteMarkerReplication, DeleteMarkerReplicationStatus, Destination, EncryptionConfiguration,
+    ReplicationConfiguration, ReplicationRule as SdkRule, ReplicationRuleFilter, ReplicationRuleStatus,
+    SourceSelectionCriteria, SseKmsEncryptedObjects, SseKmsEncryptedObjectsStatus, StorageClass,
+};
+use aws_smithy_types::error::operation::BuildError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::resolve::unknown::is_unknown;
+use crate::resource::FieldError;
+
+/// Where new objects are copied to.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication.html>
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Replication {
+    /// The ARN of the role that S3 copies with.
+    pub role: String,
+    /// What is copied where. Of two rules for an object and a destination the first counts.
+    pub rules: Vec<ReplicationRule>,
+}
+
+/// What is copied where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicationRule {
+    /// The rule's name, unique in the bucket.
+    pub id: String,
+    /// The objects whose names start with this. Default: all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// The ARN of the bucket that takes the copies; it keeps versions.
+    pub destination: String,
+    /// The storage class of the copies, e.g. `STANDARD_IA`. Default: that of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    /// The ARN of the KMS key that encrypts the copies, in the destination's region. Without it objects
+    /// under KMS keys are not copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+    /// Whether deletions are copied as well.
+    #[serde(default)]
+    pub deletions: bool,
+    /// Whether the rule is in force.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl Replication {
+    /// The name of the bucket behind each destination.
+    pub fn buckets(&self) -> BTreeSet<&str> {
+        let known = self.rules.iter().map(|rule| rule.destination.as_str()).filter(|arn| !is_unknown(arn));
+        known.filter_map(|arn| arn.rsplit(':').next()).collect()
+    }
+
+    /// Mistakes that need no network.
+    pub fn check(&self, versioning: bool) -> Vec<FieldError> {
+        let mut found = Vec::new();
+        if !versioning {
+            found.push(
+                FieldError::new("replication", "copies need versioning").help("set `versioning: true`"),
+            );
+        }
+        if self.rules.is_empty() {
+            found.push(FieldError::new("replication.rules", "is empty").help("declare at least one rule"));
+        }
+        for (index, rule) in self.rules.iter().enumerate() {
+            let path = format!("replication.rules[{index}]");
+            if !rule.destination.starts_with("arn:") && !is_unknown(&rule.destination) {
+                let error = FieldError::new(format!("{path}.destination"), "this is no ARN");
+                found.push(error.help("write the bucket's ARN, e.g. `arn:aws:s3:::NAME`"));
+            }
+            if self.rules[..index].iter().any(|other| other.id == rule.id) {
+                found.push(FieldError::new(format!("{path}.id"), "another rule has this name"));
+            }
+        }
+        found
+    }
+
+    /// What S3 says, the rule with the highest priority first.
+    pub fn live(live: ReplicationConfiguration) -> Self {
+        let mut rules = live.rules;
+        rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
+        Self { role: live.role, rules: rules.into_iter().map(ReplicationRule::live).collect() }
+    }
+
+    /// The request.
+    pub fn to_sdk(&self) -> Result<ReplicationConfiguration, BuildError> {
+        let priorities = (1..).take(self.rules.len()).collect::<Vec<i32>>().into_iter().rev();
+        let rules: Result<_, _> = self.rules.iter().zip(priorities).map(|(rule, n)| rule.to_sdk(n)).collect();
+        ReplicationConfiguration::builder().role(&self.role).set_rules(Some(rules?)).build()
+    }
+}
+
+impl ReplicationRule {
+    fn live(live: SdkRule) -> Self {
+        let on = DeleteMarkerReplicationStatus::Enabled;
+        let destination = live.destination.as_ref();
+        Self {
+            id: live.id.unwrap_or_default(),
+            prefix: live.filter.and_then(|filter| filter.prefix).unwrap_or_default(),
+            destination: destination.map(|to| to.bucket.clone()).unwrap_or_default(),
+            storage_class: destination.and_then(|to| Some(to.storage_class.as_ref()?.as_str().to_owned())),
+            kms_key: destination
+                .and_then(|to| to.encryption_configuration.as_ref()?.replica_kms_key_id.clone()),
+            deletions: live.delete_marker_replication.is_some_and(|markers| markers.status == Some(on)),
+            enabled: live.status == ReplicationRuleStatus::Enabled,
+        }
+    }
+
+    fn to_sdk(&self, priority: i32) -> Result<SdkRule, BuildError> {
+        let status = |on: bool| {
+            if on { DeleteMarkerReplicationStatus::Enabled } else { DeleteMarkerReplicationStatus::Disabled }
+        };
+        let encryption = self
+            .kms_key
+            .as_ref()
+            .map(|key| EncryptionConfiguration::builder().replica_kms_key_id(key).build());
+        let destination = Destination::builder()
+            .bucket(&self.destination)
+            .set_storage_class(self.storage_class.as_deref().map(StorageClass::from))
+            .set_encryption_configuration(encryption)
+            .build()?;
+        SdkRule::builder()
+            .id(&self.id)
+            .priority(priority)
+            .filter(ReplicationRuleFilter::builder().prefix(&self.prefix).build())
+            .status(if self.enabled {
+                ReplicationRuleStatus::Enabled
+            } else {
+                ReplicationRuleStatus::Disabled
+            })
+            .set_source_selection_criteria(self.kms_key.as_ref().map(|_| encrypted()).transpose()?)
+            .destination(destination)
+            .delete_marker_replication(
+                DeleteMarkerReplication::builder().status(status(self.deletions)).build(),
+            )
+            .build()
+    }
+}
+
+/// Objects under KMS keys as well.
+fn encrypted() -> Result<SourceSelectionCriteria, BuildError> {
+    let objects = SseKmsEncryptedObjects::builder().status(SseKmsEncryptedObjectsStatus::Enabled).build()?;
+    Ok(SourceSelectionCriteria::builder().sse_kms_encrypted_objects(objects).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn replication() -> Replication {
+        let rules = json!([
+            { "id": "reports", "prefix": "reports/", "destination": "arn:aws:s3:::copies", "deletions": true,
+              "kms_key": "arn:aws:kms:us-east-1:1:key/k", "storage_class": "STANDARD_IA" },
+            { "id": "rest", "destination": "arn:aws:s3:::copies", "enabled": false },
+        ]);
+        serde_json::from_value(json!({ "role": "arn:r", "rules": rules })).expect("valid")
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut written = replication().to_sdk().expect("complete");
+        written.rules.reverse();
+        assert_eq!(Replication::live(written), replication());
+    }
+
+    #[test]
+    fn mistakes_are_found_beforehand() {
+        assert!(replication().check(true).is_empty());
+        let mut wrong = replication();
+        wrong.rules[0].destination = "copies".into();
+        wrong.rules[1].id = "reports".into();
+        let paths: Vec<String> = wrong.check(false).into_iter().map(|error| error.path).collect();
+        assert_eq!(paths, ["replication", "replication.rules[0].destination", "replication.rules[1].id"]);
+        assert_eq!(replication().buckets().into_iter().collect::<Vec<_>>(), ["copies"]);
+    }
+}

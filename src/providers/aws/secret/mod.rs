@@ -1,0 +1,232 @@
+//! `aws.secret`: a secret in Secrets Manager.
+
+mod desired;
+mod live;
+mod write;
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+pub use desired::{Desired, Replica, Rotation};
+pub use live::{Observed, Told};
+
+use super::client::AwsClient;
+use super::{kms_key, policy};
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+use crate::secret::SecretSource;
+
+/// A secret.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html>
+pub struct AwsSecret;
+
+/// The name; and for how long the secret can be brought back when it is deleted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Id {
+    name: String,
+    recovery_window_days: u8,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// What other steps may refer to. Never a value.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AwsSecretOutputs")]
+pub struct Outputs {
+    /// The secret's name.
+    pub name: String,
+    /// The secret's ARN, which ends with six characters that AWS draws by lot.
+    pub arn: String,
+    /// The id of the current version.
+    pub version_id: Option<String>,
+}
+
+impl Resource for AwsSecret {
+    const KIND: &'static str = "aws.secret";
+    const ABOUT: &'static str = "A secret in Secrets Manager: a JSON document, or any text, whose values are \
+                                 generated once or taken from variables, files and templates.";
+    const EXAMPLE: &'static str = r#"app_secrets:
+  kind: aws.secret
+  name: candlefish/production/app
+  description: What the application logs in with
+  data:
+    username: app
+    password: { generate: { length: 40 } }
+    url: { template: "postgres://{{ data.username }}:{{ data.password }}@db.candlefish.example/app" }
+  kms_key: alias/candlefish-data
+  replicas: [ { region: us-west-2 } ]
+"#;
+    const TAGGED: bool = true;
+    const PROTECTED: bool = true;
+    const REMOVAL: Option<&'static str> =
+        Some("it can be restored for `recovery_window_days`, then it is gone");
+
+    type Client = AwsClient;
+    type Id = Id;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> Id {
+        Id { name: desired.name.clone(), recovery_window_days: desired.recovery_window_days }
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        desired.check()
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        desired.kms_key.as_deref().and_then(kms_key::requirement).into_iter().collect()
+    }
+
+    fn sources(desired: &mut Desired) -> Vec<&mut SecretSource> {
+        desired.data.values_mut().chain(desired.value.as_mut()).collect()
+    }
+
+    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+        live::observe(client, &id.name).await
+    }
+
+    /// Of a secret that will be deleted nothing else can be told.
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        if observed.pending_deletion {
+            diff.push("pending_deletion", json!(true), json!(false));
+            return diff;
+        }
+        diff.field("description", &observed.description, &desired.description);
+        compare_value(&mut diff, desired, observed);
+        if !observed.key.is(desired.kms_key.as_deref()) {
+            diff.push("kms_key", json!(observed.key.name), json!(desired.kms_key));
+        }
+        if let Some(declared) = &desired.policy {
+            policy::compare(&mut diff, "policy", observed.policy.as_ref(), declared);
+        }
+        if let Some(declared) = &desired.rotation {
+            diff.field("rotation", &observed.rotation, declared);
+        }
+        if let Some(declared) = &desired.replicas {
+            diff.field("replicas", &observed.replicas, declared);
+        }
+        diff.entries("tags", &observed.tags, &desired.tags);
+        diff
+    }
+
+    async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
+        write::create(w, desired).await
+    }
+
+    async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
+        write::update(w, desired, observed).await
+    }
+
+    async fn delete(w: &Writer<'_, AwsClient>, id: &Id) -> Result<()> {
+        write::delete(w, id).await
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        let (name, arn) = (observed.name.clone(), observed.arn.clone());
+        Outputs { name, arn, version_id: observed.version_id.clone() }
+    }
+
+    fn predicted_outputs(desired: &Desired, _: &Scope) -> Partial {
+        Partial::default().with("name", &desired.name)
+    }
+
+    fn tags(observed: &Observed) -> Option<&Tags> {
+        Some(&observed.tags)
+    }
+}
+
+fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
+    if desired.value.is_some() {
+        diff.secrets("", &desired.sources(), &write::plain(observed), false);
+    } else {
+        diff.secrets("data", &desired.data, &observed.fields(), desired.exact);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::providers::aws::key_name::LiveKey;
+    use crate::secret::{Loader, Secret};
+    use serde_json::Value;
+
+    fn desired(extra: Value) -> Desired {
+        let mut fields = json!({ "name": "a/b" });
+        fields.as_object_mut().expect("a map").extend(extra.as_object().expect("a map").clone());
+        let mut desired: Desired = serde_json::from_value(fields).expect("valid");
+        AwsSecret::load(&mut desired, &Loader::default()).expect("loads");
+        desired
+    }
+
+    fn observed(value: &str) -> Observed {
+        Observed {
+            name: "a/b".into(),
+            arn: "arn".into(),
+            version_id: None,
+            pending_deletion: false,
+            description: String::new(),
+            value: Some(Secret::from(value.to_owned())),
+            key: LiveKey::default(),
+            policy: None,
+            rotation: None,
+            replicas: BTreeSet::new(),
+            tags: Tags::new(),
+        }
+    }
+
+    fn paths(diff: &Diff) -> Vec<&str> {
+        diff.changes.iter().map(|change| change.path.as_str()).collect()
+    }
+
+    #[test]
+    fn a_document_is_compared_field_by_field_and_not_by_its_notation() {
+        let declared = desired(json!({ "data": { "port": 5432, "user": "app", "key": { "generate": {} } } }));
+        let live = observed("{ \"user\" : \"app\",\n \"port\": 5432, \"key\": \"k\", \"other\": true }");
+        assert!(AwsSecret::diff(&declared, &live).is_empty());
+        let changed = observed("{\"user\": \"other\", \"port\": 5432}");
+        assert_eq!(paths(&AwsSecret::diff(&declared, &changed)), ["data.key", "data.user"]);
+        let exact = Desired { exact: true, ..declared };
+        assert_eq!(paths(&AwsSecret::diff(&exact, &live)), ["data.other"]);
+    }
+
+    #[test]
+    fn no_value_is_shown() {
+        let declared = desired(json!({ "data": { "user": "declared-value" } }));
+        let diff = AwsSecret::diff(&declared, &observed("{\"user\": \"live-value\"}"));
+        let text = serde_json::to_string(&diff).expect("JSON") + &format!("{:?}", observed("live-value"));
+        assert!(
+            diff.changes[0].sensitive && !text.contains("declared-value") && !text.contains("live-value")
+        );
+    }
+
+    #[test]
+    fn the_other_fields_are_compared_where_they_are_declared() {
+        let value = json!({ "value": "x" });
+        let mut live = observed("x");
+        live.rotation =
+            Some(Rotation { function: "arn:f".into(), every_days: Some(1), schedule: None, window: None });
+        live.replicas.insert(Replica { region: "eu-west-1".into(), kms_key: None });
+        assert!(AwsSecret::diff(&desired(value), &live).is_empty());
+        let all = json!({ "value": "x", "description": "d", "kms_key": "k", "policy": { "Statement": [] },
+            "rotation": { "function": "arn:f", "every_days": 2 }, "replicas": [], "tags": { "a": "b" } });
+        let diff = AwsSecret::diff(&desired(all), &live);
+        assert_eq!(paths(&diff), ["description", "kms_key", "policy", "rotation", "replicas", "tags.a"]);
+    }
+
+    #[test]
+    fn a_secret_about_to_be_deleted_is_reported_once() {
+        let live = Observed { pending_deletion: true, value: None, ..observed("") };
+        assert_eq!(paths(&AwsSecret::diff(&desired(json!({ "value": "x" })), &live)), ["pending_deletion"]);
+    }
+}

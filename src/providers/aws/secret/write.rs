@@ -1,0 +1,180 @@
+//! Making, changing and deleting secrets.
+//!
+//! The SDK gives every request that makes a version a client request token, so that a repetition of one
+//! whose answer was lost makes no second version. The token is drawn by lot: it is told to whoever may
+//! list versions, and one that followed from the value would let them try values.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_secretsmanager::types::{ReplicaRegionType, RotationRulesType, Tag};
+use serde_json::{Map, Value};
+
+use super::desired::{Desired, Replica, Rotation};
+use super::live::{NOT_FOUND, Observed, observe};
+use super::{AwsSecret, Id};
+use crate::providers::aws::client::{AwsClient, missing};
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::Document;
+use crate::providers::aws::secret_value;
+use crate::providers::aws::tags;
+use crate::resource::{Error, ErrorKind, Resource as _, Result, Tags, Writer};
+use crate::secret::Fields;
+use crate::secret::Secret;
+
+const CREATE: &str = "secretsmanager:CreateSecret";
+const PUT: &str = "secretsmanager:PutSecretValue";
+
+type W<'a> = Writer<'a, AwsClient>;
+
+/// Makes the secret with its value and marks of ownership in one request, then everything else.
+pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
+    let value = value(CREATE, desired, &Fields::new(), Map::new())?;
+    let request = w.write(w.permit()).secretsmanager.create_secret().name(&desired.name);
+    let request = request
+        .secret_string(secret_value::text(CREATE, &value)?)
+        .description(&desired.description)
+        .set_kms_key_id(desired.kms_key.clone())
+        .set_tags(Some(to_sdk(&desired.tags)).filter(|tags| !tags.is_empty()))
+        .set_add_replica_regions(desired.replicas.as_ref().filter(|some| !some.is_empty()).map(regions));
+    request.send().await.at(CREATE)?;
+    if let Some(policy) = &desired.policy {
+        put_policy(w, &desired.name, policy).await?;
+    }
+    match &desired.rotation {
+        Some(rotation) => rotate(w, &desired.name, rotation).await,
+        None => Ok(()),
+    }
+}
+
+/// Brings the differing fields to the declared state. One that is about to be deleted is taken back
+/// first, and looked at again, because it told nothing of its value.
+pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+    if !observed.pending_deletion {
+        return update_fields(w, desired, observed).await;
+    }
+    let request = w.write(w.permit()).secretsmanager.restore_secret().secret_id(&observed.name);
+    request.send().await.at("secretsmanager:RestoreSecret")?;
+    match observe(w, &observed.name).await? {
+        Some(restored) if !restored.pending_deletion => update_fields(w, desired, &restored).await,
+        _ => Err(Error::new(ErrorKind::Eventual, "secretsmanager:RestoreSecret", "it is not back yet")
+            .advice("run again in a few seconds")),
+    }
+}
+
+async fn update_fields(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+    let diff = AwsSecret::diff(desired, observed);
+    if diff.touches("description") || diff.touches("kms_key") {
+        let request = w.write(w.permit()).secretsmanager.update_secret().secret_id(&desired.name);
+        let request = request.description(&desired.description);
+        // Nothing stands for the key that AWS manages.
+        let request = request.kms_key_id(desired.kms_key.as_deref().unwrap_or_default());
+        request.send().await.at("secretsmanager:UpdateSecret")?;
+    }
+    if diff.touches("data") || diff.touches("value") {
+        let live = if desired.value.is_some() { plain(observed) } else { observed.fields() };
+        let value = value(PUT, desired, &live, observed.document())?;
+        let request = w.write(w.permit()).secretsmanager.put_secret_value().secret_id(&desired.name);
+        request.secret_string(secret_value::text(PUT, &value)?).send().await.at(PUT)?;
+    }
+    if let Some(policy) = desired.policy.as_ref().filter(|_| diff.touches("policy")) {
+        put_policy(w, &desired.name, policy).await?;
+    }
+    if let Some(replicas) = desired.replicas.as_ref().filter(|_| diff.touches("replicas")) {
+        replicate(w, &desired.name, replicas, &observed.replicas).await?;
+    }
+    if let Some(rotation) = desired.rotation.as_ref().filter(|_| diff.touches("rotation")) {
+        rotate(w, &desired.name, rotation).await?;
+    }
+    if diff.touches("tags") {
+        let added = to_sdk(&tags::to_add(&desired.tags, &observed.tags));
+        let request = w.write(w.permit()).secretsmanager.tag_resource().secret_id(&desired.name);
+        request.set_tags(Some(added)).send().await.at("secretsmanager:TagResource")?;
+    }
+    Ok(())
+}
+
+/// Schedules the deletion; until then the secret can be brought back.
+pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
+    match observe(w, &id.name).await? {
+        Some(live) if !live.pending_deletion => {}
+        _ => return Ok(()),
+    }
+    let request = w.write(w.permit()).secretsmanager.delete_secret().secret_id(&id.name);
+    let request = request.recovery_window_in_days(id.recovery_window_days.into());
+    request.send().await.found("secretsmanager:DeleteSecret", NOT_FOUND).map(drop)
+}
+
+/// The live value as it is compared with a declared `value`.
+pub fn plain(observed: &Observed) -> Fields {
+    observed.value.iter().map(|value| ("value".to_owned(), value.clone())).collect()
+}
+
+/// The value to write: the declared one, or the document with the declared fields. A field that stays
+/// as it is keeps its JSON type.
+fn value(
+    operation: &str,
+    desired: &Desired,
+    live: &Fields,
+    mut document: Map<String, Value>,
+) -> Result<Secret> {
+    let mut made = secret_value::make(operation, &desired.sources(), live)?;
+    if desired.value.is_some() {
+        return made.remove("value").ok_or_else(|| missing(operation, "value"));
+    }
+    document.retain(|name, _| !desired.exact || desired.data.contains_key(name));
+    for (name, field) in made.iter().filter(|(name, field)| live.get(*name) != Some(*field)) {
+        document.insert(name.clone(), Value::from(secret_value::text(operation, field)?));
+    }
+    Ok(Secret::from(Value::Object(document).to_string()))
+}
+
+/// AWS itself refuses a policy that would let everybody in.
+async fn put_policy(w: &W<'_>, name: &str, policy: &Document) -> Result<()> {
+    let request = w.write(w.permit()).secretsmanager.put_resource_policy().secret_id(name);
+    let request = request.resource_policy(policy.text()).block_public_policy(true);
+    request.send().await.at("secretsmanager:PutResourcePolicy").map(drop)
+}
+
+/// A copy under another key is removed and made again.
+async fn replicate(
+    w: &W<'_>,
+    name: &str,
+    declared: &BTreeSet<Replica>,
+    live: &BTreeSet<Replica>,
+) -> Result<()> {
+    let removed: Vec<String> = live.difference(declared).map(|replica| replica.region.clone()).collect();
+    if !removed.is_empty() {
+        let request = w.write(w.permit()).secretsmanager.remove_regions_from_replication().secret_id(name);
+        let request = request.set_remove_replica_regions(Some(removed));
+        request.send().await.at("secretsmanager:RemoveRegionsFromReplication")?;
+    }
+    let added: BTreeSet<Replica> = declared.difference(live).cloned().collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    let request = w.write(w.permit()).secretsmanager.replicate_secret_to_regions().secret_id(name);
+    let request = request.set_add_replica_regions(Some(regions(&added)));
+    request.send().await.at("secretsmanager:ReplicateSecretToRegions").map(drop)
+}
+
+fn regions(replicas: &BTreeSet<Replica>) -> Vec<ReplicaRegionType> {
+    let region = |replica: &Replica| {
+        ReplicaRegionType::builder().region(&replica.region).set_kms_key_id(replica.kms_key.clone()).build()
+    };
+    replicas.iter().map(region).collect()
+}
+
+/// Not at once: the value stays until the next time that is due.
+async fn rotate(w: &W<'_>, name: &str, rotation: &Rotation) -> Result<()> {
+    let rules = RotationRulesType::builder()
+        .set_automatically_after_days(rotation.every_days.map(i64::from))
+        .set_schedule_expression(rotation.schedule.clone())
+        .set_duration(rotation.window.clone());
+    let request = w.write(w.permit()).secretsmanager.rotate_secret().secret_id(name);
+    let request = request.rotation_lambda_arn(&rotation.function).rotation_rules(rules.build());
+    request.rotate_immediately(false).send().await.at("secretsmanager:RotateSecret").map(drop)
+}
+
+fn to_sdk(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}

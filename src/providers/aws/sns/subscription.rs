@@ -1,0 +1,395 @@
+//! `aws.sns_subscription`: somebody or something that gets a topic's messages.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::providers::aws::client::{AwsClient, missing};
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::json::Json;
+use crate::resolve::unknown::is_unknown;
+use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
+
+const NOT_FOUND: &[&str] = &["NotFound", "NotFoundException"];
+const LIST: &str = "sns:ListSubscriptionsByTopic";
+
+type W<'a> = Writer<'a, AwsClient>;
+
+/// A subscription. A person, or a web server, has to confirm it first; until then nothing about it can
+/// be changed, and it counts as being as declared.
+/// <https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html>
+pub struct SnsSubscription;
+
+/// What a plan declares.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SnsSubscription")]
+pub struct Desired {
+    /// The topic's ARN.
+    pub topic: String,
+    /// How messages are delivered.
+    pub protocol: Protocol,
+    /// Where to: an address, a URL, a telephone number or an ARN, as the protocol wants it.
+    pub endpoint: String,
+    /// Which messages are delivered: an SNS filter policy, as a map or as JSON text. Not declared: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter_policy: Option<Json>,
+    /// What the filter looks at.
+    #[serde(default)]
+    pub filter_scope: FilterScope,
+    /// Whether the bare message is delivered, without SNS's envelope; for `sqs`, `http` and `https`.
+    #[serde(default)]
+    pub raw_delivery: bool,
+    /// The ARN of the queue that takes what could not be delivered. Not declared: it is dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_queue: Option<String>,
+}
+
+/// How messages are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// As text by e-mail.
+    Email,
+    /// As JSON by e-mail.
+    EmailJson,
+    /// By POST without encryption.
+    Http,
+    /// By POST.
+    Https,
+    /// As a text message.
+    Sms,
+    /// To a queue.
+    Sqs,
+    /// To a function.
+    Lambda,
+}
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::EmailJson => "email-json",
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Sms => "sms",
+            Self::Sqs => "sqs",
+            Self::Lambda => "lambda",
+        }
+    }
+
+    /// What an endpoint begins with, where that is certain.
+    fn begins(self) -> &'static str {
+        match self {
+            Self::Http => "http://",
+            Self::Https => "https://",
+            Self::Sms => "+",
+            Self::Sqs | Self::Lambda => "arn:",
+            Self::Email | Self::EmailJson => "",
+        }
+    }
+}
+
+/// What a filter looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterScope {
+    /// The message's attributes.
+    #[default]
+    Attributes,
+    /// The message itself, which must be JSON.
+    Body,
+}
+
+impl FilterScope {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Attributes => "MessageAttributes",
+            Self::Body => "MessageBody",
+        }
+    }
+}
+
+/// A topic, a protocol and an endpoint; there is one subscription of each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Id {
+    topic: String,
+    protocol: Protocol,
+    endpoint: String,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.topic, self.protocol.name(), self.endpoint)
+    }
+}
+
+/// What SNS says.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    id: Id,
+    /// `None` until it is confirmed.
+    arn: Option<String>,
+    filter_policy: Option<Json>,
+    filter_scope: FilterScope,
+    raw_delivery: bool,
+    dead_letter_queue: Option<String>,
+}
+
+/// What other steps may refer to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SnsSubscriptionOutputs")]
+pub struct Outputs {
+    /// The topic's ARN.
+    pub topic: String,
+    /// Whether the receiver has confirmed it.
+    pub confirmed: bool,
+    /// The subscription's ARN, once it is confirmed.
+    pub arn: Option<String>,
+}
+
+impl Resource for SnsSubscription {
+    const KIND: &'static str = "aws.sns_subscription";
+    const ABOUT: &'static str =
+        "A subscription to a topic; one that waits for its receiver's confirmation is in sync.";
+    const EXAMPLE: &'static str = r#"on_call:
+  kind: aws.sns_subscription
+  topic: arn:aws:sns:us-east-1:123456789012:candlefish-alerts
+  protocol: email
+  endpoint: on-call@candlefish.example
+alert_queue:
+  kind: aws.sns_subscription
+  topic: arn:aws:sns:us-east-1:123456789012:candlefish-alerts
+  protocol: sqs
+  endpoint: arn:aws:sqs:us-east-1:123456789012:alerts
+  raw_delivery: true
+  filter_policy: { severity: [ critical ] }
+"#;
+
+    type Client = AwsClient;
+    type Id = Id;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> Id {
+        Id { topic: desired.topic.clone(), protocol: desired.protocol, endpoint: desired.endpoint.clone() }
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        let mut found = Vec::new();
+        if !desired.topic.starts_with("arn:") && !is_unknown(&desired.topic) {
+            let error = FieldError::new("topic", "this is no ARN");
+            found.push(error.help("refer to the topic's step, e.g. `{{ alerts.arn }}`"));
+        }
+        let begins = desired.protocol.begins();
+        if !desired.endpoint.starts_with(begins) && !is_unknown(&desired.endpoint) {
+            let message = format!("an endpoint of `{}` begins with `{begins}`", desired.protocol.name());
+            found.push(FieldError::new("endpoint", message));
+        }
+        if desired.raw_delivery
+            && !matches!(desired.protocol, Protocol::Sqs | Protocol::Http | Protocol::Https)
+        {
+            found.push(FieldError::new("raw_delivery", "is for `sqs`, `http` and `https` alone"));
+        }
+        found
+    }
+
+    /// One call, and a second for one that is confirmed.
+    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+        let Some(arn) = find(client, id).await? else { return Ok(None) };
+        let Some(arn) = Some(arn).filter(|arn| arn.starts_with("arn:")) else {
+            return Ok(Some(Observed::waiting(id)));
+        };
+        let answer = client.read().sns().get_subscription_attributes().subscription_arn(&arn).send().await;
+        let answer = answer.found("sns:GetSubscriptionAttributes", NOT_FOUND)?;
+        Ok(answer.map(|answer| assemble(id, arn, &answer.attributes.unwrap_or_default())))
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        if observed.arn.is_none() {
+            return diff;
+        }
+        if observed.filter_policy != desired.filter_policy {
+            diff.push("filter_policy", json!(observed.filter_policy), json!(desired.filter_policy));
+        }
+        if desired.filter_policy.is_some() {
+            diff.field("filter_scope", &observed.filter_scope, &desired.filter_scope);
+        }
+        diff.field("raw_delivery", &observed.raw_delivery, &desired.raw_delivery).field(
+            "dead_letter_queue",
+            &observed.dead_letter_queue,
+            &desired.dead_letter_queue,
+        );
+        diff
+    }
+
+    /// Subscribing again answers with the subscription that is there, so that a second request does
+    /// no harm.
+    async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
+        let request = w.write(w.permit()).sns().subscribe().topic_arn(&desired.topic);
+        let request = request.protocol(desired.protocol.name()).endpoint(&desired.endpoint);
+        let declared = ["filter_scope", "filter_policy", "raw_delivery", "dead_letter_queue"]
+            .map(|f| setting(desired, f));
+        let declared = declared.into_iter().filter(|(_, value)| !value.is_empty() && value != "false");
+        let declared = declared.map(|(name, value)| (name.to_owned(), value)).collect();
+        request.set_attributes(Some(declared)).send().await.at("sns:Subscribe").map(drop)
+    }
+
+    async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+        let Some(arn) = &observed.arn else { return Ok(()) };
+        let diff = Self::diff(desired, observed);
+        for field in ["filter_scope", "filter_policy", "raw_delivery", "dead_letter_queue"] {
+            if diff.touches(field) {
+                let (name, value) = setting(desired, field);
+                // SNS takes nothing for a filter, but one that lets everything through.
+                let value =
+                    if field == "filter_policy" && value.is_empty() { "{}".to_owned() } else { value };
+                let request = w.write(w.permit()).sns().set_subscription_attributes().subscription_arn(arn);
+                let request = request.attribute_name(name).attribute_value(value);
+                request.send().await.at("sns:SetSubscriptionAttributes")?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
+        let Some(arn) = find(w, id).await? else { return Ok(()) };
+        if !arn.starts_with("arn:") {
+            return Err(unconfirmed(id));
+        }
+        let answer = w.write(w.permit()).sns().unsubscribe().subscription_arn(arn).send().await;
+        answer.found("sns:Unsubscribe", NOT_FOUND).map(drop)
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        let (topic, arn) = (observed.id.topic.clone(), observed.arn.clone());
+        Outputs { topic, confirmed: arn.is_some(), arn }
+    }
+
+    fn predicted_outputs(desired: &Desired, _: &Scope) -> Partial {
+        Partial::default().with("topic", &desired.topic)
+    }
+}
+
+impl Observed {
+    fn waiting(id: &Id) -> Self {
+        Self {
+            id: id.clone(),
+            arn: None,
+            filter_policy: None,
+            filter_scope: FilterScope::default(),
+            raw_delivery: false,
+            dead_letter_queue: None,
+        }
+    }
+}
+
+fn assemble(id: &Id, arn: String, attributes: &HashMap<String, String>) -> Observed {
+    let text = |name: &str| attributes.get(name).filter(|text| !text.is_empty());
+    let redrive = text("RedrivePolicy").and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let is_body = text("FilterPolicyScope").is_some_and(|scope| scope == FilterScope::Body.name());
+    Observed {
+        id: id.clone(),
+        // Some endpoints have an ARN before they have confirmed.
+        arn: text("PendingConfirmation").is_none_or(|pending| pending != "true").then_some(arn),
+        filter_policy: text("FilterPolicy")
+            .map(|text| Json::live(text))
+            .filter(|policy| *policy != Json::live("{}")),
+        filter_scope: if is_body { FilterScope::Body } else { FilterScope::Attributes },
+        raw_delivery: text("RawMessageDelivery").is_some_and(|raw| raw == "true"),
+        dead_letter_queue: redrive
+            .and_then(|policy| Some(policy["deadLetterTargetArn"].as_str()?.to_owned())),
+    }
+}
+
+/// A field as SNS calls it, with the declared value; nothing is the empty text.
+fn setting(desired: &Desired, field: &str) -> (&'static str, String) {
+    match field {
+        "filter_policy" => {
+            ("FilterPolicy", desired.filter_policy.as_ref().map(Json::text).unwrap_or_default())
+        }
+        "filter_scope" if desired.filter_policy.is_none() => ("FilterPolicyScope", String::new()),
+        "filter_scope" => ("FilterPolicyScope", desired.filter_scope.name().to_owned()),
+        "raw_delivery" => ("RawMessageDelivery", desired.raw_delivery.to_string()),
+        _ => {
+            let queue = desired.dead_letter_queue.as_ref();
+            let policy = queue.map(|queue| json!({ "deadLetterTargetArn": queue }).to_string());
+            ("RedrivePolicy", policy.unwrap_or_default())
+        }
+    }
+}
+
+/// The subscription's ARN, or `PendingConfirmation`; `None` when there is no such subscription, or no
+/// such topic.
+async fn find(client: &AwsClient, id: &Id) -> Result<Option<String>> {
+    let request = client.read().sns().list_subscriptions_by_topic().topic_arn(&id.topic);
+    let subscriptions = request.into_paginator().items().send().try_collect().await.found(LIST, NOT_FOUND)?;
+    let found = subscriptions.into_iter().flatten().find(|subscription| {
+        subscription.protocol.as_deref() == Some(id.protocol.name())
+            && subscription.endpoint.as_deref() == Some(id.endpoint.as_str())
+    });
+    found.map(|found| found.subscription_arn.ok_or_else(|| missing(LIST, "ARN"))).transpose()
+}
+
+fn unconfirmed(id: &Id) -> Error {
+    let message = format!("{id} waits for its receiver's confirmation and cannot be removed");
+    Error::new(ErrorKind::Rejected, "sns:Unsubscribe", message)
+        .advice("SNS drops it by itself when it was not confirmed for some days, and with its topic")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desired(extra: Value) -> Desired {
+        let mut fields =
+            json!({ "topic": "arn:aws:sns:us-east-1:1:t", "protocol": "sqs", "endpoint": "arn:q" });
+        fields.as_object_mut().expect("a map").extend(extra.as_object().expect("a map").clone());
+        serde_json::from_value(fields).expect("valid")
+    }
+
+    fn live(pairs: &[(&str, &str)]) -> Observed {
+        let attributes =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        assemble(&SnsSubscription::id(&desired(json!({}))), "arn:s".into(), &attributes)
+    }
+
+    #[test]
+    fn an_unconfirmed_subscription_is_in_sync() {
+        let declared = desired(json!({ "raw_delivery": true, "filter_policy": { "a": ["b"] } }));
+        let pending = live(&[("PendingConfirmation", "true")]);
+        assert!(SnsSubscription::diff(&declared, &pending).is_empty());
+        let outputs = SnsSubscription::outputs(&pending);
+        assert!(!outputs.confirmed && outputs.arn.is_none());
+    }
+
+    #[test]
+    fn every_field_is_compared() {
+        let all = json!({ "filter_policy": { "a": ["b"] }, "filter_scope": "body", "raw_delivery": true,
+            "dead_letter_queue": "arn:d" });
+        let diff = SnsSubscription::diff(&desired(all.clone()), &live(&[]));
+        assert_eq!(diff.changes.len(), 4);
+        let same = live(&[
+            ("FilterPolicy", "{ \"a\" : [\"b\"] }"),
+            ("FilterPolicyScope", "MessageBody"),
+            ("RawMessageDelivery", "true"),
+            ("RedrivePolicy", "{\"deadLetterTargetArn\": \"arn:d\"}"),
+        ]);
+        assert!(SnsSubscription::diff(&desired(all), &same).is_empty());
+    }
+
+    #[test]
+    fn mistakes_are_found_beforehand() {
+        let wrong =
+            json!({ "topic": "alerts", "protocol": "email", "endpoint": "a@b", "raw_delivery": true });
+        let paths: Vec<_> =
+            SnsSubscription::check(&desired(wrong)).into_iter().map(|error| error.path).collect();
+        assert_eq!(paths, ["topic", "raw_delivery"]);
+        assert_eq!(SnsSubscription::check(&desired(json!({ "endpoint": "queue" })))[0].path, "endpoint");
+    }
+}

@@ -1,0 +1,288 @@
+//! `aws.sns_topic`: a topic.
+
+use std::collections::HashMap;
+
+use aws_sdk_sns::types::Tag;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::providers::aws::client::AwsClient;
+use crate::providers::aws::error::Answer;
+use crate::providers::aws::key_name::LiveKey;
+use crate::providers::aws::policy::{self, Document, PolicyType};
+use crate::providers::aws::scope::regional_arn;
+use crate::providers::aws::{kms_key, tags};
+use crate::resolve::unknown::is_unknown;
+use crate::resource::{
+    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
+
+const NOT_FOUND: &[&str] =
+    &["NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException"];
+const GET: &str = "sns:GetTopicAttributes";
+const CREATE: &str = "sns:CreateTopic";
+/// What the name of a topic that keeps the order ends with.
+const FIFO: &str = ".fifo";
+
+type W<'a> = Writer<'a, AwsClient>;
+
+/// A topic.
+/// <https://docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html>
+pub struct SnsTopic;
+
+/// What a plan declares.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SnsTopic")]
+pub struct Desired {
+    /// The name, unique in account and region; one that ends with `.fifo` keeps the order of messages.
+    pub name: String,
+    /// What text messages come from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub display_name: String,
+    /// The KMS key that encrypts messages at rest: ARN, id or alias. Alarms need a key whose policy lets
+    /// CloudWatch use it. Not declared: not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+    /// Who may publish and subscribe. Not declared: left alone; a new topic is its account's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Document>,
+    /// Whether messages of the same content are the same message; for topics that keep the order.
+    #[serde(default)]
+    pub content_based_deduplication: bool,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// What SNS says.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    name: String,
+    arn: String,
+    display_name: String,
+    key: LiveKey,
+    policy: Option<Document>,
+    content_based_deduplication: bool,
+    tags: Tags,
+}
+
+/// What other steps may refer to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SnsTopicOutputs")]
+pub struct Outputs {
+    /// The topic's name.
+    pub name: String,
+    /// The topic's ARN.
+    pub arn: String,
+}
+
+impl Resource for SnsTopic {
+    const KIND: &'static str = "aws.sns_topic";
+    const ABOUT: &'static str = "A topic of SNS, to which alarms and programs send messages.";
+    const EXAMPLE: &'static str = r"alerts:
+  kind: aws.sns_topic
+  name: candlefish-alerts
+  display_name: Candlefish
+  kms_key: alias/candlefish-alerts
+";
+    const TAGGED: bool = true;
+    const REMOVAL: Option<&'static str> = Some("with its subscriptions");
+
+    type Client = AwsClient;
+    type Id = String;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> String {
+        desired.name.clone()
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        let mut found: Vec<FieldError> = check_name(&desired.name).into_iter().collect();
+        if desired.content_based_deduplication && !desired.name.ends_with(FIFO) && !is_unknown(&desired.name)
+        {
+            let message = "only a topic that keeps the order knows repeated messages";
+            let error = FieldError::new("content_based_deduplication", message);
+            found.push(error.help("remove it, or let the name end with `.fifo`"));
+        }
+        if let Some(policy) = &desired.policy {
+            found.extend(policy.check("policy", PolicyType::Resource));
+        }
+        found.extend(tags::check(&desired.tags));
+        found
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        desired.kms_key.as_deref().and_then(kms_key::requirement).into_iter().collect()
+    }
+
+    /// Two calls at once.
+    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+        let arn = arn(client, id).await?;
+        let (attributes, tags) = tokio::join!(attributes(client, &arn), live_tags(client, &arn));
+        let Some(attributes) = attributes? else { return Ok(None) };
+        // Only now: AWS may refuse to tell the tags of a topic that is not there.
+        let tags = tags?;
+        let text = |name: &str| attributes.get(name).filter(|text| !text.is_empty());
+        let policy = text("Policy").map(|policy| Document::parse(GET, policy)).transpose()?;
+        Ok(Some(Observed {
+            name: id.clone(),
+            display_name: text("DisplayName").cloned().unwrap_or_default(),
+            key: LiveKey::named(client, text("KmsMasterKeyId").cloned()).await?,
+            policy,
+            content_based_deduplication: text("ContentBasedDeduplication").is_some_and(|on| on == "true"),
+            arn,
+            tags,
+        }))
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        diff.field("display_name", &observed.display_name, &desired.display_name);
+        if !observed.key.is(desired.kms_key.as_deref()) {
+            diff.push("kms_key", json!(observed.key.name), json!(desired.kms_key));
+        }
+        if let Some(declared) = &desired.policy {
+            policy::compare(&mut diff, "policy", observed.policy.as_ref(), declared);
+        }
+        diff.field(
+            "content_based_deduplication",
+            &observed.content_based_deduplication,
+            &desired.content_based_deduplication,
+        )
+        .entries("tags", &observed.tags, &desired.tags);
+        diff
+    }
+
+    /// Making a topic that exists answers with the topic that is there, so that its absence is made
+    /// sure of right before.
+    async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
+        if attributes(w, &arn(w, &desired.name).await?).await?.is_some() {
+            let error =
+                Error::new(ErrorKind::Conflict, CREATE, format!("the topic {} exists already", desired.name));
+            return Err(error.advice("it was made in the meantime; run `groundwork plan` again"));
+        }
+        let request = w.write(w.permit()).sns().create_topic().name(&desired.name);
+        let fifo = desired.name.ends_with(FIFO).then(|| ("FifoTopic", "true".to_owned()));
+        let declared =
+            ["display_name", "kms_key", "policy", "content_based_deduplication"].map(|f| setting(desired, f));
+        let declared =
+            declared.into_iter().filter(|(_, value)| !value.is_empty() && value != "false").chain(fifo);
+        let declared = declared.map(|(name, value)| (name.to_owned(), value)).collect();
+        let request = request.set_attributes(Some(declared)).set_tags(Some(to_sdk(&desired.tags)?));
+        request.send().await.at(CREATE).map(drop)
+    }
+
+    async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+        let diff = Self::diff(desired, observed);
+        for field in ["display_name", "kms_key", "policy", "content_based_deduplication"] {
+            if diff.touches(field) {
+                let (name, value) = setting(desired, field);
+                let request = w.write(w.permit()).sns().set_topic_attributes().topic_arn(&observed.arn);
+                let request = request.attribute_name(name).attribute_value(value);
+                request.send().await.at("sns:SetTopicAttributes")?;
+            }
+        }
+        if diff.touches("tags") {
+            let added = to_sdk(&tags::to_add(&desired.tags, &observed.tags))?;
+            let request = w.write(w.permit()).sns().tag_resource().resource_arn(&observed.arn);
+            request.set_tags(Some(added)).send().await.at("sns:TagResource")?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the subscriptions with it.
+    async fn delete(w: &W<'_>, id: &String) -> Result<()> {
+        let arn = arn(w, id).await?;
+        let answer = w.write(w.permit()).sns().delete_topic().topic_arn(arn).send().await;
+        answer.found("sns:DeleteTopic", NOT_FOUND).map(drop)
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
+    }
+
+    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+        Partial::default()
+            .with("name", &desired.name)
+            .with_some("arn", regional_arn(scope, "sns", &desired.name))
+    }
+
+    fn tags(observed: &Observed) -> Option<&Tags> {
+        Some(&observed.tags)
+    }
+}
+
+/// A field as SNS calls it, with the declared value; nothing is the empty text.
+fn setting(desired: &Desired, field: &str) -> (&'static str, String) {
+    match field {
+        "display_name" => ("DisplayName", desired.display_name.clone()),
+        "kms_key" => ("KmsMasterKeyId", desired.kms_key.clone().unwrap_or_default()),
+        "policy" => ("Policy", desired.policy.as_ref().map(Document::text).unwrap_or_default()),
+        _ => ("ContentBasedDeduplication", desired.content_based_deduplication.to_string()),
+    }
+}
+
+async fn arn(client: &AwsClient, name: &str) -> Result<String> {
+    let (partition, region) = (client.partition(), client.region());
+    Ok(format!("arn:{partition}:sns:{region}:{}:{name}", client.account_id().await?))
+}
+
+async fn attributes(client: &AwsClient, arn: &str) -> Result<Option<HashMap<String, String>>> {
+    let answer = client.read().sns().get_topic_attributes().topic_arn(arn).send().await;
+    Ok(answer.found(GET, NOT_FOUND)?.and_then(|answer| answer.attributes))
+}
+
+async fn live_tags(client: &AwsClient, arn: &str) -> Result<Tags> {
+    let answer = client.read().sns().list_tags_for_resource().resource_arn(arn).send().await;
+    let tags = answer.found("sns:ListTagsForResource", NOT_FOUND)?.and_then(|answer| answer.tags);
+    Ok(tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect())
+}
+
+fn to_sdk(tags: &Tags) -> Result<Vec<Tag>> {
+    let wrong = |error: aws_smithy_types::error::operation::BuildError| {
+        Error::new(ErrorKind::Local, "sns:TagResource", error.to_string())
+    };
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build().map_err(wrong)).collect()
+}
+
+fn check_name(name: &str) -> Option<FieldError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    let stem = name.strip_suffix(FIFO).unwrap_or(name);
+    let good = !stem.is_empty() && name.len() <= 256 && stem.chars().all(allowed);
+    (!good && !is_unknown(name)).then(|| {
+        FieldError::new("name", "not a valid name for a topic")
+            .help("1 to 256 letters, digits, `-` and `_`; `.fifo` at the end for one that keeps the order")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn desired(extra: Value) -> Desired {
+        let mut fields = json!({ "name": "alerts" });
+        fields.as_object_mut().expect("a map").extend(extra.as_object().expect("a map").clone());
+        serde_json::from_value(fields).expect("valid")
+    }
+
+    #[test]
+    fn names_are_checked() {
+        assert!(check_name("a-b_1").is_none() && check_name("a.fifo").is_none());
+        assert!(check_name("a.b").is_some() && check_name(".fifo").is_some());
+        let found = SnsTopic::check(&desired(json!({ "content_based_deduplication": true })));
+        assert_eq!(found[0].path, "content_based_deduplication");
+    }
+
+    #[test]
+    fn the_arn_is_known_beforehand() {
+        let account = Some("123456789012".to_owned());
+        let scope = Scope { region: "us-gov-west-1".into(), account_id: account, ..Scope::default() };
+        let outputs = SnsTopic::predicted_outputs(&desired(json!({})), &scope).into_map();
+        assert_eq!(outputs["arn"], "arn:aws-us-gov:sns:us-gov-west-1:123456789012:alerts");
+    }
+}
