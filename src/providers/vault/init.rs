@@ -216,7 +216,9 @@ impl Resource for VaultInit {
             let missed = observed.members.dead();
             if status.sealed && !missed.is_empty() {
                 let missed = missed.join(", ");
-                diff.note(format!("the cluster misses {missed}; taken out if the node joins under another name"));
+                diff.note(format!(
+                    "the cluster misses {missed}; taken out if the node joins under another name"
+                ));
             }
         }
         if !observed.committed {
@@ -433,7 +435,9 @@ mod tests {
         };
         let observed = |sealed, members| Observed {
             address: String::new(),
-            nodes: [false, sealed].map(|sealed| Node { address: "x".into(), status: status(true, sealed) }).into(),
+            nodes: [false, sealed]
+                .map(|sealed| Node { address: "x".into(), status: status(true, sealed) })
+                .into(),
             cluster: status(true, false),
             committed: true,
             members,

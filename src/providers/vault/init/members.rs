@@ -69,7 +69,8 @@ impl Members {
     pub(super) fn of(configuration: &Value, state: &Value) -> Self {
         let servers = configuration["config"]["servers"].as_array().into_iter().flatten();
         let names = servers.filter_map(|server| server["node_id"].as_str());
-        let known = |name: &str| Member::deserialize(&state["servers"][name]).unwrap_or_else(|_| Member::new());
+        let known =
+            |name: &str| Member::deserialize(&state["servers"][name]).unwrap_or_else(|_| Member::new());
         Self(names.map(|name| (name.to_owned(), known(name))).collect())
     }
 
@@ -156,7 +157,9 @@ pub(super) async fn settle(
 }
 
 fn warn_unseen(vault: &VaultClient, error: &Error) {
-    vault.warnings().insert(format!("whether every node of {} may vote cannot be seen: {error}", vault.address()));
+    vault
+        .warnings()
+        .insert(format!("whether every node of {} may vote cannot be seen: {error}", vault.address()));
 }
 
 #[cfg(test)]
@@ -206,7 +209,12 @@ mod tests {
         assert!(after(&[("c", "voter", true)]).replaced(&before, 3).is_empty(), "the same name came back");
         assert!(after(&[("c", "voter", false)]).replaced(&before, 2).is_empty(), "nobody joined");
         assert!(successor.replaced(&before, 4).is_empty(), "one of the plan's nodes is still missing");
-        let two_dead = members(&[("a", "leader", true), ("b", "voter", false), ("c", "voter", false), ("d", "voter", true)]);
+        let two_dead = members(&[
+            ("a", "leader", true),
+            ("b", "voter", false),
+            ("c", "voter", false),
+            ("d", "voter", true),
+        ]);
         assert!(two_dead.replaced(&before, 2).is_empty(), "more died than joined");
         let unnoticed = after(&[("c", "voter", true), ("d", "voter", true)]);
         assert!(unnoticed.hides_the_dead(&before, 3) && !successor.hides_the_dead(&before, 3));
