@@ -32,7 +32,9 @@ pub async fn run(args: SandboxArgs) -> Result<ExitCode, Error> {
         }
         SandboxCommand::Lose { folder, server } => {
             with_progress(async |events| sandbox::lose(&folder.dir, &server, &events).await).await?;
-            note(format_args!("{server} is lost; `groundwork sandbox up` starts an empty one in its place"));
+            note(format_args!(
+                "{server} is lost; `groundwork sandbox up` with the same options starts an empty one in its place"
+            ));
             Ok(ExitCode::SUCCESS)
         }
         SandboxCommand::Status { folder, format } => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use groundwork::sandbox::Settings;
+use groundwork::sandbox::{OpenBao, Settings, VaultServer};
 use serde_json::{Map, Value, json};
 
 use crate::support::{TestEnvironment, block_on, custody_in, opened, paths, root_token, step, summary};
@@ -49,7 +49,10 @@ pub fn seal_status(http: &reqwest::Client, url: &str) -> Value {
             match http.get(format!("{url}/v1/sys/seal-status")).send().await {
                 Ok(answer) => return answer.json().await.expect("JSON"),
                 Err(error) => {
-                    assert!(started.elapsed() < Duration::from_mins(1), "the server does not answer: {error}");
+                    assert!(
+                        started.elapsed() < Duration::from_mins(1),
+                        "the server does not answer: {error}"
+                    );
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -108,6 +111,7 @@ impl<'a> Cluster<'a> {
         let tls = self.environment.sandbox.ca_cert().expect("the sandbox has TLS");
         let file = |name: &str| tls.with_file_name(name);
         let mut steps = Map::new();
+        steps.insert("seal_key".to_owned(), json!({ "kind": "aws.kms_key", "alias": "alias/gw-seal" }));
         for (index, node) in self.nodes.iter().enumerate() {
             let others = self.nodes.iter().filter(|other| other.name != node.name);
             let join: Vec<Value> = others
@@ -137,7 +141,8 @@ impl<'a> Cluster<'a> {
             });
             steps.insert(format!("node_{index}"), config);
         }
-        let plan = json!({ "version": 1, "name": "servers", "steps": steps });
+        let plan =
+            json!({ "version": 1, "name": "servers", "aws": { "region": "us-east-1" }, "steps": steps });
         self.environment.write("servers.yaml", &plan.to_string());
         self.environment.apply("servers.yaml");
     }
@@ -289,7 +294,7 @@ fn transit(environment: &TestEnvironment) -> (String, String) {
         },
         "steps": {
             "key": { "kind": "aws.kms_key", "alias": "alias/gw-transit" },
-            "vault": { "kind": "vault.init", "shares": 1, "threshold": 1 },
+            "other": { "kind": "vault.init", "shares": 1, "threshold": 1 },
             "engine": { "kind": "vault.mount", "path": "transit", "type": "transit" },
             "unseal": { "kind": "vault.transit_key", "mount": "{{ engine.path }}", "name": "unseal" },
             "policy": { "kind": "vault.policy", "name": "unseal", "rules": {
@@ -310,14 +315,30 @@ fn transit(environment: &TestEnvironment) -> (String, String) {
     (address, answer["auth"]["client_token"].as_str().expect("a token").to_owned())
 }
 
-#[test]
-fn one_rendered_node_is_unsealed_by_a_key_that_it_is_given() {
-    let environment = environment();
-    let seal = json!({ "static": { "current_key_id": "1", "current_key": "env://CLUSTER_SEAL_KEY" } });
-    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned();
-    let cluster = Cluster::start(&environment, 1, seal, vec![("CLUSTER_SEAL_KEY", key)]);
+/// One node with a seal of its own.
+fn opens_itself(environment: &TestEnvironment, seal: Value, variables: Vec<(&'static str, String)>) {
+    let cluster = Cluster::start(environment, 1, seal, variables);
     cluster.open();
     assert_eq!(cluster.voters(), cluster.names());
     assert_eq!(opened(&cluster.custody(), "recovery_keys_base64").len(), 3);
     assert_eq!(opened(&cluster.custody(), "keys_base64"), [""; 0]);
+}
+
+#[test]
+fn one_rendered_node_is_unsealed_by_a_key_that_it_is_given() {
+    let seal = json!({ "static": { "current_key_id": "1", "current_key": "env://CLUSTER_SEAL_KEY" } });
+    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned();
+    opens_itself(&environment(), seal, vec![("CLUSTER_SEAL_KEY", key)]);
+}
+
+#[test]
+fn one_rendered_node_is_unsealed_by_a_key_of_kms_that_the_same_plan_made() {
+    let vault = VaultServer::Pinned(OpenBao::WithKmsSeal);
+    let environment = TestEnvironment::with(Settings { tls: true, vault, ..Settings::default() });
+    let endpoint = environment.sandbox.aws_url();
+    let seal = json!({ "awskms": {
+        "region": "us-east-1", "kms_key_id": "{{ seal_key.arn }}", "endpoint": endpoint,
+    } });
+    let root = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, "test".to_owned()));
+    opens_itself(&environment, seal, root.into());
 }

@@ -30,7 +30,9 @@ fn voters(candlefish: &Quickstart) -> Vec<String> {
     assert_eq!(state["healthy"], true, "{state:#}");
     assert!(!text_of(&state["leader"]).is_empty(), "{state:#}");
     let voters = state["voters"].as_array().expect("voters").iter();
-    voters.map(|name| text_of(name).to_owned()).collect()
+    let mut voters: Vec<String> = voters.map(|name| text_of(name).to_owned()).collect();
+    voters.sort();
+    voters
 }
 
 fn names(count: usize) -> Vec<String> {
@@ -45,8 +47,7 @@ fn secrets_are_there(candlefish: &Quickstart) {
         ("jwt/secret", "jwt", "180"),
         ("encryption/key", "encryption", "365"),
     ] {
-        let metadata =
-            candlefish.vault("GET", &format!("secret/metadata/candlefish/{path}"), &Value::Null);
+        let metadata = candlefish.vault("GET", &format!("secret/metadata/candlefish/{path}"), &Value::Null);
         let custom = &metadata["custom_metadata"];
         assert_eq!((text_of(&custom["type"]), text_of(&custom["rotation_days"])), (kind, days), "{path}");
         assert!(text_of(&custom["owner"]).ends_with("-team"), "{path}");

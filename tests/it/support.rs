@@ -281,20 +281,24 @@ impl Quickstart {
     pub fn generate_root(&self, shares: &[String]) -> Value {
         // Newer servers want a token for it.
         let paths = ["sys/generate-root-token", "sys/generate-root"];
+        let data =
+            |answer: Value| answer.get("data").filter(|data| data.is_object()).cloned().unwrap_or(answer);
         let admin = self.admin();
         block_on(async {
             let login = self.send("POST", "auth/approle/login", "", &admin).await;
             let token = text_of(&login["auth"]["client_token"]);
             let mut last = Value::Null;
             for path in paths {
-                let Some(attempt) =
-                    self.try_send("POST", &format!("{path}/attempt"), token, &serde_json::json!({})).await.ok()
+                let Ok(attempt) = self
+                    .try_send("POST", &format!("{path}/attempt"), token, &serde_json::json!({}))
+                    .await
+                    .map(data)
                 else {
                     continue;
                 };
                 for share in shares {
                     let body = serde_json::json!({ "key": share, "nonce": attempt["nonce"] });
-                    last = self.send("POST", &format!("{path}/update"), token, &body).await;
+                    last = data(self.send("POST", &format!("{path}/update"), token, &body).await);
                 }
                 break;
             }

@@ -236,7 +236,8 @@ fn the_production_plan_renders_what_terraform_runs_with() {
     assert!(state.contains("terraform_data"), "{state}");
 
     // Groundwork holds it.
-    candlefish.edit("description: Encrypts Terraform's state", "description: Encrypts the state of Terraform");
+    candlefish
+        .edit("description: Encrypts Terraform's state", "description: Encrypts the state of Terraform");
     let (told, heard) = mpsc::channel();
     let other = terraform.clone();
     let deed = move || told.send(other.run(&["plan", variables])).expect("somebody listens");

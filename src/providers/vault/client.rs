@@ -30,6 +30,8 @@ use crate::trace::Answer;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer, Vault's own default.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long standbys are given to elect one of them, when nobody is active: some seconds.
+const ELECTION: Duration = Duration::from_secs(10);
 /// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
 /// same time to share one attempt, short enough for a retry to look again.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
@@ -561,12 +563,18 @@ impl VaultClient {
     }
 
     async fn ask_all(&self) -> Readiness {
-        let nodes = self.nodes();
-        let answers = futures::future::join_all(nodes.iter().map(NodeClient::health)).await;
-        let health: Vec<Health> = answers.iter().flatten().copied().collect();
-        if let Some(active) = answers.iter().position(|answer| matches!(answer, Ok(Health::Active))) {
-            return Readiness::Ready(self.nodes[active].clone());
-        }
+        let (nodes, since) = (self.nodes(), Instant::now());
+        let (answers, health) = loop {
+            let answers = futures::future::join_all(nodes.iter().map(NodeClient::health)).await;
+            let health: Vec<Health> = answers.iter().flatten().copied().collect();
+            if let Some(active) = answers.iter().position(|answer| matches!(answer, Ok(Health::Active))) {
+                return Readiness::Ready(self.nodes[active].clone());
+            }
+            if !health.contains(&Health::Standby) || since.elapsed() > at_most(ELECTION) {
+                break (answers, health);
+            }
+            tokio::time::sleep(ELECTION / 40).await;
+        };
         match () {
             () if health.contains(&Health::Standby) => unreachable("no node is active now".to_owned()),
             () if health.contains(&Health::Sealed) => Readiness::Sealed,
