@@ -75,7 +75,9 @@ impl Terraform {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("python3");
-        command.arg(source("terraform.py")).args(words).args(["-input=false", "-no-color"]);
+        // `validate` is the one that never asks anything.
+        let silent = ["-input=false"].into_iter().filter(|_| words != ["validate"]);
+        command.arg(source("terraform.py")).args(words).args(silent).arg("-no-color");
         command.current_dir(&self.folder).env_clear().env("PATH", std::env::var_os("PATH").expect("a path"));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
