@@ -142,7 +142,10 @@ impl JsonSchema for Document {
                 {
                     "type": "object",
                     "required": ["Statement"],
-                    "properties": { "Version": { "enum": ["2012-10-17", "2008-10-17"] } },
+                    "properties": { "Version": {
+                        "enum": ["2012-10-17", "2008-10-17"],
+                        "description": "The version of the policy language",
+                    } },
                 },
             ],
         })
