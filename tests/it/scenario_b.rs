@@ -80,6 +80,7 @@ fn five_nodes_opened_by_key_shares_survive_the_loss_of_two_one_after_the_other()
     assert!(rendered(&candlefish, ".env.production").contains("JWT_SECRET=vault://secret/candlefish/jwt"));
 
     // The second is the one whom everybody asks first and who has led so far.
+    let mut revived = Vec::new();
     for (lost, number) in [("vault-3", 3), ("vault-1", 1)] {
         candlefish.environment.lose(lost);
         let address = node(&candlefish, number);
@@ -87,7 +88,7 @@ fn five_nodes_opened_by_key_shares_survive_the_loss_of_two_one_after_the_other()
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.stderr.contains(&format!("the node {address} does not answer")), "{ran:?}");
 
-        let _revived = candlefish.environment.revive();
+        revived.push(candlefish.environment.revive());
         let changeset = candlefish.plan();
         let init = step(&changeset, "vault_init");
         assert_eq!(init["action"], "update", "{init:#}");
