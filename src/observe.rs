@@ -41,6 +41,8 @@ pub struct World {
     pub sights: Vec<Sight>,
     /// Account, region and plan.
     pub scope: Scope,
+    /// The id of the Vault cluster, where the plan has to do with one that tells it.
+    pub cluster: Option<String>,
     /// What the journal knows as this plan's.
     pub things: Things,
     /// Those things among them that no step declares any more.
@@ -125,6 +127,7 @@ pub async fn observe(
         instances: Instances::new(instances),
         sights,
         scope,
+        cluster: None,
         things: Things::default(),
         leftovers: Vec::new(),
         extent: Extent::default(),
@@ -157,6 +160,7 @@ async fn observe_all(world: &mut World, providers: &Providers, parallelism: usiz
         redeclare(world, &waiting);
         pending = waiting;
     }
+    world.cluster = providers.cluster().await;
     world.things = providers.journal.as_ref().map(|journal| journal.things()).unwrap_or_default();
     world.leftovers = removal::observe(world, providers, parallelism).await;
 }

@@ -282,7 +282,7 @@ impl<'w> Run<'w> {
             // Boxed: connecting nests the SDK's futures deeper than the compiler follows.
             Box::pin(providers.custody()).await?.set_recipients(settings.recipients);
         }
-        let thing = record::thing(self.world, index);
+        let thing = record::thing(self.world, index, providers).await;
         Ok((self.world.instances.take(index), thing))
     }
 

@@ -12,19 +12,21 @@ use crate::providers::Providers;
 use crate::removal::{self, Extent};
 use crate::resource::{Permit, Result};
 
-/// A step's thing as the journal should know it.
-pub fn thing(world: &World, index: usize) -> Thing {
+/// A step's thing as the journal should know it. To be asked when what it lies in is there.
+pub async fn thing(world: &World, index: usize, providers: &Providers) -> Thing {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
     let instance = &world.instances[index];
     let lasts = instance.remains().permanent().is_some();
     // What is never removed by itself waits for nothing, and may need the whole plan.
     let needs = world.graph.needs[index].iter().filter(|_| !lasts);
+    let is_aws = step.kind.provider() == "aws";
     Thing {
         step: step.id.clone(),
         target: world.target(index),
         address: instance.address(),
-        account: world.scope.account_id.clone().filter(|_| step.kind.provider() == "aws"),
+        account: world.scope.of(step.alias.as_deref()).account_id.clone().filter(|_| is_aws),
+        cluster: if step.kind.in_cluster() { providers.cluster().await } else { None },
         needs: needs.map(|need| world.target(*need)).collect(),
         protect: declared.protect.unwrap_or_else(|| step.kind.protected()),
         retain: declared.retain,
@@ -54,7 +56,7 @@ pub async fn refresh(
         if !world.instances[index].exists() || diff::foreign(world, index).is_some() {
             continue;
         }
-        let thing = thing(world, index);
+        let thing = thing(world, index, providers).await;
         if !world.things.has(&thing) {
             journal.append(permit, Entry::Owned(thing)).await?;
         }

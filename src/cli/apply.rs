@@ -16,6 +16,7 @@ use crate::changeset::{Action, Changeset};
 use crate::event::Events;
 use crate::removal::Extent;
 use crate::resource::{Error, ErrorKind, registry};
+use crate::review::Review;
 use crate::saved::{self, PlanRecord, Saved};
 use crate::session::{self, PARALLELISM, Session};
 use crate::ui;
@@ -130,7 +131,7 @@ async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, s
         prepared = prepare_checked_alone(checked, args.parallelism, args.format) => prepared?,
         () = signals.next() => return Ok(Round::stopped_early()),
     };
-    let changed = saved::differences(&saved.content, &session.record(&changeset, &origin).await);
+    let changed = saved::differences(&saved.content, &session.record(&changeset, &origin));
     if !changed.is_empty() {
         return Err(session::Error::Outdated(changed));
     }
@@ -178,7 +179,7 @@ async fn carry_out(
     }
     if args.format == Format::Human {
         let all = session.world.extent == Extent::Everything;
-        ui::changeset::show(changeset, &session.world.scope, all);
+        ui::changeset::show(&Review::new(changeset, &session.world.scope), all);
     }
     if changeset.summary.writing() > 0 {
         let agreed = tokio::select! {
@@ -218,8 +219,12 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
             ),
             &name,
         ),
-        None if removal => ui::console::ask(format!("Remove these {count} things? [y/N] ")),
-        None => ui::console::ask(format!("Apply these {count} changes? [y/N] ")),
+        None => ui::console::ask(match (removal, count) {
+            (true, 1) => "Remove this one thing? [y/N] ".to_owned(),
+            (true, _) => format!("Remove these {count} things? [y/N] "),
+            (false, 1) => "Apply this change? [y/N] ".to_owned(),
+            (false, _) => format!("Apply these {count} changes? [y/N] "),
+        }),
     })
     .await;
     let agreed = answer.unwrap_or(false);

@@ -42,6 +42,9 @@ pub struct PlanCommand {
     /// Show steps that are as declared too
     #[arg(long)]
     all: bool,
+    /// Show each step by itself, also those that differ in their name alone
+    #[arg(long)]
+    full: bool,
     /// How many things are read at the same time
     #[arg(long, value_name = "N", default_value_t = PARALLELISM)]
     parallelism: usize,
@@ -101,9 +104,9 @@ pub async fn run(mut args: PlanCommand) -> Outcome {
 async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
     let (session, changeset) = prepare(&args.plan, args.parallelism, args.format.progress()).await?;
     let scope = &session.world.scope;
-    let review = Review::new(&changeset, scope);
+    let review = if args.full { Review::in_full(&changeset, scope) } else { Review::new(&changeset, scope) };
     match args.format {
-        View::Human => ui::changeset::show(&changeset, scope, args.all || args.destroy),
+        View::Human => ui::changeset::show(&review, args.all || args.destroy),
         View::Json => ui::console::json(&review.json()),
         View::Markdown => ui::console::out(ui::changeset::markdown(&review).trim_end()),
         View::Html => ui::console::out(ui::changeset::html(&review)),
@@ -112,20 +115,20 @@ async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
         session.require_complete(&changeset)?;
     }
     if let Some(file) = &args.out {
-        save(file, args, &session, &changeset).await?;
+        save(file, args, &session, &changeset)?;
     }
     let outcome = Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode);
     let whole = session.gaps.is_empty() || outcome == Outcome::Unknown;
     Ok(if whole { outcome } else { Outcome::Stuck })
 }
 
-async fn save(
+fn save(
     file: &Path,
     args: &PlanCommand,
     session: &Session,
     changeset: &Changeset,
 ) -> Result<(), session::Error> {
-    let saved = Saved::now(session.record(changeset, &args.plan.origin()?).await)?;
+    let saved = Saved::now(session.record(changeset, &args.plan.origin()?))?;
     saved::write(file, &saved)?;
     ui::console::note(format_args!("saved in {} ({})", file.display(), saved.digest));
     Ok(())

@@ -330,6 +330,7 @@ mod tests {
             target: target("aws.iam_user", "ci"),
             address,
             account: Some("123456789012".into()),
+            cluster: None,
             needs: vec![],
             protect: false,
             retain: true,

@@ -32,6 +32,9 @@ pub struct Thing {
     /// The AWS account that it is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// The id of the Vault cluster that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// The things that it needs directly.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
@@ -45,6 +48,11 @@ impl Thing {
     /// The kind's name.
     pub fn kind(&self) -> &str {
         self.target.split_once(' ').map_or(self.target.as_str(), |(kind, _)| kind)
+    }
+
+    /// The name under `aws.aliases` of the account and region that it is in; `None` for the plan's own.
+    pub fn alias(&self) -> Option<&str> {
+        self.address.get("alias").and_then(Value::as_str)
     }
 
     /// How the live system addresses it, for people.
@@ -153,6 +161,7 @@ mod tests {
             target: target("vault.policy", id),
             address: json!(id),
             account: None,
+            cluster: None,
             needs: Vec::new(),
             protect: false,
             retain: false,

@@ -85,6 +85,11 @@ impl Providers {
         })
     }
 
+    /// The id of the Vault cluster, if this run has to do with one that tells it.
+    pub async fn cluster(&self) -> Option<String> {
+        self.vault.get()?.cluster_id().await
+    }
+
     /// Sees to it that the plan's lock is held by this run; for before each write.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What becomes of each thing: it goes, it stays, or it must not go.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{Extent, Leftover};
 use crate::changeset::Action;
@@ -70,6 +70,10 @@ impl Fate {
     }
 }
 
+/// Two clusters can have things of the same name.
+const NO_CLUSTER: &str = "the journal does not say in which Vault cluster the plan has made it; declare the step \
+                          and apply once more, and it does";
+
 /// What decides over a thing that exists.
 struct Facts<'a> {
     permanent: Option<&'a str>,
@@ -117,14 +121,16 @@ pub fn leftovers(world: &World) -> Vec<Candidate> {
 fn facts_of_leftover<'a>(
     world: &World,
     leftover: &'a Leftover,
-    required: &HashSet<(String, String)>,
+    required: &BTreeSet<(String, String)>,
 ) -> Facts<'a> {
     let document = &world.resolved.document;
     let said = document.removed(&leftover.id);
     let protect = said.and_then(|step| step.protect).unwrap_or(leftover.thing.protect);
     let moved = document.moved_to(&leftover.thing.step);
     let needed = required.iter().find(|(_, target)| *target == leftover.thing.target);
+    let is_lost = leftover.kind.in_cluster() && leftover.thing.cluster.is_none();
     let forbidden = match (moved, needed, protect) {
+        _ if is_lost => Some(NO_CLUSTER.to_owned()),
         (Some(new), _, _) => Some(format!(
             "`moved` says that it is of the step `{new}` now, which declares another thing; give that \
              step's thing the old name, or take the line out of `moved`"
@@ -170,7 +176,7 @@ fn foreign_leftover(world: &World, leftover: &Leftover) -> Option<String> {
 }
 
 /// What the declared steps need of other kinds, whether declared or not: with the step's id.
-fn required(world: &World) -> HashSet<(String, String)> {
+fn required(world: &World) -> BTreeSet<(String, String)> {
     let steps = world.resolved.steps.iter().zip(world.instances.iter());
     let all = steps.flat_map(|(step, instance)| {
         instance.requires().into_iter().filter_map(|requirement| match requirement {
@@ -209,7 +215,14 @@ fn facts_of_declared<'a>(world: &World, index: usize, login: &HashSet<usize>) ->
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
     let name = &declared.id.name;
-    let forbidden = if declared.protect.unwrap_or_else(|| step.kind.protected()) {
+    let thing = world.things.get(&world.target(index)).filter(|_| step.kind.in_cluster());
+    let elsewhere =
+        thing.and_then(|thing| thing.cluster.as_ref()).filter(|there| Some(*there) != world.cluster.as_ref());
+    let elsewhere = elsewhere
+        .map(|there| format!("is the plan's in another Vault cluster, {there}, as its journal says"));
+    let forbidden = if thing.is_some_and(|thing| thing.cluster.is_none()) {
+        Some(NO_CLUSTER.to_owned())
+    } else if declared.protect.unwrap_or_else(|| step.kind.protected()) {
         Some("protected; to let it go, say `protect: false` in the step".to_owned())
     } else if world.resolved.custody_references.contains(name) {
         let why = "custody lies in it or is opened with it, and custody is never removed; to let it go, \
@@ -227,7 +240,7 @@ fn facts_of_declared<'a>(world: &World, index: usize, login: &HashSet<usize>) ->
     };
     Facts {
         permanent: world.instances[index].remains().permanent(),
-        foreign: diff::foreign(world, index),
+        foreign: elsewhere.or_else(|| diff::foreign(world, index)),
         retain: declared.retain,
         forbidden,
         removal: step.kind.removal(),

@@ -18,6 +18,7 @@ use crate::journal::{Thing, target};
 use crate::observe::{Sight, World};
 use crate::providers::Providers;
 use crate::providers::aws::AwsClient;
+use crate::providers::vault::VaultClient;
 use crate::resource::erased::Kind;
 use crate::resource::{Error, ErrorKind, Provided, Remains, Result, registry};
 
@@ -77,12 +78,20 @@ pub async fn observe(world: &World, providers: &Providers, parallelism: usize) -
 
 /// Reads the live thing. A server that is not initialised holds nothing.
 async fn look(leftover: &mut Leftover, world: &World, providers: &Providers) -> Result<()> {
-    if let (Some(account), None) = (&leftover.thing.account, &world.scope.account_id) {
-        let here = AwsClient::provide(providers).await?;
+    let elsewhere = |message: String| Err(Error::new(ErrorKind::Rejected, &leftover.id, message));
+    let alias = leftover.thing.alias();
+    if let (Some(account), None) = (&leftover.thing.account, account(world, &leftover.thing)) {
+        let here = AwsClient::of_account(providers, alias).await?;
         let here = here.account_id().await?;
         if here != account {
-            let message = format!("it is in the account {account}, and these credentials are of {here}");
-            return Err(Error::new(ErrorKind::Rejected, &leftover.id, message));
+            return elsewhere(format!("it is in the account {account}, and these credentials are of {here}"));
+        }
+    }
+    if let (Some(cluster), None) = (&leftover.thing.cluster, &world.cluster) {
+        // The plan itself has nothing to do with Vault any more.
+        let here = VaultClient::provide(providers).await?.cluster_id().await;
+        if let Some(here) = here.filter(|here| here != cluster) {
+            return elsewhere(format!("it is in the Vault cluster {cluster}, and this one is {here}"));
         }
     }
     match leftover.remains.observe(providers).await {
@@ -91,13 +100,17 @@ async fn look(leftover: &mut Leftover, world: &World, providers: &Providers) -> 
     }
 }
 
-/// What the journal knows and no step declares. Things in other accounts are another matter: the
-/// same plan may be applied to several.
+/// What the journal knows and no step declares. Things in other accounts and Vault clusters are
+/// another matter: the same plan may be applied to several.
 fn find(world: &World) -> Vec<Leftover> {
     let declared = declared(world);
-    let here = |thing: &Thing| match (&thing.account, &world.scope.account_id) {
+    let is_same = |there: Option<&String>, here: Option<&String>| match (there, here) {
         (Some(there), Some(here)) => there == here,
         _ => true,
+    };
+    let here = |thing: &Thing| {
+        is_same(thing.account.as_ref(), account(world, thing))
+            && is_same(thing.cluster.as_ref(), world.cluster.as_ref())
     };
     let mut ids: HashSet<String> = world.resolved.steps.iter().map(|step| step.id.clone()).collect();
     let mut leftovers = Vec::new();
@@ -113,6 +126,11 @@ fn find(world: &World) -> Vec<Leftover> {
         leftovers.push(Leftover { id, thing: thing.clone(), kind, remains, hidden: None });
     }
     leftovers
+}
+
+/// The account, if it is known, in which a thing would be looked for.
+fn account<'a>(world: &'a World, thing: &Thing) -> Option<&'a String> {
+    world.scope.account(thing.alias())?.account_id.as_ref()
 }
 
 /// The targets of all declared things whose place is known.

@@ -36,6 +36,8 @@ pub trait Kind: Send + Sync {
     fn once_only(&self) -> bool;
     /// Whether it brings a server up.
     fn bootstraps(&self) -> bool;
+    /// Whether its things are in a Vault cluster, and others of the same name in every other one.
+    fn in_cluster(&self) -> bool;
     /// What a reviewer has to know before agreeing to a removal.
     fn removal(&self) -> Option<&'static str>;
     /// The thing at an address that an instance of this kind has given; `None` when it is no address
@@ -147,6 +149,10 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn bootstraps(&self) -> bool {
         R::BOOTSTRAPS
+    }
+
+    fn in_cluster(&self) -> bool {
+        R::Client::IN_CLUSTER
     }
 
     fn removal(&self) -> Option<&'static str> {

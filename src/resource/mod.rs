@@ -167,6 +167,8 @@ pub trait Resource: Send + Sync + 'static {
 pub trait Provided: Sized + Send + Sync + 'static {
     /// Whether what it talks to is divided into namespaces.
     const NAMESPACES: bool = false;
+    /// Whether what it reads and writes is in a Vault cluster, and gone with it.
+    const IN_CLUSTER: bool = false;
 
     /// Returns the run's one client of this type, connecting on first use.
     fn provide(providers: &Providers) -> impl Future<Output = Result<Arc<Self>>> + Send;

@@ -23,7 +23,15 @@ pub struct Scope {
 impl Scope {
     /// What a step is in: the plan's own account and region, or those of this name.
     pub fn of(&self, alias: Option<&str>) -> &Self {
-        alias.and_then(|name| self.aliases.get(name)).unwrap_or(self)
+        self.account(alias).unwrap_or(self)
+    }
+
+    /// The account and region of this name, or the plan's own; `None` when there is none of this name.
+    pub fn account(&self, alias: Option<&str>) -> Option<&Self> {
+        match alias {
+            Some(name) => self.aliases.get(name),
+            None => Some(self),
+        }
     }
 }
 

@@ -1,13 +1,21 @@
-//! Repeated steps that change in the same way are shown once.
+//! Steps that change in the same way are shown once.
+//!
+//! Two steps are alike when everything that is shown of them is the same but for a name: the key of
+//! a repeated step, `payments` of `policies[payments]`, or the part of an id in which steps that are
+//! written out differ, `payments` of `payments_policy`. Numbers, booleans and other texts must be
+//! equal.
 
 use std::collections::HashMap;
 
-use crate::changeset::StepChange;
+use serde_json::{Value, json};
 
-/// How many must be the same before they are shown as one.
-const ENOUGH: usize = 3;
-/// Stands for a step's own key; no plan may contain it.
-const PLACE: &str = "\u{f8f2}";
+use super::name::{self, written_with_place};
+use crate::changeset::{Action, StepChange};
+
+/// How many instances of a `for_each` must be alike before they are shown as one.
+const INSTANCES: usize = 3;
+/// How many steps that are written out must be alike: few are sooner read than reasoned about.
+pub const WRITTEN_OUT: usize = 10;
 
 /// The key of a repeated step, `payments` of `policies[payments]`.
 pub fn key(id: &str) -> Option<&str> {
@@ -19,23 +27,38 @@ pub fn base(id: &str) -> Option<&str> {
     key(id).and(id.split('[').next())
 }
 
-/// The steps in their order, those that are the same but for their key behind the first of them.
-pub fn fold<'a>(steps: &[&'a StepChange]) -> Vec<(&'a StepChange, Vec<&'a StepChange>)> {
-    let mut sizes: HashMap<String, usize> = HashMap::new();
-    let shapes: Vec<Option<String>> = steps.iter().map(|step| shape(step)).collect();
-    for shape in shapes.iter().flatten() {
-        *sizes.entry(shape.clone()).or_default() += 1;
+/// A step, and the others that it stands for.
+pub type Folded<'a> = (&'a StepChange, Vec<&'a StepChange>);
+
+/// The steps in their order, those that are alike behind the first of them. What `is_apart` says of,
+/// what is removed and what is refused always stand for themselves.
+pub fn fold<'a>(steps: &[&'a StepChange], is_apart: &dyn Fn(&StepChange) -> bool) -> Vec<Folded<'a>> {
+    let ways = ways(steps, is_apart);
+    let mut first_of: Vec<usize> = (0..steps.len()).collect();
+    let mut is_folded = vec![false; steps.len()];
+    for rank in 0..ways.iter().map(Vec::len).max().unwrap_or_default() {
+        let mut alike: HashMap<String, Vec<usize>> = HashMap::new();
+        for index in (0..steps.len()).filter(|index| !is_folded[*index]) {
+            if let Some(way) = ways[index].get(rank) {
+                alike.entry(shape(steps[index], way)).or_default().push(index);
+            }
+        }
+        for members in alike.into_values().filter(|members| members.len() >= enough(steps[members[0]])) {
+            for member in &members {
+                (first_of[*member], is_folded[*member]) = (members[0], true);
+            }
+        }
     }
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut folded: Vec<(&StepChange, Vec<&StepChange>)> = Vec::new();
-    for (step, shape) in steps.iter().zip(shapes) {
-        let shape = shape.filter(|shape| sizes[shape] >= ENOUGH);
-        match shape.as_ref().and_then(|shape| places.get(shape)) {
-            Some(place) => folded[*place].1.push(step),
+    let mut folded: Vec<Folded> = Vec::new();
+    let mut places = HashMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        match places.get(&first_of[index]) {
+            Some(place) => {
+                let (_, others): &mut Folded = &mut folded[*place];
+                others.push(step);
+            }
             None => {
-                if let Some(shape) = shape {
-                    places.insert(shape, folded.len());
-                }
+                places.insert(index, folded.len());
                 folded.push((step, Vec::new()));
             }
         }
@@ -43,14 +66,73 @@ pub fn fold<'a>(steps: &[&'a StepChange]) -> Vec<(&'a StepChange, Vec<&'a StepCh
     folded
 }
 
-/// Everything that is shown of a repeated step, with a place holder for its key.
-fn shape(step: &StepChange) -> Option<String> {
-    let (key, base) = (key(&step.id)?, base(&step.id)?);
-    let shown = serde_json::json!({
-        "kind": step.kind, "action": step.action, "name": step.name, "reason": step.reason,
-        "changes": step.changes, "unchanged": step.unchanged, "unprotected": step.unprotected,
-    });
-    Some(format!("{base} {}", shown.to_string().replace(key, PLACE)))
+fn enough(step: &StepChange) -> usize {
+    if key(&step.id).is_some() { INSTANCES } else { WRITTEN_OUT }
+}
+
+/// What two steps may differ in and still be alike.
+enum Way<'a> {
+    /// In this name, wherever it stands.
+    Name(&'a str),
+    /// In what they are called, whatever that is: nothing else is shown of them.
+    Called,
+}
+
+/// For each step the ways in which enough others may be like it, the most promising first.
+fn ways<'a>(steps: &[&'a StepChange], is_apart: &dyn Fn(&StepChange) -> bool) -> Vec<Vec<Way<'a>>> {
+    let named: Vec<Vec<(&str, String)>> = steps
+        .iter()
+        .map(|step| match key(&step.id) {
+            _ if !may_fold(step) || is_apart(step) => Vec::new(),
+            Some(key) => vec![(key, base(&step.id).unwrap_or_default().to_owned())],
+            None => name::candidates(&step.id),
+        })
+        .collect();
+    let mut counts: HashMap<(&str, Action, &str), usize> = HashMap::new();
+    for (step, names) in steps.iter().zip(&named) {
+        for (_, pattern) in names {
+            *counts.entry((step.kind, step.action, pattern)).or_default() += 1;
+        }
+    }
+    let of_step = |(step, names): (&&'a StepChange, &Vec<(&'a str, String)>)| {
+        let count = |pattern: &String| counts[&(step.kind, step.action, pattern.as_str())];
+        let mut names: Vec<_> = names.iter().filter(|(_, pattern)| count(pattern) >= enough(step)).collect();
+        names.sort_by_key(|(_, pattern)| std::cmp::Reverse(count(pattern)));
+        let is_bare = step.changes.is_empty() && matches!(step.action, Action::None | Action::Deferred);
+        let called = (is_bare && !is_apart(step)).then_some(Way::Called);
+        called.into_iter().chain(names.into_iter().map(|(name, _)| Way::Name(name))).collect()
+    };
+    steps.iter().zip(&named).map(of_step).collect()
+}
+
+fn may_fold(step: &StepChange) -> bool {
+    !matches!(step.action, Action::Delete | Action::Blocked)
+}
+
+/// Everything that is shown of a step, with a place holder for what it may differ in.
+fn shape(step: &StepChange, way: &Way) -> String {
+    let called = json!([step.kind, step.action, base(&step.id), step.reason]);
+    match way {
+        Way::Called => called.to_string(),
+        Way::Name(name) => {
+            let id = if key(&step.id).is_some() { "" } else { step.id.as_str() };
+            let shown = json!([called, id, step.name, step.changes, step.unchanged]);
+            placed(shown, name).to_string()
+        }
+    }
+}
+
+fn placed(value: Value, name: &str) -> Value {
+    match value {
+        Value::String(text) => Value::String(written_with_place(&text, name)),
+        Value::Array(items) => items.into_iter().map(|item| placed(item, name)).collect(),
+        Value::Object(fields) => {
+            let placed =
+                |(key, value): (String, Value)| (written_with_place(&key, name), placed(value, name));
+            Value::Object(fields.into_iter().map(placed).collect())
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -59,6 +141,20 @@ mod tests {
 
     use super::*;
     use crate::review::testing::step;
+
+    fn told(steps: &[StepChange]) -> Vec<(&str, usize)> {
+        let all: Vec<&StepChange> = steps.iter().collect();
+        let folded = fold(&all, &|step| step.id.contains("risky"));
+        folded.iter().map(|(first, others)| (first.id.as_str(), others.len())).collect()
+    }
+
+    /// A policy that is written out, with `value` in its one other field.
+    fn policy(name: &str, value: Value) -> StepChange {
+        let name = name.to_owned();
+        let rule = format!("rules.secret/data/{name}/*");
+        let fields = [("name", json!(null), json!(format!("{name}-app"))), (&rule, json!(null), value)];
+        step(&format!("{name}_policy"), "vault.policy", "create", &fields)
+    }
 
     #[test]
     fn what_differs_by_its_key_alone_is_one() {
@@ -71,17 +167,62 @@ mod tests {
             .collect();
         steps.push(step("p[odd]", "vault.policy", "create", &[("name", json!(null), json!("other"))]));
         steps.push(step("q", "vault.policy", "create", &[]));
-        let folded = fold(&steps.iter().collect::<Vec<_>>());
-        let told: Vec<(&str, usize)> =
-            folded.iter().map(|(first, others)| (first.id.as_str(), others.len())).collect();
-        assert_eq!(told, [("p[pay]", 2), ("p[odd]", 0), ("q", 0)]);
+        assert_eq!(told(&steps), [("p[pay]", 2), ("p[odd]", 0), ("q", 0)]);
     }
 
     #[test]
-    fn two_are_shown_apart() {
-        let steps =
-            [step("p[a]", "vault.policy", "create", &[]), step("p[b]", "vault.policy", "create", &[])];
-        assert_eq!(fold(&steps.iter().collect::<Vec<_>>()).len(), 2);
+    fn two_instances_and_nine_written_out_are_shown_apart() {
+        let two = [step("p[a]", "vault.policy", "create", &[]), step("p[b]", "vault.policy", "create", &[])];
+        assert_eq!(told(&two).len(), 2);
+        let nine: Vec<StepChange> =
+            (1..=9).map(|number| policy(&format!("team{number}"), json!(["read"]))).collect();
+        assert_eq!(told(&nine).len(), 9);
+    }
+
+    #[test]
+    fn steps_that_are_written_out_are_one_but_for_the_odd() {
+        let name = |number: usize| format!("team{number:02}");
+        let mut steps: Vec<StepChange> =
+            (0..40).map(|number| policy(&name(number), json!(["read"]))).collect();
+        steps[17] = policy(&name(17), json!(["read", "update"]));
+        steps[20] = policy("risky", json!(["read"]));
+        assert_eq!(told(&steps), [("team00_policy", 37), ("team17_policy", 0), ("risky_policy", 0)]);
+    }
+
+    #[test]
+    fn a_number_that_follows_the_name_is_another_value() {
+        let keyed = |number: usize| {
+            let ttl = ("token_ttl", json!(null), json!(number * 10));
+            step(&format!("role[{number}]"), "vault.approle_role", "create", &[ttl])
+        };
+        assert_eq!(told(&[keyed(1), keyed(2), keyed(3)]).len(), 3, "ten, twenty and thirty");
+        let written: Vec<StepChange> = (10..30)
+            .map(|number| {
+                policy(&format!("team{number}"), json!({ "capabilities": ["read"], "min": number }))
+            })
+            .collect();
+        assert_eq!(told(&written).len(), 20);
+    }
+
+    #[test]
+    fn removals_and_refusals_stand_for_themselves() {
+        for action in ["delete", "blocked"] {
+            let steps: Vec<StepChange> =
+                (0..20).map(|number| step(&format!("p[{number}]"), "vault.policy", action, &[])).collect();
+            assert_eq!(told(&steps).len(), 20, "{action}");
+        }
+    }
+
+    #[test]
+    fn of_what_has_no_fields_only_the_reason_counts() {
+        let mut steps: Vec<StepChange> =
+            ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay"]
+                .iter()
+                .map(|animal| step(animal, "vault.policy", "deferred", &[]))
+                .collect();
+        assert_eq!(told(&steps), [("ant", 9)]);
+        steps[3].reason = Some("another".to_owned());
+        assert_eq!(told(&steps).len(), 10);
     }
 
     #[test]

@@ -3,14 +3,15 @@
 //! The method is Sugiyama's: columns by the longest way, places in a column by the mean of the
 //! neighbours' places, a few times to and fro.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use petgraph::Direction;
+use petgraph::algo::{greedy_feedback_arc_set, is_cyclic_directed};
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{EdgeRef, Topo};
 
-use super::fold;
-use crate::changeset::{Action, Changeset, StepChange};
+use super::{Item, Review, fold};
+use crate::changeset::{Action, StepChange};
 
 /// How often the columns are put in order.
 const SWEEPS: usize = 12;
@@ -28,11 +29,11 @@ pub struct Layout<'a> {
     pub rows: usize,
 }
 
-/// A step, or all instances of a repeated one.
+/// A step, all instances of a repeated one, or steps that are alike.
 pub struct Node<'a> {
     /// The first step.
     pub step: &'a StepChange,
-    /// The id without a key.
+    /// The id of the first, without a key.
     pub label: &'a str,
     /// How many steps it stands for.
     pub count: usize,
@@ -45,8 +46,8 @@ pub struct Node<'a> {
 }
 
 /// Places the steps of a changeset.
-pub fn layout(changeset: &Changeset) -> Layout<'_> {
-    let (mut nodes, graph) = declared(changeset);
+pub fn layout<'a>(review: &Review<'a>) -> Layout<'a> {
+    let (mut nodes, graph) = declared(review);
     let edges = direct(&graph);
     let columns = columns(&graph);
     let order = ordered(&columns, &edges);
@@ -65,12 +66,14 @@ fn place_of(number: usize) -> f64 {
     number as f64
 }
 
-/// One node for each declared step.
-fn declared(changeset: &Changeset) -> (Vec<Node<'_>>, DiGraph<(), ()>) {
+/// One node for each declared step, and one for steps that are alike.
+fn declared<'a>(review: &Review<'a>) -> (Vec<Node<'a>>, DiGraph<(), ()>) {
+    let labels = Labels::of(review);
+    let steps = &review.changeset.steps;
     let mut nodes: Vec<Node> = Vec::new();
     let mut by_label: BTreeMap<&str, usize> = BTreeMap::new();
-    for step in &changeset.steps {
-        let label = fold::base(&step.id).unwrap_or(&step.id);
+    for step in steps {
+        let label = labels.label(&step.id);
         match by_label.get(label) {
             Some(known) => {
                 nodes[*known].count += 1;
@@ -83,9 +86,9 @@ fn declared(changeset: &Changeset) -> (Vec<Node<'_>>, DiGraph<(), ()>) {
         }
     }
     let mut edges = BTreeSet::new();
-    for step in &changeset.steps {
-        let to = by_label[fold::base(&step.id).unwrap_or(&step.id)];
-        let needs = step.needs.iter().filter_map(|need| by_label.get(fold::base(need).unwrap_or(need)));
+    for step in steps {
+        let to = by_label[labels.label(&step.id)];
+        let needs = step.needs.iter().filter_map(|need| by_label.get(labels.label(need)));
         edges.extend(needs.filter(|from| **from != to).map(|from| (*from, to)));
     }
     let mut graph = DiGraph::with_capacity(nodes.len(), edges.len());
@@ -93,7 +96,37 @@ fn declared(changeset: &Changeset) -> (Vec<Node<'_>>, DiGraph<(), ()>) {
     for (from, to) in edges {
         graph.add_edge(indices[from], indices[to], ());
     }
-    (nodes, graph)
+    (nodes, without_circles(graph))
+}
+
+/// Steps that are in no circle can be in one once several are drawn as one box.
+fn without_circles(mut graph: DiGraph<(), ()>) -> DiGraph<(), ()> {
+    if is_cyclic_directed(&graph) {
+        let back: HashSet<_> = greedy_feedback_arc_set(&graph).map(|edge| edge.id()).collect();
+        graph.retain_edges(|_, edge| !back.contains(&edge));
+    }
+    graph
+}
+
+/// Which box a step is drawn in.
+struct Labels<'a>(HashMap<&'a str, &'a str>);
+
+impl<'a> Labels<'a> {
+    fn of(review: &Review<'a>) -> Self {
+        let items = review.groups.iter().flat_map(|group| &group.items);
+        let alike = |item: &Item<'a>| {
+            let first = item.step.id.as_str();
+            item.others.iter().map(move |step| (step.id.as_str(), first)).collect::<Vec<_>>()
+        };
+        Self(items.filter(|item| item.is_abridged()).flat_map(alike).collect())
+    }
+
+    fn label<'b>(&self, id: &'b str) -> &'b str
+    where
+        'a: 'b,
+    {
+        self.0.get(id).copied().or(fold::base(id)).unwrap_or(id)
+    }
 }
 
 /// The more conspicuous of two actions.
@@ -185,7 +218,12 @@ fn ordered(columns: &[usize], edges: &[(usize, usize)]) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::review::testing::{changeset, step};
+    use crate::changeset::Changeset;
+    use crate::review::testing::{changeset, scope, step};
+
+    fn drawn(changeset: &Changeset) -> Layout<'_> {
+        layout(&Review::new(changeset, &scope()))
+    }
 
     fn steps(rows: &[(&str, &[&str])]) -> Changeset {
         let with_needs = |(id, needs): &(&str, &[&str])| StepChange {
@@ -198,7 +236,7 @@ mod tests {
     #[test]
     fn each_step_stands_behind_what_it_needs() {
         let changeset = steps(&[("a", &[]), ("b", &["a"]), ("c", &["a", "b"]), ("d", &[])]);
-        let drawn = layout(&changeset);
+        let drawn = drawn(&changeset);
         let columns: Vec<usize> = drawn.nodes.iter().map(|node| node.column).collect();
         assert_eq!(columns, [0, 1, 2, 0]);
         assert_eq!(drawn.edges, [(0, 1), (1, 2)], "what follows from others is not drawn");
@@ -208,7 +246,7 @@ mod tests {
     #[test]
     fn no_two_stand_on_one_place_and_lines_do_not_cross_for_nothing() {
         let changeset = steps(&[("a", &[]), ("b", &[]), ("x", &["b"]), ("y", &["a"])]);
-        let drawn = layout(&changeset);
+        let drawn = drawn(&changeset);
         let row = |index: usize| drawn.nodes[index].row;
         assert!((row(0) < row(1)) == (row(3) < row(2)), "parallel lines");
         let places: BTreeSet<String> =
@@ -219,7 +257,7 @@ mod tests {
     #[test]
     fn repeated_steps_are_one_box() {
         let changeset = steps(&[("a", &[]), ("p[x]", &["a"]), ("p[y]", &["a"])]);
-        let drawn = layout(&changeset);
+        let drawn = drawn(&changeset);
         assert_eq!(
             drawn.nodes.iter().map(|node| (node.label, node.count)).collect::<Vec<_>>(),
             [("a", 1), ("p", 2)]
@@ -227,8 +265,23 @@ mod tests {
     }
 
     #[test]
+    fn steps_that_are_alike_are_one_box_and_make_no_circle() {
+        let ids: Vec<String> = (10..40).flat_map(|n| [format!("a_{n}"), format!("b_{n}")]).collect();
+        // Each is behind the one before: a_10, b_10, a_11, b_11 and so on.
+        let all = ids.iter().enumerate().map(|(index, id)| StepChange {
+            needs: index.checked_sub(1).map(|before| ids[before].clone()).into_iter().collect(),
+            ..step(id, if index % 2 == 0 { "vault.policy" } else { "vault.mount" }, "create", &[])
+        });
+        let changeset = changeset(all.collect());
+        let drawn = drawn(&changeset);
+        let told: Vec<_> = drawn.nodes.iter().map(|node| (node.label, node.count, node.column)).collect();
+        assert_eq!(told, [("a_10", 30, 0), ("b_10", 30, 1)]);
+        assert_eq!(drawn.edges, [(0, 1)]);
+    }
+
+    #[test]
     fn nothing_is_drawn_of_nothing() {
         let changeset = steps(&[]);
-        assert_eq!(layout(&changeset).rows, 0);
+        assert_eq!(drawn(&changeset).rows, 0);
     }
 }

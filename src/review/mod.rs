@@ -5,10 +5,11 @@ mod field;
 mod fold;
 pub mod layout;
 mod lines;
+mod name;
 mod policy;
 mod risk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
@@ -21,6 +22,9 @@ pub use risk::{Category, Risk, Severity};
 use crate::changeset::{Action, Changeset, Counts, StepChange};
 use crate::resource::Scope;
 
+/// How many items in a row must have the same reason before it is told once.
+const TOGETHER: usize = 3;
+
 /// A changeset, ready to be looked at.
 pub struct Review<'a> {
     /// What is reviewed.
@@ -31,6 +35,7 @@ pub struct Review<'a> {
     pub groups: Vec<Group<'a>>,
     /// What is risky, the worst first.
     pub risks: Vec<Risk>,
+    is_full: bool,
 }
 
 /// The steps of one provider.
@@ -43,14 +48,25 @@ pub struct Group<'a> {
     pub items: Vec<Item<'a>>,
 }
 
-/// A step, together with those repeated ones that change in the same way.
+/// A step, together with those that change in the same way.
 pub struct Item<'a> {
     /// The step that is shown.
     pub step: &'a StepChange,
-    /// Further instances of its `for_each`, the same but for their own key.
+    /// Further steps, the same but for their own name.
     pub others: Vec<&'a StepChange>,
     /// What changes in it, and the secrets that do not.
     pub fields: Vec<Field>,
+    /// Why it is so, or what it waits for.
+    pub reason: Option<Reason<'a>>,
+}
+
+/// Why a step is as it is. What is so of several in a row is told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason<'a> {
+    /// The reason, and of how many items further down it is the reason too.
+    Told(&'a str, usize),
+    /// As an item above tells.
+    Above,
 }
 
 impl Item<'_> {
@@ -59,15 +75,29 @@ impl Item<'_> {
         1 + self.others.len()
     }
 
-    /// The keys of the further instances.
-    pub fn other_keys(&self) -> Vec<&str> {
-        self.others.iter().filter_map(|step| fold::key(&step.id)).collect()
+    /// What the further steps are called: the keys of instances, else ids.
+    pub fn other_names(&self) -> Vec<&str> {
+        self.others.iter().map(|step| fold::key(&step.id).unwrap_or(&step.id)).collect()
+    }
+
+    /// Whether it stands for steps that are written out one by one.
+    pub fn is_abridged(&self) -> bool {
+        !self.others.is_empty() && fold::key(&self.step.id).is_none()
     }
 }
 
 impl<'a> Review<'a> {
-    /// The changeset as it is to be looked at.
+    /// The changeset as it is to be looked at, what repeats shown once.
     pub fn new(changeset: &'a Changeset, scope: &Scope) -> Self {
+        Self::with(changeset, scope, false)
+    }
+
+    /// The changeset with every step and every reason, however often they repeat.
+    pub fn in_full(changeset: &'a Changeset, scope: &Scope) -> Self {
+        Self::with(changeset, scope, true)
+    }
+
+    fn with(changeset: &'a Changeset, scope: &Scope, is_full: bool) -> Self {
         let mut groups: Vec<(&str, Vec<&StepChange>)> = Vec::new();
         for step in &changeset.steps {
             let provider = provider(step);
@@ -77,27 +107,53 @@ impl<'a> Review<'a> {
             }
         }
         let account = scope.account_id.as_ref();
+        let risks = risk::assess(changeset);
+        let risky: HashSet<&str> = risks.iter().map(|risk| risk.step.as_str()).collect();
+        let group = |(provider, steps): (&str, Vec<&'a StepChange>)| Group {
+            title: title(provider),
+            counts: Counts::of(steps.iter().copied()),
+            items: match is_full {
+                true => steps.into_iter().map(|step| item((step, Vec::new()))).collect(),
+                false => items(&steps, &risky),
+            },
+        };
         Self {
             changeset,
             place: account.map(|account| format!("account {account}, region {}", scope.region)),
-            groups: groups.into_iter().map(|(provider, steps)| group(provider, &steps)).collect(),
-            risks: risk::assess(changeset),
+            groups: groups.into_iter().map(group).collect(),
+            risks,
+            is_full,
         }
     }
 
-    /// The risks, those of repeated steps with the same words told once.
+    /// Whether steps that are written out one by one are told of by another that is like them.
+    pub fn is_abridged(&self) -> bool {
+        self.groups.iter().flat_map(|group| &group.items).any(Item::is_abridged)
+    }
+
+    /// The risks; those with the same words are told once for the instances of a repeated step, and
+    /// for many steps of a kind.
     pub fn risks_by_words(&self) -> Vec<(&Risk, Vec<&str>)> {
+        let steps = self.changeset.steps.iter();
+        let kinds: HashMap<&str, &str> = steps.map(|step| (step.id.as_str(), step.kind)).collect();
+        let words = |risk: &Risk| {
+            let base = fold::base(&risk.step).map(ToOwned::to_owned);
+            (risk.severity, risk.message.clone(), kinds.get(risk.step.as_str()).copied(), base)
+        };
+        let mut counts = HashMap::new();
+        for risk in &self.risks {
+            *counts.entry(words(risk)).or_insert(0) += 1;
+        }
+        let is_repeated =
+            |risk: &Risk| fold::key(&risk.step).is_some() || counts[&words(risk)] >= fold::WRITTEN_OUT;
+        let mut places = HashMap::new();
         let mut told: Vec<(&Risk, Vec<&str>)> = Vec::new();
         for risk in &self.risks {
-            let base = fold::base(&risk.step);
-            let same = |known: &&mut (&Risk, Vec<&str>)| {
-                let first = known.0;
-                let repeated = base.is_some() && fold::base(&first.step) == base;
-                (&first.message, first.severity) == (&risk.message, risk.severity) && repeated
-            };
-            match told.iter_mut().find(same) {
-                Some((_, steps)) => steps.push(&risk.step),
-                None => told.push((risk, vec![&risk.step])),
+            let place = *places.entry(words(risk)).or_insert(told.len());
+            if place < told.len() && is_repeated(risk) && !self.is_full {
+                told[place].1.push(&risk.step);
+            } else {
+                told.push((risk, vec![&risk.step]));
             }
         }
         told
@@ -155,6 +211,14 @@ pub fn counted(counts: &Counts) -> Vec<(Action, String)> {
         .collect()
 }
 
+/// What is said of a plan whose steps are all as declared.
+pub fn as_declared(counts: &Counts) -> String {
+    match counts.none {
+        1 => "1 step is as declared.".to_owned(),
+        count => format!("{count} steps are as declared."),
+    }
+}
+
 /// The sign that stands for an action in every format.
 pub fn sign(action: Action) -> &'static str {
     match action {
@@ -173,8 +237,9 @@ pub fn provider(step: &StepChange) -> &str {
     step.kind.split('.').next().unwrap_or_default()
 }
 
-fn group<'a>(provider: &str, steps: &[&'a StepChange]) -> Group<'a> {
-    let title = match provider {
+/// A provider's name, for people.
+fn title(provider: &str) -> String {
+    match provider {
         "aws" => "AWS".to_owned(),
         "gcp" => "Google Cloud".to_owned(),
         "github" => "GitHub".to_owned(),
@@ -184,12 +249,38 @@ fn group<'a>(provider: &str, steps: &[&'a StepChange]) -> Group<'a> {
             let mut letters = other.chars();
             letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
         }
-    };
-    let items = fold::fold(steps)
-        .into_iter()
-        .map(|(step, others)| Item { step, others, fields: fields(step) })
-        .collect();
-    Group { title, counts: Counts::of(steps.iter().copied()), items }
+    }
+}
+
+fn items<'a>(steps: &[&'a StepChange], risky: &HashSet<&str>) -> Vec<Item<'a>> {
+    let folded = fold::fold(steps, &|step| risky.contains(step.id.as_str()));
+    let mut items: Vec<Item> = folded.into_iter().map(item).collect();
+    // What is as declared is seldom shown, and stands between nothing.
+    let mut shown: Vec<&mut Item> =
+        items.iter_mut().filter(|item| item.step.action != Action::None).collect();
+    let runs = shown.chunk_by_mut(|one, other| have_one_reason(one, other));
+    for run in runs.filter(|run| run.len() >= TOGETHER) {
+        let below = run.len() - 1;
+        for (place, item) in run.iter_mut().enumerate() {
+            item.reason = match item.reason {
+                Some(Reason::Told(reason, _)) if place == 0 => Some(Reason::Told(reason, below)),
+                _ => Some(Reason::Above),
+            };
+        }
+    }
+    items
+}
+
+fn have_one_reason(one: &Item, other: &Item) -> bool {
+    one.fields.is_empty()
+        && other.fields.is_empty()
+        && one.reason.is_some()
+        && (one.step.action, one.reason) == (other.step.action, other.reason)
+}
+
+fn item<'a>((step, others): fold::Folded<'a>) -> Item<'a> {
+    let reason = step.reason.as_deref().map(|reason| Reason::Told(reason, 0));
+    Item { step, others, fields: fields(step), reason }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::content::{Content, Identities, PlanRecord, StepRecord, VaultIdentity};
+use super::content::{AwsIdentity, Content, Identities, PlanRecord, StepRecord, VaultIdentity};
 use crate::resource::neutralise;
 
 /// Characters of a value that are shown.
@@ -94,11 +94,11 @@ pub fn differences(saved: &Content, now: &Content) -> Vec<Difference> {
 fn are_others(saved: &Identities, now: &Identities) -> bool {
     use VaultIdentity::{Address, ClusterId};
     let tells_now = matches!((&saved.vault, &now.vault), (Some(Address(_)), Some(ClusterId(_))));
-    saved.aws != now.aws || (saved.vault != now.vault && !tells_now)
+    saved.aws != now.aws || saved.aliases != now.aliases || (saved.vault != now.vault && !tells_now)
 }
 
 fn identities(saved: &Identities, now: &Identities, found: &mut Vec<Difference>) {
-    let aws = |identities: &Identities| match &identities.aws {
+    let aws = |identity: Option<&AwsIdentity>| match identity {
         Some(aws) => format!("{} ({}, {})", aws.account_id, aws.partition, aws.region),
         None => "none".to_owned(),
     };
@@ -108,7 +108,15 @@ fn identities(saved: &Identities, now: &Identities, found: &mut Vec<Difference>)
         None => "none".to_owned(),
     };
     if saved.aws != now.aws {
-        found.push(Difference::new("AWS account", "", aws(saved), aws(now)));
+        found.push(Difference::new("AWS account", "", aws(saved.aws.as_ref()), aws(now.aws.as_ref())));
+    }
+    let names: BTreeSet<&String> = saved.aliases.keys().chain(now.aliases.keys()).collect();
+    for name in names {
+        let (before, after) = (saved.aliases.get(name), now.aliases.get(name));
+        if before != after {
+            let subject = format!("AWS account `aws.{name}`");
+            found.push(Difference::new(&subject, "", aws(before), aws(after)));
+        }
     }
     if saved.vault != now.vault {
         found.push(Difference::new("Vault cluster", "", vault(saved), vault(now)));

@@ -56,6 +56,9 @@ pub struct PlanRecord {
 pub struct Identities {
     /// The AWS account; absent when the plan has nothing to do with AWS.
     pub aws: Option<AwsIdentity>,
+    /// Those of the names under `aws.aliases` that steps use.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, AwsIdentity>,
     /// The Vault cluster; absent when the plan has nothing to do with Vault.
     pub vault: Option<VaultIdentity>,
 }

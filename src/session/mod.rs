@@ -14,7 +14,7 @@ use crate::lock::LocalLock;
 use crate::observe::{self, World};
 use crate::plan::Diagnostics;
 use crate::providers::Providers;
-use crate::resource::ErrorKind;
+use crate::resource::{ErrorKind, Scope};
 use crate::saved::{AwsIdentity, Content, Difference, Identities, Origin, VaultIdentity};
 
 /// Things that are read at the same time, and steps that are written at the same time, unless
@@ -119,25 +119,25 @@ impl Session {
     }
 
     /// What is to be kept of a changeset of this session, so that it can be applied later.
-    pub async fn record(&self, changeset: &Changeset, origin: &Origin) -> Content {
-        Content::new(origin, &self.world, self.identities().await, changeset)
+    pub fn record(&self, changeset: &Changeset, origin: &Origin) -> Content {
+        Content::new(origin, &self.world, self.identities(), changeset)
     }
 
     /// Whose systems this session has looked at.
-    async fn identities(&self) -> Identities {
+    fn identities(&self) -> Identities {
         let aws = self.providers.aws.get().map(|client| client.scope());
-        let vault = match self.providers.vault.get() {
-            Some(client) => Some(match client.cluster_id().await {
-                Some(id) => VaultIdentity::ClusterId(id),
-                None => VaultIdentity::Address(client.address().to_owned()),
-            }),
-            None => None,
+        let vault = self.providers.vault.get().map(|client| match &self.world.cluster {
+            Some(id) => VaultIdentity::ClusterId(id.clone()),
+            None => VaultIdentity::Address(client.address().to_owned()),
+        });
+        let account = |scope: &Scope| {
+            let Scope { account_id, partition, region, .. } = scope.clone();
+            Some(AwsIdentity { account_id: account_id?, partition, region })
         };
-        let account = |scope: crate::resource::Scope| {
-            let (account_id, partition, region) = (scope.account_id?, scope.partition, scope.region);
-            Some(AwsIdentity { account_id, partition, region })
-        };
-        Identities { aws: aws.and_then(account), vault }
+        let used = self.world.resolved.steps.iter().filter_map(|step| step.alias.as_ref());
+        let aliases =
+            used.filter_map(|name| Some((name.clone(), account(self.world.scope.aliases.get(name)?)?)));
+        Identities { aws: aws.as_ref().and_then(account), aliases: aliases.collect(), vault }
     }
 
     /// Carries out an approved changeset of this session, under the plan's lock. Where that is a
@@ -214,11 +214,11 @@ fn is_hidden(error: &crate::resource::Error) -> bool {
     matches!(error.kind, ErrorKind::Denied | ErrorKind::Unavailable | ErrorKind::Throttled)
 }
 
-/// Tells of copies in custody that could not be used.
+/// Tells of copies in custody that could not be used, and of nodes of Vault that are not well.
 pub fn tell_warnings(providers: &Providers, tell: &dyn Fn(String)) {
-    for warning in providers.custody.get().map(|custody| custody.take_warnings()).unwrap_or_default() {
-        tell(warning);
-    }
+    let custody = providers.custody.get().map(|custody| custody.take_warnings());
+    let vault = providers.vault.get().map(|vault| vault.warnings().take());
+    custody.into_iter().chain(vault).flatten().for_each(tell);
 }
 
 /// What was approved is not what would be done now.

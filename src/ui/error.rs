@@ -1,5 +1,8 @@
 //! Errors of live systems and of this machine.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::console;
 use super::style::{BAD, STRONG, paint};
 use crate::resource::Error;
@@ -28,12 +31,20 @@ pub fn show_outdated(differences: &[Difference]) {
     ));
 }
 
-/// Shows what could not be looked at or planned, with `--strict`.
+/// Shows what could not be looked at or planned, with `--strict`; a reason that repeats is told once.
 pub fn show_incomplete(left: &[(String, String)]) {
     let title = "this cannot be planned yet, and `--strict` wants everything planned";
+    let mut first = HashMap::new();
+    let told = left.iter().map(|(what, why)| match first.entry(why) {
+        Entry::Occupied(known) => format!("{what}: for the same reason as {}", known.get()),
+        Entry::Vacant(place) => {
+            place.insert(what);
+            format!("{what}: {why}")
+        }
+    });
     console::note(list(
         title,
-        left.iter().map(|(what, why)| format!("{what}: {why}")),
+        told,
         "see to what each of them waits for, or leave `--strict` out to do the others first",
     ));
 }

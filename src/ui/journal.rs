@@ -36,7 +36,7 @@ fn render(plan: &str, records: &[Record], open: &[Record]) -> String {
         ));
     }
     match open.len() {
-        0 => text.push_str("\nNothing is open."),
+        0 => text.push_str("\nNothing is open. How every intent ended is known."),
         _ => text.push_str(&format!("\n{}", paint(BAD, "Not known to have ended:"))),
     }
     for record in open {
@@ -60,20 +60,20 @@ fn heading(record: &Record) -> String {
 }
 
 fn describe(entry: &Entry) -> String {
-    match entry {
-        Entry::RunStarted => "began to write".to_owned(),
-        Entry::RunFinished => "ended".to_owned(),
+    let (style, word, about) = match entry {
+        Entry::RunStarted => (FAINT, "run", "begins to write".to_owned()),
+        Entry::RunFinished => (FAINT, "run", "ends".to_owned()),
         Entry::Intent { step, operation, target, detail } => {
-            format!("{}  {operation} {target} for {step}{}", paint(CHANGE, "intent"), list(detail))
+            (CHANGE, "intent", format!("{operation} {target} for the step {step}{}", list(detail)))
         }
         Entry::Escrowed { operation, target, object } => {
-            format!("{}  {operation} {target}: the answer is in custody as {object}", paint(CHANGE, "kept"))
+            (CHANGE, "kept", format!("{operation} {target}: the answer is in custody as {object}"))
         }
         Entry::Verified { operation, target } => {
-            format!("{}  {operation} {target}: what custody holds works", paint(GOOD, "proven"))
+            (GOOD, "proven", format!("{operation} {target}: what custody holds works"))
         }
         Entry::Committed { operation, target, detail } => {
-            format!("{}  {operation} {target}{}", paint(GOOD, "done"), list(detail))
+            (GOOD, "done", format!("{operation} {target}{}", list(detail)))
         }
         Entry::Outcome { operation, target, result, message } => {
             let (word, style) = match result {
@@ -81,15 +81,16 @@ fn describe(entry: &Entry) -> String {
                 Ending::Failed => ("failed", BAD),
                 Ending::Unknown => ("unknown", BAD),
             };
-            format!("{}  {operation} {target}: {}", paint(style, word), neutralise(message))
+            (style, word, format!("{operation} {target}: {}", neutralise(message)))
         }
         Entry::Making(thing) => {
-            format!("{}  create {} for {}", paint(CHANGE, "intent"), neutralise(&thing.target), thing.step)
+            (CHANGE, "intent", format!("create {} for the step {}", neutralise(&thing.target), thing.step))
         }
         Entry::Owned(thing) => {
-            format!("{}  {} is of the step {}", paint(GOOD, "ours"), neutralise(&thing.target), thing.step)
+            (GOOD, "owned", format!("{} belongs to the step {}", neutralise(&thing.target), thing.step))
         }
-    }
+    };
+    format!("{}  {about}", paint(style, format_args!("{word:<7}")))
 }
 
 fn list(detail: &[String]) -> String {

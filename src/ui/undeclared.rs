@@ -1,39 +1,54 @@
 //! What a plan leaves behind: things that no step declares any more, and the end of `destroy`.
 
+use super::changeset::wrap::{columns, pad, shortened, wrapped};
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::changeset::{Action, Changeset, Counts, StepChange};
+use crate::resource::neutralise;
 
-/// A paragraph about them; empty when there are none.
-pub fn render(changeset: &Changeset) -> String {
+/// Columns before a reason.
+const INDENT: usize = 6;
+
+/// A paragraph about them, `width` columns wide; empty when there are none.
+pub fn render(changeset: &Changeset, width: usize) -> String {
     let all = &changeset.undeclared;
     if all.is_empty() {
         return String::new();
     }
     let goes = all.iter().any(|step| step.action == Action::Delete);
-    let help = if goes { "; `--prune` removes what can go" } else { "" };
-    let mut text = format!("\n{}{help}:\n", paint(STRONG, "No longer declared"));
-    let width = all.iter().map(|step| step.kind.len()).max().unwrap_or_default();
+    let help = if goes { "; `--prune` removes what is marked with `-`" } else { "" };
+    let mut text = format!("\n{}{help}\n", paint(STRONG, "No longer declared"));
+    let widest = |length: fn(&StepChange) -> usize| all.iter().map(length).max().unwrap_or_default();
+    let (id, kind) = (widest(|step| columns(&step.id)).min(width / 3), widest(|step| step.kind.len()));
     for step in all {
-        text.push_str(&line(step, width));
+        text.push_str(&line(step, (id, kind), width));
     }
     text
 }
 
-fn line(step: &StepChange, width: usize) -> String {
+fn line(step: &StepChange, (id, kind): (usize, usize), width: usize) -> String {
     let (sign, style) = match step.action {
+        Action::Delete => ("-", BAD),
         Action::Blocked => ("!", BAD),
         Action::Deferred => ("?", CHANGE),
         _ => ("·", FAINT),
     };
-    let kind = format!("{:width$}", step.kind);
-    let mut text = format!("{} {}  {}", paint(style, sign), paint(FAINT, kind), paint(STRONG, &step.id));
-    if step.name != step.id && !step.id.ends_with(&format!("@{}", step.name)) {
-        text.push_str(&format!("  {}", step.name));
+    let called = neutralise(&step.id);
+    let is_told = step.name == step.id || step.id.ends_with(&format!("@{}", step.name));
+    let name = if is_told { String::new() } else { neutralise(&step.name) };
+    let start = format!("  {} {}", paint(style, sign), paint(STRONG, pad(&called, id)));
+    let used = 4 + id.max(columns(&called)) + 2 + kind;
+    let room = width.saturating_sub(used + 2);
+    let mut text = if used > width || room < columns(&name).min(24) {
+        let about = shortened(&format!("{} {name}", step.kind), width - INDENT);
+        format!("{start}\n{}{}\n", " ".repeat(INDENT), paint(FAINT, about))
+    } else if name.is_empty() {
+        format!("{start}  {}\n", paint(FAINT, step.kind))
+    } else {
+        format!("{start}  {}  {}\n", paint(FAINT, pad(step.kind, kind)), shortened(&name, room))
+    };
+    for line in step.reason.iter().flat_map(|reason| wrapped(&neutralise(reason), width - INDENT)) {
+        text.push_str(&format!("{}{}\n", " ".repeat(INDENT), paint(FAINT, line)));
     }
-    if let Some(reason) = &step.reason {
-        text.push_str(&paint(FAINT, format_args!("  ({reason})")));
-    }
-    text.push('\n');
     text
 }
 

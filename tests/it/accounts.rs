@@ -76,6 +76,49 @@ fn steps_of_one_plan_are_in_several_accounts_and_regions() {
 }
 
 #[test]
+fn a_saved_changeset_is_of_all_the_accounts_that_it_was_made_in() {
+    let environment = TestEnvironment::new();
+    let plan = json!({
+        "version": 1, "name": "accounts", "aws": { "region": "us-east-1", "aliases": { "audit": { "profile": "audit" } } },
+        "steps": {
+            "own": { "kind": "aws.iam_user", "name": "gw-reader" },
+            "other": { "kind": "aws.iam_user", "provider": "aws.audit", "name": "gw-reader" },
+        },
+    });
+    environment.write("plan.yaml", &plan.to_string());
+    let run = |audit: &str, arguments: &[&str]| {
+        let profile = |name: &str, key: &str| {
+            format!("[{name}]\naws_access_key_id = {key}\naws_secret_access_key = test\n")
+        };
+        let profiles = profile("default", "test") + &profile("audit", audit);
+        let file = environment.write("credentials", &profiles);
+        let mut command = environment.command(arguments);
+        command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+        command.env("AWS_SHARED_CREDENTIALS_FILE", file).env("AWS_CONFIG_FILE", "/dev/null");
+        Ran::of(command.output().expect("the program starts"))
+    };
+    let is_made =
+        |account: &str| block_on(iam(&environment, account).get_user().user_name("gw-reader").send()).is_ok();
+    let saved = run(AUDIT, &["plan", "plan.yaml", "--out", "changes.json"]);
+    assert_eq!(saved.code, 0, "{saved:?}");
+    let text = std::fs::read_to_string(environment.folder.join("changes.json")).expect("saved");
+    let saved: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(saved["content"]["identities"]["aliases"]["audit"]["account_id"], AUDIT);
+
+    // The profile leads to another account now; the plan's own is the same.
+    let elsewhere = "222222222222";
+    let refused = run(elsewhere, &["apply", "changes.json", "--yes"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    for words in ["AWS account `aws.audit`: expected 111111111111 (", "is 222222222222 ("] {
+        assert!(refused.stderr.contains(words), "{words} in {refused:?}");
+    }
+    assert!(!refused.stderr.contains("step "), "everything else differs too: {refused:?}");
+    assert!(!["test", AUDIT, elsewhere].into_iter().any(is_made), "nothing was written");
+    assert_eq!(run(AUDIT, &["apply", "changes.json", "--yes"]).code, 0);
+    assert!(is_made("test") && is_made(AUDIT) && !is_made(elsewhere));
+}
+
+#[test]
 fn a_whole_plan_works_as_a_role() {
     let environment = with_role();
     let plan = json!({

@@ -482,6 +482,55 @@ fn destroy_removes_what_the_plan_made_and_no_more() {
 }
 
 #[test]
+fn what_is_in_another_cluster_is_not_removed_for_its_name() {
+    let steps = json!({ "reader": policy("reader"), "keep": policy("keep") });
+    let (life, other) = (Life::with(&steps), Life::with(&steps));
+    let write = |steps: Value| {
+        let plan = json!({ "version": 1, "name": "life", "steps": steps });
+        life.environment.write("plan.yaml", &plan.to_string());
+    };
+    // The same plan and journal, led to somebody else's servers or to its own.
+    let run = |place: &Life, arguments: &[&str]| {
+        let (address, token) = (place.environment.sandbox.vault_addrs()[0].clone(), place.token());
+        let variables =
+            [("VAULT_ADDR", address.as_str()), ("GROUNDWORK_VAULT_NODES", &address), ("VAULT_TOKEN", &token)];
+        life.run_with(arguments, &variables)
+    };
+    let shown = |place: &Life, flag: &str| -> Value {
+        let ran = run(place, &["plan", "plan.yaml", "--format", "json", flag]);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("no changeset: {error}\n{ran:?}"))
+    };
+    write(steps.clone());
+    let changeset = shown(&other, "--destroy");
+    for id in ["reader", "keep"] {
+        let step = step(&changeset, id);
+        assert_eq!(step["action"], "none", "{changeset:#}");
+        assert!(text_of(&step["reason"]).contains("another Vault cluster"), "{changeset:#}");
+    }
+
+    // Nothing of the plan is in Vault any more: the leftovers are looked for, and found to be elsewhere.
+    write(json!({ "note": { "kind": "file.template", "path": "note.txt", "content": "x" } }));
+    let changeset = shown(&other, "--prune");
+    for id in ["reader", "keep"] {
+        assert_eq!(step(&changeset, id)["action"], "deferred", "{changeset:#}");
+        assert!(
+            text_of(&step(&changeset, id)["reason"]).contains("is in the Vault cluster"),
+            "{changeset:#}"
+        );
+    }
+
+    // The server itself cannot be looked for, as this plan has no custody: it stays in any case.
+    write(without(&steps, &["reader"]));
+    assert_eq!(changing(&shown(&other, "--prune")), [("server", "deferred")]);
+    let ran = run(&other, &["apply", "plan.yaml", "--prune", "--yes"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(other.policies().contains(&"reader".to_owned()), "somebody else's is there still");
+    assert_eq!(changing(&shown(&life, "--prune")), [("reader", "delete"), ("server", "deferred")]);
+    assert_eq!(run(&life, &["apply", "plan.yaml", "--prune", "--yes"]).code, 3);
+    assert!(!life.policies().contains(&"reader".to_owned()));
+}
+
+#[test]
 fn a_destroy_that_breaks_off_is_resumed() {
     let mut all = steps();
     all["table"]["protect"] = json!(false);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Quickstart, Ran, TestEnvironment, step};
+use crate::support::{Quickstart, Ran, TestEnvironment, block_on, custody_in, root_token, step};
 
 /// The steps with this action, and why.
 fn steps(changeset: &Value, action: &str) -> Vec<(String, String)> {
@@ -52,6 +52,65 @@ fn a_vault_that_cannot_be_reached_hides_only_itself() {
         assert!(reason.contains("127.0.0.1:1") && reason.contains("VAULT_ADDR"), "{id}: {reason}");
     }
     assert_eq!(quickstart.aws_keys(), 0, "apply --strict wrote nothing");
+}
+
+#[test]
+fn a_sealed_vault_hides_only_what_is_in_it() {
+    use age::secrecy::ExposeSecret;
+    let environment = TestEnvironment::new();
+    let identity = age::x25519::Identity::generate();
+    let file = environment.write("identity.txt", identity.to_string().expose_secret());
+    let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, owner).expect("for the owner alone");
+    let plan = |steps: Value| {
+        json!({
+            "version": 1, "name": "sealed", "steps": steps,
+            "custody": { "recipients": [ { "age": identity.to_public().to_string() } ],
+                         "stores": [ { "file": "custody" } ] },
+        })
+        .to_string()
+    };
+    let steps = json!({
+        "server": { "kind": "vault.init", "shares": 1, "threshold": 1 },
+        "policy": { "kind": "vault.policy", "name": "app", "rules": { "secret/data/app": ["read"] } },
+        "note": { "kind": "file.template", "path": "note.txt", "content": "as declared" },
+    });
+    environment.write("plan.yaml", &plan(steps.clone()));
+    let address = environment.sandbox.vault_addrs()[0].clone();
+    let variables =
+        [("GROUNDWORK_AGE_IDENTITY", file.to_str().expect("text")), ("VAULT_ADDR", address.as_str())];
+    let run = |arguments: &[&str]| {
+        let mut command = environment.command(arguments);
+        Ran::of(command.envs(variables).output().expect("the program starts"))
+    };
+    let applied = run(&["apply", "plan.yaml", "--yes"]);
+    assert_eq!(applied.code, 0, "{applied:?}");
+    let token = root_token(&custody_in(&environment.folder.join("custody"), &identity));
+    let request = reqwest::Client::new().put(format!("{address}/v1/sys/seal")).header("X-Vault-Token", token);
+    assert!(block_on(request.send()).expect("an answer").status().is_success(), "it is sealed");
+    environment.write("note.txt", "by hand");
+
+    // The plan unseals it: that is a change, and what is in it waits.
+    let left = deferred(&environment, "plan.yaml", &variables);
+    let [(id, reason)] = left.as_slice() else { panic!("{left:?}") };
+    assert!(id == "policy" && reason.contains("sealed; after server unseals it"), "{id}: {reason}");
+    let shown = run(&["plan", "plan.yaml"]);
+    assert_eq!(shown.code, 3, "{shown:?}");
+    for words in [".sealed  true → false", "by hand", "deferred: Vault is sealed", "2 to update, 1 deferred"]
+    {
+        assert!(shown.stdout.contains(words), "{words} in {shown:?}");
+    }
+
+    // Another plan of the same cluster does not, and says what would.
+    let mut others = steps;
+    others.as_object_mut().expect("a map").remove("server");
+    environment.write("others.yaml", &plan(others));
+    let left = deferred(&environment, "others.yaml", &variables);
+    let [(id, reason)] = left.as_slice() else { panic!("{left:?}") };
+    assert!(id == "policy" && reason.contains("groundwork unseal"), "{id}: {reason}");
+
+    assert_eq!(run(&["apply", "plan.yaml", "--yes"]).code, 0, "unsealed, and planned once more");
+    assert_eq!(run(&["plan", "plan.yaml", "--strict", "--detailed-exitcode"]).code, 0);
 }
 
 #[test]

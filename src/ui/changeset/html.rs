@@ -38,6 +38,7 @@ struct Page<'a> {
     risks: Vec<ShownRisk<'a>>,
     drawing: Option<svg::Drawing>,
     kinds: Vec<&'a str>,
+    prunes: bool,
     undeclared: &'a [StepChange],
     groups: Vec<ShownGroup<'a>>,
 }
@@ -69,8 +70,9 @@ pub fn render(review: &Review) -> String {
         counts: counts(review),
         severities: severities(review),
         risks: risks(review, &numbers),
-        drawing: svg::draw(review.changeset, &numbers),
+        drawing: svg::draw(review, &numbers),
         kinds,
+        prunes: review.changeset.undeclared.iter().any(|step| step.action == Action::Delete),
         undeclared: &review.changeset.undeclared,
         groups: groups(review, &numbers),
     };

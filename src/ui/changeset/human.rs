@@ -2,11 +2,13 @@
 
 use anstyle::Style;
 
-use super::wrap::{columns, pad, shortened, wrapped};
+use super::wrap::{columns, pad, shortened, some_of, wrapped};
 use crate::changeset::{Action, Counts, StepChange};
 use crate::removal::Extent;
 use crate::resource::{SecretChange, neutralise};
-use crate::review::{Content, Field, Group, Item, Line, Review, Risk, Severity, Sign, counted, sign};
+use crate::review::{
+    Content, Field, Group, Item, Line, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,
+};
 use crate::ui::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::ui::undeclared;
 
@@ -16,8 +18,8 @@ const INDENT: usize = 6;
 const WIDEST: usize = 140;
 /// The widest column of paths.
 const WIDEST_PATH: usize = 40;
-/// Lines that the keys of repeated steps may take.
-const KEY_LINES: usize = 2;
+/// Lines that the names of steps that are alike may take.
+const NAME_LINES: usize = 2;
 /// Lines that a value of one line may take.
 const VALUE_LINES: usize = 6;
 
@@ -29,8 +31,13 @@ pub fn render(review: &Review, width: usize, all: bool) -> String {
     for group in &review.groups {
         text.push_str(&render_group(group, width, all));
     }
-    text.push_str(&undeclared::render(review.changeset));
+    text.push_str(&undeclared::render(review.changeset, width));
     text.push_str(&risks(review, width));
+    if review.is_abridged() {
+        let told = "Steps that differ in their name alone are shown once; `plan --full` shows each of them.";
+        text.push('\n');
+        text.extend(wrapped(told, width).iter().map(|line| format!("{}\n", paint(FAINT, line))));
+    }
     text.push('\n');
     text.push_str(&match review.changeset.removes {
         Extent::Everything => undeclared::summary(&review.changeset.summary),
@@ -69,8 +76,10 @@ fn render_group(group: &Group, width: usize, all: bool) -> String {
         kind: widest(|step| step.kind.len(), 28),
         all: width,
     };
-    let has_more =
-        |item: &&Item| !item.fields.is_empty() || !item.others.is_empty() || item.step.reason.is_some();
+    let has_more = |item: &&Item| {
+        let is_told = matches!(item.reason, Some(Reason::Told(..)));
+        !item.fields.is_empty() || !item.others.is_empty() || is_told
+    };
     // Items of several lines are kept apart; a list of titles is kept together.
     let mut apart = shown.iter().any(has_more);
     for item in shown {
@@ -102,12 +111,11 @@ fn render_item(item: &Item, widths: &Columns) -> String {
     let mut text = title(item, widths);
     let width = widths.all - INDENT;
     if !item.others.is_empty() {
-        let keys = item.other_keys().join(", ");
-        let keys = shortened(&neutralise(&keys), width * KEY_LINES);
-        let also = format!("and {} more in the same way: {keys}", item.others.len());
-        text.push_str(&block(&also, width, FAINT));
+        let also = format!("and {} more in the same way: ", item.others.len());
+        let names = some_of(&item.other_names(), (width * NAME_LINES).saturating_sub(columns(&also)));
+        text.push_str(&block(&format!("{also}{}", neutralise(&names)), width, FAINT));
     }
-    text.push_str(&reason(item.step, width));
+    text.push_str(&reason(item, width));
     let column = item.fields.iter().map(|field| columns(&field.path)).max().unwrap_or_default();
     let column = column.min(WIDEST_PATH).min(width / 2);
     for field in &item.fields {
@@ -142,14 +150,15 @@ fn title(item: &Item, widths: &Columns) -> String {
     }
 }
 
-fn reason(step: &StepChange, width: usize) -> String {
-    let Some(reason) = &step.reason else { return String::new() };
-    let reason = neutralise(reason);
-    match step.action {
+fn reason(item: &Item, width: usize) -> String {
+    let Some(Reason::Told(reason, below)) = item.reason else { return String::new() };
+    let (action, reason) = (item.step.action, neutralise(reason));
+    let too = if below > 0 { format!(" (as are the {below} below)") } else { String::new() };
+    match action {
         Action::Blocked | Action::Deferred => {
-            block(&format!("{}: {reason}", step.action.name()), width, style_of(step.action))
+            block(&format!("{}{too}: {reason}", action.name()), width, style_of(action))
         }
-        _ => block(&reason, width, FAINT),
+        _ => block(&format!("{reason}{too}"), width, FAINT),
     }
 }
 
@@ -328,7 +337,7 @@ fn counts(counts: &Counts, start: usize, width: usize) -> String {
 
 fn summary(all: &Counts, width: usize) -> String {
     match all.writing() + all.stuck() {
-        0 => format!("{} {} steps are as declared.", paint(GOOD, "Nothing to do."), all.none),
+        0 => format!("{} {}", paint(GOOD, "Nothing to do."), as_declared(all)),
         _ => format!("{}.", counts(all, 0, width)),
     }
 }

@@ -3,11 +3,15 @@
 //! What comes from plans and servers stands inside of code, where neither GitHub nor GitLab takes
 //! anything for markup, a mention or a link.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
+use super::wrap::some_of;
 use crate::changeset::Action;
 use crate::resource::{SecretChange, neutralise};
-use crate::review::{Content, Field, Group, Item, Review, Risk, Severity, Sign, counted, sign};
+use crate::review::{
+    Content, Field, Group, Item, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,
+};
 
 /// GitHub's limit on a comment, in characters; counted in bytes here, which are never fewer.
 const LIMIT: usize = 65_536;
@@ -19,7 +23,9 @@ const RISKS: usize = 50;
 /// A changeset as Markdown that stays within the limit of a comment.
 pub fn render(review: &Review) -> String {
     let head = head(review);
-    let mut entries: Vec<Entry> = review.groups.iter().enumerate().flat_map(of_group).collect();
+    let risky: HashSet<&str> = review.risks.iter().map(|risk| risk.step.as_str()).collect();
+    let groups = review.groups.iter().enumerate();
+    let mut entries: Vec<Entry> = groups.flat_map(|(index, group)| of_group(index, group, &risky)).collect();
     let frame: usize = review.groups.iter().map(|group| opening(group).len() + CLOSING.len()).sum();
     fit(&mut entries, LIMIT.saturating_sub(RESERVE + head.len() + frame));
     let mut text = head;
@@ -34,6 +40,9 @@ pub fn render(review: &Review) -> String {
         }
     }
     text.push_str(&left_out(&entries));
+    if review.is_abridged() {
+        text.push_str("\n> Steps that differ in their name alone are shown once; `groundwork plan --full` shows each of them.\n");
+    }
     text
 }
 
@@ -50,7 +59,7 @@ fn head(review: &Review) -> String {
     let told: Vec<String> = counted(counts).into_iter().map(|(_, words)| words).collect();
     let mut text = format!("{}\n## Plan {}\n\n", marker(&changeset.plan.name), code(&changeset.plan.name));
     if counts.writing() + counts.stuck() == 0 {
-        let _ = writeln!(text, "**Nothing to do.** {} steps are as declared.", counts.none);
+        let _ = writeln!(text, "**Nothing to do.** {}", as_declared(counts));
     } else {
         let _ = writeln!(text, "**{}**", told.join(" · "));
     }
@@ -69,9 +78,13 @@ fn undeclared(review: &Review) -> String {
         return String::new();
     }
     let mut text = "\n### No longer declared\n\n".to_owned();
+    if all.iter().any(|step| step.action == Action::Delete) {
+        text.push_str("`groundwork apply --prune` removes what is marked with `-`.\n\n");
+    }
     for step in all.iter().take(RISKS) {
         let reason = step.reason.as_deref().map(|reason| format!(": {}", inline(reason))).unwrap_or_default();
-        let _ = writeln!(text, "- {} {}{reason}", code(&step.id), code(step.kind));
+        let goes = if step.action == Action::Delete { "<code>-</code> " } else { "" };
+        let _ = writeln!(text, "- {goes}<b>{}</b> {}{reason}", code(&step.id), code(step.kind));
     }
     if all.len() > RISKS {
         let _ = writeln!(text, "- and {} more; `groundwork plan` tells them all", all.len() - RISKS);
@@ -116,7 +129,8 @@ fn render_risk(risk: &Risk, steps: &[&str]) -> String {
 /// One item, long and short.
 struct Entry {
     group: usize,
-    action: Action,
+    /// What comes first when not everything fits.
+    rank: usize,
     steps: usize,
     title: String,
     detail: String,
@@ -148,12 +162,12 @@ fn opening(group: &Group) -> String {
     format!("\n<details{open}><summary><b>{}</b>: {}</summary>\n\n", group.title, told.join(", "))
 }
 
-fn of_group((index, group): (usize, &Group)) -> Vec<Entry> {
+fn of_group(index: usize, group: &Group, risky: &HashSet<&str>) -> Vec<Entry> {
     let items = group.items.iter().filter(|item| item.step.action != Action::None);
-    items.map(|item| entry(index, item)).collect()
+    items.map(|item| entry(index, item, risky.contains(item.step.id.as_str()))).collect()
 }
 
-fn entry(group: usize, item: &Item) -> Entry {
+fn entry(group: usize, item: &Item, is_risky: bool) -> Entry {
     let step = item.step;
     let mut title = format!("<code>{}</code> <b>{}</b>", escaped(sign(step.action)), code(&step.id));
     if !item.others.is_empty() {
@@ -164,16 +178,17 @@ fn entry(group: usize, item: &Item) -> Entry {
         let _ = write!(title, " {}", code(&shortened(&step.name, 120)));
     }
     let mut body = String::new();
-    if let Some(reason) = &step.reason {
+    if let Some(Reason::Told(reason, below)) = item.reason {
         let label = match step.action {
             Action::Blocked | Action::Deferred => format!("**{}:** ", step.action.name()),
             _ => String::new(),
         };
-        let _ = writeln!(body, "{label}{}\n", inline(reason));
+        let too = if below > 0 { format!(" (so for the {below} below)") } else { String::new() };
+        let _ = writeln!(body, "{label}{}{too}\n", inline(reason));
     }
     if !item.others.is_empty() {
-        let keys = shortened(&item.other_keys().join(", "), 600);
-        let _ = writeln!(body, "The same for {}\n", code(&keys));
+        let _ =
+            writeln!(body, "The same for {}\n", code(&shortened(&some_of(&item.other_names(), 600), 600)));
     }
     body.push_str(&fenced(&item.fields));
     let short = format!("- {title}\n");
@@ -181,7 +196,8 @@ fn entry(group: usize, item: &Item) -> Entry {
         true => short.clone(),
         false => format!("<details><summary>{title}</summary>\n\n{body}</details>\n\n"),
     };
-    Entry { group, action: step.action, steps: item.count(), title: short, detail, level: Level::Left }
+    let rank = if is_risky { 0 } else { rank(step.action) };
+    Entry { group, rank, steps: item.count(), title: short, detail, level: Level::Left }
 }
 
 /// Fields as a difference, in a fence that nothing in them can end.
@@ -230,7 +246,7 @@ fn one_line(text: &str) -> String {
 /// Shows as much as fits: all titles if possible, then detail, what is dangerous or unusual first.
 fn fit(entries: &mut [Entry], budget: usize) {
     let mut order: Vec<usize> = (0..entries.len()).collect();
-    order.sort_by_key(|index| rank(entries[*index].action));
+    order.sort_by_key(|index| entries[*index].rank);
     let mut used = 0;
     for (level, cost) in [
         (Level::Title, (|entry| entry.title.len()) as fn(&Entry) -> usize),
@@ -250,13 +266,13 @@ fn fit(entries: &mut [Entry], budget: usize) {
 
 fn rank(action: Action) -> usize {
     match action {
-        Action::Delete => 0,
-        Action::Blocked => 1,
-        Action::Update => 2,
-        Action::Adopt => 3,
-        Action::Deferred => 4,
-        Action::Create => 5,
-        Action::None => 6,
+        Action::Delete => 1,
+        Action::Blocked => 2,
+        Action::Update => 3,
+        Action::Adopt => 4,
+        Action::Deferred => 5,
+        Action::Create => 6,
+        Action::None => 7,
     }
 }
 
@@ -381,14 +397,15 @@ mod tests {
         let many = |count: usize, kind: &'static str| -> Changeset {
             let rows = (0..count).map(|index| {
                 let action = if index == count - 1 { "update" } else { "create" };
-                step(&format!("step_{index}"), kind, action, &[("field", json!(null), json!(long))])
+                let value = json!(format!("{}{long}", index * 31 + 5));
+                step(&format!("step_{index}"), kind, action, &[("field", json!(null), value)])
             });
             changeset(rows.collect())
         };
         let some = of(&many(100, "vault.policy"));
         assert!(some.len() <= LIMIT && some.len() > LIMIT / 2, "{}", some.len());
         assert!(some.contains("stand here without their fields") && !some.contains("are left out"));
-        assert!(some.contains("step&#95;99</code></b>") && some.contains(&format!("+ field: {long}")));
+        assert!(some.contains("step&#95;99</code></b>") && some.contains(&format!("{long}\n")));
         let all = of(&many(2_000, "vault.policy"));
         assert!(all.len() <= LIMIT && all.contains("are left out"), "{}", all.len());
         assert!(all.contains("step&#95;1999"), "an update is not left out");
@@ -397,9 +414,25 @@ mod tests {
     }
 
     #[test]
+    fn steps_that_are_alike_stand_here_once_and_the_odd_one_whole() {
+        let rows = (0..2_000).map(|index| {
+            let ttl = if index == 700 { 7_200 } else { 3_600 };
+            let fields =
+                [("name", json!(null), json!(format!("app-{index}"))), ("ttl", json!(null), json!(ttl))];
+            step(&format!("app_{index}"), "vault.policy", "create", &fields)
+        });
+        let text = of(&changeset(rows.collect()));
+        assert!(text.len() < 4_000, "{text}");
+        assert!(text.contains("app&#95;0</code></b> and 1998 more in the same way"), "{text}");
+        assert!(text.contains("+ name: app-700\n+ ttl: 7200 (2h)\n"), "{text}");
+        assert!(text.contains("`groundwork plan --full` shows each"), "{text}");
+        assert!(!text.contains("left out"), "{text}");
+    }
+
+    #[test]
     fn what_is_as_declared_is_only_counted() {
         let text = of(&changeset(vec![step("it", "vault.policy", "none", &[])]));
-        assert!(text.contains("**Nothing to do.** 1 steps are as declared."), "{text}");
+        assert!(text.contains("**Nothing to do.** 1 step is as declared."), "{text}");
         assert!(!text.contains("<code>it</code>"), "{text}");
     }
 }

@@ -9,10 +9,9 @@
   // The step that a link led to is shown, whatever is looked for.
   let linked = null;
 
-  const isShown = ({ element, text }) => {
+  const isShown = ({ element, text }, words) => {
     if (element === linked) return true;
     const action = element.dataset.action;
-    const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
     // What is as declared is looked for, or asked for, or not there to be seen.
     const wanted = state.actions.size ? state.actions.has(action) : action !== "none" || words.length || onlyNone;
     return wanted && (!state.kind || element.dataset.kind === state.kind) && words.every((word) => text.includes(word));
@@ -21,8 +20,9 @@
 
   const show = () => {
     let count = 0;
+    const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
     for (const step of steps) {
-      const shown = isShown(step);
+      const shown = isShown(step, words);
       step.element.hidden = !shown;
       count += shown ? 1 : 0;
     }
@@ -30,9 +30,17 @@
     for (const button of buttons) button.setAttribute("aria-pressed", String(state.actions.has(button.dataset.action)));
     one("none").hidden = count > 0;
     found.textContent = count === steps.length ? "" : `${count} of ${steps.length} steps`;
+    name();
+  };
+
+  const name = () => {
     const open = steps.some(({ element }) => !element.hidden && element.open);
     fold.textContent = open ? "Fold all" : "Unfold all";
   };
+
+  // Thousands of steps may fold at once.
+  let soon = 0;
+  const folded = () => { clearTimeout(soon); soon = setTimeout(name); };
 
   const remember = () => {
     const parts = new URLSearchParams();
@@ -87,7 +95,7 @@
     for (const { element } of steps) if (!element.hidden) element.open = open;
     show();
   });
-  for (const { element } of steps) element.addEventListener("toggle", show);
+  for (const { element } of steps) element.addEventListener("toggle", folded);
   addEventListener("keydown", (event) => {
     const typing = /^(input|select|textarea)$/i.test(event.target.tagName);
     if (event.key === "/" && !typing) { event.preventDefault(); search.focus(); }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::html::Numbers;
 use super::wrap::shortened;
-use crate::changeset::Changeset;
+use crate::review::Review;
 use crate::review::layout::{Node, layout};
 
 const WIDTH: f64 = 176.0;
@@ -44,8 +44,8 @@ struct DrawnLine {
 }
 
 /// Draws the graph of a changeset; `None` when there is nothing to be seen in it.
-pub(super) fn draw(changeset: &Changeset, numbers: &Numbers) -> Option<Drawing> {
-    let layout = layout(changeset);
+pub(super) fn draw(review: &Review, numbers: &Numbers) -> Option<Drawing> {
+    let layout = layout(review);
     if layout.edges.is_empty() {
         return None;
     }

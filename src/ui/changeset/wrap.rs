@@ -23,6 +23,30 @@ pub fn shortened(text: &str, width: usize) -> String {
     format!("{head}…{tail}")
 }
 
+/// Names behind each other, in at most `width` columns if two of them fit: the first ones and the
+/// last, with how many are left out between them.
+pub fn some_of(names: &[&str], width: usize) -> String {
+    let all = names.join(", ");
+    let [first, .., last] = names else { return all };
+    if columns(&all) <= width {
+        return all;
+    }
+    let gap = |left_out: usize| format!(", … {left_out} more …, {last}");
+    let room = width.saturating_sub(columns(&gap(names.len())));
+    let (mut text, mut shown) = ((*first).to_owned(), 1);
+    for name in &names[1..names.len() - 1] {
+        if columns(&text) + 2 + columns(name) > room {
+            break;
+        }
+        text = format!("{text}, {name}");
+        shown += 1;
+    }
+    match names.len() - 1 - shown {
+        0 => all,
+        left_out => text + &gap(left_out),
+    }
+}
+
 fn taken(chars: impl Iterator<Item = char>, width: usize) -> String {
     let mut left = width;
     chars
@@ -82,6 +106,16 @@ mod tests {
         assert_eq!(wrapped("", 8), [""]);
         assert_eq!(wrapped("漢字漢字漢字", 8), ["漢字漢字", "漢字"]);
         assert!(wrapped(&"漢 ".repeat(50), 1).iter().all(|line| columns(line) <= 8));
+    }
+
+    #[test]
+    fn of_many_names_the_first_and_the_last_are_told() {
+        let names = ["one", "two", "three", "four", "five"];
+        assert_eq!(some_of(&names, 40), "one, two, three, four, five");
+        assert_eq!(some_of(&names, 26), "one, two, … 2 more …, five");
+        assert_eq!(some_of(&names, 1), "one, … 3 more …, five");
+        assert_eq!(some_of(&names[..2], 1), "one, two");
+        assert_eq!(some_of(&[], 1), "");
     }
 
     #[test]

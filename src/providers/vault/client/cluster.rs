@@ -13,10 +13,14 @@ use super::super::cache::{Cached, Listings};
 use super::super::node::{Health, NodeClient};
 use super::super::session::TokenSource;
 use super::connection::{ca_cert, cluster_address, http_client, node_addresses, parse_address, variable};
+use crate::event::Warnings;
 use crate::plan::settings::VaultSettings;
+use crate::providers::timeout::at_most;
 use crate::resource::{Calls, Error, ErrorKind, Result};
 use crate::secret::Secret;
 
+/// How long standbys are given to elect one of them, when nobody is active: some seconds.
+const ELECTION: Duration = Duration::from_secs(10);
 /// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
 /// same time to share one attempt, short enough for a retry to look again.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
@@ -41,15 +45,21 @@ pub(super) struct Cluster {
     listings: StdMutex<BTreeMap<Option<String>, Arc<Listings>>>,
     /// The plugins, which are those of all namespaces.
     pub(super) plugins: Cached,
+    /// What a person should know about the cluster.
+    pub(super) warnings: Warnings,
 }
 
 /// What is known about the cluster in this run.
 #[derive(Clone, Debug)]
 enum Readiness {
-    Ready(Url),
+    /// Where the active node is, and the cluster's id if that was told along with it.
+    Ready(Url, Option<String>),
     Uninitialised,
     Sealed,
-    Unreachable { message: String, since: Instant },
+    Unreachable {
+        message: String,
+        since: Instant,
+    },
 }
 
 impl Cluster {
@@ -73,6 +83,7 @@ impl Cluster {
             apis: Mutex::default(),
             listings: StdMutex::default(),
             plugins: Cached::default(),
+            warnings: Warnings::default(),
         })
     }
 
@@ -122,6 +133,19 @@ impl Cluster {
         self.address.as_str().trim_end_matches('/')
     }
 
+    /// The id that the cluster made when it was initialised; `None` while it does not tell.
+    pub(super) async fn id(&self) -> Option<String> {
+        let active = self.active().await.ok()?;
+        if let Some(Readiness::Ready(_, Some(id))) = &*self.readiness.lock().await {
+            return Some(id.clone());
+        }
+        let id = self.node_at(active).seal_status().await.ok()?.cluster_id;
+        if let Some(Readiness::Ready(_, known)) = &mut *self.readiness.lock().await {
+            known.clone_from(&id);
+        }
+        id
+    }
+
     /// The node that serves.
     ///
     /// # Errors
@@ -140,12 +164,13 @@ impl Cluster {
     }
 
     fn explain_readiness(&self, readiness: Readiness) -> Result<Url> {
+        let asked = format!("GET {}/v1/sys/seal-status", self.address());
         let failed = |kind, message: String, advice: &str| {
-            Err(Error::new(kind, format!("GET {}/v1/sys/seal-status", self.address()), message)
-                .advice(advice))
+            let operation = if kind == ErrorKind::Unavailable { "reach Vault" } else { &asked };
+            Err(Error::new(kind, operation, message).advice(advice))
         };
         match readiness {
-            Readiness::Ready(active) => Ok(active),
+            Readiness::Ready(active, _) => Ok(active),
             Readiness::Uninitialised => failed(
                 ErrorKind::Uninitialised,
                 "Vault is not initialised".to_owned(),
@@ -177,18 +202,24 @@ impl Cluster {
         match self.node_at(address.clone()).seal_status().await {
             Ok(status) if !status.initialized => Readiness::Uninitialised,
             Ok(status) if status.sealed => Readiness::Sealed,
-            Ok(_) => Readiness::Ready(address.clone()),
-            Err(error) => unreachable(format!("Vault cannot be reached: {}", error.message)),
+            Ok(status) => Readiness::Ready(address.clone(), status.cluster_id),
+            Err(error) => unreachable(error.message),
         }
     }
 
     async fn ask_all(&self) -> Readiness {
-        let nodes = self.nodes();
-        let answers = futures::future::join_all(nodes.iter().map(NodeClient::health)).await;
-        let health: Vec<Health> = answers.iter().flatten().copied().collect();
-        if let Some(active) = answers.iter().position(|answer| matches!(answer, Ok(Health::Active))) {
-            return Readiness::Ready(self.nodes[active].clone());
-        }
+        let (nodes, since) = (self.nodes(), Instant::now());
+        let (answers, health) = loop {
+            let answers = futures::future::join_all(nodes.iter().map(NodeClient::health)).await;
+            let health: Vec<Health> = answers.iter().flatten().copied().collect();
+            if let Some(active) = answers.iter().position(|answer| matches!(answer, Ok(Health::Active))) {
+                return Readiness::Ready(self.nodes[active].clone(), None);
+            }
+            if !health.contains(&Health::Standby) || since.elapsed() > at_most(ELECTION) {
+                break (answers, health);
+            }
+            tokio::time::sleep(ELECTION / 40).await;
+        };
         match () {
             () if health.contains(&Health::Standby) => unreachable("no node is active now".to_owned()),
             () if health.contains(&Health::Sealed) => Readiness::Sealed,

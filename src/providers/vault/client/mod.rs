@@ -19,6 +19,7 @@ use super::custodian::token_source;
 use super::error::{status, translate};
 use super::node::NodeClient;
 use super::request::{self, Effect, Request, error_body};
+use crate::event::Warnings;
 use crate::plan::settings::VaultSettings;
 use crate::providers::Providers;
 use crate::resource::{Calls, Elsewhere, Error, ErrorKind, Permit, Provided, Result};
@@ -48,6 +49,7 @@ impl fmt::Debug for VaultClient {
 
 impl Provided for VaultClient {
     const NAMESPACES: bool = true;
+    const IN_CLUSTER: bool = true;
 
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         let made = providers.vault.get_or_try_init(|| async {
@@ -107,6 +109,11 @@ impl VaultClient {
         self.cluster.address()
     }
 
+    /// What a person should know about the cluster.
+    pub fn warnings(&self) -> &Warnings {
+        &self.cluster.warnings
+    }
+
     /// Every node, for what concerns single nodes.
     pub fn nodes(&self) -> Vec<NodeClient> {
         self.cluster.nodes()
@@ -137,8 +144,7 @@ impl VaultClient {
 
     /// The id that the cluster made when it was initialised; `None` while it does not tell.
     pub async fn cluster_id(&self) -> Option<String> {
-        let active = self.cluster.active().await.ok()?;
-        self.cluster.node_at(active).seal_status().await.ok()?.cluster_id
+        self.cluster.id().await
     }
 
     /// What was listed in the namespace.

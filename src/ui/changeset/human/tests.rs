@@ -1,5 +1,7 @@
 //! What a person reads, without colours.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -105,7 +107,7 @@ fn repeated_steps_are_told_once() {
                 &format!("team_policies[{key}]"),
                 "vault.policy",
                 "create",
-                &[("name", null(), json!(format!("{key}-app"))), ("rules.sys/seal", null(), json!(["sudo"]))],
+                &[("name", null(), json!(format!("{key}-app"))), ("rules.sys/seal", null(), json!(["read"]))],
             );
             step.name = format!("{key}-app");
             step
@@ -131,6 +133,104 @@ fn two_thousand_steps_that_are_alike_fit_on_a_screen() {
     let text = plain(&changeset(steps.collect()), 100, false);
     assert!(text.lines().count() < 20, "{text}");
     assert!(text.contains("and 1999 more in the same way") && text.contains("2000 to create"), "{text}");
+}
+
+/// A plan of 2,000 steps of five kinds, each written out.
+fn written_out() -> Vec<StepChange> {
+    let of_team = |number: usize| {
+        let name = format!("team{number:03}");
+        let rule = format!("rules.secret/data/{name}/*");
+        let fields = |path: &str| vec![("path", null(), json!(path)), ("ttl", null(), json!(3_600))];
+        let mut steps = vec![
+            step(&format!("{name}_policy"), "vault.policy", "create", &[(&rule, null(), json!(["read"]))]),
+            step(&format!("{name}_role"), "vault.approle_role", "create", &fields(&format!("role/{name}"))),
+            step(&format!("{name}_mount"), "vault.mount", "update", &fields(&format!("{name}-kv"))),
+            step(&format!("{name}_secret"), "vault.kv_secret", "deferred", &[]),
+            step(&format!("{name}_note"), "file.template", "none", &[]),
+        ];
+        steps[1].reason = Some("after vault_init has initialised the server".to_owned());
+        steps[3].reason = Some("Vault cannot be reached; check that it runs".to_owned());
+        steps
+    };
+    (0..400).flat_map(of_team).collect()
+}
+
+#[test]
+fn two_thousand_steps_that_are_written_out_fit_on_a_screen_and_the_odd_ones_are_whole() {
+    let mut steps = written_out();
+    let quiet = plain(&changeset(steps.clone()), 100, true);
+    assert!(quiet.lines().count() <= 40, "{} lines: {quiet}", quiet.lines().count());
+    assert!(quiet.contains("and 399 more in the same way: team001_policy, team002_policy,"), "{quiet}");
+    assert!(quiet.contains("more …, team399_policy"), "{quiet}");
+
+    let odd = |steps: &mut Vec<StepChange>, id: &str, changed: StepChange| {
+        let place = steps.iter().position(|step| step.id == id).expect("there");
+        steps[place] = changed;
+    };
+    let ttl = |ttl: u32| [("path", null(), json!("role/team123")), ("ttl", null(), json!(ttl))];
+    let mut role = step("team123_role", "vault.approle_role", "create", &ttl(7_200));
+    role.reason = Some("after vault_init has initialised the server".to_owned());
+    odd(&mut steps, "team123_role", role);
+    let sudo = [("rules.secret/data/team200/*", null(), json!(["sudo"]))];
+    odd(&mut steps, "team200_policy", step("team200_policy", "vault.policy", "create", &sudo));
+    odd(&mut steps, "team300_mount", step("team300_mount", "vault.mount", "delete", &[]));
+    let changeset = changeset(steps);
+    let text = plain(&changeset, 100, false);
+    assert!(text.lines().count() <= 60, "{} lines: {text}", text.lines().count());
+    for line in [
+        "  + team123_role    vault.approle_role  live-team123_role",
+        "      ttl   7200 (2h)",
+        "  + team200_policy  vault.policy        live-team200_policy",
+        "      rules.secret/data/team200/*  [\"sudo\"]",
+        "  - team300_mount   vault.mount         live-team300_mount",
+        "  medium  team200_policy  may use root-protected paths (sudo): secret/data/team200/*",
+        "Steps that differ in their name alone are shown once; `plan --full` shows each of them.",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line:?} is not in {text}");
+    }
+
+    let full = Review::in_full(&changeset, &scope());
+    let full = anstream::adapter::strip_str(&render(&full, 100, true)).to_string();
+    let shown: HashSet<&str> = full.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    let missing = changeset.steps.iter().filter(|step| !shown.contains(step.id.as_str()));
+    assert_eq!(missing.count(), 0);
+}
+
+#[test]
+fn what_is_no_longer_declared_stands_in_columns() {
+    let gone = |id: &str, kind: &'static str, action: &str, reason: Option<&str>| {
+        let mut step = step(id, kind, action, &[]);
+        step.reason = reason.map(ToOwned::to_owned);
+        step
+    };
+    let mut changeset = changeset(vec![step("audit", "vault.audit", "none", &[])]);
+    changeset.undeclared = vec![
+        gone("app_role", "vault.approle_role", "delete", None),
+        gone("lock_table", "aws.dynamodb_table", "none", Some("stays: it belongs to the plan `quickstart`")),
+        gone("kv", "vault.mount", "blocked", Some("the step `app` still needs it")),
+    ];
+    insta::assert_snapshot!(plain(&changeset, 80, false));
+    for width in [40, 56, 80] {
+        assert!(plain(&changeset, width, false).lines().all(|line| columns(line) <= width), "{width}");
+    }
+}
+
+#[test]
+fn many_removals_have_a_line_each() {
+    let steps = (0..2_000).map(|number| {
+        let mut step = step(&format!("team{number:04}"), "vault.policy", "delete", &[]);
+        step.reason = Some("no longer declared".to_owned());
+        step
+    });
+    let text = plain(&changeset(steps.collect()), 100, false);
+    assert!(text.contains("no longer declared (as are the 1999 below)"), "{text}");
+    assert!(text.contains("medium  team0000  is deleted (and 1999 more in the same way)"), "{text}");
+    let shown: HashSet<&str> = text.lines().collect();
+    for number in 0..2_000 {
+        let line = format!("  - team{number:04}  vault.policy  live-team{number:04}");
+        assert!(shown.contains(line.as_str()), "{line}");
+    }
+    assert!(text.lines().count() < 2_020, "{} lines", text.lines().count());
 }
 
 #[test]
