@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::custodian::{Admin, Custodian, Initialisation, REVOKE, Unlocked};
-use super::root_generation::RootGeneration;
+use super::server::RootGeneration;
 use crate::journal::Entry;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Permit, Requirement, Resource, Result, Writer};
 use crate::secret::Secret;

@@ -46,6 +46,8 @@ everything:
   rate: 500
   interval: 1s
 ";
+    /// The server has them in its root namespace alone; their path may begin with a namespace.
+    const NAMESPACED: bool = false;
     const IDENTITY: &'static [&'static str] = &["name"];
 
     fn path(&self) -> String {
