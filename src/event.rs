@@ -1,5 +1,7 @@
 //! What the stages report while they work; `ui` turns it into text or JSON.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -68,6 +70,22 @@ pub enum Event {
     },
     /// The end of a run.
     Summary(Summary),
+}
+
+/// What a client noticed that a person should know; each sentence is kept once.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<BTreeSet<String>>);
+
+impl Warnings {
+    /// Keeps one.
+    pub fn insert(&self, warning: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(warning);
+    }
+
+    /// Those since this was last asked.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
 }
 
 /// What a run did.

@@ -30,6 +30,13 @@ pub async fn run(args: SandboxArgs) -> Result<ExitCode, Error> {
             note(if ran { "the sandbox is down" } else { "no sandbox was up" });
             Ok(ExitCode::SUCCESS)
         }
+        SandboxCommand::Lose { folder, server } => {
+            with_progress(async |events| sandbox::lose(&folder.dir, &server, &events).await).await?;
+            note(format_args!(
+                "{server} is lost; `groundwork sandbox up` with the same options starts an empty one in its place"
+            ));
+            Ok(ExitCode::SUCCESS)
+        }
         SandboxCommand::Status { folder, format } => {
             show(&sandbox::status(&folder.dir).await?, format.format);
             Ok(ExitCode::SUCCESS)

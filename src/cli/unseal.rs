@@ -47,7 +47,10 @@ async fn from_custody(checked: &mut Checked) -> Result<Vec<Node>, session::Error
     let vault = VaultClient::provide(&providers).await?;
     let mut nodes = Vec::new();
     for node in vault.nodes() {
-        nodes.push((node.address().to_owned(), node.seal_status().await?));
+        // One that does not answer was warned of.
+        if let Ok(status) = node.seal_status().await {
+            nodes.push((node.address().to_owned(), status));
+        }
     }
     Ok(nodes)
 }
@@ -65,9 +68,9 @@ async fn with_shares(checked: &mut Checked) -> Result<Vec<Node>, session::Error>
             .advice("give one share a line, in hexadecimal or base64")
             .into());
     }
-    let reached = Custodian::enter_shares(&vault, &by_command(), &shares).await?;
-    let addresses = vault.nodes().iter().map(|node| node.address().to_owned()).collect::<Vec<_>>();
-    Ok(addresses.into_iter().zip(reached).collect())
+    let reached = Custodian::enter_shares(&vault, &by_command(), &shares).await;
+    session::tell_warnings(&providers, &ui::console::note);
+    Ok(reached?)
 }
 
 fn tell(nodes: &[Node]) -> Outcome {

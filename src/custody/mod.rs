@@ -16,7 +16,7 @@ pub mod unreachable;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
@@ -27,6 +27,7 @@ pub use recipient::{AGE_IDENTITY, Context, KeyService, Keyring, PGP_KEY, Recipie
 pub use store::{FileStore, Store};
 pub use unreachable::Unreachable;
 
+use crate::event::Warnings;
 use crate::plan::settings::RecipientSettings;
 use crate::resource::{Error, ErrorKind, Permit, Result};
 use crate::secret::{Secret, random_bytes};
@@ -38,7 +39,7 @@ pub struct Custody {
     keyring: Keyring,
     stores: Vec<Box<dyn Store>>,
     proven: OnceCell<()>,
-    warnings: Mutex<BTreeSet<String>>,
+    warnings: Warnings,
 }
 
 impl Custody {
@@ -59,7 +60,7 @@ impl Custody {
             keyring,
             stores,
             proven: OnceCell::new(),
-            warnings: Mutex::default(),
+            warnings: Warnings::default(),
         }
     }
 
@@ -70,8 +71,7 @@ impl Custody {
 
     /// What a person should know about the copies that were read since this was last asked.
     pub fn take_warnings(&self) -> Vec<String> {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *warnings).into_iter().collect()
+        self.warnings.take()
     }
 
     /// Replaces the recipients by those whose references have been resolved.
@@ -205,9 +205,8 @@ impl Custody {
     }
 
     fn warn(&self, name: &str, failures: &[(String, Error)]) {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         for (store, error) in failures {
-            warnings.insert(format!(
+            self.warnings.insert(format!(
                 "custody: {name} cannot be used from {store} ({}); another store has it whole, and \
                  `groundwork custody check PLAN --repair` copies it back",
                 error.message

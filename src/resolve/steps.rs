@@ -85,11 +85,13 @@ fn entries(
     let Some(node) = &declared.for_each else { return vec![None] };
     match constant(node, context, mistakes) {
         Some(Value::Object(fields)) => fields.into_iter().map(Some).collect(),
-        Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
-            items.into_iter().filter_map(|item| Some(Some((item.as_str()?.to_owned(), item)))).collect()
+        Some(Value::Array(items)) if items.iter().all(|item| item.is_string() || item.is_u64()) => {
+            let key = |item: &Value| item.as_str().map_or_else(|| item.to_string(), ToOwned::to_owned);
+            items.into_iter().map(|item| Some((key(&item), item))).collect()
         }
         Some(_) => {
-            mistakes.push(Diagnostic::error(node.span, "`for_each` takes a map, or a list of strings"));
+            let message = "`for_each` takes a map, or a list of strings or whole numbers";
+            mistakes.push(Diagnostic::error(node.span, message));
             Vec::new()
         }
         None => Vec::new(),

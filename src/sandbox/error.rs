@@ -104,6 +104,20 @@ pub enum Error {
         /// Its port.
         port: u16,
     },
+    /// No server runs.
+    #[error("the sandbox in {dir} is down; `groundwork sandbox up` starts it", dir = dir.display())]
+    Down {
+        /// Its folder.
+        dir: PathBuf,
+    },
+    /// A server that this sandbox does not have.
+    #[error("the sandbox has no server `{asked}`; it has {known}")]
+    NoServer {
+        /// What was asked for.
+        asked: String,
+        /// The servers there are.
+        known: String,
+    },
     /// A server ended instead of answering.
     #[error("{server} ended while it was starting; its log {log} ends with:\n{tail}", log = log.display())]
     Died {

@@ -61,6 +61,11 @@ impl Home {
         FOLDERS.iter().try_for_each(|name| remove(&self.root.join(name), |path| fs::remove_dir_all(path)))
     }
 
+    /// Forgets what one server kept.
+    pub fn clear_data(&self, server: &str) -> Result<(), Error> {
+        remove(&self.root.join("data").join(server), |path| fs::remove_dir_all(path))
+    }
+
     /// Forgets the logs as well.
     pub fn clear_logs(&self) -> Result<(), Error> {
         remove(&self.root.join(LOGS), |path| fs::remove_dir_all(path))

@@ -43,9 +43,18 @@ impl Process {
 
     /// Ends the process and its group; true once it is gone.
     pub async fn stop(&self) -> bool {
-        for (signal, patience) in [(Signal::TERM, GRACE), (Signal::KILL, GRACE)] {
+        self.end(&[Signal::TERM, Signal::KILL]).await
+    }
+
+    /// As [`Self::stop`], without giving it time to put anything in order.
+    pub async fn kill(&self) -> bool {
+        self.end(&[Signal::KILL]).await
+    }
+
+    async fn end(&self, signals: &[Signal]) -> bool {
+        for &signal in signals {
             if self.signal(signal) {
-                self.wait(patience).await;
+                self.wait(GRACE).await;
             }
         }
         !self.is_running()

@@ -90,7 +90,7 @@ impl Programs {
         server: &Server,
         cluster_port: u16,
     ) -> Result<Command, Error> {
-        let first = state.nodes().next().filter(|first| first.name != server.name);
+        let others = state.nodes().filter(|other| other.name != server.name);
         let config = VaultConfig {
             flavour: self.vault.flavour,
             node: server.name.clone(),
@@ -99,7 +99,7 @@ impl Programs {
             port: server.port,
             cluster_port,
             tls: state.settings.tls.then(|| home.tls()),
-            join: first.map(|first| state.url(first)),
+            join: others.map(|other| state.url(other)).collect(),
             audit_log: home.audit_log(),
             api_audit: state.settings.api_audit,
             seal: seal(home, state)?,

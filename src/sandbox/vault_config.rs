@@ -22,8 +22,8 @@ pub struct VaultConfig {
     pub cluster_port: u16,
     /// The folder of certificates, when it speaks TLS.
     pub tls: Option<PathBuf>,
-    /// The first node's URL, for every other node.
-    pub join: Option<String>,
+    /// The URLs of the other nodes, of which any may lead.
+    pub join: Vec<String>,
     /// The declared audit log. All nodes name the same file: the declaration is replicated, and
     /// a node that becomes active with another one refuses to change its options.
     pub audit_log: PathBuf,
@@ -60,10 +60,12 @@ impl VaultConfig {
     }
 
     fn storage(&self) -> String {
-        let join = self.join.as_ref().map(|leader| self.retry_join(leader)).unwrap_or_default();
-        // The multiplier shortens the elections, which suit a data centre, to a second.
+        let join: String = self.join.iter().map(|leader| self.retry_join(leader)).collect();
+        // The multiplier shortens the elections, which suit a data centre, to a second; the intervals are
+        // those at which the leader looks which nodes may become voters.
         let inner = format!(
-            "  path = {}\n  node_id = {}\n  performance_multiplier = 1\n{join}",
+            "  path = {}\n  node_id = {}\n  performance_multiplier = 1\n  \
+             autopilot_update_interval = \"500ms\"\n  autopilot_reconcile_interval = \"1s\"\n{join}",
             path(&self.data),
             quote(&self.node)
         );
@@ -164,7 +166,7 @@ mod tests {
             port: 2002,
             cluster_port: 2003,
             tls: Some("/s/tls".into()),
-            join: Some("https://127.0.0.1:2000".to_owned()),
+            join: vec!["https://127.0.0.1:2000".to_owned()],
             audit_log: "/s/logs/vault-audit.log".into(),
             api_audit: false,
             seal: None,
@@ -178,6 +180,8 @@ mod tests {
           path = "/s/data/vault-2"
           node_id = "vault-2"
           performance_multiplier = 1
+          autopilot_update_interval = "500ms"
+          autopilot_reconcile_interval = "1s"
           retry_join {
             leader_api_addr = "https://127.0.0.1:2000"
             leader_ca_cert_file = "/s/tls/ca.pem"
@@ -206,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_first_plain_node_joins_nobody() {
-        let text = VaultConfig { tls: None, join: None, ..config() }.render();
+        let text = VaultConfig { tls: None, join: Vec::new(), ..config() }.render();
         assert!(
             text.contains("tls_disable = true") && !text.contains("retry_join") && !text.contains("_file")
         );

@@ -214,11 +214,11 @@ fn is_hidden(error: &crate::resource::Error) -> bool {
     matches!(error.kind, ErrorKind::Denied | ErrorKind::Unavailable | ErrorKind::Throttled)
 }
 
-/// Tells of copies in custody that could not be used.
+/// Tells of copies in custody that could not be used, and of nodes of Vault that are not well.
 pub fn tell_warnings(providers: &Providers, tell: &dyn Fn(String)) {
-    for warning in providers.custody.get().map(|custody| custody.take_warnings()).unwrap_or_default() {
-        tell(warning);
-    }
+    let custody = providers.custody.get().map(|custody| custody.take_warnings());
+    let vault = providers.vault.get().map(|vault| vault.warnings().take());
+    custody.into_iter().chain(vault).flatten().for_each(tell);
 }
 
 /// What was approved is not what would be done now.

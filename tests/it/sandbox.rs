@@ -201,6 +201,30 @@ async fn three_nodes_speak_tls() {
 }
 
 #[tokio::test]
+async fn a_lost_server_comes_back_empty_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(&dir);
+    options.settings.nodes = 2;
+    let first = up(&options).await;
+    let held = options.dir.join("data/vault-2/held");
+    std::fs::write(&held, "something").unwrap();
+    let lost = async |server: &str| sandbox::lose(&options.dir, server, &Events::default()).await;
+
+    lost("vault-2").await.unwrap();
+    assert_eq!(health(&options.dir).await, [Health::Healthy, Health::Uninitialised, Health::Stopped]);
+    assert!(!held.exists());
+    let unknown = lost("vault-3").await.unwrap_err().to_string();
+    assert!(unknown.contains("no server `vault-3`; it has aws, vault-1, vault-2"), "{unknown}");
+
+    let second = up(&options).await;
+    assert_eq!(health(&options.dir).await, [Health::Healthy, Health::Uninitialised, Health::Uninitialised]);
+    assert_eq!(second.environment(), first.environment());
+    assert_eq!(second.pids()[..2], first.pids()[..2]);
+    down(&options).await;
+    assert!(matches!(lost("vault-2").await, Err(Error::Down { .. })));
+}
+
+#[tokio::test]
 async fn what_persists_is_there_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(&dir);

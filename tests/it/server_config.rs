@@ -1,48 +1,9 @@
 //! A real server starts with a configuration that a plan rendered.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use serde_json::json;
 
-use serde_json::{Value, json};
-
-use crate::support::{TestEnvironment, block_on, paths, step};
-
-/// A server, ended with the value.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The program of the sandbox's own server.
-fn program(environment: &TestEnvironment) -> PathBuf {
-    let servers = environment.sandbox.pids();
-    let programs = servers.iter().filter_map(|(_, pid)| std::fs::read_link(format!("/proc/{pid}/exe")).ok());
-    let is_vault = |path: &PathBuf| path.file_name().is_some_and(|name| name == "bao" || name == "vault");
-    programs.into_iter().find(is_vault).expect("a Vault runs in the sandbox")
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
-}
-
-async fn seal_status(url: &str) -> Value {
-    let started = Instant::now();
-    loop {
-        match reqwest::get(format!("{url}/v1/sys/seal-status")).await {
-            Ok(answer) => return answer.json().await.expect("JSON"),
-            Err(error) => {
-                assert!(started.elapsed() < Duration::from_mins(1), "the server does not answer: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
+use crate::cluster::{free_port, seal_status, start};
+use crate::support::{TestEnvironment, paths, step};
 
 #[test]
 fn a_server_starts_with_what_was_rendered() {
@@ -64,14 +25,9 @@ fn a_server_starts_with_what_was_rendered() {
     environment.write("rendered.yaml", &plan.to_string());
     environment.apply("rendered.yaml");
     let file = environment.folder.join("rendered/vault.hcl");
-    let mut command = Command::new(program(&environment));
-    command
-        .arg("server")
-        .arg("-config")
-        .arg(&file)
-        .env("CONTRACT_SEAL_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
-    let _server = Server(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts"));
-    let status = block_on(seal_status(&url));
+    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned();
+    let _server = start(&environment, &file, &[("CONTRACT_SEAL_KEY", key)]);
+    let status = seal_status(&environment.http(), &url);
     assert_eq!(status["type"], "static", "{status:#}");
     assert_eq!(status["storage_type"], "raft", "{status:#}");
 

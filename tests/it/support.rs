@@ -16,6 +16,7 @@ pub struct TestEnvironment {
     pub folder: PathBuf,
     /// The servers.
     pub sandbox: Running,
+    options: Options,
     _temporary: tempfile::TempDir,
 }
 
@@ -34,7 +35,7 @@ impl TestEnvironment {
         options.settings = settings;
         options.tied = true;
         let sandbox = block_on(sandbox::up(&options, &Events::default())).expect("the sandbox starts");
-        Self { folder, sandbox, _temporary: temporary }
+        Self { folder, sandbox, options, _temporary: temporary }
     }
 
     /// Writes a file beside the plans.
@@ -51,6 +52,27 @@ impl TestEnvironment {
         command.args(arguments).current_dir(&self.folder).env("NO_COLOR", "1").env_remove("CI");
         self.sandbox.apply_to(&mut command);
         command
+    }
+
+    /// A client that trusts the sandbox's authority.
+    pub fn http(&self) -> reqwest::Client {
+        let mut builder = reqwest::Client::builder();
+        if let Some(ca) = self.sandbox.ca_cert() {
+            let pem = std::fs::read(ca).expect("the authority");
+            builder = builder.tls_certs_only([reqwest::Certificate::from_pem(&pem).expect("a certificate")]);
+        }
+        builder.build().expect("a client")
+    }
+
+    /// Kills a server and deletes what it held.
+    pub fn lose(&self, server: &str) {
+        block_on(sandbox::lose(&self.sandbox.dir(), server, &Events::default())).expect("lost");
+    }
+
+    /// Starts what does not run. The servers live as long as what is returned.
+    #[must_use]
+    pub fn revive(&self) -> Running {
+        block_on(sandbox::up(&self.options, &Events::default())).expect("the sandbox starts")
     }
 
     /// Runs the program.
@@ -169,8 +191,13 @@ impl Quickstart {
 
     /// As [`Quickstart::new`], of another plan of ours that keeps its admin in custody too.
     pub fn of(plan: &'static str) -> Self {
+        Self::with(plan, Settings::default())
+    }
+
+    /// As [`Quickstart::of`], with servers of these settings.
+    pub fn with(plan: &'static str, settings: Settings) -> Self {
         let identity = age::x25519::Identity::generate();
-        let quickstart = Self { environment: TestEnvironment::new(), plan, identity };
+        let quickstart = Self { environment: TestEnvironment::with(settings), plan, identity };
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(repository.join("plans").join(plan)).expect("a plan of ours");
         quickstart.environment.write(plan, &text);
@@ -216,8 +243,9 @@ impl Quickstart {
     /// Whether Vault has been initialised.
     pub fn vault_is_initialised(&self) -> bool {
         let url = format!("{}/v1/sys/init", self.environment.sandbox.vault_addrs()[0]);
+        let request = self.environment.http().get(url);
         let answer: Value =
-            block_on(async { reqwest::get(url).await.expect("an answer").json().await.expect("JSON") });
+            block_on(async { request.send().await.expect("an answer").json().await.expect("JSON") });
         answer["initialized"].as_bool().expect("a boolean")
     }
 
@@ -249,6 +277,35 @@ impl Quickstart {
         })
     }
 
+    /// Begins to make a root token and enters these key shares: what the server says to the last.
+    pub fn generate_root(&self, shares: &[String]) -> Value {
+        // Newer servers want a token for it.
+        let paths = ["sys/generate-root-token", "sys/generate-root"];
+        let data =
+            |answer: Value| answer.get("data").filter(|data| data.is_object()).cloned().unwrap_or(answer);
+        let admin = self.admin();
+        block_on(async {
+            let login = self.send("POST", "auth/approle/login", "", &admin).await;
+            let token = text_of(&login["auth"]["client_token"]);
+            let mut last = Value::Null;
+            for path in paths {
+                let Ok(attempt) = self
+                    .try_send("POST", &format!("{path}/attempt"), token, &serde_json::json!({}))
+                    .await
+                    .map(data)
+                else {
+                    continue;
+                };
+                for share in shares {
+                    let body = serde_json::json!({ "key": share, "nonce": attempt["nonce"] });
+                    last = data(self.send("POST", &format!("{path}/update"), token, &body).await);
+                }
+                break;
+            }
+            last
+        })
+    }
+
     /// A token for an AppRole credential.
     pub fn login(&self, role_id: &Value, secret_id: &Value) -> String {
         let body = serde_json::json!({ "role_id": role_id, "secret_id": secret_id });
@@ -257,17 +314,24 @@ impl Quickstart {
     }
 
     async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
+        let answer = self.try_send(method, path, token, body).await;
+        answer.unwrap_or_else(|refused| panic!("{method} {path}: {refused}"))
+    }
+
+    async fn try_send(&self, method: &str, path: &str, token: &str, body: &Value) -> Result<Value, String> {
         let url = format!("{}/v1/{path}", self.environment.sandbox.vault_addrs()[0]);
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
-        let mut request = reqwest::Client::new().request(method.clone(), url).header("X-Vault-Token", token);
+        let mut request = self.environment.http().request(method.clone(), url).header("X-Vault-Token", token);
         if !body.is_null() {
             let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
             request = request.header("Content-Type", kind).body(body.to_string());
         }
         let answer = request.send().await.expect("an answer");
         let (status, text) = (answer.status(), answer.text().await.expect("a body"));
-        assert!(status.is_success(), "{method} {path}: {status} {text}");
-        serde_json::from_str(&text).unwrap_or_default()
+        match status.is_success() {
+            true => Ok(serde_json::from_str(&text).unwrap_or_default()),
+            false => Err(format!("{status} {text}")),
+        }
     }
 
     /// The admin's AppRole credential, from custody.
@@ -379,10 +443,20 @@ pub fn custody_in(folder: &Path, identity: &age::x25519::Identity) -> Vec<(Strin
 
 /// Vault's root token, from what custody holds.
 pub fn root_token(objects: &[(String, Vec<u8>)]) -> String {
+    opened(objects, "root_token").remove(0)
+}
+
+/// What custody holds under one field of the answer to Vault's initialisation: one text or several.
+pub fn opened(objects: &[(String, Vec<u8>)], field: &str) -> Vec<String> {
     let object = |end: &str| &objects.iter().find(|(name, _)| name.ends_with(end)).expect("in custody").1;
     let key = pgp::KeyPair::from_secret(&Secret::new(object("/pgp-key").clone())).expect("a key");
     let answer: Value = serde_json::from_slice(object("/init")).expect("JSON");
-    String::from_utf8(open(&key, &answer["root_token"])).expect("text")
+    let messages = match &answer[field] {
+        Value::Array(messages) => messages.clone(),
+        Value::Null => Vec::new(),
+        message => vec![message.clone()],
+    };
+    messages.iter().map(|message| String::from_utf8(open(&key, message)).expect("text")).collect()
 }
 
 fn open(key: &pgp::KeyPair, message: &Value) -> Vec<u8> {

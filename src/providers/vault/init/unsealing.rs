@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 
 use super::Node;
 use super::ceremony::foreign;
+use super::members::{Members, settle};
 use crate::providers::vault::custodian::{Custodian, INIT, Initialisation, Unlocked};
 use crate::providers::vault::{Health, NodeClient, SealStatus, VaultClient};
 use crate::resource::{Error, ErrorKind, Permit, Result};
@@ -26,7 +27,7 @@ impl Custodian {
     /// # Errors
     /// `Unknown` when custody has no shares of this cluster.
     pub async fn unseal(&self, permit: &Permit) -> Result<()> {
-        let nodes = ask_nodes(&self.vault.nodes()).await?;
+        let nodes = ask_nodes(&self.vault).await?;
         if !nodes.iter().any(|node| node.status.initialized) {
             let message = format!("{} is not initialised", self.vault.address());
             return Err(Error::new(ErrorKind::Uninitialised, "unseal", message)
@@ -45,11 +46,14 @@ impl Custodian {
         vault: &VaultClient,
         permit: &Permit,
         shares: &[Secret],
-    ) -> Result<Vec<SealStatus>> {
-        let nodes = vault.nodes();
-        let mut reached = Vec::with_capacity(nodes.len());
-        for node in &nodes {
-            let mut status = await_joined(permit, node, nodes[0].address()).await?;
+    ) -> Result<Vec<(String, SealStatus)>> {
+        let answered = ask_nodes(vault).await?;
+        let known = answered.iter().find(|node| node.status.initialized);
+        let leader = known.map_or(vault.address(), |node| &node.address);
+        let mut reached = Vec::with_capacity(answered.len());
+        for node in &answered {
+            let node = &vault.node(&node.address)?;
+            let mut status = await_joined(permit, node, leader).await?;
             for share in shares {
                 if status.sealed {
                     status = node.unseal(permit, share).await?;
@@ -61,45 +65,72 @@ impl Custodian {
                 pause(since, node, "is still sealed").await?;
                 status = node.seal_status().await?;
             }
-            reached.push(status);
+            reached.push((node.address().to_owned(), status));
         }
         Ok(reached)
     }
 
-    /// Unseals every node with what custody gives, and nothing else; then the run works with the
-    /// root token, unless that was revoked. One readable store is enough for this.
+    /// Unseals every node that answers with what custody gives, and nothing else; then the run works
+    /// with the root token, unless that was revoked. One readable store is enough for this.
     pub(super) async fn open(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
         let unlocked = Unlocked::read(&self.custody, which).await?;
         let unlocked = unlocked.ok_or_else(|| foreign(self.vault.address()))?;
         let shares = unlocked.shares()?;
-        let nodes = self.vault.nodes();
-        for node in &nodes {
-            unseal(permit, node, nodes[0].address(), &shares).await?;
-        }
+        let reached = ask_nodes(&self.vault).await?;
+        let before = self.members(&reached).await;
+        // Those that know the cluster go first, so that there is a leader whom the others can join.
+        let (known, empty): (Vec<_>, Vec<_>) = reached.iter().partition(|node| node.status.initialized);
+        let leader = known.first().map_or(self.vault.address(), |node| &node.address);
+        let clients = |nodes: &[&Node]| {
+            nodes.iter().map(|node| self.vault.node(&node.address)).collect::<Result<Vec<_>>>()
+        };
+        let (known, empty) = (clients(&known)?, clients(&empty)?);
+        try_join_all(known.iter().map(|node| unseal(permit, node, leader, &shares))).await?;
+        await_leader(&known).await?;
+        try_join_all(empty.iter().map(|node| unseal(permit, node, leader, &shares))).await?;
         self.vault.reset_readiness().await;
-        await_leader(&nodes).await?;
         self.vault.clear_token().await;
+        if reached.len() > 1 {
+            settle(&self.vault, permit, before.as_ref(), reached.len()).await?;
+        }
         if self.journal.committed(INIT, self.vault.address()) {
             return Ok(());
         }
         unlocked.root_token()?;
         self.commit(permit, which).await
     }
+
+    /// The servers that the cluster counts, where there are several and one can be asked.
+    pub(super) async fn members(&self, reached: &[Node]) -> Option<Members> {
+        let serves = |node: &Node| node.status.initialized && !node.status.sealed;
+        let asked = reached.len() > 1 && reached.iter().any(serves);
+        if asked { Members::ask(&self.vault).await.ok().flatten() } else { None }
+    }
 }
 
-/// Asks every node at once. Nodes that do not answer are left out as long as one says that the
-/// cluster is initialised; otherwise they might be the ones that know.
-pub(super) async fn ask_nodes(nodes: &[NodeClient]) -> Result<Vec<Node>> {
+/// Asks every node at once. Nodes that do not answer are left out, with a warning, as long as one says
+/// that the cluster is initialised; otherwise they might be the ones that know.
+pub(super) async fn ask_nodes(vault: &VaultClient) -> Result<Vec<Node>> {
+    let nodes = vault.nodes();
     let answers = join_all(nodes.iter().map(NodeClient::seal_status)).await;
-    let (mut answered, mut failure) = (Vec::new(), None);
+    let (mut answered, mut failures) = (Vec::new(), Vec::new());
     for (node, answer) in nodes.iter().zip(answers) {
         match answer {
             Ok(status) => answered.push(Node { address: node.address().to_owned(), status }),
-            Err(error) => failure = Some(error),
+            Err(error) => failures.push((node.address(), error)),
         }
     }
-    let initialised = answered.iter().any(|node| node.status.initialized);
-    failure.filter(|_| !initialised).map_or(Ok(answered), Err)
+    if !answered.iter().any(|node| node.status.initialized) {
+        return failures.pop().map_or(Ok(answered), |(_, error)| Err(error));
+    }
+    for (address, error) in failures {
+        vault.warnings().insert(format!(
+            "the node {address} does not answer ({}); start it, or put an empty server in its place, which the \
+             next run joins to the cluster and unseals",
+            error.message
+        ));
+    }
+    Ok(answered)
 }
 
 async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secret]) -> Result<()> {

@@ -1,0 +1,222 @@
+//! The servers that a Raft cluster counts: waiting until each of them may vote, and letting go of one
+//! whose successor has joined under another name.
+//! <https://openbao.org/api-docs/system/storage/raftautopilot/>.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::providers::vault::VaultClient;
+use crate::resource::{Error, Permit, Result};
+
+/// How often the cluster is asked.
+const POLL: Duration = Duration::from_millis(500);
+/// How long servers may take to become voters: the cluster's own time to find a server stable, 10 s
+/// unless somebody has changed it, and what passes until it looks.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long the cluster may take to notice that a server is dead: 10 s unless somebody has changed it.
+const NOTICE: Duration = Duration::from_secs(20);
+
+/// The servers of a Raft cluster, by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Members(BTreeMap<String, Member>);
+
+/// What the cluster says of one of its servers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct Member {
+    /// Whether it is in touch with the leader and not behind.
+    #[serde(default)]
+    healthy: bool,
+    /// `leader`, `voter` or `non-voter`.
+    #[serde(default)]
+    status: String,
+    /// What it is to be; a reading replica never becomes a voter.
+    #[serde(default = "voter")]
+    node_type: String,
+}
+
+fn voter() -> String {
+    "voter".to_owned()
+}
+
+impl Member {
+    /// One of which nothing is known yet.
+    fn new() -> Self {
+        Self { healthy: false, status: String::new(), node_type: voter() }
+    }
+
+    /// Whether it is to vote and may not yet, as for some time after it has joined.
+    fn is_waiting_to_vote(&self) -> bool {
+        self.node_type == "voter" && !matches!(self.status.as_str(), "leader" | "voter")
+    }
+}
+
+impl Members {
+    /// Asks the cluster; `None` when its storage is no Raft, or when it does not count health.
+    ///
+    /// # Errors
+    /// When nobody leads, or the token may not ask.
+    pub(super) async fn ask(vault: &VaultClient) -> Result<Option<Self>> {
+        let configuration = vault.get("sys/storage/raft/configuration").await?;
+        let state = vault.get("sys/storage/raft/autopilot/state").await?;
+        Ok(configuration.zip(state).map(|(configuration, state)| Self::of(&configuration, &state)))
+    }
+
+    /// A server that joined a moment ago is in the configuration before anything is known of it.
+    pub(super) fn of(configuration: &Value, state: &Value) -> Self {
+        let servers = configuration["config"]["servers"].as_array().into_iter().flatten();
+        let names = servers.filter_map(|server| server["node_id"].as_str());
+        let known =
+            |name: &str| Member::deserialize(&state["servers"][name]).unwrap_or_else(|_| Member::new());
+        Self(names.map(|name| (name.to_owned(), known(name))).collect())
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn healthy(&self) -> usize {
+        self.0.values().filter(|member| member.healthy).count()
+    }
+
+    /// Servers that the cluster counts and that are not in touch with it.
+    pub(super) fn dead(&self) -> Vec<&str> {
+        self.0.iter().filter(|(_, member)| !member.healthy).map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn names(&self) -> BTreeSet<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    /// Whether `nodes` servers are healthy and none of them is still to become a voter.
+    fn settled(&self, nodes: usize) -> bool {
+        self.healthy() >= nodes && !self.0.values().any(Member::is_waiting_to_vote)
+    }
+
+    /// How many have joined since `before`.
+    fn joined(&self, before: &Self) -> usize {
+        self.names().difference(&before.names()).count()
+    }
+
+    /// Whether there are more servers than the plan's `nodes` since somebody joined, all of them well as
+    /// far as the cluster knows. It takes its time to notice that one is dead.
+    fn hides_the_dead(&self, before: &Self, nodes: usize) -> bool {
+        self.joined(before) > 0 && self.healthy() > nodes
+    }
+
+    /// The dead servers whose successors have joined since `before`. Only where all `nodes` of the
+    /// plan are back and no more died than joined is it certain that nobody waits for the dead.
+    fn replaced<'a>(&'a self, before: &Self, nodes: usize) -> Vec<&'a str> {
+        let old = before.names();
+        let dead: Vec<&str> = self.dead().into_iter().filter(|name| old.contains(name)).collect();
+        let certain = self.healthy() == nodes && dead.len() <= self.joined(before);
+        if certain { dead } else { Vec::new() }
+    }
+}
+
+/// Waits until all `nodes` of the plan are healthy and may vote. Then servers that were there
+/// `before` and have been replaced by others are taken out of the cluster, for which they would count
+/// as votes that never come.
+///
+/// Is no error when the cluster takes its time or does not tell: it serves by now.
+pub(super) async fn settle(
+    vault: &VaultClient,
+    permit: &Permit,
+    before: Option<&Members>,
+    nodes: usize,
+) -> Result<()> {
+    let started = Instant::now();
+    let hidden = |members: &Members| {
+        started.elapsed() < NOTICE && before.is_some_and(|before| members.hides_the_dead(before, nodes))
+    };
+    let members = loop {
+        match Members::ask(vault).await {
+            Ok(Some(members)) if members.settled(nodes) && !hidden(&members) => break members,
+            Ok(None) => return Ok(()),
+            Err(error) if !error.is_retriable() => return Ok(warn_unseen(vault, &error)),
+            Ok(Some(_)) | Err(_) if started.elapsed() > PATIENCE => {
+                vault.warnings().insert(format!(
+                    "not every node of {} has become a voter within {} s; `bao operator raft autopilot state` \
+                     tells which",
+                    vault.address(),
+                    PATIENCE.as_secs()
+                ));
+                return Ok(());
+            }
+            Ok(Some(_)) | Err(_) => tokio::time::sleep(POLL).await,
+        }
+    };
+    for name in before.map(|before| members.replaced(before, nodes)).unwrap_or_default() {
+        vault.post(permit, "sys/storage/raft/remove-peer", &json!({ "server_id": name })).await?;
+    }
+    Ok(())
+}
+
+fn warn_unseen(vault: &VaultClient, error: &Error) {
+    vault
+        .warnings()
+        .insert(format!("whether every node of {} may vote cannot be seen: {error}", vault.address()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(servers: &[(&str, &str, bool)]) -> Members {
+        let list: Vec<Value> = servers.iter().map(|(name, ..)| json!({ "node_id": name })).collect();
+        let state: serde_json::Map<String, Value> = servers
+            .iter()
+            .filter(|(_, status, _)| !status.is_empty())
+            .map(|&(name, status, healthy)| {
+                (name.to_owned(), json!({ "status": status, "healthy": healthy, "node_type": "voter" }))
+            })
+            .collect();
+        Members::of(&json!({ "config": { "servers": list } }), &json!({ "servers": state }))
+    }
+
+    #[test]
+    fn it_is_settled_when_everyone_is_well_and_votes() {
+        let two = [("a", "leader", true), ("b", "voter", true)];
+        let with = |third| members(&[two[0], two[1], third]);
+        assert!(with(("c", "voter", true)).settled(3));
+        assert!(!with(("c", "non-voter", true)).settled(3), "not a voter yet");
+        assert!(!with(("c", "voter", false)).settled(3), "not back yet");
+        assert!(!with(("c", "", true)).settled(3), "joined a moment ago");
+        assert!(with(("c", "voter", false)).settled(2), "a node that is not the plan's");
+    }
+
+    #[test]
+    fn a_replica_that_only_reads_is_not_waited_for() {
+        let state = json!({ "servers": { "a": { "status": "non-voter", "healthy": true, "node_type": "non-voter" } } });
+        let configuration = json!({ "config": { "servers": [{ "node_id": "a" }] } });
+        assert!(Members::of(&configuration, &state).settled(1));
+    }
+
+    #[test]
+    fn only_who_was_replaced_for_certain_is_let_go() {
+        let before = members(&[("a", "leader", true), ("b", "voter", true), ("c", "voter", true)]);
+        let after = |last: &[(&str, &str, bool)]| {
+            let mut all = vec![("a", "leader", true), ("b", "voter", true)];
+            all.extend(last);
+            members(&all)
+        };
+        let successor = after(&[("c", "voter", false), ("d", "voter", true)]);
+        assert_eq!(successor.replaced(&before, 3), ["c"]);
+        assert!(after(&[("c", "voter", true)]).replaced(&before, 3).is_empty(), "the same name came back");
+        assert!(after(&[("c", "voter", false)]).replaced(&before, 2).is_empty(), "nobody joined");
+        assert!(successor.replaced(&before, 4).is_empty(), "one of the plan's nodes is still missing");
+        let two_dead = members(&[
+            ("a", "leader", true),
+            ("b", "voter", false),
+            ("c", "voter", false),
+            ("d", "voter", true),
+        ]);
+        assert!(two_dead.replaced(&before, 2).is_empty(), "more died than joined");
+        let unnoticed = after(&[("c", "voter", true), ("d", "voter", true)]);
+        assert!(unnoticed.hides_the_dead(&before, 3) && !successor.hides_the_dead(&before, 3));
+    }
+}

@@ -1,0 +1,138 @@
+//! The production plan from an empty AWS account and empty servers to a cluster that serves, and what
+//! happens when one of its machines is lost.
+
+use groundwork::sandbox::{OpenBao, Seal, Settings, VaultServer};
+use serde_json::{Value, json};
+
+use crate::support::{Quickstart, opened, paths, step, summary, text_of};
+
+const PLAN: &str = "candlefish-production.yaml";
+
+/// Applies everything, tells what it took, and sees that nothing is left to do.
+fn applied(candlefish: &Quickstart) {
+    let events = candlefish.apply();
+    let took = summary(&events);
+    println!("{} from nothing: {took}", candlefish.plan()["plan"]["name"]);
+    assert!(took["done"].as_u64().is_some_and(|done| done > 40), "{took}");
+    is_unchanged(candlefish);
+}
+
+/// A second run writes nothing.
+fn is_unchanged(candlefish: &Quickstart) {
+    let again = candlefish.apply();
+    assert_eq!(summary(&again)["api_calls"]["write"], 0, "{:#}", summary(&again));
+    assert_eq!(summary(&again)["done"], 0, "{:#}", summary(&again));
+}
+
+/// The names of the servers that may vote; all that the cluster counts must be well.
+fn voters(candlefish: &Quickstart) -> Vec<String> {
+    let state = candlefish.vault("GET", "sys/storage/raft/autopilot/state", &Value::Null);
+    assert_eq!(state["healthy"], true, "{state:#}");
+    assert!(!text_of(&state["leader"]).is_empty(), "{state:#}");
+    let voters = state["voters"].as_array().expect("voters").iter();
+    let mut voters: Vec<String> = voters.map(|name| text_of(name).to_owned()).collect();
+    voters.sort();
+    voters
+}
+
+fn names(count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("vault-{number}")).collect()
+}
+
+/// The initial secrets have their owners, types and ages, and the values that were asked for.
+fn secrets_are_there(candlefish: &Quickstart) {
+    for (path, kind, days) in [
+        ("mongodb/connection", "database", "90"),
+        ("api/smithery", "api-key", "30"),
+        ("jwt/secret", "jwt", "180"),
+        ("encryption/key", "encryption", "365"),
+    ] {
+        let metadata = candlefish.vault("GET", &format!("secret/metadata/candlefish/{path}"), &Value::Null);
+        let custom = &metadata["custom_metadata"];
+        assert_eq!((text_of(&custom["type"]), text_of(&custom["rotation_days"])), (kind, days), "{path}");
+        assert!(text_of(&custom["owner"]).ends_with("-team"), "{path}");
+    }
+    let value = |path: &str| {
+        candlefish.vault("GET", &format!("secret/data/candlefish/{path}"), &Value::Null)["data"].clone()
+    };
+    assert_eq!(text_of(&value("jwt/secret")["value"]).chars().count(), 32);
+    let mongodb = value("mongodb/connection");
+    assert!(text_of(&mongodb["uri"]).contains(text_of(&mongodb["password"])), "made of the other two");
+}
+
+fn rendered(candlefish: &Quickstart, file: &str) -> String {
+    let path = candlefish.environment.folder.join("rendered/candlefish").join(file);
+    std::fs::read_to_string(path).expect("rendered")
+}
+
+fn node(candlefish: &Quickstart, number: usize) -> String {
+    candlefish.environment.sandbox.vault_addrs()[number - 1].clone()
+}
+
+#[test]
+fn five_nodes_opened_by_key_shares_survive_the_loss_of_two_one_after_the_other() {
+    let settings = Settings { nodes: 5, tls: true, ..Settings::default() };
+    let candlefish = Quickstart::with(PLAN, settings);
+    applied(&candlefish);
+    assert_eq!(voters(&candlefish), names(5));
+    secrets_are_there(&candlefish);
+    assert!((1..=5).all(|number| !rendered(&candlefish, &format!("vault-{number}.hcl")).contains("seal \"")));
+    assert!(rendered(&candlefish, ".env.production").contains("JWT_SECRET=vault://secret/candlefish/jwt"));
+
+    // The second is the one whom everybody asks first and who has led so far.
+    let mut revived = Vec::new();
+    for (lost, number) in [("vault-3", 3), ("vault-1", 1)] {
+        candlefish.environment.lose(lost);
+        let address = node(&candlefish, number);
+        let ran = candlefish.run(&["plan", PLAN]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(ran.stderr.contains(&format!("the node {address} does not answer")), "{ran:?}");
+
+        revived.push(candlefish.environment.revive());
+        let changeset = candlefish.plan();
+        let init = step(&changeset, "vault_init");
+        assert_eq!(init["action"], "update", "{init:#}");
+        assert!(paths(init).contains(&format!("nodes[{address}].sealed").as_str()), "{init:#}");
+        assert_eq!(changeset["summary"]["update"], 1, "{:#}", changeset["summary"]);
+
+        candlefish.apply();
+        assert_eq!(voters(&candlefish), names(5));
+        is_unchanged(&candlefish);
+    }
+    secrets_are_there(&candlefish);
+}
+
+#[test]
+fn three_nodes_that_unseal_themselves_by_kms_leave_recovery_keys_in_custody() {
+    let settings = Settings {
+        nodes: 3,
+        tls: true,
+        vault: VaultServer::Pinned(OpenBao::WithKmsSeal),
+        seal: Seal::AwsKms { key: "alias/groundwork-sandbox-unseal".to_owned() },
+        ..Settings::default()
+    };
+    let candlefish = Quickstart::with(PLAN, settings);
+    candlefish.edit("unseal: shamir", "unseal: awskms");
+    applied(&candlefish);
+    assert_eq!(voters(&candlefish), names(3));
+    secrets_are_there(&candlefish);
+    for number in 1..=5 {
+        let text = rendered(&candlefish, &format!("vault-{number}.hcl"));
+        assert!(text.contains("seal \"awskms\"") && text.contains("arn:aws:kms:us-east-1:"), "{text}");
+    }
+
+    // Three of the five recovery keys make a root token.
+    let custody = candlefish.custody();
+    assert_eq!(opened(&custody, "keys_base64"), [""; 0], "there is no unseal key");
+    let keys = opened(&custody, "recovery_keys_base64");
+    assert_eq!(keys.len(), 5);
+    let attempt = candlefish.generate_root(&keys[..3]);
+    assert_eq!((&attempt["complete"], &attempt["progress"]), (&json!(true), &json!(3)), "{attempt:#}");
+
+    // A server that comes back with an empty disk joins and unseals itself; nobody is needed for it.
+    candlefish.environment.lose("vault-2");
+    let _revived = candlefish.environment.revive();
+    candlefish.apply();
+    assert_eq!(voters(&candlefish), names(3));
+    is_unchanged(&candlefish);
+}
