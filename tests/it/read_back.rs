@@ -125,10 +125,14 @@ fn rows() -> Vec<Row> {
         Row::new(
             "JWT role: lists keep their order, maps that are not set are null",
             json!({ "kind": "vault.jwt_role", "name": "back-job", "user_claim": "sub",
-                    "bound_audiences": ["b", "a"] }),
+                    "bound_audiences": ["a", "b"] }),
             "auth/jwt/role/back-job",
-            json!({ "bound_audiences": ["a", "b"], "bound_claims": null, "claim_mappings": null,
+            json!({ "bound_audiences": ["b", "a"], "bound_claims": null, "claim_mappings": null,
                     "role_type": "jwt" }),
+        )
+        .written(
+            "auth/jwt/role/back-job",
+            json!({ "role_type": "jwt", "user_claim": "sub", "bound_audiences": ["b", "a"] }),
         ),
         Row::new(
             "entity: policies sorted, in lower case, each once",

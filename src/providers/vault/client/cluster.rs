@@ -19,12 +19,11 @@ use crate::providers::timeout::at_most;
 use crate::resource::{Calls, Error, ErrorKind, Result};
 use crate::secret::Secret;
 
+/// How long standbys are given to elect one of them, when nobody is active: some seconds.
+const ELECTION: Duration = Duration::from_secs(10);
 /// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
 /// same time to share one attempt, short enough for a retry to look again.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
-
-/// How long standbys are given to elect one of them, when nobody is active: some seconds.
-const ELECTION: Duration = Duration::from_secs(10);
 
 /// A cluster in one run: its nodes, the token, and what was read of it.
 pub(super) struct Cluster {
@@ -134,6 +133,19 @@ impl Cluster {
         self.address.as_str().trim_end_matches('/')
     }
 
+    /// The id that the cluster made when it was initialised; `None` while it does not tell.
+    pub(super) async fn id(&self) -> Option<String> {
+        let active = self.active().await.ok()?;
+        if let Some(Readiness::Ready(_, Some(id))) = &*self.readiness.lock().await {
+            return Some(id.clone());
+        }
+        let id = self.node_at(active).seal_status().await.ok()?.cluster_id;
+        if let Some(Readiness::Ready(_, known)) = &mut *self.readiness.lock().await {
+            known.clone_from(&id);
+        }
+        id
+    }
+
     /// The node that serves.
     ///
     /// # Errors
@@ -149,19 +161,6 @@ impl Cluster {
             None => kept.insert(self.find_active().await).clone(),
         };
         self.explain_readiness(readiness)
-    }
-
-    /// See [`super::VaultClient::cluster_id`].
-    pub(super) async fn id(&self) -> Option<String> {
-        let active = self.active().await.ok()?;
-        if let Some(Readiness::Ready(_, Some(id))) = &*self.readiness.lock().await {
-            return Some(id.clone());
-        }
-        let id = self.node_at(active).seal_status().await.ok()?.cluster_id;
-        if let Some(Readiness::Ready(_, known)) = &mut *self.readiness.lock().await {
-            known.clone_from(&id);
-        }
-        id
     }
 
     fn explain_readiness(&self, readiness: Readiness) -> Result<Url> {

@@ -108,6 +108,11 @@ impl VaultClient {
         self.cluster.address()
     }
 
+    /// What a person should know about the cluster.
+    pub fn warnings(&self) -> &Warnings {
+        &self.cluster.warnings
+    }
+
     /// Every node, for what concerns single nodes.
     pub fn nodes(&self) -> Vec<NodeClient> {
         self.cluster.nodes()
@@ -139,11 +144,6 @@ impl VaultClient {
     /// The id that the cluster made when it was initialised; `None` while it does not tell.
     pub async fn cluster_id(&self) -> Option<String> {
         self.cluster.id().await
-    }
-
-    /// What a person should know about the cluster.
-    pub fn warnings(&self) -> &Warnings {
-        &self.cluster.warnings
     }
 
     /// What was listed in the namespace.
