@@ -152,7 +152,7 @@ impl<R: Resource> Kind for Erased<R> {
     }
 
     fn in_cluster(&self) -> bool {
-        R::Client::IN_CLUSTER
+        R::Client::IN_VAULT
     }
 
     fn removal(&self) -> Option<&'static str> {

@@ -61,7 +61,7 @@ pub trait Resource: Send + Sync + 'static {
     /// and its step is also what makes a sealed server serve.
     const BOOTSTRAPS: bool = false;
     /// Whether a step may say in which `namespace` its thing is.
-    const NAMESPACED: bool = <Self::Client as Provided>::NAMESPACES;
+    const NAMESPACED: bool = <Self::Client as Provided>::IN_VAULT;
     /// What a reviewer has to know before agreeing to its removal: what goes with it, what cannot
     /// be had back.
     const REMOVAL: Option<&'static str> = None;
@@ -165,10 +165,9 @@ pub trait Resource: Send + Sync + 'static {
 
 /// A client that can be had from the run's [`Providers`].
 pub trait Provided: Sized + Send + Sync + 'static {
-    /// Whether what it talks to is divided into namespaces.
-    const NAMESPACES: bool = false;
-    /// Whether what it reads and writes is in a Vault cluster, and gone with it.
-    const IN_CLUSTER: bool = false;
+    /// Whether what it reads and writes is in a Vault cluster: in one of its namespaces, and gone
+    /// with it.
+    const IN_VAULT: bool = false;
 
     /// Returns the run's one client of this type, connecting on first use.
     fn provide(providers: &Providers) -> impl Future<Output = Result<Arc<Self>>> + Send;

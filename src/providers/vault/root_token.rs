@@ -115,7 +115,13 @@ impl Resource for VaultRootToken {
     }
 
     async fn observe(client: &Custodian, _: &RootToken) -> Result<Option<Observed>> {
-        let Some(which) = client.initialisation().await? else { return Ok(None) };
+        let Some(which) = client.initialisation().await? else {
+            // Custody knows nothing of this cluster: it is new, or cannot be seen.
+            return match client.vault.ready().await {
+                Err(error) if error.kind != ErrorKind::Uninitialised => Err(error),
+                _ => Ok(None),
+            };
+        };
         if !client.custody.exists(&which.revoked()).await? {
             return Ok(None);
         }

@@ -45,7 +45,7 @@ pub(super) struct Cluster {
     listings: StdMutex<BTreeMap<Option<String>, Arc<Listings>>>,
     /// The plugins, which are those of all namespaces.
     pub(super) plugins: Cached,
-    /// What a person should know about the cluster.
+    /// What a person should know.
     pub(super) warnings: Warnings,
 }
 

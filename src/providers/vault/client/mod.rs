@@ -48,8 +48,7 @@ impl fmt::Debug for VaultClient {
 }
 
 impl Provided for VaultClient {
-    const NAMESPACES: bool = true;
-    const IN_CLUSTER: bool = true;
+    const IN_VAULT: bool = true;
 
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         let made = providers.vault.get_or_try_init(|| async {

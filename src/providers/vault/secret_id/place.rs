@@ -23,8 +23,7 @@ pub struct Depository {
 }
 
 impl Provided for Depository {
-    const NAMESPACES: bool = true;
-    const IN_CLUSTER: bool = true;
+    const IN_VAULT: bool = true;
 
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         Self::provide_at(providers, None).await
