@@ -128,8 +128,9 @@ impl Resource for IamUser {
             Told::Absent => return Ok(None),
             Told::There(user) => user,
             Told::Nothing => {
-                let (user, console_login) =
-                    tokio::try_join!(read(client, &id.name), console_login(client, &id.name))?;
+                // Which of two refusals is told must not depend on which comes first.
+                let (user, login) = tokio::join!(read(client, &id.name), console_login(client, &id.name));
+                let (user, console_login) = (user?, login?);
                 return Ok(user.map(|user| Observed { console_login, ..user }));
             }
         };
@@ -208,8 +209,8 @@ async fn read(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
         answer.found("iam:GetUser", NO_SUCH_ENTITY)
     };
     let (answer, grants, groups) =
-        tokio::try_join!(user, Holder::User(name).grants(client), groups(client, name))?;
-    let (Some(answer), Some(grants), Some(groups)) = (answer, grants, groups) else { return Ok(None) };
+        tokio::join!(user, Holder::User(name).grants(client), groups(client, name));
+    let (Some(answer), Some(grants), Some(groups)) = (answer?, grants?, groups?) else { return Ok(None) };
     let user = answer.user.ok_or_else(|| missing("iam:GetUser", "user"))?;
     let boundary = user.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
     Ok(Some(Observed {
