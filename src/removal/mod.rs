@@ -81,7 +81,7 @@ async fn look(leftover: &mut Leftover, world: &World, providers: &Providers) -> 
     let elsewhere = |message: String| Err(Error::new(ErrorKind::Rejected, &leftover.id, message));
     let alias = leftover.thing.alias();
     if let (Some(account), None) = (&leftover.thing.account, account(world, &leftover.thing)) {
-        let here = AwsClient::provide_as(providers, alias).await?;
+        let here = AwsClient::of_account(providers, alias).await?;
         let here = here.account_id().await?;
         if here != account {
             return elsewhere(format!("it is in the account {account}, and these credentials are of {here}"));

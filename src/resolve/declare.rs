@@ -136,6 +136,9 @@ fn instance(
     let fields = fields(resolved, step, outputs)?;
     let mut instance = step.kind.declare(Value::Object(fields)).map_err(|found| diagnose(node, found))?;
     instance.use_alias(step.alias.as_deref());
+    if !resolved.is_referred_to(step) {
+        instance.without_outputs();
+    }
     match instance.check() {
         mistakes if mistakes.is_empty() => Ok(instance),
         mistakes => Err(diagnose(node, mistakes)),

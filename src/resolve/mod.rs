@@ -10,7 +10,7 @@ mod steps;
 pub mod template;
 pub mod unknown;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -46,6 +46,8 @@ pub struct Resolved {
     pub templates: template::Templates,
     /// Which of the steps have been made of each declared one, by its id.
     by_name: HashMap<String, Vec<usize>>,
+    /// The ids of declared steps whose outputs are used somewhere.
+    referred_to: HashSet<String>,
     /// What is wrong so far; [`declare::declare`] looks for more before all is told.
     pub mistakes: Vec<Diagnostic>,
 }
@@ -77,6 +79,13 @@ pub fn resolve(document: Document) -> Resolved {
     for (index, step) in steps.iter().enumerate() {
         by_name.entry(document.steps[step.declared].id.name.clone()).or_default().push(index);
     }
+    let referred_to = steps
+        .iter()
+        .flat_map(|step| &step.references)
+        .chain(&custody_references)
+        .chain(&place_references)
+        .cloned()
+        .collect();
     Resolved {
         document,
         vars,
@@ -87,11 +96,17 @@ pub fn resolve(document: Document) -> Resolved {
         place_references,
         templates,
         by_name,
+        referred_to,
         mistakes,
     }
 }
 
 impl Resolved {
+    /// Whether something in the plan uses outputs of a step, or of one that it was repeated with.
+    pub fn is_referred_to(&self, step: &Step) -> bool {
+        self.referred_to.contains(&self.document.steps[step.declared].id.name)
+    }
+
     /// The fields of a step with every expression evaluated. Outputs that are not in `outputs`
     /// become markers of [`unknown`].
     ///

@@ -9,10 +9,11 @@ use schemars::{Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::remains::{Known, Remains, in_account};
+use super::elsewhere::with_namespace;
+use super::remains::{Known, Remains};
 use super::{
-    Diff, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, SecretChange, Tags,
-    Writer,
+    Diff, Elsewhere, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, SecretChange,
+    Tags, Writer,
 };
 use crate::plan::closest;
 use crate::providers::Providers;
@@ -73,12 +74,14 @@ pub trait Kind: Send + Sync {
 pub trait Instance: Send + Sync {
     /// Replaces the declared fields, e.g. when more of them are known; what was observed stays.
     fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>>;
-    /// Says in which account and region it is: the name under `aws.aliases`.
+    /// Says in which account and region it is: the name under `aws.aliases`; `None` is the plan's own.
     fn use_alias(&mut self, alias: Option<&str>);
     /// How the live system addresses the thing; with the account where it is not the plan's own.
     fn id(&self) -> String;
     /// The same, complete and for programs: [`Kind::recall`] reads it.
     fn address(&self) -> Value;
+    /// Says that nobody refers to its outputs, so that what they alone need is not read.
+    fn without_outputs(&mut self);
     /// Checks beyond the types.
     fn check(&self) -> Vec<FieldError>;
     /// Implied edges.
@@ -149,7 +152,7 @@ impl<R: Resource> Kind for Erased<R> {
     }
 
     fn in_cluster(&self) -> bool {
-        R::Client::IN_CLUSTER
+        R::Client::IN_VAULT
     }
 
     fn removal(&self) -> Option<&'static str> {
@@ -161,7 +164,12 @@ impl<R: Resource> Kind for Erased<R> {
     }
 
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<R::Desired>()
+        if !R::NAMESPACED {
+            return generator.subschema_for::<R::Desired>();
+        }
+        let mut schema = <R::Desired as schemars::JsonSchema>::json_schema(generator);
+        with_namespace(&mut schema);
+        schema
     }
 
     fn outputs_schema(&self) -> Schema {
@@ -169,8 +177,8 @@ impl<R: Resource> Kind for Erased<R> {
     }
 
     fn declare(&self, fields: Value) -> Result<Box<dyn Instance>, Vec<FieldError>> {
-        let desired = parse::<R::Desired>(fields.clone())?;
-        Ok(Box::new(Typed::<R> { desired, declared: fields, alias: None, observed: None }))
+        let (desired, declared, place) = read::<R>(fields)?;
+        Ok(Box::new(Typed::<R> { desired, declared, place, outputs_wanted: true, observed: None }))
     }
 }
 
@@ -178,21 +186,36 @@ struct Typed<R: Resource> {
     desired: R::Desired,
     /// The fields as written, without defaults.
     declared: Value,
-    /// The account and region it is in, where those are not the plan's own.
-    alias: Option<String>,
+    /// Where it is, when that is not where the plan's own things are.
+    place: Option<Elsewhere>,
+    /// Whether another step refers to its outputs, or may.
+    outputs_wanted: bool,
     observed: Option<R::Observed>,
+}
+
+/// A step's fields: typed, as written, and where its thing is.
+fn read<R: Resource>(mut fields: Value) -> Result<(R::Desired, Value, Option<Elsewhere>), Vec<FieldError>> {
+    let place = if R::NAMESPACED { Elsewhere::take_namespace(&mut fields) } else { Ok(None) };
+    match (parse::<R::Desired>(fields.clone()), place) {
+        (Ok(desired), Ok(place)) => Ok((desired, fields, place)),
+        (desired, place) => {
+            let mistakes = desired.err().into_iter().flatten();
+            Err(mistakes.chain(place.err()).collect())
+        }
+    }
 }
 
 #[async_trait]
 impl<R: Resource> Instance for Typed<R> {
     fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>> {
-        self.desired = parse::<R::Desired>(fields.clone())?;
-        self.declared = fields;
+        let (desired, declared, place) = read::<R>(fields)?;
+        (self.desired, self.declared) = (desired, declared);
+        self.place = place.or(self.place.take());
         Ok(())
     }
 
     fn use_alias(&mut self, alias: Option<&str>) {
-        self.alias = alias.map(ToOwned::to_owned);
+        self.place = alias.map(|alias| Elsewhere::Alias(alias.to_owned())).or(self.place.take());
     }
 
     fn id(&self) -> String {
@@ -203,21 +226,16 @@ impl<R: Resource> Instance for Typed<R> {
         self.known().address()
     }
 
+    fn without_outputs(&mut self) {
+        self.outputs_wanted = false;
+    }
+
     fn check(&self) -> Vec<FieldError> {
         R::check(&self.desired)
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        let mut requires = R::requires(&self.desired);
-        for requirement in &mut requires {
-            // What a thing in AWS needs of AWS is in the same account.
-            if let Requirement::Thing { kind, id } = requirement
-                && kind.starts_with("aws.")
-            {
-                *id = in_account(std::mem::take(id), self.alias.as_deref());
-            }
-        }
-        requires
+        Elsewhere::requires(self.place.as_ref(), R::requires(&self.desired))
     }
 
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {
@@ -236,12 +254,16 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn predicted_outputs(&self, scope: &Scope) -> Map<String, Value> {
-        R::predicted_outputs(&self.desired, scope.of(self.alias.as_deref())).into_map()
+        R::predicted_outputs(&self.desired, scope.of(self.place.as_ref().and_then(Elsewhere::alias)))
+            .into_map()
     }
 
     async fn observe(&mut self, providers: &Providers) -> Result<()> {
-        let id = R::id(&self.desired);
-        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
+        let mut id = R::id(&self.desired);
+        if !self.outputs_wanted {
+            id = R::without_outputs(id);
+        }
+        let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
         self.observed = R::observe(&client, &id).await?;
         Ok(())
     }
@@ -275,7 +297,7 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
+        let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
         let writer = Writer::new(&*client, permit, step);
         self.refuse_unknown(step)?;
         match &self.observed {
@@ -291,7 +313,7 @@ impl<R: Resource> Instance for Typed<R> {
 
 impl<R: Resource> Typed<R> {
     fn known(&self) -> Known<R> {
-        Known::new(R::id(&self.desired), self.alias.clone())
+        Known::new(R::id(&self.desired), self.place.clone())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod calls;
 mod diff;
+mod elsewhere;
 pub mod erased;
 mod error;
 pub mod registry;
@@ -24,6 +25,7 @@ use serde::de::DeserializeOwned;
 
 pub use calls::{CallCount, Calls};
 pub use diff::{Blocked, Change, Diff, SecretChange};
+pub use elsewhere::Elsewhere;
 pub use error::{Error, ErrorKind, Result, in_words, neutralise};
 pub use remains::Remains;
 pub use scope::{Partial, Scope};
@@ -58,6 +60,8 @@ pub trait Resource: Send + Sync + 'static {
     /// Whether it brings a server up: while the thing does not exist nothing on that server can,
     /// and its step is also what makes a sealed server serve.
     const BOOTSTRAPS: bool = false;
+    /// Whether a step may say in which `namespace` its thing is.
+    const NAMESPACED: bool = <Self::Client as Provided>::IN_VAULT;
     /// What a reviewer has to know before agreeing to its removal: what goes with it, what cannot
     /// be had back.
     const REMOVAL: Option<&'static str> = None;
@@ -77,6 +81,12 @@ pub trait Resource: Send + Sync + 'static {
 
     /// The identity, from the plan alone.
     fn id(desired: &Self::Desired) -> Self::Id;
+
+    /// The identity of a thing whose outputs nobody refers to, for kinds that must send a request for
+    /// them alone.
+    fn without_outputs(id: Self::Id) -> Self::Id {
+        id
+    }
 
     /// Checks that need no network and go beyond the types. Strings may contain the marker of a
     /// value that is not known yet (see [`crate::resolve::unknown`]); such a string passes.
@@ -155,16 +165,17 @@ pub trait Resource: Send + Sync + 'static {
 
 /// A client that can be had from the run's [`Providers`].
 pub trait Provided: Sized + Send + Sync + 'static {
-    /// Whether what it reads and writes is in a Vault cluster, and gone with it.
-    const IN_CLUSTER: bool = false;
+    /// Whether what it reads and writes is in a Vault cluster: in one of its namespaces, and gone
+    /// with it.
+    const IN_VAULT: bool = false;
 
     /// Returns the run's one client of this type, connecting on first use.
     fn provide(providers: &Providers) -> impl Future<Output = Result<Arc<Self>>> + Send;
 
-    /// The client for a step in the account and region of this name, for clients that know several.
-    fn provide_as(
+    /// The client for a step that is elsewhere, for clients that know several places.
+    fn provide_at(
         providers: &Providers,
-        _alias: Option<&str>,
+        _place: Option<&Elsewhere>,
     ) -> impl Future<Output = Result<Arc<Self>>> + Send {
         Self::provide(providers)
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Permit, Provided, Resource, Result, Tags, Writer};
+use super::{Elsewhere, Permit, Provided, Resource, Result, Tags, Writer};
 use crate::providers::Providers;
 
 /// A thing of which the address alone is known.
@@ -27,26 +27,25 @@ pub trait Remains: Send + Sync {
 /// A thing of kind `R`, by its identity.
 pub struct Known<R: Resource> {
     id: R::Id,
-    alias: Option<String>,
+    place: Option<Elsewhere>,
     observed: Option<R::Observed>,
 }
 
 impl<R: Resource> Known<R> {
-    /// The thing with this identity, in the account and region of this name under `aws.aliases`;
-    /// nobody has looked for it yet.
-    pub fn new(id: R::Id, alias: Option<String>) -> Self {
-        Self { id, alias, observed: None }
+    /// The thing with this identity, in this place; nobody has looked for it yet.
+    pub fn new(id: R::Id, place: Option<Elsewhere>) -> Self {
+        Self { id, place, observed: None }
     }
 
     /// Where it is, complete and for programs.
     pub fn address(&self) -> Value {
-        serde_json::to_value(Address { id: &self.id, alias: self.alias.clone() }).unwrap_or_default()
+        serde_json::to_value(Address { id: &self.id, place: self.place.clone() }).unwrap_or_default()
     }
 
     /// The thing at an address that [`super::erased::Instance::address`] has given, if it is one.
     pub fn at(address: &Value) -> Option<Self> {
-        let Address { id, alias } = serde_json::from_value(address.clone()).ok()?;
-        Some(Self::new(id, alias))
+        let Address { id, place } = serde_json::from_value(address.clone()).ok()?;
+        Some(Self::new(id, place))
     }
 }
 
@@ -54,22 +53,15 @@ impl<R: Resource> Known<R> {
 #[derive(Serialize, Deserialize)]
 struct Address<I> {
     id: I,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    alias: Option<String>,
-}
-
-/// An id that tells the same name in several accounts apart.
-pub fn in_account(id: String, alias: Option<&str>) -> String {
-    match alias {
-        Some(alias) => format!("{id} (aws.{alias})"),
-        None => id,
-    }
+    /// As `alias` or `namespace`.
+    #[serde(flatten)]
+    place: Option<Elsewhere>,
 }
 
 #[async_trait]
 impl<R: Resource> Remains for Known<R> {
     fn id(&self) -> String {
-        in_account(self.id.to_string(), self.alias.as_deref())
+        Elsewhere::qualify(self.place.as_ref(), &self.id.to_string())
     }
 
     fn permanent(&self) -> Option<&'static str> {
@@ -77,7 +69,7 @@ impl<R: Resource> Remains for Known<R> {
     }
 
     async fn observe(&mut self, providers: &Providers) -> Result<()> {
-        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
+        let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
         self.observed = R::observe(&client, &self.id).await?;
         Ok(())
     }
@@ -91,7 +83,7 @@ impl<R: Resource> Remains for Known<R> {
     }
 
     async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide_as(providers, self.alias.as_deref()).await?;
+        let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
         R::delete(&Writer::new(&*client, permit, step), &self.id).await
     }
 }

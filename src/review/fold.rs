@@ -34,7 +34,7 @@ pub type Folded<'a> = (&'a StepChange, Vec<&'a StepChange>);
 /// what is removed and what is refused always stand for themselves.
 pub fn fold<'a>(steps: &[&'a StepChange], is_apart: &dyn Fn(&StepChange) -> bool) -> Vec<Folded<'a>> {
     let ways = ways(steps, is_apart);
-    let mut first_of: Vec<usize> = (0..steps.len()).collect();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut is_folded = vec![false; steps.len()];
     for rank in 0..ways.iter().map(Vec::len).max().unwrap_or_default() {
         let mut alike: HashMap<String, Vec<usize>> = HashMap::new();
@@ -44,26 +44,76 @@ pub fn fold<'a>(steps: &[&'a StepChange], is_apart: &dyn Fn(&StepChange) -> bool
             }
         }
         for members in alike.into_values().filter(|members| members.len() >= enough(steps[members[0]])) {
-            for member in &members {
-                (first_of[*member], is_folded[*member]) = (members[0], true);
-            }
+            members.iter().for_each(|member| is_folded[*member] = true);
+            groups.push(members);
         }
     }
-    let mut folded: Vec<Folded> = Vec::new();
-    let mut places = HashMap::new();
-    for (index, step) in steps.iter().enumerate() {
-        match places.get(&first_of[index]) {
-            Some(place) => {
-                let (_, others): &mut Folded = &mut folded[*place];
-                others.push(step);
-            }
-            None => {
-                places.insert(index, folded.len());
-                folded.push((step, Vec::new()));
-            }
-        }
+    groups.sort_unstable();
+    let has_name = |index: &usize| ways[*index].iter().any(|way| matches!(way, Way::Name(_)));
+    let candidate = |index: usize| Candidate { index, ways: &ways[index], shown: shown(steps[index]) };
+    let left = (0..steps.len()).filter(|index| !is_folded[*index]).filter(has_name);
+    let mut left: Vec<Candidate> = left.map(candidate).collect();
+    for members in &mut groups {
+        let first = candidate(members[0]);
+        let (like, unlike) = left.into_iter().partition(|candidate| candidate.is_like(&first));
+        let like: Vec<Candidate> = like;
+        members.extend(like.iter().map(|candidate| candidate.index));
+        like.iter().for_each(|candidate| is_folded[candidate.index] = true);
+        members.sort_unstable();
+        left = unlike;
     }
-    folded
+    let others: HashMap<usize, &[usize]> = groups.iter().map(|members| (members[0], &members[1..])).collect();
+    let stands_for_itself = |index: &usize| !is_folded[*index] || others.contains_key(index);
+    (0..steps.len())
+        .filter(stands_for_itself)
+        .map(|index| {
+            let others = others.get(&index).copied().unwrap_or_default();
+            (steps[index], others.iter().map(|other| steps[*other]).collect())
+        })
+        .collect()
+}
+
+/// A step with everything that is shown of it.
+struct Candidate<'a> {
+    index: usize,
+    ways: &'a [Way<'a>],
+    shown: Value,
+}
+
+impl Candidate<'_> {
+    /// Whether it is like another although its name happens to be a value too, such as `0644`.
+    fn is_like(&self, first: &Self) -> bool {
+        let mut ways = self.ways.iter().zip(first.ways);
+        ways.any(|pair| match pair {
+            (Way::Name(name), Way::Name(first_name)) => {
+                same_but_for((&self.shown, name), (&first.shown, first_name))
+            }
+            _ => false,
+        })
+    }
+}
+
+/// Whether two values are equal but for the names, text by text.
+fn same_but_for((one, name): (&Value, &str), (other, other_name): (&Value, &str)) -> bool {
+    let same_text = |one: &str, other: &str| {
+        one == other || written_with_place(one, name) == written_with_place(other, other_name)
+    };
+    match (one, other) {
+        (Value::String(one), Value::String(other)) => same_text(one, other),
+        (Value::Array(one), Value::Array(other)) => {
+            let mut pairs = one.iter().zip(other);
+            one.len() == other.len()
+                && pairs.all(|(one, other)| same_but_for((one, name), (other, other_name)))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let mut pairs = one.iter().zip(other);
+            one.len() == other.len()
+                && pairs.all(|((key, one), (other_key, other))| {
+                    same_text(key, other_key) && same_but_for((one, name), (other, other_name))
+                })
+        }
+        (one, other) => one == other,
+    }
 }
 
 fn enough(step: &StepChange) -> usize {
@@ -111,15 +161,17 @@ fn may_fold(step: &StepChange) -> bool {
 
 /// Everything that is shown of a step, with a place holder for what it may differ in.
 fn shape(step: &StepChange, way: &Way) -> String {
-    let called = json!([step.kind, step.action, base(&step.id), step.reason]);
     match way {
-        Way::Called => called.to_string(),
-        Way::Name(name) => {
-            let id = if key(&step.id).is_some() { "" } else { step.id.as_str() };
-            let shown = json!([called, id, step.name, step.changes, step.unchanged]);
-            placed(shown, name).to_string()
-        }
+        Way::Called => json!([step.kind, step.action, base(&step.id), step.reason]).to_string(),
+        Way::Name(name) => placed(shown(step), name).to_string(),
     }
+}
+
+/// Everything that is shown of a step.
+fn shown(step: &StepChange) -> Value {
+    // The key of an instance stands in brackets, and is told apart from the rest of its id.
+    let id = base(&step.id).unwrap_or(&step.id);
+    json!([step.kind, step.action, step.reason, id, step.name, step.changes, step.unchanged])
 }
 
 fn placed(value: Value, name: &str) -> Value {
@@ -187,6 +239,18 @@ mod tests {
         steps[17] = policy(&name(17), json!(["read", "update"]));
         steps[20] = policy("risky", json!(["read"]));
         assert_eq!(told(&steps), [("team00_policy", 37), ("team17_policy", 0), ("risky_policy", 0)]);
+    }
+
+    #[test]
+    fn a_name_that_is_a_value_too_makes_no_difference() {
+        let file = |number: usize| {
+            let name = format!("{number:04}");
+            let fields =
+                [("path", json!(null), json!(format!("out/{name}"))), ("mode", json!(null), json!("0007"))];
+            step(&format!("note_{name}"), "file.template", "create", &fields)
+        };
+        let all: Vec<StepChange> = (7..40).map(file).collect();
+        assert_eq!(told(&all), [("note_0007", 32)]);
     }
 
     #[test]

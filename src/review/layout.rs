@@ -3,10 +3,10 @@
 //! The method is Sugiyama's: columns by the longest way, places in a column by the mean of the
 //! neighbours' places, a few times to and fro.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use petgraph::Direction;
-use petgraph::algo::{greedy_feedback_arc_set, is_cyclic_directed};
+use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{EdgeRef, Topo};
 
@@ -99,12 +99,17 @@ fn declared<'a>(review: &Review<'a>) -> (Vec<Node<'a>>, DiGraph<(), ()>) {
     (nodes, without_circles(graph))
 }
 
-/// Steps that are in no circle can be in one once several are drawn as one box.
+/// Steps that are in no circle can be in one once several are drawn as one box; in a circle, only the
+/// lines to what comes later are kept.
 fn without_circles(mut graph: DiGraph<(), ()>) -> DiGraph<(), ()> {
-    if is_cyclic_directed(&graph) {
-        let back: HashSet<_> = greedy_feedback_arc_set(&graph).map(|edge| edge.id()).collect();
-        graph.retain_edges(|_, edge| !back.contains(&edge));
+    let mut circle = vec![0; graph.node_count()];
+    for (number, members) in tarjan_scc(&graph).into_iter().enumerate() {
+        members.into_iter().for_each(|node| circle[node.index()] = number);
     }
+    graph.retain_edges(|graph, edge| {
+        let (from, to) = graph.edge_endpoints(edge).unwrap_or_default();
+        circle[from.index()] != circle[to.index()] || from < to
+    });
     graph
 }
 

@@ -136,13 +136,17 @@ fn compare_step(id: &str, saved: &StepRecord, now: &StepRecord, found: &mut Vec<
         return;
     }
     let subject = subject(id);
+    if saved.observed.state != now.observed.state {
+        // All else follows from that.
+        found.push(Difference::new(&subject, "state", &saved.observed.state, &now.observed.state));
+        return;
+    }
     let count = found.len();
     let mut note = |what: &str, before: &str, after: &str| {
         if before != after {
             found.push(Difference::new(&subject, what, before, after));
         }
     };
-    note("state", &saved.observed.state, &now.observed.state);
     note("action", &brief(saved.change.get("action")), &brief(now.change.get("action")));
     note("belongs to", &text_or_nobody(saved), &text_or_nobody(now));
     for (path, before, after) in changed_fields(&saved.change, &now.change) {
@@ -154,8 +158,10 @@ fn compare_step(id: &str, saved: &StepRecord, now: &StepRecord, found: &mut Vec<
     let revision = |step: &StepRecord| step.observed.revision.clone().unwrap_or_else(|| "none".to_owned());
     note("last written", &revision(saved), &revision(now));
     for (key, before, after) in pairs(&saved.change, &now.change) {
-        if !["action", "changes"].contains(&key.as_str()) {
-            note(key, &brief(before), &brief(after));
+        match key.as_str() {
+            "action" | "changes" => {}
+            "unchanged" => note("secrets that stay", &paths(before), &paths(after)),
+            key => note(key, &brief(before), &brief(after)),
         }
     }
     if found.len() == count {
@@ -216,6 +222,13 @@ fn pairs<'a>(before: &'a Map<String, Value>, after: &'a Map<String, Value>) -> V
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let both = keys.into_iter().map(|key| (key, before.get(key), after.get(key)));
     both.filter(|(_, before, after)| before != after).collect()
+}
+
+/// The paths of a list of fields.
+fn paths(fields: Option<&Value>) -> String {
+    let fields = fields.and_then(Value::as_array).into_iter().flatten();
+    let paths: Vec<&str> = fields.filter_map(|field| field["path"].as_str()).collect();
+    if paths.is_empty() { "none".to_owned() } else { paths.join(", ") }
 }
 
 /// A value on one short line.

@@ -12,7 +12,7 @@ use crate::plan::{Diagnostics, Section};
 use crate::providers::Providers;
 use crate::providers::aws::AwsClient;
 use crate::resolve::{declare, unknown};
-use crate::resource::{ErrorKind, Provided, Scope};
+use crate::resource::{ErrorKind, Scope};
 
 /// How much of a plan's surroundings a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ fn needs_account(checked: &Checked, providers: &Providers, reach: Reach) -> bool
 /// The account and region of the credentials: the plan's own, or those of this name. An account other
 /// than the one the plan names is refused here, before anything else is asked.
 async fn ask_account(providers: &Providers, alias: Option<&str>) -> Result<Scope, Error> {
-    let client = AwsClient::provide_as(providers, alias).await?;
+    let client = AwsClient::of_account(providers, alias).await?;
     client.identity().await?;
     Ok(client.scope())
 }

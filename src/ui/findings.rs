@@ -16,20 +16,19 @@ pub fn show(document: &Document, steps: usize, report: &Report, warnings: &[Diag
 }
 
 fn summary(document: &Document, steps: usize, report: &Report) -> String {
-    let mut text = format!("{}: {steps} steps, no mistakes", document.name);
+    let counted = |count: usize, name: &str| format!("{count} {name}{}", if count == 1 { "" } else { "s" });
+    let mut text = format!("{}: {}, no mistakes", document.name, counted(steps, "step"));
     let found = [(Severity::Error, "error"), (Severity::Warning, "warning")];
-    let counts = found.map(|(severity, name)| (report.count(severity), name));
-    if counts.iter().any(|(count, _)| *count > 0) {
-        let counts = counts.iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> = counts
-            .map(|(count, name)| format!("{count} {name}{}", if *count > 1 { "s" } else { "" }))
-            .collect();
-        text.push_str(&format!("; of the rules: {}", words.join(", ")));
-        text.push_str("; `groundwork explain RULE` says why");
+    let found = found.map(|(severity, name)| (report.count(severity), name));
+    let found: Vec<String> =
+        found.iter().filter(|(count, _)| *count > 0).map(|(count, name)| counted(*count, name)).collect();
+    if !found.is_empty() {
+        let found = found.join(" and ");
+        text.push_str(&format!("; the rules find {found}, and `groundwork explain RULE` says why"));
     }
     match report.silenced.len() {
         0 => {}
-        count => text.push_str(&format!("; {count} silenced with a reason")),
+        count => text.push_str(&format!("; {} silenced with a reason", counted(count, "finding"))),
     }
     text
 }

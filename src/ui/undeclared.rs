@@ -15,8 +15,10 @@ pub fn render(changeset: &Changeset, width: usize) -> String {
         return String::new();
     }
     let goes = all.iter().any(|step| step.action == Action::Delete);
-    let help = if goes { "; `--prune` removes what is marked with `-`" } else { "" };
-    let mut text = format!("\n{}{help}\n", paint(STRONG, "No longer declared"));
+    let help =
+        if goes { "`--prune` removes what is marked with `-`" } else { "nothing of it would be removed" };
+    let mut text = format!("\n{}\n", paint(STRONG, "No longer declared"));
+    text.extend(wrapped(help, width - 2).iter().map(|line| format!("  {}\n", paint(FAINT, line))));
     let widest = |length: fn(&StepChange) -> usize| all.iter().map(length).max().unwrap_or_default();
     let (id, kind) = (widest(|step| columns(&step.id)).min(width / 3), widest(|step| step.kind.len()));
     for step in all {

@@ -380,6 +380,47 @@ fn the_page_fits_a_phone_and_follows_the_light() {
     assert!(dark["light"].as_f64() < Some(60.0), "{dark}");
 }
 
+/// A policy for each of 2,000 teams, one of which may do more than the others.
+fn large() -> Changeset {
+    let policy = |number: usize| {
+        let name = format!("team{number:04}");
+        let may = if number == 1_234 { json!(["read", "update"]) } else { json!(["read"]) };
+        let rule = format!("rules.secret/data/{name}/*");
+        step(
+            &format!("{name}_policy"),
+            "vault.policy",
+            Action::Create,
+            &["vault_init"],
+            &[(&rule, json!(null), may)],
+        )
+    };
+    let mut steps = vec![step("vault_init", "vault.init", Action::None, &[], &[])];
+    steps.extend((0..2_000).map(policy));
+    Changeset::of(sample().plan, steps)
+}
+
+#[test]
+fn of_thousands_of_steps_the_odd_ones_are_seen_and_the_others_are_found() {
+    let Some(page) = Page::of(&large()) else { return };
+    let script = "const d = page.document; const out = {};\
+        const visible = () => Array.from(d.querySelectorAll('.step:not([hidden])'), s => s.querySelector('.id').textContent);\
+        const search = words => { const q = d.getElementById('search'); q.value = words; q.dispatchEvent(new page.Event('input')); };\
+        out.first = visible(); out.more = d.querySelector('.more').textContent;\
+        out.boxes = Array.from(d.querySelectorAll('a.box'), b => b.querySelector('text').textContent);\
+        search('team1999'); out.searched = visible(); search('');\
+        d.getElementById('alike').click(); out.all = visible().length;\
+        d.getElementById('fold').click(); out.open = d.querySelectorAll('.step[open]:not([hidden])').length;\
+        return out;";
+    let answer = page.ask(1000, script, &[]);
+    assert_eq!(answer["first"], json!(["team0000_policy", "team1234_policy"]));
+    assert_eq!(answer["more"], "and 1998 more in the same way");
+    assert_eq!(answer["boxes"], json!(["vault_init", "team0000…licy ×1999", "team1234_policy"]));
+    assert_eq!(answer["searched"], json!(["team1999_policy"]));
+    assert_eq!((&answer["all"], &answer["open"]), (&json!(2_000), &json!(2_000)));
+    let picture = page.picture("large", "1280,900", "", &[]);
+    assert!(picture.starts_with(b"\x89PNG") && picture.len() > 20_000, "{} bytes", picture.len());
+}
+
 #[test]
 fn pictures_are_drawn() {
     let Some(page) = Page::of(&sample()) else { return };

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, json};
 
-use crate::support::{TestEnvironment, summary};
+use crate::support::{Cluster, TestEnvironment, summary, text_of};
 
 /// A plan of an initialised Vault with that many policies and roles.
 fn plan(policies: usize, roles: usize) -> String {
@@ -42,4 +42,95 @@ fn a_list_is_read_once_however_many_steps_there_are() {
     assert_eq!((none, none_either), (0, 0), "what is in place is not written");
     // Vault has no list of roles with their fields: each is one request.
     assert_eq!(many - few, 20, "forty more policies and twenty more roles: {few} and {many} reads");
+}
+
+/// The plan that a large organisation may have: this many policies and roles.
+const POLICIES: usize = 1000;
+const ROLES: usize = 500;
+
+/// A plan of AppRole roles with the policies that they name.
+fn large() -> serde_json::Value {
+    let mut steps = json!({ "machines": { "kind": "vault.auth_method", "type": "approle" } });
+    for index in 0..POLICIES {
+        let rules = json!({ format!("secret/data/app-{index}"): ["read"] });
+        steps[format!("policy_{index}")] =
+            json!({ "kind": "vault.policy", "name": format!("app-{index}"), "rules": rules });
+    }
+    for index in 0..ROLES {
+        let policies = [format!("app-{}", 2 * index), format!("app-{}", 2 * index + 1)];
+        steps[format!("role_{index}")] = json!({ "kind": "vault.approle_role", "name": format!("job-{index}"), "token_policies": policies });
+    }
+    steps
+}
+
+/// Requests to Vault below a path, by the server's own log.
+struct Log(Vec<(String, String)>);
+
+impl Log {
+    fn read(cluster: &Cluster) -> Self {
+        let log = cluster.environment.sandbox.audit_log().expect("an audit log");
+        let text = std::fs::read_to_string(log).expect("readable");
+        let requests =
+            text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let requests = requests.filter(|entry| entry["type"] == "request");
+        let told = |entry: serde_json::Value| {
+            let request = &entry["request"];
+            (text_of(&request["operation"]).to_owned(), text_of(&request["path"]).to_owned())
+        };
+        Self(requests.map(told).collect())
+    }
+
+    /// Those that this log has more than `before`.
+    fn since(mut self, before: &Self) -> Self {
+        self.0.drain(..before.0.len());
+        self
+    }
+
+    fn count(&self, operations: &[&str], path: &str) -> usize {
+        let fits = |(operation, at): &&(String, String)| {
+            operations.contains(&operation.as_str()) && at.starts_with(path)
+        };
+        self.0.iter().filter(fits).count()
+    }
+}
+
+const READS: [&str; 2] = ["read", "list"];
+const WRITES: [&str; 4] = ["create", "update", "patch", "delete"];
+
+#[test]
+fn a_thousand_policies_and_five_hundred_roles_stay_within_the_budget() {
+    let cluster = Cluster::new("budget");
+    cluster.declare(&json!({}));
+    cluster.apply(&[]);
+    cluster.declare(&large());
+    let empty = Log::read(&cluster);
+
+    // Nothing is there: one list of policies, one of methods, and each role is looked for.
+    cluster.plan();
+    let planned = Log::read(&cluster);
+    let first = planned.since(&empty);
+    assert_eq!(first.count(&READS, "sys/policies/"), 1, "every policy in one list");
+    assert_eq!(first.count(&READS, "sys/auth"), 1);
+    assert_eq!(first.count(&READS, "auth/approle/role/"), ROLES);
+    assert_eq!(first.count(&WRITES, ""), 0, "a plan writes nothing");
+
+    // Each is written once. What is looked at again after its write is read alone.
+    let before = Log::read(&cluster);
+    let events = cluster.apply(&[]);
+    let applied = Log::read(&cluster).since(&before);
+    assert_eq!(applied.count(&WRITES, "sys/policies/acl/"), POLICIES);
+    assert_eq!(applied.count(&WRITES, "auth/approle/role/"), ROLES);
+    assert_eq!(summary(&events)["api_calls"]["write"], POLICIES + ROLES + 1);
+    let reads = applied.count(&READS, "");
+    assert!(reads <= 3 * (POLICIES + ROLES) + 20, "{reads} reads for {} things", POLICIES + ROLES);
+
+    // Everything is there: still one list, and one request for each role.
+    let before = Log::read(&cluster);
+    let shown = cluster.plan();
+    let second = Log::read(&cluster).since(&before);
+    assert_eq!(shown["summary"]["none"], POLICIES + ROLES + 2);
+    assert_eq!(second.count(&READS, "sys/policies/"), 1);
+    assert_eq!(second.count(&READS, "auth/approle/role/"), ROLES, "nobody refers to a role-id");
+    assert!(second.count(&READS, "") <= ROLES + 5, "{:?}", second.0.iter().take(20).collect::<Vec<_>>());
+    assert_eq!(second.count(&WRITES, ""), 0);
 }

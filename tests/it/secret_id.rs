@@ -6,6 +6,8 @@ use crate::canary::{leaking_files, leaks};
 use crate::support::{TestEnvironment, block_on, paths, step, summary, text_of};
 
 const FILE: &str = "secrets/runner.json";
+const WRAPPED: &str = "secrets/wrapped.json";
+const MANIFEST: &str = "secrets/runner.yaml";
 
 fn plan() -> String {
     let custody = json!({ "recipients": [{ "kms": "{{ key.arn }}" }], "stores": [{ "file": "custody" }] });
@@ -21,6 +23,14 @@ fn plan() -> String {
         "wrapped": {
             "kind": "vault.approle_secret_id", "role": "runner", "name": "kv", "wrap_ttl": "10m",
             "deliver": { "vault_kv": { "mount": "secret", "path": "runner" } },
+        },
+        "pods": {
+            "kind": "vault.approle_secret_id", "role": "runner", "name": "pods",
+            "deliver": { "kubernetes_manifest": { "file": MANIFEST, "name": "runner", "namespace": "ci" } },
+        },
+        "wrapped_file": {
+            "kind": "vault.approle_secret_id", "role": "runner", "name": "wrapped", "wrap_ttl": "10m",
+            "deliver": { "file": WRAPPED },
         },
     });
     json!({ "version": 1, "name": "secret-id", "custody": custody, "steps": steps }).to_string()
@@ -77,4 +87,59 @@ fn a_secret_id_that_was_lost_is_replaced_and_ended() {
         .filter(|found| !found.starts_with(&own))
         .collect();
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
+
+/// The values of a Kubernetes Secret in the delivered manifest.
+fn from_manifest(environment: &TestEnvironment) -> Value {
+    let text = std::fs::read_to_string(environment.folder.join(MANIFEST)).expect("delivered");
+    let manifest: Value = serde_saphyr::from_str(&text).expect("YAML");
+    assert_eq!((&manifest["kind"], &manifest["metadata"]["namespace"]), (&json!("Secret"), &json!("ci")));
+    let decode = |value: &Value| {
+        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text_of(value));
+        json!(String::from_utf8(bytes.expect("base64")).expect("text"))
+    };
+    let data = manifest["data"].as_object().expect("data");
+    Value::Object(data.iter().map(|(name, value)| (name.clone(), decode(value))).collect())
+}
+
+/// What a wrapping token gives, once.
+async fn unwrap(environment: &TestEnvironment, token: &str) -> (u16, Value) {
+    let url = format!("{}/v1/sys/wrapping/unwrap", environment.sandbox.vault_addrs()[0]);
+    let answer =
+        reqwest::Client::new().post(url).header("X-Vault-Token", token).send().await.expect("an answer");
+    let status = answer.status().as_u16();
+    (status, answer.json().await.unwrap_or_default())
+}
+
+#[test]
+fn a_secret_id_goes_into_a_manifest_or_under_a_wrapping_token() {
+    let environment = TestEnvironment::new();
+    environment.write("secret-id.yaml", &plan());
+    environment.apply("secret-id.yaml");
+    let delivered = from_manifest(&environment);
+    assert_eq!(block_on(login(&environment, &delivered)), 200);
+
+    let text = std::fs::read(environment.folder.join(WRAPPED)).expect("delivered");
+    let wrapped: Value = serde_json::from_slice(&text).expect("JSON");
+    assert!(wrapped.get("secret_id").is_none(), "the secret-id itself is not delivered");
+    let (status, given) = block_on(unwrap(&environment, text_of(&wrapped["wrapping_token"])));
+    assert_eq!(status, 200, "{given}");
+    let credential = json!({ "role_id": wrapped["role_id"], "secret_id": given["data"]["secret_id"] });
+    assert_eq!(block_on(login(&environment, &credential)), 200);
+    let (again, _) = block_on(unwrap(&environment, text_of(&wrapped["wrapping_token"])));
+    assert_eq!(again, 400, "a wrapping token gives what it holds once");
+
+    // One that is too old is replaced wherever it was delivered to, and ended.
+    let old = plan().replace("\"name\":\"pods\",", "\"name\":\"pods\",\"rotate_after\":\"1s\",");
+    assert_ne!(old, plan());
+    environment.write("secret-id.yaml", &old);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let changeset = environment.plan("secret-id.yaml");
+    assert!(paths(step(&changeset, "pods")).contains(&"secret_id"), "{changeset:#}");
+    // It is a second old again before the run has looked once more: what counts is that it was replaced.
+    environment.run(&["apply", "secret-id.yaml", "--yes"]);
+    let rotated = from_manifest(&environment);
+    assert_ne!(rotated["secret_id"], delivered["secret_id"]);
+    assert_eq!(block_on(login(&environment, &rotated)), 200);
+    assert_eq!(block_on(login(&environment, &delivered)), 400);
 }

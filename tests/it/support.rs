@@ -467,3 +467,68 @@ fn open(key: &pgp::KeyPair, message: &Value) -> Vec<u8> {
 pub fn text_of(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
+
+/// A plan of an initialised Vault in a sandbox, whose root token lives on, so that a test can change and
+/// ask what it likes.
+pub struct Cluster {
+    /// The sandbox.
+    pub environment: TestEnvironment,
+    name: &'static str,
+    identity: age::x25519::Identity,
+}
+
+impl Cluster {
+    /// Nothing declared yet.
+    pub fn new(name: &'static str) -> Self {
+        Self { environment: TestEnvironment::new(), name, identity: age::x25519::Identity::generate() }
+    }
+
+    /// Writes the plan: the initialisation and `steps`.
+    pub fn declare(&self, steps: &Value) {
+        let mut all = serde_json::json!({ "cluster": { "kind": "vault.init", "shares": 1, "threshold": 1 } });
+        for (id, step) in steps.as_object().expect("steps") {
+            all[id] = step.clone();
+        }
+        let recipients = [serde_json::json!({ "age": self.identity.to_public().to_string() })];
+        let custody = serde_json::json!({ "recipients": recipients, "stores": [{ "file": "custody" }] });
+        let plan = serde_json::json!({ "version": 1, "name": self.name, "custody": custody, "steps": all });
+        self.environment.write("plan.yaml", &plan.to_string());
+    }
+
+    /// Runs the program with the key that opens custody.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let identity = secrecy::ExposeSecret::expose_secret(&self.identity.to_string()).to_owned();
+        let file = self.environment.write("identity", &identity);
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, private).expect("private");
+        let mut command = self.environment.command(arguments);
+        Ran::of(command.env("GROUNDWORK_AGE_IDENTITY", file).output().expect("the program starts"))
+    }
+
+    /// The changeset.
+    pub fn plan(&self) -> Value {
+        let ran = self.run(&["plan", "plan.yaml", "--format", "json"]);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("no changeset: {error}\n{ran:?}"))
+    }
+
+    /// `apply --yes --format json` and what is given, which must succeed: the events.
+    pub fn apply(&self, more: &[&str]) -> Vec<Value> {
+        let ran = self.run(&[&["apply", "plan.yaml", "--yes", "--format", "json"], more].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.events()
+    }
+
+    /// What the server answers its root token in a namespace: the status and the body.
+    pub fn ask(&self, method: &str, namespace: &str, path: &str, body: &Value) -> (u16, Value) {
+        let token = root_token(&custody_in(&self.environment.folder.join("custody"), &self.identity));
+        let url = format!("{}/v1/{path}", self.environment.sandbox.vault_addrs()[0]);
+        block_on(async {
+            let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+            let request = reqwest::Client::new().request(method, url).header("X-Vault-Token", token);
+            let request = request.header("X-Vault-Namespace", namespace).body(body.to_string());
+            let answer = request.send().await.expect("an answer");
+            let status = answer.status().as_u16();
+            (status, serde_json::from_str(&answer.text().await.expect("a body")).unwrap_or_default())
+        })
+    }
+}

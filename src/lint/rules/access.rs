@@ -16,7 +16,7 @@ const WILDCARD_ADMIN: Rule = Rule {
     explanation: "`Action: \"*\"` on `Resource: \"*\"`, AWS's AdministratorAccess, or `sudo` on Vault's path \
                   `*` is the power of the root user. Whoever gets hold of such a credential has the whole \
                   environment, and nothing tells what it is really needed for.",
-    help: "list the actions and resources that are needed; `groundwork permissions` prints them for a plan",
+    help: "list the actions and resources that are needed, and no others",
     bad: r#"vault: { address: "https://vault.example.net:8200" }
 steps:
   deployer:

@@ -18,8 +18,15 @@ const LONGEST_MAX_TTL: u64 = 32 * DAY;
 const LONGEST_SESSION: u64 = 8 * HOUR;
 
 /// Kinds whose tokens have the fields `token_ttl` and so on.
-const TOKEN_KINDS: [&str; 4] =
-    ["vault.approle_role", "vault.kubernetes_role", "vault.jwt_role", "vault.cert_role"];
+const TOKEN_KINDS: [&str; 7] = [
+    "vault.approle_role",
+    "vault.kubernetes_role",
+    "vault.jwt_role",
+    "vault.cert_role",
+    "vault.aws_auth_role",
+    "vault.gcp_auth_role",
+    "vault.azure_auth_role",
+];
 
 const FOR_EVERYBODY: Rule = Rule {
     id: "role-for-everybody",
@@ -74,6 +81,20 @@ const FOR_EVERYBODY: Rule = Rule {
                 if fact.list(field).contains(&"*") {
                     findings.step(fact, field, format!("{what} may log in"));
                 }
+            }
+        }
+        for fact in facts.of_kind("vault.gcp_auth_role") {
+            if fact.list("bound_service_accounts").contains(&"*") && fact.list("bound_projects").is_empty() {
+                findings.step(
+                    fact,
+                    "bound_service_accounts",
+                    "every service account of Google Cloud may log in",
+                );
+            }
+        }
+        for fact in facts.of_kind("vault.aws_auth_role") {
+            if fact.list("bound_iam_principal_arn").iter().any(|arn| ["*", "arn:aws:iam::*"].contains(arn)) {
+                findings.step(fact, "bound_iam_principal_arn", "every principal of every account may log in");
             }
         }
         for fact in facts.of_kind("vault.jwt_role") {

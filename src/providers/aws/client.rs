@@ -26,7 +26,7 @@ use super::lazy::Lazy;
 use super::scope::partition_of;
 use crate::providers::timeout::at_most;
 use crate::providers::{Providers, endpoint};
-use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result, Scope};
+use crate::resource::{Calls, Elsewhere, Error, ErrorKind, Permit, Provided, Result, Scope};
 use crate::secret::Secret;
 
 /// How long a connection may take to be made.
@@ -96,14 +96,22 @@ impl Provided for AwsClient {
         providers.aws.get_or_try_init(|| Box::pin(Self::connect(providers, None))).await.cloned()
     }
 
-    async fn provide_as(providers: &Providers, alias: Option<&str>) -> Result<Arc<Self>> {
-        let Some(name) = alias else { return Self::provide(providers).await };
-        let cell = providers.aws_aliases.cell(name);
-        cell.get_or_try_init(|| Box::pin(Self::connect(providers, alias))).await.cloned()
+    async fn provide_at(providers: &Providers, place: Option<&Elsewhere>) -> Result<Arc<Self>> {
+        Self::of_account(providers, place.and_then(Elsewhere::alias)).await
     }
 }
 
 impl AwsClient {
+    /// The client of the plan's own account, or of the one of this name under `aws.aliases`.
+    ///
+    /// # Errors
+    /// When there is no region, or the account is not the one that the plan names.
+    pub async fn of_account(providers: &Providers, alias: Option<&str>) -> Result<Arc<Self>> {
+        let Some(name) = alias else { return Self::provide(providers).await };
+        let cell = providers.aws_aliases.cell(name);
+        cell.get_or_try_init(|| Box::pin(Self::connect(providers, alias))).await.cloned()
+    }
+
     /// Finds credentials and region along the SDK's whole default chain (environment, profiles,
     /// SSO, container and instance roles), for the plan's own account or the one of this name, and
     /// assumes the role that the plan declares; `AWS_ENDPOINT_URL` is honoured.

@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use super::VaultClient;
 use super::fields::{self, Fixed};
 use super::mount::{check_path, refuse_blocked};
+use super::server::takes_audit_by_configuration;
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
-};
+use crate::resource::{Diff, Error, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
 
 /// An audit device.
 #[derive(Debug)]
@@ -121,6 +120,8 @@ audit_log:
   type: file
   options: { file_path: /var/log/openbao/audit.log, mode: \"0600\" }
 ";
+    /// The server has them in its root namespace alone.
+    const NAMESPACED: bool = false;
     const PROTECTED: bool = true;
 
     type Client = VaultClient;
@@ -195,7 +196,7 @@ audit_log:
 
 /// OpenBao takes audit devices from its configuration alone, unless that says otherwise.
 fn explain(error: Error, desired: &AuditSpec) -> Error {
-    if error.kind != ErrorKind::Rejected || !error.message.contains("audit device via API") {
+    if !takes_audit_by_configuration(&error) {
         return error;
     }
     error.advice(format!(
@@ -207,6 +208,7 @@ fn explain(error: Error, desired: &AuditSpec) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::ErrorKind;
 
     fn spec(value: Value) -> AuditSpec {
         serde_json::from_value(value).expect("valid")

@@ -2,11 +2,16 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
-use crate::resource::Result;
+use super::VaultClient;
+use super::client::into_listing;
+use super::request::{Effect, Request};
+use super::server;
+use crate::resource::{ErrorKind, Result};
 
 /// The items of a listing by name.
 pub(super) type Listing = Map<String, Value>;
@@ -38,14 +43,15 @@ impl Cached {
     }
 }
 
-/// The listings of a server.
+/// The listings of a namespace.
 #[derive(Default)]
 pub(super) struct Listings {
     pub(super) mounts: Cached,
     pub(super) auth_methods: Cached,
     pub(super) audit_devices: Cached,
     pub(super) policies: Cached,
-    pub(super) plugins: Cached,
+    /// Whether a policy was written since the last listing.
+    policies_written: AtomicBool,
     pub(super) entity_aliases: Cached,
     pub(super) group_aliases: Cached,
 }
@@ -58,10 +64,12 @@ impl Listings {
             ("sys/auth/", &self.auth_methods),
             ("sys/audit/", &self.audit_devices),
             ("sys/polic", &self.policies),
-            ("sys/plugins/", &self.plugins),
             ("identity/entity", &self.entity_aliases),
             ("identity/group", &self.group_aliases),
         ];
+        if path.starts_with("sys/polic") {
+            self.policies_written.store(true, Ordering::Relaxed);
+        }
         for (prefix, listing) in rows {
             if path.starts_with(prefix) {
                 listing.forget().await;
@@ -71,16 +79,81 @@ impl Listings {
 
     /// Forgets everything, e.g. when the server has just been initialised or restored.
     pub(super) async fn forget(&self) {
+        self.policies_written.store(false, Ordering::Relaxed);
         for listing in [
             &self.mounts,
             &self.auth_methods,
             &self.audit_devices,
             &self.policies,
-            &self.plugins,
             &self.entity_aliases,
             &self.group_aliases,
         ] {
             listing.forget().await;
         }
+    }
+}
+
+impl VaultClient {
+    /// Every secrets engine by path with its trailing slash; one request for all steps.
+    pub(super) async fn mounts(&self) -> Result<Arc<Listing>> {
+        self.listings().mounts.get(|| self.table("sys/mounts")).await
+    }
+
+    /// Every auth method by path with its trailing slash; one request for all steps.
+    pub(super) async fn auth_methods(&self) -> Result<Arc<Listing>> {
+        self.listings().auth_methods.get(|| self.table("sys/auth")).await
+    }
+
+    /// Every audit device by path with its trailing slash; one request for all steps.
+    pub(super) async fn audit_devices(&self) -> Result<Arc<Listing>> {
+        self.listings().audit_devices.get(|| self.table("sys/audit")).await
+    }
+
+    /// Every policy with its text, by name, where the server lists them with their texts (OpenBao);
+    /// `None` where it does not (HashiCorp Vault) or the token may not. Nor once one was written: to look
+    /// at each of a thousand after its write, a thousand lists of a thousand would be read.
+    pub(super) async fn policies(&self) -> Result<Option<Arc<Listing>>> {
+        let fetch = || async {
+            let request = Request::new("LIST", server::POLICIES, Effect::Read);
+            server::listed_policies(self.read(&request, None).await)
+        };
+        if self.listings().policies_written.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let listing = self.listings().policies.get(fetch).await?;
+        Ok(Some(listing).filter(|listing| !listing.is_empty()))
+    }
+
+    /// The plugins that the server has, by type; empty where the token may not know. One request
+    /// for all steps.
+    pub(super) async fn plugins(&self) -> Result<Arc<Listing>> {
+        let fetch = || async {
+            match self.home().table("sys/plugins/catalog").await {
+                Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Rejected) => {
+                    Ok(Listing::new())
+                }
+                table => table,
+            }
+        };
+        self.plugin_cache().get(fetch).await
+    }
+
+    /// Every alias of an entity, by id; one request for all steps.
+    pub(super) async fn entity_aliases(&self) -> Result<Arc<Listing>> {
+        self.listings().entity_aliases.get(|| self.details("identity/entity-alias/id")).await
+    }
+
+    /// Every alias of a group, by id; one request for all steps.
+    pub(super) async fn group_aliases(&self) -> Result<Arc<Listing>> {
+        self.listings().group_aliases.get(|| self.details("identity/group-alias/id")).await
+    }
+
+    /// The `key_info` of a LIST.
+    async fn details(&self, path: &str) -> Result<Listing> {
+        Ok(into_listing(self.list(path).await?.unwrap_or_default()["key_info"].take()))
+    }
+
+    async fn table(&self, path: &str) -> Result<Listing> {
+        Ok(self.get(path).await?.map(into_listing).unwrap_or_default())
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use vaultrs::error::ClientError;
 
 use super::request::{Effect, Request};
+use super::server::undid_transaction;
 use crate::resource::{Error, ErrorKind, in_words};
 
 /// What an error answer says that [`translate`] needs.
@@ -91,8 +92,7 @@ fn kind(status: u16, said: &str, effect: Effect) -> ErrorKind {
         // A KV engine that is being set up or upgraded to version 2.
         400 if said.contains("unavailable for a brief period") => ErrorKind::Unavailable,
         500 if said.contains("node not active") => ErrorKind::Unavailable,
-        // OpenBao's transactions are optimistic: of two at once, one is undone. Even reads can be such.
-        500 if said.contains("transaction commit failed") => ErrorKind::Unavailable,
+        500 if undid_transaction(said) => ErrorKind::Unavailable,
         500 if said.contains("too large") => ErrorKind::Rejected,
         500.. if effect == Effect::Write => ErrorKind::Unknown,
         500.. => ErrorKind::Unavailable,

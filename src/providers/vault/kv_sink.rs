@@ -1,6 +1,7 @@
 //! A KV version 2 secret as a destination.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
@@ -24,10 +25,35 @@ impl KvSink {
     }
 }
 
+/// How long an engine may take to set itself up, in milliseconds: some ten seconds in all.
+const WAITS: [u64; 7] = [100, 200, 400, 800, 1600, 3200, 3200];
+
+/// Asks until the engine answers. One that was mounted a moment ago, or raised to version 2, refuses
+/// everything for a while; what is delivered may have been given only once, and cannot come again later.
+async fn settled<T, F>(ask: impl Fn() -> F + Send) -> Result<T>
+where
+    F: Future<Output = Result<T>> + Send,
+{
+    let mut waits = WAITS.iter();
+    loop {
+        match ask().await {
+            Err(error) if is_being_set_up(&error) => match waits.next() {
+                Some(wait) => tokio::time::sleep(Duration::from_millis(*wait)).await,
+                None => return Err(error),
+            },
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_being_set_up(error: &Error) -> bool {
+    error.kind == ErrorKind::Unavailable && error.message.contains("unavailable for a brief period")
+}
+
 #[async_trait]
 impl Sink for KvSink {
     async fn holds(&self, expected: &Fields) -> Result<bool> {
-        let live = match self.vault.get(&self.path).await {
+        let live = match settled(|| self.vault.get(&self.path)).await {
             Ok(live) => live.unwrap_or_default(),
             // A server that was not initialised holds nothing.
             Err(error) if error.kind == ErrorKind::Uninitialised => return Ok(false),
@@ -40,9 +66,15 @@ impl Sink for KvSink {
         Ok(expected.iter().all(same))
     }
 
+    async fn deliver(&self, permit: &Permit, fields: &Fields) -> Result<()> {
+        settled(|| self.deliver_once(permit, fields)).await
+    }
+}
+
+impl KvSink {
     /// A patch of the version that was read, or the first version after what was deleted: what
     /// somebody else writes in between is never overwritten.
-    async fn deliver(&self, permit: &Permit, fields: &Fields) -> Result<()> {
+    async fn deliver_once(&self, permit: &Permit, fields: &Fields) -> Result<()> {
         let (live, exists) = match self.vault.get_or_remains(&self.path).await? {
             Ok(live) => (live, true),
             Err(remains) => (remains, false),
@@ -55,14 +87,45 @@ impl Sink for KvSink {
             self.vault.post(permit, &self.path, &body).await.map(drop)
         }
     }
-}
 
-impl KvSink {
     fn texts(&self, fields: &Fields) -> Result<Map<String, Value>> {
         let text = |(name, secret): (&String, &Secret)| match secret.expose_str() {
             Some(text) => Ok((name.clone(), Value::from(text))),
             None => Err(Error::new(ErrorKind::Local, &self.path, format!("field `{name}` is not text"))),
         };
         fields.iter().map(text).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_is_being_set_up_is_waited_for() {
+        let asked = AtomicUsize::new(0);
+        let upgrading = "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief \
+                         period and will resume service shortly.";
+        let answer = settled(|| async {
+            match asked.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => Err(Error::new(ErrorKind::Unavailable, "GET secret/data/a", upgrading)),
+                _ => Ok("there"),
+            }
+        });
+        assert_eq!(answer.await.expect("set up by then"), "there");
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_asked_again() {
+        let asked = AtomicUsize::new(0);
+        let answer = settled(|| async {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Err::<(), _>(Error::new(ErrorKind::Unavailable, "GET secret/data/a", "Vault is sealed (503)"))
+        });
+        assert!(answer.await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 }

@@ -32,7 +32,6 @@ mod policy;
 pub mod policy_text;
 mod request;
 mod role;
-mod root_generation;
 mod root_token;
 mod secret_id;
 mod server;
@@ -55,17 +54,18 @@ pub use login::Login;
 pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
 pub use object::{
-    ApproleRole, AwsRole, AwsRoot, CertRole, DatabaseConnection, DatabaseRole, DatabaseStaticRole, Entity,
-    GithubTeam, Group, JwtAuth, JwtRole, KubernetesRole, KvConfig, LdapAuth, LdapGroup, Namespace,
-    PasswordPolicy, PkiCrl, PkiRole, PkiUrls, Quota, SshCa, SshRole, TokenRole, TotpKey, TransitKey,
-    UserpassUser,
+    ApproleRole, AwsAuth, AwsAuthRole, AwsRole, AwsRoot, AzureAuth, AzureAuthRole, CertRole,
+    DatabaseConnection, DatabaseRole, DatabaseStaticRole, Entity, GcpAuth, GcpAuthRole, GithubAuth,
+    GithubTeam, GithubUser, Group, JwtAuth, JwtRole, KubernetesRole, KvConfig, LdapAuth, LdapGroup, LdapUser,
+    Namespace, PasswordPolicy, PkiCrl, PkiRole, PkiUrls, Quota, SshCa, SshRole, TokenRole, TotpKey,
+    TransitKey, UserpassUser,
 };
 pub use pki_ca::PkiCa;
 pub use policy::Policy;
 pub use policy_text::granted;
-pub use root_generation::RootGeneration;
 pub use root_token::VaultRootToken;
 pub use secret_id::ApproleSecretId;
+pub use server::RootGeneration;
 pub use server_config::ServerConfig;
 pub use session::{EnvToken, HomeToken, TokenSource};
 pub use standing::Standing;

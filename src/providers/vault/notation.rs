@@ -110,6 +110,46 @@ impl Names {
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A set of names of HTTP headers, which Vault writes as `X-Amz-Date` however it is told them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Vec<String>")]
+#[schemars(with = "Vec<String>")]
+pub struct HeaderNames(Vec<String>);
+
+impl From<Vec<String>> for HeaderNames {
+    fn from(names: Vec<String>) -> Self {
+        let capitalised = |part: &str| {
+            let (first, rest) = part.split_at(part.chars().next().map_or(0, char::len_utf8));
+            format!("{}{}", first.to_uppercase(), rest.to_lowercase())
+        };
+        let canonical = |name: String| match is_unknown(&name) {
+            true => name,
+            false => name.split('-').map(capitalised).collect::<Vec<_>>().join("-"),
+        };
+        Self(sorted(names.into_iter().map(canonical).collect()))
+    }
+}
+
+/// An address below which others are made; Vault ends it with a slash.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "String")]
+#[schemars(with = "String")]
+pub struct BaseUrl(String);
+
+impl From<String> for BaseUrl {
+    fn from(url: String) -> Self {
+        match url.is_empty() || url.ends_with('/') || is_unknown(&url) {
+            true => Self(url),
+            false => Self(format!("{url}/")),
+        }
+    }
 }
 
 /// A name whose case Vault lowers, as it does with those of roles and users.
@@ -146,14 +186,7 @@ pub struct CommaNames(Vec<String>);
 impl<'de> Deserialize<'de> for CommaNames {
     /// From a list, as plans write it, or a text, as the server does.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let names = match Value::deserialize(deserializer)? {
-            Value::String(text) if is_unknown(&text) => vec![text],
-            Value::String(text) => {
-                text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
-            }
-            list => serde_json::from_value(list).map_err(D::Error::custom)?,
-        };
-        Ok(Self(sorted(names)))
+        Ok(Self(sorted(comma_separated(deserializer)?)))
     }
 }
 
@@ -161,6 +194,35 @@ impl CommaNames {
     /// The names in one text.
     pub fn joined(&self) -> String {
         self.0.join(",")
+    }
+}
+
+/// A list that Vault's API writes as one text with commas, and whose order means something.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(with = "Vec<String>")]
+pub struct CommaList(Vec<String>);
+
+impl<'de> Deserialize<'de> for CommaList {
+    /// From a list, as plans write it, or a text, as the server does.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        comma_separated(deserializer).map(Self)
+    }
+}
+
+impl CommaList {
+    /// The items in one text.
+    pub fn joined(&self) -> String {
+        self.0.join(",")
+    }
+}
+
+fn comma_separated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) if is_unknown(&text) => Ok(vec![text]),
+        Value::String(text) => {
+            Ok(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+        }
+        list => serde_json::from_value(list).map_err(D::Error::custom),
     }
 }
 
@@ -182,6 +244,9 @@ impl PolicyNames {
         self.0.iter().map(String::as_str)
     }
 }
+
+/// A set of names of groups, whose case Vault lowers as it does with those of policies.
+pub type GroupNames = PolicyNames;
 
 /// A set of networks; a single address is a network of its own.
 ///
@@ -275,6 +340,15 @@ mod tests {
     }
 
     #[test]
+    fn lists_and_addresses_keep_what_means_something() {
+        assert_eq!(read::<CommaList>(json!("ldaps://b, ldaps://a")), json!(["ldaps://b", "ldaps://a"]));
+        for url in ["https://api.example/v3", "https://api.example/v3/"] {
+            assert_eq!(read::<BaseUrl>(json!(url)), json!("https://api.example/v3/"));
+        }
+        assert_eq!(read::<BaseUrl>(json!("")), json!(""));
+    }
+
+    #[test]
     fn sets_have_one_notation() {
         assert_eq!(read::<PolicyNames>(json!(["B", "a", "b"])), json!(["a", "b"]));
         assert_eq!(read::<Names>(json!(["b", "A", "b"])), json!(["A", "b"]));
@@ -282,6 +356,8 @@ mod tests {
             read::<Cidrs>(json!(["10.1.0.0/16", "10.0.0.1", "::1"])),
             json!(["10.0.0.1/32", "10.1.0.0/16", "::1/128"])
         );
+        assert_eq!(read::<CommaNames>(json!("b, a,b")), json!(["a", "b"]));
+        assert_eq!(read::<HeaderNames>(json!(["x-amz-date", "X-TEAM"])), json!(["X-Amz-Date", "X-Team"]));
         assert_eq!(read::<Pem>(json!("\n-----BEGIN\r\n-----END\n")), json!("-----BEGIN\n-----END"));
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::custodian::{Admin, Custodian, Initialisation, REVOKE, Unlocked};
-use super::root_generation::RootGeneration;
+use super::server::RootGeneration;
 use crate::journal::Entry;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Permit, Requirement, Resource, Result, Writer};
 use crate::secret::Secret;
@@ -115,7 +115,13 @@ impl Resource for VaultRootToken {
     }
 
     async fn observe(client: &Custodian, _: &RootToken) -> Result<Option<Observed>> {
-        let Some(which) = client.initialisation().await? else { return Ok(None) };
+        let Some(which) = client.initialisation().await? else {
+            // Custody knows nothing of this cluster: it is new, or cannot be seen.
+            return match client.vault.ready().await {
+                Err(error) if error.kind != ErrorKind::Uninitialised => Err(error),
+                _ => Ok(None),
+            };
+        };
         if !client.custody.exists(&which.revoked()).await? {
             return Ok(None);
         }

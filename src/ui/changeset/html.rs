@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::svg;
 use crate::changeset::{Action, PlanIdentity, StepChange};
 use crate::resource::neutralise;
-use crate::review::{Content, Field, Review, Sign, counted, sign};
+use crate::review::{Content, Field, Item, Review, Sign, counted, sign};
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -38,6 +38,8 @@ struct Page<'a> {
     risks: Vec<ShownRisk<'a>>,
     drawing: Option<svg::Drawing>,
     kinds: Vec<&'a str>,
+    /// How many steps are like others before them.
+    alike: usize,
     prunes: bool,
     undeclared: &'a [StepChange],
     groups: Vec<ShownGroup<'a>>,
@@ -59,6 +61,8 @@ pub fn render(review: &Review) -> String {
     kinds.dedup();
     let steps = review.changeset.steps.iter().enumerate();
     let numbers: Numbers = steps.map(|(number, step)| (step.id.as_str(), number)).collect();
+    let items = review.groups.iter().flat_map(|group| &group.items);
+    let abridged = items.filter(|item| item.is_abridged());
     let page = Page {
         policy: policy(),
         style: STYLE,
@@ -72,6 +76,7 @@ pub fn render(review: &Review) -> String {
         risks: risks(review, &numbers),
         drawing: svg::draw(review, &numbers),
         kinds,
+        alike: abridged.map(|item| item.others.len()).sum(),
         prunes: review.changeset.undeclared.iter().any(|step| step.action == Action::Delete),
         undeclared: &review.changeset.undeclared,
         groups: groups(review, &numbers),
@@ -164,6 +169,10 @@ struct ShownStep<'a> {
     fields: Vec<ShownField>,
     risks: Vec<(&'a str, &'a str)>,
     needs: Vec<(usize, &'a str)>,
+    /// How many steps that are like it follow.
+    more: usize,
+    /// It is like one before it, and shown when it is looked for.
+    alike: bool,
 }
 
 #[derive(Serialize)]
@@ -184,11 +193,20 @@ fn groups<'a>(review: &'a Review, numbers: &Numbers) -> Vec<ShownGroup<'a>> {
         risks.entry(&risk.step).or_default().push((risk.severity.name(), &risk.message));
     }
     let shown = review.groups.iter().map(|group| {
-        let steps = group.items.iter().flat_map(|item| std::iter::once(&item.step).chain(&item.others));
+        let of_item = |item: &'a Item<'a>| {
+            let shown = |step| shown_step(step, &risks, numbers, few);
+            let mut steps: Vec<ShownStep> =
+                std::iter::once(item.step).chain(item.others.iter().copied()).map(shown).collect();
+            if item.is_abridged() {
+                steps[0].more = item.others.len();
+                steps[1..].iter_mut().for_each(|step| step.alike = true);
+            }
+            steps
+        };
         ShownGroup {
             title: &group.title,
             counts: counted(&group.counts).into_iter().map(|(_, words)| words).collect(),
-            steps: steps.map(|step| shown_step(step, &risks, numbers, few)).collect(),
+            steps: group.items.iter().flat_map(of_item).collect(),
         }
     });
     shown.collect()
@@ -214,6 +232,8 @@ fn shown_step<'a>(
         fields: crate::review::fields(step).into_iter().map(shown_field).collect(),
         risks: risks.get(step.id.as_str()).cloned().unwrap_or_default(),
         needs: step.needs.iter().map(|need| (number_of(numbers, need), need.as_str())).collect(),
+        more: 0,
+        alike: false,
     }
 }
 

@@ -4,14 +4,16 @@
   const one = (id) => document.getElementById(id);
   const steps = all(".step").map((element) => ({ element, text: element.textContent.toLowerCase() }));
   const buttons = all(".count");
-  const search = one("search"), kind = one("kind"), found = one("found"), fold = one("fold");
-  const state = { q: "", actions: new Set(), kind: "" };
+  const search = one("search"), kind = one("kind"), found = one("found"), fold = one("fold"), alike = one("alike");
+  const state = { q: "", actions: new Set(), kind: "", alike: !alike };
   // The step that a link led to is shown, whatever is looked for.
   let linked = null;
 
   const isShown = ({ element, text }, words) => {
     if (element === linked) return true;
     const action = element.dataset.action;
+    // One of those that are alike stands for all, until a word of another is looked for.
+    if ("alike" in element.dataset && !state.alike && !words.length) return false;
     // What is as declared is looked for, or asked for, or not there to be seen.
     const wanted = state.actions.size ? state.actions.has(action) : action !== "none" || words.length || onlyNone;
     return wanted && (!state.kind || element.dataset.kind === state.kind) && words.every((word) => text.includes(word));
@@ -89,6 +91,11 @@
       changed();
     });
   }
+  if (alike) alike.addEventListener("click", () => {
+    state.alike = !state.alike;
+    alike.setAttribute("aria-pressed", String(state.alike));
+    show();
+  });
   one("clear").addEventListener("click", () => { reset(); changed(); search.focus(); });
   fold.addEventListener("click", () => {
     const open = fold.textContent === "Unfold all";

@@ -11,7 +11,7 @@ mod call;
 mod canary;
 mod case;
 mod fault;
-mod http;
+pub mod http;
 mod properties;
 mod proxy;
 mod record;

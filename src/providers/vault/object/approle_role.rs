@@ -89,6 +89,10 @@ pipeline:
     fn requires(&self) -> Vec<Requirement> {
         requirements(&self.mount, self)
     }
+
+    fn compares_parts(&self) -> bool {
+        self.role_id.is_some()
+    }
 }
 
 #[cfg(test)]

@@ -1,45 +1,97 @@
-//! What members of a group may do, for methods that know groups of their own:
+//! What groups and people may do, for methods that are told so by name:
 //! <https://developer.hashicorp.com/vault/api-docs/auth/ldap#create-update-ldap-group>,
 //! <https://developer.hashicorp.com/vault/api-docs/auth/github#map-github-teams>.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::super::notation::{LowerName, PolicyNames};
+use super::super::notation::{GroupNames, LowerName, PolicyNames};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_name, policies};
 use crate::resource::{FieldError, Requirement};
 
 /// What members of a directory's group may do.
 pub type LdapGroup = Object<LdapGroupSpec>;
+/// What somebody with an account in a directory may do.
+pub type LdapUser = Object<LdapUserSpec>;
 /// What members of a GitHub team may do.
 pub type GithubTeam = Object<GithubTeamSpec>;
+/// What a user of GitHub may do.
+pub type GithubUser = Object<GithubUserSpec>;
 
-/// The declared fields of a directory's group.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LdapGroupSpec {
-    /// The method's path below `auth/`.
-    #[serde(default = "ldap")]
-    pub mount: String,
-    /// The group's name; Vault lowers its case.
-    pub name: LowerName,
-    /// Policies that its members have.
-    pub policies: PolicyNames,
+/// Declares the fields of somebody who has policies by name: the method, the name, the policies, and
+/// its own.
+///
+/// A macro, because serde cannot both take fields from another struct and refuse unknown ones.
+macro_rules! has_policies {
+    (
+        $(#[$about:meta])*
+        pub struct $spec:ident {
+            $(#[$mount_about:meta])* pub mount: String,
+            $(#[$name_about:meta])* pub name: LowerName,
+            $($(#[$field_about:meta])* pub $field:ident: $type:ty,)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $spec {
+            /// The method's path below `auth/`.
+            $(#[$mount_about])* pub mount: String,
+            $(#[$name_about])* pub name: LowerName,
+            /// Policies that follow from it.
+            pub policies: PolicyNames,
+            $($(#[$field_about])* pub $field: $type,)*
+        }
+
+        impl Named for $spec {
+            fn named(&self) -> (&str, &LowerName, &PolicyNames) {
+                (&self.mount, &self.name, &self.policies)
+            }
+        }
+    };
 }
 
-/// The declared fields of a team.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct GithubTeamSpec {
-    /// The method's path below `auth/`.
-    #[serde(default = "github")]
-    pub mount: String,
-    /// The team's name in GitHub's addresses, its slug.
-    pub name: LowerName,
-    /// Policies that its members have.
-    pub policies: PolicyNames,
+has_policies! {
+    /// The declared fields of a directory's group.
+    pub struct LdapGroupSpec {
+        #[serde(default = "ldap")]
+        pub mount: String,
+        /// The group's name; Vault lowers its case.
+        pub name: LowerName,
+    }
+}
+
+has_policies! {
+    /// The declared fields of somebody with an account in a directory.
+    pub struct LdapUserSpec {
+        #[serde(default = "ldap")]
+        pub mount: String,
+        /// The name of the account; Vault lowers its case.
+        pub name: LowerName,
+        /// Groups that count beside those of the directory; Vault lowers their case.
+        #[serde(default)]
+        pub groups: GroupNames,
+    }
+}
+
+has_policies! {
+    /// The declared fields of a team.
+    pub struct GithubTeamSpec {
+        #[serde(default = "github")]
+        pub mount: String,
+        /// The team's name in GitHub's addresses, its slug.
+        pub name: LowerName,
+    }
+}
+
+has_policies! {
+    /// The declared fields of a user of GitHub.
+    pub struct GithubUserSpec {
+        #[serde(default = "github")]
+        pub mount: String,
+        /// The user's name at GitHub.
+        pub name: LowerName,
+    }
 }
 
 fn ldap() -> String {
@@ -50,14 +102,37 @@ fn github() -> String {
     "github".to_owned()
 }
 
-fn requires(mount: &str, names: &PolicyNames) -> Vec<Requirement> {
-    let method = Requirement::thing("vault.auth_method", mount);
-    std::iter::once(method).chain(policies(names.iter())).collect()
+/// Who has policies: the method's path, the name and the policies.
+trait Named {
+    fn named(&self) -> (&str, &LowerName, &PolicyNames);
+}
+
+/// What somebody needs who has policies by name.
+fn requires(named: &impl Named) -> Vec<Requirement> {
+    let (mount, _, names) = named.named();
+    std::iter::once(Requirement::thing("vault.auth_method", mount)).chain(policies(names.iter())).collect()
+}
+
+/// Where somebody is kept, in this folder of the method.
+fn path(named: &impl Named, folder: &str) -> String {
+    let (mount, name, _) = named.named();
+    format!("auth/{mount}/{folder}/{name}")
+}
+
+fn check(named: &impl Named) -> Vec<FieldError> {
+    check_name("name", named.named().1).into_iter().collect()
+}
+
+/// The parts of a text with commas.
+fn parts(text: &Value) -> Vec<&str> {
+    let parts = text.as_str().unwrap_or_default().split(',').map(str::trim);
+    parts.filter(|part| !part.is_empty()).collect()
 }
 
 impl PlainObject for LdapGroupSpec {
     const KIND: &'static str = "vault.ldap_group";
-    const ABOUT: &'static str = "The policies of a directory's group. HashiCorp Vault.";
+    const ABOUT: &'static str =
+        "The policies of a directory's group. HashiCorp Vault, or OpenBao before 2.7.";
     const EXAMPLE: &'static str = "\
 directory_operators:
   kind: vault.ldap_group
@@ -68,7 +143,7 @@ directory_operators:
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));
 
     fn path(&self) -> String {
-        format!("auth/{}/groups/{}", self.mount, self.name)
+        path(self, "groups")
     }
 
     fn name(&self) -> &str {
@@ -76,12 +151,64 @@ directory_operators:
     }
 
     fn check(&self) -> Vec<FieldError> {
-        check_name("name", &self.name).into_iter().collect()
+        check(self)
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        requires(&self.mount, &self.policies)
+        requires(self)
     }
+}
+
+impl PlainObject for LdapUserSpec {
+    const KIND: &'static str = "vault.ldap_user";
+    const ABOUT: &'static str =
+        "The policies and groups of one account in a directory. HashiCorp Vault, or OpenBao before 2.7.";
+    const EXAMPLE: &'static str = "\
+directory_alice:
+  kind: vault.ldap_user
+  name: alice
+  policies: [operations]
+  groups: [on-call]
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));
+
+    fn path(&self) -> String {
+        path(self, "users")
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        check(self)
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        requires(self)
+    }
+
+    /// The method keeps a text with commas.
+    fn understand(mut told: Value) -> Value {
+        told["groups"] = json!(parts(&told["groups"]));
+        told
+    }
+}
+
+/// A request's body for GitHub's teams and users, whose policies are a text with commas.
+fn one_text(named: &impl Named) -> Map<String, Value> {
+    let names: Vec<&str> = named.named().2.iter().collect();
+    Map::from_iter([("value".to_owned(), json!(names.join(",")))])
+}
+
+fn from_one_text(told: &Value) -> Value {
+    json!({ "policies": parts(&told["value"]) })
+}
+
+/// A name that was never mapped can be read, too.
+fn is_mapped(told: &Value) -> bool {
+    !parts(&told["value"]).is_empty()
 }
 
 impl PlainObject for GithubTeamSpec {
@@ -97,7 +224,7 @@ github_platform:
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));
 
     fn path(&self) -> String {
-        format!("auth/{}/map/teams/{}", self.mount, self.name)
+        path(self, "map/teams")
     }
 
     fn name(&self) -> &str {
@@ -105,27 +232,64 @@ github_platform:
     }
 
     fn check(&self) -> Vec<FieldError> {
-        check_name("name", &self.name).into_iter().collect()
+        check(self)
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        requires(&self.mount, &self.policies)
+        requires(self)
     }
 
-    /// The method keeps a text with commas.
     fn understand(told: Value) -> Value {
-        let names = told["value"].as_str().unwrap_or_default().split(',');
-        let names: Vec<&str> = names.map(str::trim).filter(|name| !name.is_empty()).collect();
-        json!({ "policies": names })
+        from_one_text(&told)
     }
 
     fn is_set(told: &Value) -> bool {
-        told["value"].as_str().is_some_and(|value| !value.is_empty())
+        is_mapped(told)
     }
 
     fn requests(&self, _: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
-        let names: Vec<&str> = self.policies.iter().collect();
-        vec![(self.path(), Map::from_iter([("value".to_owned(), json!(names.join(",")))]))]
+        vec![(self.path(), one_text(self))]
+    }
+}
+
+impl PlainObject for GithubUserSpec {
+    const KIND: &'static str = "vault.github_user";
+    const ABOUT: &'static str = "The policies of a user of GitHub, beside those of teams. HashiCorp Vault.";
+    const EXAMPLE: &'static str = "\
+github_alice:
+  kind: vault.github_user
+  name: alice
+  policies: [operations]
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));
+
+    fn path(&self) -> String {
+        path(self, "map/users")
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        check(self)
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        requires(self)
+    }
+
+    fn understand(told: Value) -> Value {
+        from_one_text(&told)
+    }
+
+    fn is_set(told: &Value) -> bool {
+        is_mapped(told)
+    }
+
+    fn requests(&self, _: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
+        vec![(self.path(), one_text(self))]
     }
 }
 
@@ -133,24 +297,33 @@ github_platform:
 mod tests {
     use super::super::tests::live_of;
     use super::*;
-    use crate::resource::Resource;
+    use crate::resource::{Diff, Resource};
 
     #[test]
-    fn policies_of_a_team_are_one_text() {
+    fn policies_at_github_are_one_text() {
         let declared = json!({ "name": "Platform", "policies": ["B", "a"] });
-        let declared: GithubTeamSpec = serde_json::from_value(declared).expect("valid");
+        let team: GithubTeamSpec = serde_json::from_value(declared.clone()).expect("valid");
+        let user: GithubUserSpec = serde_json::from_value(declared).expect("valid");
         // As the documentation shows an answer.
         let told = json!({ "key": "platform", "value": "a, b" });
-        assert!(GithubTeam::diff(&declared, &live_of(&declared, &told)).is_empty());
-        let (path, body) = declared.requests(Map::new(), None).remove(0);
+        assert_eq!(GithubTeam::diff(&team, &live_of(&team, &told)), Diff::none());
+        assert_eq!(GithubUser::diff(&user, &live_of(&user, &told)), Diff::none());
+        let (path, body) = team.requests(Map::new(), None).remove(0);
         assert_eq!((path.as_str(), &body["value"]), ("auth/github/map/teams/platform", &json!("a,b")));
+        assert_eq!(user.requests(Map::new(), None)[0].0, "auth/github/map/users/platform");
+        assert!(!GithubTeamSpec::is_set(&json!({ "key": "platform", "value": "" })));
     }
 
     #[test]
-    fn a_directory_group_has_a_list() {
+    fn a_directory_has_lists_of_policies_and_a_text_of_groups() {
         let declared = json!({ "name": "ops", "policies": ["operations"] });
         let declared: LdapGroupSpec = serde_json::from_value(declared).expect("valid");
         let told = json!({ "policies": ["operations"] });
-        assert!(LdapGroup::diff(&declared, &live_of(&declared, &told)).is_empty());
+        assert_eq!(LdapGroup::diff(&declared, &live_of(&declared, &told)), Diff::none());
+        // As OpenBao 2.6.2 answers.
+        let told = json!({ "groups": "b,x", "policies": ["a", "b"] });
+        let declared = json!({ "name": "Alice", "policies": ["B", "a"], "groups": ["X", "b"] });
+        let declared: LdapUserSpec = serde_json::from_value(declared).expect("valid");
+        assert_eq!(LdapUser::diff(&declared, &live_of(&declared, &told)), Diff::none());
     }
 }

@@ -1,7 +1,7 @@
 //! The configuration of the LDAP method:
 //! <https://developer.hashicorp.com/vault/api-docs/auth/ldap#configure-ldap>.
 
-use super::super::notation::{CommaNames, Pem};
+use super::super::notation::{CommaList, Pem, Ttl};
 use super::super::role::{IssuesTokens, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, policies, yes};
@@ -17,8 +17,8 @@ role_spec! {
         /// The method's path below `auth/`.
         #[serde(default = "mount")]
         pub mount: String,
-        /// The directory's addresses, e.g. `ldaps://ldap.example.internal`.
-        pub url: CommaNames,
+        /// The directory's addresses, tried in this order, e.g. `ldaps://ldap.example.internal`.
+        pub url: CommaList,
         /// As whom the directory is searched; empty is anonymously.
         #[serde(default)]
         pub binddn: String,
@@ -32,6 +32,16 @@ role_spec! {
         /// The attribute that holds the name of who logs in.
         #[serde(default = "cn")]
         pub userattr: String,
+        /// A template of the search for somebody's account; empty is the method's. In a plan write its
+        /// braces as `{% raw %}{{.Username}}{% endraw %}`.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub userfilter: String,
+        /// Find the account to log in as with an anonymous search.
+        #[serde(default)]
+        pub discoverdn: bool,
+        /// Log in as `name@upndomain`; empty is not so.
+        #[serde(default)]
+        pub upndomain: String,
         /// Where groups are.
         #[serde(default)]
         pub groupdn: String,
@@ -42,6 +52,18 @@ role_spec! {
         /// braces as `{% raw %}{{.Username}}{% endraw %}`.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         pub groupfilter: String,
+        /// Search for groups anonymously.
+        #[serde(default)]
+        pub anonymous_group_search: bool,
+        /// Find groups by the `tokenGroups` of an account, as Active Directory has them.
+        #[serde(default)]
+        pub use_token_groups: bool,
+        /// How many entries a page of the directory's answers has; 0 is without pages.
+        #[serde(default)]
+        pub max_page_size: u64,
+        /// Which aliases of the directory are followed: `never`, `finding`, `searching` or `always`.
+        #[serde(default = "never")]
+        pub dereference_aliases: String,
         /// Turn a connection into an encrypted one after it is open.
         #[serde(default)]
         pub starttls: bool,
@@ -54,6 +76,18 @@ role_spec! {
         /// `tls10` to `tls13`.
         #[serde(default = "tls12")]
         pub tls_min_version: String,
+        /// `tls10` to `tls13`.
+        #[serde(default = "tls12")]
+        pub tls_max_version: String,
+        /// How long to wait for a connection before the next address is tried.
+        #[serde(default = "half_a_minute")]
+        pub connection_timeout: Ttl,
+        /// How long to wait for an answer.
+        #[serde(default = "a_minute_and_a_half")]
+        pub request_timeout: Ttl,
+        /// Aliases of entities have the name that was typed, not the directory's.
+        #[serde(default)]
+        pub username_as_alias: bool,
         /// Names of people are compared with their case.
         #[serde(default)]
         pub case_sensitive_names: bool,
@@ -75,9 +109,25 @@ fn tls12() -> String {
     "tls12".to_owned()
 }
 
+fn never() -> String {
+    "never".to_owned()
+}
+
+const fn half_a_minute() -> Ttl {
+    Ttl::Seconds(30)
+}
+
+const fn a_minute_and_a_half() -> Ttl {
+    Ttl::Seconds(90)
+}
+
+/// What a method says that was never configured.
+const UNSET: &str = "ldap://127.0.0.1";
+
 impl PlainObject for LdapAuthSpec {
     const KIND: &'static str = "vault.ldap_auth";
-    const ABOUT: &'static str = "How people log in with their account in a directory. HashiCorp Vault.";
+    const ABOUT: &'static str =
+        "How people log in with their account in a directory. HashiCorp Vault, or OpenBao before 2.7.";
     const EXAMPLE: &'static str = "\
 directory:
   kind: vault.ldap_auth
@@ -105,6 +155,14 @@ directory:
         let versions = ["tls10", "tls11", "tls12", "tls13"];
         let mut errors: Vec<FieldError> =
             check_one_of("tls_min_version", &self.tls_min_version, &versions).into_iter().collect();
+        errors.extend(check_one_of("tls_max_version", &self.tls_max_version, &versions));
+        let followed = ["never", "finding", "searching", "always"];
+        errors.extend(check_one_of("dereference_aliases", &self.dereference_aliases, &followed));
+        if self.url.joined() == UNSET {
+            let help = "write `ldap://localhost` for a directory on this machine";
+            let message = "is what the server says of a method that was never configured";
+            errors.push(FieldError::new("url", message).help(help));
+        }
         if self.binddn.is_empty() != self.bindpass.is_none() {
             errors.push(FieldError::new("bindpass", "comes together with `binddn`"));
         }
@@ -120,9 +178,8 @@ directory:
         self.bindpass.iter_mut().map(|source| ("bindpass", source)).collect()
     }
 
-    /// A method that was never configured has the address of a directory on this machine.
     fn is_set(told: &serde_json::Value) -> bool {
-        told["url"].as_str().is_some_and(|url| !url.is_empty() && url != "ldap://127.0.0.1")
+        told["url"].as_str().is_some_and(|url| !url.is_empty() && url != UNSET)
     }
 
     fn requests(

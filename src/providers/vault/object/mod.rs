@@ -2,13 +2,20 @@
 //! entities. Such a kind is its fields and its path; everything else is the same for all.
 
 mod approle_role;
+mod aws_auth;
+mod aws_auth_role;
 mod aws_role;
 mod aws_root;
+mod azure_auth;
+mod azure_auth_role;
 mod cert_role;
 mod database_connection;
 mod database_role;
 mod database_static_role;
 mod entity;
+mod gcp_auth;
+mod gcp_auth_role;
+mod github_auth;
 mod group;
 mod group_policies;
 mod jwt_auth;
@@ -40,15 +47,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use approle_role::ApproleRole;
+pub use aws_auth::AwsAuth;
+pub use aws_auth_role::AwsAuthRole;
 pub use aws_role::AwsRole;
 pub use aws_root::AwsRoot;
+pub use azure_auth::AzureAuth;
+pub use azure_auth_role::AzureAuthRole;
 pub use cert_role::CertRole;
 pub use database_connection::DatabaseConnection;
 pub use database_role::DatabaseRole;
 pub use database_static_role::DatabaseStaticRole;
 pub use entity::Entity;
+pub use gcp_auth::GcpAuth;
+pub use gcp_auth_role::GcpAuthRole;
+pub use github_auth::GithubAuth;
 pub use group::Group;
-pub use group_policies::{GithubTeam, LdapGroup};
+pub use group_policies::{GithubTeam, GithubUser, LdapGroup, LdapUser};
 pub use jwt_auth::JwtAuth;
 pub use jwt_role::JwtRole;
 pub use kubernetes_role::KubernetesRole;
@@ -90,6 +104,8 @@ pub trait PlainObject:
     const EXAMPLE: &'static str;
     /// As [`Resource::PROTECTED`].
     const PROTECTED: bool = false;
+    /// As [`Resource::NAMESPACED`].
+    const NAMESPACED: bool = true;
     /// Fields that make the path and are not part of a request's body.
     const IDENTITY: &'static [&'static str];
     /// Fields that cannot be changed.
@@ -120,6 +136,11 @@ pub trait PlainObject:
     /// Things besides an initialised Vault that must be in place.
     fn requires(&self) -> Vec<Requirement> {
         Vec::new()
+    }
+
+    /// Whether a declared field is told by one of [`PlainObject::PARTS`]; otherwise these are read for outputs alone.
+    fn compares_parts(&self) -> bool {
+        false
     }
 
     /// Secret fields by name. The server never gives them back, so they are not compared.
@@ -167,6 +188,12 @@ pub struct Object<S>(PhantomData<fn() -> S>);
 pub struct ObjectId {
     path: String,
     identity: Map<String, Value>,
+    /// Whether the answers of [`PlainObject::PARTS`] are read, too: because outputs are wanted, or
+    /// because there is something to compare in them.
+    #[serde(skip)]
+    parts: bool,
+    #[serde(skip)]
+    parts_compared: bool,
 }
 
 impl fmt::Display for ObjectId {
@@ -187,6 +214,7 @@ impl<S: PlainObject> Resource for Object<S> {
     const ABOUT: &'static str = S::ABOUT;
     const EXAMPLE: &'static str = S::EXAMPLE;
     const PROTECTED: bool = S::PROTECTED;
+    const NAMESPACED: bool = S::NAMESPACED;
 
     type Client = VaultClient;
     type Id = ObjectId;
@@ -197,7 +225,11 @@ impl<S: PlainObject> Resource for Object<S> {
     fn id(desired: &S) -> ObjectId {
         let mut identity = fields::fields(desired);
         identity.retain(|name, _| S::IDENTITY.contains(&name.as_str()));
-        ObjectId { path: desired.path(), identity }
+        ObjectId { path: desired.path(), identity, parts: true, parts_compared: desired.compares_parts() }
+    }
+
+    fn without_outputs(id: ObjectId) -> ObjectId {
+        ObjectId { parts: id.parts_compared, ..id }
     }
 
     fn check(desired: &S) -> Vec<FieldError> {
@@ -226,7 +258,7 @@ impl<S: PlainObject> Resource for Object<S> {
             return Ok(None);
         };
         // One after the other: OpenBao reads in transactions, which fail beside one another.
-        for part in S::PARTS {
+        for part in S::PARTS.iter().filter(|_| id.parts) {
             let part = client.get(&format!("{}/{part}", id.path)).await?;
             if let (Some(Value::Object(part)), Value::Object(told)) = (part, &mut told) {
                 told.extend(part);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Object, PlainObject, check_name};
 use crate::resource::FieldError;
@@ -15,7 +16,7 @@ pub type Namespace = Object<NamespaceSpec>;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamespaceSpec {
-    /// Its name below the namespace that the plan is for.
+    /// Its name below the namespace that the plan, or this step, is in.
     pub name: String,
     /// What people note of it.
     #[serde(default)]
@@ -30,6 +31,11 @@ payments_team:
   kind: vault.namespace
   name: payments
   custom_metadata: { owner: payments-team }
+payments_secrets:
+  kind: vault.mount
+  namespace: payments
+  path: secret
+  type: kv
 ";
     const PROTECTED: bool = true;
     const IDENTITY: &'static [&'static str] = &["name"];
@@ -42,6 +48,11 @@ payments_team:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    /// One that is being deleted can be read until everything in it is gone.
+    fn is_set(told: &Value) -> bool {
+        told["tainted"] != true
     }
 
     fn check(&self) -> Vec<FieldError> {

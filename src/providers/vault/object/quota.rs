@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::resource::{FieldError, Requirement};
@@ -19,7 +20,7 @@ pub struct QuotaSpec {
     /// What it limits: a mount or a path with a trailing slash; empty is everything.
     #[serde(default)]
     pub path: String,
-    /// The login role that it limits, for a path that is an auth method.
+    /// The login role that it limits, for a path that is an auth method. Fixed.
     #[serde(default)]
     pub role: String,
     /// Requests in an interval.
@@ -46,7 +47,12 @@ everything:
   rate: 500
   interval: 1s
 ";
+    /// The server has them in its root namespace alone; their path may begin with a namespace.
+    const NAMESPACED: bool = false;
     const IDENTITY: &'static [&'static str] = &["name"];
+    /// OpenBao 2.6 and 2.7 answer 204 and keep the former role.
+    const FIXED: &'static [Fixed] =
+        &[("role", "the server ignores another role in a quota that exists; make a quota with another name")];
 
     fn path(&self) -> String {
         format!("sys/quotas/rate-limit/{}", self.name)

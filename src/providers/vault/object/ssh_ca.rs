@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::fields::Fixed;
 use super::super::notation::Pem;
+use super::super::server::lacks_ssh_key;
 use super::{Object, PlainObject, check_one_of};
 use crate::resource::{Error, FieldError, Requirement};
 use crate::secret::SecretSource;
@@ -109,11 +110,8 @@ ssh_authority:
         told
     }
 
-    /// OpenBao has issuers, of which none is the default; HashiCorp Vault has keys.
     fn is_absence(refusal: &Error) -> bool {
-        ["no default issuer currently configured", "keys haven't been configured yet"]
-            .iter()
-            .any(|words| refusal.message.contains(words))
+        lacks_ssh_key(refusal)
     }
 
     fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {

@@ -5,6 +5,7 @@
 //! together with its accessor. So one that was lost on the way is known by its name, and by standing in
 //! no destination: it is destroyed, and another one is made.
 
+mod manifest;
 mod place;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::resource::{
 };
 use crate::secret::Secret;
 use crate::secret::sink::Fields;
+pub use manifest::Manifest;
 pub use place::Depository;
 
 /// A secret-id.
@@ -77,6 +79,9 @@ pub struct SecretIdDelivery {
     /// A secret in a KV version 2 mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault_kv: Option<KvPlace>,
+    /// The manifest of a Kubernetes Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes_manifest: Option<Manifest>,
 }
 
 /// A secret in a KV version 2 mount.
@@ -199,8 +204,8 @@ async fn issued(vault: &VaultClient, id: &SecretIdId) -> Result<Vec<Issued>> {
 
 impl Resource for ApproleSecretId {
     const KIND: &'static str = "vault.approle_secret_id";
-    const ABOUT: &'static str =
-        "A secret-id of an AppRole role, made once, delivered to a file or a secret, and replaced by age.";
+    const ABOUT: &'static str = "A secret-id of an AppRole role, made once, delivered to a file, a secret or a Kubernetes manifest, and \
+        replaced by age.";
     const EXAMPLE: &'static str = "\
 pipeline:
   kind: vault.approle_role

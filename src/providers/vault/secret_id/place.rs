@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
+use super::manifest::Manifest;
 use super::{ACCESSOR, SECRET_ID, SecretIdDelivery, WRAPPING_TOKEN};
 use crate::beneath;
 use crate::providers::Providers;
 use crate::providers::vault::{KvSink, VaultClient};
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Error, ErrorKind, FieldError, Permit, Provided, Result};
+use crate::resource::{Elsewhere, Error, ErrorKind, FieldError, Permit, Provided, Result};
 use crate::secret::sink::{Fields, Sink};
 
 /// A Vault together with the plan's folder.
@@ -21,10 +23,14 @@ pub struct Depository {
 }
 
 impl Provided for Depository {
-    const IN_CLUSTER: bool = true;
+    const IN_VAULT: bool = true;
 
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
-        let vault = VaultClient::provide(providers).await?;
+        Self::provide_at(providers, None).await
+    }
+
+    async fn provide_at(providers: &Providers, place: Option<&Elsewhere>) -> Result<Arc<Self>> {
+        let vault = VaultClient::provide_at(providers, place).await?;
         Ok(Arc::new(Self { vault, folder: providers.folder.clone() }))
     }
 }
@@ -32,13 +38,20 @@ impl Provided for Depository {
 /// Mistakes in a destination.
 pub(super) fn check(place: &SecretIdDelivery) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    if place.file.is_some() == place.vault_kv.is_some() {
-        errors.push(FieldError::new("deliver", "exactly one of `file` and `vault_kv` is needed"));
+    let given = [place.file.is_some(), place.vault_kv.is_some(), place.kubernetes_manifest.is_some()];
+    if given.iter().filter(|given| **given).count() != 1 {
+        let message = "exactly one of `file`, `vault_kv` and `kubernetes_manifest` is needed";
+        errors.push(FieldError::new("deliver", message));
     }
-    let file = place.file.as_deref().filter(|file| !is_unknown(file));
-    if let Some(why) = file.and_then(beneath::mistake) {
-        errors.push(FieldError::new("deliver.file", "the file must lie inside the plan's folder").help(why));
+    let manifest = place.kubernetes_manifest.as_ref();
+    let file = place.file.as_ref().map(|file| ("deliver.file", file));
+    let in_manifest = manifest.map(|manifest| ("deliver.kubernetes_manifest.file", &manifest.file));
+    for (path, file) in file.into_iter().chain(in_manifest).filter(|(_, file)| !is_unknown(file)) {
+        if let Some(why) = beneath::mistake(file) {
+            errors.push(FieldError::new(path, "the file must lie inside the plan's folder").help(why));
+        }
     }
+    errors.extend(manifest.into_iter().flat_map(Manifest::check));
     errors
 }
 
@@ -50,8 +63,15 @@ impl Depository {
 
     /// The accessor that stands in a destination; `None` when it holds none.
     pub(super) async fn accessor(&self, place: &SecretIdDelivery) -> Result<Option<String>> {
+        if let Some(manifest) = &place.kubernetes_manifest {
+            return Ok(self.read(&manifest.file)?.and_then(|bytes| manifest.field(&bytes, ACCESSOR)));
+        }
         let held = match (&place.file, &place.vault_kv) {
-            (Some(file), _) => self.read(file)?,
+            // A file that is no JSON holds no accessor.
+            (Some(file), _) => {
+                let bytes = self.read(file)?;
+                bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()).unwrap_or_default()
+            }
             (None, Some(kv)) => {
                 let secret = self.vault.get(&format!("{}/data/{}", kv.mount, kv.path)).await?;
                 secret.unwrap_or_default()["data"].take()
@@ -61,11 +81,16 @@ impl Depository {
         Ok(held[ACCESSOR].as_str().map(str::to_owned))
     }
 
-    /// A file that is no JSON holds no accessor.
-    fn read(&self, file: &str) -> Result<Value> {
+    fn read(&self, file: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
         let held = beneath::read(&self.folder, file)
             .map_err(|error| Error::new(ErrorKind::Local, format!("read {file}"), error.to_string()))?;
-        Ok(held.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+        Ok(held.map(|(bytes, _)| Zeroizing::new(bytes)))
+    }
+
+    /// Writes a file that its owner alone can read.
+    fn replace(&self, file: &str, bytes: &[u8]) -> Result<()> {
+        beneath::replace(&self.folder, file, bytes, 0o600)
+            .map_err(|error| Error::new(ErrorKind::Local, format!("write {file}"), error.to_string()))
     }
 
     /// Writes `fields` into a destination.
@@ -79,9 +104,11 @@ impl Depository {
         if let Some(file) = &place.file {
             let texts: Map<String, Value> =
                 fields.keys().map(|name| (name.clone(), json!(text(name)))).collect();
-            let bytes = zeroize::Zeroizing::new(format!("{:#}\n", Value::Object(texts)).into_bytes());
-            return beneath::replace(&self.folder, file, &bytes, 0o600)
-                .map_err(|error| Error::new(ErrorKind::Local, format!("write {file}"), error.to_string()));
+            let bytes = Zeroizing::new(format!("{:#}\n", Value::Object(texts)).into_bytes());
+            return self.replace(file, &bytes);
+        }
+        if let Some(manifest) = &place.kubernetes_manifest {
+            return self.replace(&manifest.file, &manifest.render(fields));
         }
         let Some(kv) = &place.vault_kv else { return Ok(()) };
         let mut fields = fields.clone();

@@ -1,12 +1,11 @@
-//! How servers differ: OpenBao from HashiCorp Vault, and one version from the next. What a server is
-//! and has is asked of it, never assumed; the rest of the provider asks here.
+//! What a server has built in: <https://openbao.org/api-docs/system/plugins-catalog/>.
 
 use std::fmt;
 
 use serde_json::Value;
 
-use super::VaultClient;
-use super::cache::Listing;
+use super::super::VaultClient;
+use super::super::cache::Listing;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{Error, ErrorKind, Result};
 
@@ -54,7 +53,7 @@ impl fmt::Display for Plugin<'_> {
 }
 
 /// A server's plugin catalog: <https://openbao.org/api-docs/system/plugins-catalog/#list-plugins>.
-pub(super) struct Catalog<'a>(pub(super) &'a Listing);
+struct Catalog<'a>(&'a Listing);
 
 impl Catalog<'_> {
     /// Whether the server has `plugin`.
@@ -84,7 +83,7 @@ impl Catalog<'_> {
 
     /// # Errors
     /// `Rejected` when the server does not have `plugin`, with what it has instead.
-    pub(super) fn require(&self, plugin: &Plugin<'_>) -> Result<()> {
+    fn require(&self, plugin: &Plugin<'_>) -> Result<()> {
         // A server that does not tell is asked by using it.
         if self.0.is_empty() || is_unknown(plugin.entry().1) || self.has(plugin) {
             return Ok(());
@@ -103,7 +102,7 @@ impl VaultClient {
     ///
     /// # Errors
     /// `Rejected` when it does not; whatever reading the catalog failed with, a refusal aside.
-    pub(super) async fn require_plugin(&self, plugin: Plugin<'_>) -> Result<()> {
+    pub(in crate::providers::vault) async fn require_plugin(&self, plugin: Plugin<'_>) -> Result<()> {
         Catalog(&*self.plugins().await?).require(&plugin)
     }
 }

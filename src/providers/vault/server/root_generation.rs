@@ -1,8 +1,8 @@
-//! How this server lets a new root token be made; the one place that knows where servers differ.
+//! How a server lets a new root token be made.
 
 use serde_json::Value;
 
-use super::VaultClient;
+use super::super::VaultClient;
 use crate::resource::{Error, ErrorKind, Result};
 
 /// How a new root token is made from key shares.

@@ -3,20 +3,21 @@
 //! KV holds JSON, so that a value is text: bytes that are no UTF-8 are refused. A value is written
 //! only when it differs, since writing the same value again would make a new version.
 
+mod compare;
+mod write;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::VaultClient;
 use super::mount::check_path;
 use super::notation::{Ttl, seconds};
-use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
-};
-use crate::secret::{RenderError, Secret, SecretSource, check_templates, render};
+use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::secret::{Secret, SecretSource, check_templates};
 
 /// A secret in a KV engine of version 2.
 #[derive(Debug)]
@@ -41,6 +42,9 @@ pub struct KvSecretSpec {
     /// How long versions last; 0 is the engine's setting. Left alone when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_version_after: Option<Ttl>,
+    /// Every write must name the version that it follows; left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cas_required: Option<bool>,
     /// Remove fields and custom metadata that are not declared; otherwise they are left alone.
     #[serde(default)]
     pub exact: bool,
@@ -105,6 +109,7 @@ pub struct LiveKvSecret {
     metadata: BTreeMap<String, String>,
     max_versions: u32,
     delete_version_after: Ttl,
+    cas_required: bool,
 }
 
 /// What other steps may refer to. Never a value.
@@ -145,6 +150,7 @@ fn live(id: &KvId, told: &Value) -> Option<LiveKvSecret> {
         metadata: custom.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect(),
         max_versions: 0,
         delete_version_after: Ttl::default(),
+        cas_required: false,
     })
 }
 
@@ -153,146 +159,20 @@ impl LiveKvSecret {
         self.max_versions = told["max_versions"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or_default();
         let after = told["delete_version_after"].as_str().and_then(seconds).unwrap_or_default();
         self.delete_version_after = Ttl::Seconds(after);
+        self.cas_required = told["cas_required"].as_bool().unwrap_or_default();
         self
     }
 }
 
 impl KvSecretSpec {
+    /// Whether it says anything of what only the metadata's own path tells.
+    fn has_limits(&self) -> bool {
+        self.max_versions.is_some() || self.delete_version_after.is_some() || self.cas_required.is_some()
+    }
+
     fn metadata_texts(&self) -> BTreeMap<String, String> {
         self.metadata.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect()
     }
-
-    /// The final values, made where they are not live yet.
-    fn made(&self, live: &BTreeMap<String, Secret>) -> Result<BTreeMap<String, Secret>> {
-        let rendered = render(&self.data, live, true).map_err(|error| self.explain(&error))?;
-        let value = |(name, value): (String, Option<Secret>)| match value {
-            Some(value) => Ok((name, value)),
-            None => Err(self.explain(&RenderError::NotLoaded(name))),
-        };
-        rendered.into_iter().map(value).collect()
-    }
-
-    fn explain(&self, error: &RenderError) -> Error {
-        let place = format!("write {}/{}", self.mount, self.path);
-        let advice = match error {
-            RenderError::NotText(_) => {
-                "KV holds text; keep the file in base64 (`base64 FILE > FILE.b64`) and declare that"
-            }
-            RenderError::Cycle(_) => "break the circle of templates",
-            RenderError::Template { .. } => {
-                "fields are named `{{ data.NAME }}`, variables of the plan `{{ NAME }}`"
-            }
-            RenderError::NotLoaded(_) => "this is a mistake in the program; report it",
-        };
-        Error::new(ErrorKind::Local, place, error.to_string()).advice(advice)
-    }
-
-    /// A request's `data`.
-    fn json(&self, values: &BTreeMap<String, Secret>) -> Result<Map<String, Value>> {
-        let field = |(name, value): (&String, &Secret)| match value.expose_str() {
-            Some(text) => Ok((name.clone(), Value::from(text))),
-            None => Err(self.explain(&RenderError::NotText(name.clone()))),
-        };
-        values.iter().map(field).collect()
-    }
-
-    /// The body that brings metadata and limits to the declared state, all of it or nothing: the
-    /// server replaces the custom metadata as a whole and keeps limits that are left out.
-    fn metadata_body(&self, live: &BTreeMap<String, String>) -> Value {
-        let mut custom = if self.exact { BTreeMap::new() } else { live.clone() };
-        custom.extend(self.metadata_texts());
-        let mut body = json!({ "custom_metadata": custom });
-        if let Some(versions) = self.max_versions {
-            body["max_versions"] = json!(versions);
-        }
-        if let Some(after) = &self.delete_version_after {
-            body["delete_version_after"] = json!(after);
-        }
-        body
-    }
-
-    fn has_metadata(&self) -> bool {
-        !self.metadata.is_empty() || self.max_versions.is_some() || self.delete_version_after.is_some()
-    }
-}
-
-/// Live fields that `exact` removes.
-fn undeclared<'a>(desired: &'a KvSecretSpec, live: &'a LiveKvSecret) -> impl Iterator<Item = &'a String> {
-    live.data.keys().filter(|name| desired.exact && !desired.data.contains_key(*name))
-}
-
-fn diff_metadata(diff: &mut Diff, desired: &KvSecretSpec, live: &LiveKvSecret) {
-    diff.entries("metadata", &live.metadata, &desired.metadata_texts());
-    for (name, value) in &live.metadata {
-        if desired.exact && !desired.metadata.contains_key(name) {
-            diff.push(&format!("metadata.{name}"), json!(value), Value::Null);
-        }
-    }
-    if let Some(versions) = desired.max_versions {
-        diff.field("max_versions", &live.max_versions, &versions);
-    }
-    if let Some(after) = &desired.delete_version_after {
-        diff.field("delete_version_after", &live.delete_version_after, after);
-    }
-}
-
-fn touches_metadata(diff: &Diff) -> bool {
-    ["metadata", "max_versions", "delete_version_after"].iter().any(|path| diff.touches(path))
-}
-
-/// Only an engine of version 2 knows `data/`; one of version 1 would take it for a part of the path.
-async fn require_version_2(w: &Writer<'_, VaultClient>, id: &KvId) -> Result<()> {
-    let mounts = match w.mounts().await {
-        Ok(mounts) => mounts,
-        Err(error) if error.kind == ErrorKind::Denied => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let wrong = |message: &str, advice: &str| {
-        Err(Error::new(ErrorKind::Rejected, format!("write {id}"), format!("`{}` {message}", id.mount))
-            .advice(advice))
-    };
-    match mounts.get(&format!("{}/", id.mount)) {
-        None => wrong("is not mounted", "declare a step of kind `vault.mount`, or correct `mount`"),
-        Some(mount) if mount["type"] != "kv" => wrong("is no kv engine", "name a kv engine in `mount`"),
-        Some(mount) if mount["options"]["version"] != "2" => {
-            wrong("is a kv engine of version 1", "raise it with `version: 2` in its `vault.mount` step")
-        }
-        Some(_) => Ok(()),
-    }
-}
-
-/// Writes every field, on condition that `version` is still the latest.
-async fn write_all(w: &Writer<'_, VaultClient>, id: &KvId, data: Value, version: u64) -> Result<()> {
-    let body = json!({ "data": data, "options": { "cas": version } });
-    w.post(w.permit(), &id.data(), &body).await.map(drop)
-}
-
-/// Writes the fields in `changes` (`null` removes one), leaving the others alone.
-async fn write_some(
-    w: &Writer<'_, VaultClient>,
-    id: &KvId,
-    changes: Map<String, Value>,
-    version: u64,
-) -> Result<()> {
-    let body = json!({ "data": changes, "options": { "cas": version } });
-    match w.patch(w.permit(), &id.data(), &body).await {
-        // Policies from before Vault 1.9 do not know `patch`, nor do some proxies.
-        Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Rejected) => {
-            let merged = merge(w.get(&id.data()).await?.unwrap_or_default(), changes);
-            write_all(w, id, merged, version).await
-        }
-        outcome => outcome.map(drop),
-    }
-}
-
-fn merge(mut told: Value, changes: Map<String, Value>) -> Value {
-    let mut data = match told["data"].take() {
-        Value::Object(data) => data,
-        _ => Map::new(),
-    };
-    data.extend(changes);
-    data.retain(|_, value| !value.is_null());
-    Value::Object(data)
 }
 
 fn check_metadata(metadata: &BTreeMap<String, MetadataText>) -> Vec<FieldError> {
@@ -333,7 +213,7 @@ mongodb:
     type Outputs = KvSecretOutputs;
 
     fn id(desired: &KvSecretSpec) -> KvId {
-        let limits = desired.max_versions.is_some() || desired.delete_version_after.is_some();
+        let limits = desired.has_limits();
         KvId { mount: desired.mount.clone(), path: desired.path.clone(), limits }
     }
 
@@ -374,21 +254,11 @@ mongodb:
     }
 
     fn diff(desired: &KvSecretSpec, observed: &LiveKvSecret) -> Diff {
-        let mut diff = Diff::none();
-        diff.secrets("data", &desired.data, &observed.data, desired.exact);
-        diff_metadata(&mut diff, desired, observed);
-        diff
+        compare::diff(desired, observed)
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &KvSecretSpec) -> Result<()> {
-        let id = Self::id(desired);
-        require_version_2(w, &id).await?;
-        let data = desired.json(&desired.made(&BTreeMap::new())?)?;
-        write_all(w, &id, Value::Object(data), 0).await?;
-        if desired.has_metadata() {
-            w.post(w.permit(), &id.metadata(), &desired.metadata_body(&BTreeMap::new())).await?;
-        }
-        Ok(())
+        write::create(w, desired).await
     }
 
     async fn update(
@@ -396,22 +266,7 @@ mongodb:
         desired: &KvSecretSpec,
         observed: &LiveKvSecret,
     ) -> Result<()> {
-        let diff = Self::diff(desired, observed);
-        let id = Self::id(desired);
-        if diff.touches("data") {
-            let mut values = desired.made(&observed.data)?;
-            values.retain(|name, value| observed.data.get(name) != Some(value));
-            let mut changes = desired.json(&values)?;
-            changes.extend(undeclared(desired, observed).map(|name| (name.clone(), Value::Null)));
-            match observed.deleted {
-                true => write_all(w, &id, Value::Object(changes), observed.version).await?,
-                false => write_some(w, &id, changes, observed.version).await?,
-            }
-        }
-        if touches_metadata(&diff) {
-            w.post(w.permit(), &id.metadata(), &desired.metadata_body(&observed.metadata)).await?;
-        }
-        Ok(())
+        write::update(w, desired, observed, &Self::diff(desired, observed)).await
     }
 
     /// Deletes every version and the metadata, for good.
@@ -526,7 +381,7 @@ mod tests {
     fn a_patch_that_is_refused_becomes_a_whole_write() {
         let told = json!({ "data": { "a": 1, "b": "2", "c": "3" }, "metadata": {} });
         let changes = json!({ "b": "x", "c": null }).as_object().cloned().expect("a map");
-        assert_eq!(merge(told, changes), json!({ "a": 1, "b": "x" }));
+        assert_eq!(write::merge(told, changes), json!({ "a": 1, "b": "x" }));
     }
 
     #[test]

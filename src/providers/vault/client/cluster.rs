@@ -1,0 +1,243 @@
+//! The nodes of a cluster, which of them serves, and what all namespaces of it share.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use reqwest::Url;
+use tokio::sync::Mutex;
+use vaultrs::client::VaultClient as Api;
+
+use super::super::cache::{Cached, Listings};
+use super::super::node::{Health, NodeClient};
+use super::super::session::TokenSource;
+use super::connection::{ca_cert, cluster_address, http_client, node_addresses, parse_address, variable};
+use crate::event::Warnings;
+use crate::plan::settings::VaultSettings;
+use crate::providers::timeout::at_most;
+use crate::resource::{Calls, Error, ErrorKind, Result};
+use crate::secret::Secret;
+
+/// How long standbys are given to elect one of them, when nobody is active: some seconds.
+const ELECTION: Duration = Duration::from_secs(10);
+/// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
+/// same time to share one attempt, short enough for a retry to look again.
+const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
+
+/// A cluster in one run: its nodes, the token, and what was read of it.
+pub(super) struct Cluster {
+    pub(super) http: reqwest::Client,
+    pub(super) address: Url,
+    /// The certificates of the cluster's own authority, for nodes that are told to join.
+    ca: Option<Arc<str>>,
+    pub(super) nodes: Vec<Url>,
+    /// The plan's own namespace.
+    pub(super) namespace: Option<String>,
+    pub(super) calls: Arc<Calls>,
+    readiness: Mutex<Option<Readiness>>,
+    pub(super) sources: RwLock<Vec<Arc<dyn TokenSource>>>,
+    pub(super) token: Mutex<Option<Secret>>,
+    pub(super) token_known: Mutex<Option<bool>>,
+    /// vaultrs' client for each namespace, with the active node's address and the token.
+    pub(super) apis: Mutex<BTreeMap<Option<String>, Arc<Api>>>,
+    /// What was listed in each namespace.
+    listings: StdMutex<BTreeMap<Option<String>, Arc<Listings>>>,
+    /// The plugins, which are those of all namespaces.
+    pub(super) plugins: Cached,
+    /// What a person should know.
+    pub(super) warnings: Warnings,
+}
+
+/// What is known about the cluster in this run.
+#[derive(Clone, Debug)]
+enum Readiness {
+    /// Where the active node is, and the cluster's id if that was told along with it.
+    Ready(Url, Option<String>),
+    Uninitialised,
+    Sealed,
+    Unreachable {
+        message: String,
+        since: Instant,
+    },
+}
+
+impl Cluster {
+    /// See [`super::VaultClient::new`].
+    pub(super) fn new(settings: &VaultSettings, folder: &Path, calls: Arc<Calls>) -> Result<Self> {
+        let address = parse_address(&cluster_address(settings)?)?;
+        let nodes =
+            node_addresses(settings).iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
+        let ca_path = ca_cert(settings, folder);
+        Ok(Self {
+            http: http_client(&address, ca_path.as_deref())?,
+            ca: ca_path.and_then(|path| std::fs::read_to_string(path).ok()).map(Arc::from),
+            nodes: if nodes.is_empty() { vec![address.clone()] } else { nodes },
+            address,
+            namespace: settings.namespace.clone().or_else(|| variable("VAULT_NAMESPACE")),
+            calls,
+            readiness: Mutex::default(),
+            sources: RwLock::default(),
+            token: Mutex::default(),
+            token_known: Mutex::default(),
+            apis: Mutex::default(),
+            listings: StdMutex::default(),
+            plugins: Cached::default(),
+            warnings: Warnings::default(),
+        })
+    }
+
+    /// What was listed in a namespace.
+    pub(super) fn listings(&self, namespace: Option<&str>) -> Arc<Listings> {
+        let mut all = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(namespace.map(str::to_owned)).or_default())
+    }
+
+    /// Forgets everything that was listed.
+    pub(super) async fn forget_listings(&self) {
+        let all: Vec<Arc<Listings>> = {
+            let all = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+            all.values().cloned().collect()
+        };
+        for listings in all {
+            listings.forget().await;
+        }
+        self.plugins.forget().await;
+    }
+
+    /// Forgets which node is active.
+    pub(super) async fn forget_active(&self) {
+        *self.readiness.lock().await = None;
+        self.apis.lock().await.clear();
+    }
+
+    /// Uses `token` from now on; `None` asks the sources again when one is needed.
+    pub(super) async fn use_token(&self, token: Option<Secret>) {
+        *self.token.lock().await = token;
+        *self.token_known.lock().await = None;
+        self.apis.lock().await.clear();
+    }
+
+    /// The node at `address`.
+    pub(super) fn node_at(&self, address: Url) -> NodeClient {
+        NodeClient::new(self.http.clone(), address, self.ca.clone(), Arc::clone(&self.calls))
+    }
+
+    /// Every node.
+    pub(super) fn nodes(&self) -> Vec<NodeClient> {
+        self.nodes.iter().map(|address| self.node_at(address.clone())).collect()
+    }
+
+    /// The cluster's address, without a trailing slash.
+    pub(super) fn address(&self) -> &str {
+        self.address.as_str().trim_end_matches('/')
+    }
+
+    /// The id that the cluster made when it was initialised; `None` while it does not tell.
+    pub(super) async fn id(&self) -> Option<String> {
+        let active = self.active().await.ok()?;
+        if let Some(Readiness::Ready(_, Some(id))) = &*self.readiness.lock().await {
+            return Some(id.clone());
+        }
+        let id = self.node_at(active).seal_status().await.ok()?.cluster_id;
+        if let Some(Readiness::Ready(_, known)) = &mut *self.readiness.lock().await {
+            known.clone_from(&id);
+        }
+        id
+    }
+
+    /// The node that serves.
+    ///
+    /// # Errors
+    /// `Uninitialised`, `Sealed` or `Unavailable`, each with what to do.
+    pub(super) async fn active(&self) -> Result<Url> {
+        let mut kept = self.readiness.lock().await;
+        let readiness = match &*kept {
+            Some(Readiness::Unreachable { since, .. }) if since.elapsed() > UNREACHABLE_FOR => None,
+            known => known.clone(),
+        };
+        let readiness = match readiness {
+            Some(known) => known,
+            None => kept.insert(self.find_active().await).clone(),
+        };
+        self.explain_readiness(readiness)
+    }
+
+    fn explain_readiness(&self, readiness: Readiness) -> Result<Url> {
+        let asked = format!("GET {}/v1/sys/seal-status", self.address());
+        let failed = |kind, message: String, advice: &str| {
+            let operation = if kind == ErrorKind::Unavailable { "reach Vault" } else { &asked };
+            Err(Error::new(kind, operation, message).advice(advice))
+        };
+        match readiness {
+            Readiness::Ready(active, _) => Ok(active),
+            Readiness::Uninitialised => failed(
+                ErrorKind::Uninitialised,
+                "Vault is not initialised".to_owned(),
+                "declare a step of kind `vault.init`, or initialise it by hand",
+            ),
+            Readiness::Sealed => failed(
+                ErrorKind::Sealed,
+                "Vault is sealed".to_owned(),
+                "run `groundwork unseal PLAN`, from custody or with `--share`",
+            ),
+            Readiness::Unreachable { message, .. } => failed(
+                ErrorKind::Unavailable,
+                message,
+                "check that it runs, the address (`vault.address`, VAULT_ADDR), and the CA \
+                 (`vault.ca_cert`, VAULT_CACERT)",
+            ),
+        }
+    }
+
+    async fn find_active(&self) -> Readiness {
+        match self.nodes.as_slice() {
+            [single] => self.ask_single(single).await,
+            _ => self.ask_all().await,
+        }
+    }
+
+    /// With one address there is nothing to choose; it may be a load balancer.
+    async fn ask_single(&self, address: &Url) -> Readiness {
+        match self.node_at(address.clone()).seal_status().await {
+            Ok(status) if !status.initialized => Readiness::Uninitialised,
+            Ok(status) if status.sealed => Readiness::Sealed,
+            Ok(status) => Readiness::Ready(address.clone(), status.cluster_id),
+            Err(error) => unreachable(error.message),
+        }
+    }
+
+    async fn ask_all(&self) -> Readiness {
+        let (nodes, since) = (self.nodes(), Instant::now());
+        let (answers, health) = loop {
+            let answers = futures::future::join_all(nodes.iter().map(NodeClient::health)).await;
+            let health: Vec<Health> = answers.iter().flatten().copied().collect();
+            if let Some(active) = answers.iter().position(|answer| matches!(answer, Ok(Health::Active))) {
+                return Readiness::Ready(self.nodes[active].clone(), None);
+            }
+            if !health.contains(&Health::Standby) || since.elapsed() > at_most(ELECTION) {
+                break (answers, health);
+            }
+            tokio::time::sleep(ELECTION / 40).await;
+        };
+        match () {
+            () if health.contains(&Health::Standby) => unreachable("no node is active now".to_owned()),
+            () if health.contains(&Health::Sealed) => Readiness::Sealed,
+            () if health.contains(&Health::Uninitialised) => Readiness::Uninitialised,
+            () => unreachable(failures(answers)),
+        }
+    }
+}
+
+fn unreachable(message: String) -> Readiness {
+    Readiness::Unreachable { message, since: Instant::now() }
+}
+
+fn failures(answers: Vec<Result<Health>>) -> String {
+    let messages: Vec<String> =
+        answers.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+    match messages.is_empty() {
+        true => "no node is healthy".to_owned(),
+        false => format!("no node of Vault can be reached: {}", messages.join("; ")),
+    }
+}

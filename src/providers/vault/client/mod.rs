@@ -1,0 +1,549 @@
+//! The client of a Vault cluster: requests, in the plan's namespace or one below it.
+
+mod cluster;
+mod connection;
+mod token;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use reqwest::Url;
+use serde_json::{Value, json};
+use vaultrs::api::EndpointMiddleware;
+use vaultrs::client::{VaultClient as Api, VaultClientSettings};
+use vaultrs::error::ClientError;
+
+use super::cache::{Cached, Listing, Listings};
+use super::custodian::token_source;
+use super::error::{status, translate};
+use super::node::NodeClient;
+use super::request::{self, Effect, Request, error_body};
+use crate::event::Warnings;
+use crate::plan::settings::VaultSettings;
+use crate::providers::Providers;
+use crate::resource::{Calls, Elsewhere, Error, ErrorKind, Permit, Provided, Result};
+use cluster::Cluster;
+pub(super) use connection::REQUEST_TIMEOUT;
+use connection::parse_address;
+use token::header_text;
+
+/// The client of a Vault or OpenBao cluster, shared by all steps of a run that are in the same
+/// namespace.
+///
+/// Requests go to the active node, with a token from the first source that has one. A redirect is
+/// never followed: when a node says that it is not the active one, the nodes are asked again.
+pub struct VaultClient {
+    cluster: Arc<Cluster>,
+    /// Where requests are meant; `None` is the root namespace.
+    namespace: Option<String>,
+    listings: Arc<Listings>,
+}
+
+impl fmt::Debug for VaultClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told = f.debug_struct("VaultClient");
+        told.field("address", &self.address()).field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+impl Provided for VaultClient {
+    const IN_VAULT: bool = true;
+
+    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
+        let made = providers.vault.get_or_try_init(|| async {
+            let calls = Arc::clone(&providers.calls);
+            let client = Self::new(&providers.vault_settings, &providers.folder, calls)?;
+            if let Some(source) = token_source(providers).await? {
+                client.add_source(source);
+            }
+            Ok(Arc::new(client))
+        });
+        made.await.cloned()
+    }
+
+    async fn provide_at(providers: &Providers, place: Option<&Elsewhere>) -> Result<Arc<Self>> {
+        let home = Self::provide(providers).await?;
+        match place {
+            Some(Elsewhere::Namespace(path)) => Ok(Arc::new(home.below(path))),
+            _ => Ok(home),
+        }
+    }
+}
+
+impl VaultClient {
+    /// A client from a plan's settings, with `VAULT_ADDR`, `VAULT_CACERT` and `VAULT_NAMESPACE` for
+    /// what they leave open. `folder` is the plan's. Sends nothing.
+    ///
+    /// # Errors
+    /// When there is no address, or the address or the CA certificate is no good.
+    pub fn new(settings: &VaultSettings, folder: &Path, calls: Arc<Calls>) -> Result<Self> {
+        let cluster = Arc::new(Cluster::new(settings, folder, calls)?);
+        let namespace = cluster.namespace.clone();
+        Ok(Self::within(cluster, namespace))
+    }
+
+    fn within(cluster: Arc<Cluster>, namespace: Option<String>) -> Self {
+        let listings = cluster.listings(namespace.as_deref());
+        Self { cluster, namespace, listings }
+    }
+
+    /// The same cluster in the plan's own namespace.
+    pub(super) fn home(&self) -> Self {
+        Self::within(Arc::clone(&self.cluster), self.cluster.namespace.clone())
+    }
+
+    /// The same cluster in the namespace of this path below the plan's own.
+    fn below(&self, path: &str) -> Self {
+        let own = self.cluster.namespace.as_deref().map(|own| own.trim_matches('/'));
+        let namespace = match own.filter(|own| !own.is_empty()) {
+            Some(own) => format!("{own}/{path}"),
+            None => path.to_owned(),
+        };
+        Self::within(Arc::clone(&self.cluster), Some(namespace))
+    }
+
+    /// The cluster's address, without a trailing slash.
+    pub fn address(&self) -> &str {
+        self.cluster.address()
+    }
+
+    /// What a person should know about the cluster.
+    pub fn warnings(&self) -> &Warnings {
+        &self.cluster.warnings
+    }
+
+    /// Every node, for what concerns single nodes.
+    pub fn nodes(&self) -> Vec<NodeClient> {
+        self.cluster.nodes()
+    }
+
+    /// The node at `address`.
+    ///
+    /// # Errors
+    /// When `address` is no URL.
+    pub fn node(&self, address: &str) -> Result<NodeClient> {
+        Ok(self.cluster.node_at(parse_address(address)?))
+    }
+
+    /// Forgets which node is active, whether the cluster is sealed, and everything that was read;
+    /// for after an initialisation, an unsealing or a restore.
+    pub async fn reset_readiness(&self) {
+        self.cluster.forget_active().await;
+        self.cluster.forget_listings().await;
+    }
+
+    /// Asks, once per run, whether the cluster can serve.
+    ///
+    /// # Errors
+    /// `Uninitialised`, `Sealed` or `Unavailable`, each with what to do.
+    pub async fn ready(&self) -> Result<()> {
+        self.cluster.active().await.map(drop)
+    }
+
+    /// The id that the cluster made when it was initialised; `None` while it does not tell.
+    pub async fn cluster_id(&self) -> Option<String> {
+        self.cluster.id().await
+    }
+
+    /// What was listed in the namespace.
+    pub(super) fn listings(&self) -> &Listings {
+        &self.listings
+    }
+
+    /// The plugins that were listed, which are those of all namespaces.
+    pub(super) fn plugin_cache(&self) -> &Cached {
+        &self.cluster.plugins
+    }
+
+    /// Reads `path`: the `data` of the answer; `None` when there is nothing.
+    pub async fn get(&self, path: &str) -> Result<Option<Value>> {
+        let request = Request::new("GET", path, Effect::Read).checked()?;
+        Ok(self.read(&request, None).await?.ok().map(data))
+    }
+
+    /// Reads `path`, also when the server says 404: then `Err` holds what it answered. A soft-deleted
+    /// KV secret has its metadata there.
+    pub(super) async fn get_or_remains(&self, path: &str) -> Result<Result<Value, Value>> {
+        let request = Request::new("GET", path, Effect::Read).checked()?;
+        Ok(self.read(&request, None).await?.map(data).map_err(data))
+    }
+
+    /// The `data` of a LIST of `path`; `None` when there is nothing.
+    pub async fn list(&self, path: &str) -> Result<Option<Value>> {
+        let request = Request::new("LIST", path, Effect::Read).checked()?;
+        Ok(self.read(&request, None).await?.ok().map(data))
+    }
+
+    /// Asks with POST what changes nothing; `None` when there is nothing.
+    pub(super) async fn ask(&self, path: &str, body: &Value) -> Result<Option<Value>> {
+        let request = Request::new("POST", path, Effect::Read).checked()?;
+        Ok(self.read(&request, Some(body)).await?.ok().map(data))
+    }
+
+    /// What the token may do: capabilities by path.
+    pub async fn capabilities(&self, paths: &[String]) -> Result<Listing> {
+        let request = Request::new("POST", "sys/capabilities-self", Effect::Read);
+        let answer = self.read(&request, Some(&json!({ "paths": paths }))).await?.unwrap_or_default();
+        Ok(into_listing(data(answer)))
+    }
+
+    /// What the server says about the token, except the token.
+    pub async fn lookup_self(&self) -> Result<Value> {
+        let mut found = self.get("auth/token/lookup-self").await?.unwrap_or_default();
+        if let Value::Object(fields) = &mut found {
+            fields.remove("id");
+        }
+        Ok(found)
+    }
+
+    /// Writes with POST; gives the `data` of the answer, or `null`.
+    pub async fn post(&self, permit: &Permit, path: &str, body: &Value) -> Result<Value> {
+        self.write(permit, "POST", path, Some(body)).await
+    }
+
+    /// Writes with POST and lets the server keep the answer under a token that is good for `seconds`;
+    /// gives the `wrap_info`.
+    pub(super) async fn post_wrapped(
+        &self,
+        _: &Permit,
+        path: &str,
+        body: &Value,
+        seconds: u64,
+    ) -> Result<Value> {
+        let request = Request::new("POST", path, Effect::Write).checked()?;
+        let api = self.api().await?;
+        let middle = EndpointMiddleware { wrap: Some(format!("{seconds}s")), ..self.middleware(&api) };
+        request.count(&self.cluster.calls);
+        let answer = request::send(&api.http, &middle, &request, Some(body)).await;
+        let mut answer = answer.map_err(|error| translate(&request, &error))?;
+        Ok(answer["wrap_info"].take())
+    }
+
+    fn middleware(&self, api: &Api) -> EndpointMiddleware {
+        EndpointMiddleware {
+            token: api.middle.token.clone(),
+            version: "v1".to_owned(),
+            wrap: None,
+            namespace: self.namespace.clone(),
+        }
+    }
+
+    /// Writes with PUT; gives the `data` of the answer, or `null`.
+    pub async fn put(&self, permit: &Permit, path: &str, body: &Value) -> Result<Value> {
+        self.write(permit, "PUT", path, Some(body)).await
+    }
+
+    /// Changes parts of a thing, as a JSON merge patch (RFC 7396).
+    pub async fn patch(&self, permit: &Permit, path: &str, body: &Value) -> Result<Value> {
+        self.write(permit, "PATCH", path, Some(body)).await
+    }
+
+    /// Deletes `path`; what is gone already is success.
+    pub async fn delete(&self, permit: &Permit, path: &str) -> Result<()> {
+        self.write(permit, "DELETE", path, None).await.map(drop)
+    }
+
+    /// Sends a request that changes nothing. Gives the whole answer, or in `Err` that of a 404.
+    pub(super) async fn read(&self, request: &Request, body: Option<&Value>) -> Result<Result<Value, Value>> {
+        match self.send(request, body).await? {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(error) if status(&error) == Some(404) => Ok(Err(error_body(&error).unwrap_or_default())),
+            Err(error) => Err(self.explain_refusal(translate(request, &error)).await),
+        }
+    }
+
+    /// A server says the same of a token that may not do something and of one that it does not know.
+    async fn explain_refusal(&self, error: Error) -> Error {
+        if error.kind != ErrorKind::Denied || self.knows_token().await {
+            return error;
+        }
+        error.advice(
+            "the token has expired, was revoked, or belongs to another cluster (it may not even look itself \
+             up): log in again, or set VAULT_TOKEN",
+        )
+    }
+
+    async fn write(
+        &self,
+        _: &Permit,
+        method: &'static str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value> {
+        let request = Request::new(method, path, Effect::Write).checked()?;
+        let answer = self.send(&request, body).await?;
+        self.forget_written(path).await;
+        match answer {
+            Err(error) if method == "DELETE" && status(&error) == Some(404) => Ok(Value::Null),
+            answer => answer.map(data).map_err(|error| translate(&request, &error)),
+        }
+    }
+
+    /// Sends a request to the active node. A node that is no longer the active one has done nothing,
+    /// so the new one, if there is any other, gets the same request.
+    async fn send(&self, request: &Request, body: Option<&Value>) -> Result<Result<Value, ClientError>> {
+        match self.send_once(request, body).await? {
+            Err(error) if self.cluster.nodes.len() > 1 && may_have_moved(&error) => {
+                self.cluster.forget_active().await;
+                match status(&error) {
+                    Some(307) => self.send_once(request, body).await,
+                    _ => Ok(Err(error)),
+                }
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    async fn send_once(&self, request: &Request, body: Option<&Value>) -> Result<Result<Value, ClientError>> {
+        let api = self.api().await?;
+        request.count(&self.cluster.calls);
+        Ok(request::send(&api.http, &api.middle, request, body).await)
+    }
+
+    /// Forgets what a write to `path` may have made untrue.
+    async fn forget_written(&self, path: &str) {
+        match path {
+            // With a namespace, everything in it comes or goes.
+            path if path.starts_with("sys/namespaces/") => self.cluster.forget_listings().await,
+            path if path.starts_with("sys/plugins/") => self.cluster.plugins.forget().await,
+            path => self.listings.written(path).await,
+        }
+    }
+
+    /// vaultrs' client, with the active node's address, the namespace and the token.
+    async fn api(&self) -> Result<Arc<Api>> {
+        let mut kept = self.cluster.apis.lock().await;
+        if let Some(api) = kept.get(&self.namespace) {
+            return Ok(Arc::clone(api));
+        }
+        let active = self.cluster.active().await?;
+        let token = self.token().await?;
+        let api = Arc::new(self.api_for(active, header_text(&token)?.to_owned()));
+        kept.insert(self.namespace.clone(), Arc::clone(&api));
+        Ok(api)
+    }
+
+    fn api_for(&self, active: Url, token: String) -> Api {
+        let middle = EndpointMiddleware {
+            token: token.clone(),
+            version: "v1".to_owned(),
+            wrap: None,
+            namespace: self.namespace.clone(),
+        };
+        let http = rustify::Client::new(active.as_str(), self.cluster.http.clone());
+        let settings = VaultClientSettings {
+            address: active,
+            ca_certs: Vec::new(),
+            identity: None,
+            timeout: None,
+            token,
+            verify: true,
+            version: 1,
+            wrapping: false,
+            namespace: self.namespace.clone(),
+            proxy: None,
+        };
+        Api { http, middle, settings }
+    }
+}
+
+/// Whether the next request should look for the active node again.
+fn may_have_moved(error: &ClientError) -> bool {
+    status(error).is_none_or(|status| status == 307 || status >= 500)
+}
+
+/// The `data` of an answer that has it, else the answer.
+pub(super) fn data(mut answer: Value) -> Value {
+    answer.get_mut("data").map(Value::take).unwrap_or(answer)
+}
+
+/// The fields of a map; none of anything else.
+pub(super) fn into_listing(data: Value) -> Listing {
+    match data {
+        Value::Object(fields) => fields,
+        _ => Listing::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as StdMutex;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    /// A node that answers every request with what `answer` makes of its head; it keeps the heads.
+    struct Node {
+        address: String,
+        heads: Arc<StdMutex<Vec<String>>>,
+    }
+
+    async fn node(answer: impl Fn(&str) -> String + Send + 'static) -> Node {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("bound"));
+        let heads = Arc::new(StdMutex::new(Vec::new()));
+        let kept = Arc::clone(&heads);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut buffer = vec![0; 8192];
+                let read = stream.read(&mut buffer).await.unwrap_or_default();
+                let head = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                let _ = stream.write_all(answer(&head).as_bytes()).await;
+                kept.lock().expect("unpoisoned").push(head);
+            }
+        });
+        Node { address, heads }
+    }
+
+    fn answer(status: &str, headers: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+    }
+
+    async fn client(nodes: &[&Node]) -> VaultClient {
+        let settings = VaultSettings {
+            nodes: nodes.iter().map(|node| node.address.clone()).collect(),
+            ..VaultSettings::default()
+        };
+        let client = VaultClient::new(&settings, Path::new("."), Arc::default()).expect("valid");
+        client.set_token(Secret::from("hvs.token".to_owned())).await;
+        client
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_answered_by_asking_the_nodes_and_never_followed() {
+        let elsewhere = node(|_| answer("200 OK", "", "{}")).await;
+        let location = format!("Location: {}/v1/sys/mounts\r\n", elsewhere.address);
+        // It was the active node when it was asked, and is not when it gets the request.
+        let asked = StdMutex::new(0);
+        let former = node(move |head| {
+            let mut asked = asked.lock().expect("unpoisoned");
+            *asked += 1;
+            match head.contains("sys/health") {
+                true if *asked == 1 => answer("200 OK", "", "{}"),
+                true => answer("429 Standby", "", "{}"),
+                false => answer("307 Temporary Redirect", &location, ""),
+            }
+        })
+        .await;
+        let active = node(|_| answer("200 OK", "", r#"{"data":{"secret/":{}}}"#)).await;
+        let client = client(&[&former, &active]).await;
+        let mounts = client.mounts().await.expect("the active node answers");
+        assert!(mounts.contains_key("secret/"));
+        assert!(elsewhere.heads.lock().expect("unpoisoned").is_empty());
+        assert_eq!(client.cluster.calls.total().read, 6, "four times health, the mounts twice");
+    }
+
+    #[tokio::test]
+    async fn concurrent_steps_share_one_request_until_something_is_written() {
+        let only = node(|head| match head.contains("seal-status") {
+            true => answer("200 OK", "", r#"{"initialized":true,"sealed":false}"#),
+            false => answer("200 OK", "", r#"{"data":{}}"#),
+        })
+        .await;
+        let client = client(&[&only]).await;
+        let (one, other) = tokio::join!(client.mounts(), client.mounts());
+        assert!(one.is_ok() && other.is_ok());
+        assert_eq!(client.cluster.calls.total().read, 2, "the seal status and the mounts");
+        client.post(&Permit::mint(), "sys/mounts/x", &json!({})).await.expect("written");
+        client.mounts().await.expect("read again");
+        assert_eq!(client.cluster.calls.total().read, 3);
+    }
+
+    #[tokio::test]
+    async fn each_namespace_has_listings_of_its_own_and_the_same_token() {
+        let only = node(|head| match head.contains("seal-status") {
+            true => answer("200 OK", "", r#"{"initialized":true,"sealed":false}"#),
+            false => answer("200 OK", "", r#"{"data":{}}"#),
+        })
+        .await;
+        let home = client(&[&only]).await;
+        let (team, again) = (home.below("team"), home.below("team"));
+        for client in [&home, &team, &again] {
+            client.mounts().await.expect("read");
+        }
+        assert_eq!(home.cluster.calls.total().read, 3, "the seal status, and each namespace's mounts");
+        let heads: Vec<String> =
+            only.heads.lock().expect("unpoisoned").iter().map(|h| h.to_lowercase()).collect();
+        assert!(!heads[1].contains("x-vault-namespace") && heads[2].contains("x-vault-namespace: team\r\n"));
+        assert!(heads[1..].iter().all(|head| head.contains("x-vault-token: hvs.token")));
+        // What is written in one of them says nothing of the other; a namespace is all that is in it.
+        team.post(&Permit::mint(), "sys/mounts/x", &json!({})).await.expect("written");
+        home.mounts().await.expect("kept");
+        assert_eq!(home.cluster.calls.total().read, 3);
+        home.post(&Permit::mint(), "sys/namespaces/team", &json!({})).await.expect("written");
+        home.mounts().await.expect("read again");
+        assert_eq!(home.cluster.calls.total().read, 4);
+    }
+
+    #[test]
+    fn a_step_is_below_the_plans_own_namespace() {
+        let settings = |namespace: Option<&str>| VaultSettings {
+            address: Some("http://127.0.0.1:8200".to_owned()),
+            namespace: namespace.map(str::to_owned),
+            ..VaultSettings::default()
+        };
+        let below = |own| {
+            let client = VaultClient::new(&settings(own), Path::new("."), Arc::default()).expect("valid");
+            client.below("team").namespace
+        };
+        assert_eq!(below(Some("org/")).as_deref(), Some("org/team"));
+        assert_eq!(below(Some("/")).as_deref(), Some("team"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_serve_is_named_before_any_token_is_sent() {
+        let rows = [
+            (r#"{"initialized":false,"sealed":true}"#, ErrorKind::Uninitialised),
+            (r#"{"initialized":true,"sealed":true}"#, ErrorKind::Sealed),
+            ("<html>", ErrorKind::Unavailable),
+        ];
+        for (body, expected) in rows {
+            let only = node(move |_| answer("200 OK", "", body)).await;
+            let error = client(&[&only]).await.get("sys/mounts").await.expect_err("cannot serve");
+            assert_eq!(error.kind, expected, "{body}");
+            assert!(!only.heads.lock().expect("unpoisoned")[0].contains("hvs.token"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_arrived_of_an_initialisation_is_never_thrown_away() {
+        let cut = node(|_| "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"keys\":[\"ab".to_owned()).await;
+        let client = client(&[&cut]).await;
+        let arrived = client.nodes()[0].init(&Permit::mint(), &json!({})).await.expect("a part");
+        assert_eq!(arrived.expose_str(), Some("{\"keys\":[\"ab"));
+        let failing = node(|_| answer("500 Internal Server Error", "", "{}")).await;
+        let outcome = client.node(&failing.address).expect("a URL").init(&Permit::mint(), &json!({})).await;
+        assert_eq!(outcome.expect_err("open").kind, ErrorKind::Unknown);
+        let refusing = node(|_| answer("400 Bad Request", "", r#"{"errors":["invalid"]}"#)).await;
+        let outcome = client.node(&refusing.address).expect("a URL").init(&Permit::mint(), &json!({})).await;
+        assert_eq!(outcome.expect_err("refused").kind, ErrorKind::Rejected);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_joins_is_given_the_authority_of_the_leader() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let signed = rcgen::generate_simple_self_signed(["vault".to_owned()]).expect("a certificate");
+        std::fs::write(folder.path().join("ca.pem"), signed.cert.pem()).expect("written");
+        let only = node(|_| answer("200 OK", "", r#"{"joined":true}"#)).await;
+        let settings = VaultSettings {
+            address: Some(only.address.clone()),
+            ca_cert: Some("ca.pem".into()),
+            ..VaultSettings::default()
+        };
+        let client = VaultClient::new(&settings, folder.path(), Arc::default()).expect("valid");
+        client.nodes()[0].join(&Permit::mint(), "https://leader:8200").await.expect("joins");
+        let heads = only.heads.lock().expect("unpoisoned").join("");
+        assert!(heads.contains("leader_ca_cert") && heads.contains("BEGIN CERTIFICATE"), "{heads}");
+    }
+
+    #[tokio::test]
+    async fn debug_shows_no_token() {
+        let only = node(|_| String::new()).await;
+        assert!(!format!("{:?}", client(&[&only]).await).contains("hvs"));
+    }
+}

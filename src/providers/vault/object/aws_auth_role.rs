@@ -1,0 +1,282 @@
+//! Roles of the AWS method:
+//! <https://developer.hashicorp.com/vault/api-docs/auth/aws#create-update-role>.
+
+use serde_json::{Map, Value};
+
+use super::super::fields::Fixed;
+use super::super::notation::{LowerName, Names};
+use super::super::role::{check_role, requirements, role_spec};
+use super::super::server::Plugin;
+use super::{Object, PlainObject, check_one_of, yes};
+use crate::resource::{FieldError, Requirement};
+
+/// A role through which IAM principals and EC2 instances log in.
+pub type AwsAuthRole = Object<AwsAuthRoleSpec>;
+
+role_spec! {
+    /// The declared fields of a role of the AWS method.
+    pub struct AwsAuthRoleSpec {
+        /// The method's path below `auth/`.
+        #[serde(default = "mount")]
+        pub mount: String,
+        /// The role's name; Vault lowers its case.
+        pub name: LowerName,
+        /// `iam` for principals, or `ec2` for instances. Fixed.
+        #[serde(default = "iam")]
+        pub auth_type: String,
+        /// Principals that may log in, by ARN, with `*` at the end or without; for `iam`.
+        #[serde(default)]
+        pub bound_iam_principal_arn: Names,
+        /// Compare principals by the id that AWS gave them, so that one that is made again under the same
+        /// name is not let in. The server must be able to ask IAM. It cannot be switched off again.
+        #[serde(default = "yes")]
+        pub resolve_aws_unique_ids: bool,
+        /// `ec2_instance` to learn from an `iam` login which instance it comes from; empty is not so.
+        #[serde(default)]
+        pub inferred_entity_type: String,
+        /// The region of instances that are inferred.
+        #[serde(default)]
+        pub inferred_aws_region: String,
+        /// Accounts of instances.
+        #[serde(default)]
+        pub bound_account_id: Names,
+        /// Images of instances.
+        #[serde(default)]
+        pub bound_ami_id: Names,
+        /// Instances.
+        #[serde(default)]
+        pub bound_ec2_instance_id: Names,
+        /// Instance profiles of instances, by the beginning of the ARN.
+        #[serde(default)]
+        pub bound_iam_instance_profile_arn: Names,
+        /// Roles of instances, by the beginning of the ARN.
+        #[serde(default)]
+        pub bound_iam_role_arn: Names,
+        /// Regions of instances; for `ec2`.
+        #[serde(default)]
+        pub bound_region: Names,
+        /// Subnets of instances.
+        #[serde(default)]
+        pub bound_subnet_id: Names,
+        /// VPCs of instances.
+        #[serde(default)]
+        pub bound_vpc_id: Names,
+        /// The key of the tag that narrows what an instance may do; for `ec2`.
+        #[serde(default)]
+        pub role_tag: String,
+        /// An instance that was moved to another host may log in without its nonce; for `ec2`.
+        #[serde(default)]
+        pub allow_instance_migration: bool,
+        /// An instance gets a token once; for `ec2`.
+        #[serde(default)]
+        pub disallow_reauthentication: bool,
+    }
+}
+
+fn mount() -> String {
+    "aws".to_owned()
+}
+
+fn iam() -> String {
+    "iam".to_owned()
+}
+
+/// Fields that the method refuses in roles of the type `iam`, even empty ones.
+const EC2_ALONE: [&str; 3] = ["role_tag", "allow_instance_migration", "disallow_reauthentication"];
+
+const FIXED_TYPE: Fixed =
+    ("auth_type", "who logs in is decided when the role is made; make a role with another name");
+const RESOLVED: Fixed = (
+    "resolve_aws_unique_ids",
+    "the method cannot switch it off in a role that has it; make a role with another name",
+);
+
+impl AwsAuthRoleSpec {
+    fn instances(&self) -> [(&'static str, &Names); 8] {
+        [
+            ("bound_account_id", &self.bound_account_id),
+            ("bound_ami_id", &self.bound_ami_id),
+            ("bound_ec2_instance_id", &self.bound_ec2_instance_id),
+            ("bound_iam_instance_profile_arn", &self.bound_iam_instance_profile_arn),
+            ("bound_iam_role_arn", &self.bound_iam_role_arn),
+            ("bound_region", &self.bound_region),
+            ("bound_subnet_id", &self.bound_subnet_id),
+            ("bound_vpc_id", &self.bound_vpc_id),
+        ]
+    }
+
+    /// Bounds and options that the type of role does not have.
+    fn misplaced(&self) -> Vec<FieldError> {
+        let about_instances = |(name, bound): (&str, &Names)| {
+            let why = format!(
+                "is about instances: it needs `auth_type: ec2`{}",
+                match name {
+                    "bound_region" => "",
+                    _ => ", or `inferred_entity_type: ec2_instance`",
+                }
+            );
+            let allowed = name != "bound_region" && !self.inferred_entity_type.is_empty();
+            (!bound.is_empty() && !allowed).then(|| FieldError::new(name, why))
+        };
+        let is_set =
+            [!self.role_tag.is_empty(), self.allow_instance_migration, self.disallow_reauthentication];
+        match self.auth_type.as_str() {
+            "iam" => {
+                let options = EC2_ALONE.iter().zip(is_set).filter(|(_, set)| *set);
+                let options = options.map(|(name, _)| FieldError::new(*name, "needs `auth_type: ec2`"));
+                self.instances().into_iter().filter_map(about_instances).chain(options).collect()
+            }
+            "ec2" => {
+                let principals = (!self.bound_iam_principal_arn.is_empty())
+                    .then(|| FieldError::new("bound_iam_principal_arn", "needs `auth_type: iam`"));
+                let inferred = (!self.inferred_entity_type.is_empty())
+                    .then(|| FieldError::new("inferred_entity_type", "needs `auth_type: iam`"));
+                principals.into_iter().chain(inferred).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl PlainObject for AwsAuthRoleSpec {
+    const KIND: &'static str = "vault.aws_auth_role";
+    const ABOUT: &'static str =
+        "A role of the AWS method, through which IAM principals and EC2 instances log in. HashiCorp Vault.";
+    const EXAMPLE: &'static str = "\
+aws_logins:
+  kind: vault.auth_method
+  type: aws
+payments_task:
+  kind: vault.aws_auth_role
+  name: payments
+  bound_iam_principal_arn: [\"arn:aws:iam::123456789012:role/payments\"]
+  token_policies: [payments-app]
+  token_ttl: 1h
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const FIXED: &'static [Fixed] = &[FIXED_TYPE];
+    const OUTPUTS: &'static [(&'static str, &'static str)] =
+        &[("role_id", "The id by which aliases know who logs in, unless the method says otherwise.")];
+    const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("aws"));
+
+    fn path(&self) -> String {
+        format!("auth/{}/role/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let mut errors = check_role(&self.name, self);
+        errors.extend(check_one_of("auth_type", &self.auth_type, &["iam", "ec2"]));
+        errors.extend(check_one_of(
+            "inferred_entity_type",
+            &self.inferred_entity_type,
+            &["", "ec2_instance"],
+        ));
+        if self.inferred_entity_type.is_empty() != self.inferred_aws_region.is_empty() {
+            errors.push(FieldError::new("inferred_aws_region", "comes together with `inferred_entity_type`"));
+        }
+        let bound = self.instances().iter().any(|(_, names)| !names.is_empty());
+        if !bound && self.bound_iam_principal_arn.is_empty() {
+            let help = "name who may log in, e.g. in `bound_iam_principal_arn`";
+            errors.push(FieldError::new("", "the role is bound to nobody").help(help));
+        }
+        if self.allow_instance_migration && self.disallow_reauthentication {
+            let message = "excludes `allow_instance_migration`";
+            errors.push(FieldError::new("disallow_reauthentication", message));
+        }
+        errors.extend(self.misplaced());
+        errors
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        let mut required = requirements(&self.mount, self);
+        required.push(Requirement::thing("vault.aws_auth", format!("auth/{}/config/client", self.mount)));
+        required
+    }
+
+    fn fixed(&self, live: &Self) -> Vec<Fixed> {
+        let resolved = (live.resolve_aws_unique_ids && !self.resolve_aws_unique_ids).then_some(RESOLVED);
+        std::iter::once(FIXED_TYPE).chain(resolved).collect()
+    }
+
+    fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
+        if self.auth_type != "ec2" {
+            body.retain(|name, _| !EC2_ALONE.contains(&name.as_str()));
+        }
+        vec![(self.path(), body)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::live_of;
+    use super::*;
+    use crate::resource::{Diff, Resource};
+
+    fn spec(value: Value) -> AwsAuthRoleSpec {
+        serde_json::from_value(value).expect("valid")
+    }
+
+    /// As the method's source makes an answer.
+    fn told() -> Value {
+        json!({
+            "auth_type": "iam", "bound_ami_id": [], "bound_account_id": [], "bound_ec2_instance_id": null,
+            "bound_iam_principal_arn": ["arn:aws:iam::123456789012:role/b", "arn:aws:iam::123456789012:role/a"],
+            "bound_iam_principal_id": ["AROAEXAMPLEB", "AROAEXAMPLEA"], "bound_iam_role_arn": [],
+            "bound_iam_instance_profile_arn": [], "bound_region": [], "bound_subnet_id": [], "bound_vpc_id": [],
+            "inferred_entity_type": "", "inferred_aws_region": "", "resolve_aws_unique_ids": true,
+            "role_id": "5a0e0c0b", "role_tag": "", "allow_instance_migration": false,
+            "disallow_reauthentication": false, "token_bound_cidrs": ["10.0.0.1"], "token_explicit_max_ttl": 0,
+            "token_max_ttl": 0, "token_no_default_policy": false, "token_num_uses": 0, "token_period": 0,
+            "token_policies": ["B", "a"], "token_ttl": 3600, "token_type": "default",
+        })
+    }
+
+    #[test]
+    fn what_the_server_writes_differently_is_no_change() {
+        let declared = spec(json!({
+            "name": "Task", "token_ttl": "1h", "token_policies": ["a", "b"], "token_bound_cidrs": ["10.0.0.1/32"],
+            "bound_iam_principal_arn": ["arn:aws:iam::123456789012:role/a", "arn:aws:iam::123456789012:role/b"],
+        }));
+        let live = live_of(&declared, &told());
+        assert_eq!(AwsAuthRole::diff(&declared, &live), Diff::none());
+        let outputs = json!(AwsAuthRole::outputs(&live));
+        assert_eq!(outputs["role_id"], "5a0e0c0b");
+        let unresolved = AwsAuthRoleSpec { resolve_aws_unique_ids: false, ..declared };
+        assert_eq!(AwsAuthRole::diff(&unresolved, &live).blocked[0].path, "resolve_aws_unique_ids");
+    }
+
+    #[test]
+    fn what_belongs_to_instances_is_not_sent_for_principals() {
+        let all: Map<String, Value> = EC2_ALONE.iter().map(|name| ((*name).to_owned(), json!(""))).collect();
+        let principals = spec(json!({ "name": "a", "bound_iam_principal_arn": ["*"] }));
+        assert!(principals.requests(all.clone(), None)[0].1.is_empty());
+        let instances = spec(json!({ "name": "a", "auth_type": "ec2", "bound_vpc_id": ["vpc-1"] }));
+        assert_eq!(instances.requests(all, None)[0].1.len(), EC2_ALONE.len());
+    }
+
+    #[test]
+    fn a_role_for_the_wrong_ones_is_refused() {
+        let paths = |value: Value| {
+            let errors = AwsAuthRole::check(&spec(value));
+            errors.into_iter().map(|error| error.path).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(json!({ "name": "a" })), [""]);
+        assert_eq!(paths(json!({ "name": "a", "bound_vpc_id": ["vpc-1"] })), ["bound_vpc_id"]);
+        assert_eq!(
+            paths(json!({
+                "name": "a", "bound_vpc_id": ["vpc-1"], "bound_region": ["eu-west-1"], "role_tag": "t",
+                "inferred_entity_type": "ec2_instance", "inferred_aws_region": "eu-west-1",
+            })),
+            ["bound_region", "role_tag"]
+        );
+        let principals = json!({ "name": "a", "auth_type": "ec2", "bound_iam_principal_arn": ["x"] });
+        assert_eq!(paths(principals), ["bound_iam_principal_arn"]);
+        assert!(paths(json!({ "name": "a", "bound_iam_principal_arn": ["x"] })).is_empty());
+    }
+}

@@ -1,0 +1,123 @@
+//! Roles of the Azure method: <https://developer.hashicorp.com/vault/api-docs/auth/azure#create-role>.
+
+use super::super::notation::{LowerName, Names};
+use super::super::role::{check_role, requirements, role_spec};
+use super::super::server::Plugin;
+use super::{Object, PlainObject};
+use crate::resource::{FieldError, Requirement};
+
+/// A role through which machines and applications in Azure log in.
+pub type AzureAuthRole = Object<AzureAuthRoleSpec>;
+
+role_spec! {
+    /// The declared fields of a role of the Azure method.
+    pub struct AzureAuthRoleSpec {
+        /// The method's path below `auth/`.
+        #[serde(default = "mount")]
+        pub mount: String,
+        /// The role's name; Vault lowers its case.
+        pub name: LowerName,
+        /// Service principals that may log in.
+        #[serde(default)]
+        pub bound_service_principal_ids: Names,
+        /// Groups whose members may log in.
+        #[serde(default)]
+        pub bound_group_ids: Names,
+        /// Where machines are.
+        #[serde(default)]
+        pub bound_locations: Names,
+        /// Subscriptions of machines.
+        #[serde(default)]
+        pub bound_subscription_ids: Names,
+        /// Resource groups of machines.
+        #[serde(default)]
+        pub bound_resource_groups: Names,
+        /// Scale sets of machines.
+        #[serde(default)]
+        pub bound_scale_sets: Names,
+    }
+}
+
+fn mount() -> String {
+    "azure".to_owned()
+}
+
+impl PlainObject for AzureAuthRoleSpec {
+    const KIND: &'static str = "vault.azure_auth_role";
+    const ABOUT: &'static str =
+        "A role of the Azure method, through which machines and applications log in. HashiCorp Vault.";
+    const EXAMPLE: &'static str = "\
+azure_logins:
+  kind: vault.auth_method
+  type: azure
+payments_machines:
+  kind: vault.azure_auth_role
+  name: payments
+  bound_subscription_ids: [6a1d5988-5917-4221-b224-904cd7e24a25]
+  bound_resource_groups: [payments]
+  token_policies: [payments-app]
+  token_ttl: 1h
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("azure"));
+
+    fn path(&self) -> String {
+        format!("auth/{}/role/{}", self.mount, self.name)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let mut errors = check_role(&self.name, self);
+        let bounds = [
+            &self.bound_service_principal_ids,
+            &self.bound_group_ids,
+            &self.bound_locations,
+            &self.bound_subscription_ids,
+            &self.bound_resource_groups,
+            &self.bound_scale_sets,
+        ];
+        if bounds.iter().all(|names| names.is_empty()) {
+            let help = "name who may log in, e.g. in `bound_service_principal_ids`";
+            errors.push(FieldError::new("", "the role is bound to nobody").help(help));
+        }
+        errors
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        let mut required = requirements(&self.mount, self);
+        required.push(Requirement::thing("vault.azure_auth", format!("auth/{}/config", self.mount)));
+        required
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::live_of;
+    use super::*;
+    use crate::resource::{Diff, Resource};
+
+    #[test]
+    fn what_the_server_writes_differently_is_no_change() {
+        // As the method's source makes an answer: what is not set is null.
+        let told = json!({
+            "bound_service_principal_ids": null, "bound_group_ids": null, "bound_subscription_ids": null,
+            "bound_resource_groups": ["vault-prod", "vault-dev"], "bound_locations": null, "bound_scale_sets": null,
+            "token_bound_cidrs": [], "token_explicit_max_ttl": 0, "token_max_ttl": 0,
+            "token_no_default_policy": false, "token_num_uses": 0, "token_period": 0,
+            "token_policies": ["default", "dev", "prod"], "token_ttl": 0, "token_type": "default",
+        });
+        let declared = json!({
+            "name": "Dev", "bound_resource_groups": ["vault-dev", "vault-prod"],
+            "token_policies": ["prod", "dev", "default"],
+        });
+        let declared: AzureAuthRoleSpec = serde_json::from_value(declared).expect("valid");
+        assert_eq!(AzureAuthRole::diff(&declared, &live_of(&declared, &told)), Diff::none());
+        let nobody: AzureAuthRoleSpec = serde_json::from_value(json!({ "name": "a" })).expect("valid");
+        assert_eq!(AzureAuthRole::check(&nobody).len(), 1);
+    }
+}

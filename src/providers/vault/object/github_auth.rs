@@ -1,0 +1,98 @@
+//! The configuration of the GitHub method:
+//! <https://developer.hashicorp.com/vault/api-docs/auth/github#configure-method>.
+
+use super::super::notation::BaseUrl;
+use super::super::role::{IssuesTokens, role_spec};
+use super::super::server::Plugin;
+use super::{Object, PlainObject, policies};
+use crate::resource::{FieldError, Requirement};
+
+/// Whose members log in with a token of GitHub.
+pub type GithubAuth = Object<GithubAuthSpec>;
+
+role_spec! {
+    /// The declared fields of the configuration.
+    pub struct GithubAuthSpec {
+        /// The method's path below `auth/`.
+        #[serde(default = "mount")]
+        pub mount: String,
+        /// The organisation whose members may log in.
+        pub organization: String,
+        /// The organisation's id. Without it the server asks GitHub, once; left alone when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub organization_id: Option<u64>,
+        /// Where the API of a GitHub Enterprise is; left alone when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub base_url: Option<BaseUrl>,
+    }
+}
+
+fn mount() -> String {
+    "github".to_owned()
+}
+
+impl PlainObject for GithubAuthSpec {
+    const KIND: &'static str = "vault.github_auth";
+    const ABOUT: &'static str =
+        "The organisation whose members log in with a personal token of GitHub. HashiCorp Vault.";
+    const EXAMPLE: &'static str = "\
+github_logins:
+  kind: vault.auth_method
+  type: github
+example_org:
+  kind: vault.github_auth
+  organization: example-org
+  organization_id: 1234567
+  token_ttl: 8h
+";
+    const IDENTITY: &'static [&'static str] = &["mount"];
+    const PERMANENT: Option<&'static str> =
+        Some("the configuration goes away with its auth method; remove that step's method instead");
+    const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));
+
+    fn path(&self) -> String {
+        format!("auth/{}/config", self.mount)
+    }
+
+    fn name(&self) -> &str {
+        &self.mount
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let nobody = self.organization.is_empty().then(|| FieldError::new("organization", "is empty"));
+        nobody.into_iter().collect()
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        let method = Requirement::thing("vault.auth_method", &self.mount);
+        std::iter::once(method).chain(policies(self.policies().iter())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::live_of;
+    use super::*;
+    use crate::resource::{Diff, Resource};
+
+    #[test]
+    fn what_the_server_writes_differently_is_no_change() {
+        // As the method's source makes an answer; the documentation's is that of an older version.
+        let told = json!({
+            "organization": "acme-org", "organization_id": 42, "base_url": "https://github.example.com/api/v3/",
+            "token_bound_cidrs": [], "token_explicit_max_ttl": 0, "token_max_ttl": 0,
+            "token_no_default_policy": false, "token_num_uses": 0, "token_period": 0,
+            "token_policies": [], "token_ttl": 28800, "token_type": "default",
+        });
+        let declared = json!({
+            "organization": "acme-org", "base_url": "https://github.example.com/api/v3", "token_ttl": "8h",
+        });
+        let declared: GithubAuthSpec = serde_json::from_value(declared).expect("valid");
+        assert_eq!(GithubAuth::diff(&declared, &live_of(&declared, &told)), Diff::none());
+        let older = json!({ "organization": "acme-org", "base_url": "", "ttl": "", "max_ttl": "" });
+        let declared = serde_json::from_value(json!({ "organization": "acme-org" })).expect("valid");
+        assert_eq!(GithubAuth::diff(&declared, &live_of(&declared, &older)), Diff::none());
+    }
+}

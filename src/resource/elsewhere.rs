@@ -1,0 +1,155 @@
+//! Where a thing is that is not where the plan's own things are.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{FieldError, Requirement};
+use crate::resolve::unknown;
+
+/// The key of a step that says in which namespace of Vault its thing is.
+pub const NAMESPACE: &str = "namespace";
+
+/// Another account and region of AWS, or another namespace of Vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Elsewhere {
+    /// The account and region of this name under `aws.aliases`.
+    Alias(String),
+    /// The namespace of this path below the plan's own, without slashes at its ends.
+    Namespace(String),
+}
+
+impl Elsewhere {
+    /// Takes the namespace out of a step's fields; `None` when they name none.
+    ///
+    /// # Errors
+    /// When it is no path of a namespace.
+    pub(super) fn take_namespace(fields: &mut Value) -> Result<Option<Self>, FieldError> {
+        let named = fields.as_object_mut().and_then(|fields| fields.shift_remove(NAMESPACE));
+        let path = match named {
+            None => return Ok(None),
+            Some(Value::String(path)) => path,
+            Some(other) => {
+                let message = format!("expected the path of a namespace, found {other}");
+                return Err(FieldError::new(NAMESPACE, message));
+            }
+        };
+        let path = path.strip_suffix('/').unwrap_or(&path);
+        let is_wrong = path.split('/').any(|segment| matches!(segment, "" | "." | ".."));
+        match is_wrong && !unknown::is_unknown(path) {
+            true => Err(FieldError::new(NAMESPACE, "is not the path of a namespace")
+                .help("write it as `team` or `team/project`; leave it out for the plan's own namespace")),
+            false => Ok(Some(Self::Namespace(path.to_owned()))),
+        }
+    }
+
+    /// The name under `aws.aliases`.
+    pub fn alias(&self) -> Option<&str> {
+        match self {
+            Self::Alias(name) => Some(name),
+            Self::Namespace(_) => None,
+        }
+    }
+
+    /// An id that tells the same name in several places apart.
+    pub(super) fn qualify(place: Option<&Self>, id: &str) -> String {
+        match place {
+            None => id.to_owned(),
+            Some(Self::Alias(name)) => format!("{id} (aws.{name})"),
+            Some(Self::Namespace(path)) => format!("{id} (namespace {path})"),
+        }
+    }
+
+    /// What a thing in this place requires, given what it would require in the plan's own place: what
+    /// it needs of the same system is in the same place, and the place itself must be there.
+    pub(super) fn requires(place: Option<&Self>, mut requires: Vec<Requirement>) -> Vec<Requirement> {
+        let Some(elsewhere) = place else { return requires };
+        for requirement in &mut requires {
+            if let Requirement::Thing { kind, id } = requirement
+                && kind.starts_with(elsewhere.system())
+            {
+                *id = Self::qualify(place, id);
+            }
+        }
+        requires.extend(elsewhere.itself());
+        requires
+    }
+
+    /// The beginning of the names of kinds that are in such a place.
+    fn system(&self) -> &'static str {
+        match self {
+            Self::Alias(_) => "aws.",
+            Self::Namespace(_) => "vault.",
+        }
+    }
+
+    /// The step that makes the place. A namespace within another one is a thing there.
+    fn itself(&self) -> Option<Requirement> {
+        let Self::Namespace(path) = self else { return None };
+        let (parent, name) = match path.rsplit_once('/') {
+            Some((parent, name)) => (Some(Self::Namespace(parent.to_owned())), name),
+            None => (None, path.as_str()),
+        };
+        let id = format!("sys/namespaces/{name}");
+        Some(Requirement::thing("vault.namespace", Self::qualify(parent.as_ref(), &id)))
+    }
+}
+
+/// The schema of a namespaced kind's fields, with the one that says where.
+pub(super) fn with_namespace(schema: &mut schemars::Schema) {
+    let about = "In which namespace it is, below the plan's own, e.g. `team`, `team/project` or\n`{{ team.name }}`. OpenBao, or HashiCorp \
+                 Vault Enterprise.";
+    let field = serde_json::json!({ "type": "string", "description": about });
+    let properties = schema.ensure_object().entry("properties").or_insert_with(|| Value::Object(Map::new()));
+    if let Some(properties) = properties.as_object_mut() {
+        properties.insert(NAMESPACE.to_owned(), field);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_taken_out_of_the_fields() {
+        let mut fields = json!({ "name": "app", "namespace": "team/project/" });
+        let place = Elsewhere::take_namespace(&mut fields);
+        assert_eq!(place, Ok(Some(Elsewhere::Namespace("team/project".to_owned()))));
+        assert_eq!(fields, json!({ "name": "app" }));
+        assert_eq!(Elsewhere::take_namespace(&mut fields), Ok(None));
+        for wrong in
+            [json!(""), json!("/"), json!("/a"), json!("a//b"), json!("../a"), json!(["a"]), json!(null)]
+        {
+            assert!(Elsewhere::take_namespace(&mut json!({ "namespace": wrong })).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_thing_needs_its_namespace_and_what_is_beside_it() {
+        let nested = Elsewhere::Namespace("team/project".to_owned());
+        let mount = Requirement::thing("vault.mount", "secret");
+        assert_eq!(
+            Elsewhere::requires(Some(&nested), vec![Requirement::Kind("vault.init"), mount.clone()]),
+            [
+                Requirement::Kind("vault.init"),
+                Requirement::thing("vault.mount", "secret (namespace team/project)"),
+                Requirement::thing("vault.namespace", "sys/namespaces/project (namespace team)"),
+            ]
+        );
+        assert_eq!(Elsewhere::requires(None, vec![mount.clone()]), [mount]);
+        let outer = Elsewhere::Namespace("team".to_owned());
+        let namespace = Requirement::thing("vault.namespace", "sys/namespaces/team");
+        assert_eq!(Elsewhere::requires(Some(&outer), Vec::new()), [namespace]);
+    }
+
+    #[test]
+    fn another_account_is_told_apart() {
+        let audit = Elsewhere::Alias("audit".to_owned());
+        assert_eq!(Elsewhere::qualify(Some(&audit), "reader"), "reader (aws.audit)");
+        let role = Requirement::thing("aws.iam_role", "reader");
+        let expected = [Requirement::thing("aws.iam_role", "reader (aws.audit)")];
+        assert_eq!(Elsewhere::requires(Some(&audit), vec![role]), expected);
+    }
+}
