@@ -196,7 +196,7 @@ impl Resource for SsmParameter {
     const KIND: &'static str = "aws.ssm_parameter";
     const ABOUT: &'static str =
         "A parameter in the Parameter Store of Systems Manager: text, a list, or a secret.";
-    const EXAMPLE: &'static str = r#"api_url:
+    const EXAMPLE: &'static str = r"api_url:
   kind: aws.ssm_parameter
   name: /candlefish/production/api-url
   value: https://api.candlefish.example
@@ -211,7 +211,7 @@ session_key:
   type: secure_string
   value: { generate: { length: 48 } }
   kms_key: alias/candlefish-data
-"#;
+";
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REMOVAL: Option<&'static str> = Some("with every version, for good");

@@ -55,7 +55,7 @@ pub struct Outputs {
 impl Resource for CloudwatchDashboard {
     const KIND: &'static str = "aws.cloudwatch_dashboard";
     const ABOUT: &'static str = "A dashboard of CloudWatch, compared by what it shows.";
-    const EXAMPLE: &'static str = r#"security_dashboard:
+    const EXAMPLE: &'static str = r"security_dashboard:
   kind: aws.cloudwatch_dashboard
   name: candlefish-security
   body:
@@ -68,7 +68,7 @@ impl Resource for CloudwatchDashboard {
           region: us-east-1
           stat: Sum
           metrics: [ [ Candlefish/Vault, FailedLogins ] ]
-"#;
+";
 
     type Client = AwsClient;
     type Id = String;

@@ -155,7 +155,7 @@ impl Resource for SnsSubscription {
     const KIND: &'static str = "aws.sns_subscription";
     const ABOUT: &'static str =
         "A subscription to a topic; one that waits for its receiver's confirmation is in sync.";
-    const EXAMPLE: &'static str = r#"on_call:
+    const EXAMPLE: &'static str = r"on_call:
   kind: aws.sns_subscription
   topic: arn:aws:sns:us-east-1:123456789012:candlefish-alerts
   protocol: email
@@ -167,7 +167,7 @@ alert_queue:
   endpoint: arn:aws:sqs:us-east-1:123456789012:alerts
   raw_delivery: true
   filter_policy: { severity: [ critical ] }
-"#;
+";
 
     type Client = AwsClient;
     type Id = Id;
