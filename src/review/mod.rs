@@ -278,7 +278,7 @@ fn have_one_reason(one: &Item, other: &Item) -> bool {
         && (one.step.action, one.reason) == (other.step.action, other.reason)
 }
 
-fn item<'a>((step, others): fold::Folded<'a>) -> Item<'a> {
+fn item((step, others): fold::Folded<'_>) -> Item<'_> {
     let reason = step.reason.as_deref().map(|reason| Reason::Told(reason, 0));
     Item { step, others, fields: fields(step), reason }
 }
