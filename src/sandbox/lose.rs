@@ -12,10 +12,6 @@ use crate::event::Events;
 /// in its place.
 pub async fn lose(dir: &Path, name: &str, events: &Events) -> Result<(), Error> {
     let home = Home::at(dir)?;
-    let unknown = |state: &State| {
-        let known: Vec<&str> = state.servers.iter().map(|server| server.name.as_str()).collect();
-        Error::NoServer { asked: name.to_owned(), known: known.join(", ") }
-    };
     if !home.exists() {
         return Err(Error::Down { dir: home.root().to_owned() });
     }
@@ -24,14 +20,14 @@ pub async fn lose(dir: &Path, name: &str, events: &Events) -> Result<(), Error> 
         return Err(Error::Down { dir: home.root().to_owned() });
     };
     let Some(index) = state.servers.iter().position(|server| server.name == name) else {
-        return Err(unknown(&state));
+        let known: Vec<&str> = state.servers.iter().map(|server| server.name.as_str()).collect();
+        return Err(Error::NoServer { asked: name.to_owned(), known: known.join(", ") });
     };
-    if let Some(process) = state.servers[index].process.clone() {
-        if !process.kill().await {
-            return Err(Error::Undying { server: name.to_owned(), pid: process.pid });
-        }
+    if let Some(process) = state.servers[index].process.take()
+        && !process.kill().await
+    {
+        return Err(Error::Undying { server: name.to_owned(), pid: process.pid });
     }
-    state.servers[index].process = None;
     state.save(&home)?;
     home.clear_data(name)
 }

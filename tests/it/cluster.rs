@@ -271,6 +271,16 @@ fn three_rendered_nodes_are_unsealed_by_the_transit_engine_of_another_vault() {
     assert_eq!(cluster.voters(), cluster.names());
     assert_eq!(opened(&cluster.custody(), "recovery_keys_base64").len(), 3);
 
+    // One that is replaced joins and unseals itself; its predecessor is still to go.
+    cluster.replace(2);
+    let started = Instant::now();
+    while paths(step(&environment.plan("cluster.yaml"), "cluster")) != ["servers[node-3]"] {
+        assert!(started.elapsed() < Duration::from_mins(1), "nobody misses it");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    cluster.open();
+    assert_eq!(cluster.voters(), cluster.names(), "node-3 is gone, node-3-new votes");
+
     // A server that is started again unseals itself.
     cluster.servers.remove(1);
     let server = cluster.start_node(1);

@@ -161,7 +161,7 @@ fn every_field_of_a_kind_of_vault_is_changed_by_its_fixture() {
             let excused = fixture.not_shown.contains_key(&field.path);
             match shown.contains(field.path.as_str()) {
                 true if excused => {
-                    wrong.push(format!("{}: `{}` is shown after all", kind.name(), field.path))
+                    wrong.push(format!("{}: `{}` is shown after all", kind.name(), field.path));
                 }
                 false if !excused && !identity.contains(&field.path.as_str()) => {
                     wrong.push(format!("{}: nothing shows `{}`", kind.name(), field.path));

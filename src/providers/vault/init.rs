@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::ceremony::{foreign, lost};
-use self::members::Members;
+use self::members::{Members, settle};
 use self::next::{Next, next};
 use self::unsealing::ask_nodes;
 use super::SealStatus;
@@ -86,6 +86,8 @@ pub struct Observed {
     address: String,
     nodes: Vec<Node>,
     cluster: SealStatus,
+    /// How many nodes the plan has, with those that do not answer.
+    declared: usize,
     /// The servers that the cluster counts, as far as it tells.
     members: Members,
     /// Whether the shares in custody were proven and the journal says so.
@@ -128,16 +130,11 @@ pub struct Outputs {
 }
 
 impl Observed {
-    /// What to tell of servers that are missed though all of the plan's `nodes` serve.
-    fn of_the_dead(&self, nodes: usize) -> Option<String> {
-        let complete = self.nodes.len() == nodes && self.nodes.iter().all(|node| !node.status.sealed);
-        let dead = self.members.dead().join(", ");
-        (complete && self.members.count() > nodes && !dead.is_empty()).then(|| {
-            format!(
-                "the cluster counts {dead} among its servers, which is out of touch with it and none of the plan's \
-                 nodes; if it is gone for good, `bao operator raft remove-peer` takes it out"
-            )
-        })
+    /// The servers that are dead and none of the plan's nodes, which all serve.
+    fn replaced(&self) -> Vec<&str> {
+        let all_serve =
+            self.nodes.len() == self.declared && self.nodes.iter().all(|node| !node.status.sealed);
+        if all_serve { self.members.replaced(self.declared) } else { Vec::new() }
     }
 }
 
@@ -185,6 +182,7 @@ impl Resource for VaultInit {
             (next, Some(cluster)) => {
                 let mut observed = Observed {
                     address: client.vault.address().to_owned(),
+                    declared: client.vault.nodes().len(),
                     members: client.members(&nodes).await.unwrap_or_default(),
                     nodes,
                     cluster,
@@ -195,9 +193,6 @@ impl Resource for VaultInit {
                 };
                 if let Some(which) = which {
                     client.look_at_shares(&which, keys, &mut observed).await?;
-                }
-                if let Some(warning) = observed.of_the_dead(client.vault.nodes().len()) {
-                    client.vault.warnings().insert(warning);
                 }
                 Ok(Some(observed))
             }
@@ -221,6 +216,10 @@ impl Resource for VaultInit {
                 ));
             }
         }
+        for name in observed.replaced() {
+            diff.push(&format!("servers[{name}]"), json!("dead"), json!(null));
+            diff.note("the cluster still counts it, and all nodes of the plan are others");
+        }
         if !observed.committed {
             diff.push("custody.proven", json!(false), json!(true));
             diff.note("an earlier run was cut off before it had proven the shares");
@@ -239,6 +238,8 @@ impl Resource for VaultInit {
         let which = w.answered().await?.ok_or_else(|| foreign(w.vault.address()))?;
         if !observed.committed || observed.nodes.iter().any(|node| node.status.sealed) {
             w.open(w.permit(), &which).await?;
+        } else if !observed.replaced().is_empty() {
+            settle(&w.vault, w.permit(), observed.declared).await?;
         }
         w.distribute(w.permit(), &which, desired).await
     }
@@ -389,6 +390,7 @@ mod tests {
             nodes: Vec::new(),
             cluster: SealStatus { threshold: 2, shares: 2, ..status(true, false) },
             committed: true,
+            declared: 2,
             members: Members::default(),
             holders: [("alice".to_owned(), Handed::Share), ("bob".to_owned(), Handed::Nothing)].into(),
             strangers: Vec::new(),
@@ -413,6 +415,7 @@ mod tests {
             nodes: vec![node("http://a:1", false), node("http://b:1", true)],
             cluster: status(true, false),
             committed: true,
+            declared: 2,
             members: Members::default(),
             holders: BTreeMap::new(),
             strangers: Vec::new(),
@@ -440,6 +443,7 @@ mod tests {
                 .into(),
             cluster: status(true, false),
             committed: true,
+            declared: 2,
             members,
             holders: BTreeMap::new(),
             strangers: Vec::new(),
@@ -448,10 +452,13 @@ mod tests {
         let coming_back = observed(true, members(&["a", "b"]));
         let diff = VaultInit::diff(&split(5, 3), &coming_back);
         assert!(diff.changes[0].note.as_ref().is_some_and(|note| note.contains("misses b;")));
-        assert_eq!(coming_back.of_the_dead(2), None);
-        assert_eq!(observed(false, members(&["a", "b"])).of_the_dead(2), None, "it is one of the two");
-        let left = observed(false, members(&["a", "b", "c"])).of_the_dead(2);
-        assert!(left.is_some_and(|told| told.contains("counts b among")));
+        assert_eq!(diff.changes.len(), 1);
+        let lagging = observed(false, members(&["a", "b"]));
+        assert!(VaultInit::diff(&split(5, 3), &lagging).changes.is_empty(), "it is one of the two");
+        let replaced = VaultInit::diff(&split(5, 3), &observed(false, members(&["a", "b", "c"])));
+        assert!(replaced.touches("servers[b]") && replaced.changes.len() == 1);
+        let coming_back = VaultInit::diff(&split(5, 3), &observed(true, members(&["a", "b", "c"])));
+        assert!(!coming_back.touches("servers[b]"), "it may be the one that comes back");
     }
 
     #[test]

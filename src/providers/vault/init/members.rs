@@ -1,8 +1,8 @@
-//! The servers that a Raft cluster counts: waiting until each of them may vote, and letting go of one
-//! whose successor has joined under another name.
+//! The servers that a Raft cluster counts: waiting until each of them may vote, and letting go of dead
+//! ones whose place in the plan others have taken.
 //! <https://openbao.org/api-docs/system/storage/raftautopilot/>.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -74,11 +74,6 @@ impl Members {
         Self(names.map(|name| (name.to_owned(), known(name))).collect())
     }
 
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
-    }
-
     fn healthy(&self) -> usize {
         self.0.values().filter(|member| member.healthy).count()
     }
@@ -88,72 +83,58 @@ impl Members {
         self.0.iter().filter(|(_, member)| !member.healthy).map(|(name, _)| name.as_str()).collect()
     }
 
-    fn names(&self) -> BTreeSet<&str> {
-        self.0.keys().map(String::as_str).collect()
-    }
-
     /// Whether `nodes` servers are healthy and none of them is still to become a voter.
     fn settled(&self, nodes: usize) -> bool {
         self.healthy() >= nodes && !self.0.values().any(Member::is_waiting_to_vote)
     }
 
-    /// How many have joined since `before`.
-    fn joined(&self, before: &Self) -> usize {
-        self.names().difference(&before.names()).count()
+    /// Whether there are more servers than the plan's `nodes`, all of them well as far as the cluster
+    /// knows. It takes its time to notice that one is dead.
+    fn may_hide_the_dead(&self, nodes: usize) -> bool {
+        self.healthy() > nodes
     }
 
-    /// Whether there are more servers than the plan's `nodes` since somebody joined, all of them well as
-    /// far as the cluster knows. It takes its time to notice that one is dead.
-    fn hides_the_dead(&self, before: &Self, nodes: usize) -> bool {
-        self.joined(before) > 0 && self.healthy() > nodes
-    }
-
-    /// The dead servers whose successors have joined since `before`. Only where all `nodes` of the
-    /// plan are back and no more died than joined is it certain that nobody waits for the dead.
-    fn replaced<'a>(&'a self, before: &Self, nodes: usize) -> Vec<&'a str> {
-        let old = before.names();
-        let dead: Vec<&str> = self.dead().into_iter().filter(|name| old.contains(name)).collect();
-        let certain = self.healthy() == nodes && dead.len() <= self.joined(before);
-        if certain { dead } else { Vec::new() }
+    /// The dead servers that are none of the plan's `nodes`, because all of these are well.
+    pub(super) fn replaced(&self, nodes: usize) -> Vec<&str> {
+        if self.healthy() == nodes { self.dead() } else { Vec::new() }
     }
 }
 
-/// Waits until all `nodes` of the plan are healthy and may vote. Then servers that were there
-/// `before` and have been replaced by others are taken out of the cluster, for which they would count
-/// as votes that never come.
+/// Waits until the nodes of the plan that were `reached` are healthy and may vote. Then dead servers that
+/// others have replaced are taken out of the cluster, for which they would count as votes that never
+/// come.
 ///
 /// Is no error when the cluster takes its time or does not tell: it serves by now.
-pub(super) async fn settle(
-    vault: &VaultClient,
-    permit: &Permit,
-    before: Option<&Members>,
-    nodes: usize,
-) -> Result<()> {
-    let started = Instant::now();
-    let hidden = |members: &Members| {
-        started.elapsed() < NOTICE && before.is_some_and(|before| members.hides_the_dead(before, nodes))
-    };
+pub(super) async fn settle(vault: &VaultClient, permit: &Permit, reached: usize) -> Result<()> {
+    let (started, nodes) = (Instant::now(), vault.nodes().len());
+    let hidden = |members: &Members| started.elapsed() < NOTICE && members.may_hide_the_dead(nodes);
     let members = loop {
         match Members::ask(vault).await {
-            Ok(Some(members)) if members.settled(nodes) && !hidden(&members) => break members,
+            Ok(Some(members)) if members.settled(reached) && !hidden(&members) => break members,
             Ok(None) => return Ok(()),
-            Err(error) if !error.is_retriable() => return Ok(warn_unseen(vault, &error)),
+            Err(error) if !error.is_retriable() => {
+                warn_unseen(vault, &error);
+                return Ok(());
+            }
             Ok(Some(_)) | Err(_) if started.elapsed() > PATIENCE => {
-                vault.warnings().insert(format!(
-                    "not every node of {} has become a voter within {} s; `bao operator raft autopilot state` \
-                     tells which",
-                    vault.address(),
-                    PATIENCE.as_secs()
-                ));
+                warn_unsettled(vault);
                 return Ok(());
             }
             Ok(Some(_)) | Err(_) => tokio::time::sleep(POLL).await,
         }
     };
-    for name in before.map(|before| members.replaced(before, nodes)).unwrap_or_default() {
+    for name in members.replaced(nodes) {
         vault.post(permit, "sys/storage/raft/remove-peer", &json!({ "server_id": name })).await?;
     }
     Ok(())
+}
+
+fn warn_unsettled(vault: &VaultClient) {
+    vault.warnings().insert(format!(
+        "not every node of {} has become a voter within {} s; `bao operator raft autopilot state` tells which",
+        vault.address(),
+        PATIENCE.as_secs()
+    ));
 }
 
 fn warn_unseen(vault: &VaultClient, error: &Error) {
@@ -198,25 +179,20 @@ mod tests {
 
     #[test]
     fn only_who_was_replaced_for_certain_is_let_go() {
-        let before = members(&[("a", "leader", true), ("b", "voter", true), ("c", "voter", true)]);
-        let after = |last: &[(&str, &str, bool)]| {
+        let with = |last: &[(&str, &str, bool)]| {
             let mut all = vec![("a", "leader", true), ("b", "voter", true)];
             all.extend(last);
             members(&all)
         };
-        let successor = after(&[("c", "voter", false), ("d", "voter", true)]);
-        assert_eq!(successor.replaced(&before, 3), ["c"]);
-        assert!(after(&[("c", "voter", true)]).replaced(&before, 3).is_empty(), "the same name came back");
-        assert!(after(&[("c", "voter", false)]).replaced(&before, 2).is_empty(), "nobody joined");
-        assert!(successor.replaced(&before, 4).is_empty(), "one of the plan's nodes is still missing");
-        let two_dead = members(&[
-            ("a", "leader", true),
-            ("b", "voter", false),
-            ("c", "voter", false),
-            ("d", "voter", true),
-        ]);
-        assert!(two_dead.replaced(&before, 2).is_empty(), "more died than joined");
-        let unnoticed = after(&[("c", "voter", true), ("d", "voter", true)]);
-        assert!(unnoticed.hides_the_dead(&before, 3) && !successor.hides_the_dead(&before, 3));
+        let successor = with(&[("c", "voter", false), ("d", "voter", true)]);
+        assert_eq!(successor.replaced(3), ["c"]);
+        assert!(
+            successor.replaced(4).is_empty(),
+            "one of the plan's nodes is missing, which may be this one"
+        );
+        assert!(successor.replaced(2).is_empty(), "there are servers that the plan does not know");
+        let unnoticed = with(&[("c", "voter", true), ("d", "voter", true)]);
+        assert!(unnoticed.may_hide_the_dead(3) && !successor.may_hide_the_dead(3));
+        assert!(unnoticed.replaced(3).is_empty());
     }
 }

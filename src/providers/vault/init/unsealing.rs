@@ -77,7 +77,6 @@ impl Custodian {
         let unlocked = unlocked.ok_or_else(|| foreign(self.vault.address()))?;
         let shares = unlocked.shares()?;
         let reached = ask_nodes(&self.vault).await?;
-        let before = self.members(&reached).await;
         // Those that know the cluster go first, so that there is a leader whom the others can join.
         let (known, empty): (Vec<_>, Vec<_>) = reached.iter().partition(|node| node.status.initialized);
         let leader = known.first().map_or(self.vault.address(), |node| &node.address);
@@ -91,7 +90,7 @@ impl Custodian {
         self.vault.reset_readiness().await;
         self.vault.clear_token().await;
         if reached.len() > 1 {
-            settle(&self.vault, permit, before.as_ref(), reached.len()).await?;
+            settle(&self.vault, permit, reached.len()).await?;
         }
         if self.journal.committed(INIT, self.vault.address()) {
             return Ok(());
