@@ -44,7 +44,9 @@ pub fn fold<'a>(steps: &[&'a StepChange], is_apart: &dyn Fn(&StepChange) -> bool
             }
         }
         for members in alike.into_values().filter(|members| members.len() >= enough(steps[members[0]])) {
-            members.iter().for_each(|member| is_folded[*member] = true);
+            for member in &members {
+                is_folded[*member] = true;
+            }
             groups.push(members);
         }
     }
@@ -58,7 +60,9 @@ pub fn fold<'a>(steps: &[&'a StepChange], is_apart: &dyn Fn(&StepChange) -> bool
         let (like, unlike) = left.into_iter().partition(|candidate| candidate.is_like(&first));
         let like: Vec<Candidate> = like;
         members.extend(like.iter().map(|candidate| candidate.index));
-        like.iter().for_each(|candidate| is_folded[candidate.index] = true);
+        for candidate in &like {
+            is_folded[candidate.index] = true;
+        }
         members.sort_unstable();
         left = unlike;
     }

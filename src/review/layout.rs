@@ -104,7 +104,9 @@ fn declared<'a>(review: &Review<'a>) -> (Vec<Node<'a>>, DiGraph<(), ()>) {
 fn without_circles(mut graph: DiGraph<(), ()>) -> DiGraph<(), ()> {
     let mut circle = vec![0; graph.node_count()];
     for (number, members) in tarjan_scc(&graph).into_iter().enumerate() {
-        members.into_iter().for_each(|node| circle[node.index()] = number);
+        for node in members {
+            circle[node.index()] = number;
+        }
     }
     graph.retain_edges(|graph, edge| {
         let (from, to) = graph.edge_endpoints(edge).unwrap_or_default();
