@@ -199,7 +199,9 @@ fn groups<'a>(review: &'a Review, numbers: &Numbers) -> Vec<ShownGroup<'a>> {
                 std::iter::once(item.step).chain(item.others.iter().copied()).map(shown).collect();
             if item.is_abridged() {
                 steps[0].more = item.others.len();
-                steps[1..].iter_mut().for_each(|step| step.alike = true);
+                for step in &mut steps[1..] {
+                    step.alike = true;
+                }
             }
             steps
         };
