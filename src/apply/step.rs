@@ -37,7 +37,7 @@ impl Task<'_> {
         }
         self.announce().await?;
         let result = self.bring_about(instance).await;
-        self.settle(&result).await?;
+        self.settle(instance, &result).await?;
         result
     }
 
@@ -77,14 +77,27 @@ impl Task<'_> {
         self.providers.journal()?.append(self.permit, Entry::Making(self.thing.clone())).await
     }
 
-    async fn settle(&self, result: &Result<()>) -> Result<()> {
+    async fn settle(&self, instance: &mut dyn Instance, result: &Result<()>) -> Result<()> {
         let entry = match result {
             _ if !self.is_new() => return Ok(()),
             Ok(()) => Entry::Owned(self.thing.clone()),
             Err(_) if self.kind.once_only() => return Ok(()),
+            Err(error) if is_refusal(error) && self.has_begun(instance).await => {
+                outcome(CREATE, &self.thing.target, Ending::Unknown, error)
+            }
             Err(error) => ended(CREATE, &self.thing.target, error),
         };
         self.providers.journal()?.append(self.permit, entry).await
+    }
+
+    /// Whether a creation that failed has left something, or may have: it can take several requests,
+    /// of which a later one is refused. What it has left is this plan's to finish.
+    async fn has_begun(&self, instance: &mut dyn Instance) -> bool {
+        self.action == Action::Create
+            && match instance.observe(self.providers).await {
+                Ok(()) => instance.exists(),
+                Err(_) => true,
+            }
     }
 
     /// Writes and looks again; errors that may pass are met by looking and writing anew, save for
@@ -168,13 +181,17 @@ impl Task<'_> {
 
 /// How a failed request ended: a refusal had no effect, everything else may have.
 pub fn ended(operation: &str, target: &str, error: &Error) -> Entry {
-    let definite = matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied | ErrorKind::Conflict);
-    Entry::Outcome {
-        operation: operation.to_owned(),
-        target: target.to_owned(),
-        result: if definite { Ending::Failed } else { Ending::Unknown },
-        message: error.report(),
-    }
+    let ending = if is_refusal(error) { Ending::Failed } else { Ending::Unknown };
+    outcome(operation, target, ending, error)
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied | ErrorKind::Conflict)
+}
+
+fn outcome(operation: &str, target: &str, result: Ending, error: &Error) -> Entry {
+    let (operation, target) = (operation.to_owned(), target.to_owned());
+    Entry::Outcome { operation, target, result, message: error.report() }
 }
 
 /// Returns when the run is to end.

@@ -60,6 +60,16 @@ fn a_plan_writes_nothing_anywhere() {
     }
 }
 
+/// P1. A secret takes two requests; the second one is refused.
+#[test]
+fn what_a_refused_creation_has_left_is_finished_by_the_next_run() {
+    let mut scene = Scene::new(&quickstart());
+    let refused = scene.apply(Some((first("POST secret/metadata/app/database"), Fault::Denied)));
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let ran = scene.apply(None);
+    assert_eq!(ran.code, 0, "P1: {ran:?}");
+}
+
 /// P4 while IAM still answers as it did before the key was made.
 #[test]
 fn a_lost_access_key_is_found_in_a_list_that_lags_behind() {
