@@ -17,6 +17,7 @@ use super::client::{AwsClient, missing};
 use super::error::Answer;
 use super::key_name::LiveKey;
 use super::{kms_key, partition, tags};
+use crate::providers::aws::in_order::InOrder;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{
     Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
@@ -197,7 +198,7 @@ impl Resource for BucketObject {
 
     /// Two calls at once.
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
-        let (object, tags) = tokio::try_join!(get(client, id), live_tags(client, id))?;
+        let (object, tags) = tokio::join!(get(client, id), live_tags(client, id)).in_order()?;
         let Some(object) = object else { return Ok(None) };
         assemble(client, id, object, tags).await.map(Some)
     }

@@ -17,6 +17,7 @@ pub mod dynamodb_table;
 mod error;
 pub mod iam;
 pub mod iam_access_key;
+mod in_order;
 mod intercept;
 mod json;
 mod key_name;

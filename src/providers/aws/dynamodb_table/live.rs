@@ -15,6 +15,7 @@ use super::desired::{
 };
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::key_name::LiveKey;
 use crate::resource::{Error, ErrorKind, Result, Tags};
 
@@ -47,7 +48,8 @@ pub struct Observed {
 /// Four calls; tags are asked for by ARN, which is computed so that all go at once.
 pub async fn observe(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
     let arn = arn(client, name).await?;
-    let known = async { tokio::try_join!(describe(client, name), recovery(client, name), ttl(client, name)) };
+    let known =
+        async { tokio::join!(describe(client, name), recovery(client, name), ttl(client, name)).in_order() };
     let (known, tags) = tokio::join!(known, live_tags(client, &arn));
     let (table, recovery, ttl_attribute) = known?;
     // A table that is being deleted answers for a while; it is gone.

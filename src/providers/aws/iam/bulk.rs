@@ -16,6 +16,7 @@ use super::{from_sdk, group, role, user};
 use crate::providers::aws::cache::Cached;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::resource::{ErrorKind, Result};
 
@@ -122,7 +123,7 @@ impl Bulk {
 }
 
 async fn read(client: &AwsClient) -> Result<Details> {
-    let (details, roles) = tokio::try_join!(read_details(client), list_roles(client))?;
+    let (details, roles) = tokio::join!(read_details(client), list_roles(client)).in_order()?;
     let (mut all, found) = details;
     for detail in found {
         let Some(name) = detail.role_name.clone() else { continue };

@@ -10,6 +10,7 @@ use super::holder::{Grants, Holder, LiveGrants};
 use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, predicted, root_path};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
 
@@ -145,7 +146,7 @@ async fn read(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
         let answer = client.read().iam.get_group().group_name(name).max_items(1).send().await;
         answer.found("iam:GetGroup", NO_SUCH_ENTITY)
     };
-    let (answer, grants) = tokio::try_join!(group, Holder::Group(name).grants(client))?;
+    let (answer, grants) = tokio::join!(group, Holder::Group(name).grants(client)).in_order()?;
     let (Some(answer), Some(grants)) = (answer, grants) else { return Ok(None) };
     let group = answer.group.ok_or_else(|| missing("iam:GetGroup", "group"))?;
     Ok(Some(Observed { name: group.group_name, arn: group.arn, path: group.path, grants }))

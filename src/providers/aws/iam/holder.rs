@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{IamPolicy, NO_SUCH_ENTITY, W, check_name, gone_is_fine, to_sdk};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Requirement, Resource as _, Result, Tags};
@@ -221,7 +222,7 @@ impl Holder<'_> {
     /// Reads attached and inline policies, all at once; the boundary comes with the holder itself.
     /// `None` when the holder is not there.
     pub async fn grants(self, client: &AwsClient) -> Result<Option<LiveGrants>> {
-        let (attached, names) = tokio::try_join!(self.attached(client), self.inline_names(client))?;
+        let (attached, names) = tokio::join!(self.attached(client), self.inline_names(client)).in_order()?;
         let (Some(attached), Some(names)) = (attached, names) else { return Ok(None) };
         let documents = try_join_all(names.iter().map(|name| self.inline(client, name))).await?;
         let inline = names.into_iter().zip(documents).filter_map(|(name, document)| Some((name, document?)));

@@ -11,6 +11,7 @@ use super::trust::{self, Trust};
 use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, from_sdk, predicted, root_path, to_sdk};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::tags;
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
@@ -259,7 +260,7 @@ async fn read(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
         let answer = client.read().iam.get_role().role_name(name).send().await;
         answer.found("iam:GetRole", NO_SUCH_ENTITY)
     };
-    let (answer, grants) = tokio::try_join!(role, Holder::Role(name).grants(client))?;
+    let (answer, grants) = tokio::join!(role, Holder::Role(name).grants(client)).in_order()?;
     let (Some(answer), Some(grants)) = (answer, grants) else { return Ok(None) };
     assemble(answer.role.ok_or_else(|| missing("iam:GetRole", "role"))?, grants).map(Some)
 }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
@@ -128,9 +129,8 @@ impl Resource for IamUser {
             Told::Absent => return Ok(None),
             Told::There(user) => user,
             Told::Nothing => {
-                // Which of two refusals is told must not depend on which comes first.
-                let (user, login) = tokio::join!(read(client, &id.name), console_login(client, &id.name));
-                let (user, console_login) = (user?, login?);
+                let (user, console_login) =
+                    tokio::join!(read(client, &id.name), console_login(client, &id.name)).in_order()?;
                 return Ok(user.map(|user| Observed { console_login, ..user }));
             }
         };
@@ -209,8 +209,8 @@ async fn read(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
         answer.found("iam:GetUser", NO_SUCH_ENTITY)
     };
     let (answer, grants, groups) =
-        tokio::join!(user, Holder::User(name).grants(client), groups(client, name));
-    let (Some(answer), Some(grants), Some(groups)) = (answer?, grants?, groups?) else { return Ok(None) };
+        tokio::join!(user, Holder::User(name).grants(client), groups(client, name)).in_order()?;
+    let (Some(answer), Some(grants), Some(groups)) = (answer, grants, groups) else { return Ok(None) };
     let user = answer.user.ok_or_else(|| missing("iam:GetUser", "user"))?;
     let boundary = user.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
     Ok(Some(Observed {

@@ -8,6 +8,7 @@ use aws_sdk_kms::types::{KeyMetadata, KeyState, MultiRegionConfiguration};
 use super::{Id, Observed, grants};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::resource::{Result, Tags};
 
@@ -40,13 +41,14 @@ async fn list_aliases(client: &AwsClient) -> Result<HashMap<String, String>> {
 async fn read(client: &AwsClient, id: &Id, key_id: &str) -> Result<Option<Observed>> {
     let grants =
         async { if id.grants { grants::read(client, key_id).await } else { Ok(grants::LiveGrants::new()) } };
-    let (metadata, policy, rotation, tags, grants) = tokio::try_join!(
+    let (metadata, policy, rotation, tags, grants) = tokio::join!(
         describe(client, key_id),
         policy(client, key_id),
         rotation(client, key_id),
         tags(client, key_id),
         grants,
-    )?;
+    )
+    .in_order()?;
     let observed =
         metadata.map(|metadata| assemble(&id.alias, metadata, policy, rotation, tags)).transpose()?;
     Ok(observed.map(|observed| Observed { grants, ..observed }))

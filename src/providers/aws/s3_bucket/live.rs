@@ -16,6 +16,7 @@ use super::lifecycle::LiveRules;
 use super::replication::Replication;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::resource::{Error, ErrorKind, Result, Tags};
 
@@ -151,7 +152,7 @@ impl Bucket<'_> {
             rules,
             lock,
             tags,
-        ) = tokio::try_join!(
+        ) = tokio::join!(
             self.versioning(),
             self.encryption(),
             self.public_access_blocked(),
@@ -162,7 +163,8 @@ impl Bucket<'_> {
             self.rules(),
             self.lock(),
             self.tags(),
-        )?;
+        )
+        .in_order()?;
         let Some(versioning) = versioning else { return Ok(None) };
         let (object_lock, retention) = lock.map(to_lock).unwrap_or_default();
         Ok(Some(Observed {

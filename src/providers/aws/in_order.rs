@@ -1,0 +1,49 @@
+//! Answers to requests that were sent together.
+
+use crate::resource::Result;
+
+/// All answers, or the error that stands first: which of two refusals is told must not depend on
+/// which came first, or the same world would give another saved changeset.
+pub trait InOrder {
+    /// The answers without their errors.
+    type Answers;
+
+    /// For the results of `tokio::join!`.
+    ///
+    /// # Errors
+    /// The first in the order of the tuple.
+    fn in_order(self) -> Result<Self::Answers>;
+}
+
+macro_rules! in_order {
+    ($($answer:ident)+) => {
+        impl<$($answer),+> InOrder for ($(Result<$answer>,)+) {
+            type Answers = ($($answer,)+);
+
+            #[expect(non_snake_case, reason = "named like their types")]
+            fn in_order(self) -> Result<Self::Answers> {
+                let ($($answer,)+) = self;
+                Ok(($($answer?,)+))
+            }
+        }
+    };
+}
+
+in_order!(A B);
+in_order!(A B C);
+in_order!(A B C D E);
+in_order!(A B C D E F G H I J);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::{Error, ErrorKind};
+
+    #[test]
+    fn the_first_error_is_told_whichever_came_first() {
+        let error = |message: &str| Error::new(ErrorKind::Denied, "test", message);
+        let told = (Ok(1), Err::<u8, _>(error("second")), Err::<u8, _>(error("third"))).in_order();
+        assert_eq!(told.expect_err("two refusals").message, "second");
+        assert_eq!((Ok(1), Ok("two")).in_order().expect("both"), (1, "two"));
+    }
+}
