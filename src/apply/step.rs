@@ -82,6 +82,7 @@ impl Task<'_> {
             _ if !self.is_new() => return Ok(()),
             Ok(()) => Entry::Owned(self.thing.clone()),
             Err(_) if self.kind.once_only() => return Ok(()),
+            // Not a conflict: what is there then is somebody else's.
             Err(error) if is_refusal(error) && self.has_begun(instance).await => {
                 outcome(CREATE, &self.thing.target, Ending::Unknown, error)
             }
@@ -181,12 +182,12 @@ impl Task<'_> {
 
 /// How a failed request ended: a refusal had no effect, everything else may have.
 pub fn ended(operation: &str, target: &str, error: &Error) -> Entry {
-    let ending = if is_refusal(error) { Ending::Failed } else { Ending::Unknown };
-    outcome(operation, target, ending, error)
+    let definite = is_refusal(error) || error.kind == ErrorKind::Conflict;
+    outcome(operation, target, if definite { Ending::Failed } else { Ending::Unknown }, error)
 }
 
 fn is_refusal(error: &Error) -> bool {
-    matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied | ErrorKind::Conflict)
+    matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied)
 }
 
 fn outcome(operation: &str, target: &str, result: Ending, error: &Error) -> Entry {
