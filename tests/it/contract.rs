@@ -37,6 +37,9 @@ struct Fixture {
     /// Changes, each merged (RFC 7396) into the step so far, planned, applied, in sync.
     #[serde(default)]
     changes: Vec<Shown>,
+    /// Other subjects, for what the first cannot have; each is made, changed and deleted.
+    #[serde(default)]
+    others: Vec<Other>,
     /// As `same`, of the step with all changes.
     #[serde(default)]
     same_at_end: Vec<Set>,
@@ -63,12 +66,19 @@ struct Fixture {
     not_shown: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Shown {
     set: Value,
     /// The paths that the plan must name, exactly, in any order.
     shows: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Other {
+    step: Value,
+    changes: Vec<Shown>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,11 +166,8 @@ fn kinds_of_hashicorp_vault_keep_the_contract_with_a_stand_in() {
 
 /// A change of any field is a change that a plan shows, or the fixture says why it is none.
 #[test]
-fn every_field_of_a_kind_of_vault_is_changed_by_its_fixture() {
-    let kinds = registry::KINDS.iter().filter(|kind| kind.provider() == "vault");
-    let kinds = kinds.filter(|kind| !CEREMONIES.contains(&kind.name()));
-    // Fields that say which thing it is: another value is another thing.
-    let identity = ["mount", "name", "path", "namespace"];
+fn every_field_of_a_kind_is_changed_by_its_fixture() {
+    let kinds = registry::KINDS.iter().filter(|kind| !CEREMONIES.contains(&kind.name()));
     let mut wrong = Vec::new();
     for kind in kinds {
         let fixture = fixture(kind.name()).expect("a fixture");
@@ -168,7 +175,12 @@ fn every_field_of_a_kind_of_vault_is_changed_by_its_fixture() {
         if fixture.elsewhere.is_some() && fixture.servers.is_empty() {
             continue;
         }
-        let changes = [&fixture.changes, &fixture.blocked, &fixture.blocked_at_end].into_iter().flatten();
+        // Fields that say which thing it is: another value is another thing.
+        let identity: &[&str] =
+            if kind.provider() == "vault" { &["mount", "name", "path", "namespace"] } else { &["name"] };
+        let changes = [&fixture.changes, &fixture.blocked, &fixture.blocked_at_end, &fixture.not_in_sandbox];
+        let of_others = fixture.others.iter().flat_map(|other| &other.changes);
+        let changes = changes.into_iter().flatten().chain(of_others);
         let shown: BTreeSet<&str> = changes
             .flat_map(|change| &change.shows)
             .map(|path| path.split(['.', '[']).next().unwrap_or_default())
@@ -285,15 +297,34 @@ impl Subject {
         self.apply_writes(&fixture, &step, false).await?;
         self.notations(&fixture, &step, &fixture.same, &fixture.blocked).await?;
         let elsewhere = fixture.not_in_sandbox.iter().filter(|_| std::env::var_os(OTHER_AWS).is_some());
-        for change in fixture.changes.iter().chain(elsewhere) {
-            merge(&mut step, &change.set);
-            let shown = self.expect(&fixture, &step, Action::Update).await?;
-            same_paths(&shown, &change.shows, &change.set)?;
-            self.apply_writes(&fixture, &step, true).await?;
-            self.in_sync(&fixture, &step, &format!("after {}", change.set)).await?;
-        }
+        self.changes(&fixture, &mut step, fixture.changes.iter().chain(elsewhere)).await?;
         self.notations(&fixture, &step, &fixture.same_at_end, &fixture.blocked_at_end).await?;
-        self.deletion(&fixture, &step).await
+        self.deletion(&fixture, &step).await?;
+        for Other { mut step, changes } in fixture.others.clone() {
+            step["protect"] = json!(false);
+            self.apply_writes(&fixture, &step, true).await?;
+            self.in_sync(&fixture, &step, "after its creation").await?;
+            self.changes(&fixture, &mut step, changes.iter()).await?;
+            self.deletion(&fixture, &step).await?;
+        }
+        Ok(())
+    }
+
+    /// Each change is planned, as exactly what it is, applied and in sync.
+    async fn changes<'a>(
+        &self,
+        fixture: &Fixture,
+        step: &mut Value,
+        changes: impl Iterator<Item = &'a Shown>,
+    ) -> Outcome {
+        for change in changes {
+            merge(step, &change.set);
+            let shown = self.expect(fixture, step, Action::Update).await?;
+            same_paths(&shown, &change.shows, &change.set)?;
+            self.apply_writes(fixture, step, true).await?;
+            self.in_sync(fixture, step, &format!("after {}", change.set)).await?;
+        }
+        Ok(())
     }
 
     /// A kind that the server lacks is deferred, with what is missing.
