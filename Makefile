@@ -35,8 +35,6 @@ deny:  ## Licences, banned crates, sources (needs cargo-deny)
 	cargo deny check bans licenses sources
 
 sweep:  ## Every call and every fault, against real servers; takes hours
-	cargo build --locked --profile sweep
-	SWEEP_PROGRAM=$(CURDIR)/target/sweep/groundwork \
 	cargo test --locked --test it -- sweep::full sweep::random_sequences \
 		contract::every_kind_of_vault_keeps_the_contract_on_an_older_openbao --ignored --nocapture
 
