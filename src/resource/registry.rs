@@ -64,6 +64,7 @@ pub static KINDS: &[&dyn Kind] = &[
     &kind::<vault::AwsRole>(),
     &kind::<vault::AwsAuth>(),
     &kind::<vault::AwsAuthRole>(),
+    &kind::<vault::AwsAuthSts>(),
     &kind::<vault::GcpAuth>(),
     &kind::<vault::GcpAuthRole>(),
     &kind::<vault::AzureAuth>(),

@@ -1,8 +1,10 @@
-//! A stand-in for the auth methods that HashiCorp Vault has and OpenBao lacks, before a real OpenBao.
+//! A stand-in for the auth methods and the engine that HashiCorp Vault has and OpenBao lacks, before a real
+//! OpenBao.
 //!
 //! No HashiCorp Vault can be had for these tests. What is answered here is what its documentation and the
-//! methods' sources say (<https://developer.hashicorp.com/vault/api-docs/auth>): which fields there are,
-//! how each is read back, and what is refused. Everything else goes to the server behind it.
+//! plugins' sources say (<https://developer.hashicorp.com/vault/api-docs/auth>,
+//! <https://developer.hashicorp.com/vault/api-docs/secret/aws>): which fields there are, how each is read
+//! back, and what is refused. Everything else goes to the server behind it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,8 +16,12 @@ use serde_json::{Map, Value, json};
 
 use crate::sweep::http::Message;
 
-/// The methods that are played.
-const TYPES: [&str; 4] = ["aws", "azure", "gcp", "github"];
+/// What is played: where such plugins are listed, what their paths begin with, how the catalogue calls
+/// them, and their names.
+const PLAYED: [(&str, &str, &str, &[&str]); 2] = [
+    ("sys/auth", "auth/", "auth", &["aws", "azure", "gcp", "github"]),
+    ("sys/mounts", "", "secret", &["aws"]),
+];
 
 /// The stand-in; it ends with the value.
 pub struct Methods {
@@ -56,10 +62,10 @@ impl Drop for Methods {
     }
 }
 
-/// The mounted methods, path to type, and what is in them, path to fields.
+/// What is mounted, path to type, and what is in it, path to fields.
 #[derive(Default)]
 struct Kept {
-    methods: BTreeMap<String, String>,
+    mounted: BTreeMap<String, String>,
     things: BTreeMap<String, Map<String, Value>>,
 }
 
@@ -94,8 +100,8 @@ impl Side {
         let mut server = TcpStream::connect(&self.server)?;
         server.write_all(&request.bytes())?;
         let answer = Message::answer(&server)?;
-        let is_list = request.start.starts_with("GET") && ["sys/auth", "sys/plugins/catalog"].contains(&path);
-        if !is_list || !answer.is_success() {
+        let is_list = path == "sys/plugins/catalog" || PLAYED.iter().any(|(list, ..)| *list == path);
+        if !is_list || !request.start.starts_with("GET") || !answer.is_success() {
             return Ok(answer);
         }
         let mut told: Value = serde_json::from_slice(&answer.body)?;
@@ -115,31 +121,34 @@ fn reply((status, data): Answer) -> Message {
 }
 
 impl Kept {
-    /// Adds the played methods to what the server lists.
+    /// Adds what is played to what the server lists.
     fn add_to(&self, path: &str, told: &mut Value) {
-        if path == "sys/plugins/catalog" {
-            let known = told["data"]["auth"].as_array_mut().expect("a list of methods");
-            known.extend(TYPES.map(|name| json!(name)));
-            return;
-        }
-        for (at, name) in &self.methods {
-            let config =
-                json!({ "default_lease_ttl": 0, "max_lease_ttl": 0, "token_type": "default-service" });
-            let method = json!({
-                "type": name, "description": "", "accessor": format!("auth_{name}_1"), "config": config,
-                "local": false, "seal_wrap": false, "options": null,
-            });
-            told["data"][format!("{at}/")] = method;
+        for (list, prefix, class, names) in PLAYED {
+            if path == "sys/plugins/catalog" {
+                let known = told["data"][class].as_array_mut().expect("a list of plugins");
+                known.extend(names.iter().map(|name| json!(name)));
+            }
+            for (at, name) in self.mounted.iter().filter(|(at, _)| path == list && begin(at) == prefix) {
+                let config =
+                    json!({ "default_lease_ttl": 0, "max_lease_ttl": 0, "token_type": "default-service" });
+                told["data"][format!("{}/", at.trim_start_matches(prefix))] = json!({
+                    "type": name, "description": "", "accessor": format!("{class}_{name}_1"), "config": config,
+                    "local": false, "seal_wrap": false, "options": null,
+                });
+            }
         }
     }
 
-    /// The answer to a request that is about a played method.
+    /// The answer to a request that is about what is played.
     fn play(&mut self, method: &str, path: &str, body: &Value) -> Option<Answer> {
-        if let Some(at) = path.strip_prefix("sys/auth/") {
-            return self.mount(method, at, body);
+        for (list, prefix, _, names) in PLAYED {
+            if let Some(at) = path.strip_prefix(list).and_then(|rest| rest.strip_prefix('/')) {
+                return self.mount(method, format!("{prefix}{at}"), names, body);
+            }
         }
-        let (at, rest) = path.strip_prefix("auth/")?.split_once('/')?;
-        let endpoint = endpoint(self.methods.get(at)?, rest);
+        let (at, rest) = path.trim_start_matches("auth/").split_once('/')?;
+        let at = format!("{}{at}", begin(path));
+        let endpoint = endpoint(&at, self.mounted.get(&at)?, rest);
         Some(match (endpoint, method) {
             (None, _) => (404, Value::Null),
             (Some(endpoint), "GET") => match self.things.get(&path.to_lowercase()) {
@@ -154,16 +163,16 @@ impl Kept {
         })
     }
 
-    fn mount(&mut self, method: &str, at: &str, body: &Value) -> Option<Answer> {
+    fn mount(&mut self, method: &str, at: String, names: &[&str], body: &Value) -> Option<Answer> {
         let name = body["type"].as_str().unwrap_or_default();
         match method {
-            "POST" | "PUT" if TYPES.contains(&name) => {
-                self.methods.insert(at.to_owned(), name.to_owned());
+            "POST" | "PUT" if names.contains(&name) => {
+                self.mounted.insert(at, name.to_owned());
                 Some((204, Value::Null))
             }
             "DELETE" => {
-                self.methods.remove(at)?;
-                self.things.retain(|path, _| !path.starts_with(&format!("auth/{at}/")));
+                self.mounted.remove(&at)?;
+                self.things.retain(|path, _| !path.starts_with(&format!("{at}/")));
                 Some((204, Value::Null))
             }
             _ => None,
@@ -177,7 +186,9 @@ impl Kept {
         for (name, form, default) in &endpoint.fields {
             match body.get(*name) {
                 Some(value) => kept.insert((*name).to_owned(), form.keep(value)),
-                None if before.is_none() => kept.insert((*name).to_owned(), default.clone()),
+                None if endpoint.whole || before.is_none() => {
+                    kept.insert((*name).to_owned(), default.clone())
+                }
                 None => None,
             };
         }
@@ -187,6 +198,11 @@ impl Kept {
         self.things.insert(path.to_owned(), kept);
         (204, Value::Null)
     }
+}
+
+/// What the paths of a mounted plugin begin with.
+fn begin(path: &str) -> &'static str {
+    if path.starts_with("auth/") { "auth/" } else { "" }
 }
 
 /// How a field is kept.
@@ -204,6 +220,8 @@ enum Form {
     Nanoseconds,
     /// A list of `key:value`, told as a map.
     Labels,
+    /// A JSON text without its whitespace.
+    Document,
 }
 
 impl Form {
@@ -215,6 +233,13 @@ impl Form {
             Self::Headers => texts().map(canonical).collect(),
             Self::Base => json!(format!("{}/", value.as_str().unwrap_or_default().trim_end_matches('/'))),
             Self::Nanoseconds => json!(value.as_u64().unwrap_or_default() * 1_000_000_000),
+            Self::Document => {
+                let text = value.as_str().unwrap_or_default();
+                json!(
+                    serde_json::from_str(text)
+                        .map_or(text.to_owned(), |document: Value| document.to_string())
+                )
+            }
             Self::Labels => {
                 let pairs = texts().filter_map(|label| label.split_once(':'));
                 Value::Object(pairs.map(|(key, value)| (key.to_owned(), json!(value))).collect())
@@ -244,11 +269,13 @@ struct Endpoint {
     tell: fn(&Fields) -> Value,
     /// What is told of what was never written.
     unset: Option<Value>,
+    /// Whether a write is of the whole: what it leaves out becomes what a new thing has.
+    whole: bool,
 }
 
 impl Endpoint {
     fn of(fields: Vec<Field>) -> Self {
-        Self { fields, refuse: |_, _, _| None, tell: |kept| json!(kept), unset: None }
+        Self { fields, refuse: |_, _, _| None, tell: |kept| json!(kept), unset: None, whole: false }
     }
 }
 
@@ -292,10 +319,18 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn endpoint(method: &str, path: &str) -> Option<Endpoint> {
+fn endpoint(at: &str, plugin: &str, path: &str) -> Option<Endpoint> {
     let (folder, _) = path.rsplit_once('/').unwrap_or((path, ""));
-    match (method, folder) {
+    if begin(at).is_empty() {
+        return match folder {
+            "config" if path == "config/root" => Some(aws_root()),
+            "roles" => Some(aws_engine_role()),
+            _ => None,
+        };
+    }
+    match (plugin, folder) {
         ("aws", "config") if path == "config/client" => Some(aws_client()),
+        ("aws", "config/sts") => Some(Endpoint::of(plain(&["sts_role", "external_id"], &json!("")))),
         ("aws", "role") => Some(aws_role()),
         ("gcp", "config") => Some(gcp_config()),
         ("gcp", "role") => Some(gcp_role()),
@@ -326,6 +361,51 @@ fn aws_client() -> Endpoint {
     fields.push(("max_retries", Form::AsIs, json!(-1)));
     fields.push(("allowed_sts_header_values", Form::Headers, Value::Null));
     Endpoint { tell: |kept| without(kept, &["secret_key"]), ..Endpoint::of(fields) }
+}
+
+/// Every write of the engine's configuration is of the whole: what is left out is as in a new one.
+fn aws_root() -> Endpoint {
+    let texts = ["access_key", "secret_key", "region", "iam_endpoint", "sts_endpoint"];
+    let mut fields = plain(&texts, &json!(""));
+    fields.push(("max_retries", Form::AsIs, json!(-1)));
+    Endpoint { whole: true, tell: |kept| without(kept, &["secret_key"]), ..Endpoint::of(fields) }
+}
+
+fn aws_engine_role() -> Endpoint {
+    let mut fields = plain(&["role_arns", "policy_arns", "iam_groups", "iam_tags"], &Value::Null);
+    fields.extend(plain(&["credential_type", "user_path", "permissions_boundary_arn"], &json!("")));
+    fields.extend(plain(&["default_sts_ttl", "max_sts_ttl"], &json!(0)));
+    fields.push(("policy_document", Form::Document, json!("")));
+    let refuse = |_: Option<&Fields>, kept: &Fields, _: &Value| {
+        let of = |kind: &str| kept["credential_type"] == kind;
+        let given = |name: &str| !is_empty(&kept[name]);
+        let lasts = |name: &str| kept[name].as_u64().is_some_and(|seconds| seconds > 0);
+        match () {
+            () if !["iam_user", "assumed_role", "federation_token", "session_token"]
+                .iter()
+                .any(|kind| of(kind)) =>
+            {
+                Some("unrecognized credential_type")
+            }
+            () if given("role_arns") && !of("assumed_role") => {
+                Some("cannot supply role_arns when credential_type isn't assumed_role")
+            }
+            () if of("assumed_role") && !given("role_arns") => {
+                Some("must supply role_arns when credential_type is assumed_role")
+            }
+            () if (lasts("default_sts_ttl") || lasts("max_sts_ttl")) && of("iam_user") => {
+                Some("default_sts_ttl is only valid for assumed_role, federation_token and session_token")
+            }
+            () if given("user_path") && !of("iam_user") => {
+                Some("user_path parameter only valid for iam_user credential type")
+            }
+            () if given("permissions_boundary_arn") && !of("iam_user") => {
+                Some("cannot supply permissions_boundary_arn when credential_type isn't iam_user")
+            }
+            () => None,
+        }
+    };
+    Endpoint { refuse, ..Endpoint::of(fields) }
 }
 
 const OF_INSTANCES: [&str; 7] = [

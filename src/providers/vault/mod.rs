@@ -54,7 +54,7 @@ pub use login::Login;
 pub use mount::Mount;
 pub use node::{Health, Leader, NodeClient, SealStatus};
 pub use object::{
-    ApproleRole, AwsAuth, AwsAuthRole, AwsRole, AwsRoot, AzureAuth, AzureAuthRole, CertRole,
+    ApproleRole, AwsAuth, AwsAuthRole, AwsAuthSts, AwsRole, AwsRoot, AzureAuth, AzureAuthRole, CertRole,
     DatabaseConnection, DatabaseRole, DatabaseStaticRole, Entity, GcpAuth, GcpAuthRole, GithubAuth,
     GithubTeam, GithubUser, Group, JwtAuth, JwtRole, KubernetesRole, KvConfig, LdapAuth, LdapGroup, LdapUser,
     Namespace, PasswordPolicy, PkiCrl, PkiRole, PkiUrls, Quota, SshCa, SshRole, TokenRole, TotpKey,

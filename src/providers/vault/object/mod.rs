@@ -4,6 +4,7 @@
 mod approle_role;
 mod aws_auth;
 mod aws_auth_role;
+mod aws_auth_sts;
 mod aws_role;
 mod aws_root;
 mod azure_auth;
@@ -49,6 +50,7 @@ use serde_json::{Map, Value};
 pub use approle_role::ApproleRole;
 pub use aws_auth::AwsAuth;
 pub use aws_auth_role::AwsAuthRole;
+pub use aws_auth_sts::AwsAuthSts;
 pub use aws_role::AwsRole;
 pub use aws_root::AwsRoot;
 pub use azure_auth::AzureAuth;

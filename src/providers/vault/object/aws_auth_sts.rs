@@ -1,0 +1,98 @@
+//! Accounts of AWS that the AWS method enters through a role:
+//! <https://developer.hashicorp.com/vault/api-docs/auth/aws#create-sts-role>.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::server::Plugin;
+use super::{Object, PlainObject};
+use crate::resolve::unknown::is_unknown;
+use crate::resource::{FieldError, Requirement};
+
+/// The role through which the AWS method asks another account who logs in.
+pub type AwsAuthSts = Object<AwsAuthStsSpec>;
+
+/// The declared fields.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AwsAuthStsSpec {
+    /// The method's path below `auth/`.
+    #[serde(default = "mount")]
+    pub mount: String,
+    /// The account, 12 digits.
+    pub account_id: String,
+    /// The ARN of the role in that account, which trusts the method's own credentials.
+    pub sts_role: String,
+    /// What the role's trust policy wants to be told. HashiCorp Vault 1.17 or later; left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+}
+
+fn mount() -> String {
+    "aws".to_owned()
+}
+
+impl PlainObject for AwsAuthStsSpec {
+    const KIND: &'static str = "vault.aws_auth_sts";
+    const ABOUT: &'static str =
+        "The role through which the AWS method asks another account who logs in. HashiCorp Vault.";
+    const EXAMPLE: &'static str = "\
+aws_logins:
+  kind: vault.auth_method
+  type: aws
+logins_from_production:
+  kind: vault.aws_auth_sts
+  account_id: \"123456789012\"
+  sts_role: arn:aws:iam::123456789012:role/vault-reads-iam
+";
+    const IDENTITY: &'static [&'static str] = &["mount", "account_id"];
+    const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("aws"));
+
+    fn path(&self) -> String {
+        format!("auth/{}/config/sts/{}", self.mount, self.account_id)
+    }
+
+    fn name(&self) -> &str {
+        &self.account_id
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let is_account = self.account_id.len() == 12 && self.account_id.bytes().all(|b| b.is_ascii_digit());
+        if !is_account && !is_unknown(&self.account_id) {
+            errors.push(
+                FieldError::new("account_id", "is no account of AWS").help("write its 12 digits in quotes"),
+            );
+        }
+        let account = self.sts_role.split(':').nth(4);
+        if is_account && !is_unknown(&self.sts_role) && account != Some(self.account_id.as_str()) {
+            errors.push(FieldError::new("sts_role", "is no role of that account"));
+        }
+        errors
+    }
+
+    fn requires(&self) -> Vec<Requirement> {
+        vec![Requirement::thing("vault.auth_method", &self.mount)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resource::Resource;
+
+    #[test]
+    fn the_role_is_one_of_the_account() {
+        let wrong = |account: &str, role: &str| {
+            let spec = json!({ "account_id": account, "sts_role": role });
+            let errors = AwsAuthSts::check(&serde_json::from_value(spec).expect("valid"));
+            errors.into_iter().map(|error| error.path).collect::<Vec<_>>()
+        };
+        let role = "arn:aws:iam::123456789012:role/vault";
+        assert_eq!(wrong("123456789012", role), [""; 0]);
+        assert_eq!(wrong("210987654321", role), ["sts_role"]);
+        assert_eq!(wrong("12345", role), ["account_id"]);
+    }
+}
