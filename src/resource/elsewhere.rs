@@ -26,20 +26,27 @@ impl Elsewhere {
     /// When it is no path of a namespace.
     pub(super) fn take_namespace(fields: &mut Value) -> Result<Option<Self>, FieldError> {
         let named = fields.as_object_mut().and_then(|fields| fields.shift_remove(NAMESPACE));
-        let path = match named {
-            None => return Ok(None),
-            Some(Value::String(path)) => path,
+        match named {
+            None => Ok(None),
+            Some(Value::String(path)) => Self::namespace(&path).map(Some),
             Some(other) => {
                 let message = format!("expected the path of a namespace, found {other}");
-                return Err(FieldError::new(NAMESPACE, message));
+                Err(FieldError::new(NAMESPACE, message))
             }
-        };
-        let path = path.strip_suffix('/').unwrap_or(&path);
+        }
+    }
+
+    /// The namespace of this path.
+    ///
+    /// # Errors
+    /// When it is no path of a namespace.
+    pub fn namespace(path: &str) -> Result<Self, FieldError> {
+        let path = path.strip_suffix('/').unwrap_or(path);
         let is_wrong = path.split('/').any(|segment| matches!(segment, "" | "." | ".."));
         match is_wrong && !unknown::is_unknown(path) {
             true => Err(FieldError::new(NAMESPACE, "is not the path of a namespace")
                 .help("write it as `team` or `team/project`; leave it out for the plan's own namespace")),
-            false => Ok(Some(Self::Namespace(path.to_owned()))),
+            false => Ok(Self::Namespace(path.to_owned())),
         }
     }
 
@@ -62,7 +69,7 @@ impl Elsewhere {
 
     /// What a thing in this place requires, given what it would require in the plan's own place: what
     /// it needs of the same system is in the same place, and the place itself must be there.
-    pub(super) fn requires(place: Option<&Self>, mut requires: Vec<Requirement>) -> Vec<Requirement> {
+    pub fn requires(place: Option<&Self>, mut requires: Vec<Requirement>) -> Vec<Requirement> {
         let Some(elsewhere) = place else { return requires };
         for requirement in &mut requires {
             if let Requirement::Thing { kind, id } = requirement

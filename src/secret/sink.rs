@@ -33,6 +33,9 @@ pub enum Delivery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VaultKv {
+    /// In which namespace the mount is, below the plan's own; the plan's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// The mount.
     pub mount: String,
     /// The path below the mount.

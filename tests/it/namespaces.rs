@@ -93,6 +93,32 @@ fn what_leaves_the_plan_is_removed_from_its_own_namespace() {
 }
 
 #[test]
+fn an_access_key_is_delivered_into_a_namespace() {
+    let cluster = Cluster::new("namespaces");
+    cluster.declare(&json!({
+        "key": { "kind": "aws.iam_access_key", "user": "reporter",
+                 "deliver": [{ "vault_kv": { "namespace": "{{ team.name }}", "mount": "secret", "path": "aws" } }] },
+        "user": { "kind": "aws.iam_user", "name": "reporter" },
+        "team_mount": { "kind": "vault.mount", "namespace": "team", "path": "secret", "type": "kv" },
+        "team": { "kind": "vault.namespace", "name": "team" },
+    }));
+    let needs = step(&cluster.plan(), "key")["needs"].as_array().cloned().expect("needs");
+    assert!(needs.contains(&json!("team_mount")) && needs.contains(&json!("team")), "{needs:?}");
+    cluster.apply(&[]);
+    let (_, delivered) = cluster.ask("GET", "team", "secret/data/aws", &Value::Null);
+    let id = text_of(&delivered["data"]["data"]["aws_access_key_id"]).to_owned();
+    assert!(!id.is_empty(), "{delivered:#}");
+    assert_eq!(summary(&cluster.apply(&[]))["api_calls"]["write"], 0);
+
+    // Somebody deletes it there; the same key is delivered again.
+    cluster.ask("DELETE", "team", "secret/data/aws", &Value::Null);
+    assert_eq!(paths(step(&cluster.plan(), "key")), ["deliver.vault_kv.team/secret/aws"]);
+    cluster.apply(&[]);
+    let (_, delivered) = cluster.ask("GET", "team", "secret/data/aws", &Value::Null);
+    assert_eq!(text_of(&delivered["data"]["data"]["aws_access_key_id"]), id);
+}
+
+#[test]
 fn mistakes_about_namespaces_carry_their_place() {
     let environment = TestEnvironment::new();
     let validate = |step: &str| {
@@ -104,6 +130,10 @@ fn mistakes_about_namespaces_carry_their_place() {
     };
     let said = validate("vault.policy\n    name: a\n    rules: { b: [read] }\n    namespace: /team");
     assert!(said.contains("is not the path of a namespace") && said.contains("plan.yaml:8"), "{said}");
+    let said = validate(
+        "aws.iam_access_key\n    user: a\n    deliver: [{ vault_kv: { namespace: a//b, mount: kv, path: c } }]",
+    );
+    assert!(said.contains("is not the path of a namespace") && said.contains("plan.yaml:7"), "{said}");
     let said = validate("vault.quota\n    name: a\n    rate: 5\n    namespace: team");
     assert!(said.contains("unknown key `namespace`"), "{said}");
 }

@@ -154,7 +154,13 @@ impl KeyCustodian {
     /// A destination.
     pub(super) fn sink(&self, Delivery::VaultKv(kv): &Delivery) -> Result<Box<dyn Sink>> {
         match &self.vault {
-            Ok(vault) => Ok(Box::new(KvSink::new(Arc::clone(vault), &kv.mount, &kv.path))),
+            Ok(vault) => {
+                let vault = match kv.namespace.as_deref() {
+                    Some(path) => Arc::new(vault.below(path.trim_end_matches('/'))),
+                    None => Arc::clone(vault),
+                };
+                Ok(Box::new(KvSink::new(vault, &kv.mount, &kv.path)))
+            }
             Err(error) => {
                 let again = Error::new(error.kind, &error.operation, &error.message);
                 Err(again.advice(error.advice.clone().unwrap_or_default()))

@@ -18,7 +18,7 @@ pub use self::custodian::KeyCustodian;
 use self::custodian::Pair;
 use self::next::Next;
 use super::iam::check_name;
-use crate::resource::{Diff, FieldError, Requirement, Resource, Result, SecretChange, Writer};
+use crate::resource::{Diff, Elsewhere, FieldError, Requirement, Resource, Result, SecretChange, Writer};
 use crate::secret::Secret;
 use crate::secret::sink::{Delivery, Fields, VaultKv};
 
@@ -114,19 +114,26 @@ impl Resource for IamAccessKey {
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
-        let twice = |(position, delivery): (usize, &Delivery)| {
-            let earlier = desired.deliver[..position].contains(delivery);
-            earlier.then(|| FieldError::new(format!("deliver[{position}]"), "is declared twice"))
-        };
-        let named = check_name("user", &desired.user, 64).into_iter();
-        named.chain(desired.deliver.iter().enumerate().filter_map(twice)).collect()
+        let mut errors: Vec<FieldError> = check_name("user", &desired.user, 64).into_iter().collect();
+        for (position, delivery) in desired.deliver.iter().enumerate() {
+            let Delivery::VaultKv(kv) = delivery;
+            if desired.deliver[..position].contains(delivery) {
+                errors.push(FieldError::new(format!("deliver[{position}]"), "is declared twice"));
+            }
+            if let Err(mistake) = namespace(kv) {
+                let path = format!("deliver[{position}].vault_kv.{}", mistake.path);
+                errors.push(FieldError { path, ..mistake });
+            }
+        }
+        errors
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {
         let mut requires = vec![Requirement::thing("aws.iam_user", &desired.user)];
         for Delivery::VaultKv(kv) in &desired.deliver {
-            requires.push(Requirement::thing("vault.mount", &kv.mount));
-            requires.push(Requirement::Kind("vault.init"));
+            let mount = Requirement::thing("vault.mount", &kv.mount);
+            let in_vault = vec![mount, Requirement::Kind("vault.init")];
+            requires.extend(Elsewhere::requires(namespace(kv).ok().flatten().as_ref(), in_vault));
         }
         requires
     }
@@ -224,8 +231,15 @@ fn block(diff: &mut Diff, keys: &[String]) {
     }
 }
 
-fn path(Delivery::VaultKv(VaultKv { mount, path, .. }): &Delivery) -> String {
-    format!("deliver.vault_kv.{mount}/{path}")
+fn namespace(kv: &VaultKv) -> Result<Option<Elsewhere>, FieldError> {
+    kv.namespace.as_deref().map(Elsewhere::namespace).transpose()
+}
+
+fn path(Delivery::VaultKv(VaultKv { namespace, mount, path, .. }): &Delivery) -> String {
+    match namespace {
+        Some(namespace) => format!("deliver.vault_kv.{namespace}/{mount}/{path}"),
+        None => format!("deliver.vault_kv.{mount}/{path}"),
+    }
 }
 
 fn fields(Delivery::VaultKv(VaultKv { fields, .. }): &Delivery, pair: &Pair) -> Fields {

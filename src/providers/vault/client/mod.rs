@@ -94,7 +94,7 @@ impl VaultClient {
     }
 
     /// The same cluster in the namespace of this path below the plan's own.
-    fn below(&self, path: &str) -> Self {
+    pub(in crate::providers) fn below(&self, path: &str) -> Self {
         let own = self.cluster.namespace.as_deref().map(|own| own.trim_matches('/'));
         let namespace = match own.filter(|own| !own.is_empty()) {
             Some(own) => format!("{own}/{path}"),
