@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fault::Fault;
+use super::proxy::AWAY;
 use super::scene::{Scene, Subject};
 use super::snapshot;
 use super::wire::Place;
@@ -153,6 +154,10 @@ pub fn judge(scene: &mut Scene, reference: &Reference, troubles: &[Trouble]) -> 
             asked_before.get_or_insert(asked);
         }
         spoilt |= trouble.spoils_shares();
+        if matches!(trouble, Trouble::Call(_, Fault::Refused)) {
+            // With waits of a tenth all re-runs would be over before the server is back.
+            std::thread::sleep(AWAY);
+        }
         if trouble.takes_vault_along() && !scene.is_untouched() {
             scene.restart_vault();
         }

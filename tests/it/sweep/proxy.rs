@@ -12,7 +12,7 @@ use super::http::Message;
 use super::wire::Wire;
 
 /// How long a server that went away stays away.
-const AWAY: Duration = Duration::from_secs(1);
+pub const AWAY: Duration = Duration::from_secs(1);
 /// How long a call hangs; longer than any client of the tests waits.
 const HANG: Duration = Duration::from_mins(1);
 
