@@ -15,18 +15,23 @@ pub fn command(words: &[OsString]) -> std::process::Command {
     command
 }
 
-/// Runs a command to its end, whatever signals come meanwhile.
+/// Runs a command to its end, whatever signals come meanwhile; gives the code to end with.
 ///
 /// # Errors
 /// When it cannot be started.
 pub async fn run(command: std::process::Command) -> io::Result<ExitCode> {
+    status(command).await.map(exit_code)
+}
+
+/// As [`run`]; gives how it ended.
+pub async fn status(command: std::process::Command) -> io::Result<ExitStatus> {
     // The terminal sends Ctrl-C to the command as well: it decides, and what is here ends after it.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut child = Command::from(command).spawn()?;
     loop {
         tokio::select! {
-            status = child.wait() => return Ok(exit_code(status?)),
+            status = child.wait() => return status,
             _ = interrupt.recv() => {}
             () = received(&mut terminate) => pass_on(&child),
         }

@@ -13,6 +13,7 @@ mod journal;
 mod login;
 mod plan;
 mod plan_args;
+mod restart;
 mod sandbox;
 mod schema;
 mod signals;
@@ -77,6 +78,8 @@ enum Command {
     Login(login::LoginArgs),
     /// Unseal every node, from custody or with shares that people enter
     Unseal(unseal::UnsealArgs),
+    /// Restart the servers of Vault one after the other, the active one last; or show the order
+    Restart(restart::RestartArgs),
     /// What is kept of the secrets that come only once
     Custody(custody::CustodyArgs),
     /// Draw the steps of a plan and what each needs
@@ -142,6 +145,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Unlock(args) => block_on(unlock::run(args)),
         Command::Login(args) => return block_on(login::run(args)),
         Command::Unseal(args) => block_on(unseal::run(args)),
+        Command::Restart(args) => block_on(restart::run(args)),
         Command::Custody(args) => block_on(custody::run(args)),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),
     };

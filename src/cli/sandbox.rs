@@ -37,6 +37,10 @@ pub async fn run(args: SandboxArgs) -> Result<ExitCode, Error> {
             ));
             Ok(ExitCode::SUCCESS)
         }
+        SandboxCommand::Restart { folder, server } => {
+            with_progress(async |events| sandbox::restart(&folder.dir, &server, &events).await).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         SandboxCommand::Status { folder, format } => {
             show(&sandbox::status(&folder.dir).await?, format.format);
             Ok(ExitCode::SUCCESS)

@@ -102,6 +102,52 @@ fn five_nodes_opened_by_key_shares_survive_the_loss_of_two_one_after_the_other()
     secrets_are_there(&candlefish);
 }
 
+/// The servers as `groundwork restart` without a command shows them: address and role.
+fn order(candlefish: &Quickstart) -> Vec<(String, String)> {
+    let ran = candlefish.run(&["restart", PLAN]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let lines = ran.stdout.lines().map(words);
+    lines.map(|words| (words[1].clone(), words[2].trim_end_matches(',').to_owned())).collect()
+}
+
+#[test]
+fn servers_are_restarted_while_the_others_serve_and_the_active_one_hands_over_first() {
+    let settings = Settings { nodes: 3, tls: true, ..Settings::default() };
+    let candlefish = Quickstart::with(PLAN, settings);
+    applied(&candlefish);
+    let before = order(&candlefish);
+    let roles: Vec<&str> = before.iter().map(|(_, role)| role.as_str()).collect();
+    assert_eq!(roles, ["standby", "standby", "active"]);
+
+    let sandbox = &candlefish.environment.sandbox;
+    let (dir, program) = (sandbox.dir(), env!("CARGO_BIN_EXE_groundwork"));
+    let script = format!(
+        "echo $VAULT_ADDR >> restarted && exec {program} sandbox restart --dir {} $VAULT_ADDR",
+        dir.display()
+    );
+    let restart = |script: &str| candlefish.run(&["restart", PLAN, "--yes", "--", "sh", "-c", script]);
+    let failed = restart("exit 3");
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert!(failed.stderr.contains("sh ended with exit status: 3"), "{failed:?}");
+    assert!(failed.stderr.contains("not restarted: ") && failed.stdout.lines().count() == 3, "{failed:?}");
+
+    let done = restart(&script);
+    assert_eq!(done.code, 0, "{done:?}");
+    let noted = std::fs::read_to_string(candlefish.environment.folder.join("restarted")).expect("notes");
+    let expected: Vec<&str> = before.iter().map(|(address, _)| address.as_str()).collect();
+    assert_eq!(noted.lines().collect::<Vec<_>>(), expected, "{done:?}");
+    let audit = sandbox.audit_log().and_then(|log| std::fs::read_to_string(log).ok()).unwrap_or_default();
+    let asked = audit
+        .lines()
+        .filter(|line| line.contains("\"type\":\"request\"") && line.contains("\"path\":\"sys/step-down\""));
+    assert_eq!(asked.count(), 1, "it hands over once");
+    let after = order(&candlefish);
+    assert_ne!(after.last(), before.last(), "another one serves now");
+    assert_eq!(voters(&candlefish), names(3));
+    is_unchanged(&candlefish);
+}
+
 #[test]
 fn three_nodes_that_unseal_themselves_by_kms_leave_recovery_keys_in_custody() {
     let settings = Settings {

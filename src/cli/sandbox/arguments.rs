@@ -42,6 +42,14 @@ pub(super) enum SandboxCommand {
         /// The server's name, `vault-2` for instance.
         server: String,
     },
+    /// Ends a server and starts it again with what it held, as when its service is restarted. A Vault
+    /// that does not unseal itself is sealed then.
+    Restart {
+        #[command(flatten)]
+        folder: FolderArgs,
+        /// The server's name or address.
+        server: String,
+    },
     /// Says how each server is.
     Status {
         #[command(flatten)]

@@ -4,6 +4,7 @@ mod ceremony;
 mod hand_out;
 mod members;
 mod next;
+mod rolling;
 mod unsealing;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use serde_json::json;
 use self::ceremony::{foreign, lost};
 use self::members::{Members, settle};
 use self::next::{Next, next};
+pub use self::rolling::NodeState;
 use self::unsealing::ask_nodes;
 use super::SealStatus;
 use super::custodian::Custodian;

@@ -46,7 +46,7 @@ pub use audit::Audit;
 pub use auth_method::AuthMethod;
 pub use client::VaultClient;
 pub use custodian::Custodian;
-pub use init::{VaultInit, declared_threshold};
+pub use init::{NodeState, VaultInit, declared_threshold};
 pub use kubernetes_auth::KubernetesAuth;
 pub use kv_secret::KvSecret;
 pub use kv_sink::KvSink;

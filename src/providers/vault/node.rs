@@ -81,6 +81,17 @@ pub enum Health {
     Uninitialised,
 }
 
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Standby => "on standby",
+            Self::Sealed => "sealed",
+            Self::Uninitialised => "not initialised",
+        })
+    }
+}
+
 /// Who leads the cluster (`GET sys/leader`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Leader {

@@ -83,8 +83,14 @@ impl Members {
         self.0.iter().filter(|(_, member)| !member.healthy).map(|(name, _)| name.as_str()).collect()
     }
 
+    /// Servers that are not in touch with the cluster, or may not vote yet.
+    pub(super) fn unsettled(&self) -> Vec<&str> {
+        let unsettled = |member: &Member| !member.healthy || member.is_waiting_to_vote();
+        self.0.iter().filter(|(_, member)| unsettled(member)).map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Whether `nodes` servers are healthy and none of them is still to become a voter.
-    fn settled(&self, nodes: usize) -> bool {
+    pub(super) fn settled(&self, nodes: usize) -> bool {
         self.healthy() >= nodes && !self.0.values().any(Member::is_waiting_to_vote)
     }
 

@@ -160,9 +160,20 @@ async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secr
     Ok(())
 }
 
+/// Waits until a server that is being started answers.
+pub(super) async fn await_answer(node: &NodeClient) -> Result<SealStatus> {
+    let started = Instant::now();
+    loop {
+        match node.seal_status().await {
+            Err(error) if error.is_retriable() => pause(started, node, "does not answer").await?,
+            answer => return answer,
+        }
+    }
+}
+
 /// A server with a seal of its own unseals itself when it starts. One that somebody has sealed stays
 /// so until it is started again or given the recovery keys, as OpenBao 2.6 and 2.7 do.
-async fn await_its_own_unsealing(node: &NodeClient, mut status: SealStatus) -> Result<SealStatus> {
+pub(super) async fn await_its_own_unsealing(node: &NodeClient, mut status: SealStatus) -> Result<SealStatus> {
     let started = Instant::now();
     while status.sealed && started.elapsed() < UNSEAL_ALONE {
         tokio::time::sleep(POLL).await;

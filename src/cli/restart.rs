@@ -1,0 +1,130 @@
+//! `groundwork restart`
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::Command;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::plan_args::PlanArgs;
+use super::{Outcome, child, failed};
+use crate::apply::by_command;
+use crate::providers::vault::{Custodian, NodeState};
+use crate::resource::{Error, ErrorKind, Provided};
+use crate::session::{self, Reach};
+use crate::ui;
+
+/// The variable in which the command finds the host of the server that it is to restart.
+const HOST: &str = "VAULT_HOST";
+
+/// Restart the servers of Vault one after the other, the active one last and after it has handed over;
+/// without a command, show the order.
+#[derive(Debug, Args)]
+pub struct RestartArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// What restarts one server, and ends when it was started; it finds the server's address in
+    /// `VAULT_ADDR` and its host in `VAULT_HOST`
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Shows the order, asks, and goes through the servers: each is let go while all are well, restarted by
+/// the command, unsealed and waited for.
+pub async fn run(args: RestartArgs) -> Outcome {
+    match restart(&args).await {
+        Ok(outcome) => outcome,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
+    let mut checked = args.plan.check()?;
+    let _lock = checked.lock()?;
+    let providers = session::connect(&mut checked, Reach::Custody).await?;
+    let custodian = Custodian::provide(&providers).await?;
+    let order = custodian.restart_order().await?;
+    show(&order);
+    if args.command.is_empty() || !agreed(args, order.len()) {
+        return Ok(Outcome::Done);
+    }
+    let mut rolling = Rolling { custodian, command: &args.command, left: order };
+    let done = rolling.all().await;
+    session::tell_warnings(&providers, &ui::console::note);
+    rolling.tell_what_is_left();
+    done.map(|()| Outcome::Done).map_err(Into::into)
+}
+
+fn show(order: &[NodeState]) {
+    for (position, NodeState { address, active, version }) in order.iter().enumerate() {
+        let role = if *active { "active" } else { "standby" };
+        ui::console::out(format_args!("{}. {address}  {role}, {version}", position + 1));
+    }
+}
+
+fn agreed(args: &RestartArgs, servers: usize) -> bool {
+    if args.yes {
+        return true;
+    }
+    if !std::io::stdin().is_terminal() {
+        ui::console::note("nothing was restarted: there is no terminal to ask on; add --yes");
+        return false;
+    }
+    ui::console::ask(format_args!("Restart {servers} servers in this order? [y/N] "))
+}
+
+/// Servers that are restarted one after the other.
+struct Rolling<'a> {
+    custodian: Arc<Custodian>,
+    command: &'a [OsString],
+    /// Those to come, in order.
+    left: Vec<NodeState>,
+}
+
+impl Rolling<'_> {
+    async fn all(&mut self) -> Result<(), Error> {
+        let permit = by_command();
+        while let Some(server) = self.left.first() {
+            let address = &server.address;
+            self.custodian.release(&permit, address).await?;
+            ui::console::note(format_args!("restarting {address}"));
+            self.restart(address).await?;
+            self.custodian.readmit(&permit, address).await?;
+            ui::console::out(format_args!("{address}: restarted, and well"));
+            self.left.remove(0);
+        }
+        Ok(())
+    }
+
+    async fn restart(&self, address: &str) -> Result<(), Error> {
+        let failed = |problem: String| {
+            Error::new(ErrorKind::Local, format!("restart {address}"), problem)
+                .advice("see what the command said, look at the server, then run again")
+        };
+        let name = self.command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let ran = child::status(self.command(address)).await;
+        match ran.map_err(|error| failed(format!("cannot run {name}: {error}")))? {
+            status if status.success() => Ok(()),
+            status => Err(failed(format!("{name} ended with {status}"))),
+        }
+    }
+
+    fn command(&self, address: &str) -> Command {
+        let mut command = child::command(self.command);
+        let host = address.split_once("://").map_or(address, |(_, rest)| rest);
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        command.env("VAULT_ADDR", address).env(HOST, host);
+        command
+    }
+
+    fn tell_what_is_left(&self) {
+        let left: Vec<&str> = self.left.iter().map(|server| server.address.as_str()).collect();
+        if !left.is_empty() {
+            ui::console::note(format_args!("not restarted: {}", left.join(", ")));
+        }
+    }
+}
