@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_s3::primitives::ByteStream;
+use groundwork::sandbox::Running;
 
 use crate::support::{TestEnvironment, block_on};
 
@@ -66,23 +67,23 @@ pub fn delete_object(client: &aws_sdk_s3::Client, bucket: &str, key: &str) {
     block_on(client.delete_object().bucket(bucket).key(key).send()).expect("deleted");
 }
 
-fn iam(environment: &TestEnvironment) -> aws_sdk_iam::Client {
+fn iam(sandbox: &Running) -> aws_sdk_iam::Client {
     let config = aws_sdk_iam::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(credentials())
-        .endpoint_url(environment.sandbox.aws_url());
+        .endpoint_url(sandbox.aws_url());
     aws_sdk_iam::Client::from_conf(config.build())
 }
 
 /// Makes a user that is nobody's.
-pub fn create_user(environment: &TestEnvironment, name: &str) {
-    block_on(iam(environment).create_user().user_name(name).send()).expect("a user");
+pub fn create_user(sandbox: &Running, name: &str) {
+    block_on(iam(sandbox).create_user().user_name(name).send()).expect("a user");
 }
 
 /// The names of all users, sorted.
 pub fn users(environment: &TestEnvironment) -> Vec<String> {
-    let answer = block_on(iam(environment).list_users().send()).expect("users");
+    let answer = block_on(iam(&environment.sandbox).list_users().send()).expect("users");
     let mut names: Vec<String> = answer.users.into_iter().map(|user| user.user_name).collect();
     names.sort();
     names
@@ -90,7 +91,7 @@ pub fn users(environment: &TestEnvironment) -> Vec<String> {
 
 /// A user's tags, `key=value`, sorted.
 pub fn user_tags(environment: &TestEnvironment, name: &str) -> Vec<String> {
-    let answer = block_on(iam(environment).list_user_tags().user_name(name).send()).expect("tags");
+    let answer = block_on(iam(&environment.sandbox).list_user_tags().user_name(name).send()).expect("tags");
     let mut tags: Vec<String> = answer.tags.iter().map(|tag| format!("{}={}", tag.key, tag.value)).collect();
     tags.sort();
     tags

@@ -187,7 +187,7 @@ fn what_no_step_declares_is_shown_and_pruned_exactly() {
     // Things of the same kinds that are nobody's, and those of another plan.
     let foreign = json!({ "policy": "path \"x\" { capabilities = [\"read\"] }" });
     assert_eq!(life.vault("PUT", "sys/policies/acl/foreign", &foreign).0, 204);
-    create_user(&life.environment, "gw-foreign");
+    create_user(&life.environment.sandbox, "gw-foreign");
     let other = json!({
         "version": 1, "name": "other", "aws": { "region": "us-east-1" },
         "steps": { "user": { "kind": "aws.iam_user", "name": "gw-other" }, "reader": policy("other-reader") },
@@ -353,7 +353,7 @@ fn taking_over_is_shown_asked_for_and_recorded_by_an_apply_alone() {
     let rules = |path: &str| json!({ "policy": format!("path \"{path}\" {{ capabilities = [\"read\"] }}") });
     life.vault("PUT", "sys/policies/acl/reader", &rules("other/*"));
     life.vault("PUT", "sys/policies/acl/same", &rules("secret/data/app/*"));
-    create_user(&life.environment, "gw-user");
+    create_user(&life.environment.sandbox, "gw-user");
     let mut wanted = json!({
         "reader": policy("reader"), "same": policy("same"),
         "user": { "kind": "aws.iam_user", "name": "gw-user", "tags": { "Team": "platform" } },

@@ -51,10 +51,10 @@ impl Trouble {
                 scene.run(&["apply", "--yes"], None, &[("GROUNDWORK_FAULT", format!("{what}@{position}"))])
             }
             Self::Stale => {
-                scene.wire.stale_lists("iam:ListAccessKeys", usize::MAX);
+                scene.wire.stale_answers("iam:ListAccessKeys", usize::MAX);
                 // Without haste: lists lag for less long than it takes to give up on them.
                 let ran = scene.run(&["apply", "--yes"], None, &[(HASTE, "1".to_owned())]);
-                scene.wire.stale_lists("iam:ListAccessKeys", 0);
+                scene.wire.stale_answers("iam:ListAccessKeys", 0);
                 ran
             }
         }

@@ -12,6 +12,7 @@ use super::fault::Fault;
 use super::scene::{Scene, Subject};
 use super::wire::Place;
 use super::{keys, quickstart, snapshot};
+use crate::aws::create_user;
 use crate::support::{Ran, block_on};
 
 fn first(label: &str) -> Place {
@@ -70,6 +71,25 @@ fn what_a_refused_creation_has_left_is_finished_by_the_next_run() {
     assert_eq!(ran.code, 0, "P1: {ran:?}");
 }
 
+/// What somebody else makes between the look and the creation is theirs, also for the next run.
+#[test]
+fn what_a_conflicting_creation_finds_is_not_taken_over() {
+    let mut scene = Scene::new(&lone_key());
+    scene.run(&["plan"], None, &[]);
+    create_user(scene.sandbox(), "keys-lone");
+    // For the look before the plan.
+    scene.wire.stale_answers("iam:GetUser keys-lone", 1);
+    let conflict = scene.apply(None);
+    assert_eq!(conflict.code, 1, "{conflict:?}");
+    assert!(
+        format!("{}{}", conflict.stdout, conflict.stderr).contains("EntityAlreadyExists"),
+        "{conflict:?}"
+    );
+    let blocked = scene.apply(None);
+    assert_eq!((blocked.code, scene.wire.writes()), (3, Vec::new()), "{blocked:?}");
+    assert!(format!("{}{}", blocked.stdout, blocked.stderr).contains("adopt: true"), "{blocked:?}");
+}
+
 /// P4 while IAM still answers as it did before the key was made.
 #[test]
 fn a_lost_access_key_is_found_in_a_list_that_lags_behind() {
@@ -77,7 +97,7 @@ fn a_lost_access_key_is_found_in_a_list_that_lags_behind() {
     let lost = scene.apply(Some((first("iam:CreateAccessKey keys-ci"), Fault::ResponseLost)));
     assert_eq!(lost.code, 4, "{lost:?}");
     // One answer is for the look before the plan, two are for the step.
-    scene.wire.stale_lists("iam:ListAccessKeys keys-ci", 3);
+    scene.wire.stale_answers("iam:ListAccessKeys keys-ci", 3);
     let ran = scene.apply(None);
     assert_eq!(ran.code, 0, "{ran:?}");
     let state = block_on(snapshot::take(&scene));
@@ -93,16 +113,16 @@ fn a_list_that_stays_behind_for_a_whole_run_leads_to_no_second_key() {
     let mut scene = Scene::new(&lone_key());
     let lost = scene.apply(Some((first("iam:CreateAccessKey keys-lone"), Fault::ResponseLost)));
     assert_eq!(lost.code, 4, "{lost:?}");
-    scene.wire.stale_lists("iam:ListAccessKeys", usize::MAX);
+    scene.wire.stale_answers("iam:ListAccessKeys", usize::MAX);
     let unsure = scene.run(&["apply", "--yes"], None, &[(HASTE, "4".to_owned())]);
     assert_eq!((unsure.code, calls(&scene, "iam:CreateAccessKey")), (4, 0), "P4: {unsure:?}");
     assert!(format!("{}{}", unsure.stdout, unsure.stderr).contains("the list may lag behind"), "{unsure:?}");
-    scene.wire.stale_lists("iam:ListAccessKeys", 0);
+    scene.wire.stale_answers("iam:ListAccessKeys", 0);
     let ran = scene.apply(None);
     assert_eq!(ran.code, 0, "{ran:?}");
     require_one_proven_key(&scene);
     // From now on the list lags behind the key that is in custody, which works.
-    scene.wire.stale_lists("iam:ListAccessKeys", usize::MAX);
+    scene.wire.stale_answers("iam:ListAccessKeys", usize::MAX);
     let ran = scene.apply(None);
     assert_eq!((ran.code, scene.wire.writes()), (0, Vec::new()), "P4: {ran:?}");
     assert_eq!(scene.wire.unlawful(), Vec::<String>::new());

@@ -47,7 +47,7 @@ struct State {
     unlawful: Vec<String>,
     stale: (&'static str, usize),
     refused: Option<(&'static str, Fault)>,
-    lists: HashMap<String, Message>,
+    firsts: HashMap<String, Message>,
 }
 
 impl State {
@@ -91,7 +91,7 @@ impl Wire {
     }
 
     /// Answers the next `count` calls of labels that begin so as the first one was.
-    pub fn stale_lists(&self, label: &'static str, count: usize) {
+    pub fn stale_answers(&self, label: &'static str, count: usize) {
         self.state().stale = (label, count);
     }
 
@@ -194,6 +194,9 @@ impl Wire {
     pub fn answered(&self, call: &Call, request: &Message, answer: &Message) {
         let mut state = self.state();
         state.secrets.extend(secrets_in(call, answer));
+        if call.operation() == "iam:GetUser" {
+            state.firsts.entry(call.label.clone()).or_insert_with(|| answer.clone());
+        }
         if !answer.is_success() {
             return;
         }
@@ -202,17 +205,17 @@ impl Wire {
         }
         state.count_keys(call, request, answer);
         if call.operation() == "iam:ListAccessKeys" {
-            state.lists.entry(call.label.clone()).or_insert_with(|| answer.clone());
+            state.firsts.entry(call.label.clone()).or_insert_with(|| answer.clone());
         }
     }
 
-    /// An old answer, while lists are stale.
+    /// An old answer, while what IAM tells is stale.
     pub fn stale(&self, call: &Call) -> Option<Message> {
         let mut state = self.state();
         if state.stale.1 == 0 || !call.label.starts_with(state.stale.0) {
             return None;
         }
-        let list = state.lists.get(&call.label).cloned()?;
+        let list = state.firsts.get(&call.label).cloned()?;
         state.stale.1 -= 1;
         Some(list)
     }
