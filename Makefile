@@ -34,8 +34,9 @@ docs: build  ## The pages and schemas in docs/ that the program prints
 deny:  ## Licences, banned crates, sources (needs cargo-deny)
 	cargo deny check bans licenses sources
 
+# A case mostly waits for its servers.
 sweep:  ## Every call and every fault, against real servers; takes hours
-	cargo test --locked --test it -- sweep::full sweep::random_sequences \
+	SWEEP_JOBS=$${SWEEP_JOBS:-$$((4 * $$(nproc)))} cargo test --locked --test it -- sweep::full sweep::random_sequences \
 		contract::every_kind_of_vault_keeps_the_contract_on_an_older_openbao --ignored --nocapture
 
 mutants:  ## Take each protection out; its test must fail
