@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::plan_args::PlanArgs;
+use super::signals::Signals;
 use super::{Outcome, child, failed};
 use crate::apply::by_command;
 use crate::providers::vault::{Custodian, NodeState};
@@ -49,14 +50,27 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
     let custodian = Custodian::provide(&providers).await?;
     let order = custodian.restart_order().await?;
     show(&order);
-    if args.command.is_empty() || !agreed(args, order.len()) {
+    if args.command.is_empty() {
         return Ok(Outcome::Done);
     }
+    if !agreed(args, order.len()) {
+        return Ok(Outcome::Failed);
+    }
     let mut rolling = Rolling { custodian, command: &args.command, left: order };
-    let done = rolling.all().await;
+    // The command decides for itself what a signal means; what waits here ends with it.
+    let mut signals = Signals::new()?;
+    let done = tokio::select! {
+        done = rolling.all() => done,
+        () = signals.next() => Err(stopped()),
+    };
     session::tell_warnings(&providers, &ui::console::note);
     rolling.tell_what_is_left();
     done.map(|()| Outcome::Done).map_err(Into::into)
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Local, "restart the servers", "a signal came; nothing more is restarted")
+        .advice("look at the last server, then run again: every server is restarted once more")
 }
 
 fn show(order: &[NodeState]) {
@@ -71,7 +85,9 @@ fn agreed(args: &RestartArgs, servers: usize) -> bool {
         return true;
     }
     if !std::io::stdin().is_terminal() {
-        ui::console::note("nothing was restarted: there is no terminal to ask on; add --yes");
+        ui::console::note(
+            "error: nobody to ask, standard input is no terminal: add --yes to restart without asking",
+        );
         return false;
     }
     ui::console::ask(format_args!("Restart {servers} servers in this order? [y/N] "))
@@ -124,7 +140,7 @@ impl Rolling<'_> {
     fn tell_what_is_left(&self) {
         let left: Vec<&str> = self.left.iter().map(|server| server.address.as_str()).collect();
         if !left.is_empty() {
-            ui::console::note(format_args!("not restarted: {}", left.join(", ")));
+            ui::console::note(format_args!("not restarted, or not seen to be well: {}", left.join(", ")));
         }
     }
 }
