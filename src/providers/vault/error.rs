@@ -91,6 +91,8 @@ fn kind(status: u16, said: &str, effect: Effect) -> ErrorKind {
         400 if is_conflict(said) => ErrorKind::Conflict,
         // A KV engine that is being set up or upgraded to version 2.
         400 if said.contains("unavailable for a brief period") => ErrorKind::Unavailable,
+        // A namespace of that name whose deletion is not through yet.
+        400 if said.contains("currently tainted") => ErrorKind::Unavailable,
         500 if said.contains("node not active") => ErrorKind::Unavailable,
         500 if undid_transaction(said) => ErrorKind::Unavailable,
         500 if said.contains("too large") => ErrorKind::Rejected,
@@ -183,6 +185,7 @@ mod tests {
             (500, "put failed due to value being too large; got 1, max: 0", ErrorKind::Rejected),
             (500, "no audit backend succeeded in logging the response", ErrorKind::Unknown),
             (500, "transaction commit failed", ErrorKind::Unavailable),
+            (400, "namespace with that name exists and is currently tainted", ErrorKind::Unavailable),
             (
                 400,
                 "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief \
