@@ -1,6 +1,5 @@
 //! `groundwork apply`
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -203,10 +202,7 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
     if args.yes {
         return true;
     }
-    if !std::io::stdin().is_terminal() {
-        ui::console::note(
-            "error: nobody to ask, standard input is no terminal: add --yes to apply without asking",
-        );
+    if !ui::console::can_ask("apply") {
         return false;
     }
     let count = changeset.summary.writing();

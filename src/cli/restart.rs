@@ -1,7 +1,6 @@
 //! `groundwork restart`
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -81,16 +80,8 @@ fn show(order: &[NodeState]) {
 }
 
 fn agreed(args: &RestartArgs, servers: usize) -> bool {
-    if args.yes {
-        return true;
-    }
-    if !std::io::stdin().is_terminal() {
-        ui::console::note(
-            "error: nobody to ask, standard input is no terminal: add --yes to restart without asking",
-        );
-        return false;
-    }
-    ui::console::ask(format_args!("Restart {servers} servers in this order? [y/N] "))
+    let question = format_args!("Restart {servers} servers in this order? [y/N] ");
+    args.yes || ui::console::can_ask("restart") && ui::console::ask(question)
 }
 
 /// Servers that are restarted one after the other.

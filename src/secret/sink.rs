@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
-use crate::resource::{Permit, Result};
+use crate::resource::{Elsewhere, FieldError, Permit, Result};
 
 /// The fields of a delivery, by the names they have at their destination.
 pub type Fields = BTreeMap<String, Secret>;
@@ -43,6 +43,16 @@ pub struct VaultKv {
     /// What the fields are called.
     #[serde(default)]
     pub fields: KeyFields,
+}
+
+impl VaultKv {
+    /// Where the mount is; `None` is the plan's own namespace.
+    ///
+    /// # Errors
+    /// When `namespace` is no path of one.
+    pub fn place(&self) -> Result<Option<Elsewhere>, FieldError> {
+        self.namespace.as_deref().map(Elsewhere::namespace).transpose()
+    }
 }
 
 /// The names of an access key's fields.

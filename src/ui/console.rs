@@ -5,7 +5,7 @@
 //! no terminal or `NO_COLOR` is set.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// Prints a result, with a line end.
 pub fn out(text: impl Display) {
@@ -39,6 +39,17 @@ pub fn json_line(value: &impl serde::Serialize) {
         Ok(text) => out(text),
         Err(error) => note(format_args!("error: cannot write JSON: {error}")),
     }
+}
+
+/// Whether somebody can be asked before `doing` something; says so when not.
+pub fn can_ask(doing: &str) -> bool {
+    let somebody = std::io::stdin().is_terminal();
+    if !somebody {
+        note(format_args!(
+            "error: nobody to ask, standard input is no terminal: add --yes to {doing} without asking"
+        ));
+    }
+    somebody
 }
 
 /// Asks a yes-or-no question on the terminal; anything but `y` or `yes` is no.

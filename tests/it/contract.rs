@@ -66,7 +66,7 @@ struct Fixture {
     not_shown: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Shown {
     set: Value,
@@ -74,7 +74,7 @@ struct Shown {
     shows: Vec<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Other {
     step: Value,
@@ -300,11 +300,12 @@ impl Subject {
         self.changes(&fixture, &mut step, fixture.changes.iter().chain(elsewhere)).await?;
         self.notations(&fixture, &step, &fixture.same_at_end, &fixture.blocked_at_end).await?;
         self.deletion(&fixture, &step).await?;
-        for Other { mut step, changes } in fixture.others.clone() {
+        for other in &fixture.others {
+            let mut step = other.step.clone();
             step["protect"] = json!(false);
             self.apply_writes(&fixture, &step, true).await?;
             self.in_sync(&fixture, &step, "after its creation").await?;
-            self.changes(&fixture, &mut step, changes.iter()).await?;
+            self.changes(&fixture, &mut step, other.changes.iter()).await?;
             self.deletion(&fixture, &step).await?;
         }
         Ok(())

@@ -394,10 +394,7 @@ impl Quickstart {
 
     /// Makes a user that is nobody's.
     pub fn create_user(&self, name: &str) {
-        block_on(async {
-            let iam = aws_sdk_iam::Client::new(&self.aws().await);
-            iam.create_user().user_name(name).send().await.expect("a user");
-        });
+        crate::aws::create_user(&self.environment.sandbox, name);
     }
 
     /// Takes a tag of a user away.

@@ -53,7 +53,7 @@ pub use policy::Document;
 pub use s3_bucket::S3Bucket;
 pub use s3_object::S3Object;
 pub use s3_store::S3Store;
-pub use scope::{iam_arn, partition, partition_of, regional_arn};
+pub use scope::{iam_arn, is_account_id, partition, partition_of, regional_arn};
 pub use secret::AwsSecret;
 pub use secrets_store::SecretsStore;
 pub use sns::{SnsSubscription, SnsTopic};

@@ -11,6 +11,12 @@ pub fn partition_of(region: &str) -> &'static str {
     }
 }
 
+/// Whether a text is the id of an account: twelve digits.
+/// <https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-identifiers.html>
+pub fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The ARN of an IAM thing, when the account is known. `path` starts and ends with `/`.
 pub fn iam_arn(scope: &Scope, noun: &str, path: &str, name: &str) -> Option<String> {
     let account = scope.account_id.as_deref()?;

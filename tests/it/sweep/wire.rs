@@ -194,7 +194,13 @@ impl Wire {
     pub fn answered(&self, call: &Call, request: &Message, answer: &Message) {
         let mut state = self.state();
         state.secrets.extend(secrets_in(call, answer));
-        if call.operation() == "iam:GetUser" {
+        // Of users also that there is none; of keys what there is.
+        let keeps = match call.operation() {
+            "iam:GetUser" => true,
+            "iam:ListAccessKeys" => answer.is_success(),
+            _ => false,
+        };
+        if keeps {
             state.firsts.entry(call.label.clone()).or_insert_with(|| answer.clone());
         }
         if !answer.is_success() {
@@ -204,9 +210,6 @@ impl Wire {
             state.token = Some(token.to_owned());
         }
         state.count_keys(call, request, answer);
-        if call.operation() == "iam:ListAccessKeys" {
-            state.firsts.entry(call.label.clone()).or_insert_with(|| answer.clone());
-        }
     }
 
     /// An old answer, while what IAM tells is stale.
@@ -215,9 +218,9 @@ impl Wire {
         if state.stale.1 == 0 || !call.label.starts_with(state.stale.0) {
             return None;
         }
-        let list = state.firsts.get(&call.label).cloned()?;
+        let first = state.firsts.get(&call.label).cloned()?;
         state.stale.1 -= 1;
-        Some(list)
+        Some(first)
     }
 
     /// Ends the tool as `kill -9` does.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::oidc_provider::IamOidcProvider;
+use crate::providers::aws::is_account_id;
 use crate::providers::aws::policy::Document;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Requirement, Resource as _};
@@ -153,7 +154,7 @@ impl Trust {
                     .help("e.g. `ec2.amazonaws.com`")
             }),
             Self::Account(account) => {
-                let fits = account.id.len() == 12 && account.id.chars().all(|c| c.is_ascii_digit());
+                let fits = is_account_id(&account.id);
                 (!fits && !is_unknown(&account.id)).then(|| {
                     FieldError::new(format!("{path}.account.id"), "an account has twelve digits")
                         .help("in quotes, so that a nought at its beginning stays")

@@ -155,10 +155,7 @@ impl KeyCustodian {
     pub(super) fn sink(&self, Delivery::VaultKv(kv): &Delivery) -> Result<Box<dyn Sink>> {
         match &self.vault {
             Ok(vault) => {
-                let vault = match kv.namespace.as_deref() {
-                    Some(path) => Arc::new(vault.below(path.trim_end_matches('/'))),
-                    None => Arc::clone(vault),
-                };
+                let vault = Arc::clone(vault).at(kv.place().ok().flatten().as_ref());
                 Ok(Box::new(KvSink::new(vault, &kv.mount, &kv.path)))
             }
             Err(error) => {

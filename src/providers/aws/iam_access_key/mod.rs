@@ -120,7 +120,7 @@ impl Resource for IamAccessKey {
             if desired.deliver[..position].contains(delivery) {
                 errors.push(FieldError::new(format!("deliver[{position}]"), "is declared twice"));
             }
-            if let Err(mistake) = namespace(kv) {
+            if let Err(mistake) = kv.place() {
                 let path = format!("deliver[{position}].vault_kv.{}", mistake.path);
                 errors.push(FieldError { path, ..mistake });
             }
@@ -133,7 +133,7 @@ impl Resource for IamAccessKey {
         for Delivery::VaultKv(kv) in &desired.deliver {
             let mount = Requirement::thing("vault.mount", &kv.mount);
             let in_vault = vec![mount, Requirement::Kind("vault.init")];
-            requires.extend(Elsewhere::requires(namespace(kv).ok().flatten().as_ref(), in_vault));
+            requires.extend(Elsewhere::requires(kv.place().ok().flatten().as_ref(), in_vault));
         }
         requires
     }
@@ -229,10 +229,6 @@ fn block(diff: &mut Diff, keys: &[String]) {
         );
         diff.immutable(&format!("keys[{key}]"), "exists", &json!(null), &why);
     }
-}
-
-fn namespace(kv: &VaultKv) -> Result<Option<Elsewhere>, FieldError> {
-    kv.namespace.as_deref().map(Elsewhere::namespace).transpose()
 }
 
 fn path(Delivery::VaultKv(VaultKv { namespace, mount, path, .. }): &Delivery) -> String {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::providers::aws::is_account_id;
 use crate::providers::aws::policy::Document;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::FieldError;
@@ -99,7 +100,7 @@ impl Access {
 }
 
 fn is_principal(name: &str) -> bool {
-    let is_account = name.len() == 12 && name.chars().all(|c| c.is_ascii_digit());
+    let is_account = is_account_id(name);
     is_account || name.starts_with("arn:") || is_unknown(name)
 }
 

@@ -63,11 +63,7 @@ impl Provided for VaultClient {
     }
 
     async fn provide_at(providers: &Providers, place: Option<&Elsewhere>) -> Result<Arc<Self>> {
-        let home = Self::provide(providers).await?;
-        match place {
-            Some(Elsewhere::Namespace(path)) => Ok(Arc::new(home.below(path))),
-            _ => Ok(home),
-        }
+        Ok(Self::provide(providers).await?.at(place))
     }
 }
 
@@ -93,8 +89,16 @@ impl VaultClient {
         Self::within(Arc::clone(&self.cluster), self.cluster.namespace.clone())
     }
 
+    /// The same cluster, given in the plan's own namespace, in that of `place`.
+    pub(in crate::providers) fn at(self: Arc<Self>, place: Option<&Elsewhere>) -> Arc<Self> {
+        match place {
+            Some(Elsewhere::Namespace(path)) => Arc::new(self.below(path)),
+            _ => self,
+        }
+    }
+
     /// The same cluster in the namespace of this path below the plan's own.
-    pub(in crate::providers) fn below(&self, path: &str) -> Self {
+    fn below(&self, path: &str) -> Self {
         let own = self.cluster.namespace.as_deref().map(|own| own.trim_matches('/'));
         let namespace = match own.filter(|own| !own.is_empty()) {
             Some(own) => format!("{own}/{path}"),

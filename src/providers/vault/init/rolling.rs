@@ -75,8 +75,7 @@ impl Custodian {
         })?;
         let started = Instant::now();
         while !self.another_leads(address).await {
-            within_patience(started, || format!("no other server took over from {address}"))?;
-            tokio::time::sleep(POLL).await;
+            pause(started, || format!("no other server took over from {address}")).await?;
         }
         self.vault.reset_readiness().await;
         Ok(())
@@ -127,8 +126,7 @@ impl Custodian {
                     Err(error) => return Err(error),
                 },
             };
-            within_patience(started, || problem)?;
-            tokio::time::sleep(POLL).await;
+            pause(started, || problem).await?;
             // Who was active a moment ago may not be any more.
             self.vault.reset_readiness().await;
         }
@@ -147,8 +145,10 @@ async fn unwell(nodes: &[NodeClient]) -> Option<String> {
     None
 }
 
-fn within_patience(started: Instant, problem: impl FnOnce() -> String) -> Result<()> {
+/// Waits before the cluster is asked again, unless it has been asked for long enough.
+async fn pause(started: Instant, problem: impl FnOnce() -> String) -> Result<()> {
     if started.elapsed() < PATIENCE {
+        tokio::time::sleep(POLL).await;
         return Ok(());
     }
     let message = format!("{} after {} s", problem(), PATIENCE.as_secs());

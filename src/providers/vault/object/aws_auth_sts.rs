@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
+use crate::providers::aws::is_account_id;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Requirement};
 
@@ -58,7 +59,7 @@ logins_from_production:
 
     fn check(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let is_account = self.account_id.len() == 12 && self.account_id.bytes().all(|b| b.is_ascii_digit());
+        let is_account = is_account_id(&self.account_id);
         if !is_account && !is_unknown(&self.account_id) {
             errors.push(
                 FieldError::new("account_id", "is no account of AWS").help("write its 12 digits in quotes"),
