@@ -21,7 +21,7 @@ pub fn compare(world: &mut World) -> Result<Changeset, Error> {
         Extent::Everything => Vec::new(),
         Extent::Nothing | Extent::Undeclared => compare_steps(world)?,
     };
-    let removals = removal::decide(world);
+    let removals = removal::decide(world, &steps);
     steps.extend(removals.steps);
     Ok(Changeset::new(&world.resolved.document, world.extent, steps, removals.undeclared))
 }

@@ -11,7 +11,7 @@ use crate::event::Events;
 use crate::graph::Graph;
 use crate::journal::{Things, target};
 use crate::providers::Providers;
-use crate::removal::{self, Extent, Leftover};
+use crate::removal::{self, Attached, Extent, Leftover};
 use crate::resolve::{OutputTable, Resolved, declare, unknown};
 use crate::resource::erased::Instance;
 use crate::resource::{Error, ErrorKind, Scope};
@@ -47,6 +47,8 @@ pub struct World {
     pub things: Things,
     /// Those things among them that no step declares any more.
     pub leftovers: Vec<Leftover>,
+    /// What hangs on the things that may be removed.
+    pub attached: Attached,
     /// What is to be removed.
     pub extent: Extent,
 }
@@ -130,6 +132,7 @@ pub async fn observe(
         cluster: None,
         things: Things::default(),
         leftovers: Vec::new(),
+        attached: Attached::default(),
         extent: Extent::default(),
     };
     observe_all(&mut world, providers, parallelism, events).await;
@@ -140,6 +143,7 @@ pub async fn observe(
 pub async fn observe_again(world: &mut World, providers: &Providers, parallelism: usize) {
     providers.forget().await;
     observe_all(world, providers, parallelism, &Events::default()).await;
+    world.attached = removal::attached(world, providers, parallelism).await;
 }
 
 async fn observe_all(world: &mut World, providers: &Providers, parallelism: usize, events: &Events) {

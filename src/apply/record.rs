@@ -30,6 +30,7 @@ pub async fn thing(world: &World, index: usize, providers: &Providers) -> Thing 
         needs: needs.map(|need| world.target(*need)).collect(),
         protect: declared.protect.unwrap_or_else(|| step.kind.protected()),
         retain: declared.retain,
+        attaches: instance.attaches(),
     }
 }
 

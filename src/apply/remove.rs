@@ -15,7 +15,7 @@ use crate::observe::World;
 use crate::providers::{self, Providers};
 use crate::removal;
 use crate::resolve::declare::PLAN_TAG;
-use crate::resource::{Error, ErrorKind, Permit, Remains, Result};
+use crate::resource::{Attachment, Error, ErrorKind, Permit, Remains, Result};
 
 /// A person has agreed to remove the thing of this step.
 #[derive(Debug)]
@@ -44,7 +44,15 @@ pub async fn remove(world: &World, approved: ApprovedRemoval<'_>, providers: &Pr
         return Err(Error::new(ErrorKind::Rejected, operation(), "it is protected")
             .advice("say `protect: false` in the step if it is really to go"));
     }
-    world.instances[index].remains().delete(providers, &Permit::mint(), id).await
+    let mut remains = world.instances[index].remains();
+    remains.observe(providers).await?;
+    if let Some(part) = remains.part_of() {
+        return Err(Error::new(ErrorKind::Rejected, operation(), part.why));
+    }
+    if let Some(blocking) = blocking(&remains.attachments(providers).await?) {
+        return Err(refused(id, blocking));
+    }
+    remains.delete(providers, &Permit::mint(), id).await
 }
 
 /// Carries out the removals of a changeset, after everything else: what a failed step may still
@@ -70,12 +78,15 @@ struct Removing<'a> {
     steps: Vec<&'a StepChange>,
     waiting: BTreeSet<usize>,
     done: HashSet<&'a str>,
+    /// The attachments that were known when the removals were approved.
+    attached: HashMap<String, HashSet<String>>,
     report: &'a mut Report,
 }
 
 impl<'a> Removing<'a> {
     fn new(world: &'a World, steps: Vec<&'a StepChange>, report: &'a mut Report) -> Self {
-        Self { world, waiting: (0..steps.len()).collect(), steps, done: HashSet::new(), report }
+        let attached = if steps.is_empty() { HashMap::new() } else { removal::expected(world) };
+        Self { world, waiting: (0..steps.len()).collect(), steps, done: HashSet::new(), attached, report }
     }
 
     async fn all(&mut self, providers: &Providers, permit: &Permit, options: &Options, events: &Events) {
@@ -115,12 +126,13 @@ impl<'a> Removing<'a> {
         }
     }
 
-    /// The first removal whose dependents are gone and whose service has room.
+    /// The first removal whose dependents are gone and whose service has room. What it needs besides
+    /// removals was written before, or has made it skipped.
     fn next(&self, busy: &HashMap<&'static str, usize>) -> Option<usize> {
         self.waiting.iter().copied().find(|index| {
             let step = self.steps[*index];
             let service = providers::service(step.kind);
-            step.needs.iter().all(|need| self.done.contains(need.as_str()))
+            step.needs.iter().all(|need| self.done.contains(need.as_str()) || !self.is_removal(need))
                 && busy.get(service).copied().unwrap_or_default() < providers::limit(service)
         })
     }
@@ -142,8 +154,14 @@ impl<'a> Removing<'a> {
             });
             let Some((index, other)) = found else { return };
             self.waiting.remove(&index);
-            self.skip(index, format!("{other}, which was not done, may need it"), events);
+            let is_successor = self.steps[index].needs.contains(&other) && !self.is_removal(&other);
+            let why = if is_successor { "replaces it" } else { "may need it" };
+            self.skip(index, format!("{other}, which was not done, {why}"), events);
         }
+    }
+
+    fn is_removal(&self, id: &str) -> bool {
+        self.steps.iter().any(|step| step.id == id)
     }
 
     fn needed_by_undone(&self, step: &StepChange, undone: &HashSet<&str>) -> Option<String> {
@@ -169,6 +187,7 @@ impl<'a> Removing<'a> {
             plan: self.world.resolved.document.name.clone(),
             untagged: self.world.things.is_announced(&crate::journal::target(step.kind, &step.name)),
             remains: removal::remains(self.world, &step.id)?,
+            attached: self.attached.get(&step.id).cloned().unwrap_or_default(),
             providers,
             permit,
             events: events.clone(),
@@ -204,6 +223,17 @@ impl<'a> Removing<'a> {
     }
 }
 
+/// Why the server would refuse to remove something on which this hangs.
+fn blocking(found: &[Attachment]) -> Option<&str> {
+    found.iter().find_map(|attachment| attachment.blocks.as_deref())
+}
+
+fn refused(id: &str, clause: &str) -> Error {
+    let message = format!("cannot be deleted while {clause}; nothing was removed");
+    Error::new(ErrorKind::Rejected, format!("remove {id}"), message)
+        .advice("end that first, then run it again")
+}
+
 fn vanished(id: &str) -> Error {
     Error::new(ErrorKind::Local, format!("remove {id}"), "it is not known any more where it is")
 }
@@ -216,6 +246,8 @@ struct Task<'a> {
     /// It may lack its tags, because the run that made it was cut off.
     untagged: bool,
     remains: Box<dyn Remains>,
+    /// The attachments that were known when the removal was approved.
+    attached: HashSet<String>,
     providers: &'a Providers,
     permit: &'a Permit,
     events: Events,
@@ -239,6 +271,12 @@ impl Task<'_> {
             return self.note(self.gone()).await;
         }
         self.require_ours()?;
+        if let Some(part) = self.remains.part_of() {
+            // What it is part of was removed before.
+            self.require_gone().await.map_err(|error| error.advice(part.why))?;
+            return self.note(self.gone()).await;
+        }
+        self.require_unattached().await?;
         let intent = Entry::Intent {
             step: self.id.clone(),
             operation: DELETE.to_owned(),
@@ -274,6 +312,27 @@ impl Task<'_> {
                 Err(Error::new(ErrorKind::Conflict, format!("remove {}", self.id), message))
             }
         }
+    }
+
+    /// Nothing that blocks the removal may hang on it, and nothing that was not there when the
+    /// removal was approved. What went a moment ago may still be seen for a while.
+    async fn require_unattached(&mut self) -> Result<()> {
+        let mut delays = retry::read_delays();
+        loop {
+            let found = self.remains.attachments(self.providers).await?;
+            let Some(blocking) = blocking(&found) else { return self.require_expected(&found) };
+            match delays.next() {
+                Some(delay) if self.wait(delay).await => self.look().await?,
+                _ => return Err(refused(&self.id, blocking)),
+            }
+        }
+    }
+
+    fn require_expected(&self, found: &[Attachment]) -> Result<()> {
+        let Some(new) = found.iter().find(|one| !self.attached.contains(&one.path())) else { return Ok(()) };
+        let message = format!("`{}` in {} was not there when the removal was approved", new.name, new.field);
+        Err(Error::new(ErrorKind::Conflict, format!("remove {}", self.id), message + "; nothing was removed")
+            .advice("run it again, and look at what ends with it"))
     }
 
     /// A removal can be repeated: what is gone already is success.

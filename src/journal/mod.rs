@@ -334,6 +334,7 @@ mod tests {
             needs: vec![],
             protect: false,
             retain: true,
+            attaches: Some(vec!["groups.admins".into()]),
         };
         first.append_here(Entry::Owned(thing.clone())).expect("appends");
         let second = journal(folder.path());

@@ -42,6 +42,10 @@ pub struct Thing {
     pub protect: bool,
     /// Whether it stays when its step is gone.
     pub retain: bool,
+    /// What its step attaches to it, see [`crate::resource::Attachment::path`]; `None` where that is
+    /// not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attaches: Option<Vec<String>>,
 }
 
 impl Thing {
@@ -165,6 +169,7 @@ mod tests {
             needs: Vec::new(),
             protect: false,
             retain: false,
+            attaches: None,
         }
     }
 

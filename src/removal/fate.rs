@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use serde_json::{Map, Value};
+
 use super::{Extent, Leftover};
 use crate::changeset::Action;
 use crate::diff;
@@ -9,7 +11,7 @@ use crate::journal::target;
 use crate::observe::{Sight, World};
 use crate::plan::settings::VaultAuth;
 use crate::resolve::declare::PLAN_TAG;
-use crate::resource::{ErrorKind, Requirement};
+use crate::resource::{Attachment, ErrorKind, Part, Requirement};
 
 /// A thing that exists, or may, and what is to become of it.
 #[derive(Clone, Debug)]
@@ -24,6 +26,16 @@ pub struct Candidate {
     pub target: String,
     /// Targets of the things that it needs.
     pub needs: Vec<String>,
+    /// What other steps may refer to.
+    pub outputs: Map<String, Value>,
+    /// What hangs on it.
+    pub attachments: Vec<Attachment>,
+    /// The attachments that the plan itself has made.
+    pub own: Vec<String>,
+    /// Why it cannot be removed by itself, and what it ends with.
+    pub part: Option<Part>,
+    /// The declared step that has taken its place.
+    pub successor: Option<String>,
     /// What is to become of it.
     pub fate: Fate,
 }
@@ -112,10 +124,21 @@ pub fn leftovers(world: &World) -> Vec<Candidate> {
             name: leftover.remains.id(),
             target: leftover.thing.target.clone(),
             needs: leftover.thing.needs.clone(),
+            outputs: leftover.remains.outputs().unwrap_or_default(),
+            attachments: Vec::new(),
+            own: leftover.thing.attaches.clone().unwrap_or_default(),
+            part: leftover.remains.part_of(),
+            successor: successor(world, leftover),
             fate: fate(leftover)?,
         })
     })
     .collect()
+}
+
+/// The step of the same id, which declares another thing now. `destroy` removes that one, too.
+fn successor(world: &World, leftover: &Leftover) -> Option<String> {
+    let mut steps = world.resolved.steps.iter().filter(|_| world.extent != Extent::Everything);
+    steps.find(|step| step.id == leftover.thing.step).map(|step| step.id.clone())
 }
 
 fn facts_of_leftover<'a>(
@@ -205,10 +228,22 @@ pub fn declared(world: &World) -> Vec<Candidate> {
             name: instance.id(),
             target: targets[index].clone(),
             needs: world.graph.needs[index].iter().map(|need| targets[*need].clone()).collect(),
+            outputs: instance.outputs().unwrap_or_default(),
+            attachments: Vec::new(),
+            own: own(world, index),
+            part: instance.part_of(),
+            successor: None,
             fate,
         })
     };
     (0..targets.len()).filter_map(candidate).collect()
+}
+
+/// What a declared step attaches to its thing now, and what it attached when it was applied.
+fn own(world: &World, index: usize) -> Vec<String> {
+    let recorded = world.things.get(&world.target(index)).and_then(|thing| thing.attaches.clone());
+    let declared = world.instances[index].attaches();
+    declared.into_iter().chain(recorded).flatten().collect()
 }
 
 fn facts_of_declared<'a>(world: &World, index: usize, login: &HashSet<usize>) -> Facts<'a> {

@@ -5,10 +5,11 @@
 //! say the same. What the journal does not know is never removed: a lost journal leaves things
 //! behind, it does not take any away.
 
+mod attached;
 mod fate;
 mod order;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures::stream::{StreamExt, iter};
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,9 @@ use crate::providers::Providers;
 use crate::providers::aws::AwsClient;
 use crate::providers::vault::VaultClient;
 use crate::resource::erased::Kind;
-use crate::resource::{Error, ErrorKind, Provided, Remains, Result, registry};
+use crate::resource::{Attachment, Error, ErrorKind, Provided, Remains, Result, registry};
+
+pub use attached::{Attached, attached};
 
 /// How far removal goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -146,21 +149,38 @@ fn is_somewhere(world: &World, thing: &Thing) -> bool {
     step.is_some_and(|index| matches!(world.sights[index], Sight::Nowhere(_)))
 }
 
-/// What is to be removed, what must not be, and why.
-pub fn decide(world: &World) -> Removals {
+/// What is to be removed, what must not be, and why. `steps` is what happens to the declared steps.
+pub fn decide(world: &World, steps: &[StepChange]) -> Removals {
+    let mut all = fate::leftovers(world);
+    if world.extent == Extent::Everything {
+        all.splice(0..0, fate::declared(world));
+    }
+    attached::consider(world, steps, &mut all);
+    let settled = order::settle(all);
     match world.extent {
-        Extent::Nothing => Removals { steps: Vec::new(), undeclared: order::settle(fate::leftovers(world)) },
+        Extent::Nothing => Removals { steps: Vec::new(), undeclared: settled },
         Extent::Undeclared => {
-            let all = order::settle(fate::leftovers(world));
-            let (undeclared, steps) = all.into_iter().partition(|step| step.action == Action::None);
+            let (undeclared, steps) = settled.into_iter().partition(|step| step.action == Action::None);
             Removals { steps, undeclared }
         }
-        Extent::Everything => {
-            let mut all = fate::declared(world);
-            all.extend(fate::leftovers(world));
-            Removals { steps: order::settle(all), undeclared: Vec::new() }
-        }
+        Extent::Everything => Removals { steps: settled, undeclared: Vec::new() },
     }
+}
+
+/// The attachments that each removal takes along, as they were known when it was planned: by the ids of
+/// the steps, see [`Attachment::path`].
+pub fn expected(world: &World) -> HashMap<String, HashSet<String>> {
+    let all = match world.extent {
+        Extent::Everything => fate::declared(world),
+        Extent::Nothing | Extent::Undeclared => Vec::new(),
+    };
+    let all = all.into_iter().chain(fate::leftovers(world));
+    all.map(|candidate| {
+        let found = world.attached.get(&candidate.target).and_then(|found| found.as_ref().ok());
+        let found = found.into_iter().flatten().map(Attachment::path);
+        (candidate.id, found.chain(candidate.own).collect())
+    })
+    .collect()
 }
 
 /// The thing that a removal is about: of a declared step, else a leftover.

@@ -1,14 +1,22 @@
 //! What stays keeps what it needs; what goes, goes before what it needs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Value, json};
 
 use super::fate::{Candidate, Fate};
 use crate::changeset::StepChange;
+use crate::journal::target;
+use crate::resource::{Attachment, Change, Diff};
+
+/// Names that a reason spells out.
+const NAMED: usize = 3;
 
 /// The candidates as steps of a changeset: removals in an order in which they can be carried out,
 /// then what stays.
 pub fn settle(mut candidates: Vec<Candidate>) -> Vec<StepChange> {
     hold(&mut candidates);
+    link(&mut candidates);
     let dependents = dependents(&candidates);
     let order = order(&candidates, &dependents);
     order
@@ -21,8 +29,8 @@ pub fn settle(mut candidates: Vec<Candidate>) -> Vec<StepChange> {
                 kind: candidate.kind,
                 name: candidate.name.clone(),
                 action: candidate.fate.action(),
-                changes: Vec::new(),
-                needs: before.collect(),
+                changes: lost(candidate, &candidates),
+                needs: before.chain(candidate.successor.clone()).collect(),
                 reason: candidate.fate.reason().map(str::to_owned),
                 unchanged: Vec::new(),
                 unprotected: false,
@@ -31,8 +39,24 @@ pub fn settle(mut candidates: Vec<Candidate>) -> Vec<StepChange> {
         .collect()
 }
 
-/// What something needs that stays, must stay too.
+fn goes(candidate: &Candidate) -> bool {
+    matches!(candidate.fate, Fate::Goes(_))
+}
+
+/// What something needs that stays, must stay too; and so must what something that stays hangs on.
 fn hold(candidates: &mut [Candidate]) {
+    loop {
+        hold_needs(candidates);
+        let blocked = candidates
+            .iter()
+            .enumerate()
+            .find_map(|(index, candidate)| Some((index, blocked(candidate, candidates)?)));
+        let Some((index, why)) = blocked else { return };
+        candidates[index].fate = Fate::Held(why);
+    }
+}
+
+fn hold_needs(candidates: &mut [Candidate]) {
     let positions: HashMap<String, usize> =
         candidates.iter().enumerate().map(|(index, candidate)| (candidate.target.clone(), index)).collect();
     let mut open: Vec<usize> =
@@ -40,12 +64,102 @@ fn hold(candidates: &mut [Candidate]) {
     while let Some(index) = open.pop() {
         let (id, needs) = (candidates[index].id.clone(), candidates[index].needs.clone());
         for need in needs.iter().filter_map(|need| positions.get(need)) {
-            if matches!(candidates[*need].fate, Fate::Goes(_)) {
+            if goes(&candidates[*need]) {
                 candidates[*need].fate = Fate::Held(format!("`{id}`, which stays, needs it"));
                 open.push(*need);
             }
         }
     }
+}
+
+/// Why a candidate that would go cannot: what blocks it stays, or what it is part of does.
+fn blocked(candidate: &Candidate, all: &[Candidate]) -> Option<String> {
+    if !goes(candidate) {
+        return None;
+    }
+    if let Some(part) = candidate.part.as_ref().filter(|_| container(candidate, all).is_none()) {
+        return Some(part.why.clone());
+    }
+    let clauses: Vec<&str> = candidate
+        .attachments
+        .iter()
+        .filter(|attachment| holder(attachment, all).is_none())
+        .filter_map(|attachment| attachment.blocks.as_deref())
+        .collect();
+    let more = clauses.len().saturating_sub(NAMED);
+    let named = clauses.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    match (clauses.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(format!("cannot be deleted while {named}; end that first")),
+        (false, more) => Some(format!("cannot be deleted while {named}, and {more} more; end that first")),
+    }
+}
+
+/// The candidate that ends an attachment, because it goes in the same run.
+fn holder(attachment: &Attachment, all: &[Candidate]) -> Option<usize> {
+    let holder = attachment.holder.as_ref()?;
+    let name = target(holder.kind, &holder.id);
+    all.iter().position(|candidate| {
+        let outputs = |(output, value): &(&str, String)| {
+            candidate.outputs.get(*output).and_then(Value::as_str) == Some(value.as_str())
+        };
+        goes(candidate) && candidate.target == name && holder.output.as_ref().is_none_or(outputs)
+    })
+}
+
+/// The candidate that takes a part along, because it goes in the same run.
+fn container(candidate: &Candidate, all: &[Candidate]) -> Option<usize> {
+    let part = candidate.part.as_ref()?;
+    let name = target(part.kind, &part.id);
+    all.iter().position(|other| goes(other) && other.target == name)
+}
+
+/// Puts what holds a thing before it, and a container before its parts.
+fn link(candidates: &mut [Candidate]) {
+    for index in (0..candidates.len()).filter(|index| goes(&candidates[*index])).collect::<Vec<_>>() {
+        let name = candidates[index].target.clone();
+        let blocking = candidates[index].attachments.iter().filter(|attachment| attachment.blocks.is_some());
+        let holders: Vec<usize> = blocking.filter_map(|attachment| holder(attachment, candidates)).collect();
+        for holder in holders {
+            add(&mut candidates[holder].needs, &name);
+        }
+        if let Some(container) = container(&candidates[index], candidates) {
+            let whole = candidates[container].target.clone();
+            let why = format!("goes with `{}`", candidates[container].id);
+            candidates[index].needs.retain(|need| *need != whole);
+            let reason = candidates[index].fate.reason().map(|reason| format!("{reason}; {why}"));
+            candidates[index].fate = Fate::Goes(Some(reason.unwrap_or(why)));
+            add(&mut candidates[container].needs, &name);
+        }
+    }
+}
+
+fn add(needs: &mut Vec<String>, name: &str) {
+    if !needs.iter().any(|need| need == name) {
+        needs.push(name.to_owned());
+    }
+}
+
+/// What hangs on a thing and neither the plan made nor this run removes by itself: a change for each
+/// field.
+fn lost(candidate: &Candidate, all: &[Candidate]) -> Vec<Change> {
+    let mut fields: BTreeMap<&str, (Vec<&str>, bool)> = BTreeMap::new();
+    for attachment in &candidate.attachments {
+        let own = attachment.blocks.is_none() && candidate.own.contains(&attachment.path());
+        if !own && holder(attachment, all).is_none() {
+            let (names, blocks) = fields.entry(attachment.field).or_default();
+            names.push(&attachment.name);
+            *blocks |= attachment.blocks.is_some();
+        }
+    }
+    let mut diff = Diff::none();
+    for (field, (mut names, blocks)) in fields {
+        names.sort_unstable();
+        let after = if blocks { json!(names) } else { Value::Null };
+        diff.push(field, json!(names), after);
+        diff.note(if blocks { "blocks the removal" } else { "not made by this plan; ends with it" });
+    }
+    diff.changes
 }
 
 /// For each candidate, those that go and need it directly.
@@ -54,7 +168,7 @@ fn dependents(candidates: &[Candidate]) -> Vec<BTreeSet<usize>> {
         candidates.iter().enumerate().map(|(index, candidate)| (candidate.target.as_str(), index)).collect();
     let mut dependents = vec![BTreeSet::new(); candidates.len()];
     for (index, candidate) in candidates.iter().enumerate() {
-        if !matches!(candidate.fate, Fate::Goes(_)) {
+        if !goes(candidate) {
             continue;
         }
         for need in candidate.needs.iter().filter_map(|need| positions.get(need.as_str())) {
@@ -70,7 +184,7 @@ fn dependents(candidates: &[Candidate]) -> Vec<BTreeSet<usize>> {
 /// others; then the rest. Things that once needed one another in a circle come as they stand.
 fn order(candidates: &[Candidate], dependents: &[BTreeSet<usize>]) -> Vec<usize> {
     let (going, staying): (Vec<usize>, Vec<usize>) =
-        (0..candidates.len()).partition(|index| matches!(candidates[*index].fate, Fate::Goes(_)));
+        (0..candidates.len()).partition(|index| goes(&candidates[*index]));
     let mut waiting: BTreeSet<usize> = going.into_iter().collect();
     let mut order = Vec::with_capacity(candidates.len());
     while let Some(last) = waiting.last().copied() {
@@ -95,6 +209,11 @@ mod tests {
             name: id.to_owned(),
             target: id.to_owned(),
             needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+            outputs: serde_json::Map::new(),
+            attachments: Vec::new(),
+            own: Vec::new(),
+            part: None,
+            successor: None,
             fate,
         }
     }
@@ -146,5 +265,92 @@ mod tests {
     fn a_circle_of_old_needs_comes_to_an_end() {
         let all = vec![thing("a", &["b"], Fate::Goes(None)), thing("b", &["a"], Fate::Goes(None))];
         assert_eq!(told(all).len(), 2);
+    }
+
+    fn goes_with(id: &str, attachments: Vec<Attachment>) -> Candidate {
+        Candidate { attachments, ..thing(id, &[], Fate::Goes(None)) }
+    }
+
+    fn profile(name: &str) -> Attachment {
+        let clause = format!("the instance profile {name} contains it");
+        Attachment::blocks("instance_profiles", name, clause).held_by("vault.policy", name)
+    }
+
+    #[test]
+    fn blocking_attachment_holds_the_thing_and_is_named() {
+        let steps = settle(vec![goes_with("role", vec![profile("web")])]);
+        assert_eq!(steps[0].action, Action::Blocked);
+        let reason = steps[0].reason.as_deref().unwrap_or_default();
+        assert!(reason.contains("the instance profile web contains it"), "{reason}");
+        assert_eq!(steps[0].changes[0].before, json!(["web"]));
+    }
+
+    #[test]
+    fn blocking_attachment_that_goes_too_goes_first() {
+        let held = |id: &str| Candidate { target: format!("vault.policy {id}"), ..goes_with(id, Vec::new()) };
+        let role = goes_with("role", vec![profile("web"), profile("app")]);
+        let steps = settle(vec![held("web"), held("app"), role.clone()]);
+        let order: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
+        assert_eq!(order, ["app", "web", "role"]);
+        assert!(steps.iter().all(|step| step.action == Action::Delete && step.changes.is_empty()));
+        let steps = settle(vec![held("web"), role]);
+        assert_eq!(steps.last().map(|step| step.action), Some(Action::Blocked), "app stays");
+    }
+
+    #[test]
+    fn output_tells_which_of_several_goes() {
+        let key = |id: &str| {
+            Attachment::blocks("access_keys", id, "it has keys")
+                .held_by("vault.policy", "ci")
+                .with_output("access_key_id", id)
+        };
+        let mut keys = Candidate { target: "vault.policy ci".to_owned(), ..goes_with("keys", Vec::new()) };
+        keys.outputs.insert("access_key_id".to_owned(), json!("AKIA1"));
+        let action = |attached: Vec<Attachment>| {
+            let steps = settle(vec![keys.clone(), goes_with("user", attached)]);
+            steps.iter().find(|step| step.id == "user").map(|step| step.action)
+        };
+        assert_eq!(action(vec![key("AKIA1")]), Some(Action::Delete));
+        assert_eq!(action(vec![key("AKIA1"), key("AKIA2")]), Some(Action::Blocked));
+    }
+
+    #[test]
+    fn own_attachments_are_not_shown_as_lost() {
+        let policy = |arn: &str| Attachment::ends("managed_policies", arn);
+        let role = Candidate {
+            own: vec!["managed_policies.mine".to_owned()],
+            ..goes_with("role", vec![policy("mine"), policy("theirs")])
+        };
+        let steps = settle(vec![role]);
+        assert_eq!(steps[0].action, Action::Delete);
+        assert_eq!(
+            (&steps[0].changes[0].before, &steps[0].changes[0].after),
+            (&json!(["theirs"]), &Value::Null)
+        );
+    }
+
+    #[test]
+    fn part_goes_after_its_container_or_not_at_all() {
+        let part = crate::resource::Part {
+            kind: "vault.policy",
+            id: "topic".to_owned(),
+            why: "it is not confirmed".to_owned(),
+        };
+        let topic = Candidate { target: "vault.policy topic".to_owned(), ..goes_with("topic", Vec::new()) };
+        let waiting =
+            Candidate { part: Some(part), ..thing("waiting", &["vault.policy topic"], Fate::Goes(None)) };
+        let steps = settle(vec![topic.clone(), waiting.clone()]);
+        let told: Vec<(&str, Action)> = steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
+        assert_eq!(told, [("topic", Action::Delete), ("waiting", Action::Delete)]);
+        assert_eq!(
+            (&steps[1].needs, steps[1].reason.as_deref()),
+            (&vec!["topic".to_owned()], Some("goes with `topic`"))
+        );
+        let steps = settle(vec![Candidate { fate: Fate::Stays("declared".to_owned()), ..topic }, waiting]);
+        let waiting = steps.iter().find(|step| step.id == "waiting").expect("there");
+        assert_eq!(
+            (waiting.action, waiting.reason.as_deref()),
+            (Action::Blocked, Some("it is not confirmed"))
+        );
     }
 }

@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::elsewhere::with_namespace;
-use super::remains::{Known, Remains};
+use super::remains::{self, Known, Remains};
 use super::{
-    Diff, Elsewhere, Error, FieldError, Permit, Provided, Requirement, Resource, Result, Scope, SecretChange,
-    Tags, Writer,
+    Attachment, Diff, Elsewhere, Error, FieldError, Part, Permit, Provided, Requirement, Resource, Result,
+    Scope, SecretChange, Tags, Writer,
 };
 use crate::plan::closest;
 use crate::providers::Providers;
@@ -110,6 +110,12 @@ pub trait Instance: Send + Sync {
     fn revision(&self) -> Option<String>;
     /// Makes it, or updates it when it exists.
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
+    /// What hangs on the live thing; nothing when it does not exist.
+    async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>>;
+    /// The attachments that are declared; `None` for kinds that declare none.
+    fn attaches(&self) -> Option<Vec<String>>;
+    /// Why the live thing cannot be removed by itself.
+    fn part_of(&self) -> Option<Part>;
     /// The same thing without its declaration, to be removed.
     fn remains(&self) -> Box<dyn Remains>;
 }
@@ -273,11 +279,11 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn exists(&self) -> bool {
-        self.observed.is_some()
+        self.live().is_some()
     }
 
     fn tags(&self) -> Option<Tags> {
-        self.observed.as_ref().and_then(|observed| R::tags(observed).cloned())
+        self.live().and_then(|observed| R::tags(observed).cloned())
     }
 
     fn diff(&self) -> Option<Diff> {
@@ -285,15 +291,11 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn outputs(&self) -> Option<Map<String, Value>> {
-        let outputs = serde_json::to_value(R::outputs(self.observed.as_ref()?)).ok()?;
-        match outputs {
-            Value::Object(fields) => Some(fields),
-            _ => Some(Map::new()),
-        }
+        self.live().map(remains::outputs::<R>)
     }
 
     fn revision(&self) -> Option<String> {
-        self.observed.as_ref().and_then(R::revision)
+        self.live().and_then(R::revision)
     }
 
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
@@ -301,9 +303,29 @@ impl<R: Resource> Instance for Typed<R> {
         let writer = Writer::new(&*client, permit, step);
         self.refuse_unknown(step)?;
         match &self.observed {
+            Some(observed) if R::obstructs(observed) => {
+                let message = "another thing takes its place; nothing was written";
+                Err(Error::new(super::ErrorKind::Conflict, step, message))
+            }
             None => R::create(&writer, &self.desired).await,
             Some(observed) => R::update(&writer, &self.desired, observed).await,
         }
+    }
+
+    async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>> {
+        let id = R::id(&self.desired);
+        match self.live() {
+            Some(observed) => remains::attachments::<R>(providers, &id, self.place.as_ref(), observed).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn attaches(&self) -> Option<Vec<String>> {
+        R::attaches(&self.desired)
+    }
+
+    fn part_of(&self) -> Option<Part> {
+        remains::part_of::<R>(&R::id(&self.desired), self.place.as_ref(), self.live()?)
     }
 
     fn remains(&self) -> Box<dyn Remains> {
@@ -314,6 +336,11 @@ impl<R: Resource> Instance for Typed<R> {
 impl<R: Resource> Typed<R> {
     fn known(&self) -> Known<R> {
         Known::new(R::id(&self.desired), self.place.clone())
+    }
+
+    /// The live thing, and not another one that takes its place.
+    fn live(&self) -> Option<&R::Observed> {
+        self.observed.as_ref().filter(|observed| !R::obstructs(observed))
     }
 }
 

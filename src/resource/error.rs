@@ -73,6 +73,16 @@ impl Error {
         self
     }
 
+    /// The error of a deletion before which `what` was taken off, with how putting it back ended.
+    #[must_use]
+    pub fn after_restoring(mut self, what: &str, restored: Result<()>) -> Self {
+        if let Err(second) = restored {
+            let lost = format!("{what} was taken off before and could not be put back: {second}");
+            self.message = format!("{}; {}", self.message, neutralise(&lost));
+        }
+        self
+    }
+
     /// Adds the id by which the server knows the request.
     #[must_use]
     pub fn request(mut self, id: Option<&str>) -> Self {

@@ -4,6 +4,7 @@
 //! seam in [`erased`], and [`registry`] lists all kinds. Nothing else in the program knows a
 //! particular kind.
 
+mod attachment;
 mod calls;
 mod diff;
 mod elsewhere;
@@ -23,6 +24,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use attachment::{Attachment, Holder, Part, mentions};
 pub use calls::{CallCount, Calls};
 pub use diff::{Blocked, Change, Diff, SecretChange};
 pub use elsewhere::Elsewhere;
@@ -141,6 +143,34 @@ pub trait Resource: Send + Sync + 'static {
     /// as the server or the thing that it is part of. Nothing else is kept because it stays.
     fn permanent(_id: &Self::Id) -> Option<&'static str> {
         None
+    }
+
+    /// What hangs on the live thing: what the server refuses to remove it with, and what ends with
+    /// it. Asked before a removal is shown, and again right before it; never writes.
+    fn attachments(
+        _client: &Self::Client,
+        _id: &Self::Id,
+        _observed: &Self::Observed,
+    ) -> impl Future<Output = Result<Vec<Attachment>>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// The attachments that the plan itself declares, see [`Attachment::path`]: their end is no loss
+    /// for others. `None` for kinds that declare none.
+    fn attaches(_desired: &Self::Desired) -> Option<Vec<String>> {
+        None
+    }
+
+    /// Why the live thing cannot be removed by itself as it is now, and the thing with which it
+    /// ends. Pure.
+    fn part_of(_id: &Self::Id, _observed: &Self::Observed) -> Option<Part> {
+        None
+    }
+
+    /// Whether what was found is another thing, which takes the place that this one needs. Then
+    /// [`Resource::diff`] must block. Pure.
+    fn obstructs(_observed: &Self::Observed) -> bool {
+        false
     }
 
     /// What other steps may refer to. Pure.

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Elsewhere, Permit, Provided, Resource, Result, Tags, Writer};
+use super::{Attachment, Elsewhere, Part, Permit, Provided, Resource, Result, Tags, Writer};
 use crate::providers::Providers;
 
 /// A thing of which the address alone is known.
@@ -20,6 +20,12 @@ pub trait Remains: Send + Sync {
     fn exists(&self) -> bool;
     /// The live tags, for tagged kinds.
     fn tags(&self) -> Option<Tags>;
+    /// Its outputs; `None` when it was not there.
+    fn outputs(&self) -> Option<Map<String, Value>>;
+    /// Why it cannot be removed by itself, as it was when it was observed.
+    fn part_of(&self) -> Option<Part>;
+    /// What hangs on it; nothing when it was not there.
+    async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>>;
     /// Removes it.
     async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
 }
@@ -70,7 +76,7 @@ impl<R: Resource> Remains for Known<R> {
 
     async fn observe(&mut self, providers: &Providers) -> Result<()> {
         let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
-        self.observed = R::observe(&client, &self.id).await?;
+        self.observed = R::observe(&client, &self.id).await?.filter(|observed| !R::obstructs(observed));
         Ok(())
     }
 
@@ -82,8 +88,52 @@ impl<R: Resource> Remains for Known<R> {
         self.observed.as_ref().and_then(|observed| R::tags(observed).cloned())
     }
 
+    fn outputs(&self) -> Option<Map<String, Value>> {
+        self.observed.as_ref().map(outputs::<R>)
+    }
+
+    fn part_of(&self) -> Option<Part> {
+        part_of::<R>(&self.id, self.place.as_ref(), self.observed.as_ref()?)
+    }
+
+    async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>> {
+        match &self.observed {
+            Some(observed) => attachments::<R>(providers, &self.id, self.place.as_ref(), observed).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
         let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
         R::delete(&Writer::new(&*client, permit, step), &self.id).await
     }
+}
+
+/// The outputs of a live thing.
+pub(super) fn outputs<R: Resource>(observed: &R::Observed) -> Map<String, Value> {
+    match serde_json::to_value(R::outputs(observed)) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// As [`Resource::part_of`], seen from outside of the thing's place.
+pub(super) fn part_of<R: Resource>(
+    id: &R::Id,
+    place: Option<&Elsewhere>,
+    observed: &R::Observed,
+) -> Option<Part> {
+    R::part_of(id, observed).map(|part| part.in_place(place))
+}
+
+/// As [`Resource::attachments`], seen from outside of the thing's place.
+pub(super) async fn attachments<R: Resource>(
+    providers: &Providers,
+    id: &R::Id,
+    place: Option<&Elsewhere>,
+    observed: &R::Observed,
+) -> Result<Vec<Attachment>> {
+    let client = R::Client::provide_at(providers, place).await?;
+    let found = R::attachments(&client, id, observed).await?;
+    Ok(found.into_iter().map(|attachment| attachment.in_place(place)).collect())
 }

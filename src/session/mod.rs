@@ -14,6 +14,7 @@ use crate::lock::LocalLock;
 use crate::observe::{self, World};
 use crate::plan::Diagnostics;
 use crate::providers::Providers;
+use crate::removal;
 use crate::resource::{ErrorKind, Scope};
 use crate::saved::{AwsIdentity, Content, Difference, Identities, Origin, VaultIdentity};
 
@@ -78,6 +79,7 @@ impl Session {
         let mut world =
             observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
         world.extent = extent;
+        world.attached = removal::attached(&world, &providers, parallelism).await;
         tell_warnings(&providers, &|warning| events.warn(warning));
         Ok(Self { providers, world, gaps, local: None, parallelism })
     }

@@ -9,6 +9,7 @@ mod vault;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::changeset::{Action, Changeset, StepChange};
 use crate::resource::{neutralise, registry};
@@ -90,7 +91,7 @@ impl Finding {
 fn of_step(step: &StepChange) -> Vec<Risk> {
     let mut found = match step.action {
         Action::None | Action::Blocked | Action::Deferred => return Vec::new(),
-        Action::Delete => vec![deletion(step.kind)],
+        Action::Delete => std::iter::once(deletion(step.kind)).chain(losses(step)).collect(),
         Action::Create | Action::Update | Action::Adopt => {
             let mut found = setting::findings(step);
             found.extend(iam::findings(step));
@@ -135,6 +136,16 @@ fn deletion(kind: &str) -> Finding {
         _ => (Severity::Medium, Category::Destroy, "is deleted"),
     };
     Finding::new(severity, category, message)
+}
+
+/// What ends with a removal although this plan did not make it.
+fn losses(step: &StepChange) -> impl Iterator<Item = Finding> {
+    step.changes.iter().filter(|change| change.after.is_null()).map(|change| {
+        let names = change.before.as_array().map(Vec::as_slice).unwrap_or_default();
+        let names: Vec<String> = names.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let message = format!("takes along {} that this plan did not make: {}", change.path, some(&names));
+        Finding::new(Severity::High, Category::Destroy, message)
+    })
 }
 
 /// A few of many, and how many there are beside them.

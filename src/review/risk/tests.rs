@@ -219,6 +219,13 @@ fn deletions_are_told_by_what_is_lost() {
 }
 
 #[test]
+fn removal_names_what_others_lose() {
+    let found = told("aws.iam_role", "delete", "managed_policies", json!(["a", "b", "c", "d"]), Value::Null);
+    let loss = "high destroy takes along managed_policies that this plan did not make: a, b, c and 1 more";
+    assert_eq!(found, [loss, "medium destroy is deleted"]);
+}
+
+#[test]
 fn protection_that_the_plan_takes_away_is_told() {
     let mut open = step("it", "aws.s3_bucket", "create", &[]);
     open.unprotected = true;

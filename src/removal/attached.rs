@@ -1,0 +1,136 @@
+//! What hangs on the things that are to go: what blocks their removal, and what ends with them.
+
+use std::collections::HashMap;
+
+use futures::stream::{StreamExt, iter};
+
+use super::Extent;
+use super::fate::{self, Candidate, Fate};
+use crate::changeset::{Action, StepChange};
+use crate::journal::target;
+use crate::observe::World;
+use crate::providers::Providers;
+use crate::resource::{Attachment, Error, Result, mentions};
+
+/// What hangs on the things that may be removed, by their targets; or why it cannot be read.
+pub type Attached = HashMap<String, Result<Vec<Attachment>>>;
+
+/// Reads what hangs on everything that would go, at most `parallelism` things at once.
+pub async fn attached(world: &World, providers: &Providers, parallelism: usize) -> Attached {
+    let mut all = fate::leftovers(world);
+    if world.extent == Extent::Everything {
+        all.extend(fate::declared(world));
+    }
+    let goes = all.into_iter().filter(|candidate| matches!(candidate.fate, Fate::Goes(_)));
+    let look = |candidate: Candidate| async move {
+        let found = read(world, providers, &candidate).await;
+        (candidate.target, found)
+    };
+    iter(goes.map(look)).buffer_unordered(parallelism.max(1)).collect().await
+}
+
+async fn read(world: &World, providers: &Providers, candidate: &Candidate) -> Result<Vec<Attachment>> {
+    let mut leftovers = world.leftovers.iter();
+    if let Some(leftover) = leftovers.find(|leftover| leftover.thing.target == candidate.target) {
+        return leftover.remains.attachments(providers).await;
+    }
+    let mut steps = 0..world.resolved.steps.len();
+    match steps.find(|index| world.target(*index) == candidate.target) {
+        Some(index) => world.instances[index].attachments(providers).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Gives each candidate what hangs on it. What cannot be read makes its removal unclear, and a
+/// thing whose successor does not come into being stays.
+pub(super) fn consider(world: &World, steps: &[StepChange], candidates: &mut [Candidate]) {
+    let actions: HashMap<&str, Action> = steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
+    let let_go = LettingGo::of(world, steps);
+    for candidate in candidates.iter_mut().filter(|candidate| matches!(candidate.fate, Fate::Goes(_))) {
+        match world.attached.get(&candidate.target) {
+            Some(Ok(found)) => {
+                candidate.attachments =
+                    found.iter().filter(|one| !let_go.ends(one) && !is_own(world, one)).cloned().collect();
+            }
+            Some(Err(error)) => candidate.fate = Fate::Unclear(unreadable(error)),
+            None => {}
+        }
+        let successor = candidate.successor.as_deref().and_then(|id| Some((id, actions.get(id)?)));
+        if let Some((id, action @ (Action::Blocked | Action::Deferred))) = successor {
+            let why =
+                format!("`{id}` replaces it and is {}; it stays until that step is applied", action.name());
+            candidate.fate = Fate::Held(why);
+        }
+    }
+}
+
+/// Whether it is a thing of this plan, whose own removal is decided for itself.
+fn is_own(world: &World, attachment: &Attachment) -> bool {
+    let holder = attachment.holder.as_ref().filter(|holder| holder.kind.is_empty());
+    holder.is_some_and(|holder| world.things.iter().any(|thing| is_at(thing.name(), &holder.id)))
+}
+
+/// Whether a name is `place`, or below it when that ends with a slash; in the same namespace.
+fn is_at(name: &str, place: &str) -> bool {
+    let split = |text: &str| text.split_once(" (").map(|(path, rest)| (path.to_owned(), rest.to_owned()));
+    let apart = |text: &str| split(text).unwrap_or_else(|| (text.to_owned(), String::new()));
+    let ((name, here), (place, there)) = (apart(name), apart(place));
+    here == there && (name == place || place.ends_with('/') && name.starts_with(&place))
+}
+
+fn unreadable(error: &Error) -> String {
+    let advice = error.advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
+    format!("cannot tell what blocks its removal: {error}{advice}")
+}
+
+/// The declared steps that this run updates, and which attachments that ends.
+struct LettingGo<'a>(HashMap<String, &'a StepChange>);
+
+impl<'a> LettingGo<'a> {
+    fn of(world: &World, steps: &'a [StepChange]) -> Self {
+        let updated = steps.iter().filter(|step| matches!(step.action, Action::Update | Action::Adopt));
+        let by_id: HashMap<&str, &StepChange> = updated.map(|step| (step.id.as_str(), step)).collect();
+        let declared = world.resolved.steps.iter().enumerate();
+        Self(
+            declared
+                .filter_map(|(index, step)| Some((world.target(index), *by_id.get(step.id.as_str())?)))
+                .collect(),
+        )
+    }
+
+    fn ends(&self, attachment: &Attachment) -> bool {
+        let Some(holder) = &attachment.holder else { return false };
+        let step = self.0.get(&target(holder.kind, &holder.id));
+        let (Some(step), Some(value)) = (step, &holder.value) else { return false };
+        step.changes.iter().any(|change| mentions(&change.before, value) && !mentions(&change.after, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn plan_things_are_found_below_a_folder() {
+        assert!(is_at("secret/app/database", "secret/app/") && is_at("transit/keys/k", "transit/keys/k"));
+        assert!(!is_at("secret/app/database", "secret/app"), "a secret beside the folder");
+        assert!(is_at("secret/a/b (namespace t)", "secret/a/ (namespace t)"));
+        assert!(!is_at("secret/a/b", "secret/a/ (namespace t)"));
+    }
+
+    #[test]
+    fn update_without_the_name_lets_go() {
+        let mut step = crate::review::testing::step("role", "aws.iam_role", "update", &[]);
+        let mut diff = crate::resource::Diff::none();
+        diff.push("managed_policies", json!(["a", "b"]), json!(["a"]));
+        step.changes = diff.changes;
+        let let_go = LettingGo(HashMap::from([("aws.iam_role r".to_owned(), &step)]));
+        let held = |by: &str, value: &str| {
+            Attachment::blocks("attachments", "r", "x").held_by("aws.iam_role", by).by_value(value)
+        };
+        assert!(let_go.ends(&held("r", "b")) && !let_go.ends(&held("r", "a")));
+        assert!(!let_go.ends(&held("other", "b")), "another role still has it");
+    }
+}
