@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aws_sdk_iam::types::{EntityType, GroupDetail, ManagedPolicyDetail, Role, RoleDetail, UserDetail};
+use aws_sdk_iam::types::{
+    EntityType, GroupDetail, ManagedPolicyDetail, Policy, PolicyScopeType, Role, RoleDetail, UserDetail,
+};
 
 use super::holder::{HolderId, LiveGrants};
 use super::{from_sdk, group, role, user};
@@ -32,6 +34,8 @@ pub struct Bulk {
     wanted: bool,
     written: AtomicBool,
     answer: Cached<Option<Arc<Details>>>,
+    /// The ARNs of the account's policies, by their names in lower case.
+    policies: Cached<HashMap<String, String>>,
 }
 
 /// Everything that one look at IAM told.
@@ -71,6 +75,7 @@ impl Bulk {
     pub async fn forget(&self) {
         self.written.store(false, Ordering::Relaxed);
         self.answer.forget().await;
+        self.policies.forget().await;
     }
 
     async fn details(&self, client: &AwsClient) -> Result<Option<Arc<Details>>> {
@@ -112,6 +117,16 @@ impl Bulk {
     pub async fn group(&self, client: &AwsClient, name: &str) -> Result<Told<group::Observed>> {
         let Some(details) = self.details(client).await? else { return Ok(Told::Nothing) };
         Ok(details.groups.get(name).map_or(Told::Absent, |group| Told::There(group.clone())))
+    }
+
+    /// The ARN of the policy of this name, whatever its path. IAM allows a name only once, in any case
+    /// of its letters. One list serves all steps until something is written.
+    pub async fn namesake(&self, client: &AwsClient, name: &str) -> Result<Option<String>> {
+        let key = name.to_ascii_lowercase();
+        if self.written.load(Ordering::Relaxed) {
+            return Ok(list_policies(client).await?.remove(&key));
+        }
+        Ok(self.policies.get_or(list_policies(client)).await?.get(&key).cloned())
     }
 
     /// A version of a policy.
@@ -156,6 +171,13 @@ async fn read_details(client: &AwsClient) -> Result<(Details, Vec<RoleDetail>)> 
         roles.extend(page.role_detail_list.unwrap_or_default());
     }
     Ok((all, roles))
+}
+
+async fn list_policies(client: &AwsClient) -> Result<HashMap<String, String>> {
+    let request = client.read().iam.list_policies().scope(PolicyScopeType::Local).max_items(PAGE);
+    let policies = request.into_paginator().items().send().try_collect().await.at("iam:ListPolicies")?;
+    let named = |policy: Policy| Some((policy.policy_name?.to_ascii_lowercase(), policy.arn?));
+    Ok(policies.into_iter().filter_map(named).collect())
 }
 
 async fn list_roles(client: &AwsClient) -> Result<HashMap<String, Role>> {

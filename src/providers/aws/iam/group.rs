@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bulk::Told;
-use super::holder::{Grants, Holder, LiveGrants};
+use super::holder::{self, Grants, Holder, LiveGrants};
 use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, predicted, root_path};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::resource::{Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
 
 /// A group of IAM.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
@@ -123,12 +123,29 @@ impl Resource for IamGroup {
         desired.grants().apply(w, Holder::Group(&desired.name), &observed.grants).await
     }
 
-    /// Takes its policies away first. Members stay, and IAM then refuses.
     async fn delete(w: &Writer<'_, AwsClient>, id: &String) -> Result<()> {
-        Holder::Group(id).strip(w).await?;
-        let answer = w.write(w.permit()).iam.delete_group().group_name(id).send().await;
-        let answer = answer.found("iam:DeleteGroup", NO_SUCH_ENTITY).map(drop);
-        answer.map_err(|error| delete_conflict(error, "the users in it"))
+        let delete = async {
+            let answer = w.write(w.permit()).iam.delete_group().group_name(id).send().await;
+            let answer = answer.found("iam:DeleteGroup", NO_SUCH_ENTITY).map(drop);
+            answer.map_err(|error| delete_conflict(error, "the users in it"))
+        };
+        Holder::Group(id).delete_with(w, delete).await
+    }
+
+    /// Members block its deletion.
+    async fn attachments(client: &AwsClient, id: &String, observed: &Observed) -> Result<Vec<Attachment>> {
+        let pages = client.read().iam.get_group().group_name(id).into_paginator().send();
+        let pages = pages.try_collect().await.found("iam:GetGroup", NO_SUCH_ENTITY)?.unwrap_or_default();
+        let members = pages.into_iter().flat_map(|page| page.users).map(|user| user.user_name);
+        let blocking = members.map(|user| {
+            let clause = format!("the user `{user}` is in the group");
+            Attachment::blocks("members", &user, clause).held_by("aws.iam_user", user).by_value(id)
+        });
+        Ok(blocking.chain(holder::attachments(&observed.grants)).collect())
+    }
+
+    fn attaches(desired: &Desired) -> Option<Vec<String>> {
+        Some(desired.grants().attaches())
     }
 
     fn outputs(observed: &Observed) -> Outputs {

@@ -15,7 +15,9 @@ use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Requirement, Resource as _, Result, Tags};
+use crate::resource::{
+    Attachment, Diff, Error, ErrorKind, FieldError, Requirement, Resource as _, Result, Tags,
+};
 
 /// Somebody to whom policies can be given.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +136,14 @@ impl Grants<'_> {
         let arns = self.managed_policies.into_iter().flatten().chain(self.permissions_boundary);
         let ids = arns.filter_map(|arn| arn.split_once(":policy/").map(|(_, id)| id));
         ids.map(|id| Requirement::thing(IamPolicy::KIND, id)).collect()
+    }
+
+    /// The policies that are declared, as [`attachments`] names them.
+    pub fn attaches(&self) -> Vec<String> {
+        let managed = self.managed_policies.into_iter().flatten();
+        let managed = managed.map(|arn| Attachment::ends("managed_policies", arn).path());
+        let inline = self.inline_policies.into_iter().flatten();
+        managed.chain(inline.map(|(name, _)| Attachment::ends("inline_policies", name).path())).collect()
     }
 
     /// Brings the declared grants into force. What is taken away goes last, so that whoever uses
@@ -345,9 +355,21 @@ impl Holder<'_> {
         }
     }
 
-    /// Takes every policy away, as IAM wants it before the holder can be deleted.
-    pub async fn strip(self, w: &W<'_>) -> Result<()> {
+    /// Deletes the holder with `delete`. IAM wants every policy gone before that, so they are taken
+    /// off first, and put back when the deletion fails.
+    pub async fn delete_with(self, w: &W<'_>, delete: impl Future<Output = Result<()>>) -> Result<()> {
         let Some(live) = self.grants(w).await? else { return Ok(()) };
+        let result = match self.strip(w, &live).await {
+            Ok(()) => delete.await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.after_restoring("policies", self.give(w, &live).await)),
+        }
+    }
+
+    async fn strip(self, w: &W<'_>, live: &LiveGrants) -> Result<()> {
         for arn in &live.managed_policies {
             self.detach(w, arn).await?;
         }
@@ -356,6 +378,24 @@ impl Holder<'_> {
         }
         Ok(())
     }
+
+    /// Gives it all of these policies; what it has of them stays.
+    async fn give(self, w: &W<'_>, live: &LiveGrants) -> Result<()> {
+        for arn in &live.managed_policies {
+            gone_is_fine(self.attach(w, arn).await)?;
+        }
+        for (name, document) in &live.inline_policies {
+            gone_is_fine(self.put_inline(w, name, document).await)?;
+        }
+        Ok(())
+    }
+}
+
+/// The policies that hang on a holder.
+pub fn attachments(live: &LiveGrants) -> Vec<Attachment> {
+    let managed = live.managed_policies.iter().map(|arn| Attachment::ends("managed_policies", arn));
+    let inline = live.inline_policies.keys().map(|name| Attachment::ends("inline_policies", name));
+    managed.chain(inline).collect()
 }
 
 /// Groups have neither boundary nor tags.

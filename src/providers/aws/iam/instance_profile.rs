@@ -9,7 +9,9 @@ use super::{
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::tags;
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{
+    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
 
 const PATH_IS_FIXED: &str = "IAM cannot move an instance profile to another path; declare another name";
 
@@ -55,6 +57,7 @@ vault_profile:
   tags: { Team: platform }
 ";
     const TAGGED: bool = true;
+    const REMOVAL: Option<&'static str> = Some("machines that have it lose the rights of its role");
 
     type Client = AwsClient;
     type Id = String;
@@ -131,7 +134,22 @@ vault_profile:
             remove_role(w, id, role).await?;
         }
         let answer = w.write(w.permit()).iam.delete_instance_profile().instance_profile_name(id).send().await;
-        answer.found("iam:DeleteInstanceProfile", NO_SUCH_ENTITY).map(drop)
+        match (answer.found("iam:DeleteInstanceProfile", NO_SUCH_ENTITY), &live.role) {
+            (Ok(_), _) => Ok(()),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(role)) => {
+                let restored = gone_is_fine(add_role(w, id, role).await);
+                Err(error.after_restoring("role", restored))
+            }
+        }
+    }
+
+    async fn attachments(_: &AwsClient, _: &String, observed: &Observed) -> Result<Vec<Attachment>> {
+        Ok(observed.role.iter().map(|role| Attachment::ends("role", role)).collect())
+    }
+
+    fn attaches(desired: &Desired) -> Option<Vec<String>> {
+        Some(vec![Attachment::ends("role", &desired.role).path()])
     }
 
     fn outputs(observed: &Observed) -> Outputs {

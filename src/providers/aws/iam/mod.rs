@@ -4,6 +4,7 @@
 
 pub mod account_password_policy;
 mod bulk;
+mod credentials;
 pub mod group;
 mod holder;
 pub mod instance_profile;

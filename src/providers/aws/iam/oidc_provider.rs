@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_iam::types::Role;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{NO_SUCH_ENTITY, W, arn, from_sdk, predicted, to_sdk};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{
+    Attachment, Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer, mentions,
+};
 
 /// An OpenID Connect provider.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetOpenIDConnectProvider.html>
@@ -154,6 +158,21 @@ github:
         let request = w.write(w.permit()).iam.delete_open_id_connect_provider();
         let answer = request.open_id_connect_provider_arn(arn).send().await;
         answer.found("iam:DeleteOpenIDConnectProvider", NO_SUCH_ENTITY).map(drop)
+    }
+
+    /// Roles that trust the provider can no longer be assumed through it.
+    async fn attachments(client: &AwsClient, _: &String, observed: &Observed) -> Result<Vec<Attachment>> {
+        let pages = client.read().iam.list_roles().into_paginator().items().send();
+        let roles = pages.try_collect().await.at("iam:ListRoles")?.into_iter();
+        let trusts = |text: &str| {
+            let document = Document::parse_encoded("iam:ListRoles", text);
+            document.is_ok_and(|document| mentions(document.value(), &observed.arn))
+        };
+        let trusting = roles.filter(|role| role.assume_role_policy_document.as_deref().is_some_and(trusts));
+        let attachment = |role: Role| {
+            Attachment::ends("trusting_roles", &role.role_name).held_by("aws.iam_role", role.role_name)
+        };
+        Ok(trusting.map(attachment).collect())
     }
 
     fn outputs(observed: &Observed) -> Outputs {

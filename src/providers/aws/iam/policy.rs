@@ -12,10 +12,10 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::tags;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags};
+use crate::resource::{Attachment, Diff, Error, FieldError, Partial, Resource, Result, Scope, Tags};
 
-/// IAM keeps this many versions of a policy.
-const VERSIONS: usize = 5;
+const NAME_IS_TAKEN: &str = "the account has a policy of this name, at another path or in other letters, and IAM \
+                             allows a name only once and cannot move a policy; declare another name";
 const DESCRIPTION_IS_FIXED: &str = "IAM cannot change a policy's description; keep the old one, \
                                     or declare another name";
 
@@ -61,11 +61,29 @@ impl fmt::Display for Id {
 /// What IAM says.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    name: String,
+    id: Id,
+    /// Whether it is another policy, which has the name that the declared one needs.
+    is_namesake: bool,
     arn: String,
     description: String,
     document: Option<Document>,
     tags: Tags,
+}
+
+impl Observed {
+    /// Another policy, which has the name that the declared one needs.
+    fn namesake(arn: String) -> Self {
+        let resource = arn.split_once(":policy").map_or("", |(_, resource)| resource);
+        let (path, name) = resource.rsplit_once('/').unwrap_or_default();
+        Self {
+            is_namesake: true,
+            id: Id { path: format!("{path}/"), name: name.to_owned() },
+            arn,
+            description: String::new(),
+            document: None,
+            tags: Tags::new(),
+        }
+    }
 }
 
 impl Resource for IamPolicy {
@@ -112,11 +130,15 @@ read_artifacts:
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
         let arn = arn(client, "policy", &id.path, &id.name).await?;
         let answer = client.read().iam.get_policy().policy_arn(&arn).send().await;
-        let Some(answer) = answer.found("iam:GetPolicy", NO_SUCH_ENTITY)? else { return Ok(None) };
+        let Some(answer) = answer.found("iam:GetPolicy", NO_SUCH_ENTITY)? else {
+            let other = client.iam.namesake(client, &id.name).await?;
+            return Ok(other.filter(|other| *other != arn).map(Observed::namesake));
+        };
         let policy = answer.policy.ok_or_else(|| missing("iam:GetPolicy", "policy"))?;
         let version = policy.default_version_id.ok_or_else(|| missing("iam:GetPolicy", "default version"))?;
         Ok(Some(Observed {
-            name: id.name.clone(),
+            id: id.clone(),
+            is_namesake: false,
             document: document(client, &arn, &version).await?,
             arn,
             description: policy.description.unwrap_or_default(),
@@ -126,6 +148,11 @@ read_artifacts:
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
         let mut diff = Diff::none();
+        if observed.is_namesake {
+            diff.immutable("name", &observed.id.name, &desired.name, NAME_IS_TAKEN);
+            diff.immutable("path", &observed.id.path, &desired.path, NAME_IS_TAKEN);
+            return diff;
+        }
         diff.immutable("description", &observed.description, &desired.description, DESCRIPTION_IS_FIXED);
         policy::compare(&mut diff, "document", observed.document.as_ref(), &desired.document);
         diff.entries("tags", &observed.tags, &desired.tags);
@@ -157,19 +184,47 @@ read_artifacts:
         Ok(())
     }
 
-    /// Removes all versions, then the policy. IAM refuses while somebody still has it.
+    /// Removes all old versions, as IAM demands, then the policy. They are made again when the
+    /// deletion fails.
     async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
         let arn = arn(w, "policy", &id.path, &id.name).await?;
-        for version in old_versions(w, &arn).await? {
-            delete_version(w, &arn, &version).await?;
+        let mut taken = Vec::new();
+        match delete_all(w, &arn, &mut taken).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.after_restoring("old versions", restore(w, &arn, taken).await)),
         }
-        let answer = w.write(w.permit()).iam.delete_policy().policy_arn(&arn).send().await;
-        let answer = answer.found("iam:DeletePolicy", NO_SUCH_ENTITY).map(drop);
-        answer.map_err(|error| delete_conflict(error, "its attachments to users, groups and roles"))
+    }
+
+    /// Whoever has the policy, or is bounded by it, blocks its deletion.
+    async fn attachments(client: &AwsClient, _: &Id, observed: &Observed) -> Result<Vec<Attachment>> {
+        let pages = client.read().iam.list_entities_for_policy().policy_arn(&observed.arn);
+        let pages = pages.into_paginator().send().try_collect().await;
+        let pages = pages.found("iam:ListEntitiesForPolicy", NO_SUCH_ENTITY)?.unwrap_or_default();
+        let holds = |noun: &str, kind: &'static str, name: Option<String>| {
+            let name = name.unwrap_or_default();
+            let clause = format!("the {noun} `{name}` has the policy, or is bounded by it");
+            Attachment::blocks("attached_to", format!("{noun}/{name}"), clause)
+                .held_by(kind, name)
+                .by_value(&observed.arn)
+        };
+        let mut found = Vec::new();
+        for page in pages {
+            let users = page.policy_users.unwrap_or_default().into_iter();
+            found.extend(users.map(|user| holds("user", "aws.iam_user", user.user_name)));
+            let roles = page.policy_roles.unwrap_or_default().into_iter();
+            found.extend(roles.map(|role| holds("role", "aws.iam_role", role.role_name)));
+            let groups = page.policy_groups.unwrap_or_default().into_iter();
+            found.extend(groups.map(|group| holds("group", "aws.iam_group", group.group_name)));
+        }
+        Ok(found)
+    }
+
+    fn obstructs(observed: &Observed) -> bool {
+        observed.is_namesake
     }
 
     fn outputs(observed: &Observed) -> Outputs {
-        Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
+        Outputs { name: observed.id.name.clone(), arn: observed.arn.clone() }
     }
 
     fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
@@ -192,16 +247,58 @@ async fn document(client: &AwsClient, arn: &str, version: &str) -> Result<Option
     text.map(|text| Document::parse_encoded(OPERATION, &text)).transpose()
 }
 
-/// Makes room for one more version where there is none, then makes it the default.
-async fn new_version(w: &W<'_>, arn: &str, document: &Document) -> Result<()> {
-    let old = old_versions(w, arn).await?;
-    // The default version is not among the old ones.
-    if let Some(oldest) = old.first().filter(|_| old.len() + 1 >= VERSIONS) {
-        delete_version(w, arn, oldest).await?;
+/// Deletes the policy with its old versions, and notes those in `taken`.
+async fn delete_all(w: &W<'_>, arn: &str, taken: &mut Vec<Document>) -> Result<()> {
+    for version in old_versions(w, arn).await? {
+        taken.extend(take_version(w, arn, &version).await?);
     }
+    let answer = w.write(w.permit()).iam.delete_policy().policy_arn(arn).send().await;
+    let answer = answer.found("iam:DeletePolicy", NO_SUCH_ENTITY).map(drop);
+    answer.map_err(|error| delete_conflict(error, "its attachments to users, groups and roles"))
+}
+
+/// Makes a new default version. Only where IAM has no room for it the oldest version is deleted, so
+/// that a document which IAM refuses costs no version.
+async fn new_version(w: &W<'_>, arn: &str, document: &Document) -> Result<()> {
+    match create_version(w, arn, document, true).await {
+        Err(error) if is_full(&error) => {}
+        made => return made,
+    }
+    // The default version is not among the old ones.
+    let taken = match old_versions(w, arn).await?.first() {
+        Some(oldest) => take_version(w, arn, oldest).await?,
+        None => None,
+    };
+    match create_version(w, arn, document, true).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error.after_restoring("oldest version", restore(w, arn, taken).await)),
+    }
+}
+
+async fn create_version(w: &W<'_>, arn: &str, document: &Document, default: bool) -> Result<()> {
     let request = w.write_once(w.permit()).iam.create_policy_version().policy_arn(arn);
-    let request = request.policy_document(document.text()).set_as_default(true);
+    let request = request.policy_document(document.text()).set_as_default(default);
     request.send().await.at("iam:CreatePolicyVersion").map(drop)
+}
+
+/// Deletes a version and returns what it was.
+async fn take_version(w: &W<'_>, arn: &str, version: &str) -> Result<Option<Document>> {
+    let taken = document(w, arn, version).await?;
+    delete_version(w, arn, version).await?;
+    Ok(taken)
+}
+
+/// Makes versions again that were taken away. They get new ids; none becomes the default.
+async fn restore(w: &W<'_>, arn: &str, taken: impl IntoIterator<Item = Document>) -> Result<()> {
+    for document in taken {
+        create_version(w, arn, &document, false).await?;
+    }
+    Ok(())
+}
+
+/// IAM keeps five versions of a policy. A document that is too large is told with the same code.
+fn is_full(error: &Error) -> bool {
+    error.message.contains("(LimitExceeded)") && !error.message.contains("PolicySize")
 }
 
 /// Versions other than the default, oldest first. Their ids are `v1`, `v2`, … and are not reused.
@@ -231,7 +328,8 @@ mod tests {
         .expect("valid");
         let live = "{\"Statement\":[{\"Effect\":\"Allow\",\"Action\":[\"s3:*\"],\"Resource\":[\"*\"]}]}";
         let observed = Observed {
-            name: "p".into(),
+            id: Id { path: "/".into(), name: "p".into() },
+            is_namesake: false,
             arn: "arn".into(),
             description: "old".into(),
             document: Some(Document::parse("iam:GetPolicyVersion", live).expect("JSON")),
@@ -240,6 +338,21 @@ mod tests {
         let diff = IamPolicy::diff(&desired, &observed);
         assert_eq!((diff.changes.len(), diff.blocked.len()), (1, 1));
         assert!(diff.touches("description"));
+    }
+
+    #[test]
+    fn namesake_at_another_path_blocks() {
+        let desired: Desired = serde_json::from_value(json!({ "name": "p", "path": "/new/",
+            "document": [{ "allow": "s3:GetObject", "on": "*" }] }))
+        .expect("valid");
+        let other = |arn: &str| Observed::namesake(arn.to_owned());
+        let live = other("arn:aws:iam::123456789012:policy/old/deep/p");
+        let diff = IamPolicy::diff(&desired, &live);
+        assert_eq!((diff.changes[0].before.clone(), diff.blocked.len()), (json!("/old/deep/"), 1));
+        assert!(IamPolicy::obstructs(&live));
+        let spelling = other("arn:aws:iam::123456789012:policy/new/P");
+        assert_eq!(IamPolicy::diff(&desired, &spelling).blocked[0].path, "name");
+        assert_eq!(other("arn:aws:iam::123456789012:policy/p").id.path, "/");
     }
 
     #[test]

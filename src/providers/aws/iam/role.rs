@@ -6,15 +6,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bulk::Told;
-use super::holder::{Grants, Holder, HolderId, LiveGrants};
+use super::holder::{self, Grants, Holder, HolderId, LiveGrants};
 use super::trust::{self, Trust};
-use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, from_sdk, predicted, root_path, to_sdk};
+use super::{
+    IamInstanceProfile, NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, from_sdk, predicted,
+    root_path, to_sdk,
+};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::tags;
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{
+    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
 
 const PATH_IS_FIXED: &str = "IAM cannot move a role to another path; destroy the role and make it again, \
                              or declare another name";
@@ -214,14 +219,16 @@ payments:
     async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
         let diff = Self::diff(desired, observed);
         let iam = &w.write(w.permit()).iam;
-        // UpdateRole would not take an empty description for one that is to be removed.
+        // Both fields in one request, because one that leaves a field out may reset it.
+        if diff.touches("max_session_duration") {
+            let request = iam.update_role().role_name(&desired.name).description(&desired.description);
+            let request = request.max_session_duration(desired.session());
+            request.send().await.at("iam:UpdateRole")?;
+        }
+        // UpdateRole does not remove a description.
         if diff.touches("description") {
             let request = iam.update_role_description().role_name(&desired.name);
             request.description(&desired.description).send().await.at("iam:UpdateRoleDescription")?;
-        }
-        if diff.touches("max_session_duration") {
-            let request = iam.update_role().role_name(&desired.name).max_session_duration(desired.session());
-            request.send().await.at("iam:UpdateRole")?;
         }
         let (field, trust) = desired.trust();
         if diff.touches(field) {
@@ -234,12 +241,32 @@ payments:
         holder.tag(w, &tags::to_add(&desired.tags, &observed.tags)).await
     }
 
-    /// Takes its policies away first. Instance profiles that hold the role stay, and IAM then refuses.
     async fn delete(w: &Writer<'_, AwsClient>, id: &HolderId) -> Result<()> {
-        Holder::Role(&id.name).strip(w).await?;
-        let answer = w.write(w.permit()).iam.delete_role().role_name(&id.name).send().await;
-        let answer = answer.found("iam:DeleteRole", NO_SUCH_ENTITY).map(drop);
-        answer.map_err(|error| delete_conflict(error, "instance profiles"))
+        let delete = async {
+            let answer = w.write(w.permit()).iam.delete_role().role_name(&id.name).send().await;
+            let answer = answer.found("iam:DeleteRole", NO_SUCH_ENTITY).map(drop);
+            answer.map_err(|error| delete_conflict(error, "instance profiles"))
+        };
+        Holder::Role(&id.name).delete_with(w, delete).await
+    }
+
+    /// Instance profiles that contain the role block its deletion.
+    async fn attachments(client: &AwsClient, id: &HolderId, observed: &Observed) -> Result<Vec<Attachment>> {
+        let request = client.read().iam.list_instance_profiles_for_role().role_name(&id.name);
+        let profiles = request.into_paginator().items().send().try_collect().await;
+        let profiles = profiles.found("iam:ListInstanceProfilesForRole", NO_SUCH_ENTITY)?.unwrap_or_default();
+        let blocking = profiles.into_iter().map(|profile| {
+            let name = profile.instance_profile_name;
+            let clause = format!("the instance profile `{name}` contains the role");
+            Attachment::blocks("instance_profiles", &name, clause)
+                .held_by(IamInstanceProfile::KIND, name)
+                .by_value(&id.name)
+        });
+        Ok(blocking.chain(holder::attachments(&observed.grants)).collect())
+    }
+
+    fn attaches(desired: &Desired) -> Option<Vec<String>> {
+        Some(desired.grants().attaches())
     }
 
     fn outputs(observed: &Observed) -> Outputs {

@@ -6,17 +6,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bulk::Told;
-use super::holder::{Grants, Holder, HolderId, LiveGrants};
+use super::holder::{self, Grants, Holder, HolderId, LiveGrants};
 use super::{
-    NO_SUCH_ENTITY, Outputs, W, check_name, check_named, delete_conflict, from_sdk, gone_is_fine, predicted,
-    root_path, to_sdk,
+    NO_SUCH_ENTITY, Outputs, W, check_name, check_named, credentials, delete_conflict, from_sdk,
+    gone_is_fine, predicted, root_path, to_sdk,
 };
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{
+    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
 
 /// A user of IAM.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
@@ -180,14 +182,36 @@ impl Resource for IamUser {
         holder.tag(w, &tags::to_add(&desired.tags, &observed.tags)).await
     }
 
-    /// Takes its policies and group memberships away first. Keys, devices and passwords that the
-    /// plan did not make stay, and IAM then refuses.
+    /// The user leaves its groups first, and joins them again when the deletion fails.
     async fn delete(w: &Writer<'_, AwsClient>, id: &HolderId) -> Result<()> {
-        Holder::User(&id.name).strip(w).await?;
-        regroup(w, &id.name, &[], &groups(w, &id.name).await?.unwrap_or_default()).await?;
-        let answer = w.write(w.permit()).iam.delete_user().user_name(&id.name).send().await;
-        let answer = answer.found("iam:DeleteUser", NO_SUCH_ENTITY).map(drop);
-        answer.map_err(|error| delete_conflict(error, "access keys, MFA devices, a password, certificates"))
+        let groups = groups(w, &id.name).await?.unwrap_or_default();
+        let delete = async {
+            regroup(w, &id.name, &[], &groups).await?;
+            let answer = w.write(w.permit()).iam.delete_user().user_name(&id.name).send().await;
+            let answer = answer.found("iam:DeleteUser", NO_SUCH_ENTITY).map(drop);
+            answer
+                .map_err(|error| delete_conflict(error, "access keys, MFA devices, a password, certificates"))
+        };
+        match Holder::User(&id.name).delete_with(w, delete).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let joined = gone_is_fine(regroup(w, &id.name, &groups, &[]).await);
+                Err(error.after_restoring("groups", joined))
+            }
+        }
+    }
+
+    /// Credentials block its deletion.
+    async fn attachments(client: &AwsClient, id: &HolderId, observed: &Observed) -> Result<Vec<Attachment>> {
+        let mut found = credentials::read(client, &id.name, observed.console_login).await?;
+        found.extend(observed.groups.iter().map(|group| Attachment::ends("groups", group)));
+        found.extend(holder::attachments(&observed.grants));
+        Ok(found)
+    }
+
+    fn attaches(desired: &Desired) -> Option<Vec<String>> {
+        let groups = desired.groups.iter().flatten().map(|group| Attachment::ends("groups", group).path());
+        Some(desired.grants().attaches().into_iter().chain(groups).collect())
     }
 
     fn outputs(observed: &Observed) -> Outputs {
