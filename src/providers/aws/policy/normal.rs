@@ -88,9 +88,13 @@ fn principals(kind: &str, ids: &Value) -> Value {
 fn account(id: &Value) -> Value {
     let parts: Vec<&str> = id.as_str().unwrap_or_default().split(':').collect();
     match parts[..] {
-        ["arn", _, "iam", "", account, "root"] => json!(account),
+        ["arn", _, "iam", "", account, "root"] if is_account(account) => json!(account),
         _ => id.clone(),
     }
+}
+
+fn is_account(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 /// The unique ids in principals: AWS puts one in the place of a user or role that was deleted.
@@ -122,14 +126,11 @@ fn condition(value: &Value) -> Value {
 
 fn condition_keys(operator: &str, keys: &Value) -> Value {
     let Some(keys) = keys.as_object() else { return keys.clone() };
-    let normal: BTreeMap<String, Value> = keys
-        .iter()
-        .map(|(key, values)| {
-            let values = as_list(Some(values));
-            (condition_key(key), sorted(values.iter().map(|value| condition_value(operator, value))))
-        })
-        .collect();
-    json!(normal)
+    // Pairs and not a map: spellings of one key may stand beside one another, and each counts.
+    sorted(keys.iter().map(|(key, values)| {
+        let values = as_list(Some(values));
+        json!([condition_key(key), sorted(values.iter().map(|value| condition_value(operator, value)))])
+    }))
 }
 
 fn condition_key(key: &str) -> String {
@@ -139,11 +140,12 @@ fn condition_key(key: &str) -> String {
     }
 }
 
-/// Booleans and numbers may stand with or without quotes.
+/// Booleans and numbers may stand with or without quotes; anything else that is no text is itself.
 fn condition_value(operator: &str, value: &Value) -> Value {
     let text = match value {
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        other => return other.clone(),
     };
     let is_flag = operator.starts_with("Bool") || operator.starts_with("Null");
     json!(if is_flag { text.to_ascii_lowercase() } else { text })
@@ -202,6 +204,63 @@ mod tests {
         let values = |values: Value| json!({ "Condition": { "StringEquals": { "k": values } } });
         assert!(same(values(json!(["b", "a"])), values(json!(["a", "b"]))));
         assert!(!same(values(json!("true")), values(json!("True"))));
+    }
+
+    #[test]
+    fn keys_that_differ_by_case_all_count() {
+        let key = |keys: Value| json!({ "Condition": { "IpAddress": keys } });
+        let one = key(json!({ "aws:SourceIp": "10.0.0.0/8" }));
+        assert!(!same(
+            one.clone(),
+            key(json!({ "aws:SourceIp": "10.0.0.0/8", "AWS:sourceip": "0.0.0.0/0" }))
+        ));
+        assert!(same(one, key(json!({ "AWS:SOURCEIP": ["10.0.0.0/8"] }))));
+    }
+
+    #[test]
+    fn what_differs_is_never_equal() {
+        let base = json!({ "Sid": "A", "Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*",
+            "Principal": { "AWS": "arn:aws:iam::123456789012:root" },
+            "Condition": { "StringEquals": { "aws:PrincipalTag/Team": "a" } } });
+        let others = [
+            ("Sid", json!("B")),
+            ("Effect", json!("Deny")),
+            ("Action", json!("s3:GetObjectVersion")),
+            ("Action", json!(["s3:GetObject", "s3:*"])),
+            ("Resource", json!("arn:aws:s3:::B/*")),
+            ("Resource", json!([])),
+            ("Principal", json!("*")),
+            ("Principal", json!({ "AWS": "arn:aws:iam::*:root" })),
+            ("Principal", json!({ "AWS": "arn:aws:iam::123456789012:user/root" })),
+            ("Principal", json!({ "AWS": "AROAEXAMPLE1234567890" })),
+            ("Principal", json!({ "Federated": "123456789012" })),
+            ("Condition", json!({ "StringLike": { "aws:PrincipalTag/Team": "a" } })),
+            ("Condition", json!({ "ForAnyValue:StringEquals": { "aws:PrincipalTag/Team": "a" } })),
+            ("Condition", json!({ "ForAllValues:StringEquals": { "aws:PrincipalTag/Team": "a" } })),
+            ("Condition", json!({ "StringEqualsIfExists": { "aws:PrincipalTag/Team": "a" } })),
+            ("Condition", json!({ "StringEquals": { "aws:PrincipalTag/team": "a" } })),
+            ("Condition", json!({ "StringEquals": { "aws:PrincipalTag/Team": "A" } })),
+            ("Condition", json!({ "StringEquals": { "aws:PrincipalTag/Team": ["a", "b"] } })),
+            ("Condition", json!({ "StringEquals": { "aws:PrincipalTag/Team": [{ "a": 1 }] } })),
+        ];
+        for (element, other) in others {
+            let mut changed = base.clone();
+            changed[element] = other.clone();
+            assert!(!same(base.clone(), changed), "{element}: {other}");
+        }
+        for element in ["Sid", "Effect", "Action", "Resource", "Principal", "Condition"] {
+            let mut without = base.clone();
+            let taken = without.as_object_mut().expect("a map").shift_remove(element);
+            assert!(!same(base.clone(), without.clone()), "without {element}");
+            without[format!("Not{element}")] = taken.expect("there");
+            assert!(!same(base.clone(), without), "Not{element}");
+        }
+        let named = |fields: Value| document(&fields);
+        let statement = json!([base]);
+        assert_ne!(
+            named(json!({ "Version": "2012-10-17", "Statement": statement })),
+            named(json!({ "Version": "2012-10-17", "Id": "x", "Statement": statement }))
+        );
     }
 
     #[test]
