@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::VaultClient;
+use super::content;
 use super::fields;
 use super::mount::{FIXED, Place, TUNED, VAULTS_OWN, Visibility, check_path, flatten, pick, refuse_blocked};
 use super::notation::{Names, Ttl};
 use super::server::Plugin;
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::resource::{Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
 
 /// An auth method.
 #[derive(Debug)]
@@ -236,6 +237,14 @@ approle:
 
     async fn delete(w: &Writer<'_, VaultClient>, id: &Place) -> Result<()> {
         w.delete(w.permit(), &format!("sys/auth/{id}")).await
+    }
+
+    async fn attachments(
+        client: &VaultClient,
+        id: &Place,
+        observed: &LiveAuthMethod,
+    ) -> Result<Vec<Attachment>> {
+        content::of_method(client, &id.path, &observed.method.method).await
     }
 
     fn permanent(id: &Place) -> Option<&'static str> {

@@ -15,6 +15,7 @@ mod cache;
 #[cfg(test)]
 mod ceremony_tests;
 mod client;
+mod content;
 mod custodian;
 mod error;
 mod fields;

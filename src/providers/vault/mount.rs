@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::VaultClient;
+use super::content;
 use super::fields::{self, Fixed};
 use super::notation::{Names, Ttl};
 use super::server::Plugin;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
+    Attachment, Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
 };
 
 /// A secrets engine.
@@ -291,6 +292,10 @@ secrets:
 
     async fn delete(w: &Writer<'_, VaultClient>, id: &Place) -> Result<()> {
         w.delete(w.permit(), &format!("sys/mounts/{id}")).await
+    }
+
+    async fn attachments(client: &VaultClient, id: &Place, observed: &LiveMount) -> Result<Vec<Attachment>> {
+        content::of_engine(client, &id.path, &observed.mount.engine, observed.mount.version).await
     }
 
     fn permanent(id: &Place) -> Option<&'static str> {

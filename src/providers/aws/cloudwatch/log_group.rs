@@ -13,7 +13,9 @@ use crate::providers::aws::key_name::LiveKey;
 use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::{kms_key, tags};
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{
+    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const CLASS_IS_FIXED: &str =
@@ -207,6 +209,22 @@ impl Resource for CloudwatchLogGroup {
     async fn delete(w: &W<'_>, id: &String) -> Result<()> {
         let answer = w.write(w.permit()).logs().delete_log_group().log_group_name(id).send().await;
         answer.found("logs:DeleteLogGroup", NOT_FOUND).map(drop)
+    }
+
+    /// Filters end with the group.
+    async fn attachments(client: &AwsClient, id: &String, _: &Observed) -> Result<Vec<Attachment>> {
+        let logs = client.read().logs();
+        let metrics = logs.describe_metric_filters().log_group_name(id).into_paginator().items().send();
+        let metrics = metrics.try_collect().await.found("logs:DescribeMetricFilters", NOT_FOUND)?;
+        let names = metrics.unwrap_or_default().into_iter().filter_map(|filter| filter.filter_name);
+        let metrics = names.map(|name| {
+            let thing = format!("{id}:{name}");
+            Attachment::ends("metric_filters", name).held_by("aws.log_metric_filter", thing)
+        });
+        let others = logs.describe_subscription_filters().log_group_name(id).into_paginator().items().send();
+        let others = others.try_collect().await.found("logs:DescribeSubscriptionFilters", NOT_FOUND)?;
+        let names = others.unwrap_or_default().into_iter().filter_map(|filter| filter.filter_name);
+        Ok(metrics.chain(names.map(|name| Attachment::ends("subscription_filters", name))).collect())
     }
 
     fn outputs(observed: &Observed) -> Outputs {

@@ -94,13 +94,24 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
 /// Lifts AWS's own protection first: that the table may go was decided before this is called.
 pub async fn delete(w: &W<'_>, name: &str) -> Result<()> {
     let Some(table) = describe(w, name).await? else { return Ok(()) };
-    if table.deletion_protection_enabled == Some(true) {
-        let request = w.write(w.permit()).dynamodb.update_table().table_name(name);
-        request.deletion_protection_enabled(false).send().await.at(UPDATE)?;
+    let is_protected = table.deletion_protection_enabled == Some(true);
+    if is_protected {
+        protect(w, name, false).await?;
         wait_until_active(w, name).await?;
     }
     let answer = w.write(w.permit()).dynamodb.delete_table().table_name(name).send().await;
-    answer.found("dynamodb:DeleteTable", NOT_FOUND).map(drop)
+    match answer.found("dynamodb:DeleteTable", NOT_FOUND) {
+        Ok(_) => Ok(()),
+        Err(error) if is_protected => {
+            Err(error.after_restoring("deletion protection", protect(w, name, true).await))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn protect(w: &W<'_>, name: &str, on: bool) -> Result<()> {
+    let request = w.write(w.permit()).dynamodb.update_table().table_name(name);
+    request.deletion_protection_enabled(on).send().await.at(UPDATE).map(drop)
 }
 
 type Request = UpdateTableFluentBuilder;

@@ -157,6 +157,14 @@ pub async fn read(client: &AwsClient, key_id: &str) -> Result<LiveGrants> {
     Ok(grants)
 }
 
+/// The names of all grants; the ids of those without one.
+pub async fn names(client: &AwsClient, key_id: &str) -> Result<Vec<String>> {
+    let pages = client.read().kms.list_grants().key_id(key_id).into_paginator().items().send();
+    let entries = pages.try_collect().await.found("kms:ListGrants", &["NotFoundException"])?;
+    let name = |entry: GrantListEntry| entry.name.filter(|name| !name.is_empty()).or(entry.grant_id);
+    Ok(entries.unwrap_or_default().into_iter().filter_map(name).collect())
+}
+
 fn named(entry: GrantListEntry) -> Option<(String, LiveGrant)> {
     let name = entry.name.filter(|name| !name.is_empty())?;
     let constraints = entry.constraints;

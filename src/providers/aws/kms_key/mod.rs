@@ -19,7 +19,9 @@ use super::policy::{self, Document, PolicyType};
 use super::scope::regional_arn;
 use super::tags;
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{
+    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
 
 const IMMUTABLE: &str = "KMS fixes this when a key is made; declare another alias to get another key, \
                          and re-encrypt what the old one protects";
@@ -257,6 +259,19 @@ impl Resource for KmsKey {
 
     async fn delete(w: &Writer<'_, AwsClient>, id: &Id) -> Result<()> {
         write::delete(w, id).await
+    }
+
+    /// Other aliases and grants by which others use the key.
+    async fn attachments(client: &AwsClient, id: &Id, observed: &Observed) -> Result<Vec<Attachment>> {
+        let aliases = aliases(client).await?;
+        let others = aliases.iter().filter(|(alias, key)| **key == observed.key_id && **alias != id.alias);
+        let others = others.map(|(alias, _)| Attachment::ends("aliases", alias).held_by(Self::KIND, alias));
+        let grants = grants::names(client, &observed.key_id).await?.into_iter();
+        Ok(others.chain(grants.map(|name| Attachment::ends("grants", name))).collect())
+    }
+
+    fn attaches(desired: &Desired) -> Option<Vec<String>> {
+        Some(desired.grants.keys().map(|name| Attachment::ends("grants", name).path()).collect())
     }
 
     fn outputs(observed: &Observed) -> Outputs {

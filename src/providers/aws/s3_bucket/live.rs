@@ -18,7 +18,7 @@ use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
-use crate::resource::{Error, ErrorKind, Result, Tags};
+use crate::resource::{Attachment, Error, ErrorKind, Result, Tags};
 
 /// The error code for a bucket that is not there.
 pub const NO_BUCKET: &str = "NoSuchBucket";
@@ -114,6 +114,34 @@ pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
     let blank = Observed::blank(&id.name, region.unwrap_or(client.region()), client.partition(), false);
     bucket.read(blank).await.map_err(|error| explain(error, &id.name))
 }
+
+/// As many of the objects in a bucket as one page tells, with their old versions. What
+/// `aws.s3_object` removes is gone only where the bucket keeps no versions.
+pub async fn contents(client: &AwsClient, id: &Id) -> Result<Vec<Attachment>> {
+    let s3 = client.read().s3_in(id.region.as_deref());
+    let request = s3.list_object_versions().bucket(&id.name).max_keys(PAGE);
+    let answer = request.expected_bucket_owner(client.account_id().await?).send().await;
+    let Some(answer) = answer.found("s3:ListObjectVersions", &["NoSuchBucket"])? else {
+        return Ok(Vec::new());
+    };
+    let versions = answer.versions.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
+    let markers = answer.delete_markers.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
+    let attachment = |(key, version): (Option<String>, Option<String>)| {
+        let (key, version) = (key.unwrap_or_default(), version.filter(|version| version != "null"));
+        match version {
+            None => Attachment::blocks("objects", &key, format!("the bucket holds `{key}`"))
+                .held_by("aws.s3_object", format!("{}/{key}", id.name)),
+            Some(version) => {
+                let clause = format!("the bucket holds the version {version} of `{key}`");
+                Attachment::blocks("objects", format!("{key} ({version})"), clause)
+            }
+        }
+    };
+    Ok(versions.chain(markers).map(attachment).collect())
+}
+
+/// Objects and versions that a review names at most.
+const PAGE: i32 = 100;
 
 /// S3 does not tell "not yours" from "not allowed", except where the bucket's own policy forbids.
 fn explain(error: Error, name: &str) -> Error {

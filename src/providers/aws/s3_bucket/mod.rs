@@ -18,7 +18,9 @@ pub use replication::{Replication, ReplicationRule};
 
 use super::client::AwsClient;
 use super::{kms_key, partition};
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{
+    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
 
 /// A bucket of S3.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
@@ -129,6 +131,11 @@ web_bucket:
 
     async fn delete(w: &Writer<'_, AwsClient>, id: &Id) -> Result<()> {
         write::delete(w, id).await
+    }
+
+    /// What lies in the bucket blocks its deletion.
+    async fn attachments(client: &AwsClient, id: &Id, _: &Observed) -> Result<Vec<Attachment>> {
+        live::contents(client, id).await
     }
 
     fn outputs(observed: &Observed) -> Outputs {

@@ -15,7 +15,9 @@ pub use live::{Observed, Told};
 
 use super::client::AwsClient;
 use super::{kms_key, policy};
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{
+    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
 use crate::secret::SecretSource;
 
 /// A secret.
@@ -128,6 +130,16 @@ impl Resource for AwsSecret {
 
     async fn delete(w: &Writer<'_, AwsClient>, id: &Id) -> Result<()> {
         write::delete(w, id).await
+    }
+
+    async fn attachments(_: &AwsClient, _: &Id, observed: &Observed) -> Result<Vec<Attachment>> {
+        let regions = observed.replicas.iter().map(|replica| &replica.region);
+        Ok(regions.map(|region| Attachment::ends("replicas", region)).collect())
+    }
+
+    fn attaches(desired: &Desired) -> Option<Vec<String>> {
+        let regions = desired.replicas.iter().flatten().map(|replica| &replica.region);
+        Some(regions.map(|region| Attachment::ends("replicas", region).path()).collect())
     }
 
     fn outputs(observed: &Observed) -> Outputs {

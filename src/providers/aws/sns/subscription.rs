@@ -7,11 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::SnsTopic;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
+use crate::resource::{Diff, Error, ErrorKind, FieldError, Part, Partial, Resource, Result, Scope, Writer};
 
 const NOT_FOUND: &[&str] = &["NotFound", "NotFoundException"];
 const LIST: &str = "sns:ListSubscriptionsByTopic";
@@ -266,6 +267,11 @@ alert_queue:
         answer.found("sns:Unsubscribe", NOT_FOUND).map(drop)
     }
 
+    fn part_of(id: &Id, observed: &Observed) -> Option<Part> {
+        let topic = id.topic.rsplit(':').next().unwrap_or_default().to_owned();
+        observed.arn.is_none().then(|| Part { kind: SnsTopic::KIND, id: topic, why: UNCONFIRMED.to_owned() })
+    }
+
     fn outputs(observed: &Observed) -> Outputs {
         let (topic, arn) = (observed.id.topic.clone(), observed.arn.clone());
         Outputs { topic, confirmed: arn.is_some(), arn }
@@ -336,10 +342,12 @@ async fn find(client: &AwsClient, id: &Id) -> Result<Option<String>> {
     found.map(|found| found.subscription_arn.ok_or_else(|| missing(LIST, "ARN"))).transpose()
 }
 
+/// What ends a subscription that nobody has confirmed.
+const UNCONFIRMED: &str = "waits for its receiver's confirmation, and SNS does not remove it before that; it ends \
+                           with its topic, or by itself when nobody confirms it within some days";
+
 fn unconfirmed(id: &Id) -> Error {
-    let message = format!("{id} waits for its receiver's confirmation and cannot be removed");
-    Error::new(ErrorKind::Rejected, "sns:Unsubscribe", message)
-        .advice("SNS drops it by itself when it was not confirmed for some days, and with its topic")
+    Error::new(ErrorKind::Rejected, "sns:Unsubscribe", format!("{id} {UNCONFIRMED}"))
 }
 
 #[cfg(test)]

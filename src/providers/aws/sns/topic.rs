@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_sns::types::Tag;
+use aws_sdk_sns::types::{Subscription, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::SnsSubscription;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::key_name::LiveKey;
@@ -15,7 +16,8 @@ use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::{kms_key, tags};
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+    Attachment, Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags,
+    Writer,
 };
 
 const NOT_FOUND: &[&str] =
@@ -199,6 +201,21 @@ impl Resource for SnsTopic {
         let arn = arn(w, id).await?;
         let answer = w.write(w.permit()).sns().delete_topic().topic_arn(arn).send().await;
         answer.found("sns:DeleteTopic", NOT_FOUND).map(drop)
+    }
+
+    /// Every subscription ends with the topic.
+    async fn attachments(client: &AwsClient, id: &String, _: &Observed) -> Result<Vec<Attachment>> {
+        let arn = arn(client, id).await?;
+        let pages = client.read().sns().list_subscriptions_by_topic().topic_arn(&arn);
+        let found = pages.into_paginator().items().send().try_collect().await;
+        let found = found.found("sns:ListSubscriptionsByTopic", NOT_FOUND)?.unwrap_or_default().into_iter();
+        let attachment = |one: Subscription| {
+            let (protocol, endpoint) = (one.protocol.unwrap_or_default(), one.endpoint.unwrap_or_default());
+            let id = format!("{arn} {protocol} {endpoint}");
+            Attachment::ends("subscriptions", format!("{protocol} {endpoint}"))
+                .held_by(SnsSubscription::KIND, id)
+        };
+        Ok(found.map(attachment).collect())
     }
 
     fn outputs(observed: &Observed) -> Outputs {

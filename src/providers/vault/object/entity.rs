@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::super::notation::PolicyNames;
+use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
-use crate::resource::{FieldError, Requirement};
+use crate::resource::{Attachment, FieldError, Requirement, Result};
 
 /// Somebody, however they log in.
 pub type Entity = Object<EntitySpec>;
@@ -48,6 +50,10 @@ payments_service:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    async fn attachments(&self, _: &VaultClient, told: &Value) -> Result<Vec<Attachment>> {
+        Ok(content::aliases("vault.entity_alias", &told["aliases"]))
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::{Names, PolicyNames};
+use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
-use crate::resource::{FieldError, Requirement};
+use crate::resource::{Attachment, FieldError, Requirement, Result};
 
 /// Entities that share policies.
 pub type Group = Object<GroupSpec>;
@@ -63,6 +64,10 @@ on_call:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    async fn attachments(&self, _: &VaultClient, told: &Value) -> Result<Vec<Attachment>> {
+        Ok(content::aliases("vault.group_alias", &told["alias"]))
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -86,11 +86,12 @@ pub use userpass_user::UserpassUser;
 
 use super::VaultClient;
 use super::fields::{self, Fixed};
-use super::mount::refuse_blocked;
+use super::mount::{Mount, refuse_blocked};
 use super::server::Plugin;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
+    Attachment, Diff, Error, ErrorKind, FieldError, Part, Partial, Requirement, Resource, Result, Scope,
+    Writer,
 };
 use crate::secret::SecretSource;
 
@@ -173,6 +174,21 @@ pub trait PlainObject:
     /// Whether a refusal to read or to delete means that it does not exist.
     fn is_absence(_refusal: &Error) -> bool {
         false
+    }
+
+    /// Why the server refuses to delete it as it is, and what else would end it; it goes with its
+    /// mount all the same. For objects that have a field `mount`.
+    fn undeletable(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// As [`Resource::attachments`].
+    fn attachments(
+        &self,
+        _client: &VaultClient,
+        _told: &Value,
+    ) -> impl Future<Output = Result<Vec<Attachment>>> + Send {
+        std::future::ready(Ok(Vec::new()))
     }
 
     /// The requests that make it, or that bring `live` to what is declared: path and body. `body`
@@ -306,6 +322,16 @@ impl<S: PlainObject> Resource for Object<S> {
 
     fn permanent(_: &ObjectId) -> Option<&'static str> {
         S::PERMANENT
+    }
+
+    async fn attachments(client: &VaultClient, _: &ObjectId, observed: &Live<S>) -> Result<Vec<Attachment>> {
+        observed.spec.attachments(client, &observed.told).await
+    }
+
+    fn part_of(id: &ObjectId, observed: &Live<S>) -> Option<Part> {
+        let mount = id.identity.get("mount").and_then(Value::as_str)?;
+        let part = |why: &str| Part { kind: Mount::KIND, id: mount.to_owned(), why: why.to_owned() };
+        observed.spec.undeletable().map(part)
     }
 
     fn outputs(observed: &Live<S>) -> ObjectOutputs<S> {

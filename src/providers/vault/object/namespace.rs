@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name};
-use crate::resource::FieldError;
+use crate::resource::{Attachment, FieldError, Result};
 
 /// A Vault inside of Vault, with policies, mounts and identities of its own.
 pub type Namespace = Object<NamespaceSpec>;
@@ -53,6 +54,10 @@ payments_secrets:
     /// One that is being deleted can be read until everything in it is gone.
     fn is_set(told: &Value) -> bool {
         told["tainted"] != true
+    }
+
+    async fn attachments(&self, client: &VaultClient, _: &Value) -> Result<Vec<Attachment>> {
+        content::of_namespace(client, &self.name).await
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -82,6 +82,8 @@ const TYPES: [&str; 14] = [
 
 const DECIDED: &str =
     "a key is made as it is; make one under another name, and encrypt again what this one holds";
+const KEPT: &str = "the key has `deletion_allowed: false`, so the server does not delete it; declare \
+                    `deletion_allowed: true` and apply before its step is taken out";
 const OUT: &str = "what was allowed to leave Vault may have left; make a key under another name instead";
 
 /// Fields that only the request that makes the key takes.
@@ -144,6 +146,10 @@ payments_key:
         ];
         let out = out.into_iter().filter(|(_, taken_back)| *taken_back).map(|(name, _)| (name, OUT));
         Self::FIXED.iter().copied().chain(out).collect()
+    }
+
+    fn undeletable(&self) -> Option<&'static str> {
+        (!self.deletion_allowed).then_some(KEPT)
     }
 
     /// The engine makes a key with one request and sets versions and deletion with another.
