@@ -12,14 +12,14 @@ use crate::support::{
 };
 
 /// A sandbox with a Vault that the plan `life` has initialised, and somebody who can open custody.
-struct Life {
+pub struct Life {
     environment: TestEnvironment,
     identity: age::x25519::Identity,
 }
 
 impl Life {
     /// Applied once, with these steps beside the server.
-    fn with(steps: &Value) -> Self {
+    pub fn with(steps: &Value) -> Self {
         use age::secrecy::ExposeSecret;
         let life = Self { environment: TestEnvironment::new(), identity: age::x25519::Identity::generate() };
         let file = life.environment.write("identity.txt", life.identity.to_string().expose_secret());
@@ -31,7 +31,7 @@ impl Life {
     }
 
     /// Writes the plan: these steps beside the server, and these sections.
-    fn declare(&self, steps: &Value, sections: &Value) {
+    pub fn declare(&self, steps: &Value, sections: &Value) {
         let mut plan = json!({
             "version": 1, "name": "life", "aws": { "region": "us-east-1" },
             "custody": {
@@ -45,7 +45,7 @@ impl Life {
         self.environment.write("plan.yaml", &plan.to_string());
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(arguments, &[])
     }
 
@@ -57,7 +57,7 @@ impl Life {
     }
 
     /// The changeset, with these flags.
-    fn plan(&self, flags: &[&str]) -> Value {
+    pub fn plan(&self, flags: &[&str]) -> Value {
         let ran = self.run(&[&["plan", "plan.yaml", "--format", "json"], flags].concat());
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("no changeset: {error}\n{ran:?}"))
     }
@@ -74,7 +74,7 @@ impl Life {
     }
 
     /// A request to Vault past the program: the status, and what was answered.
-    fn vault(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub fn vault(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let url = format!("{}/v1/{path}", self.environment.sandbox.vault_addrs()[0]);
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let request = reqwest::Client::new().request(method, url).header("X-Vault-Token", self.token());
@@ -113,7 +113,7 @@ fn merge(target: &mut Value, more: &Value) {
 }
 
 /// `steps` without these.
-fn without(steps: &Value, ids: &[&str]) -> Value {
+pub fn without(steps: &Value, ids: &[&str]) -> Value {
     let mut steps = steps.clone();
     for id in ids {
         steps.as_object_mut().expect("a map").remove(*id).expect("there");
@@ -154,7 +154,7 @@ fn actions(steps: &Value) -> Vec<(&str, &str)> {
 }
 
 /// Those of a changeset's steps that are to be changed.
-fn changing(changeset: &Value) -> Vec<(&str, &str)> {
+pub fn changing(changeset: &Value) -> Vec<(&str, &str)> {
     let mut told = actions(&changeset["steps"]);
     told.retain(|(_, action)| *action != "none");
     told

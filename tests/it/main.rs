@@ -31,6 +31,7 @@ mod partial;
 mod postgres;
 mod quickstart;
 mod read_back;
+mod removal;
 mod sandbox;
 mod saved;
 mod scenario_b;
