@@ -15,7 +15,7 @@ demo: build  ## The quickstart in a local AWS and Vault, explained step by step
 
 test:  ## All tests; those in tests/it start real servers
 	./scripts/test_requirements.sh
-	cargo test --locked
+	./scripts/test.sh
 
 lint:  ## Format and lints
 	cargo fmt --check

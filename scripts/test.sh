@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs the tests with cargo-nextest and names the slowest. Arguments choose tests, as nextest takes
+# them: `scripts/test.sh contract::` or `scripts/test.sh -E 'test(custody)'`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH="$PWD/target/test-tools/bin:$PATH"
+
+if ! cargo nextest --version >/dev/null 2>&1; then
+  echo "cargo-nextest is not here: the tests run with cargo test, which takes longer" >&2
+  exec cargo test --locked "$@"
+fi
+status=0
+cargo nextest run --locked --config-file tests/nextest.toml "$@" || status=$?
+echo "the slowest tests:"
+./scripts/slowest_tests.py target/nextest/default/junit.xml 20
+exit "$status"
