@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::custodian::{KeyCustodian, Pair, ids, object};
 use super::next::Next;
-use super::{Desired, Status, fields, status_of};
+use super::{Desired, NO_SUCH_STATUS, Status, fields, status_of};
 use crate::journal::{Ending, Entry, Record};
 use crate::providers::aws::client::missing;
 use crate::providers::aws::error::Answer;
@@ -202,10 +202,14 @@ impl KeyCustodian {
 
     async fn set_status(&self, permit: &Permit, user: &str, key: &str, status: Status) -> Result<()> {
         let live = self.live(user).await?.unwrap_or_default();
-        if status_of(&live, key) == status {
-            return Ok(());
+        match status_of(&live, key) {
+            Ok(now) if now == status => Ok(()),
+            Ok(_) => self.update_status(permit, user, key, status).await,
+            Err(other) => {
+                let message = format!("the key {key} of {user} is {other}");
+                Err(Error::new(ErrorKind::Rejected, "iam:UpdateAccessKey", message).advice(NO_SUCH_STATUS))
+            }
         }
-        self.update_status(permit, user, key, status).await
     }
 
     async fn note(

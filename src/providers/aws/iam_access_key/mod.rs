@@ -60,6 +60,12 @@ pub struct Id {
     deliver: Vec<Delivery>,
 }
 
+/// A key's status; as IAM writes it where it is none that can be declared, such as `Expired`.
+type LiveStatus = std::result::Result<Status, String>;
+
+const NO_SUCH_STATUS: &str = "IAM does not let a key leave this status; delete the key by hand, and the next \
+                              apply makes another one";
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.user)
@@ -71,7 +77,7 @@ impl fmt::Display for Id {
 pub struct Observed {
     user: String,
     next: Next,
-    status: Status,
+    status: LiveStatus,
     /// For each declared destination, whether it holds exactly this key.
     delivered: Vec<bool>,
     /// Whether an earlier run was cut off before it had proven the key.
@@ -146,7 +152,7 @@ impl Resource for IamAccessKey {
         }
         let mut observed = Observed {
             user: id.user.clone(),
-            status: Status::Active,
+            status: Ok(Status::Active),
             delivered: vec![false; id.deliver.len()],
             unproven: client.is_unfinished(&id.user),
             next,
@@ -171,7 +177,10 @@ impl Resource for IamAccessKey {
                 diff.note("its secret never arrived; it is removed and a new key is made");
             }
             Next::Keep { lost, .. } => {
-                diff.field("status", &observed.status, &desired.status);
+                match &observed.status {
+                    Ok(status) => diff.field("status", status, &desired.status),
+                    Err(other) => diff.immutable("status", other, &desired.status, NO_SUCH_STATUS),
+                };
                 for (target, _) in desired.deliver.iter().zip(&observed.delivered).filter(|(_, held)| !**held)
                 {
                     diff.secret(&path(target), SecretChange::Changed, Some("the key in custody".to_owned()));
@@ -247,11 +256,13 @@ fn fields(Delivery::VaultKv(VaultKv { fields, .. }): &Delivery, pair: &Pair) -> 
 }
 
 /// A key that works and is not listed yet was made a moment ago; keys are born active.
-fn status_of(live: &[AccessKeyMetadata], key: &str) -> Status {
+fn status_of(live: &[AccessKeyMetadata], key: &str) -> LiveStatus {
     let found = live.iter().find(|one| one.access_key_id.as_deref() == Some(key));
     match found.map(|one| one.status.as_ref()) {
-        None | Some(Some(StatusType::Active)) => Status::Active,
-        Some(_) => Status::Inactive,
+        None | Some(Some(StatusType::Active)) => Ok(Status::Active),
+        Some(Some(StatusType::Inactive)) => Ok(Status::Inactive),
+        Some(Some(other)) => Err(other.as_str().to_owned()),
+        Some(None) => Err("unknown".to_owned()),
     }
 }
 
@@ -272,7 +283,7 @@ mod tests {
         let observed = |next, delivered| Observed {
             user: "ci".into(),
             next,
-            status: Status::Active,
+            status: Ok(Status::Active),
             delivered: vec![delivered],
             unproven: false,
         };
@@ -280,6 +291,9 @@ mod tests {
         assert!(IamAccessKey::diff(&desired, &observed(keep(), true)).is_empty());
         let diff = IamAccessKey::diff(&desired, &observed(keep(), false));
         assert!(diff.touches("deliver.vault_kv.secret/aws") && diff.changes[0].sensitive);
+        let expired = Observed { status: Err("Expired".into()), ..observed(keep(), true) };
+        let diff = IamAccessKey::diff(&desired, &expired);
+        assert_eq!((diff.blocked.len(), &diff.changes[0].before), (1, &json!("Expired")));
         let foreign = Next::Blocked { keys: keys("a") };
         assert_eq!(IamAccessKey::diff(&desired, &observed(foreign, false)).blocked.len(), 1);
     }
