@@ -228,6 +228,11 @@ fn blocking(found: &[Attachment]) -> Option<&str> {
     found.iter().find_map(|attachment| attachment.blocks.as_deref())
 }
 
+/// What hangs on it now and did not when the removal was approved.
+fn unexpected<'a>(found: &'a [Attachment], approved: &HashSet<String>) -> Option<&'a Attachment> {
+    found.iter().find(|attachment| !approved.contains(&attachment.path()))
+}
+
 fn refused(id: &str, clause: &str) -> Error {
     let message = format!("cannot be deleted while {clause}; nothing was removed");
     Error::new(ErrorKind::Rejected, format!("remove {id}"), message)
@@ -277,6 +282,9 @@ impl Task<'_> {
             return self.note(self.gone()).await;
         }
         self.require_unattached().await?;
+        if !self.remains.exists() {
+            return self.note(self.gone()).await;
+        }
         let intent = Entry::Intent {
             step: self.id.clone(),
             operation: DELETE.to_owned(),
@@ -329,7 +337,7 @@ impl Task<'_> {
     }
 
     fn require_expected(&self, found: &[Attachment]) -> Result<()> {
-        let Some(new) = found.iter().find(|one| !self.attached.contains(&one.path())) else { return Ok(()) };
+        let Some(new) = unexpected(found, &self.attached) else { return Ok(()) };
         let message = format!("`{}` in {} was not there when the removal was approved", new.name, new.field);
         Err(Error::new(ErrorKind::Conflict, format!("remove {}", self.id), message + "; nothing was removed")
             .advice("run it again, and look at what ends with it"))
@@ -391,5 +399,24 @@ impl Task<'_> {
             () = tokio::time::sleep(delay) => true,
             () = stopped(self.stop.clone()) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attachment_after_the_approval_is_unexpected() {
+        let found = [Attachment::ends("policies", "a"), Attachment::ends("policies", "b")];
+        let approved = |names: &[&str]| names.iter().map(|name| format!("policies.{name}")).collect();
+        assert_eq!(unexpected(&found, &approved(&["a", "b", "gone"])), None);
+        assert_eq!(unexpected(&found, &approved(&["a"])).map(|one| one.name.as_str()), Some("b"));
+    }
+
+    #[test]
+    fn clause_of_what_blocks_is_found() {
+        let found = [Attachment::ends("policies", "a"), Attachment::blocks("keys", "k", "it has a key")];
+        assert_eq!((blocking(&found), blocking(&found[..1])), (Some("it has a key"), None));
     }
 }

@@ -10,7 +10,7 @@ use crate::changeset::{Action, StepChange};
 use crate::journal::target;
 use crate::observe::World;
 use crate::providers::Providers;
-use crate::resource::{Attachment, Error, Result, mentions};
+use crate::resource::{Attachment, Error, Part, Result, mentions};
 
 /// What hangs on the things that may be removed, by their targets; or why it cannot be read.
 pub type Attached = HashMap<String, Result<Vec<Attachment>>>;
@@ -55,6 +55,7 @@ pub(super) fn consider(world: &World, steps: &[StepChange], candidates: &mut [Ca
             Some(Err(error)) => candidate.fate = Fate::Unclear(unreadable(error)),
             None => {}
         }
+        contain(candidate);
         let successor = candidate.successor.as_deref().and_then(|id| Some((id, actions.get(id)?)));
         if let Some((id, action @ (Action::Blocked | Action::Deferred))) = successor {
             let why =
@@ -81,6 +82,18 @@ fn is_at(name: &str, place: &str) -> bool {
 fn unreadable(error: &Error) -> String {
     let advice = error.advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
     format!("cannot tell what blocks its removal: {error}{advice}")
+}
+
+/// Makes what blocks a removal, save one together with a container, a reason to go with that.
+fn contain(candidate: &mut Candidate) {
+    let mut blocking = candidate.attachments.iter().filter(|attachment| attachment.blocks.is_some());
+    let part = blocking.find_map(|attachment| {
+        let (kind, id) = attachment.container.clone()?;
+        let clause = attachment.blocks.as_deref().unwrap_or_default();
+        Some(Part { kind, id, why: format!("cannot be deleted while {clause}; end that first") })
+    });
+    candidate.attachments.retain(|attachment| attachment.container.is_none());
+    candidate.part = candidate.part.take().or(part);
 }
 
 /// The declared steps that this run updates, and which attachments that ends.

@@ -16,6 +16,8 @@ pub struct Attachment {
     pub blocks: Option<String>,
     /// The thing that it is, or that holds it: when that one is removed first, it is gone.
     pub holder: Option<Holder>,
+    /// Kind and id of the container with which the thing can be removed although this blocks it.
+    pub container: Option<(&'static str, String)>,
 }
 
 /// A thing that another kind manages.
@@ -38,7 +40,7 @@ pub struct Holder {
 impl Attachment {
     /// It ends with the thing.
     pub fn ends(field: &'static str, name: impl Into<String>) -> Self {
-        Self { field, name: name.into(), blocks: None, holder: None }
+        Self { field, name: name.into(), blocks: None, holder: None, container: None }
     }
 
     /// The server refuses the removal while it is there, because of `clause`.
@@ -82,6 +84,12 @@ impl Attachment {
         self
     }
 
+    /// It does not block a removal together with this container.
+    #[must_use]
+    pub fn unless_within(self, kind: &'static str, id: impl Into<String>) -> Self {
+        Self { container: Some((kind, id.into())), ..self }
+    }
+
     /// The name under which [`super::Resource::attaches`] lists it.
     pub fn path(&self) -> String {
         format!("{}.{}", self.field, self.name)
@@ -89,6 +97,7 @@ impl Attachment {
 
     /// As it is seen from outside of the place in which the thing is.
     pub(super) fn in_place(mut self, place: Option<&Elsewhere>) -> Self {
+        self.container = self.container.map(|(kind, id)| (kind, Elsewhere::qualify(place, &id)));
         if let Some(holder) = &mut self.holder {
             let inner = holder.namespace.take();
             let place = match (inner, place) {

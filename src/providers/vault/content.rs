@@ -11,7 +11,8 @@ fn lists_of_engine(engine: &str, version: Option<u8>) -> &'static [&'static str]
         ("kv", Some(2)) => &["metadata"],
         ("kv", _) => &[""],
         ("transit" | "totp", _) => &["keys"],
-        ("pki" | "ssh" | "aws", _) => &["roles"],
+        ("pki", _) => &["issuers", "roles"],
+        ("ssh" | "aws", _) => &["roles"],
         ("database", _) => &["config", "roles", "static-roles"],
         _ => &[],
     }
@@ -39,8 +40,9 @@ pub(super) async fn of_engine(
 ) -> Result<Vec<Attachment>> {
     let mut found = Vec::new();
     for list in lists_of_engine(engine, version) {
-        // A secret's id has no `metadata` in it.
-        let base = if engine == "kv" { path.to_owned() } else { format!("{path}/{list}") };
+        // Ids of secrets and authorities do not name the list.
+        let is_plain = engine == "kv" || *list == "issuers";
+        let base = if is_plain { path.to_owned() } else { format!("{path}/{list}") };
         found.extend(listed(client, format!("{path}/{list}").trim_end_matches('/'), &base).await?);
     }
     Ok(found)
@@ -74,7 +76,28 @@ async fn listed(client: &VaultClient, list: &str, base: &str) -> Result<Vec<Atta
 async fn keys(client: &VaultClient, list: &str) -> Result<Vec<String>> {
     let told = client.list(list).await?.unwrap_or_default();
     let keys = told["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(keys.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    // Issuers are listed by their ids and known by their names.
+    let name = |key: &str| {
+        let name = told["key_info"][key]["issuer_name"].as_str().filter(|name| !name.is_empty());
+        name.unwrap_or(key).to_owned()
+    };
+    Ok(keys.iter().filter_map(Value::as_str).map(name).collect())
+}
+
+/// The other issuers of a mount that use an issuer's key.
+pub(super) async fn sharing_key(client: &VaultClient, mount: &str, issuer: &str) -> Result<Vec<Attachment>> {
+    let told = client.list(&format!("{mount}/issuers")).await?.unwrap_or_default();
+    let entries: Vec<(&String, &Value)> = told["key_info"].as_object().into_iter().flatten().collect();
+    let own = entries.iter().find(|(_, entry)| entry["issuer_name"] == issuer);
+    let key = own.and_then(|(_, entry)| entry["key_id"].as_str()).filter(|key| !key.is_empty());
+    let Some(key) = key else { return Ok(Vec::new()) };
+    let others = entries.iter().filter(|(_, entry)| entry["key_id"] == key && entry["issuer_name"] != issuer);
+    let attachment = |(id, entry): &(&String, &Value)| {
+        let name = entry["issuer_name"].as_str().filter(|name| !name.is_empty()).unwrap_or(id);
+        let clause = format!("the issuer `{name}` uses its key");
+        Attachment::blocks("issuers", name, clause).unless_within("vault.mount", mount)
+    };
+    Ok(others.map(attachment).collect())
 }
 
 /// Namespaces in a namespace block its deletion; engines end with it.

@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::VaultClient;
+use super::content;
 use super::fields::{self, Fixed};
 use super::mount::{pick, refuse_blocked};
 use super::notation::{CommaNames, Names, Ttl};
 use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
+    Attachment, Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
 };
 
 /// A certificate authority.
@@ -355,6 +356,11 @@ issuing:
             w.delete(w.permit(), &format!("{mount}/key/{key}")).await?;
         }
         Ok(())
+    }
+
+    /// The server deletes no key that another issuer uses.
+    async fn attachments(client: &VaultClient, id: &CaId, _: &LiveCa) -> Result<Vec<Attachment>> {
+        content::sharing_key(client, &id.mount, &id.name).await
     }
 
     fn outputs(observed: &LiveCa) -> PkiCaOutputs {
