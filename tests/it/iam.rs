@@ -93,3 +93,106 @@ fn a_large_plan_reads_iam_in_a_few_calls_and_sees_what_each_step_is() {
     assert_eq!(changed("role[14]"), ["managed_policies"]);
     assert_eq!(shown["summary"]["update"], 5, "{shown:#}");
 }
+
+#[test]
+fn changes_leave_what_others_have_set() {
+    let environment = TestEnvironment::new();
+    let role = |extra: Value| {
+        let mut role = json!({ "kind": "aws.iam_role", "name": "gw-role", "description": "one",
+            "trust": [{ "service": "ec2.amazonaws.com" }] });
+        role.as_object_mut().expect("a map").extend(extra.as_object().expect("a map").clone());
+        role
+    };
+    let steps = |session: u32, action: &str, team: &str, profiled: &str| {
+        json!({
+            "role": role(json!({ "max_session_duration": session, "tags": { "Team": team } })),
+            "second": { "kind": "aws.iam_role", "name": "gw-second", "trust": [{ "service": "ec2.amazonaws.com" }] },
+            "user": { "kind": "aws.iam_user", "name": "gw-user", "tags": { "Team": team } },
+            "group": { "kind": "aws.iam_group", "name": "gw-group",
+                       "inline_policies": { "own": [{ "allow": action, "on": "*" }] } },
+            "policy": { "kind": "aws.iam_policy", "name": "gw-policy", "tags": { "Team": team },
+                        "document": [{ "allow": action, "on": "*" }] },
+            "profile": { "kind": "aws.iam_instance_profile", "name": "gw-profile", "role": profiled,
+                         "tags": { "Team": team } },
+        })
+    };
+    environment.write("plan.yaml", &plan(&steps(3600, "s3:GetObject", "one", "gw-role")));
+    environment.apply("plan.yaml");
+
+    let iam = iam(&environment, "test");
+    let read_only = "arn:aws:iam::aws:policy/ReadOnlyAccess";
+    let document = json!({ "Version": "2012-10-17",
+        "Statement": [{ "Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*" }] })
+    .to_string();
+    let tag = || Tag::builder().key("Others").value("x").build().expect("a tag");
+    let policy = "arn:aws:iam::000000000000:policy/gw-policy";
+    block_on(async {
+        iam.put_role_permissions_boundary()
+            .role_name("gw-role")
+            .permissions_boundary(read_only)
+            .send()
+            .await?;
+        iam.attach_role_policy().role_name("gw-role").policy_arn(read_only).send().await?;
+        let put = iam.put_role_policy().role_name("gw-role").policy_name("others");
+        put.policy_document(&document).send().await?;
+        iam.tag_role().role_name("gw-role").tags(tag()).send().await?;
+        iam.put_user_permissions_boundary()
+            .user_name("gw-user")
+            .permissions_boundary(read_only)
+            .send()
+            .await?;
+        iam.attach_user_policy().user_name("gw-user").policy_arn(policy).send().await?;
+        let put = iam.put_user_policy().user_name("gw-user").policy_name("others");
+        put.policy_document(&document).send().await?;
+        iam.tag_user().user_name("gw-user").tags(tag()).send().await?;
+        iam.add_user_to_group().user_name("gw-user").group_name("gw-group").send().await?;
+        iam.attach_group_policy().group_name("gw-group").policy_arn(read_only).send().await?;
+        iam.tag_policy().policy_arn(policy).tags(tag()).send().await?;
+        iam.tag_instance_profile().instance_profile_name("gw-profile").tags(tag()).send().await?;
+        Ok::<(), aws_sdk_iam::Error>(())
+    })
+    .expect("set by hand");
+    let set_by_others = || {
+        block_on(async {
+            let role = iam.get_role().role_name("gw-role").send().await?.role.expect("there");
+            let user = iam.get_user().user_name("gw-user").send().await?.user.expect("there");
+            let policy = iam.get_policy().policy_arn(policy).send().await?.policy.expect("there");
+            let profile = iam.get_instance_profile().instance_profile_name("gw-profile").send().await?;
+            let attached = iam.list_attached_role_policies().role_name("gw-role").send().await?;
+            let user_attached = iam.list_attached_user_policies().user_name("gw-user").send().await?;
+            let group_attached = iam.list_attached_group_policies().group_name("gw-group").send().await?;
+            let mine =
+                |tags: Option<Vec<Tag>>| tags.unwrap_or_default().iter().any(|tag| tag.key() == "Others");
+            let tags = [
+                mine(role.tags),
+                mine(user.tags),
+                mine(policy.tags),
+                mine(profile.instance_profile.expect("there").tags),
+            ];
+            let boundaries = [role.permissions_boundary.is_some(), user.permissions_boundary.is_some()];
+            let policies = [
+                attached.attached_policies,
+                user_attached.attached_policies,
+                group_attached.attached_policies,
+            ]
+            .map(|list| list.unwrap_or_default().len());
+            let inline = iam.list_role_policies().role_name("gw-role").send().await?.policy_names.len()
+                + iam.list_user_policies().user_name("gw-user").send().await?.policy_names.len();
+            let groups = iam.list_groups_for_user().user_name("gw-user").send().await?.groups.len();
+            let described = role.description;
+            Ok::<_, aws_sdk_iam::Error>((tags, boundaries, policies, inline, groups, described))
+        })
+        .expect("read")
+    };
+    let before = set_by_others();
+    let all = ([true; 4], [true; 2], [1, 1, 1], 2, 1, Some("one".to_owned()));
+    assert_eq!(before, all);
+    assert_eq!(environment.plan("plan.yaml")["summary"]["update"], 0, "none of it is the plan's");
+
+    environment.write("plan.yaml", &plan(&steps(7200, "s3:PutObject", "two", "gw-second")));
+    let shown = environment.plan("plan.yaml");
+    assert_eq!(paths(step(&shown, "role")), ["max_session_duration", "tags.Team"]);
+    assert_eq!(paths(step(&shown, "profile")), ["role", "tags.Team"]);
+    environment.apply("plan.yaml");
+    assert_eq!(set_by_others(), before);
+}

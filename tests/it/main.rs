@@ -32,6 +32,7 @@ mod postgres;
 mod quickstart;
 mod read_back;
 mod removal;
+mod removal_vault;
 mod sandbox;
 mod saved;
 mod scenario_b;

@@ -5,7 +5,7 @@ use aws_sdk_iam::Client;
 use serde_json::{Value, json};
 
 use crate::iam::iam;
-use crate::lifecycle::{Life, changing, without};
+use crate::lifecycle::{changing, without};
 use crate::support::{Ran, TestEnvironment, block_on, step, text_of};
 
 const READ_ONLY: &str = "arn:aws:iam::aws:policy/ReadOnlyAccess";
@@ -67,12 +67,13 @@ impl Account {
     }
 }
 
-fn reason<'a>(changeset: &'a Value, id: &str) -> &'a str {
+/// Why a step is not done, or what it means.
+pub fn reason<'a>(changeset: &'a Value, id: &str) -> &'a str {
     text_of(&step(changeset, id)["reason"])
 }
 
 /// The fields that a removal shows, with what they lose.
-fn lost(changeset: &Value, id: &str) -> Vec<(String, Value)> {
+pub fn lost(changeset: &Value, id: &str) -> Vec<(String, Value)> {
     let changes = step(changeset, id)["changes"].as_array().expect("changes");
     changes.iter().map(|change| (text_of(&change["path"]).to_owned(), change["before"].clone())).collect()
 }
@@ -290,32 +291,146 @@ fn bucket_with_objects_is_blocked_beforehand() {
     assert!(reason(&shown, "bucket").contains("precious"), "{shown:#}");
 }
 
-#[test]
-fn mount_shows_foreign_content_and_takes_its_keys() {
-    let steps = json!({
-        "kv": { "kind": "vault.mount", "path": "secret", "type": "kv", "version": 2, "protect": false },
-        "own": { "kind": "vault.kv_secret", "mount": "secret", "path": "app/own", "protect": false,
-                 "data": { "user": "app" } },
-        "transit": { "kind": "vault.mount", "path": "transit", "type": "transit", "protect": false },
-        "key": { "kind": "vault.transit_key", "name": "payments", "protect": false },
+/// The program with the rights of a new user, who may do everything but these.
+fn limited(account: &Account, denied: &[&str]) -> impl Fn(&[&str]) -> Ran {
+    let (user, iam) = ("gw-limited", &account.iam);
+    let policy = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "*", "Resource": "*" },
+        { "Effect": "Deny", "Action": denied, "Resource": "*" },
+    ] });
+    let key = block_on(async {
+        iam.create_user().user_name(user).send().await.expect("made");
+        let put = iam.put_user_policy().user_name(user).policy_name("own");
+        put.policy_document(policy.to_string()).send().await.expect("put");
+        iam.create_access_key().user_name(user).send().await.expect("made").access_key.expect("a key")
     });
-    let life = Life::with(&steps);
-    let foreign = json!({ "data": { "user": "other" } });
-    assert_eq!(life.vault("POST", "secret/data/other", &foreign).0, 200);
+    move |arguments| {
+        let mut command = account.environment.command(arguments);
+        command.env("AWS_ACCESS_KEY_ID", &key.access_key_id);
+        command.env("AWS_SECRET_ACCESS_KEY", &key.secret_access_key);
+        Ran::of(command.output().expect("the program starts"))
+    }
+}
 
-    life.declare(&without(&steps, &["key"]), &json!({}));
-    let shown = life.plan(&["--prune"]);
-    assert_eq!(changing(&shown), [("key", "blocked")]);
-    assert!(reason(&shown, "key").contains("deletion_allowed"), "{shown:#}");
-
-    life.declare(&steps, &json!({}));
-    let shown = life.plan(&["--destroy"]);
-    let all = [("key", "delete"), ("kv", "delete"), ("own", "delete"), ("transit", "delete")];
-    assert_eq!(changing(&shown), all);
-    assert_eq!(lost(&shown, "kv"), [("content".to_owned(), json!(["secret/other"]))]);
-    assert_eq!((lost(&shown, "transit"), reason(&shown, "key")), (vec![], "goes with `transit`"));
-    let ran = life.run(&["destroy", "plan.yaml", "--yes"]);
+#[test]
+fn refused_deletion_puts_back_what_was_taken_off() {
+    let mut app = role("gw-app");
+    app["managed_policies"] = json!([READ_ONLY]);
+    app["inline_policies"] = json!({ "own": document() });
+    let account = Account::with(&json!({
+        "app": app,
+        "machine": role("gw-machine"),
+        "profile": { "kind": "aws.iam_instance_profile", "name": "gw-machine", "role": "gw-machine" },
+        "team": { "kind": "aws.iam_group", "name": "gw-team", "inline_policies": { "own": document() } },
+        "user": { "kind": "aws.iam_user", "name": "gw-user", "groups": ["gw-team"],
+                  "managed_policies": [READ_ONLY] },
+        "limits": { "kind": "aws.iam_policy", "name": "gw-limits", "document": document() },
+        "table": { "kind": "aws.dynamodb_table", "name": "gw-table", "preset": "terraform_lock",
+                   "deletion_protection": true, "protect": false },
+    }));
+    let arn = "arn:aws:iam::000000000000:policy/gw-limits";
+    let older = account.iam.create_policy_version().policy_arn(arn).policy_document(
+        json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Deny", "Action": "*", "Resource": "*" }] })
+            .to_string(),
+    );
+    block_on(older.send()).expect("made");
+    let state = || {
+        block_on(async {
+            let iam = &account.iam;
+            let profile = iam.get_instance_profile().instance_profile_name("gw-machine").send().await;
+            let roles = profile.expect("there").instance_profile.expect("there").roles.len();
+            let groups =
+                iam.list_groups_for_user().user_name("gw-user").send().await.expect("there").groups.len();
+            let attached =
+                iam.list_attached_user_policies().user_name("gw-user").send().await.expect("there");
+            let inline =
+                iam.list_group_policies().group_name("gw-team").send().await.expect("there").policy_names;
+            let versions = iam.list_policy_versions().policy_arn(arn).send().await.expect("there");
+            let table = crate::aws::dynamodb(&account.environment).describe_table().table_name("gw-table");
+            let table =
+                table.send().await.expect("there").table.and_then(|table| table.deletion_protection_enabled);
+            let attached = attached.attached_policies.unwrap_or_default().len();
+            (roles, groups, attached, inline.len(), versions.versions.unwrap_or_default().len(), table)
+        })
+    };
+    let before = (state(), account.policies_of_role("gw-app"));
+    let run = limited(
+        &account,
+        &[
+            "iam:DeleteRole",
+            "iam:DeleteUser",
+            "iam:DeleteGroup",
+            "iam:DeletePolicy",
+            "iam:DeleteInstanceProfile",
+            "dynamodb:DeleteTable",
+        ],
+    );
+    let ran = run(&["destroy", "plan.yaml", "--yes"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!((state(), account.policies_of_role("gw-app")), before, "{ran:?}");
+    let ran = account.destroy();
     assert_eq!(ran.code, 0, "{ran:?}");
-    let again = life.run(&["destroy", "plan.yaml", "--yes"]);
-    assert!(again.code == 0 && again.stdout.contains("Nothing to do"), "{again:?}");
+}
+
+#[test]
+fn refused_policy_version_costs_no_old_one() {
+    let policy = |action: &str| {
+        json!({ "limits": { "kind": "aws.iam_policy", "name": "gw-limits",
+            "document": [{ "allow": action, "on": "*" }] } })
+    };
+    let account = Account::with(&policy("s3:GetObject"));
+    let arn = "arn:aws:iam::000000000000:policy/gw-limits";
+    for number in 2..=5 {
+        let document = json!({ "Version": "2012-10-17",
+            "Statement": [{ "Sid": format!("v{number}"), "Effect": "Deny", "Action": "*", "Resource": "*" }] });
+        let version = account.iam.create_policy_version().policy_arn(arn);
+        block_on(version.policy_document(document.to_string()).send()).expect("made");
+    }
+    let versions = || {
+        let listed = block_on(account.iam.list_policy_versions().policy_arn(arn).send()).expect("listed");
+        let versions = listed.versions.unwrap_or_default().into_iter();
+        let mut ids: Vec<String> = versions.filter_map(|version| version.version_id).collect();
+        ids.sort();
+        ids
+    };
+    let before = versions();
+    account.declare(&policy("s3:PutObject"));
+    let run = limited(&account, &["iam:CreatePolicyVersion"]);
+    let ran = run(&["apply", "plan.yaml", "--yes"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!((before.len(), versions()), (5, before));
+    account.environment.apply("plan.yaml");
+    assert_eq!(versions(), ["v1", "v3", "v4", "v5", "v6"], "the oldest that is not the default made room");
+}
+
+#[test]
+fn shared_things_show_what_ends_with_them() {
+    let provider = "oidc.example.com/id/shared";
+    let account = Account::with(&json!({
+        "key": { "kind": "aws.kms_key", "alias": "alias/gw-key", "protect": false },
+        "topic": { "kind": "aws.sns_topic", "name": "gw-alerts" },
+        "logs": { "kind": "aws.cloudwatch_log_group", "name": "gw-logs", "protect": false },
+        "filter": { "kind": "aws.log_metric_filter", "log_group": "gw-logs", "name": "own", "pattern": "ERROR",
+                    "metric": { "name": "Errors", "namespace": "App" }, "needs": ["logs"] },
+        "provider": { "kind": "aws.iam_oidc_provider", "url": format!("https://{provider}") },
+    }));
+    let kms = crate::kms::kms(&account.environment, "us-east-1");
+    let key = crate::kms::behind(&kms, "alias/gw-key").expect("there");
+    let trust = json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow",
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Principal": { "Federated": format!("arn:aws:iam::000000000000:oidc-provider/{provider}") } }] });
+    block_on(async {
+        kms.create_alias().alias_name("alias/gw-other").target_key_id(&key).send().await.expect("made");
+        let grantee = "arn:aws:iam::000000000000:root";
+        let grant = kms.create_grant().key_id(&key).grantee_principal(grantee).name("by-hand");
+        let operation = aws_sdk_kms::types::GrantOperation::Decrypt;
+        grant.operations(operation).send().await.expect("made");
+        let role = account.iam.create_role().role_name("gw-foreign");
+        role.assume_role_policy_document(trust.to_string()).send().await.expect("made");
+    });
+    let shown = account.plan("--destroy");
+    let named = |field: &str, name: &str| (field.to_owned(), json!([name]));
+    assert_eq!(lost(&shown, "key"), [named("aliases", "alias/gw-other"), named("grants", "by-hand")]);
+    assert_eq!(lost(&shown, "provider"), [named("trusting_roles", "gw-foreign")]);
+    assert_eq!((lost(&shown, "logs"), lost(&shown, "topic")), (vec![], vec![]), "the plan's own filter");
 }
