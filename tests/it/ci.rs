@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use groundwork::plan::{Node, NodeValue};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Ran, TestEnvironment};
 
@@ -66,6 +66,7 @@ impl Pipeline {
             ("GITHUB_SHA", "abc"),
             ("GITHUB_OUTPUT", "output"),
             ("NUMBER", "7"),
+            ("COMMENTER", "github-actions[bot]"),
             ("CI_API_V4_URL", "http://gitlab.test/api/v4"),
             ("CI_PROJECT_ID", "3"),
             ("CI_MERGE_REQUEST_IID", "5"),
@@ -92,6 +93,16 @@ impl Pipeline {
         let script = self.file.get(job).and_then(|job| job.get(part)).expect("a script");
         let NodeValue::List(lines) = &script.value else { panic!("a script is a list") };
         lines.iter().map(|line| line.as_str().expect("a command")).collect::<Vec<_>>().join("\n")
+    }
+
+    /// A comment of somebody else that begins as the pipeline's own.
+    fn plant_comment(&self, file: &str, author: Value) -> Value {
+        let plan = std::fs::read_to_string(self.folder().join("plan.md")).expect("the comment");
+        let mut comment =
+            json!({ "id": 1, "body": format!("{}\nforged", plan.lines().next().unwrap_or_default()) });
+        comment.as_object_mut().expect("an object").extend(author.as_object().expect("an author").clone());
+        std::fs::write(self.stub().join(file), json!([comment]).to_string()).expect("planted");
+        comment
     }
 
     fn keep_artifact(&self) {
@@ -145,13 +156,17 @@ fn findings_are_written_and_fail_the_job() {
 fn github_comments_once_and_applies_what_was_shown() {
     let pipeline = Pipeline::new("github-actions.yml");
     let (plan, comment) = (pipeline.step("plan", "Plan"), pipeline.step("plan", "Comment"));
+    succeeds(&pipeline.run(&plan));
+    let strange = pipeline
+        .plant_comment("comments.json", json!({ "user": { "type": "Bot", "login": "stranger[bot]" } }));
     for round in 1..=2 {
-        succeeds(&pipeline.run(&plan));
         succeeds(&pipeline.run(&comment));
         let comments = pipeline.stubbed("comments.json");
-        assert_eq!(comments.as_array().map(Vec::len), Some(1), "round {round}: {comments:#}");
-        assert!(comments[0]["body"].as_str().is_some_and(|body| body.contains("alias/ci")), "{comments:#}");
+        assert_eq!(comments.as_array().map(Vec::len), Some(2), "round {round}: {comments:#}");
+        assert_eq!(comments[0], strange, "round {round}");
+        assert!(comments[1]["body"].as_str().is_some_and(|body| body.contains("alias/ci")), "{comments:#}");
     }
+    succeeds(&pipeline.run(&plan));
     let output = std::fs::read_to_string(pipeline.folder().join("output")).expect("outputs");
     assert_eq!(output, "code=2\ncode=2\n");
     pipeline.keep_artifact();
@@ -176,11 +191,14 @@ fn gitlab_comments_once_and_applies_what_was_shown() {
         pipeline.script(".login", "before_script")
     );
     succeeds(&pipeline.run(&login));
+    succeeds(&pipeline.run(&pipeline.script("plan", "script")));
+    let strange = pipeline.plant_comment("notes.json", json!({ "author": { "id": 99 } }));
     for round in 1..=2 {
         succeeds(&pipeline.run(&pipeline.script("plan", "script")));
         let notes = pipeline.stubbed("notes.json");
-        assert_eq!(notes.as_array().map(Vec::len), Some(1), "round {round}: {notes:#}");
-        assert!(notes[0]["body"].as_str().is_some_and(|body| body.contains("alias/ci")), "{notes:#}");
+        assert_eq!(notes.as_array().map(Vec::len), Some(2), "round {round}: {notes:#}");
+        assert_eq!(notes[0], strange, "round {round}");
+        assert!(notes[1]["body"].as_str().is_some_and(|body| body.contains("alias/ci")), "{notes:#}");
     }
     pipeline.keep_artifact();
     succeeds(&pipeline.run(&pipeline.script("apply", "script")));
@@ -189,6 +207,28 @@ fn gitlab_comments_once_and_applies_what_was_shown() {
     assert_eq!(pipeline.run(&pipeline.script("apply", "script")).code, 1);
     for secret in ["of-the-job", "of-the-project", "signed-for-vault", "from-vault"] {
         assert!(!pipeline.calls().contains(secret), "{secret} stands on a command line");
+    }
+}
+
+/// A value may be a line that GitHub's runner takes for a command, such as `::add-mask::`.
+#[test]
+fn printed_lines_are_not_runner_commands() {
+    let pipeline = Pipeline::new("github-actions.yml");
+    let program = pipeline.folder().join("bin/groundwork");
+    std::fs::remove_file(&program).expect("a link");
+    pipeline.environment.write("bin/groundwork", "#!/bin/sh\necho ::add-mask::planted >&2\nexit 1\n");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).expect("executable");
+    for (job, name) in [("validate", "Validate"), ("plan", "Plan"), ("apply", "Apply")] {
+        let script = pipeline.step(job, name);
+        let ran = pipeline.run(&format!("exec 2>&1\n{script}"));
+        assert_eq!(ran.code, 1, "{name}: {ran:?}");
+        let lines: Vec<&str> = ran.stdout.lines().collect();
+        let planted = lines.iter().position(|line| line.contains("planted")).expect("what it printed");
+        let token = lines[0].strip_prefix("::stop-commands::").expect("commands are off");
+        let on =
+            lines.iter().position(|line| *line == format!("::{token}::")).expect("commands are on again");
+        assert!(token.len() >= 16 && planted < on, "{name}: {ran:?}");
     }
 }
 
@@ -208,12 +248,15 @@ fn pipelines_take_few_rights_and_no_static_keys() {
             for word in ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "secrets.", "pull_request_target"] {
                 assert!(!text.contains(word), "{file} names {word}");
             }
-            if let Some((_, version)) =
+            // The name may be anybody's in a registry.
+            assert!(!text.contains("cargo install --locked groundwork"), "{file} installs by name");
+            if let Some((_, revision)) =
                 text.split_once('@').filter(|(action, _)| action.contains('/') && !action.contains(' '))
             {
-                let parts =
-                    version.trim_start_matches('v').split('.').filter(|part| part.parse::<u32>().is_ok());
-                assert_eq!(parts.count(), 3, "{text} is not pinned to a version");
+                let digest = revision.trim_start_matches("sha256:");
+                let is_digest =
+                    [40, 64].contains(&digest.len()) && digest.bytes().all(|b| b.is_ascii_hexdigit());
+                assert!(is_digest, "{text} is not pinned to a commit or a digest");
             }
         });
     }
