@@ -4,57 +4,53 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use serde_json::{Number, Value};
+use serde_json::Value;
 
+use super::json_text::canonical;
 use crate::resolve::unknown::is_unknown;
 
-/// A JSON document. In a plan it is a YAML map or JSON text.
+/// A JSON document. In a plan it is a YAML map or JSON text. It is kept as text, because a number may
+/// have more digits than a parsed one.
 #[derive(Clone, Debug)]
-pub struct Json(Value);
+pub struct Json(String);
 
 impl Json {
-    /// What a service returned; text that is not JSON is kept as text, which equals nothing declared.
+    /// What a service returned; text that is not JSON equals nothing declared.
     pub fn live(text: &str) -> Self {
-        Self(serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)))
+        Self(text.to_owned())
     }
 
     /// The text to send.
     pub fn text(&self) -> String {
-        self.0.to_string()
+        self.0.clone()
     }
 }
 
-/// The order of keys has no meaning, and 1 is 1.0.
+/// The order of keys has no meaning, and 1 is 1.0; digits are never rounded.
 impl PartialEq for Json {
     fn eq(&self, other: &Self) -> bool {
-        normal(&self.0) == normal(&other.0)
+        canonical(&self.0) == canonical(&other.0)
     }
 }
 
-fn normal(value: &Value) -> Value {
-    match value {
-        Value::Number(number) => {
-            number.as_f64().and_then(Number::from_f64).map_or(value.clone(), Value::Number)
-        }
-        Value::Array(items) => items.iter().map(normal).collect(),
-        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), normal(value))).collect(),
-        other => other.clone(),
-    }
-}
-
+/// As a map where that says the same, and else as text.
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        let parsed = serde_json::from_str::<Value>(&self.0).ok();
+        match parsed.filter(|parsed| canonical(&parsed.to_string()) == canonical(&self.0)) {
+            Some(parsed) => parsed.serialize(serializer),
+            None => self.0.serialize(serializer),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
-            map @ Value::Object(_) => Ok(Self(map)),
-            Value::String(text) => match serde_json::from_str(&text) {
-                Ok(map @ Value::Object(_)) => Ok(Self(map)),
-                _ if is_unknown(&text) => Ok(Self(Value::String(text))),
+            map @ Value::Object(_) => Ok(Self(map.to_string())),
+            Value::String(text) => match serde_json::from_str::<Value>(&text) {
+                Ok(Value::Object(_)) => Ok(Self(text)),
+                _ if is_unknown(&text) => Ok(Self(text)),
                 Ok(_) => Err(D::Error::custom("expected a JSON object")),
                 Err(error) => Err(D::Error::custom(format!("this is not JSON: {error}"))),
             },
@@ -85,6 +81,10 @@ mod tests {
         assert_eq!(map, text);
         assert_ne!(map, Json::live("{\"a\": 1}"));
         assert_ne!(map, Json::live("nonsense"));
+        assert_ne!(Json::live("{\"a\": 9007199254740993}"), Json::live("{\"a\": 9007199254740992}"));
+        let long = Json::live("{\"a\": 1.00000000000000000001}");
+        assert_eq!(json!(long), json!("{\"a\": 1.00000000000000000001}"));
+        assert_eq!(json!(Json::live("{\"a\": 1.0}")), json!({ "a": 1.0 }));
         assert!(serde_json::from_value::<Json>(json!("[1]")).is_err());
     }
 }

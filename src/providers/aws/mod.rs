@@ -20,6 +20,7 @@ pub mod iam_access_key;
 mod in_order;
 mod intercept;
 mod json;
+mod json_text;
 mod key_name;
 mod key_service;
 pub mod kms_key;
@@ -58,3 +59,7 @@ pub use secret::AwsSecret;
 pub use secrets_store::SecretsStore;
 pub use sns::{SnsSubscription, SnsTopic};
 pub use ssm_parameter::SsmParameter;
+
+/// Why a live value that this program does not know is never written over.
+const UNKNOWN_VALUE: &str = "this program does not know the live value and does not write over it; set one that a \
+                             plan can declare by hand, or use a newer version of this program";

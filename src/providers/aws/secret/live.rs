@@ -1,13 +1,14 @@
 //! Reading a secret.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
-use serde_json::{Map, Value};
+use aws_sdk_secretsmanager::types::StatusType;
 
 use super::desired::{Replica, Rotation};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::json_text;
 use crate::providers::aws::key_name::LiveKey;
 use crate::providers::aws::policy::Document;
 use crate::resource::{Error, ErrorKind, Result, Tags};
@@ -22,8 +23,40 @@ const POLICY: &str = "secretsmanager:GetResourcePolicy";
 /// The key that AWS takes where none is named.
 const DEFAULT_KEY: &str = "alias/aws/secretsmanager";
 
-/// A value, or why it cannot be read.
-pub type Told = Result<Secret, String>;
+/// What Secrets Manager says of a value in a batch.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// The value.
+    Value(LiveValue),
+    /// Why there is none to read.
+    Refused {
+        /// The error's code.
+        code: String,
+        /// The error in words.
+        why: String,
+    },
+}
+
+/// The current value. `Debug` does not show it.
+#[derive(Clone, Debug)]
+pub enum LiveValue {
+    /// The secret never had one, or will be deleted.
+    Absent,
+    /// Text.
+    Text(Secret),
+    /// Bytes, which no plan declares.
+    Binary,
+}
+
+impl LiveValue {
+    /// The value, if it is text.
+    pub fn text(&self) -> Option<&Secret> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Absent | Self::Binary => None,
+        }
+    }
+}
 
 /// What Secrets Manager says. `Debug` shows no value.
 #[derive(Clone, Debug)]
@@ -33,29 +66,30 @@ pub struct Observed {
     pub(super) version_id: Option<String>,
     pub(super) pending_deletion: bool,
     pub(super) description: String,
-    /// `None` when it has no value, or one that is no text.
-    pub(super) value: Option<Secret>,
+    pub(super) value: LiveValue,
     pub(super) key: LiveKey,
     pub(super) policy: Option<Document>,
     pub(super) rotation: Option<Rotation>,
     pub(super) replicas: BTreeSet<Replica>,
+    /// Why copies do not follow, by region.
+    pub(super) failed_replicas: BTreeMap<String, String>,
     pub(super) tags: Tags,
 }
 
 impl Observed {
-    /// The fields of a JSON document; none when it is something else.
-    pub fn document(&self) -> Map<String, Value> {
-        let text = self.value.as_ref().and_then(Secret::expose_str);
-        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    /// The text of a JSON document, as it was written.
+    pub fn document(&self) -> Option<&str> {
+        self.value.text().and_then(Secret::expose_str).filter(|text| json_text::fields(text).is_some())
     }
 
     /// The fields as values; what is no text is compared by its JSON.
     pub fn fields(&self) -> Fields {
-        let value = |value: Value| match value {
-            Value::String(text) => Secret::from(text),
-            other => Secret::from(other.to_string()),
+        let value = |text: &str| match serde_json::from_str::<String>(text) {
+            Ok(text) => Secret::from(text),
+            Err(_) => Secret::from(json_text::compact(text)),
         };
-        self.document().into_iter().map(|(name, field)| (name, value(field))).collect()
+        let fields = self.document().and_then(json_text::fields).unwrap_or_default();
+        fields.into_iter().map(|(name, field)| (name, value(field))).collect()
     }
 }
 
@@ -65,14 +99,7 @@ pub async fn observe(client: &AwsClient, name: &str) -> Result<Option<Observed>>
     let (about, value, policy) = tokio::join!(describe(client, name), value, policy(client, name));
     let Some(about) = about? else { return Ok(None) };
     let pending_deletion = about.deleted_date.is_some();
-    let value =
-        match value? {
-            Some(Err(why)) => return Err(Error::new(ErrorKind::Denied, GET, why).advice(
-                "give the caller secretsmanager:GetSecretValue for this secret, and kms:Decrypt for its key",
-            )),
-            Some(Ok(value)) => Some(value),
-            None => None,
-        };
+    let value = if pending_deletion { LiveValue::Absent } else { current_value(&about, name, value?)? };
     let key = about.kms_key_id.clone().filter(|key| !key.is_empty() && !key.ends_with(DEFAULT_KEY));
     let key = LiveKey::named(client, key).await?;
     Ok(Some(Observed {
@@ -85,6 +112,7 @@ pub async fn observe(client: &AwsClient, name: &str) -> Result<Option<Observed>>
         policy: if pending_deletion { None } else { policy? },
         rotation: rotation(&about),
         replicas: replicas(&about),
+        failed_replicas: failed_replicas(&about),
         description: about.description.unwrap_or_default(),
         tags: tags(about.tags.unwrap_or_default()),
         arn: about.arn.ok_or_else(|| missing(DESCRIBE, "ARN"))?,
@@ -95,19 +123,45 @@ async fn describe(client: &AwsClient, name: &str) -> Result<Option<DescribeSecre
     client.read().secretsmanager.describe_secret().secret_id(name).send().await.found(DESCRIBE, NOT_FOUND)
 }
 
-/// Fields by name. A secret that is not there, or will be deleted, has none.
+/// Values, or why there are none, by name. A name without either has no answer.
 async fn values(client: &AwsClient, names: Vec<String>) -> Result<HashMap<String, Told>> {
     let request = client.read().secretsmanager.batch_get_secret_value().set_secret_id_list(Some(names));
-    let answer = request.send().await.at(GET)?;
-    let absent = ["ResourceNotFoundException", "InvalidRequestException"];
-    let failed = answer.errors.unwrap_or_default().into_iter().filter_map(|error| {
-        let code = error.error_code.unwrap_or_default();
-        let why = format!("{} ({code})", error.message.unwrap_or_default());
-        (!absent.contains(&code.as_str())).then_some((error.secret_id?, Err(why)))
-    });
-    let found = answer.secret_values.unwrap_or_default().into_iter();
-    let found = found.filter_map(|found| Some((found.name?, Ok(Secret::from(found.secret_string?)))));
-    Ok(failed.chain(found).collect())
+    let pages: Vec<_> = request.into_paginator().send().try_collect().await.at(GET)?;
+    let mut told = HashMap::new();
+    for page in pages {
+        for error in page.errors.unwrap_or_default() {
+            let code = error.error_code.unwrap_or_default();
+            let why = format!("{} ({code})", error.message.unwrap_or_default());
+            told.extend(error.secret_id.map(|name| (name, Told::Refused { code, why })));
+        }
+        for found in page.secret_values.unwrap_or_default() {
+            let text = found.secret_string.map(|text| LiveValue::Text(Secret::from(text)));
+            let binary = found.secret_binary.map(|_| LiveValue::Binary);
+            let value = text.or(binary).ok_or_else(|| missing(GET, "value"))?;
+            told.extend(found.name.map(|name| (name, Told::Value(value))));
+        }
+    }
+    Ok(told)
+}
+
+/// A secret has no value only where Secrets Manager says so, and knows of no current version either.
+/// Anything else might hide a value that is in use.
+fn current_value(about: &DescribeSecretOutput, name: &str, told: Option<Told>) -> Result<LiveValue> {
+    let eventual =
+        |why: String| Err(Error::new(ErrorKind::Eventual, GET, why).advice("run again in a few seconds"));
+    match told {
+        Some(Told::Value(value)) => Ok(value),
+        Some(Told::Refused { code, why }) => match code.as_str() {
+            "ResourceNotFoundException" if current(about).is_none() => Ok(LiveValue::Absent),
+            "ResourceNotFoundException" | "InvalidRequestException" => {
+                eventual(format!("{name} has a current version that cannot be read: {why}"))
+            }
+            _ => Err(Error::new(ErrorKind::Denied, GET, why).advice(
+                "give the caller secretsmanager:GetSecretValue for this secret, and kms:Decrypt for its key",
+            )),
+        },
+        None => Err(missing(GET, &format!("value of {name}"))),
+    }
 }
 
 async fn policy(client: &AwsClient, name: &str) -> Result<Option<Document>> {
@@ -144,6 +198,53 @@ fn replicas(about: &DescribeSecretOutput) -> BTreeSet<Replica> {
     live.collect()
 }
 
+/// Copies that AWS failed to make or to keep up to date.
+fn failed_replicas(about: &DescribeSecretOutput) -> BTreeMap<String, String> {
+    let failed = about.replication_status.iter().flatten().filter_map(|replica| {
+        let status = replica
+            .status
+            .as_ref()
+            .filter(|status| ![StatusType::InSync, StatusType::InProgress].contains(status))?;
+        let why = replica.status_message.as_deref().unwrap_or("no reason given");
+        Some((replica.region.clone()?, format!("{}: {why}", status.as_str())))
+    });
+    failed.collect()
+}
+
 fn tags(live: Vec<aws_sdk_secretsmanager::types::Tag>) -> Tags {
     live.into_iter().filter_map(|tag| Some((tag.key?, tag.value?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(stages: &[&str]) -> DescribeSecretOutput {
+        let stages = stages.iter().map(|stage| (*stage).to_owned()).collect();
+        DescribeSecretOutput::builder().version_ids_to_stages("v1", stages).build()
+    }
+
+    fn refused(code: &str) -> Told {
+        Told::Refused { code: code.to_owned(), why: code.to_owned() }
+    }
+
+    #[test]
+    fn only_a_secret_without_a_version_has_no_value() {
+        let kind =
+            |stages: &[&str], told| current_value(&about(stages), "a", told).map_err(|error| error.kind);
+        assert!(matches!(kind(&[], Some(refused("ResourceNotFoundException"))), Ok(LiveValue::Absent)));
+        let hidden = kind(&["AWSCURRENT"], Some(refused("ResourceNotFoundException")));
+        assert_eq!(hidden.unwrap_err(), ErrorKind::Eventual);
+        assert_eq!(kind(&[], Some(refused("InvalidRequestException"))).unwrap_err(), ErrorKind::Eventual);
+        assert_eq!(kind(&[], Some(refused("AccessDeniedException"))).unwrap_err(), ErrorKind::Denied);
+        assert!(kind(&[], None).is_err());
+    }
+
+    #[test]
+    fn a_copy_that_failed_is_named() {
+        let replica = aws_sdk_secretsmanager::types::ReplicationStatusType::builder().region("eu-west-1");
+        let replica = replica.status(StatusType::Failed).status_message("exists there").build();
+        let about = DescribeSecretOutput::builder().replication_status(replica).build();
+        assert_eq!(failed_replicas(&about)["eu-west-1"], "Failed: exists there");
+    }
 }

@@ -4,6 +4,7 @@ mod desired;
 mod live;
 mod write;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -11,14 +12,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use desired::{Desired, Replica, Rotation};
-pub use live::{Observed, Told};
+pub use live::{LiveValue, Observed, Told};
 
 use super::client::AwsClient;
 use super::{kms_key, policy};
 use crate::resource::{
-    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+    Attachment, Blocked, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange, Tags,
+    Writer,
 };
 use crate::secret::SecretSource;
+
+const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; put it \
+                         elsewhere and delete the secret, or declare another name";
+const IS_NO_DOCUMENT: &str = "the live value is not a JSON object, so that its fields cannot be kept; declare \
+                              `value` instead of `data`, or make the value a JSON object first";
+const COPY_FAILED: &str = "AWS could not copy the secret into this region; a secret of the same name there, or \
+                           a key that cannot be used, is the usual reason. Remove it and run again";
 
 /// A secret.
 /// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html>
@@ -115,6 +124,7 @@ impl Resource for AwsSecret {
         }
         if let Some(declared) = &desired.replicas {
             diff.field("replicas", &observed.replicas, declared);
+            compare_copies(&mut diff, declared, &observed.failed_replicas);
         }
         diff.entries("tags", &observed.tags, &desired.tags);
         diff
@@ -156,8 +166,30 @@ impl Resource for AwsSecret {
     }
 }
 
+/// A copy that does not follow is not as declared, and making it again would not help.
+fn compare_copies(diff: &mut Diff, declared: &BTreeSet<Replica>, failed: &BTreeMap<String, String>) {
+    for replica in declared {
+        if let Some(why) = failed.get(&replica.region) {
+            let path = format!("replicas.{}", replica.region);
+            diff.immutable(&path, why, "InSync", COPY_FAILED);
+        }
+    }
+}
+
+/// What is live and cannot be kept is never written over.
 fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
-    if desired.value.is_some() {
+    let path = if desired.value.is_some() { "value" } else { "data" };
+    let why = match &observed.value {
+        LiveValue::Binary => Some(IS_BINARY),
+        LiveValue::Text(_) if desired.value.is_none() && observed.document().is_none() => {
+            Some(IS_NO_DOCUMENT)
+        }
+        LiveValue::Text(_) | LiveValue::Absent => None,
+    };
+    if let Some(why) = why {
+        diff.secret(path, SecretChange::Changed, None);
+        diff.blocked.push(Blocked { path: path.to_owned(), why: why.to_owned() });
+    } else if desired.value.is_some() {
         diff.secrets("", &desired.sources(), &write::plain(observed), false);
     } else {
         diff.secrets("data", &desired.data, &observed.fields(), desired.exact);
@@ -166,8 +198,6 @@ fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::providers::aws::key_name::LiveKey;
     use crate::secret::{Loader, Secret};
@@ -188,11 +218,12 @@ mod tests {
             version_id: None,
             pending_deletion: false,
             description: String::new(),
-            value: Some(Secret::from(value.to_owned())),
+            value: LiveValue::Text(Secret::from(value.to_owned())),
             key: LiveKey::default(),
             policy: None,
             rotation: None,
             replicas: BTreeSet::new(),
+            failed_replicas: BTreeMap::new(),
             tags: Tags::new(),
         }
     }
@@ -210,6 +241,31 @@ mod tests {
         assert_eq!(paths(&AwsSecret::diff(&declared, &changed)), ["data.key", "data.user"]);
         let exact = Desired { exact: true, ..declared };
         assert_eq!(paths(&AwsSecret::diff(&exact, &live)), ["data.other"]);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_kept_is_blocked() {
+        let (data, value) = (json!({ "data": { "a": { "generate": {} } } }), json!({ "value": "x" }));
+        let blocked = |declared: &Value, live: LiveValue| {
+            let live = Observed { value: live, ..observed("") };
+            AwsSecret::diff(&desired(declared.clone()), &live).blocked.len()
+        };
+        let text = |text: &str| LiveValue::Text(Secret::from(text.to_owned()));
+        for live in ["hunter2", "", "[1]", "null", "{\"a\":"] {
+            assert_eq!((blocked(&data, text(live)), blocked(&value, text(live))), (1, 0), "{live}");
+        }
+        assert_eq!((blocked(&data, LiveValue::Binary), blocked(&value, LiveValue::Binary)), (1, 1));
+        assert_eq!((blocked(&data, LiveValue::Absent), blocked(&data, text("{}"))), (0, 0));
+    }
+
+    #[test]
+    fn a_copy_that_failed_is_blocked() {
+        let declared = desired(json!({ "value": "x", "replicas": [{ "region": "eu-west-1" }] }));
+        let mut live = observed("x");
+        live.replicas.insert(Replica { region: "eu-west-1".into(), kms_key: None });
+        assert!(AwsSecret::diff(&declared, &live).is_empty());
+        live.failed_replicas.insert("eu-west-1".into(), "Failed".into());
+        assert_eq!(AwsSecret::diff(&declared, &live).blocked[0].path, "replicas.eu-west-1");
     }
 
     #[test]
@@ -238,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_secret_about_to_be_deleted_is_reported_once() {
-        let live = Observed { pending_deletion: true, value: None, ..observed("") };
+        let live = Observed { pending_deletion: true, value: LiveValue::Absent, ..observed("") };
         assert_eq!(paths(&AwsSecret::diff(&desired(json!({ "value": "x" })), &live)), ["pending_deletion"]);
     }
 }

@@ -4,16 +4,17 @@
 //! whose answer was lost makes no second version. The token is drawn by lot: it is told to whoever may
 //! list versions, and one that followed from the value would let them try values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_secretsmanager::types::{ReplicaRegionType, RotationRulesType, Tag};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::desired::{Desired, Replica, Rotation};
 use super::live::{NOT_FOUND, Observed, observe};
 use super::{AwsSecret, Id};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::json_text;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::secret_value;
 use crate::providers::aws::tags;
@@ -23,12 +24,14 @@ use crate::secret::Secret;
 
 const CREATE: &str = "secretsmanager:CreateSecret";
 const PUT: &str = "secretsmanager:PutSecretValue";
+/// A document without fields.
+const EMPTY: &str = "{}";
 
 type W<'a> = Writer<'a, AwsClient>;
 
 /// Makes the secret with its value and marks of ownership in one request, then everything else.
 pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
-    let value = value(CREATE, desired, &Fields::new(), Map::new())?;
+    let value = value(CREATE, desired, &Fields::new(), EMPTY)?;
     let request = w.write(w.permit()).secretsmanager.create_secret().name(&desired.name);
     let request = request
         .secret_string(secret_value::text(CREATE, &value)?)
@@ -72,7 +75,7 @@ async fn update_fields(w: &W<'_>, desired: &Desired, observed: &Observed) -> Res
     }
     if diff.touches("data") || diff.touches("value") {
         let live = if desired.value.is_some() { plain(observed) } else { observed.fields() };
-        let value = value(PUT, desired, &live, observed.document())?;
+        let value = value(PUT, desired, &live, observed.document().unwrap_or(EMPTY))?;
         let request = w.write(w.permit()).secretsmanager.put_secret_value().secret_id(&desired.name);
         request.secret_string(secret_value::text(PUT, &value)?).send().await.at(PUT)?;
     }
@@ -127,26 +130,24 @@ fn has_replicas(error: &Error) -> bool {
 
 /// The live value as it is compared with a declared `value`.
 pub fn plain(observed: &Observed) -> Fields {
-    observed.value.iter().map(|value| ("value".to_owned(), value.clone())).collect()
+    observed.value.text().into_iter().map(|value| ("value".to_owned(), value.clone())).collect()
 }
 
-/// The value to write: the declared one, or the document with the declared fields. A field that stays
-/// as it is keeps its JSON type.
-fn value(
-    operation: &str,
-    desired: &Desired,
-    live: &Fields,
-    mut document: Map<String, Value>,
-) -> Result<Secret> {
+/// The value to write: the declared one, or the document with the declared fields. What stays as it is
+/// stays to the byte.
+fn value(operation: &str, desired: &Desired, live: &Fields, document: &str) -> Result<Secret> {
     let mut made = secret_value::make(operation, &desired.sources(), live)?;
     if desired.value.is_some() {
         return made.remove("value").ok_or_else(|| missing(operation, "value"));
     }
-    document.retain(|name, _| !desired.exact || desired.data.contains_key(name));
+    let mut set = BTreeMap::new();
     for (name, field) in made.iter().filter(|(name, field)| live.get(*name) != Some(*field)) {
-        document.insert(name.clone(), Value::from(secret_value::text(operation, field)?));
+        let text = Value::from(secret_value::text(operation, field)?).to_string();
+        set.insert(name.as_str(), text);
     }
-    Ok(Secret::from(Value::Object(document).to_string()))
+    let keep = |name: &str| !desired.exact || desired.data.contains_key(name);
+    let spliced = json_text::spliced(document, keep, &set);
+    spliced.map(Secret::from).ok_or_else(|| missing(operation, "JSON object"))
 }
 
 /// AWS itself refuses a policy that would let everybody in.
@@ -198,4 +199,23 @@ async fn rotate(w: &W<'_>, name: &str, rotation: &Rotation) -> Result<()> {
 
 fn to_sdk(tags: &Tags) -> Vec<Tag> {
     tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Loader;
+    use serde_json::json;
+
+    #[test]
+    fn undeclared_fields_of_a_document_keep_every_byte() {
+        let declared = json!({ "name": "a", "data": { "pin": "new", "port": "5432" } });
+        let mut desired: Desired = serde_json::from_value(declared).expect("valid");
+        AwsSecret::load(&mut desired, &Loader::default()).expect("loads");
+        let text = "{ \"id\": 123456789012345678901, \"rate\":1.50, \"x\":1, \"x\":2, \"port\": 5432, \"pin\": \"old\" }";
+        let live = [("pin", "old"), ("port", "5432")];
+        let live = live.map(|(name, value)| (name.to_owned(), Secret::from(value.to_owned()))).into();
+        let written = value(PUT, &desired, &live, text).expect("written");
+        assert_eq!(written.expose_str(), Some(text.replace("\"old\"", "\"new\"").as_str()));
+    }
 }
