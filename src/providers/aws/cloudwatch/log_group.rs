@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_cloudwatchlogs::types::LogGroup;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -76,9 +76,10 @@ impl Class {
         }
     }
 
-    fn of(name: &str) -> Self {
-        let known = [Self::InfrequentAccess, Self::Delivery];
-        known.into_iter().find(|class| class.name() == name).unwrap_or_default()
+    /// `None` for a class that this program does not know.
+    fn of(name: &str) -> Option<Self> {
+        let known = [Self::Standard, Self::InfrequentAccess, Self::Delivery];
+        known.into_iter().find(|class| class.name() == name)
     }
 }
 
@@ -89,7 +90,7 @@ pub struct Observed {
     arn: String,
     retention_days: Option<u32>,
     key: LiveKey,
-    class: Class,
+    class: String,
     tags: Tags,
 }
 
@@ -158,7 +159,11 @@ impl Resource for CloudwatchLogGroup {
             arn,
             retention_days: group.retention_in_days.and_then(|days| days.try_into().ok()),
             key: LiveKey::named(client, group.kms_key_id).await?,
-            class: group.log_group_class.map(|class| Class::of(class.as_str())).unwrap_or_default(),
+            class: group
+                .log_group_class
+                .as_ref()
+                .map_or(Class::Standard.name(), |class| class.as_str())
+                .to_owned(),
             tags: tags.unwrap_or_default().into_iter().collect(),
         }))
     }
@@ -169,11 +174,8 @@ impl Resource for CloudwatchLogGroup {
         if !observed.key.is(desired.kms_key.as_deref()) {
             diff.push("kms_key", json!(observed.key.name), json!(desired.kms_key));
         }
-        diff.immutable("class", &observed.class, &desired.class, CLASS_IS_FIXED).entries(
-            "tags",
-            &observed.tags,
-            &desired.tags,
-        );
+        diff.immutable("class", &shown_class(&observed.class), &json!(desired.class), CLASS_IS_FIXED)
+            .entries("tags", &observed.tags, &desired.tags);
         diff
     }
 
@@ -241,6 +243,11 @@ impl Resource for CloudwatchLogGroup {
     }
 }
 
+/// The class as declared; one that no plan can declare by its own name.
+fn shown_class(name: &str) -> Value {
+    Class::of(name).map_or_else(|| json!(name), |class| json!(class))
+}
+
 /// The list is sorted, so that of all groups whose names begin so the one of this name comes first.
 async fn describe(client: &AwsClient, name: &str) -> Result<Option<LogGroup>> {
     let request = client.read().logs().describe_log_groups().log_group_name_prefix(name).limit(1);
@@ -293,7 +300,6 @@ fn check_name(name: &str) -> Option<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
 
     fn desired(extra: Value) -> Desired {
         let mut fields = json!({ "name": "/a/b" });
@@ -324,7 +330,8 @@ mod tests {
     #[test]
     fn classes_are_read_back() {
         for class in [Class::Standard, Class::InfrequentAccess, Class::Delivery] {
-            assert_eq!(Class::of(class.name()), class);
+            assert_eq!(shown_class(class.name()), json!(class));
         }
+        assert_eq!(shown_class("FROZEN"), json!("FROZEN"));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use aws_sdk_cloudwatchlogs::operation::put_metric_filter::builders::PutMetricFilterInputBuilder;
 use aws_sdk_cloudwatchlogs::types::{MetricFilter, MetricTransformation, StandardUnit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,15 @@ pub struct Observed {
     id: Id,
     pattern: String,
     metric: Metric,
+    undeclared: Undeclared,
+}
+
+/// Settings of a filter that a plan does not declare.
+#[derive(Clone, Debug, Default)]
+struct Undeclared {
+    on_transformed_logs: bool,
+    field_selection: Option<String>,
+    system_fields: Option<Vec<String>>,
 }
 
 /// What other steps may refer to.
@@ -160,11 +170,11 @@ impl Resource for LogMetricFilter {
     async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         let id = Self::id(desired);
         refuse_existing(PUT, Self::observe(w, &id).await?.is_some(), &format!("the metric filter {id}"))?;
-        put(w, desired).await
+        put(w, desired, &Undeclared::default()).await
     }
 
-    async fn update(w: &W<'_>, desired: &Desired, _observed: &Observed) -> Result<()> {
-        put(w, desired).await
+    async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+        put(w, desired, &observed.undeclared).await
     }
 
     async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
@@ -200,11 +210,21 @@ fn to_observed(id: &Id, filter: MetricFilter) -> Option<Observed> {
         unit: transformation.unit.map_or_else(no_unit, |unit| unit.as_str().to_owned()),
         dimensions: transformation.dimensions.unwrap_or_default().into_iter().collect(),
     };
-    Some(Observed { id: id.clone(), pattern: filter.filter_pattern.unwrap_or_default(), metric })
+    let undeclared = Undeclared {
+        on_transformed_logs: filter.apply_on_transformed_logs,
+        field_selection: filter.field_selection_criteria,
+        system_fields: filter.emit_system_field_dimensions,
+    };
+    Some(Observed { id: id.clone(), pattern: filter.filter_pattern.unwrap_or_default(), metric, undeclared })
 }
 
-/// Makes or replaces the filter.
-async fn put(w: &W<'_>, desired: &Desired) -> Result<()> {
+async fn put(w: &W<'_>, desired: &Desired, undeclared: &Undeclared) -> Result<()> {
+    request(desired, undeclared)?.send_with(w.write(w.permit()).logs()).await.at(PUT).map(drop)
+}
+
+/// The request that makes or replaces the filter. It replaces all of it, so that the live settings that
+/// a plan does not declare are sent again.
+fn request(desired: &Desired, undeclared: &Undeclared) -> Result<PutMetricFilterInputBuilder> {
     let metric = &desired.metric;
     let dimensions = metric.dimensions.iter().map(|(name, field)| (name.clone(), field.clone()));
     let transformation = MetricTransformation::builder()
@@ -216,9 +236,14 @@ async fn put(w: &W<'_>, desired: &Desired) -> Result<()> {
         .set_dimensions((!metric.dimensions.is_empty()).then(|| dimensions.collect()))
         .build()
         .map_err(|error| Error::new(ErrorKind::Local, PUT, error.to_string()))?;
-    let request = w.write(w.permit()).logs().put_metric_filter().log_group_name(&desired.log_group);
-    let request = request.filter_name(&desired.name).filter_pattern(desired.pattern.trim());
-    request.metric_transformations(transformation).send().await.at(PUT).map(drop)
+    Ok(PutMetricFilterInputBuilder::default()
+        .log_group_name(&desired.log_group)
+        .filter_name(&desired.name)
+        .filter_pattern(desired.pattern.trim())
+        .metric_transformations(transformation)
+        .set_apply_on_transformed_logs(undeclared.on_transformed_logs.then_some(true))
+        .set_field_selection_criteria(undeclared.field_selection.clone())
+        .set_emit_system_field_dimensions(undeclared.system_fields.clone()))
 }
 
 #[cfg(test)]
@@ -233,5 +258,27 @@ mod tests {
         let desired = json!({ "name": "f", "log_group": "g", "pattern": "", "metric": metric });
         let desired: Desired = serde_json::from_value(desired).expect("valid");
         assert_eq!(LogMetricFilter::check(&desired)[0].path, "metric.default_value");
+    }
+
+    #[test]
+    fn undeclared_settings_survive_an_update() {
+        let metric = json!({ "namespace": "n", "name": "m" });
+        let desired = json!({ "name": "f", "log_group": "g", "pattern": "", "metric": metric });
+        let desired: Desired = serde_json::from_value(desired).expect("valid");
+        let transformation = MetricTransformation::builder().metric_namespace("n").metric_name("m");
+        let filter = MetricFilter::builder()
+            .filter_name("f")
+            .metric_transformations(transformation.metric_value("1").build().expect("complete"))
+            .apply_on_transformed_logs(true)
+            .field_selection_criteria("@aws.region = 'x'")
+            .emit_system_field_dimensions("@aws.account");
+        let live = to_observed(&LogMetricFilter::id(&desired), filter.build()).expect("a filter");
+        let sent = request(&desired, &live.undeclared).expect("complete");
+        assert_eq!(sent.get_apply_on_transformed_logs(), &Some(true));
+        assert_eq!(sent.get_field_selection_criteria().as_deref(), Some("@aws.region = 'x'"));
+        assert_eq!(
+            sent.get_emit_system_field_dimensions().as_deref(),
+            Some(&["@aws.account".to_owned()][..])
+        );
     }
 }

@@ -1,12 +1,16 @@
 //! `aws.cloudwatch_alarm`: an alarm on one metric.
 
+mod compare;
+mod request;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use aws_sdk_cloudwatch::types::{
-    AlarmType, ComparisonOperator, Dimension, MetricAlarm, StandardUnit, Statistic, Tag,
-};
+use aws_sdk_cloudwatch::operation::put_metric_alarm::builders::PutMetricAlarmInputBuilder;
+use aws_sdk_cloudwatch::types::{AlarmType, ComparisonOperator, MetricAlarm, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use request::request;
 
 use super::refuse_existing;
 use crate::providers::aws::client::{AwsClient, missing};
@@ -18,8 +22,6 @@ use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, 
 
 const DESCRIBE: &str = "cloudwatch:DescribeAlarms";
 const PUT: &str = "cloudwatch:PutMetricAlarm";
-/// What PutMetricAlarm takes under a name of its own; everything else is a percentile or the like.
-const STATISTICS: [&str; 5] = ["SampleCount", "Average", "Sum", "Minimum", "Maximum"];
 
 type W<'a> = Writer<'a, AwsClient>;
 
@@ -128,7 +130,7 @@ impl Comparison {
         }
     }
 
-    /// `None` for those that compare with a band, which only an alarm made elsewhere has.
+    /// `None` for operators that compare with a band, which no plan can declare.
     fn of(live: &ComparisonOperator) -> Option<Self> {
         let all = [Self::Greater, Self::GreaterOrEqual, Self::Less, Self::LessOrEqual];
         all.into_iter().find(|comparison| comparison.to_sdk() == *live)
@@ -160,9 +162,9 @@ impl MissingData {
         }
     }
 
-    fn of(live: &str) -> Self {
-        let others = [Self::Ignore, Self::Breaching, Self::NotBreaching];
-        others.into_iter().find(|treatment| treatment.name() == live).unwrap_or_default()
+    fn of(live: &str) -> Option<Self> {
+        let all = [Self::Missing, Self::Ignore, Self::Breaching, Self::NotBreaching];
+        all.into_iter().find(|treatment| treatment.name() == live)
     }
 }
 
@@ -233,49 +235,23 @@ impl Resource for CloudwatchAlarm {
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
-        let live = &observed.alarm;
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let mut diff = Diff::none();
-        diff.field("description", &text(&live.alarm_description), &desired.description)
-            .field("namespace", &text(&live.namespace), &desired.namespace)
-            .field("metric", &text(&live.metric_name), &desired.metric)
-            .field("dimensions", &live_dimensions(live), &desired.dimensions)
-            .field("statistic", &live_statistic(live), &desired.statistic)
-            .field("unit", &live.unit.as_ref().map(StandardUnit::as_str), &desired.unit)
-            .field("period_seconds", &live.period, &desired.period_seconds)
-            .field(
-                "comparison",
-                &live.comparison_operator.as_ref().and_then(Comparison::of),
-                &desired.comparison,
-            )
-            .field("threshold", &live.threshold, &desired.threshold)
-            .field("evaluation_periods", &live.evaluation_periods, &desired.evaluation_periods);
-        compare_datapoints(&mut diff, desired, live);
-        let treatment = live.treat_missing_data.as_deref().map(MissingData::of).unwrap_or_default();
-        diff.field("treat_missing_data", &treatment, &desired.treat_missing_data)
-            .field("actions_enabled", &live.actions_enabled.unwrap_or(true), &desired.actions_enabled)
-            .field("alarm_actions", &set(live.alarm_actions()), &desired.alarm_actions)
-            .field("ok_actions", &set(live.ok_actions()), &desired.ok_actions)
-            .field(
-                "insufficient_data_actions",
-                &set(live.insufficient_data_actions()),
-                &desired.insufficient_data_actions,
-            )
-            .entries("tags", &observed.tags, &desired.tags);
+        let mut diff = compare::alarm(desired, &observed.alarm);
+        diff.entries("tags", &observed.tags, &desired.tags);
         diff
     }
 
     async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         let found = describe(w, vec![desired.name.clone()]).await?;
         refuse_existing(PUT, !found.is_empty(), &format!("the alarm {}", desired.name))?;
-        put(w, desired, Some(to_sdk(&desired.tags)).filter(|tags| !tags.is_empty())).await
+        let tags = Some(to_sdk(&desired.tags)).filter(|tags| !tags.is_empty());
+        put(w, request(desired, None).set_tags(tags)).await
     }
 
     /// Tags in the request that replaces an alarm would be ignored.
     async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
         let diff = Self::diff(desired, observed);
         if diff.changes.iter().any(|change| !change.path.starts_with("tags.")) {
-            put(w, desired, None).await?;
+            put(w, request(desired, Some(&observed.alarm))).await?;
         }
         if diff.touches("tags") {
             let added = to_sdk(&tags::to_add(&desired.tags, &observed.tags));
@@ -314,57 +290,8 @@ async fn describe(client: &AwsClient, names: Vec<String>) -> Result<HashMap<Stri
     Ok(alarms.filter_map(|alarm| Some((alarm.alarm_name.clone()?, alarm))).collect())
 }
 
-/// Makes or replaces the alarm, which is one request for all of it.
-async fn put(w: &W<'_>, desired: &Desired, tags: Option<Vec<Tag>>) -> Result<()> {
-    let simple = STATISTICS.contains(&desired.statistic.as_str());
-    let list = |actions: &BTreeSet<String>| Some(actions.iter().cloned().collect());
-    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    let dimensions =
-        desired.dimensions.iter().map(|(name, value)| Dimension::builder().name(name).value(value).build());
-    let request = w.write(w.permit()).cloudwatch().put_metric_alarm().alarm_name(&desired.name);
-    let request = request
-        .alarm_description(&desired.description)
-        .namespace(&desired.namespace)
-        .metric_name(&desired.metric)
-        .set_dimensions(Some(dimensions.collect()))
-        .set_statistic(simple.then(|| Statistic::from(desired.statistic.as_str())))
-        .set_extended_statistic((!simple).then(|| desired.statistic.clone()))
-        .set_unit(desired.unit.as_deref().map(StandardUnit::from))
-        .period(number(desired.period_seconds))
-        .comparison_operator(desired.comparison.to_sdk())
-        .threshold(desired.threshold)
-        .evaluation_periods(number(desired.evaluation_periods))
-        .set_datapoints_to_alarm(desired.datapoints_to_alarm.map(number))
-        .treat_missing_data(desired.treat_missing_data.name())
-        .actions_enabled(desired.actions_enabled)
-        .set_alarm_actions(list(&desired.alarm_actions))
-        .set_ok_actions(list(&desired.ok_actions))
-        .set_insufficient_data_actions(list(&desired.insufficient_data_actions))
-        .set_tags(tags);
-    request.send().await.at(PUT).map(drop)
-}
-
-/// Not declared and not set mean all of them.
-fn compare_datapoints(diff: &mut Diff, desired: &Desired, live: &MetricAlarm) {
-    let periods = live.evaluation_periods.and_then(|periods| u32::try_from(periods).ok()).unwrap_or_default();
-    let before = live.datapoints_to_alarm.and_then(|count| u32::try_from(count).ok());
-    let all_before = before.is_none_or(|count| count == periods);
-    let all_after = desired.datapoints_to_alarm.is_none_or(|count| count == desired.evaluation_periods);
-    if !(all_before && all_after) {
-        diff.field("datapoints_to_alarm", &before, &desired.datapoints_to_alarm);
-    }
-}
-
-fn live_statistic(live: &MetricAlarm) -> Option<&str> {
-    live.extended_statistic.as_deref().or(live.statistic.as_ref().map(Statistic::as_str))
-}
-
-fn live_dimensions(live: &MetricAlarm) -> BTreeMap<&str, &str> {
-    live.dimensions().iter().filter_map(|dimension| Some((dimension.name()?, dimension.value()?))).collect()
-}
-
-fn set(actions: &[String]) -> BTreeSet<&String> {
-    actions.iter().collect()
+async fn put(w: &W<'_>, request: PutMetricAlarmInputBuilder) -> Result<()> {
+    request.send_with(w.write(w.permit()).cloudwatch()).await.at(PUT).map(drop)
 }
 
 fn to_sdk(tags: &Tags) -> Vec<Tag> {
@@ -392,6 +319,7 @@ fn check_numbers(desired: &Desired) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_cloudwatch::types::{MetricDataQuery, Statistic};
     use serde_json::{Value, json};
 
     fn desired(extra: Value) -> Desired {
@@ -437,6 +365,42 @@ mod tests {
             "actions_enabled": false, "alarm_actions": ["x"], "ok_actions": ["y"],
             "insufficient_data_actions": ["z"], "tags": { "t": "u" } });
         assert_eq!(paths(all.clone()).len(), all.as_object().expect("a map").len());
+    }
+
+    #[test]
+    fn a_setting_lost_with_a_percentile_is_named() {
+        let mut live = observed();
+        live.alarm.statistic = None;
+        live.alarm.extended_statistic = Some("p99".into());
+        live.alarm.evaluate_low_sample_count_percentile = Some("ignore".into());
+        let diff = CloudwatchAlarm::diff(&desired(json!({})), &live);
+        assert!(diff.changes[0].note.as_deref().is_some_and(|note| note.contains("few samples")));
+        let sent = request(&desired(json!({})), Some(&live.alarm));
+        assert_eq!(sent.get_evaluate_low_sample_count_percentile(), &None);
+    }
+
+    #[test]
+    fn an_alarm_by_expression_is_never_replaced() {
+        let query = MetricDataQuery::builder().id("e1").expression("m1 / m2").build();
+        let mut live = observed();
+        live.alarm.metrics = Some(vec![query]);
+        let diff = CloudwatchAlarm::diff(&desired(json!({})), &live);
+        assert_eq!(diff.blocked[0].path, "metrics");
+        assert_eq!(diff.changes[0].before[0]["expression"], "m1 / m2");
+        let mut band = observed();
+        band.alarm.threshold_metric_id = Some("ad1".into());
+        assert_eq!(CloudwatchAlarm::diff(&desired(json!({})), &band).blocked.len(), 1);
+    }
+
+    #[test]
+    fn unknown_values_of_enumerations_are_blocked() {
+        let mut live = observed();
+        live.alarm.treat_missing_data = Some("guess".into());
+        live.alarm.comparison_operator = Some(ComparisonOperator::GreaterThanUpperThreshold);
+        let diff = CloudwatchAlarm::diff(&desired(json!({})), &live);
+        let before: Vec<&Value> = diff.changes.iter().map(|change| &change.before).collect();
+        assert_eq!(before, [&json!("GreaterThanUpperThreshold"), &json!("guess")]);
+        assert_eq!(diff.blocked.len(), 2);
     }
 
     #[test]

@@ -1,0 +1,488 @@
+//! `aws.s3_object`: an object in a bucket, from text, a template or a file.
+
+mod kept;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ServerSideEncryption, Tag, Tagging};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use kept::Kept;
+
+use super::client::{AwsClient, missing};
+use super::error::Answer;
+use super::in_order::InOrder;
+use super::key_name::LiveKey;
+use super::{kms_key, partition, tags};
+use crate::resolve::unknown::is_unknown;
+use crate::resource::{
+    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
+};
+use crate::secret::{Input, LoadError, Loader, Secret, SecretSource};
+
+const GET: &str = "s3:GetObject";
+const PUT: &str = "s3:PutObject";
+/// Neither the object nor, before the plan has made it, the bucket.
+const ABSENT: [&str; 3] = ["NoSuchKey", "NoSuchBucket", "NotFound"];
+/// The object is not as it was seen, or is being changed by somebody else in this moment.
+const MOVED: [&str; 2] = ["PreconditionFailed", "ConditionalRequestConflict"];
+/// How much text a plan shows; of more it shows the digest.
+const SHOWN: usize = 4096;
+const OTHER_ENCRYPTION: &str = "a plan declares encryption with `aws:kms` and this object has another; \
+                                remove `kms_key` to leave it, or write the object again by hand";
+
+type W<'a> = Writer<'a, AwsClient>;
+
+/// An object.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
+pub struct BucketObject;
+
+/// What a plan declares. It is no place for a secret: whoever may read the bucket reads it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "S3Object")]
+pub struct Desired {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's name in the bucket.
+    pub key: String,
+    /// The region the bucket is in. Default: the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The text itself; expressions in it are evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// A template's file name instead, in `templates/` beside the plan or beside the plan's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<PathBuf>,
+    /// Values for the template.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub with: Map<String, Value>,
+    /// A file's bytes instead, relative to the plan and inside of its folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// The media type. Default: what the ending of `key` says, or `application/octet-stream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// How long others may keep a copy, e.g. `max-age=300`. Not declared: nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
+    /// Further `x-amz-meta-` headers, in lower case.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// The KMS key that encrypts it: ARN, id or alias. Not declared: as the bucket says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+    /// Tags; S3 takes ten at most.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// The bytes, once they have been read.
+    #[serde(skip)]
+    body: Vec<u8>,
+}
+
+impl Desired {
+    fn media_type(&self) -> &str {
+        self.content_type.as_deref().unwrap_or_else(|| media_type(&self.key))
+    }
+}
+
+/// A bucket, a name in it, and where the bucket is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Id {
+    bucket: String,
+    key: String,
+    region: Option<String>,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.bucket, self.key)
+    }
+}
+
+/// What S3 says.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    id: Id,
+    arn: String,
+    etag: String,
+    body: Vec<u8>,
+    content_type: String,
+    cache_control: Option<String>,
+    /// How the body is coded, which nothing that a plan writes is.
+    encoding: Option<String>,
+    metadata: BTreeMap<String, String>,
+    key: LiveKey,
+    kept: Kept,
+    tags: Tags,
+}
+
+/// What other steps may refer to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "S3ObjectOutputs")]
+pub struct Outputs {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's name.
+    pub key: String,
+    /// The object's ARN.
+    pub arn: String,
+    /// `s3://BUCKET/KEY`.
+    pub url: String,
+    /// SHA-256 of the content, hexadecimal.
+    pub sha256: String,
+}
+
+impl Resource for BucketObject {
+    const KIND: &'static str = "aws.s3_object";
+    const ABOUT: &'static str = "An object in an S3 bucket, from text, a template or a file; written only if it is still as it was seen.";
+    const EXAMPLE: &'static str = r#"runbook:
+  kind: aws.s3_object
+  bucket: candlefish-runbooks
+  key: vault/unseal.json
+  content: '{ "address": "https://vault.candlefish.example:8200" }'
+  cache_control: max-age=300
+  metadata: { owner: platform-team }
+"#;
+    const TAGGED: bool = true;
+
+    type Client = AwsClient;
+    type Id = Id;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Outputs = Outputs;
+
+    fn id(desired: &Desired) -> Id {
+        Id { bucket: desired.bucket.clone(), key: desired.key.clone(), region: desired.region.clone() }
+    }
+
+    fn check(desired: &Desired) -> Vec<FieldError> {
+        let mut found = Vec::new();
+        let bodies = [desired.content.is_some(), desired.template.is_some(), desired.file.is_some()];
+        if bodies.into_iter().filter(|body| *body).count() != 1 {
+            found.push(FieldError::new("", "exactly one of `content`, `template` and `file` is needed"));
+        }
+        if desired.key.is_empty() || desired.key.len() > 1024 {
+            found.push(FieldError::new("key", "an object's name has 1 to 1024 bytes"));
+        }
+        let upper = desired.metadata.keys().find(|name| name.chars().any(|c| c.is_ascii_uppercase()));
+        found.extend(upper.map(|name| {
+            FieldError::new(format!("metadata.{name}"), "S3 keeps names of metadata in lower case")
+                .help(format!("write `{}`", name.to_ascii_lowercase()))
+        }));
+        if desired.tags.len() > 10 {
+            found.push(FieldError::new("tags", "an object has ten tags at most, those of the plan included"));
+        }
+        found.extend(tags::check(&desired.tags));
+        found
+    }
+
+    fn requires(desired: &Desired) -> Vec<Requirement> {
+        let bucket = Requirement::thing("aws.s3_bucket", &desired.bucket);
+        desired.kms_key.as_deref().and_then(kms_key::requirement).into_iter().chain([bucket]).collect()
+    }
+
+    fn load(desired: &mut Desired, loader: &Loader) -> Result<(), LoadError> {
+        desired.body = match (&desired.content, &desired.template, &desired.file) {
+            (Some(content), ..) => content.clone().into_bytes(),
+            (None, Some(name), _) => loader.render_file(name, &desired.with)?.into_bytes(),
+            (None, None, Some(path)) => {
+                let mut source = SecretSource::new(Input::File(path.clone()));
+                source.load(loader)?;
+                source.value().map(Secret::expose_bytes).unwrap_or_default().to_vec()
+            }
+            (None, None, None) => Vec::new(),
+        };
+        Ok(())
+    }
+
+    /// Two calls at once.
+    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+        let (object, tags) = tokio::join!(get(client, id), live_tags(client, id)).in_order()?;
+        let Some(object) = object else { return Ok(None) };
+        assemble(client, id, object, tags).await.map(Some)
+    }
+
+    fn diff(desired: &Desired, observed: &Observed) -> Diff {
+        let mut diff = Diff::none();
+        if observed.body != desired.body {
+            let secretive = desired.file.is_some();
+            diff.push("content", shown(&observed.body, secretive), shown(&desired.body, secretive));
+        }
+        diff.field("content_type", &observed.content_type, desired.media_type())
+            .field("content_encoding", &observed.encoding, &Value::Null)
+            .field("cache_control", &observed.cache_control, &desired.cache_control)
+            .field("metadata", &observed.metadata, &desired.metadata);
+        if desired.kms_key.is_some() {
+            if !observed.key.is(desired.kms_key.as_deref()) {
+                diff.push("kms_key", json!(observed.key.name), json!(desired.kms_key));
+            }
+            if let Some(other) = observed.kept.other_encryption() {
+                diff.immutable("kms_key", other, &desired.kms_key, OTHER_ENCRYPTION);
+            }
+        }
+        diff.entries("tags", &observed.tags, &desired.tags);
+        diff
+    }
+
+    /// On condition that there is no object of this name.
+    async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
+        let request = put(w, desired, &desired.tags).await?.if_none_match("*");
+        send(desired, request, None).await
+    }
+
+    /// On condition that the object is still the one that was seen. Writing it replaces its tags, its
+    /// access list and all of its settings, so that those of others are sent again.
+    async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+        let diff = Self::diff(desired, observed);
+        let mut all = observed.tags.clone();
+        all.extend(desired.tags.clone());
+        if diff.changes.iter().any(|change| !change.path.starts_with("tags.")) {
+            let grants = kept::grants(w, desired).await?;
+            let request = put(w, desired, &all).await?.if_match(&observed.etag);
+            let request = observed.kept.send(desired, kept::send_grants(&grants, request));
+            return send(desired, request, observed.kept.expires()).await;
+        }
+        let tagging = Tagging::builder().set_tag_set(Some(to_sdk(&all)?)).build().map_err(wrong_request)?;
+        let s3 = w.write(w.permit()).s3_in(desired.region.as_deref());
+        let request = s3.put_object_tagging().bucket(&desired.bucket).key(&desired.key).tagging(tagging);
+        let request = request.expected_bucket_owner(w.account_id().await?);
+        request.send().await.at("s3:PutObjectTagging").map(drop)
+    }
+
+    /// In a bucket with versions the old ones stay.
+    async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
+        let s3 = w.write(w.permit()).s3_in(id.region.as_deref());
+        let request = s3.delete_object().bucket(&id.bucket).key(&id.key);
+        let answer = request.expected_bucket_owner(w.account_id().await?).send().await;
+        answer.found("s3:DeleteObject", &ABSENT).map(drop)
+    }
+
+    fn outputs(observed: &Observed) -> Outputs {
+        let Id { bucket, key, .. } = observed.id.clone();
+        let url = format!("s3://{bucket}/{key}");
+        Outputs { bucket, key, arn: observed.arn.clone(), url, sha256: digest(&observed.body) }
+    }
+
+    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+        let Desired { bucket, key, body, .. } = desired;
+        let known = std::str::from_utf8(body).map_or(true, |text| !is_unknown(text));
+        Partial::default()
+            .with("bucket", bucket)
+            .with("key", key)
+            .with("arn", arn(partition(scope), bucket, key))
+            .with("url", format!("s3://{bucket}/{key}"))
+            .with_some("sha256", known.then(|| digest(body)))
+    }
+
+    fn tags(observed: &Observed) -> Option<&Tags> {
+        Some(&observed.tags)
+    }
+}
+
+fn arn(partition: &str, bucket: &str, key: &str) -> String {
+    format!("arn:{partition}:s3:::{bucket}/{key}")
+}
+
+async fn get(client: &AwsClient, id: &Id) -> Result<Option<GetObjectOutput>> {
+    let s3 = client.read().s3_in(id.region.as_deref());
+    let request = s3.get_object().bucket(&id.bucket).key(&id.key);
+    request.expected_bucket_owner(client.account_id().await?).send().await.found(GET, &ABSENT)
+}
+
+async fn live_tags(client: &AwsClient, id: &Id) -> Result<Tags> {
+    let s3 = client.read().s3_in(id.region.as_deref());
+    let request = s3.get_object_tagging().bucket(&id.bucket).key(&id.key);
+    let request = request.expected_bucket_owner(client.account_id().await?);
+    let answer = request.send().await.found("s3:GetObjectTagging", &ABSENT)?;
+    let tags = answer.map(|answer| answer.tag_set).unwrap_or_default();
+    Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
+}
+
+async fn assemble(client: &AwsClient, id: &Id, object: GetObjectOutput, tags: Tags) -> Result<Observed> {
+    let kept = Kept::of(&object);
+    let body = object.body.collect().await;
+    let body = body.map_err(|error| Error::new(ErrorKind::Unavailable, GET, error.to_string()))?;
+    Ok(Observed {
+        id: id.clone(),
+        arn: arn(client.partition(), &id.bucket, &id.key),
+        etag: object.e_tag.ok_or_else(|| missing(GET, "ETag"))?,
+        body: body.to_vec(),
+        content_type: object.content_type.unwrap_or_default(),
+        cache_control: object.cache_control.filter(|text| !text.is_empty()),
+        // What was only for the way to S3 may be told all the same.
+        encoding: object.content_encoding.filter(|text| !text.is_empty() && text != "aws-chunked"),
+        metadata: object.metadata.unwrap_or_default().into_iter().collect(),
+        key: LiveKey::named(client, object.ssekms_key_id).await?,
+        kept,
+        tags,
+    })
+}
+
+/// The request that writes what is declared.
+async fn put(w: &W<'_>, desired: &Desired, tags: &Tags) -> Result<PutObjectFluentBuilder> {
+    let s3 = w.write(w.permit()).s3_in(desired.region.as_deref());
+    let metadata = desired.metadata.iter().map(|(name, value)| (name.clone(), value.clone()));
+    Ok(s3
+        .put_object()
+        .bucket(&desired.bucket)
+        .key(&desired.key)
+        .expected_bucket_owner(w.account_id().await?)
+        .body(ByteStream::from(desired.body.clone()))
+        .content_type(desired.media_type())
+        .set_cache_control(desired.cache_control.clone())
+        .set_metadata(Some(metadata.collect()))
+        .set_server_side_encryption(desired.kms_key.as_ref().map(|_| ServerSideEncryption::AwsKms))
+        .set_ssekms_key_id(desired.kms_key.clone())
+        .tagging(encoded(tags)))
+}
+
+/// Sends the request, with a date of expiry word for word: the SDK takes nothing but well-formed ones.
+async fn send(desired: &Desired, request: PutObjectFluentBuilder, expires: Option<&str>) -> Result<()> {
+    let expires = expires.map(str::to_owned);
+    let request = request.customize().mutate_request(move |request| {
+        if let Some(expires) = expires.clone() {
+            request.headers_mut().insert("expires", expires);
+        }
+    });
+    let answer = request.send().await;
+    let code = answer
+        .as_ref()
+        .err()
+        .and_then(|error| error.as_service_error())
+        .and_then(|error| error.meta().code());
+    if code.is_some_and(|code| MOVED.contains(&code)) {
+        let message = format!("{}/{} was changed or made by somebody else", desired.bucket, desired.key);
+        return Err(Error::new(ErrorKind::Conflict, PUT, message)
+            .advice("run `groundwork plan` again to see what is there now"));
+    }
+    answer.at(PUT).map(drop)
+}
+
+/// Tags as a query, which is how a request that writes an object takes them.
+fn encoded(tags: &Tags) -> String {
+    let escape = |text: &str| -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    };
+    let pairs: Vec<String> =
+        tags.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
+    pairs.join("&")
+}
+
+/// Text as it is; a digest of anything else, of much, and of what comes from a file.
+fn shown(body: &[u8], secretive: bool) -> Value {
+    match std::str::from_utf8(body) {
+        Ok(text) if !secretive && text.len() <= SHOWN => json!(text),
+        _ => json!(format!("sha256:{}", digest(body))),
+    }
+}
+
+fn digest(body: &[u8]) -> String {
+    hex::encode(Sha256::digest(body))
+}
+
+fn media_type(key: &str) -> &'static str {
+    match key.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("json") => "application/json",
+        Some("txt" | "md" | "log") => "text/plain; charset=utf-8",
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("yaml" | "yml") => "application/yaml",
+        Some("xml") => "application/xml",
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("pem") => "application/x-pem-file",
+        _ => "application/octet-stream",
+    }
+}
+
+fn to_sdk(tags: &Tags) -> Result<Vec<Tag>> {
+    tags.iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build().map_err(wrong_request))
+        .collect()
+}
+
+fn wrong_request(error: aws_smithy_types::error::operation::BuildError) -> Error {
+    Error::new(ErrorKind::Local, "build a request for S3", error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desired(extra: Value) -> Desired {
+        let mut fields = json!({ "bucket": "b", "key": "a/b.json" });
+        fields.as_object_mut().expect("a map").extend(extra.as_object().expect("a map").clone());
+        let mut desired: Desired = serde_json::from_value(fields).expect("valid");
+        BucketObject::load(&mut desired, &Loader::default()).expect("loads");
+        desired
+    }
+
+    fn observed() -> Observed {
+        Observed {
+            id: BucketObject::id(&desired(json!({ "content": "{}" }))),
+            arn: "arn".into(),
+            etag: "e".into(),
+            body: b"{}".to_vec(),
+            content_type: "application/json".into(),
+            cache_control: None,
+            encoding: None,
+            metadata: BTreeMap::new(),
+            key: LiveKey::default(),
+            kept: Kept::default(),
+            tags: Tags::new(),
+        }
+    }
+
+    #[test]
+    fn every_field_is_compared() {
+        assert!(BucketObject::diff(&desired(json!({ "content": "{}" })), &observed()).is_empty());
+        let all = json!({ "content": "[]", "content_type": "text/plain", "cache_control": "no-store",
+            "metadata": { "a": "b" }, "kms_key": "k", "tags": { "a": "b" } });
+        let diff = BucketObject::diff(&desired(all), &observed());
+        let paths: Vec<&str> = diff.changes.iter().map(|change| change.path.as_str()).collect();
+        assert_eq!(paths, ["content", "content_type", "cache_control", "metadata", "kms_key", "tags.a"]);
+    }
+
+    #[test]
+    fn a_coded_body_differs_from_a_plain_one() {
+        let live = Observed { encoding: Some("gzip".into()), ..observed() };
+        let diff = BucketObject::diff(&desired(json!({ "content": "{}" })), &live);
+        assert_eq!(diff.changes[0].path, "content_encoding");
+    }
+
+    #[test]
+    fn tags_are_encoded() {
+        let tags =
+            Tags::from([("groundwork:plan".to_owned(), "a b&c=é".to_owned()), ("k".into(), "v".into())]);
+        assert_eq!(encoded(&tags), "groundwork%3Aplan=a%20b%26c%3D%C3%A9&k=v");
+    }
+
+    #[test]
+    fn bytes_and_files_are_shown_as_their_digest() {
+        assert_eq!(shown(b"text", false), "text");
+        assert!(
+            shown(b"text", true).as_str().is_some_and(|text| text.starts_with("sha256:982d9e3eb996f559"))
+        );
+        assert!(shown(&[0xff], false).as_str().is_some_and(|text| text.starts_with("sha256:")));
+    }
+
+    #[test]
+    fn there_is_one_body() {
+        let count = |extra| BucketObject::check(&desired(extra)).len();
+        assert_eq!(count(json!({ "content": "x" })), 0);
+        assert_eq!(count(json!({})), 1);
+        assert_eq!(count(json!({ "content": "x", "metadata": { "Owner": "a" } })), 1);
+    }
+}
