@@ -69,6 +69,17 @@ impl Document {
         Self(value)
     }
 
+    /// The document with what it does not say itself, such as the `Version`, as it is in `live`.
+    #[must_use]
+    pub fn inheriting(&self, live: &Self) -> Self {
+        let (Some(declared), Some(live)) = (self.0.as_object(), live.0.as_object()) else {
+            return self.clone();
+        };
+        let mut fields = live.clone();
+        fields.extend(declared.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Self(Value::Object(fields))
+    }
+
     /// Whether a part of it is not known yet.
     pub fn has_unknown(&self) -> bool {
         has_unknown(&self.0)
@@ -83,6 +94,11 @@ impl Document {
 /// Whether two statements mean the same; their `Sid`s do not matter.
 pub fn same_statement(a: &Value, b: &Value) -> bool {
     normal::anonymous_statement(a) == normal::anonymous_statement(b)
+}
+
+/// A statement by what it means, as text: equal meaning, equal text.
+pub fn anonymous(statement: &Value) -> String {
+    normal::anonymous_statement(statement).to_string()
 }
 
 /// Records a change when live and declared documents differ in meaning.

@@ -5,13 +5,17 @@ use serde_json::{Value, json};
 use super::desired::Desired;
 use super::lifecycle::comparable;
 use super::live::{LiveEncryption, Observed};
+use super::statements;
 use crate::providers::aws::kms_key::is_same_key;
 use crate::providers::aws::policy::{self, Document, same_statement};
-use crate::resource::Diff;
+use crate::resource::{Diff, Tags};
 
 const LOCK_IS_FIXED: &str = "object lock is switched on when a bucket is made and can never be switched off; \
                              make another bucket, or switch it on by hand (s3:PutObjectLockConfiguration) \
                              and declare it then";
+
+const OTHER_ENCRYPTION: &str = "a plan declares AES256 or `aws:kms`, and this bucket has another encryption, \
+                                which is not written over; change it by hand first";
 
 /// The differences, field by field.
 pub fn diff(desired: &Desired, observed: &Observed) -> Diff {
@@ -22,7 +26,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Diff {
         .field("bucket_owner_enforced", &observed.owner_enforced, &desired.bucket_owner_enforced.is_on());
     bucket_policy(&mut diff, desired, observed);
     if desired.access_logging.is_some() {
-        diff.field("access_logging", &observed.access_logging, &desired.access_logging);
+        diff.field("access_logging", &observed.access_logging(), &desired.access_logging);
     }
     if let Some(declared) = &desired.replication {
         diff.field("replication", &observed.replication, &Some(declared));
@@ -38,6 +42,10 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Diff {
 
 fn encryption(diff: &mut Diff, declared: Option<&str>, live: &LiveEncryption) {
     match (declared, live) {
+        (_, LiveEncryption::Other(algorithm)) => {
+            let after = declared.map_or("AES256", |_| "aws:kms");
+            diff.immutable("encryption", algorithm, after, OTHER_ENCRYPTION);
+        }
         (None, LiveEncryption::S3) => {}
         (None, LiveEncryption::None) => {
             diff.push("encryption", Value::Null, json!("AES256"));
@@ -57,25 +65,45 @@ fn bucket_policy(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     let tls = observed.tls_statement();
     let (live_tls, live_others) = split(observed.policy.as_ref(), &tls);
     diff.field("tls_only", &live_tls, &desired.tls_only.is_on());
-    let Some(declared) = &desired.policy else { return };
-    let others = split(Some(declared), &tls).1;
-    let declared = others.as_ref().unwrap_or(declared);
-    let live = live_others.and_then(|live| only(&live, |statement| is_ours(desired, declared, statement)));
-    if live.is_some() || declared.has_unknown() || !declared.statements().is_empty() {
-        policy::compare(diff, "policy", live.as_ref(), declared);
+    let live = live_others.and_then(|live| only(&live, |statement| is_ours(desired, observed, statement)));
+    let declared = desired.policy.as_ref().map(|declared| {
+        let others = split(Some(declared), &tls).1.unwrap_or_else(|| declared.with_statements(Vec::new()));
+        let whole = if declared.has_unknown() { declared.clone() } else { others };
+        observed.policy.as_ref().map_or(whole.clone(), |live| whole.inheriting(live))
+    });
+    let nothing = |document: &Document| !document.has_unknown() && document.statements().is_empty();
+    match (live, declared) {
+        (None, None) => {}
+        (None, Some(declared)) if nothing(&declared) => {}
+        (Some(live), None) => {
+            diff.push("policy", live.value().clone(), Value::Null);
+        }
+        (live, Some(declared)) => policy::compare(diff, "policy", live.as_ref(), &declared),
+    }
+    if !diff.touches("policy") {
+        let (before, after) = (statements::recorded(&observed.tags), record(desired, observed));
+        for tag in before.keys().chain(after.keys().filter(|tag| !before.contains_key(*tag))) {
+            diff.field(&format!("tags.{tag}"), &before.get(tag), &after.get(tag));
+        }
     }
 }
 
-/// Whether a live statement is one that the plan declares, or would remove.
-fn is_ours(desired: &Desired, declared: &Document, statement: &Value) -> bool {
+/// The tags that record the statements which the plan declares.
+pub fn record(desired: &Desired, observed: &Observed) -> Tags {
+    let tls = observed.tls_statement();
+    let declared = desired.policy.as_ref().and_then(|declared| split(Some(declared), &tls).1);
+    statements::record(declared.as_ref())
+}
+
+/// Whether a live statement is one that the plan declares, has put there, or would remove.
+fn is_ours(desired: &Desired, observed: &Observed, statement: &Value) -> bool {
     let same_name = |other: &Value| {
-        let sid = |it: &Value| {
-            it.get("Sid").and_then(Value::as_str).filter(|sid| !sid.is_empty()).map(str::to_owned)
-        };
-        sid(other).is_some() && sid(other) == sid(statement)
+        statements::sid(other).is_some() && statements::sid(other) == statements::sid(statement)
     };
-    let mut declared = declared.statements().into_iter();
-    desired.policy_exact || declared.any(|other| same_name(&other) || same_statement(&other, statement))
+    let declared = desired.policy.as_ref().map(Document::statements).unwrap_or_default();
+    desired.policy_exact
+        || statements::is_recorded(&observed.tags, statement)
+        || declared.iter().any(|other| same_name(other) || same_statement(other, statement))
 }
 
 /// The document with those of its statements alone that are `wanted`; `None` when there are none.
@@ -97,12 +125,16 @@ fn split(document: Option<&Document>, tls: &Value) -> (bool, Option<Document>) {
 pub fn merged_policy(desired: &Desired, observed: &Observed) -> Option<Document> {
     let tls = observed.tls_statement();
     let live = split(observed.policy.as_ref(), &tls).1;
-    let declared = desired.policy.as_ref().and_then(|declared| split(Some(declared), &tls).1);
-    let theirs = live.and_then(|live| match &desired.policy {
-        Some(policy) => only(&live, |statement| !is_ours(desired, policy, statement)),
-        None => Some(live),
-    });
-    let base = declared.clone().or(theirs.clone()).unwrap_or_else(|| Document::of(Vec::new()));
+    let theirs = live.and_then(|live| only(&live, |statement| !is_ours(desired, observed, statement)));
+    let declared = desired.policy.as_ref().map(|declared| split(Some(declared), &tls).1);
+    let declared = declared.map(|others| others.unwrap_or_else(|| Document::of(Vec::new())));
+    // What the declared document does not say for all statements, such as its version, counts for those
+    // of others too and stays as it is.
+    let base = match (&declared, &observed.policy) {
+        (Some(declared), Some(live)) => declared.inheriting(live),
+        (Some(document), None) | (None, Some(document)) => document.clone(),
+        (None, None) => Document::of(Vec::new()),
+    };
     let parts = [declared, theirs].into_iter().flatten().flat_map(|document| document.statements());
     let statements: Vec<Value> = parts.chain(desired.tls_only.is_on().then_some(tls)).collect();
     (!statements.is_empty()).then(|| base.with_statements(statements))
@@ -112,12 +144,12 @@ fn rules(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     let live = &observed.rules;
     diff.field(
         "noncurrent_version_expiration_days",
-        &live.noncurrent_days,
+        &live.noncurrent_days(),
         &desired.noncurrent_version_expiration_days.get(),
     );
     diff.field(
         "abort_incomplete_uploads_days",
-        &live.uploads_days,
+        &live.uploads_days(),
         &desired.abort_incomplete_uploads_days.get(),
     );
     if let Some(declared) = &desired.lifecycle_rules {
@@ -127,6 +159,7 @@ fn rules(diff: &mut Diff, desired: &Desired, observed: &Observed) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lifecycle::LiveRules;
     use super::*;
 
     fn desired(extra: Value) -> Desired {
@@ -141,8 +174,8 @@ mod tests {
         observed.encryption = LiveEncryption::S3;
         observed.public_access_blocked = true;
         observed.owner_enforced = true;
-        observed.rules.noncurrent_days = Some(90);
-        observed.rules.uploads_days = Some(7);
+        let rules = LiveRules::default().merged(&desired(json!({}))).expect("rules");
+        observed.rules = LiveRules::sort(rules);
         observed.policy = merged_policy(&desired(json!({})), &observed);
         observed
     }
@@ -224,7 +257,10 @@ mod tests {
         let off = desired(json!({ "tls_only": { "off": "r" } }));
         assert_eq!(merged_policy(&off, &live), Some(Document::of(vec![theirs.clone()])));
         let same = json!({ "policy": { "Version": "2012-10-17", "Statement": theirs } });
+        assert_eq!(paths(same.clone(), &live), ["tags.groundwork:policy"]);
+        live.tags = record(&desired(same.clone()), &live);
         assert!(paths(same, &live).is_empty());
+        assert_eq!(paths(json!({}), &live), ["policy"]);
         assert_eq!(merged_policy(&off, &hardened()), None);
     }
 
@@ -238,9 +274,10 @@ mod tests {
         let (ours, theirs) = (statement("Ours", "s3:GetObject"), statement("Theirs", "s3:PutObject"));
         live.policy = Some(Document::of(vec![ours.clone(), theirs.clone(), live.tls_statement()]));
         let with = |statements: Value, exact: bool| json!({ "policy": { "Version": "2012-10-17", "Statement": statements }, "policy_exact": exact });
+        live.tags = record(&desired(with(json!([ours]), false)), &live);
         assert!(paths(with(json!([ours]), false), &live).is_empty());
         assert_eq!(paths(with(json!([ours]), true), &live), ["policy"]);
-        assert!(paths(with(json!([theirs, ours]), true), &live).is_empty());
+        assert_eq!(paths(with(json!([theirs, ours]), true), &live), ["tags.groundwork:policy"]);
 
         let changed = statement("Ours", "s3:ListBucket");
         assert_eq!(paths(with(json!([changed]), false), &live), ["policy"]);
@@ -248,6 +285,49 @@ mod tests {
         assert_eq!(merged, Document::of(vec![changed.clone(), theirs, live.tls_statement()]));
         let merged = merged_policy(&desired(with(json!([changed]), true)), &live).expect("a policy");
         assert_eq!(merged, Document::of(vec![changed, live.tls_statement()]));
+    }
+
+    #[test]
+    fn a_statement_taken_out_of_the_plan_is_removed() {
+        let statement = |sid: &str| json!({ "Sid": sid, "Effect": "Allow", "Principal": "*", "Action": format!("s3:Get{sid}"), "Resource": "*" });
+        let (a, b, theirs) = (statement("A"), statement("B"), statement("Theirs"));
+        let with = |statements: Value| json!({ "policy": { "Statement": statements } });
+        let mut live = hardened();
+        live.policy = Some(Document::of(vec![a.clone(), b.clone(), theirs.clone(), live.tls_statement()]));
+        live.tags = record(&desired(with(json!([a, b]))), &live);
+        assert!(paths(with(json!([a, b])), &live).is_empty());
+        for (declared, left) in
+            [(with(json!([a])), vec![a.clone()]), (with(json!([])), vec![]), (json!({}), vec![])]
+        {
+            assert_eq!(paths(declared.clone(), &live), ["policy"], "{declared}");
+            let merged = merged_policy(&desired(declared), &live).expect("a policy");
+            let left: Vec<Value> = left.into_iter().chain([theirs.clone(), live.tls_statement()]).collect();
+            assert_eq!(merged, Document::of(left));
+        }
+    }
+
+    #[test]
+    fn the_version_of_others_statements_stays() {
+        let ours = json!({ "Sid": "Ours", "Effect": "Deny", "Principal": "*", "Action": "s3:Put*", "Resource": "*" });
+        let theirs = json!({ "Sid": "Home", "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::abc/${aws:username}/*" });
+        let mut live = hardened();
+        live.policy = Some(Document::of(vec![theirs, live.tls_statement()]));
+        let declared = json!({ "policy": { "Statement": [ours] } });
+        let merged = merged_policy(&desired(declared.clone()), &live).expect("a policy");
+        assert_eq!(merged.value()["Version"], "2012-10-17");
+        live.tags = record(&desired(declared.clone()), &live);
+        live.policy = Some(merged);
+        assert!(paths(declared, &live).is_empty());
+    }
+
+    #[test]
+    fn an_unknown_encryption_is_blocked() {
+        let live = Observed { encryption: LiveEncryption::Other("aws:kms:dsse".into()), ..hardened() };
+        for declared in [json!({}), json!({ "encryption": { "kms_key": "k" } })] {
+            let found = diff(&desired(declared), &live);
+            assert_eq!((found.blocked.len(), &found.changes[0].before), (1, &json!("aws:kms:dsse")));
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Desired {
     #[serde(default)]
     pub tls_only: Control,
     /// Further statements of the bucket policy, known again by their `Sid`, or by their meaning if they
-    /// have none. Others in the policy are left alone.
+    /// have none. One that is taken out of the plan is removed. Others in the policy are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Document>,
     /// Remove statements of the bucket policy that are not declared.

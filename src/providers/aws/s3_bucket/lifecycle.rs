@@ -3,7 +3,8 @@
 
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, ExpirationStatus, LifecycleExpiration, LifecycleRule as Rule,
-    LifecycleRuleFilter, NoncurrentVersionExpiration, Transition as SdkTransition, TransitionStorageClass,
+    LifecycleRuleFilter, NoncurrentVersionExpiration, Transition as SdkTransition,
+    TransitionDefaultMinimumObjectSize, TransitionStorageClass,
 };
 use serde_json::{Value, json};
 
@@ -18,12 +19,14 @@ const UPLOADS: &str = "groundwork-incomplete-uploads";
 /// The live rules, sorted by whose they are.
 #[derive(Clone, Debug, Default)]
 pub struct LiveRules {
-    /// Days of the rule for old versions.
-    pub noncurrent_days: Option<u32>,
-    /// Days of the rule for unfinished uploads.
-    pub uploads_days: Option<u32>,
+    /// The rule for old versions.
+    pub noncurrent: Option<Rule>,
+    /// The rule for unfinished uploads.
+    pub uploads: Option<Rule>,
     /// All others, as they are.
     pub others: Vec<Rule>,
+    /// The size below which objects do not move; it would go back to its default with every write.
+    pub smallest: Option<TransitionDefaultMinimumObjectSize>,
 }
 
 impl LiveRules {
@@ -32,19 +35,24 @@ impl LiveRules {
         let mut sorted = Self::default();
         for rule in rules {
             match rule.id.as_deref() {
-                Some(NONCURRENT) if is_active_everywhere(&rule) => {
-                    sorted.noncurrent_days =
-                        rule.noncurrent_version_expiration.and_then(|it| days(it.noncurrent_days));
-                }
-                Some(UPLOADS) if is_active_everywhere(&rule) => {
-                    sorted.uploads_days =
-                        rule.abort_incomplete_multipart_upload.and_then(|it| days(it.days_after_initiation));
-                }
-                Some(NONCURRENT | UPLOADS) => {}
+                Some(NONCURRENT) => sorted.noncurrent = Some(rule),
+                Some(UPLOADS) => sorted.uploads = Some(rule),
                 _ => sorted.others.push(rule),
             }
         }
         sorted
+    }
+
+    /// Days of the rule for old versions; the whole rule where it is not as we make it.
+    pub fn noncurrent_days(&self) -> Value {
+        let days = |rule: &Rule| days(rule.noncurrent_version_expiration.as_ref()?.noncurrent_days);
+        own_days(self.noncurrent.as_ref(), days, noncurrent_rule)
+    }
+
+    /// Days of the rule for unfinished uploads; the whole rule where it is not as we make it.
+    pub fn uploads_days(&self) -> Value {
+        let days = |rule: &Rule| days(rule.abort_incomplete_multipart_upload.as_ref()?.days_after_initiation);
+        own_days(self.uploads.as_ref(), days, uploads_rule)
     }
 
     /// The others in the form that plans use; what plans cannot express is shown as it is.
@@ -66,6 +74,17 @@ impl LiveRules {
     }
 }
 
+/// A rule of ours counts only if it is what we would make, nothing added, narrowed or disabled.
+fn own_days(
+    live: Option<&Rule>,
+    days: impl Fn(&Rule) -> Option<u32>,
+    make: impl Fn(u32) -> Result<Rule>,
+) -> Value {
+    let Some(live) = live else { return Value::Null };
+    let days = days(live).filter(|days| make(*days).is_ok_and(|own| normal(&own) == normal(live)));
+    days.map_or_else(|| opaque(live), |days| json!(days))
+}
+
 /// Declared rules in the form that is compared: their order has no meaning.
 pub fn comparable(declared: &[LifecycleRule]) -> Value {
     in_order(declared.iter().map(|rule| {
@@ -81,9 +100,31 @@ fn in_order(rules: impl Iterator<Item = Value>) -> Value {
     Value::Array(rules)
 }
 
-/// A rule of ours that somebody narrowed or disabled counts as absent.
-fn is_active_everywhere(rule: &Rule) -> bool {
-    rule.status == ExpirationStatus::Enabled && prefix(rule).is_some_and(|prefix| prefix.is_empty())
+/// A rule without the notations that mean nothing.
+fn normal(rule: &Rule) -> Rule {
+    let mut rule = rule.clone();
+    if let Some(prefix) = prefix(&rule) {
+        #[expect(deprecated, reason = "old rules carry their prefix outside of the filter")]
+        {
+            rule.prefix = None;
+        }
+        rule.filter = Some(LifecycleRuleFilter::builder().prefix(prefix).build());
+    }
+    rule.expiration = rule.expiration.map(|mut it| {
+        it.days = it.days.filter(|days| *days > 0);
+        it.expired_object_delete_marker = it.expired_object_delete_marker.filter(|on| *on);
+        it
+    });
+    rule.expiration = rule.expiration.filter(|it| *it != LifecycleExpiration::builder().build());
+    rule.transitions = sorted(rule.transitions);
+    rule.noncurrent_version_transitions = rule.noncurrent_version_transitions.filter(|all| !all.is_empty());
+    rule
+}
+
+fn sorted(transitions: Option<Vec<SdkTransition>>) -> Option<Vec<SdkTransition>> {
+    let mut transitions = transitions.filter(|all| !all.is_empty())?;
+    transitions.sort_by_key(|transition| transition.days);
+    Some(transitions)
 }
 
 /// The prefix, where that is the whole filter.
@@ -106,34 +147,22 @@ fn days(days: Option<i32>) -> Option<u32> {
     days.and_then(|days| u32::try_from(days).ok()).filter(|days| *days > 0)
 }
 
-/// `None` when the rule has something that a plan cannot say.
+/// `None` when the rule has something that a plan cannot say: when it is not what we would make of the
+/// part that a plan can say.
 fn to_declared(rule: &Rule) -> Option<LifecycleRule> {
-    let more = rule.abort_incomplete_multipart_upload.is_some()
-        || !rule.noncurrent_version_transitions().is_empty()
-        || rule
-            .expiration
-            .as_ref()
-            .is_some_and(|it| it.date.is_some() || it.expired_object_delete_marker == Some(true));
-    if more || rule.status != ExpirationStatus::Enabled {
-        return None;
-    }
     let mut transitions = rule.transitions().iter().map(to_transition).collect::<Option<Vec<_>>>()?;
     transitions.sort();
-    Some(LifecycleRule {
+    let declared = LifecycleRule {
         id: rule.id.clone().unwrap_or_default(),
         prefix: prefix(rule)?,
         expiration_days: rule.expiration.as_ref().and_then(|it| days(it.days)),
-        noncurrent_version_expiration_days: noncurrent(rule.noncurrent_version_expiration.as_ref())?,
+        noncurrent_version_expiration_days: rule
+            .noncurrent_version_expiration
+            .as_ref()
+            .and_then(|it| days(it.noncurrent_days)),
         transitions,
-    })
-}
-
-fn noncurrent(live: Option<&NoncurrentVersionExpiration>) -> Option<Option<u32>> {
-    match live {
-        None => Some(None),
-        Some(it) if it.newer_noncurrent_versions.is_some() => None,
-        Some(it) => Some(days(it.noncurrent_days)),
-    }
+    };
+    to_rule(&declared).is_ok_and(|own| normal(&own) == normal(rule)).then_some(declared)
 }
 
 fn to_transition(live: &SdkTransition) -> Option<Transition> {
@@ -141,8 +170,45 @@ fn to_transition(live: &SdkTransition) -> Option<Transition> {
     Some(Transition { days, storage_class: live.storage_class.as_ref()?.as_str().to_owned() })
 }
 
+/// A rule that plans cannot express, with what it does.
 fn opaque(rule: &Rule) -> Value {
-    json!({ "id": rule.id, "status": rule.status.as_str(), "note": "a rule that plans cannot express" })
+    let expiration = rule.expiration.as_ref();
+    let noncurrent = rule.noncurrent_version_expiration.as_ref();
+    let parts = [
+        ("id", json!(rule.id)),
+        ("status", json!(rule.status.as_str())),
+        ("note", json!("a rule that plans cannot express")),
+        ("filter", rule.filter.as_ref().map_or(Value::Null, |filter| json!(format!("{filter:?}")))),
+        ("expiration_days", json!(expiration.and_then(|it| it.days))),
+        ("expiration_date", json!(expiration.and_then(|it| Some(it.date?.to_string())))),
+        ("expired_object_delete_marker", json!(expiration.and_then(|it| it.expired_object_delete_marker))),
+        ("noncurrent_days", json!(noncurrent.and_then(|it| it.noncurrent_days))),
+        ("newer_noncurrent_versions", json!(noncurrent.and_then(|it| it.newer_noncurrent_versions))),
+        ("transitions", moves(rule)),
+        ("abort_incomplete_uploads_days", json!(unfinished(rule))),
+    ];
+    Value::Object(
+        parts.into_iter().filter(|(_, part)| !part.is_null()).map(|(k, v)| (k.to_owned(), v)).collect(),
+    )
+}
+
+fn unfinished(rule: &Rule) -> Option<i32> {
+    rule.abort_incomplete_multipart_upload.as_ref()?.days_after_initiation
+}
+
+fn moves(rule: &Rule) -> Value {
+    let class =
+        |class: &Option<TransitionStorageClass>| class.as_ref().map(|class| class.as_str().to_owned());
+    let current = rule
+        .transitions()
+        .iter()
+        .map(|it| json!({ "days": it.days, "storage_class": class(&it.storage_class) }));
+    let noncurrent = rule.noncurrent_version_transitions().iter();
+    let noncurrent = noncurrent.map(
+        |it| json!({ "noncurrent_days": it.noncurrent_days, "storage_class": class(&it.storage_class) }),
+    );
+    let all: Vec<Value> = current.chain(noncurrent).collect();
+    if all.is_empty() { Value::Null } else { Value::Array(all) }
 }
 
 fn noncurrent_rule(days: u32) -> Result<Rule> {
@@ -214,7 +280,7 @@ mod tests {
     fn rules_survive_the_way_to_s3_and_back() {
         let desired = desired(&declared());
         let live = LiveRules::sort(LiveRules::default().merged(&desired).expect("rules"));
-        assert_eq!((live.noncurrent_days, live.uploads_days), (Some(90), Some(7)));
+        assert_eq!((live.noncurrent_days(), live.uploads_days()), (json!(90), json!(7)));
         assert_eq!(
             live.others_as_declared(),
             comparable(desired.lifecycle_rules.as_deref().expect("declared"))
@@ -231,9 +297,38 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_of_ours_that_was_disabled_is_absent() {
-        let mut rule = noncurrent_rule(90).expect("a rule");
-        rule.status = ExpirationStatus::Disabled;
-        assert_eq!(LiveRules::sort(vec![rule]).noncurrent_days, None);
+    fn whatever_is_added_to_a_rule_of_ours_differs() {
+        let own = noncurrent_rule(90).expect("a rule");
+        let expiration = LifecycleExpiration::builder().days(1).build();
+        let abort = AbortIncompleteMultipartUpload::builder().days_after_initiation(1).build();
+        let newer = NoncurrentVersionExpiration::builder().noncurrent_days(90).newer_noncurrent_versions(3);
+        let mut changed = vec![own.clone(); 6];
+        changed[0].status = ExpirationStatus::Disabled;
+        changed[1].expiration = Some(expiration);
+        changed[2].abort_incomplete_multipart_upload = Some(abort);
+        changed[3].noncurrent_version_expiration = Some(newer.build());
+        changed[4].filter = Some(LifecycleRuleFilter::builder().prefix("logs/").build());
+        changed[5].filter = Some(LifecycleRuleFilter::builder().object_size_less_than(5).build());
+        assert_eq!(LiveRules::sort(vec![own]).noncurrent_days(), json!(90));
+        for rule in changed {
+            let shown = LiveRules::sort(vec![rule]).noncurrent_days();
+            assert_eq!(shown["id"], NONCURRENT, "{shown}");
+        }
+    }
+
+    #[test]
+    fn rules_that_plans_cannot_express_are_shown_as_they_are() {
+        let noncurrent = |it: NoncurrentVersionExpiration| Rule::builder().noncurrent_version_expiration(it);
+        let newer = NoncurrentVersionExpiration::builder().noncurrent_days(9).newer_noncurrent_versions(3);
+        let rule =
+            noncurrent(newer.build()).id("x").status(ExpirationStatus::Enabled).build().expect("a rule");
+        let shown = LiveRules::sort(vec![rule]).others_as_declared();
+        assert_eq!(shown[0]["newer_noncurrent_versions"], 3);
+        let plain = NoncurrentVersionExpiration::builder().noncurrent_days(9).build();
+        let rule = noncurrent(plain).id("x").status(ExpirationStatus::Enabled).build().expect("a rule");
+        assert_eq!(
+            LiveRules::sort(vec![rule]).others_as_declared(),
+            json!([{ "id": "x", "noncurrent_version_expiration_days": 9 }])
+        );
     }
 }

@@ -2,16 +2,16 @@
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_bucket_encryption::GetBucketEncryptionOutput;
-use aws_sdk_s3::operation::get_bucket_logging::GetBucketLoggingOutput;
 use aws_sdk_s3::operation::get_public_access_block::GetPublicAccessBlockOutput;
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, DefaultRetention, ObjectLockConfiguration, ObjectLockEnabled,
-    ObjectLockRetentionMode, ObjectOwnership, ServerSideEncryption,
+    BlockedEncryptionTypes, BucketVersioningStatus, DefaultRetention, LoggingEnabled,
+    ObjectLockConfiguration, ObjectLockEnabled, ObjectLockRetentionMode, ObjectOwnership,
+    ServerSideEncryption,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Id;
-use super::desired::{AccessLogging, Desired, Retention, RetentionMode};
+use super::desired::{AccessLogging, Desired, RetentionMode};
 use super::lifecycle::LiveRules;
 use super::replication::Replication;
 use crate::providers::aws::client::AwsClient;
@@ -31,14 +31,16 @@ pub struct Observed {
     pub(super) partition: String,
     pub(super) versioning: bool,
     pub(super) encryption: LiveEncryption,
+    /// Kinds of encryption that writers may not use, which no plan declares.
+    pub(super) blocked_encryption: Option<BlockedEncryptionTypes>,
     pub(super) public_access_blocked: bool,
     pub(super) owner_enforced: bool,
     pub(super) policy: Option<Document>,
-    pub(super) access_logging: Option<AccessLogging>,
-    pub(super) replication: Option<Replication>,
+    pub(super) logging: Option<LoggingEnabled>,
+    pub(super) replication: Option<Value>,
     pub(super) rules: LiveRules,
     pub(super) object_lock: bool,
-    pub(super) retention: Option<Retention>,
+    pub(super) retention: Option<Value>,
     pub(super) tags: Tags,
 }
 
@@ -56,6 +58,8 @@ pub enum LiveEncryption {
         /// Whether a bucket key saves calls to KMS.
         bucket_key: bool,
     },
+    /// In a way that plans cannot declare.
+    Other(String),
 }
 
 impl LiveEncryption {
@@ -63,7 +67,7 @@ impl LiveEncryption {
     pub fn kms_key(&self) -> Option<&str> {
         match self {
             Self::Kms { key, .. } => Some(key),
-            Self::None | Self::S3 => None,
+            Self::None | Self::S3 | Self::Other(_) => None,
         }
     }
 }
@@ -77,16 +81,23 @@ impl Observed {
             partition: partition.to_owned(),
             versioning: false,
             encryption: LiveEncryption::None,
+            blocked_encryption: None,
             public_access_blocked: false,
             owner_enforced: false,
             policy: None,
-            access_logging: None,
+            logging: None,
             replication: None,
             rules: LiveRules::default(),
             object_lock,
             retention: None,
             tags: Tags::new(),
         }
+    }
+
+    /// Where requests are logged, as a plan would declare it.
+    pub fn access_logging(&self) -> Option<AccessLogging> {
+        let live = self.logging.as_ref()?;
+        Some(AccessLogging { bucket: live.target_bucket.clone(), prefix: live.target_prefix.clone() })
     }
 
     /// The statement that refuses connections to this bucket without TLS.
@@ -175,7 +186,7 @@ impl Bucket<'_> {
             public_access_blocked,
             owner_enforced,
             policy,
-            access_logging,
+            logging,
             replication,
             rules,
             lock,
@@ -194,14 +205,16 @@ impl Bucket<'_> {
         )
         .in_order()?;
         let Some(versioning) = versioning else { return Ok(None) };
+        let (encryption, blocked_encryption) = encryption;
         let (object_lock, retention) = lock.map(to_lock).unwrap_or_default();
         Ok(Some(Observed {
             versioning,
             encryption,
+            blocked_encryption,
             public_access_blocked,
             owner_enforced,
             policy,
-            access_logging,
+            logging,
             replication,
             rules,
             object_lock,
@@ -216,14 +229,14 @@ impl Bucket<'_> {
         Ok(answer.map(|answer| answer.status == Some(BucketVersioningStatus::Enabled)))
     }
 
-    async fn encryption(&self) -> Result<LiveEncryption> {
+    async fn encryption(&self) -> Result<(LiveEncryption, Option<BlockedEncryptionTypes>)> {
         let answer = ask!(
             self,
             get_bucket_encryption,
             "s3:GetEncryptionConfiguration",
             "ServerSideEncryptionConfigurationNotFoundError"
         )?;
-        Ok(answer.map_or(LiveEncryption::None, to_encryption))
+        Ok(answer.map_or((LiveEncryption::None, None), to_encryption))
     }
 
     async fn public_access_blocked(&self) -> Result<bool> {
@@ -255,11 +268,12 @@ impl Bucket<'_> {
         text.map(|text| Document::parse("s3:GetBucketPolicy", &text)).transpose()
     }
 
-    async fn logging(&self) -> Result<Option<AccessLogging>> {
-        Ok(ask!(self, get_bucket_logging, "s3:GetBucketLogging", "NoSuchBucket")?.and_then(to_logging))
+    async fn logging(&self) -> Result<Option<LoggingEnabled>> {
+        let answer = ask!(self, get_bucket_logging, "s3:GetBucketLogging", "NoSuchBucket")?;
+        Ok(answer.and_then(|answer| answer.logging_enabled))
     }
 
-    async fn replication(&self) -> Result<Option<Replication>> {
+    async fn replication(&self) -> Result<Option<Value>> {
         if !self.with_replication {
             return Ok(None);
         }
@@ -279,7 +293,10 @@ impl Bucket<'_> {
             "s3:GetLifecycleConfiguration",
             "NoSuchLifecycleConfiguration"
         )?;
-        Ok(LiveRules::sort(answer.and_then(|answer| answer.rules).unwrap_or_default()))
+        let smallest =
+            answer.as_ref().and_then(|answer| answer.transition_default_minimum_object_size.clone());
+        let rules = LiveRules::sort(answer.and_then(|answer| answer.rules).unwrap_or_default());
+        Ok(LiveRules { smallest, ..rules })
     }
 
     async fn lock(&self) -> Result<Option<ObjectLockConfiguration>> {
@@ -299,19 +316,21 @@ impl Bucket<'_> {
     }
 }
 
-fn to_encryption(answer: GetBucketEncryptionOutput) -> LiveEncryption {
+fn to_encryption(answer: GetBucketEncryptionOutput) -> (LiveEncryption, Option<BlockedEncryptionTypes>) {
     let rules = answer.server_side_encryption_configuration.map(|it| it.rules).unwrap_or_default();
-    let Some(rule) = rules.into_iter().next() else { return LiveEncryption::None };
+    let Some(rule) = rules.into_iter().next() else { return (LiveEncryption::None, None) };
     let bucket_key = rule.bucket_key_enabled.unwrap_or_default();
-    match rule.apply_server_side_encryption_by_default {
-        None => LiveEncryption::None,
-        Some(default) if default.sse_algorithm == ServerSideEncryption::Aes256 => LiveEncryption::S3,
+    let default = rule.apply_server_side_encryption_by_default;
+    let encryption = default.map_or(LiveEncryption::None, |default| match default.sse_algorithm {
+        ServerSideEncryption::Aes256 => LiveEncryption::S3,
         // Without a key it is the one that AWS manages for S3.
-        Some(default) => {
+        ServerSideEncryption::AwsKms => {
             let key = default.kms_master_key_id.unwrap_or_else(|| "alias/aws/s3".to_owned());
             LiveEncryption::Kms { key, bucket_key }
         }
-    }
+        other => LiveEncryption::Other(other.as_str().to_owned()),
+    });
+    (encryption, rule.blocked_encryption_types)
 }
 
 fn blocks_everything(answer: GetPublicAccessBlockOutput) -> bool {
@@ -327,29 +346,29 @@ fn blocks_everything(answer: GetPublicAccessBlockOutput) -> bool {
     })
 }
 
-fn to_logging(answer: GetBucketLoggingOutput) -> Option<AccessLogging> {
-    let enabled = answer.logging_enabled?;
-    Some(AccessLogging { bucket: enabled.target_bucket, prefix: enabled.target_prefix })
-}
-
-fn to_lock(lock: ObjectLockConfiguration) -> (bool, Option<Retention>) {
+fn to_lock(lock: ObjectLockConfiguration) -> (bool, Option<Value>) {
     let retention = lock.rule.and_then(|rule| rule.default_retention).and_then(to_retention);
     (lock.object_lock_enabled == Some(ObjectLockEnabled::Enabled), retention)
 }
 
-/// S3 keeps years apart from days; a year is 365 days.
-fn to_retention(live: DefaultRetention) -> Option<Retention> {
+/// As a plan would declare it; a mode that no plan can declare by its own name. S3 keeps years apart
+/// from days; a year is 365 days.
+fn to_retention(live: DefaultRetention) -> Option<Value> {
     let days = live.days.or(live.years.map(|years| years * 365))?;
     let mode = match live.mode? {
-        ObjectLockRetentionMode::Compliance => RetentionMode::Compliance,
-        _ => RetentionMode::Governance,
+        ObjectLockRetentionMode::Compliance => json!(RetentionMode::Compliance),
+        ObjectLockRetentionMode::Governance => json!(RetentionMode::Governance),
+        other => json!(other.as_str()),
     };
-    Some(Retention { mode, days: days.try_into().ok()? })
+    Some(json!({ "mode": mode, "days": days }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_s3::types::{
+        ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+    };
 
     fn explained(message: &str) -> (String, String) {
         let error = explain(Error::new(ErrorKind::Denied, "s3:GetBucketVersioning", message), "b");
@@ -366,6 +385,20 @@ mod tests {
     #[test]
     fn years_of_retention_are_days() {
         let live = DefaultRetention::builder().mode(ObjectLockRetentionMode::Compliance).years(2).build();
-        assert_eq!(to_retention(live), Some(Retention { mode: RetentionMode::Compliance, days: 730 }));
+        assert_eq!(to_retention(live), Some(json!({ "mode": "compliance", "days": 730 })));
+        let live = DefaultRetention::builder().mode("STRICT".into()).days(1).build();
+        assert_eq!(to_retention(live), Some(json!({ "mode": "STRICT", "days": 1 })));
+    }
+
+    #[test]
+    fn encryption_in_two_layers_is_not_plain_kms() {
+        let default =
+            ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::AwsKmsDsse);
+        let rule = ServerSideEncryptionRule::builder()
+            .apply_server_side_encryption_by_default(default.build().expect("complete"))
+            .build();
+        let rules = ServerSideEncryptionConfiguration::builder().rules(rule).build().expect("complete");
+        let answer = GetBucketEncryptionOutput::builder().server_side_encryption_configuration(rules).build();
+        assert_eq!(to_encryption(answer).0, LiveEncryption::Other("aws:kms:dsse".into()));
     }
 }

@@ -5,6 +5,7 @@ mod desired;
 mod lifecycle;
 mod live;
 mod replication;
+mod statements;
 mod write;
 
 use std::fmt;

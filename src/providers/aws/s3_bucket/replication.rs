@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use aws_sdk_s3::types::{
     DeleteMarkerReplication, DeleteMarkerReplicationStatus, Destination, EncryptionConfiguration,
-    ReplicationConfiguration, ReplicationRule as SdkRule, ReplicationRuleFilter, ReplicationRuleStatus,
+    ExistingObjectReplicationStatus, MetricsStatus, ReplicaModificationsStatus, ReplicationConfiguration,
+    ReplicationRule as SdkRule, ReplicationRuleFilter, ReplicationRuleStatus, ReplicationTimeStatus,
     SourceSelectionCriteria, SseKmsEncryptedObjects, SseKmsEncryptedObjectsStatus, StorageClass,
 };
 use aws_smithy_types::error::operation::BuildError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::resolve::unknown::is_unknown;
 use crate::resource::FieldError;
@@ -86,11 +88,15 @@ impl Replication {
         found
     }
 
-    /// What S3 says, the rule with the highest priority first.
-    pub fn live(live: ReplicationConfiguration) -> Self {
+    /// What S3 says, as a plan would declare it, the rule with the highest priority first. A rule with
+    /// something that a plan cannot say is shown as it is.
+    pub fn live(live: ReplicationConfiguration) -> Value {
         let mut rules = live.rules;
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
-        Self { role: live.role, rules: rules.into_iter().map(ReplicationRule::live).collect() }
+        let rules = rules
+            .iter()
+            .map(|rule| ReplicationRule::of(rule).map_or_else(|| opaque(rule), |rule| json!(rule)));
+        json!({ "role": live.role, "rules": rules.collect::<Vec<_>>() })
     }
 
     /// The request.
@@ -102,19 +108,22 @@ impl Replication {
 }
 
 impl ReplicationRule {
-    fn live(live: SdkRule) -> Self {
-        let on = DeleteMarkerReplicationStatus::Enabled;
+    /// `None` when the rule is not what we would make of the part that a plan can say.
+    fn of(live: &SdkRule) -> Option<Self> {
+        let on = Some(DeleteMarkerReplicationStatus::Enabled);
         let destination = live.destination.as_ref();
-        Self {
-            id: live.id.unwrap_or_default(),
-            prefix: live.filter.and_then(|filter| filter.prefix).unwrap_or_default(),
+        let rule = Self {
+            id: live.id.clone().unwrap_or_default(),
+            prefix: prefix(live),
             destination: destination.map(|to| to.bucket.clone()).unwrap_or_default(),
             storage_class: destination.and_then(|to| Some(to.storage_class.as_ref()?.as_str().to_owned())),
             kms_key: destination
                 .and_then(|to| to.encryption_configuration.as_ref()?.replica_kms_key_id.clone()),
-            deletions: live.delete_marker_replication.is_some_and(|markers| markers.status == Some(on)),
+            deletions: live.delete_marker_replication.as_ref().is_some_and(|markers| markers.status == on),
             enabled: live.status == ReplicationRuleStatus::Enabled,
-        }
+        };
+        let own = rule.to_sdk(live.priority.unwrap_or_default()).ok()?;
+        (normal(&own) == normal(live)).then_some(rule)
     }
 
     fn to_sdk(&self, priority: i32) -> Result<SdkRule, BuildError> {
@@ -148,6 +157,56 @@ impl ReplicationRule {
     }
 }
 
+fn prefix(live: &SdkRule) -> String {
+    let filter = live.filter.as_ref().and_then(|filter| filter.prefix.clone());
+    #[expect(deprecated, reason = "old rules carry their prefix outside of the filter")]
+    filter.or(live.prefix.clone()).unwrap_or_default()
+}
+
+/// A rule without the notations that mean nothing: what is switched off is not there.
+fn normal(rule: &SdkRule) -> SdkRule {
+    let mut rule = rule.clone();
+    rule.priority = None;
+    let whole = rule.filter.as_ref().is_none_or(|filter| filter.tag.is_none() && filter.and.is_none());
+    if whole {
+        rule.filter = Some(ReplicationRuleFilter::builder().prefix(prefix(&rule)).build());
+        #[expect(deprecated, reason = "old rules carry their prefix outside of the filter")]
+        {
+            rule.prefix = None;
+        }
+    }
+    let off = Some(DeleteMarkerReplicationStatus::Disabled);
+    rule.delete_marker_replication =
+        rule.delete_marker_replication.filter(|it| it.status.is_some() && it.status != off);
+    rule.existing_object_replication =
+        rule.existing_object_replication.filter(|it| it.status != ExistingObjectReplicationStatus::Disabled);
+    if let Some(criteria) = &mut rule.source_selection_criteria {
+        let keys = criteria.sse_kms_encrypted_objects.take();
+        criteria.sse_kms_encrypted_objects =
+            keys.filter(|it| it.status != SseKmsEncryptedObjectsStatus::Disabled);
+        let changes = criteria.replica_modifications.take();
+        criteria.replica_modifications =
+            changes.filter(|it| it.status != ReplicaModificationsStatus::Disabled);
+    }
+    let nothing = SourceSelectionCriteria::builder().build();
+    rule.source_selection_criteria = rule.source_selection_criteria.filter(|it| *it != nothing);
+    if let Some(to) = &mut rule.destination {
+        to.metrics = to.metrics.take().filter(|it| it.status != MetricsStatus::Disabled);
+        to.replication_time =
+            to.replication_time.take().filter(|it| it.status != ReplicationTimeStatus::Disabled);
+    }
+    rule
+}
+
+/// A rule that plans cannot express, with what it does.
+fn opaque(rule: &SdkRule) -> Value {
+    json!({
+        "id": rule.id,
+        "note": "a rule that plans cannot express",
+        "rule": format!("{:?}", normal(rule)).replace("None", "-"),
+    })
+}
+
 /// Objects under KMS keys as well.
 fn encrypted() -> Result<SourceSelectionCriteria, BuildError> {
     let objects = SseKmsEncryptedObjects::builder().status(SseKmsEncryptedObjectsStatus::Enabled).build()?;
@@ -157,7 +216,7 @@ fn encrypted() -> Result<SourceSelectionCriteria, BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use aws_sdk_s3::types::{ExistingObjectReplication, Metrics, ReplicaModifications, Tag};
 
     fn replication() -> Replication {
         let rules = json!([
@@ -172,7 +231,27 @@ mod tests {
     fn what_is_written_is_read_back() {
         let mut written = replication().to_sdk().expect("complete");
         written.rules.reverse();
-        assert_eq!(Replication::live(written), replication());
+        assert_eq!(Replication::live(written), json!(replication()));
+    }
+
+    #[test]
+    fn whatever_plans_cannot_express_differs() {
+        let own = replication().rules[0].to_sdk(1).expect("complete");
+        let tag = Tag::builder().key("a").value("b").build().expect("complete");
+        let metrics = Metrics::builder().status(MetricsStatus::Enabled).build().expect("complete");
+        let existing = ExistingObjectReplication::builder().status(ExistingObjectReplicationStatus::Enabled);
+        let changes = ReplicaModifications::builder().status(ReplicaModificationsStatus::Enabled).build();
+        let mut changed = [own.clone(), own.clone(), own.clone(), own.clone(), own.clone()];
+        changed[0].filter = Some(ReplicationRuleFilter::builder().tag(tag).build());
+        changed[1].existing_object_replication = Some(existing.build().expect("complete"));
+        changed[2].destination.as_mut().expect("one").metrics = Some(metrics);
+        changed[3].destination.as_mut().expect("one").account = Some("123456789012".into());
+        changed[4].source_selection_criteria.as_mut().expect("one").replica_modifications =
+            Some(changes.expect("complete"));
+        assert!(ReplicationRule::of(&own).is_some());
+        for rule in changed {
+            assert!(ReplicationRule::of(&rule).is_none(), "{rule:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::compare;
 use super::desired::{AccessLogging, Desired, Retention, RetentionMode};
 use super::live::{NO_BUCKET, Observed};
 use super::replication::Replication;
+use super::statements;
 use super::{Id, S3Bucket};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
@@ -39,8 +40,18 @@ pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         .create_bucket_configuration(configuration(region, &desired.tags)?);
     request.send().await.at("s3:CreateBucket")?;
     let blank = Observed::blank(&desired.name, region, w.partition(), desired.object_lock);
-    let fresh = Observed { tags: desired.tags.clone(), ..blank };
+    let fresh = Observed { tags: desired.tags.clone(), ..undecided(blank, desired) };
     update(w, desired, &fresh).await
+}
+
+/// What a new bucket has of itself differs between years and servers, so that it is written either way.
+/// <https://aws.amazon.com/blogs/aws/heads-up-amazon-s3-security-changes-are-coming-in-april-of-2023/>
+fn undecided(blank: Observed, desired: &Desired) -> Observed {
+    Observed {
+        owner_enforced: !desired.bucket_owner_enforced.is_on(),
+        public_access_blocked: !desired.block_public_access.is_on(),
+        ..blank
+    }
 }
 
 async fn make_sure_it_is_absent(w: &W<'_>, desired: &Desired) -> Result<()> {
@@ -67,11 +78,12 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     let diff = S3Bucket::diff(desired, observed);
     let s3 = w.write(w.permit()).s3_in(desired.region.as_deref());
     let bucket = Bucket { s3, name: &desired.name, owner: w.account_id().await? };
-    if diff.touches("tags") {
-        bucket.put_tags(&desired.tags, &observed.tags).await?;
+    if diff.changes.iter().any(|change| is_declared_tag(&change.path)) {
+        let record = statements::recorded(&observed.tags);
+        bucket.put_tags(&desired.tags, &observed.tags, &record).await?;
     }
     bucket.apply_access(desired, &diff).await?;
-    bucket.apply_storage(desired, &diff).await?;
+    bucket.apply_storage(desired, observed, &diff).await?;
     if ["noncurrent_version_expiration_days", "abort_incomplete_uploads_days", "lifecycle_rules"]
         .iter()
         .any(|field| diff.touches(field))
@@ -82,12 +94,21 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
         bucket.put_replication(replication).await?;
     }
     if let Some(logging) = desired.access_logging.as_ref().filter(|_| diff.touches("access_logging")) {
-        bucket.put_logging(logging).await?;
+        bucket.put_logging(logging, observed).await?;
     }
     if diff.touches("tls_only") || diff.touches("policy") {
         bucket.put_policy(desired, observed).await?;
     }
+    // Only when the statements are there or gone: until then the old record tells what to remove.
+    let record = compare::record(desired, observed);
+    if record != statements::recorded(&observed.tags) {
+        bucket.put_tags(&desired.tags, &observed.tags, &record).await?;
+    }
     Ok(())
+}
+
+fn is_declared_tag(path: &str) -> bool {
+    path.strip_prefix("tags.").is_some_and(|tag| !statements::is_record(tag))
 }
 
 /// One bucket and whose it must be.
@@ -117,9 +138,9 @@ impl Bucket<'_> {
         Ok(())
     }
 
-    async fn apply_storage(&self, desired: &Desired, diff: &Diff) -> Result<()> {
+    async fn apply_storage(&self, desired: &Desired, observed: &Observed, diff: &Diff) -> Result<()> {
         if diff.touches("encryption") {
-            self.put_encryption(desired.kms_key()).await?;
+            self.put_encryption(desired.kms_key(), observed).await?;
         }
         if diff.touches("versioning") {
             self.put_versioning(desired.versioning.is_on()).await?;
@@ -130,10 +151,11 @@ impl Bucket<'_> {
         }
     }
 
-    /// S3 replaces all tags at once, so those of others are sent again.
-    async fn put_tags(&self, declared: &Tags, live: &Tags) -> Result<()> {
+    /// S3 replaces all tags at once, so those of others are sent again, and the record of statements.
+    async fn put_tags(&self, declared: &Tags, live: &Tags, record: &Tags) -> Result<()> {
         let mut all = live.clone();
-        all.extend(declared.clone());
+        all.retain(|tag, _| !statements::is_record(tag));
+        all.extend(declared.clone().into_iter().chain(record.clone()));
         let tagging = Tagging::builder().set_tag_set(Some(to_sdk(&all)?)).build().map_err(wrong_request)?;
         tell!(self, put_bucket_tagging, "s3:PutBucketTagging", |request| request.tagging(tagging))
     }
@@ -167,7 +189,7 @@ impl Bucket<'_> {
             .public_access_block_configuration(block))
     }
 
-    async fn put_encryption(&self, kms_key: Option<&str>) -> Result<()> {
+    async fn put_encryption(&self, kms_key: Option<&str>, observed: &Observed) -> Result<()> {
         let algorithm =
             if kms_key.is_some() { ServerSideEncryption::AwsKms } else { ServerSideEncryption::Aes256 };
         let default = ServerSideEncryptionByDefault::builder()
@@ -178,6 +200,7 @@ impl Bucket<'_> {
         let rule = ServerSideEncryptionRule::builder()
             .apply_server_side_encryption_by_default(default)
             .bucket_key_enabled(kms_key.is_some())
+            .set_blocked_encryption_types(observed.blocked_encryption.clone())
             .build();
         let rules =
             ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(wrong_request)?;
@@ -214,12 +237,20 @@ impl Bucket<'_> {
         }
         let rules = BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build();
         let rules = rules.map_err(wrong_request)?;
+        let smallest = observed.rules.smallest.clone();
         tell!(self, put_bucket_lifecycle_configuration, "s3:PutLifecycleConfiguration", |request| request
-            .lifecycle_configuration(rules))
+            .lifecycle_configuration(rules)
+            .set_transition_default_minimum_object_size(smallest))
     }
 
-    async fn put_logging(&self, logging: &AccessLogging) -> Result<()> {
-        let enabled = LoggingEnabled::builder().target_bucket(&logging.bucket).target_prefix(&logging.prefix);
+    /// Who else may read the logs, and the form of their names, stay as they are.
+    async fn put_logging(&self, logging: &AccessLogging, observed: &Observed) -> Result<()> {
+        let live = observed.logging.as_ref();
+        let enabled = LoggingEnabled::builder()
+            .target_bucket(&logging.bucket)
+            .target_prefix(&logging.prefix)
+            .set_target_grants(live.and_then(|live| live.target_grants.clone()))
+            .set_target_object_key_format(live.and_then(|live| live.target_object_key_format.clone()));
         let status =
             BucketLoggingStatus::builder().logging_enabled(enabled.build().map_err(wrong_request)?).build();
         tell!(self, put_bucket_logging, "s3:PutBucketLogging", |request| request
