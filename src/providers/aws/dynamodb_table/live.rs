@@ -1,12 +1,13 @@
 //! Reading a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndexDescription, IndexStatus, KeySchemaElement,
-    KeyType, ProjectionType, ProvisionedThroughputDescription, ScalarAttributeType, SseStatus,
-    StreamViewType, TableClass, TableDescription, TableStatus, TimeToLiveStatus,
+    KeyType, PointInTimeRecoveryStatus, ProjectionType, ProvisionedThroughputDescription,
+    ScalarAttributeType, SseStatus, StreamViewType, TableClass, TableDescription, TableStatus,
+    TimeToLiveStatus,
 };
 use backon::{ExponentialBuilder, Retryable as _};
 
@@ -25,16 +26,24 @@ pub const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 /// minutes.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
+/// The longest that point-in-time recovery can go back.
+pub const ALL_DAYS: u32 = 35;
+
 /// What DynamoDB says.
 #[derive(Clone, Debug)]
 pub struct Observed {
     pub(super) name: String,
     pub(super) arn: String,
+    /// Why the table does not work; `None` for one that does, or is about to.
+    pub(super) broken: Option<String>,
+    /// Values of enumerations that this program does not know, by field.
+    pub(super) unknown: BTreeMap<&'static str, String>,
     pub(super) stream_arn: Option<String>,
     pub(super) hash_key: Option<Key>,
     pub(super) range_key: Option<Key>,
     pub(super) billing: Billing,
-    pub(super) point_in_time_recovery: bool,
+    /// Days that can be gone back; none when it is off.
+    pub(super) recovery_days: Option<u32>,
     pub(super) key: LiveKey,
     pub(super) deletion_protection: bool,
     pub(super) global_indexes: BTreeMap<String, GlobalIndex>,
@@ -73,15 +82,19 @@ pub async fn describe(client: &AwsClient, name: &str) -> Result<Option<TableDesc
     Ok(answer.found("dynamodb:DescribeTable", NOT_FOUND)?.and_then(|answer| answer.table))
 }
 
-async fn recovery(client: &AwsClient, name: &str) -> Result<bool> {
+/// Days that can be gone back. A table that names no number has as many as there can be.
+async fn recovery(client: &AwsClient, name: &str) -> Result<Option<u32>> {
     const GONE: &[&str] = &["TableNotFoundException", "ResourceNotFoundException"];
     let answer = client.read().dynamodb.describe_continuous_backups().table_name(name).send().await;
     let answer = answer.found("dynamodb:DescribeContinuousBackups", GONE)?;
-    let status = answer
+    let recovery = answer
         .and_then(|answer| answer.continuous_backups_description)
         .and_then(|backups| backups.point_in_time_recovery_description)
-        .and_then(|recovery| recovery.point_in_time_recovery_status);
-    Ok(status.is_some_and(|status| status.as_str() == "ENABLED"))
+        .filter(|recovery| {
+            recovery.point_in_time_recovery_status == Some(PointInTimeRecoveryStatus::Enabled)
+        });
+    let days = |days: i32| u32::try_from(days).unwrap_or_default();
+    Ok(recovery.map(|recovery| recovery.recovery_period_in_days.map_or(ALL_DAYS, days)))
 }
 
 async fn live_tags(client: &AwsClient, arn: &str) -> Result<Tags> {
@@ -123,7 +136,7 @@ fn assemble(
     arn: String,
     table: TableDescription,
     key: LiveKey,
-    recovery: bool,
+    recovery_days: Option<u32>,
     ttl_attribute: Option<String>,
     tags: Tags,
 ) -> Observed {
@@ -132,7 +145,7 @@ fn assemble(
         hash_key: live_key(attributes, table.key_schema(), &KeyType::Hash),
         range_key: live_key(attributes, table.key_schema(), &KeyType::Range),
         billing: live_billing(&table),
-        point_in_time_recovery: recovery,
+        recovery_days,
         key,
         deletion_protection: table.deletion_protection_enabled.unwrap_or_default(),
         global_indexes: global_indexes(&table),
@@ -140,11 +153,38 @@ fn assemble(
         ttl_attribute,
         stream: live_stream(&table),
         class: live_class(&table),
+        broken: broken(&table),
+        unknown: unknown(&table),
         stream_arn: table.latest_stream_arn.filter(|_| table.stream_specification.is_some()),
         name: table.table_name.unwrap_or_default(),
         arn: table.table_arn.unwrap_or(arn),
         tags,
     }
+}
+
+/// A table whose key cannot be used, or that AWS has put away, is there and does not work.
+fn broken(table: &TableDescription) -> Option<String> {
+    let working = [TableStatus::Active, TableStatus::Creating, TableStatus::Updating];
+    let status = table.table_status.as_ref().filter(|status| !working.contains(status));
+    let no_key = table.sse_description.as_ref().and_then(|sse| sse.inaccessible_encryption_date_time);
+    status
+        .map(|status| status.as_str().to_owned())
+        .or_else(|| no_key.map(|since| format!("its KMS key cannot be used since {since}")))
+}
+
+/// What this program would take for something else.
+fn unknown(table: &TableDescription) -> BTreeMap<&'static str, String> {
+    let class = table.table_class_summary.as_ref().and_then(|summary| summary.table_class.as_ref());
+    let class = class.map(|class| (class.as_str(), TableClass::values()));
+    let stream = table.stream_specification.as_ref().and_then(|stream| stream.stream_view_type.as_ref());
+    let stream = stream.map(|view| (view.as_str(), StreamViewType::values()));
+    let billing = table.billing_mode_summary.as_ref().and_then(|summary| summary.billing_mode.as_ref());
+    let billing = billing.map(|mode| (mode.as_str(), BillingMode::values()));
+    let read = [("class", class), ("stream", stream), ("billing", billing)].into_iter();
+    let read = read.filter_map(|(field, live)| Some((field, live?)));
+    read.filter(|(_, (live, known))| !known.contains(live))
+        .map(|(field, (live, _))| (field, live.to_owned()))
+        .collect()
 }
 
 fn live_key(attributes: &[AttributeDefinition], schema: &[KeySchemaElement], of: &KeyType) -> Option<Key> {
@@ -153,7 +193,8 @@ fn live_key(attributes: &[AttributeDefinition], schema: &[KeySchemaElement], of:
     let kind = match attribute.attribute_type {
         ScalarAttributeType::N => KeyKind::N,
         ScalarAttributeType::B => KeyKind::B,
-        _ => KeyKind::S,
+        ScalarAttributeType::S => KeyKind::S,
+        _ => return None,
     };
     Some(Key { name, kind })
 }
@@ -197,18 +238,21 @@ fn projection(live: Option<&aws_sdk_dynamodb::types::Projection>) -> Projection 
         Some(ProjectionType::Include) => {
             Projection::Include(live.iter().flat_map(|live| live.non_key_attributes()).cloned().collect())
         }
-        _ => Projection::All,
+        Some(ProjectionType::All) | None => Projection::All,
+        // No declaration equals it, because an attribute has a name.
+        Some(_) => Projection::Include(BTreeSet::from([String::new()])),
     }
 }
 
 fn live_stream(table: &TableDescription) -> Option<StreamView> {
     let stream = table.stream_specification.as_ref().filter(|stream| stream.stream_enabled)?;
-    Some(match stream.stream_view_type.as_ref()? {
-        StreamViewType::KeysOnly => StreamView::KeysOnly,
-        StreamViewType::NewImage => StreamView::NewImage,
-        StreamViewType::OldImage => StreamView::OldImage,
-        _ => StreamView::NewAndOldImages,
-    })
+    match stream.stream_view_type.as_ref()? {
+        StreamViewType::KeysOnly => Some(StreamView::KeysOnly),
+        StreamViewType::NewImage => Some(StreamView::NewImage),
+        StreamViewType::OldImage => Some(StreamView::OldImage),
+        StreamViewType::NewAndOldImages => Some(StreamView::NewAndOldImages),
+        _ => None,
+    }
 }
 
 fn live_class(table: &TableDescription) -> Class {
@@ -258,4 +302,45 @@ async fn is_active(client: &AwsClient, name: &str) -> Result<()> {
     };
     Err(Error::new(ErrorKind::Eventual, "dynamodb:DescribeTable", format!("table {name} is {status}"))
         .advice("AWS is still working on the table; run again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_dynamodb::types::{
+        BillingModeSummary, SseDescription, StreamSpecification, TableClassSummary,
+    };
+
+    #[test]
+    fn states_that_mean_broken_are_named() {
+        let table = |status: &str| TableDescription::builder().table_status(status.into());
+        for working in ["ACTIVE", "CREATING", "UPDATING"] {
+            assert_eq!(broken(&table(working).build()), None);
+        }
+        for not in [
+            "INACCESSIBLE_ENCRYPTION_CREDENTIALS",
+            "ARCHIVED",
+            "ARCHIVING",
+            "REPLICATION_NOT_AUTHORIZED",
+            "NEW",
+        ] {
+            assert_eq!(broken(&table(not).build()).as_deref(), Some(not));
+        }
+        let since = aws_smithy_types::DateTime::from_secs(0);
+        let sse = SseDescription::builder().inaccessible_encryption_date_time(since).build();
+        assert!(broken(&table("ACTIVE").sse_description(sse).build()).is_some());
+    }
+
+    #[test]
+    fn unknown_values_of_enumerations_are_named() {
+        let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type("DELTAS".into());
+        let table = TableDescription::builder()
+            .table_class_summary(TableClassSummary::builder().table_class("FROZEN".into()).build())
+            .billing_mode_summary(BillingModeSummary::builder().billing_mode("FLAT".into()).build())
+            .stream_specification(stream.build().expect("complete"))
+            .build();
+        let unknown = unknown(&table);
+        assert_eq!(unknown.values().collect::<Vec<_>>(), ["FLAT", "FROZEN", "DELTAS"]);
+        assert_eq!(live_stream(&table), None);
+    }
 }

@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use desired::{
     Billing, Capacity, Class, Desired, Encryption, GlobalIndex, Key, KeyKind, LocalIndex, Preset, Projection,
     StreamView,
 };
+use live::ALL_DAYS;
 pub use live::Observed;
 
 use super::client::AwsClient;
-use super::kms_key;
 use super::scope::regional_arn;
+use super::{UNKNOWN_VALUE, kms_key};
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
 
 const KEY_IS_FIXED: &str =
@@ -27,6 +28,9 @@ const LOCAL_IS_FIXED: &str = "DynamoDB makes local indexes with the table and ne
                               another name and move the items";
 const GLOBAL_IS_FIXED: &str = "DynamoDB cannot change an index; declare it under another name, and take the old one \
                                out when nothing uses it any more";
+
+const IS_BROKEN: &str = "the table cannot be used: AWS has put it away, or its KMS key is disabled, deleted or \
+                         closed to DynamoDB. Enable the key or restore the table, then run again";
 
 /// A table of DynamoDB.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html>
@@ -95,13 +99,17 @@ sessions:
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
         let mut diff = Diff::none();
+        diff.immutable("status", &observed.broken, &None::<String>, IS_BROKEN);
+        for (field, live) in &observed.unknown {
+            diff.immutable(field, live, "a value that plans know", UNKNOWN_VALUE);
+        }
         diff.immutable("hash_key", &observed.hash_key, &desired.hash_key(), KEY_IS_FIXED)
             .immutable("range_key", &observed.range_key, &desired.range_key, KEY_IS_FIXED)
             .field("billing", &observed.billing, &desired.billing)
             .field(
                 "point_in_time_recovery",
-                &observed.point_in_time_recovery,
-                &desired.point_in_time_recovery.is_on(),
+                &shown_recovery(observed.recovery_days),
+                &json!(desired.point_in_time_recovery.is_on()),
             );
         if !observed.key.is(desired.kms_key()) {
             diff.push("encryption.kms_key", json!(observed.key.name), json!(desired.kms_key()));
@@ -148,6 +156,15 @@ sessions:
     }
 }
 
+/// What is declared is that any second of all days can be restored; fewer days are something else.
+fn shown_recovery(days: Option<u32>) -> Value {
+    match days {
+        None => json!(false),
+        Some(days) if days >= ALL_DAYS => json!(true),
+        Some(days) => json!(format!("{days} days")),
+    }
+}
+
 /// An index can come and go, and its capacity change, but nothing else about it.
 fn compare_global(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     let fixed = |index: &GlobalIndex| GlobalIndex { capacity: None, ..index.clone() };
@@ -184,7 +201,6 @@ fn compare_capacity(
 mod tests {
     use super::*;
     use crate::providers::aws::key_name::LiveKey;
-    use serde_json::Value;
 
     fn desired(extra: Value) -> Desired {
         let mut fields = json!({ "name": "locks", "preset": "terraform_lock" });
@@ -196,11 +212,13 @@ mod tests {
         Observed {
             name: "locks".into(),
             arn: "arn".into(),
+            broken: None,
+            unknown: BTreeMap::new(),
             stream_arn: None,
             hash_key: Some(Key { name: "LockID".into(), kind: KeyKind::S }),
             range_key: None,
             billing: Billing::OnDemand,
-            point_in_time_recovery: true,
+            recovery_days: Some(ALL_DAYS),
             key: LiveKey::default(),
             deletion_protection: true,
             global_indexes: BTreeMap::new(),
@@ -219,6 +237,25 @@ mod tests {
     #[test]
     fn the_lock_table_is_in_sync() {
         assert!(DynamodbTable::diff(&desired(json!({})), &observed()).is_empty());
+    }
+
+    #[test]
+    fn a_table_that_does_not_work_is_blocked() {
+        let live = Observed { broken: Some("ARCHIVED".into()), ..observed() };
+        let diff = DynamodbTable::diff(&desired(json!({})), &live);
+        assert_eq!((paths(&diff), diff.blocked.len()), (vec!["status"], 1));
+        let live = Observed { unknown: BTreeMap::from([("class", "FROZEN".to_owned())]), ..observed() };
+        let diff = DynamodbTable::diff(&desired(json!({})), &live);
+        assert_eq!((paths(&diff), diff.blocked.len()), (vec!["class"], 1));
+    }
+
+    #[test]
+    fn fewer_days_of_recovery_are_not_all() {
+        let live = Observed { recovery_days: Some(1), ..observed() };
+        let diff = DynamodbTable::diff(&desired(json!({})), &live);
+        assert_eq!(diff.changes[0].before, "1 days");
+        let off = json!({ "point_in_time_recovery": { "off": "r" } });
+        assert_eq!(paths(&DynamodbTable::diff(&desired(off), &live)), ["point_in_time_recovery"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use aws_smithy_types::error::operation::BuildError;
 
 use super::DynamodbTable;
 use super::desired::{Billing, Class, Desired, GlobalIndex, Key, KeyKind, Projection, StreamView};
-use super::live::{NOT_FOUND, Observed, describe, wait_until_active};
+use super::live::{ALL_DAYS, NOT_FOUND, Observed, describe, wait_until_active};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::tags;
@@ -209,8 +209,11 @@ fn addition(desired: &Desired, name: &str, index: &GlobalIndex) -> Result<Global
 }
 
 async fn recover(w: &W<'_>, name: &str, on: bool) -> Result<()> {
-    let specification =
-        PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(on).build();
+    let days = i32::try_from(ALL_DAYS).ok().filter(|_| on);
+    let specification = PointInTimeRecoverySpecification::builder()
+        .point_in_time_recovery_enabled(on)
+        .set_recovery_period_in_days(days)
+        .build();
     let request = w.write(w.permit()).dynamodb.update_continuous_backups().table_name(name);
     let request = request.point_in_time_recovery_specification(specification.map_err(wrong_request)?);
     request.send().await.at("dynamodb:UpdateContinuousBackups").map(drop)

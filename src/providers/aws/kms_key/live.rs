@@ -70,6 +70,7 @@ fn assemble(
         description: metadata.description.unwrap_or_default(),
         enabled: metadata.enabled,
         pending_deletion: is_pending_deletion(metadata.key_state.as_ref()),
+        broken: metadata.key_state.as_ref().and_then(broken),
         rotation,
         policy,
         key_spec: metadata.key_spec.map(|spec| spec.as_str().to_owned()).unwrap_or_default(),
@@ -85,6 +86,20 @@ fn assemble(
 fn replicas(configuration: MultiRegionConfiguration) -> BTreeSet<String> {
     let replicas = configuration.replica_keys.unwrap_or_default().into_iter();
     replicas.filter_map(|replica| replica.region).collect()
+}
+
+/// The state of a key that enabling does not mend: anything but the states that come and go by our own
+/// requests.
+fn broken(state: &KeyState) -> Option<String> {
+    let passing = [
+        KeyState::Creating,
+        KeyState::Disabled,
+        KeyState::Enabled,
+        KeyState::PendingDeletion,
+        KeyState::PendingReplicaDeletion,
+        KeyState::Updating,
+    ];
+    (!passing.contains(state)).then(|| state.as_str().to_owned())
 }
 
 /// Whether a key will be deleted.
@@ -126,4 +141,19 @@ pub async fn tags(client: &AwsClient, key_id: &str) -> Result<Tags> {
     let pages = client.read().kms.list_resource_tags().key_id(key_id).into_paginator().items().send();
     let tags = pages.try_collect().await.found("kms:ListResourceTags", &["NotFoundException"])?;
     Ok(tags.unwrap_or_default().into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_that_enabling_does_not_mend_are_named() {
+        for state in ["PendingImport", "Unavailable", "Melted"] {
+            assert_eq!(broken(&state.into()).as_deref(), Some(state));
+        }
+        for state in ["Enabled", "Disabled", "PendingDeletion", "Updating"] {
+            assert_eq!(broken(&state.into()), None, "{state}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::SnsTopic;
+use crate::providers::aws::UNKNOWN_VALUE;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
@@ -112,6 +113,11 @@ impl FilterScope {
             Self::Body => "MessageBody",
         }
     }
+
+    /// `None` for a scope that this program does not know.
+    fn of(name: &str) -> Option<Self> {
+        [Self::Attributes, Self::Body].into_iter().find(|scope| scope.name() == name)
+    }
 }
 
 /// A topic, a protocol and an endpoint; there is one subscription of each.
@@ -135,7 +141,7 @@ pub struct Observed {
     /// `None` until it is confirmed.
     arn: Option<String>,
     filter_policy: Option<Json>,
-    filter_scope: FilterScope,
+    filter_scope: String,
     raw_delivery: bool,
     dead_letter_queue: Option<String>,
 }
@@ -219,7 +225,15 @@ alert_queue:
             diff.push("filter_policy", json!(observed.filter_policy), json!(desired.filter_policy));
         }
         if desired.filter_policy.is_some() {
-            diff.field("filter_scope", &observed.filter_scope, &desired.filter_scope);
+            match FilterScope::of(&observed.filter_scope) {
+                Some(live) => diff.field("filter_scope", &live, &desired.filter_scope),
+                None => diff.immutable(
+                    "filter_scope",
+                    &observed.filter_scope,
+                    &desired.filter_scope,
+                    UNKNOWN_VALUE,
+                ),
+            };
         }
         diff.field("raw_delivery", &observed.raw_delivery, &desired.raw_delivery).field(
             "dead_letter_queue",
@@ -288,7 +302,7 @@ impl Observed {
             id: id.clone(),
             arn: None,
             filter_policy: None,
-            filter_scope: FilterScope::default(),
+            filter_scope: FilterScope::default().name().to_owned(),
             raw_delivery: false,
             dead_letter_queue: None,
         }
@@ -298,7 +312,6 @@ impl Observed {
 fn assemble(id: &Id, arn: String, attributes: &HashMap<String, String>) -> Observed {
     let text = |name: &str| attributes.get(name).filter(|text| !text.is_empty());
     let redrive = text("RedrivePolicy").and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let is_body = text("FilterPolicyScope").is_some_and(|scope| scope == FilterScope::Body.name());
     Observed {
         id: id.clone(),
         // Some endpoints have an ARN before they have confirmed.
@@ -306,7 +319,9 @@ fn assemble(id: &Id, arn: String, attributes: &HashMap<String, String>) -> Obser
         filter_policy: text("FilterPolicy")
             .map(|text| Json::live(text))
             .filter(|policy| *policy != Json::live("{}")),
-        filter_scope: if is_body { FilterScope::Body } else { FilterScope::Attributes },
+        filter_scope: text("FilterPolicyScope")
+            .map_or(FilterScope::default().name(), String::as_str)
+            .to_owned(),
         raw_delivery: text("RawMessageDelivery").is_some_and(|raw| raw == "true"),
         dead_letter_queue: redrive
             .and_then(|policy| Some(policy["deadLetterTargetArn"].as_str()?.to_owned())),
@@ -330,6 +345,9 @@ fn setting(desired: &Desired, field: &str) -> (&'static str, String) {
     }
 }
 
+/// What SNS lists in the place of an ARN for a subscription that was deleted, for some days.
+const DELETED: &str = "Deleted";
+
 /// The subscription's ARN, or `PendingConfirmation`; `None` when there is no such subscription, or no
 /// such topic.
 async fn find(client: &AwsClient, id: &Id) -> Result<Option<String>> {
@@ -338,6 +356,7 @@ async fn find(client: &AwsClient, id: &Id) -> Result<Option<String>> {
     let found = subscriptions.into_iter().flatten().find(|subscription| {
         subscription.protocol.as_deref() == Some(id.protocol.name())
             && subscription.endpoint.as_deref() == Some(id.endpoint.as_str())
+            && subscription.subscription_arn.as_deref() != Some(DELETED)
     });
     found.map(|found| found.subscription_arn.ok_or_else(|| missing(LIST, "ARN"))).transpose()
 }
@@ -389,6 +408,14 @@ mod tests {
             ("RedrivePolicy", "{\"deadLetterTargetArn\": \"arn:d\"}"),
         ]);
         assert!(SnsSubscription::diff(&desired(all), &same).is_empty());
+    }
+
+    #[test]
+    fn an_unknown_filter_scope_is_blocked() {
+        let declared = desired(json!({ "filter_policy": { "a": ["b"] } }));
+        let same = live(&[("FilterPolicy", "{\"a\":[\"b\"]}"), ("FilterPolicyScope", "MessageHeaders")]);
+        let diff = SnsSubscription::diff(&declared, &same);
+        assert_eq!((diff.blocked[0].path.as_str(), diff.changes.len()), ("filter_scope", 1));
     }
 
     #[test]
