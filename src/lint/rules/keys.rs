@@ -3,8 +3,10 @@
 use crate::lint::Rule;
 use crate::lint::policy::statements;
 use crate::plan::Severity;
+use crate::providers::aws::Document;
+use crate::providers::aws::kms_key::{Managers, managers};
 
-pub const RULES: &[&Rule] = &[&WITHOUT_ROTATION, &FOR_EVERYBODY];
+pub const RULES: &[&Rule] = &[&WITHOUT_ROTATION, &MANAGED_ON_CONDITION, &FOR_EVERYBODY];
 
 const WITHOUT_ROTATION: Rule = Rule {
     id: "key-without-rotation",
@@ -35,6 +37,49 @@ const WITHOUT_ROTATION: Rule = Rule {
         for fact in facts.of_kind("aws.kms_key") {
             if fact.text("key_spec") == "SYMMETRIC_DEFAULT" && fact.fields["rotation"] == false {
                 findings.step(fact, "rotation", "the key is never rotated");
+            }
+        }
+    },
+};
+
+const MANAGED_ON_CONDITION: Rule = Rule {
+    id: "key-managed-on-condition",
+    severity: Severity::Warning,
+    title: "A key can be managed only while a condition holds",
+    explanation: "Every statement that lets somebody change the key's policy has a condition. When that can \
+                  no longer be met, such as an address, a tag or a second factor that is gone, nobody can \
+                  change the policy back, not even the account's root user.",
+    help: "let the account use `kms:*` without a condition, and narrow that down with IAM policies",
+    bad: r#"steps:
+  key:
+    kind: aws.kms_key
+    alias: alias/example
+    policy:                              # here
+      Version: "2012-10-17"
+      Statement:
+        - Effect: Allow
+          Principal: { AWS: "arn:aws:iam::111122223333:root" }
+          Action: "kms:*"
+          Resource: "*"
+          Condition: { IpAddress: { "aws:SourceIp": "192.0.2.0/24" } }
+"#,
+    good: r#"steps:
+  key:
+    kind: aws.kms_key
+    alias: alias/example
+    policy:
+      Version: "2012-10-17"
+      Statement:
+        - Effect: Allow
+          Principal: { AWS: "arn:aws:iam::111122223333:root" }
+          Action: "kms:*"
+          Resource: "*"
+"#,
+    check: |facts, findings| {
+        for fact in facts.of_kind("aws.kms_key") {
+            let policy = serde_json::from_value::<Document>(fact.fields["policy"].clone());
+            if policy.is_ok_and(|policy| managers(&policy) == Managers::OnCondition) {
+                findings.step(fact, "policy", "the key can be managed only while a condition holds");
             }
         }
     },

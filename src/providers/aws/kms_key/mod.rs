@@ -3,6 +3,7 @@
 mod access;
 mod grants;
 mod live;
+mod lockout;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use std::fmt;
 pub use access::Access;
 pub use grants::Grant;
 pub use live::aliases;
+pub use lockout::{Managers, managers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,10 @@ use crate::resource::{
 
 const IMMUTABLE: &str = "KMS fixes this when a key is made; declare another alias to get another key, \
                          and re-encrypt what the old one protects";
+
+const IS_BROKEN: &str = "the key cannot be used and cannot be enabled: its key material was never imported or has \
+                         expired, or its key store is not connected. Import the material or connect the store, then \
+                         run again";
 
 /// A key, known by its alias.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_KeyMetadata.html>
@@ -129,6 +135,8 @@ pub struct Observed {
     description: String,
     enabled: bool,
     pending_deletion: bool,
+    /// The state of a key that cannot be used, and that enabling it does not mend.
+    broken: Option<String>,
     /// The period in days; `None` when there is no rotation.
     rotation: Option<u32>,
     policy: Option<Document>,
@@ -196,6 +204,7 @@ impl Resource for KmsKey {
             check_alias(&desired.alias).into_iter().chain(check_numbers(desired)).collect();
         if let Some(policy) = &desired.policy {
             found.extend(policy.check("policy", PolicyType::Resource));
+            found.extend(lockout::check(policy));
         }
         found.extend(desired.access.iter().flat_map(Access::check));
         if let (Some(_), Some(_)) = (&desired.access, &desired.policy) {
@@ -222,6 +231,7 @@ impl Resource for KmsKey {
         {
             diff.field("key_id", &observed.key_id, declared);
         }
+        diff.immutable("state", &observed.broken, &None::<String>, IS_BROKEN);
         diff.field("pending_deletion", &observed.pending_deletion, &false).field(
             "description",
             &observed.description,
@@ -241,8 +251,8 @@ impl Resource for KmsKey {
             let all: BTreeSet<&String> = observed.replica_regions.iter().chain(missing).collect();
             diff.field("replica_regions", &observed.replica_regions, &all);
         }
-        // A key that is about to be deleted is disabled too; bringing it back says it all.
-        if !observed.pending_deletion || !desired.enabled {
+        // A key that is about to be deleted, or that cannot be used, is disabled too; its state says it all.
+        if !(observed.pending_deletion || observed.broken.is_some()) || !desired.enabled {
             diff.field("enabled", &observed.enabled, &desired.enabled);
         }
         diff.entries("tags", &observed.tags, &desired.tags);
@@ -408,6 +418,7 @@ mod tests {
             description: String::new(),
             enabled: true,
             pending_deletion: false,
+            broken: None,
             rotation: Some(365),
             policy: None,
             key_spec: symmetric(),

@@ -1,0 +1,133 @@
+//! Whether a key policy leaves anybody who can manage the key. Nobody can change the policy of a key that
+//! nobody may manage, not even the account's root user; only AWS Support can help then.
+//! <https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html>
+
+use serde_json::Value;
+
+use crate::providers::aws::policy::{Document, as_list};
+use crate::resource::FieldError;
+
+/// The action that everything else about a key can be had with.
+const MANAGE: &str = "kms:putkeypolicy";
+
+/// Who can manage a key under a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Managers {
+    /// Nobody.
+    Nobody,
+    /// Somebody, while a condition holds.
+    OnCondition,
+    /// Somebody.
+    Somebody,
+}
+
+/// Who can manage a key under the policy, as far as the document says.
+pub fn managers(document: &Document) -> Managers {
+    let statements = document.statements();
+    let about = |effect: &'static str| {
+        statements.iter().filter(move |it| it["Effect"] == effect && is_about_managing(it))
+    };
+    if document.has_unknown() {
+        return Managers::Somebody;
+    }
+    if about("Deny").any(|it| is_everybody(&it["Principal"]) && !has_condition(it)) {
+        return Managers::Nobody;
+    }
+    let mut allowed = about("Allow").filter(|it| is_for_people(it)).peekable();
+    match (allowed.peek().is_some(), allowed.any(|it| !has_condition(it))) {
+        (false, _) => Managers::Nobody,
+        (true, false) => Managers::OnCondition,
+        (true, true) => Managers::Somebody,
+    }
+}
+
+/// The mistake of a policy under which nobody can manage the key.
+pub fn check(document: &Document) -> Option<FieldError> {
+    let statements = document.statements();
+    (!statements.is_empty() && managers(document) == Managers::Nobody).then(|| {
+        FieldError::new("policy", "nobody could manage the key any more").help(
+            "let the account or an administrator use kms:PutKeyPolicy, e.g. allow `kms:*` to \
+             `arn:aws:iam::123456789012:root`, or declare `access` instead",
+        )
+    })
+}
+
+fn is_about_managing(statement: &Value) -> bool {
+    let names = |element: &str| as_list(statement.get(element));
+    let covered =
+        |element: &str| names(element).iter().filter_map(Value::as_str).any(|name| covers(name, MANAGE));
+    let action = if statement.get("NotAction").is_some() { !covered("NotAction") } else { covered("Action") };
+    // The resource of a key policy is the key itself, and anything but `*` is its ARN.
+    action && statement.get("NotResource").is_none()
+}
+
+/// Whether a statement is for somebody in an account and not only for services of AWS.
+fn is_for_people(statement: &Value) -> bool {
+    let principal = &statement["Principal"];
+    principal.is_string()
+        || !as_list(principal.get("AWS")).is_empty()
+        || statement.get("NotPrincipal").is_some()
+}
+
+fn is_everybody(principal: &Value) -> bool {
+    principal == "*" || as_list(principal.get("AWS")).iter().any(|name| name == "*")
+}
+
+fn has_condition(statement: &Value) -> bool {
+    statement["Condition"].as_object().is_some_and(|operators| !operators.is_empty())
+}
+
+/// Whether a pattern with `*` and `?` stands for a name in lower case.
+fn covers(pattern: &str, name: &str) -> bool {
+    let pattern = pattern.to_ascii_lowercase();
+    let Some((first, rest)) = pattern.split_at_checked(1) else { return name.is_empty() };
+    match first {
+        "*" => (0..=name.len()).any(|skipped| covers(rest, &name[skipped..])),
+        "?" => !name.is_empty() && covers(rest, &name[1..]),
+        first => name.strip_prefix(first).is_some_and(|name| covers(rest, name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(statements: Value) -> Managers {
+        managers(&Document::of(as_list(Some(&statements))))
+    }
+
+    fn allow(principal: Value, action: &str) -> Value {
+        json!({ "Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*" })
+    }
+
+    #[test]
+    fn a_policy_without_a_manager_is_a_mistake() {
+        let root = || json!({ "AWS": "arn:aws:iam::1:root" });
+        for action in ["kms:*", "*", "kms:Put*", "KMS:PutKeyPolicy", "kms:???KeyPolicy"] {
+            assert_eq!(of(allow(root(), action)), Managers::Somebody, "{action}");
+        }
+        assert_eq!(of(allow(root(), "kms:Decrypt")), Managers::Nobody);
+        assert_eq!(of(allow(json!({ "Service": "logs.amazonaws.com" }), "kms:*")), Managers::Nobody);
+        let deny = json!({ "Effect": "Deny", "Principal": "*", "Action": "kms:Put*", "Resource": "*" });
+        assert_eq!(of(json!([allow(root(), "kms:*"), deny])), Managers::Nobody);
+        let not = json!({ "Effect": "Allow", "Principal": root(), "NotAction": "kms:PutKeyPolicy", "Resource": "*" });
+        assert_eq!(of(not), Managers::Nobody);
+        assert!(check(&Document::of(vec![allow(root(), "kms:Decrypt")])).is_some());
+        assert!(check(&Document::of(vec![allow(root(), "kms:*")])).is_none());
+    }
+
+    #[test]
+    fn a_manager_on_a_condition_is_told_apart() {
+        let mut statement = allow(json!({ "AWS": "arn:aws:iam::1:root" }), "kms:*");
+        statement["Condition"] = json!({ "Bool": { "aws:MultiFactorAuthPresent": "true" } });
+        assert_eq!(of(statement.clone()), Managers::OnCondition);
+        assert!(check(&Document::of(vec![statement])).is_none());
+    }
+
+    #[test]
+    fn what_is_not_known_yet_passes() {
+        let marker = crate::resolve::unknown::marker("admin.arn");
+        assert!(check(&Document::of(vec![allow(json!({ "AWS": marker }), "kms:Decrypt")])).is_none());
+    }
+}
