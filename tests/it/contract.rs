@@ -569,7 +569,7 @@ fn same_paths(shown: &[String], wanted: &[String], set: &Value) -> Outcome {
 }
 
 /// JSON merge patch, RFC 7396.
-fn merge(target: &mut Value, patch: &Value) {
+pub fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;

@@ -41,6 +41,7 @@ mod secret_id;
 mod server_config;
 mod signals;
 mod support;
+mod survival;
 mod sweep;
 mod terraform;
 mod walk;
