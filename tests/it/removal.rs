@@ -327,6 +327,7 @@ fn refused_deletion_puts_back_what_was_taken_off() {
         "limits": { "kind": "aws.iam_policy", "name": "gw-limits", "document": document() },
         "table": { "kind": "aws.dynamodb_table", "name": "gw-table", "preset": "terraform_lock",
                    "deletion_protection": true, "protect": false },
+        "key": { "kind": "aws.kms_key", "alias": "alias/gw-key", "protect": false },
     }));
     let arn = "arn:aws:iam::000000000000:policy/gw-limits";
     let older = account.iam.create_policy_version().policy_arn(arn).policy_document(
@@ -334,6 +335,7 @@ fn refused_deletion_puts_back_what_was_taken_off() {
             .to_string(),
     );
     block_on(older.send()).expect("made");
+    let kms = crate::kms::kms(&account.environment, "us-east-1");
     let state = || {
         block_on(async {
             let iam = &account.iam;
@@ -350,6 +352,8 @@ fn refused_deletion_puts_back_what_was_taken_off() {
             let table =
                 table.send().await.expect("there").table.and_then(|table| table.deletion_protection_enabled);
             let attached = attached.attached_policies.unwrap_or_default().len();
+            let key = kms.describe_key().key_id("alias/gw-key").send().await.expect("there").key_metadata;
+            assert!(key.expect("there").enabled, "the key is not about to be deleted");
             (roles, groups, attached, inline.len(), versions.versions.unwrap_or_default().len(), table)
         })
     };
@@ -362,6 +366,7 @@ fn refused_deletion_puts_back_what_was_taken_off() {
             "iam:DeleteGroup",
             "iam:DeletePolicy",
             "iam:DeleteInstanceProfile",
+            "kms:DeleteAlias",
             "dynamodb:DeleteTable",
         ],
     );

@@ -151,6 +151,14 @@ impl KeyCustodian {
         Ok(())
     }
 
+    /// Makes keys active again; those that are gone are left out.
+    pub(super) async fn activate(&self, permit: &Permit, user: &str, keys: &[String]) -> Result<()> {
+        for key in keys {
+            self.update_status(permit, user, key, Status::Active).await?;
+        }
+        Ok(())
+    }
+
     /// A destination.
     pub(super) fn sink(&self, Delivery::VaultKv(kv): &Delivery) -> Result<Box<dyn Sink>> {
         match &self.vault {

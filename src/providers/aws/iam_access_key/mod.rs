@@ -217,8 +217,16 @@ impl Resource for IamAccessKey {
     /// use any more.
     async fn delete(w: &Writer<'_, KeyCustodian>, id: &Id) -> Result<()> {
         let Some(live) = w.live(&id.user).await? else { return Ok(()) };
-        let held = w.held(&id.user, &live).await?;
-        w.remove(w.permit(), &id.user, held.into_iter().collect()).await
+        let held: Vec<String> = w.held(&id.user, &live).await?.into_iter().collect();
+        let is_active = |key: &&String| status_of(&live, key) == Ok(Status::Active);
+        let active: Vec<String> = held.iter().filter(is_active).cloned().collect();
+        match w.remove(w.permit(), &id.user, held).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let restored = w.activate(w.permit(), &id.user, &active).await;
+                Err(error.after_restoring("the status of its keys", restored))
+            }
+        }
     }
 
     fn outputs(observed: &Observed) -> Outputs {

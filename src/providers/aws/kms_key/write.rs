@@ -224,12 +224,26 @@ pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
     w.aliases.clear().await;
     let Some(key_id) = live::key_id(w, &id.alias).await? else { return Ok(()) };
     let key = live::describe(w, &key_id).await?;
-    if key.is_some_and(|key| !live::is_pending_deletion(key.key_state.as_ref())) {
+    let key = key.filter(|key| !live::is_pending_deletion(key.key_state.as_ref()));
+    if key.is_some() {
         let request = w.write(w.permit()).kms.schedule_key_deletion().key_id(&key_id);
         let request = request.pending_window_in_days(i32::from(id.deletion_window_days));
         request.send().await.at("kms:ScheduleKeyDeletion")?;
     }
     let removed = w.write(w.permit()).kms.delete_alias().alias_name(&id.alias).send().await;
     w.aliases.clear().await;
-    removed.found("kms:DeleteAlias", &["NotFoundException"]).map(drop)
+    match (removed.found("kms:DeleteAlias", &["NotFoundException"]), key) {
+        (Ok(_), _) => Ok(()),
+        // After any other failure the alias may be gone, and the key could not be found again.
+        (Err(error), Some(key)) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Rejected) => {
+            Err(error.after_restoring("the key", revive(w, &key_id, key.enabled).await))
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Takes a key back whose deletion was scheduled, which leaves it disabled.
+async fn revive(w: &W<'_>, key: &str, enabled: bool) -> Result<()> {
+    take_back(w, key).await?;
+    if enabled { enable(w, key).await } else { Ok(()) }
 }
