@@ -72,11 +72,10 @@ fn is_own(world: &World, attachment: &Attachment) -> bool {
 }
 
 /// Whether a name is `place`, or below it when that ends with a slash; in the same namespace.
-fn is_at(name: &str, place: &str) -> bool {
-    let split = |text: &str| text.split_once(" (").map(|(path, rest)| (path.to_owned(), rest.to_owned()));
-    let apart = |text: &str| split(text).unwrap_or_else(|| (text.to_owned(), String::new()));
-    let ((name, here), (place, there)) = (apart(name), apart(place));
-    here == there && (name == place || place.ends_with('/') && name.starts_with(&place))
+pub(super) fn is_at(name: &str, place: &str) -> bool {
+    let (name, here) = name.split_once(" (").unwrap_or((name, ""));
+    let (place, there) = place.split_once(" (").unwrap_or((place, ""));
+    here == there && (name == place || place.ends_with('/') && name.starts_with(place))
 }
 
 fn unreadable(error: &Error) -> String {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
+use super::attached::is_at;
 use super::fate::{Candidate, Fate};
 use crate::changeset::StepChange;
 use crate::journal::target;
@@ -83,7 +84,7 @@ fn blocked(candidate: &Candidate, all: &[Candidate]) -> Option<String> {
     let clauses: Vec<&str> = candidate
         .attachments
         .iter()
-        .filter(|attachment| holder(attachment, all).is_none())
+        .filter(|attachment| attachment.blocks.is_some() && holder(attachment, all).is_none())
         .filter_map(|attachment| attachment.blocks.as_deref())
         .collect();
     let more = clauses.len().saturating_sub(NAMED);
@@ -103,7 +104,7 @@ fn holder(attachment: &Attachment, all: &[Candidate]) -> Option<usize> {
         let outputs = |(output, value): &(&str, String)| {
             candidate.outputs.get(*output).and_then(Value::as_str) == Some(value.as_str())
         };
-        goes(candidate) && candidate.target == name && holder.output.as_ref().is_none_or(outputs)
+        goes(candidate) && is_at(&candidate.target, &name) && holder.output.as_ref().is_none_or(outputs)
     })
 }
 

@@ -23,10 +23,9 @@ pub struct Attachment {
 /// A thing that another kind manages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The kind's name; empty where any thing of the plan with this id, or below it when it ends with a
-    /// slash, will do.
+    /// The kind's name; empty where any thing of the plan will do.
     pub kind: &'static str,
-    /// Its id, as [`super::Resource::id`] displays it.
+    /// Its id, as [`super::Resource::id`] displays it; the beginning of it when it ends with a slash.
     pub id: String,
     /// The namespace that it is in, below the one of the thing on which it hangs.
     pub namespace: Option<String>,

@@ -81,3 +81,21 @@ fn namespace_with_a_foreign_child_is_kept() {
     let (status, team) = life.vault("GET", "sys/namespaces/team", &Value::Null);
     assert!(status == 404 || team["data"]["tainted"] == true, "{team:#}");
 }
+
+#[test]
+fn role_shows_the_secret_ids_of_others() {
+    let steps = json!({
+        "approle": { "kind": "vault.auth_method", "type": "approle", "protect": false },
+        "ci": { "kind": "vault.approle_role", "name": "ci" },
+        "runner": { "kind": "vault.approle_secret_id", "role": "ci", "name": "runner",
+                    "deliver": { "file": "runner.json" } },
+    });
+    let life = Life::with(&steps);
+    let (_, made) = life.vault("POST", "auth/approle/role/ci/secret-id", &json!({}));
+    let accessor = made["data"]["secret_id_accessor"].clone();
+    assert!(accessor.is_string(), "{made:#}");
+    let shown = life.plan(&["--destroy"]);
+    assert_eq!(lost(&shown, "ci"), [("secret_ids".to_owned(), json!([accessor]))], "and not the plan's own");
+    let ran = life.run(&["destroy", "plan.yaml", "--yes"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}

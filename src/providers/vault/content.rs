@@ -73,6 +73,23 @@ async fn listed(client: &VaultClient, list: &str, base: &str) -> Result<Vec<Atta
     Ok(keys.into_iter().map(attachment).collect())
 }
 
+/// The secret-ids of a role, by their accessors.
+pub(super) async fn secret_ids(client: &VaultClient, mount: &str, role: &str) -> Result<Vec<Attachment>> {
+    let list = format!("auth/{mount}/role/{role}/secret-id");
+    let accessors = match keys(client, &list).await {
+        Err(error) if error.kind == ErrorKind::Denied => {
+            return Ok(vec![Attachment::ends("secret_ids", "(not readable)")]);
+        }
+        accessors => accessors?,
+    };
+    let attachment = |accessor: String| {
+        Attachment::ends("secret_ids", &accessor)
+            .held_by("vault.approle_secret_id", format!("{mount}/{role}/"))
+            .with_output("accessor", accessor)
+    };
+    Ok(accessors.into_iter().map(attachment).collect())
+}
+
 async fn keys(client: &VaultClient, list: &str) -> Result<Vec<String>> {
     let told = client.list(list).await?.unwrap_or_default();
     let keys = told["keys"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -1,10 +1,13 @@
 //! Roles of the AppRole method: <https://openbao.org/api-docs/auth/approle/>.
 
+use serde_json::Value;
+
 use super::super::fields::Fixed;
 use super::super::notation::{Cidrs, LowerName, Ttl};
 use super::super::role::{check_role, requirements, role_spec};
+use super::super::{VaultClient, content};
 use super::{Object, PlainObject, yes};
-use crate::resource::{FieldError, Requirement};
+use crate::resource::{Attachment, FieldError, Requirement, Result};
 
 /// A role through which a machine logs in with a role-id and a secret-id.
 pub type ApproleRole = Object<ApproleRoleSpec>;
@@ -73,6 +76,10 @@ pipeline:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    async fn attachments(&self, client: &VaultClient, _: &Value) -> Result<Vec<Attachment>> {
+        content::secret_ids(client, &self.mount, &self.name).await
     }
 
     fn check(&self) -> Vec<FieldError> {
