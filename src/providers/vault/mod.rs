@@ -30,6 +30,7 @@ mod notation;
 mod object;
 mod pki_ca;
 mod policy;
+mod policy_hcl;
 pub mod policy_text;
 mod request;
 mod role;

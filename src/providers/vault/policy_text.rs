@@ -1,8 +1,9 @@
 //! The text of Vault policies: making it, and comparing it by meaning.
 //!
-//! A policy's text is HCL, in the first version of that language or the second, or JSON; see
+//! A policy's text is HCL, in the first version of that language, or JSON; see
 //! <https://openbao.org/docs/concepts/policies/>. What parses is brought into one form, in which the
-//! order of paths, capabilities and parameters, comments and spaces are gone.
+//! order of paths, capabilities and parameters, comments and spaces are gone. Texts are equal only if
+//! the server grants the same by them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,6 +11,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::notation::seconds;
+use super::policy_hcl::{Node, read};
 
 /// Rules by path; several rules for one path add up.
 pub type Paths = BTreeMap<String, Vec<Map<String, Value>>>;
@@ -23,11 +25,11 @@ pub(super) fn normalise(text: &str) -> Option<String> {
     parse(text).ok().map(|paths| render(&paths))
 }
 
-/// Whether two texts mean the same; texts that do not parse are compared line by line.
+/// Whether two texts mean the same; texts that do not parse are compared letter by letter.
 pub(super) fn same(a: &str, b: &str) -> bool {
     match (normalise(a), normalise(b)) {
         (Some(a), Some(b)) => a == b,
-        _ => a.lines().map(str::trim).eq(b.lines().map(str::trim)) || a.trim() == b.trim(),
+        _ => a.trim() == b.trim(),
     }
 }
 
@@ -78,75 +80,160 @@ fn unknown_capabilities(paths: &Paths) -> Vec<String> {
 /// # Errors
 /// What about the text is not understood.
 pub fn parse(text: &str) -> Result<Paths, String> {
-    let value = if text.trim_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|error| error.to_string())?
-    } else {
-        // The first version of HCL lets braces share a line with what is in them.
-        hcl::from_str(text).or_else(|error| hcl::from_str(&spread(text)).map_err(|_| error.to_string()))?
-    };
-    paths(value)
-}
-
-fn paths(policy: Value) -> Result<Paths, String> {
-    let Value::Object(mut policy) = policy else { return Err("there are no blocks in it".to_owned()) };
-    let Value::Object(blocks) = policy.remove("path").unwrap_or_else(|| json!({})) else {
-        return Err("`path` must be followed by a quoted path".to_owned());
-    };
-    // `name` stands in old policies and means nothing.
-    policy.remove("name");
-    match policy.keys().next() {
-        Some(other) => Err(format!("`{other}` is not known at the top; only `path` is")),
-        None => blocks.into_iter().map(|(path, rules)| Ok((path, several(rules)?))).collect(),
-    }
-}
-
-/// Two blocks for one path become a list.
-fn several(rules: Value) -> Result<Vec<Map<String, Value>>, String> {
-    match rules {
-        Value::Object(rule) => Ok(vec![normal(rule)]),
-        Value::Array(rules) => {
-            let rules: Result<Vec<_>, _> = rules.into_iter().map(several).collect();
-            let mut rules: Vec<_> = rules?.into_iter().flatten().collect();
-            rules.sort_by_key(|rule| Value::Object(rule.clone()).to_string());
-            Ok(rules)
+    let Node::Entries(policy) = read(text)? else { return Err("there are no blocks in it".to_owned()) };
+    let mut paths = Paths::new();
+    for (key, node) in policy {
+        match key.as_str() {
+            "path" => add_paths(&mut paths, node)?,
+            // It stands in old policies and means nothing.
+            "name" => {}
+            other => return Err(format!("`{other}` is not known at the top; only `path` is")),
         }
-        _ => Err("a path's rules must stand in braces".to_owned()),
+    }
+    Ok(paths)
+}
+
+/// Adds the blocks of `path`: a map, or in JSON a list of maps.
+fn add_paths(paths: &mut Paths, node: Node) -> Result<(), String> {
+    match node {
+        Node::List(items) => items.into_iter().try_for_each(|item| add_paths(paths, item)),
+        Node::Entries(blocks) => {
+            for (path, rule) in blocks {
+                let rules = rules_of(&path, rule)?;
+                paths.entry(path).or_default().extend(rules);
+            }
+            Ok(())
+        }
+        Node::Scalar(_) => Err("`path` must be followed by a quoted path".to_owned()),
     }
 }
 
-/// One rule with everything sorted, and the shorthand `policy = "read"` written out.
+/// The rules for a path: one block, or in JSON a list of them. Their order is kept, since the server
+/// merges them one after the other.
+fn rules_of(path: &str, node: Node) -> Result<Vec<Map<String, Value>>, String> {
+    match node {
+        Node::Entries(entries) => {
+            fields(entries).map(|fields| vec![normal(fields)]).map_err(|why| format!("`{path}`: {why}"))
+        }
+        Node::List(items) => {
+            let rules: Result<Vec<_>, _> = items.into_iter().map(|item| rules_of(path, item)).collect();
+            Ok(rules?.concat())
+        }
+        Node::Scalar(_) => Err(format!("the rules of `{path}` must stand in braces")),
+    }
+}
+
+/// The fields of a rule. The server adds up two lists of capabilities; of everything else that is given
+/// twice it is not said here what it means.
+fn fields(entries: Vec<(String, Node)>) -> Result<Map<String, Value>, String> {
+    let mut fields = Map::new();
+    for (name, node) in entries {
+        let value = plain(node)?;
+        match (fields.get_mut(&name), value) {
+            (None, value) => drop(fields.insert(name, value)),
+            (Some(Value::Array(before)), Value::Array(more)) if name == CAPABILITIES_FIELD => {
+                before.extend(more);
+            }
+            _ => return Err(format!("`{name}` is given twice")),
+        }
+    }
+    Ok(fields)
+}
+
+/// A value in which nothing is given twice.
+fn plain(node: Node) -> Result<Value, String> {
+    match node {
+        Node::Scalar(value) => Ok(value),
+        Node::List(items) => items.into_iter().map(plain).collect(),
+        Node::Entries(entries) => {
+            let mut map = Map::new();
+            for (name, node) in entries {
+                if map.insert(name.clone(), plain(node)?).is_some() {
+                    return Err(format!("`{name}` is given twice"));
+                }
+            }
+            Ok(Value::Object(map))
+        }
+    }
+}
+
+const CAPABILITIES_FIELD: &str = "capabilities";
+
+/// One rule in one form: in the order of its fields' names, sets sorted, and the shorthand
+/// `policy = "read"` written out, as the server does it.
 fn normal(mut rule: Map<String, Value>) -> Map<String, Value> {
-    if let Some(shorthand) = rule.remove("policy") {
-        rule.insert("capabilities".to_owned(), written_out(shorthand.as_str().unwrap_or_default()));
+    if let Some(granted) = rule.get("policy").and_then(Value::as_str).and_then(written_out) {
+        rule.remove("policy");
+        let capabilities = rule.entry(CAPABILITIES_FIELD).or_insert_with(|| json!([]));
+        *capabilities = json!([listed(capabilities), granted].concat());
+    }
+    if let Some(capabilities) = rule.get_mut(CAPABILITIES_FIELD) {
+        *capabilities = effective(capabilities.take());
+    }
+    if let Some(required) = rule.get_mut("required_parameters") {
+        *required = as_set(required.take());
+    }
+    for name in ["allowed_parameters", "denied_parameters"] {
+        for values in rule.get_mut(name).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+        {
+            *values = as_set(values.take());
+        }
     }
     for name in ["min_wrapping_ttl", "max_wrapping_ttl"] {
         if let Some(ttl) = rule.get(name).and_then(Value::as_str).and_then(seconds) {
             rule.insert(name.to_owned(), json!(ttl));
         }
     }
-    let sorted: BTreeMap<String, Value> = rule.into_iter().map(|(name, value)| (name, sort(value))).collect();
-    sorted.into_iter().collect()
+    let sorted: BTreeMap<String, Value> = rule.into_iter().collect();
+    sorted.into_iter().map(|(name, value)| (name, by_name(value))).collect()
 }
 
-fn written_out(shorthand: &str) -> Value {
-    match shorthand {
-        "read" => json!(["read", "list"]),
-        "write" => json!(["create", "read", "update", "delete", "list"]),
-        "sudo" => json!(["create", "read", "update", "delete", "list", "sudo"]),
-        other => json!([other]),
+/// The capabilities that a shorthand adds; `None` when the server does not know it.
+fn written_out(shorthand: &str) -> Option<Vec<Value>> {
+    let granted: &[&str] = match shorthand {
+        "deny" => &["deny"],
+        "read" => &["read", "list"],
+        "write" => &["create", "read", "update", "delete", "list"],
+        "sudo" => &["create", "read", "update", "delete", "list", "sudo"],
+        _ => return None,
+    };
+    Some(granted.iter().map(|name| json!(name)).collect())
+}
+
+/// Capabilities as the server applies them: `deny` takes all others away.
+fn effective(capabilities: Value) -> Value {
+    match listed(&capabilities).contains(&json!("deny")) {
+        true => json!(["deny"]),
+        false => as_set(capabilities),
     }
 }
 
-fn sort(value: Value) -> Value {
+/// A list, or the one value that stands for it.
+fn listed(value: &Value) -> Vec<Value> {
     match value {
-        Value::Array(items) => {
-            let mut items: Vec<Value> = items.into_iter().map(sort).collect();
+        Value::Array(items) => items.clone(),
+        one => vec![one.clone()],
+    }
+}
+
+/// A list whose order and repetitions mean nothing; the order within its items may.
+fn as_set(value: Value) -> Value {
+    match value {
+        Value::Array(mut items) => {
             items.sort_by_key(Value::to_string);
             items.dedup();
             Value::Array(items)
         }
+        other => other,
+    }
+}
+
+/// Maps in the order of their names.
+fn by_name(value: Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.into_iter().map(by_name).collect()),
         Value::Object(fields) => {
-            let sorted: BTreeMap<String, Value> = fields.into_iter().map(|(k, v)| (k, sort(v))).collect();
+            let sorted: BTreeMap<String, Value> = fields.into_iter().map(|(k, v)| (k, by_name(v))).collect();
             Value::Object(sorted.into_iter().collect())
         }
         other => other,
@@ -186,32 +273,6 @@ fn expression(value: &Value, depth: usize) -> String {
     }
 }
 
-/// Puts braces outside of strings and comments on lines of their own.
-fn spread(text: &str) -> String {
-    text.lines().map(spread_line).collect::<Vec<_>>().join("\n")
-}
-
-fn spread_line(line: &str) -> String {
-    let (mut out, mut in_string, mut escaped) = (String::new(), false, false);
-    for (at, c) in line.char_indices() {
-        let rest = &line[at..];
-        if !in_string && (c == '#' || rest.starts_with("//")) {
-            break;
-        }
-        match c {
-            '"' if !escaped => {
-                in_string = !in_string;
-                out.push(c);
-            }
-            '{' if !in_string => out.push_str("{\n"),
-            '}' if !in_string => out.push_str("\n}"),
-            _ => out.push(c),
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +302,58 @@ mod tests {
                      path \"a\" {\n allowed_parameters = {\n \"*\" = []\n \"x\" = [\"2\", \"1\"]\n }\n capabilities = [\"update\"]\n}";
         assert!(same(one, other), "{:?} {:?}", normalise(one), normalise(other));
         assert!(!same(one, "path \"a\" { capabilities = [\"update\"] }"));
+    }
+
+    #[test]
+    fn a_wider_policy_is_never_the_declared_one() {
+        let declared = "path \"a\" { capabilities = [\"read\"] }";
+        let wider = [
+            "path \"a\" {\n capabilities = [\"read\"]\n policy = \"write\"\n}",
+            "path \"a\" {\n policy = \"write\"\n capabilities = [\"read\"]\n}",
+            "path \"a\" {\n capabilities = [\"update\"]\n capabilities = [\"read\"]\n}",
+            "path \"a\" { policy = \"read\" }",
+            "path \"a\" { capabilities = [\"read\"] }\npath \"a\" { capabilities = [\"update\"] }",
+            r#"{"path":{"a":{"capabilities":["update"]},"a":{"capabilities":["read"]}}}"#,
+            r#"{"path":{"a":{"capabilities":["update"],"capabilities":["read"]}}}"#,
+            r#"{"path":[{"a":{"capabilities":["read"]}},{"a":{"capabilities":["update"]}}]}"#,
+            "path \"a\" { capabilities = [\"read\"]\n pagination_limit = 5 }",
+            "path \"a\" { capabilities = [\"read\"]\n unknown = {} }",
+            "path \"a\" { capabilities = \"read\"\n min_wrapping_ttl = 1 }",
+        ];
+        for live in wider {
+            assert!(!same(live, declared), "{live}");
+        }
+        let added = "path \"a\" { capabilities = [\"create\", \"read\", \"update\", \"delete\", \"list\"] }";
+        assert!(same(wider[0], added) && same(wider[1], added));
+        let denied = "path \"a\" { capabilities = [\"deny\"] }";
+        assert!(same("path \"a\" { capabilities = [\"read\"]\n policy = \"deny\" }", denied));
+        assert!(!same("path \"a\" { policy = \"reads\" }", "path \"a\" { capabilities = [\"reads\"] }"));
+    }
+
+    #[test]
+    fn parameters_are_equal_only_with_equal_values() {
+        let with = |more: &str| format!("path \"a\" {{\n capabilities = [\"update\"]\n {more}\n}}");
+        let rows = [
+            ("allowed_parameters = { \"x\" = [\"1\"] }", "allowed_parameters = { \"x\" = [] }"),
+            ("allowed_parameters = { \"x\" = [\"1\"] }", "allowed_parameters = { \"x\" = [1] }"),
+            (
+                "allowed_parameters = { \"x\" = [[\"a\", \"b\"]] }",
+                "allowed_parameters = { \"x\" = [[\"b\", \"a\"]] }",
+            ),
+            (
+                "allowed_parameters = { \"x\" = [\"2\"] }",
+                "allowed_parameters = { \"x\" = [\"1\"]\n \"x\" = [\"2\"] }",
+            ),
+            ("denied_parameters = { \"x\" = [] }", "allowed_parameters = { \"x\" = [] }"),
+            ("required_parameters = [\"x\"]", "required_parameters = [\"x\", \"y\"]"),
+            ("min_wrapping_ttl = \"1s\"", "min_wrapping_ttl = \"2s\""),
+            ("max_wrapping_ttl = \"1h\"", ""),
+            ("allowed_parameters = { \"a${x}\" = [] }", "allowed_parameters = { \"a$${x}\" = [] }"),
+        ];
+        for (one, other) in rows {
+            assert!(!same(&with(one), &with(other)), "{one} and {other}");
+            assert!(same(&with(one), &with(one)));
+        }
     }
 
     #[test]
