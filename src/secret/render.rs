@@ -226,7 +226,11 @@ impl Fields {
     ) -> Result<Option<Secret>, RenderError> {
         match source.input() {
             Input::Literal(text) => Ok((!is_unknown(text)).then(|| Secret::from(text.clone()))),
-            Input::Generate(generate) => Ok(live.cloned().or_else(|| self.0.make.then(|| generate.make()))),
+            // An empty value is not one that was made.
+            Input::Generate(generate) => {
+                let made = live.filter(|live| !live.expose_bytes().is_empty());
+                Ok(made.cloned().or_else(|| self.0.make.then(|| generate.make())))
+            }
             Input::Template(text) if is_unknown(text) => Ok(None),
             Input::Template(text) => self.template(name, text, source.vars()),
             Input::Json(fields) => self.document(name, fields, live),

@@ -51,6 +51,7 @@ pub use custodian::Custodian;
 pub use init::{NodeState, VaultInit, declared_threshold};
 pub use kubernetes_auth::KubernetesAuth;
 pub use kv_secret::KvSecret;
+pub(in crate::providers) use kv_secret::engine as kv_engine;
 pub use kv_sink::KvSink;
 pub use login::Login;
 pub use mount::Mount;

@@ -137,8 +137,8 @@ impl Resource for IamAccessKey {
     fn requires(desired: &Desired) -> Vec<Requirement> {
         let mut requires = vec![Requirement::thing("aws.iam_user", &desired.user)];
         for Delivery::VaultKv(kv) in &desired.deliver {
-            let mount = Requirement::thing("vault.mount", &kv.mount);
-            let in_vault = vec![mount, Requirement::Kind("vault.init")];
+            let mut in_vault = vec![Requirement::Kind("vault.init")];
+            in_vault.extend(crate::providers::vault::kv_engine(&kv.mount));
             requires.extend(Elsewhere::requires(kv.place().ok().flatten().as_ref(), in_vault));
         }
         requires

@@ -1,16 +1,68 @@
 //! What is declared of a KV secret against what it is.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::{KvSecretSpec, LiveKvSecret};
+use super::{KvSecretSpec, Latest, LiveKvSecret};
 use crate::resource::Diff;
+use crate::secret::{Input, Secret};
 
-/// Every field, piece of metadata and limit that differs.
+/// Every field, piece of metadata and limit that differs. Of a deleted version nobody can read the
+/// fields, so that they are compared once it is undeleted.
 pub(super) fn diff(desired: &KvSecretSpec, live: &LiveKvSecret) -> Diff {
     let mut diff = Diff::none();
-    diff.secrets("data", &desired.data, &live.data, desired.exact);
+    match &live.latest {
+        Latest::Deleted(when) => {
+            let note = format!(
+                "version {} was deleted at {when}; it is undeleted first, so that its values are kept",
+                live.version
+            );
+            diff.push("deleted", json!(true), json!(false)).note(note);
+        }
+        Latest::Destroyed => diff_data(&mut diff, desired, live, |_| {
+            Some(format!(
+                "version {} was destroyed, and its value is lost: another one is made",
+                live.version
+            ))
+        }),
+        Latest::Readable => diff_data(&mut diff, desired, live, |name| {
+            let empty = live.holds_nothing(name);
+            empty.then(|| "the live value is empty, so that one is made".to_owned())
+        }),
+    }
     diff_metadata(&mut diff, desired, live);
     diff
+}
+
+/// Compares the fields; `why` says why a value is made for a field that exists, or existed.
+fn diff_data(
+    diff: &mut Diff,
+    desired: &KvSecretSpec,
+    live: &LiveKvSecret,
+    why: impl Fn(&str) -> Option<String>,
+) {
+    diff.secrets("data", &desired.data, &kept(desired, live), desired.exact);
+    for change in &mut diff.changes {
+        let name = change.path.strip_prefix("data.").unwrap_or_default();
+        if desired.data.get(name).is_some_and(|source| matches!(source.input(), Input::Generate(_))) {
+            change.note = why(name);
+        }
+    }
+    let nothing = live.nulls.iter().filter(|name| desired.exact && !desired.data.contains_key(*name));
+    for name in nothing {
+        diff.push(&format!("data.{name}"), Value::Null, Value::Null)
+            .note("a field without a value is removed");
+    }
+}
+
+/// The live values that may be kept: a value that is made once is none of `null`, an empty text and 0.
+pub(super) fn kept(desired: &KvSecretSpec, live: &LiveKvSecret) -> BTreeMap<String, Secret> {
+    let made_once = |name: &String| {
+        desired.data.get(name).is_some_and(|source| matches!(source.input(), Input::Generate(_)))
+    };
+    let values = live.data.iter().filter(|(name, _)| !(made_once(name) && live.holds_nothing(name)));
+    values.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Live fields that `exact` removes.
@@ -18,7 +70,8 @@ pub(super) fn undeclared<'a>(
     desired: &'a KvSecretSpec,
     live: &'a LiveKvSecret,
 ) -> impl Iterator<Item = &'a String> {
-    live.data.keys().filter(|name| desired.exact && !desired.data.contains_key(*name))
+    let names = live.data.keys().chain(&live.nulls);
+    names.filter(|name| desired.exact && !desired.data.contains_key(*name))
 }
 
 fn diff_metadata(diff: &mut Diff, desired: &KvSecretSpec, live: &LiveKvSecret) {

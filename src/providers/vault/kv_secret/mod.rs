@@ -4,9 +4,11 @@
 //! only when it differs, since writing the same value again would make a new version.
 
 mod compare;
+#[cfg(test)]
+mod tests;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -103,13 +105,28 @@ pub struct LiveKvSecret {
     version: u64,
     /// When the latest version was written.
     created: String,
-    /// Whether the latest version is deleted or destroyed.
-    deleted: bool,
+    latest: Latest,
+    /// Fields that have a value.
     data: BTreeMap<String, Secret>,
+    /// Fields whose value is `null`.
+    nulls: BTreeSet<String>,
+    /// Fields whose value is the number 0 or `false`.
+    zeros: BTreeSet<String>,
     metadata: BTreeMap<String, String>,
-    max_versions: u32,
-    delete_version_after: Ttl,
+    max_versions: Value,
+    delete_version_after: Value,
     cas_required: bool,
+}
+
+/// Whether the latest version can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Latest {
+    /// It can.
+    Readable,
+    /// It was deleted, at this time, and can be undeleted.
+    Deleted(String),
+    /// It is gone for good.
+    Destroyed,
 }
 
 /// What other steps may refer to. Never a value.
@@ -140,28 +157,62 @@ fn value_text(value: &Value) -> Secret {
 fn live(id: &KvId, told: &Value) -> Option<LiveKvSecret> {
     let about = &told["metadata"];
     let data = told["data"].as_object();
-    let custom = about["custom_metadata"].as_object().into_iter().flatten();
+    let latest = match data {
+        Some(_) => Latest::Readable,
+        None if about["destroyed"] == true => Latest::Destroyed,
+        None => Latest::Deleted(about["deletion_time"].as_str().unwrap_or_default().to_owned()),
+    };
+    let named = |is: fn(&Value) -> bool| {
+        let fields = data.into_iter().flatten().filter(move |(_, value)| is(value));
+        fields.map(|(name, _)| name.clone()).collect()
+    };
+    let values = data.into_iter().flatten().filter(|(_, value)| !value.is_null());
     Some(LiveKvSecret {
         id: id.clone(),
         version: about["version"].as_u64()?,
         created: about["created_time"].as_str().unwrap_or_default().to_owned(),
-        deleted: data.is_none(),
-        data: data.into_iter().flatten().map(|(name, value)| (name.clone(), value_text(value))).collect(),
-        metadata: custom.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect(),
-        max_versions: 0,
-        delete_version_after: Ttl::default(),
+        latest,
+        data: values.map(|(name, value)| (name.clone(), value_text(value))).collect(),
+        nulls: named(Value::is_null),
+        zeros: named(|value| value.as_f64() == Some(0.0) || *value == false),
+        metadata: custom_metadata(about),
+        max_versions: json!(0),
+        delete_version_after: json!(0),
         cas_required: false,
     })
 }
 
+/// The custom metadata in what the server tells of a secret or of its latest version.
+fn custom_metadata(about: &Value) -> BTreeMap<String, String> {
+    let custom = about["custom_metadata"].as_object().into_iter().flatten();
+    custom.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+}
+
 impl LiveKvSecret {
+    /// What is not understood stays as it is told, and is then not what is declared.
     fn with_limits(mut self, told: &Value) -> Self {
-        self.max_versions = told["max_versions"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or_default();
-        let after = told["delete_version_after"].as_str().and_then(seconds).unwrap_or_default();
-        self.delete_version_after = Ttl::Seconds(after);
+        self.max_versions = told["max_versions"].clone();
+        let after = &told["delete_version_after"];
+        self.delete_version_after =
+            after.as_str().and_then(seconds).map_or(after.clone(), |after| json!(after));
         self.cas_required = told["cas_required"].as_bool().unwrap_or_default();
         self
     }
+
+    /// Whether a field is there and says nothing, as what a value is made for once never does.
+    fn holds_nothing(&self, name: &str) -> bool {
+        let empty = self.data.get(name).is_some_and(|value| value.expose_bytes().is_empty());
+        empty || self.nulls.contains(name) || self.zeros.contains(name)
+    }
+}
+
+/// What a secret in this engine needs: the engine, and what holds for all its secrets, so that even the
+/// first version is kept as long as the engine says.
+pub(in crate::providers) fn engine(mount: &str) -> [Requirement; 2] {
+    [
+        Requirement::thing("vault.mount", mount),
+        Requirement::thing("vault.kv_config", format!("{mount}/config")),
+    ]
 }
 
 impl KvSecretSpec {
@@ -233,7 +284,7 @@ mongodb:
     }
 
     fn requires(desired: &KvSecretSpec) -> Vec<Requirement> {
-        vec![Requirement::Kind("vault.init"), Requirement::thing("vault.mount", &desired.mount)]
+        std::iter::once(Requirement::Kind("vault.init")).chain(engine(&desired.mount)).collect()
     }
 
     fn sources(desired: &mut KvSecretSpec) -> Vec<&mut SecretSource> {
@@ -286,124 +337,5 @@ mongodb:
 
     fn predicted_outputs(desired: &KvSecretSpec, _: &Scope) -> Partial {
         Partial::default().with("mount", &desired.mount).with("path", &desired.path)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::secret::Loader;
-
-    fn spec(data: Value, more: Value) -> KvSecretSpec {
-        let mut all = json!({ "mount": "secret", "path": "a/b", "data": data });
-        for (name, value) in more.as_object().cloned().unwrap_or_default() {
-            all[name] = value;
-        }
-        let mut spec: KvSecretSpec = serde_json::from_value(all).expect("valid");
-        let loader = Loader { folder: ".".into(), vars: json!({ "host": "db" }), ..Loader::default() };
-        for source in KvSecret::sources(&mut spec) {
-            source.load(&loader).expect("loads");
-        }
-        spec
-    }
-
-    fn secret(data: Value) -> LiveKvSecret {
-        let told = json!({ "data": data, "metadata": { "version": 3, "custom_metadata": { "owner": "a" } } });
-        live(&KvSecret::id(&spec(json!({ "a": "b" }), Value::Null)), &told).expect("there")
-    }
-
-    fn notes(diff: &Diff) -> Vec<String> {
-        let note = |change: &crate::resource::Change| {
-            let source = change.source.as_deref().unwrap_or("no source");
-            let what = change.secret.map_or("-".to_owned(), |what| format!("{}: {source}", what.name()));
-            format!("{} {what}", change.path)
-        };
-        diff.changes.iter().map(note).collect()
-    }
-
-    #[test]
-    fn generated_values_are_kept_and_templates_follow() {
-        let declared = json!({
-            "user": "app", "password": { "generate": {} },
-            "uri": { "template": "//{{ data.user }}:{{ data.password }}@{{ host }}" },
-        });
-        let same = secret(json!({ "user": "app", "password": "s3", "uri": "//app:s3@db", "other": 1 }));
-        let kept = KvSecret::diff(&spec(declared.clone(), Value::Null), &same);
-        assert!(kept.is_empty() && kept.unchanged.len() == 3, "{kept:?}");
-        let fresh = secret(json!({ "user": "old", "uri": "//old:x@db" }));
-        let diff = KvSecret::diff(&spec(declared, Value::Null), &fresh);
-        assert_eq!(
-            notes(&diff),
-            [
-                "data.password new: generated, 32 characters",
-                "data.uri changed: template",
-                "data.user changed: declared in the plan"
-            ]
-        );
-        assert!(
-            diff.changes
-                .iter()
-                .all(|change| change.sensitive && change.before.is_null() && change.after.is_null())
-        );
-    }
-
-    #[test]
-    fn what_is_not_declared_is_removed_only_when_exact() {
-        let live = secret(json!({ "a": "1", "b": "2" }));
-        assert!(KvSecret::diff(&spec(json!({ "a": "1" }), Value::Null), &live).is_empty());
-        let diff = KvSecret::diff(&spec(json!({ "a": "1" }), json!({ "exact": true })), &live);
-        assert_eq!(notes(&diff), ["data.b removed: no source", "metadata.owner -"]);
-    }
-
-    #[test]
-    fn values_and_metadata_are_compared_as_text() {
-        let live = secret(json!({ "port": 5432 }));
-        let declared =
-            spec(json!({ "port": 5432 }), json!({ "metadata": { "owner": "a", "days": 90, "on": true } }));
-        assert_eq!(notes(&KvSecret::diff(&declared, &live)), ["metadata.days -", "metadata.on -"]);
-        assert_eq!(
-            declared.metadata_body(&live.metadata),
-            json!({ "custom_metadata": { "days": "90", "on": "true", "owner": "a" } })
-        );
-    }
-
-    #[test]
-    fn a_deleted_version_is_there_but_empty() {
-        let told = json!({ "data": null, "metadata": { "version": 2, "custom_metadata": null } });
-        let id = KvSecret::id(&spec(json!({ "a": "b" }), Value::Null));
-        let found = live(&id, &told).expect("there");
-        assert!(found.deleted && found.version == 2);
-        assert!(KvSecret::diff(&spec(json!({ "a": "b" }), Value::Null), &found).touches("data.a"));
-        assert!(live(&id, &json!({ "errors": [] })).is_none());
-    }
-
-    #[test]
-    fn a_patch_that_is_refused_becomes_a_whole_write() {
-        let told = json!({ "data": { "a": 1, "b": "2", "c": "3" }, "metadata": {} });
-        let changes = json!({ "b": "x", "c": null }).as_object().cloned().expect("a map");
-        assert_eq!(write::merge(told, changes), json!({ "a": 1, "b": "x" }));
-    }
-
-    #[test]
-    fn bytes_are_refused_with_advice() {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("key"), [0xff]).expect("written");
-        let mut declared = spec(json!({ "a": "b" }), Value::Null);
-        let mut file: SecretSource = serde_json::from_value(json!({ "file": "key" })).expect("valid");
-        file.load(&Loader { folder: folder.path().to_owned(), ..Loader::default() }).expect("loads");
-        declared.data.insert("key".to_owned(), file);
-        let made = declared.made(&BTreeMap::new()).expect("makes");
-        assert!(
-            declared.json(&made).expect_err("refused").advice.is_some_and(|advice| advice.contains("base64"))
-        );
-    }
-
-    #[test]
-    fn mistakes_are_found_beforehand() {
-        let errors = |data: Value, more: Value| KvSecret::check(&spec(data, more)).len();
-        assert_eq!(errors(json!({ "a": { "template": "{{ data.x }}" } }), Value::Null), 1);
-        assert_eq!(errors(json!({}), json!({ "path": "/a" })), 2);
-        assert_eq!(errors(json!({ "a": "1" }), json!({ "metadata": { "a": "x".repeat(513) } })), 1);
-        assert_eq!(errors(json!({ "a": { "generate": {} } }), Value::Null), 0);
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::super::VaultClient;
-use super::compare::{touches_metadata, undeclared};
-use super::{KvId, KvSecret, KvSecretSpec, LiveKvSecret};
+use super::compare::{kept, touches_metadata, undeclared};
+use super::{KvId, KvSecret, KvSecretSpec, Latest, LiveKvSecret, custom_metadata};
 use crate::resource::{Diff, Error, ErrorKind, Resource, Result, Writer};
 use crate::secret::{RenderError, Secret, render};
 
@@ -15,11 +15,23 @@ pub(super) async fn create(w: &Writer<'_, VaultClient>, desired: &KvSecretSpec) 
     let id = KvSecret::id(desired);
     require_version_2(w, &id).await?;
     let data = desired.json(&desired.made(&BTreeMap::new())?)?;
-    write_all(w, &id, Value::Object(data), 0).await?;
     if desired.has_metadata() {
-        w.post(w.permit(), &id.metadata(), &desired.metadata_body(&BTreeMap::new())).await?;
+        set_first_metadata(w, desired, &id).await?;
     }
-    Ok(())
+    write_all(w, &id, Value::Object(data), 0).await
+}
+
+/// Metadata and limits come before the first version, whose end they decide. A path without any version
+/// may have metadata of others already.
+async fn set_first_metadata(w: &Writer<'_, VaultClient>, desired: &KvSecretSpec, id: &KvId) -> Result<()> {
+    let told = w.get(&id.metadata()).await?.unwrap_or_default();
+    if told["current_version"].as_u64().is_some_and(|version| version > 0) {
+        let message = "somebody else made it just now; nothing was written";
+        return Err(Error::new(ErrorKind::Conflict, format!("POST {}", id.metadata()), message)
+            .advice("plan again, and look at what is there"));
+    }
+    let body = desired.metadata_body(&custom_metadata(&told));
+    w.post(w.permit(), &id.metadata(), &body).await.map(drop)
 }
 
 /// What differs, by `diff`.
@@ -29,21 +41,57 @@ pub(super) async fn update(
     observed: &LiveKvSecret,
     diff: &Diff,
 ) -> Result<()> {
-    let id = KvSecret::id(desired);
-    if diff.touches("data") {
-        let mut values = desired.made(&observed.data)?;
-        values.retain(|name, value| observed.data.get(name) != Some(value));
-        let mut changes = desired.json(&values)?;
-        changes.extend(undeclared(desired, observed).map(|name| (name.clone(), Value::Null)));
-        match observed.deleted {
-            true => write_all(w, &id, Value::Object(changes), observed.version).await?,
-            false => write_some(w, &id, changes, observed.version).await?,
-        }
+    if matches!(observed.latest, Latest::Deleted(_)) {
+        let restored = undelete(w, desired, observed).await?;
+        let diff = KvSecret::diff(desired, &restored);
+        return write_differences(w, desired, &restored, &diff).await;
     }
+    write_differences(w, desired, observed, diff).await
+}
+
+/// Metadata and limits before the version to which they apply.
+async fn write_differences(
+    w: &Writer<'_, VaultClient>,
+    desired: &KvSecretSpec,
+    observed: &LiveKvSecret,
+    diff: &Diff,
+) -> Result<()> {
+    let id = KvSecret::id(desired);
     if touches_metadata(diff) {
         w.post(w.permit(), &id.metadata(), &desired.metadata_body(&observed.metadata)).await?;
     }
+    if diff.touches("data") {
+        let mut values = desired.made(&kept(desired, observed))?;
+        values.retain(|name, value| observed.data.get(name) != Some(value));
+        let mut changes = desired.json(&values)?;
+        changes.extend(undeclared(desired, observed).map(|name| (name.clone(), Value::Null)));
+        match observed.latest {
+            Latest::Readable => write_some(w, &id, changes, observed.version).await?,
+            Latest::Deleted(_) | Latest::Destroyed => {
+                write_all(w, &id, Value::Object(changes), observed.version).await?;
+            }
+        }
+    }
     Ok(())
+}
+
+/// Undeletes the latest version. What it holds may be in use, and a generated value cannot be had again.
+async fn undelete(
+    w: &Writer<'_, VaultClient>,
+    desired: &KvSecretSpec,
+    observed: &LiveKvSecret,
+) -> Result<LiveKvSecret> {
+    let id = KvSecret::id(desired);
+    let path = format!("{}/undelete/{}", id.mount, id.path);
+    w.post(w.permit(), &path, &json!({ "versions": [observed.version] })).await?;
+    let restored = KvSecret::observe(w, &id).await?;
+    restored.filter(|now| now.latest == Latest::Readable && now.version == observed.version).ok_or_else(
+        || {
+            let message = format!("version {} cannot be read although it was undeleted", observed.version);
+            Error::new(ErrorKind::Conflict, format!("POST {path}"), message)
+                .advice("plan again, and look at what is there")
+        },
+    )
 }
 
 impl KvSecretSpec {
@@ -142,19 +190,43 @@ async fn write_some(
     match w.patch(w.permit(), &id.data(), &body).await {
         // Policies from before Vault 1.9 do not know `patch`, nor do some proxies.
         Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Rejected) => {
-            let merged = merge(w.get(&id.data()).await?.unwrap_or_default(), changes);
+            let merged = merge(&id.data(), w.get(&id.data()).await?.unwrap_or_default(), changes)?;
             write_all(w, id, merged, version).await
         }
         outcome => outcome.map(drop),
     }
 }
 
-pub(super) fn merge(mut told: Value, changes: Map<String, Value>) -> Value {
+/// What a patch would make of the secret: `null` removes a field, and all others stay as they are.
+///
+/// # Errors
+/// When a field that stays holds a number that would not be written as it was read.
+pub(super) fn merge(path: &str, mut told: Value, changes: Map<String, Value>) -> Result<Value> {
     let mut data = match told["data"].take() {
         Value::Object(data) => data,
         _ => Map::new(),
     };
-    data.extend(changes);
-    data.retain(|_, value| !value.is_null());
-    Value::Object(data)
+    data.retain(|name, _| !changes.contains_key(name));
+    if let Some((name, _)) = data.iter().find(|(_, value)| !is_exact(value)) {
+        let message =
+            format!("`{name}`, which is not declared, holds a number that a whole write may change");
+        return Err(Error::new(ErrorKind::Denied, format!("POST {path}"), message)
+            .advice(format!("give the token the capability `patch` on `{path}`")));
+    }
+    data.extend(changes.into_iter().filter(|(_, value)| !value.is_null()));
+    Ok(Value::Object(data))
+}
+
+/// Whether every number in a value is certain to be written as it was read: whole numbers, and fractions
+/// of up to 15 digits, which a double holds.
+fn is_exact(value: &Value) -> bool {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let text = number.to_string();
+            text.len() <= 16 && !text.contains('e')
+        }
+        Value::Array(items) => items.iter().all(is_exact),
+        Value::Object(entries) => entries.values().all(is_exact),
+        _ => true,
+    }
 }

@@ -16,8 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::VaultClient;
 use super::notation::{Cidrs, LowerName, Ttl};
+use super::{VaultClient, kv_engine};
 use crate::resource::{
     Diff, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange, Writer,
 };
@@ -244,7 +244,7 @@ pipeline_secret_id:
     fn requires(desired: &SecretIdSpec) -> Vec<Requirement> {
         let role = Requirement::thing("vault.approle_role", Self::id(desired).path());
         let kv = desired.deliver.vault_kv.iter();
-        let kv = kv.map(|place| Requirement::thing("vault.mount", &place.mount));
+        let kv = kv.flat_map(|place| kv_engine(&place.mount));
         [Requirement::Kind("vault.init"), role].into_iter().chain(kv).collect()
     }
 
