@@ -8,6 +8,7 @@
 
 mod certificate;
 mod der;
+mod issue;
 
 use std::fmt;
 
@@ -20,9 +21,8 @@ use super::content;
 use super::fields::{self, Fixed};
 use super::mount::{pick, refuse_blocked};
 use super::notation::{CommaNames, Names, Ttl};
-use crate::resource::{
-    Attachment, Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
-};
+use crate::resource::{Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use issue::{generate_intermediate, generate_root, may_last, tune};
 
 /// A certificate authority.
 #[derive(Debug)]
@@ -114,6 +114,9 @@ const fn unlimited() -> i64 {
 pub struct CaId {
     mount: String,
     name: String,
+    /// Who is declared to have signed it, whose certificate is read as well.
+    #[serde(skip)]
+    signer: Option<Signer>,
 }
 
 impl fmt::Display for CaId {
@@ -132,6 +135,43 @@ pub struct LiveCa {
     serial_number: String,
     /// Seconds since 1970.
     expires: i64,
+    signed_by: SignedBy,
+    revoked: bool,
+    /// Every field that the server reports and takes.
+    reported: Map<String, Value>,
+}
+
+/// What the server reports of an authority and does not take.
+const OF_THE_SERVER: [&str; 8] = [
+    "ca_chain",
+    "certificate",
+    "issuer_id",
+    "issuer_name",
+    "key_id",
+    "revoked",
+    "revocation_time",
+    "revocation_time_rfc3339",
+];
+
+/// Who signed a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum SignedBy {
+    /// The authority itself.
+    Itself,
+    /// The declared authority.
+    Declared(Signer),
+    /// An authority with this common name.
+    Other(String),
+}
+
+impl SignedBy {
+    fn shown(&self) -> Value {
+        match self {
+            Self::Itself => json!("itself"),
+            Self::Declared(signer) => json!(signer),
+            Self::Other(name) => json!({ "common_name": name }),
+        }
+    }
 }
 
 /// What other steps may refer to.
@@ -157,6 +197,9 @@ const TUNED: [&str; 5] =
 
 const DECIDED: &str = "a certificate is as it was signed; declare another authority under a new name, make it the \
     default, and take this one away when nothing of it is in use";
+
+const REVOKED: &str = "the authority is revoked, for good; declare another one under a new name, make it the default, \
+    and take this step out of the plan";
 
 const FIXED: [Fixed; 9] = [
     ("signed_by", DECIDED),
@@ -201,11 +244,43 @@ async fn find(client: &VaultClient, path: &str, field: &str, value: &str) -> Res
         .next())
 }
 
-/// What is known of an authority from its certificate and from the server.
-fn live(id: &CaId, told: &Value, is_default: bool) -> Result<LiveCa> {
+/// The certificate of the authority that is declared to sign; `None` when there is none.
+async fn certificate_of(client: &VaultClient, signer: &Signer) -> Result<Option<String>> {
+    let Signer { mount, issuer } = signer;
+    let listing = client.list(&format!("{mount}/issuers")).await?.unwrap_or_default();
+    let is_it = |(id, entry): &(&String, &Value)| match issuer.as_str() {
+        "default" => entry["is_default"] == true,
+        name => *id == name || entry["issuer_name"] == name,
+    };
+    let Some((id, _)) = listing["key_info"].as_object().into_iter().flatten().find(is_it) else {
+        return Ok(None);
+    };
+    // Everybody may read an authority's certificate here.
+    let told = client.get(&format!("{mount}/issuer/{id}/json")).await?.unwrap_or_default();
+    Ok(told["certificate"].as_str().map(str::to_owned))
+}
+
+/// Who signed `read`, as far as its certificate and that of the declared signer say.
+fn signed_by(read: &certificate::Read, declared: Option<(&Signer, Option<&str>)>) -> Result<SignedBy> {
+    if read.is_signed_by(read) {
+        return Ok(SignedBy::Itself);
+    }
+    if let Some((signer, Some(pem))) = declared
+        && read.is_signed_by(&certificate::read(pem)?)
+    {
+        return Ok(SignedBy::Declared(signer.clone()));
+    }
+    Ok(SignedBy::Other(read.signer_name.clone()))
+}
+
+/// What is known of an authority from its certificate, from that of its signer and from the server.
+fn live(id: &CaId, told: &Value, is_default: bool, signer: Option<&str>) -> Result<LiveCa> {
     let text = |name: &str| told[name].as_str().unwrap_or_default().trim().to_owned();
     let certificate = text("certificate");
     let read = certificate::read(&certificate)?;
+    let signed_by = signed_by(&read, id.signer.as_ref().map(|declared| (declared, signer)))?;
+    let mut reported = told.as_object().cloned().unwrap_or_default();
+    reported.retain(|name, value| !OF_THE_SERVER.contains(&name.as_str()) && !value.is_null());
     let mut fields = pick(&told.as_object().cloned().unwrap_or_default(), &TUNED);
     fields.extend(read.fields);
     fields.insert("default".to_owned(), json!(is_default));
@@ -220,6 +295,9 @@ fn live(id: &CaId, told: &Value, is_default: bool) -> Result<LiveCa> {
         certificate,
         serial_number: read.serial_number,
         expires: read.expires,
+        signed_by,
+        revoked: told["revoked"] == true,
+        reported,
     })
 }
 
@@ -227,12 +305,18 @@ fn live(id: &CaId, told: &Value, is_default: bool) -> Result<LiveCa> {
 /// those that are not set are null beside one that is.
 fn in_order(name: &str, value: Value) -> Value {
     match name {
-        "usage" => serde_json::from_value::<CommaNames>(value).map_or(Value::Null, |names| json!(names)),
-        "issuing_certificates" | "crl_distribution_points" | "ocsp_servers" => {
-            json!(serde_json::from_value::<Names>(value).unwrap_or_default())
-        }
+        "usage" => sorted::<CommaNames>(value),
+        "issuing_certificates" | "crl_distribution_points" | "ocsp_servers" => match value {
+            Value::Null => json!([]),
+            value => sorted::<Names>(value),
+        },
         _ => value,
     }
+}
+
+/// A value in the notation of `T`; as it is when it is not understood, so that it differs.
+fn sorted<T: serde::de::DeserializeOwned + Serialize>(value: Value) -> Value {
+    serde_json::from_value::<T>(value.clone()).map_or(value, |names| json!(names))
 }
 
 impl Resource for PkiCa {
@@ -275,7 +359,7 @@ issuing:
     type Outputs = PkiCaOutputs;
 
     fn id(desired: &PkiCaSpec) -> CaId {
-        CaId { mount: desired.mount.clone(), name: desired.name.clone() }
+        CaId { mount: desired.mount.clone(), name: desired.name.clone(), signer: desired.signed_by.clone() }
     }
 
     fn check(desired: &PkiCaSpec) -> Vec<FieldError> {
@@ -313,23 +397,29 @@ issuing:
         let found = find(client, &format!("{}/issuers", id.mount), "issuer_name", &id.name).await?;
         let Some((issuer, entry)) = found else { return Ok(None) };
         let told = client.get(&format!("{}/issuer/{issuer}", id.mount)).await?.unwrap_or_default();
-        live(id, &told, entry["is_default"] == true).map(Some)
+        let signer = match &id.signer {
+            Some(signer) => certificate_of(client, signer).await?,
+            None => None,
+        };
+        live(id, &told, entry["is_default"] == true, signer.as_deref()).map(Some)
     }
 
     fn diff(desired: &PkiCaSpec, observed: &LiveCa) -> Diff {
         let mut declared = fields::fields(desired);
         declared.retain(|name, _| name != "mount" && name != "name");
-        // A certificate tells that another signed it, and not under which name that one is kept.
-        let signed = json!(desired.signed_by.is_some());
         let mut live = observed.fields.clone();
-        let same = live.get("signed_by") == Some(&signed);
-        live.insert("signed_by".to_owned(), if same { json!(desired.signed_by) } else { Value::Null });
-        declared.entry("signed_by").or_insert(if same { Value::Null } else { json!("itself") });
+        live.insert("signed_by".to_owned(), observed.signed_by.shown());
+        let signer = desired.signed_by.clone().map_or(SignedBy::Itself, SignedBy::Declared);
+        declared.insert("signed_by".to_owned(), signer.shown());
         if !desired.default {
             // Another authority became the default when it said so; this one is not told to cease.
             declared.remove("default");
         }
-        fields::compare(&live, &declared, &FIXED)
+        let mut diff = fields::compare(&live, &declared, &FIXED);
+        if observed.revoked {
+            diff.immutable("revoked", &true, &Value::Null, REVOKED);
+        }
+        diff
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec) -> Result<()> {
@@ -338,17 +428,17 @@ issuing:
             None => generate_root(w, desired).await?,
             Some(signer) => generate_intermediate(w, desired, signer).await?,
         }
-        tune(w, desired).await
+        tune(w, desired, Map::new()).await
     }
 
     async fn update(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec, observed: &LiveCa) -> Result<()> {
         refuse_blocked(&Self::diff(desired, observed), Self::KIND, &Self::id(desired).to_string())?;
-        tune(w, desired).await
+        tune(w, desired, observed.reported.clone()).await
     }
 
     /// With its key, so that nothing can be signed by it any more.
     async fn delete(w: &Writer<'_, VaultClient>, id: &CaId) -> Result<()> {
-        let CaId { mount, name } = id;
+        let CaId { mount, name, .. } = id;
         if let Some((issuer, _)) = find(w, &format!("{mount}/issuers"), "issuer_name", name).await? {
             w.delete(w.permit(), &format!("{mount}/issuer/{issuer}")).await?;
         }
@@ -364,7 +454,7 @@ issuing:
     }
 
     fn outputs(observed: &LiveCa) -> PkiCaOutputs {
-        let CaId { mount, name } = observed.id.clone();
+        let CaId { mount, name, .. } = observed.id.clone();
         PkiCaOutputs {
             name,
             mount,
@@ -378,97 +468,4 @@ issuing:
     fn predicted_outputs(desired: &PkiCaSpec, _: &Scope) -> Partial {
         Partial::default().with("name", &desired.name).with("mount", &desired.mount)
     }
-}
-
-/// Fails when the mount allows less time than is declared: the server would cut it without a word.
-async fn may_last(client: &VaultClient, desired: &PkiCaSpec) -> Result<()> {
-    let mount = desired.signed_by.as_ref().map_or(&desired.mount, |signer| &signer.mount);
-    let tuned = client.get(&format!("sys/mounts/{mount}/tune")).await?.unwrap_or_default();
-    match (&desired.ttl, tuned["max_lease_ttl"].as_u64()) {
-        (Ttl::Seconds(wanted), Some(allowed)) if *wanted > allowed => {
-            let message = format!("`{mount}` allows {allowed} s, and {wanted} s are declared as `ttl`");
-            Err(Error::new(ErrorKind::Rejected, format!("make {}/{}", desired.mount, desired.name), message)
-                .advice("give that `vault.mount` step a longer `max_lease_ttl`"))
-        }
-        _ => Ok(()),
-    }
-}
-
-async fn generate_root(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec) -> Result<()> {
-    let mut body = desired.subject();
-    body.insert("issuer_name".to_owned(), json!(desired.name));
-    let path = format!("{}/root/generate/internal", desired.mount);
-    w.post(w.permit(), &path, &desired.with_key(body)).await.map(drop)
-}
-
-/// Key and request at the one mount, signature at the other, and back. A key of this name that is there
-/// already was made by a run that was cut off.
-async fn generate_intermediate(
-    w: &Writer<'_, VaultClient>,
-    desired: &PkiCaSpec,
-    signer: &Signer,
-) -> Result<()> {
-    let PkiCaSpec { mount, name, .. } = desired;
-    let key = find(w, &format!("{mount}/keys"), "key_name", name).await?;
-    if let Some((key, _)) = &key
-        && let Some((issuer, _)) = find(w, &format!("{mount}/issuers"), "key_id", key).await?
-    {
-        return baptise(w, desired, &issuer).await;
-    }
-    let request = if key.is_some() {
-        let mut body = desired.subject();
-        body.insert("key_ref".to_owned(), json!(name));
-        w.post(w.permit(), &format!("{mount}/intermediate/generate/existing"), &Value::Object(body)).await?
-    } else {
-        let body = desired.with_key(desired.subject());
-        w.post(w.permit(), &format!("{mount}/intermediate/generate/internal"), &body).await?
-    };
-    let mut body = desired.subject();
-    body.insert("csr".to_owned(), request["csr"].clone());
-    body.insert("format".to_owned(), json!("pem"));
-    let sign = format!("{}/issuer/{}/sign-intermediate", signer.mount, signer.issuer);
-    let signed = w.post(w.permit(), &sign, &Value::Object(body)).await?;
-    let chain = json!({ "certificate": bundle(&signed) });
-    let imported = w.post(w.permit(), &format!("{mount}/intermediate/set-signed"), &chain).await?;
-    // Those that certify the chain come without a key.
-    let mut mapping = imported["mapping"].as_object().into_iter().flatten();
-    let issuer = mapping.find(|(_, key)| key.as_str().is_some_and(|key| !key.is_empty()));
-    match issuer {
-        Some((issuer, _)) => baptise(w, desired, issuer).await,
-        None => Err(Error::new(
-            ErrorKind::Rejected,
-            format!("POST {mount}/intermediate/set-signed"),
-            "the server took the certificate for none of its keys",
-        )),
-    }
-}
-
-/// A certificate and those that certify it, each once.
-fn bundle(signed: &Value) -> String {
-    let mut all: Vec<&str> = vec![signed["certificate"].as_str().unwrap_or_default().trim()];
-    for above in signed["ca_chain"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if !all.contains(&above.trim()) {
-            all.push(above.trim());
-        }
-    }
-    all.join("\n")
-}
-
-async fn baptise(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec, issuer: &str) -> Result<()> {
-    let body = json!({ "issuer_name": desired.name });
-    w.patch(w.permit(), &format!("{}/issuer/{issuer}", desired.mount), &body).await.map(drop)
-}
-
-/// Sets what can change.
-async fn tune(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec) -> Result<()> {
-    let mut body = pick(&fields::fields(desired), &TUNED);
-    if let Some(usage) = &desired.usage {
-        body.insert("usage".to_owned(), json!(usage.joined()));
-    }
-    w.patch(w.permit(), &desired.issuer(), &Value::Object(body)).await?;
-    if desired.default {
-        let body = json!({ "default": desired.name });
-        w.post(w.permit(), &format!("{}/config/issuers", desired.mount), &body).await?;
-    }
-    Ok(())
 }

@@ -13,6 +13,25 @@ pub(super) struct Read {
     pub(super) serial_number: String,
     /// Seconds since 1970.
     pub(super) expires: i64,
+    /// The common name of who signed it.
+    pub(super) signer_name: String,
+    subject: Vec<u8>,
+    issuer: Vec<u8>,
+    /// The id of its key, and of the key that signed it.
+    key_id: Option<Vec<u8>>,
+    signer_key_id: Option<Vec<u8>>,
+}
+
+impl Read {
+    /// Whether `other` is the authority that signed this certificate: by its name, and by its key where
+    /// both say which one that is.
+    pub(super) fn is_signed_by(&self, other: &Self) -> bool {
+        let same_key = match (&self.signer_key_id, &other.key_id) {
+            (Some(signer), Some(key)) => signer == key,
+            _ => true,
+        };
+        self.issuer == other.subject && same_key
+    }
 }
 
 /// How long before now the server lets a certificate begin, for clocks that are slow, in seconds.
@@ -23,10 +42,21 @@ const COUNTRY: &[u8] = &[0x55, 4, 6];
 const ORGANIZATION: &[u8] = &[0x55, 4, 10];
 const ORGANIZATIONAL_UNIT: &[u8] = &[0x55, 4, 11];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
+const SUBJECT_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 14];
+const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 35];
 /// 1.2.840.113549.1.1.1
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 /// 1.2.840.10045.2.1
 const ELLIPTIC_CURVE: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+/// 1.3.101.112
+const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+/// The curves that the engine makes keys on, and their bits.
+const CURVES: [(&[u8], usize); 4] = [
+    (&[0x2b, 0x81, 4, 0, 33], 224),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7], 256),
+    (&[0x2b, 0x81, 4, 0, 34], 384),
+    (&[0x2b, 0x81, 4, 0, 35], 521),
+];
 
 /// Reads a certificate in PEM.
 ///
@@ -50,8 +80,8 @@ fn parse(pem: &str) -> Option<Read> {
     let mut times = items(validity.content).map(|time| timestamp(&time));
     let (begins, expires) = (times.next()??, times.next()??);
     let (key_type, key_bits) = key_of(key.content)?;
+    let extension = |id: &[u8]| extensions.and_then(|found| extension(found.content, id));
     let fields = json!({
-        "signed_by": subject.content != issuer.content,
         "common_name": names(subject.content, COMMON_NAME).first(),
         "organization": names(subject.content, ORGANIZATION),
         "ou": names(subject.content, ORGANIZATIONAL_UNIT),
@@ -59,11 +89,24 @@ fn parse(pem: &str) -> Option<Read> {
         "ttl": expires - begins - BACKDATED,
         "key_type": key_type,
         "key_bits": key_bits,
-        "max_path_length": extensions.and_then(|found| path_length(found.content)).unwrap_or(-1),
+        "max_path_length": extension(BASIC_CONSTRAINTS).and_then(|value| path_length(&value)).unwrap_or(-1),
     });
     let Value::Object(fields) = fields else { return None };
     let bytes: Vec<String> = unsigned(serial.content).iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(Read { fields, serial_number: bytes.join(":"), expires })
+    Some(Read {
+        fields,
+        serial_number: bytes.join(":"),
+        expires,
+        signer_name: names(issuer.content, COMMON_NAME).into_iter().next().unwrap_or_default(),
+        subject: subject.content.to_vec(),
+        issuer: issuer.content.to_vec(),
+        key_id: extension(SUBJECT_KEY_IDENTIFIER)
+            .and_then(|value| items(&value).next().map(|id| id.content.to_vec())),
+        signer_key_id: extension(AUTHORITY_KEY_IDENTIFIER).and_then(|value| {
+            let all = items(items(&value).next()?.content).find(|part| part.tag == 0x80)?;
+            Some(all.content.to_vec())
+        }),
+    })
 }
 
 /// The values of one attribute in a name, sorted: a sequence of sets of pairs.
@@ -91,34 +134,43 @@ fn timestamp(time: &Item<'_>) -> Option<i64> {
     Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
-/// The type of a public key, in Vault's words, and its bits.
-fn key_of(info: &[u8]) -> Option<(&'static str, Option<usize>)> {
+/// The type of a public key, in Vault's words, and its bits. What is not known is named by its object
+/// identifier, so that it is never taken for something else.
+fn key_of(info: &[u8]) -> Option<(String, Option<usize>)> {
     let mut parts = items(info);
     let (algorithm, bits) = (parts.next()?, parts.next()?);
     // A bit string begins with the number of bits that do not count, here none.
     let key = bits.content.get(1..)?;
-    match items(algorithm.content).next()?.content {
+    let mut algorithm = items(algorithm.content);
+    let unknown = |what: &str, id: &[u8]| (format!("{what} {}", hex::encode(id)), None);
+    Some(match algorithm.next()?.content {
         RSA => {
             let modulus = items(items(key).next()?.content).next()?;
-            Some(("rsa", Some(unsigned(modulus.content).len() * 8)))
+            ("rsa".to_owned(), Some(unsigned(modulus.content).len() * 8))
         }
-        // Both coordinates after one byte; those of P-521 take 66 bytes each.
-        ELLIPTIC_CURVE => match (key.len() - 1) / 2 {
-            66 => Some(("ec", Some(521))),
-            bytes => Some(("ec", Some(bytes * 8))),
-        },
-        _ => Some(("ed25519", None)),
-    }
+        ELLIPTIC_CURVE => {
+            let curve = algorithm.next()?.content;
+            match CURVES.iter().find(|(id, _)| *id == curve) {
+                Some((_, bits)) => ("ec".to_owned(), Some(*bits)),
+                None => unknown("ec on the unknown curve", curve),
+            }
+        }
+        ED25519 => ("ed25519".to_owned(), None),
+        other => unknown("the unknown algorithm", other),
+    })
 }
 
-/// How many authorities may follow: in the extensions, a sequence of an identifier, perhaps a flag, and
-/// a value, which is encoded once more.
-fn path_length(extensions: &[u8]) -> Option<i64> {
-    let all = items(items(extensions).next()?.content);
-    let mut extensions =
-        all.filter(|one| items(one.content).next().is_some_and(|id| id.content == BASIC_CONSTRAINTS));
-    let value = items(extensions.next()?.content).last()?;
-    let length = items(items(value.content).next()?.content).find(|part| part.tag == 2)?;
+/// The value of an extension: a sequence of an identifier, perhaps a flag, and a value, which is encoded
+/// once more.
+fn extension(extensions: &[u8], id: &[u8]) -> Option<Vec<u8>> {
+    let mut all = items(items(extensions).next()?.content);
+    let found = all.find(|one| items(one.content).next().is_some_and(|named| named.content == id))?;
+    Some(items(found.content).last()?.content.to_vec())
+}
+
+/// How many authorities may follow, by the extension that says so.
+fn path_length(value: &[u8]) -> Option<i64> {
+    let length = items(items(value).next()?.content).find(|part| part.tag == 2)?;
     length
         .content
         .iter()
@@ -155,13 +207,59 @@ mod tests {
     fn the_fields_of_an_authority_are_read_from_its_certificate() {
         let found = read(&authority(BasicConstraints::Constrained(1))).expect("a certificate");
         let expected = json!({
-            "signed_by": false, "common_name": "Root", "organization": ["Example"], "ou": [], "country": [],
+            "common_name": "Root", "organization": ["Example"], "ou": [], "country": [],
             "ttl": 10_957 * 86_400 - 30, "key_type": "ec", "key_bits": 256, "max_path_length": 1,
         });
         assert_eq!(Value::Object(found.fields), expected);
         assert_eq!(found.expires, 2_713_910_400);
         let free = read(&authority(BasicConstraints::Unconstrained)).expect("a certificate");
         assert_eq!(free.fields["max_path_length"], -1);
+    }
+
+    #[test]
+    fn signer_is_known_by_its_key_and_not_by_its_name() {
+        let (one, other) = (
+            read(&authority(BasicConstraints::Unconstrained)).expect("a certificate"),
+            read(&authority(BasicConstraints::Unconstrained)).expect("a certificate"),
+        );
+        assert!(one.is_signed_by(&one));
+        assert_eq!(one.subject, other.subject);
+        let below = Read { signer_key_id: other.key_id.clone(), ..read_again(&one) };
+        assert!(below.is_signed_by(&other) && !below.is_signed_by(&one));
+        let elsewhere = Read { issuer: vec![0x30], ..read_again(&one) };
+        assert!(!elsewhere.is_signed_by(&one));
+    }
+
+    fn read_again(read: &Read) -> Read {
+        Read {
+            fields: read.fields.clone(),
+            serial_number: read.serial_number.clone(),
+            signer_name: read.signer_name.clone(),
+            subject: read.subject.clone(),
+            issuer: read.issuer.clone(),
+            key_id: read.key_id.clone(),
+            signer_key_id: read.signer_key_id.clone(),
+            ..*read
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_never_taken_for_known_ones() {
+        let info = |algorithm: &[u8], parameters: &[u8]| {
+            let item = |tag: u8, content: &[u8]| {
+                [&[tag, u8::try_from(content.len()).expect("short")], content].concat()
+            };
+            let algorithm = [item(6, algorithm), item(6, parameters)].concat();
+            [item(0x30, &algorithm), item(3, &[0, 4, 1, 2])].concat()
+        };
+        assert_eq!(key_of(&info(ED25519, &[])), Some(("ed25519".to_owned(), None)));
+        let (_, p256) = (CURVES[1].1, CURVES[1].0);
+        assert_eq!(key_of(&info(ELLIPTIC_CURVE, p256)), Some(("ec".to_owned(), Some(256))));
+        // secp256k1 has as many bits, and ML-DSA is none of them.
+        let other_curve = key_of(&info(ELLIPTIC_CURVE, &[0x2b, 0x81, 4, 0, 10])).expect("read").0;
+        assert_eq!(other_curve, "ec on the unknown curve 2b8104000a");
+        let (other, bits) = key_of(&info(&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 3, 18], &[])).expect("read");
+        assert!(other.starts_with("the unknown algorithm") && bits.is_none());
     }
 
     #[test]

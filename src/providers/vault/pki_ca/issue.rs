@@ -1,0 +1,134 @@
+//! Making an authority, and setting what can change of it.
+
+use serde_json::{Map, Value, json};
+
+use super::super::VaultClient;
+use super::super::fields;
+use super::super::mount::pick;
+use super::super::notation::Ttl;
+use super::{PkiCaSpec, Signer, TUNED, certificate, find};
+use crate::resource::{Error, ErrorKind, Result, Writer};
+
+/// Fails when the mount allows less time than is declared: the server would cut it without a word.
+pub(super) async fn may_last(client: &VaultClient, desired: &PkiCaSpec) -> Result<()> {
+    let mount = desired.signed_by.as_ref().map_or(&desired.mount, |signer| &signer.mount);
+    let tuned = client.get(&format!("sys/mounts/{mount}/tune")).await?.unwrap_or_default();
+    match (&desired.ttl, tuned["max_lease_ttl"].as_u64()) {
+        (Ttl::Seconds(wanted), Some(allowed)) if *wanted > allowed => {
+            let message = format!("`{mount}` allows {allowed} s, and {wanted} s are declared as `ttl`");
+            Err(Error::new(ErrorKind::Rejected, format!("make {}/{}", desired.mount, desired.name), message)
+                .advice("give that `vault.mount` step a longer `max_lease_ttl`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn generate_root(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec) -> Result<()> {
+    let mut body = desired.subject();
+    body.insert("issuer_name".to_owned(), json!(desired.name));
+    let path = format!("{}/root/generate/internal", desired.mount);
+    w.post(w.permit(), &path, &desired.with_key(body)).await.map(drop)
+}
+
+/// Key and request at the one mount, signature at the other, and back. A key of this name that is there
+/// already was made by a run that was cut off.
+pub(super) async fn generate_intermediate(
+    w: &Writer<'_, VaultClient>,
+    desired: &PkiCaSpec,
+    signer: &Signer,
+) -> Result<()> {
+    let PkiCaSpec { mount, name, .. } = desired;
+    let key = find(w, &format!("{mount}/keys"), "key_name", name).await?;
+    if let Some((key, _)) = &key
+        && let Some(issuer) = issuer_with(w, desired, key).await?
+    {
+        return baptise(w, desired, &issuer).await;
+    }
+    let request = if key.is_some() {
+        let mut body = desired.subject();
+        body.insert("key_ref".to_owned(), json!(name));
+        w.post(w.permit(), &format!("{mount}/intermediate/generate/existing"), &Value::Object(body)).await?
+    } else {
+        let body = desired.with_key(desired.subject());
+        w.post(w.permit(), &format!("{mount}/intermediate/generate/internal"), &body).await?
+    };
+    let mut body = desired.subject();
+    body.insert("csr".to_owned(), request["csr"].clone());
+    body.insert("format".to_owned(), json!("pem"));
+    let sign = format!("{}/issuer/{}/sign-intermediate", signer.mount, signer.issuer);
+    let signed = w.post(w.permit(), &sign, &Value::Object(body)).await?;
+    let chain = json!({ "certificate": bundle(&signed) });
+    w.post(w.permit(), &format!("{mount}/intermediate/set-signed"), &chain).await?;
+    let key = find(w, &format!("{mount}/keys"), "key_name", name).await?;
+    let issuer = match &key {
+        Some((key, _)) => issuer_with(w, desired, key).await?,
+        None => None,
+    };
+    match issuer {
+        Some(issuer) => baptise(w, desired, &issuer).await,
+        None => Err(Error::new(
+            ErrorKind::Rejected,
+            format!("POST {mount}/intermediate/set-signed"),
+            "the server took the certificate for none of its keys",
+        )),
+    }
+}
+
+/// The issuer without a name that has this key and the declared common name. A mount may hold others,
+/// such as the root that signed it, and the server lists all of them in no order.
+async fn issuer_with(client: &VaultClient, desired: &PkiCaSpec, key: &str) -> Result<Option<String>> {
+    let mount = &desired.mount;
+    let listing = client.list(&format!("{mount}/issuers")).await?.unwrap_or_default();
+    let entries = listing["key_info"].as_object().into_iter().flatten();
+    let mut unnamed: Vec<&String> = entries
+        .filter(|(_, entry)| {
+            entry["key_id"] == key && entry["issuer_name"].as_str().is_none_or(str::is_empty)
+        })
+        .map(|(id, _)| id)
+        .collect();
+    unnamed.sort();
+    for id in unnamed {
+        let told = client.get(&format!("{mount}/issuer/{id}")).await?.unwrap_or_default();
+        let read = certificate::read(told["certificate"].as_str().unwrap_or_default())?;
+        if read.fields["common_name"] == desired.common_name.as_str() {
+            return Ok(Some(id.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// A certificate and those that certify it, each once.
+fn bundle(signed: &Value) -> String {
+    let mut all: Vec<&str> = vec![signed["certificate"].as_str().unwrap_or_default().trim()];
+    for above in signed["ca_chain"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if !all.contains(&above.trim()) {
+            all.push(above.trim());
+        }
+    }
+    all.join("\n")
+}
+
+async fn baptise(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec, issuer: &str) -> Result<()> {
+    let body = json!({ "issuer_name": desired.name });
+    w.patch(w.permit(), &format!("{}/issuer/{issuer}", desired.mount), &body).await.map(drop)
+}
+
+/// Sets what can change, over `kept`: OpenBao's patch of one address resets what else an authority says of
+/// its addresses.
+pub(super) async fn tune(
+    w: &Writer<'_, VaultClient>,
+    desired: &PkiCaSpec,
+    kept: Map<String, Value>,
+) -> Result<()> {
+    let mut body = kept;
+    body.extend(pick(&fields::fields(desired), &TUNED));
+    if let Some(usage) = &desired.usage {
+        body.insert("usage".to_owned(), json!(usage.joined()));
+    }
+    w.patch(w.permit(), &desired.issuer(), &Value::Object(body)).await?;
+    if desired.default {
+        let body = json!({ "default": desired.name });
+        w.post(w.permit(), &format!("{}/config/issuers", desired.mount), &body).await?;
+    }
+    Ok(())
+}
