@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 use super::VaultClient;
 use super::content;
 use super::fields;
-use super::mount::{FIXED, Place, TUNED, VAULTS_OWN, Visibility, check_path, flatten, pick, refuse_blocked};
+use super::mount::{
+    FIXED, Place, TUNED, VAULTS_OWN, Visibility, check_path, flatten, pick, refuse_blocked, visibility_error,
+};
 use super::notation::{Names, Ttl};
 use super::server::Plugin;
 use crate::resolve::unknown::is_unknown;
@@ -182,6 +184,9 @@ approle:
     fn check(desired: &AuthMethodSpec) -> Vec<FieldError> {
         let types = ["default-service", "default-batch", "service", "batch"];
         let mut errors: Vec<FieldError> = check_path(desired.path()).into_iter().collect();
+        if desired.listing_visibility == Visibility::Unknown {
+            errors.push(visibility_error());
+        }
         if desired
             .token_type
             .as_deref()

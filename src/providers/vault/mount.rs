@@ -58,7 +58,8 @@ pub struct MountSpec {
     /// Headers that the engine may set in answers.
     #[serde(default)]
     pub allowed_response_headers: Names,
-    /// The engine's own options, except a `kv` engine's version.
+    /// The engine's own options, except a `kv` engine's version. Others that it has are left alone: the
+    /// server takes none away.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
     /// Not replicated to other clusters. Fixed.
@@ -85,6 +86,10 @@ pub enum Visibility {
     Hidden,
     /// Everybody.
     Unauth,
+    /// Something that this program does not know; only servers say it.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// A secrets engine as it is.
@@ -190,8 +195,9 @@ fn live_spec(path: &str, told: &Value) -> Result<MountSpec> {
     let names: Vec<&str> = OWN.iter().chain(&TUNED).copied().chain(["force_no_cache"]).collect();
     let mut mount: MountSpec = fields::parse(&flatten(told), &names, [("path", json!(path))])?;
     let version = mount.options.remove("version");
-    // A kv engine without a version is of version 1.
-    mount.version = (mount.engine == "kv").then(|| version.and_then(|v| v.parse().ok()).unwrap_or(1));
+    // A kv engine without a version is of version 1, and one with a version that is no number of none.
+    let version = version.map_or(Ok(1), |version| version.parse());
+    mount.version = (mount.engine == "kv").then(|| version.unwrap_or(u8::MAX));
     Ok(mount)
 }
 
@@ -202,6 +208,11 @@ pub(super) fn check_path(path: &str) -> Option<FieldError> {
         FieldError::new("path", "is not a path that Vault can address")
             .help("write it without slashes at its ends, double slashes or `..`")
     })
+}
+
+/// What is wrong with a visibility that no server knows.
+pub(super) fn visibility_error() -> FieldError {
+    FieldError::new("listing_visibility", "is not known").help("one of hidden, unauth")
 }
 
 impl Resource for Mount {
@@ -239,6 +250,9 @@ secrets:
         if desired.version.is_some_and(|version| !(1..=2).contains(&version)) {
             errors.push(FieldError::new("version", "is neither 1 nor 2"));
         }
+        if desired.listing_visibility == Visibility::Unknown {
+            errors.push(visibility_error());
+        }
         if desired.version.is_some() && desired.engine != "kv" && !is_unknown(&desired.engine) {
             errors.push(FieldError::new("version", "is for engines of type `kv` alone"));
         }
@@ -273,7 +287,9 @@ secrets:
             true => FIXED.into_iter().chain([downgrade]).collect(),
             false => FIXED.to_vec(),
         };
-        fields::compare(live, &desired, &fixed)
+        let options = live.options.iter().filter(|(name, _)| desired.options.contains_key(*name));
+        let options = options.map(|(name, value)| (name.clone(), value.clone())).collect();
+        fields::compare(&MountSpec { options, ..live.clone() }, &desired, &fixed)
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &MountSpec) -> Result<()> {

@@ -27,6 +27,11 @@ role_spec! {
         /// Principals that may log in, by ARN, with `*` at the end or without; for `iam`.
         #[serde(default)]
         pub bound_iam_principal_arn: Names,
+        /// The ids that AWS gave the principals, e.g. `AROA…`, in the order of their names or any other:
+        /// when the role was bound to other ids, because a principal was made again, the server is told
+        /// to look them up once more. Needs `resolve_aws_unique_ids`; left alone when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub bound_iam_principal_id: Option<Names>,
         /// Compare principals by the id that AWS gave them, so that one that is made again under the same
         /// name is not let in. The server must be able to ask IAM. It cannot be switched off again.
         #[serde(default = "yes")]
@@ -187,6 +192,10 @@ payments_task:
             let message = "excludes `allow_instance_migration`";
             errors.push(FieldError::new("disallow_reauthentication", message));
         }
+        if self.bound_iam_principal_id.is_some() && !self.resolve_aws_unique_ids {
+            let message = "needs `resolve_aws_unique_ids: true`";
+            errors.push(FieldError::new("bound_iam_principal_id", message));
+        }
         errors.extend(self.misplaced());
         errors
     }
@@ -203,6 +212,8 @@ payments_task:
     }
 
     fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
+        // The server takes the names, and looks the ids up with every write of the names.
+        body.remove("bound_iam_principal_id");
         if self.auth_type != "ec2" {
             body.retain(|name, _| !EC2_ALONE.contains(&name.as_str()));
         }
@@ -249,6 +260,29 @@ mod tests {
         assert_eq!(outputs["role_id"], "5a0e0c0b");
         let unresolved = AwsAuthRoleSpec { resolve_aws_unique_ids: false, ..declared };
         assert_eq!(AwsAuthRole::diff(&unresolved, &live).blocked[0].path, "resolve_aws_unique_ids");
+    }
+
+    #[test]
+    fn principal_that_was_made_again_is_looked_up_again() {
+        let arns = ["arn:aws:iam::123456789012:role/a", "arn:aws:iam::123456789012:role/b"];
+        let declared = |ids: [&str; 2]| {
+            spec(json!({
+                "name": "task", "token_ttl": "1h", "token_policies": ["a", "b"], "token_bound_cidrs": ["10.0.0.1"],
+                "bound_iam_principal_arn": arns, "bound_iam_principal_id": ids,
+            }))
+        };
+        let same = declared(["AROAEXAMPLEA", "AROAEXAMPLEB"]);
+        assert!(AwsAuthRole::diff(&same, &live_of(&same, &told())).is_empty());
+        let again = declared(["AROAEXAMPLEA", "AROAMADEAGAIN"]);
+        let diff = AwsAuthRole::diff(&again, &live_of(&again, &told()));
+        assert!(diff.touches("bound_iam_principal_id") && diff.blocked.is_empty());
+        let body = again.requests(super::super::fields::fields(&again), None).remove(0).1;
+        assert!(body.contains_key("bound_iam_principal_arn") && !body.contains_key("bound_iam_principal_id"));
+        let unresolved = json!({
+            "name": "a", "bound_iam_principal_arn": ["x"], "bound_iam_principal_id": ["AROAX"],
+            "resolve_aws_unique_ids": false,
+        });
+        assert_eq!(AwsAuthRole::check(&spec(unresolved))[0].path, "bound_iam_principal_id");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::super::notation::{Names, Ttl};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_name, check_one_of};
+use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Requirement};
 
 /// Credentials of AWS that an engine makes for whoever asks.
@@ -32,9 +33,9 @@ pub struct AwsRoleSpec {
     /// Managed policies, as ARNs.
     #[serde(default)]
     pub policy_arns: Names,
-    /// A policy document.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy_document: Option<Value>,
+    /// A policy document; none when absent.
+    #[serde(default)]
+    pub policy_document: Option<Document>,
     /// Groups whose members the users become.
     #[serde(default)]
     pub iam_groups: Names,
@@ -53,6 +54,29 @@ pub struct AwsRoleSpec {
     /// The boundary of the users' permissions, as an ARN; `iam_user` alone.
     #[serde(default)]
     pub permissions_boundary_arn: String,
+}
+
+/// A policy document, as JSON or as a text with JSON in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Value")]
+pub struct Document(Value);
+
+impl From<Value> for Document {
+    fn from(value: Value) -> Self {
+        let read = value.as_str().filter(|text| !is_unknown(text)).map(serde_json::from_str);
+        match read {
+            Some(Ok(document)) => Self(document),
+            // What is no JSON stays as it is, and is then not what is declared.
+            Some(Err(_)) | None => Self(value),
+        }
+    }
+}
+
+impl Document {
+    /// The text on the wire.
+    fn text(&self) -> String {
+        self.0.as_str().map_or_else(|| self.0.to_string(), str::to_owned)
+    }
 }
 
 fn mount() -> String {
@@ -100,17 +124,17 @@ deployer:
         ]
     }
 
-    /// The document is a text on the wire.
+    /// The document is a text on the wire, and an empty one is none.
     fn understand(mut told: Value) -> Value {
-        let document = told["policy_document"].as_str().and_then(|text| serde_json::from_str(text).ok());
-        told["policy_document"] = document.unwrap_or(Value::Null);
+        if told["policy_document"] == "" {
+            told["policy_document"] = Value::Null;
+        }
         told
     }
 
     fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
-        if let Some(document) = &self.policy_document {
-            body.insert("policy_document".to_owned(), json!(document.to_string()));
-        }
+        let text = self.policy_document.as_ref().map(Document::text).unwrap_or_default();
+        body.insert("policy_document".to_owned(), json!(text));
         vec![(self.path(), body)]
     }
 }
@@ -135,7 +159,31 @@ mod tests {
             "max_sts_ttl": 0, "user_path": "", "permissions_boundary_arn": "", "iam_tags": null,
         });
         assert!(AwsRole::diff(&declared, &live_of(&declared, &told)).is_empty());
+        let sent = |declared: &AwsRoleSpec| {
+            let body = super::super::fields::fields(declared);
+            declared.requests(body, None)[0].1["policy_document"].clone()
+        };
+        assert_eq!(sent(&declared), json!(document.to_string()));
+        // A text is sent as the document that it is, not as a JSON string.
+        let text =
+            AwsRoleSpec { policy_document: Some(json!(document.to_string()).into()), ..declared.clone() };
+        assert_eq!(sent(&text), sent(&declared));
+        assert!(AwsRole::diff(&text, &live_of(&text, &told)).is_empty());
+    }
+
+    #[test]
+    fn document_that_is_not_declared_is_removed() {
+        let declared: AwsRoleSpec =
+            serde_json::from_value(json!({ "name": "a", "credential_type": "iam_user" })).expect("valid");
+        let told = |document: &str| json!({ "credential_type": "iam_user", "policy_document": document });
+        for live in [r#"{"Statement":[]}"#, "not JSON"] {
+            assert!(
+                AwsRole::diff(&declared, &live_of(&declared, &told(live))).touches("policy_document"),
+                "{live}"
+            );
+        }
+        assert!(AwsRole::diff(&declared, &live_of(&declared, &told(""))).is_empty());
         let body = super::super::fields::fields(&declared);
-        assert!(declared.requests(body, None)[0].1["policy_document"].is_string());
+        assert_eq!(declared.requests(body, None)[0].1["policy_document"], "");
     }
 }

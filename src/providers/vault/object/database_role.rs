@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
@@ -93,6 +94,16 @@ orders_app:
         let none = self.creation_statements.is_empty();
         let none = none.then(|| FieldError::new("creation_statements", "is empty"));
         check_name("name", &self.name).into_iter().chain(none).collect()
+    }
+
+    /// Settings of credentials are texts in a request, and some of them numbers in what is reported.
+    fn understand(mut told: Value) -> Value {
+        for value in told["credential_config"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+            if !value.is_string() {
+                *value = Value::from(value.to_string());
+            }
+        }
+        told
     }
 
     fn requires(&self) -> Vec<Requirement> {
