@@ -38,9 +38,9 @@ pub struct EntityAliasSpec {
     pub mount: String,
     /// The entity's id, e.g. `{{ payments_service.id }}`.
     pub canonical_id: String,
-    /// What is known of it, for policy templates.
-    #[serde(default)]
-    pub custom_metadata: BTreeMap<String, String>,
+    /// What is known of it, for policy templates. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_metadata: Option<BTreeMap<String, String>>,
 }
 
 /// The declared fields of a group's alias.
@@ -139,6 +139,8 @@ impl fmt::Display for AliasId {
 pub struct LiveAlias<S> {
     alias: S,
     id: String,
+    /// The custom metadata, which a write that leaves it out takes away.
+    custom_metadata: Value,
 }
 
 /// What other steps may refer to.
@@ -162,7 +164,8 @@ fn find<S: AliasSpec>(listing: &Listing, id: &AliasId) -> Result<Option<LiveAlia
     let is_it = |told: &Value| told["name"] == id.name.as_str() && told["mount_path"] == path.as_str();
     let Some((found, told)) = listing.iter().find(|(_, told)| is_it(told)) else { return Ok(None) };
     let own = [("name", json!(id.name)), ("mount", json!(id.mount))];
-    Ok(Some(LiveAlias { alias: fields::parse(told, S::FIELDS, own)?, id: found.clone() }))
+    let alias = fields::parse(told, S::FIELDS, own)?;
+    Ok(Some(LiveAlias { alias, id: found.clone(), custom_metadata: told["custom_metadata"].clone() }))
 }
 
 /// The fields of a request. The server wants the method's accessor, which the listing of methods tells.
@@ -219,7 +222,11 @@ impl<S: AliasSpec> Resource for Alias<S> {
 
     async fn update(w: &Writer<'_, VaultClient>, desired: &S, observed: &LiveAlias<S>) -> Result<()> {
         let path = format!("{}/id/{}", S::PATH, observed.id);
-        w.post(w.permit(), &path, &body(w, desired).await?).await.map(drop)
+        let mut body = body(w, desired).await?;
+        if body["custom_metadata"].is_null() && !observed.custom_metadata.is_null() {
+            body["custom_metadata"] = observed.custom_metadata.clone();
+        }
+        w.post(w.permit(), &path, &body).await.map(drop)
     }
 
     async fn delete(w: &Writer<'_, VaultClient>, id: &AliasId) -> Result<()> {

@@ -23,12 +23,25 @@ pub(super) fn compare<T: Serialize>(live: &T, declared: &T, fixed: &[Fixed]) -> 
     let mut diff = Diff::none();
     for (name, after) in fields(declared) {
         let before = live.get(&name).unwrap_or(&Value::Null);
+        if is_nothing(before) && is_nothing(&after) {
+            continue;
+        }
         match fixed.iter().find(|(field, _)| *field == name) {
             Some((_, why)) => diff.immutable(&name, before, &after, why),
             None => diff.field(&name, before, &after),
         };
     }
     diff
+}
+
+/// Whether a value is no list or map, or one with nothing in it, which the server reports as `null`.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        _ => false,
+    }
 }
 
 /// The declared fields that differ, as a request's body.

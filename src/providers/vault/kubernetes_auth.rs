@@ -53,6 +53,8 @@ pub struct KubernetesAuthSpec {
 #[derive(Clone, Debug)]
 pub struct LiveKubernetesAuth {
     config: KubernetesAuthSpec,
+    /// Every field that the server reports and takes.
+    reported: Map<String, Value>,
     token_reviewer_jwt_set: bool,
 }
 
@@ -79,6 +81,7 @@ const OWN: [&str; 6] = [
 const NOWHERE: &str = "https://deleted.invalid";
 
 const JWT: &str = "token_reviewer_jwt";
+const JWT_SET: &str = "token_reviewer_jwt_set";
 
 const JWT_WOULD_BE_LOST: &str = "the server has a reviewer token, which it never shows, and every change of the \
     configuration replaces the token as well; declare `token_reviewer_jwt`, so that it can be sent again";
@@ -103,9 +106,10 @@ impl KubernetesAuthSpec {
         all
     }
 
-    /// Every field, since the server replaces the whole configuration.
-    fn body(&self) -> Result<Value> {
-        let mut body = self.readable();
+    /// Every field, since the server replaces the whole configuration: the declared ones, and others
+    /// as the server has them.
+    fn body(&self, mut body: Map<String, Value>) -> Result<Value> {
+        body.extend(self.readable());
         body.remove("mount");
         if let Some(source) = &self.token_reviewer_jwt {
             body.insert(JWT.to_owned(), json!(self.jwt(source)?));
@@ -125,7 +129,9 @@ impl KubernetesAuthSpec {
 
 fn live(mount: &str, told: &Value) -> Result<LiveKubernetesAuth> {
     let config = fields::parse(told, &OWN, [("mount", json!(mount))])?;
-    Ok(LiveKubernetesAuth { config, token_reviewer_jwt_set: told["token_reviewer_jwt_set"] == true })
+    let mut reported = told.as_object().cloned().unwrap_or_default();
+    reported.retain(|name, value| name != JWT_SET && !value.is_null());
+    Ok(LiveKubernetesAuth { config, reported, token_reviewer_jwt_set: told[JWT_SET] == true })
 }
 
 impl Resource for KubernetesAuth {
@@ -205,7 +211,7 @@ cluster:
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &KubernetesAuthSpec) -> Result<()> {
-        w.post(w.permit(), &path(&desired.mount), &desired.body()?).await.map(drop)
+        write(w, desired, Map::new()).await
     }
 
     async fn update(
@@ -214,7 +220,7 @@ cluster:
         observed: &LiveKubernetesAuth,
     ) -> Result<()> {
         refuse_blocked(&Self::diff(desired, observed), Self::KIND, &desired.mount)?;
-        Self::create(w, desired).await
+        write(w, desired, observed.reported.clone()).await
     }
 
     async fn delete(w: &Writer<'_, VaultClient>, id: &String) -> Result<()> {
@@ -235,6 +241,15 @@ cluster:
     fn predicted_outputs(desired: &KubernetesAuthSpec, _: &Scope) -> Partial {
         Partial::default().with("mount", &desired.mount).with("kubernetes_host", &desired.kubernetes_host)
     }
+}
+
+/// Writes the declared fields over `kept`.
+async fn write(
+    w: &Writer<'_, VaultClient>,
+    desired: &KubernetesAuthSpec,
+    kept: Map<String, Value>,
+) -> Result<()> {
+    w.post(w.permit(), &path(&desired.mount), &desired.body(kept)?).await.map(drop)
 }
 
 #[cfg(test)]

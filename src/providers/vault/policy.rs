@@ -95,6 +95,8 @@ pub struct LimitedRule {
 pub struct LivePolicy {
     name: String,
     text: String,
+    /// Everything that the server reports of it.
+    reported: Map<String, Value>,
 }
 
 /// What other steps may refer to.
@@ -218,12 +220,11 @@ search:
     }
 
     async fn observe(client: &VaultClient, id: &String) -> Result<Option<LivePolicy>> {
-        let text = |told: &Value| told["policy"].as_str().unwrap_or_default().to_owned();
         let found = match client.policies().await? {
-            Some(listing) => listing.get(id).map(text),
-            None => client.get(&format!("sys/policies/acl/{id}")).await?.as_ref().map(text),
+            Some(listing) => listing.get(id).cloned(),
+            None => client.get(&format!("sys/policies/acl/{id}")).await?,
         };
-        Ok(found.map(|text| LivePolicy { name: id.clone(), text }))
+        Ok(found.map(|told| live(id, told)))
     }
 
     fn diff(desired: &PolicySpec, observed: &LivePolicy) -> Diff {
@@ -241,8 +242,8 @@ search:
         w.post(w.permit(), &format!("sys/policies/acl/{}", Self::id(desired)), &body).await.map(drop)
     }
 
-    async fn update(w: &Writer<'_, VaultClient>, desired: &PolicySpec, _: &LivePolicy) -> Result<()> {
-        let body = json!({ "policy": desired.rules.text() });
+    async fn update(w: &Writer<'_, VaultClient>, desired: &PolicySpec, observed: &LivePolicy) -> Result<()> {
+        let body = observed.with_text(&desired.rules.text());
         w.post(w.permit(), &format!("sys/policies/acl/{}", Self::id(desired)), &body).await.map(drop)
     }
 
@@ -260,6 +261,33 @@ search:
 
     fn predicted_outputs(desired: &PolicySpec, _: &Scope) -> Partial {
         Partial::default().with("name", Self::id(desired))
+    }
+}
+
+fn live(name: &str, told: Value) -> LivePolicy {
+    let text = told["policy"].as_str().unwrap_or_default().to_owned();
+    let reported = match told {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    LivePolicy { name: name.to_owned(), text, reported }
+}
+
+/// What the server reports of a policy and does not take.
+const OF_THE_SERVER: [&str; 3] = ["name", "modified", "version"];
+
+impl LivePolicy {
+    /// The body that gives the policy another text. The server sets what a write leaves out to its
+    /// defaults, such as when the policy expires and what its templates may hold, so that all of it is
+    /// sent back; and it refuses to replace another version than the one that was seen.
+    fn with_text(&self, text: &str) -> Value {
+        let mut body = self.reported.clone();
+        body.retain(|name, value| !OF_THE_SERVER.contains(&name.as_str()) && !value.is_null());
+        if let Some(version) = self.reported.get("version") {
+            body.insert("cas".to_owned(), version.clone());
+        }
+        body.insert("policy".to_owned(), json!(text));
+        Value::Object(body)
     }
 }
 
@@ -299,11 +327,27 @@ mod tests {
     #[test]
     fn a_difference_is_shown_line_by_line() {
         let declared = spec(json!({ "name": "App", "rules": { "a": ["read", "list"] } }));
-        let live = |text: &str| LivePolicy { name: "app".to_owned(), text: text.to_owned() };
+        let live = |text: &str| live("app", json!({ "policy": text }));
         assert!(Policy::diff(&declared, &live("path \"a\" { capabilities=[\"list\",\"read\"] }")).is_empty());
         let diff = Policy::diff(&declared, &live("path \"a\" { capabilities=[\"read\"] }"));
         assert_eq!(diff.changes[0].before, "path \"a\" {\n  capabilities = [\"read\"]\n}\n");
         assert_eq!(diff.changes[0].after, "path \"a\" {\n  capabilities = [\"list\", \"read\"]\n}\n");
+    }
+
+    #[test]
+    fn another_text_keeps_what_else_the_policy_says() {
+        let told = json!({
+            "name": "app", "policy": "", "version": 3, "modified": "2026-11-27T10:03:53Z",
+            "allow_slashes_in_identity_templates": true, "expiration": "2027-11-27T11:10:33Z", "ttl": null,
+        });
+        let expected = json!({
+            "allow_slashes_in_identity_templates": true, "expiration": "2027-11-27T11:10:33Z", "cas": 3,
+            "policy": "x",
+        });
+        assert_eq!(live("app", told).with_text("x"), expected);
+        // HashiCorp Vault says less.
+        let told = json!({ "name": "app", "policy": "" });
+        assert_eq!(live("app", told).with_text("x"), json!({ "policy": "x" }));
     }
 
     #[test]

@@ -59,6 +59,7 @@ vault_in_aws:
   region: us-east-1
 ";
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const REPLACED_WHOLE: bool = true;
     const PERMANENT: Option<&'static str> =
         Some("the configuration goes away with its mount; remove that step's mount instead");
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Secrets("aws"));

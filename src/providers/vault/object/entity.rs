@@ -20,12 +20,12 @@ pub type Entity = Object<EntitySpec>;
 pub struct EntitySpec {
     /// The entity's name.
     pub name: String,
-    /// Policies that its tokens have, beside those of the login.
-    #[serde(default)]
-    pub policies: PolicyNames,
-    /// What is known of it, for policy templates.
-    #[serde(default)]
-    pub metadata: BTreeMap<String, String>,
+    /// Policies that its tokens have, beside those of the login. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<PolicyNames>,
+    /// What is known of it, for policy templates. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
     /// Its tokens are refused.
     #[serde(default)]
     pub disabled: bool,
@@ -61,6 +61,6 @@ payments_service:
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        policies(self.policies.iter()).collect()
+        policies(self.policies.iter().flat_map(PolicyNames::iter)).collect()
     }
 }

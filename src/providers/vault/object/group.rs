@@ -24,18 +24,19 @@ pub struct GroupSpec {
     /// `internal`, with members named here, or `external`, with members that a login tells. Fixed.
     #[serde(rename = "type", default = "internal")]
     pub membership: String,
-    /// Policies that its members have.
-    #[serde(default)]
-    pub policies: PolicyNames,
-    /// What is known of it, for policy templates.
-    #[serde(default)]
-    pub metadata: BTreeMap<String, String>,
-    /// Ids of member entities, e.g. `{{ payments_service.id }}`; internal groups alone.
-    #[serde(default)]
-    pub member_entity_ids: Names,
-    /// Ids of member groups; internal groups alone.
-    #[serde(default)]
-    pub member_group_ids: Names,
+    /// Policies that its members have. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<PolicyNames>,
+    /// What is known of it, for policy templates. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// Ids of member entities, e.g. `{{ payments_service.id }}`; only for internal groups. Left alone
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_entity_ids: Option<Names>,
+    /// Ids of member groups; only for internal groups. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_group_ids: Option<Names>,
 }
 
 fn internal() -> String {
@@ -77,7 +78,7 @@ on_call:
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        policies(self.policies.iter()).collect()
+        policies(self.policies.iter().flat_map(PolicyNames::iter)).collect()
     }
 
     /// The server refuses members of an external group, even none.

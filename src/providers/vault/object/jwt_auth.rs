@@ -71,6 +71,7 @@ github_actions:
   bound_issuer: https://token.actions.githubusercontent.com
 ";
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const REPLACED_WHOLE: bool = true;
     const PERMANENT: Option<&'static str> =
         Some("the configuration goes away with its auth method; remove that step's method instead");
 

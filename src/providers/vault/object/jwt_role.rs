@@ -89,6 +89,8 @@ deploy_job:
   token_ttl: 15m
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    // OpenBao keeps most fields that a write leaves out, but not `oidc_disable_confirmation`.
+    const REPLACED_WHOLE: bool = true;
 
     fn path(&self) -> String {
         format!("auth/{}/role/{}", self.mount, self.name)

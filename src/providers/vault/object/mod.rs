@@ -118,6 +118,11 @@ pub trait PlainObject:
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[];
     /// Paths below its own whose answers belong to it.
     const PARTS: &'static [&'static str] = &[];
+    /// Whether a write sets every field that it leaves out to the server's default. Then an update
+    /// sends back what the server reports of fields that are not declared.
+    const REPLACED_WHOLE: bool = false;
+    /// Fields that the server never reports and that every update resets, with what they become.
+    const RESET: &'static [(&'static str, &'static str)] = &[];
     /// Whether to make it again would destroy what is there. Then it is looked for right before.
     const IRREPLACEABLE: bool = false;
     /// Why it cannot be deleted, for what exists as long as its mount.
@@ -159,6 +164,18 @@ pub trait PlainObject:
     /// The fields that cannot be changed from what `live` has.
     fn fixed(&self, _live: &Self) -> Vec<Fixed> {
         Self::FIXED.to_vec()
+    }
+
+    /// Of the fields that the server reports, those that an update of a [`PlainObject::REPLACED_WHOLE`]
+    /// thing sends back as they are. `live` is the same in the plan's notation.
+    fn kept(&self, mut reported: Map<String, Value>, _live: &Self) -> Map<String, Value> {
+        reported.retain(|_, value| !value.is_null());
+        reported
+    }
+
+    /// Why the thing is of no use although it exists, e.g. because it was revoked.
+    fn broken(_told: &Value) -> Option<(&'static str, String)> {
+        None
     }
 
     /// What the server told, in the plan's notation.
@@ -225,6 +242,8 @@ impl fmt::Display for ObjectId {
 pub struct Live<S> {
     spec: S,
     told: Value,
+    /// What the server reports at the thing's own path, as it stands.
+    reported: Map<String, Value>,
 }
 
 impl<S: PlainObject> Resource for Object<S> {
@@ -275,6 +294,7 @@ impl<S: PlainObject> Resource for Object<S> {
             }
             return Ok(None);
         };
+        let reported = told.as_object().cloned().unwrap_or_default();
         // One after the other: OpenBao reads in transactions, which fail beside one another.
         for part in S::PARTS.iter().filter(|_| id.parts) {
             let part = client.get(&format!("{}/{part}", id.path)).await?;
@@ -282,12 +302,20 @@ impl<S: PlainObject> Resource for Object<S> {
                 told.extend(part);
             }
         }
-        live(id, told).map(Some)
+        Ok(Some(Live { reported, ..live(id, told)? }))
     }
 
     fn diff(desired: &S, observed: &Live<S>) -> Diff {
         let (live, declared) = (fields::fields(&observed.spec), secrets::readable(desired));
         let mut diff = fields::compare(&live, &declared, &desired.fixed(&observed.spec));
+        if let Some((field, why)) = S::broken(&observed.told) {
+            diff.immutable(field, &observed.told[field], &Value::Null, &why);
+        }
+        if !diff.is_empty() {
+            for (field, becomes) in S::RESET {
+                diff.push(field, Value::Null, Value::from(*becomes)).note(NOT_REPORTED);
+            }
+        }
         if !diff.is_empty() && desired.sends_secrets_again() {
             secrets::sent_again(desired, &mut diff);
         }
@@ -303,11 +331,11 @@ impl<S: PlainObject> Resource for Object<S> {
         send(w, desired, None).await
     }
 
-    /// Every field that can change: what a request leaves out is merged by some paths and emptied by
-    /// others.
+    /// Every declared field that can change. What is not declared stays: the server keeps it, or it is
+    /// sent back as it was.
     async fn update(w: &Writer<'_, VaultClient>, desired: &S, observed: &Live<S>) -> Result<()> {
         refuse_blocked(&Self::diff(desired, observed), S::KIND, &desired.path())?;
-        send(w, desired, Some(&observed.spec)).await
+        send(w, desired, Some(observed)).await
     }
 
     async fn delete(w: &Writer<'_, VaultClient>, id: &ObjectId) -> Result<()> {
@@ -343,11 +371,23 @@ impl<S: PlainObject> Resource for Object<S> {
     }
 }
 
-async fn send<S: PlainObject>(w: &Writer<'_, VaultClient>, desired: &S, live: Option<&S>) -> Result<()> {
-    let mut body = secrets::body(desired, live.is_none() || desired.sends_secrets_again())?;
+const NOT_REPORTED: &str = "the server does not report it, and every update sets it to this default";
+
+async fn send<S: PlainObject>(
+    w: &Writer<'_, VaultClient>,
+    desired: &S,
+    live: Option<&Live<S>>,
+) -> Result<()> {
+    let spec = live.map(|live| &live.spec);
+    let mut declared = secrets::body(desired, live.is_none() || desired.sends_secrets_again())?;
     let fixed = |name: &str| S::FIXED.iter().any(|(field, _)| *field == name);
-    body.retain(|name, _| !S::IDENTITY.contains(&name.as_str()) && (live.is_none() || !fixed(name)));
-    for (path, body) in desired.requests(body, live) {
+    declared.retain(|name, _| !S::IDENTITY.contains(&name.as_str()) && (live.is_none() || !fixed(name)));
+    let mut body = match live.filter(|_| S::REPLACED_WHOLE) {
+        Some(live) => desired.kept(live.reported.clone(), &live.spec),
+        None => Map::new(),
+    };
+    body.extend(declared);
+    for (path, body) in desired.requests(body, spec) {
         w.post(w.permit(), &path, &Value::Object(body)).await?;
     }
     Ok(())
@@ -365,7 +405,8 @@ fn live<S: PlainObject>(id: &ObjectId, told: Value) -> Result<Live<S>> {
         .collect();
     let mut spec = fields::parse::<Map<String, Value>>(&told, &names, [])?;
     spec.extend(id.identity.clone());
-    Ok(Live { spec: fields::parse(&Value::Object(spec.clone()), &keys(&spec), [])?, told })
+    let spec = fields::parse(&Value::Object(spec.clone()), &keys(&spec), [])?;
+    Ok(Live { spec, told, reported: Map::new() })
 }
 
 fn keys(fields: &Map<String, Value>) -> Vec<&str> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name};
@@ -19,9 +19,9 @@ pub type Namespace = Object<NamespaceSpec>;
 pub struct NamespaceSpec {
     /// Its name below the namespace that the plan, or this step, is in.
     pub name: String,
-    /// What people note of it.
-    #[serde(default)]
-    pub custom_metadata: BTreeMap<String, String>,
+    /// What people note of it. Left alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_metadata: Option<BTreeMap<String, String>>,
 }
 
 impl PlainObject for NamespaceSpec {
@@ -40,6 +40,7 @@ payments_secrets:
 ";
     const PROTECTED: bool = true;
     const IDENTITY: &'static [&'static str] = &["name"];
+    const REPLACED_WHOLE: bool = true;
     const OUTPUTS: &'static [(&'static str, &'static str)] =
         &[("id", "The id that the server gave it."), ("path", "Its path, with a slash at the end.")];
 
@@ -58,6 +59,19 @@ payments_secrets:
 
     async fn attachments(&self, client: &VaultClient, _: &Value) -> Result<Vec<Attachment>> {
         content::of_namespace(client, &self.name).await
+    }
+
+    /// Everything else that the server reports is its own.
+    fn kept(&self, mut reported: Map<String, Value>, _: &Self) -> Map<String, Value> {
+        reported.retain(|name, value| name == "custom_metadata" && !value.is_null());
+        reported
+    }
+
+    fn broken(told: &Value) -> Option<(&'static str, String)> {
+        let locked = told["locked"] == true;
+        let why = "the namespace is locked: the server refuses every request in it; unlock it with \
+                   `POST sys/namespaces/api-lock/unlock`";
+        locked.then(|| ("locked", why.to_owned()))
     }
 
     fn check(&self) -> Vec<FieldError> {

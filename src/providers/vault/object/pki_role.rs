@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::super::notation::{Names, Ttl};
 use super::{Object, PlainObject, check_name, yes};
@@ -89,6 +90,8 @@ fn rsa() -> String {
     "rsa".to_owned()
 }
 
+const OF_THE_TYPE: [&str; 3] = ["key_bits", "signature_bits", "use_pss"];
+
 impl PlainObject for PkiRoleSpec {
     const KIND: &'static str = "vault.pki_role";
     const ABOUT: &'static str = "A role of the PKI engine: which certificates may be asked for.";
@@ -103,6 +106,7 @@ internal_servers:
   max_ttl: 30d
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const REPLACED_WHOLE: bool = true;
 
     fn path(&self) -> String {
         format!("{}/roles/{}", self.mount, self.name)
@@ -120,5 +124,14 @@ internal_servers:
 
     fn requires(&self) -> Vec<Requirement> {
         vec![Requirement::thing("vault.mount", &self.mount)]
+    }
+
+    /// The bits of a key and of its signatures go with the type of key: those of another type are
+    /// refused, or mean something else.
+    fn kept(&self, mut reported: Map<String, Value>, live: &Self) -> Map<String, Value> {
+        let same_type = self.key_type == live.key_type;
+        reported
+            .retain(|name, value| !value.is_null() && (same_type || !OF_THE_TYPE.contains(&name.as_str())));
+        reported
     }
 }

@@ -50,6 +50,7 @@ everything:
     /// The server has them in its root namespace alone; their path may begin with a namespace.
     const NAMESPACED: bool = false;
     const IDENTITY: &'static [&'static str] = &["name"];
+    const REPLACED_WHOLE: bool = true;
     /// OpenBao 2.6 and 2.7 answer 204 and keep the former role.
     const FIXED: &'static [Fixed] =
         &[("role", "the server ignores another role in a quota that exists; make a quota with another name")];

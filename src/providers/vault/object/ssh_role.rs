@@ -141,6 +141,7 @@ operators_ssh:
   ttl: 30m
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const REPLACED_WHOLE: bool = true;
     const FIXED: &'static [Fixed] =
         &[("key_type", "signing and one-time passwords are set up differently on hosts; make another role")];
 

@@ -67,6 +67,7 @@ registrar_codes:
   issuer: Registrar
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const RESET: &'static [(&'static str, &'static str)] = &[("skew", "1")];
     // To make it again replaces the key.
     const IRREPLACEABLE: bool = true;
 

@@ -135,6 +135,13 @@ payments_key:
         vec![Requirement::thing("vault.mount", &self.mount)]
     }
 
+    fn broken(told: &Value) -> Option<(&'static str, String)> {
+        let deleted = told["soft_deleted"] == true;
+        let why = "the key is marked as deleted, and the engine refuses to use it; restore it with \
+                   `POST MOUNT/keys/NAME/soft-delete-restore`";
+        deleted.then(|| ("soft_deleted", why.to_owned()))
+    }
+
     fn is_absence(refusal: &Error) -> bool {
         refusal.message.contains("could not delete key; not found")
     }
@@ -199,6 +206,15 @@ mod tests {
         let declared = spec(json!({ "name": "k", "auto_rotate_period": "30d" }));
         let diff = TransitKey::diff(&declared, &live_of(&declared, &told()));
         assert_eq!(diff.blocked[0].path, "exportable");
+    }
+
+    #[test]
+    fn deleted_key_is_not_as_declared() {
+        let declared = spec(json!({ "name": "k", "exportable": true, "auto_rotate_period": "30d" }));
+        let mut answer = told();
+        answer["soft_deleted"] = json!(true);
+        let diff = TransitKey::diff(&declared, &live_of(&declared, &answer));
+        assert_eq!(diff.blocked[0].path, "soft_deleted");
     }
 
     #[test]
