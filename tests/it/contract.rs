@@ -296,7 +296,7 @@ fn wanted(kind: &str) -> bool {
 }
 
 /// Templates and files that fixtures refer to.
-fn copy_companions(folder: &Path) {
+pub fn copy_companions(folder: &Path) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contract");
     for entry in std::fs::read_dir(fixtures).expect("the fixtures").flatten() {
         if entry.path().extension().is_none_or(|extension| extension != "yaml") {

@@ -44,4 +44,5 @@ mod support;
 mod survival;
 mod sweep;
 mod terraform;
+mod vault_state;
 mod walk;

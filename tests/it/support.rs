@@ -515,9 +515,14 @@ impl Cluster {
         ran.events()
     }
 
+    /// Vault's root token, from custody.
+    pub fn root_token(&self) -> String {
+        root_token(&custody_in(&self.environment.folder.join("custody"), &self.identity))
+    }
+
     /// What the server answers its root token in a namespace: the status and the body.
     pub fn ask(&self, method: &str, namespace: &str, path: &str, body: &Value) -> (u16, Value) {
-        let token = root_token(&custody_in(&self.environment.folder.join("custody"), &self.identity));
+        let token = self.root_token();
         let url = format!("{}/v1/{path}", self.environment.sandbox.vault_addrs()[0]);
         block_on(async {
             let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");

@@ -5,6 +5,9 @@
 //! legal value past the program. Either the plan shows that, or the next update leaves it as it is.
 
 mod aws;
+mod server;
+mod values;
+mod vault;
 
 use std::fmt;
 use std::ops::AddAssign;
