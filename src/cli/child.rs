@@ -8,11 +8,18 @@ use std::process::{ExitCode, ExitStatus};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::providers::http;
+
 /// The command and its arguments.
 pub fn command(words: &[OsString]) -> std::process::Command {
     let mut command = std::process::Command::new(words.first().map_or("".as_ref(), OsString::as_os_str));
     command.args(words.get(1..).unwrap_or_default());
     command
+}
+
+/// Tells a command where Vault is, and sees to it that no token for it reaches a proxy in the clear.
+pub fn lead_to_vault(command: &mut std::process::Command, address: &str) {
+    command.env("VAULT_ADDR", address).envs(http::no_proxy_variables_for(address));
 }
 
 /// Runs a command to its end, whatever signals come meanwhile; gives the code to end with.

@@ -124,7 +124,8 @@ impl Rolling<'_> {
         let mut command = child::command(self.command);
         let host = address.split_once("://").map_or(address, |(_, rest)| rest);
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-        command.env("VAULT_ADDR", address).env(HOST, host);
+        child::lead_to_vault(&mut command, address);
+        command.env(HOST, host);
         command
     }
 

@@ -6,6 +6,7 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::resource::{Error, ErrorKind, Result};
+use crate::trace::public;
 
 /// Set to `1`, this variable allows servers that would be refused here.
 pub const ALLOW: &str = "GROUNDWORK_ALLOW_ENDPOINT";
@@ -56,7 +57,10 @@ pub fn require_vault(address: &str) -> Result<()> {
 pub fn require_vault_tls(address: &str) -> Result<()> {
     match Url::parse(address) {
         Ok(url) if is_loopback(&url) || url.scheme() == "https" => Ok(()),
-        _ => Err(Error::new(ErrorKind::Rejected, "connect to Vault", format!("{address} is not encrypted"))),
+        _ => {
+            let message = format!("{} is not encrypted", public(address));
+            Err(Error::new(ErrorKind::Rejected, "connect to Vault", message))
+        }
     }
 }
 
@@ -67,9 +71,18 @@ pub fn mistake(address: &str) -> Option<&'static str> {
         Ok(url) if is_metadata_host(&url) => {
             Some("this is the address of a metadata service, never a server's")
         }
+        Ok(url) if has_user_info(&url) => Some(USER_INFO),
         Ok(_) => None,
         Err(_) => Some("this is no address; write it as https://HOST:PORT"),
     }
+}
+
+/// Addresses are shown, logged and recorded; credentials come on other ways.
+const USER_INFO: &str = "an address cannot hold a user name or a password";
+
+/// Whether there is a user name or a password before the host.
+fn has_user_info(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 /// Whether a URL leads to the metadata service of a cloud machine, which hands out credentials to
@@ -132,19 +145,25 @@ impl Resolve for GuardedResolver {
 }
 
 fn require(address: &str, operation: &str, trusted: impl Fn(&Url) -> bool, why: &str) -> Result<()> {
+    let shown = public(address);
+    if Url::parse(address).is_ok_and(|url| has_user_info(&url)) {
+        return Err(Error::new(ErrorKind::Rejected, operation, format!("{shown}: {USER_INFO}"))
+            .advice("take everything before the `@` out of the address"));
+    }
     if is_metadata(address) {
-        let message = format!("{address} is the address of a metadata service, never a server's");
+        let message = format!("{shown} is the address of a metadata service, never a server's");
         return Err(Error::new(ErrorKind::Rejected, operation, message).advice("correct the address"));
     }
     let known = Url::parse(address).is_ok_and(|url| trusted(&url));
     if known || std::env::var(ALLOW).is_ok_and(|value| value == "1") {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Rejected, operation, format!("{address} {why}"))
+    Err(Error::new(ErrorKind::Rejected, operation, format!("{shown} {why}"))
         .advice(format!("correct the address, or set {ALLOW}=1 if that is really meant")))
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether a URL leads to this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
@@ -174,7 +193,6 @@ mod tests {
             "http://s3.us-east-1.amazonaws.com",
             "https://amazonaws.com.example.net",
             "http://127.0.0.1.example.net",
-            "http://localhost@example.net",
             "nonsense",
         ] {
             let refused = require_aws(foreign).expect_err(foreign);
@@ -187,6 +205,23 @@ mod tests {
         assert!(require_vault("https://vault.example.net:8200").is_ok());
         assert!(require_vault("http://127.0.0.1:8200").is_ok());
         assert!(require_vault("http://vault.example.net:8200").is_err());
+    }
+
+    #[test]
+    fn address_with_credentials_is_refused_and_not_quoted() {
+        for address in [
+            "https://admin:hunter2@vault.example.net:8200",
+            "https://hunter2@vault.example.net",
+            "https://:hunter2@127.0.0.1:8200",
+            "http://hunter2@localhost:4566",
+        ] {
+            for refused in [require_vault(address), require_aws(address)] {
+                let error = refused.expect_err(address);
+                let text = format!("{error:?} {error}");
+                assert!(text.contains("cannot hold a user name") && !text.contains("hunter2"), "{text}");
+            }
+            assert_eq!(mistake(address), Some(USER_INFO));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod endpoint;
 pub mod file;
+pub mod http;
 pub mod timeout;
 pub mod vault;
 

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::home::Home;
 use super::state::State;
+use crate::providers::http;
 
 /// Where the sandbox's AWS is.
 pub const REGION: &str = "us-east-1";
@@ -29,6 +30,8 @@ pub fn variables(home: &Home, state: &State) -> Vec<(String, String)> {
         variables.push(("VAULT_CACERT", home.ca_cert().to_string_lossy().into_owned()));
     }
     variables.push(("GROUNDWORK_VAULT_NODES", urls.join(",")));
+    // What the command sends to the sandbox, tokens above all, is for no proxy.
+    variables.extend(http::no_proxy_variables());
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

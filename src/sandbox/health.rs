@@ -10,6 +10,7 @@ use super::Error;
 use super::error::Doing;
 use super::home::Home;
 use super::state::{Server, State};
+use crate::providers::http;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -63,8 +64,7 @@ pub struct Prober {
 impl Prober {
     /// A client that trusts the sandbox's own authority, if it has one, and nobody else.
     pub fn new(home: &Home, state: &State) -> Result<Self, Error> {
-        // A proxy that the user has set is not for the loopback interface.
-        let mut builder = Client::builder().no_proxy().timeout(PATIENCE);
+        let mut builder = http::direct().timeout(PATIENCE);
         if state.settings.tls {
             let pem = std::fs::read(home.ca_cert());
             let pem = pem.doing(|| format!("read {}", home.ca_cert().display()))?;

@@ -8,6 +8,7 @@ use aws_sdk_kms::operation::describe_key::DescribeKeyError;
 
 use super::Error;
 use super::environment::{ACCESS_KEY, REGION};
+use crate::providers::http;
 
 /// Makes sure that the key exists. An alias that is missing is created with a new key; a key id
 /// cannot be chosen, so a missing one is an error.
@@ -36,6 +37,7 @@ fn client(endpoint: &str) -> Client {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
         .endpoint_url(endpoint)
+        .http_client(http::direct_aws_client())
         .credentials_provider(Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "sandbox"))
         .build();
     Client::from_conf(config)

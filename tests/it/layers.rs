@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 /// What may be named only below a folder.
-const PLACES: [(&str, &[&str]); 5] = [
+const PLACES: [(&str, &[&str]); 7] = [
     ("aws_sdk_", &["providers/aws", "sandbox/kms.rs"]),
     ("aws_config::", &["providers/aws", "sandbox/kms.rs"]),
     ("vaultrs::", &["providers/vault"]),
     ("rustify::", &["providers/vault"]),
     ("anstream::", &["ui"]),
+    // Which requests go through a proxy is decided once.
+    ("Client::builder", &["providers/http.rs"]),
+    ("aws_smithy_http_client", &["providers/http.rs"]),
 ];
 
 #[test]

@@ -10,8 +10,6 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_kms::primitives::Blob;
-use aws_smithy_http_client::{Builder as HttpClientBuilder, ConnectorBuilder, proxy::ProxyConfig, tls};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use aws_types::service_config::ServiceConfigKey;
 use tokio::sync::OnceCell;
@@ -25,7 +23,7 @@ use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use super::lazy::Lazy;
 use super::scope::partition_of;
 use crate::providers::timeout::at_most;
-use crate::providers::{Providers, endpoint};
+use crate::providers::{Providers, endpoint, http};
 use crate::resource::{Calls, Elsewhere, Error, ErrorKind, Permit, Provided, Result, Scope};
 use crate::secret::Secret;
 
@@ -120,7 +118,7 @@ impl AwsClient {
     /// When there is no region, or the account is not the one that the plan names.
     async fn connect(providers: &Providers, alias: Option<&str>) -> Result<Arc<Self>> {
         let settings = providers.aws_settings.account(alias).unwrap_or_default();
-        let mut config = load_config(settings.region.clone(), settings.profile.as_deref()).await;
+        let mut config = load_config(settings.region.clone(), settings.profile.as_deref()).await?;
         endpoints(&config).iter().try_for_each(|endpoint| endpoint::require_aws(endpoint))?;
         let region = config.region().map(ToString::to_string).filter(|region| !region.is_empty());
         let region = region.ok_or_else(no_region)?;
@@ -319,12 +317,12 @@ pub(super) enum Access {
     Write,
 }
 
-async fn load_config(region: Option<String>, profile: Option<&str>) -> SdkConfig {
+async fn load_config(region: Option<String>, profile: Option<&str>) -> Result<SdkConfig> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(at_most(ATTEMPT_TIMEOUT));
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client())
+        .http_client(http::aws_client()?)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts.build());
     if let Some(region) = region {
@@ -333,7 +331,7 @@ async fn load_config(region: Option<String>, profile: Option<&str>) -> SdkConfig
     if let Some(profile) = profile {
         loader = loader.profile_name(profile);
     }
-    loader.load().await
+    Ok(loader.load().await)
 }
 
 /// Every endpoint that was set in the place of Amazon's: for all services or for one, in the
@@ -349,19 +347,6 @@ fn endpoints(config: &SdkConfig) -> Vec<String> {
 
 fn without_retries(config: &SdkConfig) -> SdkConfig {
     config.clone().into_builder().retry_config(RetryConfig::standard().with_max_attempts(1)).build()
-}
-
-/// The SDK's default HTTP client, made once and shared by all services, so that the system's
-/// certificates are loaded once and connections are pooled.
-fn http_client() -> SharedHttpClient {
-    HttpClientBuilder::new().build_with_connector_fn(|settings, components| {
-        let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-        let mut connector = ConnectorBuilder::default().tls_provider(provider);
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        connector.set_proxy_config(Some(ProxyConfig::from_env()));
-        connector.build()
-    })
 }
 
 /// Whether an endpoint of the user's own cannot serve a bucket as a host name: anything but

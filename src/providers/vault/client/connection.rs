@@ -8,9 +8,10 @@ use reqwest::{Certificate, Url, redirect};
 
 use super::super::error::explain;
 use crate::plan::settings::VaultSettings;
-use crate::providers::endpoint;
 use crate::providers::timeout::at_most;
+use crate::providers::{endpoint, http};
 use crate::resource::{Error, ErrorKind, Result};
+use crate::trace::public;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,7 +48,8 @@ pub(super) fn node_addresses(settings: &VaultSettings) -> Vec<String> {
 /// When it is no address of a server, or one that must not be used.
 pub(super) fn parse_address(address: &str) -> Result<Url> {
     let wrong = |why: String| {
-        Error::new(ErrorKind::Local, "connect to Vault", format!("the address `{address}` {why}"))
+        let shown = public(address);
+        Error::new(ErrorKind::Local, "connect to Vault", format!("the address `{shown}` {why}"))
             .advice("write it as https://HOST:PORT")
     };
     let url = Url::parse(address).map_err(|error| wrong(format!("is no URL: {error}")))?;
@@ -71,7 +73,7 @@ pub(super) fn ca_cert(settings: &VaultSettings, folder: &Path) -> Option<PathBuf
 /// # Errors
 /// When the authority's certificate is no good.
 pub(super) fn http_client(address: &Url, ca_cert: Option<&Path>) -> Result<reqwest::Client> {
-    let mut builder = reqwest::Client::builder()
+    let mut builder = http::client()?
         .redirect(redirect::Policy::none())
         .dns_resolver(Arc::new(endpoint::GuardedResolver))
         .retry(reqwest::retry::never())
@@ -106,6 +108,11 @@ mod tests {
         assert!(parse_address("https://vault.example:8200").is_ok());
         for wrong in ["vault:8200", "ftp://vault", "https://vault/ui", ""] {
             assert!(parse_address(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["root:hunter2@vault:8200", "ftp://root:hunter2@vault", "https://root:hunter2@vault/ui"]
+        {
+            let error = parse_address(wrong).expect_err(wrong).to_string();
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 }
