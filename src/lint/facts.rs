@@ -237,22 +237,6 @@ fn named_templates<'a>(node: &'a Node, visit: &mut dyn FnMut(&'a str)) {
     }
 }
 
-/// Ends of names that secrets have.
-const SECRET_NAMES: [&str; 12] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "api_key",
-    "apikey",
-    "private_key",
-    "secret_key",
-    "access_key",
-    "credentials",
-    "client_secret",
-];
-
 /// Literal values of variables, and of fields of KV secrets, whose names are those of secrets.
 fn plain(document: &Document) -> Vec<(String, Span, Option<String>)> {
     let mut found = Vec::new();
@@ -272,9 +256,8 @@ fn plain(document: &Document) -> Vec<(String, Span, Option<String>)> {
 }
 
 fn add_plain(name: &str, node: &Node, step: Option<&str>, found: &mut Vec<(String, Span, Option<String>)>) {
-    let normal = name.to_ascii_lowercase().replace('-', "_");
     let is_literal = node.as_str().is_some_and(|text| !text.is_empty() && !text.contains("{{"));
-    if is_literal && SECRET_NAMES.iter().any(|end| normal.ends_with(end)) {
+    if is_literal && detect::is_secret_name(name) {
         found.push((name.to_owned(), node.span, step.map(str::to_owned)));
     }
 }

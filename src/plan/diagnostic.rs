@@ -96,6 +96,8 @@ pub struct Diagnostic {
     pub label: Option<String>,
     /// What to do.
     pub help: Option<String>,
+    /// What must not be shown of the plan, wherever the mistake is drawn.
+    pub hidden: Option<Box<Span>>,
 }
 
 impl Diagnostic {
@@ -107,6 +109,7 @@ impl Diagnostic {
             span: span.into(),
             label: None,
             help: None,
+            hidden: None,
         }
     }
 
@@ -126,6 +129,13 @@ impl Diagnostic {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Keeps what this covers from being shown.
+    #[must_use]
+    pub fn hiding(mut self, span: Option<Span>) -> Self {
+        self.hidden = span.map(Box::new);
         self
     }
 

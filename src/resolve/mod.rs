@@ -199,7 +199,10 @@ fn wrong_addresses(document: &Document, vault: &VaultSettings) -> Vec<Diagnostic
     wrong
         .filter_map(|(path, url)| {
             let span = node.at(&path).map_or(node.span, |node| node.span);
-            endpoint::mistake(url).map(|why| Diagnostic::error(span, format!("`{url}`: {why}")))
+            let shown = crate::trace::public(url);
+            endpoint::mistake(url).map(|why| {
+                Diagnostic::error(span, format!("`{shown}`: {why}")).hiding(url.contains('@').then_some(span))
+            })
         })
         .collect()
 }
@@ -272,7 +275,8 @@ pub fn diagnose(node: &Node, mistakes: Vec<crate::resource::FieldError>) -> Vec<
                 true => mistake.message,
                 false => format!("`{}`: {}", mistake.path, mistake.message),
             };
-            let diagnostic = Diagnostic::error(span, message);
+            let hidden = node.at(&mistake.path).filter(|_| mistake.secret).map(|node| node.span);
+            let diagnostic = Diagnostic::error(span, message).hiding(hidden);
             match mistake.help {
                 Some(help) => diagnostic.help(help),
                 None => diagnostic,

@@ -4,16 +4,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::secret::{Fields, Sources, render};
+use crate::secret::{Fields, Sources, mask, render};
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Change {
     /// Where, as a dotted path below the step.
     pub path: String,
-    /// The live value; `null` when there is none or when it is sensitive.
+    /// The live value, with secrets in it masked; `null` when there is none or when it is sensitive.
     pub before: Value,
-    /// The declared value; `null` when it will be removed or when it is sensitive.
+    /// The declared value, with secrets in it masked; `null` when it will be removed or when it is
+    /// sensitive.
     pub after: Value,
     /// Whether the values are secret; then neither is ever in here.
     pub sensitive: bool,
@@ -110,6 +111,22 @@ impl Diff {
         self
     }
 
+    /// Compares what others may have written and a secret may stand in: the content of a file, an object
+    /// or a parameter. Of the live side nothing is shown that may be a secret.
+    pub fn content<T: Serialize + ?Sized, U: Serialize + ?Sized>(
+        &mut self,
+        path: &str,
+        before: &T,
+        after: &U,
+    ) -> &mut Self {
+        let (mut before, after) = (to_value(before), to_value(after));
+        if before != after {
+            mask::live_value(last_name(path), &mut before, &after);
+            self.push(path, before, after);
+        }
+        self
+    }
+
     /// Compares a field that cannot be changed once the thing exists.
     pub fn immutable<T: Serialize + ?Sized, U: Serialize + ?Sized>(
         &mut self,
@@ -186,8 +203,12 @@ impl Diff {
         self
     }
 
-    /// Records a change whose comparison was made by the caller, with both values as shown.
-    pub fn push(&mut self, path: &str, before: Value, after: Value) -> &mut Self {
+    /// Records a change whose comparison was made by the caller, with both values as shown. Every value
+    /// that is ever shown, saved or reported passes here, so this is where secrets in it are masked.
+    pub fn push(&mut self, path: &str, mut before: Value, mut after: Value) -> &mut Self {
+        mask::value(last_name(path), &mut before);
+        mask::value(last_name(path), &mut after);
+        let note = (before == after).then(|| "only what is masked differs".to_owned());
         self.changes.push(Change {
             path: path.to_owned(),
             before,
@@ -195,7 +216,7 @@ impl Diff {
             sensitive: false,
             secret: None,
             source: None,
-            note: None,
+            note,
         });
         self
     }
@@ -211,4 +232,42 @@ impl Diff {
 
 fn to_value<T: Serialize + ?Sized>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
+}
+
+/// The name of the field at a path.
+fn last_name(path: &str) -> &str {
+    let path = path.split('[').next().unwrap_or(path);
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(diff: &Diff) -> String {
+        serde_json::to_string(diff).expect("plain data")
+    }
+
+    #[test]
+    fn passwords_in_fields_are_masked_and_still_differ() {
+        let mut diff = Diff::none();
+        diff.field("connection_url", "app:hunter2@tcp(db)/app", "app:hunter3@tcp(db)/app");
+        diff.field("nodes", &json!(["https://a:hunter2@b"]), &json!([]));
+        diff.immutable("url", "ldap://a:hunter2@b", "ldap://b", "fixed");
+        assert!(!shown(&diff).contains("hunter"), "{}", shown(&diff));
+        assert_eq!(diff.changes[0].note.as_deref(), Some("only what is masked differs"));
+        assert_eq!((diff.changes.len(), diff.changes[1].note.as_deref()), (3, None));
+    }
+
+    #[test]
+    fn live_content_is_masked_and_declared_content_is_shown() {
+        let (live, declared) = ("token = \"abc\"\nregion = \"eu\"\n", "region = \"us\"\nmode = \"x\"\n");
+        let mut diff = Diff::none();
+        diff.content("content", live, declared).content("same", "token = \"a\"", "token = \"a\"");
+        assert_eq!(diff.changes.len(), 1);
+        assert_eq!(diff.changes[0].before, "token = \"(masked)\"\nregion = \"eu\"\n");
+        assert_eq!(diff.changes[0].after, declared);
+    }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::plan::closest;
 use crate::providers::Providers;
 use crate::resolve::unknown;
-use crate::secret::{LoadError, Loader, SECRET_KEY};
+use crate::secret::{Input, LoadError, Loader, SECRET_KEY, SecretSource, connection};
 
 /// A kind, without its types.
 pub trait Kind: Send + Sync {
@@ -237,7 +237,14 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn check(&self) -> Vec<FieldError> {
-        R::check(&self.desired)
+        let mut found = R::check(&self.desired);
+        let is_known = |found: &[FieldError], path: &str| found.iter().any(|mistake| mistake.path == path);
+        for (path, text) in self.with_passwords() {
+            if !is_known(&found, &path) && !self.is_literal_source(&text) {
+                found.push(password_in_address(path));
+            }
+        }
+        found
     }
 
     fn requires(&self) -> Vec<Requirement> {
@@ -341,6 +348,55 @@ impl<R: Resource> Typed<R> {
     /// The live thing, and not another one that takes its place.
     fn live(&self) -> Option<&R::Observed> {
         self.observed.as_ref().filter(|observed| !R::obstructs(observed))
+    }
+
+    /// The declared texts of one line in which an address has a password, with their paths.
+    fn with_passwords(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let fields = serde_json::to_value(&self.desired).unwrap_or(Value::Null);
+        each_text("", "", &fields, &mut |path, name, text| {
+            let passwords = match connection::is_address_field(name) {
+                true => connection::passwords_of(text),
+                false => connection::passwords(text),
+            };
+            if !passwords.is_empty() && !text.trim_end().contains('\n') {
+                found.push((path.to_owned(), text.to_owned()));
+            }
+        });
+        found
+    }
+
+    /// Whether a text stands in a field of secrets, whose values are told to be literal by a rule.
+    fn is_literal_source(&self, text: &str) -> bool {
+        let Ok((mut desired, ..)) = read::<R>(self.declared.clone()) else { return false };
+        let is_it = |source: &SecretSource| matches!(source.input(), Input::Literal(own) if own == text);
+        R::sources(&mut desired).into_iter().any(|source| is_it(source))
+    }
+}
+
+/// Fields are shown, kept in journals, and given back by servers, often in part.
+fn password_in_address(path: String) -> FieldError {
+    FieldError::new(path, "holds a password, and everybody sees this field")
+        .help("leave the password out; give it in a field that takes a source such as `{ env: NAME }`")
+        .secret()
+}
+
+/// Visits each text below a value, with its path and the name of the closest field; secrets are left out.
+fn each_text(path: &str, name: &str, value: &Value, visit: &mut dyn FnMut(&str, &str, &str)) {
+    match value {
+        Value::String(text) => visit(path, name, text),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                each_text(&format!("{path}[{index}]"), name, item, visit);
+            }
+        }
+        Value::Object(fields) if !fields.contains_key(SECRET_KEY) => {
+            for (key, item) in fields {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                each_text(&path, key, item, visit);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -245,18 +245,27 @@ pub struct FieldError {
     pub message: String,
     /// What to write instead.
     pub help: Option<String>,
+    /// Whether what stands there must not be shown.
+    pub secret: bool,
 }
 
 impl FieldError {
     /// A mistake at `path`.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), help: None }
+        Self { path: path.into(), message: message.into(), help: None, secret: false }
     }
 
     /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Says that what stands there must not be shown.
+    #[must_use]
+    pub fn secret(mut self) -> Self {
+        self.secret = true;
         self
     }
 }

@@ -1,5 +1,9 @@
 //! What looks like a secret in text that should have none: known formats, private keys, passwords
-//! in URLs, and text that is too random to be written by a person.
+//! in addresses, and text that is too random to be written by a person.
+
+use std::ops::Range;
+
+use super::connection;
 
 /// A stretch of text that looks like a secret, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +14,8 @@ pub struct Sighting {
     pub end: usize,
     /// What it looks like, such as `a Vault token`.
     pub what: &'static str,
+    /// Whether it is a secret beyond doubt: neither an identifier nor merely random.
+    pub certain: bool,
 }
 
 /// A format that is known by how it begins.
@@ -31,11 +37,13 @@ const fn format(
 }
 
 const MANY: usize = usize::MAX;
+/// Worth nothing without its secret half.
+const KEY_ID: &str = "an AWS access key id";
 
 /// Longer prefixes stand before those that they begin with.
 static FORMATS: [Format; 33] = [
-    format("an AWS access key id", "AKIA", (16, 16), is_upper),
-    format("an AWS access key id", "ASIA", (16, 16), is_upper),
+    format(KEY_ID, "AKIA", (16, 16), is_upper),
+    format(KEY_ID, "ASIA", (16, 16), is_upper),
     format("a Vault token", "hvs.", (20, MANY), is_url_safe),
     format("a Vault token", "hvb.", (20, MANY), is_url_safe),
     format("a Vault token", "hvr.", (20, MANY), is_url_safe),
@@ -94,7 +102,8 @@ pub fn sightings(text: &str) -> Vec<Sighting> {
     let is_new = |found: &[Sighting], one: &Sighting| {
         !found.iter().any(|other| one.start < other.end && other.start < one.end)
     };
-    for one in passwords_in_urls(text) {
+    for Range { start, end } in connection::passwords(text) {
+        let one = Sighting { start, end, what: "a password in an address", certain: true };
         if is_new(&found, &one) {
             found.push(one);
         }
@@ -121,7 +130,12 @@ fn armoured(text: &str) -> Vec<Block> {
         let label = label.lines().next().unwrap_or_default();
         let close = format!("-----END {label}-----");
         let end = text[start..].find(&close).map_or(label_start + label.len(), |at| start + at + close.len());
-        let secret = label.contains("PRIVATE KEY").then_some(Sighting { start, end, what: "a private key" });
+        let secret = label.contains("PRIVATE KEY").then_some(Sighting {
+            start,
+            end,
+            what: "a private key",
+            certain: true,
+        });
         blocks.push(Block { start, end, secret });
         from = end.max(label_start);
     }
@@ -156,6 +170,7 @@ fn known(text: &str, start: usize, token: &str) -> Option<Sighting> {
                 start,
                 end,
                 what: format.what,
+                certain: format.what != KEY_ID,
             })
         })
     })
@@ -165,7 +180,7 @@ fn known(text: &str, start: usize, token: &str) -> Option<Sighting> {
 fn random(text: &str, start: usize, token: &str) -> Option<Sighting> {
     let body = token.trim_matches(['.', '-', '/']);
     let at = start + token.find(body)?;
-    let sighting = |what| Some(Sighting { start: at, end: at + body.len(), what });
+    let sighting = |what| Some(Sighting { start: at, end: at + body.len(), what, certain: false });
     if is_public(&text[..at], body) {
         return None;
     }
@@ -214,19 +229,26 @@ fn is_public(before: &str, body: &str) -> bool {
         || BEGINNINGS.iter().any(|start| body.starts_with(start))
 }
 
-fn passwords_in_urls(text: &str) -> Vec<Sighting> {
-    let is_end = |c: char| c.is_whitespace() || "\"'`/<>,)".contains(c);
-    let urls = text.match_indices("://").filter_map(|(at, _)| {
-        let start = at + "://".len();
-        let host = text[start..].split(is_end).next().unwrap_or_default();
-        let (user, _) = host.rsplit_once('@')?;
-        let (name, password) = user.split_once(':')?;
-        let is_literal = !password.is_empty()
-            && !["{", "$", "*", "…"].iter().any(|mark| password.contains(mark) || name.contains(mark));
-        let start = start + name.len() + 1;
-        is_literal.then_some(Sighting { start, end: start + password.len(), what: "a password in a URL" })
-    });
-    urls.collect()
+/// Ends of names that secrets have, without dashes and underscores.
+const SECRET_NAMES: [&str; 11] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "privatekey",
+    "secretkey",
+    "accesskey",
+    "credentials",
+    "clientsecret",
+];
+
+/// Whether a field or a variable of this name holds a secret.
+pub fn is_secret_name(name: &str) -> bool {
+    let compact: String = name.chars().filter(|c| !"-_.".contains(*c)).collect();
+    let compact = compact.to_ascii_lowercase();
+    SECRET_NAMES.iter().any(|end| compact.ends_with(end))
 }
 
 /// Bits of information in a character, by how often each occurs in the text.
@@ -346,7 +368,7 @@ mod tests {
     fn passwords_in_urls_are_seen_unless_they_are_references() {
         assert_eq!(
             seen("uri: \"postgres://app:hunter2@db.example.net/app\""),
-            [("hunter2", "a password in a URL")]
+            [("hunter2", "a password in an address")]
         );
         assert!(seen("postgres://{{ data.user }}:{{ data.password }}@db/app").is_empty());
         assert!(seen("postgres://app:${PASSWORD}@db/app https://a:b").is_empty());

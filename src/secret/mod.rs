@@ -3,8 +3,10 @@
 //! [`Secret`] cannot be displayed, serialised or logged. The only ways to its bytes are the two
 //! `expose_…` methods, so that every use can be found by searching for them.
 
+pub mod connection;
 pub mod detect;
 mod generate;
+pub mod mask;
 mod render;
 pub mod sink;
 mod source;

@@ -26,6 +26,9 @@ pub fn show_all(diagnostics: &Diagnostics) {
 pub fn render(diagnostics: &Diagnostics, renderer: &Renderer) -> String {
     let mut diagnostics = diagnostics.clone();
     diagnostics.sources.mask_secrets();
+    for hidden in diagnostics.list.iter().filter_map(|mistake| mistake.hidden.as_deref()) {
+        diagnostics.sources.mask(*hidden);
+    }
     let diagnostics = &diagnostics;
     let texts: Vec<String> =
         diagnostics.list.iter().map(|mistake| renderer.render(&report(diagnostics, mistake))).collect();

@@ -11,7 +11,7 @@ const LITERAL: Rule = Rule {
     title: "A secret stands in a plan or a template",
     explanation: "Plans and templates are kept in version control and shown in reviews, where a secret is read \
                   by everybody and for ever. Known formats are found, such as AWS access keys, Vault and \
-                  GitHub tokens, private keys and passwords in URLs; and text that is too random to be \
+                  GitHub tokens, private keys and passwords in URLs and connection strings; and text that is too random to be \
                   anything else. Comments are searched too. Messages never quote it.",
     help: "end the secret's validity, then give its source: `{ env: NAME }`, `{ file: PATH }` or `{ generate: {} }`",
     bad: r#"steps:

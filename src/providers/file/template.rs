@@ -131,7 +131,7 @@ backend_file:
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
         let mut diff = Diff::none();
-        diff.field("content", &observed.content, &desired.rendered);
+        diff.content("content", &observed.content, &desired.rendered);
         let mode = parse_mode(&desired.mode).map(|mode| format!("{mode:04o}"));
         diff.field("mode", &Some(&observed.mode), &mode.as_ref());
         diff

@@ -388,10 +388,10 @@ node_1:
         let live = observed.content.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
         let mut diff = Diff::none();
         for (name, after) in &declared {
-            diff.field(name, live.get(name).unwrap_or(&Value::Null), after);
+            diff.content(name, live.get(name).unwrap_or(&Value::Null), after);
         }
         for (name, before) in live.iter().filter(|(name, _)| !declared.contains_key(*name)) {
-            diff.field(name, before, &Value::Null);
+            diff.content(name, before, &Value::Null);
         }
         diff
     }

@@ -216,7 +216,7 @@ impl Resource for BucketObject {
         let mut diff = Diff::none();
         if observed.body != desired.body {
             let secretive = desired.file.is_some();
-            diff.push("content", shown(&observed.body, secretive), shown(&desired.body, secretive));
+            diff.content("content", &shown(&observed.body, secretive), &shown(&desired.body, secretive));
         }
         diff.field("content_type", &observed.content_type, desired.media_type())
             .field("content_encoding", &observed.encoding, &Value::Null)

@@ -14,6 +14,7 @@ use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Part, Partial, Resource, Result, Scope, Writer};
+use crate::secret::connection;
 
 const NOT_FOUND: &[&str] = &["NotFound", "NotFoundException"];
 const LIST: &str = "sns:ListSubscriptionsByTopic";
@@ -196,6 +197,11 @@ alert_queue:
         if !desired.endpoint.starts_with(begins) && !is_unknown(&desired.endpoint) {
             let message = format!("an endpoint of `{}` begins with `{begins}`", desired.protocol.name());
             found.push(FieldError::new("endpoint", message));
+        }
+        if !connection::passwords_of(&desired.endpoint).is_empty() {
+            let message = "holds a password, which SNS hides when it lists subscriptions: this one would never be found again";
+            let help = "leave the password out; a receiver knows SNS by the signature of its messages";
+            found.push(FieldError::new("endpoint", message).help(help).secret());
         }
         if desired.raw_delivery
             && !matches!(desired.protocol, Protocol::Sqs | Protocol::Http | Protocol::Https)
@@ -384,6 +390,16 @@ mod tests {
         let attributes =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         assemble(&SnsSubscription::id(&desired(json!({}))), "arn:s".into(), &attributes)
+    }
+
+    #[test]
+    fn endpoint_with_a_password_is_refused() {
+        let check = |endpoint: &str| {
+            let declared = desired(json!({ "protocol": "https", "endpoint": endpoint }));
+            SnsSubscription::check(&declared).into_iter().map(|mistake| mistake.secret).collect::<Vec<_>>()
+        };
+        assert_eq!(check("https://hook:hunter2@hooks.example.net/notify"), [true]);
+        assert!(check("https://hooks.example.net/notify").is_empty());
     }
 
     #[test]

@@ -223,10 +223,10 @@ fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     let live = observed.value.expose_str().unwrap_or_default();
     match (&desired.values, desired.value.as_ref().map(SecretSource::input)) {
         (Some(values), _) => {
-            diff.field("values", &live.split(',').collect::<Vec<_>>(), values);
+            diff.content("values", &live.split(',').collect::<Vec<_>>(), values);
         }
         (None, Some(Input::Literal(text))) => {
-            diff.field("value", live, text);
+            diff.content("value", live, text);
         }
         _ => {}
     }

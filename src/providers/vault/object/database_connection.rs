@@ -9,7 +9,7 @@ use super::super::fields::Fixed;
 use super::super::notation::{Names, Ttl};
 use super::{Object, PlainObject, check_name};
 use crate::resource::{FieldError, Requirement};
-use crate::secret::SecretSource;
+use crate::secret::{SecretSource, connection};
 
 /// How an engine reaches a database.
 pub type DatabaseConnection = Object<DatabaseConnectionSpec>;
@@ -105,10 +105,10 @@ orders_database:
 
     fn check(&self) -> Vec<FieldError> {
         let mut errors: Vec<FieldError> = check_name("name", &self.name).into_iter().collect();
-        if has_password(&self.connection_url) {
+        if !connection::passwords_of(&self.connection_url).is_empty() {
             let help =
                 "write {% raw %}{{username}}:{{password}}{% endraw %} in its place, and give `password`";
-            errors.push(FieldError::new("connection_url", "holds a password").help(help));
+            errors.push(FieldError::new("connection_url", "holds a password").help(help).secret());
         }
         errors
     }
@@ -171,14 +171,6 @@ orders_database:
         }
         requests
     }
-}
-
-/// Whether a URL has a password between its user and its host that is no placeholder.
-fn has_password(url: &str) -> bool {
-    let Some((_, rest)) = url.split_once("://") else { return false };
-    let authority = rest.split('/').next().unwrap_or_default();
-    let Some((user, _)) = authority.rsplit_once('@') else { return false };
-    user.split_once(':').is_some_and(|(_, password)| !password.is_empty() && !password.contains("{{"))
 }
 
 #[cfg(test)]
@@ -247,9 +239,28 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_the_address_is_refused() {
-        assert!(has_password("postgresql://vault:secret@db/postgres"));
-        assert!(!has_password("postgresql://{{username}}:{{password}}@db/postgres"));
-        assert!(!has_password("postgresql://db:5432/postgres"));
+    fn password_in_the_address_is_refused_in_every_notation() {
+        let check = |url: &str| spec(json!({ "connection_url": url })).check().len();
+        for url in [
+            "postgresql://vault:secret@db/postgres",
+            "host=db user=vault password=secret",
+            "vault:secret@tcp(db:3306)/",
+            "sqlserver://vault:secret@db:1433",
+            "server=db;user id=vault;password=secret",
+            "vault/secret@//db:1521/orcl",
+            "vault:secret@account/db",
+            "mongodb://vault:secret@db/admin",
+        ] {
+            assert_eq!(check(url), 1, "{url}");
+        }
+        for url in [
+            "postgresql://{{username}}:{{password}}@db/postgres",
+            "{{username}}:{{password}}@tcp(db:3306)/",
+            "{{username}}/{{password}}@//db:1521/orcl",
+            "server=db;user id={{username}};password={{password}}",
+            "postgresql://db:5432/postgres",
+        ] {
+            assert_eq!(check(url), 0, "{url}");
+        }
     }
 }
