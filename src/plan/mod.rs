@@ -7,6 +7,7 @@ mod former;
 mod load;
 mod location;
 mod node;
+pub mod ownership;
 pub mod schema;
 pub mod settings;
 mod silence;

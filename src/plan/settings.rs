@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ownership;
 use crate::resource::FieldError;
 
 /// The `aws:` section: the account and region that a plan works in.
@@ -103,7 +104,13 @@ impl AwsSettings {
         let others = self.aliases.iter().filter_map(|(name, account)| {
             Some((format!("aliases.{name}.assume_role"), account.assume_role.as_ref()?))
         });
-        own.chain(others).flat_map(|(path, role)| role.check(&path)).collect()
+        let roles = own.chain(others).flat_map(|(path, role)| role.check(&path));
+        let reserved = self.tags.keys().filter(|key| key.to_ascii_lowercase().starts_with("aws:"));
+        let reserved = reserved.map(|key| {
+            let mistake = FieldError::new(format!("tags.{key}"), "tags that start with `aws:` are reserved");
+            mistake.help("choose another prefix")
+        });
+        roles.chain(ownership::check(self.tags.keys())).chain(reserved).collect()
     }
 }
 
@@ -288,6 +295,16 @@ mod tests {
         assert_eq!((frankfurt.account_id, frankfurt.assume_role), (None, None));
         assert!(settings().account(None).expect("the own").assume_role.is_some());
         assert_eq!(settings().account(Some("other")), None);
+    }
+
+    #[test]
+    fn reserved_tags_are_refused_in_any_case() {
+        let tags = ["groundwork:plan", "Groundwork:Step", "AWS:x", "groundwork:team", "plan"];
+        let tags = tags.map(|key| (key.to_owned(), "x".to_owned())).into();
+        let mistakes = AwsSettings { tags, ..AwsSettings::default() }.check();
+        let mut paths: Vec<String> = mistakes.into_iter().map(|mistake| mistake.path).collect();
+        paths.sort();
+        assert_eq!(paths, ["tags.AWS:x", "tags.Groundwork:Step", "tags.groundwork:plan"]);
     }
 
     #[test]

@@ -6,16 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::{OutputTable, Resolved, Step, diagnose};
 use crate::custody::{paths, recipient};
+use crate::plan::ownership;
+pub use crate::plan::ownership::{PLAN_TAG, STEP_TAG};
 use crate::plan::settings::CustodySettings;
 use crate::plan::{Diagnostic, Diagnostics, Section, Span};
 use crate::resource::Scope;
 use crate::resource::erased::Instance;
 use crate::secret::{LoadError, Loader};
-
-/// The tag that names the plan which a cloud resource belongs to.
-pub const PLAN_TAG: &str = "groundwork:plan";
-/// The tag that names the step.
-pub const STEP_TAG: &str = "groundwork:step";
 
 /// Reads every step into its kind's types and checks it; with the outputs that are certain in
 /// this scope before anything exists.
@@ -161,7 +158,14 @@ pub fn fields(
         tags.insert(PLAN_TAG.to_owned(), json!(resolved.document.name));
         tags.insert(STEP_TAG.to_owned(), json!(step.id.replace('[', "/").replace(']', "")));
         match fields.remove("tags") {
-            Some(Value::Object(own)) => tags.extend(own),
+            Some(Value::Object(own)) => {
+                let mistakes = ownership::check(own.keys());
+                if !mistakes.is_empty() {
+                    let node = &resolved.document.steps[step.declared].fields;
+                    return Err(diagnose(node, mistakes));
+                }
+                tags.extend(own);
+            }
             Some(other) => {
                 fields.insert("tags".to_owned(), other);
                 return Ok(fields);

@@ -3,10 +3,7 @@
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Tags};
 
-/// The tag that names the plan a thing belongs to.
-pub const PLAN_TAG: &str = "groundwork:plan";
-/// The tag that names the step a thing belongs to.
-pub const STEP_TAG: &str = "groundwork:step";
+pub use crate::resolve::declare::{PLAN_TAG, STEP_TAG};
 
 /// The declared tags that are missing or different in `live`.
 pub fn to_add(declared: &Tags, live: &Tags) -> Tags {
