@@ -172,6 +172,22 @@ pub enum Error {
         /// The folder.
         dir: PathBuf,
     },
+    /// A folder in which another user may have put something.
+    #[error("cannot trust {dir}: it {why}; {instead}", dir = dir.display())]
+    Untrusted {
+        /// The folder.
+        dir: PathBuf,
+        /// Why not.
+        why: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// Nowhere to install programs.
+    #[error(
+        "cannot find a folder to install the sandbox's servers in: HOME is not set; set HOME, or name a folder \
+         of your own in GROUNDWORK_CACHE"
+    )]
+    NoCache,
     /// The record of the servers cannot be read.
     #[error(
         "the sandbox's record {path} cannot be understood ({detail}); end its servers by hand if any run, \

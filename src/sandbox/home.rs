@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::error::Doing;
+use super::trust;
 
 /// Tells a sandbox's folder from any other, and guards it against two commands at once.
 const LOCK: &str = "groundwork-sandbox.lock";
@@ -21,9 +22,11 @@ pub struct Home {
 }
 
 impl Home {
-    /// Names the folder without touching it.
+    /// Names the folder. One that is there is this user's own, because its records say which processes
+    /// are ended and where tokens are sent.
     pub fn at(dir: &Path) -> Result<Self, Error> {
         let root = std::path::absolute(dir).doing(|| format!("find the folder {}", dir.display()))?;
+        trust::require_private(&root, "name a folder of your own with --dir")?;
         Ok(Self { root })
     }
 

@@ -11,6 +11,7 @@ use super::lock::Lock;
 use super::options::Host;
 use super::python::Python;
 use super::requirements::Requirements;
+use super::trust;
 use crate::event::Events;
 
 /// How much of pip's output an error quotes.
@@ -27,13 +28,15 @@ pub async fn installed(
     events: &Events,
 ) -> Result<PathBuf, Error> {
     let key = format!("{}{tag}", set.key());
-    let folder = host.cache.join(&key);
+    let cache = host.cache.as_deref().ok_or(Error::NoCache)?;
+    trust::require_own(cache, "name a folder of your own in GROUNDWORK_CACHE")?;
+    let folder = cache.join(&key);
     if folder.exists() {
         return Ok(folder);
     }
     let python = Python::find(host).await?;
-    std::fs::create_dir_all(&host.cache).doing(|| format!("make the folder {}", host.cache.display()))?;
-    let _lock = Lock::acquire(&host.cache.join(format!("{key}.lock")), events).await?;
+    std::fs::create_dir_all(cache).doing(|| format!("make the folder {}", cache.display()))?;
+    let _lock = Lock::acquire(&cache.join(format!("{key}.lock")), events).await?;
     if folder.exists() {
         return Ok(folder);
     }
@@ -156,9 +159,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_is_installed_without_an_own_folder() {
+        let host = Host { cache: None, path: "/nowhere".into() };
+        let outcome = installed(&EMULATOR, "", &host, &Events::default()).await;
+        assert!(outcome.is_err_and(|error| error.to_string().contains("HOME")));
+        let dir = tempfile::tempdir().unwrap();
+        let planted = dir.path().join("planted");
+        std::fs::create_dir_all(planted.join(EMULATOR.key())).unwrap();
+        std::fs::set_permissions(&planted, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let host = Host { cache: Some(planted), path: "/nowhere".into() };
+        let outcome = installed(&EMULATOR, "", &host, &Events::default()).await;
+        assert!(matches!(outcome, Err(Error::Untrusted { .. })), "{outcome:?}");
+    }
+
+    #[tokio::test]
     async fn an_interrupted_installation_is_no_installation() {
         let dir = tempfile::tempdir().unwrap();
-        let host = Host { cache: dir.path().to_owned(), path: "/nowhere".into() };
+        let host = Host { cache: Some(dir.path().to_owned()), path: "/nowhere".into() };
         std::fs::create_dir(dir.path().join(format!("{}.partial", EMULATOR.key()))).unwrap();
         let outcome = installed(&EMULATOR, "", &host, &Events::default()).await;
         assert!(matches!(outcome, Err(Error::NoPython { .. })));

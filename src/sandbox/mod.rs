@@ -30,6 +30,7 @@ mod single;
 mod start;
 mod state;
 mod status;
+mod trust;
 mod up;
 mod vault_binary;
 mod vault_config;

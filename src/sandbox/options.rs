@@ -120,8 +120,9 @@ pub enum Seal {
 /// What the sandbox takes from the machine, so that a test can take it away.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// Where the servers' programs are installed, once for all sandboxes.
-    pub cache: PathBuf,
+    /// Where the servers' programs are installed, once for all sandboxes; `None` when the machine names
+    /// no folder of the user's own.
+    pub cache: Option<PathBuf>,
     /// Where `python3`, `bao` and `vault` are looked for.
     pub path: OsString,
 }
@@ -132,8 +133,7 @@ impl Host {
         let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = folder("GROUNDWORK_CACHE")
             .or_else(|| folder("XDG_CACHE_HOME").map(|base| base.join("groundwork")))
-            .or_else(|| folder("HOME").map(|home| home.join(".cache/groundwork")))
-            .unwrap_or_else(|| std::env::temp_dir().join("groundwork-cache"));
+            .or_else(|| folder("HOME").map(|home| home.join(".cache/groundwork")));
         Self { cache, path: std::env::var_os("PATH").unwrap_or_default() }
     }
 
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn an_empty_search_path_finds_nothing() {
-        let host = Host { cache: PathBuf::new(), path: OsString::new() };
+        let host = Host { cache: None, path: OsString::new() };
         assert_eq!(host.find("sh"), None);
         assert!(Host { path: "/bin".into(), ..host }.find("sh").is_some());
     }

@@ -81,7 +81,7 @@ mod tests {
 
     #[tokio::test]
     async fn none_on_the_path_is_said_with_the_remedy() {
-        let host = Host { cache: PathBuf::new(), path: "/nowhere".into() };
+        let host = Host { cache: None, path: "/nowhere".into() };
         let error = Python::find(&host).await.unwrap_err().to_string();
         assert!(error.contains("install Python with pip"), "{error}");
     }

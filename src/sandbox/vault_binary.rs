@@ -90,7 +90,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_program_is_refused() {
-        let host = Host { cache: PathBuf::new(), path: "/bin:/usr/bin".into() };
+        let host = Host { cache: None, path: "/bin:/usr/bin".into() };
         let asked = VaultServer::Path("/bin/sh".into());
         let error = VaultBinary::find(&asked, &host, &Events::default()).await.unwrap_err();
         assert!(matches!(error, Error::NotVault { .. }), "{error}");
