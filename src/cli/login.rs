@@ -9,6 +9,7 @@ use clap::Args;
 use super::plan_args::PlanArgs;
 use super::{Outcome, child, failed};
 use crate::providers::vault::Login;
+use crate::resource::{Error, ErrorKind};
 use crate::session::{self, Reach};
 use crate::ui;
 
@@ -29,7 +30,7 @@ pub async fn run(args: LoginArgs) -> ExitCode {
         Err(error) => return failed(&error).into(),
     };
     let mut command = child::command(&args.command);
-    command.env("VAULT_ADDR", login.address());
+    child::lead_to_vault(&mut command, login.address());
     command.env("VAULT_TOKEN", OsStr::from_bytes(login.token().expose_bytes()));
     let ran = child::run(command).await;
     // Also when the command could not be started.
@@ -49,6 +50,15 @@ pub async fn run(args: LoginArgs) -> ExitCode {
 }
 
 async fn begin(plan: &PlanArgs) -> Result<Login, session::Error> {
-    let providers = session::connect(&mut plan.check()?, Reach::Custody).await?;
-    Ok(Login::begin(&providers).await?)
+    let mut checked = plan.check()?;
+    let connected = async {
+        let providers = session::connect(&mut checked, Reach::Custody).await?;
+        Ok(Login::begin(&providers).await?)
+    };
+    tokio::select! {
+        login = connected => login,
+        () = ui::prompt::interrupted() => {
+            Err(Error::new(ErrorKind::Local, "log in to Vault", "a signal came").into())
+        }
+    }
 }

@@ -141,12 +141,12 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
         Command::Destroy(args) => block_on(destroy::run(args)),
-        Command::Journal(args) => block_on(journal::run(args)),
-        Command::Unlock(args) => block_on(unlock::run(args)),
+        Command::Journal(args) => block_on(ending_on_signal(journal::run(args))),
+        Command::Unlock(args) => block_on(ending_on_signal(unlock::run(args))),
         Command::Login(args) => return block_on(login::run(args)),
-        Command::Unseal(args) => block_on(unseal::run(args)),
+        Command::Unseal(args) => block_on(ending_on_signal(unseal::run(args))),
         Command::Restart(args) => block_on(restart::run(args)),
-        Command::Custody(args) => block_on(custody::run(args)),
+        Command::Custody(args) => block_on(ending_on_signal(custody::run(args))),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),
     };
     outcome.into()
@@ -172,6 +172,18 @@ fn block_on<T: From<Outcome>>(future: impl Future<Output = T>) -> T {
         Err(error) => {
             ui::console::note(format_args!("error: cannot start: {error}"));
             Outcome::Failed.into()
+        }
+    }
+}
+
+/// Runs a command that leaves signals to the system, which ends the program at once; after a hidden
+/// prompt, which needs to know of them, this does.
+async fn ending_on_signal(command: impl Future<Output = Outcome>) -> Outcome {
+    tokio::select! {
+        outcome = command => outcome,
+        () = ui::prompt::interrupted() => {
+            ui::console::note("\nstopped");
+            Outcome::Failed
         }
     }
 }

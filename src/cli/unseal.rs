@@ -60,7 +60,7 @@ async fn with_shares(checked: &mut Checked) -> Result<Vec<Node>, session::Error>
     let mut providers = session::connect(checked, Reach::Custody).await?;
     providers.custody_settings = None;
     let vault = VaultClient::provide(&providers).await?;
-    let shares = ui::prompt::secret_lines("Share").map_err(|error| {
+    let shares = ui::prompt::secret_lines("Share").await.map_err(|error| {
         Error::new(ErrorKind::Local, "read the shares", error.to_string()).advice("give one share a line")
     })?;
     if shares.is_empty() {

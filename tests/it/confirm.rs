@@ -5,9 +5,11 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::json;
 
 use crate::aws::tables;
@@ -21,7 +23,7 @@ struct Session {
 }
 
 impl Session {
-    fn start(environment: &TestEnvironment, arguments: &[&str]) -> Self {
+    fn start(mut command: Command) -> Self {
         let ours: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&ours).expect("granted");
         unlockpt(&ours).expect("unlocked");
@@ -29,7 +31,6 @@ impl Session {
         let path = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
         let theirs = OpenOptions::new().read(true).write(true).open(path).expect("the other end");
         let end = || Stdio::from(theirs.try_clone().expect("another handle"));
-        let mut command = environment.command(arguments);
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("the program starts");
         Self { child, terminal: File::from(ours), shown: String::new() }
     }
@@ -53,6 +54,11 @@ impl Session {
         }
     }
 
+    /// Whether the terminal shows what is typed.
+    fn shows_typing(&self) -> bool {
+        tcgetattr(&self.terminal).expect("a terminal").local_modes.contains(LocalModes::ECHO)
+    }
+
     /// Types a line; the exit code, and everything that was shown.
     fn answer(mut self, line: &str) -> (i32, String) {
         writeln!(self.terminal, "{line}").expect("typed");
@@ -64,7 +70,7 @@ impl Session {
 
 /// Runs the program, types `line` once `question` is asked.
 fn answered(environment: &TestEnvironment, arguments: &[&str], question: &str, line: &str) -> (i32, String) {
-    let mut session = Session::start(environment, arguments);
+    let mut session = Session::start(environment.command(arguments));
     session.wait_for(question);
     session.answer(line)
 }
@@ -129,4 +135,54 @@ fn what_is_not_protected_goes_with_a_yes() {
     assert!(code == 1 && note.exists(), "{shown}");
     let (code, shown) = answered(&environment, &["destroy", "plan.yaml"], question, "y");
     assert!(code == 0 && !note.exists(), "{shown}");
+}
+
+/// The program at a prompt whose answer is not shown.
+fn hidden(folder: &Path, plan: &str, arguments: &[&str], question: &str) -> Session {
+    std::fs::write(folder.join("plan.yaml"), plan).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+    command.args(arguments).current_dir(folder).env("NO_COLOR", "1").env("VAULT_ADDR", "http://127.0.0.1:1");
+    command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
+    let mut session = Session::start(command);
+    session.wait_for(question);
+    session
+}
+
+#[test]
+fn terminal_shows_typing_again_after_a_signal() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let share = "version: 1\nname: p\nsteps: { m: { kind: vault.mount, path: x, type: kv } }\n";
+    let code = "version: 1\nname: p\naws:\n  region: us-east-1\n  assume_role:\n    \
+                role_arn: arn:aws:iam::123456789012:role/deployer\n    mfa_serial: arn:aws:iam::123456789012:mfa/me\n\
+                steps: { u: { kind: aws.iam_user, name: u } }\n";
+    let prompts = [
+        (share, &["unseal", "plan.yaml", "--share"][..], "Share 1"),
+        (code, &["plan", "plan.yaml"], "Code of the MFA device"),
+        (code, &["apply", "plan.yaml", "--yes"], "Code of the MFA device"),
+    ];
+    for (plan, arguments, question) in prompts {
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            let mut session = hidden(dir.path(), plan, arguments, question);
+            assert!(!session.shows_typing(), "{arguments:?}");
+            kill_process(Pid::from_child(&session.child), signal).expect("it runs");
+            let ended = session.child.wait().expect("it ends");
+            assert!(!ended.success(), "{arguments:?} {signal:?}");
+            assert!(session.shows_typing(), "{arguments:?} {signal:?}: {}", session.shown);
+        }
+    }
+}
+
+#[test]
+fn terminal_shows_typing_again_after_an_answer() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let plan = "version: 1\nname: p\nsteps: { m: { kind: vault.mount, path: x, type: kv } }\n";
+    let mut session = hidden(dir.path(), plan, &["unseal", "plan.yaml", "--share"], "Share 1");
+    writeln!(session.terminal, "the-share-of-a-holder").expect("typed");
+    session.wait_for("Share 2");
+    writeln!(session.terminal).expect("typed");
+    assert!(!session.child.wait().expect("it ends").success());
+    assert!(session.shows_typing());
+    while session.read() {}
+    assert!(!session.shown.contains("the-share-of-a-holder"), "{}", session.shown);
 }

@@ -125,10 +125,9 @@ impl Session {
 
 async fn ask_code(serial: &str) -> Result<Secret> {
     let question = format!("Code of the MFA device {serial}");
-    let typed = tokio::task::spawn_blocking(move || prompt::secret_line(&question)).await;
+    let typed = prompt::secret_line(question).await;
     let failed = |message: String| Error::new(ErrorKind::Local, "MFA code", message);
-    let code =
-        typed.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+    let code = typed.map_err(|error| failed(error.to_string()))?;
     code.ok_or_else(|| {
         failed(format!("no code of the MFA device {serial} was given"))
             .advice("type it, or write it to standard input: `echo CODE | groundwork …`")
