@@ -9,6 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::addresses;
 use super::elsewhere::with_namespace;
 use super::remains::{self, Known, Remains};
 use super::{
@@ -18,7 +19,7 @@ use super::{
 use crate::plan::closest;
 use crate::providers::Providers;
 use crate::resolve::unknown;
-use crate::secret::{Input, LoadError, Loader, SECRET_KEY, SecretSource, connection};
+use crate::secret::{Input, LoadError, Loader, SECRET_KEY, SecretSource};
 
 /// A kind, without its types.
 pub trait Kind: Send + Sync {
@@ -239,9 +240,9 @@ impl<R: Resource> Instance for Typed<R> {
     fn check(&self) -> Vec<FieldError> {
         let mut found = R::check(&self.desired);
         let is_known = |found: &[FieldError], path: &str| found.iter().any(|mistake| mistake.path == path);
-        for (path, text) in self.with_passwords() {
+        for (path, text) in addresses::with_passwords(&self.fields()) {
             if !is_known(&found, &path) && !self.is_literal_source(&text) {
-                found.push(password_in_address(path));
+                found.push(addresses::mistake(path));
             }
         }
         found
@@ -350,53 +351,11 @@ impl<R: Resource> Typed<R> {
         self.observed.as_ref().filter(|observed| !R::obstructs(observed))
     }
 
-    /// The declared texts of one line in which an address has a password, with their paths.
-    fn with_passwords(&self) -> Vec<(String, String)> {
-        let mut found = Vec::new();
-        let fields = serde_json::to_value(&self.desired).unwrap_or(Value::Null);
-        each_text("", "", &fields, &mut |path, name, text| {
-            let passwords = match connection::is_address_field(name) {
-                true => connection::passwords_of(text),
-                false => connection::passwords(text),
-            };
-            if !passwords.is_empty() && !text.trim_end().contains('\n') {
-                found.push((path.to_owned(), text.to_owned()));
-            }
-        });
-        found
-    }
-
     /// Whether a text stands in a field of secrets, whose values are told to be literal by a rule.
     fn is_literal_source(&self, text: &str) -> bool {
         let Ok((mut desired, ..)) = read::<R>(self.declared.clone()) else { return false };
         let is_it = |source: &SecretSource| matches!(source.input(), Input::Literal(own) if own == text);
         R::sources(&mut desired).into_iter().any(|source| is_it(source))
-    }
-}
-
-/// Fields are shown, kept in journals, and given back by servers, often in part.
-fn password_in_address(path: String) -> FieldError {
-    FieldError::new(path, "holds a password, and everybody sees this field")
-        .help("leave the password out; give it in a field that takes a source such as `{ env: NAME }`")
-        .secret()
-}
-
-/// Visits each text below a value, with its path and the name of the closest field; secrets are left out.
-fn each_text(path: &str, name: &str, value: &Value, visit: &mut dyn FnMut(&str, &str, &str)) {
-    match value {
-        Value::String(text) => visit(path, name, text),
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                each_text(&format!("{path}[{index}]"), name, item, visit);
-            }
-        }
-        Value::Object(fields) if !fields.contains_key(SECRET_KEY) => {
-            for (key, item) in fields {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                each_text(&path, key, item, visit);
-            }
-        }
-        _ => {}
     }
 }
 

@@ -4,6 +4,7 @@
 //! seam in [`erased`], and [`registry`] lists all kinds. Nothing else in the program knows a
 //! particular kind.
 
+mod addresses;
 mod attachment;
 mod calls;
 mod diff;

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the output of a failed test is what a person reads")]
 
 mod accounts;
+mod adoption;
 mod aws;
 mod browser;
 mod budget;
@@ -41,6 +42,7 @@ mod secret_id;
 mod server_config;
 mod signals;
 mod support;
+mod surroundings;
 mod survival;
 mod sweep;
 mod terraform;
