@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_secretsmanager::types::StatusType;
+use serde_json::Value;
 
 use super::desired::{Replica, Rotation};
 use crate::providers::aws::client::{AwsClient, missing};
@@ -12,8 +13,7 @@ use crate::providers::aws::json_text;
 use crate::providers::aws::key_name::LiveKey;
 use crate::providers::aws::policy::Document;
 use crate::resource::{Error, ErrorKind, Result, Tags};
-use crate::secret::Fields;
-use crate::secret::Secret;
+use crate::secret::{Fields, Input, Secret, Sources};
 
 /// The error code for a secret that is not there.
 pub const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
@@ -91,6 +91,24 @@ impl Observed {
         let fields = self.document().and_then(json_text::fields).unwrap_or_default();
         fields.into_iter().map(|(name, field)| (name, value(field))).collect()
     }
+
+    /// The fields that may be kept for `sources`: what is made once is none of `null`, an empty text, 0 and
+    /// `false`.
+    pub fn kept(&self, sources: &Sources) -> Fields {
+        let raw: BTreeMap<String, &str> =
+            self.document().and_then(json_text::fields).unwrap_or_default().into_iter().collect();
+        let is_made = |name: &String| {
+            sources.get(name).is_some_and(|source| matches!(source.input(), Input::Generate(_)))
+        };
+        let mut fields = self.fields();
+        fields.retain(|name, _| !(is_made(name) && raw.get(name).is_some_and(|text| says_nothing(text))));
+        fields
+    }
+}
+
+fn says_nothing(text: &str) -> bool {
+    let value: Value = serde_json::from_str(text).unwrap_or_default();
+    value.is_null() || value == "" || value == false || value.as_f64() == Some(0.0)
 }
 
 /// One call for many values, and two for each secret, at once.

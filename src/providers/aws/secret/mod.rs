@@ -192,7 +192,7 @@ fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     } else if desired.value.is_some() {
         diff.secrets("", &desired.sources(), &write::plain(observed), false);
     } else {
-        diff.secrets("data", &desired.data, &observed.fields(), desired.exact);
+        diff.secrets("data", &desired.data, &observed.kept(&desired.data), desired.exact);
     }
 }
 
@@ -241,6 +241,17 @@ mod tests {
         assert_eq!(paths(&AwsSecret::diff(&declared, &changed)), ["data.key", "data.user"]);
         let exact = Desired { exact: true, ..declared };
         assert_eq!(paths(&AwsSecret::diff(&exact, &live)), ["data.other"]);
+    }
+
+    #[test]
+    fn nothing_is_not_a_value_that_was_made() {
+        let declared = desired(json!({ "data": { "key": { "generate": {} }, "port": 0 } }));
+        for nothing in ["null", "\"\"", "0", "0.0", "false"] {
+            let live = observed(&format!("{{\"key\": {nothing}, \"port\": 0}}"));
+            assert_eq!(paths(&AwsSecret::diff(&declared, &live)), ["data.key"], "{nothing}");
+        }
+        let live = observed("{\"key\": 12345, \"port\": 0}");
+        assert!(AwsSecret::diff(&declared, &live).is_empty());
     }
 
     #[test]

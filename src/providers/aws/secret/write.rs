@@ -74,7 +74,7 @@ async fn update_fields(w: &W<'_>, desired: &Desired, observed: &Observed) -> Res
         request.send().await.at("secretsmanager:UpdateSecret")?;
     }
     if diff.touches("data") || diff.touches("value") {
-        let live = if desired.value.is_some() { plain(observed) } else { observed.fields() };
+        let live = if desired.value.is_some() { plain(observed) } else { observed.kept(&desired.data) };
         let value = value(PUT, desired, &live, observed.document().unwrap_or(EMPTY))?;
         let request = w.write(w.permit()).secretsmanager.put_secret_value().secret_id(&desired.name);
         request.secret_string(secret_value::text(PUT, &value)?).send().await.at(PUT)?;
