@@ -196,6 +196,7 @@ impl Details {
         let observed = user::Observed {
             name: name.clone(),
             arn,
+            unique_id: user.user_id.unwrap_or_default(),
             path,
             grants: LiveGrants { permissions_boundary: boundary, ..grants },
             groups: user.group_list.unwrap_or_default(),

@@ -48,6 +48,18 @@ pub struct Outputs {
     pub arn: String,
 }
 
+/// What other steps may refer to of a principal.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IamPrincipalOutputs")]
+pub struct PrincipalOutputs {
+    /// The name.
+    pub name: String,
+    /// The ARN.
+    pub arn: String,
+    /// The id that AWS gave it, e.g. `AROA…`: another one when it is made again under the same name.
+    pub unique_id: String,
+}
+
 /// The outputs of a thing that IAM knows by its name, as far as they are certain beforehand. `noun`
 /// is as in its ARN.
 fn predicted(scope: &Scope, noun: &str, path: &str, name: &str) -> Partial {

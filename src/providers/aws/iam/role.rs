@@ -9,7 +9,7 @@ use super::bulk::Told;
 use super::holder::{self, Grants, Holder, HolderId, LiveGrants};
 use super::trust::{self, Trust};
 use super::{
-    IamInstanceProfile, NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, from_sdk, predicted,
+    IamInstanceProfile, NO_SUCH_ENTITY, PrincipalOutputs, check_named, delete_conflict, from_sdk, predicted,
     root_path, to_sdk,
 };
 use crate::providers::aws::client::{AwsClient, missing};
@@ -111,6 +111,7 @@ impl Desired {
 pub struct Observed {
     name: String,
     arn: String,
+    unique_id: String,
     path: String,
     description: String,
     assume_role_policy: Option<Document>,
@@ -158,7 +159,7 @@ payments:
     type Id = HolderId;
     type Desired = Desired;
     type Observed = Observed;
-    type Outputs = Outputs;
+    type Outputs = PrincipalOutputs;
 
     fn id(desired: &Desired) -> HolderId {
         HolderId::new(&desired.name, desired.permissions_boundary.as_ref())
@@ -269,8 +270,9 @@ payments:
         Some(desired.grants().attaches())
     }
 
-    fn outputs(observed: &Observed) -> Outputs {
-        Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
+    fn outputs(observed: &Observed) -> PrincipalOutputs {
+        let Observed { name, arn, unique_id, .. } = observed.clone();
+        PrincipalOutputs { name, arn, unique_id }
     }
 
     fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
@@ -300,6 +302,7 @@ pub fn assemble(role: aws_sdk_iam::types::Role, grants: LiveGrants) -> Result<Ob
     Ok(Observed {
         name: role.role_name,
         arn: role.arn,
+        unique_id: role.role_id,
         path: role.path,
         description: role.description.unwrap_or_default(),
         assume_role_policy: trust,
@@ -325,6 +328,7 @@ mod tests {
         Observed {
             name: "r".into(),
             arn: "arn:aws:iam::123456789012:role/r".into(),
+            unique_id: "AROAEXAMPLE".into(),
             path: "/".into(),
             description: String::new(),
             assume_role_policy: Some(Document::parse("iam:GetRole", &live).expect("JSON")),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bulk::Told;
 use super::holder::{self, Grants, Holder, HolderId, LiveGrants};
 use super::{
-    NO_SUCH_ENTITY, Outputs, W, check_name, check_named, credentials, delete_conflict, from_sdk,
+    NO_SUCH_ENTITY, PrincipalOutputs, W, check_name, check_named, credentials, delete_conflict, from_sdk,
     gone_is_fine, predicted, root_path, to_sdk,
 };
 use crate::providers::aws::client::{AwsClient, missing};
@@ -71,6 +71,8 @@ pub struct Observed {
     pub name: String,
     /// The ARN.
     pub arn: String,
+    /// The id that AWS gave it.
+    pub unique_id: String,
     /// The path.
     pub path: String,
     /// What it may do.
@@ -104,7 +106,7 @@ impl Resource for IamUser {
     type Id = HolderId;
     type Desired = Desired;
     type Observed = Observed;
-    type Outputs = Outputs;
+    type Outputs = PrincipalOutputs;
 
     fn id(desired: &Desired) -> HolderId {
         HolderId::new(&desired.name, desired.permissions_boundary.as_ref())
@@ -214,8 +216,9 @@ impl Resource for IamUser {
         Some(desired.grants().attaches().into_iter().chain(groups).collect())
     }
 
-    fn outputs(observed: &Observed) -> Outputs {
-        Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
+    fn outputs(observed: &Observed) -> PrincipalOutputs {
+        let Observed { name, arn, unique_id, .. } = observed.clone();
+        PrincipalOutputs { name, arn, unique_id }
     }
 
     fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
@@ -240,6 +243,7 @@ async fn read(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
     Ok(Some(Observed {
         name: user.user_name,
         arn: user.arn,
+        unique_id: user.user_id,
         path: user.path,
         grants: LiveGrants { permissions_boundary: boundary, ..grants },
         groups,
@@ -291,6 +295,7 @@ mod tests {
         Observed {
             name: "ci".into(),
             arn: "arn:aws:iam::123456789012:user/ci".into(),
+            unique_id: "AIDAEXAMPLE".into(),
             path: "/".into(),
             grants: LiveGrants::default(),
             groups: vec!["b".into(), "a".into()],

@@ -27,9 +27,9 @@ role_spec! {
         /// Principals that may log in, by ARN, with `*` at the end or without; for `iam`.
         #[serde(default)]
         pub bound_iam_principal_arn: Names,
-        /// The ids that AWS gave the principals, e.g. `AROA…`, in the order of their names or any other:
-        /// when the role was bound to other ids, because a principal was made again, the server is told
-        /// to look them up once more. Needs `resolve_aws_unique_ids`; left alone when absent.
+        /// The ids that AWS gave the principals, e.g. `{{ payments.unique_id }}` of an `aws.iam_role`. When
+        /// the server has bound the role to other ids, because a principal was made again, it looks them
+        /// up once more. Needs `resolve_aws_unique_ids`; left alone when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub bound_iam_principal_id: Option<Names>,
         /// Compare principals by the id that AWS gave them, so that one that is made again under the same
