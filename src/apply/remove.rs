@@ -327,11 +327,17 @@ impl Task<'_> {
     async fn require_unattached(&mut self) -> Result<()> {
         let mut delays = retry::read_delays();
         loop {
-            let found = self.remains.attachments(self.providers).await?;
-            let Some(blocking) = blocking(&found) else { return self.require_expected(&found) };
+            let problem = match self.remains.attachments(self.providers).await {
+                Ok(found) => match blocking(&found) {
+                    None => return self.require_expected(&found),
+                    Some(clause) => refused(&self.id, clause),
+                },
+                Err(error) if error.is_retriable() => error,
+                Err(error) => return Err(error),
+            };
             match delays.next() {
                 Some(delay) if self.wait(delay).await => self.look().await?,
-                _ => return Err(refused(&self.id, blocking)),
+                _ => return Err(problem),
             }
         }
     }
