@@ -388,15 +388,15 @@ const MOMENTS: [&str; 4] = ["Date", "Time", "Timestamp", "Modified"];
 const BY_ITSELF: [&str; 3] = ["ETag", "VersionId", "VersionIdsToStages"];
 
 /// What an item of a list is known by, the first that it has.
-const KNOWN_BY: [&str; 8] =
-    ["Key", "TagKey", "ID", "Sid", "IndexName", "AttributeName", "metricName", "Name"];
+const KNOWN_BY: [&str; 9] =
+    ["Key", "TagKey", "ID", "Sid", "IndexName", "AttributeName", "metricName", "Name", "Permission"];
 
 /// An answer as its single values by their paths. Items of a list are known by what they are and not by
 /// where they stand, and a policy in an answer is taken apart like the answer.
 fn flatten(value: &Value, path: String, flat: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(fields) => {
-            for (name, field) in fields.iter().filter(|(name, field)| !is_by_itself(name, field)) {
+            for (name, field) in fields.iter().filter(|(name, field)| !is_by_itself(&path, name, field)) {
                 flatten(field, format!("{path}.{name}"), flat);
             }
         }
@@ -417,9 +417,10 @@ fn flatten(value: &Value, path: String, flat: &mut BTreeMap<String, String>) {
     }
 }
 
-fn is_by_itself(name: &str, value: &Value) -> bool {
+fn is_by_itself(path: &str, name: &str, value: &Value) -> bool {
     let moment = MOMENTS.iter().any(|end| name != *end && name.ends_with(end));
-    moment || BY_ITSELF.contains(&name) || name == "Version" && value.is_number()
+    let label = name == "DisplayName" && path.ends_with(".Grantee");
+    moment || label || BY_ITSELF.contains(&name) || name == "Version" && value.is_number()
 }
 
 /// The Python program that speaks to the emulator.
