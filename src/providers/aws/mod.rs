@@ -27,6 +27,7 @@ pub mod kms_key;
 mod lazy;
 mod lock;
 pub mod policy;
+mod record;
 pub mod s3_bucket;
 mod s3_object;
 mod s3_store;

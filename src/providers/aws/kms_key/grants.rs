@@ -7,10 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::{Desired, Observed};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::record::Record;
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, FieldError, Result, Writer};
+use crate::resource::{Diff, FieldError, Result, Tags, Writer};
 
 /// What somebody may do with a key. KMS changes no grant: one that differs is made anew and the old
 /// one revoked.
@@ -46,6 +48,15 @@ pub struct LiveGrant {
 pub type LiveGrants = BTreeMap<String, Vec<LiveGrant>>;
 
 impl Grant {
+    fn revoked() -> Self {
+        Self {
+            grantee: String::new(),
+            operations: Vec::new(),
+            retiring: None,
+            encryption_context: BTreeMap::new(),
+        }
+    }
+
     fn is_revoked(&self) -> bool {
         self.operations.is_empty()
     }
@@ -97,9 +108,27 @@ fn shown(
     value
 }
 
-/// One change for each declared grant; others are left alone, because services make their own.
-pub fn compare(diff: &mut Diff, declared: &BTreeMap<String, Grant>, live: &LiveGrants) {
-    for (name, grant) in declared {
+/// The grants that the plan has given.
+pub const RECORD: Record = Record("groundwork:grants");
+
+/// The tags that record the declared grants.
+pub fn record(declared: &BTreeMap<String, Grant>) -> Tags {
+    RECORD.of(declared.iter().filter(|(_, grant)| !grant.is_revoked()).map(|(name, _)| name))
+}
+
+/// The declared grants, and those that the plan has given and does not declare any more, which are to be
+/// revoked. Others are left alone, because services make their own.
+pub fn ours(desired: &Desired, observed: &Observed) -> BTreeMap<String, Grant> {
+    let taken_out = observed.grants.keys().filter(|name| {
+        !desired.grants.contains_key(*name) && RECORD.has(&observed.tags, &desired.tags, name)
+    });
+    let revoked = taken_out.map(|name| (name.clone(), Grant::revoked()));
+    revoked.chain(desired.grants.clone()).collect()
+}
+
+/// One change for each grant of the plan's.
+pub fn compare(diff: &mut Diff, ours: &BTreeMap<String, Grant>, live: &LiveGrants) {
+    for (name, grant) in ours {
         let live = live.get(name).map(Vec::as_slice).unwrap_or_default();
         let before = match live {
             [] => Value::Null,

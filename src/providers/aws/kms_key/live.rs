@@ -49,6 +49,12 @@ async fn read(client: &AwsClient, id: &Id, key_id: &str) -> Result<Option<Observ
         grants,
     )
     .in_order()?;
+    // Grants that the plan has given and declares no more.
+    let grants = if !id.grants && !grants::RECORD.live(&tags).is_empty() {
+        grants::read(client, key_id).await?
+    } else {
+        grants
+    };
     let observed =
         metadata.map(|metadata| assemble(&id.alias, metadata, policy, rotation, tags)).transpose()?;
     Ok(observed.map(|observed| Observed { grants, ..observed }))

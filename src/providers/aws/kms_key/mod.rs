@@ -64,7 +64,8 @@ pub struct Desired {
     /// The key's policy as a document; instead of `access`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Document>,
-    /// Rights given beside the policy, name to grant. Grants of other names are left alone.
+    /// Rights given beside the policy, name to grant. One that is taken out of the plan is revoked; grants
+    /// that the plan has not given are left alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub grants: BTreeMap<String, Grant>,
     /// The algorithm, e.g. `SYMMETRIC_DEFAULT`, `RSA_4096`. Fixed when the key is made.
@@ -242,7 +243,7 @@ impl Resource for KmsKey {
         if let Some((field, policy)) = desired.key_policy(partition, account) {
             policy::compare(&mut diff, field, observed.policy.as_ref(), &policy);
         }
-        grants::compare(&mut diff, &desired.grants, &observed.grants);
+        grants::compare(&mut diff, &grants::ours(desired, observed), &observed.grants);
         diff.immutable("key_spec", &observed.key_spec, &desired.key_spec, IMMUTABLE)
             .immutable("key_usage", &observed.key_usage, &desired.key_usage, IMMUTABLE)
             .immutable("multi_region", &observed.multi_region, &desired.multi_region, IMMUTABLE);
@@ -256,6 +257,9 @@ impl Resource for KmsKey {
             diff.field("enabled", &observed.enabled, &desired.enabled);
         }
         diff.entries("tags", &observed.tags, &desired.tags);
+        if !diff.touches("grants") {
+            grants::RECORD.compare(&mut diff, &observed.tags, &grants::record(&desired.grants));
+        }
         diff
     }
 

@@ -152,14 +152,14 @@ async fn update_key(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
         put_policy(w, key, &policy).await?;
     }
     if diff.touches("grants") {
-        grants::apply(w, &observed.arn, &desired.grants, &observed.grants).await?;
+        grants::apply(w, &observed.arn, &grants::ours(desired, observed), &observed.grants).await?;
     }
+    // Only when the grants are given or revoked: until then the old record tells what to revoke.
+    record_grants(w, desired, observed).await?;
     for region in desired.missing_replicas(observed) {
         replicate(w, desired, observed, region).await?;
     }
-    if diff.touches("tags") {
-        tag(w, key, &tags::to_add(&desired.tags, &observed.tags)).await?;
-    }
+    tag(w, key, &tags::to_add(&desired.tags, &observed.tags)).await?;
     if !desired.enabled && (observed.enabled || enabling) {
         disable(w, key).await?;
     }
@@ -205,7 +205,21 @@ async fn put_policy(w: &W<'_>, key: &str, policy: &Document) -> Result<()> {
     request.policy(policy.text()).send().await.at("kms:PutKeyPolicy").map(drop)
 }
 
+async fn record_grants(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
+    let (live, wanted) = (grants::RECORD.live(&observed.tags), grants::record(&desired.grants));
+    tag(w, &observed.key_id, &tags::to_add(&wanted, &live)).await?;
+    let outdated: Vec<String> = live.into_keys().filter(|tag| !wanted.contains_key(tag)).collect();
+    if outdated.is_empty() {
+        return Ok(());
+    }
+    let request = w.write(w.permit()).kms.untag_resource().key_id(&observed.key_id);
+    request.set_tag_keys(Some(outdated)).send().await.at("kms:UntagResource").map(drop)
+}
+
 async fn tag(w: &W<'_>, key: &str, tags: &Tags) -> Result<()> {
+    if tags.is_empty() {
+        return Ok(());
+    }
     let request = w.write(w.permit()).kms.tag_resource().key_id(key).set_tags(Some(to_sdk(tags)?));
     request.send().await.at("kms:TagResource").map(drop)
 }

@@ -81,10 +81,7 @@ fn bucket_policy(diff: &mut Diff, desired: &Desired, observed: &Observed) {
         (live, Some(declared)) => policy::compare(diff, "policy", live.as_ref(), &declared),
     }
     if !diff.touches("policy") {
-        let (before, after) = (statements::recorded(&observed.tags), record(desired, observed));
-        for tag in before.keys().chain(after.keys().filter(|tag| !before.contains_key(*tag))) {
-            diff.field(&format!("tags.{tag}"), &before.get(tag), &after.get(tag));
-        }
+        statements::RECORD.compare(diff, &observed.tags, &record(desired, observed));
     }
 }
 
@@ -102,7 +99,7 @@ fn is_ours(desired: &Desired, observed: &Observed, statement: &Value) -> bool {
     };
     let declared = desired.policy.as_ref().map(Document::statements).unwrap_or_default();
     desired.policy_exact
-        || statements::is_recorded(&observed.tags, statement)
+        || statements::RECORD.has(&observed.tags, &desired.tags, &statements::identity(statement))
         || declared.iter().any(|other| same_name(other) || same_statement(other, statement))
 }
 
@@ -161,6 +158,7 @@ fn rules(diff: &mut Diff, desired: &Desired, observed: &Observed) {
 mod tests {
     use super::super::lifecycle::LiveRules;
     use super::*;
+    use crate::providers::aws::tags::PLAN_TAG;
 
     fn desired(extra: Value) -> Desired {
         let mut fields = json!({ "name": "abc" });
@@ -304,6 +302,19 @@ mod tests {
             let left: Vec<Value> = left.into_iter().chain([theirs.clone(), live.tls_statement()]).collect();
             assert_eq!(merged, Document::of(left));
         }
+    }
+
+    #[test]
+    fn what_another_plan_has_recorded_stays() {
+        let theirs =
+            json!({ "Sid": "A", "Effect": "Deny", "Principal": "*", "Action": "s3:Put*", "Resource": "*" });
+        let mut live = hardened();
+        live.policy = Some(Document::of(vec![theirs.clone(), live.tls_statement()]));
+        live.tags = record(&desired(json!({ "policy": { "Statement": [theirs] } })), &live);
+        live.tags.insert(PLAN_TAG.to_owned(), "other".to_owned());
+        let ours = json!({ "tags": { "groundwork:plan": "ours" } });
+        assert!(!paths(ours.clone(), &live).contains(&"policy".to_owned()));
+        assert_eq!(merged_policy(&desired(ours), &live), live.policy);
     }
 
     #[test]

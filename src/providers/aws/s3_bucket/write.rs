@@ -79,7 +79,7 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     let s3 = w.write(w.permit()).s3_in(desired.region.as_deref());
     let bucket = Bucket { s3, name: &desired.name, owner: w.account_id().await? };
     if diff.changes.iter().any(|change| is_declared_tag(&change.path)) {
-        let record = statements::recorded(&observed.tags);
+        let record = statements::RECORD.live(&observed.tags);
         bucket.put_tags(&desired.tags, &observed.tags, &record).await?;
     }
     bucket.apply_access(desired, &diff).await?;
@@ -101,14 +101,14 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     }
     // Only when the statements are there or gone: until then the old record tells what to remove.
     let record = compare::record(desired, observed);
-    if record != statements::recorded(&observed.tags) {
+    if record != statements::RECORD.live(&observed.tags) {
         bucket.put_tags(&desired.tags, &observed.tags, &record).await?;
     }
     Ok(())
 }
 
 fn is_declared_tag(path: &str) -> bool {
-    path.strip_prefix("tags.").is_some_and(|tag| !statements::is_record(tag))
+    path.strip_prefix("tags.").is_some_and(|tag| !statements::RECORD.is_part(tag))
 }
 
 /// One bucket and whose it must be.
@@ -154,7 +154,7 @@ impl Bucket<'_> {
     /// S3 replaces all tags at once, so those of others are sent again, and the record of statements.
     async fn put_tags(&self, declared: &Tags, live: &Tags, record: &Tags) -> Result<()> {
         let mut all = live.clone();
-        all.retain(|tag, _| !statements::is_record(tag));
+        all.retain(|tag, _| !statements::RECORD.is_part(tag));
         all.extend(declared.clone().into_iter().chain(record.clone()));
         let tagging = Tagging::builder().set_tag_set(Some(to_sdk(&all)?)).build().map_err(wrong_request)?;
         tell!(self, put_bucket_tagging, "s3:PutBucketTagging", |request| request.tagging(tagging))
