@@ -21,7 +21,7 @@ use crate::plan::S3Location;
 use crate::plan::settings::{AwsSettings, CustodySettings, RecipientSettings, StoreSettings, VaultSettings};
 use crate::resolve::places::LockPlace;
 use crate::resolve::unknown;
-use crate::resource::{Calls, Error, ErrorKind, Permit, Provided, Result};
+use crate::resource::{Awaited, Calls, Error, ErrorKind, Permit, Provided, Result};
 
 /// What the clients of one run are made from, and the clients once they are made.
 #[derive(Debug, Default)]
@@ -45,6 +45,8 @@ pub struct Providers {
     pub lock: Option<RemoteLock>,
     /// Steps whose writes have begun and not ended.
     pub under_way: UnderWay,
+    /// Once-only responses that are on their way into a durable place.
+    pub awaited: Arc<Awaited>,
     /// Counts every request of the run.
     pub calls: Arc<Calls>,
     /// The AWS client, once a step has asked for it.
@@ -71,7 +73,8 @@ impl Providers {
             for store in &settings.stores {
                 stores.push(self.store(store).await?);
             }
-            Ok(Arc::new(Custody::new(&self.folder, settings.recipients.clone(), stores, keyring)))
+            let custody = Custody::new(&self.folder, settings.recipients.clone(), stores, keyring);
+            Ok(Arc::new(custody))
         });
         made.await.cloned()
     }

@@ -3,13 +3,21 @@
 use std::time::Duration;
 
 /// Seconds after which a request counts as lost, for every provider, where that is sooner than its
-/// own limit. Initialising Vault is given three times as long, since giving up loses the shares.
+/// own limit. A request whose response comes only once is given [`FLOOR`] at least.
 pub const VARIABLE: &str = "GROUNDWORK_TIMEOUT";
 
 /// `limit`, or what the environment asks for when that is shorter.
 pub fn at_most(limit: Duration) -> Duration {
     let asked = std::env::var(VARIABLE).ok().and_then(|text| parse(&text));
     asked.map_or(limit, |asked| asked.min(limit))
+}
+
+/// The least time that a request is given whose response comes only once: giving up loses it.
+pub const FLOOR: Duration = Duration::from_mins(1);
+
+/// As [`at_most`] for such a request.
+pub fn of_once_only(limit: Duration) -> Duration {
+    at_most(limit).max(FLOOR)
 }
 
 /// By what debug builds divide waits between attempts: tests in which things go wrong need not wait

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod attachment;
+mod awaited;
 mod calls;
 mod diff;
 mod elsewhere;
@@ -19,6 +20,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -26,6 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use attachment::{Attachment, Holder, Part, mentions};
+pub use awaited::{Awaited, Awaiting};
 pub use calls::{CallCount, Calls};
 pub use diff::{Blocked, Change, Diff, SecretChange};
 pub use elsewhere::Elsewhere;
@@ -99,6 +102,12 @@ pub trait Resource: Send + Sync + 'static {
 
     /// Things which, if the plan declares them, must be in place before this step.
     fn requires(_desired: &Self::Desired) -> Vec<Requirement> {
+        Vec::new()
+    }
+
+    /// Files beside the plan with public keys that it encrypts for, relative to the plan's folder. A
+    /// saved changeset covers what is in them.
+    fn key_files(_desired: &Self::Desired) -> Vec<PathBuf> {
         Vec::new()
     }
 

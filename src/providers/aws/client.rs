@@ -22,7 +22,7 @@ use super::iam::Bulk;
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use super::lazy::Lazy;
 use super::scope::partition_of;
-use crate::providers::timeout::at_most;
+use crate::providers::timeout::{at_most, of_once_only};
 use crate::providers::{Providers, endpoint, http};
 use crate::resource::{Calls, Elsewhere, Error, ErrorKind, Permit, Provided, Result, Scope};
 use crate::secret::Secret;
@@ -129,7 +129,7 @@ impl AwsClient {
         let client = Self {
             reading: Services::new(&config, &providers.calls, Access::Read),
             writing: Services::new(&config, &providers.calls, Access::Write),
-            once: Services::new(&without_retries(&config), &providers.calls, Access::Write),
+            once: Services::new(&for_once(&config), &providers.calls, Access::Write),
             config,
             calls: providers.calls.clone(),
             plan: providers.plan.clone(),
@@ -345,8 +345,18 @@ fn endpoints(config: &SdkConfig) -> Vec<String> {
     SERVICES.into_iter().filter_map(of_service).chain(general).collect()
 }
 
-fn without_retries(config: &SdkConfig) -> SdkConfig {
-    config.clone().into_builder().retry_config(RetryConfig::standard().with_max_attempts(1)).build()
+/// For requests that are sent once: no repetition, and enough time for a response that comes only
+/// once.
+fn for_once(config: &SdkConfig) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
+    let timeouts = timeouts.operation_attempt_timeout(once_timeout());
+    let builder = config.clone().into_builder().timeout_config(timeouts.build());
+    builder.retry_config(RetryConfig::standard().with_max_attempts(1)).build()
+}
+
+/// How long a request may take that is sent once.
+pub(super) fn once_timeout() -> Duration {
+    of_once_only(ATTEMPT_TIMEOUT)
 }
 
 /// Whether an endpoint of the user's own cannot serve a bucket as a host name: anything but

@@ -13,15 +13,15 @@ use vaultrs::api::EndpointMiddleware;
 use super::client::REQUEST_TIMEOUT;
 use super::error::{explain, from_status, messages, translate};
 use super::request::{self, Effect, Request};
-use crate::providers::timeout::at_most;
+use crate::providers::timeout::of_once_only;
 use crate::resource::{Calls, Error, ErrorKind, Permit, Result};
 use crate::secret::Secret;
 use crate::trace::Answer;
 
 /// How long initialising may take: seconds on a quiet server, longer with many PGP keys and a slow
 /// disk. Giving up early would lose the key shares for good.
-fn init_timeout() -> Duration {
-    3 * at_most(REQUEST_TIMEOUT)
+pub(super) fn init_timeout() -> Duration {
+    of_once_only(3 * REQUEST_TIMEOUT)
 }
 
 /// One node. Nothing here is ever retried.
