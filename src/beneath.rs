@@ -51,6 +51,20 @@ pub fn read(folder: &Path, path: &str) -> Result<Option<(Vec<u8>, u32)>> {
     Ok(Some((bytes, Mode::from_raw_mode(stat.st_mode).bits() & 0o7777)))
 }
 
+/// Sees whether a file can be put in this place: makes the folders on the way, writes beside it and
+/// removes that again. What stands in the place is left as it is.
+///
+/// # Errors
+/// As [`replace`]; when what stands there is not a regular file.
+pub fn prove(folder: &Path, path: &str) -> Result<()> {
+    read(folder, path)?;
+    let beside = match path.rsplit_once('/') {
+        Some((parent, name)) => format!("{parent}/.{name}.{}", uuid::Uuid::new_v4().simple()),
+        None => format!(".{path}.{}", uuid::Uuid::new_v4().simple()),
+    };
+    replace(folder, &beside, b"", 0o600).and_then(|()| remove(folder, &beside))
+}
+
 /// Puts a file in its place at once, so that a reader sees the old or the new one; folders on the
 /// way are made. Survives a crash when it returns.
 ///
@@ -146,6 +160,17 @@ mod tests {
         remove(folder.path(), "a/b.txt").expect("removed");
         remove(folder.path(), "a/b.txt").expect("removed already");
         remove(folder.path(), "c/d").expect("never there");
+    }
+
+    #[test]
+    fn place_is_proven_without_a_trace() {
+        let folder = tempfile::tempdir().expect("a folder");
+        prove(folder.path(), "a/b.txt").expect("can be written");
+        assert_eq!(folder.path().join("a").read_dir().expect("a folder").count(), 0);
+        replace(folder.path(), "a/b.txt", b"theirs", 0o600).expect("written");
+        prove(folder.path(), "a/b.txt").expect("can be replaced");
+        assert_eq!(read(folder.path(), "a/b.txt").expect("readable"), Some((b"theirs".to_vec(), 0o600)));
+        assert!(prove(folder.path(), "a/b.txt/c").is_err() && prove(folder.path(), "a").is_err());
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub type Fields = BTreeMap<String, Secret>;
 pub trait Sink: Send + Sync {
     /// Whether it holds exactly these values; other fields next to them are not looked at.
     async fn holds(&self, expected: &Fields) -> Result<bool>;
+    /// Sees that the place takes a delivery; for before a credential is made that has nowhere else to
+    /// go. Writes nothing.
+    async fn prove(&self) -> Result<()>;
     /// Writes these fields and leaves others next to them as they are.
     async fn deliver(&self, permit: &Permit, fields: &Fields) -> Result<()>;
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::canary::{leaking_files, leaks};
-use crate::support::{TestEnvironment, block_on, paths, step, summary, text_of};
+use crate::support::{Ran, TestEnvironment, block_on, paths, step, summary, text_of};
 
 const FILE: &str = "secrets/runner.json";
 const WRAPPED: &str = "secrets/wrapped.json";
@@ -142,4 +142,58 @@ fn a_secret_id_goes_into_a_manifest_or_under_a_wrapping_token() {
     assert_ne!(rotated["secret_id"], delivered["secret_id"]);
     assert_eq!(block_on(login(&environment, &rotated)), 200);
     assert_eq!(block_on(login(&environment, &delivered)), 400);
+}
+
+/// A token that may do everything but patch, from a role of the plan.
+async fn limited_token(environment: &TestEnvironment) -> String {
+    let text = std::fs::read(environment.folder.join(FILE)).expect("delivered");
+    let credential: Value = serde_json::from_slice(&text).expect("JSON");
+    let url = format!("{}/v1/auth/approle/login", environment.sandbox.vault_addrs()[0]);
+    let body = json!({ "role_id": credential["role_id"], "secret_id": credential["secret_id"] });
+    let answer = reqwest::Client::new().post(url).body(body.to_string()).send().await.expect("an answer");
+    let answer: Value = serde_json::from_str(&answer.text().await.expect("text")).expect("JSON");
+    text_of(&answer["auth"]["client_token"]).to_owned()
+}
+
+async fn issued(environment: &TestEnvironment, token: &str) -> usize {
+    let url =
+        format!("{}/v1/auth/approle/role/runner/secret-id?list=true", environment.sandbox.vault_addrs()[0]);
+    let answer =
+        reqwest::Client::new().get(url).header("X-Vault-Token", token).send().await.expect("an answer");
+    let answer: Value = serde_json::from_str(&answer.text().await.expect("text")).expect("JSON");
+    answer["data"]["keys"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn secret_id_is_not_made_for_a_place_that_refuses_it() {
+    let environment = TestEnvironment::new();
+    let mut plan: Value = serde_json::from_str(&plan()).expect("JSON");
+    let all = json!(["create", "read", "update", "delete", "list", "sudo"]);
+    plan["steps"]["limited"] = json!({ "kind": "vault.policy", "name": "limited", "rules": { "*": all } });
+    plan["steps"]["role"]["token_policies"] = json!(["limited"]);
+    environment.write("secret-id.yaml", &plan.to_string());
+    let ran = environment.run(&["apply", "secret-id.yaml", "--yes"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let token = block_on(limited_token(&environment));
+    let before = block_on(issued(&environment, &token));
+    // The path holds another delivery, so this one would be a patch; a file stands where a folder
+    // should be; there is no such mount.
+    environment.write("in-the-way", "a file");
+    let places = [
+        (json!({ "vault_kv": { "mount": "secret", "path": "runner" } }), "lacks the capability `patch`"),
+        (json!({ "file": "in-the-way/id.json" }), "prove in-the-way/id.json"),
+        (json!({ "vault_kv": { "mount": "nowhere", "path": "runner" } }), "nowhere"),
+    ];
+    for (place, why) in places {
+        let step =
+            json!({ "kind": "vault.approle_secret_id", "role": "runner", "name": "new", "deliver": place });
+        let other = json!({ "version": 1, "name": "other", "steps": { "new": step } });
+        environment.write("other.yaml", &other.to_string());
+        for _ in 0..2 {
+            let mut command = environment.command(&["apply", "other.yaml", "--yes"]);
+            let ran = Ran::of(command.env("VAULT_TOKEN", &token).output().expect("the program starts"));
+            assert!(ran.code != 0 && format!("{}{}", ran.stdout, ran.stderr).contains(why), "{why}: {ran:?}");
+        }
+        assert_eq!(block_on(issued(&environment, &token)), before, "{why}: another secret-id is valid");
+    }
 }

@@ -66,12 +66,48 @@ impl Sink for KvSink {
         Ok(expected.iter().all(same))
     }
 
+    async fn prove(&self) -> Result<()> {
+        let needed = match settled(|| self.vault.get_or_remains(&self.path)).await? {
+            Ok(_) => "patch",
+            // What was deleted still counts as something that exists.
+            Err(remains) if remains["metadata"]["version"].is_u64() => "update",
+            Err(_) => "create",
+        };
+        if needed == "create" {
+            self.require_mount().await?;
+        }
+        let found = self.vault.capabilities(std::slice::from_ref(&self.path)).await?;
+        let listed = found.get(&self.path).and_then(Value::as_array).into_iter().flatten();
+        let mut capabilities = listed.filter_map(Value::as_str);
+        if capabilities.any(|capability| capability == needed || capability == "root") {
+            return Ok(());
+        }
+        let message = format!("the token lacks the capability `{needed}`, so nothing can be delivered there");
+        Err(Error::new(ErrorKind::Denied, &self.path, message).advice(format!(
+            "give a policy of the token the capabilities `create`, `update` and `patch` on `{}`; the credential \
+             was not made",
+            self.path
+        )))
+    }
+
     async fn deliver(&self, permit: &Permit, fields: &Fields) -> Result<()> {
         settled(|| self.deliver_once(permit, fields)).await
     }
 }
 
 impl KvSink {
+    /// A path at which nothing is may lie in no mount at all, or in one of another type.
+    /// <https://openbao.org/api-docs/system/internal-ui-mounts/>
+    async fn require_mount(&self) -> Result<()> {
+        let mount = self.vault.get(&format!("sys/internal/ui/mounts/{}", self.path)).await?;
+        let mount = mount.unwrap_or_default();
+        if mount["type"] == "kv" && mount["options"]["version"] == "2" {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Rejected, &self.path, "it is not in a KV version 2 mount")
+            .advice("declare the mount as a step of kind `vault.mount`; the credential was not made"))
+    }
+
     /// A patch of the version that was read, or the first version after what was deleted: what
     /// somebody else writes in between is never overwritten.
     async fn deliver_once(&self, permit: &Permit, fields: &Fields) -> Result<()> {

@@ -321,9 +321,12 @@ pipeline_secret_id:
     }
 }
 
-/// Makes one and delivers it.
+/// Makes one and delivers it, once its destination was seen to take it. One that cannot be delivered
+/// all the same is destroyed, so that none is left that is valid and in nobody's hands.
 async fn make(w: &Writer<'_, Depository>, desired: &SecretIdSpec, id: &SecretIdId) -> Result<()> {
+    w.prove(&desired.deliver).await?;
     let role_id = w.vault().get(&format!("{}/role-id", id.path())).await?.unwrap_or_default();
+    let _waiting = w.awaiting(id);
     let path = format!("{}/secret-id", id.path());
     let body = Value::Object(body(desired));
     let mut fields = Fields::new();
@@ -343,7 +346,12 @@ async fn make(w: &Writer<'_, Depository>, desired: &SecretIdSpec, id: &SecretIdI
             take(ACCESSOR, &given[ACCESSOR]);
         }
     }
-    w.deliver(w.permit(), &desired.deliver, &fields).await
+    let Err(error) = w.deliver(w.permit(), &desired.deliver, &fields).await else { return Ok(()) };
+    if let Some(accessor) = fields.get(ACCESSOR).and_then(Secret::expose_str) {
+        // If this fails too, the next run finds it by its name.
+        let _ = destroy_one(w, id, accessor).await;
+    }
+    Err(error)
 }
 
 fn body(desired: &SecretIdSpec) -> Map<String, Value> {
@@ -374,10 +382,14 @@ async fn destroy(
 ) -> Result<()> {
     let accessors: Vec<&str> = issued.map(|issued| issued.accessor.as_str()).collect();
     for accessor in accessors {
-        let path = format!("{}/secret-id-accessor/destroy", id.path());
-        w.vault().post(w.permit(), &path, &json!({ ACCESSOR: accessor })).await?;
+        destroy_one(w, id, accessor).await?;
     }
     Ok(())
+}
+
+async fn destroy_one(w: &Writer<'_, Depository>, id: &SecretIdId, accessor: &str) -> Result<()> {
+    let path = format!("{}/secret-id-accessor/destroy", id.path());
+    w.vault().post(w.permit(), &path, &json!({ ACCESSOR: accessor })).await.map(drop)
 }
 
 #[cfg(test)]

@@ -2,24 +2,29 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::manifest::Manifest;
-use super::{ACCESSOR, SECRET_ID, SecretIdDelivery, WRAPPING_TOKEN};
+use super::{ACCESSOR, KvPlace, SECRET_ID, SecretIdDelivery, SecretIdId, WRAPPING_TOKEN};
 use crate::beneath;
 use crate::providers::Providers;
 use crate::providers::vault::{KvSink, VaultClient};
 use crate::resolve::unknown::is_unknown;
-use crate::resource::{Elsewhere, Error, ErrorKind, FieldError, Permit, Provided, Result};
+use crate::resource::{Awaited, Awaiting, Elsewhere, Error, ErrorKind, FieldError, Permit, Provided, Result};
 use crate::secret::sink::{Fields, Sink};
+
+/// How long a secret-id may take from the request to its destination.
+const DELIVERY: Duration = Duration::from_mins(2);
 
 /// A Vault together with the plan's folder.
 #[derive(Debug)]
 pub struct Depository {
     vault: Arc<VaultClient>,
     folder: PathBuf,
+    awaited: Arc<Awaited>,
 }
 
 impl Provided for Depository {
@@ -31,7 +36,8 @@ impl Provided for Depository {
 
     async fn provide_at(providers: &Providers, place: Option<&Elsewhere>) -> Result<Arc<Self>> {
         let vault = VaultClient::provide_at(providers, place).await?;
-        Ok(Arc::new(Self { vault, folder: providers.folder.clone() }))
+        let (folder, awaited) = (providers.folder.clone(), Arc::clone(&providers.awaited));
+        Ok(Arc::new(Self { vault, folder, awaited }))
     }
 }
 
@@ -59,6 +65,30 @@ impl Depository {
     /// The Vault.
     pub(super) fn vault(&self) -> &VaultClient {
         &self.vault
+    }
+
+    /// Notes that a secret-id is asked for, which is lost unless it is delivered.
+    pub(super) fn awaiting(&self, id: &SecretIdId) -> Awaiting {
+        self.awaited.begin(format!("the secret-id {id}"), DELIVERY)
+    }
+
+    /// Sees that a destination takes a delivery.
+    pub(super) async fn prove(&self, place: &SecretIdDelivery) -> Result<()> {
+        let manifest = place.kubernetes_manifest.as_ref().map(|manifest| &manifest.file);
+        if let Some(file) = place.file.as_ref().or(manifest) {
+            return beneath::prove(&self.folder, file).map_err(|error| {
+                Error::new(ErrorKind::Local, format!("prove {file}"), error.to_string())
+                    .advice("make the file writable, or name another; no secret-id was made")
+            });
+        }
+        match &place.vault_kv {
+            Some(kv) => self.sink(kv).prove().await,
+            None => Ok(()),
+        }
+    }
+
+    fn sink(&self, kv: &KvPlace) -> KvSink {
+        KvSink::new(Arc::clone(&self.vault), &kv.mount, &kv.path)
     }
 
     /// The accessor that stands in a destination; `None` when it holds none.
@@ -116,6 +146,6 @@ impl Depository {
         for stale in [SECRET_ID, WRAPPING_TOKEN] {
             fields.entry(stale.to_owned()).or_insert_with(|| String::new().into());
         }
-        KvSink::new(Arc::clone(&self.vault), &kv.mount, &kv.path).deliver(permit, &fields).await
+        self.sink(kv).deliver(permit, &fields).await
     }
 }
