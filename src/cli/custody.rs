@@ -47,6 +47,10 @@ struct CheckArgs {
     /// Put a good copy in the place of each damaged or missing one
     #[arg(long)]
     repair: bool,
+    /// Where stores have different values, put this one's copy in the place of the others, which keep
+    /// theirs aside: a store as the check names it
+    #[arg(long, value_name = "STORE", requires = "repair")]
+    prefer: Option<String>,
     /// How to show it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -111,7 +115,15 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
     let mut objects = custody.examine("", true).await?;
     let mut repaired = Vec::new();
     if args.repair {
-        repaired = repair(&custody, &objects).await?;
+        if let Some(store) = &args.prefer
+            && !objects.iter().flat_map(|object| &object.copies).any(|copy| copy.store == *store)
+        {
+            ui::console::note(format!(
+                "error: no store is called `{store}`; use a name that the check shows"
+            ));
+            return Ok(Outcome::Usage);
+        }
+        repaired = repair(&custody, &objects, args.prefer.as_deref()).await?;
         objects = custody.examine("", true).await?;
     }
     let standing = standing(&checked, &providers).await?;
@@ -128,6 +140,9 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
         Format::Human => {
             repaired.iter().for_each(ui::console::note);
             ui::console::out(ui::custody::objects(&objects));
+            if objects.iter().any(Object::differs) {
+                ui::console::out(ui::custody::DIFFERENT);
+            }
             if let Some(one) = &standing {
                 ui::console::out(ui::custody::standing(one));
             }
@@ -140,10 +155,14 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
     })
 }
 
-async fn repair(custody: &Custody, objects: &[Object]) -> Result<Vec<String>, session::Error> {
+async fn repair(
+    custody: &Custody,
+    objects: &[Object],
+    prefer: Option<&str>,
+) -> Result<Vec<String>, session::Error> {
     let mut repaired = Vec::new();
     for object in objects.iter().filter(|object| object.is_obtainable() && !object.is_perfect()) {
-        for store in custody.repair(&by_command(), object).await? {
+        for store in custody.repair(&by_command(), object, prefer).await? {
             repaired.push(format!("repaired {} on {store}", object.name));
         }
     }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Custody, Envelope, Handout, Store, decode, encode};
 use crate::resource::{ErrorKind, Permit, Result};
+use crate::secret::Secret;
 
 /// What every store has of one object, in its latest version.
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +40,8 @@ pub enum CopyState {
     Whole,
     /// It is a whole envelope, but no key is at hand that opens it.
     Closed,
+    /// It can be decrypted, and so can another store's copy, which has another value.
+    Differs,
     /// The store does not have it.
     Missing,
     /// It cannot be decoded or decrypted.
@@ -61,7 +64,12 @@ pub struct Opener {
 impl Object {
     /// Whether a copy on any store can be used.
     pub fn is_obtainable(&self) -> bool {
-        self.copies.iter().any(|copy| copy.state == CopyState::Whole)
+        self.copies.iter().any(|copy| matches!(copy.state, CopyState::Whole | CopyState::Differs))
+    }
+
+    /// Whether stores have different values of it, so that a person has to say which is right.
+    pub fn differs(&self) -> bool {
+        self.copies.iter().any(|copy| copy.state == CopyState::Differs)
     }
 
     /// Whether every store's copy can be used, and for every recipient that can be tried.
@@ -82,69 +90,117 @@ impl Custody {
         for name in self.list(prefix).await? {
             let versions = self.versions(&name).await?;
             let Some(version) = versions.last().copied() else { continue };
-            let mut copies = Vec::with_capacity(self.stores.len());
-            for store in &self.stores {
-                copies.push(self.examine_copy(store.as_ref(), &name, version, open).await);
-            }
+            let copies = self.copies(&name, version, open).await?;
             objects.push(Object { name, version, versions, copies });
         }
         Ok(objects)
     }
 
+    async fn copies(&self, name: &str, version: u32, open: bool) -> Result<Vec<Copy>> {
+        let mut found = Vec::new();
+        for place in self.places_of(name, version).await? {
+            found.push(self.examine_copy(place, name, version, open).await);
+        }
+        let values: Vec<&Secret> = found.iter().filter_map(|(_, value)| value.as_ref()).collect();
+        let differ = values.windows(2).any(|pair| pair[0] != pair[1]);
+        let state = |copy: Copy| match copy.state {
+            CopyState::Whole if differ => Copy { state: CopyState::Differs, ..copy },
+            _ => copy,
+        };
+        Ok(found.into_iter().map(|(copy, _)| state(copy)).collect())
+    }
+
     /// Puts the good copy in the place of every damaged or missing one; gives the stores that were
-    /// mended.
+    /// mended. Copies with different values are left as they are, unless `prefer` names the store
+    /// whose copy is right. Every store keeps what is replaced aside.
     ///
     /// # Errors
     /// `Local` when there is no good copy; else what a store said.
-    pub async fn repair(&self, permit: &Permit, object: &Object) -> Result<Vec<String>> {
-        let whole = object.copies.iter().position(|copy| copy.state == CopyState::Whole);
-        let Some(whole) = whole else {
+    pub async fn repair(
+        &self,
+        permit: &Permit,
+        object: &Object,
+        prefer: Option<&str>,
+    ) -> Result<Vec<String>> {
+        let good = |copy: &Copy| match prefer {
+            Some(store) if object.differs() => copy.state == CopyState::Differs && copy.store == store,
+            _ => copy.state == CopyState::Whole,
+        };
+        let Some(good) = object.copies.iter().position(good) else {
+            if object.differs() {
+                return Ok(Vec::new());
+            }
             return Err(super::local(&object.name, "no store has a whole copy".to_owned())
                 .advice("bring back a store from its backup, or set the variable with the private key"));
         };
-        let bytes = self.stores[whole].read(&object.name, object.version).await?;
+        let places = self.places_of(&object.name, object.version).await?;
+        let bytes = places[good].read(&object.name, object.version).await?;
         let mut mended = Vec::new();
-        for (store, copy) in self.stores.iter().zip(&object.copies) {
+        for (position, (place, copy)) in places.into_iter().zip(&object.copies).enumerate() {
             match copy.state {
-                CopyState::Missing => store.write(permit, &object.name, object.version, &bytes).await?,
-                CopyState::Damaged(_) => store.repair(permit, &object.name, object.version, &bytes).await?,
+                CopyState::Missing => place.write(permit, &object.name, object.version, &bytes).await?,
+                CopyState::Damaged(_) => place.repair(permit, &object.name, object.version, &bytes).await?,
+                CopyState::Differs if position != good => {
+                    place.repair(permit, &object.name, object.version, &bytes).await?;
+                }
                 _ => continue,
             }
-            mended.push(store.describe());
+            mended.push(place.describe());
         }
         Ok(mended)
     }
 
-    async fn examine_copy(&self, store: &dyn Store, name: &str, version: u32, open: bool) -> Copy {
+    /// The copy, and its value where it could be opened.
+    async fn examine_copy(
+        &self,
+        store: &dyn Store,
+        name: &str,
+        version: u32,
+        open: bool,
+    ) -> (Copy, Option<Secret>) {
         let copy = |state| Copy { store: store.describe(), state, created: None, recipients: Vec::new() };
         match store.versions(name).await {
-            Err(error) => return copy(CopyState::Unreachable(error.to_string())),
-            Ok(versions) if !versions.contains(&version) => return copy(CopyState::Missing),
+            Err(error) => return (copy(CopyState::Unreachable(error.to_string())), None),
+            Ok(versions) if !versions.contains(&version) => return (copy(CopyState::Missing), None),
             Ok(_) => {}
         }
         let bytes = match store.read(name, version).await {
             Ok(bytes) => bytes,
-            Err(error) => return copy(CopyState::Unreachable(error.to_string())),
+            Err(error) => return (copy(CopyState::Unreachable(error.to_string())), None),
         };
         if let Ok(handout) = Handout::decode(name, &bytes) {
+            let message = Secret::from(handout.message().to_owned());
             let opener = Opener { kind: handout.kind, id: handout.holder_key, opens: None };
             let created = Some(handout.created);
-            return Copy { created, recipients: vec![opener], ..copy(CopyState::Whole) };
+            return (Copy { created, recipients: vec![opener], ..copy(CopyState::Whole) }, Some(message));
         }
         match decode(name, &bytes) {
-            Ok(envelope) => self.examine_envelope(name, &envelope, open, copy(CopyState::Closed)).await,
-            Err(error) => copy(CopyState::Damaged(error.message)),
+            Ok(envelope) => {
+                self.examine_envelope(name, version, &envelope, open, copy(CopyState::Closed)).await
+            }
+            Err(error) => (copy(CopyState::Damaged(error.message)), None),
         }
     }
 
-    async fn examine_envelope(&self, name: &str, envelope: &Envelope, open: bool, mut copy: Copy) -> Copy {
+    async fn examine_envelope(
+        &self,
+        name: &str,
+        version: u32,
+        envelope: &Envelope,
+        open: bool,
+        mut copy: Copy,
+    ) -> (Copy, Option<Secret>) {
         copy.created = Some(envelope.header.created);
-        let mut failure = None;
+        let (mut failure, mut value) = (envelope.require(name, version).err(), None);
+        let misplaced = failure.is_some();
         for (position, recipient) in envelope.header.recipients.iter().enumerate() {
             let opens = match open && self.keyring.may_open(recipient) {
                 false => None,
                 true => match envelope.open_as(position, &self.keyring).await {
-                    Ok(_) => Some(true),
+                    Ok(found) => {
+                        value.get_or_insert(found);
+                        Some(true)
+                    }
                     Err(error) => {
                         failure.get_or_insert(error);
                         Some(false)
@@ -153,15 +209,13 @@ impl Custody {
             };
             copy.recipients.push(Opener { kind: recipient.kind.clone(), id: recipient.id.clone(), opens });
         }
-        let opened = copy.recipients.iter().any(|recipient| recipient.opens == Some(true));
         copy.state = match failure {
-            _ if envelope.header.name != name => CopyState::Damaged("is another object's".to_owned()),
-            _ if opened => CopyState::Whole,
+            _ if value.is_some() && !misplaced => CopyState::Whole,
             Some(error) if error.kind == ErrorKind::Local => CopyState::Damaged(error.message),
             // The service that would open it is what fails, not the copy.
             Some(_) | None => CopyState::Closed,
         };
-        copy
+        (copy, value.filter(|_| !misplaced))
     }
 }
 
@@ -170,42 +224,24 @@ impl Custody {
     /// kept everywhere: two messages with the same share must not be told apart by their stores.
     ///
     /// # Errors
-    /// Whatever made a store fail, after all others were tried.
+    /// When no store takes it; those that fail beside one that works are warned of.
     pub async fn hand_out(&self, permit: &Permit, handout: &Handout) -> Result<()> {
         let kept = self.handout(&handout.name).await?;
-        let bytes = encode(kept.as_ref().unwrap_or(handout));
-        let mut failure = None;
-        for store in &self.stores {
-            if let Err(error) = hand_out_on(store.as_ref(), permit, &handout.name, &bytes).await {
-                failure.get_or_insert(error);
-            }
-        }
-        failure.map_or(Ok(()), Err)
+        self.spread(permit, &handout.name, 1, &encode(kept.as_ref().unwrap_or(handout))).await
     }
 
-    /// The handout of this name, from the first store that has it whole.
+    /// The handout of this name, from the first store that has it whole; `None` when no store that
+    /// answers has it.
     ///
     /// # Errors
-    /// When stores have it, but none of them whole.
+    /// When stores have it, but none of them whole; when no store answers.
     pub async fn handout(&self, name: &str) -> Result<Option<Handout>> {
         super::check_name(name)?;
-        let Some(version) = self.latest(name).await? else { return Ok(None) };
-        let reads = self
-            .stores
+        let Some(version) = self.latest_answered(name).await? else { return Ok(None) };
+        let places = self.places_of(name, version).await?;
+        let reads = places
             .iter()
-            .map(|store| async move { Handout::decode(name, &store.read(name, version).await?) });
-        self.first_whole(name, reads.collect()).await
+            .map(|place| async move { Handout::decode(name, &place.read(name, version).await?) });
+        self.first_whole(name, &places, reads.collect()).await
     }
-}
-
-async fn hand_out_on(store: &dyn Store, permit: &Permit, name: &str, bytes: &[u8]) -> Result<()> {
-    match store.write(permit, name, 1, bytes).await {
-        Err(error) if error.kind == ErrorKind::Conflict => {}
-        written => written?,
-    }
-    if store.read(name, 1).await? == bytes {
-        return Ok(());
-    }
-    Err(super::local(name, format!("{} has another message under this name", store.describe()))
-        .advice("`groundwork custody check PLAN --repair` makes the copies the same"))
 }

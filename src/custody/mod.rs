@@ -1,36 +1,49 @@
 //! Where secrets are kept that a server gives only once: key shares, root tokens, access keys.
 //!
-//! Every object is encrypted for each recipient and kept on each store. It is read back and
-//! decrypted before a write counts as done. Objects are written once: another value under the
-//! same name is another version, and versions are never removed.
+//! Every object is encrypted for each recipient and kept on each store. Objects are written once:
+//! another value under the same name is another version, and versions are never removed.
+//!
+//! What encrypting takes is made ready before the server is asked ([`Custody::prepare`]), so that
+//! nothing remote stands between its response and the first durable copy ([`Custody::keep`]). Any
+//! one store and any one recipient may fail: the others are enough to go on, and what is missing is
+//! completed later ([`Custody::complete`]).
 
+mod complete;
 pub mod envelope;
 pub mod examine;
 pub mod handout;
 pub mod paths;
 pub mod pgp;
+mod prepared;
 pub mod recipient;
 pub mod store;
 pub mod unreachable;
 
+#[cfg(test)]
+mod failure_tests;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
+pub use complete::Gap;
 pub use envelope::{Envelope, Header, Wrapped};
 pub use handout::{Handout, Holder, HolderKey};
+pub use prepared::Prepared;
 pub use recipient::{AGE_IDENTITY, Context, KeyService, Keyring, PGP_KEY, Recipient};
 pub use store::{FileStore, Store};
 pub use unreachable::Unreachable;
 
+use self::prepared::Proven;
 use crate::event::Warnings;
 use crate::plan::settings::RecipientSettings;
-use crate::resource::{Error, ErrorKind, Permit, Result};
-use crate::secret::{Secret, random_bytes};
+use crate::resource::{Error, ErrorKind, Result};
+use crate::secret::Secret;
 
 /// The stores and recipients of one plan.
 pub struct Custody {
@@ -38,7 +51,12 @@ pub struct Custody {
     recipients: RwLock<Vec<RecipientSettings>>,
     keyring: Keyring,
     stores: Vec<Box<dyn Store>>,
-    proven: OnceCell<()>,
+    /// Beside the journal: where an object lies until a store has it.
+    rescue: FileStore,
+    proven: OnceCell<Proven>,
+    /// Stores and recipients that failed in this run, in words. They were warned of, and are tried
+    /// again by the next run.
+    failing: Mutex<BTreeSet<String>>,
     warnings: Warnings,
 }
 
@@ -59,9 +77,19 @@ impl Custody {
             recipients: RwLock::new(recipients),
             keyring,
             stores,
+            rescue: FileStore::new(folder.join(".groundwork/journal/rescued")),
             proven: OnceCell::new(),
+            failing: Mutex::default(),
             warnings: Warnings::default(),
         }
+    }
+
+    /// The same custody for the plan of this name, beside whose journal objects lie that no store
+    /// has taken yet.
+    #[must_use]
+    pub fn of_plan(mut self, plan: &str) -> Self {
+        self.rescue = FileStore::new(self.folder.join(format!(".groundwork/journal/{plan}.rescued")));
+        self
     }
 
     /// The plan's folder, where files with public keys are.
@@ -79,100 +107,6 @@ impl Custody {
         *self.recipients.write().unwrap_or_else(PoisonError::into_inner) = recipients;
     }
 
-    /// Proves, once per run, that what is put into custody can be had again: a canary is written
-    /// to every store, read back, and decrypted for every recipient whose key is at hand.
-    ///
-    /// # Errors
-    /// When there is no store or recipient, a store fails, the disk is full, the clock is wrong,
-    /// or no key is at hand that could open what is about to be sealed.
-    pub async fn prove(&self, permit: &Permit) -> Result<()> {
-        self.proven.get_or_try_init(|| self.prove_now(permit)).await.copied()
-    }
-
-    async fn prove_now(&self, permit: &Permit) -> Result<()> {
-        check_clock(Timestamp::now())?;
-        let canary = Secret::new(random_bytes(32));
-        let envelope = self.seal("canary", &canary).await?;
-        if self.stores.is_empty() {
-            return Err(
-                rejected("the plan declares no custody store").advice("add one under `custody.stores`")
-            );
-        }
-        let bytes = encode(&envelope);
-        for store in &self.stores {
-            let read = store.probe(permit, &bytes).await?;
-            self.open_for_all(&decode("canary", &read)?, &canary).await?;
-        }
-        Ok(())
-    }
-
-    /// Opens for each recipient that may be openable here; at least one must be.
-    async fn open_for_all(&self, envelope: &Envelope, expected: &Secret) -> Result<()> {
-        let mut opened = 0;
-        for (position, recipient) in envelope.header.recipients.iter().enumerate() {
-            if self.keyring.may_open(recipient) {
-                let found = envelope.open_as(position, &self.keyring).await?;
-                same("canary", &found, expected)?;
-                opened += 1;
-            }
-        }
-        if opened > 0 {
-            return Ok(());
-        }
-        // Says which keys would do.
-        envelope.open("canary", &self.keyring).await.map(drop)
-    }
-
-    /// Keeps `secret` under `name` on every store, and reads it back. Repeating it with the same
-    /// value completes the stores that lack it.
-    ///
-    /// # Errors
-    /// `Conflict` when another value is kept under the name; else whatever made a store fail.
-    pub async fn put(&self, permit: &Permit, name: &str, secret: &Secret) -> Result<()> {
-        check_name(name)?;
-        let version = self.latest(name).await?.unwrap_or(1);
-        self.put_version(permit, name, version, secret).await
-    }
-
-    /// Keeps `secret` under `name` as a new version, which from now on is the one that is read.
-    ///
-    /// # Errors
-    /// As [`Custody::put`].
-    pub async fn replace(&self, permit: &Permit, name: &str, secret: &Secret) -> Result<()> {
-        check_name(name)?;
-        let version = self.latest(name).await?.map_or(1, |version| version + 1);
-        self.put_version(permit, name, version, secret).await
-    }
-
-    async fn put_version(&self, permit: &Permit, name: &str, version: u32, secret: &Secret) -> Result<()> {
-        let envelope = self.seal(name, secret).await?;
-        let mut failure = None;
-        for store in &self.stores {
-            // A store that fails must not keep the secret from reaching the others.
-            if let Err(error) = self.put_on(store.as_ref(), permit, &envelope, version, secret).await {
-                failure.get_or_insert(error);
-            }
-        }
-        failure.map_or(Ok(()), Err)
-    }
-
-    async fn put_on(
-        &self,
-        store: &dyn Store,
-        permit: &Permit,
-        envelope: &Envelope,
-        version: u32,
-        secret: &Secret,
-    ) -> Result<()> {
-        let name = &envelope.header.name;
-        match store.write(permit, name, version, &encode(envelope)).await {
-            Err(error) if error.kind == ErrorKind::Conflict => {}
-            written => written?,
-        }
-        let found = self.read_from(store, name, version).await?;
-        same(name, &found, secret)
-    }
-
     /// The latest version of `name`, from the first store that has it whole.
     ///
     /// # Errors
@@ -180,19 +114,33 @@ impl Custody {
     pub async fn get(&self, name: &str) -> Result<Option<Secret>> {
         check_name(name)?;
         let Some(version) = self.latest(name).await? else { return Ok(None) };
-        let reads = self.stores.iter().map(|store| self.read_from(store.as_ref(), name, version));
-        self.first_whole(name, reads.collect()).await
+        let places = self.places_of(name, version).await?;
+        let reads = places.iter().map(|place| self.read_from(*place, name, version));
+        self.first_whole(name, &places, reads.collect()).await
     }
 
-    /// What the first of `reads`, one for each store, gives that succeeds; the others are not begun.
-    /// The stores before it are warned of, because the next one to be lost could be the last.
+    /// Where this version may be read: every store, and beside the journal if it is there.
+    async fn places_of(&self, name: &str, version: u32) -> Result<Vec<&dyn Store>> {
+        let rescued = self.rescue.versions(name).await?.contains(&version);
+        let rescue = rescued.then_some(&self.rescue as &dyn Store);
+        Ok(self.stores.iter().map(AsRef::as_ref).chain(rescue).collect())
+    }
+
+    /// Every place that may have objects.
+    fn places(&self) -> impl Iterator<Item = &dyn Store> {
+        self.stores.iter().map(AsRef::as_ref).chain([&self.rescue as &dyn Store])
+    }
+
+    /// What the first of `reads`, one for each of `places`, gives that succeeds; the others are not
+    /// begun. The places before it are warned of, because the next one to be lost could be the last.
     async fn first_whole<T>(
         &self,
         name: &str,
+        places: &[&dyn Store],
         reads: Vec<impl Future<Output = Result<T>>>,
     ) -> Result<Option<T>> {
         let mut failures: Vec<(String, Error)> = Vec::new();
-        for (store, read) in self.stores.iter().zip(reads) {
+        for (store, read) in places.iter().zip(reads) {
             match read.await {
                 Ok(found) => {
                     self.warn(name, &failures);
@@ -219,32 +167,7 @@ impl Custody {
     /// # Errors
     /// When no store has the object and one cannot be read.
     pub async fn versions(&self, name: &str) -> Result<Vec<u32>> {
-        let (mut found, mut failure) = (BTreeSet::new(), None);
-        for store in &self.stores {
-            match store.versions(name).await {
-                Ok(versions) => found.extend(versions),
-                Err(error) => failure = Some(error),
-            }
-        }
-        match failure {
-            Some(error) if found.is_empty() => Err(error),
-            _ => Ok(found.into_iter().collect()),
-        }
-    }
-
-    /// Removes one version of `name` from every store, for good.
-    ///
-    /// # Errors
-    /// Whatever made a store fail, after all others were tried.
-    pub async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
-        check_name(name)?;
-        let mut failure = None;
-        for store in &self.stores {
-            if let Err(error) = store.remove(permit, name, version).await {
-                failure.get_or_insert(error);
-            }
-        }
-        failure.map_or(Ok(()), Err)
+        one_is_enough(join_all(self.places().map(|place| place.versions(name))).await)
     }
 
     /// Whether any store has an object of this name, without opening it.
@@ -261,17 +184,10 @@ impl Custody {
     /// # Errors
     /// When a store cannot be read and no other has anything.
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        let (mut names, mut failure) = (BTreeSet::new(), None);
-        for store in &self.stores {
-            match store.names(prefix).await {
-                Ok(found) => names.extend(found),
-                Err(error) => failure = Some(error),
-            }
-        }
-        match failure {
-            Some(error) if names.is_empty() => Err(error),
-            _ => Ok(names.into_iter().collect()),
-        }
+        let objects = one_is_enough(join_all(self.places().map(|place| place.objects(prefix))).await)?;
+        let mut names: Vec<String> = objects.into_iter().map(|(name, _)| name).collect();
+        names.dedup();
+        Ok(names)
     }
 
     /// The highest version on any store. A store that fails is passed over as long as another
@@ -281,20 +197,61 @@ impl Custody {
         Ok(self.versions(name).await?.pop())
     }
 
-    async fn read_from(&self, store: &dyn Store, name: &str, version: u32) -> Result<Secret> {
-        let bytes = store.read(name, version).await?;
-        decode(name, &bytes)?.open(name, &self.keyring).await
+    /// The highest version on the stores that answer. For what is about to be written: a store that
+    /// fails must not keep it from the others.
+    ///
+    /// # Errors
+    /// When no store answers.
+    async fn latest_answered(&self, name: &str) -> Result<Option<u32>> {
+        let answers = join_all(self.stores.iter().map(|store| store.versions(name))).await;
+        let failed = answers.iter().filter(|answer| answer.is_err()).count();
+        if failed == self.stores.len() {
+            return one_is_enough(answers).map(|mut versions| versions.pop());
+        }
+        let rescued = self.rescue.versions(name).await?;
+        Ok(answers.into_iter().flatten().flatten().chain(rescued).max())
     }
 
-    async fn seal(&self, name: &str, secret: &Secret) -> Result<Envelope> {
+    async fn read_from(&self, store: &dyn Store, name: &str, version: u32) -> Result<Secret> {
+        let bytes = store.read(name, version).await?;
+        decode(name, &bytes)?.open(name, version, &self.keyring).await
+    }
+
+    /// The declared recipients.
+    ///
+    /// # Errors
+    /// `Rejected` when there are none, or one of them is not a key.
+    fn recipients(&self) -> Result<Vec<Recipient>> {
         let settings = self.recipients.read().unwrap_or_else(PoisonError::into_inner).clone();
         if settings.is_empty() {
             return Err(rejected("the plan declares nobody who can open what custody keeps")
                 .advice("add a recipient under `custody.recipients`"));
         }
-        let recipients: Result<Vec<_>> =
-            settings.iter().map(|one| Recipient::from_settings(one, &self.folder, &self.keyring)).collect();
-        Envelope::seal(name, secret, &recipients?).await
+        settings.iter().map(|one| Recipient::from_settings(one, &self.folder, &self.keyring)).collect()
+    }
+
+    fn note_failing(&self, who: &str) {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).insert(who.to_owned());
+    }
+
+    fn is_failing(&self, who: &str) -> bool {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).contains(who)
+    }
+}
+
+/// Everything that was found, sorted. Failures count only when nothing was found, because "there is
+/// none" would be a guess then.
+fn one_is_enough<T: Ord>(answers: Vec<Result<Vec<T>>>) -> Result<Vec<T>> {
+    let (mut found, mut failure) = (BTreeSet::new(), None);
+    for answer in answers {
+        match answer {
+            Ok(some) => found.extend(some),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(error) if found.is_empty() => Err(error),
+        _ => Ok(found.into_iter().collect()),
     }
 }
 
@@ -345,12 +302,12 @@ fn local(name: &str, message: String) -> Error {
     Error::new(ErrorKind::Local, format!("custody: {name}"), message)
 }
 
-fn same(name: &str, found: &Secret, expected: &Secret) -> Result<()> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Conflict, format!("custody: {name}"), "another value is kept under this name")
-        .advice("nothing was overwritten; look at what is in custody and move it away if it is not needed"))
+fn taken(name: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("custody: {name}"), "another value is kept under this name")
+        .advice(
+            "nothing was overwritten; `groundwork custody check PLAN` shows which stores differ, and with \
+         `--repair --prefer STORE` the value of that store replaces the others, which keep theirs aside",
+        )
 }
 
 fn rejected(message: &str) -> Error {
@@ -382,6 +339,7 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::Permit;
 
     fn secret(text: &str) -> Secret {
         Secret::from(text.to_owned())
@@ -391,6 +349,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let custody = testing::custody(folder.path(), age::x25519::Identity::generate());
         (folder, custody)
+    }
+
+    /// The same custody for another run.
+    fn custody_again(folder: &Path, custody: &Custody) -> Custody {
+        testing::custody(folder, custody.keyring.identities[0].clone())
     }
 
     #[tokio::test]
@@ -445,7 +408,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_had_fails_the_proof_but_not_the_reading() {
+    async fn store_that_cannot_be_had_is_warned_of() {
         let (folder, custody) = fresh();
         custody.put(&Permit::mint(), "a", &secret("x")).await.expect("puts");
         let Custody { recipients, keyring, mut stores, .. } = custody;
@@ -455,14 +418,18 @@ mod tests {
         let custody = Custody::new(folder.path(), recipients, stores, keyring);
         assert_eq!(custody.get("a").await.expect("reads"), Some(secret("x")));
         assert!(custody.take_warnings()[0].contains("s3://lost"));
-        let error = custody.prove(&Permit::mint()).await.expect_err("not proven");
-        assert_eq!(error.kind, ErrorKind::Unauthenticated);
+        custody.prove(&Permit::mint()).await.expect("the other store is enough");
+        assert!(custody.take_warnings()[0].contains("s3://lost"));
     }
 
     #[tokio::test]
-    async fn a_store_that_cannot_be_written_is_not_proven() {
+    async fn custody_without_a_writable_store_is_not_proven() {
         let (folder, custody) = fresh();
         std::fs::write(folder.path().join("two"), "a file, not a folder").expect("writes");
+        custody.prove(&Permit::mint()).await.expect("the first one is enough");
+        let custody = custody_again(folder.path(), &custody);
+        std::fs::remove_dir_all(folder.path().join("one")).expect("removes");
+        std::fs::write(folder.path().join("one"), "a file, not a folder").expect("writes");
         assert_eq!(custody.prove(&Permit::mint()).await.expect_err("no store").kind, ErrorKind::Local);
     }
 

@@ -74,20 +74,30 @@ impl Recipient {
         }
     }
 
-    /// Encrypts the key of the object `name`.
+    /// How it encrypts and for whom, as [`Wrapped`] names them.
+    pub(super) fn identity(&self) -> (&'static str, String) {
+        match self {
+            Self::Age(recipient) => ("age", recipient.to_string()),
+            Self::Kms { key, .. } => ("kms", key.clone()),
+            Self::Pgp(public) => ("pgp", public.fingerprint()),
+        }
+    }
+
+    /// The recipient in words.
+    pub(super) fn describe(&self) -> String {
+        let (kind, id) = self.identity();
+        format!("{kind} {id}")
+    }
+
+    /// Encrypts the key of the object `name`, or of one whose name begins so.
     pub(super) async fn wrap(&self, key: &Secret, name: &str) -> Result<Wrapped> {
-        let (kind, id, bytes) = match self {
-            Self::Age(recipient) => {
-                let wrapped = age::encrypt(recipient, key.expose_bytes());
-                let wrapped =
-                    wrapped.map_err(|source| rejected("age cannot encrypt".into()).source(source))?;
-                ("age", recipient.to_string(), wrapped)
-            }
-            Self::Kms { key: id, service } => {
-                ("kms", id.clone(), service.encrypt(id, key, &context(name)).await?)
-            }
-            Self::Pgp(public) => ("pgp", public.fingerprint(), public.encrypt(key)?),
+        let bytes = match self {
+            Self::Age(recipient) => age::encrypt(recipient, key.expose_bytes())
+                .map_err(|source| rejected("age cannot encrypt".into()).source(source))?,
+            Self::Kms { key: id, service } => service.encrypt(id, key, &context(name)).await?,
+            Self::Pgp(public) => public.encrypt(key)?,
         };
+        let (kind, id) = self.identity();
         Ok(Wrapped { kind: kind.to_owned(), id, wrapped_key: STANDARD.encode(bytes) })
     }
 }

@@ -22,8 +22,8 @@ pub trait Store: Send + Sync {
     async fn read(&self, name: &str, version: u32) -> Result<Vec<u8>>;
     /// Writes one version durably. `Conflict` when there is one already.
     async fn write(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()>;
-    /// The names that begin with `prefix`, sorted.
-    async fn names(&self, prefix: &str) -> Result<Vec<String>>;
+    /// The names that begin with `prefix`, with their versions. A list may lag behind.
+    async fn objects(&self, prefix: &str) -> Result<Vec<(String, u32)>>;
     /// Removes one version for good, as far as the place can. One that is not there is success.
     async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()>;
     /// Puts `bytes` in the place of a damaged version.
@@ -114,21 +114,22 @@ impl Store for FileStore {
         .map_err(|source| self.failed(name, &source))
     }
 
-    /// The damaged file stays beside the good one, as `.damaged.…`, for a person to look at.
+    /// The old file stays beside the new one, as `.replaced.…`, for a person to look at. At no moment
+    /// is there no file in its place.
     async fn repair(&self, _permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
         let path = self.path(name, version);
-        let aside = path.with_file_name(format!(".damaged.{}", uuid::Uuid::new_v4()));
-        let moved = std::fs::rename(&path, aside).and_then(|()| create(&path, bytes));
-        moved.map_err(|source| self.failed(name, &source))
+        let aside = path.with_file_name(format!(".replaced.{}", uuid::Uuid::new_v4()));
+        let kept = std::fs::hard_link(&path, &aside).or_else(|_| std::fs::copy(&path, &aside).map(drop));
+        let replaced = kept.and_then(|()| put(&path, bytes, true));
+        replaced.map_err(|source| self.failed(name, &source))
     }
 
-    async fn names(&self, prefix: &str) -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        walk(&self.folder, "", &mut names).map_err(|source| self.failed(prefix, &source))?;
-        names.retain(|name| name.starts_with(prefix));
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+    async fn objects(&self, prefix: &str) -> Result<Vec<(String, u32)>> {
+        let mut objects = Vec::new();
+        walk(&self.folder, "", &mut objects).map_err(|source| self.failed(prefix, &source))?;
+        objects.retain(|(name, _)| name.starts_with(prefix));
+        objects.sort_unstable();
+        Ok(objects)
     }
 
     async fn probe(&self, _permit: &Permit, bytes: &[u8]) -> Result<Vec<u8>> {
@@ -136,14 +137,20 @@ impl Store for FileStore {
     }
 }
 
-/// Writes a new file in one step that either happens or does not, durably; refuses an old one.
+/// Writes a new file; refuses an old one.
 fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, false)
+}
+
+/// Writes a file in one step that either happens or does not, durably.
+fn put(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make_folder(folder)?;
     // The temporary file is readable for its owner alone.
     let mut file = tempfile::Builder::new().prefix(".writing.").tempfile_in(folder)?;
     disk::write(file.as_file_mut(), bytes)?;
-    file.persist_noclobber(path).map_err(|refused| refused.error)?;
+    let persisted = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+    persisted.map_err(|refused| refused.error)?;
     sync_folder(folder)?;
     if std::fs::read(path)? == bytes {
         return Ok(());
@@ -159,13 +166,13 @@ fn files_in(folder: &Path) -> io::Result<Vec<String>> {
     }
 }
 
-fn walk(folder: &Path, prefix: &str, names: &mut Vec<String>) -> io::Result<()> {
+fn walk(folder: &Path, prefix: &str, objects: &mut Vec<(String, u32)>) -> io::Result<()> {
     for file in files_in(folder)? {
         let path = folder.join(&file);
         if path.is_dir() {
-            walk(&path, &format!("{prefix}{file}/"), names)?;
-        } else if let Some((stem, _)) = parse(&file) {
-            names.push(format!("{prefix}{stem}"));
+            walk(&path, &format!("{prefix}{file}/"), objects)?;
+        } else if let Some((stem, version)) = parse(&file) {
+            objects.push((format!("{prefix}{stem}"), version));
         }
     }
     Ok(())
@@ -225,7 +232,22 @@ mod tests {
             store.write(&permit, name, version, b"x").await.expect("writes");
         }
         assert_eq!(store.versions("aws/ci").await.expect("lists"), [2, 10]);
-        assert_eq!(store.names("aws/").await.expect("lists"), ["aws/ci", "aws/ci.old"]);
+        let objects = [("aws/ci".to_owned(), 2), ("aws/ci".to_owned(), 10), ("aws/ci.old".to_owned(), 1)];
+        assert_eq!(store.objects("aws/").await.expect("lists"), objects);
+    }
+
+    #[tokio::test]
+    async fn replaced_object_keeps_the_old_one_aside() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = FileStore::new(folder.path());
+        let permit = Permit::mint();
+        store.write(&permit, "a", 1, b"old").await.expect("writes");
+        store.repair(&permit, "a", 1, b"new").await.expect("replaces");
+        assert_eq!(store.read("a", 1).await.expect("reads"), b"new");
+        let files = files_in(folder.path()).expect("lists");
+        let aside = files.iter().find(|file| file.starts_with(".replaced.")).expect("kept");
+        assert_eq!(std::fs::read(folder.path().join(aside)).expect("reads"), b"old");
+        assert_eq!(store.objects("").await.expect("lists"), [("a".to_owned(), 1)]);
     }
 
     #[tokio::test]

@@ -49,7 +49,7 @@ impl Store for Unreachable {
         self.fail()
     }
 
-    async fn names(&self, _: &str) -> Result<Vec<String>> {
+    async fn objects(&self, _: &str) -> Result<Vec<(String, u32)>> {
         self.fail()
     }
 

@@ -172,3 +172,20 @@ pub fn open_intent<'a>(records: &'a [Record], operation: &str, target: &str) -> 
     }
     None
 }
+
+/// All intents for `operation` on `target` since the last that was fulfilled, without those that were
+/// refused.
+pub(super) fn unsettled(records: &[Record], operation: &str, target: &str) -> Vec<Record> {
+    let mut open: Vec<Record> = Vec::new();
+    for record in records.iter().filter(|record| record.entry.subject() == Some((operation, target))) {
+        match &record.entry {
+            Entry::Intent { .. } => open.push(record.clone()),
+            Entry::Outcome { result: Ending::Failed, .. } => {
+                open.pop();
+            }
+            entry if entry.settles() => open.clear(),
+            _ => {}
+        }
+    }
+    open
+}

@@ -137,6 +137,12 @@ impl Journal {
         open_intent(&self.state().chain.records, operation, target).cloned()
     }
 
+    /// All intents for `operation` on `target` since the last that was fulfilled, without those that
+    /// were refused. A request may take effect although another one was sent after it.
+    pub fn unsettled_intents(&self, operation: &str, target: &str) -> Vec<Record> {
+        entry::unsettled(&self.state().chain.records, operation, target)
+    }
+
     /// Every intent that was neither committed nor settled, in the order of their recording.
     pub fn open_intents(&self) -> Vec<Record> {
         let records = self.entries();

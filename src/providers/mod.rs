@@ -74,7 +74,7 @@ impl Providers {
                 stores.push(self.store(store).await?);
             }
             let custody = Custody::new(&self.folder, settings.recipients.clone(), stores, keyring);
-            Ok(Arc::new(custody))
+            Ok(Arc::new(custody.of_plan(&self.plan)))
         });
         made.await.cloned()
     }

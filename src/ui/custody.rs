@@ -6,6 +6,11 @@ use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::custody::examine::{Copy, CopyState, Object};
 use crate::providers::vault::Standing;
 
+/// What to do when stores have different values.
+pub const DIFFERENT: &str = "Stores have different values of an object, so one of them is wrong. Find out which \
+                             one works; `groundwork custody check PLAN --repair --prefer STORE` puts its copy \
+                             in the place of the others, which keep theirs aside.";
+
 /// Objects, their copies and recipients; never a value.
 pub fn objects(objects: &[Object]) -> String {
     if objects.is_empty() {
@@ -36,6 +41,7 @@ fn object(object: &Object) -> String {
 fn state(copy: &Copy) -> String {
     match &copy.state {
         CopyState::Whole => paint(GOOD, "whole"),
+        CopyState::Differs => paint(BAD, "differs"),
         CopyState::Closed => paint(FAINT, "closed"),
         CopyState::Missing => paint(BAD, "missing"),
         CopyState::Damaged(why) => format!("{} ({why})", paint(BAD, "damaged")),

@@ -114,7 +114,12 @@ impl Operator {
             let envelope: groundwork::custody::Envelope = serde_json::from_slice(&bytes).unwrap();
             let keyring =
                 groundwork::custody::Keyring { identities: vec![identity.clone()], ..Default::default() };
-            block_on(envelope.open(&envelope.header.name.clone(), &keyring)).unwrap()
+            block_on(envelope.open(
+                &envelope.header.name.clone(),
+                envelope.header.version.unwrap_or(1),
+                &keyring,
+            ))
+            .unwrap()
         };
         let answer: Value = serde_json::from_slice(open("/init.").expose_bytes()).unwrap();
         let pair = KeyPair::from_secret(&open("/pgp-key.")).unwrap();
@@ -226,15 +231,16 @@ fn without_custody_the_request_is_never_sent() {
         assert!(ran.code != 0 && said.contains(because), "{because}: {ran:?}");
         assert!(!operator.is_initialised(), "sys/init was sent: {said}");
     };
-    // A file where the folder should be.
+    // Files where the folders should be: no store is left.
     let plan = operator.plan("a", &operator.folders(), &split, &json!({}));
+    operator.environment.write("a/one", "in the way");
     operator.environment.write("a/two", "in the way");
     refused(&plan, "folder a/two");
-    // A KMS key that is not there.
+    // A KMS key that does not exist is a mistake, not an outage.
     let kms = json!({ "recipients": [{ "kms": "alias/nobody" }, { "age": operator.public }],
                       "stores": [{ "file": "one" }] });
     refused(&operator.plan("b", &kms, &split, &json!({})), "kms:Encrypt");
-    // A bucket that is not there.
+    // So is a bucket that does not exist.
     let bucket = json!({ "recipients": [{ "age": operator.public }],
                          "stores": [{ "file": "one" }, { "s3": "s3://nobodys-bucket/custody" }] });
     refused(&operator.plan("c", &bucket, &split, &json!({})), "s3:GetBucketVersioning");

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::client::AwsClient;
 use super::iam_access_key::{Desired, IamAccessKey, KeyCustodian};
-use crate::custody::{Envelope, Keyring, Recipient, testing};
+use crate::custody::envelope::SealingKey;
+use crate::custody::{Keyring, Recipient, testing};
 use crate::journal::{Entry, Journal, Who};
 use crate::plan::settings::{CustodySettings, RecipientSettings, VaultSettings};
 use crate::providers::Providers;
@@ -167,7 +168,7 @@ async fn a_request_that_never_arrived_is_sent_again() {
 async fn a_run_cut_off_after_the_secret_was_kept_is_finished_by_the_next() {
     let around = Surroundings::new().await;
     let client = around.run().await;
-    let made = client.make(&around.permit, "key", &around.user).await.map(drop);
+    let made = client.make(&around.permit, "key", &around.desired).await.map(drop);
     made.unwrap();
     let first = around.live().await;
     assert_eq!(around.pending().await, ["deliver.vault_kv.secret/team/aws", "proven"]);
@@ -224,8 +225,10 @@ async fn a_kms_key_opens_what_was_sealed_for_it_and_for_no_other_name() {
     let settings = RecipientSettings::Kms(key.clone());
     let recipient = Recipient::from_settings(&settings, std::path::Path::new("."), &keyring).unwrap();
     let secret = Secret::from("x".to_owned());
-    let envelope = Envelope::seal("a", &secret, &[recipient]).await.unwrap();
+    let (sealing, failures) = SealingKey::wrap("a", &[recipient]).await;
+    assert!(failures.is_empty());
+    let envelope = sealing.seal("a", 1, &secret).unwrap();
     assert_eq!(envelope.header.recipients[0].id, key);
-    assert_eq!(envelope.open("a", &keyring).await.unwrap(), secret);
-    assert!(envelope.open("b", &keyring).await.is_err());
+    assert_eq!(envelope.open("a", 1, &keyring).await.unwrap(), secret);
+    assert!(envelope.open("b", 1, &keyring).await.is_err());
 }

@@ -163,11 +163,8 @@ impl Store for S3Store {
         self.put(self.client.write(permit), Put { key: &key, bytes, new: false }).await.map(drop)
     }
 
-    async fn names(&self, prefix: &str) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self.list(prefix).await?.into_iter().map(|(name, _)| name).collect();
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+    async fn objects(&self, prefix: &str) -> Result<Vec<(String, u32)>> {
+        self.list(prefix).await
     }
 
     /// What is read back, and removed, is exactly the version that was written: another run may do

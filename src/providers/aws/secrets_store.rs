@@ -132,7 +132,7 @@ impl Store for SecretsStore {
         self.change(permit, &self.id(name, version), bytes).await.map(drop)
     }
 
-    async fn names(&self, prefix: &str) -> Result<Vec<String>> {
+    async fn objects(&self, prefix: &str) -> Result<Vec<(String, u32)>> {
         let begins = Filter::builder().key(FilterNameStringType::Name);
         let begins = begins.values(format!("{}/{prefix}", self.prefix)).build();
         let pages = self.client.read().secretsmanager.list_secrets().filters(begins).into_paginator();
@@ -140,14 +140,11 @@ impl Store for SecretsStore {
         let secrets: Vec<_> =
             pages.into_iter().flat_map(|page| page.secret_list.unwrap_or_default()).collect();
         let parse = |id: &str| {
-            let (name, _) = parse_versioned(id.strip_prefix(&self.prefix)?.strip_prefix('/')?)?;
-            Some(name.to_owned())
+            let (name, version) = parse_versioned(id.strip_prefix(&self.prefix)?.strip_prefix('/')?)?;
+            Some((name.to_owned(), version))
         };
-        let mut names: Vec<String> = secrets.iter().filter_map(|secret| parse(secret.name()?)).collect();
-        names.retain(|name| name.starts_with(prefix));
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        let objects = secrets.iter().filter_map(|secret| parse(secret.name()?));
+        Ok(objects.filter(|(name, _)| name.starts_with(prefix)).collect())
     }
 
     /// The canary stays, under one name: a secret that was just deleted blocks its name for a while,

@@ -9,7 +9,7 @@ use super::{TokenSource, VaultClient};
 use crate::custody::{Custody, name_part, pgp};
 use crate::journal::{Entry, Journal, Record};
 use crate::providers::Providers;
-use crate::resource::{Error, ErrorKind, Permit, Provided, Result};
+use crate::resource::{Awaited, Error, ErrorKind, Permit, Provided, Result};
 use crate::secret::Secret;
 
 /// The operation under which the journal knows an initialisation.
@@ -23,13 +23,14 @@ pub struct Custodian {
     pub(super) vault: Arc<VaultClient>,
     pub(super) custody: Arc<Custody>,
     pub(super) journal: Arc<Journal>,
+    pub(super) awaited: Arc<Awaited>,
 }
 
 impl Provided for Custodian {
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         let vault = VaultClient::provide(providers).await?;
         let (custody, journal) = (providers.custody().await?, providers.journal()?);
-        Ok(Arc::new(Self { vault, custody, journal }))
+        Ok(Arc::new(Self { vault, custody, journal, awaited: Arc::clone(&providers.awaited) }))
     }
 }
 
@@ -81,6 +82,14 @@ impl Initialisation {
     /// The message with the share of one holder.
     pub(super) fn holder(&self, name: &str) -> String {
         format!("{}/holders/{name}", self.prefix)
+    }
+
+    /// Whether custody has an object of this initialisation.
+    ///
+    /// Asks for all of them, as [`Initialisation::holders`] does.
+    pub(super) async fn has(&self, custody: &Custody, name: &str) -> Result<bool> {
+        let names = custody.list(&format!("{}/", self.prefix)).await?;
+        Ok(names.iter().any(|one| one == name))
     }
 
     /// The names of those whose messages custody has.
@@ -182,6 +191,9 @@ pub(super) struct Admin {
 impl Admin {
     /// Reads the credential; `None` when there is none yet.
     pub(super) async fn read(custody: &Custody, which: &Initialisation) -> Result<Option<Self>> {
+        if !which.has(custody, &which.admin()).await? {
+            return Ok(None);
+        }
         let Some(kept) = custody.get(&which.admin()).await? else { return Ok(None) };
         serde_json::from_slice(kept.expose_bytes()).map(Some).map_err(|_| {
             Error::new(
@@ -239,7 +251,7 @@ struct CustodyToken {
 impl CustodyToken {
     async fn root_is_ending(&self, which: &Initialisation) -> Result<bool> {
         let begun = |journal: &Arc<Journal>| journal.knows(REVOKE, which.prefix());
-        Ok(self.journal.as_ref().is_some_and(begun) || self.custody.exists(&which.revoked()).await?)
+        Ok(self.journal.as_ref().is_some_and(begun) || which.has(&self.custody, &which.revoked()).await?)
     }
 }
 

@@ -8,7 +8,7 @@ mod rolling;
 mod unsealing;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use self::unsealing::ask_nodes;
 use super::SealStatus;
 use super::custodian::Custodian;
 use crate::custody::recipient::parse_age;
-use crate::custody::{Holder, HolderKey, name_part};
+use crate::custody::{Gap, Holder, HolderKey, name_part};
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
 
 /// The kind `vault.init`.
@@ -100,6 +100,8 @@ pub struct Observed {
     strangers: Vec<String>,
     /// Whether custody still has the shares themselves.
     shares_kept: bool,
+    /// Copies and recipients that what is in custody lacks.
+    gaps: Vec<Gap>,
 }
 
 /// What custody has for a holder.
@@ -173,11 +175,16 @@ impl Resource for VaultInit {
         mistakes
     }
 
+    fn key_files(desired: &Desired) -> Vec<PathBuf> {
+        desired.holders.iter().filter_map(|holder| holder.pgp.clone()).collect()
+    }
+
     async fn observe(client: &Custodian, id: &Cluster) -> Result<Option<Observed>> {
         let nodes = ask_nodes(&client.vault).await?;
         let cluster = nodes.iter().find(|node| node.status.initialized).map(|node| node.status.clone());
         let keys = holder_keys(&id.holders, client.custody.folder())?;
-        let which = client.answered().await?;
+        // What custody has does not matter to a cluster that is to be initialised.
+        let which = if cluster.is_some() { client.answered().await? } else { None };
         match (next(client.intent(), cluster.is_some(), which.is_some()), cluster) {
             (Next::Lost, _) => Err(lost(client.vault.address())),
             (Next::Foreign, _) => Err(foreign(client.vault.address())),
@@ -192,8 +199,10 @@ impl Resource for VaultInit {
                     holders: BTreeMap::new(),
                     strangers: Vec::new(),
                     shares_kept: true,
+                    gaps: Vec::new(),
                 };
                 if let Some(which) = which {
+                    observed.gaps = client.custody.gaps(which.prefix()).await?;
                     client.look_at_shares(&which, keys, &mut observed).await?;
                 }
                 Ok(Some(observed))
@@ -226,6 +235,10 @@ impl Resource for VaultInit {
             diff.push("custody.proven", json!(false), json!(true));
             diff.note("an earlier run was cut off before it had proven the shares");
         }
+        for Gap { object, lacks } in &observed.gaps {
+            diff.push(&format!("custody[{object}]"), json!(null), json!(lacks));
+            diff.note("a copy is made of what the other stores have");
+        }
         diff_holders(desired, observed, &mut diff);
         diff
     }
@@ -242,6 +255,9 @@ impl Resource for VaultInit {
             w.open(w.permit(), &which).await?;
         } else if !observed.replaced().is_empty() {
             settle(&w.vault, w.permit(), observed.declared).await?;
+        }
+        if !observed.gaps.is_empty() {
+            w.custody.complete(w.permit(), which.prefix()).await?;
         }
         w.distribute(w.permit(), &which, desired).await
     }
@@ -397,6 +413,7 @@ mod tests {
             holders: [("alice".to_owned(), Handed::Share), ("bob".to_owned(), Handed::Nothing)].into(),
             strangers: Vec::new(),
             shares_kept: true,
+            gaps: Vec::new(),
         };
         let desired = Desired { holders: vec![holder("alice"), holder("bob")], ..split(2, 2) };
         let diff = VaultInit::diff(&desired, &observed);
@@ -422,6 +439,7 @@ mod tests {
             holders: BTreeMap::new(),
             strangers: Vec::new(),
             shares_kept: true,
+            gaps: Vec::new(),
         };
         let diff = VaultInit::diff(&split(5, 3), &observed);
         let paths: Vec<_> = diff.changes.iter().map(|change| change.path.as_str()).collect();
@@ -450,6 +468,7 @@ mod tests {
             holders: BTreeMap::new(),
             strangers: Vec::new(),
             shares_kept: true,
+            gaps: Vec::new(),
         };
         let coming_back = observed(true, members(&["a", "b"]));
         let diff = VaultInit::diff(&split(5, 3), &coming_back);

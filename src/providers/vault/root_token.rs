@@ -1,5 +1,7 @@
 //! `vault.root_token`: the declared end of the root token, once an admin can do without it.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -9,6 +11,9 @@ use super::server::RootGeneration;
 use crate::journal::Entry;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Permit, Requirement, Resource, Result, Writer};
 use crate::secret::Secret;
+
+/// How long the admin's credential may take from the request to custody.
+const KEEPING: Duration = Duration::from_mins(3);
 
 /// The kind `vault.root_token`.
 #[derive(Debug)]
@@ -122,7 +127,7 @@ impl Resource for VaultRootToken {
                 _ => Ok(None),
             };
         };
-        if !client.custody.exists(&which.revoked()).await? {
+        if !which.has(&client.custody, &which.revoked()).await? {
             return Ok(None);
         }
         let admin = Admin::read(&client.custody, &which).await?;
@@ -143,7 +148,6 @@ impl Resource for VaultRootToken {
         let AdminRole::Approle(approle) = &desired.admin;
         let which = w.initialisation().await?.ok_or_else(no_root)?;
         let unlocked = Unlocked::read(&w.custody, &which).await?.ok_or_else(no_root)?;
-        w.custody.prove(w.permit()).await?;
         let admin = w.appoint(w.permit(), &which, approle).await?;
         let admin_token = admin.login(&w.vault).await?;
         let ended = w.end(w.permit(), w.step(), &which, approle, &admin_token, unlocked.root_token()?).await;
@@ -187,8 +191,11 @@ impl Custodian {
                 return Ok(admin);
             }
         }
+        let prepared = self.custody.prepare(permit, &which.admin()).await?;
+        let waiting = self.awaited.begin(format!("a secret-id of {}", approle.role), KEEPING);
         let issued = Admin::issue(&self.vault, permit, &approle.mount, &approle.role).await?;
-        self.custody.replace(permit, &which.admin(), &issued.to_secret()).await?;
+        self.custody.keep(permit, prepared, &issued.to_secret()).await?;
+        drop(waiting);
         Admin::read(&self.custody, which).await?.ok_or_else(|| {
             Error::new(
                 ErrorKind::Local,

@@ -64,7 +64,7 @@ impl Custodian {
             Ok(holders) => standing.handed_out = holders.len(),
             Err(error) => note(Some(error.to_string())),
         }
-        match self.custody.exists(&which.revoked()).await {
+        match which.has(&self.custody, &which.revoked()).await {
             Ok(revoked) => standing.root_revoked = revoked,
             Err(error) => note(Some(error.to_string())),
         }

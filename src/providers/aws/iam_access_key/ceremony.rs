@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::custodian::{KeyCustodian, Pair, ids, object};
+use super::custodian::{KeyCustodian, Pair, folder, ids, object};
 use super::next::Next;
 use super::{Desired, NO_SUCH_STATUS, Status, fields, status_of};
 use crate::journal::{Ending, Entry, Record};
-use crate::providers::aws::client::missing;
+use crate::providers::aws::client::{missing, once_timeout};
 use crate::providers::aws::error::Answer;
 use crate::providers::timeout::hasten;
 use crate::resource::{Error, ErrorKind, Permit, Result};
@@ -27,8 +27,9 @@ const LAG: Duration = Duration::from_mins(2);
 const SETTLE: Duration = Duration::from_secs(1);
 /// How long AWS may take to know a new key.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How often a secret that is in nobody else's hands is offered to custody.
-const ESCROW_ATTEMPTS: u32 = 5;
+/// How long the stores may take with a new key before a run that is to end at once waits for them no
+/// longer.
+const KEEPING: Duration = Duration::from_mins(2);
 
 impl KeyCustodian {
     /// As [`KeyCustodian::next`], but after a request with an unknown end only once the list had the
@@ -65,32 +66,34 @@ impl KeyCustodian {
         let user = &desired.user;
         let pair = match next {
             Next::Blocked { keys } => return Err(blocked(user, &keys)),
-            Next::Create => self.make(permit, step, user).await?,
+            Next::Create => self.make(permit, step, desired).await?,
             Next::Replace { lost } => {
                 self.remove(permit, user, lost).await?;
-                self.make(permit, step, user).await?
+                self.make(permit, step, desired).await?
             }
             Next::Keep { key, lost } => {
                 self.remove(permit, user, lost).await?;
-                let kept = self.read_pair(user, &key).await?;
-                if self.is_unfinished(user) {
-                    // Completes the stores that the earlier run did not reach.
-                    self.escrow(permit, user, &kept).await?;
-                }
-                kept
+                // Completes the stores that the earlier run did not reach.
+                self.custody.complete(permit, &object(user, &key)).await?;
+                self.read_pair(user, &key).await?
             }
         };
         self.finish(permit, desired, &pair).await
     }
 
-    /// Asks for one key, once. Its secret is in custody when this returns.
+    /// Asks for one key, once, after custody and every destination were proven to take it. Its secret
+    /// is in custody when this returns.
     pub(in crate::providers::aws) async fn make(
         &self,
         permit: &Permit,
         step: &str,
-        user: &str,
+        desired: &Desired,
     ) -> Result<Pair> {
-        self.custody.prove(permit).await?;
+        let user = &desired.user;
+        for target in &desired.deliver {
+            self.sink(target)?.prove().await?;
+        }
+        let prepared = self.custody.prepare_first(permit, &folder(user)).await?;
         let baseline = ids(&self.live(user).await?.ok_or_else(|| no_user(user))?);
         self.note(permit, user, |operation, target| Entry::Intent {
             step: step.to_owned(),
@@ -99,12 +102,15 @@ impl KeyCustodian {
             detail: baseline,
         })
         .await?;
+        let waiting = self.awaited.begin(format!("{CREATE} of {user}"), once_timeout() + KEEPING);
         let pair = match self.request(permit, user).await {
             Ok(pair) => pair,
             Err(error) => return Err(self.not_made(permit, user, error).await),
         };
-        self.escrow(permit, user, &pair).await?;
         let object = object(user, &pair.access_key_id);
+        let secret = Secret::new(serde_json::to_vec(&pair).expect("a key is plain data"));
+        self.custody.keep(permit, prepared.named(object.clone()), &secret).await?;
+        drop(waiting);
         self.note(permit, user, |operation, target| Entry::Escrowed { operation, target, object }).await?;
         Ok(pair)
     }
@@ -126,19 +132,6 @@ impl KeyCustodian {
                 error.advice("run again: a key that was made without its secret is removed and made anew")
             }
             Ok(()) => error,
-        }
-    }
-
-    async fn escrow(&self, permit: &Permit, user: &str, pair: &Pair) -> Result<()> {
-        let secret = Secret::new(serde_json::to_vec(pair).expect("a key is plain data"));
-        let name = object(user, &pair.access_key_id);
-        let mut attempt = 1;
-        loop {
-            match self.custody.put(permit, &name, &secret).await {
-                Err(_) if attempt < ESCROW_ATTEMPTS => attempt += 1,
-                done => return done,
-            }
-            tokio::time::sleep(hasten(SETTLE)).await;
         }
     }
 

@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Status;
 use super::ceremony::CREATE;
-use super::next::{Next, next};
-use crate::custody::{Custody, name_part};
-use crate::journal::{Entry, Journal};
+use super::next::{Key, Next, Request, next};
+use crate::custody::{Custody, Gap, name_part};
+use crate::journal::Journal;
 use crate::providers::Providers;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::iam::NO_SUCH_ENTITY;
 use crate::providers::vault::{KvSink, VaultClient};
-use crate::resource::{Error, ErrorKind, Permit, Provided, Result};
+use crate::resource::{Awaited, Error, ErrorKind, Permit, Provided, Result};
 use crate::secret::Secret;
 use crate::secret::sink::{Delivery, Sink};
 
@@ -39,6 +39,7 @@ pub struct KeyCustodian {
     pub(super) aws: Arc<AwsClient>,
     pub(super) custody: Arc<Custody>,
     pub(super) journal: Arc<Journal>,
+    pub(super) awaited: Arc<Awaited>,
     /// Why there is no Vault matters only to steps that deliver there.
     vault: Result<Arc<VaultClient>>,
 }
@@ -47,7 +48,8 @@ impl Provided for KeyCustodian {
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         let aws = AwsClient::provide(providers).await?;
         let (custody, journal) = (providers.custody().await?, providers.journal()?);
-        Ok(Arc::new(Self { aws, custody, journal, vault: VaultClient::provide(providers).await }))
+        let awaited = Arc::clone(&providers.awaited);
+        Ok(Arc::new(Self { aws, custody, journal, awaited, vault: VaultClient::provide(providers).await }))
     }
 }
 
@@ -63,6 +65,9 @@ impl KeyCustodian {
 
     /// The live keys whose secret custody has.
     pub(super) async fn held(&self, user: &str, live: &[AccessKeyMetadata]) -> Result<BTreeSet<String>> {
+        if live.is_empty() {
+            return Ok(BTreeSet::new());
+        }
         let kept = self.custody.list(&folder(user)).await?;
         Ok(ids(live).into_iter().filter(|key| kept.contains(&object(user, key))).collect())
     }
@@ -70,12 +75,10 @@ impl KeyCustodian {
     /// What is to be done about the user, of whose keys IAM lists these.
     pub(super) async fn next(&self, user: &str, live: &[AccessKeyMetadata]) -> Result<Next> {
         let held = self.held(user, live).await?;
-        let intent = self.journal.open_intent(CREATE, user);
-        let baseline = intent.as_ref().and_then(|record| match &record.entry {
-            Entry::Intent { detail, .. } => Some(detail.as_slice()),
-            _ => None,
-        });
-        match next(&ids(live), &held, baseline) {
+        let requests: Vec<Request> =
+            self.journal.unsettled_intents(CREATE, user).iter().filter_map(Request::of).collect();
+        let keys: Vec<Key> = live.iter().filter_map(Key::of).collect();
+        match next(&keys, &held, &requests) {
             Next::Create => match self.unlisted(user, live).await? {
                 Some(key) => Ok(Next::Keep { key, lost: Vec::new() }),
                 None => Ok(Next::Create),
@@ -88,7 +91,11 @@ impl KeyCustodian {
     /// key must not be made.
     async fn unlisted(&self, user: &str, live: &[AccessKeyMetadata]) -> Result<Option<String>> {
         let listed: BTreeSet<String> = ids(live).iter().map(|key| object(user, key)).collect();
-        let kept = self.custody.list(&folder(user)).await?;
+        let kept = match self.custody.list(&folder(user)).await {
+            // No key was ever asked for, so a store that does not answer has none either.
+            Err(_) if !self.journal.knows(CREATE, user) => return Ok(None),
+            kept => kept?,
+        };
         for name in kept.iter().rev().filter(|name| !listed.contains(*name)) {
             // What cannot be opened cannot be used either; custody is proven before a key is made.
             let Ok(pair) = self.read(name).await else { continue };
@@ -102,6 +109,11 @@ impl KeyCustodian {
             }
         }
         Ok(None)
+    }
+
+    /// What the key in custody lacks.
+    pub(super) async fn gaps(&self, user: &str, key: &str) -> Result<Vec<Gap>> {
+        self.custody.gaps(&object(user, key)).await
     }
 
     /// The name of the user whose key it is, as AWS says when it is used.
@@ -179,7 +191,8 @@ pub(super) fn ids(live: &[AccessKeyMetadata]) -> Vec<String> {
     live.iter().filter_map(|key| key.access_key_id.clone()).collect()
 }
 
-fn folder(user: &str) -> String {
+/// Where a user's keys are in custody; ends with a slash.
+pub(super) fn folder(user: &str) -> String {
     format!("aws/{}/access-key/", name_part(user))
 }
 

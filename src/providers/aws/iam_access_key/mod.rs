@@ -18,6 +18,7 @@ pub use self::custodian::KeyCustodian;
 use self::custodian::Pair;
 use self::next::Next;
 use super::iam::check_name;
+use crate::custody::Gap;
 use crate::resource::{Diff, Elsewhere, FieldError, Requirement, Resource, Result, SecretChange, Writer};
 use crate::secret::Secret;
 use crate::secret::sink::{Delivery, Fields, VaultKv};
@@ -82,6 +83,8 @@ pub struct Observed {
     delivered: Vec<bool>,
     /// Whether an earlier run was cut off before it had proven the key.
     unproven: bool,
+    /// Copies and recipients that the key in custody lacks.
+    gaps: Vec<Gap>,
 }
 
 /// What other steps may refer to; never the secret.
@@ -155,10 +158,12 @@ impl Resource for IamAccessKey {
             status: Ok(Status::Active),
             delivered: vec![false; id.deliver.len()],
             unproven: client.is_unfinished(&id.user),
+            gaps: Vec::new(),
             next,
         };
         if let Next::Keep { key, .. } = &observed.next {
             observed.status = status_of(&live, key);
+            observed.gaps = client.gaps(&id.user, key).await?;
             let pair = client.read_pair(&id.user, key).await?;
             for (target, delivered) in id.deliver.iter().zip(&mut observed.delivered) {
                 *delivered = client.sink(target)?.holds(&fields(target, &pair)).await?;
@@ -189,6 +194,10 @@ impl Resource for IamAccessKey {
                     diff.push(&format!("keys[{key}]"), json!("exists"), json!(null));
                     diff.note("its secret never arrived");
                 }
+                for Gap { object, lacks } in &observed.gaps {
+                    diff.push(&format!("custody[{object}]"), json!(null), json!(lacks));
+                    diff.note("a copy is made of what the other stores have");
+                }
                 if observed.unproven {
                     diff.push("proven", json!(false), json!(true));
                     diff.note("an earlier run was cut off before it had proven the key");
@@ -201,7 +210,7 @@ impl Resource for IamAccessKey {
     async fn create(w: &Writer<'_, KeyCustodian>, desired: &Desired) -> Result<()> {
         match w.settled(&desired.user).await? {
             Next::Create => {
-                let pair = w.make(w.permit(), w.step(), &desired.user).await?;
+                let pair = w.make(w.permit(), w.step(), desired).await?;
                 w.finish(w.permit(), desired, &pair).await
             }
             next => w.recover(w.permit(), w.step(), desired, next).await,
@@ -241,8 +250,9 @@ impl Resource for IamAccessKey {
 fn block(diff: &mut Diff, keys: &[String]) {
     for key in keys {
         let why = format!(
-            "the user has the key {key}, which no run of this plan made or whose secret custody has lost; \
-             it may be in use, so it is never touched: deactivate and delete it by hand when nothing needs it"
+            "the user has the key {key}, which no run of this plan made or whose secret custody has lost (one \
+             that an interrupted run made dates from within minutes of its request); it may be in use, so it \
+             is never touched: deactivate and delete it by hand when nothing needs it"
         );
         diff.immutable(&format!("keys[{key}]"), "exists", &json!(null), &why);
     }
@@ -294,6 +304,7 @@ mod tests {
             status: Ok(Status::Active),
             delivered: vec![delivered],
             unproven: false,
+            gaps: Vec::new(),
         };
         let keep = || Next::Keep { key: "AKIA1".into(), lost: Vec::new() };
         assert!(IamAccessKey::diff(&desired, &observed(keep(), true)).is_empty());

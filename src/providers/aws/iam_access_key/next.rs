@@ -2,6 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_iam::types::AccessKeyMetadata;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::journal::{Entry, Record};
+
+/// How far this machine's clock and Amazon's may be apart. AWS refuses requests that differ by more
+/// than five minutes.
+const SKEW: SignedDuration = SignedDuration::from_mins(2);
+/// How long after its intent a request can take effect: it is given up after a minute.
+const EFFECT: SignedDuration = SignedDuration::from_mins(1);
+
 /// What is to be done about a user's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -15,20 +26,59 @@ pub(super) enum Next {
     Blocked { keys: Vec<String> },
 }
 
+/// A key that IAM lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    id: String,
+    made: Option<Timestamp>,
+}
+
+impl Key {
+    /// From what IAM says of it.
+    pub(super) fn of(live: &AccessKeyMetadata) -> Option<Self> {
+        let made = live.create_date.and_then(|date| Timestamp::from_second(date.secs()).ok());
+        Some(Self { id: live.access_key_id.clone()?, made })
+    }
+}
+
+/// A request for a key that was announced and neither fulfilled nor refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    at: Timestamp,
+    /// The keys that existed before.
+    baseline: Vec<String>,
+}
+
+impl Request {
+    /// From the journal.
+    pub(super) fn of(intent: &Record) -> Option<Self> {
+        match &intent.entry {
+            Entry::Intent { detail, .. } => Some(Self { at: intent.time, baseline: detail.clone() }),
+            _ => None,
+        }
+    }
+
+    /// Whether it may have made the key: the key was not there before, and dates from the minutes in
+    /// which the request took effect, if it did. One of any other time was made by somebody else.
+    fn may_have_made(&self, key: &Key) -> bool {
+        let in_time = |made| self.at - SKEW <= made && made <= self.at + EFFECT + SKEW;
+        !self.baseline.contains(&key.id) && key.made.is_some_and(in_time)
+    }
+}
+
 /// The next step for the keys that are `live`, oldest first. `held` are those whose secret custody
-/// has; `baseline`, while an intent is open, those that existed when it was written.
+/// has; `requests` those that no run has brought to their end.
 ///
-/// A key that appeared after an open intent and is not held was made by the request whose answer
-/// was lost: nobody can have its secret, so removing it harms nobody.
-pub(super) fn next(live: &[String], held: &BTreeSet<String>, baseline: Option<&[String]>) -> Next {
-    let is_held = |key: &&String| held.contains(*key);
-    let is_lost = |key: &&String| baseline.is_some_and(|baseline| !baseline.contains(key));
-    let (ours, others): (Vec<_>, Vec<_>) = live.iter().partition(is_held);
+/// A key that such a request has made and that is not held: nobody can have its secret, so removing
+/// it harms nobody.
+pub(super) fn next(live: &[Key], held: &BTreeSet<String>, requests: &[Request]) -> Next {
+    let (ours, others): (Vec<_>, Vec<_>) = live.iter().partition(|key| held.contains(&key.id));
+    let is_lost = |key: &&Key| requests.iter().any(|request| request.may_have_made(key));
     let (lost, foreign): (Vec<_>, Vec<_>) = others.into_iter().partition(is_lost);
-    let owned = |keys: Vec<&String>| keys.into_iter().cloned().collect::<Vec<_>>();
+    let owned = |keys: Vec<&Key>| keys.into_iter().map(|key| key.id.clone()).collect::<Vec<_>>();
     match ours.last() {
         _ if !foreign.is_empty() => Next::Blocked { keys: owned(foreign) },
-        Some(key) => Next::Keep { key: (*key).clone(), lost: owned(lost) },
+        Some(key) => Next::Keep { key: key.id.clone(), lost: owned(lost) },
         None if lost.is_empty() => Next::Create,
         None => Next::Replace { lost: owned(lost) },
     }
@@ -38,20 +88,27 @@ pub(super) fn next(live: &[String], held: &BTreeSet<String>, baseline: Option<&[
 mod tests {
     use super::*;
 
-    fn keys(names: &str) -> Vec<String> {
+    const AT: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn names(names: &str) -> Vec<String> {
         names.chars().map(String::from).collect()
     }
 
+    fn keys(text: &str, after: SignedDuration) -> Vec<Key> {
+        names(text).into_iter().map(|id| Key { id, made: Some(AT + after) }).collect()
+    }
+
     fn decide(live: &str, held: &str, baseline: Option<&str>) -> Next {
-        let baseline = baseline.map(keys);
-        next(&keys(live), &keys(held).into_iter().collect(), baseline.as_deref())
+        let requests: Vec<Request> =
+            baseline.map(|known| Request { at: AT, baseline: names(known) }).into_iter().collect();
+        next(&keys(live, SignedDuration::from_secs(2)), &names(held).into_iter().collect(), &requests)
     }
 
     #[test]
     fn every_state_has_one_next_step() {
-        let keep = |key: &str, lost: &str| Next::Keep { key: key.into(), lost: keys(lost) };
-        let replace = |lost: &str| Next::Replace { lost: keys(lost) };
-        let blocked = |names: &str| Next::Blocked { keys: keys(names) };
+        let keep = |key: &str, lost: &str| Next::Keep { key: key.into(), lost: names(lost) };
+        let replace = |lost: &str| Next::Replace { lost: names(lost) };
+        let blocked = |keys: &str| Next::Blocked { keys: names(keys) };
         let rows = [
             // Nothing there: never made, request lost, or all removed since.
             ("", "", None, Next::Create),
@@ -79,6 +136,33 @@ mod tests {
         for (live, held, baseline, expected) in rows {
             assert_eq!(decide(live, held, baseline), expected, "{live} {held} {baseline:?}");
         }
+    }
+
+    #[test]
+    fn key_of_another_time_is_never_removed() {
+        let request = [Request { at: AT, baseline: Vec::new() }];
+        let decide =
+            |minutes| next(&keys("a", SignedDuration::from_mins(minutes)), &BTreeSet::new(), &request);
+        for minutes in [-60, -3, 4, 60] {
+            assert_eq!(decide(minutes), Next::Blocked { keys: names("a") }, "{minutes}");
+        }
+        for minutes in [-1, 0, 2] {
+            assert_eq!(decide(minutes), Next::Replace { lost: names("a") }, "{minutes}");
+        }
+        let undated = [Key { id: "a".to_owned(), made: None }];
+        assert_eq!(next(&undated, &BTreeSet::new(), &request), Next::Blocked { keys: names("a") });
+    }
+
+    /// IAM may list the key of an earlier request only after a later one was sent.
+    #[test]
+    fn key_of_an_earlier_request_is_still_known() {
+        let late = Request { at: AT + SignedDuration::from_mins(30), baseline: Vec::new() };
+        let requests = [Request { at: AT, baseline: Vec::new() }, late];
+        let live: Vec<Key> = [("a", 0), ("b", 30)]
+            .map(|(id, after)| Key { id: id.to_owned(), made: Some(AT + SignedDuration::from_mins(after)) })
+            .into();
+        let held = BTreeSet::from(["b".to_owned()]);
+        assert_eq!(next(&live, &held, &requests), Next::Keep { key: "b".to_owned(), lost: names("a") });
     }
 
     #[test]

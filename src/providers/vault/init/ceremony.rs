@@ -8,16 +8,14 @@ use super::next::Intent;
 use super::{Desired, holder_keys};
 use crate::custody::{Custody, pgp};
 use crate::journal::{Ending, Entry};
-use crate::providers::timeout::hasten;
 use crate::providers::vault::custodian::{Custodian, INIT, Initialisation, Unlocked};
+use crate::providers::vault::node::init_timeout;
 use crate::providers::vault::{NodeClient, SealStatus};
 use crate::resource::{Error, ErrorKind, Permit, Result};
-use crate::secret::Secret;
 
-/// How often an answer that is in nobody else's hands is offered to custody.
-const ESCROW_ATTEMPTS: u32 = 5;
-/// The time between two attempts.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long the stores may take with an answer before a run that is to end at once waits for them no
+/// longer.
+const KEEPING: Duration = Duration::from_mins(2);
 
 impl Custodian {
     pub(super) fn intent(&self) -> Intent {
@@ -38,7 +36,7 @@ impl Custodian {
         }
     }
 
-    /// Proves custody, then initialises exactly once; the answer is in custody when this returns.
+    /// Prepares custody, then initialises exactly once; the answer is in custody when this returns.
     pub(in crate::providers::vault) async fn initialise(
         &self,
         permit: &Permit,
@@ -52,8 +50,8 @@ impl Custodian {
             return Err(too_late(node.address()));
         }
         holder_keys(&desired.holders, self.custody.folder())?;
-        self.custody.prove(permit).await?;
         let which = Initialisation::begin(self.vault.address());
+        let prepared = self.custody.prepare_first(permit, &which.answer()).await?;
         let public = make_key(&self.custody, permit, &which).await?;
         self.note(permit, |operation, target| Entry::Intent {
             step: step.to_owned(),
@@ -62,11 +60,19 @@ impl Custodian {
             detail: vec![which.prefix().to_owned()],
         })
         .await?;
+        let waiting = self.awaited.begin(format!("{INIT} of {}", node.address()), init_timeout() + KEEPING);
         let answer = match node.init(permit, &request(desired, &status, &public)).await {
             Ok(answer) => answer,
             Err(error) => return Err(explain_race(node, self.not_initialised(permit, error).await).await),
         };
-        escrow(&self.custody, permit, &which, &answer).await?;
+        if let Err(error) = self.custody.keep(permit, prepared, &answer).await {
+            return Err(if error.kind == ErrorKind::Unknown {
+                self.record(permit, error).await
+            } else {
+                error
+            });
+        }
+        drop(waiting);
         self.note(permit, |operation, target| Entry::Escrowed { operation, target, object: which.answer() })
             .await?;
         match Unlocked::read(&self.custody, &which).await {
@@ -97,11 +103,12 @@ impl Custodian {
         noted.err().unwrap_or(error)
     }
 
-    /// Says in the journal that the initialisation is done, once every store has what belongs to it.
+    /// Says in the journal that the initialisation is done, once a store has what belongs to it. Stores
+    /// that lack something are completed, or warned of and completed by a later run.
     pub(super) async fn commit(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
+        self.custody.complete(permit, which.prefix()).await?;
         for object in [which.key(), which.answer()] {
-            let kept = self.custody.get(&object).await?.ok_or_else(|| foreign(self.vault.address()))?;
-            self.custody.put(permit, &object, &kept).await?;
+            self.custody.get(&object).await?.ok_or_else(|| foreign(self.vault.address()))?;
         }
         self.note(permit, |operation, target| Entry::Verified { operation, target }).await?;
         let detail = vec![which.prefix().to_owned()];
@@ -117,7 +124,8 @@ impl Custodian {
 /// Makes the key pair, puts its private half into custody, and gives the public half of what
 /// custody returns.
 async fn make_key(custody: &Custody, permit: &Permit, which: &Initialisation) -> Result<String> {
-    custody.put(permit, &which.key(), &pgp::KeyPair::generate()?.to_secret()?).await?;
+    let prepared = custody.prepare_first(permit, &which.key()).await?;
+    custody.keep(permit, prepared, &pgp::KeyPair::generate()?.to_secret()?).await?;
     let kept = custody.get(&which.key()).await?.ok_or_else(|| {
         Error::new(ErrorKind::Local, format!("custody: {}", which.key()), "was written and is not there")
     })?;
@@ -139,18 +147,6 @@ fn request(desired: &Desired, status: &SealStatus, public: &str) -> serde_json::
         "secret_shares": desired.shares, "secret_threshold": desired.threshold,
         "pgp_keys": keys, "root_token_pgp_key": public,
     })
-}
-
-/// Nobody else has this answer, so a store that hiccups is tried again before giving up.
-async fn escrow(custody: &Custody, permit: &Permit, which: &Initialisation, answer: &Secret) -> Result<()> {
-    let mut attempt = 1;
-    loop {
-        match custody.put(permit, &which.answer(), answer).await {
-            Err(_) if attempt < ESCROW_ATTEMPTS => attempt += 1,
-            done => return done,
-        }
-        tokio::time::sleep(hasten(PAUSE)).await;
-    }
 }
 
 /// A server refuses a second initialisation; it was not initialised when this run looked.

@@ -1,0 +1,226 @@
+//! What objects lack of copies and recipients, and completing it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::join_all;
+
+use super::prepared::write_on;
+use super::{Custody, Envelope, Recipient, Store, decode, encode, local};
+use crate::resource::{Permit, Result};
+
+/// Something that an object in custody lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The object's name.
+    pub object: String,
+    /// What it lacks, in words: a copy on a store, or a key for a recipient.
+    pub lacks: String,
+}
+
+/// The latest version of each object below a prefix, and what each store lists; `None` for a store
+/// that does not answer.
+struct Survey {
+    latest: BTreeMap<String, u32>,
+    listings: Vec<Option<BTreeSet<(String, u32)>>>,
+}
+
+impl Custody {
+    /// What the objects lack whose names begin with `prefix`. Stores and recipients that have failed
+    /// in this run, and stores that do not answer, are left out: they were warned of.
+    ///
+    /// # Errors
+    /// When no store can be listed.
+    pub async fn gaps(&self, prefix: &str) -> Result<Vec<Gap>> {
+        let survey = self.survey(prefix).await?;
+        let mut gaps = Vec::new();
+        for (name, version) in &survey.latest {
+            let gap = |lacks| Gap { object: name.clone(), lacks };
+            for store in self.without(&survey, name, *version).await {
+                gaps.push(gap(format!("a copy in {}", self.name_of(store))));
+            }
+            if let Some(envelope) = self.header_of(name, *version).await {
+                gaps.extend(
+                    self.not_sealed_for(&envelope)
+                        .iter()
+                        .map(|one| gap(format!("a key for {}", one.describe()))),
+                );
+            }
+        }
+        Ok(gaps)
+    }
+
+    /// Copies the objects whose names begin with `prefix` to the stores that lack them, and seals them
+    /// for the recipients that are missing. What cannot be completed now is warned of.
+    ///
+    /// # Errors
+    /// When an object is on no store even then.
+    pub async fn complete(&self, permit: &Permit, prefix: &str) -> Result<()> {
+        let survey = self.survey(prefix).await?;
+        for (name, version) in &survey.latest {
+            let without = self.without(&survey, name, *version).await;
+            if let Some(envelope) = self.header_of(name, *version).await {
+                self.widen(permit, name, *version, &envelope).await?;
+            }
+            if !without.is_empty() {
+                self.copy_to(permit, name, *version, &without).await?;
+            }
+            self.clear_rescue(permit, name, *version).await?;
+        }
+        Ok(())
+    }
+
+    /// A store in words that are the same on every machine that has the plan.
+    fn name_of(&self, store: &dyn Store) -> String {
+        store.describe().replacen(&format!("{}/", self.folder.display()), "", 1)
+    }
+
+    async fn survey(&self, prefix: &str) -> Result<Survey> {
+        let answers = join_all(self.stores.iter().map(|store| store.objects(prefix))).await;
+        let mut latest: BTreeMap<String, u32> = self.rescue.objects(prefix).await?.into_iter().collect();
+        let (mut listings, mut failure) = (Vec::new(), None);
+        for (store, answer) in self.stores.iter().zip(answers) {
+            match answer {
+                Ok(objects) => listings.push(Some(objects.into_iter().collect::<BTreeSet<_>>())),
+                Err(error) => {
+                    self.warnings.insert(format!(
+                        "custody: {} does not answer ({}); what it lacks is not known",
+                        store.describe(),
+                        error.message
+                    ));
+                    listings.push(None);
+                    failure = Some(error);
+                }
+            }
+        }
+        for (name, version) in listings.iter().flatten().flatten() {
+            let known = latest.entry(name.clone()).or_insert(*version);
+            *known = (*known).max(*version);
+        }
+        match failure {
+            Some(error) if latest.is_empty() => Err(error),
+            _ => Ok(Survey { latest, listings }),
+        }
+    }
+
+    /// The stores that answer and do not have this version. A list may lag behind, so each of them is
+    /// asked for the object itself.
+    async fn without(&self, survey: &Survey, name: &str, version: u32) -> Vec<&dyn Store> {
+        let mut without = Vec::new();
+        for (store, listing) in self.stores.iter().zip(&survey.listings) {
+            let Some(listing) = listing else { continue };
+            if listing.contains(&(name.to_owned(), version)) || self.is_failing(&store.describe()) {
+                continue;
+            }
+            if store.versions(name).await.is_ok_and(|versions| !versions.contains(&version)) {
+                without.push(store.as_ref());
+            }
+        }
+        without
+    }
+
+    /// The envelope as the first place has it that can be read; it is not opened. Handouts are for
+    /// their holders and have none.
+    async fn header_of(&self, name: &str, version: u32) -> Option<Envelope> {
+        for place in self.places_of(name, version).await.ok()? {
+            let Ok(bytes) = place.read(name, version).await else { continue };
+            if let Ok(envelope) = decode(name, &bytes) {
+                return envelope.require(name, version).is_ok().then_some(envelope);
+            }
+        }
+        None
+    }
+
+    /// The declared recipients that an object is not sealed for. Those that are not known yet are
+    /// left out.
+    fn not_sealed_for(&self, envelope: &Envelope) -> Vec<Recipient> {
+        let declared = self.recipients().unwrap_or_default();
+        let has = |recipient: &Recipient| {
+            let (kind, id) = recipient.identity();
+            envelope.header.recipients.iter().any(|one| one.kind == kind && one.id == id)
+        };
+        declared.into_iter().filter(|one| !has(one) && !self.is_failing(&one.describe())).collect()
+    }
+
+    /// Seals an object for the declared recipients that it lacks, on every store that has it. Each
+    /// store keeps the old form aside.
+    async fn widen(&self, permit: &Permit, name: &str, version: u32, envelope: &Envelope) -> Result<()> {
+        let missing = self.not_sealed_for(envelope);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let opened = envelope.open(name, version, &self.keyring).await;
+        let widened = envelope.widen(version, &missing, &self.keyring).await;
+        let (secret, (wide, failures)) = match (opened, widened) {
+            (Ok(secret), Ok(widened)) => (secret, widened),
+            (Err(error), _) | (_, Err(error)) => {
+                missing.iter().for_each(|one| self.warn_unsealed(name, &one.describe(), &error));
+                return Ok(());
+            }
+        };
+        for (who, error) in &failures {
+            self.warn_unsealed(name, who, error);
+        }
+        if failures.len() == missing.len() {
+            return Ok(());
+        }
+        let bytes = encode(&wide);
+        for place in self.places_of(name, version).await? {
+            // A copy that is damaged or has another value is for `custody check` and a person.
+            let Ok(found) = self.read_from(place, name, version).await else { continue };
+            if found == secret
+                && let Err(error) = place.repair(permit, name, version, &bytes).await
+            {
+                self.warn_missing(name, place, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies an object from a place that has it whole.
+    async fn copy_to(&self, permit: &Permit, name: &str, version: u32, stores: &[&dyn Store]) -> Result<()> {
+        let bytes = self.whole_copy(name, version).await?;
+        let writes =
+            join_all(stores.iter().map(|store| write_on(*store, permit, name, version, &bytes))).await;
+        for (store, written) in stores.iter().zip(writes) {
+            if let Err(error) = written {
+                self.warn_missing(name, *store, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a copy that is a whole handout, or an envelope that opens where a key is at hand.
+    async fn whole_copy(&self, name: &str, version: u32) -> Result<Vec<u8>> {
+        let mut failure = None;
+        for place in self.places_of(name, version).await? {
+            match self.read_whole(place, name, version).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| local(name, "no store has it".to_owned())))
+    }
+
+    async fn read_whole(&self, place: &dyn Store, name: &str, version: u32) -> Result<Vec<u8>> {
+        let bytes = place.read(name, version).await?;
+        if super::Handout::decode(name, &bytes).is_err() {
+            decode(name, &bytes)?.open(name, version, &self.keyring).await?;
+        }
+        Ok(bytes)
+    }
+
+    /// Removes the copy beside the journal once a store has the same.
+    async fn clear_rescue(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
+        if !self.rescue.versions(name).await?.contains(&version) {
+            return Ok(());
+        }
+        let rescued = self.rescue.read(name, version).await?;
+        let copies = join_all(self.stores.iter().map(|store| store.read(name, version))).await;
+        if copies.into_iter().flatten().any(|copy| copy == rescued) {
+            return self.rescue.remove(permit, name, version).await;
+        }
+        let message = format!("no store has it yet; it lies encrypted in {}", self.rescue.describe());
+        Err(local(name, message)
+            .advice("make a store of the plan's `custody.stores` work again, and run again"))
+    }
+}
