@@ -1,6 +1,7 @@
 //! `groundwork apply`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,7 +15,7 @@ use crate::apply::{Approved, Options};
 use crate::changeset::{Action, Changeset};
 use crate::event::Events;
 use crate::removal::Extent;
-use crate::resource::{Error, ErrorKind, registry};
+use crate::resource::{Awaited, Error, ErrorKind, registry};
 use crate::review::Review;
 use crate::saved::{self, PlanRecord, Saved};
 use crate::session::{self, PARALLELISM, Session};
@@ -122,7 +123,8 @@ async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, s
     saved.require_plan(&args.plan.plan, args.expected.as_deref())?;
     let plan = PlanArgs::of_saved(&saved.content.plan);
     let (checked, origin) = (plan.check()?, plan.origin()?);
-    let changed = saved.content.plan.differences(&PlanRecord::of(&origin, &checked.resolved));
+    let now = PlanRecord::of(&origin, &checked.resolved, checked.instances.iter().map(AsRef::as_ref));
+    let changed = saved.content.plan.differences(&now);
     if !changed.is_empty() {
         return Err(session::Error::Outdated(changed));
     }
@@ -249,9 +251,10 @@ async fn write(
     };
     let (stop, stopped) = watch::channel(false);
     let options = Options { parallelism: args.parallelism.max(1), stop: stopped };
+    let awaited = Arc::clone(&session.providers.awaited);
     let result = tokio::select! {
         result = session.apply(Approved::by_caller(changeset), &options, &events) => Some(result),
-        () = interrupts(signals, &stop, &events) => None,
+        () = interrupts(signals, &stop, &awaited, &events) => None,
     };
     if let Some(Ok(report)) = &result
         && changeset.removes == Extent::Everything
@@ -277,8 +280,9 @@ fn tell_custody(session: &Session, events: &Events) {
     }
 }
 
-/// The first signal lets ceremonies finish and starts nothing else; the second ends the wait.
-async fn interrupts(signals: &mut Signals, stop: &watch::Sender<bool>, events: &Events) {
+/// The first signal lets ceremonies finish and starts nothing else; the second ends the wait, save for
+/// responses that come only once and would be lost: these get into custody first.
+async fn interrupts(signals: &mut Signals, stop: &watch::Sender<bool>, awaited: &Awaited, events: &Events) {
     signals.next().await;
     // Nobody listening any more means that the work has ended.
     let _ = stop.send(true);
@@ -286,6 +290,14 @@ async fn interrupts(signals: &mut Signals, stop: &watch::Sender<bool>, events: &
         "stopping: what is being written is finished, nothing new is started; once more to stop at once",
     );
     signals.next().await;
+    let pending = awaited.pending();
+    if !pending.is_empty() {
+        events.warn(format!(
+            "stopping as soon as a response that comes only once is safe: {}",
+            pending.join(", ")
+        ));
+        awaited.settled().await;
+    }
 }
 
 /// What is not known after everything was dropped.

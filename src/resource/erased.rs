@@ -3,6 +3,7 @@
 //! ever cast back.
 
 use std::marker::PhantomData;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use schemars::{Schema, SchemaGenerator};
@@ -87,6 +88,8 @@ pub trait Instance: Send + Sync {
     fn check(&self) -> Vec<FieldError>;
     /// Implied edges.
     fn requires(&self) -> Vec<Requirement>;
+    /// Files with public keys, relative to the plan's folder.
+    fn key_files(&self) -> Vec<PathBuf>;
     /// Reads the secret inputs.
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError>;
     /// The declared fields with their defaults; a secret's source as a description.
@@ -250,6 +253,10 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn requires(&self) -> Vec<Requirement> {
         Elsewhere::requires(self.place.as_ref(), R::requires(&self.desired))
+    }
+
+    fn key_files(&self) -> Vec<PathBuf> {
+        R::key_files(&self.desired)
     }
 
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {

@@ -10,9 +10,11 @@ use sha2::{Digest, Sha256};
 use crate::changeset::{Changeset, StepChange};
 use crate::observe::{Sight, World};
 use crate::plan::Node;
+use crate::plan::settings::RecipientSettings;
 use crate::removal::{Extent, Leftover};
-use crate::resolve::Resolved;
 use crate::resolve::declare::PLAN_TAG;
+use crate::resolve::{OutputTable, Resolved};
+use crate::resource::erased::Instance;
 
 /// Everything that a review rests on. The same plan and the same live systems give the same
 /// content, to the byte.
@@ -40,7 +42,8 @@ pub struct PlanRecord {
     /// SHA-256 over plan, includes and given variables, `sha256:…`.
     pub digest: String,
     /// Each file that was read, relative to the plan's folder, with its SHA-256; template files as
-    /// `template NAME`. Files of secrets are not among them.
+    /// `template NAME`, and those with public keys that secrets are encrypted for as `key NAME`. Files
+    /// of secrets are not among them.
     pub files: BTreeMap<String, String>,
     /// The variables that were given beside the plan, in their order; of one that was given twice
     /// the later value wins.
@@ -143,7 +146,7 @@ impl Content {
         };
         Self {
             tool: env!("CARGO_PKG_VERSION").to_owned(),
-            plan: PlanRecord::of(origin, &world.resolved),
+            plan: PlanRecord::of(origin, &world.resolved, world.instances.iter()),
             identities,
             steps: changeset.steps.iter().map(record).collect(),
         }
@@ -159,8 +162,12 @@ impl Content {
 }
 
 impl PlanRecord {
-    /// What is to be kept of this plan.
-    pub fn of(origin: &Origin, resolved: &Resolved) -> Self {
+    /// What is to be kept of this plan, whose steps are `instances`.
+    pub fn of<'a>(
+        origin: &Origin,
+        resolved: &Resolved,
+        instances: impl Iterator<Item = &'a dyn Instance>,
+    ) -> Self {
         let document = &resolved.document;
         let mut files: BTreeMap<String, String> = document
             .sources
@@ -169,6 +176,7 @@ impl PlanRecord {
             .collect();
         let templates = resolved.templates.digests();
         files.extend(templates.into_iter().map(|(name, digest)| (format!("template {name}"), digest)));
+        files.extend(key_files(resolved, instances));
         let here = std::env::current_dir().unwrap_or_default();
         Self {
             path: below(&origin.plan, &here),
@@ -179,6 +187,27 @@ impl PlanRecord {
             vars: origin.vars.iter().map(|(name, node)| (name.clone(), node.to_value())).collect(),
         }
     }
+}
+
+/// The files with public keys that secrets are going to be encrypted for: custody's recipients and the
+/// holders of shares. Whoever can change one of them can read what comes.
+fn key_files<'a>(
+    resolved: &Resolved,
+    instances: impl Iterator<Item = &'a dyn Instance>,
+) -> BTreeMap<String, String> {
+    let custody = resolved.custody(&OutputTable::new()).ok().flatten();
+    let recipients = custody.into_iter().flat_map(|settings| settings.recipients);
+    let recipients = recipients.filter_map(|recipient| match recipient {
+        RecipientSettings::Pgp(path) => Some(path),
+        _ => None,
+    });
+    let folder = &resolved.document.folder;
+    let digest = |path: PathBuf| {
+        // One that cannot be read is a mistake in the plan, which is found elsewhere.
+        let bytes = std::fs::read(folder.join(&path)).ok()?;
+        Some((format!("key {}", path.display()), sha256(&bytes)))
+    };
+    recipients.chain(instances.flat_map(Instance::key_files)).filter_map(digest).collect()
 }
 
 fn below(path: &Path, folder: &Path) -> String {
