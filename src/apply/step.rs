@@ -110,8 +110,7 @@ impl Task<'_> {
                 Ok(()) => return self.require_in_sync(instance).await,
                 Err(error) => error,
             };
-            let may_pass = error.is_retriable() || error.kind == ErrorKind::Unknown;
-            if self.kind.once_only() || !may_pass {
+            if self.kind.once_only() || !error.may_repeat_write() {
                 return Err(error);
             }
             let Some(delay) = delays.next() else { return Err(error) };

@@ -50,6 +50,8 @@ pub struct Error {
     /// The id by which the server knows the request. No part of the message, which is the same
     /// whenever the same thing happens.
     pub request_id: Option<String>,
+    /// Whether another attempt in this run could make a second thing.
+    is_last: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -62,6 +64,7 @@ impl Error {
             message: neutralise(&message.into()),
             advice: None,
             request_id: None,
+            is_last: false,
             source: None,
         }
     }
@@ -103,6 +106,19 @@ impl Error {
     pub fn source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
         self
+    }
+
+    /// Says that the write must not be repeated by this run: a second thing could come of it.
+    #[must_use]
+    pub fn last(mut self) -> Self {
+        self.is_last = true;
+        self
+    }
+
+    /// Whether a write that may have had no effect, or whose effect is unknown, may be repeated after
+    /// another look.
+    pub fn may_repeat_write(&self) -> bool {
+        !self.is_last && (self.is_retriable() || self.kind == ErrorKind::Unknown)
     }
 
     /// Whether the engine may look again and repeat the write.

@@ -1,6 +1,7 @@
 //! Making, changing and deleting keys.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use futures::StreamExt as _;
@@ -11,8 +12,13 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
+use crate::providers::timeout::hasten;
 use crate::resource::{Error, ErrorKind, Resource as _, Result, Tags, Writer};
 
+/// How long the list of keys may lag behind. KMS names no bound; seconds are usual.
+const LAG: Duration = Duration::from_secs(30);
+/// The time between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How many keys are asked for their tags at once while looking for one that was cut off.
 const SEARCH_WIDTH: usize = 8;
 
@@ -53,7 +59,42 @@ fn not_visible(alias: &str) -> Error {
         .advice("run again in a few seconds")
 }
 
+/// Makes a key. After a response that was lost the list is given time to show the key, which carries
+/// our tags; only then is the request repeated, and only once. Otherwise a list that lags behind would
+/// lead to a second key.
 async fn create_key(w: &W<'_>, desired: &Desired) -> Result<String> {
+    let mut repeated = false;
+    loop {
+        let error = match request_key(w, desired).await {
+            Err(error) if error.kind == ErrorKind::Unknown => error,
+            made => return made,
+        };
+        if let Some(key_id) = await_unnamed_key(w, &desired.tags).await? {
+            return Ok(key_id);
+        }
+        if repeated {
+            return Err(lost_key(error));
+        }
+        repeated = true;
+    }
+}
+
+async fn await_unnamed_key(w: &W<'_>, marks: &Tags) -> Result<Option<String>> {
+    let started = Instant::now();
+    loop {
+        match unnamed_key(w, marks).await {
+            Ok(None) => {}
+            Err(error) if error.is_retriable() => {}
+            found => return found,
+        }
+        if started.elapsed() >= hasten(LAG) {
+            return Ok(None);
+        }
+        tokio::time::sleep(hasten(PAUSE)).await;
+    }
+}
+
+async fn request_key(w: &W<'_>, desired: &Desired) -> Result<String> {
     const OPERATION: &str = "kms:CreateKey";
     let policy = desired.key_policy(w.partition(), w.account_id().await?);
     let request = w.write_once(w.permit()).kms.create_key();
@@ -64,16 +105,13 @@ async fn create_key(w: &W<'_>, desired: &Desired) -> Result<String> {
         .key_usage(KeyUsageType::from(desired.key_usage.as_str()))
         .multi_region(desired.multi_region)
         .set_tags(Some(to_sdk(&desired.tags)?));
-    let answer = request.send().await.at_once(OPERATION).map_err(lost_key)?;
+    let answer = request.send().await.at_once(OPERATION)?;
     answer.key_metadata.map(|metadata| metadata.key_id).ok_or_else(|| missing(OPERATION, "key"))
 }
 
-/// A lost answer is no disaster here: the key, if there is one, carries our tags.
+/// A lost response is not a disaster here: the key, if there is one, carries our tags.
 fn lost_key(error: Error) -> Error {
-    if error.kind != ErrorKind::Unknown {
-        return error;
-    }
-    error.advice("run again in a minute: if the key was made, it is found by its tags and used")
+    error.advice("run again in a few minutes: if the key was made, it is found by its tags and used").last()
 }
 
 /// A usable key that carries our marks and has no alias.
