@@ -24,6 +24,7 @@ use crate::diff;
 use crate::event::{Event, Events, Summary, millis};
 use crate::journal::{Entry, Thing};
 use crate::observe::{Sight, World};
+use crate::plan::settings::RecipientSettings;
 use crate::providers::{self, Providers};
 use crate::resolve::{OutputTable, declare};
 use crate::resource::erased::Instance;
@@ -147,6 +148,18 @@ struct Finished {
     instance: Box<dyn Instance>,
     result: Result<(), Error>,
     ms: u64,
+    /// The lock is not this run's any more: nothing else may be written.
+    unlocked: bool,
+}
+
+/// A step with its final fields, and what its task has to see to before it writes.
+struct Ready {
+    instance: Box<dyn Instance>,
+    thing: Thing,
+    /// Whether the thing is in the Vault cluster, whose id may be known only now.
+    in_cluster: bool,
+    /// Who can open custody; a recipient may be a key that this very run has made.
+    recipients: Option<Vec<RecipientSettings>>,
 }
 
 impl<'w> Run<'w> {
@@ -183,10 +196,11 @@ impl<'w> Run<'w> {
                 let has_room =
                     |service| busy.get(service).copied().unwrap_or_default() < providers::limit(service);
                 let Some(index) = self.queue.next_ready(has_room) else { break };
-                match self.prepare(index, providers, permit).await {
-                    Ok(instance) => {
+                // Nothing is awaited here: tasks that are running must be polled all the time.
+                match self.prepare(index) {
+                    Ok(ready) => {
                         *busy.entry(providers::service(self.kind(index))).or_default() += 1;
-                        running.push(self.task(index, instance, providers, permit, events));
+                        running.push(self.task(index, ready, providers, permit, events));
                     }
                     Err(error) => self.fail(index, error, 0, events),
                 }
@@ -243,6 +257,10 @@ impl<'w> Run<'w> {
             (Some(need), _) => format!("needs {}, which was not done", self.id(*need)),
             (None, action) => format!("it is {}", action.name()),
         };
+        self.skip_because(index, reason, events);
+    }
+
+    fn skip_because(&mut self, index: usize, reason: String, events: &Events) {
         self.break_off(index);
         let id = self.id(index);
         events.emit(Event::StepSkipped { id: id.clone(), reason: reason.clone() });
@@ -259,42 +277,36 @@ impl<'w> Run<'w> {
     }
 
     /// Gives the step its final fields and takes its instance out for a task.
-    async fn prepare(
-        &mut self,
-        index: usize,
-        providers: &Providers,
-        permit: &Permit,
-    ) -> Result<(Box<dyn Instance>, Thing), Error> {
-        if let Err(error) = providers.confirm_lock(permit).await {
-            self.halted = Some(error.message.clone());
-            return Err(error);
-        }
+    fn prepare(&mut self, index: usize) -> Result<Ready, Error> {
         let id = self.id(index);
         let wrong = |mistakes: Vec<crate::plan::Diagnostic>| {
             let text: Vec<String> = mistakes.into_iter().map(|mistake| mistake.message).collect();
             Error::new(ErrorKind::Rejected, format!("step {id}"), text.join("; "))
         };
         diff::redeclare(self.world, index, &self.outputs, &self.loader).map_err(&wrong)?;
-        if self.world.resolved.steps[index].kind.once_only()
-            && let Some(settings) = self.world.resolved.custody(&self.outputs).map_err(&wrong)?
-        {
-            // A recipient may be a key that this very run has made.
-            // Boxed: connecting nests the SDK's futures deeper than the compiler follows.
-            Box::pin(providers.custody()).await?.set_recipients(settings.recipients);
-        }
-        let thing = record::thing(self.world, index, providers).await;
-        Ok((self.world.instances.take(index), thing))
+        let kind = self.world.resolved.steps[index].kind;
+        let custody = match kind.once_only() {
+            true => self.world.resolved.custody(&self.outputs).map_err(&wrong)?,
+            false => None,
+        };
+        Ok(Ready {
+            thing: record::thing(self.world, index),
+            in_cluster: kind.in_cluster(),
+            recipients: custody.map(|settings| settings.recipients),
+            instance: self.world.instances.take(index),
+        })
     }
 
     fn task<'a>(
         &self,
         index: usize,
-        (mut instance, thing): (Box<dyn Instance>, Thing),
+        ready: Ready,
         providers: &'a Providers,
         permit: &'a Permit,
         events: &Events,
     ) -> impl Future<Output = Finished> + use<'a> {
-        let task = step::Task {
+        let Ready { mut instance, thing, in_cluster, recipients } = ready;
+        let mut task = step::Task {
             id: self.id(index),
             kind: self.world.resolved.steps[index].kind,
             thing,
@@ -307,17 +319,28 @@ impl<'w> Run<'w> {
         };
         async move {
             let started = Instant::now();
-            providers.under_way.begin(&task.id, task.action);
-            let result = task.run(instance.as_mut()).await;
-            providers.under_way.end(&task.id);
-            Finished { index, instance, result, ms: millis(started.elapsed()) }
+            let confirmed = providers.confirm_lock(permit).await;
+            let unlocked = confirmed.is_err();
+            let result = match confirmed {
+                Ok(()) => run_task(&mut task, instance.as_mut(), in_cluster, recipients).await,
+                Err(error) => Err(error),
+            };
+            Finished { index, instance, result, ms: millis(started.elapsed()), unlocked }
         }
     }
 
     fn take_back(&mut self, finished: Finished, events: &Events) {
-        let Finished { index, instance, result, ms } = finished;
+        let Finished { index, instance, result, ms, unlocked } = finished;
         self.world.instances.put(index, instance);
         match result {
+            Err(_) if unlocked && self.halted.is_some() => {
+                let reason = self.halted.clone().unwrap_or_default();
+                self.skip_because(index, reason, events);
+            }
+            Err(error) if unlocked => {
+                self.halted = Some(error.message.clone());
+                self.fail(index, error, ms, events);
+            }
             Ok(()) => {
                 diff::add_outputs(self.world, index, &mut self.outputs);
                 self.queue.settle(index);
@@ -342,4 +365,25 @@ impl<'w> Run<'w> {
         });
         self.report.failed.push((id, error));
     }
+}
+
+/// Carries a step out once it may be written.
+async fn run_task(
+    task: &mut step::Task<'_>,
+    instance: &mut dyn Instance,
+    in_cluster: bool,
+    recipients: Option<Vec<RecipientSettings>>,
+) -> Result<(), Error> {
+    let providers = task.providers;
+    if let Some(recipients) = recipients {
+        // Boxed: connecting nests the SDK's futures deeper than the compiler follows.
+        Box::pin(providers.custody()).await?.set_recipients(recipients);
+    }
+    if in_cluster {
+        task.thing.cluster = providers.cluster().await;
+    }
+    providers.under_way.begin(&task.id, task.action);
+    let result = task.run(instance).await;
+    providers.under_way.end(&task.id);
+    result
 }

@@ -12,8 +12,9 @@ use crate::providers::Providers;
 use crate::removal::{self, Extent};
 use crate::resource::{Permit, Result};
 
-/// A step's thing as the journal should know it. To be asked when what it lies in is there.
-pub async fn thing(world: &World, index: usize, providers: &Providers) -> Thing {
+/// A step's thing as the journal should know it, save for the cluster that it is in: its id is known
+/// only once the cluster is up.
+pub fn thing(world: &World, index: usize) -> Thing {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
     let instance = &world.instances[index];
@@ -26,7 +27,7 @@ pub async fn thing(world: &World, index: usize, providers: &Providers) -> Thing 
         target: world.target(index),
         address: instance.address(),
         account: world.scope.of(step.alias.as_deref()).account_id.clone().filter(|_| is_aws),
-        cluster: if step.kind.in_cluster() { providers.cluster().await } else { None },
+        cluster: None,
         needs: needs.map(|need| world.target(*need)).collect(),
         protect: declared.protect.unwrap_or_else(|| step.kind.protected()),
         retain: declared.retain,
@@ -57,7 +58,10 @@ pub async fn refresh(
         if !world.instances[index].exists() || diff::foreign(world, index).is_some() {
             continue;
         }
-        let thing = thing(world, index, providers).await;
+        let mut thing = thing(world, index);
+        if world.resolved.steps[index].kind.in_cluster() {
+            thing.cluster = providers.cluster().await;
+        }
         if !world.things.has(&thing) {
             journal.append(permit, Entry::Owned(thing)).await?;
         }

@@ -98,26 +98,35 @@ impl<'a> Removing<'a> {
             while running.len() < options.parallelism && !*options.stop.borrow() && halted.is_none() {
                 let Some(index) = self.next(&busy) else { break };
                 self.waiting.remove(&index);
-                if let Err(error) = providers.confirm_lock(permit).await {
-                    halted = Some(error.message.clone());
-                    self.fail(index, error, 0, events);
-                    break;
-                }
                 match self.task(index, providers, permit, options, events) {
                     Some(task) => {
                         *busy.entry(providers::service(self.steps[index].kind)).or_default() += 1;
-                        running.push(async move { (index, task.run_timed().await) });
+                        // Confirmed here, so that removals under way are polled in the meantime.
+                        running.push(async move {
+                            match providers.confirm_lock(permit).await {
+                                Ok(()) => (index, task.run_timed().await, false),
+                                Err(error) => (index, (Err(error), 0), true),
+                            }
+                        });
                     }
                     None => self.fail(index, vanished(&self.steps[index].id), 0, events),
                 }
             }
-            let Some((index, (result, ms))) = running.next().await else { break };
+            let Some((index, (result, ms), unlocked)) = running.next().await else { break };
             if let Some(count) = busy.get_mut(providers::service(self.steps[index].kind)) {
                 *count -= 1;
             }
             match result {
                 Ok(()) => self.finish(index, ms, events),
-                Err(error) => self.fail(index, error, ms, events),
+                Err(_) if unlocked && halted.is_some() => {
+                    self.waiting.insert(index);
+                }
+                Err(error) => {
+                    if unlocked {
+                        halted = Some(error.message.clone());
+                    }
+                    self.fail(index, error, ms, events);
+                }
             }
         }
         let why = halted.unwrap_or_else(|| "the run was stopped".to_owned());

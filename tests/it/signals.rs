@@ -133,6 +133,9 @@ fn the_second_signal_stops_at_once_and_names_what_is_not_known() {
     for told in ["create server", "the intent ", "not known"] {
         assert!(stderr.contains(told), "{told} in {stderr}");
     }
+    // The response that was under way is in custody all the same.
+    let again = Ran::of(command(&environment, &identity, "json").output().expect("the program starts"));
+    assert_eq!(again.code, 0, "{again:?}");
 }
 
 #[test]
