@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 
 use super::Node;
 use super::ceremony::foreign;
@@ -38,10 +38,11 @@ impl Custodian {
     }
 
     /// What holders' shares do to every node of `vault`: those that are sealed get every share. It
-    /// is no error when they are too few, as others may follow.
+    /// is not an error when they are too few, as others may follow. A node that refuses them does not
+    /// keep the others from getting them; it is warned of.
     ///
     /// # Errors
-    /// `Rejected` when a share is of another key, which starts the node's count anew.
+    /// `Rejected` when every node says that a share is of another key, which resets its count.
     pub async fn enter_shares(
         vault: &VaultClient,
         permit: &Permit,
@@ -50,22 +51,28 @@ impl Custodian {
         let answered = ask_nodes(vault).await?;
         let known = answered.iter().find(|node| node.status.initialized);
         let leader = known.map_or(vault.address(), |node| &node.address);
-        let mut reached = Vec::with_capacity(answered.len());
-        for node in &answered {
-            let node = &vault.node(&node.address)?;
-            let mut status = await_joined(permit, node, leader).await?;
-            for share in shares {
-                if status.sealed {
-                    status = node.unseal(permit, share).await?;
+        let (mut reached, mut failures) = (Vec::with_capacity(answered.len()), Vec::new());
+        for answered in &answered {
+            let node = &vault.node(&answered.address)?;
+            let status = match enter(permit, node, leader, shares).await {
+                Ok(status) => status,
+                Err(error) => {
+                    failures.push((node.address().to_owned(), error));
+                    // How it is now, as far as it still answers.
+                    node.seal_status().await.unwrap_or_else(|_| answered.status.clone())
                 }
-            }
-            // A node that joins learns only after unsealing whether it was let in.
-            let since = Instant::now();
-            while status.sealed && status.progress == 0 {
-                pause(since, node, "is still sealed").await?;
-                status = node.seal_status().await?;
-            }
+            };
             reached.push((node.address().to_owned(), status));
+        }
+        if failures.len() == reached.len()
+            && let Some((_, error)) = failures.pop()
+        {
+            return Err(error);
+        }
+        for (address, error) in failures {
+            vault
+                .warnings()
+                .insert(format!("the node {address} did not take the shares ({})", error.message));
         }
         Ok(reached)
     }
@@ -79,24 +86,27 @@ impl Custodian {
         let reached = ask_nodes(&self.vault).await?;
         // Those that know the cluster go first, so that there is a leader whom the others can join.
         let (known, empty): (Vec<_>, Vec<_>) = reached.iter().partition(|node| node.status.initialized);
-        let leader = known.first().map_or(self.vault.address(), |node| &node.address);
         let clients = |nodes: &[&Node]| {
             nodes.iter().map(|node| self.vault.node(&node.address)).collect::<Result<Vec<_>>>()
         };
         let (known, empty) = (clients(&known)?, clients(&empty)?);
-        try_join_all(known.iter().map(|node| unseal(permit, node, leader, &shares))).await?;
+        let (opened, mut refusals) = unseal_each(permit, &known, self.vault.address(), &shares).await;
+        if opened.is_empty() && !refusals.is_empty() {
+            return Err(refused(refusals));
+        }
         await_leader(&known).await?;
-        try_join_all(empty.iter().map(|node| unseal(permit, node, leader, &shares))).await?;
+        let leader = opened.first().map_or(self.vault.address(), |node| node.address());
+        refusals.extend(unseal_each(permit, &empty, leader, &shares).await.1);
         self.vault.reset_readiness().await;
         self.vault.clear_token().await;
         if reached.len() > 1 {
-            settle(&self.vault, permit, reached.len()).await?;
+            settle(&self.vault, permit, reached.len() - refusals.len()).await?;
         }
-        if self.journal.committed(INIT, self.vault.address()) {
-            return Ok(());
+        if !self.journal.committed(INIT, self.vault.address()) {
+            unlocked.root_token()?;
+            self.commit(permit, which).await?;
         }
-        unlocked.root_token()?;
-        self.commit(permit, which).await
+        if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
     }
 
     /// The servers that the cluster counts, where there are several and one can be asked.
@@ -130,6 +140,63 @@ pub(super) async fn ask_nodes(vault: &VaultClient) -> Result<Vec<Node>> {
         ));
     }
     Ok(answered)
+}
+
+/// Enters every share into a sealed node that has joined the cluster.
+async fn enter(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secret]) -> Result<SealStatus> {
+    let mut status = await_joined(permit, node, leader).await?;
+    for share in shares {
+        if status.sealed {
+            status = node.unseal(permit, share).await?;
+        }
+    }
+    // A node that joins learns only after unsealing whether it was let in.
+    let since = Instant::now();
+    while status.sealed && status.progress == 0 {
+        pause(since, node, "is still sealed").await?;
+        status = node.seal_status().await?;
+    }
+    Ok(status)
+}
+
+/// Unseals all nodes side by side. One that refuses does not keep the others sealed; gives those that
+/// are open, and those that are not with their errors.
+async fn unseal_each<'a>(
+    permit: &Permit,
+    nodes: &'a [NodeClient],
+    leader: &str,
+    shares: &[Secret],
+) -> (Vec<&'a NodeClient>, Vec<(String, Error)>) {
+    let results = join_all(nodes.iter().map(|node| unseal(permit, node, leader, shares))).await;
+    let (mut opened, mut refusals) = (Vec::new(), Vec::new());
+    for (node, result) in nodes.iter().zip(results) {
+        match result {
+            Ok(()) => opened.push(node),
+            Err(error) => refusals.push((node.address().to_owned(), error)),
+        }
+    }
+    (opened, refusals)
+}
+
+/// The nodes that could not be unsealed, as one error.
+fn refused(mut refusals: Vec<(String, Error)>) -> Error {
+    if refusals.len() == 1
+        && let Some((address, error)) = refusals.pop()
+    {
+        let Error { kind, operation, message, advice, .. } = error;
+        let message = if message.contains(&address) { message } else { format!("{address}: {message}") };
+        return Error::new(kind, operation, message).advice(advice.unwrap_or_else(refused_advice));
+    }
+    let kind = refusals.first().map_or(ErrorKind::Unavailable, |(_, error)| error.kind);
+    let nodes: Vec<String> =
+        refusals.iter().map(|(address, error)| format!("{address}: {}", error.message)).collect();
+    Error::new(kind, "open the cluster", nodes.join("; ")).advice(refused_advice())
+}
+
+fn refused_advice() -> String {
+    "every other node that answers was unsealed; look at the logs of these, and put an empty server in the \
+     place of one that belongs to another cluster"
+        .to_owned()
 }
 
 async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secret]) -> Result<()> {
@@ -225,4 +292,61 @@ fn no_shares(address: &str) -> Error {
         "let enough holders fetch their shares with `groundwork custody export-share` and enter them with \
          `groundwork unseal PLAN --share`",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::resource::Calls;
+
+    /// A sealed node that one share opens, or that takes no share at all.
+    fn node(takes_shares: bool) -> NodeClient {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("bound"));
+        let sealed = AtomicBool::new(true);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut request = vec![0; 65536];
+                let read = stream.read(&mut request).unwrap_or_default();
+                let unseals = String::from_utf8_lossy(&request[..read]).contains("/sys/unseal");
+                let refuses = unseals && !takes_shares;
+                if unseals && takes_shares {
+                    sealed.store(false, Ordering::SeqCst);
+                }
+                let sealed = sealed.load(Ordering::SeqCst);
+                let (status, body) = if refuses {
+                    ("400 Bad Request", r#"{"errors":["unable to retrieve stored keys"]}"#.to_owned())
+                } else {
+                    (
+                        "200 OK",
+                        format!(r#"{{"type":"shamir","initialized":true,"sealed":{sealed},"t":1,"n":1}}"#),
+                    )
+                };
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream.write_all(format!("{head}{body}").as_bytes());
+            }
+        });
+        let address = reqwest::Url::parse(&address).expect("a URL");
+        NodeClient::new(reqwest::Client::new(), address, None, Arc::new(Calls::default()))
+    }
+
+    #[tokio::test]
+    async fn node_that_refuses_leaves_the_others_unsealed() {
+        let nodes = [node(false), node(true), node(true)];
+        let shares = [Secret::from("aa".to_owned())];
+        let (opened, refusals) = unseal_each(&Permit::mint(), &nodes, nodes[1].address(), &shares).await;
+        let opened: Vec<&str> = opened.iter().map(|node| node.address()).collect();
+        assert_eq!(opened, [nodes[1].address(), nodes[2].address()]);
+        let error = refused(refusals);
+        assert!(error.message.contains(nodes[0].address()), "{error}");
+        assert!(error.message.contains("stored keys") && error.advice.is_some(), "{error}");
+    }
 }
