@@ -4,6 +4,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use groundwork::custody::pgp::KeyPair;
 use groundwork::saved::{Content, Saved};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -144,6 +147,26 @@ fn whatever_has_changed_since_the_review_is_named() {
     folder.refused(&["changes.json"], &["plan: plan.yaml"]);
     folder.write("plan.yaml", NOTE);
     assert_eq!(folder.run(&["apply", "changes.json", "--yes"]).code, 0, "as it was");
+}
+
+/// Whoever changes a public key can read what is sealed for it.
+#[test]
+fn changed_key_file_refuses_the_saved_changeset() {
+    let folder = Folder::new();
+    let age = age::x25519::Identity::generate().to_public();
+    let recipients = format!("[ {{ age: {age} }}, {{ pgp: keys/alice.pgp }} ]");
+    let custody = format!("custody: {{ recipients: {recipients}, stores: [ {{ file: kept }} ] }}\n");
+    folder.write("plan.yaml", &format!("{NOTE}{custody}"));
+    folder.write("keys/README", "");
+    let new_key = || {
+        let public = KeyPair::generate().and_then(|pair| pair.public()).expect("a key pair");
+        std::fs::write(folder.path("keys/alice.pgp"), STANDARD.decode(public).expect("base64"))
+            .expect("written");
+    };
+    new_key();
+    folder.saved();
+    new_key();
+    folder.refused(&["changes.json"], &["key keys/alice.pgp", "another text"]);
 }
 
 #[test]

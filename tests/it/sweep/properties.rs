@@ -107,6 +107,32 @@ fn a_lost_access_key_is_found_in_a_list_that_lags_behind() {
     }
 }
 
+/// A key of KMS has no name of its own and no token: a second one would stay unnoticed.
+#[test]
+fn lost_kms_key_is_found_in_a_lagging_list() {
+    let mut scene = Scene::new(&keys());
+    // The first list comes before the request; three more know nothing of the key.
+    scene.wire.stale_answers("kms:ListKeys", 3);
+    let ran = scene.apply(Some((first("kms:CreateKey"), Fault::ResponseLost)));
+    assert_eq!((ran.code, calls(&scene, "kms:CreateKey")), (0, 1), "{ran:?}");
+    assert_eq!(block_on(snapshot::take(&scene))["kms"].as_array().map(Vec::len), Some(1));
+}
+
+/// P4: a person's key is not taken for one that an interrupted run has made.
+#[test]
+fn key_made_by_a_person_after_a_killed_run_stays() {
+    let mut scene = Scene::new(&lone_key());
+    let killed = scene.apply(Some((first("iam:CreateAccessKey keys-lone"), Fault::KilledBefore)));
+    assert_ne!(killed.code, 0, "{killed:?}");
+    let theirs = block_on(snapshot::make_access_key(&scene, "keys-lone"));
+    scene.wire.redate_keys("2020-01-01T00:00:00Z");
+    let ran = scene.apply(None);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(said.contains(&theirs) && said.contains("never touched"), "{said}");
+    assert_eq!(calls(&scene, "iam:DeleteAccessKey") + calls(&scene, "iam:UpdateAccessKey"), 0);
+}
+
 /// P4 while IAM answers as it did before the key was made, for longer than a run.
 #[test]
 fn a_list_that_stays_behind_for_a_whole_run_leads_to_no_second_key() {

@@ -130,7 +130,7 @@ impl Side {
         self.wire.sending(call);
         let answer = self.ask(&request.bytes())?;
         self.wire.answered(call, request, &answer);
-        Ok(answer)
+        Ok(self.wire.redated(call, answer))
     }
 
     /// Seals the node with the request's own token, if it may.

@@ -90,6 +90,11 @@ impl Scene {
         Self { wire, stage, outputs: Vec::new(), plan, environment, _proxies: proxies, folder }
     }
 
+    /// Sets a variable for all runs from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The servers, without the proxies.
     pub fn sandbox(&self) -> &Running {
         self.stage.sandbox()

@@ -6,6 +6,22 @@ use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
 
+macro_rules! client {
+    ($service:ident, $scene:expr) => {
+        client!($service, $scene, "test", "test")
+    };
+    ($service:ident, $scene:expr, $id:expr, $secret:expr) => {
+        $service::Client::from_conf(
+            $service::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("us-east-1"))
+                .endpoint_url($scene.sandbox().aws_url())
+                .credentials_provider(Credentials::new($id, $secret, None, None, "test"))
+                .build(),
+        )
+    };
+}
+
 /// Everything that a plan makes, of the kinds that the sweep's plans have.
 pub async fn take(scene: &Scene) -> Value {
     let vault = Vault::of(scene);
@@ -21,6 +37,12 @@ pub async fn take(scene: &Scene) -> Value {
     };
     json!({ "kms": kms(scene).await, "users": users, "roles": roles(scene).await,
             "buckets": buckets(scene).await, "tables": tables(scene).await, "vault": vault })
+}
+
+/// Makes an access key as a person does; gives its id.
+pub async fn make_access_key(scene: &Scene, user: &str) -> String {
+    let made = client!(aws_sdk_iam, scene).create_access_key().user_name(user).send().await;
+    made.expect("made").access_key.expect("a key").access_key_id
 }
 
 /// The paths at which two states differ.
@@ -42,22 +64,6 @@ fn compare(path: &str, wanted: &Value, found: &Value, paths: &mut Vec<String>) {
         (a, b) if a == b => {}
         (a, b) => paths.push(format!("{path} is {b}, not {a}")),
     }
-}
-
-macro_rules! client {
-    ($service:ident, $scene:expr) => {
-        client!($service, $scene, "test", "test")
-    };
-    ($service:ident, $scene:expr, $id:expr, $secret:expr) => {
-        $service::Client::from_conf(
-            $service::Config::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("us-east-1"))
-                .endpoint_url($scene.sandbox().aws_url())
-                .credentials_provider(Credentials::new($id, $secret, None, None, "test"))
-                .build(),
-        )
-    };
 }
 
 async fn kms(scene: &Scene) -> Value {

@@ -100,7 +100,7 @@ pub fn name(troubles: &[Trouble]) -> String {
 }
 
 /// How many cases run at the same time: `SWEEP_JOBS`, else one for each processor.
-fn jobs() -> usize {
+pub fn jobs() -> usize {
     let asked = std::env::var("SWEEP_JOBS").ok().and_then(|jobs| jobs.parse().ok());
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from))
 }

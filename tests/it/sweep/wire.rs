@@ -28,6 +28,13 @@ pub struct Wire {
     state: Mutex<State>,
 }
 
+/// What begins with an answer.
+struct Trigger {
+    label: &'static str,
+    refused: Vec<(String, Fault)>,
+    action: Box<dyn FnOnce() + Send>,
+}
+
 #[derive(Default)]
 struct State {
     trace: Vec<(Call, Place)>,
@@ -46,7 +53,9 @@ struct State {
     surroundings: BTreeSet<Vec<u8>>,
     unlawful: Vec<String>,
     stale: (&'static str, usize),
-    refused: Option<(&'static str, Fault)>,
+    key_date: Option<&'static str>,
+    refused: Vec<(String, Fault)>,
+    triggers: Vec<Trigger>,
     firsts: HashMap<String, Message>,
 }
 
@@ -100,6 +109,24 @@ impl Wire {
         self.state().sent.get(operation).copied().unwrap_or_default()
     }
 
+    /// From now on IAM says of every access key that it dates from then.
+    pub fn redate_keys(&self, date: &'static str) {
+        self.state().key_date = Some(date);
+    }
+
+    /// The answer with another date, when keys are to have one.
+    pub fn redated(&self, call: &Call, answer: Message) -> Message {
+        let Some(date) = self.state().key_date.filter(|_| call.operation() == "iam:ListAccessKeys") else {
+            return answer;
+        };
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let mut parts = text.split("<CreateDate>");
+        let head = parts.next().unwrap_or_default().to_owned();
+        let rest = parts.filter_map(|part| part.split_once("</CreateDate>"));
+        let body = rest.fold(head, |body, (_, tail)| format!("{body}<CreateDate>{date}</CreateDate>{tail}"));
+        Message::reply(200, "text/xml", &body)
+    }
+
     /// Whether anything that writes was handed to a server, in any run.
     pub fn touched(&self) -> bool {
         self.state().touched
@@ -119,9 +146,27 @@ impl Wire {
         }
     }
 
-    /// From now on this happens to every call whose label begins so.
+    /// From now on this happens to every call whose label contains this.
     pub fn refuse(&self, label: Option<(&'static str, Fault)>) {
-        self.state().refused = label;
+        self.refuse_all(label.map(|(label, fault)| (label.to_owned(), fault)).into_iter().collect());
+    }
+
+    /// As [`Wire::refuse`] for several.
+    pub fn refuse_all(&self, labels: Vec<(String, Fault)>) {
+        let mut state = self.state();
+        state.refused = labels;
+        state.triggers.clear();
+    }
+
+    /// Once a call whose label begins so has succeeded, and before its caller knows, these calls begin
+    /// to fail and this happens.
+    pub fn on_answer(
+        &self,
+        label: &'static str,
+        refused: Vec<(String, Fault)>,
+        action: Box<dyn FnOnce() + Send>,
+    ) {
+        self.state().triggers.push(Trigger { label, refused, action });
     }
 
     /// Whether the fault has happened in this run.
@@ -182,8 +227,8 @@ impl Wire {
                 state.surroundings.extend(text);
             }
         }
-        if let Some((_, fault)) = state.refused.filter(|(label, _)| call.label.starts_with(label)) {
-            return Some(fault);
+        if let Some((_, fault)) = state.refused.iter().find(|(label, _)| call.label.contains(label)) {
+            return Some(*fault);
         }
         let due = state.planned.as_ref().is_some_and(|(planned, _)| *planned == place) && !state.met;
         state.met |= due;
@@ -197,7 +242,7 @@ impl Wire {
         // Of users also that there is none; of keys what there is.
         let keeps = match call.operation() {
             "iam:GetUser" => true,
-            "iam:ListAccessKeys" => answer.is_success(),
+            "iam:ListAccessKeys" | "kms:ListKeys" => answer.is_success(),
             _ => false,
         };
         if keeps {
@@ -205,6 +250,11 @@ impl Wire {
         }
         if !answer.is_success() {
             return;
+        }
+        if let Some(at) = state.triggers.iter().position(|one| call.label.starts_with(one.label)) {
+            let Trigger { refused, action, .. } = state.triggers.remove(at);
+            state.refused.extend(refused);
+            action();
         }
         if let Some(token) = request.header("x-vault-token") {
             state.token = Some(token.to_owned());
