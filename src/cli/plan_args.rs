@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::plan::{Diagnostic, Diagnostics, Node, NodeValue, Sources, Span};
+use crate::plan::{Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
 use crate::removal::Extent;
 use crate::saved::{Origin, PlanRecord};
 use crate::session::{self, Checked};
@@ -14,10 +14,12 @@ use crate::session::{self, Checked};
 pub struct PlanArgs {
     /// The plan file
     pub plan: PathBuf,
-    /// Give a variable a value; may be repeated. Never a secret: others can read command lines
+    /// Give a variable a value; may be repeated. The value is text, or a whole number or true/false where
+    /// the plan's default is not text; nothing in it is evaluated. Never a secret: others can read
+    /// command lines
     #[arg(long = "var", value_name = "NAME=VALUE")]
     vars: Vec<String>,
-    /// Give variables values from a YAML file; may be repeated
+    /// Give variables values from a YAML file; may be repeated. Nothing in it is evaluated
     #[arg(long = "var-file", value_name = "FILE")]
     var_files: Vec<PathBuf>,
     /// Variables that a saved changeset was made with.
@@ -78,20 +80,11 @@ impl PlanArgs {
                     vec![mistake.help("write `--var NAME=VALUE`")],
                 ));
             };
-            vars.push((name.to_owned(), scalar(value)));
+            vars.push((name.to_owned(), given::of_argument(value)));
         }
         vars.extend(self.saved.iter().cloned());
         Ok(vars)
     }
-}
-
-/// A value as YAML reads it: `true` is a boolean, `3` a number, everything else text.
-fn scalar(text: &str) -> Node {
-    let value = match Node::parse(text, 0) {
-        Ok(node) if matches!(node.value, NodeValue::Bool(_) | NodeValue::Number(_)) => node.value,
-        _ => NodeValue::String(text.to_owned()),
-    };
-    Node { span: Span::default(), value }
 }
 
 fn read_vars(file: &PathBuf) -> Result<Vec<(String, Node)>, Diagnostics> {
@@ -107,6 +100,10 @@ fn read_vars(file: &PathBuf) -> Result<Vec<(String, Node)>, Diagnostics> {
     let index = sources.add(file.clone(), text.as_str().into());
     match Node::parse(&text, index) {
         Ok(node) if matches!(node.value, NodeValue::Map(_)) => {
+            let changed = node.changed_by_yaml();
+            if !changed.is_empty() {
+                return Err(Diagnostics::new(sources, changed));
+            }
             Ok(node.entries().iter().map(|(key, node)| (key.name.clone(), node.clone())).collect())
         }
         Ok(node) => {

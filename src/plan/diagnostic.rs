@@ -94,6 +94,8 @@ pub struct Diagnostic {
     pub span: Option<Span>,
     /// A remark that stands beside the place.
     pub label: Option<String>,
+    /// Another place that belongs to it, with a remark.
+    pub beside: Option<Box<(Span, String)>>,
     /// What to do.
     pub help: Option<String>,
     /// What must not be shown of the plan, wherever the mistake is drawn.
@@ -108,6 +110,7 @@ impl Diagnostic {
             message: message.into(),
             span: span.into(),
             label: None,
+            beside: None,
             help: None,
             hidden: None,
         }
@@ -122,6 +125,13 @@ impl Diagnostic {
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
+        self
+    }
+
+    /// Adds another place with a remark.
+    #[must_use]
+    pub fn beside(mut self, span: Span, remark: impl Into<String>) -> Self {
+        self.beside = Some(Box::new((span, remark.into())));
         self
     }
 
@@ -181,6 +191,11 @@ impl fmt::Display for Diagnostics {
                 write!(f, "{}:{line}:{column}: ", path.display())?;
             }
             f.write_str(&diagnostic.message)?;
+            if let Some((span, remark)) = diagnostic.beside.as_deref()
+                && let Some((path, line, column)) = self.sources.locate(*span)
+            {
+                write!(f, " ({remark}: {}:{line}:{column})", path.display())?;
+            }
         }
         Ok(())
     }

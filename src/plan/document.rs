@@ -1,5 +1,6 @@
 //! The plan as declared: sections and steps, expressions still unevaluated.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::diagnostic::{Sources, Span};
@@ -25,6 +26,8 @@ pub struct Document {
     pub digest: String,
     /// Declared variables with the values that win, in the order declared.
     pub vars: Vec<(Key, Node)>,
+    /// The names of those that were given from outside: their values are not evaluated.
+    pub given: HashSet<String>,
     /// The sections `aws`, `vault`, `custody`, `journal` and `lock`, as far as declared.
     pub sections: Vec<(Section, Node)>,
     /// The steps, in the order declared.

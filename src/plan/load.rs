@@ -1,6 +1,6 @@
 //! Reading a plan file and its includes into a [`Document`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,11 +9,12 @@ use sha2::{Digest, Sha256};
 use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
 use super::document::{DeclaredStep, Document, Section, VERSION};
 use super::former::{self, RemovedStep};
+use super::given;
 use super::node::{Key, Node, NodeValue};
 use super::silence::{self, Silence};
 use super::suggest::closest;
+use super::text::{forbidden, is_identifier};
 use crate::beneath;
-use crate::resource::neutralise;
 
 /// The largest plan or include that is read, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -35,8 +36,11 @@ pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagn
     };
     let mut loader = Loader { root: folder.clone(), ..Loader::default() };
     loader.read(path, None);
-    loader.override_vars(overrides);
-    loader.check_names();
+    // What a file declares that cannot be read is not missing.
+    if !loader.incomplete {
+        loader.override_vars(overrides);
+        loader.check_names();
+    }
     if loader.name.is_none() && loader.mistakes.is_empty() {
         let start = Span::default();
         loader
@@ -50,6 +54,7 @@ pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagn
             digest: format!("sha256:{}", hex::encode(loader.digest.finalize())),
             name,
             vars: loader.vars,
+            given: loader.given,
             sections: loader.sections,
             steps: loader.steps,
             silences: loader.silences,
@@ -67,10 +72,13 @@ struct Loader {
     sources: Sources,
     mistakes: Vec<Diagnostic>,
     digest: Sha256,
+    /// Whether one of the files could not be read as YAML.
+    incomplete: bool,
     /// Canonical paths of the files being read, to find cycles.
     open: Vec<PathBuf>,
     name: Option<String>,
     vars: Vec<(Key, Node)>,
+    given: HashSet<String>,
     sections: Vec<(Section, Node)>,
     steps: Vec<DeclaredStep>,
     silences: Vec<Silence>,
@@ -96,11 +104,15 @@ impl Loader {
         self.digest.update(text.as_bytes());
         let file = self.sources.add(path.to_owned(), Arc::from(text.as_str()));
         if self.forbid_raw_characters(file, &text) {
+            self.incomplete = true;
             return;
         }
         match Node::parse(&text, file) {
             Ok(root) => self.take_file(path, &root, from.is_none()),
-            Err(mistake) => self.mistake(mistake),
+            Err(mistake) => {
+                self.incomplete = true;
+                self.mistake(mistake);
+            }
         }
     }
 
@@ -202,7 +214,7 @@ impl Loader {
     }
 
     fn text(&mut self, node: &Node, what: &str) -> Option<String> {
-        let text = node.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let text = node.text().filter(|text| !text.is_empty()).map(str::to_owned);
         if text.is_none() {
             self.mistake(Diagnostic::error(
                 node.span,
@@ -299,7 +311,7 @@ impl Loader {
             id: id.clone(),
             kind,
             // A missing field has no place of its own: it is told at the step's id.
-            fields: Node { span: id.span, value: NodeValue::Map(own) },
+            fields: Node { span: id.span, value: NodeValue::Map(own), source: None },
             provider: node.get("provider").cloned(),
             for_each: node.get("for_each").cloned(),
             when: node.get("when").cloned(),
@@ -337,8 +349,8 @@ impl Loader {
         None
     }
 
-    /// Applies `--var` and `--var-file`: the declared default tells which names exist, and a
-    /// declared boolean or number is read as such.
+    /// Applies `--var` and `--var-file`: the declared default tells which names exist, and of which type
+    /// their values are.
     fn override_vars(&mut self, overrides: &[(String, Node)]) {
         for (name, value) in overrides {
             self.digest.update(name.as_bytes());
@@ -350,9 +362,11 @@ impl Loader {
             }
             let names: Vec<String> = self.vars.iter().map(|(key, _)| key.name.clone()).collect();
             if let Some((_, declared)) = self.vars.iter_mut().find(|(key, _)| key.name == *name) {
-                let span = declared.span;
-                *declared = value.clone();
-                declared.span = span;
+                match given::fit(name, declared, value) {
+                    Ok(value) => *declared = value,
+                    Err(mistake) => self.mistakes.push(mistake),
+                }
+                self.given.insert(name.clone());
             } else {
                 let candidate = closest(name, names.iter().map(String::as_str));
                 self.mistake(
@@ -410,25 +424,8 @@ impl Loader {
 pub(super) const STEP_KEYS: [&str; 9] =
     ["kind", "for_each", "when", "needs", "adopt", "protect", "retain", "provider", "lint"];
 
-/// Why a text cannot stand in a plan.
-fn forbidden(text: &str) -> Option<&'static str> {
-    if text.contains(['\u{f8f0}', '\u{f8f1}', '\u{f8f2}', '\u{f8f3}']) {
-        return Some("the private-use characters U+F8F0 to U+F8F3 are reserved");
-    }
-    let harmless = |text: &str| neutralise(text) == text;
-    (!harmless(text)).then_some(
-        "control characters, and those that turn the direction of writing, must not stand in a plan",
-    )
-}
-
 fn is_section(name: &str) -> bool {
     Section::ALL.iter().any(|section| section.key() == name)
-}
-
-fn is_identifier(name: &str) -> bool {
-    let mut characters = name.chars();
-    characters.next().is_some_and(|first| first.is_ascii_lowercase())
-        && characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn read_text(path: &Path) -> Result<String, String> {

@@ -4,6 +4,7 @@ pub mod describe;
 pub mod diagnostic;
 mod document;
 mod former;
+pub mod given;
 mod load;
 mod location;
 mod node;
@@ -12,6 +13,7 @@ pub mod schema;
 pub mod settings;
 mod silence;
 mod suggest;
+mod text;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources, Span};
 pub use document::{DeclaredStep, Document, Section, VERSION};

@@ -15,6 +15,8 @@ pub struct Node {
     pub span: Span,
     /// What it is.
     pub value: NodeValue,
+    /// What stands in the file, when that is neither text nor in quotes: `0042` of a number, `~` of nothing.
+    pub source: Option<Box<str>>,
 }
 
 /// A YAML value.
@@ -78,7 +80,13 @@ impl Node {
     fn parse_here(text: &str, file: usize) -> Result<Self, Diagnostic> {
         let raw: Raw = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
             let span = error.location().map(|location| span_of(location, file, text));
-            Diagnostic::error(span, message_of(&error))
+            let mistake = Diagnostic::error(span, message_of(&error));
+            match error.without_snippet() {
+                serde_saphyr::Error::NonFiniteFloat { value, .. } => {
+                    mistake.help(format!("put text in quotes: `\"{value}\"`"))
+                }
+                _ => mistake,
+            }
         })?;
         Ok(raw.into_node(file, text))
     }
@@ -96,7 +104,40 @@ impl Node {
                 NodeValue::Map(fields.into_iter().map(|(name, value)| (key(name), Self::of(value))).collect())
             }
         };
-        Self { span: Span::default(), value }
+        Self { span: Span::default(), value, source: None }
+    }
+
+    /// Text as it stands in the file, also where YAML reads a number or a truth value.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            NodeValue::Bool(_) | NodeValue::Number(_) => self.source.as_deref(),
+            _ => self.as_str(),
+        }
+    }
+
+    /// The scalars below, this one included, that YAML reads as something else than what stands in the
+    /// file: neither text nor an integer, a truth value or nothing as JSON writes it.
+    pub fn changed_by_yaml(&self) -> Vec<Diagnostic> {
+        match &self.value {
+            NodeValue::List(items) => items.iter().flat_map(Node::changed_by_yaml).collect(),
+            NodeValue::Map(entries) => entries.iter().flat_map(|(_, node)| node.changed_by_yaml()).collect(),
+            _ => self.source.as_deref().and_then(|source| self.changed(source)).into_iter().collect(),
+        }
+    }
+
+    fn changed(&self, source: &str) -> Option<Diagnostic> {
+        let value = self.to_value();
+        let written = value.to_string();
+        let is_float = matches!(&self.value, NodeValue::Number(number) if number.is_f64());
+        let is_nothing = value.is_null() && source.is_empty();
+        if is_nothing || (written == source && !is_float) {
+            return None;
+        }
+        let message = match written == source {
+            true => format!("`{source}` can be a number or text"),
+            false => format!("`{source}` does not stay as it is written: YAML reads it as {written}"),
+        };
+        Some(Diagnostic::error(self.span, message).help(format!("put text in quotes: `\"{source}\"`")))
     }
 
     /// The value of a mapping's key.
@@ -236,10 +277,18 @@ fn message_of(error: &serde_saphyr::Error) -> String {
 
 fn span_of(location: Location, file: usize, text: &str) -> Span {
     let length = usize::try_from(location.span().byte_len().unwrap_or(1)).unwrap_or(1);
-    let start =
-        location.span().byte_offset().and_then(|offset| usize::try_from(offset).ok()).unwrap_or_default();
-    let start = floor_char(text, start);
+    let start = location.span().byte_offset().and_then(|offset| usize::try_from(offset).ok());
+    let start = floor_char(text, start.unwrap_or_else(|| offset_of(location, text)));
     Span { file, start, end: floor_char(text, (start + length.max(1)).min(text.len())) }
+}
+
+/// Where a line and a column are, for errors of the scanner, which have no offset in bytes.
+fn offset_of(location: Location, text: &str) -> usize {
+    let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+    let mut lines = text.split_inclusive('\n');
+    let before: usize = lines.by_ref().take(index(location.line())).map(str::len).sum();
+    let line = lines.next().unwrap_or_default().trim_end_matches(['\r', '\n']);
+    before + line.chars().take(index(location.column())).map(char::len_utf8).sum::<usize>()
 }
 
 fn floor_char(text: &str, mut at: usize) -> usize {
@@ -262,8 +311,12 @@ enum RawValue {
 impl Raw {
     fn into_node(self, file: usize, text: &str) -> Node {
         let span = span_of(self.0.referenced, file, text);
+        let mut source = None;
         let value = match self.0.value {
-            RawValue::Scalar(value) => value,
+            RawValue::Scalar(value) => {
+                source = written(&value, span_of(self.0.defined, file, text), text);
+                value
+            }
             RawValue::List(items) => {
                 NodeValue::List(items.into_iter().map(|item| item.into_node(file, text)).collect())
             }
@@ -277,7 +330,21 @@ impl Raw {
                     .collect(),
             ),
         };
-        Node { span, value }
+        Node { span, value, source }
+    }
+}
+
+/// What stands in the file of a number, a truth value or nothing; `None` when that is more than the
+/// scalar itself, such as a tag.
+fn written(value: &NodeValue, span: Span, text: &str) -> Option<Box<str>> {
+    let text = text.get(span.start..span.end)?.trim();
+    let is_scalar = !text.contains(|c: char| c.is_whitespace() || "\"'!&*,[]{}#".contains(c));
+    match value {
+        NodeValue::Bool(_) | NodeValue::Number(_) if is_scalar => Some(text.into()),
+        // The place of nothing is that of what follows.
+        NodeValue::Null if !["~", "null", "Null", "NULL"].contains(&text) => Some("".into()),
+        NodeValue::Null => Some(text.into()),
+        _ => None,
     }
 }
 
@@ -378,8 +445,28 @@ mod tests {
         let error = Node::parse("a: 1\nb: 2\na: 3\n", 0).expect_err("duplicate");
         assert!(error.message.contains("duplicate"), "{}", error.message);
         assert_eq!(error.span.map(|span| span.start), Some(10));
-        assert!(Node::parse("a: [1, 2\nb: 3", 0).is_err());
         assert!(Node::parse("a: .nan", 0).is_err());
+        let error = Node::parse("a: 1e999", 0).expect_err("more than there is");
+        assert_eq!(error.help.as_deref(), Some("put text in quotes: `\"1e999\"`"));
+    }
+
+    #[test]
+    fn syntax_errors_are_shown_where_they_are() {
+        let rows = [
+            ("a: [1, 2\nb: 3", 2),
+            ("a: 1\nb: \"x\n", 3),
+            ("a: 1\nä: [\n  x: }\n", 2),
+            ("a: 1\n\tb: 2\n", 2),
+            ("a: 1\nb: {{ x }}\n  - c\n", 3),
+            ("a: 1\n b: 2\n", 2),
+            ("a: *x\n", 1),
+        ];
+        for (text, line) in rows {
+            let error = Node::parse(text, 0).expect_err(text);
+            let start = error.span.map(|span| span.start).unwrap_or_default();
+            let found = text[..start].matches('\n').count() + 1;
+            assert_eq!(found, line, "{text:?}: {}", error.message);
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn plan_schema() -> Value {
         "additionalProperties": false,
         "properties": {
             "version": { "const": super::VERSION },
-            "name": { "type": "string", "description": "the plan's name; marks what it owns" },
+            "name": { "type": ["string", "number", "boolean"], "description": "the plan's name; marks what it owns" },
             "vars": { "type": "object", "description": "variables; one without a value must be given by --var" },
             "include": { "type": "array", "items": { "type": "string" },
                          "description": "further files inside the plan's folder" },
@@ -124,11 +124,18 @@ fn silences() -> Value {
     })
 }
 
-/// Lets every field that is no string also be a string with an expression.
+/// Lets every field that is not a string also be a string with an expression, and text also be what YAML
+/// reads as a number or a truth value: it arrives as it is written.
 fn allow_expressions(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             fields.values_mut().for_each(allow_expressions);
+            if is_free_text(fields) {
+                let more = [json!("number"), json!("boolean")];
+                let names =
+                    fields.remove("type").map(|names| names.as_array().cloned().unwrap_or(vec![names]));
+                fields.insert("type".to_owned(), names.unwrap_or_default().into_iter().chain(more).collect());
+            }
             if let Some(Value::Object(properties)) = fields.get_mut("properties") {
                 properties.values_mut().for_each(or_expression);
             }
@@ -136,6 +143,14 @@ fn allow_expressions(schema: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(allow_expressions),
         _ => {}
     }
+}
+
+fn is_free_text(schema: &Map<String, Value>) -> bool {
+    let is_text = match schema.get("type") {
+        Some(Value::Array(names)) => *names == ["string", "null"],
+        name => name.is_some_and(|name| name == "string"),
+    };
+    is_text && !["enum", "const", "pattern"].iter().any(|keyword| schema.contains_key(*keyword))
 }
 
 fn or_expression(property: &mut Value) {

@@ -30,9 +30,9 @@ pub fn read(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<Silence> {
     }
     let mut silences = Vec::new();
     for (rule, reason) in allow.entries() {
-        let text = match &reason.value {
-            NodeValue::String(text) => text.trim().to_owned(),
-            NodeValue::Null => String::new(),
+        let text = match (reason.text(), &reason.value) {
+            (Some(text), _) => text.trim().to_owned(),
+            (None, NodeValue::Null) => String::new(),
             _ => {
                 mistake(reason.span, "a reason is a text");
                 continue;

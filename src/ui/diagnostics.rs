@@ -47,7 +47,14 @@ fn report<'a>(diagnostics: &'a Diagnostics, mistake: &'a Diagnostic) -> Vec<Grou
         let end = span.end.min(text.len());
         let annotation =
             AnnotationKind::Primary.span(span.start.min(end)..end).label(mistake.label.as_deref());
-        group = group.element(Snippet::source(text).path(path.to_string_lossy()).annotation(annotation));
+        let mut snippet = Snippet::source(text).path(path.to_string_lossy()).annotation(annotation);
+        if let Some((other, remark)) = mistake.beside.as_deref().filter(|(other, _)| other.file == span.file)
+        {
+            let end = other.end.min(text.len());
+            let place = AnnotationKind::Context.span(other.start.min(end)..end);
+            snippet = snippet.annotation(place.label(remark.as_str()));
+        }
+        group = group.element(snippet);
     }
     if let Some(help) = &mistake.help {
         group = group.element(Level::HELP.message(help));
