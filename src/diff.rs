@@ -179,6 +179,7 @@ fn hidden(world: &World, index: usize, error: &crate::resource::Error) -> String
 
 /// Puts words in the place of markers, for people and JSON alike.
 fn described(mut change: crate::resource::Change) -> crate::resource::Change {
+    change.path = unknown::describe(&change.path);
     describe_value(&mut change.before);
     describe_value(&mut change.after);
     change
@@ -188,7 +189,15 @@ fn describe_value(value: &mut Value) {
     match value {
         Value::String(text) if unknown::is_unknown(text) => *text = unknown::describe(text),
         Value::Array(items) => items.iter_mut().for_each(describe_value),
-        Value::Object(fields) => fields.values_mut().for_each(describe_value),
+        Value::Object(fields) => {
+            *fields = std::mem::take(fields)
+                .into_iter()
+                .map(|(key, mut value)| {
+                    describe_value(&mut value);
+                    (unknown::describe(&key), value)
+                })
+                .collect();
+        }
         _ => {}
     }
 }

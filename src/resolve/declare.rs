@@ -12,7 +12,7 @@ use crate::plan::settings::CustodySettings;
 use crate::plan::{Diagnostic, Diagnostics, Section, Span};
 use crate::resource::Scope;
 use crate::resource::erased::Instance;
-use crate::secret::{LoadError, Loader};
+use crate::secret::{LoadError, Loader, Remarks};
 
 /// Reads every step into its kind's types and checks it; with the outputs that are certain in
 /// this scope before anything exists.
@@ -186,11 +186,14 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
         let span = resolved.document.steps[step.declared].id.span;
         match instance.load(&loader) {
             Ok(()) => {}
-            Err(error @ LoadError::MissingEnv(_)) => {
+            Err(error @ (LoadError::MissingEnv(_) | LoadError::EmptyEnv(_))) => {
                 found.push(Diagnostic::warning(span, format!("step `{}`: {error}", step.id)));
             }
             Err(error) => found.push(Diagnostic::error(span, format!("step `{}`: {error}", step.id))),
         }
+        let remarks = loader.remarks.take().into_iter();
+        found
+            .extend(remarks.map(|remark| Diagnostic::warning(span, format!("step `{}`: {remark}", step.id))));
     }
     found
 }
@@ -201,5 +204,6 @@ pub fn loader(resolved: &Resolved) -> Loader {
         folder: resolved.document.folder.clone(),
         vars: Value::Object(resolved.context()),
         templates: resolved.templates.clone(),
+        remarks: Remarks::default(),
     }
 }

@@ -4,21 +4,31 @@
 mod bounds;
 pub mod declare;
 mod expression;
-mod guard;
+pub(crate) mod guard;
+mod names;
+mod placeholder;
 pub mod places;
+mod shape;
 mod steps;
 pub mod template;
 pub mod unknown;
+mod walk;
 
 use std::collections::{HashMap, HashSet};
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 pub(crate) use bounds::deep;
+pub use placeholder::Family as Placeholders;
+pub(crate) use placeholder::{roots as placeholder_roots, shield};
 pub use steps::Step;
 
-use crate::plan::settings::{AwsSettings, CustodySettings, VaultSettings};
+use names::Names;
+use shape::{Schema, Shape};
+
+use crate::plan::settings::{AwsSettings, CustodySettings, JournalSettings, LockSettings, VaultSettings};
 use crate::plan::{Diagnostic, Document, Node, Section};
 use crate::providers::endpoint;
 use crate::resource::erased::parse;
@@ -68,12 +78,12 @@ pub fn resolve(document: Document) -> Resolved {
     let steps = steps::expand(&document, &base, &aws, &mut mistakes);
     let ids = steps.iter().map(|step| step.id.as_str()).collect();
     mistakes.extend(document.check_former(&ids));
-    let mut references = |section| match document.section(section) {
-        Some(node) => expression::references(node, &document, &mut mistakes),
-        None => Vec::new(),
-    };
-    let custody_references = references(Section::Custody);
-    let place_references = [references(Section::Journal), references(Section::Lock)].concat();
+    let custody_references = references::<CustodySettings>(&document, Section::Custody, &mut mistakes);
+    let place_references = [
+        references::<JournalSettings>(&document, Section::Journal, &mut mistakes),
+        references::<LockSettings>(&document, Section::Lock, &mut mistakes),
+    ]
+    .concat();
     let templates = template::Templates::default();
     let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
     for (index, step) in steps.iter().enumerate() {
@@ -119,7 +129,8 @@ impl Resolved {
         }
         self.add_references(&mut context, &step.references, outputs);
         let declared = &self.document.steps[step.declared];
-        match expression::evaluate(&declared.fields, &Value::Object(context))? {
+        let schema = Schema::of_kind(step.kind);
+        match walk::evaluate(&declared.fields, &schema.shape(), &Value::Object(context))? {
             Value::Object(fields) => Ok(fields),
             _ => Ok(Map::new()),
         }
@@ -134,7 +145,7 @@ impl Resolved {
     }
 
     /// A section that may refer to steps, with every expression evaluated.
-    fn section<T: DeserializeOwned>(
+    fn section<T: DeserializeOwned + JsonSchema>(
         &self,
         section: Section,
         outputs: &OutputTable,
@@ -146,7 +157,7 @@ impl Resolved {
         };
         let mut context = self.context();
         self.add_references(&mut context, references, outputs);
-        let value = expression::evaluate(node, &Value::Object(context))?;
+        let value = walk::evaluate(node, &Schema::of::<T>().shape(), &Value::Object(context))?;
         parse(value).map(Some).map_err(|mistakes| diagnose(node, mistakes))
     }
 
@@ -210,17 +221,37 @@ fn wrong_addresses(document: &Document, vault: &VaultSettings) -> Vec<Diagnostic
 /// Evaluates the variables in the order declared; each may use those before it.
 fn variables(document: &Document, mistakes: &mut Vec<Diagnostic>) -> Map<String, Value> {
     let mut vars = Map::new();
-    for (key, node) in &document.vars {
-        match expression::evaluate(node, &Value::Object(vars.clone())) {
+    for (index, (key, node)) in document.vars.iter().enumerate() {
+        let before = mistakes.len();
+        let value = match document.given.contains(&key.name) {
+            true => Ok(node.to_value()),
+            false => {
+                Names::of_variable(document, index).check(node, &Shape::any(), mistakes);
+                walk::evaluate(node, &Shape::any(), &Value::Object(vars.clone()))
+            }
+        };
+        match value {
             Ok(value) if bounds::is_sensible(&value) => {
                 vars.insert(key.name.clone(), value);
             }
             Ok(_) => mistakes
                 .push(Diagnostic::error(key.span, format!("the value of `{}` is too large", key.name))),
-            Err(found) => mistakes.extend(found),
+            // An undefined name has been reported.
+            Err(found) if mistakes.len() == before => mistakes.extend(found),
+            Err(_) => {}
         }
     }
     vars
+}
+
+/// The steps that a section refers to.
+fn references<T: JsonSchema>(
+    document: &Document,
+    section: Section,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Vec<String> {
+    let Some(node) = document.section(section) else { return Vec::new() };
+    Names::of_section(document).check(node, &Schema::of::<T>().shape(), mistakes)
 }
 
 fn base_context(document: &Document, vars: &Map<String, Value>) -> Map<String, Value> {
@@ -248,14 +279,21 @@ fn with_aws(mut context: Map<String, Value>, aws: &AwsSettings) -> Map<String, V
     context
 }
 
-fn section<T: DeserializeOwned + Default>(
+fn section<T: DeserializeOwned + JsonSchema + Default>(
     document: &Document,
     section: Section,
     context: &Map<String, Value>,
     mistakes: &mut Vec<Diagnostic>,
 ) -> T {
     let Some(node) = document.section(section) else { return T::default() };
-    let evaluated = expression::evaluate(node, &Value::Object(context.clone()));
+    let schema = Schema::of::<T>();
+    let mut unknown = Vec::new();
+    Names::of_section(document).without_outputs().check(node, &schema.shape(), &mut unknown);
+    if !unknown.is_empty() {
+        mistakes.extend(unknown);
+        return T::default();
+    }
+    let evaluated = walk::evaluate(node, &schema.shape(), &Value::Object(context.clone()));
     match evaluated.and_then(|value| parse(value).map_err(|found| diagnose(node, found))) {
         Ok(settings) => settings,
         Err(found) => {

@@ -4,9 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use super::expression;
+use super::names::Names;
+use super::shape::{Schema, Shape};
+use super::walk;
 use crate::plan::settings::AwsSettings;
-use crate::plan::{DeclaredStep, Diagnostic, Document, Node, closest};
+use crate::plan::{DeclaredStep, Diagnostic, Document, Node, NodeValue, closest};
 use crate::resource::erased::Kind;
 use crate::resource::registry;
 
@@ -40,7 +42,12 @@ pub fn expand(
     let mut steps = Vec::new();
     for (index, declared) in document.steps.iter().enumerate() {
         let Some(kind) = find_kind(declared, mistakes) else { continue };
-        let references = expression::references(&declared.fields, document, mistakes);
+        let schema = Schema::of_kind(kind);
+        let references =
+            Names::of_step(document, declared).check(&declared.fields, &schema.shape(), mistakes);
+        if !decides(document, declared, mistakes) {
+            continue;
+        }
         let entries = entries(declared, context, mistakes);
         if steps.len() + entries.len() > MOST {
             let message = format!("a plan has at most {MOST} steps, `for_each` spelled out");
@@ -87,7 +94,9 @@ fn entries(
         Some(Value::Object(fields)) => fields.into_iter().map(Some).collect(),
         Some(Value::Array(items)) if items.iter().all(|item| item.is_string() || item.is_u64()) => {
             let key = |item: &Value| item.as_str().map_or_else(|| item.to_string(), ToOwned::to_owned);
-            items.into_iter().map(|item| Some((key(&item), item))).collect()
+            let entries: Vec<_> = items.into_iter().map(|item| (key(&item), item)).collect();
+            mistakes.extend(repeated(node, &entries));
+            entries.into_iter().map(Some).collect()
         }
         Some(_) => {
             let message = "`for_each` takes a map, or a list of strings or whole numbers";
@@ -96,6 +105,21 @@ fn entries(
         }
         None => Vec::new(),
     }
+}
+
+/// An entry that makes the id of another one again, with both places.
+fn repeated(node: &Node, entries: &[(String, Value)]) -> Option<Diagnostic> {
+    let place = |index: usize| match &node.value {
+        NodeValue::List(items) => items.get(index).map_or(node.span, |item| item.span),
+        _ => node.span,
+    };
+    let mut seen = HashMap::new();
+    entries.iter().enumerate().find_map(|(index, (key, _))| {
+        let first = seen.insert(key.as_str(), index)?;
+        let message = format!("`for_each` has the entry `{key}` twice");
+        let mistake = Diagnostic::error(place(index), message).help("each entry makes the id of a step");
+        Some(if place(first) == place(index) { mistake } else { mistake.beside(place(first), "the first") })
+    })
 }
 
 fn takes_part(
@@ -161,16 +185,39 @@ fn with_each(context: &Value, each: Option<&(String, Value)>) -> Value {
     context
 }
 
-/// The value of something that decides which steps there are: it may use variables alone.
+const DECIDING: &str =
+    "`for_each`, `when` and `provider` decide which steps there are and see only variables";
+
+/// Whether what decides which steps there are names only variables that are there. An expression may
+/// end before it comes to a name, so this does not depend on values.
+fn decides(document: &Document, declared: &DeclaredStep, mistakes: &mut Vec<Diagnostic>) -> bool {
+    let mut found = Vec::new();
+    if let Some(node) = &declared.for_each {
+        Names::of_section(document).without_outputs().check(node, &Shape::any(), &mut found);
+    }
+    for node in [&declared.when, &declared.provider].into_iter().flatten() {
+        Names::of_step(document, declared).without_outputs().check(node, &Shape::any(), &mut found);
+    }
+    let all_right = found.is_empty();
+    mistakes.extend(found.into_iter().map(with_reason));
+    all_right
+}
+
+/// The value of something that decides which steps there are: it may use variables only.
 fn constant(node: &Node, context: &Value, mistakes: &mut Vec<Diagnostic>) -> Option<Value> {
-    match expression::evaluate(node, context) {
+    match walk::evaluate(node, &Shape::any(), context) {
         Ok(value) => Some(value),
         Err(found) => {
-            let help =
-                "`for_each`, `when` and `provider` decide which steps there are and see variables alone";
-            mistakes.extend(found.into_iter().map(|mistake| mistake.help(help)));
+            mistakes.extend(found.into_iter().map(with_reason));
             None
         }
+    }
+}
+
+fn with_reason(mistake: Diagnostic) -> Diagnostic {
+    match mistake.help {
+        None => mistake.help(DECIDING),
+        Some(_) => mistake,
     }
 }
 

@@ -55,6 +55,11 @@ pub fn environment<'source>() -> Environment<'source> {
     environment
 }
 
+/// Whether the engine itself has something of this name, such as `range`.
+pub fn is_global(name: &str) -> bool {
+    environment().globals().any(|(known, _)| known == name)
+}
+
 /// Renders text with values.
 ///
 /// # Errors

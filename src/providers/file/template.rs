@@ -113,7 +113,7 @@ backend_file:
     fn load(desired: &mut Desired, loader: &Loader) -> Result<(), LoadError> {
         desired.rendered = match (&desired.content, &desired.template) {
             (Some(content), _) => content.clone(),
-            (None, Some(name)) => loader.render_file(name, &desired.with)?,
+            (None, Some(name)) => loader.render_file(name, &desired.with, None)?,
             (None, None) => String::new(),
         };
         Ok(())

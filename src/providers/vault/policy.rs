@@ -11,6 +11,7 @@ use super::VaultClient;
 use super::mount::VAULTS_OWN;
 use super::notation::{Ttl, lower};
 use super::policy_text::{CAPABILITIES, from_data, mistakes, normalise, same};
+use crate::resolve::Placeholders;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
 use crate::secret::{LoadError, Loader};
@@ -25,7 +26,9 @@ pub struct Policy;
 pub struct PolicySpec {
     /// The name; Vault lowers its case.
     pub name: String,
-    /// What it allows: HCL as text, a map of paths, or HCL from a template file.
+    /// What it allows: HCL as text, a map of paths, or HCL from a template file. The server fills in
+    /// `{{identity.entity.id}}` and the like.
+    #[schemars(extend("x-placeholders" = "identity"))]
     pub rules: Rules,
 }
 
@@ -212,7 +215,7 @@ search:
 
     fn load(desired: &mut PolicySpec, loader: &Loader) -> Result<(), LoadError> {
         let Rules::Template(rules) = &mut desired.rules else { return Ok(()) };
-        rules.rendered = loader.render_file(&rules.template, &rules.with)?;
+        rules.rendered = loader.render_file(&rules.template, &rules.with, Some(Placeholders::Identity))?;
         match check_rules(&desired.rules).into_iter().next() {
             Some(mistake) => Err(LoadError::Template(mistake.message)),
             None => Ok(()),

@@ -25,8 +25,9 @@ pub struct DatabaseConnectionSpec {
     pub name: String,
     /// The plugin, e.g. `postgresql-database-plugin` or `mysql-database-plugin`. Fixed.
     pub plugin_name: String,
-    /// The database's address, with `{{username}}` and `{{password}}` where they go. In a plan write
-    /// them as `{% raw %}{{username}}{% endraw %}`.
+    /// The database's address, with `{{username}}` and `{{password}}` where they go. The server
+    /// fills them in.
+    #[schemars(extend("x-placeholders" = "connection"))]
     pub connection_url: String,
     /// The user as whom the engine logs in.
     #[serde(default)]
@@ -51,8 +52,9 @@ pub struct DatabaseConnectionSpec {
     /// How long a connection is used; 0 is without limit.
     #[serde(default)]
     pub max_connection_lifetime: Ttl,
-    /// A template of the names of users; empty is the plugin's.
+    /// A template of the names of users, such as `v-{{.RoleName}}-{{random 8}}`; empty is the plugin's.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "username"))]
     pub username_template: String,
     /// How PostgreSQL keeps passwords: `password` or `scram-sha-256`. Left alone when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +64,7 @@ pub struct DatabaseConnectionSpec {
     pub password_policy: String,
     /// Statements that change the engine's own password; none is the plugin's.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "statement"))]
     pub root_rotation_statements: Vec<String>,
 }
 
@@ -85,7 +88,7 @@ orders_database:
   kind: vault.database_connection
   name: orders
   plugin_name: postgresql-database-plugin
-  connection_url: \"postgresql://{% raw %}{{username}}:{{password}}{% endraw %}@db.example.internal:5432/orders\"
+  connection_url: \"postgresql://{{username}}:{{password}}@db.example.internal:5432/orders\"
   username: vault
   password: { env: ORDERS_DB_PASSWORD }
   rotate_root: true
@@ -106,8 +109,7 @@ orders_database:
     fn check(&self) -> Vec<FieldError> {
         let mut errors: Vec<FieldError> = check_name("name", &self.name).into_iter().collect();
         if !connection::passwords_of(&self.connection_url).is_empty() {
-            let help =
-                "write {% raw %}{{username}}:{{password}}{% endraw %} in its place, and give `password`";
+            let help = "write {{username}}:{{password}} in its place, and give `password`";
             errors.push(FieldError::new("connection_url", "holds a password").help(help).secret());
         }
         errors

@@ -25,17 +25,21 @@ pub struct DatabaseRoleSpec {
     pub name: String,
     /// The connection's name, e.g. `{{ orders_database.name }}`.
     pub db_name: String,
-    /// Statements that make a user, with `{{name}}`, `{{password}}` and `{{expiration}}`. In a plan
-    /// write them as `{% raw %}{{name}}{% endraw %}`.
+    /// Statements that make a user, with `{{name}}`, `{{password}}` and `{{expiration}}`. The server
+    /// fills them in.
+    #[schemars(extend("x-placeholders" = "statement"))]
     pub creation_statements: Vec<String>,
     /// Statements that take a user away; none is the plugin's.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "statement"))]
     pub revocation_statements: Vec<String>,
     /// Statements that undo a creation that failed; none is the plugin's.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "statement"))]
     pub rollback_statements: Vec<String>,
     /// Statements that extend a user's time; none is the plugin's.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "statement"))]
     pub renew_statements: Vec<String>,
     /// How long users last; 0 is the engine's default.
     #[serde(default)]
@@ -49,6 +53,7 @@ pub struct DatabaseRoleSpec {
     pub credential_type: String,
     /// Settings of the type of credential.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "username"))]
     pub credential_config: BTreeMap<String, String>,
 }
 
@@ -71,8 +76,8 @@ orders_app:
   db_name: orders
   creation_statements:
     - |
-      {% raw %}CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}';
-      GRANT SELECT ON ALL TABLES IN SCHEMA public TO \"{{name}}\";{% endraw %}
+      CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}';
+      GRANT SELECT ON ALL TABLES IN SCHEMA public TO \"{{name}}\";
   default_ttl: 1h
   max_ttl: 24h
 ";

@@ -30,6 +30,7 @@ pub struct DatabaseStaticRoleSpec {
     pub rotation_period: Ttl,
     /// Statements that change the password; none is the plugin's.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "statement"))]
     pub rotation_statements: Vec<String>,
 }
 

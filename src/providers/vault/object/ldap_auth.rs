@@ -32,9 +32,10 @@ role_spec! {
         /// The attribute that holds the name of who logs in.
         #[serde(default = "cn")]
         pub userattr: String,
-        /// A template of the search for somebody's account; empty is the method's. In a plan write its
-        /// braces as `{% raw %}{{.Username}}{% endraw %}`.
+        /// A template of the search for somebody's account, with `{{.UserAttr}}` and `{{.Username}}`;
+        /// empty is the method's.
         #[serde(default, skip_serializing_if = "String::is_empty")]
+        #[schemars(extend("x-placeholders" = "directory"))]
         pub userfilter: String,
         /// Find the account to log in as with an anonymous search.
         #[serde(default)]
@@ -48,9 +49,10 @@ role_spec! {
         /// The attribute that holds a group's name.
         #[serde(default = "cn")]
         pub groupattr: String,
-        /// A template of the search for somebody's groups; empty is the method's. In a plan write its
-        /// braces as `{% raw %}{{.Username}}{% endraw %}`.
+        /// A template of the search for somebody's groups, with `{{.UserDN}}` and `{{.Username}}`; empty
+        /// is the method's.
         #[serde(default, skip_serializing_if = "String::is_empty")]
+        #[schemars(extend("x-placeholders" = "directory"))]
         pub groupfilter: String,
         /// Search for groups anonymously.
         #[serde(default)]

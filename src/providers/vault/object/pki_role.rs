@@ -22,6 +22,7 @@ pub struct PkiRoleSpec {
     pub name: String,
     /// Domains that certificates may be for.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "identity"))]
     pub allowed_domains: Names,
     /// Certificates may be for the domains themselves.
     #[serde(default)]

@@ -19,15 +19,18 @@ pub struct PkiUrlsSpec {
     pub mount: String,
     /// Where the authority's certificate is found.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "issuer"))]
     pub issuing_certificates: Names,
     /// Where the revocation list is found.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "issuer"))]
     pub crl_distribution_points: Names,
     /// Where revocation can be asked for.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "issuer"))]
     pub ocsp_servers: Names,
-    /// The addresses hold `{{issuer_id}}` and the like. In a plan write them as
-    /// `{% raw %}{{issuer_id}}{% endraw %}`.
+    /// The addresses hold `{{issuer_id}}`, `{{cluster_path}}` or `{{cluster_aia_path}}`, which the server
+    /// fills in.
     #[serde(default)]
     pub enable_templating: bool,
 }

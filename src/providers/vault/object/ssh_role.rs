@@ -28,14 +28,16 @@ pub struct SshRoleSpec {
     pub key_type: String,
     /// The user to log in as when none is named; `otp` roles need it.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "identity"))]
     pub default_user: String,
     /// Users to log in as; `*` is any.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "identity"))]
     pub allowed_users: CommaNames,
-    /// `allowed_users` holds templates over the identity.
+    /// `allowed_users` holds templates such as `{{identity.entity.name}}`.
     #[serde(default)]
     pub allowed_users_template: bool,
-    /// `default_user` is a template over the identity.
+    /// `default_user` is a template such as `{{identity.entity.name}}`.
     #[serde(default)]
     pub default_user_template: bool,
     /// Users' keys are signed.
@@ -46,6 +48,7 @@ pub struct SshRoleSpec {
     pub allow_host_certificates: bool,
     /// Domains of hosts; `*` is any.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "identity"))]
     pub allowed_domains: CommaNames,
     /// Hosts may have the names of the domains themselves.
     #[serde(default)]
@@ -56,8 +59,9 @@ pub struct SshRoleSpec {
     /// Whoever asks may choose the certificate's key id.
     #[serde(default)]
     pub allow_user_key_ids: bool,
-    /// A template of the certificate's key id; empty is the server's.
+    /// A template of the certificate's key id, such as `{{token_display_name}}`; empty is the server's.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "key_id"))]
     pub key_id_format: String,
     /// Critical options that may be asked for; none is any.
     #[serde(default)]
@@ -70,8 +74,9 @@ pub struct SshRoleSpec {
     pub default_critical_options: BTreeMap<String, String>,
     /// Extensions of certificates that ask for none, e.g. `permit-pty`.
     #[serde(default)]
+    #[schemars(extend("x-placeholders" = "identity"))]
     pub default_extensions: BTreeMap<String, String>,
-    /// `default_extensions` holds templates over the identity.
+    /// `default_extensions` holds templates such as `{{identity.entity.name}}`.
     #[serde(default)]
     pub default_extensions_template: bool,
     /// The signature's algorithm, e.g. `rsa-sha2-512`, or `default`.

@@ -1,0 +1,157 @@
+//! The names in expressions: which steps they refer to, and which of them are nothing.
+
+use std::collections::BTreeSet;
+
+use super::expression;
+use super::placeholder::{Family, roots, shield};
+use super::shape::Shape;
+use super::template;
+use super::walk::{Text, texts};
+use crate::plan::{DeclaredStep, Diagnostic, Document, Node, Span, closest};
+use crate::resource::registry;
+
+/// Names that are neither variables nor steps.
+const BUILT_IN: [&str; 3] = ["plan", "aws", "loop"];
+/// The name of the entry that a step is repeated for.
+const EACH: &str = "each";
+
+/// What the expressions of a place may name.
+pub struct Names<'a> {
+    document: &'a Document,
+    /// How many of the variables are defined before.
+    variables: usize,
+    /// The step that they stand in.
+    step: Option<&'a DeclaredStep>,
+    /// Whether outputs of steps are there.
+    outputs: bool,
+}
+
+impl<'a> Names<'a> {
+    /// In a section that may refer to steps.
+    pub fn of_section(document: &'a Document) -> Self {
+        Self { document, variables: document.vars.len(), step: None, outputs: true }
+    }
+
+    /// In the fields of a step.
+    pub fn of_step(document: &'a Document, step: &'a DeclaredStep) -> Self {
+        Self { step: Some(step), ..Self::of_section(document) }
+    }
+
+    /// In a section, or in what decides which steps there are.
+    pub fn without_outputs(self) -> Self {
+        Self { outputs: false, ..self }
+    }
+
+    /// In the value of a variable, which sees those before it.
+    pub fn of_variable(document: &'a Document, index: usize) -> Self {
+        Self { variables: index, step: None, outputs: false, document }
+    }
+
+    /// The ids of the steps that the expressions below `node` refer to, before `for_each`. Names that
+    /// are nothing, and outputs that the kind does not have, are mistakes.
+    pub fn check(&self, node: &Node, shape: &Shape<'_>, mistakes: &mut Vec<Diagnostic>) -> Vec<String> {
+        let mut found = BTreeSet::new();
+        texts(node, shape, &mut |text| self.check_text(&text, &mut found, mistakes));
+        found.into_iter().collect()
+    }
+
+    fn check_text(&self, text: &Text<'_>, found: &mut BTreeSet<String>, mistakes: &mut Vec<Diagnostic>) {
+        for root in roots(text.written, text.placeholders).iter().filter(|root| self.is_of_plan(root)) {
+            mistakes.push(ambiguous(root, text.span));
+        }
+        let names = match expression::undeclared(&shield(text.written, text.placeholders)) {
+            Ok(names) => names,
+            Err(message) => {
+                let mistake = Diagnostic::error(text.span, message);
+                return mistakes.push(with_placeholders(mistake, text.placeholders, ""));
+            }
+        };
+        for dotted in names {
+            let (name, rest) = dotted.split_once('.').unwrap_or((&dotted, ""));
+            let is_step = self.document.step(name).is_some();
+            if is_step && self.outputs {
+                found.insert(name.to_owned());
+                mistakes.extend(unknown_output(self.document, name, rest, text.span));
+            } else if !self.is_known(name) {
+                mistakes.push(self.unknown_name(name, is_step, text));
+            }
+        }
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        let variables = &self.document.vars[..self.variables];
+        let is_each = name == EACH && self.step.is_some_and(|step| step.for_each.is_some());
+        let is_variable = variables.iter().any(|(key, _)| key.name == name);
+        BUILT_IN.contains(&name) || is_each || is_variable || template::is_global(name)
+    }
+
+    fn is_of_plan(&self, name: &str) -> bool {
+        self.document.step(name).is_some() || self.document.vars.iter().any(|(key, _)| key.name == name)
+    }
+
+    fn unknown_name(&self, name: &str, is_step: bool, text: &Text<'_>) -> Diagnostic {
+        if is_step {
+            let message = format!("the step `{name}` cannot be used here");
+            return Diagnostic::error(text.span, message).help("only variables can");
+        }
+        if name == EACH {
+            let message = "`each` is there only in a step with `for_each`";
+            return Diagnostic::error(text.span, message);
+        }
+        if self.is_of_plan(name) {
+            let message = format!("the variable `{name}` is not defined yet");
+            return Diagnostic::error(text.span, message).help("a variable sees those declared before it");
+        }
+        let vars = self.document.vars.iter().map(|(key, _)| key.name.as_str());
+        let steps = self.document.steps.iter().map(|step| step.id.name.as_str());
+        let mistake = Diagnostic::error(text.span, format!("there is no variable or step `{name}`"));
+        let own = text.placeholders.map(Family::candidates).unwrap_or_default();
+        match closest(name, own.iter().copied()) {
+            Some(placeholder) => with_placeholders(mistake, text.placeholders, placeholder),
+            None => match closest(name, vars.chain(steps)) {
+                None => with_placeholders(mistake, text.placeholders, ""),
+                candidate => mistake.did_you_mean(candidate),
+            },
+        }
+    }
+}
+
+fn ambiguous(name: &str, span: Span) -> Diagnostic {
+    let message = format!(
+        "`{name}` is a placeholder of the server here, and a name in the plan: it is not clear which is meant"
+    );
+    Diagnostic::error(span, message).help(format!(
+        "rename the plan's `{name}`, or write the placeholder as `{{% raw %}}{{{{…}}}}{{% endraw %}}`"
+    ))
+}
+
+/// Adds which placeholders the server fills in at this place.
+fn with_placeholders(mistake: Diagnostic, family: Option<Family>, meant: &str) -> Diagnostic {
+    let Some(family) = family else { return mistake };
+    let meant = match (family, meant) {
+        (_, "") | (Family::Go(_) | Family::Identity, _) => String::new(),
+        (Family::Exact(_), name) => format!("did you mean `{{{{{name}}}}}`? "),
+    };
+    mistake.help(format!("{meant}the server fills in {} here", family.describe()))
+}
+
+/// The mistake of referring to an output that the step's kind does not have.
+fn unknown_output(document: &Document, name: &str, rest: &str, span: Span) -> Option<Diagnostic> {
+    let step = document.step(name)?;
+    let kind = registry::find(&step.kind.0)?;
+    let output = rest.split('.').next().unwrap_or_default();
+    // A repeated step's instances come first, by key.
+    if step.for_each.is_some() || output.is_empty() {
+        return None;
+    }
+    let outputs = kind.output_names();
+    if outputs.iter().any(|known| known == output) {
+        return None;
+    }
+    let message = format!("step `{name}` ({}) has no output `{output}`", kind.name());
+    let mistake = Diagnostic::error(span, message);
+    Some(match closest(output, outputs.iter().map(String::as_str)) {
+        Some(candidate) => mistake.help(format!("did you mean `{candidate}`?")),
+        None => mistake.help(format!("its outputs are {}", outputs.join(", "))),
+    })
+}
