@@ -16,7 +16,7 @@ use super::Secret;
 #[serde(deny_unknown_fields)]
 pub struct Generate {
     /// Number of characters.
-    #[serde(default = "default_length")]
+    #[serde(default = "default_length", deserialize_with = "length")]
     #[schemars(range(min = 8, max = 4096))]
     pub length: usize,
     /// The characters to draw from.
@@ -31,6 +31,14 @@ pub struct Generate {
     /// A private key instead, as PKCS#8 PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_pair: Option<KeyPair>,
+}
+
+/// Refuses lengths that give no secret, or a text that no server takes.
+fn length<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        length @ 8..=4096 => Ok(length),
+        other => Err(serde::de::Error::custom(format!("`length` is from 8 to 4096, found {other}"))),
+    }
 }
 
 const fn default_length() -> usize {
@@ -195,6 +203,14 @@ mod tests {
         let text = made(serde_json::json!({ "length": 64, "charset": "digits" }));
         assert!(text.len() == 64 && text.bytes().all(|c| c.is_ascii_digit()), "{text}");
         assert_ne!(made(serde_json::json!({})), made(serde_json::json!({})));
+    }
+
+    #[test]
+    fn lengths_that_give_no_secret_are_refused() {
+        for length in [0, 1, 7, 4097] {
+            let generate = serde_json::from_value::<Generate>(serde_json::json!({ "length": length }));
+            assert!(generate.is_err(), "{length}");
+        }
     }
 
     #[test]

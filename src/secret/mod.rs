@@ -19,7 +19,7 @@ pub(crate) use generate::random_bytes;
 pub use generate::{Charset, Encoding, Generate, KeyPair, public_key};
 pub use render::{RenderError, Rendered, Sources, check_templates, render};
 pub use sink::Fields;
-pub use source::{Input, LoadError, Loader, SECRET_KEY, SecretSource};
+pub use source::{Input, LoadError, Loader, Remarks, SECRET_KEY, SecretSource, load_all};
 
 /// A secret value, as bytes; wiped from memory when dropped.
 #[derive(Clone)]

@@ -14,8 +14,8 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as JinjaValue,
 use serde_json::Value;
 
 use super::{Input, Secret, SecretSource};
-use crate::resolve::deep;
 use crate::resolve::unknown::is_unknown;
+use crate::resolve::{deep, guard};
 
 /// Declared secret values by name.
 pub type Sources = BTreeMap<String, SecretSource>;
@@ -38,6 +38,14 @@ pub enum RenderError {
         line: usize,
         /// What is wrong.
         message: String,
+    },
+    /// A value with a line break where it ends a line that goes on, such as that of an address.
+    #[error("the template of `{field}` gets a line break within line {line}; write `{{{{ … | trim }}}}`")]
+    LineBreak {
+        /// The field.
+        field: String,
+        /// The line in the result, from 1.
+        line: usize,
     },
     /// Bytes that are no text where only text can stand.
     #[error("`{0}` is not UTF-8 text")]
@@ -125,6 +133,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_syntax(syntax());
     environment.set_fuel(Some(FUEL));
+    guard::install_for_lines(&mut environment);
     environment.remove_global("namespace");
     environment
 }
@@ -250,7 +259,10 @@ impl Fields {
             self.state(|state| (std::mem::replace(&mut state.missed, outer), state.error.take()));
         match (error, written) {
             (Some(error), _) => Err(error),
-            (None, Ok(written)) => Ok((!missed).then(|| Secret::from(written))),
+            (None, Ok(written)) => match guard::release_lines(&written) {
+                Ok(written) => Ok((!missed).then(|| Secret::from(written))),
+                Err(line) => Err(RenderError::LineBreak { field: name.to_owned(), line }),
+            },
             // With an empty stand-in for a value that is not made yet, anything can fail.
             (None, Err(_)) if missed => Ok(None),
             (None, Err(error)) => Err(template_error(name, &error)),
@@ -310,16 +322,16 @@ mod tests {
     #[test]
     fn templates_see_live_values_variables_and_each_other() {
         let sources = sources(json!({
-            "a": { "template": "<{{ data.b }}>" },
-            "b": { "template": "{{ data['pass-word'] }}@{{ region }}\n" },
+            "a": { "template": "<{{ data.b }}>\n" },
+            "b": { "template": "{{ data['pass-word'] }}@{{ region }}" },
             "pass-word": { "generate": {} },
         }));
         let kept = render(&sources, &live(json!({ "pass-word": "p&<\"" })), false).expect("renders");
-        assert_eq!(text(&kept, "a"), "<p&<\"@eu-1\n>");
+        assert_eq!(text(&kept, "a"), "<p&<\"@eu-1>\n");
         let planned = render(&sources, &BTreeMap::new(), false).expect("renders");
         assert!(planned.values().all(Option::is_none));
         let made = render(&sources, &BTreeMap::new(), true).expect("renders");
-        assert_eq!(text(&made, "b"), format!("{}@eu-1\n", text(&made, "pass-word")));
+        assert_eq!(text(&made, "b"), format!("{}@eu-1", text(&made, "pass-word")));
     }
 
     #[test]
@@ -361,6 +373,23 @@ mod tests {
         );
         assert!(found(json!({ "a": { "template": "{{ data.x }}" } }))[0].to_string().contains("data.x"));
         assert_eq!(found(json!({ "a": { "template": "{{ data.b }}{{ region }}" }, "b": "1" })), []);
+    }
+
+    #[test]
+    fn line_breaks_stay_out_of_lines_that_go_on() {
+        let url = |template: &str, password: &str| {
+            let sources = sources(json!({ "url": { "template": template }, "p": password }));
+            render(&sources, &BTreeMap::new(), false).map(|rendered| text(&rendered, "url"))
+        };
+        let broken = |line| Err(RenderError::LineBreak { field: "url".to_owned(), line });
+        assert_eq!(url("db://u:{{ data.p }}@host", "hunter2\n"), broken(1));
+        assert_eq!(url("a=1\n{{ data.p }}@host", "hunter2\r\n"), broken(2));
+        assert_eq!(url("https://{{ data.p }}", "host\n"), broken(1));
+        assert_eq!(url("db://u:{{ data.p | trim }}@host", "hunter2\n").as_deref(), Ok("db://u:hunter2@host"));
+        assert_eq!(url("{{ data.p }}", "hunter2\n").as_deref(), Ok("hunter2\n"));
+        let key = "-----BEGIN KEY-----\nAA==\n-----END KEY-----\n";
+        let bundle = url("# key\n{{ data.p }}# end\n", key);
+        assert_eq!(bundle, Ok(format!("# key\n{key}# end\n")));
     }
 
     #[test]

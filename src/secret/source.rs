@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value, json};
 
-use super::{Generate, Secret};
-use crate::resolve::template;
+use super::{Generate, RenderError, Secret, Sources, render};
+use crate::resolve::{Placeholders, placeholder_roots, shield, template};
 
 /// The declared origin of a secret field, and its value once the engine has loaded it.
 ///
@@ -49,6 +50,23 @@ pub struct Loader {
     pub vars: Value,
     /// Where the templates that are read are noted.
     pub templates: template::Templates,
+    /// What is probably not meant, in words.
+    pub remarks: Remarks,
+}
+
+/// Remarks on sources that were loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Remarks(Arc<Mutex<Vec<String>>>);
+
+impl Remarks {
+    fn add(&self, remark: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(remark);
+    }
+
+    /// Those since the last call.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Why a source could not be loaded.
@@ -57,6 +75,12 @@ pub enum LoadError {
     /// The variable is not set.
     #[error("environment variable {0} is not set")]
     MissingEnv(String),
+    /// The variable is set to nothing.
+    #[error("environment variable {0} is empty")]
+    EmptyEnv(String),
+    /// There is nothing in the file.
+    #[error("{} is empty", .0.display())]
+    EmptyFile(PathBuf),
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     File {
@@ -71,14 +95,23 @@ pub enum LoadError {
     /// The template is wrong or refers to a field that does not exist.
     #[error("template: {0}")]
     Template(String),
+    /// A template of a secret does not fit a value.
+    #[error(transparent)]
+    Render(RenderError),
 }
 
 impl Loader {
-    /// Renders a template file over `with` and the plan's variables; the former win.
+    /// Renders a template file over `with` and the plan's variables; the former win. Placeholders of the
+    /// server stay as they are.
     ///
     /// # Errors
     /// When there is no such template, it cannot be read, or it is wrong.
-    pub fn render_file(&self, name: &Path, with: &Map<String, Value>) -> Result<String, LoadError> {
+    pub fn render_file(
+        &self,
+        name: &Path,
+        with: &Map<String, Value>,
+        placeholders: Option<Placeholders>,
+    ) -> Result<String, LoadError> {
         let missing = || LoadError::Template(format!("there is no template `{}`", name.display()));
         let file = template::find(&self.folder, name).ok_or_else(missing)?;
         let text = std::fs::read_to_string(&file)
@@ -86,8 +119,32 @@ impl Loader {
         self.templates.note(name, &text);
         let mut values = self.vars.as_object().cloned().unwrap_or_default();
         values.extend(with.clone());
-        template::render(&text, &json!(values))
-            .map_err(|error| LoadError::Template(format!("{}: {error}", name.display())))
+        let wrong = |message: String| LoadError::Template(format!("{}: {message}", name.display()));
+        if let Some(root) =
+            placeholder_roots(&text, placeholders).iter().find(|root| values.contains_key(*root))
+        {
+            return Err(wrong(format!(
+                "`{root}` is a placeholder of the server and a name in the plan; rename that"
+            )));
+        }
+        template::render(&shield(&text, placeholders), &json!(values)).map_err(wrong)
+    }
+}
+
+impl Loader {
+    /// The bytes of a file in the plan's folder. Symbolic links are resolved first, so that a link cannot
+    /// lead out.
+    ///
+    /// # Errors
+    /// When it cannot be read or lies outside of the folder.
+    pub fn read_file(&self, path: &Path) -> Result<Secret, LoadError> {
+        let unreadable = |source| LoadError::File { path: path.to_owned(), source };
+        let folder = self.folder.canonicalize().map_err(unreadable)?;
+        let target = folder.join(path).canonicalize().map_err(unreadable)?;
+        if !target.starts_with(&folder) {
+            return Err(LoadError::Outside(path.to_owned()));
+        }
+        std::fs::read(target).map(Secret::new).map_err(unreadable)
     }
 }
 
@@ -132,15 +189,19 @@ impl SecretSource {
         }
     }
 
-    /// Reads the value from where it comes from.
+    /// Reads the value from where it comes from. One line that ends with a line break is remarked on: the
+    /// break becomes part of the value.
     ///
     /// # Errors
-    /// When the variable is unset, the file unreadable or outside the plan's folder.
+    /// When the variable is unset or empty, the file empty, unreadable or outside the plan's folder.
     pub fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {
         self.value = match &mut self.input {
             Input::Literal(text) => Some(Secret::from(text.clone())),
             Input::Env(name) => Some(read_env(name)?),
-            Input::File(path) => Some(read_file(&loader.folder, path)?),
+            Input::File(path) => match loader.read_file(path)? {
+                empty if empty.expose_bytes().is_empty() => return Err(LoadError::EmptyFile(path.clone())),
+                value => Some(value),
+            },
             Input::Json(fields) => {
                 for field in fields.values_mut() {
                     field.load(loader)?;
@@ -153,23 +214,42 @@ impl SecretSource {
             }
             Input::Generate(_) => None,
         };
+        if matches!(self.input, Input::Env(_) | Input::File(_))
+            && self.value.as_ref().is_some_and(is_broken_line)
+        {
+            let what = self.describe();
+            loader.remarks.add(format!("{what} ends with a line break, which becomes part of the value"));
+        }
         Ok(())
     }
 }
 
-fn read_env(name: &str) -> Result<Secret, LoadError> {
-    std::env::var(name).map(Secret::from).map_err(|_| LoadError::MissingEnv(name.to_owned()))
+/// Whether it is a single line with its line break. A text of several lines, such as a key in PEM, has
+/// its line breaks for a reason.
+fn is_broken_line(value: &Secret) -> bool {
+    let Some((b'\n', line)) = value.expose_bytes().split_last() else { return false };
+    !line.contains(&b'\n')
 }
 
-/// Reads a file below `folder`. Symbolic links are resolved first, so that a link cannot lead out.
-fn read_file(folder: &Path, path: &Path) -> Result<Secret, LoadError> {
-    let unreadable = |source| LoadError::File { path: path.to_owned(), source };
-    let folder = folder.canonicalize().map_err(unreadable)?;
-    let target = folder.join(path).canonicalize().map_err(unreadable)?;
-    if !target.starts_with(&folder) {
-        return Err(LoadError::Outside(path.to_owned()));
+/// Reads all sources of a secret, and refuses templates that insert a line break within a line.
+///
+/// # Errors
+/// As [`SecretSource::load`]; the template that is wrong.
+pub fn load_all(sources: &mut Sources, loader: &Loader) -> Result<(), LoadError> {
+    sources.values_mut().try_for_each(|source| source.load(loader))?;
+    match render(sources, &BTreeMap::new(), false) {
+        Err(error @ RenderError::LineBreak { .. }) => Err(LoadError::Render(error)),
+        // Other mistakes depend on values that are not there yet.
+        _ => Ok(()),
     }
-    std::fs::read(target).map(Secret::new).map_err(unreadable)
+}
+
+fn read_env(name: &str) -> Result<Secret, LoadError> {
+    match std::env::var(name) {
+        Ok(value) if value.is_empty() => Err(LoadError::EmptyEnv(name.to_owned())),
+        Ok(value) => Ok(Secret::from(value)),
+        Err(_) => Err(LoadError::MissingEnv(name.to_owned())),
+    }
 }
 
 impl Serialize for SecretSource {

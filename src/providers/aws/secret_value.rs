@@ -18,6 +18,7 @@ pub fn make(operation: &str, sources: &Sources, live: &Fields) -> Result<Fields>
             RenderError::Template { .. } => {
                 "fields are named `{{ data.NAME }}`, variables of the plan `{{ NAME }}`"
             }
+            RenderError::LineBreak { .. } => "or take the line break out of the value",
             RenderError::NotLoaded(_) => "this is a mistake in the program; report it",
         })
     };

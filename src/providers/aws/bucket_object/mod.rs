@@ -26,7 +26,7 @@ use crate::resolve::unknown::is_unknown;
 use crate::resource::{
     Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
 };
-use crate::secret::{Input, LoadError, Loader, Secret, SecretSource};
+use crate::secret::{LoadError, Loader};
 
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
@@ -194,12 +194,8 @@ impl Resource for BucketObject {
     fn load(desired: &mut Desired, loader: &Loader) -> Result<(), LoadError> {
         desired.body = match (&desired.content, &desired.template, &desired.file) {
             (Some(content), ..) => content.clone().into_bytes(),
-            (None, Some(name), _) => loader.render_file(name, &desired.with)?.into_bytes(),
-            (None, None, Some(path)) => {
-                let mut source = SecretSource::new(Input::File(path.clone()));
-                source.load(loader)?;
-                source.value().map(Secret::expose_bytes).unwrap_or_default().to_vec()
-            }
+            (None, Some(name), _) => loader.render_file(name, &desired.with, None)?.into_bytes(),
+            (None, None, Some(path)) => loader.read_file(path)?.expose_bytes().to_vec(),
             (None, None, None) => Vec::new(),
         };
         Ok(())

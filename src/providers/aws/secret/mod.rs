@@ -20,7 +20,7 @@ use crate::resource::{
     Attachment, Blocked, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange, Tags,
     Writer,
 };
-use crate::secret::SecretSource;
+use crate::secret::{LoadError, Loader, SecretSource, load_all};
 
 const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; put it \
                          elsewhere and delete the secret, or declare another name";
@@ -98,6 +98,11 @@ impl Resource for AwsSecret {
 
     fn sources(desired: &mut Desired) -> Vec<&mut SecretSource> {
         desired.data.values_mut().chain(desired.value.as_mut()).collect()
+    }
+
+    fn load(desired: &mut Desired, loader: &Loader) -> std::result::Result<(), LoadError> {
+        load_all(&mut desired.data, loader)?;
+        desired.value.iter_mut().try_for_each(|source| source.load(loader))
     }
 
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
@@ -200,7 +205,7 @@ fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
 mod tests {
     use super::*;
     use crate::providers::aws::key_name::LiveKey;
-    use crate::secret::{Loader, Secret};
+    use crate::secret::Secret;
     use serde_json::Value;
 
     fn desired(extra: Value) -> Desired {

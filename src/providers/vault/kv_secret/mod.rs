@@ -19,7 +19,7 @@ use super::VaultClient;
 use super::mount::check_path;
 use super::notation::{Ttl, seconds};
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
-use crate::secret::{Secret, SecretSource, check_templates};
+use crate::secret::{LoadError, Loader, Secret, SecretSource, check_templates, load_all};
 
 /// A secret in a KV engine of version 2.
 #[derive(Debug)]
@@ -289,6 +289,10 @@ mongodb:
 
     fn sources(desired: &mut KvSecretSpec) -> Vec<&mut SecretSource> {
         desired.data.values_mut().collect()
+    }
+
+    fn load(desired: &mut KvSecretSpec, loader: &Loader) -> std::result::Result<(), LoadError> {
+        load_all(&mut desired.data, loader)
     }
 
     async fn observe(client: &VaultClient, id: &KvId) -> Result<Option<LiveKvSecret>> {

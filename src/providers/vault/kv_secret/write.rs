@@ -115,6 +115,7 @@ impl KvSecretSpec {
             RenderError::Template { .. } => {
                 "fields are named `{{ data.NAME }}`, variables of the plan `{{ NAME }}`"
             }
+            RenderError::LineBreak { .. } => "or take the line break out of the value",
             RenderError::NotLoaded(_) => "this is a mistake in the program; report it",
         };
         Error::new(ErrorKind::Local, place, error.to_string()).advice(advice)
