@@ -92,8 +92,6 @@ pub struct Diagnostic {
     pub message: String,
     /// Where, if it has a place.
     pub span: Option<Span>,
-    /// A remark that stands beside the place.
-    pub label: Option<String>,
     /// Another place that belongs to it, with a remark.
     pub beside: Option<Box<(Span, String)>>,
     /// What to do.
@@ -109,7 +107,6 @@ impl Diagnostic {
             severity: Severity::Error,
             message: message.into(),
             span: span.into(),
-            label: None,
             beside: None,
             help: None,
             hidden: None,
@@ -119,13 +116,6 @@ impl Diagnostic {
     /// A warning at `span`.
     pub fn warning(span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(span, message) }
-    }
-
-    /// Adds a remark beside the place.
-    #[must_use]
-    pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
-        self
     }
 
     /// Adds another place with a remark.

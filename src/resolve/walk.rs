@@ -178,9 +178,7 @@ impl Walk<'_> {
 }
 
 fn same_key(name: &str, first: Span, second: Span) -> Diagnostic {
-    Diagnostic::error(second, format!("the key `{name}` is there twice"))
-        .label("evaluates to the same text")
-        .beside(first, "the first")
+    Diagnostic::error(second, format!("the key `{name}` is there twice")).beside(first, "the first")
 }
 
 /// The result of an expression, as text where text is wanted.

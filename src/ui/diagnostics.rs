@@ -45,8 +45,7 @@ fn report<'a>(diagnostics: &'a Diagnostics, mistake: &'a Diagnostic) -> Vec<Grou
         && let Some((path, text)) = diagnostics.sources.get(span.file)
     {
         let end = span.end.min(text.len());
-        let annotation =
-            AnnotationKind::Primary.span(span.start.min(end)..end).label(mistake.label.as_deref());
+        let annotation = AnnotationKind::Primary.span(span.start.min(end)..end);
         let mut snippet = Snippet::source(text).path(path.to_string_lossy()).annotation(annotation);
         if let Some((other, remark)) = mistake.beside.as_deref().filter(|(other, _)| other.file == span.file)
         {
