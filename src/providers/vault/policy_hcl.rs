@@ -22,6 +22,10 @@ pub(super) enum Node {
     Entries(Vec<(String, Self)>),
 }
 
+/// How deep values and blocks may be nested. A policy needs four levels; what reads a tree calls itself
+/// for each.
+const DEEPEST: usize = 64;
+
 /// Reads a policy.
 ///
 /// # Errors
@@ -30,7 +34,7 @@ pub(super) fn read(text: &str) -> Result<Node, String> {
     if text.trim_start().starts_with('{') {
         return serde_json::from_str(text).map_err(|error| error.to_string());
     }
-    let mut reader = Reader { rest: text.chars().peekable(), line: 1 };
+    let mut reader = Reader { rest: text.chars().peekable(), line: 1, depth: 0 };
     let entries = reader.entries(None)?;
     Ok(Node::Entries(entries))
 }
@@ -38,11 +42,24 @@ pub(super) fn read(text: &str) -> Result<Node, String> {
 struct Reader<'a> {
     rest: Peekable<Chars<'a>>,
     line: usize,
+    /// How many values and blocks are open.
+    depth: usize,
 }
 
 impl Reader<'_> {
     fn wrong<T>(&self, what: impl fmt::Display) -> Result<T, String> {
         Err(format!("line {}: {what}", self.line))
+    }
+
+    /// Reads what is one level deeper.
+    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
+        if self.depth == DEEPEST {
+            return self.wrong(format!("more than {DEEPEST} levels are nested"));
+        }
+        self.depth += 1;
+        let found = read(self);
+        self.depth -= 1;
+        found
     }
 
     fn next(&mut self) -> Option<char> {
@@ -120,10 +137,11 @@ impl Reader<'_> {
                 }
                 Some('{') => {
                     self.next();
-                    let body = Node::Entries(self.entries(Some('}'))?);
+                    let body = Node::Entries(self.deeper(|own| own.entries(Some('}')))?);
                     let within = |body, label| Node::Entries(vec![(label, body)]);
                     return Ok((key, labels.into_iter().rev().fold(body, within)));
                 }
+                Some('"') if labels.len() == DEEPEST => return self.wrong("a block has too many labels"),
                 Some('"') => labels.push(self.text()?),
                 _ => return self.wrong(format!("expected `=` or `{{` after `{key}`")),
             }
@@ -151,10 +169,10 @@ impl Reader<'_> {
     fn value(&mut self) -> Result<Node, String> {
         match self.peek()? {
             Some('"') => Ok(Node::Scalar(Value::String(self.text()?))),
-            Some('[') => self.list(),
+            Some('[') => self.deeper(Self::list),
             Some('{') => {
                 self.next();
-                Ok(Node::Entries(self.entries(Some('}'))?))
+                Ok(Node::Entries(self.deeper(|own| own.entries(Some('}')))?))
             }
             Some(c) if c.is_alphanumeric() || c == '-' => self.plain(),
             _ => self.wrong("expected a value"),
@@ -320,6 +338,19 @@ mod tests {
         assert_eq!(text(r#"a\"b\\c\u00e9"#), "a\"b\\cé");
         assert_eq!(text("a$${x}"), "a$${x}");
         assert_eq!(text("{{identity.entity.id}}/%{x}"), "{{identity.entity.id}}/%{x}");
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_with_its_line() {
+        for (open, count) in [("[", 50_000), ("{ x = ", 50_000), ("[", DEEPEST + 1)] {
+            let text = format!("x = {}", open.repeat(count));
+            assert!(read(&text).expect_err(open).starts_with("line 1: more than"), "{open}");
+        }
+        let blocks = "x { ".repeat(50_000);
+        assert!(read(&blocks).expect_err("blocks").contains("more than"));
+        let labels = format!("path {} {{ }}", "\"a\" ".repeat(50_000));
+        assert!(read(&labels).expect_err("labels").contains("too many labels"));
+        assert!(read(&format!("x = {}{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST))).is_ok());
     }
 
     #[test]
