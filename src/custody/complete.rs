@@ -153,7 +153,9 @@ impl Custody {
         let (secret, (wide, failures)) = match (opened, widened) {
             (Ok(secret), Ok(widened)) => (secret, widened),
             (Err(error), _) | (_, Err(error)) => {
-                missing.iter().for_each(|one| self.warn_unsealed(name, &one.describe(), &error));
+                for one in &missing {
+                    self.warn_unsealed(name, &one.describe(), &error);
+                }
                 return Ok(());
             }
         };

@@ -165,7 +165,7 @@ impl Files {
         if case.hits(Store::File) && case.3 == Moment::While {
             let _ = std::fs::remove_dir_all(&self.kept);
         } else if case.hits(Store::File) {
-            let _ = std::fs::rename(&self.kept, self.aside(&self.kept));
+            let _ = std::fs::rename(&self.kept, Self::aside(&self.kept));
             std::fs::write(&self.kept, "not a folder").expect("written");
         }
         let victim = match case.2 {
@@ -173,7 +173,7 @@ impl Files {
             Recipient::Pgp => &self.key,
             Recipient::None | Recipient::Kms => return,
         };
-        std::fs::rename(victim, self.aside(victim)).expect("moved");
+        std::fs::rename(victim, Self::aside(victim)).expect("moved");
         if case.2 == Recipient::Pgp {
             std::fs::write(victim, "not a key").expect("written");
         }
@@ -181,14 +181,14 @@ impl Files {
 
     fn mend(&self) {
         for path in [&self.kept, &self.key, &self.identity] {
-            if path.is_file() && (path == &self.kept || self.aside(path).exists()) {
+            if path.is_file() && (path == &self.kept || Self::aside(path).exists()) {
                 std::fs::remove_file(path).expect("removed");
             }
-            let _ = std::fs::rename(self.aside(path), path);
+            let _ = std::fs::rename(Self::aside(path), path);
         }
     }
 
-    fn aside(&self, path: &Path) -> PathBuf {
+    fn aside(path: &Path) -> PathBuf {
         path.with_extension("aside")
     }
 }
