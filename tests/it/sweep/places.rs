@@ -363,7 +363,7 @@ fn custody_survives_each_store_and_recipient() {
 }
 
 #[test]
-#[ignore = "takes half an hour; `make sweep`"]
+#[ignore = "takes ten minutes; `make sweep`"]
 fn custody_survives_every_store_and_recipient() {
     let only = std::env::var("SWEEP_ONLY").unwrap_or_default();
     let every = std::env::var("SWEEP_EVERY").ok().and_then(|every| every.parse().ok()).unwrap_or(1);
