@@ -27,6 +27,9 @@ pub struct Change {
     /// A remark for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Whether the plan does not declare it and the update resets it all the same; a risk.
+    #[serde(skip)]
+    pub resets: bool,
 }
 
 /// What happens to a secret value.
@@ -171,6 +174,7 @@ impl Diff {
             secret: Some(what),
             source,
             note: None,
+            resets: false,
         });
         self
     }
@@ -217,7 +221,17 @@ impl Diff {
             secret: None,
             source: None,
             note,
+            resets: false,
         });
+        self
+    }
+
+    /// Records that the update resets a field that nobody reads or declares to `becomes`.
+    pub fn reset(&mut self, path: &str, becomes: Value) -> &mut Self {
+        self.push(path, Value::Null, becomes).note(RESET);
+        if let Some(change) = self.changes.last_mut() {
+            change.resets = true;
+        }
         self
     }
 
@@ -229,6 +243,8 @@ impl Diff {
         self
     }
 }
+
+const RESET: &str = "the server does not report it, and every update sets it to this default";
 
 fn to_value<T: Serialize + ?Sized>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)

@@ -96,6 +96,7 @@ fn of_step(step: &StepChange) -> Vec<Risk> {
             let mut found = setting::findings(step);
             found.extend(iam::findings(step));
             found.extend(vault::findings(step));
+            found.extend(resets(step));
             found
         }
     };
@@ -136,6 +137,14 @@ fn deletion(kind: &str) -> Finding {
         _ => (Severity::Medium, Category::Destroy, "is deleted"),
     };
     Finding::new(severity, category, message)
+}
+
+/// What an update sets back although the plan does not declare it.
+fn resets(step: &StepChange) -> impl Iterator<Item = Finding> {
+    step.changes.iter().filter(|change| change.resets).map(|change| {
+        let message = format!("resets {}, which somebody may have set", change.path);
+        Finding::new(Severity::Medium, Category::Destroy, message)
+    })
 }
 
 /// What ends with a removal although this plan did not make it.

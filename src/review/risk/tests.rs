@@ -34,6 +34,14 @@ fn hcl(rules: &[(&str, &str)]) -> Value {
 }
 
 #[test]
+fn field_that_an_update_resets_is_a_risk() {
+    let mut update = step("it", "vault.totp_key", "update", &[("skew", json!(null), json!("1"))]);
+    assert!(words(update.clone()).is_empty(), "a declared field");
+    update.changes[0].resets = true;
+    assert_eq!(words(update), ["medium destroy resets skew, which somebody may have set"]);
+}
+
+#[test]
 fn a_field_that_is_risky_is_named_and_its_opposite_is_not() {
     let on_off = [
         ("aws.s3_bucket", "block_public_access", "high public-exposure public access is not blocked"),

@@ -313,7 +313,7 @@ impl<S: PlainObject> Resource for Object<S> {
         }
         if !diff.is_empty() {
             for (field, becomes) in S::RESET {
-                diff.push(field, Value::Null, Value::from(*becomes)).note(NOT_REPORTED);
+                diff.reset(field, Value::from(*becomes));
             }
         }
         if !diff.is_empty() && desired.sends_secrets_again() {
@@ -370,8 +370,6 @@ impl<S: PlainObject> Resource for Object<S> {
         outputs::predicted(desired)
     }
 }
-
-const NOT_REPORTED: &str = "the server does not report it, and every update sets it to this default";
 
 async fn send<S: PlainObject>(
     w: &Writer<'_, VaultClient>,
