@@ -19,7 +19,8 @@
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
 //! AWS and Vault, [`hygiene`] how the process guards its memory, [`event`] what the stages
-//! report, [`trace`] every request, and [`ui`] the only place that prints.
+//! report, [`trace`] every request, [`trust`] what the caller allows a plan to use, and [`ui`] the
+//! only place that prints.
 
 // The layout of the futures that carry a whole run nests deeper than the compiler's default.
 #![recursion_limit = "256"]
@@ -48,4 +49,5 @@ pub mod saved;
 pub mod secret;
 pub mod session;
 pub mod trace;
+pub mod trust;
 pub mod ui;

@@ -121,7 +121,7 @@ async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
 async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session::Error> {
     let saved = Saved::read(&args.plan.plan, args.max_age.unwrap_or(MAX_AGE))?;
     saved.require_plan(&args.plan.plan, args.expected.as_deref())?;
-    let plan = PlanArgs::of_saved(&saved.content.plan);
+    let plan = args.plan.of_saved(&saved.content.plan);
     let (checked, origin) = (plan.check()?, plan.origin()?);
     let now = PlanRecord::of(&origin, &checked.resolved, checked.instances.iter().map(AsRef::as_ref));
     let changed = saved.content.plan.differences(&now);

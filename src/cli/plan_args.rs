@@ -8,6 +8,7 @@ use crate::plan::{Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
 use crate::removal::Extent;
 use crate::saved::{Origin, PlanRecord};
 use crate::session::{self, Checked};
+use crate::trust::{Grant, Subject, Trust};
 
 /// A plan file and what overrides its variables.
 #[derive(Clone, Debug, Args)]
@@ -22,6 +23,14 @@ pub struct PlanArgs {
     /// Give variables values from a YAML file; may be repeated. Nothing in it is evaluated
     #[arg(long = "var-file", value_name = "FILE")]
     var_files: Vec<PathBuf>,
+    /// Allow the plan to use this, for this run; may be repeated. A refusal names the permission that
+    /// is missing; `groundwork trust PLAN` remembers it
+    #[arg(long = "trust", value_name = "SUBJECT=VALUE")]
+    grants: Vec<Grant>,
+    /// Allow the plan to read this environment variable, or those with this beginning (`APP_*`), for
+    /// this run; may be repeated
+    #[arg(long = "env", value_name = "NAME")]
+    env: Vec<String>,
     /// Variables that a saved changeset was made with.
     #[arg(skip)]
     saved: Vec<(String, Node)>,
@@ -37,11 +46,13 @@ impl PlanArgs {
         Self { extent, ..self }
     }
 
-    /// The plan of a saved changeset.
-    pub fn of_saved(plan: &PlanRecord) -> Self {
+    /// The plan of a saved changeset, with the permissions of this command line.
+    #[must_use]
+    pub fn of_saved(&self, plan: &PlanRecord) -> Self {
         let saved = plan.vars.iter().cloned().map(|(name, value)| (name, Node::of(value))).collect();
         let extent = plan.removes;
-        Self { plan: PathBuf::from(&plan.path), vars: Vec::new(), var_files: Vec::new(), saved, extent }
+        let plan = PathBuf::from(&plan.path);
+        Self { plan, vars: Vec::new(), var_files: Vec::new(), saved, extent, ..self.clone() }
     }
 
     /// Whether the command line gives variables.
@@ -62,8 +73,14 @@ impl PlanArgs {
     /// # Errors
     /// All mistakes found.
     pub fn check(&self) -> Result<Checked, session::Error> {
-        let checked = session::check(&self.plan, &self.overrides()?)?;
+        let checked = session::check(&self.plan, &self.overrides()?, &self.trust()?)?;
         Ok(Checked { extent: self.extent, ..checked })
+    }
+
+    /// What the command line and the environment allow the plan.
+    fn trust(&self) -> Result<Trust, session::Error> {
+        let names = self.env.iter().map(|name| Grant::new(Subject::Env, name));
+        Ok(Trust::of_environment()?.with(self.grants.iter().cloned()).with(names))
     }
 
     /// The variables: those of files first, then those of the command line.

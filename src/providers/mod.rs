@@ -22,12 +22,15 @@ use crate::plan::settings::{AwsSettings, CustodySettings, RecipientSettings, Sto
 use crate::resolve::places::LockPlace;
 use crate::resolve::unknown;
 use crate::resource::{Awaited, Calls, Error, ErrorKind, Permit, Provided, Result};
+use crate::trust::Trust;
 
 /// What the clients of one run are made from, and the clients once they are made.
 #[derive(Debug, Default)]
 pub struct Providers {
     /// The plan's name, for ownership tags.
     pub plan: String,
+    /// What the caller allows the plan to use.
+    pub trust: Trust,
     /// The plan's folder; relative paths start here.
     pub folder: PathBuf,
     /// The plan's `aws:` section.

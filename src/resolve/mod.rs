@@ -32,6 +32,7 @@ use crate::plan::settings::{AwsSettings, CustodySettings, JournalSettings, LockS
 use crate::plan::{Diagnostic, Document, Node, Section};
 use crate::providers::endpoint;
 use crate::resource::erased::parse;
+use crate::trust::Trust;
 
 /// The outputs of steps, by step id.
 pub type OutputTable = HashMap<String, Map<String, Value>>;
@@ -40,6 +41,8 @@ pub type OutputTable = HashMap<String, Map<String, Value>>;
 pub struct Resolved {
     /// The plan as declared.
     pub document: Document,
+    /// What the caller allows the plan to use; nothing until a session says so.
+    pub trust: Trust,
     /// The variables' values.
     pub vars: Map<String, Value>,
     /// The `aws:` section.
@@ -97,6 +100,7 @@ pub fn resolve(document: Document) -> Resolved {
         .cloned()
         .collect();
     Resolved {
+        trust: Trust::default(),
         document,
         vars,
         aws,

@@ -1,15 +1,17 @@
 //! A plan that passed every check that needs no network.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::graph::Graph;
 use crate::journal::{Journal, Who};
 use crate::lock::LocalLock;
-use crate::plan::{self, Diagnostic, Diagnostics, Node};
+use crate::plan::{self, Diagnostic, Diagnostics, Document, Node};
 use crate::removal::Extent;
 use crate::resolve::{self, OutputTable, Resolved, declare};
 use crate::resource::erased::Instance;
 use crate::resource::{Result, Scope};
+use crate::trust::{self, Trust};
 
 /// A plan that passed every check that needs no network.
 pub struct Checked {
@@ -27,12 +29,16 @@ pub struct Checked {
     pub extent: Extent,
 }
 
-/// Reads and checks a plan without the network.
+/// Reads and checks a plan without the network. It may use what `given` allows, and what the caller
+/// has allowed before.
 ///
 /// # Errors
-/// All mistakes found.
-pub fn check(path: &Path, vars: &[(String, Node)]) -> Result<Checked, Diagnostics> {
-    let resolved = resolve::resolve(plan::load(path, vars)?);
+/// All mistakes found; permissions that cannot be read.
+pub fn check(path: &Path, vars: &[(String, Node)], given: &Trust) -> Result<Checked, Diagnostics> {
+    let document = plan::load(path, vars)?;
+    let trust = trust_in(&document, given)?;
+    let mut resolved = resolve::resolve(document);
+    resolved.trust = trust;
     let (mut instances, outputs) = declare::declare(&resolved, &declare::scope(&resolved))?;
     let graph = Graph::build(&resolved, &instances)?;
     let found = Diagnostics::new(
@@ -44,6 +50,16 @@ pub fn check(path: &Path, vars: &[(String, Node)]) -> Result<Checked, Diagnostic
     }
     let extent = Extent::default();
     Ok(Checked { resolved, instances, outputs, graph, warnings: found.list, extent })
+}
+
+/// What was given for this run, with what is remembered for the plan.
+fn trust_in(document: &Document, given: &Trust) -> Result<Trust, Diagnostics> {
+    let store = trust::Store::of_plan(&document.folder, &document.name);
+    let remembered = store.map_or(Ok(BTreeMap::new()), |store| store.load()).map_err(|error| {
+        let mistake = Diagnostic::error(None, error.to_string()).help(error.advice.unwrap_or_default());
+        Diagnostics::new(document.sources.clone(), vec![mistake])
+    })?;
+    Ok(given.clone().with(remembered.into_keys()))
 }
 
 impl Checked {

@@ -58,6 +58,7 @@ fn offline(checked: &Checked) -> Result<Providers, Error> {
     let resolved = &checked.resolved;
     Ok(Providers {
         plan: resolved.document.name.clone(),
+        trust: resolved.trust.clone(),
         folder: resolved.document.folder.clone(),
         aws_settings: resolved.aws.clone(),
         iam_steps: resolved.steps.iter().filter(|step| step.kind.name().starts_with("aws.iam_")).count(),

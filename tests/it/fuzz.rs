@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use groundwork::providers::vault::granted;
 use groundwork::resolve::template;
 use groundwork::secret::detect;
+use groundwork::trust::Trust;
 use groundwork::{lint, session, ui};
 use serde_json::json;
 
@@ -123,7 +124,7 @@ fn plans() {
     let path = folder.path().join("plan.yaml");
     campaign("plans", 250, &corpus, &YAML, |case| {
         std::fs::write(&path, case).expect("written");
-        match session::check(&path, &[]) {
+        match session::check(&path, &[], &Trust::default()) {
             Ok(checked) => {
                 let report = lint::run(&checked.resolved, &checked.instances, &checked.outputs);
                 ui::sarif::log(&path, &lint::told::of_report(&report, &checked.warnings));
@@ -213,7 +214,7 @@ fn expressions() {
         );
         std::fs::write(&path, plan).expect("written");
         // Either way it must return.
-        let _ = session::check(&path, &[]);
+        let _ = session::check(&path, &[], &Trust::default());
     });
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use groundwork::plan::Diagnostics;
 use groundwork::session;
+use groundwork::trust::Trust;
 use tempfile::TempDir;
 
 use crate::support::Ran;
@@ -52,7 +53,7 @@ impl Scene {
 
     fn check(&self, plan: &str) -> Result<(), Diagnostics> {
         self.write("plan.yaml", format!("{HEAD}{plan}"));
-        session::check(&self.plans().join("plan.yaml"), &[]).map(|_| ())
+        session::check(&self.plans().join("plan.yaml"), &[], &Trust::default()).map(|_| ())
     }
 
     /// The mistakes of a plan that must have some, one a line.

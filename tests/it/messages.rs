@@ -2,6 +2,7 @@
 
 use annotate_snippets::Renderer;
 use groundwork::session;
+use groundwork::trust::Trust;
 use groundwork::ui::diagnostics::render;
 
 /// The messages for a plan file, as they are drawn without colours.
@@ -9,7 +10,9 @@ fn messages(plan: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("plan.yaml");
     std::fs::write(&path, plan).expect("written");
-    let Err(mistakes) = session::check(&path, &[]) else { panic!("the plan has no mistake") };
+    let Err(mistakes) = session::check(&path, &[], &Trust::default()) else {
+        panic!("the plan has no mistake")
+    };
     let text = render(&mistakes, &Renderer::plain());
     text.replace(&format!("{}/", folder.path().display()), "")
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use groundwork::plan::schema::plan_schema;
 use groundwork::resource::registry;
 use groundwork::session;
+use groundwork::trust::Trust;
 use serde_json::Value;
 
 fn project() -> &'static Path {
@@ -51,7 +52,7 @@ fn the_example_of_every_kind_is_a_valid_step() {
         );
         let path = folder.path().join(format!("{}.yaml", kind.name()));
         std::fs::write(&path, plan).expect("written");
-        if let Err(mistakes) = session::check(&path, &[]) {
+        if let Err(mistakes) = session::check(&path, &[], &Trust::default()) {
             wrong.push(format!("{}: {mistakes}", kind.name()));
         }
     }
@@ -78,7 +79,7 @@ fn every_kind_has_a_contract_fixture() {
 #[test]
 fn every_plan_of_the_project_is_valid() {
     for path in plans() {
-        if let Err(mistakes) = session::check(&path, &[]) {
+        if let Err(mistakes) = session::check(&path, &[], &Trust::default()) {
             panic!("{}: {mistakes}", path.display());
         }
     }

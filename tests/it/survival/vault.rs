@@ -11,6 +11,7 @@ use groundwork::event::Events;
 use groundwork::providers::vault::VaultClient;
 use groundwork::resource::registry;
 use groundwork::session::{self, Session};
+use groundwork::trust::Trust;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -243,7 +244,8 @@ impl Subject {
         let path = self.folder.join("plan.yaml");
         std::fs::write(&path, plan.to_string()).map_err(|error| error.to_string())?;
         self.session = None;
-        let checked = session::check(&path, &[]).map_err(|mistakes| mistakes.to_string())?;
+        let checked =
+            session::check(&path, &[], &Trust::default()).map_err(|mistakes| mistakes.to_string())?;
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
         let changeset = session.compare().map_err(|error| error.to_string())?;
