@@ -17,7 +17,7 @@ use crate::event::Events;
 use crate::removal::Extent;
 use crate::resource::{Awaited, Error, ErrorKind, registry};
 use crate::review::Review;
-use crate::saved::{self, PlanRecord, Saved};
+use crate::saved::{self, PlanRecord, Saved, SealKey};
 use crate::session::{self, PARALLELISM, Session};
 use crate::ui;
 
@@ -46,6 +46,10 @@ pub struct ApplyArgs {
     /// Refuse a saved changeset of any other plan than this
     #[arg(long = "plan", id = "expected_plan", value_name = "PLAN")]
     expected: Option<PathBuf>,
+    /// Refuse a saved changeset of any other commit than this; the plan's repository may be at another one,
+    /// such as the merge of it [default: the commit that is checked out]
+    #[arg(long, value_name = "COMMIT", value_parser = commit)]
+    commit: Option<String>,
     /// How to report: text, or one JSON event a line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -57,8 +61,8 @@ pub struct ApplyArgs {
 impl ApplyArgs {
     /// As given on a command line.
     pub(super) fn new(plan: PlanArgs, yes: bool, format: Format, parallelism: usize) -> Self {
-        let (strict, max_age, expected) = (false, None, None);
-        Self { plan, yes, prune: false, strict, max_age, expected, format, parallelism }
+        let (strict, max_age, expected, commit) = (false, None, None, None);
+        Self { plan, yes, prune: false, strict, max_age, expected, commit, format, parallelism }
     }
 }
 
@@ -79,9 +83,9 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
     if saved::is_saved(&args.plan.plan) {
         return apply_saved(&args, &mut signals).await;
     }
-    if args.max_age.is_some() || args.expected.is_some() {
+    if args.max_age.is_some() || args.expected.is_some() || args.commit.is_some() {
         ui::console::note(
-            "error: --max-age and --plan belong to changes that `plan --out` saved, and this is a plan",
+            "error: --max-age, --plan and --commit belong to changes that `plan --out` saved, and this is a plan",
         );
         return Outcome::Usage;
     }
@@ -101,10 +105,6 @@ async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
         ui::console::note("error: a saved changeset says itself what is removed: leave --prune out");
         return Outcome::Usage;
     }
-    if args.plan.gives_variables() {
-        ui::console::note("error: a saved changeset has its variables: leave --var and --var-file out");
-        return Outcome::Usage;
-    }
     match saved_round(args, signals).await {
         Ok(Round::Again) => {
             ui::console::note(
@@ -119,9 +119,10 @@ async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
 }
 
 async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session::Error> {
-    let saved = Saved::read(&args.plan.plan, args.max_age.unwrap_or(MAX_AGE))?;
-    saved.require_plan(&args.plan.plan, args.expected.as_deref())?;
-    let plan = args.plan.of_saved(&saved.content.plan);
+    let key = SealKey::of_caller()?;
+    let saved = Saved::read(&args.plan.plan, args.max_age.unwrap_or(MAX_AGE), key.as_ref())?;
+    let path = saved.plan(&args.plan.plan, args.expected.as_deref())?;
+    let plan = args.plan.of_saved(&saved.content.plan, path, args.commit.clone())?;
     let (checked, origin) = (plan.check()?, plan.origin()?);
     let now = PlanRecord::of(&origin, &checked.resolved, checked.instances.iter().map(AsRef::as_ref));
     let changed = saved.content.plan.differences(&now);
@@ -144,6 +145,13 @@ fn age(text: &str) -> Result<Duration, String> {
     let span: jiff::Span = text.parse().map_err(|_| "write it as 30m, 24h or 7d".to_owned())?;
     let age = span.to_duration(days).ok().and_then(|age| Duration::try_from(age).ok());
     age.filter(|age| !age.is_zero()).ok_or_else(|| "write it as 30m, 24h or 7d".to_owned())
+}
+
+fn commit(text: &str) -> Result<String, String> {
+    let commit = text.to_ascii_lowercase();
+    saved::commit::is_commit(&commit)
+        .then_some(commit)
+        .ok_or_else(|| "write the whole name of the commit, 40 hexadecimal digits".to_owned())
 }
 
 enum Round {

@@ -41,6 +41,9 @@ Environment variables:
           As the AWS and Vault command lines have them
   GROUNDWORK_AGE_IDENTITY
           The file with the age identity that opens custody
+  GROUNDWORK_SEAL_KEY
+          The file with the key that seals saved changesets [default: seal.key in the folder of the
+          configuration]
   GROUNDWORK_ALLOW_ENDPOINT=1
           Allow an AWS endpoint that is neither Amazon's nor on this machine, and a Vault that is
           reached over the network without encryption";

@@ -12,7 +12,7 @@ use crate::event::Events;
 use crate::plan::Diagnostics;
 use crate::removal::Extent;
 use crate::review::Review;
-use crate::saved::{self, Saved};
+use crate::saved::{self, Saved, SealKey};
 use crate::session::{self, Checked, PARALLELISM, Session};
 use crate::ui;
 
@@ -128,7 +128,8 @@ fn save(
     session: &Session,
     changeset: &Changeset,
 ) -> Result<(), session::Error> {
-    let saved = Saved::now(session.record(changeset, &args.plan.origin()?))?;
+    let key = SealKey::of_caller()?;
+    let saved = Saved::now(session.record(changeset, &args.plan.origin()?), key.as_ref())?;
     saved::write(file, &saved)?;
     ui::console::note(format_args!("saved in {} ({})", file.display(), saved.digest));
     Ok(())

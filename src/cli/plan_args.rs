@@ -1,12 +1,12 @@
 //! Which plan, and with which variables.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::plan::{Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
+use crate::plan::{self, Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
 use crate::removal::Extent;
-use crate::saved::{Origin, PlanRecord};
+use crate::saved::{self, Origin, PlanRecord};
 use crate::session::{self, Checked};
 use crate::trust::{Grant, Subject, Trust};
 
@@ -31,12 +31,15 @@ pub struct PlanArgs {
     /// this run; may be repeated
     #[arg(long = "env", value_name = "NAME")]
     env: Vec<String>,
-    /// Variables that a saved changeset was made with.
+    /// Variables that a saved changeset was made with, in place of those of the command line.
     #[arg(skip)]
-    saved: Vec<(String, Node)>,
+    saved: Option<Vec<(String, Node)>>,
     /// What is to be removed.
     #[arg(skip)]
     extent: Extent,
+    /// The commit that the plan has to be of, in place of the one that is checked out.
+    #[arg(skip)]
+    commit: Option<String>,
 }
 
 impl PlanArgs {
@@ -46,18 +49,21 @@ impl PlanArgs {
         Self { extent, ..self }
     }
 
-    /// The plan of a saved changeset, with the permissions of this command line.
-    #[must_use]
-    pub fn of_saved(&self, plan: &PlanRecord) -> Self {
-        let saved = plan.vars.iter().cloned().map(|(name, value)| (name, Node::of(value))).collect();
-        let extent = plan.removes;
-        let plan = PathBuf::from(&plan.path);
-        Self { plan, vars: Vec::new(), var_files: Vec::new(), saved, extent, ..self.clone() }
-    }
-
-    /// Whether the command line gives variables.
-    pub fn gives_variables(&self) -> bool {
-        !self.vars.is_empty() || !self.var_files.is_empty()
+    /// The plan of a saved changeset at this path, with the permissions of this command line. The
+    /// file's variables are used only because the caller's are the same.
+    ///
+    /// # Errors
+    /// When a variable is not what the caller says now.
+    pub fn of_saved(
+        &self,
+        record: &PlanRecord,
+        path: PathBuf,
+        commit: Option<String>,
+    ) -> Result<Self, session::Error> {
+        let vars: Vec<_> = record.vars.iter().cloned().map(|(name, value)| (name, Node::of(value))).collect();
+        let now = plan::load(&path, &self.overrides()?)?;
+        saved::require_same(&plan::load(&path, &vars)?, &now)?;
+        Ok(Self { plan: path, saved: Some(vars), extent: record.removes, commit, ..self.clone() })
     }
 
     /// Where a changeset of this plan comes from.
@@ -65,7 +71,14 @@ impl PlanArgs {
     /// # Errors
     /// As [`PlanArgs::check`].
     pub fn origin(&self) -> Result<Origin, session::Error> {
-        Ok(Origin { plan: self.plan.clone(), vars: self.overrides()?, removes: self.extent })
+        let folder = self.plan.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let commit = || saved::commit::of(folder.unwrap_or(Path::new(".")));
+        Ok(Origin {
+            plan: self.plan.clone(),
+            vars: self.overrides()?,
+            removes: self.extent,
+            commit: self.commit.clone().or_else(commit),
+        })
     }
 
     /// Reads and checks the plan without the network.
@@ -85,6 +98,9 @@ impl PlanArgs {
 
     /// The variables: those of files first, then those of the command line.
     fn overrides(&self) -> Result<Vec<(String, Node)>, Diagnostics> {
+        if let Some(saved) = &self.saved {
+            return Ok(saved.clone());
+        }
         let mut vars = Vec::new();
         for file in &self.var_files {
             vars.extend(read_vars(file)?);
@@ -99,7 +115,6 @@ impl PlanArgs {
             };
             vars.push((name.to_owned(), given::of_argument(value)));
         }
-        vars.extend(self.saved.iter().cloned());
         Ok(vars)
     }
 }

@@ -57,6 +57,10 @@ impl PlanRecord {
         if self.name != now.name {
             found.push(Difference::new("plan", "name", &self.name, &now.name));
         }
+        if self.commit != now.commit {
+            let commit = |plan: &Self| plan.commit.clone().unwrap_or_else(|| "none".to_owned());
+            found.push(Difference::new("plan", "commit", commit(self), commit(now)));
+        }
         if found.is_empty() && self.digest != now.digest {
             found.push(Difference::new("plan", "digest", &self.digest, &now.digest));
         }

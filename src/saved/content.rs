@@ -45,6 +45,9 @@ pub struct PlanRecord {
     /// `template NAME`, and those with public keys that secrets are encrypted for as `key NAME`. Files
     /// of secrets are not among them.
     pub files: BTreeMap<String, String>,
+    /// The commit that was checked out in the plan's repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// The variables that were given beside the plan, in their order; of one that was given twice
     /// the later value wins.
     pub vars: Vec<(String, Value)>,
@@ -127,6 +130,8 @@ pub struct Origin {
     pub vars: Vec<(String, Node)>,
     /// What was to be removed.
     pub removes: Extent,
+    /// The commit that is checked out around the plan, or that the caller expects.
+    pub commit: Option<String>,
 }
 
 impl Content {
@@ -183,6 +188,7 @@ impl PlanRecord {
             name: document.name.clone(),
             digest: document.digest.clone(),
             files,
+            commit: origin.commit.clone(),
             removes: origin.removes,
             vars: origin.vars.iter().map(|(name, node)| (name.clone(), node.to_value())).collect(),
         }

@@ -3,13 +3,14 @@
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::content::{Content, sha256};
+use super::key::SealKey;
 use crate::resource::{Error, ErrorKind, Result};
 
 /// The version of the form; another one is not read.
@@ -32,6 +33,8 @@ pub struct Saved {
     pub digest: String,
     /// What it holds.
     pub content: Content,
+    /// What a key of the caller has made of all this.
+    sealed: Option<String>,
 }
 
 /// The form of the file. Time, and with it the seal, are all that two files of the same plan and
@@ -44,6 +47,9 @@ struct Form<C> {
     digest: String,
     /// SHA-256 over everything above.
     seal: String,
+    /// HMAC-SHA-256 over the same, where the caller has a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keyed_seal: Option<String>,
     content: C,
 }
 
@@ -61,22 +67,26 @@ pub fn is_saved(path: &Path) -> bool {
 }
 
 impl Saved {
-    /// A changeset saved now, or at the time that `SOURCE_DATE_EPOCH` names.
+    /// A changeset saved now, or at the time that `SOURCE_DATE_EPOCH` names; sealed if there is a key.
     ///
     /// # Errors
     /// `Local` when that variable is no time.
-    pub fn now(content: Content) -> Result<Self> {
-        let digest = sha256(&content.bytes());
-        Ok(Self { created_at: time_of_creation()?, digest, content })
+    pub fn now(content: Content, key: Option<&SealKey>) -> Result<Self> {
+        let (created_at, digest) = (time_of_creation()?, sha256(&content.bytes()));
+        let sealed = key.map(|key| key.seal(&header(created_at, &digest)));
+        Ok(Self { created_at, digest, content, sealed })
     }
 
-    /// Reads a saved changeset and sees that it is whole, of this version, and at most `max_age`
-    /// old.
+    /// Reads a saved changeset and sees that it is whole, of this version, at most `max_age` old, and
+    /// sealed with the caller's key if there is one.
     ///
     /// # Errors
     /// `Rejected`, saying which of these it is not; `Local` when it cannot be read.
-    pub fn read(path: &Path, max_age: Duration) -> Result<Self> {
+    pub fn read(path: &Path, max_age: Duration, key: Option<&SealKey>) -> Result<Self> {
         let saved = Self::parse(&read_file(path)?).map_err(|why| refused(path, &why))?;
+        if let Some(key) = key {
+            saved.require_sealed(path, key)?;
+        }
         saved.require_this_tool(path)?;
         saved.require_recent(path, max_age, Timestamp::now())?;
         Ok(saved)
@@ -99,29 +109,47 @@ impl Saved {
                 "was changed after it was written: its content is not what its digest says".to_owned()
             );
         }
-        Ok(Self { created_at: form.created_at, digest, content: form.content })
+        Ok(Self { created_at: form.created_at, digest, content: form.content, sealed: form.keyed_seal })
     }
 
-    /// Sees that it is of the plan that is expected; where none is, of one in the working directory:
-    /// a file from elsewhere does not choose a plan that nobody has looked at.
+    fn require_sealed(&self, path: &Path, key: &SealKey) -> Result<()> {
+        let by = key.path().display();
+        let why = match &self.sealed {
+            Some(seal) if key.has_sealed(&header(self.created_at, &self.digest), seal) => return Ok(()),
+            Some(_) => format!("was changed, or sealed with another key than {by}"),
+            None => format!("is not sealed, and you have the key {by}"),
+        };
+        Err(refused(path, &why))
+    }
+
+    /// The plan to apply: the one that the caller expects, if the file is of that; else the file's own,
+    /// which has to be in the working directory and not behind a link. A file from elsewhere does not
+    /// choose a plan that nobody has looked at.
     ///
     /// # Errors
     /// `Rejected` otherwise.
-    pub fn require_plan(&self, path: &Path, expected: Option<&Path>) -> Result<()> {
+    pub fn plan(&self, path: &Path, expected: Option<&Path>) -> Result<PathBuf> {
         let plan = Path::new(&self.content.plan.path);
         let same = |expected: &Path| {
             plan == expected
                 || matches!((plan.canonicalize(), expected.canonicalize()), (Ok(one), Ok(other)) if one == other)
         };
         match expected {
-            Some(expected) if same(expected) => Ok(()),
+            Some(expected) if same(expected) => Ok(expected.to_owned()),
             Some(expected) => {
                 let why = format!("is of the plan {}, not of {}", plan.display(), expected.display());
                 Err(refused(path, &why))
             }
-            None if plan.components().all(|part| matches!(part, Component::Normal(_))) => Ok(()),
-            None => Err(refused(path, &format!("is of the plan {}, outside of this folder", plan.display()))
-                .advice("if that is the plan you mean, say so with `--plan PLAN`")),
+            None if !plan.components().all(|part| matches!(part, Component::Normal(_))) => {
+                Err(refused(path, &format!("is of the plan {}, outside of this folder", plan.display()))
+                    .advice("if that is the plan you mean, say so with `--plan PLAN`"))
+            }
+            None if has_link(plan) => {
+                let why =
+                    format!("is of the plan {}, which is or lies behind a symbolic link", plan.display());
+                Err(refused(path, &why).advice("if that is the plan you mean, say so with `--plan PLAN`"))
+            }
+            None => Ok(plan.to_owned()),
         }
     }
 
@@ -161,6 +189,7 @@ impl Saved {
             created_at: self.created_at,
             digest: self.digest.clone(),
             seal: seal(self.created_at, &self.digest),
+            keyed_seal: self.sealed.clone(),
             content: &self.content,
         };
         let mut text = serde_json::to_vec_pretty(&form).expect("plain data");
@@ -208,10 +237,21 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// A seal keeps a time from being changed by accident or by hand; who can compute it anew gains
-/// nothing but age.
+/// What both seals go over.
+fn header(created_at: Timestamp, digest: &str) -> String {
+    format!("{FORMAT}\n{created_at}\n{digest}\n")
+}
+
+/// This seal keeps the time from being changed by accident. Only a key keeps it from being changed on
+/// purpose.
 fn seal(created_at: Timestamp, digest: &str) -> String {
-    sha256(format!("{FORMAT}\n{created_at}\n{digest}\n").as_bytes())
+    sha256(header(created_at, digest).as_bytes())
+}
+
+/// Whether a part of a relative path is a symbolic link.
+fn has_link(path: &Path) -> bool {
+    let parts = path.ancestors().filter(|part| !part.as_os_str().is_empty());
+    parts.into_iter().any(Path::is_symlink)
 }
 
 fn time_of_creation() -> Result<Timestamp> {

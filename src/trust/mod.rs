@@ -10,6 +10,7 @@ mod store;
 
 pub use grant::{Grant, InvalidGrant, Subject};
 pub use store::Store;
+pub(crate) use store::config_folder;
 
 use crate::resource::{Error, ErrorKind, Result};
 

@@ -94,7 +94,8 @@ impl Store {
     }
 }
 
-fn config_folder() -> Option<PathBuf> {
+/// The caller's configuration folder.
+pub(crate) fn config_folder() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     folder("GROUNDWORK_CONFIG_DIR")
         .or_else(|| folder("XDG_CONFIG_HOME").map(|folder| folder.join("groundwork")))

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use groundwork::plan::{Node, NodeValue};
+use groundwork::saved::Saved;
 use serde_json::{Value, json};
 
 use crate::support::{Ran, TestEnvironment};
@@ -19,6 +20,10 @@ steps:
     alias: alias/ci
 ";
 
+/// The last commit of the pull request; its merge is another one.
+const REVIEWED: &str = "dddddddddddddddddddddddddddddddddddddddd";
+const SEAL_KEY: &str = "0123456789abcdef0123456789abcdef";
+
 /// A repository's working directory in the sandbox, and the other side of the APIs.
 struct Pipeline {
     environment: TestEnvironment,
@@ -30,6 +35,8 @@ impl Pipeline {
         let environment = TestEnvironment::new();
         environment.write("plans/production.yaml", PLAN);
         environment.write("stub/artifact/none", "");
+        environment.write(".git/HEAD", REVIEWED);
+        environment.write("seal.key", SEAL_KEY);
         let pipeline = Self { environment, file: document(file) };
         std::fs::create_dir_all(pipeline.folder().join("bin")).expect("made");
         for name in ["gh", "curl"] {
@@ -67,6 +74,9 @@ impl Pipeline {
             ("GITHUB_OUTPUT", "output"),
             ("NUMBER", "7"),
             ("COMMENTER", "github-actions[bot]"),
+            ("HEAD", REVIEWED),
+            ("SEAL_KEY", SEAL_KEY),
+            ("GROUNDWORK_SEAL_KEY", "seal.key"),
             ("CI_API_V4_URL", "http://gitlab.test/api/v4"),
             ("CI_PROJECT_ID", "3"),
             ("CI_MERGE_REQUEST_IID", "5"),
@@ -108,6 +118,18 @@ impl Pipeline {
     fn keep_artifact(&self) {
         let artifact = self.stub().join("artifact/changes.json");
         std::fs::rename(self.folder().join("changes.json"), artifact).expect("what was saved");
+        self.environment.write(".git/HEAD", &"e".repeat(40));
+    }
+
+    /// What somebody put in the place of the artifact after the review, whole but for the key's seal.
+    fn refuses_an_altered_file(&self, apply: &str) {
+        let file = self.folder().join("changes.json");
+        let whole = std::fs::read(&file).expect("the artifact");
+        let content = Saved::parse(&whole).expect("whole").content;
+        std::fs::write(&file, Saved::now(content, None).expect("a time").text()).expect("written");
+        let ran = self.run(apply);
+        assert!(ran.code == 1 && ran.stderr.contains("is not sealed"), "{ran:?}");
+        std::fs::write(&file, whole).expect("written");
     }
 
     fn calls(&self) -> String {
@@ -171,6 +193,9 @@ fn github_comments_once_and_applies_what_was_shown() {
     assert_eq!(output, "code=2\ncode=2\n");
     pipeline.keep_artifact();
     succeeds(&pipeline.run(&pipeline.step("apply", "Get what was reviewed")));
+    let output = std::fs::read_to_string(pipeline.folder().join("output")).expect("outputs");
+    assert!(output.ends_with(&format!("head={REVIEWED}\n")), "{output}");
+    pipeline.refuses_an_altered_file(&pipeline.step("apply", "Apply"));
     succeeds(&pipeline.run(&pipeline.step("apply", "Apply")));
     let summary = &pipeline.environment.plan("plans/production.yaml")["summary"];
     assert_eq!((&summary["none"], &summary["create"]), (&1.into(), &0.into()), "{summary}");
@@ -245,6 +270,8 @@ fn pipelines_take_few_rights_and_no_static_keys() {
     );
     for file in ["github-actions.yml", "gitlab-ci.yml"] {
         document(file).texts(&mut |text, _| {
+            // The seal's key opens nothing.
+            let text = &text.replace("secrets.GROUNDWORK_SEAL_KEY", "");
             for word in ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "secrets.", "pull_request_target"] {
                 assert!(!text.contains(word), "{file} names {word}");
             }

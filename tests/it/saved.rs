@@ -7,7 +7,7 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use groundwork::custody::pgp::KeyPair;
-use groundwork::saved::{Content, Saved};
+use groundwork::saved::{Content, SEAL_KEY, Saved};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -41,7 +41,8 @@ impl Folder {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
         command.args(arguments).current_dir(self.0.path()).env("NO_COLOR", "1");
-        command.env_remove("SOURCE_DATE_EPOCH");
+        command.env_remove("SOURCE_DATE_EPOCH").env_remove(SEAL_KEY);
+        command.env("GROUNDWORK_CONFIG_DIR", self.path("config"));
         command
     }
 
@@ -88,7 +89,7 @@ fn now() -> i64 {
 fn forged(text: &[u8], change: impl FnOnce(&mut Content)) -> Vec<u8> {
     let mut content = Saved::parse(text).expect("whole").content;
     change(&mut content);
-    Saved::now(content).expect("a time").text()
+    Saved::now(content, None).expect("a time").text()
 }
 
 #[test]
@@ -170,18 +171,138 @@ fn changed_key_file_refuses_the_saved_changeset() {
 }
 
 #[test]
-fn variables_are_those_of_the_review() {
+fn variables_of_the_file_must_be_given_again() {
     let folder = Folder::new();
-    folder.write("vars.yaml", "text: from a file\n");
-    let arguments =
-        ["plan", "plan.yaml", "--var-file", "vars.yaml", "--var", "text=given", "--out", "changes.json"];
-    assert_eq!(folder.run(&arguments).code, 0);
-    let ran = folder.run(&["apply", "changes.json", "--var", "text=other", "--yes"]);
-    assert_eq!(ran.code, 64, "{ran:?}");
-    std::fs::remove_file(folder.path("vars.yaml")).expect("removed");
-    let ran = folder.run(&["apply", "changes.json", "--yes"]);
+    folder.write("vars.yaml", "text: reviewed-value\n");
+    assert_eq!(
+        folder.run(&["plan", "plan.yaml", "--var-file", "vars.yaml", "--out", "changes.json"]).code,
+        0
+    );
+    for arguments in [&["changes.json"][..], &["changes.json", "--var", "text=other-value"]] {
+        let ran = folder.run(&[&["apply"], arguments, &["--yes"]].concat());
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.stderr.contains("`text` is not as in") && ran.stderr.contains("--var text=…"), "{ran:?}");
+        assert!(!ran.stderr.contains("-value"), "values are not shown: {}", ran.stderr);
+        assert!(!folder.path("note.txt").exists());
+    }
+    // Given again in another way, it is the same.
+    let ran = folder.run(&["apply", "changes.json", "--var", "text=reviewed-value", "--yes"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert_eq!(std::fs::read_to_string(folder.path("note.txt")).expect("made"), "given");
+    assert_eq!(std::fs::read_to_string(folder.path("note.txt")).expect("made"), "reviewed-value");
+}
+
+#[test]
+fn variable_equal_to_the_default_needs_no_flag() {
+    let folder = Folder::new();
+    assert_eq!(folder.run(&["plan", "plan.yaml", "--var", "text=hello", "--out", "changes.json"]).code, 0);
+    assert_eq!(folder.run(&["apply", "changes.json", "--yes"]).code, 0);
+    // A default is evaluated, a given value is not.
+    folder.write("plan.yaml", &NOTE.replace("text: hello", "base: x, text: \"{{ base }}\""));
+    let given = ["plan", "plan.yaml", "--var", "text={{ base }}", "--out", "changes.json"];
+    assert_eq!(folder.run(&given).code, 0);
+    std::fs::remove_file(folder.path("letter.txt")).expect("made");
+    folder.refused(&["changes.json"], &["`text` is not as in"]);
+}
+
+#[test]
+fn forged_variables_in_the_file_are_refused() {
+    let folder = Folder::new();
+    let whole = folder.saved();
+    let text = |value: Value| vec![("text".to_owned(), value)];
+    let forgeries = [
+        (text(json!("forged")), "`text` is not as in"),
+        (text(json!(["forged"])), "`text` is not as in"),
+        (vec![("other".to_owned(), json!("forged"))], "declares no variable `other`"),
+    ];
+    for (vars, words) in forgeries {
+        let forged = forged(&whole, |content| content.plan.vars = vars);
+        std::fs::write(folder.path("changes.json"), forged).expect("written");
+        let ran = folder.run(&["apply", "changes.json", "--yes"]);
+        assert!(ran.code == 1 && ran.stderr.contains(words), "{ran:?}");
+        assert!(!folder.path("letter.txt").exists(), "{words}");
+    }
+}
+
+#[test]
+fn required_variable_is_not_taken_from_the_file() {
+    let folder = Folder::new();
+    folder.write("plan.yaml", &NOTE.replace("text: hello", "text: null"));
+    assert_eq!(folder.run(&["plan", "plan.yaml", "--var", "text=a", "--out", "changes.json"]).code, 0);
+    let ran = folder.run(&["apply", "changes.json", "--yes"]);
+    assert!(ran.code == 1 && ran.stderr.contains("variable `text` has no value"), "{ran:?}");
+    assert_eq!(folder.run(&["apply", "changes.json", "--var", "text=a", "--yes"]).code, 0);
+}
+
+#[test]
+fn changes_of_another_commit_are_refused() {
+    let folder = Folder::new();
+    let (one, other) = ("1".repeat(40), "2".repeat(40));
+    folder.write(".git/HEAD", "ref: refs/heads/main\n");
+    folder.write(".git/refs/heads/main", &one);
+    let whole = folder.saved();
+    folder.write(".git/refs/heads/main", &other);
+    folder.refused(&["changes.json"], &["plan: commit", &one, &other]);
+    folder.refused(&["changes.json", "--commit", &other], &["plan: commit"]);
+    for changed in [None, Some(other)] {
+        let forged = forged(&whole, |content| content.plan.commit = changed);
+        std::fs::write(folder.path("forged.json"), forged).expect("written");
+        folder.refused(&["forged.json", "--commit", &one], &["plan: commit"]);
+    }
+    assert_eq!(folder.run(&["apply", "changes.json", "--commit", "1111111", "--yes"]).code, 64);
+    // The reviewed commit was merged: the caller says which one was reviewed.
+    assert_eq!(folder.run(&["apply", "changes.json", "--commit", &one, "--yes"]).code, 0);
+}
+
+#[test]
+fn plan_behind_a_link_needs_naming() {
+    let folder = Folder::new();
+    let whole = folder.saved();
+    std::fs::create_dir(folder.path("real")).expect("a folder");
+    std::fs::rename(folder.path("plan.yaml"), folder.path("real/plan.yaml")).expect("moved");
+    std::fs::rename(folder.path("templates"), folder.path("real/templates")).expect("moved");
+    symlink("real", folder.path("linked")).expect("a link");
+    let forged = forged(&whole, |content| content.plan.path = "linked/plan.yaml".to_owned());
+    std::fs::write(folder.path("changes.json"), forged).expect("written");
+    folder.refused(&["changes.json"], &["behind a symbolic link", "--plan PLAN"]);
+    assert_eq!(folder.run(&["apply", "changes.json", "--plan", "real/plan.yaml", "--yes"]).code, 0);
+}
+
+#[test]
+fn callers_key_refuses_files_without_its_seal() {
+    let folder = Folder::new();
+    let write_key = |name: &str, text: &str| {
+        folder.write(name, text);
+        std::fs::set_permissions(folder.path(name), PermissionsExt::from_mode(0o600)).expect("chmod");
+    };
+    let unsealed = folder.saved();
+    let key = "0123456789abcdef".repeat(4);
+    write_key("config/seal.key", &key);
+    folder.refused(&["changes.json"], &["is not sealed", "config/seal.key"]);
+    let sealed = folder.saved();
+    let text = String::from_utf8(sealed.clone()).expect("text");
+    assert!(!text.contains(&key) && !String::from_utf8_lossy(&unsealed).contains("hmac-sha256"));
+
+    // Whoever can compute the plain seal again cannot compute this one.
+    let time = |text: &[u8]| Saved::parse(text).expect("whole");
+    let mut newer = time(&sealed);
+    newer.created_at += jiff::SignedDuration::from_secs(60);
+    std::fs::write(folder.path("changes.json"), newer.text()).expect("written");
+    folder.refused(&["changes.json"], &["sealed with another key"]);
+    let forged = forged(&sealed, |content| content.plan.vars.clear());
+    std::fs::write(folder.path("changes.json"), forged).expect("written");
+    folder.refused(&["changes.json"], &["is not sealed"]);
+
+    std::fs::write(folder.path("changes.json"), &sealed).expect("written");
+    write_key("other.key", &"f".repeat(64));
+    let with = |file: &str| {
+        let mut command = folder.command(&["apply", "changes.json", "--yes"]);
+        Ran::of(command.env(SEAL_KEY, folder.path(file)).output().expect("the program starts"))
+    };
+    let other = with("other.key");
+    assert!(other.code == 1 && other.stderr.contains("sealed with another key"), "{other:?}");
+    let missing = with("missing.key");
+    assert!(missing.code == 1 && missing.stderr.contains("openssl rand"), "{missing:?}");
+    assert_eq!(with("config/seal.key").code, 0);
 }
 
 #[test]

@@ -1,0 +1,42 @@
+//! The variables of a saved changeset, which the caller has to give again.
+
+use std::collections::BTreeSet;
+
+use crate::plan::{Document, Node};
+use crate::resource::{Error, ErrorKind, Result};
+
+/// Sees that every variable that was given for the review has the same value in what the caller says now:
+/// given again, or the plan's default. `reviewed` is the plan with the variables of the review, `now`
+/// that with the caller's.
+///
+/// # Errors
+/// `Rejected`, naming the variables that differ. Their values are not shown.
+pub fn require_same(reviewed: &Document, now: &Document) -> Result<()> {
+    let names: BTreeSet<&String> = reviewed.given.iter().chain(&now.given).collect();
+    let different: Vec<&str> =
+        names.into_iter().filter(|name| !is_same(reviewed, now, name)).map(String::as_str).collect();
+    let Some(first) = different.first() else { return Ok(()) };
+    let names: Vec<String> = different.iter().map(|name| format!("`{name}`")).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    let message = format!("{} {verb} not as in the reviewed changes; nothing was changed", names.join(", "));
+    Err(Error::new(ErrorKind::Rejected, "check the variables", message).advice(format!(
+        "a saved changeset does not set variables: give them to `apply` as you gave them to `plan`, \
+         `--var {first}=…` or `--var-file FILE`, or save the changes again"
+    )))
+}
+
+fn is_same(reviewed: &Document, now: &Document, name: &str) -> bool {
+    let value = |document: &Document| {
+        let node = document.vars.iter().find(|(key, _)| key.name == name).map(|(_, node)| node.clone())?;
+        // A default is evaluated, a given value is not: `{{ a }}` is not the same in both.
+        let fixed = document.given.contains(name) || !has_expression(&node);
+        fixed.then(|| node.to_value())
+    };
+    matches!((value(reviewed), value(now)), (Some(before), Some(after)) if before == after)
+}
+
+fn has_expression(node: &Node) -> bool {
+    let mut found = false;
+    node.texts(&mut |text, _| found |= ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)));
+    found
+}
