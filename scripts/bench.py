@@ -194,6 +194,7 @@ def read_all(count):
     lines = [f'header = "X-Vault-Token: {os.environ["VAULT_TOKEN"]}"']
     for number in range(count):
         lines += [f'url = "{os.environ["VAULT_ADDR"]}/v1/secret/data/many/s{number:05}"', 'output = "/dev/null"']
+    lines += [f'cacert = "{path}"' for path in [os.environ.get("VAULT_CACERT")] if path]
     command = ["curl", "-sf", "--no-progress-meter", "--parallel", "--parallel-max", str(PARALLEL), "-K", "-"]
     started = time.monotonic()
     subprocess.run(command, input="\n".join(lines).encode(), check=True)

@@ -9,19 +9,21 @@ token in VAULT_TOKEN. WHAT is one of:
 
 import json
 import os
+import ssl
 import sys
 import urllib.error
 import urllib.request
 
 ADDRESS = os.environ["VAULT_ADDR"]
 ADMIN = os.environ["VAULT_TOKEN"]
+TRUST = ssl.create_default_context(cafile=os.environ.get("VAULT_CACERT"))
 
 
 def ask(method, path, token=None, body=None):
     headers = {"X-Vault-Token": token} if token else {}
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(f"{ADDRESS}/v1/{path}", data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=10, context=TRUST) as answer:
         text = answer.read()
     return json.loads(text) if text else {}
 

@@ -3,27 +3,27 @@
 use std::ffi::OsString;
 use std::process::Command;
 
+use super::aws_key::AwsKey;
 use super::home::Home;
 use super::state::State;
 use crate::providers::http;
 
 /// Where the sandbox's AWS is.
 pub const REGION: &str = "us-east-1";
-/// Both halves of the emulator's root credentials, which it accepts for account 000000000000.
-pub const ACCESS_KEY: &str = "test";
 /// Variables that begin so choose a server or credentials, some of them with more weight than
 /// those set here (`AWS_ENDPOINT_URL_S3`, `BAO_ADDR`, a session token, a profile).
 const FOREIGN: [&str; 3] = ["AWS_", "VAULT_", "BAO_"];
 
-/// The variables, by name.
-pub fn variables(home: &Home, state: &State) -> Vec<(String, String)> {
+/// The variables, by name. The secret of the sandbox's AWS is among them: they are for the environment of
+/// a command and for a person who asks.
+pub fn variables(home: &Home, state: &State, key: Option<&AwsKey>) -> Vec<(String, String)> {
     let urls: Vec<String> = state.nodes().map(|node| state.url(node)).collect();
-    let mut variables = vec![
-        ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.to_owned()),
-        ("AWS_REGION", REGION.to_owned()),
-        ("AWS_DEFAULT_REGION", REGION.to_owned()),
-    ];
+    let mut variables = Vec::new();
+    if let Some(key) = key {
+        let secret = key.secret.expose_str().unwrap_or_default().to_owned();
+        variables.extend([("AWS_ACCESS_KEY_ID", key.id.clone()), ("AWS_SECRET_ACCESS_KEY", secret)]);
+    }
+    variables.extend([("AWS_REGION", REGION.to_owned()), ("AWS_DEFAULT_REGION", REGION.to_owned())]);
     variables.extend(state.aws().map(|aws| ("AWS_ENDPOINT_URL", state.url(aws))));
     variables.extend(urls.first().map(|url| ("VAULT_ADDR", url.clone())));
     if state.settings.tls {
@@ -60,12 +60,15 @@ mod tests {
         let home = Home::create(dir.path()).unwrap();
         let settings = Settings { nodes: 2, tls: true, ..Settings::default() };
         let state = State::new(settings, true, &[1, 2, 3, 4, 5]);
-        let variables = variables(&home, &state);
+        let key = AwsKey::make(&home).unwrap();
+        let variables = variables(&home, &state, Some(&key));
         let of = |name: &str| variables.iter().find(|(key, _)| key == name).unwrap().1.clone();
         assert_eq!(of("AWS_ENDPOINT_URL"), "http://127.0.0.1:1");
         assert_eq!(of("VAULT_ADDR"), "https://127.0.0.1:2");
         assert_eq!(of("GROUNDWORK_VAULT_NODES"), "https://127.0.0.1:2,https://127.0.0.1:4");
         assert!(of("VAULT_CACERT").ends_with("tls/ca.pem"));
+        assert_eq!(of("AWS_ACCESS_KEY_ID"), key.id);
+        assert_eq!(of("AWS_SECRET_ACCESS_KEY").as_bytes(), key.secret.expose_bytes());
     }
 
     #[test]

@@ -166,6 +166,16 @@ pub enum Error {
         /// What `down` needs so that the settings are forgotten.
         purge: &'static str,
     },
+    /// An emulator that answers anybody.
+    #[error(
+        "an older groundwork started the sandbox in {dir}, and its AWS emulator answers every program and web page \
+         on this machine; end it with `groundwork sandbox down --purge`, then start it again",
+        dir = dir.display()
+    )]
+    Unguarded {
+        /// The sandbox's folder.
+        dir: PathBuf,
+    },
     /// A folder that somebody uses for something else.
     #[error("{dir} holds files that are no sandbox's; name an empty or a new folder with --dir", dir = dir.display())]
     ForeignFolder {
@@ -211,7 +221,7 @@ pub enum Error {
         detail: String,
     },
     /// A certificate could not be made.
-    #[error("could not make the sandbox's TLS certificate: {0}; run it without --tls")]
+    #[error("could not make the sandbox's TLS certificate: {0}; use --plain-http")]
     Certificate(#[from] rcgen::Error),
     /// No HTTP client could be made.
     #[error(

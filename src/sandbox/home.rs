@@ -101,6 +101,16 @@ impl Home {
         self.root.join("config").join(format!("{server}.hcl"))
     }
 
+    /// The access key of the sandbox's own AWS, in the form of AWS's shared credentials.
+    pub fn aws_credentials(&self) -> PathBuf {
+        self.root.join("config/aws-credentials")
+    }
+
+    /// The program that serves the AWS emulator.
+    pub fn guard(&self) -> PathBuf {
+        self.root.join("config/guard.py")
+    }
+
     /// The key of the static seal.
     pub fn seal_key(&self) -> PathBuf {
         self.root.join("config/seal-key")

@@ -7,13 +7,14 @@ use aws_sdk_kms::error::DisplayErrorContext;
 use aws_sdk_kms::operation::describe_key::DescribeKeyError;
 
 use super::Error;
-use super::environment::{ACCESS_KEY, REGION};
+use super::aws_key::AwsKey;
+use super::environment::REGION;
 use crate::providers::http;
 
 /// Makes sure that the key exists. An alias that is missing is created with a new key; a key id
 /// cannot be chosen, so a missing one is an error.
-pub async fn ensure_key(endpoint: &str, key: &str) -> Result<(), Error> {
-    let client = client(endpoint);
+pub async fn ensure_key(endpoint: &str, credentials: &AwsKey, key: &str) -> Result<(), Error> {
+    let client = client(endpoint, credentials);
     let fail = |detail: String| Error::Kms { key: key.to_owned(), detail };
     match client.describe_key().key_id(key).send().await {
         Ok(_) => return Ok(()),
@@ -32,13 +33,14 @@ pub async fn ensure_key(endpoint: &str, key: &str) -> Result<(), Error> {
     alias.map(drop).map_err(|error| fail(DisplayErrorContext(error).to_string()))
 }
 
-fn client(endpoint: &str) -> Client {
+fn client(endpoint: &str, key: &AwsKey) -> Client {
+    let secret = key.secret.expose_str().unwrap_or_default();
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
         .endpoint_url(endpoint)
         .http_client(http::direct_aws_client())
-        .credentials_provider(Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "sandbox"))
+        .credentials_provider(Credentials::new(&key.id, secret, None, None, "sandbox"))
         .build();
     Client::from_conf(config)
 }

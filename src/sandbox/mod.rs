@@ -9,6 +9,7 @@
 //! is believed only if number, start time and program match (`process`), a lock keeps two
 //! commands apart, and an installation counts only when it is whole (`install`).
 
+mod aws_key;
 mod certificate;
 mod down;
 mod environment;

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use rand::RngCore;
 
 use super::Error;
-use super::environment::{ACCESS_KEY, REGION};
+use super::environment::REGION;
 use super::error::Doing;
 use super::gate::Launch;
 use super::home::{Home, write_private};
@@ -80,7 +80,11 @@ impl Programs {
             ("STATE_DIR", data.join("state").into()),
             ("S3_DATA_DIR", data.join("s3").into()),
         ];
-        Ok((self.python.program.clone(), vec!["-m".into(), "ministack".into()], environment))
+        let guard = home.guard();
+        write_private(&guard, GUARD.as_bytes())?;
+        let arguments =
+            vec![guard.into(), server.port.to_string().into(), home.aws_credentials().into_os_string()];
+        Ok((self.python.program.clone(), arguments, environment))
     }
 
     fn vault(
@@ -109,11 +113,13 @@ impl Programs {
         let mut option = OsString::from("-config=");
         option.push(file);
         // For the KMS seal only; the key in KMS belongs to the emulator's root.
-        let environment =
-            vec![("AWS_ACCESS_KEY_ID", ACCESS_KEY.into()), ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.into())];
+        let environment = vec![("AWS_SHARED_CREDENTIALS_FILE", home.aws_credentials().into())];
         Ok((self.vault.program.clone(), vec!["server".into(), option], environment))
     }
 }
+
+/// Serves the emulator to those who hold the sandbox's access key, and to nobody else.
+const GUARD: &str = include_str!("guard.py");
 
 type Command = (PathBuf, Vec<OsString>, Vec<(&'static str, OsString)>);
 
@@ -136,4 +142,27 @@ fn static_key(home: &Home) -> Result<String, Error> {
         write_private(&path, BASE64_STANDARD.encode(key).as_bytes())?;
     }
     std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guard_serves_the_services_of_the_kinds_only() {
+        let manifest = include_str!("../../Cargo.toml");
+        let crates = manifest.lines().filter_map(|line| line.strip_prefix("aws-sdk-")?.split(' ').next());
+        // What the service calls itself in a signature, where the SDK calls it otherwise.
+        let mut used: Vec<&str> = crates
+            .map(|name| match name {
+                "cloudwatch" => "monitoring",
+                "cloudwatchlogs" => "logs",
+                same => same,
+            })
+            .collect();
+        used.sort_unstable();
+        let table = GUARD.split_once("SERVED = {").and_then(|(_, rest)| rest.split_once('}')).unwrap().0;
+        let served: Vec<&str> = table.lines().filter_map(|line| line.trim().split('"').nth(1)).collect();
+        assert_eq!(served, used);
+    }
 }

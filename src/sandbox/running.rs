@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::aws_key::AwsKey;
 use super::environment;
 use super::gate::Tie;
 use super::home::Home;
@@ -13,14 +14,15 @@ use super::state::{Server, State};
 pub struct Running {
     home: Home,
     state: State,
+    key: AwsKey,
     /// Whether no server ran before.
     pub started: bool,
     _ties: Vec<Tie>,
 }
 
 impl Running {
-    pub(super) fn new(home: Home, state: State, ties: Vec<Tie>, started: bool) -> Self {
-        Self { home, state, started, _ties: ties }
+    pub(super) fn new(home: Home, state: State, key: AwsKey, ties: Vec<Tie>, started: bool) -> Self {
+        Self { home, state, key, started, _ties: ties }
     }
 
     /// The folder that `down` and `status` take.
@@ -56,7 +58,7 @@ impl Running {
 
     /// The variables that lead AWS and Vault clients here.
     pub fn environment(&self) -> Vec<(String, String)> {
-        environment::variables(&self.home, &self.state)
+        environment::variables(&self.home, &self.state, Some(&self.key))
     }
 
     /// Sets [`Self::environment`] for a command and removes every other AWS and Vault variable

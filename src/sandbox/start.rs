@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::Error;
+use super::aws_key::AwsKey;
 use super::gate::{Gate, Tie};
 use super::health::Prober;
 use super::home::Home;
@@ -69,7 +70,9 @@ impl Starter<'_> {
     async fn unseal_key(&self, state: &State, logs: &Logs) -> Result<(), Error> {
         let (Seal::AwsKms { key }, Some(aws)) = (&state.settings.seal, state.aws()) else { return Ok(()) };
         self.healthy(state, logs, vec![aws]).await?;
-        kms::ensure_key(&state.url(aws), key).await
+        let unguarded = || Error::Unguarded { dir: self.home.root().to_owned() };
+        let credentials = AwsKey::load(self.home)?.ok_or_else(unguarded)?;
+        kms::ensure_key(&state.url(aws), &credentials, key).await
     }
 
     async fn healthy(&self, state: &State, logs: &Logs, servers: Vec<&Server>) -> Result<(), Error> {

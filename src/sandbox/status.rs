@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Error;
+use super::aws_key::AwsKey;
 use super::environment;
 use super::health::{Health, Prober};
 use super::home::Home;
@@ -49,7 +50,7 @@ pub async fn status(dir: &Path) -> Result<Status, Error> {
     let prober = Prober::new(&home, &state)?;
     let looks = state.servers.iter().map(|server| look(&home, &state, &prober, server));
     let servers = futures::future::join_all(looks).await;
-    let environment = environment::variables(&home, &state);
+    let environment = environment::variables(&home, &state, AwsKey::load(&home)?.as_ref());
     let environment = environment.into_iter().map(|(name, value)| (name, value.into())).collect();
     let up = servers.iter().all(|server| server.health.answers());
     Ok(Status { dir, up, servers, environment })

@@ -1,5 +1,6 @@
 //! Bringing a sandbox up, from nothing or from what is left of it.
 
+use super::aws_key::AwsKey;
 use super::gate::Tie;
 use super::home::Home;
 use super::lock::Lock;
@@ -26,6 +27,9 @@ pub async fn up(options: &Options, events: &Events) -> Result<Running, Error> {
     let kept = State::load(&home)?.filter(|state| state.settings.persist || state.any_running());
     if let Some(state) = &kept {
         agree(&home, &state.settings, &options.settings)?;
+        if AwsKey::load(&home)?.is_none() {
+            return Err(Error::Unguarded { dir: home.root().to_owned() });
+        }
     }
     let programs = Programs::prepare(options, events).await?;
     let starter = Starter { home: &home, programs: &programs, tied: options.tied, events };
@@ -34,7 +38,8 @@ pub async fn up(options: &Options, events: &Events) -> Result<Running, Error> {
         Some(state) => resume(&starter, state).await?,
         None => begin(&starter, &options.settings).await?,
     };
-    Ok(Running::new(home, state, ties, !was_running))
+    let key = AwsKey::load(&home)?.ok_or_else(|| Error::Unguarded { dir: home.root().to_owned() })?;
+    Ok(Running::new(home, state, key, ties, !was_running))
 }
 
 fn agree(home: &Home, is: &Settings, asked: &Settings) -> Result<(), Error> {
@@ -77,6 +82,7 @@ async fn begin(starter: &Starter<'_>, settings: &Settings) -> Result<(State, Vec
         if settings.tls {
             certificate::ensure(starter.home)?;
         }
+        AwsKey::make(starter.home)?;
         let ports = port::pick(State::ports_needed(settings))?;
         let mut state = State::new(settings.clone(), starter.programs.declares_audit(), &ports);
         match starter.start(&mut state).await {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use crate::aws::{OWN, secret_key};
 use crate::iam::iam;
 use crate::kms::{behind, kms};
 use crate::support::{Ran, TestEnvironment, block_on, step, summary};
@@ -68,7 +69,7 @@ fn steps_of_one_plan_are_in_several_accounts_and_regions() {
         let user = block_on(iam(&environment, account).get_user().user_name("gw-reader").send());
         user.expect("a user").user.expect("its description").arn
     };
-    assert_eq!(arn("test"), "arn:aws:iam::000000000000:user/gw-reader");
+    assert_eq!(arn(OWN), "arn:aws:iam::000000000000:user/gw-reader");
     assert_eq!(arn(AUDIT), format!("arn:aws:iam::{AUDIT}:user/gw-reader"));
     let behind = |region: &str| behind(&kms(&environment, region), "alias/gw-frankfurt");
     assert!(behind("eu-central-1").is_some() && behind("us-east-1").is_none());
@@ -86,11 +87,12 @@ fn a_saved_changeset_is_of_all_the_accounts_that_it_was_made_in() {
         },
     });
     environment.write("plan.yaml", &plan.to_string());
+    let secret = secret_key(&environment.sandbox);
     let run = |audit: &str, arguments: &[&str]| {
         let profile = |name: &str, key: &str| {
-            format!("[{name}]\naws_access_key_id = {key}\naws_secret_access_key = test\n")
+            format!("[{name}]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
         };
-        let profiles = profile("default", "test") + &profile("audit", audit);
+        let profiles = profile("default", OWN) + &profile("audit", audit);
         let file = environment.write("credentials", &profiles);
         let mut command = environment.command(arguments);
         command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
@@ -113,9 +115,9 @@ fn a_saved_changeset_is_of_all_the_accounts_that_it_was_made_in() {
         assert!(refused.stderr.contains(words), "{words} in {refused:?}");
     }
     assert!(!refused.stderr.contains("step "), "everything else differs too: {refused:?}");
-    assert!(!["test", AUDIT, elsewhere].into_iter().any(is_made), "nothing was written");
+    assert!(![OWN, AUDIT, elsewhere].into_iter().any(is_made), "nothing was written");
     assert_eq!(run(AUDIT, &["apply", "changes.json", "--yes"]).code, 0);
-    assert!(is_made("test") && is_made(AUDIT) && !is_made(elsewhere));
+    assert!(is_made(OWN) && is_made(AUDIT) && !is_made(elsewhere));
 }
 
 #[test]
@@ -129,7 +131,7 @@ fn a_whole_plan_works_as_a_role() {
     environment.write("plan.yaml", &plan.to_string());
     environment.apply("plan.yaml");
     assert!(block_on(iam(&environment, AUDIT).get_user().user_name("gw-worker").send()).is_ok());
-    assert!(block_on(iam(&environment, "test").get_user().user_name("gw-worker").send()).is_err());
+    assert!(block_on(iam(&environment, OWN).get_user().user_name("gw-worker").send()).is_err());
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_ssm::config::{BehaviorVersion, Region};
 use aws_sdk_ssm::types::ParameterType;
 use serde_json::json;
 
-use crate::aws;
+use crate::aws::{self, credentials};
 use crate::canary::{leaking_files, leaks};
 use crate::support::{TestEnvironment, block_on, step};
 
@@ -70,7 +70,7 @@ fn put_parameter(environment: &TestEnvironment, name: &str, value: &str) {
     let config = aws_sdk_ssm::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .credentials_provider(credentials(&environment.sandbox))
         .endpoint_url(environment.sandbox.aws_url());
     let client = aws_sdk_ssm::Client::from_conf(config.build());
     let request = client.put_parameter().name(name).value(value).r#type(ParameterType::String);

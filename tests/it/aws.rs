@@ -7,15 +7,30 @@ use groundwork::sandbox::Running;
 
 use crate::support::{TestEnvironment, block_on};
 
-fn credentials() -> Credentials {
-    Credentials::new("test", "test", None, None, "test")
+/// The root of the sandbox's own account, by its number.
+pub const OWN: &str = "000000000000";
+
+/// The secret of the sandbox's AWS, good for its own key and for the root of any account.
+pub fn secret_key(sandbox: &Running) -> String {
+    let found = sandbox.environment().into_iter().find(|(name, _)| name == "AWS_SECRET_ACCESS_KEY");
+    found.expect("the sandbox has an access key").1
+}
+
+/// The root of the sandbox's own account.
+pub fn credentials(sandbox: &Running) -> Credentials {
+    root_of(sandbox, OWN)
+}
+
+/// The root of an account of the emulator, by its number.
+pub fn root_of(sandbox: &Running, account: &str) -> Credentials {
+    Credentials::new(account, secret_key(sandbox), None, None, "test")
 }
 
 pub fn dynamodb(environment: &TestEnvironment) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .credentials_provider(credentials())
+        .credentials_provider(credentials(&environment.sandbox))
         .endpoint_url(environment.sandbox.aws_url());
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
@@ -24,7 +39,7 @@ pub fn s3(environment: &TestEnvironment) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .credentials_provider(credentials())
+        .credentials_provider(credentials(&environment.sandbox))
         .force_path_style(true)
         .endpoint_url(environment.sandbox.aws_url());
     aws_sdk_s3::Client::from_conf(config.build())
@@ -71,7 +86,7 @@ fn iam(sandbox: &Running) -> aws_sdk_iam::Client {
     let config = aws_sdk_iam::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .credentials_provider(credentials())
+        .credentials_provider(credentials(sandbox))
         .endpoint_url(sandbox.aws_url());
     aws_sdk_iam::Client::from_conf(config.build())
 }
@@ -106,7 +121,7 @@ fn secretsmanager(environment: &TestEnvironment) -> aws_sdk_secretsmanager::Clie
     let config = aws_sdk_secretsmanager::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .credentials_provider(credentials())
+        .credentials_provider(credentials(&environment.sandbox))
         .endpoint_url(environment.sandbox.aws_url());
     aws_sdk_secretsmanager::Client::from_conf(config.build())
 }
@@ -128,7 +143,7 @@ pub fn parameter(environment: &TestEnvironment, name: &str) -> String {
     let config = aws_sdk_ssm::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .credentials_provider(credentials())
+        .credentials_provider(credentials(&environment.sandbox))
         .endpoint_url(environment.sandbox.aws_url());
     let client = aws_sdk_ssm::Client::from_conf(config.build());
     let answer = block_on(client.get_parameter().name(name).with_decryption(true).send());

@@ -17,7 +17,7 @@ const HOSTILE: &str = "</details></script><script>document.title='owned'</script
                        <img src=x onerror=\"document.title='owned'\">'\"&{{ 7*7 }}";
 
 /// A browser of the Chromium family that is found by its name.
-fn browser() -> Option<PathBuf> {
+pub fn browser() -> Option<PathBuf> {
     let folders: Vec<PathBuf> =
         std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -31,7 +31,7 @@ fn browser() -> Option<PathBuf> {
 }
 
 /// Runs the browser on a file; its standard output and what it logged.
-fn browse(browser: &Path, address: &str, arguments: &[&str]) -> (String, String) {
+pub fn browse(browser: &Path, address: &str, arguments: &[&str]) -> (String, String) {
     let profile = tempfile::tempdir().expect("a profile");
     let mut command = Command::new(browser);
     command.args([

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use groundwork::sandbox::{OpenBao, Settings, VaultServer};
 use serde_json::{Map, Value, json};
 
+use crate::aws::{OWN, secret_key};
 use crate::support::{TestEnvironment, block_on, custody_in, opened, paths, root_token, step, summary};
 
 /// A server, ended with the value.
@@ -360,6 +361,7 @@ fn one_rendered_node_is_unsealed_by_a_key_of_kms_that_the_same_plan_made() {
     let seal = json!({ "awskms": {
         "region": "us-east-1", "kms_key_id": "{{ seal_key.arn }}", "endpoint": endpoint,
     } });
-    let root = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, "test".to_owned()));
+    let secret = secret_key(&environment.sandbox);
+    let root = [("AWS_ACCESS_KEY_ID", OWN.to_owned()), ("AWS_SECRET_ACCESS_KEY", secret)];
     opens_itself(&environment, seal, root.into());
 }

@@ -1,17 +1,18 @@
 //! IAM where the contract cannot go: another hand's changes, and plans with many steps.
 
-use aws_sdk_iam::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_iam::config::{BehaviorVersion, Region};
 use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
 
+use crate::aws::{OWN, root_of};
 use crate::support::{TestEnvironment, block_on, paths, step, summary};
 
-/// IAM of an account of the emulator, whose access key id may be an account's number.
-pub fn iam(environment: &TestEnvironment, access_key_id: &str) -> aws_sdk_iam::Client {
+/// IAM of an account of the emulator.
+pub fn iam(environment: &TestEnvironment, account: &str) -> aws_sdk_iam::Client {
     let config = aws_sdk_iam::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .credentials_provider(Credentials::new(access_key_id, "test", None, None, "test"))
+        .credentials_provider(root_of(&environment.sandbox, account))
         .endpoint_url(environment.sandbox.aws_url());
     aws_sdk_iam::Client::from_conf(config.build())
 }
@@ -29,7 +30,7 @@ fn a_password_for_the_console_is_found_and_removed() {
     environment.write("plan.yaml", &user(false));
     environment.write("allowed.yaml", &user(true));
     environment.apply("plan.yaml");
-    let iam = iam(&environment, "test");
+    let iam = iam(&environment, OWN);
     let login = || block_on(iam.get_login_profile().user_name("gw-person").send()).is_ok();
     block_on(iam.create_login_profile().user_name("gw-person").password("Made-by-hand-1").send())
         .expect("made");
@@ -71,7 +72,7 @@ fn a_large_plan_reads_iam_in_a_few_calls_and_sees_what_each_step_is() {
     // Who we are, all of IAM, all roles; the tags of each policy; whether each user has a password.
     assert_eq!((&calls["read"], &calls["write"]), (&json!(3 + 12 + 2), &json!(0)), "{calls}");
 
-    let iam = iam(&environment, "test");
+    let iam = iam(&environment, OWN);
     let tag = Tag::builder().key("groundwork:step").value("by-hand").build().expect("a tag");
     block_on(iam.tag_role().role_name("gw-11").tags(tag).send()).expect("tagged");
     block_on(iam.update_role().role_name("gw-12").max_session_duration(3600).send()).expect("updated");
@@ -119,7 +120,7 @@ fn changes_leave_what_others_have_set() {
     environment.write("plan.yaml", &plan(&steps(3600, "s3:GetObject", "one", "gw-role")));
     environment.apply("plan.yaml");
 
-    let iam = iam(&environment, "test");
+    let iam = iam(&environment, OWN);
     let read_only = "arn:aws:iam::aws:policy/ReadOnlyAccess";
     let document = json!({ "Version": "2012-10-17",
         "Statement": [{ "Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*" }] })

@@ -1,8 +1,9 @@
 //! Keys where the contract cannot go: keys that were there before, and replicas.
 
-use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_kms::config::{BehaviorVersion, Region};
 use serde_json::{Value, json};
 
+use crate::aws::credentials;
 use crate::support::{TestEnvironment, block_on, paths, step, summary};
 
 /// KMS in a region of the sandbox.
@@ -10,7 +11,7 @@ pub fn kms(environment: &TestEnvironment, region: &str) -> aws_sdk_kms::Client {
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .credentials_provider(credentials(&environment.sandbox))
         .endpoint_url(environment.sandbox.aws_url());
     aws_sdk_kms::Client::from_conf(config.build())
 }

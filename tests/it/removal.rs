@@ -4,6 +4,7 @@
 use aws_sdk_iam::Client;
 use serde_json::{Value, json};
 
+use crate::aws::OWN;
 use crate::iam::iam;
 use crate::lifecycle::{changing, without};
 use crate::support::{Ran, TestEnvironment, block_on, step, text_of};
@@ -20,7 +21,7 @@ impl Account {
     /// Applied once.
     fn with(steps: &Value) -> Self {
         let environment = TestEnvironment::new();
-        let account = Self { iam: iam(&environment, "test"), environment };
+        let account = Self { iam: iam(&environment, OWN), environment };
         account.declare(steps);
         account.environment.apply("plan.yaml");
         account

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use aws_credential_types::Credentials;
 use groundwork::custody::{Custody, FileStore, Keyring, pgp};
 use groundwork::event::Events;
 use groundwork::sandbox::{self, Options, Running, Settings};
@@ -62,6 +61,26 @@ impl TestEnvironment {
             builder = builder.tls_certs_only([reqwest::Certificate::from_pem(&pem).expect("a certificate")]);
         }
         builder.build().expect("a client")
+    }
+
+    /// The interpreter that runs the emulator, and where its packages are.
+    pub fn python(&self) -> (PathBuf, String) {
+        let pids = self.sandbox.pids();
+        let pid =
+            pids.iter().find(|(name, _)| name == "aws").map(|(_, pid)| *pid).expect("the emulator runs");
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).expect("its program");
+        let variables = std::fs::read_to_string(format!("/proc/{pid}/environ")).expect("its environment");
+        let modules = variables.split('\0').find_map(|variable| variable.strip_prefix("PYTHONPATH="));
+        (program, modules.expect("its packages").to_owned())
+    }
+
+    /// Whether the first Vault node has been initialised.
+    pub fn vault_is_initialised(&self) -> bool {
+        let url = format!("{}/v1/sys/init", self.sandbox.vault_addrs()[0]);
+        let request = self.http().get(url);
+        let answer: Value =
+            block_on(async { request.send().await.expect("an answer").json().await.expect("JSON") });
+        answer["initialized"].as_bool().expect("a boolean")
     }
 
     /// Kills a server and deletes what it held.
@@ -242,11 +261,7 @@ impl Quickstart {
 
     /// Whether Vault has been initialised.
     pub fn vault_is_initialised(&self) -> bool {
-        let url = format!("{}/v1/sys/init", self.environment.sandbox.vault_addrs()[0]);
-        let request = self.environment.http().get(url);
-        let answer: Value =
-            block_on(async { request.send().await.expect("an answer").json().await.expect("JSON") });
-        answer["initialized"].as_bool().expect("a boolean")
+        self.environment.vault_is_initialised()
     }
 
     /// Requests in Vault's audit log that write, logins aside.
@@ -379,7 +394,7 @@ impl Quickstart {
         aws_config::defaults(aws_config::BehaviorVersion::latest())
             .endpoint_url(self.environment.sandbox.aws_url())
             .region("us-east-1")
-            .credentials_provider(Credentials::new("test", "test", None, None, "sandbox"))
+            .credentials_provider(crate::aws::credentials(&self.environment.sandbox))
             .load()
             .await
     }

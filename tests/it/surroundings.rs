@@ -120,7 +120,8 @@ fn commands_in_a_sandbox_use_no_proxy_for_it() {
     let dir = environment.sandbox.dir();
     let shown = |before: Option<&str>| {
         let script = "echo \"$NO_PROXY $no_proxy\"";
-        let arguments = ["sandbox", "run", "--dir", dir.to_str().expect("text"), "--", "sh", "-c", script];
+        let dir = dir.to_str().expect("text");
+        let arguments = ["sandbox", "run", "--dir", dir, "--plain-http", "--", "sh", "-c", script];
         let mut command = environment.command(&arguments);
         for name in ["NO_PROXY", "no_proxy"] {
             command.env_remove(name);

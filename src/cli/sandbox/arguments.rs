@@ -96,9 +96,12 @@ pub(super) struct ServerArgs {
     /// Vault nodes; the others join the first once it is initialised and they are unsealed.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(sandbox::MAX_NODES)))]
     nodes: u8,
-    /// Vault speaks TLS with a certificate of its own authority.
+    /// Vault speaks TLS with a certificate of its own authority. This is the default.
     #[arg(long)]
     tls: bool,
+    /// Vault speaks plain HTTP. Any web page in a browser on this machine can then send it requests.
+    #[arg(long, conflicts_with = "tls")]
+    plain_http: bool,
     /// The OpenBao version to install; 2.6.2 has the awskms seal.
     #[arg(long, value_enum, default_value_t = VersionArg::Current)]
     vault_version: VersionArg,
@@ -149,7 +152,7 @@ impl ServerArgs {
         };
         let settings = Settings {
             nodes: self.nodes,
-            tls: self.tls,
+            tls: self.tls || !self.plain_http,
             vault,
             seal,
             persist: self.persist,
@@ -181,7 +184,8 @@ mod tests {
 
     #[test]
     fn arguments_become_settings() {
-        assert_eq!(options(&[]).settings, Settings::default());
+        assert_eq!(options(&[]).settings, Settings { tls: true, ..Settings::default() });
+        assert_eq!(options(&["--plain-http"]).settings, Settings::default());
         assert_eq!(options(&["--vault", "path"]).settings.vault, VaultServer::OnPath);
         assert_eq!(options(&["--vault", "/x/bao"]).settings.vault, VaultServer::Path("/x/bao".into()));
         let three = options(&["--nodes", "3", "--tls", "--seal", "static"]).settings;

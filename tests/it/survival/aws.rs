@@ -78,7 +78,7 @@ struct Writing {
 #[test]
 fn undeclared_settings_of_aws_survive_or_are_shown() {
     let environment = TestEnvironment::new();
-    let (python, modules) = emulator_python(&environment);
+    let (python, modules) = environment.python();
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args(["survival::aws::inner", "--exact", "--ignored", "--nocapture"]);
     environment.sandbox.apply_to(&mut inner);
@@ -86,16 +86,6 @@ fn undeclared_settings_of_aws_survive_or_are_shown() {
     inner.env("SURVIVAL_PYTHON", python).env("SURVIVAL_MODULES", modules);
     let status = inner.status().expect("the inner test starts");
     assert!(status.success(), "an undeclared setting was reset without a word; see above");
-}
-
-/// The interpreter that runs the emulator, and where its packages are.
-fn emulator_python(environment: &TestEnvironment) -> (PathBuf, String) {
-    let pids = environment.sandbox.pids();
-    let pid = pids.iter().find(|(name, _)| name == "aws").map(|(_, pid)| *pid).expect("the emulator runs");
-    let program = std::fs::read_link(format!("/proc/{pid}/exe")).expect("its program");
-    let variables = std::fs::read_to_string(format!("/proc/{pid}/environ")).expect("its environment");
-    let modules = variables.split('\0').find_map(|variable| variable.strip_prefix("PYTHONPATH="));
-    (program, modules.expect("its packages").to_owned())
 }
 
 #[test]

@@ -5,18 +5,19 @@ use aws_credential_types::Credentials;
 use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
+use crate::aws::credentials;
 
 macro_rules! client {
     ($service:ident, $scene:expr) => {
-        client!($service, $scene, "test", "test")
+        client!($service, $scene, credentials($scene.sandbox()))
     };
-    ($service:ident, $scene:expr, $id:expr, $secret:expr) => {
+    ($service:ident, $scene:expr, $credentials:expr) => {
         $service::Client::from_conf(
             $service::Config::builder()
                 .behavior_version(BehaviorVersion::latest())
                 .region(Region::new("us-east-1"))
                 .endpoint_url($scene.sandbox().aws_url())
-                .credentials_provider(Credentials::new($id, $secret, None, None, "test"))
+                .credentials_provider($credentials)
                 .build(),
         )
     };
@@ -140,7 +141,10 @@ async fn delivered(scene: &Scene, vault: &Vault, user: &str) -> bool {
         if let (Some(id), Some(secret)) =
             (kept["aws_access_key_id"].as_str(), kept["aws_secret_access_key"].as_str())
         {
-            let told = client!(aws_sdk_sts, scene, id, secret).get_caller_identity().send().await;
+            let told = client!(aws_sdk_sts, scene, Credentials::new(id, secret, None, None, "test"))
+                .get_caller_identity()
+                .send()
+                .await;
             if told.is_ok_and(|told| told.arn().is_some_and(|arn| arn.ends_with(&format!("/{user}")))) {
                 return true;
             }

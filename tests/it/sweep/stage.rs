@@ -8,6 +8,7 @@ use groundwork::event::Events;
 use groundwork::sandbox::{self, Options, Running, Settings};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::aws::secret_key;
 use crate::support::block_on;
 
 /// One set of servers, for one case at a time.
@@ -44,8 +45,9 @@ impl Stage {
         }
         let audit = self.sandbox().audit_log();
         self.later.clear();
+        let secret = secret_key(&self.first);
         let reset = format!("{}/_ministack/reset", self.first.aws_url());
-        let answer = block_on(async { reqwest::Client::new().post(reset).send().await });
+        let answer = block_on(async { reqwest::Client::new().post(reset).bearer_auth(secret).send().await });
         answer.and_then(reqwest::Response::error_for_status).expect("the emulator forgets");
         for (name, _) in self.vaults() {
             remove(&self.options.dir.join("data").join(name));
