@@ -19,16 +19,16 @@
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
 //! AWS and Vault, [`hygiene`] how the process guards its memory, [`event`] what the stages
-//! report, [`trace`] every request, [`trust`] what the caller allows a plan to use, and [`ui`] the
+//! report, [`confined_path`] and [`workspace`] the files beside a plan, [`trace`] every request, [`trust`] what the caller allows a plan to use, and [`ui`] the
 //! only place that prints.
 
 // The layout of the futures that carry a whole run nests deeper than the compiler's default.
 #![recursion_limit = "256"]
 
 pub mod apply;
-pub mod beneath;
 pub mod changeset;
 pub mod cli;
+pub mod confined_path;
 pub mod custody;
 pub mod diff;
 pub mod event;
@@ -51,3 +51,4 @@ pub mod session;
 pub mod trace;
 pub mod trust;
 pub mod ui;
+pub mod workspace;

@@ -1,9 +1,11 @@
 //! Which plan, and with which variables.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::confined_path::{PLAN, read_to};
 use crate::plan::{self, Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
 use crate::removal::Extent;
 use crate::saved::{self, Origin, PlanRecord};
@@ -122,12 +124,11 @@ impl PlanArgs {
 fn read_vars(file: &PathBuf) -> Result<Vec<(String, Node)>, Diagnostics> {
     let mut sources = Sources::default();
     let mistake = |sources: Sources, mistake| Err(Diagnostics::new(sources, vec![mistake]));
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) => {
-            let message = format!("cannot read {}: {error}", file.display());
-            return mistake(sources, Diagnostic::error(None, message));
-        }
+    let unreadable = |why: String| Diagnostic::error(None, format!("cannot read {}: {why}", file.display()));
+    let text = match File::open(file).and_then(|file| read_to(file, PLAN)).map(String::from_utf8) {
+        Ok(Ok(text)) => text,
+        Ok(Err(_)) => return mistake(sources, unreadable("it is not UTF-8".to_owned())),
+        Err(error) => return mistake(sources, unreadable(error.to_string())),
     };
     let index = sources.add(file.clone(), text.as_str().into());
     match Node::parse(&text, index) {

@@ -36,7 +36,7 @@ impl Holder {
     /// `Rejected` when it is no key that can be encrypted for, or there is not exactly one.
     pub fn key(&self, folder: &Path) -> Result<HolderKey> {
         match (&self.pgp, &self.age) {
-            (Some(path), None) => PublicKey::read(&folder.join(path)).map(HolderKey::Pgp),
+            (Some(path), None) => PublicKey::read(folder, path).map(HolderKey::Pgp),
             (None, Some(key)) => parse_age(key).map(HolderKey::Age),
             _ => Err(Error::new(ErrorKind::Rejected, format!("holder {}", self.name), "has no single key")
                 .advice("give each holder either `pgp` or `age`")),

@@ -77,7 +77,7 @@ impl Custody {
             recipients: RwLock::new(recipients),
             keyring,
             stores,
-            rescue: FileStore::new(folder.join(".groundwork/journal/rescued")),
+            rescue: FileStore::below(folder, ".groundwork/journal/rescued"),
             proven: OnceCell::new(),
             failing: Mutex::default(),
             warnings: Warnings::default(),
@@ -88,7 +88,7 @@ impl Custody {
     /// has taken yet.
     #[must_use]
     pub fn of_plan(mut self, plan: &str) -> Self {
-        self.rescue = FileStore::new(self.folder.join(format!(".groundwork/journal/{plan}.rescued")));
+        self.rescue = FileStore::below(&self.folder, &format!(".groundwork/journal/{plan}.rescued"));
         self
     }
 

@@ -2,31 +2,42 @@
 
 use std::path::Path;
 
-use crate::beneath;
+use crate::confined_path;
 use crate::plan::settings::{CustodySettings, RecipientSettings, StoreSettings};
 use crate::resolve::unknown::is_unknown;
 use crate::resource::FieldError;
 
-/// Paths that lead out of the plan's folder. A store on another disk is a link to it.
+/// Paths that lead out of the plan's folder, or to what is not the plan's to read. A store may have an
+/// absolute path; whether the caller allows it is seen when it is used.
 pub fn check(settings: &CustodySettings) -> Vec<FieldError> {
     let keys = settings.recipients.iter().enumerate().filter_map(|(index, recipient)| match recipient {
-        RecipientSettings::Pgp(path) => mistake(&format!("recipients[{index}].pgp"), path),
+        RecipientSettings::Pgp(path) => mistake(
+            &format!("recipients[{index}].pgp"),
+            path,
+            confined_path::mistake,
+            "copy the key into the plan's folder",
+        ),
         _ => None,
     });
     let stores = settings.stores.iter().enumerate().filter_map(|(index, store)| match store {
-        StoreSettings::File(path) => mistake(&format!("stores[{index}].file"), path),
+        StoreSettings::File(path) if path.is_absolute() => None,
+        StoreSettings::File(path) => mistake(
+            &format!("stores[{index}].file"),
+            path,
+            confined_path::mistake_of_store,
+            "for a place elsewhere, write its absolute path and allow it with `--trust store=PATH`",
+        ),
         _ => None,
     });
     keys.chain(stores).collect()
 }
 
-fn mistake(field: &str, path: &Path) -> Option<FieldError> {
+fn mistake(
+    field: &str,
+    path: &Path,
+    judge: fn(&str) -> Option<&'static str>,
+    help: &str,
+) -> Option<FieldError> {
     let text = path.to_str().unwrap_or("\\").trim_end_matches('/');
-    match beneath::mistake(text) {
-        Some(why) if !is_unknown(text) => Some(
-            FieldError::new(field, why)
-                .help("for a place elsewhere, put a link to it into the plan's folder"),
-        ),
-        _ => None,
-    }
+    judge(text).filter(|_| !is_unknown(text)).map(|why| FieldError::new(field, why).help(help))
 }

@@ -18,6 +18,7 @@ use pgp::ser::Serialize;
 use pgp::types::{KeyDetails, Password, Timestamp};
 use rand_core::{CryptoRng, RngCore};
 
+use crate::confined_path;
 use crate::resource::{Error, ErrorKind, Result};
 use crate::secret::{Secret, random_bytes};
 
@@ -164,11 +165,11 @@ impl PublicKey {
         }
     }
 
-    /// Reads a key from a file.
+    /// Reads a key from a file below a plan's folder.
     ///
     /// # Errors
     /// As [`PublicKey::parse`], naming the file; `Rejected` too when it cannot be read.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(folder: &Path, path: &Path) -> Result<Self> {
         let named = |error: Error| {
             let named = Error::new(error.kind, format!("pgp key {}", path.display()), error.message);
             match error.advice {
@@ -176,7 +177,8 @@ impl PublicKey {
                 None => named,
             }
         };
-        let bytes = std::fs::read(path).map_err(|error| refused(format!("cannot be read: {error}")));
+        let bytes = confined_path::read_existing(folder, path, confined_path::KEY)
+            .map_err(|error| refused(format!("cannot be read: {error}")));
         bytes.and_then(|bytes| Self::parse(&bytes)).map_err(named)
     }
 

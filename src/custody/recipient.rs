@@ -60,9 +60,7 @@ impl Recipient {
     pub fn from_settings(settings: &RecipientSettings, folder: &Path, keyring: &Keyring) -> Result<Self> {
         match settings {
             RecipientSettings::Age(key) => parse_age(key).map(Self::Age),
-            RecipientSettings::Pgp(path) => {
-                PublicKey::read(&folder.join(path)).map(|key| Self::Pgp(Box::new(key)))
-            }
+            RecipientSettings::Pgp(path) => PublicKey::read(folder, path).map(|key| Self::Pgp(Box::new(key))),
             RecipientSettings::Kms(key) if unknown::is_unknown(key) => {
                 Err(rejected(format!("the KMS key is {}", unknown::describe(key)))
                     .advice("let the step that makes the key come first, with `needs:`"))
@@ -175,7 +173,7 @@ pub fn check_all(recipients: &[RecipientSettings], folder: &Path) -> Vec<FieldEr
     let check = |(position, recipient): (usize, &RecipientSettings)| {
         let (field, error) = match recipient {
             RecipientSettings::Age(key) if !unknown::is_unknown(key) => ("age", parse_age(key).err()?),
-            RecipientSettings::Pgp(path) => ("pgp", PublicKey::read(&folder.join(path)).err()?),
+            RecipientSettings::Pgp(path) => ("pgp", PublicKey::read(folder, path).err()?),
             _ => return None,
         };
         let mistake = FieldError::new(format!("recipients[{position}].{field}"), error.to_string());

@@ -5,11 +5,18 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use crate::journal::{disk, make_folder, sync_folder};
+use crate::confined_path::{self, Folder, Keeping, Missing, OBJECT};
+use crate::journal::{disk, make_folder};
 use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::workspace;
 
 /// Free disk space below which nothing irreplaceable is begun.
 const MIN_FREE_BYTES: u64 = 16 << 20;
+/// How deep the folders of objects are looked through.
+const DEPTH: usize = 16;
+/// What to do about a store that is a link.
+const ELSEWHERE: &str = "for a store on another disk, mount that in this place, or write the store's absolute path \
+     and allow it with `--trust store=PATH`";
 
 /// A place that keeps objects. Each version of an object is written once and never changed.
 #[async_trait]
@@ -36,17 +43,37 @@ pub trait Store: Send + Sync {
 /// A folder. The object `a/b` in version 2 is the file `a/b.2.json`.
 #[derive(Debug)]
 pub struct FileStore {
-    folder: PathBuf,
+    root: PathBuf,
+    below: String,
+    keeping: Keeping,
 }
 
 impl FileStore {
-    /// A store in `folder`, which the first write makes.
+    /// A store in a folder that the caller names, which the first write makes.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { root: folder.into(), below: String::new(), keeping: Keeping::Private }
     }
 
-    fn path(&self, name: &str, version: u32) -> PathBuf {
-        self.folder.join(format!("{}.json", versioned(name, version)))
+    /// A store below a plan's folder, as the plan says. No link leads there.
+    pub fn below(root: &Path, below: &str) -> Self {
+        let keeping =
+            if Path::new(below).starts_with(workspace::NAME) { Keeping::Guarded } else { Keeping::Private };
+        Self { root: root.to_owned(), below: below.to_owned(), keeping }
+    }
+
+    /// The folder of an object's files; `None` when it does not exist and is not to be made.
+    fn open(&self, object: &str, missing: Missing) -> io::Result<Option<Folder>> {
+        let inner = object.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if missing == Missing::Make {
+            make_folder(&self.root)?;
+        }
+        let parts: Vec<&str> =
+            [self.below.as_str(), inner].into_iter().filter(|part| !part.is_empty()).collect();
+        Folder::open(&self.root, &parts.join("/"), self.keeping, missing)
+    }
+
+    fn make(&self, object: &str) -> io::Result<Folder> {
+        self.open(object, Missing::Make)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
 
     fn failed(&self, name: &str, source: &io::Error) -> Error {
@@ -54,39 +81,50 @@ impl FileStore {
             io::ErrorKind::AlreadyExists => ErrorKind::Conflict,
             _ => ErrorKind::Local,
         };
-        Error::new(kind, format!("custody: {name}"), format!("{}: {source}", self.describe()))
-            .advice("check the folder's permissions and the free disk space, then run again")
+        let error = Error::new(kind, format!("custody: {name}"), format!("{}: {source}", self.describe()));
+        match source.to_string().ends_with(confined_path::NOT_FOLLOWED) {
+            true => error.advice(ELSEWHERE),
+            false => error.advice("check the folder's permissions and the free disk space, then run again"),
+        }
     }
 
-    fn enough_space(&self) -> io::Result<()> {
-        let disk = rustix::fs::statvfs(&self.folder)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free >= MIN_FREE_BYTES {
-            return Ok(());
-        }
-        Err(io::Error::other(format!("only {} KiB are free on this disk", free >> 10)))
+    fn files_of(&self, name: &str) -> io::Result<Vec<String>> {
+        let entries = self.open(name, Missing::Leave)?.map_or(Ok(Vec::new()), |folder| folder.entries())?;
+        Ok(entries.into_iter().filter(|(_, is_folder)| !is_folder).map(|(name, _)| name).collect())
+    }
+
+    fn read_file(&self, name: &str, version: u32) -> io::Result<Vec<u8>> {
+        let folder = self.open(name, Missing::Leave)?;
+        let read = folder.map_or(Ok(None), |folder| folder.read(&file_name(name, version), OBJECT))?;
+        read.map(|(bytes, _)| bytes)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such file"))
+    }
+
+    fn repair_file(&self, name: &str, version: u32, bytes: &[u8]) -> io::Result<()> {
+        let (folder, file) = (self.make(name)?, file_name(name, version));
+        folder.keep_aside(&file, &format!(".replaced.{}", uuid::Uuid::new_v4()), OBJECT)?;
+        put(&folder, &file, bytes, true)
     }
 
     fn probe_file(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        make_folder(&self.folder)?;
-        self.enough_space()?;
-        let path = self.folder.join(format!(".canary.{}", uuid::Uuid::new_v4()));
-        let read = create(&path, bytes).and_then(|()| std::fs::read(&path));
-        std::fs::remove_file(&path)?;
-        read
+        let folder = self.make("")?;
+        enough_space(&folder)?;
+        let name = format!(".canary.{}", uuid::Uuid::new_v4());
+        let read = put(&folder, &name, bytes, false).and_then(|()| folder.read(&name, OBJECT));
+        folder.remove(&name)?;
+        Ok(read?.map(|(bytes, _)| bytes).unwrap_or_default())
     }
 }
 
 #[async_trait]
 impl Store for FileStore {
     fn describe(&self) -> String {
-        format!("folder {}", self.folder.display())
+        format!("folder {}", self.root.join(&self.below).display())
     }
 
     async fn versions(&self, name: &str) -> Result<Vec<u32>> {
-        let path = self.folder.join(name);
-        let (folder, leaf) = (path.parent().unwrap_or(&self.folder), name.rsplit('/').next().unwrap_or(name));
-        let files = files_in(folder).map_err(|source| self.failed(name, &source))?;
+        let leaf = name.rsplit('/').next().unwrap_or(name);
+        let files = self.files_of(name).map_err(|source| self.failed(name, &source))?;
         let mut versions: Vec<u32> = files
             .iter()
             .filter_map(|file| parse(file))
@@ -98,35 +136,34 @@ impl Store for FileStore {
     }
 
     async fn read(&self, name: &str, version: u32) -> Result<Vec<u8>> {
-        std::fs::read(self.path(name, version)).map_err(|source| self.failed(name, &source))
+        self.read_file(name, version).map_err(|source| self.failed(name, &source))
     }
 
     async fn write(&self, _permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
-        create(&self.path(name, version), bytes).map_err(|source| self.failed(name, &source))
+        let written =
+            self.make(name).and_then(|folder| put(&folder, &file_name(name, version), bytes, false));
+        written.map_err(|source| self.failed(name, &source))
     }
 
     async fn remove(&self, _permit: &Permit, name: &str, version: u32) -> Result<()> {
-        let path = self.path(name, version);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.and_then(|()| sync_folder(path.parent().unwrap_or(&self.folder))),
-        }
-        .map_err(|source| self.failed(name, &source))
+        let folder = self.open(name, Missing::Leave);
+        let removed = folder
+            .and_then(|folder| folder.map_or(Ok(()), |folder| folder.remove(&file_name(name, version))));
+        removed.map_err(|source| self.failed(name, &source))
     }
 
     /// The old file stays beside the new one, as `.replaced.…`, for a person to look at. At no moment
     /// is there no file in its place.
     async fn repair(&self, _permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
-        let path = self.path(name, version);
-        let aside = path.with_file_name(format!(".replaced.{}", uuid::Uuid::new_v4()));
-        let kept = std::fs::hard_link(&path, &aside).or_else(|_| std::fs::copy(&path, &aside).map(drop));
-        let replaced = kept.and_then(|()| put(&path, bytes, true));
-        replaced.map_err(|source| self.failed(name, &source))
+        self.repair_file(name, version, bytes).map_err(|source| self.failed(name, &source))
     }
 
     async fn objects(&self, prefix: &str) -> Result<Vec<(String, u32)>> {
         let mut objects = Vec::new();
-        walk(&self.folder, "", &mut objects).map_err(|source| self.failed(prefix, &source))?;
+        let walked = self
+            .open("", Missing::Leave)
+            .and_then(|folder| folder.map_or(Ok(()), |folder| walk(&folder, "", DEPTH, &mut objects)));
+        walked.map_err(|source| self.failed(prefix, &source))?;
         objects.retain(|(name, _)| name.starts_with(prefix));
         objects.sort_unstable();
         Ok(objects)
@@ -137,45 +174,40 @@ impl Store for FileStore {
     }
 }
 
-/// Writes a new file; refuses an old one.
-fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    put(path, bytes, false)
-}
-
-/// Writes a file in one step that either happens or does not, durably.
-fn put(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    make_folder(folder)?;
-    // The temporary file is readable for its owner alone.
-    let mut file = tempfile::Builder::new().prefix(".writing.").tempfile_in(folder)?;
-    disk::write(file.as_file_mut(), bytes)?;
-    let persisted = if replace { file.persist(path) } else { file.persist_noclobber(path) };
-    persisted.map_err(|refused| refused.error)?;
-    sync_folder(folder)?;
-    if std::fs::read(path)? == bytes {
+fn enough_space(folder: &Folder) -> io::Result<()> {
+    let free = folder.free_bytes()?;
+    if free >= MIN_FREE_BYTES {
         return Ok(());
     }
-    Err(io::Error::other("what was read back is not what was written"))
+    Err(io::Error::other(format!("only {} KiB are free on this disk", free >> 10)))
 }
 
-/// The names of the files in `folder`; none when it does not exist.
-fn files_in(folder: &Path) -> io::Result<Vec<String>> {
-    match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        entries => entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+/// Writes a file in one step that either happens or does not, durably, for its owner only.
+fn put(folder: &Folder, name: &str, bytes: &[u8], replace: bool) -> io::Result<()> {
+    folder.put(name, 0o600, replace, |file| disk::write(file, bytes))?;
+    match folder.read(name, OBJECT)? {
+        Some((read, _)) if read == bytes => Ok(()),
+        _ => Err(io::Error::other("what was read back is not what was written")),
     }
 }
 
-fn walk(folder: &Path, prefix: &str, objects: &mut Vec<(String, u32)>) -> io::Result<()> {
-    for file in files_in(folder)? {
-        let path = folder.join(&file);
-        if path.is_dir() {
-            walk(&path, &format!("{prefix}{file}/"), objects)?;
-        } else if let Some((stem, version)) = parse(&file) {
+fn walk(folder: &Folder, prefix: &str, depth: usize, objects: &mut Vec<(String, u32)>) -> io::Result<()> {
+    for (name, is_folder) in folder.entries()? {
+        if is_folder && depth > 0 {
+            if let Some(inner) = folder.enter(&name)? {
+                walk(&inner, &format!("{prefix}{name}/"), depth - 1, objects)?;
+            }
+        } else if let Some((stem, version)) = parse(&name).filter(|_| !is_folder) {
             objects.push((format!("{prefix}{stem}"), version));
         }
     }
     Ok(())
+}
+
+/// The name of the file of an object's version, in its folder.
+fn file_name(name: &str, version: u32) -> String {
+    let leaf = name.rsplit('/').next().unwrap_or(name);
+    format!("{}.json", versioned(leaf, version))
 }
 
 /// The name in a place of the version `version` of the object `name`.
@@ -205,6 +237,44 @@ mod tests {
         path.metadata().expect("exists").permissions().mode() & 0o777
     }
 
+    fn files_in(folder: &Path) -> Vec<String> {
+        let entries = folder.read_dir().expect("lists");
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn store_behind_a_link_is_refused() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("store")).expect("linked");
+        let (store, permit) = (FileStore::below(folder.path(), "store"), Permit::mint());
+        for error in [
+            store.versions("a").await.expect_err("refused"),
+            store.read("a", 1).await.expect_err("refused"),
+            store.write(&permit, "a", 1, b"x").await.expect_err("refused"),
+            store.remove(&permit, "a", 1).await.expect_err("refused"),
+            store.repair(&permit, "a", 1, b"x").await.expect_err("refused"),
+            store.objects("").await.expect_err("refused"),
+            store.probe(&permit, b"x").await.expect_err("refused"),
+        ] {
+            assert!(error.message.contains("store is a link"), "{error}");
+            assert!(error.advice.is_some_and(|advice| advice.contains("--trust store=PATH")));
+        }
+        assert!(files_in(elsewhere.path()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn object_that_is_no_regular_file_is_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, permit) = (FileStore::new(folder.path()), Permit::mint());
+        let pipe = folder.path().join("a.1.json");
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, 0o600.into(), 0).expect("a pipe");
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("b.1.json")).expect("linked");
+        assert!(store.read("a", 1).await.is_err() && store.read("b", 1).await.is_err());
+        assert!(store.versions("a").await.expect("lists").is_empty());
+        store.write(&permit, "c", 1, &vec![0; 5 << 20]).await.expect_err("larger than an object");
+    }
+
     #[tokio::test]
     async fn objects_are_private_and_written_once() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -216,10 +286,10 @@ mod tests {
         let refused = store.write(&permit, "vault/a", 1, b"two").await.expect_err("written once");
         assert_eq!(refused.kind, ErrorKind::Conflict);
         assert_eq!(store.read("vault/a", 1).await.expect("reads"), b"one");
-        assert_eq!(mode(&store.path("vault/a", 1)), 0o600);
+        assert_eq!(mode(&folder.path().join("custody/vault/a.1.json")), 0o600);
         assert_eq!(mode(&folder.path().join("custody/vault")), 0o700);
         assert_eq!(mode(&folder.path().join("custody")), 0o700);
-        let left: Vec<String> = files_in(&folder.path().join("custody/vault")).expect("lists");
+        let left: Vec<String> = files_in(&folder.path().join("custody/vault"));
         assert_eq!(left, ["a.1.json"], "no temporary file is left");
     }
 
@@ -244,7 +314,7 @@ mod tests {
         store.write(&permit, "a", 1, b"old").await.expect("writes");
         store.repair(&permit, "a", 1, b"new").await.expect("replaces");
         assert_eq!(store.read("a", 1).await.expect("reads"), b"new");
-        let files = files_in(folder.path()).expect("lists");
+        let files = files_in(folder.path());
         let aside = files.iter().find(|file| file.starts_with(".replaced.")).expect("kept");
         assert_eq!(std::fs::read(folder.path().join(aside)).expect("reads"), b"old");
         assert_eq!(store.objects("").await.expect("lists"), [("a".to_owned(), 1)]);
@@ -255,6 +325,6 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = FileStore::new(folder.path());
         assert_eq!(store.probe(&Permit::mint(), b"x").await.expect("works"), b"x");
-        assert!(files_in(folder.path()).expect("lists").is_empty());
+        assert!(files_in(folder.path()).is_empty());
     }
 }

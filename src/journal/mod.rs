@@ -11,9 +11,9 @@ pub mod mirror;
 mod thing;
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -23,12 +23,14 @@ pub use entry::{Ending, Entry, Record, Who, open_intent};
 pub use thing::{CREATE, DELETE, FORGET, Thing, Things, target};
 
 use self::mirror::{Mirror, Place, diverged};
+use crate::confined_path;
 use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::workspace::{LocalFile, Workspace};
 
 /// One plan's journal. Appends are durable when they return; safe to share between steps.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
+    place: LocalFile,
     who: Who,
     state: Mutex<State>,
     mirror: Option<Mirror>,
@@ -45,16 +47,15 @@ struct State {
 }
 
 impl Journal {
-    /// Opens the journal at `path` and checks all of it. Makes no file and no folder: only the
+    /// Opens the journal at this place and checks all of it. Makes no file and no folder: only the
     /// first append does.
     ///
     /// # Errors
     /// `Local` when the file cannot be read or was damaged.
-    pub fn open(path: impl Into<PathBuf>, who: Who) -> Result<Self> {
-        let path = path.into();
-        let (_, chain) = load(&path)?;
+    pub fn open(place: LocalFile, who: Who) -> Result<Self> {
+        let (_, chain) = load(&place)?;
         let state = State { chain, ..State::default() };
-        Ok(Self { path, who, state: Mutex::new(state), mirror: None })
+        Ok(Self { place, who, state: Mutex::new(state), mirror: None })
     }
 
     /// The same journal, with a copy at `place` from now on.
@@ -72,7 +73,7 @@ impl Journal {
     pub async fn pull(&self) -> Result<bool> {
         let Some(mirror) = &self.mirror else { return Ok(false) };
         let (copy, chain) = mirror.fetch().await?;
-        let (here, _) = load(&self.path)?;
+        let (here, _) = load(&self.place)?;
         if here.starts_with(&copy) {
             return Ok(false);
         }
@@ -93,9 +94,9 @@ impl Journal {
     /// The journal of `plan` in the plan's folder: `.groundwork/journal/<plan>.jsonl`.
     ///
     /// # Errors
-    /// As [`Journal::open`].
+    /// As [`Journal::open`]; when the folder is not the caller's own.
     pub fn of_plan(folder: &Path, plan: &str, who: Who) -> Result<Self> {
-        Self::open(folder.join(".groundwork/journal").join(format!("{plan}.jsonl")), who)
+        Self::open(Workspace::of(folder)?.file(&format!("journal/{plan}.jsonl")), who)
     }
 
     /// Records one entry; it is on the disk when this returns, and in the copy if there can be one.
@@ -110,7 +111,7 @@ impl Journal {
         let needed = entry.needs_copy();
         self.append_here(entry)?;
         let Some(mirror) = &self.mirror else { return Ok(()) };
-        match mirror.update(permit, || Ok(load(&self.path)?.0)).await {
+        match mirror.update(permit, || Ok(load(&self.place)?.0)).await {
             Err(error) if needed => Err(error),
             _ => Ok(()),
         }
@@ -186,9 +187,9 @@ impl Journal {
     fn append_to(&self, state: &mut State, entry: Entry) -> Result<()> {
         if state.file.is_none() {
             // Another run may have written since the journal was opened for reading.
-            let (here, chain) = load(&self.path)?;
-            let failed = |source| local("open", &self.path, &source);
-            let mut file = open_for_append(&self.path, chain.length).map_err(failed)?;
+            let (here, chain) = load(&self.place)?;
+            let mut file =
+                self.place.open_at_end(chain.length).map_err(|source| self.failed("open", &source))?;
             state.chain = match state.ahead.take() {
                 Some(copy) => self.catch_up(&mut file, &here, &copy)?,
                 None => chain,
@@ -199,15 +200,19 @@ impl Journal {
         let record = Record { seq, time: Timestamp::now(), who: self.who.clone(), entry };
         let line = state.chain.extend(record);
         let written = state.file.as_mut().map_or(Ok(()), |file| disk::write(file, &line));
-        written.map_err(|source| local("write", &self.path, &source))
+        written.map_err(|source| self.failed("write", &source))
     }
 
     /// Writes the lines that only the copy has.
     fn catch_up(&self, file: &mut File, here: &[u8], copy: &[u8]) -> Result<Chain> {
         let place = self.mirror().unwrap_or_default();
         let missing = copy.strip_prefix(here).ok_or_else(|| diverged(&place))?;
-        disk::write(file, missing).map_err(|source| local("write", &self.path, &source))?;
-        Ok(load(&self.path)?.1)
+        disk::write(file, missing).map_err(|source| self.failed("write", &source))?;
+        Ok(load(&self.place)?.1)
+    }
+
+    fn failed(&self, verb: &str, source: &io::Error) -> Error {
+        local(verb, &self.place.path(), source)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -217,33 +222,15 @@ impl Journal {
 }
 
 /// The file's whole lines, checked.
-fn load(path: &Path) -> Result<(Vec<u8>, Chain)> {
-    let mut text = match std::fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        read => read.map_err(|source| local("read", path, &source))?,
-    };
+fn load(place: &LocalFile) -> Result<(Vec<u8>, Chain)> {
+    let read = place.read(confined_path::JOURNAL);
+    let mut text = read.map_err(|source| local("read", &place.path(), &source))?.unwrap_or_default();
     let chain = Chain::parse(&text).map_err(|damage| {
-        Error::new(
-            ErrorKind::Local,
-            "journal",
-            format!("{} was damaged or changed by hand: {damage}", path.display()),
-        )
-        .advice("restore the file from a copy; nothing is applied on the word of a damaged journal")
+        Error::new(ErrorKind::Local, "journal", format!("{place} was damaged or changed by hand: {damage}"))
+            .advice("restore the file from a copy; nothing is applied on the word of a damaged journal")
     })?;
     text.truncate(usize::try_from(chain.length).unwrap_or(usize::MAX));
     Ok((text, chain))
-}
-
-/// Opens the file at its end, makes it when there is none, and cuts what lies beyond `length`.
-fn open_for_append(path: &Path, length: u64) -> io::Result<File> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    make_folder(folder)?;
-    let mut file = private_file().write(true).create(true).truncate(false).open(path)?;
-    file.set_len(length)?;
-    file.seek(SeekFrom::End(0))?;
-    file.sync_all()?;
-    sync_folder(folder)?;
-    Ok(file)
 }
 
 /// Options for a file that only its owner may read.
@@ -310,7 +297,7 @@ mod tests {
         for entry in [Entry::RunStarted, intent("ci"), committed("ci")] {
             journal.append_here(entry).expect("appends");
         }
-        std::fs::read(&journal.path).expect("reads")
+        std::fs::read(journal.place.path()).expect("reads")
     }
 
     #[test]
@@ -320,7 +307,7 @@ mod tests {
         assert!(journal.entries().is_empty() && !folder.path().join(".groundwork").exists());
         journal.append_here(Entry::RunStarted).expect("appends");
         let mode = |path: &Path| path.metadata().expect("exists").permissions().mode() & 0o777;
-        assert_eq!(mode(&journal.path), 0o600);
+        assert_eq!(mode(&journal.place.path()), 0o600);
         assert_eq!(mode(&folder.path().join(".groundwork/journal")), 0o700);
         assert_eq!(mode(&folder.path().join(".groundwork")), 0o700);
     }
@@ -382,11 +369,12 @@ mod tests {
         for length in 0..whole.len() {
             let path = folder.path().join("torn.jsonl");
             std::fs::write(&path, &whole[..length]).expect("writes");
-            let journal = Journal::open(&path, Who::here("sha256:0")).expect("a torn tail is no damage");
+            let journal = Journal::open(LocalFile::of_caller(&path), Who::here("sha256:0"))
+                .expect("a torn tail is no damage");
             let lines = whole[..length].split(|byte| *byte == b'\n').count() - 1;
             assert_eq!(journal.entries().len(), lines, "{length} of {second_line}");
             journal.append_here(Entry::RunFinished).expect("appends");
-            let again = Journal::open(&path, Who::here("sha256:0")).expect("valid");
+            let again = Journal::open(LocalFile::of_caller(&path), Who::here("sha256:0")).expect("valid");
             assert_eq!(again.entries(), journal.entries());
         }
     }
@@ -487,7 +475,7 @@ mod tests {
         assert!(place.fetch().await.unwrap().is_none());
         place.exists.store(true, Relaxed);
         append(&journal, intent("ci")).await.expect("appends");
-        assert_eq!(place.fetch().await.unwrap().unwrap().text, std::fs::read(&journal.path).unwrap());
+        assert_eq!(place.fetch().await.unwrap().unwrap().text, std::fs::read(journal.place.path()).unwrap());
     }
 
     #[tokio::test]
@@ -499,7 +487,7 @@ mod tests {
         place.lossy.store(1, Relaxed);
         append(&journal, committed("ci")).await.expect("it has happened, and is on the disk");
         append(&journal, Entry::RunFinished).await.expect("one's own lost write is recognised");
-        assert_eq!(place.fetch().await.unwrap().unwrap().text, std::fs::read(&journal.path).unwrap());
+        assert_eq!(place.fetch().await.unwrap().unwrap().text, std::fs::read(journal.place.path()).unwrap());
     }
 
     #[tokio::test]
@@ -519,7 +507,7 @@ mod tests {
         let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
         let all = names.iter().map(|name| append(&journal, intent(name)));
         futures::future::join_all(all).await.into_iter().for_each(|done| done.expect("appends"));
-        assert_eq!(place.fetch().await.unwrap().unwrap().text, std::fs::read(&journal.path).unwrap());
+        assert_eq!(place.fetch().await.unwrap().unwrap().text, std::fs::read(journal.place.path()).unwrap());
         assert!(place.stores.load(Relaxed) < 20, "{place:?}");
         assert_eq!(journal.open_intents().len(), 20);
     }

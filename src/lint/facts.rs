@@ -1,6 +1,6 @@
 //! A plan as the rules see it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -100,8 +100,7 @@ impl<'a> Facts<'a> {
             }
             file += 1;
         }
-        for (path, step) in templates(document) {
-            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        for (path, text, step) in templates(document) {
             let shown = path.strip_prefix(std::env::current_dir().unwrap_or_default()).unwrap_or(&path);
             let found = detect::sightings(&text);
             let file = self.sources.add(shown.to_owned(), Arc::from(text));
@@ -208,14 +207,15 @@ fn end(node: &Node) -> usize {
 }
 
 /// The template files that steps name, each once, with the first step that does.
-fn templates(document: &Document) -> Vec<(std::path::PathBuf, Option<String>)> {
-    let mut found: Vec<(std::path::PathBuf, Option<String>)> = Vec::new();
+fn templates(document: &Document) -> Vec<(PathBuf, String, Option<String>)> {
+    let mut found: Vec<(PathBuf, String, Option<String>)> = Vec::new();
     for step in &document.steps {
         named_templates(&step.fields, &mut |name| {
-            if let Some(path) = template::find(&document.folder, Path::new(name))
-                && !found.iter().any(|(known, _)| *known == path)
+            // One that cannot be read is a mistake that is told elsewhere.
+            if let Ok(Some((path, text))) = template::read(&document.folder, Path::new(name))
+                && !found.iter().any(|(known, ..)| *known == path)
             {
-                found.push((path, Some(step.id.name.clone())));
+                found.push((path, text, Some(step.id.name.clone())));
             }
         });
     }

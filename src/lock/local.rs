@@ -1,14 +1,18 @@
 //! One run at a time, on this machine.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::io::{Seek, Write};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Who, local, make_folder, private_file};
+use crate::confined_path::read_to;
+use crate::journal::{Who, local};
 use crate::resource::{Error, ErrorKind, Result};
+use crate::workspace::Workspace;
+
+/// The longest description of a holder, in bytes.
+const LONGEST: u64 = 64 << 10;
 
 /// The exclusive right to apply one plan from this folder, until dropped or until the process
 /// ends in whatever way: the operating system holds the lock, not the file's existence.
@@ -28,19 +32,18 @@ pub struct Holder {
 }
 
 impl LocalLock {
-    /// Takes the lock `<plan>.lock` in `folder`, which is made when it does not exist.
+    /// Takes the lock `<plan>.lock`, whose file is made when it does not exist.
     ///
     /// # Errors
     /// `Conflict`, naming the holder, when another run has it; `Local` when the file cannot be
     /// made.
-    pub fn acquire(folder: &Path, plan: &str, who: &Who) -> Result<Self> {
-        let path = folder.join(format!("{plan}.lock"));
-        let failed = |source: std::io::Error| local("lock", &path, &source);
-        make_folder(folder).map_err(failed)?;
-        let mut file = private_file().read(true).write(true).create(true).open(&path).map_err(failed)?;
+    pub fn acquire(workspace: &Workspace, plan: &str, who: &Who) -> Result<Self> {
+        let place = workspace.file(&format!("{plan}.lock"));
+        let failed = |source: std::io::Error| local("lock", &place.path(), &source);
+        let mut file = place.open().map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(taken(plan, &mut file)),
+            Err(TryLockError::WouldBlock) => return Err(taken(plan, &file)),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let holder = Holder { who: who.clone(), since: Timestamp::now() };
@@ -55,9 +58,9 @@ fn write_holder(file: &mut File, holder: &Holder) -> std::io::Result<()> {
     file.write_all(&serde_json::to_vec(holder)?)
 }
 
-fn taken(plan: &str, file: &mut File) -> Error {
-    let mut text = String::new();
-    let holder = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok());
+fn taken(plan: &str, file: &File) -> Error {
+    let text = read_to(file, LONGEST).ok();
+    let holder = text.and_then(|text| serde_json::from_slice::<Holder>(&text).ok());
     let message = match holder {
         Some(Holder { who, since }) => {
             format!("another run of {plan} holds the lock: {}, process {}, since {since}", who.who, who.pid)
@@ -75,12 +78,13 @@ mod tests {
     fn a_second_run_is_told_who_holds_the_lock() {
         let folder = tempfile::tempdir().expect("a folder");
         let who = Who::here("sha256:0");
-        let held = LocalLock::acquire(folder.path(), "demo", &who).expect("free");
-        let refused = LocalLock::acquire(folder.path(), "demo", &Who::here("sha256:0")).expect_err("taken");
+        let workspace = Workspace::of(folder.path()).expect("usable");
+        let held = LocalLock::acquire(&workspace, "demo", &who).expect("free");
+        let refused = LocalLock::acquire(&workspace, "demo", &Who::here("sha256:0")).expect_err("taken");
         assert_eq!(refused.kind, ErrorKind::Conflict);
         assert!(refused.message.contains(&who.who) && refused.message.contains(&who.pid.to_string()));
-        LocalLock::acquire(folder.path(), "other", &who).expect("another plan is free");
+        LocalLock::acquire(&workspace, "other", &who).expect("another plan is free");
         drop(held);
-        LocalLock::acquire(folder.path(), "demo", &who).expect("free again");
+        LocalLock::acquire(&workspace, "demo", &who).expect("free again");
     }
 }

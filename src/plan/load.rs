@@ -11,17 +11,16 @@ use super::document::{DeclaredStep, Document, Section, VERSION};
 use super::former::{self, RemovedStep};
 use super::given;
 use super::node::{Key, Node, NodeValue};
+use super::shape::{self, PLAN_KEYS};
 use super::silence::{self, Silence};
 use super::suggest::closest;
 use super::text::{forbidden, is_identifier};
-use crate::beneath;
+use crate::confined_path::{self, PLAN, PLAN_IN_ALL, in_words, read_caller_file};
 
-/// The largest plan or include that is read, in bytes.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
-const PLAN_KEYS: [&str; 13] = [
-    "version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "lint", "steps",
-    "moved", "removed",
-];
+/// How many includes a plan may have, counted as often as they are read.
+const MAX_INCLUDES: usize = 200;
+/// How deep includes may include each other.
+const MAX_DEPTH: usize = 8;
 /// Names that expressions use for something else.
 const RESERVED: [&str; 6] = ["plan", "each", "data", "true", "false", "none"];
 
@@ -35,7 +34,7 @@ pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagn
         _ => PathBuf::from("."),
     };
     let mut loader = Loader { root: folder.clone(), ..Loader::default() };
-    loader.read(path, None);
+    loader.read_plan(path);
     // What a file declares that cannot be read is not missing.
     if !loader.incomplete {
         loader.override_vars(overrides);
@@ -74,8 +73,11 @@ struct Loader {
     digest: Sha256,
     /// Whether one of the files could not be read as YAML.
     incomplete: bool,
-    /// Canonical paths of the files being read, to find cycles.
-    open: Vec<PathBuf>,
+    /// Paths, below the plan's folder, of the files being read, to find cycles.
+    open: Vec<String>,
+    /// How many includes were read, and the bytes of all files.
+    includes: usize,
+    bytes: u64,
     name: Option<String>,
     vars: Vec<(Key, Node)>,
     given: HashSet<String>,
@@ -91,24 +93,52 @@ impl Loader {
         self.mistakes.push(mistake);
     }
 
-    /// Reads one file: the plan itself when `from` is `None`, else an include named there.
-    fn read(&mut self, path: &Path, from: Option<Span>) {
-        let text = match read_text(path) {
+    /// Reads the plan itself, which the caller names: it may lie anywhere, and be a link.
+    fn read_plan(&mut self, path: &Path) {
+        let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+        self.open.push(normal(&path.file_name().unwrap_or_default().to_string_lossy()));
+        match read_caller_file(path, PLAN) {
+            Ok(bytes) => self.take_bytes(path, bytes, None, is_link),
+            Err(why) => {
+                self.mistake(Diagnostic::error(None, format!("cannot read {}: {why}", path.display())));
+            }
+        }
+    }
+
+    /// Takes a file in: the plan itself when `from` is `None`, else an include named there. Of a file
+    /// that is not meant as a plan nothing is shown, because it may hold a secret.
+    fn take_bytes(&mut self, path: &Path, bytes: Vec<u8>, from: Option<Span>, is_link: bool) {
+        self.bytes += bytes.len() as u64;
+        if self.bytes > PLAN_IN_ALL {
+            let message = format!("the plan and its includes are larger than {}", in_words(PLAN_IN_ALL));
+            return self.mistake(Diagnostic::error(from, message));
+        }
+        let text = match utf8(bytes) {
             Ok(text) => text,
             Err(why) => {
-                return self
-                    .mistake(Diagnostic::error(from, format!("cannot read {}: {why}", path.display())));
+                let message = format!("cannot read {}: {why}", path.display());
+                return self.mistake(Diagnostic::error(from, message));
             }
         };
         self.digest.update((text.len() as u64).to_be_bytes());
         self.digest.update(text.as_bytes());
         let file = self.sources.add(path.to_owned(), Arc::from(text.as_str()));
+        let parsed = Node::parse(&text, file);
+        let is_meant = match &parsed {
+            Ok(root) if matches!(root.value, NodeValue::Null) => true,
+            Ok(root) => shape::is_meant_as_plan(shape::keys(root), is_link),
+            Err(_) => shape::is_meant_as_plan(shape::keys_of(&text), is_link),
+        };
+        if !is_meant {
+            self.incomplete = true;
+            return self.mistake(not_a_plan(path, from, is_link));
+        }
         if self.forbid_raw_characters(file, &text) {
             self.incomplete = true;
             return;
         }
-        match Node::parse(&text, file) {
-            Ok(root) => self.take_file(path, &root, from.is_none()),
+        match parsed {
+            Ok(root) => self.take_file(&root, from.is_none()),
             Err(mistake) => {
                 self.incomplete = true;
                 self.mistake(mistake);
@@ -116,7 +146,7 @@ impl Loader {
         }
     }
 
-    fn take_file(&mut self, path: &Path, root: &Node, is_plan: bool) {
+    fn take_file(&mut self, root: &Node, is_plan: bool) {
         if !matches!(root.value, NodeValue::Map(_)) {
             return self.mistake(
                 Diagnostic::error(root.span, format!("a plan is a map, found {}", root.describe()))
@@ -154,9 +184,7 @@ impl Loader {
             self.removed.extend(former::removed(node, &mut self.mistakes));
         }
         if let Some(include) = root.get("include") {
-            self.open.push(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
             self.take_includes(include);
-            self.open.pop();
         }
     }
 
@@ -229,39 +257,43 @@ impl Loader {
             return self.mistake(Diagnostic::error(include.span, "`include` is a list of paths"));
         };
         for item in items {
-            if let Some(relative) = self.text(item, "include")
-                && let Some(path) = self.inside(&relative, item.span)
-            {
-                self.read(&path, Some(item.span));
+            if let Some(relative) = self.text(item, "include") {
+                self.read_include(&relative, item.span);
+            }
+            if self.includes > MAX_INCLUDES || self.bytes > PLAN_IN_ALL {
+                return;
             }
         }
     }
 
-    /// The include's path, if it stays in the plan's folder and does not include itself.
-    fn inside(&mut self, relative: &str, span: Span) -> Option<PathBuf> {
-        let path = Path::new(relative);
-        let joined = self.root.join(path);
-        let (root, target) = (self.root.canonicalize().ok()?, joined.canonicalize());
-        let mistake = match target {
-            _ if beneath::mistake(relative).is_some() => {
-                let help = beneath::mistake(relative).unwrap_or_default();
-                Some(Diagnostic::error(span, "an include stays inside the plan's folder").help(help))
+    fn read_include(&mut self, relative: &str, span: Span) {
+        self.includes += 1;
+        let name = normal(relative);
+        if let Some(why) = confined_path::mistake(relative) {
+            return self
+                .mistake(Diagnostic::error(span, format!("`{relative}` cannot be included")).help(why));
+        }
+        let mistake = match () {
+            () if self.includes > MAX_INCLUDES => Some(format!("a plan has at most {MAX_INCLUDES} includes")),
+            () if self.open.contains(&name) => Some("this file includes itself".to_owned()),
+            () if self.open.len() > MAX_DEPTH => {
+                Some(format!("includes include each other at most {MAX_DEPTH} levels deep"))
             }
-            Err(why) => Some(Diagnostic::error(span, format!("cannot read {}: {why}", joined.display()))),
-            Ok(target) if !target.starts_with(&root) => {
-                Some(Diagnostic::error(span, "an include stays inside the plan's folder, links included"))
-            }
-            Ok(target) if self.open.contains(&target) => {
-                Some(Diagnostic::error(span, "this file includes itself"))
-            }
-            Ok(_) => None,
+            () => None,
         };
-        match mistake {
-            Some(mistake) => {
-                self.mistake(mistake);
-                None
+        if let Some(message) = mistake {
+            return self.mistake(Diagnostic::error(span, message));
+        }
+        let path = self.root.join(relative);
+        match confined_path::read_existing(&self.root, Path::new(relative), PLAN) {
+            Ok(bytes) => {
+                self.open.push(name);
+                self.take_bytes(&path, bytes, Some(span), false);
+                self.open.pop();
             }
-            None => Some(joined),
+            Err(why) => {
+                self.mistake(Diagnostic::error(span, format!("cannot read {}: {why}", path.display())));
+            }
         }
     }
 
@@ -428,15 +460,24 @@ fn is_section(name: &str) -> bool {
     Section::ALL.iter().any(|section| section.key() == name)
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if !metadata.is_file() {
-        return Err("it is not a regular file".to_owned());
-    }
-    if metadata.len() > MAX_FILE {
-        return Err(format!("it is larger than {} MiB", MAX_FILE / 1024 / 1024));
-    }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+/// A path in the one way that all ways to write it have in common.
+fn normal(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    parts.join("/")
+}
+
+fn not_a_plan(path: &Path, from: Option<Span>, is_link: bool) -> Diagnostic {
+    let what = if is_link { "is a link to a file that is not a plan" } else { "is not a plan" };
+    let message = format!("{} {what}; a plan is a map with `version`, `name` and `steps`", path.display());
+    Diagnostic::error(from, message).help(match is_link {
+        true => "name the file itself to see where it is wrong; through a link, nothing of it is shown",
+        false => {
+            "nothing of the file is shown, because it may be private; `groundwork init` writes a starter plan"
+        }
+    })
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -490,7 +531,7 @@ mod tests {
         let path = plans.join("plan.yaml");
         std::fs::write(
             &path,
-            "version: 1\nname: x\ninclude: [../outside.yaml, link.yaml, plan.yaml, none.yaml]\n",
+            "version: 1\nname: x\ninclude: [../outside.yaml, .git/config, ./plan.yaml, link.yaml, none.yaml]\n",
         )
         .expect("written");
         let mistakes = load(&path, &[]).expect_err("mistakes");
@@ -498,11 +539,12 @@ mod tests {
         assert_eq!(
             messages[..3],
             [
-                "an include stays inside the plan's folder",
-                "an include stays inside the plan's folder, links included",
+                "`../outside.yaml` cannot be included",
+                "`.git/config` cannot be included",
                 "this file includes itself",
             ]
         );
-        assert!(messages[3].starts_with("cannot read"), "{messages:?}");
+        assert!(messages[3].ends_with("link.yaml is a link; links are not followed"), "{messages:?}");
+        assert!(messages[4].ends_with("there is no such file"), "{messages:?}");
     }
 }

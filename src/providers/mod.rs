@@ -8,7 +8,7 @@ pub mod http;
 pub mod timeout;
 pub mod vault;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
@@ -22,7 +22,7 @@ use crate::plan::settings::{AwsSettings, CustodySettings, RecipientSettings, Sto
 use crate::resolve::places::LockPlace;
 use crate::resolve::unknown;
 use crate::resource::{Awaited, Calls, Error, ErrorKind, Permit, Provided, Result};
-use crate::trust::Trust;
+use crate::trust::{Grant, Subject, Trust};
 
 /// What the clients of one run are made from, and the clients once they are made.
 #[derive(Debug, Default)]
@@ -144,7 +144,7 @@ impl Providers {
 
     async fn store(&self, settings: &StoreSettings) -> Result<Box<dyn Store>> {
         match settings {
-            StoreSettings::File(path) => Ok(Box::new(FileStore::new(self.folder.join(path)))),
+            StoreSettings::File(path) => Ok(Box::new(self.file_store(path)?)),
             StoreSettings::S3(place) | StoreSettings::Secretsmanager(place) if unknown::is_unknown(place) => {
                 let message = format!("where a store is, is {}", unknown::describe(place));
                 Err(Error::new(ErrorKind::Rejected, "custody.stores", message)
@@ -159,6 +159,17 @@ impl Providers {
                 Err(error) => Ok(Box::new(Unreachable::new(format!("Secrets Manager {prefix}"), error))),
             },
         }
+    }
+
+    /// A folder for custody: below the plan's, or one that the caller allows.
+    fn file_store(&self, path: &Path) -> Result<FileStore> {
+        let text = path.to_string_lossy();
+        if !path.is_absolute() {
+            return Ok(FileStore::below(&self.folder, &text));
+        }
+        let why = format!("custody keeps secrets at {text}, which is outside of the plan's folder");
+        self.trust.require(&Grant::new(Subject::Store, text), "use a custody store", &why)?;
+        Ok(FileStore::new(path))
     }
 
     async fn key_service(&self, settings: &CustodySettings) -> Option<Arc<dyn KeyService>> {

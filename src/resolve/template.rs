@@ -1,5 +1,6 @@
 //! The template engine, configured once for expressions, files and secrets alike.
 
+use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{bounds, guard};
-use crate::beneath;
+use crate::confined_path::{self, Folder, Keeping, Missing, TEMPLATE};
 
 /// Instructions that one template may execute; the largest shipped one needs a few thousand.
 const FUEL: u64 = 100_000;
@@ -64,7 +65,7 @@ pub fn is_global(name: &str) -> bool {
 ///
 /// # Errors
 /// The engine's message, without any value; what takes too much, or would break out of its place.
-pub fn render(text: &str, values: &Value) -> Result<String, String> {
+pub fn render(text: &str, values: &Value) -> std::result::Result<String, String> {
     bounds::within(text, values, |text, values| {
         let mut environment = environment();
         guard::install(&mut environment);
@@ -82,17 +83,31 @@ pub fn describe(error: &minijinja::Error) -> String {
     }
 }
 
-/// Finds the template file `name`: in `templates/` beside the plan, or beside the plan's folder,
-/// or relative to the plan itself. `None` when it is nowhere or would lie outside of those.
-pub fn find(folder: &Path, name: &Path) -> Option<PathBuf> {
-    if name.to_str().and_then(beneath::mistake).is_some() {
-        return None;
+/// Reads the template file `name`: in `templates/` beside the plan, or beside the plan's folder, or
+/// relative to the plan itself. Gives its path, for messages, and its text; `None` when it is nowhere.
+///
+/// # Errors
+/// When it is not a file that a plan may read, or is not UTF-8.
+pub fn read(folder: &Path, name: &Path) -> Result<Option<(PathBuf, String)>> {
+    let text = name.to_str().unwrap_or("\\");
+    if let Some(why) = confined_path::mistake(text) {
+        return Err(Error::other(why));
     }
-    [folder.join(TEMPLATES), folder.join("..").join(TEMPLATES), folder.to_owned()].into_iter().find_map(
-        |root| {
-            let root = root.canonicalize().ok()?;
-            let file = root.join(name).canonicalize().ok()?;
-            (file.starts_with(&root) && file.is_file()).then_some(file)
-        },
-    )
+    let Some(here) = Folder::open(folder, "", Keeping::Open, Missing::Leave)? else { return Ok(None) };
+    // A folder above that cannot be opened has no templates for this plan.
+    let beside = here.above().map_or(Ok(None), |above| above.enter(TEMPLATES))?;
+    let places = [
+        (here.enter(TEMPLATES)?, folder.join(TEMPLATES)),
+        (beside, folder.join("..").join(TEMPLATES)),
+        (Some(here), folder.to_owned()),
+    ];
+    for (place, path) in places {
+        let read = place.map_or(Ok(None), |place| place.read_below(text, TEMPLATE))?;
+        if let Some(bytes) = read {
+            let text = String::from_utf8(bytes).map_err(|_| Error::other("it is not UTF-8"))?;
+            let path = path.canonicalize().unwrap_or(path).join(name);
+            return Ok(Some((path, text)));
+        }
+    }
+    Ok(None)
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::changeset::{Changeset, StepChange};
+use crate::confined_path;
 use crate::observe::{Sight, World};
 use crate::plan::Node;
 use crate::plan::settings::RecipientSettings;
@@ -210,7 +211,7 @@ fn key_files<'a>(
     let folder = &resolved.document.folder;
     let digest = |path: PathBuf| {
         // One that cannot be read is a mistake in the plan, which is found elsewhere.
-        let bytes = std::fs::read(folder.join(&path)).ok()?;
+        let bytes = confined_path::read_existing(folder, &path, confined_path::KEY).ok()?;
         Some((format!("key {}", path.display()), sha256(&bytes)))
     };
     recipients.chain(instances.flat_map(Instance::key_files)).filter_map(digest).collect()

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value, json};
 
 use super::{Generate, RenderError, Secret, Sources, render};
+use crate::confined_path;
 use crate::resolve::{Placeholders, placeholder_roots, shield, template};
 
 /// The declared origin of a secret field, and its value once the engine has loaded it.
@@ -82,16 +83,13 @@ pub enum LoadError {
     #[error("{} is empty", .0.display())]
     EmptyFile(PathBuf),
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     File {
         /// The path as declared.
         path: PathBuf,
-        /// What the operating system said.
+        /// Why not.
         source: std::io::Error,
     },
-    /// The path leads out of the plan's folder.
-    #[error("{} lies outside the plan's folder", .0.display())]
-    Outside(PathBuf),
     /// The template is wrong or refers to a field that does not exist.
     #[error("template: {0}")]
     Template(String),
@@ -113,9 +111,9 @@ impl Loader {
         placeholders: Option<Placeholders>,
     ) -> Result<String, LoadError> {
         let missing = || LoadError::Template(format!("there is no template `{}`", name.display()));
-        let file = template::find(&self.folder, name).ok_or_else(missing)?;
-        let text = std::fs::read_to_string(&file)
-            .map_err(|source| LoadError::File { path: name.to_owned(), source })?;
+        let found = template::read(&self.folder, name);
+        let found = found.map_err(|source| LoadError::File { path: name.to_owned(), source })?;
+        let (_, text) = found.ok_or_else(missing)?;
         self.templates.note(name, &text);
         let mut values = self.vars.as_object().cloned().unwrap_or_default();
         values.extend(with.clone());
@@ -132,19 +130,13 @@ impl Loader {
 }
 
 impl Loader {
-    /// The bytes of a file in the plan's folder. Symbolic links are resolved first, so that a link cannot
-    /// lead out.
+    /// The bytes of a file in the plan's folder.
     ///
     /// # Errors
-    /// When it cannot be read or lies outside of the folder.
+    /// When it cannot be read, or is not the plan's to read.
     pub fn read_file(&self, path: &Path) -> Result<Secret, LoadError> {
-        let unreadable = |source| LoadError::File { path: path.to_owned(), source };
-        let folder = self.folder.canonicalize().map_err(unreadable)?;
-        let target = folder.join(path).canonicalize().map_err(unreadable)?;
-        if !target.starts_with(&folder) {
-            return Err(LoadError::Outside(path.to_owned()));
-        }
-        std::fs::read(target).map(Secret::new).map_err(unreadable)
+        let read = confined_path::read_existing(&self.folder, path, confined_path::FILE);
+        read.map(Secret::new).map_err(|source| LoadError::File { path: path.to_owned(), source })
     }
 }
 

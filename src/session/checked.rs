@@ -12,6 +12,7 @@ use crate::resolve::{self, OutputTable, Resolved, declare};
 use crate::resource::erased::Instance;
 use crate::resource::{Result, Scope};
 use crate::trust::{self, Trust};
+use crate::workspace::Workspace;
 
 /// A plan that passed every check that needs no network.
 pub struct Checked {
@@ -90,7 +91,7 @@ impl Checked {
 
 pub(super) fn local_lock(resolved: &Resolved) -> Result<LocalLock> {
     let document = &resolved.document;
-    LocalLock::acquire(&document.folder.join(".groundwork"), &document.name, &Who::here(&document.digest))
+    LocalLock::acquire(&Workspace::of(&document.folder)?, &document.name, &Who::here(&document.digest))
 }
 
 /// The journal of a plan, as it is on this machine.

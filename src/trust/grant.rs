@@ -22,10 +22,12 @@ pub enum Subject {
     Env,
     /// The fingerprint of a key by which the plan's journal and custody are signed.
     Signer,
+    /// An absolute path of a folder outside of the plan's, where the plan may keep its custody.
+    Store,
 }
 
 impl Subject {
-    const ALL: [(Self, &str); 7] = [
+    const ALL: [(Self, &str); 8] = [
         (Self::Vault, "vault"),
         (Self::Node, "node"),
         (Self::Ca, "ca"),
@@ -33,6 +35,7 @@ impl Subject {
         (Self::AwsRole, "aws-role"),
         (Self::Env, "env"),
         (Self::Signer, "signer"),
+        (Self::Store, "store"),
     ];
 
     /// The word by which it is written.

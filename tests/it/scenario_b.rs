@@ -77,7 +77,7 @@ fn five_nodes_opened_by_key_shares_survive_the_loss_of_two_one_after_the_other()
     assert_eq!(voters(&candlefish), names(5));
     secrets_are_there(&candlefish);
     assert!((1..=5).all(|number| !rendered(&candlefish, &format!("vault-{number}.hcl")).contains("seal \"")));
-    assert!(rendered(&candlefish, ".env.production").contains("JWT_SECRET=vault://secret/candlefish/jwt"));
+    assert!(rendered(&candlefish, "env.production").contains("JWT_SECRET=vault://secret/candlefish/jwt"));
 
     // The second is the one whom everybody asks first and who has led so far.
     let mut revived = Vec::new();

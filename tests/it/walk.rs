@@ -32,7 +32,7 @@ fn change_by_hand(candlefish: &Quickstart) {
     let without = json!({ "data": { "key": null } });
     candlefish.vault("PATCH", "secret/data/candlefish/api/smithery", &without);
     candlefish.vault("POST", "auth/kubernetes/role/candlefish-app", &json!({ "token_ttl": "2h" }));
-    candlefish.environment.write("rendered/candlefish/.env.production", "VAULT_ADDR=http://elsewhere\n");
+    candlefish.environment.write("rendered/candlefish/env.production", "VAULT_ADDR=http://elsewhere\n");
 }
 
 /// Four changes in the plan.

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::Files;
-use crate::beneath;
+use crate::confined_path;
+use crate::plan::is_plan;
 use crate::resolve::unknown;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
 use crate::secret::{LoadError, Loader};
@@ -104,8 +105,10 @@ backend_file:
                     .help("write it as text, such as \"0644\""),
             );
         }
-        if let Some(why) = beneath::mistake(&desired.path).filter(|_| !unknown::is_unknown(&desired.path)) {
-            mistakes.push(FieldError::new("path", "the file must lie inside the plan's folder").help(why));
+        if let Some(why) =
+            confined_path::mistake_in_writing(&desired.path).filter(|_| !unknown::is_unknown(&desired.path))
+        {
+            mistakes.push(FieldError::new("path", "a plan cannot write this file").help(why));
         }
         mistakes
     }
@@ -116,11 +119,14 @@ backend_file:
             (None, Some(name)) => loader.render_file(name, &desired.with, None)?,
             (None, None) => String::new(),
         };
+        if is_plan(desired.rendered.as_bytes()) {
+            return Err(LoadError::Template("a plan does not write plans".to_owned()));
+        }
         Ok(())
     }
 
     async fn observe(client: &Files, path: &String) -> Result<Option<Observed>> {
-        let live = beneath::read(&client.folder, path)
+        let live = confined_path::read_output(&client.folder, path)
             .map_err(|error| Error::new(ErrorKind::Local, format!("read {path}"), error.to_string()))?;
         Ok(live.map(|(bytes, mode)| Observed {
             path: path.clone(),
@@ -139,7 +145,7 @@ backend_file:
 
     async fn create(w: &Writer<'_, Files>, desired: &Desired) -> Result<()> {
         let mode = parse_mode(&desired.mode).unwrap_or(0o600);
-        beneath::replace(&w.folder, &desired.path, desired.rendered.as_bytes(), mode).map_err(|error| {
+        confined_path::replace(&w.folder, &desired.path, desired.rendered.as_bytes(), mode).map_err(|error| {
             Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string())
         })
     }
@@ -149,7 +155,7 @@ backend_file:
     }
 
     async fn delete(w: &Writer<'_, Files>, path: &String) -> Result<()> {
-        beneath::remove(&w.folder, path)
+        confined_path::remove(&w.folder, path)
             .map_err(|error| Error::new(ErrorKind::Local, format!("remove {path}"), error.to_string()))
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::fields;
-use crate::beneath;
+use crate::confined_path;
 use crate::providers::file::Files;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
@@ -343,8 +343,10 @@ node_1:
 
     fn check(desired: &ServerConfigSpec) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        if let Some(why) = beneath::mistake(&desired.path).filter(|_| !is_unknown(&desired.path)) {
-            errors.push(FieldError::new("path", "the file must lie inside the plan's folder").help(why));
+        if let Some(why) =
+            confined_path::mistake_in_writing(&desired.path).filter(|_| !is_unknown(&desired.path))
+        {
+            errors.push(FieldError::new("path", "a plan cannot write this file").help(why));
         }
         if desired.listeners.is_empty() {
             errors.push(FieldError::new("listeners", "is empty"));
@@ -371,7 +373,7 @@ node_1:
     async fn observe(client: &Files, path: &String) -> Result<Option<LiveConfig>> {
         let failed =
             |error: std::io::Error| Error::new(ErrorKind::Local, format!("read {path}"), error.to_string());
-        let Some((bytes, mode)) = beneath::read(&client.folder, path).map_err(failed)? else {
+        let Some((bytes, mode)) = confined_path::read_output(&client.folder, path).map_err(failed)? else {
             return Ok(None);
         };
         let mut content = meaning(&String::from_utf8_lossy(&bytes));
@@ -398,7 +400,7 @@ node_1:
 
     async fn create(w: &Writer<'_, Files>, desired: &ServerConfigSpec) -> Result<()> {
         let text = desired.render()?;
-        beneath::replace(&w.folder, &desired.path, text.as_bytes(), MODE).map_err(|error| {
+        confined_path::replace(&w.folder, &desired.path, text.as_bytes(), MODE).map_err(|error| {
             Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string())
         })
     }
@@ -408,7 +410,7 @@ node_1:
     }
 
     async fn delete(w: &Writer<'_, Files>, path: &String) -> Result<()> {
-        beneath::remove(&w.folder, path)
+        confined_path::remove(&w.folder, path)
             .map_err(|error| Error::new(ErrorKind::Local, format!("remove {path}"), error.to_string()))
     }
 

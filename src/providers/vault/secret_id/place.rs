@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::manifest::Manifest;
 use super::{ACCESSOR, KvPlace, SECRET_ID, SecretIdDelivery, SecretIdId, WRAPPING_TOKEN};
-use crate::beneath;
+use crate::confined_path;
 use crate::providers::Providers;
 use crate::providers::vault::{KvSink, VaultClient};
 use crate::resolve::unknown::is_unknown;
@@ -53,8 +53,8 @@ pub(super) fn check(place: &SecretIdDelivery) -> Vec<FieldError> {
     let file = place.file.as_ref().map(|file| ("deliver.file", file));
     let in_manifest = manifest.map(|manifest| ("deliver.kubernetes_manifest.file", &manifest.file));
     for (path, file) in file.into_iter().chain(in_manifest).filter(|(_, file)| !is_unknown(file)) {
-        if let Some(why) = beneath::mistake(file) {
-            errors.push(FieldError::new(path, "the file must lie inside the plan's folder").help(why));
+        if let Some(why) = confined_path::mistake_in_writing(file) {
+            errors.push(FieldError::new(path, "a plan cannot write this file").help(why));
         }
     }
     errors.extend(manifest.into_iter().flat_map(Manifest::check));
@@ -76,7 +76,7 @@ impl Depository {
     pub(super) async fn prove(&self, place: &SecretIdDelivery) -> Result<()> {
         let manifest = place.kubernetes_manifest.as_ref().map(|manifest| &manifest.file);
         if let Some(file) = place.file.as_ref().or(manifest) {
-            return beneath::prove(&self.folder, file).map_err(|error| {
+            return confined_path::prove(&self.folder, file).map_err(|error| {
                 Error::new(ErrorKind::Local, format!("prove {file}"), error.to_string())
                     .advice("make the file writable, or name another; no secret-id was made")
             });
@@ -112,14 +112,14 @@ impl Depository {
     }
 
     fn read(&self, file: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        let held = beneath::read(&self.folder, file)
+        let held = confined_path::read_output(&self.folder, file)
             .map_err(|error| Error::new(ErrorKind::Local, format!("read {file}"), error.to_string()))?;
         Ok(held.map(|(bytes, _)| Zeroizing::new(bytes)))
     }
 
     /// Writes a file that its owner alone can read.
     fn replace(&self, file: &str, bytes: &[u8]) -> Result<()> {
-        beneath::replace(&self.folder, file, bytes, 0o600)
+        confined_path::replace(&self.folder, file, bytes, 0o600)
             .map_err(|error| Error::new(ErrorKind::Local, format!("write {file}"), error.to_string()))
     }
 

@@ -1,0 +1,83 @@
+//! Telling a plan from any other file. What is not a plan may hold a secret, so none of it is shown.
+
+use super::Node;
+
+/// The keys of a plan.
+pub(super) const PLAN_KEYS: [&str; 13] = [
+    "version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "lint", "steps",
+    "moved", "removed",
+];
+
+/// Whether a file is a plan or an include of one, as far as its outermost keys tell.
+pub fn is_plan(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let mut keys: Vec<&str> = keys_of(text).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let has_version = text.lines().any(|line| line.trim_end() == "version: 1");
+    has_version && keys.len() > 1 && keys.iter().all(|key| PLAN_KEYS.contains(key))
+}
+
+/// Whether a file is meant as a plan: most of its keys are a plan's. With `strictly`, all of them.
+pub(super) fn is_meant_as_plan<'a>(keys: impl Iterator<Item = &'a str>, strictly: bool) -> bool {
+    let (known, others): (Vec<&str>, Vec<&str>) = keys.partition(|key| PLAN_KEYS.contains(key));
+    if strictly { !known.is_empty() && others.is_empty() } else { known.len() > others.len() }
+}
+
+/// The outermost keys of a document.
+pub(super) fn keys(root: &Node) -> impl Iterator<Item = &str> {
+    root.entries().iter().map(|(key, _)| key.name.as_str())
+}
+
+/// The outermost keys of a text that may not be YAML: the words before a colon that begin a line.
+pub(super) fn keys_of(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        let line = line.strip_prefix('{').map_or(line, str::trim_start);
+        let (key, _) = line.split_once(':')?;
+        let key = key.trim_end().trim_matches(['"', '\'']);
+        let is_word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+        is_word.then_some(key)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plan_is_told_from_other_files() {
+        assert!(is_plan(b"version: 1\nname: x\nsteps:\n  a: { kind: b.c }\n"));
+        assert!(is_plan(b"# shared\nversion: 1\r\nvars: {}\n"));
+        for other in [
+            "",
+            "version: 1\n",
+            "version: '3'\nservices: {}\n",
+            "apiVersion: v2\nname: chart\nversion: 1\n",
+            "hvs.abc",
+            "name: x\nsteps: {}\n",
+        ] {
+            assert!(!is_plan(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn mistaken_plan_is_still_meant_as_one() {
+        for plan in
+            ["version: 1\nname: x\nvrs: {}\n", "version: 1\nname: [\n", "steps: {\n", "{\"version\": 1,"]
+        {
+            assert!(is_meant_as_plan(keys_of(plan), false), "{plan}");
+        }
+        for other in [
+            "hvs.token",
+            "[default]\naws_secret_access_key = x",
+            "{ \"auths\": { } }",
+            "{\n  \"version\": 4,\n  \"outputs\": {}",
+            "version: 4\nserial: 1\noutputs: {}\n",
+            "machine: x\npassword: y\n",
+        ] {
+            assert!(!is_meant_as_plan(keys_of(other), false), "{other}");
+        }
+        assert!(!is_meant_as_plan(["version", "password"].into_iter(), true));
+    }
+}

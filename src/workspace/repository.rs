@@ -1,0 +1,76 @@
+//! Whether the git repository around a folder tracks something in it.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::git_index::{Index, NotUnderstood};
+use crate::confined_path::read_to;
+
+/// The longest index that is read; one of a million files takes about 100 MB.
+const LARGEST: u64 = 512 << 20;
+
+/// The tracked path at or below `name` in `folder`, if there is a repository and it tracks one.
+///
+/// # Errors
+/// When there is a repository whose index cannot be read or understood.
+pub fn tracked(folder: &Path, name: &str) -> Result<Option<String>, NotUnderstood> {
+    let Some((git, path)) = around(folder, name) else { return Ok(None) };
+    let file = index_file(&git)?;
+    let found = match read(&file)? {
+        Some(index) => names_below(&file, &index, &path)?,
+        None => None,
+    };
+    Ok(found.map(|name| String::from_utf8_lossy(&name).into_owned()))
+}
+
+/// The `.git` of the repository around a folder, and how it calls `name` there. An outer repository
+/// does not see what is in an inner one.
+fn around(folder: &Path, name: &str) -> Option<(PathBuf, Vec<u8>)> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = folder.canonicalize().ok()?;
+    let top = folder.ancestors().find(|above| above.join(".git").symlink_metadata().is_ok())?;
+    let path = git_path(&folder.strip_prefix(top).ok()?.join(name));
+    Some((top.join(".git"), path))
+}
+
+fn names_below(file: &Path, index: &Index, path: &[u8]) -> Result<Option<Vec<u8>>, NotUnderstood> {
+    if let Some(name) = index.first_below(path) {
+        return Ok(Some(name.to_vec()));
+    }
+    let Some(base) = &index.base else { return Ok(None) };
+    let shared = read(&file.with_file_name(format!("sharedindex.{}", base.id)))?.ok_or(NotUnderstood)?;
+    match shared.first_below(path) {
+        // Which of its entries are deleted is not known here.
+        Some(_) if !base.is_whole => Err(NotUnderstood),
+        found => Ok(found.map(<[u8]>::to_vec)),
+    }
+}
+
+/// `None` when there is no index: nothing was ever added.
+fn read(file: &Path) -> Result<Option<Index>, NotUnderstood> {
+    let open = match File::open(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(|_| NotUnderstood)?,
+    };
+    Index::parse(&read_to(open, LARGEST).map_err(|_| NotUnderstood)?).map(Some)
+}
+
+/// The index of the repository whose `.git` this is: a folder, or in a worktree or a submodule a
+/// file that says where the folder is.
+fn index_file(git: &Path) -> Result<PathBuf, NotUnderstood> {
+    if git.is_dir() {
+        return Ok(git.join("index"));
+    }
+    let bytes = File::open(git).and_then(|file| read_to(file, 4096)).map_err(|_| NotUnderstood)?;
+    let text = String::from_utf8(bytes).map_err(|_| NotUnderstood)?;
+    let folder = text.strip_prefix("gitdir:").ok_or(NotUnderstood)?.trim();
+    Ok(git.parent().unwrap_or(Path::new("/")).join(folder).join("index"))
+}
+
+/// A path as git writes it.
+fn git_path(path: &Path) -> Vec<u8> {
+    let parts: Vec<&[u8]> = path.iter().map(OsStr::as_encoded_bytes).collect();
+    parts.join(&b'/')
+}
