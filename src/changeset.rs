@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::destination::WhereThisGoes;
 use crate::plan::{Diagnostics, Document};
 use crate::removal::Extent;
 use crate::resource::Change;
@@ -90,6 +91,9 @@ pub struct Changeset {
     /// Things of this plan that no step declares any more: what removing them would do. Not counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undeclared: Vec<StepChange>,
+    /// Where it goes and who can open what is kept, with what of that has changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub where_this_goes: Option<WhereThisGoes>,
 }
 
 /// A plan's name and content.
@@ -175,7 +179,14 @@ impl Changeset {
             summary: Counts::of(&steps),
             steps,
             undeclared: Vec::new(),
+            where_this_goes: None,
         }
+    }
+
+    /// Whether a person has to agree to it: it writes, or goes elsewhere than the last apply.
+    pub fn needs_approval(&self) -> bool {
+        let mut changed = self.where_this_goes.iter().flat_map(WhereThisGoes::changed);
+        self.summary.writing() > 0 || (self.removes != Extent::Everything && changed.next().is_some())
     }
 
     /// The ids of the steps for which `other` says something else.

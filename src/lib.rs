@@ -13,6 +13,7 @@
 //! 7. [`apply`]: the only stage that may write; holds the permission to do so.
 //! 8. [`journal`]: durable intents and outcomes, never a secret; [`lock`]: one run at a time.
 //!
+//! [`destination`] is where a run goes: addresses, accounts, stores, and who can open what is kept.
 //! [`lint`] judges a plan without the network: what is allowed but unwise.
 //! Between 6 and 7 a changeset may lie in a file: [`saved`].
 //!
@@ -30,6 +31,7 @@ pub mod changeset;
 pub mod cli;
 pub mod confined_path;
 pub mod custody;
+pub mod destination;
 pub mod diff;
 pub mod event;
 pub mod graph;

@@ -245,7 +245,7 @@ impl World {
     }
 
     /// The live outputs, and those that are certain of things that do not exist yet.
-    fn known_outputs(&self) -> OutputTable {
+    pub fn known_outputs(&self) -> OutputTable {
         let steps = self.resolved.steps.iter().zip(self.instances.iter());
         let known = |instance: &dyn Instance| {
             instance.outputs().unwrap_or_else(|| instance.predicted_outputs(&self.scope))

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use self::queue::Queue;
 use crate::changeset::{Action, Changeset};
+use crate::destination;
 use crate::diff;
 use crate::event::{Event, Events, Summary, millis};
 use crate::journal::{Entry, Thing};
@@ -108,6 +109,9 @@ pub async fn apply(
     remove::remove_all(world, approved.0, providers, &permit, options, events, &mut report).await;
     record::refresh(world, &actions, &report, providers, &permit).await?;
     record::let_go(world, providers, &permit).await?;
+    if approved.0.needs_approval() {
+        destination::record(world, providers, &permit).await?;
+    }
     report.stopped = *options.stop.borrow();
     if approved.0.summary.writing() > 0
         && let Err(error) = journal.append(&permit, Entry::RunFinished).await

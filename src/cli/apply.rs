@@ -190,7 +190,7 @@ async fn carry_out(
         let all = session.world.extent == Extent::Everything;
         ui::changeset::show(&Review::new(changeset, &session.world.scope), all);
     }
-    if changeset.summary.writing() > 0 {
+    if changeset.needs_approval() {
         let agreed = tokio::select! {
             agreed = approve(args, changeset) => agreed,
             () = signals.next() => return Ok(Round::stopped_early()),
@@ -228,6 +228,7 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
         None => ui::console::ask(match (removal, count) {
             (true, 1) => "Remove this one thing? [y/N] ".to_owned(),
             (true, _) => format!("Remove these {count} things? [y/N] "),
+            (false, 0) => "Nothing else is to do. Is where this goes as you want it? [y/N] ".to_owned(),
             (false, 1) => "Apply this change? [y/N] ".to_owned(),
             (false, _) => format!("Apply these {count} changes? [y/N] "),
         }),

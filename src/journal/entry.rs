@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::thing::{CREATE, Thing};
+use crate::destination::Destinations;
 
 /// One thing that happened, or is about to.
 ///
@@ -70,6 +71,11 @@ pub enum Entry {
     /// A thing is ours: made, taken over, or found to be so; the latest word on what is declared of
     /// it.
     Owned(Thing),
+    /// Where a run went, and who can open what it keeps.
+    Destinations {
+        /// By the place in the plan that decides about it.
+        destinations: Destinations,
+    },
     /// A run has ended by itself.
     RunFinished,
 }
@@ -96,7 +102,7 @@ impl Entry {
             | Self::Committed { operation, target, .. }
             | Self::Outcome { operation, target, .. } => Some((operation, target)),
             Self::Making(thing) | Self::Owned(thing) => Some((CREATE, &thing.target)),
-            Self::RunStarted | Self::RunFinished => None,
+            Self::RunStarted | Self::RunFinished | Self::Destinations { .. } => None,
         }
     }
 

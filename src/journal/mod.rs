@@ -24,6 +24,7 @@ pub use thing::{CREATE, DELETE, FORGET, Thing, Things, target};
 
 use self::mirror::{Mirror, Place, diverged};
 use crate::confined_path;
+use crate::destination::Destinations;
 use crate::resource::{Error, ErrorKind, Permit, Result};
 use crate::workspace::{LocalFile, Workspace};
 
@@ -177,6 +178,15 @@ impl Journal {
     pub fn knows(&self, operation: &str, target: &str) -> bool {
         let state = self.state();
         state.chain.records.iter().any(|record| record.entry.subject() == Some((operation, target)))
+    }
+
+    /// Where the last apply went, and when that was recorded.
+    pub fn destinations(&self) -> Option<(Timestamp, Destinations)> {
+        let state = self.state();
+        state.chain.records.iter().rev().find_map(|record| match &record.entry {
+            Entry::Destinations { destinations } => Some((record.time, destinations.clone())),
+            _ => None,
+        })
     }
 
     /// What the plan has made or taken over, and not removed.

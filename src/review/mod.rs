@@ -20,6 +20,7 @@ pub use lines::{Line, Sign};
 pub use risk::{Category, Risk, Severity};
 
 use crate::changeset::{Action, Changeset, Counts, StepChange};
+use crate::destination::Destination;
 use crate::resource::Scope;
 
 /// How many items in a row must have the same reason before it is told once.
@@ -123,6 +124,25 @@ impl<'a> Review<'a> {
             groups: groups.into_iter().map(group).collect(),
             risks,
             is_full,
+        }
+    }
+
+    /// Where it goes: everything, or only what has changed when there is nothing to do.
+    pub fn destinations(&self) -> Vec<&'a Destination> {
+        let summary = &self.changeset.summary;
+        let quiet = summary.writing() + summary.stuck() == 0;
+        let all = self.changeset.where_this_goes.iter().flat_map(|where_to| &where_to.destinations);
+        all.filter(|one| !quiet || one.before.is_some()).collect()
+    }
+
+    /// What is said beside the title of where it goes.
+    pub fn destinations_remark(&self) -> Option<String> {
+        match self.changeset.where_this_goes.as_ref()?.recorded {
+            None => Some("not recorded before".to_owned()),
+            Some(time) => {
+                let changed = self.destinations().iter().any(|one| one.before.is_some());
+                changed.then(|| format!("changed since {}", time.strftime("%Y-%m-%d %H:%M UTC")))
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::content::{AwsIdentity, Content, Identities, PlanRecord, StepRecord, VaultIdentity};
+use crate::destination::Destinations;
 use crate::resource::neutralise;
 
 /// Characters of a value that are shown.
@@ -77,6 +78,7 @@ pub fn differences(saved: &Content, now: &Content) -> Vec<Difference> {
         // Everything else differs too.
         return found;
     }
+    destinations(&saved.destinations, &now.destinations, &mut found);
     let by_id = |content| -> BTreeMap<String, StepRecord> {
         let Content { steps, .. }: &Content = content;
         steps.iter().map(|step| (id_of(step), step.clone())).collect()
@@ -124,6 +126,15 @@ fn identities(saved: &Identities, now: &Identities, found: &mut Vec<Difference>)
     }
     if saved.vault != now.vault {
         found.push(Difference::new("Vault cluster", "", vault(saved), vault(now)));
+    }
+}
+
+fn destinations(saved: &Destinations, now: &Destinations, found: &mut Vec<Difference>) {
+    let names: BTreeSet<&String> = saved.keys().chain(now.keys()).collect();
+    for name in names.into_iter().filter(|name| saved.get(*name) != now.get(*name)) {
+        let values =
+            |all: &Destinations| all.get(name).map_or_else(|| "none".to_owned(), |all| all.join(", "));
+        found.push(Difference::new("where this goes", name, values(saved), values(now)));
     }
 }
 

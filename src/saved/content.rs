@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::changeset::{Changeset, StepChange};
 use crate::confined_path;
+use crate::destination::{Destinations, WhereThisGoes};
 use crate::observe::{Sight, World};
 use crate::plan::Node;
 use crate::plan::settings::RecipientSettings;
@@ -28,6 +29,9 @@ pub struct Content {
     pub plan: PlanRecord,
     /// Whose systems were looked at.
     pub identities: Identities,
+    /// Where it goes, and who can open what is kept.
+    #[serde(default)]
+    pub destinations: Destinations,
     /// All steps, in the changeset's order.
     pub steps: Vec<StepRecord>,
 }
@@ -154,6 +158,7 @@ impl Content {
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             plan: PlanRecord::of(origin, &world.resolved, world.instances.iter()),
             identities,
+            destinations: changeset.where_this_goes.as_ref().map(WhereThisGoes::values).unwrap_or_default(),
             steps: changeset.steps.iter().map(record).collect(),
         }
     }

@@ -8,6 +8,7 @@ pub use connect::{Reach, connect, journal, unlock};
 
 use crate::apply;
 use crate::changeset::{Action, Changeset};
+use crate::destination;
 use crate::diff;
 use crate::event::Events;
 use crate::lock::LocalLock;
@@ -105,7 +106,9 @@ impl Session {
     /// # Errors
     /// Mistakes in the plan that only live values bring to light.
     pub fn compare(&mut self) -> Result<Changeset, Error> {
-        Ok(diff::compare(&mut self.world)?)
+        let mut changeset = diff::compare(&mut self.world)?;
+        changeset.where_this_goes = Some(destination::of_world(&self.world, &self.providers));
+        Ok(changeset)
     }
 
     /// Sees that everything could be looked at, and every step of the changeset be planned.

@@ -62,6 +62,10 @@ fn heading(record: &Record) -> String {
 fn describe(entry: &Entry) -> String {
     let (style, word, about) = match entry {
         Entry::RunStarted => (FAINT, "run", "begins to write".to_owned()),
+        Entry::Destinations { destinations } => {
+            let parts = destinations.iter().map(|(name, values)| format!("{name} {}", values.join(", ")));
+            (FAINT, "went to", neutralise(&parts.collect::<Vec<_>>().join("; ")))
+        }
         Entry::RunFinished => (FAINT, "run", "ends".to_owned()),
         Entry::Intent { step, operation, target, detail } => {
             (CHANGE, "intent", format!("{operation} {target} for the step {step}{}", list(detail)))

@@ -13,6 +13,7 @@ mod cluster;
 mod confirm;
 mod contract;
 mod custody;
+mod destinations;
 mod fuzz;
 mod guard;
 mod hostile;

@@ -3,6 +3,7 @@
 //! Only what the changeset does is told, not what was so before: a wildcard that stays is none, one
 //! that comes is.
 
+mod destination;
 mod iam;
 mod setting;
 mod vault;
@@ -17,7 +18,7 @@ use crate::resource::{neutralise, registry};
 /// Something about a changeset that deserves a second look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Risk {
-    /// The step.
+    /// The step; for a destination the place in the plan that decides about it.
     pub step: String,
     /// How bad it can get.
     pub severity: Severity,
@@ -66,11 +67,15 @@ pub enum Category {
     ProtectionOff,
     /// More is allowed than before.
     BroaderGrant,
+    /// Something goes to, or is opened by, another place or person than at the last apply.
+    Destination,
 }
 
 /// All risks, the worst first, otherwise in the order of the steps.
 pub fn assess(changeset: &Changeset) -> Vec<Risk> {
-    let mut risks: Vec<Risk> = changeset.steps.iter().flat_map(of_step).collect();
+    let destinations = changeset.where_this_goes.iter().flat_map(destination::findings);
+    let mut risks: Vec<Risk> = destinations.map(|(name, found)| found.of(name)).collect();
+    risks.extend(changeset.steps.iter().flat_map(of_step));
     risks.sort_by_key(|risk| std::cmp::Reverse(risk.severity));
     risks
 }
@@ -85,6 +90,11 @@ struct Finding {
 impl Finding {
     fn new(severity: Severity, category: Category, message: impl Into<String>) -> Self {
         Self { severity, category, message: message.into() }
+    }
+
+    fn of(self, step: &str) -> Risk {
+        let Self { severity, category, message } = self;
+        Risk { step: step.to_owned(), severity, category, message: neutralise(&message).replace('\n', " ") }
     }
 }
 
@@ -104,15 +114,7 @@ fn of_step(step: &StepChange) -> Vec<Risk> {
         let message = "is not protected from deletion (`protect: false`)";
         found.push(Finding::new(Severity::Low, Category::ProtectionOff, message));
     }
-    found
-        .into_iter()
-        .map(|Finding { severity, category, message }| Risk {
-            step: step.id.clone(),
-            severity,
-            category,
-            message: neutralise(&message).replace('\n', " "),
-        })
-        .collect()
+    found.into_iter().map(|found| found.of(&step.id)).collect()
 }
 
 fn deletion(kind: &str) -> Finding {

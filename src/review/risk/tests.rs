@@ -357,3 +357,40 @@ fn the_worst_comes_first_and_servers_words_are_harmless() {
     let hostile = told("vault.approle_role", "update", "token_policies", json!([]), json!(["a\u{1b}[2J\nb"]));
     assert!(!hostile[0].contains(['\u{1b}', '\n']), "{hostile:?}");
 }
+
+/// Everything that a stranger may turn elsewhere by a line in a plan.
+#[test]
+fn each_changed_destination_is_a_risk() {
+    use super::Severity;
+    use crate::destination::{Destinations, WhereThisGoes};
+    let of = |name: &str, value: &str| -> Destinations { [(name.to_owned(), vec![value.to_owned()])].into() };
+    let severity = |name: &str, before: Destinations| {
+        let mut changeset = changeset(Vec::new());
+        let last = Some((jiff::Timestamp::UNIX_EPOCH, before));
+        changeset.where_this_goes = Some(WhereThisGoes::new(of(name, "new"), last));
+        assess(&changeset).first().map(|risk| (risk.severity, risk.step.clone()))
+    };
+    let high = [
+        "aws.account_id",
+        "aws.profile",
+        "aws.assume_role",
+        "aws.aliases.audit",
+        "custody.recipients",
+        "custody.stores",
+        "holders",
+        "journal",
+        "vault.address",
+        "vault.ca_cert",
+        "vault.nodes",
+    ];
+    for (names, expected) in
+        [(&high[..], Severity::High), (&["aws.region", "vault.namespace", "lock"], Severity::Medium)]
+    {
+        for name in names {
+            let found = Some((expected, (*name).to_owned()));
+            assert_eq!(severity(name, of(name, "old")), found, "{name}");
+            assert_eq!(severity(name, Destinations::new()), found, "{name} was not there");
+            assert_eq!(severity(name, of(name, "new")), None, "{name} is the same");
+        }
+    }
+}

@@ -12,6 +12,7 @@ use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::destinations::value_text;
 use super::svg;
 use crate::changeset::{Action, PlanIdentity, StepChange};
 use crate::resource::neutralise;
@@ -36,6 +37,8 @@ struct Page<'a> {
     counts: Vec<Count>,
     severities: String,
     risks: Vec<ShownRisk<'a>>,
+    destinations: Vec<ShownDestination>,
+    remark: Option<String>,
     drawing: Option<svg::Drawing>,
     kinds: Vec<&'a str>,
     /// How many steps are like others before them.
@@ -74,6 +77,8 @@ pub fn render(review: &Review) -> String {
         counts: counts(review),
         severities: severities(review),
         risks: risks(review, &numbers),
+        destinations: destinations(review),
+        remark: review.destinations_remark(),
         drawing: svg::draw(review, &numbers),
         kinds,
         alike: abridged.map(|item| item.others.len()).sum(),
@@ -128,16 +133,33 @@ fn severities(review: &Review) -> String {
 struct ShownRisk<'a> {
     severity: &'static str,
     step: &'a str,
-    number: usize,
+    /// Its place in the page; a destination is not a step.
+    number: Option<usize>,
     message: &'a str,
     more: usize,
+}
+
+#[derive(Serialize)]
+struct ShownDestination {
+    name: String,
+    values: Vec<String>,
+    before: Option<String>,
+}
+
+fn destinations(review: &Review) -> Vec<ShownDestination> {
+    let shown = review.destinations().into_iter().map(|one| ShownDestination {
+        name: neutralise(&one.name),
+        values: one.values.iter().map(|value| neutralise(value)).collect(),
+        before: one.before.as_ref().map(|before| neutralise(&value_text(before))),
+    });
+    shown.collect()
 }
 
 fn risks<'a>(review: &'a Review, numbers: &Numbers) -> Vec<ShownRisk<'a>> {
     let shown = review.risks_by_words().into_iter().map(|(risk, steps)| ShownRisk {
         severity: risk.severity.name(),
         step: &risk.step,
-        number: number_of(numbers, &risk.step),
+        number: numbers.get(risk.step.as_str()).copied(),
         message: &risk.message,
         more: steps.len() - 1,
     });

@@ -2,6 +2,7 @@
 
 use anstyle::Style;
 
+use super::destinations;
 use super::wrap::{columns, pad, shortened, some_of, wrapped};
 use crate::changeset::{Action, Counts, StepChange};
 use crate::removal::Extent;
@@ -32,6 +33,7 @@ pub fn render(review: &Review, width: usize, all: bool) -> String {
         text.push_str(&render_group(group, width, all));
     }
     text.push_str(&undeclared::render(review.changeset, width));
+    text.push_str(&destinations::render(review, width));
     text.push_str(&risks(review, width));
     if review.is_abridged() {
         let told = "Steps that differ in their name alone are shown once; `plan --full` shows each of them.";

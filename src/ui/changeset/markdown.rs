@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
+use super::destinations::value_text;
 use super::wrap::some_of;
 use crate::changeset::Action;
 use crate::resource::{SecretChange, neutralise};
@@ -19,6 +20,8 @@ const LIMIT: usize = 65_536;
 const RESERVE: usize = 1_024;
 /// Risks that are told; more than these are counted.
 const RISKS: usize = 50;
+/// Characters of one destination's values that are shown.
+const DESTINATION: usize = 1_000;
 
 /// A changeset as Markdown that stays within the limit of a comment.
 pub fn render(review: &Review) -> String {
@@ -66,9 +69,27 @@ fn head(review: &Review) -> String {
     if let Some(place) = &review.place {
         let _ = writeln!(text, "<br>{}", inline(place));
     }
+    text.push_str(&destinations(review));
     text.push_str(&risks(review));
     text.push_str(&undeclared(review));
     text
+}
+
+/// Where it goes, open when something of that has changed.
+fn destinations(review: &Review) -> String {
+    let all = review.destinations();
+    if all.is_empty() {
+        return String::new();
+    }
+    let open = if all.iter().any(|one| one.before.is_some()) { " open" } else { "" };
+    let remark = review.destinations_remark().map(|text| format!(" ({text})")).unwrap_or_default();
+    let mut text = format!("\n<details{open}><summary><b>Where this goes</b>{remark}</summary>\n\n");
+    for one in all {
+        let value = |values: &[String]| code(&shortened(&value_text(values), DESTINATION));
+        let before = one.before.as_ref().map(|before| format!(", was {}", value(before)));
+        let _ = writeln!(text, "- {} {}{}", code(&one.name), value(&one.values), before.unwrap_or_default());
+    }
+    text + CLOSING
 }
 
 /// What the plan has made and declares no more.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Certificate, Url, redirect};
+use sha2::{Digest, Sha256};
 
 use super::super::error::explain;
 use crate::plan::settings::VaultSettings;
@@ -17,6 +18,9 @@ use crate::trace::public;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer, Vault's own default.
 pub(in crate::providers::vault) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The largest authority's file whose fingerprint is shown, in bytes.
+const MAX_CA: u64 = 1024 * 1024;
 
 /// What the environment says, unless it is empty.
 pub(super) fn variable(name: &str) -> Option<String> {
@@ -66,6 +70,15 @@ pub(super) fn parse_address(address: &str) -> Result<Url> {
 pub(super) fn ca_cert(settings: &VaultSettings, folder: &Path) -> Option<PathBuf> {
     let declared = settings.ca_cert.as_ref().map(|path| folder.join(path));
     declared.or_else(|| variable("VAULT_CACERT").map(PathBuf::from))
+}
+
+/// The SHA-256 of the authority's file, `sha256:…`. `None` when the system's authorities decide, or it
+/// cannot be read.
+pub fn ca_fingerprint(settings: &VaultSettings, folder: &Path) -> Option<String> {
+    let path = ca_cert(settings, folder)?;
+    let small = path.metadata().is_ok_and(|file| file.is_file() && file.len() <= MAX_CA);
+    let bytes = small.then(|| std::fs::read(path))?.ok()?;
+    Some(format!("sha256:{}", hex::encode(Sha256::digest(bytes))))
 }
 
 /// A client that follows no redirect and repeats nothing.

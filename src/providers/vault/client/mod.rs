@@ -4,6 +4,8 @@ mod cluster;
 mod connection;
 mod token;
 
+pub use connection::ca_fingerprint;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;

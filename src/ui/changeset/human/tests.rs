@@ -264,3 +264,26 @@ fn a_server_cannot_write_on_the_terminal() {
         "{text:?}"
     );
 }
+
+#[test]
+fn destinations_are_one_aligned_block() {
+    use crate::destination::{Destinations, WhereThisGoes};
+    let all = |recipients: &[&str]| -> Destinations {
+        let texts = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+        [
+            ("custody.recipients".to_owned(), texts(recipients)),
+            ("vault.address".to_owned(), texts(&["https://vault.example:8200"])),
+        ]
+        .into()
+    };
+    let last = Some((jiff::Timestamp::UNIX_EPOCH, all(&["age a"])));
+    let mut changeset = changeset(vec![step("new", "aws.iam_user", "create", &[])]);
+    changeset.where_this_goes = Some(WhereThisGoes::new(all(&["age a", "age \u{1b}b"]), last));
+    let text = plain(&changeset, 100, false);
+    let block = "Where this goes  changed since 1970-01-01 00:00 UTC\n  ~ custody.recipients  age a, age �b\n                        was age a\n    vault.address       https://vault.example:8200\n";
+    assert!(text.replace("\\u{1b}", "�").contains(block), "{text}");
+    changeset.steps.clear();
+    changeset.summary = Counts::default();
+    let text = plain(&changeset, 100, false);
+    assert!(text.contains("~ custody.recipients") && !text.contains("  vault.address"), "{text}");
+}
