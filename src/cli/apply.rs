@@ -18,7 +18,7 @@ use crate::removal::Extent;
 use crate::resource::{Awaited, Error, ErrorKind, registry};
 use crate::review::Review;
 use crate::saved::{self, PlanRecord, Saved, SealKey};
-use crate::session::{self, PARALLELISM, Session};
+use crate::session::{self, PARALLELISM, Purpose, Session};
 use crate::ui;
 
 /// How old a review may be, unless the caller says otherwise.
@@ -123,7 +123,7 @@ async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, s
     let saved = Saved::read(&args.plan.plan, args.max_age.unwrap_or(MAX_AGE), key.as_ref())?;
     let path = saved.plan(&args.plan.plan, args.expected.as_deref())?;
     let plan = args.plan.of_saved(&saved.content.plan, path, args.commit.clone())?;
-    let (checked, origin) = (plan.check()?, plan.origin()?);
+    let (checked, origin) = (plan.open(Purpose::Everything).await?, plan.origin()?);
     let now = PlanRecord::of(&origin, &checked.resolved, checked.instances.iter().map(AsRef::as_ref));
     let changed = saved.content.plan.differences(&now);
     if !changed.is_empty() {

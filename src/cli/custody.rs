@@ -18,7 +18,7 @@ use crate::providers::vault::{Custodian, Standing, VaultInit, declared_threshold
 use crate::resolve::OutputTable;
 use crate::resource::{Error, ErrorKind, Provided, Resource};
 use crate::secret::Secret;
-use crate::session::{self, Checked, Reach};
+use crate::session::{self, Checked, Purpose, Reach};
 use crate::ui;
 
 /// What is kept of the secrets that come only once.
@@ -109,7 +109,7 @@ pub async fn run(args: CustodyArgs) -> Outcome {
 }
 
 async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
-    let mut checked = args.plan.check()?;
+    let mut checked = args.plan.open(Purpose::Connect).await?;
     let providers = session::connect(&mut checked, Reach::Custody).await?;
     let custody = providers.custody().await?;
     let mut objects = custody.examine("", true).await?;
@@ -182,7 +182,7 @@ async fn standing(checked: &Checked, providers: &Providers) -> Result<Option<Sta
 }
 
 async fn show(args: &ShowArgs) -> Result<Outcome, session::Error> {
-    let providers = session::connect(&mut args.plan.check()?, Reach::Custody).await?;
+    let providers = session::connect(&mut args.plan.open(Purpose::Connect).await?, Reach::Custody).await?;
     let objects = providers.custody().await?.examine("", false).await?;
     match args.format {
         Format::Json => ui::console::json(&objects),
@@ -197,7 +197,7 @@ async fn export(args: &ExportArgs) -> Result<Outcome, session::Error> {
         ui::console::note("error: a share is not shown on a terminal: pipe it, or name a file with --to");
         return Ok(Outcome::Usage);
     }
-    let providers = session::connect(&mut args.plan.check()?, Reach::Custody).await?;
+    let providers = session::connect(&mut args.plan.open(Purpose::Connect).await?, Reach::Custody).await?;
     let custodian = Custodian::provide(&providers).await?;
     let share = match (&args.which.holder, args.which.index) {
         (Some(holder), _) => custodian.share_for(holder).await?,

@@ -5,7 +5,7 @@ use clap::Args;
 use super::plan::Format;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
-use crate::session;
+use crate::session::{self, Purpose};
 use crate::ui;
 
 /// Show what was done, when, by whom: the record of all runs of a plan.
@@ -27,7 +27,7 @@ pub async fn run(args: JournalArgs) -> Outcome {
 }
 
 async fn show(args: &JournalArgs) -> Result<(), session::Error> {
-    let checked = args.plan.check()?;
+    let checked = args.plan.open(Purpose::Connect).await?;
     let plan = checked.resolved.document.name.clone();
     let (journal, unseen) = session::journal(checked).await?;
     if let Some(error) = unseen {

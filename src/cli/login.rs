@@ -10,7 +10,7 @@ use super::plan_args::PlanArgs;
 use super::{Outcome, child, failed};
 use crate::providers::vault::Login;
 use crate::resource::{Error, ErrorKind};
-use crate::session::{self, Reach};
+use crate::session::{self, Purpose, Reach};
 use crate::ui;
 
 /// Log in to Vault as the plan's admin, run a command, and revoke the token.
@@ -50,8 +50,8 @@ pub async fn run(args: LoginArgs) -> ExitCode {
 }
 
 async fn begin(plan: &PlanArgs) -> Result<Login, session::Error> {
-    let mut checked = plan.check()?;
     let connected = async {
+        let mut checked = plan.open(Purpose::Connect).await?;
         let providers = session::connect(&mut checked, Reach::Custody).await?;
         Ok(Login::begin(&providers).await?)
     };

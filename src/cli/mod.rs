@@ -11,12 +11,14 @@ mod graph;
 mod init;
 mod journal;
 mod login;
+mod permission;
 mod plan;
 mod plan_args;
 mod restart;
 mod sandbox;
 mod schema;
 mod signals;
+mod trust;
 mod unlock;
 mod unseal;
 mod validate;
@@ -44,6 +46,11 @@ Environment variables:
   GROUNDWORK_SEAL_KEY
           The file with the key that seals saved changesets [default: seal.key in the folder of the
           configuration]
+  GROUNDWORK_TRUST
+          What every plan may use: SUBJECT=VALUE, separated by commas, as --trust takes it.
+          The servers of VAULT_ADDR and the profile of AWS_PROFILE are allowed already
+  GROUNDWORK_CONFIG_DIR
+          Where `groundwork trust` remembers answers; default: ~/.config/groundwork
   GROUNDWORK_ALLOW_ENDPOINT=1
           Allow an AWS endpoint that is neither Amazon's nor on this machine, and a Vault that is
           reached over the network without encryption";
@@ -77,6 +84,8 @@ enum Command {
     Journal(journal::JournalArgs),
     /// Take away the lock of a run that is dead
     Unlock(unlock::UnlockArgs),
+    /// Show what a plan wants to use of yours, ask, and remember the answers outside of its folder
+    Trust(trust::TrustArgs),
     /// Log in to Vault as the plan's admin, run a command, and revoke the token
     Login(login::LoginArgs),
     /// Unseal every node, from custody or with shares that people enter
@@ -146,6 +155,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Destroy(args) => block_on(destroy::run(args)),
         Command::Journal(args) => block_on(ending_on_signal(journal::run(args))),
         Command::Unlock(args) => block_on(ending_on_signal(unlock::run(args))),
+        Command::Trust(args) => block_on(ending_on_signal(trust::run(args))),
         Command::Login(args) => return block_on(login::run(args)),
         Command::Unseal(args) => block_on(ending_on_signal(unseal::run(args))),
         Command::Restart(args) => block_on(restart::run(args)),

@@ -13,7 +13,7 @@ use crate::plan::Diagnostics;
 use crate::removal::Extent;
 use crate::review::Review;
 use crate::saved::{self, Saved, SealKey};
-use crate::session::{self, Checked, PARALLELISM, Session};
+use crate::session::{self, Checked, PARALLELISM, Purpose, Session};
 use crate::ui;
 
 /// Show what would change; write nothing.
@@ -141,7 +141,7 @@ pub async fn prepare(
     parallelism: usize,
     format: Format,
 ) -> Result<(Session, Changeset), session::Error> {
-    prepare_with(args.check()?, parallelism, format, false).await
+    prepare_with(args.open(Purpose::Everything).await?, parallelism, format, false).await
 }
 
 /// As [`prepare`], as the only run of the plan on this machine.
@@ -150,7 +150,7 @@ pub async fn prepare_alone(
     parallelism: usize,
     format: Format,
 ) -> Result<(Session, Changeset), session::Error> {
-    prepare_checked_alone(args.check()?, parallelism, format).await
+    prepare_checked_alone(args.open(Purpose::Everything).await?, parallelism, format).await
 }
 
 /// As [`prepare_alone`], for a plan that has been checked.

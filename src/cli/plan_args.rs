@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::permission;
 use crate::confined_path::{PLAN, read_to};
 use crate::plan::{self, Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
 use crate::removal::Extent;
 use crate::saved::{self, Origin, PlanRecord};
-use crate::session::{self, Checked};
-use crate::trust::{Grant, Subject, Trust};
+use crate::session::{self, Checked, Purpose};
+use crate::trust::{Grant, InvalidGrant, Subject, Trust};
 
 /// A plan file and what overrides its variables.
 #[derive(Clone, Debug, Args)]
@@ -30,9 +31,9 @@ pub struct PlanArgs {
     #[arg(long = "trust", value_name = "SUBJECT=VALUE")]
     grants: Vec<Grant>,
     /// Allow the plan to read this environment variable, or those with this beginning (`APP_*`), for
-    /// this run; may be repeated
-    #[arg(long = "env", value_name = "NAME")]
-    env: Vec<String>,
+    /// this run; may be repeated. Credentials of AWS, Vault and the pipeline cannot be allowed
+    #[arg(long = "env", value_name = "NAME", value_parser = env_grant)]
+    env: Vec<Grant>,
     /// Variables that a saved changeset was made with, in place of those of the command line.
     #[arg(skip)]
     saved: Option<Vec<(String, Node)>>,
@@ -88,14 +89,30 @@ impl PlanArgs {
     /// # Errors
     /// All mistakes found.
     pub fn check(&self) -> Result<Checked, session::Error> {
-        let checked = session::check(&self.plan, &self.overrides()?, &self.trust()?)?;
+        self.check_with(&[])
+    }
+
+    /// As [`PlanArgs::check`], for a command that talks to servers: somebody at a terminal is asked for
+    /// what the plan wants and is not allowed. Without an answer the session refuses it.
+    ///
+    /// # Errors
+    /// As [`PlanArgs::check`].
+    pub async fn open(&self, purpose: Purpose) -> Result<Checked, session::Error> {
+        let checked = self.check()?;
+        let allowed = permission::ask(&checked, purpose).await;
+        // What is checked may hang on what is allowed, such as variables that are not set.
+        if allowed.is_empty() { Ok(checked) } else { self.check_with(&allowed) }
+    }
+
+    fn check_with(&self, more: &[Grant]) -> Result<Checked, session::Error> {
+        let trust = Trust::of_environment()?.with(self.given().cloned()).with(more.iter().cloned());
+        let checked = session::check(&self.plan, &self.overrides()?, &trust)?;
         Ok(Checked { extent: self.extent, ..checked })
     }
 
-    /// What the command line and the environment allow the plan.
-    fn trust(&self) -> Result<Trust, session::Error> {
-        let names = self.env.iter().map(|name| Grant::new(Subject::Env, name));
-        Ok(Trust::of_environment()?.with(self.grants.iter().cloned()).with(names))
+    /// What the command line allows the plan.
+    pub fn given(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.iter().chain(&self.env)
     }
 
     /// The variables: those of files first, then those of the command line.
@@ -119,6 +136,10 @@ impl PlanArgs {
         }
         Ok(vars)
     }
+}
+
+fn env_grant(name: &str) -> Result<Grant, InvalidGrant> {
+    format!("{}={name}", Subject::Env.word()).parse()
 }
 
 fn read_vars(file: &PathBuf) -> Result<Vec<(String, Node)>, Diagnostics> {

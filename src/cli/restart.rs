@@ -12,7 +12,7 @@ use super::{Outcome, child, failed};
 use crate::apply::by_command;
 use crate::providers::vault::{Custodian, NodeState};
 use crate::resource::{Error, ErrorKind, Provided};
-use crate::session::{self, Reach};
+use crate::session::{self, Purpose, Reach};
 use crate::ui;
 
 /// The variable in which the command finds the host of the server that it is to restart.
@@ -43,7 +43,7 @@ pub async fn run(args: RestartArgs) -> Outcome {
 }
 
 async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
-    let mut checked = args.plan.check()?;
+    let mut checked = args.plan.open(Purpose::Connect).await?;
     let _lock = checked.lock()?;
     let providers = session::connect(&mut checked, Reach::Custody).await?;
     let custodian = Custodian::provide(&providers).await?;

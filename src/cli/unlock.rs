@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
-use crate::session;
+use crate::session::{self, Purpose};
 use crate::ui;
 
 /// Take away the lock of a run that is dead.
@@ -28,5 +28,5 @@ pub async fn run(args: UnlockArgs) -> Outcome {
 }
 
 async fn unlock(args: &UnlockArgs) -> Result<Option<String>, session::Error> {
-    session::unlock(args.plan.check()?, &args.id).await
+    session::unlock(args.plan.open(Purpose::Connect).await?, &args.id).await
 }

@@ -7,7 +7,7 @@ use super::{Outcome, failed};
 use crate::apply::by_command;
 use crate::providers::vault::{Custodian, SealStatus, VaultClient};
 use crate::resource::{Error, ErrorKind, Provided};
-use crate::session::{self, Checked, Reach};
+use crate::session::{self, Checked, Purpose, Reach};
 use crate::ui;
 
 /// Unseal every node, from custody or with shares that people enter.
@@ -23,7 +23,7 @@ pub struct UnsealArgs {
 
 /// Unseals and says how each node is now.
 pub async fn run(args: UnsealArgs) -> Outcome {
-    let done = match args.plan.check() {
+    let done = match args.plan.open(Purpose::Connect).await {
         Ok(mut checked) if args.share => with_shares(&mut checked).await,
         Ok(mut checked) => from_custody(&mut checked).await,
         Err(error) => Err(error),

@@ -5,8 +5,9 @@ use clap::{Args, ValueEnum};
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
 use crate::lint::{self, told};
-use crate::plan::{Diagnostics, Severity};
-use crate::session::{self, Checked};
+use crate::plan::{Diagnostic, Diagnostics, Severity};
+use crate::session::{self, Checked, Purpose};
+use crate::trust::Wanted;
 use crate::ui;
 
 /// Check everything about a plan that needs no network.
@@ -49,16 +50,18 @@ pub fn run(args: &ValidateArgs) -> Outcome {
 fn judge(args: &ValidateArgs, checked: &Checked) -> Outcome {
     let document = &checked.resolved.document;
     let report = lint::run(&checked.resolved, &checked.instances, &checked.outputs);
+    let notes = checked.missing(Purpose::Everything).map(Wanted::note);
+    let remarks: Vec<Diagnostic> = checked.warnings.iter().cloned().chain(notes).collect();
     match args.format {
         Format::Human => {
-            ui::findings::show(document, checked.resolved.steps.len(), &report, &checked.warnings);
+            ui::findings::show(document, checked.resolved.steps.len(), &report, &remarks);
         }
         Format::Json => {
-            let told = told::of_report(&report, &checked.warnings);
+            let told = told::of_report(&report, &remarks);
             ui::console::json(&ui::findings::json(Some(document), &told, &told::silenced(&report)));
         }
         Format::Sarif => {
-            let told = told::of_report(&report, &checked.warnings);
+            let told = told::of_report(&report, &remarks);
             ui::console::json(&ui::sarif::log(&args.plan.plan, &told));
         }
     }

@@ -26,6 +26,7 @@ impl Finding {
         let diagnostic = match self.rule.severity {
             Severity::Error => Diagnostic::error(self.span, message),
             Severity::Warning => Diagnostic::warning(self.span, message),
+            Severity::Note => Diagnostic::note(self.span, message),
         };
         diagnostic.help(self.rule.help)
     }

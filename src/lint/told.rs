@@ -14,12 +14,15 @@ pub const INVALID: &str = "invalid-plan";
 /// The rule of what is allowed, but may not work where the plan is applied.
 pub const DOUBTFUL: &str = "doubtful-plan";
 
+/// The rule of what a plan wants and its caller has to allow.
+pub const PERMISSION: &str = "wants-permission";
+
 /// One thing that is told about a plan.
 #[derive(Clone, Debug, Serialize)]
 pub struct Told {
     /// The rule's id.
     pub rule: &'static str,
-    /// `error` or `warning`.
+    /// `error`, `warning` or `note`.
     pub severity: &'static str,
     /// What is wrong.
     pub message: String,
@@ -72,6 +75,7 @@ fn of_list(sources: &Sources, list: &[Diagnostic]) -> Vec<Told> {
         let (rule, severity) = match diagnostic.severity {
             Severity::Error => (INVALID, "error"),
             Severity::Warning => (DOUBTFUL, "warning"),
+            Severity::Note => (PERMISSION, "note"),
         };
         let place = diagnostic.span.and_then(|span| place(sources, span));
         let fingerprint = format!("{rule}|{}|{}", file(place.as_ref()), diagnostic.message);
@@ -101,6 +105,7 @@ pub fn name(severity: Severity) -> &'static str {
     match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
+        Severity::Note => "note",
     }
 }
 

@@ -81,6 +81,8 @@ pub enum Severity {
     Error,
     /// Allowed, but probably not meant.
     Warning,
+    /// As it may well be meant, and worth knowing.
+    Note,
 }
 
 /// One mistake.
@@ -116,6 +118,11 @@ impl Diagnostic {
     /// A warning at `span`.
     pub fn warning(span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(span, message) }
+    }
+
+    /// A note at `span`.
+    pub fn note(span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::error(span, message) }
     }
 
     /// Adds another place with a remark.

@@ -185,7 +185,12 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
     for (step, instance) in resolved.steps.iter().zip(instances) {
         let span = resolved.document.steps[step.declared].id.span;
         match instance.load(&loader) {
-            Ok(()) => {}
+            // What the plan wants and may not is told apart from its mistakes.
+            Ok(()) | Err(LoadError::ForeignEnv(_)) => {}
+            Err(error @ LoadError::ReservedEnv(_)) => {
+                let mistake = Diagnostic::error(span, format!("step `{}`: {error}", step.id));
+                found.push(mistake.help("give the value in a variable of another name"));
+            }
             Err(error @ (LoadError::MissingEnv(_) | LoadError::EmptyEnv(_))) => {
                 found.push(Diagnostic::warning(span, format!("step `{}`: {error}", step.id)));
             }
@@ -205,5 +210,6 @@ pub fn loader(resolved: &Resolved) -> Loader {
         vars: Value::Object(resolved.context()),
         templates: resolved.templates.clone(),
         remarks: Remarks::default(),
+        trust: resolved.trust.clone(),
     }
 }

@@ -90,6 +90,8 @@ pub trait Instance: Send + Sync {
     fn requires(&self) -> Vec<Requirement>;
     /// Files with public keys, relative to the plan's folder.
     fn key_files(&self) -> Vec<PathBuf>;
+    /// The environment variables that the secret inputs come from.
+    fn env_names(&self) -> Vec<String>;
     /// Reads the secret inputs.
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError>;
     /// The declared fields with their defaults; a secret's source as a description.
@@ -257,6 +259,12 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn key_files(&self) -> Vec<PathBuf> {
         R::key_files(&self.desired)
+    }
+
+    fn env_names(&self) -> Vec<String> {
+        // Sources can be had only of what may be changed.
+        let Ok((mut desired, ..)) = read::<R>(self.declared.clone()) else { return Vec::new() };
+        R::sources(&mut desired).iter().flat_map(|source| source.env_names()).collect()
     }
 
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {

@@ -7,6 +7,7 @@ use super::aws_key::AwsKey;
 use super::home::Home;
 use super::state::State;
 use crate::providers::http;
+use crate::trust::{self, Grant, Subject};
 
 /// Where the sandbox's AWS is.
 pub const REGION: &str = "us-east-1";
@@ -30,9 +31,24 @@ pub fn variables(home: &Home, state: &State, key: Option<&AwsKey>) -> Vec<(Strin
         variables.push(("VAULT_CACERT", home.ca_cert().to_string_lossy().into_owned()));
     }
     variables.push(("GROUNDWORK_VAULT_NODES", urls.join(",")));
+    variables.push((trust::VARIABLE, grants(home, state, &urls)));
     // What the command sends to the sandbox, tokens above all, is for no proxy.
     variables.extend(http::no_proxy_variables());
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What any plan may use there: the sandbox's own servers, and the variables that the caller allows.
+/// Servers that he allows elsewhere are none of the sandbox's.
+fn grants(home: &Home, state: &State, urls: &[String]) -> String {
+    let servers =
+        urls.iter().flat_map(|url| [Subject::Vault, Subject::Node].map(|subject| Grant::new(subject, url)));
+    let authority = state.settings.tls.then(|| std::fs::read(home.ca_cert()).ok()).flatten();
+    let authority = authority.map(|pem| Grant::new(Subject::Ca, trust::digest(&pem)));
+    let own = servers.chain(authority).map(|grant| grant.to_string());
+    let given = std::env::var(trust::VARIABLE).unwrap_or_default();
+    let of_variables = |word: &&str| word.starts_with("env=");
+    let words = given.split(|one: char| one == ',' || one.is_whitespace());
+    own.chain(words.filter(of_variables).map(str::to_owned)).collect::<Vec<_>>().join(",")
 }
 
 /// Gives a command these variables and takes away all others that could lead it, or real
@@ -69,6 +85,8 @@ mod tests {
         assert!(of("VAULT_CACERT").ends_with("tls/ca.pem"));
         assert_eq!(of("AWS_ACCESS_KEY_ID"), key.id);
         assert_eq!(of("AWS_SECRET_ACCESS_KEY").as_bytes(), key.secret.expose_bytes());
+        let allowed = "vault=https://127.0.0.1:2,node=https://127.0.0.1:2,vault=https://127.0.0.1:4,";
+        assert!(of("GROUNDWORK_TRUST").starts_with(allowed));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{Generate, RenderError, Secret, Sources, render};
 use crate::confined_path;
 use crate::resolve::{Placeholders, placeholder_roots, shield, template};
+use crate::trust::{Grant, Standing, Subject, Trust, is_variable, standing};
 
 /// The declared origin of a secret field, and its value once the engine has loaded it.
 ///
@@ -53,6 +54,8 @@ pub struct Loader {
     pub templates: template::Templates,
     /// What is probably not meant, in words.
     pub remarks: Remarks,
+    /// What the caller allows, variables of the environment above all.
+    pub trust: Trust,
 }
 
 /// Remarks on sources that were loaded.
@@ -73,6 +76,17 @@ impl Remarks {
 /// Why a source could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// No variable has such a name.
+    #[error("`{0}` is not the name of an environment variable")]
+    WrongEnv(String),
+    /// The variable is a credential of the caller's tools, which no plan is given.
+    #[error(
+        "environment variable {0} is for the tools of AWS, Vault or the pipeline, and no plan can read it"
+    )]
+    ReservedEnv(String),
+    /// The caller has not allowed the variable. Whether it is set is not looked at.
+    #[error("environment variable {0} is not allowed")]
+    ForeignEnv(String),
     /// The variable is not set.
     #[error("environment variable {0} is not set")]
     MissingEnv(String),
@@ -167,6 +181,15 @@ impl SecretSource {
         matches!(self.input, Input::Generate(_))
     }
 
+    /// The environment variables that it comes from.
+    pub fn env_names(&self) -> Vec<String> {
+        match &self.input {
+            Input::Env(name) => vec![name.clone()],
+            Input::Json(fields) => fields.values().flat_map(Self::env_names).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The origin in words: `generated, 32 characters`, `env DB_URL`.
     pub fn describe(&self) -> String {
         match &self.input {
@@ -189,7 +212,7 @@ impl SecretSource {
     pub fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {
         self.value = match &mut self.input {
             Input::Literal(text) => Some(Secret::from(text.clone())),
-            Input::Env(name) => Some(read_env(name)?),
+            Input::Env(name) => Some(read_env(name, &loader.trust)?),
             Input::File(path) => match loader.read_file(path)? {
                 empty if empty.expose_bytes().is_empty() => return Err(LoadError::EmptyFile(path.clone())),
                 value => Some(value),
@@ -236,7 +259,17 @@ pub fn load_all(sources: &mut Sources, loader: &Loader) -> Result<(), LoadError>
     }
 }
 
-fn read_env(name: &str) -> Result<Secret, LoadError> {
+/// The error is the same whether the variable is set, until the caller allows it.
+fn read_env(name: &str, trust: &Trust) -> Result<Secret, LoadError> {
+    if !is_variable(name) {
+        return Err(LoadError::WrongEnv(name.to_owned()));
+    }
+    if standing(name) == Standing::Credential {
+        return Err(LoadError::ReservedEnv(name.to_owned()));
+    }
+    if !trust.allows(&Grant::new(Subject::Env, name)) {
+        return Err(LoadError::ForeignEnv(name.to_owned()));
+    }
     match std::env::var(name) {
         Ok(value) if value.is_empty() => Err(LoadError::EmptyEnv(name.to_owned())),
         Ok(value) => Ok(Secret::from(value)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::wanted;
 use crate::graph::Graph;
 use crate::journal::{Journal, Who};
 use crate::lock::LocalLock;
@@ -10,8 +11,8 @@ use crate::plan::{self, Diagnostic, Diagnostics, Document, Node};
 use crate::removal::Extent;
 use crate::resolve::{self, OutputTable, Resolved, declare};
 use crate::resource::erased::Instance;
-use crate::resource::{Result, Scope};
-use crate::trust::{self, Trust};
+use crate::resource::{self, Scope};
+use crate::trust::{self, Source, Subject, Trust, Wanted};
 use crate::workspace::Workspace;
 
 /// A plan that passed every check that needs no network.
@@ -26,8 +27,19 @@ pub struct Checked {
     pub graph: Graph,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Diagnostic>,
+    /// What the plan wants of the caller, allowed or not.
+    pub wanted: Vec<Wanted>,
     /// What is to be removed.
     pub extent: Extent,
+}
+
+/// What a command is going to do with a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Talk to the plan's servers and accounts.
+    Connect,
+    /// The same, and read the secret inputs of its steps.
+    Everything,
 }
 
 /// Reads and checks a plan without the network. It may use what `given` allows, and what the caller
@@ -50,7 +62,10 @@ pub fn check(path: &Path, vars: &[(String, Node)], given: &Trust) -> Result<Chec
         return Err(found);
     }
     let extent = Extent::default();
-    Ok(Checked { resolved, instances, outputs, graph, warnings: found.list, extent })
+    let wanted = Vec::new();
+    let mut checked = Checked { resolved, instances, outputs, graph, warnings: found.list, wanted, extent };
+    checked.wanted = wanted::wanted(&checked);
+    Ok(checked)
 }
 
 /// What was given for this run, with what is remembered for the plan.
@@ -60,15 +75,37 @@ fn trust_in(document: &Document, given: &Trust) -> Result<Trust, Diagnostics> {
         let mistake = Diagnostic::error(None, error.to_string()).help(error.advice.unwrap_or_default());
         Diagnostics::new(document.sources.clone(), vec![mistake])
     })?;
-    Ok(given.clone().with(remembered.into_keys()))
+    let remembered = remembered.into_iter().map(|(grant, when)| (grant, Source::Remembered(when)));
+    Ok(given.clone().with_given(remembered))
 }
 
 impl Checked {
+    /// What the plan wants for this and the caller has not allowed.
+    pub fn missing(&self, purpose: Purpose) -> impl Iterator<Item = &Wanted> {
+        let concerns =
+            move |wanted: &Wanted| purpose == Purpose::Everything || wanted.grant.subject != Subject::Env;
+        self.wanted
+            .iter()
+            .filter(move |wanted| concerns(wanted) && !self.resolved.trust.allows(&wanted.grant))
+    }
+
+    /// Requires that everything is allowed that the plan wants for this.
+    ///
+    /// # Errors
+    /// All that is missing, with the flags that allow it.
+    pub fn require_allowed(&self, purpose: Purpose) -> Result<(), Diagnostics> {
+        let refusals: Vec<Diagnostic> = self.missing(purpose).map(Wanted::refusal).collect();
+        match refusals.is_empty() {
+            true => Ok(()),
+            false => Err(Diagnostics::new(self.resolved.document.sources.clone(), refusals)),
+        }
+    }
+
     /// Takes the right to be the only run of this plan on this machine.
     ///
     /// # Errors
     /// `Conflict`, naming the holder, when another run has it.
-    pub fn lock(&self) -> Result<LocalLock> {
+    pub fn lock(&self) -> resource::Result<LocalLock> {
         local_lock(&self.resolved)
     }
 
@@ -89,13 +126,13 @@ impl Checked {
     }
 }
 
-pub(super) fn local_lock(resolved: &Resolved) -> Result<LocalLock> {
+pub(super) fn local_lock(resolved: &Resolved) -> resource::Result<LocalLock> {
     let document = &resolved.document;
     LocalLock::acquire(&Workspace::of(&document.folder)?, &document.name, &Who::here(&document.digest))
 }
 
 /// The journal of a plan, as it is on this machine.
-pub(super) fn local_journal(resolved: &Resolved) -> Result<Journal> {
+pub(super) fn local_journal(resolved: &Resolved) -> resource::Result<Journal> {
     let document = &resolved.document;
     Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest))
 }

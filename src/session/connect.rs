@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Error;
-use super::checked::{Checked, local_journal};
+use super::checked::{Checked, Purpose, local_journal};
 use crate::journal::{Journal, Who};
 use crate::lock::{Info, RemoteLock};
 use crate::plan::settings::{CustodySettings, StoreSettings};
@@ -37,6 +37,7 @@ pub(super) async fn connect_in_scope(
     checked: &mut Checked,
     reach: Reach,
 ) -> Result<(Providers, Scope), Error> {
+    checked.require_allowed(Purpose::Connect)?;
     let mut providers = offline(checked)?;
     let mut scope = declare::scope(&checked.resolved);
     if needs_account(checked, &providers, reach) {

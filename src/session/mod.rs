@@ -2,8 +2,9 @@
 
 mod checked;
 mod connect;
+mod wanted;
 
-pub use checked::{Checked, check};
+pub use checked::{Checked, Purpose, check};
 pub use connect::{Reach, connect, journal, unlock};
 
 use crate::apply;
@@ -64,8 +65,9 @@ impl Session {
     /// Connects and observes every step. Writes nothing, anywhere. What cannot be read is a gap.
     ///
     /// # Errors
-    /// When the account is not the plan's, credentials are missing, or the journal is damaged.
+    /// When the plan wants what the caller has not allowed, the account is not the plan's, credentials are missing, or the journal is damaged.
     pub async fn observe(mut checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
+        checked.require_allowed(Purpose::Everything)?;
         let (providers, scope) = connect::connect_in_scope(&mut checked, Reach::Everything).await?;
         let mut gaps = Vec::new();
         if let Err(error) = providers.journal()?.pull().await {

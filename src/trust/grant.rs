@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::origin;
+use super::variable::{Standing, standing};
+
 /// What a permission is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
@@ -42,6 +45,40 @@ impl Subject {
     pub fn word(self) -> &'static str {
         Self::ALL.iter().find(|(subject, _)| *subject == self).map_or("", |(_, word)| word)
     }
+
+    /// What its values are, in words.
+    fn values(self) -> &'static str {
+        match self {
+            Self::Vault | Self::Node => "the address of a server, such as https://vault.example:8200",
+            Self::Ca => "the SHA-256 of a file, 64 hexadecimal digits",
+            Self::AwsProfile => "the name of a profile",
+            Self::AwsRole => "the ARN of a role",
+            Self::Env => {
+                "the name of a variable or the beginning of names with `*` behind it, but not of a credential of \
+                 AWS, Vault or the pipeline"
+            }
+            Self::Signer => "the fingerprint of a key",
+            Self::Store => "the absolute path of a folder",
+        }
+    }
+
+    /// A value as it is compared: servers by scheme, host and port. `None` when it is not one.
+    fn normal(self, value: &str) -> Option<String> {
+        match self {
+            Self::Vault | Self::Node => origin(value),
+            Self::Ca => Some(value.to_ascii_lowercase())
+                .filter(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())),
+            Self::Env => Some(value.to_owned()).filter(|name| match standing(name) {
+                Standing::Ordinary => true,
+                Standing::Pipeline => !name.ends_with('*'),
+                Standing::Credential => false,
+            }),
+            Self::Store if !value.starts_with('/') => None,
+            Self::AwsProfile | Self::AwsRole | Self::Signer | Self::Store => {
+                Some(value.to_owned()).filter(|value| !value.chars().any(char::is_control))
+            }
+        }
+    }
 }
 
 /// One permission of the caller.
@@ -56,9 +93,18 @@ pub struct Grant {
 
 /// Why a text is not a permission.
 #[derive(Debug, thiserror::Error)]
-#[error("`{text}` is not a permission; write SUBJECT=VALUE with one of {}", subjects())]
-pub struct InvalidGrant {
-    text: String,
+pub enum InvalidGrant {
+    /// It is not a subject with a value.
+    #[error("`{0}` is not a permission; write SUBJECT=VALUE with one of {all}", all = subjects())]
+    Form(String),
+    /// The value is not one of this subject's.
+    #[error("`{text}` is not a permission; {word} is {expected}", word = .subject.word(), expected = .subject.values())]
+    Value {
+        /// What it was to be about.
+        subject: Subject,
+        /// All of it.
+        text: String,
+    },
 }
 
 fn subjects() -> String {
@@ -66,18 +112,33 @@ fn subjects() -> String {
 }
 
 impl Grant {
-    /// A permission.
+    /// A permission. Addresses are reduced to what is compared of them.
     pub fn new(subject: Subject, value: impl Into<String>) -> Self {
-        Self { subject, value: value.into() }
+        let value = value.into();
+        Self { subject, value: subject.normal(&value).unwrap_or(value) }
     }
 
-    /// Whether whoever has given this has thereby given `wanted`.
+    /// Whether whoever has given this has thereby given `wanted`. Who may have key shares may have a
+    /// token as well. A credential's variable is given by nothing, and the pipeline's own ones only by
+    /// their whole names.
     pub fn covers(&self, wanted: &Self) -> bool {
-        self.subject == wanted.subject
-            && match (self.subject, self.value.strip_suffix('*')) {
-                (Subject::Env, Some(prefix)) => wanted.value.starts_with(prefix),
-                _ => self.value == wanted.value,
-            }
+        match (self.subject, wanted.subject) {
+            (Subject::Env, Subject::Env) => match (standing(&wanted.value), self.value.strip_suffix('*')) {
+                (Standing::Credential, _) => false,
+                (Standing::Ordinary, Some(prefix)) => wanted.value.starts_with(prefix),
+                (Standing::Ordinary | Standing::Pipeline, _) => self.value == wanted.value,
+            },
+            (Subject::Node, Subject::Vault) => self.value == wanted.value,
+            (given, wanted_subject) => given == wanted_subject && self.value == wanted.value,
+        }
+    }
+
+    /// The flag that gives it.
+    pub fn flag(&self) -> String {
+        match self.subject {
+            Subject::Env => format!("--env {}", self.value),
+            _ => format!("--trust {self}"),
+        }
     }
 }
 
@@ -91,11 +152,13 @@ impl FromStr for Grant {
     type Err = InvalidGrant;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidGrant { text: text.to_owned() };
+        let invalid = || InvalidGrant::Form(text.to_owned());
         let (word, value) =
             text.split_once('=').filter(|(_, value)| !value.is_empty()).ok_or_else(invalid)?;
-        let (subject, _) = Subject::ALL.iter().find(|(_, known)| *known == word).ok_or_else(invalid)?;
-        Ok(Self::new(*subject, value))
+        let (subject, _) = *Subject::ALL.iter().find(|(_, known)| *known == word).ok_or_else(invalid)?;
+        let value = subject.normal(value);
+        let value = value.ok_or_else(|| InvalidGrant::Value { subject, text: text.to_owned() })?;
+        Ok(Self { subject, value })
     }
 }
 
@@ -117,26 +180,66 @@ impl From<Grant> for String {
 mod tests {
     use super::*;
 
+    fn grant(text: &str) -> Grant {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
     #[test]
     fn grant_text_round_trips_for_each_subject() {
         for (subject, word) in Subject::ALL {
-            let grant = Grant::new(subject, "x=y");
-            assert_eq!(grant.to_string(), format!("{word}=x=y"));
-            assert_eq!(grant.to_string().parse::<Grant>().expect("a grant"), grant);
+            let value = match subject {
+                Subject::Vault | Subject::Node => "https://vault.example:8200".to_owned(),
+                Subject::Ca => "0a".repeat(32),
+                Subject::Store => "/mnt/custody".to_owned(),
+                _ => "x=y".to_owned(),
+            };
+            let one = Grant::new(subject, value.clone());
+            assert_eq!(one.to_string(), format!("{word}={value}"));
+            assert_eq!(grant(&one.to_string()), one);
         }
-        for wrong in ["", "vault", "vault=", "other=x"] {
+        for wrong in
+            ["", "vault", "vault=", "other=x", "vault=vault.example", "ca=ab", "env=VAULT_TOKEN", "env=CI_*"]
+        {
             assert!(wrong.parse::<Grant>().is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn only_env_grants_take_a_pattern() {
-        let covers = |given: &str, wanted: &str| {
-            given.parse::<Grant>().expect("a grant").covers(&wanted.parse().expect("a grant"))
-        };
+        let covers = |given: &str, wanted: &str| grant(given).covers(&grant(wanted));
         assert!(covers("env=APP_*", "env=APP_KEY") && covers("env=APP", "env=APP"));
         assert!(!covers("env=APP_*", "env=OTHER") && !covers("env=APP", "env=APP_KEY"));
         assert!(!covers("vault=https://a*", "vault=https://a.example"));
-        assert!(!covers("vault=https://a", "node=https://a"));
+        assert!(!covers("vault=https://a", "node=https://a") && covers("node=https://a", "vault=https://a"));
+    }
+
+    #[test]
+    fn servers_are_compared_by_scheme_host_and_port() {
+        let covers = |given: &str, wanted: &str| {
+            Grant::new(Subject::Vault, given).covers(&Grant::new(Subject::Vault, wanted))
+        };
+        for same in ["https://v.example", "HTTPS://V.Example:443/", "https://v.example:0443"] {
+            assert!(covers("https://v.example:443", same), "{same}");
+        }
+        for other in
+            ["http://v.example:443", "https://v.example:8443", "https://v.example.net", "https://w.example"]
+        {
+            assert!(!covers("https://v.example", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn pattern_never_covers_credentials_or_the_pipeline() {
+        let given = |text: &str, name: &str| {
+            Grant { subject: Subject::Env, value: text.into() }
+                .covers(&Grant { subject: Subject::Env, value: name.into() })
+        };
+        for credential in ["VAULT_TOKEN", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "https_proxy"] {
+            for text in ["*", credential] {
+                assert!(!given(text, credential), "{text} {credential}");
+            }
+        }
+        assert!(!given("*", "CI_COMMIT_SHA") && !given("CI_*", "CI_COMMIT_SHA"));
+        assert!(given("CI_COMMIT_SHA", "CI_COMMIT_SHA") && given("*", "APP_KEY"));
     }
 }

@@ -6,55 +6,106 @@
 //! the caller's own configuration folder (as `ssh` and `direnv` do).
 
 mod grant;
+mod origin;
 mod store;
+mod surroundings;
+mod variable;
+mod wanted;
+
+use std::fmt;
+
+use jiff::Timestamp;
 
 pub use grant::{Grant, InvalidGrant, Subject};
+pub use origin::origin;
 pub use store::Store;
 pub(crate) use store::config_folder;
+pub use surroundings::digest;
+pub use variable::{Standing, is_variable, standing};
+pub use wanted::Wanted;
 
 use crate::resource::{Error, ErrorKind, Result};
 
 /// The environment variable with grants, separated by commas or whitespace.
 pub const VARIABLE: &str = "GROUNDWORK_TRUST";
 
+/// How the caller has said that something is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// On the command line.
+    Flag,
+    /// By this variable of the environment: [`VARIABLE`], or one that itself names a server or profile.
+    Variable(&'static str),
+    /// Once and for all, at this time.
+    Remembered(Timestamp),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("the command line"),
+            Self::Variable(name) => f.write_str(name),
+            Self::Remembered(when) => write!(f, "you, {}", when.strftime("%Y-%m-%d")),
+        }
+    }
+}
+
 /// The grants that hold for one run of one plan.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    grants: Vec<Grant>,
+    grants: Vec<(Grant, Source)>,
 }
 
 impl Trust {
     /// These grants and no others.
     pub fn new(grants: impl IntoIterator<Item = Grant>) -> Self {
-        Self { grants: grants.into_iter().collect() }
+        Self::default().with(grants)
     }
 
-    /// The same, with further grants.
+    /// The same, with further grants of the command line.
     #[must_use]
-    pub fn with(mut self, grants: impl IntoIterator<Item = Grant>) -> Self {
+    pub fn with(self, grants: impl IntoIterator<Item = Grant>) -> Self {
+        self.with_given(grants.into_iter().map(|grant| (grant, Source::Flag)))
+    }
+
+    /// The same, with further grants and how each was given.
+    #[must_use]
+    pub fn with_given(mut self, grants: impl IntoIterator<Item = (Grant, Source)>) -> Self {
         self.grants.extend(grants);
         self
     }
 
-    /// The grants of the environment variable [`VARIABLE`].
+    /// What the environment allows: the grants in [`VARIABLE`], and the servers, the authority and the
+    /// profile that the variables of Vault and AWS name.
     ///
     /// # Errors
-    /// `Local` when one of them is not a grant.
+    /// `Local` when [`VARIABLE`] has something that is not a grant.
     pub fn of_environment() -> Result<Self> {
         let text = std::env::var(VARIABLE).unwrap_or_default();
         let words = text.split(|one: char| one == ',' || one.is_whitespace()).filter(|word| !word.is_empty());
         let grants = words.map(str::parse).collect::<std::result::Result<Vec<Grant>, InvalidGrant>>();
-        grants.map(Self::new).map_err(|error| Error::new(ErrorKind::Local, VARIABLE, error.to_string()))
+        let grants = grants.map_err(|error| {
+            Error::new(ErrorKind::Local, VARIABLE, error.to_string())
+                .advice("correct the variable; `groundwork trust --help` tells its form")
+        })?;
+        let grants = grants.into_iter().map(|grant| (grant, Source::Variable(VARIABLE)));
+        Ok(Self::default().with_given(grants).with_given(surroundings::grants()))
     }
 
     /// Whether the caller has allowed this.
     pub fn allows(&self, wanted: &Grant) -> bool {
-        self.grants.iter().any(|grant| grant.covers(wanted))
+        self.allowed_by(wanted).is_some()
+    }
+
+    /// How the caller has allowed this; `None` when he has not. What is remembered was added last.
+    pub fn allowed_by(&self, wanted: &Grant) -> Option<Source> {
+        self.grants.iter().rfind(|(grant, _)| grant.covers(wanted)).map(|(_, source)| *source)
     }
 
     /// The allowed values of one subject.
     pub fn values(&self, subject: Subject) -> impl Iterator<Item = &str> {
-        self.grants.iter().filter(move |grant| grant.subject == subject).map(|grant| grant.value.as_str())
+        let of_subject = self.grants.iter().filter(move |(grant, _)| grant.subject == subject);
+        of_subject.map(|(grant, _)| grant.value.as_str())
     }
 
     /// Refuses what the caller has not allowed. `operation` is what was about to happen, `why` says
@@ -67,7 +118,8 @@ impl Trust {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Denied, operation, why).advice(format!(
-            "if you trust it, use `--trust {wanted}` for this run, or `groundwork trust PLAN` to remember it"
+            "if you trust it, use `{}` for this run, or `groundwork trust PLAN` to remember it",
+            wanted.flag()
         )))
     }
 }

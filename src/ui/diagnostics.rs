@@ -39,6 +39,7 @@ fn report<'a>(diagnostics: &'a Diagnostics, mistake: &'a Diagnostic) -> Vec<Grou
     let level = match mistake.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
     };
     let mut group = Group::with_title(level.primary_title(&mistake.message));
     if let Some(span) = mistake.span

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::lint::told::{self, DOUBTFUL, INVALID, Place, Told};
+use crate::lint::told::{self, DOUBTFUL, INVALID, PERMISSION, Place, Told};
 use crate::lint::{self, Rule};
 use crate::plan::Severity;
 
@@ -46,6 +46,12 @@ fn descriptors() -> Vec<Value> {
             "The plan may not work here",
             "Something that the plan needs, such as an environment variable, is not there.",
         ),
+        (
+            PERMISSION,
+            Severity::Note,
+            "The plan wants a permission",
+            "The plan names a server, a role, a file or a variable that its caller has to allow.",
+        ),
     ];
     let own =
         own.map(|(id, severity, title, text)| descriptor(id, severity, title, text, "Correct the plan."));
@@ -55,7 +61,11 @@ fn descriptors() -> Vec<Value> {
 
 fn descriptor(id: &str, severity: Severity, title: &str, text: &str, help: &str) -> Value {
     // GitHub's scale: above 7 is high, above 4 medium.
-    let weight = if severity == Severity::Error { "8.0" } else { "5.0" };
+    let weight = match severity {
+        Severity::Error => "8.0",
+        Severity::Warning => "5.0",
+        Severity::Note => "1.0",
+    };
     json!({
         "id": id,
         "name": pascal(id),

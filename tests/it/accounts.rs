@@ -35,6 +35,13 @@ fn role(external_id: &str) -> Value {
             "session_name": "gw-contract", "duration_seconds": 900 })
 }
 
+/// Writes the plan, and allows it the role and the profile.
+fn declare(environment: &TestEnvironment, plan: &str) {
+    environment.write("plan.yaml", plan);
+    let role = format!("aws-role=arn:aws:iam::{AUDIT}:role/gw-deployer");
+    environment.allow("plan.yaml", &["--trust", &role, "--trust", "aws-profile=audit"]);
+}
+
 /// A user in the plan's own account, one of the same name in another with a policy that it makes, and a
 /// key in another region.
 fn plan(audit: &Value) -> String {
@@ -57,7 +64,7 @@ fn plan(audit: &Value) -> String {
 #[test]
 fn steps_of_one_plan_are_in_several_accounts_and_regions() {
     let environment = with_role();
-    environment.write("plan.yaml", &plan(&json!({ "account_id": AUDIT, "assume_role": role("shibboleth") })));
+    declare(&environment, &plan(&json!({ "account_id": AUDIT, "assume_role": role("shibboleth") })));
     let shown = environment.plan("plan.yaml");
     assert_eq!(step(&shown, "own")["name"], "gw-reader");
     assert_eq!(step(&shown, "other")["name"], "gw-reader (aws.audit)");
@@ -86,7 +93,7 @@ fn a_saved_changeset_is_of_all_the_accounts_that_it_was_made_in() {
             "other": { "kind": "aws.iam_user", "provider": "aws.audit", "name": "gw-reader" },
         },
     });
-    environment.write("plan.yaml", &plan.to_string());
+    declare(&environment, &plan.to_string());
     let secret = secret_key(&environment.sandbox);
     let run = |audit: &str, arguments: &[&str]| {
         let profile = |name: &str, key: &str| {
@@ -128,7 +135,7 @@ fn a_whole_plan_works_as_a_role() {
         "aws": { "region": "us-east-1", "account_id": AUDIT, "assume_role": role("shibboleth") },
         "steps": { "user": { "kind": "aws.iam_user", "name": "gw-worker" } },
     });
-    environment.write("plan.yaml", &plan.to_string());
+    declare(&environment, &plan.to_string());
     environment.apply("plan.yaml");
     assert!(block_on(iam(&environment, AUDIT).get_user().user_name("gw-worker").send()).is_ok());
     assert!(block_on(iam(&environment, OWN).get_user().user_name("gw-worker").send()).is_err());
@@ -137,14 +144,11 @@ fn a_whole_plan_works_as_a_role() {
 #[test]
 fn the_wrong_account_and_a_role_that_lets_nobody_in_are_refused_before_anything_is_asked() {
     let environment = with_role();
-    environment.write(
-        "plan.yaml",
-        &plan(&json!({ "account_id": "222222222222", "assume_role": role("shibboleth") })),
-    );
+    declare(&environment, &plan(&json!({ "account_id": "222222222222", "assume_role": role("shibboleth") })));
     let wrong = environment.run(&["plan", "plan.yaml"]);
     assert_eq!(wrong.code, 1, "{wrong:?}");
     assert!(wrong.stderr.contains("the plan is for account 222222222222"), "{wrong:?}");
-    environment.write("plan.yaml", &plan(&json!({ "assume_role": role("wrong-word") })));
+    declare(&environment, &plan(&json!({ "assume_role": role("wrong-word") })));
     let refused = environment.run(&["plan", "plan.yaml"]);
     assert_eq!(refused.code, 1, "{refused:?}");
     let told = ["sts:AssumeRole", "gw-deployer", "external_id"];
@@ -210,7 +214,7 @@ fn the_code_of_an_mfa_device_comes_from_standard_input_and_reaches_sts_alone() {
     let environment = with_role();
     let mut mfa = role("shibboleth");
     mfa["mfa_serial"] = json!("arn:aws:iam::000000000000:mfa/ann");
-    environment.write("plan.yaml", &plan(&json!({ "account_id": AUDIT, "assume_role": mfa })));
+    declare(&environment, &plan(&json!({ "account_id": AUDIT, "assume_role": mfa })));
     let (address, heard) = eavesdrop(&environment.sandbox.aws_url());
     let run = |typed: &[u8]| {
         let mut command = environment.command(&["plan", "plan.yaml"]);

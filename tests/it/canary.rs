@@ -57,6 +57,7 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
         "      key: { generate: { bytes: base64, length: 32 } }\n      outside: { env: CANARY }\n      signing: { file: signing.key }\n",
     );
     let canary = "canary-from-the-environment-9f8e7d6c";
+    quickstart.environment.allow("quickstart.yaml", &["--env", "CANARY"]);
     let mut texts = Vec::new();
     let mut keep = |arguments: &[&str]| {
         let mut command = quickstart.environment.command(arguments);
@@ -126,6 +127,7 @@ fn no_secret_in_a_store_of_aws_is_told() {
     environment
         .write("signing.key", "-----BEGIN KEY-----\nfrom-a-file-0123456789abcdef\n-----END KEY-----\n");
     let canary = "canary-from-the-environment-9f8e7d6c";
+    environment.allow("stores.yaml", &["--env", "CANARY"]);
     let mut texts = Vec::new();
     let mut keep = |arguments: &[&str], code: i32| {
         let ran = Ran::of(environment.command(arguments).env("CANARY", canary).output().expect("it runs"));

@@ -44,7 +44,7 @@ impl Pipeline {
             std::os::unix::fs::symlink(stub, pipeline.folder().join("bin").join(name)).expect("linked");
         }
         let program = pipeline.folder().join("bin/groundwork");
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_groundwork"), program).expect("linked");
+        std::os::unix::fs::symlink(crate::support::BINARY, program).expect("linked");
         pipeline
     }
 
@@ -66,6 +66,7 @@ impl Pipeline {
         command
             .env("PATH", path)
             .env("STUB", self.stub())
+            .env("GROUNDWORK_CONFIG_DIR", self.folder().join("config"))
             .env("PLAN", "plans/production.yaml")
             .env("CI", "true");
         let own = [

@@ -167,6 +167,9 @@ impl<'a> Cluster<'a> {
             },
         });
         self.environment.write("cluster.yaml", &plan.to_string());
+        let grants: Vec<String> =
+            addresses.iter().map(|address| format!("--trust=vault={address}")).collect();
+        self.environment.allow("cluster.yaml", &grants.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
     fn data(&self, index: usize) -> PathBuf {

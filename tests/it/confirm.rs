@@ -16,14 +16,14 @@ use crate::aws::tables;
 use crate::support::TestEnvironment;
 
 /// The program at a terminal.
-struct Session {
+pub struct Session {
     child: Child,
     terminal: File,
     shown: String,
 }
 
 impl Session {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let ours: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&ours).expect("granted");
         unlockpt(&ours).expect("unlocked");
@@ -36,7 +36,7 @@ impl Session {
     }
 
     /// Reads until `words` are shown.
-    fn wait_for(&mut self, words: &str) {
+    pub fn wait_for(&mut self, words: &str) {
         while !self.shown.contains(words) {
             assert!(self.read(), "{words:?} is never shown: {}", self.shown);
         }
@@ -60,7 +60,7 @@ impl Session {
     }
 
     /// Types a line; the exit code, and everything that was shown.
-    fn answer(mut self, line: &str) -> (i32, String) {
+    pub fn answer(mut self, line: &str) -> (i32, String) {
         writeln!(self.terminal, "{line}").expect("typed");
         while self.read() {}
         let code = self.child.wait().expect("it ends").code();
@@ -140,10 +140,11 @@ fn what_is_not_protected_goes_with_a_yes() {
 /// The program at a prompt whose answer is not shown.
 fn hidden(folder: &Path, plan: &str, arguments: &[&str], question: &str) -> Session {
     std::fs::write(folder.join("plan.yaml"), plan).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+    let mut command = crate::support::program();
     command.args(arguments).current_dir(folder).env("NO_COLOR", "1").env("VAULT_ADDR", "http://127.0.0.1:1");
     command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
+    command.env("GROUNDWORK_TRUST", "aws-role=arn:aws:iam::123456789012:role/deployer");
     let mut session = Session::start(command);
     session.wait_for(question);
     session

@@ -14,7 +14,7 @@ use groundwork::event::Events;
 use groundwork::resource::registry;
 use groundwork::sandbox::{OpenBao, VaultServer};
 use groundwork::session::{self, Session};
-use groundwork::trust::Trust;
+use groundwork::trust::{Grant, Subject as TrustSubject, Trust};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -428,8 +428,8 @@ impl Subject {
         });
         let path = self.folder.join("plan.yaml");
         std::fs::write(&path, plan.to_string()).map_err(|error| error.to_string())?;
-        let checked =
-            session::check(&path, &[], &Trust::default()).map_err(|mistakes| mistakes.to_string())?;
+        let trust = Trust::of_environment().expect("grants").with([Grant::new(TrustSubject::Env, "PATH")]);
+        let checked = session::check(&path, &[], &trust).map_err(|mistakes| mistakes.to_string())?;
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
         let changeset = session.compare().map_err(|error| error.to_string())?;

@@ -62,7 +62,7 @@ impl Scene {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+        let mut command = crate::support::program();
         command.args(arguments).current_dir(self.plans()).env("NO_COLOR", "1");
         for name in ["AWS_ENDPOINT_URL", "VAULT_ADDR", "VAULT_TOKEN", "GROUNDWORK_VAULT_NODES"] {
             command.env_remove(name);

@@ -1,7 +1,6 @@
 //! The rules of `validate`: each finds what its own example says, and nothing in the good one.
 
 use std::path::Path;
-use std::process::Command;
 
 use groundwork::lint::{self, Report, Rule};
 use groundwork::plan::Severity;
@@ -110,7 +109,7 @@ fn docs_lint_md_is_what_the_program_prints() {
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+    let mut command = crate::support::program();
     command.args(arguments).current_dir(folder).env("NO_COLOR", "1");
     Ran::of(command.output().expect("the program starts"))
 }
@@ -195,7 +194,8 @@ fn check_sarif(log: &Value) -> &Vec<Value> {
             ],
         );
         assert!(
-            ["error", "warning"].contains(&rule["defaultConfiguration"]["level"].as_str().expect("a level"))
+            ["error", "warning", "note"]
+                .contains(&rule["defaultConfiguration"]["level"].as_str().expect("a level"))
         );
         for text in ["shortDescription", "fullDescription", "help"] {
             assert!(rule[text]["text"].as_str().is_some_and(|text| !text.is_empty()), "{rule}");

@@ -50,6 +50,7 @@ mod surroundings;
 mod survival;
 mod sweep;
 mod terraform;
+mod trust;
 mod values;
 mod vault_state;
 mod walk;

@@ -2,7 +2,6 @@
 //! and the program prints what it shows.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
@@ -26,7 +25,7 @@ fn consoles(text: &str) -> Vec<&str> {
 }
 
 fn program(folder: &Path, arguments: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+    let mut command = crate::support::program();
     command.args(arguments).current_dir(folder).env("NO_COLOR", "1").env("DATABASE_TOKEN", "a-token");
     Ran::of(command.output().expect("the program starts"))
 }

@@ -39,7 +39,7 @@ impl Folder {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+        let mut command = crate::support::program();
         command.args(arguments).current_dir(self.0.path()).env("NO_COLOR", "1");
         command.env_remove("SOURCE_DATE_EPOCH").env_remove(SEAL_KEY);
         command.env("GROUNDWORK_CONFIG_DIR", self.path("config"));

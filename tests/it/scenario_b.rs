@@ -121,7 +121,7 @@ fn servers_are_restarted_while_the_others_serve_and_the_active_one_hands_over_fi
     assert_eq!(roles, ["standby", "standby", "active"]);
 
     let sandbox = &candlefish.environment.sandbox;
-    let (dir, program) = (sandbox.dir(), env!("CARGO_BIN_EXE_groundwork"));
+    let (dir, program) = (sandbox.dir(), crate::support::BINARY);
     let script = format!(
         "echo $VAULT_ADDR >> restarted && exec {program} sandbox restart --dir {} $VAULT_ADDR",
         dir.display()

@@ -9,6 +9,17 @@ use groundwork::sandbox::{self, Options, Running, Settings};
 use groundwork::secret::Secret;
 use serde_json::Value;
 
+/// The program's file.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_groundwork");
+
+/// The program, allowed nothing: what the person who runs the tests has allowed is out of its sight.
+pub fn program() -> Command {
+    let mut command = Command::new(BINARY);
+    let nothing = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nothing-remembered");
+    command.env("GROUNDWORK_CONFIG_DIR", nothing).env_remove("GROUNDWORK_TRUST");
+    command
+}
+
 /// A sandbox and a folder of plans, both gone when the test ends.
 pub struct TestEnvironment {
     /// Where plans are; also the program's working directory.
@@ -16,7 +27,7 @@ pub struct TestEnvironment {
     /// The servers.
     pub sandbox: Running,
     options: Options,
-    _temporary: tempfile::TempDir,
+    temporary: tempfile::TempDir,
 }
 
 impl TestEnvironment {
@@ -34,7 +45,7 @@ impl TestEnvironment {
         options.settings = settings;
         options.tied = true;
         let sandbox = block_on(sandbox::up(&options, &Events::default())).expect("the sandbox starts");
-        Self { folder, sandbox, options, _temporary: temporary }
+        Self { folder, sandbox, options, temporary: temporary }
     }
 
     /// Writes a file beside the plans.
@@ -47,10 +58,17 @@ impl TestEnvironment {
 
     /// The program with these arguments, led to the sandbox.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+        let mut command = program();
         command.args(arguments).current_dir(&self.folder).env("NO_COLOR", "1").env_remove("CI");
         self.sandbox.apply_to(&mut command);
+        command.env("GROUNDWORK_CONFIG_DIR", self.temporary.path().join("config"));
         command
+    }
+
+    /// Allows a plan something from now on: `--trust vault=…`, `--env NAME`.
+    pub fn allow(&self, plan: &str, grants: &[&str]) {
+        let ran = self.run(&[&["trust", plan], grants].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
     }
 
     /// A client that trusts the sandbox's authority.

@@ -106,7 +106,7 @@ fn proxy_tunnels_encrypted_requests_without_seeing_them() {
 
 /// The program in a folder, led to no server.
 fn program(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+    let mut command = crate::support::program();
     command.args(arguments).current_dir(folder).env("NO_COLOR", "1");
     for name in ["AWS_ENDPOINT_URL", "VAULT_ADDR", "VAULT_TOKEN", "GROUNDWORK_VAULT_NODES"] {
         command.env_remove(name);

@@ -1,7 +1,6 @@
 //! What stands in a plan is what arrives: keys, scalars, expressions, variables, placeholders of servers.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use groundwork::resource::erased::Instance;
 use groundwork::session;
@@ -37,7 +36,7 @@ fn fields(steps: &str) -> Value {
 }
 
 fn validate(path: &PathBuf, arguments: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+    let mut command = crate::support::program();
     command.arg("validate").arg(path).args(arguments).env("NO_COLOR", "1");
     Ran::of(command.output().expect("the program starts"))
 }
@@ -187,8 +186,9 @@ fn sources_that_are_empty_or_end_a_line_are_reported() {
         {
             std::fs::write(folder.path().join(name), text).expect("written");
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
-        command.arg("validate").arg(&path).env("NO_COLOR", "1").env("EMPTY", "").env("LINE", "hunter2\n");
+        let mut command = crate::support::program();
+        command.arg("validate").arg(&path).args(["--env", "EMPTY", "--env", "LINE"]).env("NO_COLOR", "1");
+        command.env("EMPTY", "").env("LINE", "hunter2\n");
         let ran = Ran::of(command.output().expect("the program starts"));
         assert!(!format!("{ran:?}").contains("hunter2"), "{ran:?}");
         ran

@@ -16,6 +16,7 @@ use crate::providers::Providers;
 use crate::providers::vault::testing::{Server, initialise};
 use crate::resource::{Permit, Provided, Resource, Writer};
 use crate::secret::Secret;
+use crate::trust::{Grant, Subject, Trust};
 
 /// A machine, a server that is ready, and a user of its own.
 struct Surroundings {
@@ -61,6 +62,7 @@ impl Surroundings {
             },
             custody_settings: Some(CustodySettings::default()),
             journal: Some(Arc::new(journal)),
+            trust: Trust::new([Grant::new(Subject::Vault, self.server.address.as_str())]),
             ..Providers::default()
         };
         let custody = testing::custody(self.folder.path(), self.identity.clone());

@@ -13,9 +13,10 @@ use tokio::sync::OnceCell;
 
 use super::client::{AwsClient, missing};
 use super::error::Answer;
-use crate::plan::settings::AssumeRole;
+use crate::plan::settings::{AssumeRole, AwsAccount};
 use crate::resource::{Calls, Error, ErrorKind, Result};
 use crate::secret::Secret;
+use crate::trust::{Grant, Subject, Trust};
 use crate::ui::prompt;
 
 const OPERATION: &str = "sts:AssumeRole";
@@ -40,6 +41,23 @@ impl Aliases {
         let cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cells.values().filter_map(|cell| cell.get().cloned()).collect()
     }
+}
+
+/// Requires that the caller lets the plan choose this profile and role. To be asked before any of the
+/// caller's credentials are used.
+///
+/// # Errors
+/// `Denied` when he has not.
+pub fn require_allowed(account: &AwsAccount, trust: &Trust) -> Result<()> {
+    if let Some(profile) = &account.profile {
+        let why = format!("the plan chooses your profile `{profile}`, which you have not allowed");
+        trust.require(&Grant::new(Subject::AwsProfile, profile.as_str()), "connect to AWS", &why)?;
+    }
+    if let Some(role) = &account.assume_role {
+        let why = format!("the plan chooses the role {}, which you have not allowed", role.role_arn);
+        trust.require(&Grant::new(Subject::AwsRole, role.role_arn.as_str()), "connect to AWS", &why)?;
+    }
+    Ok(())
 }
 
 /// The configuration of whoever works as this role. The role is assumed here already, so that what

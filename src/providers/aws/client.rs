@@ -118,6 +118,7 @@ impl AwsClient {
     /// When there is no region, or the account is not the one that the plan names.
     async fn connect(providers: &Providers, alias: Option<&str>) -> Result<Arc<Self>> {
         let settings = providers.aws_settings.account(alias).unwrap_or_default();
+        accounts::require_allowed(&settings, &providers.trust)?;
         let mut config = load_config(settings.region.clone(), settings.profile.as_deref()).await?;
         endpoints(&config).iter().try_for_each(|endpoint| endpoint::require_aws(endpoint))?;
         let region = config.region().map(ToString::to_string).filter(|region| !region.is_empty());

@@ -16,6 +16,7 @@ use crate::journal::{Journal, Who};
 use crate::plan::settings::{CustodySettings, VaultSettings};
 use crate::providers::Providers;
 use crate::resource::{ErrorKind, Permit, Provided, Resource, Writer};
+use crate::trust::{Grant, Subject, Trust};
 
 const SHAMIR: &str = "";
 const STATIC: &str = r#"seal "static" {
@@ -58,6 +59,7 @@ impl Machine {
             },
             custody_settings: Some(CustodySettings::default()),
             journal: Some(Arc::new(journal)),
+            trust: Trust::new(addresses.iter().map(|node| Grant::new(Subject::Vault, node.as_str()))),
             ..Providers::default()
         };
         let custody = testing::custody(self.folder.path(), self.identity.clone());

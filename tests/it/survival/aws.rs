@@ -330,8 +330,8 @@ impl Run<'_> {
         let plan = json!({ "version": 1, "name": "survival", "steps": steps });
         let path = self.folder.join(format!("{}.yaml", self.kind));
         std::fs::write(&path, plan.to_string()).map_err(|error| error.to_string())?;
-        let checked =
-            session::check(&path, &[], &Trust::default()).map_err(|mistakes| mistakes.to_string())?;
+        let checked = session::check(&path, &[], &Trust::of_environment().expect("grants"))
+            .map_err(|mistakes| mistakes.to_string())?;
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
         let changeset = session.compare().map_err(|error| error.to_string())?;

@@ -244,8 +244,8 @@ impl Subject {
         let path = self.folder.join("plan.yaml");
         std::fs::write(&path, plan.to_string()).map_err(|error| error.to_string())?;
         self.session = None;
-        let checked =
-            session::check(&path, &[], &Trust::default()).map_err(|mistakes| mistakes.to_string())?;
+        let checked = session::check(&path, &[], &Trust::of_environment().expect("grants"))
+            .map_err(|mistakes| mistakes.to_string())?;
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
         let changeset = session.compare().map_err(|error| error.to_string())?;

@@ -139,12 +139,13 @@ impl Scene {
     pub fn command(&self, words: &[&str]) -> Command {
         let home = self.folder.path().join("home");
         let program = std::env::var_os("SWEEP_PROGRAM");
-        let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_groundwork").into()));
+        let mut command = Command::new(program.unwrap_or_else(|| crate::support::BINARY.into()));
         command.args(words).arg(&self.plan).current_dir(&home);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.sandbox().apply_to(&mut command);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("NO_COLOR", "1").env("HOME", &home).env("TMPDIR", home.join("tmp")).env_remove("CI");
+        command.env("GROUNDWORK_CONFIG_DIR", home.join("config"));
         command.env(timeout::VARIABLE, TIMEOUT).env(timeout::HASTE, HASTE);
         command
     }

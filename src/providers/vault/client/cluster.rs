@@ -12,12 +12,15 @@ use vaultrs::client::VaultClient as Api;
 use super::super::cache::{Cached, Listings};
 use super::super::node::{Health, NodeClient};
 use super::super::session::TokenSource;
-use super::connection::{ca_cert, cluster_address, http_client, node_addresses, parse_address, variable};
+use super::connection::{
+    Authority, admit, authority, cluster_address, http_client, node_addresses, parse_address, variable,
+};
 use crate::event::Warnings;
 use crate::plan::settings::VaultSettings;
 use crate::providers::timeout::at_most;
 use crate::resource::{Calls, Error, ErrorKind, Result};
 use crate::secret::Secret;
+use crate::trust::Trust;
 
 /// How long standbys are given to elect one of them, when nobody is active: some seconds.
 const ELECTION: Duration = Duration::from_secs(10);
@@ -29,6 +32,8 @@ const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
 pub(super) struct Cluster {
     pub(super) http: reqwest::Client,
     pub(super) address: Url,
+    /// What the caller allows, for the servers that get a token.
+    pub(super) trust: Trust,
     /// The certificates of the cluster's own authority, for nodes that are told to join.
     ca: Option<Arc<str>>,
     pub(super) nodes: Vec<Url>,
@@ -64,14 +69,22 @@ enum Readiness {
 
 impl Cluster {
     /// See [`super::VaultClient::new`].
-    pub(super) fn new(settings: &VaultSettings, folder: &Path, calls: Arc<Calls>) -> Result<Self> {
+    pub(super) fn new(
+        settings: &VaultSettings,
+        folder: &Path,
+        calls: Arc<Calls>,
+        trust: &Trust,
+    ) -> Result<Self> {
         let address = parse_address(&cluster_address(settings)?)?;
         let nodes =
             node_addresses(settings).iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
-        let ca_path = ca_cert(settings, folder);
+        // Before the first request to any of them.
+        nodes.iter().chain([&address]).try_for_each(|server| admit(server, trust))?;
+        let authority = authority(settings, folder, trust)?;
         Ok(Self {
-            http: http_client(&address, ca_path.as_deref())?,
-            ca: ca_path.and_then(|path| std::fs::read_to_string(path).ok()).map(Arc::from),
+            http: http_client(&address, authority.as_ref())?,
+            ca: authority.as_ref().and_then(Authority::text).map(Arc::from),
+            trust: trust.clone(),
             nodes: if nodes.is_empty() { vec![address.clone()] } else { nodes },
             address,
             namespace: settings.namespace.clone().or_else(|| variable("VAULT_NAMESPACE")),

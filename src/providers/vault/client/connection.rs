@@ -5,22 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Certificate, Url, redirect};
-use sha2::{Digest, Sha256};
 
 use super::super::error::explain;
+use crate::confined_path;
 use crate::plan::settings::VaultSettings;
 use crate::providers::timeout::at_most;
 use crate::providers::{endpoint, http};
 use crate::resource::{Error, ErrorKind, Result};
 use crate::trace::public;
+use crate::trust::{self, Grant, Subject, Trust};
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer, Vault's own default.
 pub(in crate::providers::vault) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// The largest authority's file whose fingerprint is shown, in bytes.
-const MAX_CA: u64 = 1024 * 1024;
 
 /// What the environment says, unless it is empty.
 pub(super) fn variable(name: &str) -> Option<String> {
@@ -66,26 +64,94 @@ pub(super) fn parse_address(address: &str) -> Result<Url> {
     }
 }
 
-/// The plan's CA is relative to its folder; the variable's to the working directory.
-pub(super) fn ca_cert(settings: &VaultSettings, folder: &Path) -> Option<PathBuf> {
-    let declared = settings.ca_cert.as_ref().map(|path| folder.join(path));
-    declared.or_else(|| variable("VAULT_CACERT").map(PathBuf::from))
+/// The certificates by which servers may prove who they are, as they were read: what is allowed is what
+/// is used.
+#[derive(Debug)]
+pub struct Authority {
+    path: PathBuf,
+    pem: Vec<u8>,
+}
+
+impl Authority {
+    fn of(path: &Path, read: std::io::Result<Vec<u8>>) -> Result<Self> {
+        match read {
+            Ok(pem) => Ok(Self { path: path.to_owned(), pem }),
+            Err(error) => Err(unusable(path, error.to_string())),
+        }
+    }
+
+    /// The permission that it takes when a plan names it.
+    pub fn grant(&self) -> Grant {
+        Grant::new(Subject::Ca, trust::digest(&self.pem))
+    }
+
+    /// The file's text, for nodes that are told to join.
+    pub(super) fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.pem).ok()
+    }
+
+    fn certificates(&self) -> Result<Vec<Certificate>> {
+        let found = Certificate::from_pem_bundle(&self.pem);
+        let found = found.map_err(|error| unusable(&self.path, explain(&error)))?;
+        match found.is_empty() {
+            true => Err(unusable(&self.path, "there is no certificate in it".to_owned())),
+            false => Ok(found),
+        }
+    }
+}
+
+fn unusable(path: &Path, why: String) -> Error {
+    Error::new(ErrorKind::Local, format!("read {}", path.display()), why)
+        .advice("`vault.ca_cert` or VAULT_CACERT must name a PEM file with the authority's certificate")
+}
+
+/// The authority that the plan names, a file below its folder; `None` when it names none.
+pub fn declared_authority(settings: &VaultSettings, folder: &Path) -> Option<Result<Authority>> {
+    let path = settings.ca_cert.as_ref()?;
+    Some(Authority::of(path, confined_path::read_existing(folder, path, confined_path::KEY)))
+}
+
+/// The plan's authority, if the caller allows it; else that of the variable, relative to the working
+/// directory.
+///
+/// # Errors
+/// When it cannot be read; `Denied` when the caller has not allowed the plan's.
+pub(super) fn authority(settings: &VaultSettings, folder: &Path, trust: &Trust) -> Result<Option<Authority>> {
+    if let Some(declared) = declared_authority(settings, folder).transpose()? {
+        let why = format!("{} is the plan's, and would say who the servers are", declared.path.display());
+        trust.require(&declared.grant(), "connect to Vault", &why)?;
+        return Ok(Some(declared));
+    }
+    callers_authority().transpose()
+}
+
+fn callers_authority() -> Option<Result<Authority>> {
+    let path = PathBuf::from(variable("VAULT_CACERT")?);
+    Some(Authority::of(&path, confined_path::read_caller_file(&path, confined_path::KEY)))
+}
+
+/// Requires that this server may be sent a token, or what a login takes.
+///
+/// # Errors
+/// `Denied` when the caller has not allowed it.
+pub(super) fn admit(server: &Url, trust: &Trust) -> Result<()> {
+    let wanted = Grant::new(Subject::Vault, server.as_str());
+    let why = format!("{} is not a server that you have allowed to get Vault credentials", wanted.value);
+    trust.require(&wanted, "connect to Vault", &why)
 }
 
 /// The SHA-256 of the authority's file, `sha256:…`. `None` when the system's authorities decide, or it
 /// cannot be read.
 pub fn ca_fingerprint(settings: &VaultSettings, folder: &Path) -> Option<String> {
-    let path = ca_cert(settings, folder)?;
-    let small = path.metadata().is_ok_and(|file| file.is_file() && file.len() <= MAX_CA);
-    let bytes = small.then(|| std::fs::read(path))?.ok()?;
-    Some(format!("sha256:{}", hex::encode(Sha256::digest(bytes))))
+    let authority = declared_authority(settings, folder).or_else(callers_authority)?.ok()?;
+    Some(format!("sha256:{}", trust::digest(&authority.pem)))
 }
 
 /// A client that follows no redirect and repeats nothing.
 ///
 /// # Errors
 /// When the authority's certificate is no good.
-pub(super) fn http_client(address: &Url, ca_cert: Option<&Path>) -> Result<reqwest::Client> {
+pub(super) fn http_client(address: &Url, authority: Option<&Authority>) -> Result<reqwest::Client> {
     let mut builder = http::client()?
         .redirect(redirect::Policy::none())
         .dns_resolver(Arc::new(endpoint::GuardedResolver))
@@ -93,23 +159,13 @@ pub(super) fn http_client(address: &Url, ca_cert: Option<&Path>) -> Result<reqwe
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(at_most(REQUEST_TIMEOUT))
         .user_agent(concat!("groundwork/", env!("CARGO_PKG_VERSION")));
-    if let Some(path) = ca_cert {
-        builder = builder.tls_certs_only(certificates(path)?);
+    if let Some(authority) = authority {
+        builder = builder.tls_certs_only(authority.certificates()?);
     } else if address.scheme() == "http" {
         // Reading the system's authorities takes milliseconds and needs them to exist.
         builder = builder.tls_certs_only([]);
     }
     builder.build().map_err(|error| Error::new(ErrorKind::Local, "connect to Vault", explain(&error)))
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate>> {
-    let failed = |why: String| {
-        Error::new(ErrorKind::Local, format!("read {}", path.display()), why)
-            .advice("`vault.ca_cert` or VAULT_CACERT must name a PEM file with the authority's certificate")
-    };
-    let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-    let found = Certificate::from_pem_bundle(&pem).map_err(|error| failed(explain(&error)))?;
-    if found.is_empty() { Err(failed("there is no certificate in it".to_owned())) } else { Ok(found) }
 }
 
 #[cfg(test)]

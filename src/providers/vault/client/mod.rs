@@ -4,8 +4,6 @@ mod cluster;
 mod connection;
 mod token;
 
-pub use connection::ca_fingerprint;
-
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,9 +23,11 @@ use crate::event::Warnings;
 use crate::plan::settings::VaultSettings;
 use crate::providers::Providers;
 use crate::resource::{Calls, Elsewhere, Error, ErrorKind, Permit, Provided, Result};
+use crate::trust::Trust;
 use cluster::Cluster;
 pub(super) use connection::REQUEST_TIMEOUT;
-use connection::parse_address;
+pub use connection::{Authority, ca_fingerprint, declared_authority};
+use connection::{admit, parse_address};
 use token::header_text;
 
 /// The client of a Vault or OpenBao cluster, shared by all steps of a run that are in the same
@@ -55,7 +55,8 @@ impl Provided for VaultClient {
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         let made = providers.vault.get_or_try_init(|| async {
             let calls = Arc::clone(&providers.calls);
-            let client = Self::new(&providers.vault_settings, &providers.folder, calls)?;
+            let (settings, folder) = (&providers.vault_settings, &providers.folder);
+            let client = Self::new(settings, folder, calls, &providers.trust)?;
             if let Some(source) = token_source(providers).await? {
                 client.add_source(source);
             }
@@ -71,12 +72,13 @@ impl Provided for VaultClient {
 
 impl VaultClient {
     /// A client from a plan's settings, with `VAULT_ADDR`, `VAULT_CACERT` and `VAULT_NAMESPACE` for
-    /// what they leave open. `folder` is the plan's. Sends nothing.
+    /// what they leave open. `folder` is the plan's, `trust` what the caller allows it. Sends nothing.
     ///
     /// # Errors
-    /// When there is no address, or the address or the CA certificate is no good.
-    pub fn new(settings: &VaultSettings, folder: &Path, calls: Arc<Calls>) -> Result<Self> {
-        let cluster = Arc::new(Cluster::new(settings, folder, calls)?);
+    /// When there is no address, or the address or the CA certificate is no good; `Denied` when the
+    /// caller has not allowed one of them.
+    pub fn new(settings: &VaultSettings, folder: &Path, calls: Arc<Calls>, trust: &Trust) -> Result<Self> {
+        let cluster = Arc::new(Cluster::new(settings, folder, calls, trust)?);
         let namespace = cluster.namespace.clone();
         Ok(Self::within(cluster, namespace))
     }
@@ -325,12 +327,14 @@ impl VaultClient {
         }
         let active = self.cluster.active().await?;
         let token = self.token().await?;
-        let api = Arc::new(self.api_for(active, header_text(&token)?.to_owned()));
+        let api = Arc::new(self.api_for(active, header_text(&token)?.to_owned())?);
         kept.insert(self.namespace.clone(), Arc::clone(&api));
         Ok(api)
     }
 
-    fn api_for(&self, active: Url, token: String) -> Api {
+    /// Every token, and everything that a login takes, is sent by what this gives.
+    fn api_for(&self, active: Url, token: String) -> Result<Api> {
+        admit(&active, &self.cluster.trust)?;
         let middle = EndpointMiddleware {
             token: token.clone(),
             version: "v1".to_owned(),
@@ -350,7 +354,7 @@ impl VaultClient {
             namespace: self.namespace.clone(),
             proxy: None,
         };
-        Api { http, middle, settings }
+        Ok(Api { http, middle, settings })
     }
 }
 
@@ -381,6 +385,7 @@ mod tests {
 
     use super::*;
     use crate::secret::Secret;
+    use crate::trust::{Grant, Subject};
 
     /// A node that answers every request with what `answer` makes of its head; it keeps the heads.
     struct Node {
@@ -410,12 +415,19 @@ mod tests {
         format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
     }
 
+    /// The servers of these settings.
+    fn allowed(settings: &VaultSettings) -> Trust {
+        let servers = settings.nodes.iter().chain(&settings.address);
+        Trust::new(servers.map(|server| Grant::new(Subject::Vault, server.as_str())))
+    }
+
     async fn client(nodes: &[&Node]) -> VaultClient {
         let settings = VaultSettings {
             nodes: nodes.iter().map(|node| node.address.clone()).collect(),
             ..VaultSettings::default()
         };
-        let client = VaultClient::new(&settings, Path::new("."), Arc::default()).expect("valid");
+        let client = VaultClient::new(&settings, Path::new("."), Arc::default(), &allowed(&settings));
+        let client = client.expect("valid");
         client.set_token(Secret::from("hvs.token".to_owned())).await;
         client
     }
@@ -494,8 +506,9 @@ mod tests {
             ..VaultSettings::default()
         };
         let below = |own| {
-            let client = VaultClient::new(&settings(own), Path::new("."), Arc::default()).expect("valid");
-            client.below("team").namespace
+            let settings = settings(own);
+            let client = VaultClient::new(&settings, Path::new("."), Arc::default(), &allowed(&settings));
+            client.expect("valid").below("team").namespace
         };
         assert_eq!(below(Some("org/")).as_deref(), Some("org/team"));
         assert_eq!(below(Some("/")).as_deref(), Some("team"));
@@ -541,7 +554,9 @@ mod tests {
             ca_cert: Some("ca.pem".into()),
             ..VaultSettings::default()
         };
-        let client = VaultClient::new(&settings, folder.path(), Arc::default()).expect("valid");
+        let authority = declared_authority(&settings, folder.path()).expect("declared").expect("readable");
+        let trust = allowed(&settings).with([authority.grant()]);
+        let client = VaultClient::new(&settings, folder.path(), Arc::default(), &trust).expect("valid");
         client.nodes()[0].join(&Permit::mint(), "https://leader:8200").await.expect("joins");
         let heads = only.heads.lock().expect("unpoisoned").join("");
         assert!(heads.contains("leader_ca_cert") && heads.contains("BEGIN CERTIFICATE"), "{heads}");

@@ -34,7 +34,7 @@ impl VaultClient {
     /// `Denied` when the server refuses the role-id or secret-id.
     pub async fn login_approle(&self, mount: &str, role_id: &Secret, secret_id: &Secret) -> Result<Secret> {
         let request = Request::new("POST", format!("auth/{mount}/login"), Effect::Login).checked()?;
-        let api = self.api_for(self.cluster.active().await?, String::new());
+        let api = self.api_for(self.cluster.active().await?, String::new())?;
         let (role_id, secret_id) = (text(role_id, "the role-id")?, text(secret_id, "the secret-id")?);
         request.count(&self.cluster.calls);
         let started = Instant::now();
@@ -50,7 +50,7 @@ impl VaultClient {
     /// When the server does not confirm it.
     pub async fn log_out(&self, token: &Secret) -> Result<()> {
         let request = Request::new("POST", "auth/token/revoke-self", Effect::Login);
-        let api = self.api_for(self.cluster.active().await?, header_text(token)?.to_owned());
+        let api = self.api_for(self.cluster.active().await?, header_text(token)?.to_owned())?;
         request.count(&self.cluster.calls);
         let ended = request::send(&api.http, &api.middle, &request, None).await;
         ended.map(drop).map_err(|error| translate(&request, &error))

@@ -55,7 +55,7 @@ impl PlainObject for AwsRootSpec {
 vault_in_aws:
   kind: vault.aws_root
   access_key: AKIAIOSFODNN7EXAMPLE
-  secret_key: { env: VAULT_AWS_SECRET_KEY }
+  secret_key: { env: SECRETS_ENGINE_KEY }
   region: us-east-1
 ";
     const IDENTITY: &'static [&'static str] = &["mount"];

@@ -86,7 +86,7 @@ azure_client:
   tenant_id: 7cd1f227-ca67-4fc6-a1a4-9888ea7f388c
   resource: https://vault.example.com
   client_id: dd794de4-4c6c-40b3-a930-d84cd32e9699
-  client_secret: { env: VAULT_AZURE_SECRET }
+  client_secret: { env: ENTRA_CLIENT_SECRET }
 ";
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("azure"));

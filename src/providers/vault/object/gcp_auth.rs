@@ -61,7 +61,7 @@ gcp_logins:
   type: gcp
 gcp_client:
   kind: vault.gcp_auth
-  credentials: { env: VAULT_GCP_CREDENTIALS }
+  credentials: { env: GCP_CREDENTIALS }
   iam_alias: unique_id
 ";
     const IDENTITY: &'static [&'static str] = &["mount"];

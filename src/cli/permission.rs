@@ -1,0 +1,77 @@
+//! What a plan wants and its caller has not allowed: asked for once, and remembered.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+
+use jiff::Timestamp;
+
+use crate::plan::{Diagnostic, Diagnostics, Document, Sources};
+use crate::resource::{Error, ErrorKind, Result};
+use crate::session::{Checked, Purpose};
+use crate::trust::{Grant, Store, Wanted};
+use crate::ui;
+
+/// Asks somebody at a terminal for what is missing, and remembers what is allowed; gives it. Nothing
+/// where nobody can be asked. The first "no" ends it.
+pub async fn ask(checked: &Checked, purpose: Purpose) -> Vec<Grant> {
+    let missing: Vec<Wanted> = checked.missing(purpose).cloned().collect();
+    if missing.is_empty() || !can_ask() {
+        return Vec::new();
+    }
+    let document = &checked.resolved.document;
+    let allowed = ask_each(&document.sources, &document.name, missing).await;
+    if let Err(error) = remember(document, &allowed) {
+        ui::console::note(format_args!("warning: {error}; this holds for this run only"));
+    }
+    allowed
+}
+
+/// Whether somebody sees a question and can answer it. A pipeline cannot, whatever it has for a terminal.
+fn can_ask() -> bool {
+    let in_pipeline = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !in_pipeline
+}
+
+async fn ask_each(sources: &Sources, plan: &str, missing: Vec<Wanted>) -> Vec<Grant> {
+    let mut allowed = Vec::new();
+    for Wanted { grant, span, why } in missing {
+        let what = Diagnostics::new(sources.clone(), vec![Diagnostic::note(span, why)]);
+        let question = format!("Allow {grant} to the plan {plan} from now on? [y/N] ");
+        // Not on this thread, which has to hear of signals meanwhile.
+        let answer = tokio::task::spawn_blocking(move || {
+            ui::diagnostics::show_all(&what);
+            ui::console::ask(question)
+        });
+        match answer.await {
+            Ok(true) => allowed.push(grant),
+            _ => break,
+        }
+    }
+    allowed
+}
+
+/// The place where permissions of a plan are remembered.
+///
+/// # Errors
+/// `Local` when there is none.
+pub fn store(document: &Document) -> Result<Store> {
+    Store::of_plan(&document.folder, &document.name).ok_or_else(|| {
+        Error::new(ErrorKind::Local, "trust", "there is no folder to remember it in")
+            .advice("set HOME or GROUNDWORK_CONFIG_DIR")
+    })
+}
+
+/// Adds permissions to those that are remembered for a plan. Each keeps the time when it was first given.
+///
+/// # Errors
+/// When the place is not known, or cannot be read or written.
+pub fn remember(document: &Document, grants: &[Grant]) -> Result<()> {
+    if grants.is_empty() {
+        return Ok(());
+    }
+    let store = store(document)?;
+    let now = Timestamp::now();
+    let mut all: BTreeMap<Grant, Timestamp> = grants.iter().map(|grant| (grant.clone(), now)).collect();
+    all.extend(store.load()?);
+    store.save(all)
+}

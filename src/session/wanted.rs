@@ -1,0 +1,134 @@
+//! What a plan wants of the caller: the servers, roles, files and variables that it names.
+
+use super::checked::Checked;
+use crate::plan::settings::{AwsAccount, StoreSettings};
+use crate::plan::{Node, NodeValue, Section, Span};
+use crate::providers::vault::declared_authority;
+use crate::resolve::unknown;
+use crate::trust::{Grant, Standing, Subject, Wanted, is_variable, standing};
+
+/// What one part of a plan wants.
+type Part = fn(&Checked) -> Vec<Wanted>;
+
+/// The parts of a plan that want something.
+const PARTS: [Part; 5] = [vault_servers, vault_authority, aws_accounts, custody_folders, variables];
+
+/// Everything that the plan wants, each thing once, in the order of the parts. Nothing is asked of
+/// anybody, and no variable is read.
+pub(super) fn wanted(checked: &Checked) -> Vec<Wanted> {
+    let mut found: Vec<Wanted> = Vec::new();
+    for wanted in PARTS.iter().flat_map(|part| part(checked)) {
+        if !found.iter().any(|known| known.grant.covers(&wanted.grant)) {
+            found.push(wanted);
+        }
+    }
+    found
+}
+
+/// Where a field of a section stands.
+fn place(node: &Node, path: &str) -> Span {
+    node.find(path).0
+}
+
+fn vault_servers(checked: &Checked) -> Vec<Wanted> {
+    let Some(node) = checked.resolved.document.section(Section::Vault) else { return Vec::new() };
+    let settings = &checked.resolved.vault;
+    let address = settings.address.iter().map(|address| ("address".to_owned(), address));
+    let nodes = settings.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}]"), node));
+    let known = address.chain(nodes).filter(|(_, address)| !unknown::is_unknown(address));
+    known
+        .map(|(path, address)| {
+            let grant = Grant::new(Subject::Vault, address.as_str());
+            let why = format!("the plan sends Vault credentials to {}", grant.value);
+            Wanted::new(grant, place(node, &path), why)
+        })
+        .collect()
+}
+
+/// An authority that cannot be read is a mistake of its own, told by whoever needs it.
+fn vault_authority(checked: &Checked) -> Vec<Wanted> {
+    let resolved = &checked.resolved;
+    let (Some(node), Some(path)) = (resolved.document.section(Section::Vault), &resolved.vault.ca_cert)
+    else {
+        return Vec::new();
+    };
+    let Some(Ok(authority)) = declared_authority(&resolved.vault, &resolved.document.folder) else {
+        return Vec::new();
+    };
+    let why = format!("the plan has {} prove who the servers of Vault are", path.display());
+    vec![Wanted::new(authority.grant(), place(node, "ca_cert"), why)]
+}
+
+fn aws_accounts(checked: &Checked) -> Vec<Wanted> {
+    let Some(node) = checked.resolved.document.section(Section::Aws) else { return Vec::new() };
+    let settings = &checked.resolved.aws;
+    let own = settings.account(None).map(|account| (String::new(), account));
+    let aliases =
+        settings.aliases.iter().map(|(name, account)| (format!("aliases.{name}."), account.clone()));
+    own.into_iter().chain(aliases).flat_map(|(path, account)| aws_account(node, &path, &account)).collect()
+}
+
+fn aws_account(node: &Node, path: &str, account: &AwsAccount) -> Vec<Wanted> {
+    let profile = account.profile.as_ref().map(|profile| {
+        let why = format!("the plan uses the credentials of your AWS profile `{profile}`");
+        let span = place(node, &format!("{path}profile"));
+        Wanted::new(Grant::new(Subject::AwsProfile, profile.as_str()), span, why)
+    });
+    let role = account.assume_role.as_ref().map(|role| {
+        let why = format!("the plan assumes the role {} with your AWS credentials", role.role_arn);
+        let span = place(node, &format!("{path}assume_role.role_arn"));
+        Wanted::new(Grant::new(Subject::AwsRole, role.role_arn.as_str()), span, why)
+    });
+    profile.into_iter().chain(role).collect()
+}
+
+/// Folders of custody outside of the plan's own.
+fn custody_folders(checked: &Checked) -> Vec<Wanted> {
+    let resolved = &checked.resolved;
+    let (Some(node), Ok(Some(custody))) =
+        (resolved.document.section(Section::Custody), resolved.custody(&checked.outputs))
+    else {
+        return Vec::new();
+    };
+    let stores = custody.stores.iter().enumerate();
+    stores
+        .filter_map(|(index, store)| match store {
+            StoreSettings::File(path) if path.is_absolute() => {
+                let folder = path.to_string_lossy();
+                let why = format!("the plan keeps its custody in {folder}, outside of its own folder");
+                let span = place(node, &format!("stores[{index}].file"));
+                Some(Wanted::new(Grant::new(Subject::Store, folder), span, why))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Credentials and what is not a name are mistakes, which nothing allows.
+fn variables(checked: &Checked) -> Vec<Wanted> {
+    let document = &checked.resolved.document;
+    let steps = checked.resolved.steps.iter().zip(&checked.instances);
+    let named =
+        steps.flat_map(|(step, instance)| instance.env_names().into_iter().map(move |name| (step, name)));
+    named
+        .filter(|(_, name)| !unknown::is_unknown(name) && is_variable(name))
+        .filter(|(_, name)| standing(name) != Standing::Credential)
+        .map(|(step, name)| {
+            let declared = &document.steps[step.declared];
+            let span = env_source(&declared.fields, &name).unwrap_or(declared.id.span);
+            let why = format!("step `{}` reads the environment variable {name}", step.id);
+            Wanted::new(Grant::new(Subject::Env, name), span, why)
+        })
+        .collect()
+}
+
+/// Where a variable is named, unless an expression does it.
+fn env_source(node: &Node, name: &str) -> Option<Span> {
+    match node.get("env") {
+        Some(source) if source.as_str() == Some(name) => Some(source.span),
+        _ => match &node.value {
+            NodeValue::List(items) => items.iter().find_map(|item| env_source(item, name)),
+            _ => node.entries().iter().find_map(|(_, value)| env_source(value, name)),
+        },
+    }
+}

@@ -1,0 +1,38 @@
+//! What a plan wants of the caller.
+
+use super::Grant;
+use crate::plan::{Diagnostic, Span};
+
+/// One thing that a plan wants to use and that is the caller's to allow.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The permission that it takes.
+    pub grant: Grant,
+    /// Where in the plan it is asked for.
+    pub span: Option<Span>,
+    /// What happens once it is allowed, as a sentence: `the plan sends … to …`.
+    pub why: String,
+}
+
+impl Wanted {
+    /// That `grant` is wanted, because of what stands at `span`.
+    pub fn new(grant: Grant, span: impl Into<Option<Span>>, why: impl Into<String>) -> Self {
+        Self { grant, span: span.into(), why: why.into() }
+    }
+
+    /// The refusal, at its place in the plan, with what to do.
+    pub fn refusal(&self) -> Diagnostic {
+        Diagnostic::error(self.span, format!("{}, which you have not allowed", self.why)).help(self.help())
+    }
+
+    /// The same for a command that only tells.
+    pub fn note(&self) -> Diagnostic {
+        let message = format!("{}; `plan` and `apply` refuse that until you allow it", self.why);
+        Diagnostic::note(self.span, message).help(self.help())
+    }
+
+    fn help(&self) -> String {
+        let flag = self.grant.flag();
+        format!("if you trust it, use `{flag}` for this run, or `groundwork trust PLAN` to remember it")
+    }
+}
