@@ -6,7 +6,6 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 
 use groundwork::apply::{Approved, ApprovedRemoval, Options, Report};
 use groundwork::changeset::{Action, Changeset};
@@ -20,17 +19,18 @@ use serde_json::{Map, Value, json};
 
 use crate::methods::Methods;
 use crate::postgres::Postgres;
+use crate::stages::side_by_side;
 use crate::support::{TestEnvironment, block_on};
 
 /// How a kind is exercised.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Fixture {
+pub struct Fixture {
     /// Steps that are applied before, id to step.
     #[serde(default)]
-    given: Map<String, Value>,
+    pub given: Map<String, Value>,
     /// The step under test.
-    step: Value,
+    pub step: Value,
     /// Other notations of the same, which must not be a change.
     #[serde(default)]
     same: Vec<Set>,
@@ -39,7 +39,7 @@ struct Fixture {
     blocked: Vec<Shown>,
     /// Changes, each merged (RFC 7396) into the step so far, planned, applied, in sync.
     #[serde(default)]
-    changes: Vec<Shown>,
+    pub changes: Vec<Shown>,
     /// Other subjects, for what the first cannot have; each is made, changed and deleted.
     #[serde(default)]
     others: Vec<Other>,
@@ -57,7 +57,7 @@ struct Fixture {
     never_deleted: Option<String>,
     /// What a plan says of a kind that the test's server does not have.
     #[serde(default)]
-    elsewhere: Option<String>,
+    pub elsewhere: Option<String>,
     /// The servers that have it all the same, by [`Server::name`].
     #[serde(default)]
     servers: Vec<String>,
@@ -71,8 +71,8 @@ struct Fixture {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Shown {
-    set: Value,
+pub struct Shown {
+    pub set: Value,
     /// The paths that the plan must name, exactly, in any order.
     shows: Vec<String>,
 }
@@ -206,27 +206,18 @@ fn every_field_of_a_kind_is_changed_by_its_fixture() {
 
 /// Stages that kinds go through side by side. A kind mostly waits for its servers, so these are more
 /// than there are processors.
-const STAGES: usize = 4;
+pub const STAGES: usize = 4;
 
 /// Takes `kinds` through their life on `server`: each stage takes the next kind that no other has taken.
 fn run(server: Server, kinds: Vec<&'static str>) {
     let kinds: Vec<&str> = kinds.into_iter().filter(|kind| wanted(kind)).collect();
-    let stages = STAGES.min(kinds.len());
-    let (queue, broken) = (Mutex::new(kinds.into_iter()), Mutex::new(Vec::new()));
-    let next = || queue.lock().expect("no stage panics while it takes a kind").next();
-    std::thread::scope(|scope| {
-        for _ in 0..stages {
-            scope.spawn(|| {
-                let stage = Stage::new(server);
-                while let Some(kind) = next() {
-                    if !stage.keeps_the_contract(kind) {
-                        broken.lock().expect("no stage panics while it notes a kind").push(kind);
-                    }
-                }
-            });
-        }
-    });
-    let broken = broken.into_inner().expect("no stage panicked");
+    let broken = side_by_side(
+        kinds,
+        STAGES,
+        || Stage::new(server),
+        |stage, kind| (!stage.keeps_the_contract(kind)).then_some(kind),
+    );
+    let broken: Vec<&str> = broken.into_iter().flatten().collect();
     assert!(broken.is_empty(), "these kinds break the contract, see above: {}", broken.join(", "));
 }
 
@@ -540,7 +531,8 @@ fn changed_paths(changeset: &Changeset, action: Action) -> Outcome<Vec<String>> 
     Ok(subject.changes.iter().map(|change| change.path.clone()).collect())
 }
 
-fn fixture(kind: &str) -> Outcome<Fixture> {
+/// How a kind is exercised.
+pub fn fixture(kind: &str) -> Outcome<Fixture> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/contract/{kind}.yaml"));
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let port = std::env::var("CONTRACT_POSTGRES_PORT").unwrap_or_default();

@@ -45,6 +45,7 @@ mod schema;
 mod secret_id;
 mod server_config;
 mod signals;
+mod stages;
 mod support;
 mod surroundings;
 mod survival;

@@ -168,9 +168,11 @@ mod tests {
         let fetch = |names: Vec<String>| -> Told<i32> {
             std::future::ready(Ok(names.into_iter().map(|name| (name, 1)).collect()))
         };
-        let first = tokio::time::timeout(Duration::ZERO, batch.ask("first", &fetch));
-        let (first, second) = tokio::join!(first, batch.ask("second", &fetch));
-        assert!(first.is_err());
-        assert_eq!(second.expect("answered"), Some(1));
+        // Polled by hand: on a busy machine a timeout and the time of gathering can end in one moment.
+        let (mut first, mut second) =
+            (Box::pin(batch.ask("first", &fetch)), Box::pin(batch.ask("second", &fetch)));
+        assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+        drop(first);
+        assert_eq!(second.await.expect("answered"), Some(1));
     }
 }

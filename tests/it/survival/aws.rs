@@ -18,7 +18,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Tally;
-use crate::contract::merge;
+use crate::contract::{STAGES, merge};
+use crate::stages::side_by_side;
 use crate::support::{TestEnvironment, block_on};
 
 /// How a kind is exercised. `NAME` stands for a name that each case has for itself, `CASE` for the id of
@@ -77,23 +78,41 @@ struct Writing {
 
 #[test]
 fn undeclared_settings_of_aws_survive_or_are_shown() {
-    let environment = TestEnvironment::new();
-    let (python, modules) = environment.python();
+    let only = std::env::var(KIND).ok();
+    let wanted = |kind: &&str| only.as_ref().is_none_or(|only| only.split(',').any(|one| one == *kind));
+    let kinds = registry::names().filter(|kind| kind.starts_with("aws.")).filter(wanted);
+    let outcomes = side_by_side(kinds.collect(), STAGES, TestEnvironment::new, |stage, kind: &str| {
+        (!survives(stage, kind)).then_some(kind)
+    });
+    let broken: Vec<&str> = outcomes.into_iter().flatten().collect();
+    assert!(broken.is_empty(), "an undeclared setting was reset without a word, see above: {broken:?}");
+}
+
+/// Tries one kind on a stage's servers.
+fn survives(stage: &TestEnvironment, kind: &str) -> bool {
+    let (python, modules) = stage.python();
+    // The library reads its surroundings from the process, so each kind runs in one of its own.
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args(["survival::aws::inner", "--exact", "--ignored", "--nocapture"]);
-    environment.sandbox.apply_to(&mut inner);
-    inner.env("SURVIVAL_FOLDER", &environment.folder);
+    stage.sandbox.apply_to(&mut inner);
+    inner.env("SURVIVAL_FOLDER", &stage.folder).env(KIND, kind);
     inner.env("SURVIVAL_PYTHON", python).env("SURVIVAL_MODULES", modules);
-    let status = inner.status().expect("the inner test starts");
-    assert!(status.success(), "an undeclared setting was reset without a word; see above");
+    let output = inner.output().expect("the inner test starts");
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    // In one piece, so that the stages' words do not mix.
+    println!("{}", said.concat());
+    output.status.success() && said[0].contains("survival of aws")
 }
+
+/// Names kinds, separated by commas: only these are tried.
+const KIND: &str = "SURVIVAL_KIND";
 
 #[test]
 #[ignore = "started by the test above with a sandbox in its environment"]
 fn inner() {
     let folder = PathBuf::from(std::env::var_os("SURVIVAL_FOLDER").expect("started by the outer test"));
-    let only = std::env::var("SURVIVAL_KIND").ok();
-    let wanted = |kind: &&str| only.as_ref().is_none_or(|only| only.split(',').any(|one| one == *kind));
+    let only = std::env::var(KIND).expect("started by the outer test");
+    let wanted = |kind: &&str| only == *kind;
     let (mut all, mut wrong) = (Tally::default(), Vec::new());
     let mut driver = Driver::start();
     for kind in registry::names().filter(|kind| kind.starts_with("aws.")).filter(wanted) {

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use groundwork::apply::{Approved, Options};
 use groundwork::event::Events;
@@ -18,8 +16,9 @@ use serde_json::{Map, Value, json};
 use super::Tally;
 use super::server::{Described, Place, Server, described, same};
 use super::values::candidates;
-use crate::contract::{copy_companions, merge};
+use crate::contract::{Fixture, STAGES, copy_companions, fixture, merge};
 use crate::postgres::Postgres;
+use crate::stages::side_by_side;
 use crate::support::{Cluster, block_on};
 
 /// `tests/survival/vault.yaml`: how the things of each kind are reached past the program.
@@ -77,23 +76,6 @@ pub(super) struct Profile {
     change: Option<Value>,
 }
 
-/// The part of a contract's fixture that is used here.
-#[derive(Debug, Deserialize)]
-struct Fixture {
-    #[serde(default)]
-    given: Map<String, Value>,
-    step: Value,
-    #[serde(default)]
-    changes: Vec<Change>,
-    #[serde(default)]
-    elsewhere: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Change {
-    set: Value,
-}
-
 #[test]
 fn fields_of_vault_are_shown_or_survive_an_update() {
     let cluster = Cluster::new("survival");
@@ -125,23 +107,30 @@ fn inner() {
         .filter(|(kind, _)| wanted(kind))
         .map(|(kind, profile)| Subject::new(&folder, kind, profile))
         .collect();
-    let made = side_by_side(subjects, |mut subject| async move {
-        let made = subject.apply(false).await;
-        (subject, made)
-    });
+    let made = side_by_side(
+        subjects,
+        STAGES,
+        || (),
+        |(), mut subject| {
+            let made = block_on(subject.apply(false));
+            (subject, made)
+        },
+    );
     let server = Server::here();
     let description = block_on(server.description());
-    let outcomes = side_by_side(made, |(mut subject, made)| {
-        let (server, description) = (&server, &description);
-        async move {
+    let outcomes = side_by_side(
+        made,
+        STAGES,
+        || (),
+        |(), (mut subject, made)| {
             let started = std::time::Instant::now();
             let outcome = match made {
-                Ok(()) => subject.run(server, description).await,
+                Ok(()) => block_on(subject.run(&server, &description)),
                 Err(problem) => (Tally::default(), vec![format!("cannot be made: {problem}")]),
             };
             (subject.kind, outcome, started.elapsed())
-        }
-    });
+        },
+    );
     let mut total = Tally::default();
     let mut problems = Vec::new();
     for (kind, (tally, wrong), took) in outcomes {
@@ -153,34 +142,6 @@ fn inner() {
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }
 
-/// Things that are waited for at the same time; most of the time is the server's.
-const SIDE_BY_SIDE: usize = 4;
-
-/// Does the same with all items, some of them at a time.
-fn side_by_side<T: Send, U: Send, F: Future<Output = U>>(
-    items: Vec<T>,
-    act: impl Fn(T) -> F + Sync,
-) -> Vec<U> {
-    let count = items.len();
-    let waiting: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    let done: Vec<Mutex<Option<U>>> = (0..count).map(|_| Mutex::new(None)).collect();
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..SIDE_BY_SIDE {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = waiting.get(index) else { return };
-                    let item = item.lock().expect("unpoisoned").take().expect("taken once");
-                    let outcome = block_on(act(item));
-                    *done[index].lock().expect("unpoisoned") = Some(outcome);
-                }
-            });
-        }
-    });
-    done.into_iter().map(|one| one.into_inner().expect("unpoisoned").expect("done")).collect()
-}
-
 fn profiles() -> Profiles {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/survival/vault.yaml");
     let text = std::fs::read_to_string(path).expect("the profiles");
@@ -190,17 +151,10 @@ fn profiles() -> Profiles {
 /// Every kind that the server has is tried, or has a reason why not.
 fn complete(kinds: &BTreeMap<String, Profile>, not_tried: &BTreeMap<String, String>) {
     let of_vault = registry::names().filter(|kind| kind.starts_with("vault."));
-    let here = of_vault.filter(|kind| fixture(kind).elsewhere.is_none());
+    let here = of_vault.filter(|kind| fixture(kind).expect("a fixture").elsewhere.is_none());
     let missing: Vec<&str> =
         here.filter(|kind| kinds.contains_key(*kind) == not_tried.contains_key(*kind)).collect();
     assert!(missing.is_empty(), "neither tried nor excused in tests/survival/vault.yaml: {missing:?}");
-}
-
-fn fixture(kind: &str) -> Fixture {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/contract/{kind}.yaml"));
-    let text = std::fs::read_to_string(&path).expect("a fixture");
-    let port = std::env::var("CONTRACT_POSTGRES_PORT").unwrap_or_default();
-    serde_saphyr::from_str(&text.replace("POSTGRES_PORT", &port)).expect("a fixture")
 }
 
 /// The thing of one kind.
@@ -218,7 +172,7 @@ struct Subject {
 
 impl Subject {
     fn new(folder: &Path, kind: String, profile: Profile) -> Self {
-        let Fixture { mut given, mut step, changes, .. } = fixture(&kind);
+        let Fixture { mut given, mut step, changes, .. } = fixture(&kind).expect("a fixture");
         merge(&mut step, &Value::Object(profile.step.clone()));
         given.extend(profile.given.clone());
         let folder = folder.join(kind.replace('.', "-"));

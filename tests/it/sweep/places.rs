@@ -10,7 +10,6 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +22,7 @@ use super::fault::Fault;
 use super::scene::{Scene, Subject};
 use super::stage::Stage;
 use super::{snapshot, subject};
+use crate::stages::side_by_side;
 use crate::support::{Ran, block_on};
 
 /// How often the program is run again.
@@ -311,37 +311,24 @@ fn last_lines(ran: &Ran) -> String {
 fn sweep(cases: Vec<Case>, jobs: usize) {
     let reference = reference();
     let count = cases.len();
-    let (queue, broken) = (Mutex::new(cases), Mutex::new(BTreeMap::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                let mut stage = None;
-                loop {
-                    let Some(case) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop() else {
-                        return;
-                    };
-                    let used = stage.take();
-                    let judged = catch_unwind(AssertUnwindSafe(|| judge(case, &reference, used)));
-                    let violations = match judged {
-                        Ok((violations, servers)) => {
-                            stage = Some(servers);
-                            violations
-                        }
-                        Err(_) => vec!["the harness itself failed".to_owned()],
-                    };
-                    println!("{case}: {}", if violations.is_empty() { "well" } else { "VIOLATED" });
-                    if !violations.is_empty() {
-                        println!("  {}", violations.join("\n  "));
-                        broken
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .insert(case.to_string(), violations);
-                    }
-                }
-            });
+    let judge_one = |stage: &mut Option<Stage>, case: Case| {
+        let used = stage.take();
+        let violations = match catch_unwind(AssertUnwindSafe(|| judge(case, &reference, used))) {
+            Ok((violations, servers)) => {
+                *stage = Some(servers);
+                violations
+            }
+            Err(_) => vec!["the harness itself failed".to_owned()],
+        };
+        println!("{case}: {}", if violations.is_empty() { "well" } else { "VIOLATED" });
+        if !violations.is_empty() {
+            println!("  {}", violations.join("\n  "));
         }
-    });
-    let broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (case.to_string(), violations)
+    };
+    let judged = side_by_side(cases, jobs, || None, judge_one);
+    let broken: BTreeMap<String, Vec<String>> =
+        judged.into_iter().filter(|(_, violations)| !violations.is_empty()).collect();
     println!("{count} cases, {} violated", broken.len());
     let mut text = String::new();
     for (case, violations) in &broken {
