@@ -20,8 +20,9 @@
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
 //! AWS and Vault, [`hygiene`] how the process guards its memory, [`event`] what the stages
-//! report, [`confined_path`] and [`workspace`] the files beside a plan, [`trace`] every request, [`trust`] what the caller allows a plan to use, and [`ui`] the
-//! only place that prints.
+//! report, [`confined_path`] and [`workspace`] the files beside a plan, [`trace`] every request,
+//! [`trust`] what the caller allows a plan to use, [`visible`] how others' text is shown, and [`ui`]
+//! the only place that prints.
 
 // The layout of the futures that carry a whole run nests deeper than the compiler's default.
 #![recursion_limit = "256"]
@@ -53,4 +54,5 @@ pub mod session;
 pub mod trace;
 pub mod trust;
 pub mod ui;
+pub mod visible;
 pub mod workspace;

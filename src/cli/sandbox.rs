@@ -11,7 +11,7 @@ use arguments::{Format, SandboxCommand};
 use super::child;
 use crate::event::{Event, Events};
 use crate::sandbox::{self, Error, Options, Running, ServerStatus, Status};
-use crate::ui::console::{note, out};
+use crate::ui::console::{json_line, note, out};
 
 /// Runs `groundwork sandbox`.
 pub async fn run(args: SandboxArgs) -> Result<ExitCode, Error> {
@@ -101,7 +101,7 @@ async fn with_progress<T>(work: impl AsyncFnOnce(Events) -> T) -> T {
 
 fn show(status: &Status, format: Format) {
     match format {
-        Format::Json => out(serde_json::json!(status)),
+        Format::Json => json_line(status),
         Format::Human if status.servers.is_empty() => out("the sandbox is down"),
         Format::Human => out(table(&status.servers)),
     }

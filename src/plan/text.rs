@@ -1,15 +1,14 @@
 //! Which texts may stand in a plan, and as a name.
 
-use crate::resource::neutralise;
+use crate::visible::acts;
 
 /// Why a text cannot stand in a plan.
 pub fn forbidden(text: &str) -> Option<&'static str> {
     if text.contains(['\u{f8f0}', '\u{f8f1}', '\u{f8f2}', '\u{f8f3}']) {
         return Some("the private-use characters U+F8F0 to U+F8F3 are reserved");
     }
-    let harmless = |text: &str| neutralise(text) == text;
-    (!harmless(text)).then_some(
-        "control characters, and those that turn the direction of writing, must not stand in a plan",
+    text.contains(acts).then_some(
+        "control characters, invisible ones, and those that turn the direction of writing, must not stand in a plan",
     )
 }
 

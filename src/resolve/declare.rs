@@ -13,6 +13,7 @@ use crate::plan::{Diagnostic, Diagnostics, Section, Span};
 use crate::resource::Scope;
 use crate::resource::erased::Instance;
 use crate::secret::{LoadError, Loader, Remarks};
+use crate::visible;
 
 /// Reads every step into its kind's types and checks it; with the outputs that are certain in
 /// this scope before anything exists.
@@ -137,9 +138,21 @@ fn instance(
         instance.without_outputs();
     }
     match instance.check() {
-        mistakes if mistakes.is_empty() => Ok(instance),
+        mistakes if mistakes.is_empty() => match deceptive(resolved, step, &instance.id()) {
+            None => Ok(instance),
+            Some(mistake) => Err(vec![mistake]),
+        },
         mistakes => Err(diagnose(node, mistakes)),
     }
+}
+
+/// A name that another can be mistaken for: whoever reviews the plan would approve something else.
+fn deceptive(resolved: &Resolved, step: &Step, name: &str) -> Option<Diagnostic> {
+    let (told, why) =
+        [&step.id, name].into_iter().find_map(|told| Some((told, visible::deceptive(told)?)))?;
+    let message = format!("`{}` can be mistaken for another name: {why}", visible::neutralise(told));
+    let place = &resolved.document.steps[step.declared].id;
+    Some(Diagnostic::error(place.span, message).help("write the name in letters of one script"))
 }
 
 /// A step's evaluated fields with the tags that it gets.

@@ -27,12 +27,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use crate::visible::neutralise;
 pub use attachment::{Attachment, Holder, Part, mentions};
 pub use awaited::{Awaited, Awaiting};
 pub use calls::{CallCount, Calls};
 pub use diff::{Blocked, Change, Diff, SecretChange};
 pub use elsewhere::Elsewhere;
-pub use error::{Error, ErrorKind, Result, in_words, neutralise};
+pub use error::{Error, ErrorKind, Result, in_words};
 pub use remains::Remains;
 pub use scope::{Partial, Scope};
 pub use writer::{Permit, Writer};

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::content::{AwsIdentity, Content, Identities, PlanRecord, StepRecord, VaultIdentity};
 use crate::destination::Destinations;
-use crate::resource::neutralise;
+use crate::visible::neutralise;
 
 /// Characters of a value that are shown.
 const SHOWN: usize = 60;

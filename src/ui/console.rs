@@ -2,14 +2,20 @@
 //!
 //! Results go to standard output, everything about the way there to standard error. A closed
 //! pipe is no error: the work goes on, the text is lost. Colours are stripped where the stream is
-//! no terminal or `NO_COLOR` is set.
+//! no terminal or `NO_COLOR` is set. All text passes [`visible`] on its way out, whoever wrote it.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
+use crate::visible::{self, on_terminal};
+
 /// Prints a result, with a line end.
 pub fn out(text: impl Display) {
-    let _ = writeln!(anstream::stdout(), "{text}");
+    print(&on_terminal(&text.to_string()));
+}
+
+fn print(harmless: &str) {
+    let _ = writeln!(anstream::stdout(), "{harmless}");
 }
 
 /// Prints a secret that a person asked for, with a line end. The caller has made sure that standard
@@ -22,13 +28,13 @@ pub fn secret_line(secret: &crate::secret::Secret) {
 
 /// Prints a remark for people, with a line end.
 pub fn note(text: impl Display) {
-    let _ = writeln!(anstream::stderr(), "{text}");
+    let _ = writeln!(anstream::stderr(), "{}", on_terminal(&text.to_string()));
 }
 
 /// Prints a result as indented JSON.
 pub fn json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => out(text),
+        Ok(text) => print(&visible::in_json(&text)),
         Err(error) => note(format_args!("error: cannot write JSON: {error}")),
     }
 }
@@ -36,7 +42,7 @@ pub fn json(value: &impl serde::Serialize) {
 /// Prints a value as JSON on one line.
 pub fn json_line(value: &impl serde::Serialize) {
     match serde_json::to_string(value) {
-        Ok(text) => out(text),
+        Ok(text) => print(&visible::in_json(&text)),
         Err(error) => note(format_args!("error: cannot write JSON: {error}")),
     }
 }
@@ -62,10 +68,18 @@ pub fn ask_for(question: impl Display, word: &str) -> bool {
     answer(question) == word
 }
 
-fn answer(question: impl Display) -> String {
+/// Prints a question, without a line end.
+///
+/// # Errors
+/// When standard error is closed.
+pub fn question(text: impl Display) -> std::io::Result<()> {
     let mut terminal = anstream::stderr();
-    let _ = write!(terminal, "{question}");
-    let _ = terminal.flush();
+    write!(terminal, "{}", on_terminal(&text.to_string()))?;
+    terminal.flush()
+}
+
+fn answer(text: impl Display) -> String {
+    let _ = question(text);
     let mut answer = String::new();
     match std::io::stdin().read_line(&mut answer) {
         Ok(_) => answer.trim().to_owned(),

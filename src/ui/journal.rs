@@ -5,7 +5,7 @@ use serde_json::json;
 use super::console;
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::journal::{Ending, Entry, Record};
-use crate::resource::neutralise;
+use crate::visible::neutralise;
 
 /// Prints all records, one a line, with a heading for each run; at the end what is still open.
 pub fn show(plan: &str, records: &[Record], open: &[Record]) {

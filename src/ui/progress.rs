@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::console;
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::event::{Event, Summary};
+use crate::visible::on_terminal;
 
 /// A display that runs until its events end.
 #[must_use]
@@ -34,7 +35,9 @@ pub fn quiet(mut events: UnboundedReceiver<Event>, wanted: bool) -> Progress {
         let mut told = Instant::now();
         while let Some(event) = events.recv().await {
             match (event, &bar) {
-                (Event::Progress { message }, Some(bar)) => bar.set_message(message),
+                (Event::Progress { message }, Some(bar)) => {
+                    bar.set_message(on_terminal(&message).into_owned());
+                }
                 (Event::Progress { message }, None) if wanted && told.elapsed() >= EVERY => {
                     told = Instant::now();
                     console::note(message);
@@ -134,7 +137,7 @@ impl Live {
             if let Ok(style) = ProgressStyle::with_template("{spinner}  {msg} {elapsed:.dim}") {
                 bar.set_style(style);
             }
-            bar.set_message(format!("{action} {id}"));
+            bar.set_message(on_terminal(&format!("{action} {id}")).into_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
             self.running.insert(id.to_owned(), bar);
         }

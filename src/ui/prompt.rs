@@ -1,6 +1,6 @@
 //! Secrets that a person types, or that come through a pipe.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 
 use futures::future::select_all;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
+use super::console;
 use crate::secret::Secret;
 
 /// A signal came that would have ended the program, had no hidden prompt asked to be told of it.
@@ -51,9 +52,7 @@ pub async fn secret_lines(question: &'static str) -> io::Result<Vec<Secret>> {
 pub async fn secret_line(question: String) -> io::Result<Option<Secret>> {
     unseen(move |on_terminal| {
         if on_terminal {
-            let mut terminal = anstream::stderr();
-            writeln!(terminal, "{question}:")?;
-            terminal.flush()?;
+            console::question(format_args!("{question}:\n"))?;
         }
         Ok(line()?.1)
     })
@@ -112,9 +111,7 @@ impl Signals {
 }
 
 fn ask(question: &str, number: usize) -> io::Result<()> {
-    let mut terminal = anstream::stderr();
-    writeln!(terminal, "{question} {number}, or an empty line to end:")?;
-    terminal.flush()
+    console::question(format_args!("{question} {number}, or an empty line to end:\n"))
 }
 
 /// A terminal that does not show what is typed, until dropped.

@@ -2,8 +2,8 @@
 
 use super::console;
 use super::style::{BAD, CHANGE, FAINT, paint};
-use crate::resource::neutralise;
 use crate::trace::{Answer, Call};
+use crate::visible::neutralise;
 
 /// Prints a call.
 pub fn show(call: &Call<'_>) {
@@ -45,6 +45,6 @@ mod tests {
             request_id: Some("a\u{1b}[2J"),
         };
         let plain = anstream::adapter::strip_str(&line(&call)).to_string();
-        assert_eq!(plain, "vault GET http://vault/v1/sys/mounts  200  3 ms  request a\u{fffd}[2J");
+        assert_eq!(plain, "vault GET http://vault/v1/sys/mounts  200  3 ms  request a\\u{1b}[2J");
     }
 }

@@ -3,7 +3,7 @@
 use super::changeset::wrap::{columns, pad, shortened, wrapped};
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::changeset::{Action, Changeset, Counts, StepChange};
-use crate::resource::neutralise;
+use crate::visible::neutralise;
 
 /// Columns before a reason.
 const INDENT: usize = 6;

@@ -117,7 +117,7 @@ pub fn tables(environment: &TestEnvironment) -> Vec<String> {
     block_on(dynamodb(environment).list_tables().send()).expect("tables").table_names.unwrap_or_default()
 }
 
-fn secretsmanager(environment: &TestEnvironment) -> aws_sdk_secretsmanager::Client {
+pub fn secretsmanager(environment: &TestEnvironment) -> aws_sdk_secretsmanager::Client {
     let config = aws_sdk_secretsmanager::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))

@@ -171,7 +171,7 @@ fn what_aws_refuses_to_tell_is_deferred_and_the_same_every_time() {
     let deferred = deferred(&environment, "plan.yaml", &variables);
     let [(id, reason)] = deferred.as_slice() else { panic!("{deferred:?}") };
     assert_eq!(id, "user");
-    assert!(reason.contains("iam:GetUser: is not authorized\u{fffd} (AccessDenied)"), "{reason}");
+    assert!(reason.contains("iam:GetUser: is not authorized\\u{202e} (AccessDenied)"), "{reason}");
     // Which request it was is no part of what was found.
     let save = |file: &str| {
         let mut command = environment.command(&["plan", "plan.yaml", "--out", file]);

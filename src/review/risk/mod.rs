@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::changeset::{Action, Changeset, StepChange};
-use crate::resource::{neutralise, registry};
+use crate::resource::registry;
+use crate::visible::neutralise;
 
 /// Something about a changeset that deserves a second look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use super::destinations::value_text;
 use super::svg;
 use crate::changeset::{Action, PlanIdentity, StepChange};
-use crate::resource::neutralise;
 use crate::review::{Content, Field, Item, Review, Sign, counted, sign};
+use crate::visible::neutralise;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");

@@ -6,12 +6,13 @@ use super::destinations;
 use super::wrap::{columns, pad, shortened, some_of, wrapped};
 use crate::changeset::{Action, Counts, StepChange};
 use crate::removal::Extent;
-use crate::resource::{SecretChange, neutralise};
+use crate::resource::SecretChange;
 use crate::review::{
     Content, Field, Group, Item, Line, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,
 };
 use crate::ui::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::ui::undeclared;
+use crate::visible::neutralise;
 
 /// Columns before a step's fields.
 const INDENT: usize = 6;

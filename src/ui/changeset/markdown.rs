@@ -7,12 +7,13 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::destinations::value_text;
-use super::wrap::some_of;
+use super::wrap::{some_of, thousands};
 use crate::changeset::Action;
-use crate::resource::{SecretChange, neutralise};
+use crate::resource::SecretChange;
 use crate::review::{
     Content, Field, Group, Item, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,
 };
+use crate::visible::neutralise;
 
 /// GitHub's limit on a comment, in characters; counted in bytes here, which are never fewer.
 const LIMIT: usize = 65_536;
@@ -334,14 +335,15 @@ fn inline(text: &str) -> String {
 /// Parts of words are kept apart by word joiners, so that nothing turns into a mention, a reference
 /// or a link; what Markdown or HTML has a use for is written as a character reference.
 fn escaped(text: &str) -> String {
-    const JOINER: char = '\u{2060}';
+    // As a reference, because an invisible character that stands in the text as such is not let out.
+    const JOINER: &str = "&#8288;";
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '@' | '#' => out.extend([c, JOINER]),
-            ':' if chars.peek() == Some(&'/') => out.extend([c, JOINER]),
-            '.' if out.to_ascii_lowercase().ends_with("www") => out.extend([JOINER, c]),
+            '@' | '#' => out = out + c.encode_utf8(&mut [0; 4]) + JOINER,
+            ':' if chars.peek() == Some(&'/') => out = out + ":" + JOINER,
+            '.' if out.to_ascii_lowercase().ends_with("www") => out = out + JOINER + ".",
             '&' | '<' | '>' | '"' | '\'' | '`' | '*' | '_' | '[' | ']' | '(' | ')' | '|' | '~' | '\\'
             | '!' | '$' | '{' | '}' => {
                 let _ = write!(out, "&#{};", u32::from(c));
@@ -354,7 +356,10 @@ fn escaped(text: &str) -> String {
 
 fn shortened(text: &str, length: usize) -> String {
     match text.char_indices().nth(length) {
-        Some((end, _)) => format!("{}…", &text[..end]),
+        Some((end, _)) => {
+            let left_out = thousands(text[end..].chars().count());
+            format!("{}… and {left_out} more characters", &text[..end])
+        }
         None => text.to_owned(),
     }
 }

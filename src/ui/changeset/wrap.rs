@@ -12,15 +12,40 @@ pub fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
 }
 
-/// The text, or its beginning and end around an ellipsis when it takes more than `width` columns.
+/// The text, or its beginning and end when it takes more than `width` columns; between them stands how
+/// many characters are left out, where there is room for a number.
 pub fn shortened(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();
     }
-    let tail_width = width.saturating_sub(1) / 3;
-    let head = taken(text.chars(), width.saturating_sub(1 + tail_width));
-    let tail: String = taken(text.chars().rev(), tail_width).chars().rev().collect();
-    format!("{head}…{tail}")
+    let all = text.chars().count();
+    // The number that is shown is the smaller one, so that it fits.
+    let room = width.saturating_sub(columns(&left_out(all, width)));
+    let head = taken(text.chars(), room - room / 3);
+    let tail: String = taken(text.chars().rev(), room / 3).chars().rev().collect();
+    let gap = left_out(all - head.chars().count() - tail.chars().count(), width);
+    format!("{head}{gap}{tail}")
+}
+
+fn left_out(count: usize, width: usize) -> String {
+    match width {
+        0..16 => "…".to_owned(),
+        16..48 => format!("…{}…", thousands(count)),
+        _ => format!("… {} characters …", thousands(count)),
+    }
+}
+
+/// A number as people read it: `1,234`.
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Names behind each other, in at most `width` columns if two of them fit: the first ones and the
@@ -123,5 +148,14 @@ mod tests {
         assert_eq!(shortened("short", 10), "short");
         let text = shortened("alias/a-very-long-name-of-a-key", 15);
         assert_eq!((columns(&text), text.as_str()), (15, "alias/a-ve…-key"));
+        let long = format!("begin{}end", "x".repeat(1_500));
+        let text = shortened(&long, 20);
+        assert_eq!((columns(&text), text.as_str()), (20, "beginxxxx…1,495…xend"));
+        let text = shortened(&long, 60);
+        assert_eq!(columns(&text), 60);
+        let shown = text.chars().filter(|c| *c == 'x').count();
+        assert!(text.contains(&format!("… {} characters …", thousands(1_508 - shown - 8))), "{text}");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert!((0..80).all(|width| columns(&shortened(&"漢x".repeat(90), width)) <= width.max(1)));
     }
 }
