@@ -44,6 +44,7 @@ mod scenario_b;
 mod schema;
 mod secret_id;
 mod server_config;
+mod shown;
 mod signals;
 mod stages;
 mod support;

@@ -1,91 +1,13 @@
-//! Whatever is read, there is an answer and no panic.
-//!
-//! Each case is made from a seed, which is told when it fails: `FUZZ_SEED=N` begins with that case.
-//! `FUZZ_SECONDS=N` goes on with ever new cases for that long. The last case of each campaign is in
-//! the temporary folder as `groundwork-fuzz-NAME`, for what a panic cannot tell, such as a stack
-//! that was used up.
-
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
-use std::time::{Duration, Instant};
+//! What people and servers write: plans, templates, expressions, policies, and text on its way to a terminal.
 
 use groundwork::providers::vault::granted;
 use groundwork::resolve::template;
 use groundwork::secret::detect;
 use groundwork::trust::Trust;
-use groundwork::{lint, session, ui};
-use serde_json::json;
+use groundwork::{lint, session, ui, visible};
+use serde_json::{Value, json};
 
-/// Random numbers from a seed (the generator of splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound.max(1)).expect("small")).expect("small")
-    }
-
-    fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[self.below(items.len())]
-    }
-}
-
-/// One of the corpus, changed in a few places; sometimes with a part of another one in it.
-fn mutated(random: &mut Random, corpus: &[Vec<u8>], tokens: &[&str]) -> Vec<u8> {
-    let mut bytes = random.pick(corpus).clone();
-    for _ in 0..=random.below(4) {
-        let at = random.below(bytes.len() + 1);
-        let length = random.below(40).min(bytes.len() - at);
-        match random.below(7) {
-            0 => bytes.truncate(at),
-            1 => bytes.insert(at, u8::try_from(random.below(256)).expect("a byte")),
-            2 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-            3 => drop(bytes.drain(at..at + length)),
-            4 => {
-                let part = bytes[at..at + length].repeat(1 + random.below(20));
-                drop(bytes.splice(at..at, part));
-            }
-            5 => {
-                let other = random.pick(corpus);
-                let from = random.below(other.len() + 1);
-                let part = other[from..(from + random.below(200)).min(other.len())].to_vec();
-                drop(bytes.splice(at..at, part));
-            }
-            _ => drop(bytes.splice(at..at, random.pick(tokens).bytes())),
-        }
-    }
-    bytes
-}
-
-/// Runs `check` over `cases` cases, or as long as `FUZZ_SECONDS` says.
-fn campaign(name: &str, cases: u64, corpus: &[Vec<u8>], tokens: &[&str], check: impl Fn(&[u8])) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let first = number("FUZZ_SEED").unwrap_or(1);
-    let time = number("FUZZ_SECONDS").map(Duration::from_secs);
-    let (begun, last) = (Instant::now(), std::env::temp_dir().join(format!("groundwork-fuzz-{name}")));
-    let mut seed = first;
-    while time.map_or(seed < first + cases, |time| begun.elapsed() < time) {
-        let case = mutated(&mut Random(seed), corpus, tokens);
-        std::fs::write(&last, &case).expect("written");
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(&case))) {
-            println!("FUZZ_SEED={seed} fails {name}:\n{}", case.escape_ascii());
-            resume_unwind(panic);
-        }
-        seed += 1;
-    }
-    println!("{name}: {} cases", seed - first);
-}
-
-fn repository(files: &[&str]) -> Vec<Vec<u8>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    files.iter().map(|file| std::fs::read(root.join(file)).expect("a file of the repository")).collect()
-}
+use super::{campaign, repository};
 
 const YAML: [&str; 22] = [
     "{{ custody_key.arn }}",
@@ -274,36 +196,30 @@ fn secrets_in_text() {
 }
 
 #[test]
-fn saved_changesets() {
-    use groundwork::saved::Saved;
-    let whole = json!({
-        "groundwork_changeset": 1, "created_at": "2026-11-22T06:00:00Z", "digest": "sha256:00", "seal": "sha256:00",
-        "content": {
-            "tool": "0.1.0",
-            "plan": { "path": "plans/x.yaml", "name": "x", "digest": "sha256:00", "files": {}, "vars": [["a", 1]] },
-            "identities": { "aws": { "account_id": "000000000000", "region": "us-east-1" }, "vault": null },
-            "steps": [],
-        },
-    });
-    let corpus = vec![serde_json::to_vec_pretty(&whole).expect("JSON")];
-    let tokens = [
-        "{",
-        "}",
-        "[",
-        "]",
-        "\"",
-        "null",
-        "1e999",
-        "-1",
-        "\\u0000",
-        "\\ud800",
-        "\"content\":",
-        "groundwork_changeset",
-    ];
-    campaign("changesets", 1_500, &corpus, &tokens, |case| {
-        // Nobody has its seal, so that none is ever taken.
-        assert!(Saved::parse(case).is_err(), "a forged changeset is taken");
-        let deep = [case, b"[".repeat(10_000).as_slice()].concat();
-        assert!(Saved::parse(&deep).is_err());
+fn texts_for_a_terminal() {
+    let corpus = [
+        "\u{1b}[31merror\u{1b}[0m: \u{202e}txet \u{200b}\u{e0041} p\u{430}y ✓ 漢\n::add-mask::x",
+        "##vso[task]x ##[add-mask] section_start:1:x\r\u{1b}[0K {\"a\": \"b\"}",
+    ]
+    .map(|text| text.as_bytes().to_vec());
+    let tokens =
+        ["::", "##[", "##vso[", "\u{1b}[", "m", "\n", "\r", " ", "\u{9b}", "\u{202e}", "\u{1b}[0m", "#", ":"];
+    campaign("terminal", 3_000, &corpus, &tokens, |case| {
+        let text = String::from_utf8_lossy(case);
+        let shown = visible::on_terminal(&text);
+        let plain = anstream::adapter::strip_str(&shown).to_string();
+        assert!(!plain.contains(|c: char| c.is_control() && !"\n\t".contains(c)), "{plain:?}");
+        assert!(!plain.contains(['\u{202e}', '\u{200b}', '\u{e0041}']), "{plain:?}");
+        for line in plain.lines().map(str::trim_start) {
+            let command = line.strip_prefix("::").is_some_and(|rest| rest.contains("::"));
+            assert!(!command && !line.starts_with("section_start:"), "{line:?}");
+            assert!(!line.contains("##[") && !line.contains("##vso["), "{line:?}");
+        }
+        assert_eq!(visible::on_terminal(&shown), shown, "shown twice");
+        let value = Value::String(text.into_owned());
+        let json = value.to_string();
+        let safe = visible::in_json(&json);
+        assert!(!safe.contains("##["), "{safe}");
+        assert_eq!(serde_json::from_str::<Value>(&safe).expect("JSON"), value);
     });
 }
