@@ -1,4 +1,4 @@
-//! A plan as the rules see it.
+//! A plan in the form that the rules read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::resolve::{OutputTable, Resolved, template};
 use crate::resource::erased::Instance;
 use crate::secret::detect::{self, Sighting};
 
-/// A plan as the rules see it.
+/// A plan in the form that the rules read.
 pub struct Facts<'a> {
     /// The plan.
     pub resolved: &'a Resolved,
-    /// What is certain of the steps before anything exists.
+    /// The outputs of the steps that are known before anything exists.
     pub outputs: &'a OutputTable,
     /// The steps that take part.
     pub steps: Vec<Fact<'a>>,
@@ -23,10 +23,10 @@ pub struct Facts<'a> {
     pub custody: Option<CustodySettings>,
     /// The plan's files, and after them its templates.
     pub sources: Sources,
-    /// What looks like a secret in them.
+    /// Text in the sources that looks like a secret.
     pub sightings: Vec<(Span, Sighting, Option<String>)>,
-    /// Values of fields and variables that are named like a secret and stand there in the clear:
-    /// the name, the value's place, the step.
+    /// Literal values of fields and variables whose name is that of a secret: the name, the value's
+    /// place, the step.
     pub plain: Vec<(String, Span, Option<String>)>,
 }
 
@@ -82,12 +82,12 @@ impl<'a> Facts<'a> {
         self.of_kind(kind).next().is_some()
     }
 
-    /// Whether the plan makes Vault from nothing, so that what it does not declare is not there.
+    /// Whether the plan initialises Vault. Then Vault contains only what the plan declares.
     pub fn makes_vault(&self) -> bool {
         self.has("vault.init")
     }
 
-    /// Looks through the plan's files and templates for secrets.
+    /// Searches the plan's files and templates for secrets.
     fn read(&mut self) {
         let document = self.document();
         let mut file = 0;
@@ -146,14 +146,14 @@ impl<'a> Facts<'a> {
         Some(self.document().section(section)?.span_at(path))
     }
 
-    /// The place of the plan's name, for what the whole plan lacks.
+    /// The place of the plan's name, for findings about the whole plan.
     pub fn name(&self) -> Option<Span> {
         let (_, text) = self.sources.get(0)?;
         let root = Node::parse(text, 0).ok()?;
         root.get("name").map(|node| node.span)
     }
 
-    /// The files, with everything that looks like a secret made unreadable.
+    /// The files, with everything that looks like a secret masked.
     pub fn into_masked_sources(self) -> Sources {
         let mut sources = self.sources;
         let spans = self.sightings.iter().map(|(span, ..)| span);
@@ -175,7 +175,7 @@ impl Fact<'_> {
         self.fields[field].as_str().unwrap_or_default()
     }
 
-    /// A field of a number; 0 when there is none, or it is not known yet.
+    /// A numeric field; 0 when it is absent or not known yet.
     pub fn number(&self, field: &str) -> u64 {
         self.fields[field].as_u64().unwrap_or_default()
     }
@@ -191,7 +191,7 @@ impl Fact<'_> {
     }
 }
 
-/// Where each step begins and ends in a file.
+/// The range of lines of each step in a file.
 fn extents(document: &Document, file: usize) -> Vec<(std::ops::Range<usize>, String)> {
     let steps = document.steps.iter().filter(|step| step.id.span.file == file);
     steps.map(|step| (step.id.span.start..end(&step.fields), step.id.name.clone())).collect()
@@ -206,12 +206,12 @@ fn end(node: &Node) -> usize {
     below.unwrap_or_default().max(node.span.end)
 }
 
-/// The template files that steps name, each once, with the first step that does.
+/// The template files that steps name, each once, with the first step that names it.
 fn templates(document: &Document) -> Vec<(PathBuf, String, Option<String>)> {
     let mut found: Vec<(PathBuf, String, Option<String>)> = Vec::new();
     for step in &document.steps {
         named_templates(&step.fields, &mut |name| {
-            // One that cannot be read is a mistake that is told elsewhere.
+            // Loading the plan reports templates that cannot be read.
             if let Ok(Some((path, text))) = template::read(&document.folder, Path::new(name))
                 && !found.iter().any(|(known, ..)| *known == path)
             {
@@ -237,7 +237,7 @@ fn named_templates<'a>(node: &'a Node, visit: &mut dyn FnMut(&'a str)) {
     }
 }
 
-/// Literal values of variables, and of fields of KV secrets, whose names are those of secrets.
+/// Literal values of variables, and of fields of KV secrets, whose name is that of a secret.
 fn plain(document: &Document) -> Vec<(String, Span, Option<String>)> {
     let mut found = Vec::new();
     for (key, node) in &document.vars {

@@ -1,17 +1,17 @@
-//! What the rules have found.
+//! Findings of the rules.
 
 use super::Rule;
 use super::facts::{Fact, Facts};
 use crate::plan::{Diagnostic, Section, Severity, Span};
 
-/// One thing that a rule has found.
+/// One finding of a rule.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// The rule.
     pub rule: &'static Rule,
-    /// What is wrong, in this case. Quotes no secret.
+    /// The problem in this case. Quotes no secret.
     pub message: String,
-    /// Where.
+    /// The place.
     pub span: Option<Span>,
     /// The step, before `for_each`.
     pub step: Option<String>,
@@ -20,7 +20,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// The finding as people see it.
+    /// The finding as a diagnostic for people.
     pub fn diagnostic(&self) -> Diagnostic {
         let message = format!("{} [{}]", self.message, self.rule.id);
         let diagnostic = match self.rule.severity {
@@ -32,7 +32,7 @@ impl Finding {
     }
 }
 
-/// Takes what one rule finds.
+/// Collects the findings of one rule.
 pub struct Findings<'a> {
     facts: &'a Facts<'a>,
     rule: &'static Rule,
@@ -40,51 +40,51 @@ pub struct Findings<'a> {
 }
 
 impl<'a> Findings<'a> {
-    /// Nothing found yet.
+    /// Starts without findings.
     pub fn new(facts: &'a Facts<'a>, rule: &'static Rule) -> Self {
         Self { facts, rule, list: Vec::new() }
     }
 
-    /// Everything found.
+    /// All findings.
     pub fn into_list(self) -> Vec<Finding> {
         self.list
     }
 
-    /// In a field of a step.
+    /// Adds a finding in a field of a step.
     pub fn step(&mut self, fact: &Fact<'_>, path: &str, message: impl Into<String>) {
         let span = self.facts.place(fact, path, None);
         self.add(Some(span), Some(fact.id()), path, message.into());
     }
 
-    /// In a field of a step, where `needle` stands.
+    /// Adds a finding in a field of a step, at the place of `needle`.
     pub fn within(&mut self, fact: &Fact<'_>, path: &str, needle: &str, message: impl Into<String>) {
         let span = self.facts.place(fact, path, Some(needle));
         self.add(Some(span), Some(fact.id()), path, message.into());
     }
 
-    /// In the rules of a Vault policy, where this path stands.
+    /// Adds a finding in the rules of a Vault policy, at the place of this path.
     pub fn vault_path(&mut self, fact: &Fact<'_>, path: &str, message: impl Into<String>) {
         let span = self.facts.place_of_path(fact, path);
         self.add(Some(span), Some(fact.id()), &format!("rules.{path}"), message.into());
     }
 
-    /// In a section beside the steps.
+    /// Adds a finding in a section beside the steps.
     pub fn section(&mut self, section: Section, path: &str, message: impl Into<String>) {
         let span = self.facts.section(section, path);
         self.add(span, None, &format!("{}.{path}", section.key()), message.into());
     }
 
-    /// In the plan as a whole.
+    /// Adds a finding about the plan as a whole.
     pub fn plan(&mut self, message: impl Into<String>) {
         self.add(self.facts.name(), None, "name", message.into());
     }
 
-    /// At a place.
+    /// Adds a finding at a place.
     pub fn at(&mut self, span: Span, step: Option<&str>, message: impl Into<String>) {
         self.add(Some(span), step, "", message.into());
     }
 
-    /// The same in every instance of a repeated step is told once.
+    /// A finding that every instance of a repeated step has is reported once.
     fn add(&mut self, span: Option<Span>, step: Option<&str>, path: &str, message: String) {
         if !self.list.iter().any(|known| known.span == span && known.message == message) {
             let step = step.map(str::to_owned);

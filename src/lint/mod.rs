@@ -1,8 +1,8 @@
-//! Judgement of a plan without the network: what is allowed, but unwise. `validate` tells it.
+//! Checks a plan, without network access, for what is valid but unwise. `validate` reports the findings.
 //!
-//! A rule is a constant in a file of [`rules`], one file for each family. A plan silences a rule,
-//! in a step or as a whole, by giving a reason; a silence without a reason, or one that silences
-//! nothing, is a finding itself.
+//! A rule is a constant in a file of [`rules`], one file for each family. A plan silences a rule, in one
+//! step or everywhere, by giving a reason. A silence without a reason, or one that silences nothing, is
+//! itself a finding.
 
 mod facts;
 mod findings;
@@ -22,36 +22,37 @@ use findings::Findings;
 
 /// One thing that a plan should not do.
 pub struct Rule {
-    /// The name by which it is silenced.
+    /// The name that silences it.
     pub id: &'static str,
     /// Whether `validate` fails because of it.
     pub severity: Severity,
-    /// What is wrong, as a heading.
+    /// The problem, as a heading.
     pub title: &'static str,
     /// Why it matters.
     pub explanation: &'static str,
-    /// What to do instead.
+    /// The fix.
     pub help: &'static str,
-    /// A plan that breaks it, `version` and `name` left out; `# here` ends each line that is found.
+    /// A plan that breaks the rule, without `version` and `name`; `# here` ends each line that the rule
+    /// reports.
     pub bad: &'static str,
-    /// The same plan as it should be.
+    /// The same plan, corrected.
     pub good: &'static str,
     check: fn(&Facts<'_>, &mut Findings<'_>),
 }
 
-/// What was found in a plan.
+/// The result of linting a plan.
 #[derive(Debug)]
 pub struct Report {
-    /// What is to be told, in the order of the files.
+    /// The findings, in the order of the files.
     pub findings: Vec<Finding>,
-    /// What the plan silences, with the reasons.
+    /// The findings that the plan silences, with the reasons.
     pub silenced: Vec<(Finding, String)>,
-    /// The plan's files and its templates; what looks like a secret is masked.
+    /// The plan's files and its templates; everything that looks like a secret is masked.
     pub sources: Sources,
 }
 
-/// Looks for everything that the rules forbid. `instances` are those of `resolved`'s steps, loaded,
-/// and `outputs` what is certain of them beforehand.
+/// Applies every rule to a plan. `instances` are the loaded steps of `resolved`, and `outputs` their
+/// known outputs.
 pub fn run(resolved: &Resolved, instances: &[Box<dyn Instance>], outputs: &OutputTable) -> Report {
     let facts = Facts::of(resolved, instances, outputs);
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Reading AWS policy documents and Vault policies wherever they stand in a step.
+//! Reads the AWS policy documents and Vault policies of a step.
 
 use serde_json::Value;
 
@@ -7,12 +7,12 @@ use crate::providers::vault::granted;
 
 /// A statement of an AWS policy document.
 pub struct Statement<'a> {
-    /// Where it stands, as a dotted path below the step.
+    /// Its place, as a dotted path below the step.
     pub path: String,
     fields: &'a Value,
 }
 
-/// Conditions that narrow down who is meant by `*`.
+/// Condition keys that restrict who `*` stands for.
 const NARROWING: [&str; 14] = [
     "aws:principalorgid",
     "aws:principalorgpaths",
@@ -84,7 +84,7 @@ impl Statement<'_> {
         texts(&self.fields[name])
     }
 
-    /// Whether it is about everybody: `*`, or `AWS: *`.
+    /// Whether it applies to everyone: `*`, or `AWS: *`.
     pub fn is_for_everybody(&self) -> bool {
         let principal = &self.fields["Principal"];
         principal == "*" || texts(&principal["AWS"]).contains(&"*")
@@ -95,7 +95,7 @@ impl Statement<'_> {
         texts(&self.fields["Principal"][of])
     }
 
-    /// The condition's keys in lower case with their values, those of negated operators left out.
+    /// The condition's keys in lower case with their values, without those of negated operators.
     pub fn conditions(&self) -> Vec<(String, Vec<&str>)> {
         let operators = self.fields["Condition"].as_object().into_iter().flatten();
         let positive = operators.filter(|(operator, _)| !operator.to_ascii_lowercase().contains("not"));
@@ -103,7 +103,7 @@ impl Statement<'_> {
         keys.map(|(key, values)| (key.to_ascii_lowercase(), texts(values))).collect()
     }
 
-    /// Whether a condition narrows down who is meant.
+    /// Whether a condition restricts who the statement applies to.
     pub fn is_narrowed(&self) -> bool {
         self.conditions().iter().any(|(key, values)| {
             let name = key.split('/').next().unwrap_or_default();
@@ -121,7 +121,7 @@ fn texts(value: &Value) -> Vec<&str> {
     }
 }
 
-/// What a Vault policy allows: path and capabilities.
+/// The paths and capabilities that a Vault policy grants.
 pub fn granted_by(fact: &Fact<'_>) -> Vec<(String, Vec<String>)> {
     match &fact.fields["rules"] {
         Value::String(text) => granted(text),

@@ -1,4 +1,4 @@
-//! Taking out what a plan silences, and judging the silences themselves.
+//! Removes the findings that a plan silences, and checks the silences themselves.
 
 use std::collections::HashSet;
 
@@ -8,10 +8,10 @@ use super::rules::{find, silence};
 use super::{Rule, rules};
 use crate::plan::{Silence, Span, closest};
 
-/// What is left to tell, silences that are wrong among it; and what is silenced, with the reasons.
+/// The remaining findings, with those about the silences; and the silenced findings, with the reasons.
 pub fn apply(facts: &Facts<'_>, found: Vec<Finding>) -> (Vec<Finding>, Vec<(Finding, String)>) {
     let mut used: HashSet<(usize, usize)> = HashSet::new();
-    let (mut told, mut silenced) = (Vec::new(), Vec::new());
+    let (mut reported, mut silenced) = (Vec::new(), Vec::new());
     for finding in found {
         let step = finding.step.as_deref().and_then(|id| facts.document().step(id));
         let own = step.map(|step| step.silences.as_slice()).unwrap_or_default();
@@ -21,23 +21,23 @@ pub fn apply(facts: &Facts<'_>, found: Vec<Finding>) -> (Vec<Finding>, Vec<(Find
                 used.insert(place(silence));
                 silenced.push((finding, silence.reason.clone()));
             }
-            None => told.push(finding),
+            None => reported.push(finding),
         }
     }
-    told.extend(wrong(facts, &used));
-    (told, silenced)
+    reported.extend(wrong(facts, &used));
+    (reported, silenced)
 }
 
 fn place(silence: &Silence) -> (usize, usize) {
     (silence.rule.span.file, silence.rule.span.start)
 }
 
-/// Silences that are of no use.
+/// Finds silences without effect.
 fn wrong(facts: &Facts<'_>, used: &HashSet<(usize, usize)>) -> Vec<Finding> {
     let document = facts.document();
     let of_plan = document.silences.iter().map(|silence| (None, silence, true));
     let of_steps = document.steps.iter().flat_map(|step| {
-        // Nothing is found in a step that does not take part.
+        // Rules find nothing in a step that does not take part.
         let takes_part = facts.steps.iter().any(|fact| fact.id() == step.id.name);
         step.silences.iter().map(move |silence| (Some(step.id.name.clone()), silence, takes_part))
     });
@@ -62,7 +62,7 @@ fn mistake(silence: &Silence, is_unused: bool) -> Option<(&'static Rule, Span, S
         let hint = closest(name, rules::all().map(|rule| rule.id))
             .map(|candidate| format!("; did you mean `{candidate}`?"))
             .unwrap_or_default();
-        let message = format!("there is no rule `{name}`{hint}");
+        let message = format!("rule `{name}` does not exist{hint}");
         return Some((&silence::UNKNOWN, silence.rule.span, message));
     }
     if silence.reason.is_empty() {
@@ -70,7 +70,7 @@ fn mistake(silence: &Silence, is_unused: bool) -> Option<(&'static Rule, Span, S
         return Some((&silence::NO_REASON, silence.rule.span, message));
     }
     is_unused.then(|| {
-        let message = format!("`{name}` is silenced, but there is nothing of the kind here");
+        let message = format!("`{name}` is silenced, but it finds nothing here");
         (&silence::UNUSED, silence.rule.span, message)
     })
 }

@@ -9,35 +9,35 @@ use sha2::{Digest, Sha256};
 use super::{Finding, Report};
 use crate::plan::{Diagnostic, Diagnostics, Severity, Sources, Span};
 
-/// The rule of a mistake because of which nothing can be done with a plan.
+/// The rule id of a mistake that makes the plan unusable.
 pub const INVALID: &str = "invalid-plan";
-/// The rule of what is allowed, but may not work where the plan is applied.
+/// The rule id of what is valid, but may fail where the plan is applied.
 pub const DOUBTFUL: &str = "doubtful-plan";
 
-/// The rule of what a plan wants and its caller has to allow.
+/// The rule id of a grant that a plan requests and its caller has to allow.
 pub const PERMISSION: &str = "wants-permission";
 
-/// One thing that is told about a plan.
+/// One finding or mistake of a plan.
 #[derive(Clone, Debug, Serialize)]
 pub struct Told {
     /// The rule's id.
     pub rule: &'static str,
     /// `error`, `warning` or `note`.
     pub severity: &'static str,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What to do.
+    /// The fix.
     pub help: Option<String>,
     /// The step, before `for_each`.
     pub step: Option<String>,
-    /// Where.
+    /// The place.
     #[serde(flatten)]
     pub place: Option<Place>,
-    /// The same for the same thing wherever it moves to within the file.
+    /// Identifies the problem; it does not change when the lines move within the file.
     pub fingerprint: String,
 }
 
-/// A stretch of a file; lines and columns count from one, columns in characters.
+/// A range in a file; lines and columns count from one, columns in characters.
 #[derive(Clone, Debug, Serialize)]
 pub struct Place {
     /// The file, relative to the working directory where it is below it.
@@ -52,26 +52,26 @@ pub struct Place {
     pub end_column: usize,
 }
 
-/// Everything there is to tell about a plan that is well-formed.
+/// The findings and warnings of a well-formed plan.
 pub fn of_report(report: &Report, warnings: &[Diagnostic]) -> Vec<Told> {
-    let mut told = of_list(&report.sources, warnings);
-    told.extend(report.findings.iter().map(|finding| of_finding(&report.sources, finding)));
-    number(told)
+    let mut problems = of_list(&report.sources, warnings);
+    problems.extend(report.findings.iter().map(|finding| of_finding(&report.sources, finding)));
+    number(problems)
 }
 
-/// What the plan silences, with the reasons.
+/// The findings that the plan silences, with the reasons.
 pub fn silenced(report: &Report) -> Vec<(Told, &str)> {
-    let told = report.silenced.iter().map(|(finding, _)| of_finding(&report.sources, finding)).collect();
-    number(told).into_iter().zip(report.silenced.iter().map(|(_, reason)| reason.as_str())).collect()
+    let problems = report.silenced.iter().map(|(finding, _)| of_finding(&report.sources, finding)).collect();
+    number(problems).into_iter().zip(report.silenced.iter().map(|(_, reason)| reason.as_str())).collect()
 }
 
-/// Everything there is to tell about a plan that is not.
+/// The mistakes of a plan that is not well-formed.
 pub fn of_mistakes(mistakes: &Diagnostics) -> Vec<Told> {
     number(of_list(&mistakes.sources, &mistakes.list))
 }
 
 fn of_list(sources: &Sources, list: &[Diagnostic]) -> Vec<Told> {
-    let told = |diagnostic: &Diagnostic| {
+    let problem = |diagnostic: &Diagnostic| {
         let (rule, severity) = match diagnostic.severity {
             Severity::Error => (INVALID, "error"),
             Severity::Warning => (DOUBTFUL, "warning"),
@@ -82,7 +82,7 @@ fn of_list(sources: &Sources, list: &[Diagnostic]) -> Vec<Told> {
         let (message, help) = (diagnostic.message.clone(), diagnostic.help.clone());
         Told { rule, severity, message, help, step: None, place, fingerprint }
     };
-    list.iter().map(told).collect()
+    list.iter().map(problem).collect()
 }
 
 fn of_finding(sources: &Sources, finding: &Finding) -> Told {
@@ -113,16 +113,16 @@ fn file(place: Option<&Place>) -> &str {
     place.map(|place| place.file.as_str()).unwrap_or_default()
 }
 
-/// Fingerprints become digests; the second of the same kind at the same thing gets another.
-fn number(mut told: Vec<Told>) -> Vec<Told> {
+/// Hashes the fingerprints; the second finding of the same kind in the same place gets another.
+fn number(mut problems: Vec<Told>) -> Vec<Told> {
     let mut seen: HashMap<String, usize> = HashMap::new();
-    for one in &mut told {
+    for one in &mut problems {
         let count = seen.entry(one.fingerprint.clone()).or_default();
         let digest = Sha256::digest(format!("{}|{count}", one.fingerprint));
         *count += 1;
         one.fingerprint = hex::encode(&digest[..16]);
     }
-    told
+    problems
 }
 
 fn place(sources: &Sources, span: Span) -> Option<Place> {
@@ -134,7 +134,7 @@ fn place(sources: &Sources, span: Span) -> Option<Place> {
     Some(Place { file: shown(path), line, column, end_line, end_column })
 }
 
-/// A path as it is named in reports: relative where it can be, with slashes.
+/// A path as reports show it: relative where possible, with slashes.
 pub fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let path = path.strip_prefix(&here).unwrap_or(path);

@@ -1,4 +1,4 @@
-//! What AWS identities may do, and who may become one.
+//! Permissions of AWS identities, and who may assume them.
 
 use crate::lint::Rule;
 use crate::lint::facts::Fact;
@@ -12,11 +12,11 @@ pub const RULES: &[&Rule] =
 const WILDCARD_ADMIN: Rule = Rule {
     id: "wildcard-admin",
     severity: Severity::Error,
-    title: "Somebody may do everything",
+    title: "A policy allows everything",
     explanation: "`Action: \"*\"` on `Resource: \"*\"`, AWS's AdministratorAccess, or `sudo` on Vault's path \
-                  `*` is the power of the root user. Whoever gets hold of such a credential has the whole \
-                  environment, and nothing tells what it is really needed for.",
-    help: "list the actions and resources that are needed, and no others",
+                  `*` gives the power of the root user. Anyone who obtains such a credential controls the \
+                  whole environment, and the policy does not document which permissions it really needs.",
+    help: "list only the actions and resources that are needed",
     bad: r#"vault: { address: "https://vault.example.net:8200" }
 steps:
   deployer:
@@ -62,7 +62,7 @@ steps:
             for statement in statements(fact).iter().filter(|statement| is_grant(statement)) {
                 let all = |name: &str| statement.texts(name).iter().any(|text| ["*", "*:*"].contains(text));
                 if all("Action") && all("Resource") {
-                    findings.step(fact, &statement.element("Action"), "may do everything with everything");
+                    findings.step(fact, &statement.element("Action"), "may do everything on every resource");
                 }
             }
         }
@@ -80,9 +80,9 @@ steps:
 const MANAGES_ACCESS: Rule = Rule {
     id: "manages-access",
     severity: Severity::Warning,
-    title: "Somebody may give themselves everything",
-    explanation: "Whoever may change policies and roles without limit can give themselves every other \
-                  permission, so that AWS's IAMFullAccess, or `iam:*` on everything, is as good as \
+    title: "An identity may give itself every permission",
+    explanation: "An identity that may change policies and roles without limit can give itself every other \
+                  permission. AWS's IAMFullAccess, or `iam:*` on everything, is therefore as powerful as \
                   AdministratorAccess.",
     help: "list the actions, limit them to a path such as role/app/*, or set a `permissions_boundary`",
     bad: r#"steps:
@@ -124,10 +124,10 @@ const MANAGES_ACCESS: Rule = Rule {
 const ALL_BUT: Rule = Rule {
     id: "allow-all-but",
     severity: Severity::Warning,
-    title: "Everything is allowed but a few actions",
-    explanation: "`Effect: Allow` with `NotAction` allows every action that is not named, those of services \
-                  that AWS brings out next year among them.",
-    help: "list what is allowed with `Action`; to forbid some of it, add a statement with `Effect: Deny`",
+    title: "A policy allows everything except a few actions",
+    explanation: "`Effect: Allow` with `NotAction` allows every action that it does not name, including \
+                  those of services that AWS adds later.",
+    help: "list the allowed actions in `Action`; to forbid some of them, add a statement with `Effect: Deny`",
     bad: r#"steps:
   ops:
     kind: aws.iam_policy
@@ -154,7 +154,7 @@ const ALL_BUT: Rule = Rule {
                     findings.step(
                         fact,
                         &statement.element("NotAction"),
-                        "allows everything but these actions",
+                        "allows everything except these actions",
                     );
                 }
             }
@@ -165,11 +165,11 @@ const ALL_BUT: Rule = Rule {
 const ACCESS_KEY: Rule = Rule {
     id: "long-lived-access-key",
     severity: Severity::Warning,
-    title: "An access key where a role may do",
-    explanation: "An access key works from anywhere until somebody ends it. Programs in AWS get short-lived \
-                  credentials from a role, CI jobs and Kubernetes through OIDC, and people through IAM \
-                  Identity Center.",
-    help: "use an `aws.iam_role`; where only a key will do, silence this and say why",
+    title: "An access key is used where a role would do",
+    explanation: "An access key works from anywhere until it is deactivated or deleted. Programs in AWS get \
+                  short-lived credentials from a role, CI jobs and Kubernetes through OIDC, and people \
+                  through IAM Identity Center.",
+    help: "use an `aws.iam_role`; if only a key will do, silence this rule and give the reason",
     bad: r"steps:
   user:
     kind: aws.iam_user
@@ -189,7 +189,7 @@ custody: { recipients: [ { kms: alias/a }, { kms: alias/b } ], stores: [ { file:
 "#,
     check: |facts, findings| {
         for fact in facts.of_kind("aws.iam_access_key") {
-            findings.step(fact, "", "an access key works from anywhere until somebody ends it");
+            findings.step(fact, "", "an access key works from anywhere until it is deactivated or deleted");
         }
     },
 };
@@ -198,10 +198,11 @@ const FOREIGN: Rule = Rule {
     id: "foreign-account",
     severity: Severity::Warning,
     title: "Another account may assume a role without a condition",
-    explanation: "A service of another account that assumes roles for many customers can be led to assume \
-                  yours for somebody else, unless the trust policy asks for an external id that only you \
-                  and that service know (the confused deputy).",
-    help: "add `Condition: { StringEquals: { \"sts:ExternalId\": … } }`, or aws:PrincipalOrgID within an organisation",
+    explanation: "A service of another account that assumes roles for many customers can be tricked into \
+                  assuming yours for another customer, unless the trust policy requires an external id that \
+                  only you and that service know (the confused deputy).",
+    help: "add `Condition: { StringEquals: { \"sts:ExternalId\": … } }`, or aws:PrincipalOrgID within an \
+           organisation",
     bad: r#"aws: { account_id: "111122223333" }
 steps:
   monitoring:
@@ -247,10 +248,10 @@ steps:
 const UNBOUND_OIDC: Rule = Rule {
     id: "unbound-oidc",
     severity: Severity::Error,
-    title: "Everybody at an OIDC issuer may assume a role",
-    explanation: "An issuer such as GitHub's or GitLab's signs tokens for every project it hosts. Without a \
-                  condition on the token's subject, a job in any of those projects may assume the role; \
-                  the audience alone does not tell them apart.",
+    title: "Every token of an OIDC issuer may assume a role",
+    explanation: "An issuer such as GitHub's or GitLab's signs tokens for every project that it hosts. \
+                  Without a condition on the token's subject, a job in any of those projects may assume the \
+                  role; the audience is the same for all of them.",
     help: "add a condition on `ISSUER:sub`, such as `repo:example/app:ref:refs/heads/main`",
     bad: r#"steps:
   deploy:
@@ -290,7 +291,7 @@ const UNBOUND_OIDC: Rule = Rule {
                     key.ends_with(":sub") && !values.iter().any(|value| ["*", "repo:*"].contains(value))
                 };
                 if oidc && !statement.conditions().iter().any(binds) {
-                    let message = "every project at this issuer may assume the role";
+                    let message = "every project of this issuer may assume the role";
                     findings.step(fact, &statement.element("Principal"), message);
                 }
             }
@@ -298,13 +299,13 @@ const UNBOUND_OIDC: Rule = Rule {
     },
 };
 
-/// A statement that gives permissions to whom the policy is attached to; those of keys and
-/// buckets name a principal and are about the thing alone.
+/// Whether a statement gives permissions to the identity that the policy is attached to. Statements for
+/// keys and buckets name a principal and apply only to that resource.
 fn is_grant(statement: &Statement<'_>) -> bool {
     statement.allows() && !statement.has("Principal") && !statement.has("NotPrincipal")
 }
 
-/// AWS's own policies of these names, where they are attached.
+/// Reports AWS's managed policies of these names where a step attaches them.
 fn attached(fact: &Fact<'_>, findings: &mut Findings<'_>, names: &[&str], what: &str) {
     for arn in fact.list("managed_policies") {
         let is_named = |name: &&str| arn.ends_with(&format!(":iam::aws:policy/{name}"));
@@ -314,7 +315,7 @@ fn attached(fact: &Fact<'_>, findings: &mut Findings<'_>, names: &[&str], what: 
     }
 }
 
-/// The account of an ARN, or the account itself.
+/// The account of an ARN, or the text itself if it is an account id.
 fn account(principal: &str) -> Option<&str> {
     let account = principal.split(':').nth(4).unwrap_or(principal);
     (account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit())).then_some(account)

@@ -1,4 +1,4 @@
-//! Custody: who can open the once-only secrets, and where they are kept.
+//! Custody: who can open the once-only secrets, and where they are stored.
 
 use crate::lint::Rule;
 use crate::plan::{Section, Severity};
@@ -9,8 +9,9 @@ const ONE_RECIPIENT: Rule = Rule {
     id: "custody-single-recipient",
     severity: Severity::Warning,
     title: "Only one key opens custody",
-    explanation: "What is in custody is told only once. When the one key that opens it is lost, deleted or \
-                  locked away with its account, Vault's key shares and root token are lost with it.",
+    explanation: "Vault returns its key shares and root token only once, and custody keeps them. If the only \
+                  key that opens custody is lost, deleted or locked away with its account, they are lost \
+                  too.",
     help: "add a second recipient of another kind, such as an `age` or `pgp` key that is kept offline",
     bad: r"custody:
   recipients: [ { kms: alias/custody } ]           # here
@@ -24,7 +25,7 @@ const ONE_RECIPIENT: Rule = Rule {
 ",
     check: |facts, findings| {
         if facts.custody.as_ref().is_some_and(|custody| custody.recipients.len() == 1) {
-            findings.section(Section::Custody, "recipients", "only one key opens what custody holds");
+            findings.section(Section::Custody, "recipients", "only one key opens custody");
         }
     },
 };
@@ -33,8 +34,8 @@ const ONE_STORE: Rule = Rule {
     id: "custody-single-store",
     severity: Severity::Warning,
     title: "Custody is kept in one place",
-    explanation: "When that disk or bucket is lost, Vault's key shares and root token are lost with it: a \
-                  sealed Vault then stays sealed.",
+    explanation: "If that disk or bucket is lost, Vault's key shares and root token are lost too, and a \
+                  sealed Vault stays sealed.",
     help: "add a second store in another place: `s3`, `secretsmanager` or another `file`",
     bad: r"custody:
   recipients: [ { kms: alias/a }, { kms: alias/b } ]
@@ -46,7 +47,7 @@ const ONE_STORE: Rule = Rule {
 ",
     check: |facts, findings| {
         if facts.custody.as_ref().is_some_and(|custody| custody.stores.len() == 1) {
-            findings.section(Section::Custody, "stores", "what custody holds is kept in one place");
+            findings.section(Section::Custody, "stores", "custody is kept in one place");
         }
     },
 };
@@ -54,10 +55,10 @@ const ONE_STORE: Rule = Rule {
 const BUCKET_WITHOUT_VERSIONS: Rule = Rule {
     id: "custody-bucket-without-versions",
     severity: Severity::Error,
-    title: "A bucket that custody or the journal needs keeps no versions",
-    explanation: "Custody and the journal's copy rest on nothing ever being overwritten: a version that is \
-                  lost cannot be told from one that never was.",
-    help: "take `versioning: { off: … }` out of the bucket's step",
+    title: "A bucket for custody or the journal keeps no old versions",
+    explanation: "Custody and the journal's copy rely on old versions: without them, Groundwork cannot \
+                  distinguish a lost object from one that never existed.",
+    help: "remove `versioning: { off: … }` from the bucket's step",
     bad: r#"custody:
   recipients: [ { kms: alias/a }, { kms: alias/b } ]
   stores: [ { file: custody }, { s3: "s3://example-custody/prod" } ]

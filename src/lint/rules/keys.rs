@@ -1,4 +1,4 @@
-//! Keys of KMS.
+//! KMS keys.
 
 use crate::lint::Rule;
 use crate::lint::policy::statements;
@@ -12,9 +12,9 @@ const WITHOUT_ROTATION: Rule = Rule {
     id: "key-without-rotation",
     severity: Severity::Warning,
     title: "A key is never rotated",
-    explanation: "KMS can make new key material every year and keep the old for what it has encrypted, \
-                  without any change elsewhere. Without it, everything ever encrypted hangs on the same \
-                  material. Asymmetric keys cannot be rotated and are left out.",
+    explanation: "KMS can create new key material every year and keep the old material to decrypt existing \
+                  data; nothing else has to change. Without rotation, the same material protects everything \
+                  that was ever encrypted. The rule skips asymmetric keys, which cannot be rotated.",
     help: "set `rotation: true`",
     bad: r"steps:
   key:
@@ -46,10 +46,10 @@ const MANAGED_ON_CONDITION: Rule = Rule {
     id: "key-managed-on-condition",
     severity: Severity::Warning,
     title: "A key can be managed only while a condition holds",
-    explanation: "Every statement that lets somebody change the key's policy has a condition. When that can \
-                  no longer be met, such as an address, a tag or a second factor that is gone, nobody can \
-                  change the policy back, not even the account's root user.",
-    help: "let the account use `kms:*` without a condition, and narrow that down with IAM policies",
+    explanation: "Every statement that allows changing the key's policy has a condition. If the condition \
+                  can no longer be met, for example because an address, a tag or a second factor is gone, \
+                  the policy can never be changed again, not even by the account's root user.",
+    help: "allow the account `kms:*` without a condition, and restrict access with IAM policies",
     bad: r#"steps:
   key:
     kind: aws.kms_key
@@ -88,10 +88,11 @@ const MANAGED_ON_CONDITION: Rule = Rule {
 const FOR_EVERYBODY: Rule = Rule {
     id: "wildcard-principal",
     severity: Severity::Error,
-    title: "A policy is for every principal",
-    explanation: "A statement that allows `Principal: \"*\"` without a condition that narrows it down lets \
-                  every AWS account in the world use the key, assume the role or reach the thing.",
-    help: "name accounts, roles or services, or add a condition such as aws:PrincipalOrgID or kms:CallerAccount",
+    title: "A policy applies to every principal",
+    explanation: "A statement that allows `Principal: \"*\"` without a condition that restricts it lets \
+                  every AWS account in the world use the key, assume the role or access the resource.",
+    help: "name accounts, roles or services, or add a condition such as aws:PrincipalOrgID or \
+           kms:CallerAccount",
     bad: r#"steps:
   key:
     kind: aws.kms_key
@@ -117,14 +118,14 @@ const FOR_EVERYBODY: Rule = Rule {
           Resource: "*"
 "#,
     check: |facts, findings| {
-        // A bucket's policy has a rule of its own.
+        // A separate rule checks the policies of buckets.
         for fact in facts.steps.iter().filter(|fact| fact.kind != "aws.s3_bucket") {
             for statement in statements(fact) {
                 if statement.allows() && statement.is_for_everybody() && !statement.is_narrowed() {
                     findings.step(
                         fact,
                         &statement.element("Principal"),
-                        "the policy is for every principal of AWS",
+                        "the policy applies to every AWS principal",
                     );
                 }
             }

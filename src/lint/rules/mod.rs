@@ -1,4 +1,4 @@
-//! All rules, one file for each family. Adding a rule is a constant there, in its family's list.
+//! All rules, one file for each family. A new rule is a constant in its family's file and list.
 
 mod access;
 mod custody;
@@ -13,7 +13,7 @@ mod vault;
 
 use super::Rule;
 
-/// Every family, in the order in which documents list them.
+/// Every family, in the order of the generated documentation.
 static FAMILIES: [&[&Rule]; 10] = [
     storage::RULES,
     keys::RULES,

@@ -1,4 +1,4 @@
-//! Policies of Vault that do not do what they look like.
+//! Vault policies that do not do what they appear to do.
 
 use crate::lint::Rule;
 use crate::lint::facts::{Fact, Facts};
@@ -7,21 +7,21 @@ use crate::plan::Severity;
 
 pub const RULES: &[&Rule] = &[&NO_SUCH_MOUNT, &KV2_WITHOUT_DATA, &NO_SUCH_POLICY];
 
-/// What every server has from the beginning.
+/// Mounts that every server has from the beginning.
 const BUILT_IN_MOUNTS: [&str; 4] = ["sys", "identity", "cubbyhole", "auth"];
 const BUILT_IN_METHODS: [&str; 1] = ["token"];
 const BUILT_IN_POLICIES: [&str; 2] = ["default", "root"];
-/// What stands behind the path of a KV engine of version 2.
+/// The API prefixes of a KV engine of version 2.
 const KV2: [&str; 8] =
     ["data", "metadata", "delete", "undelete", "destroy", "subkeys", "config", "detailed-metadata"];
 
 const NO_SUCH_MOUNT: Rule = Rule {
     id: "policy-path-without-mount",
     severity: Severity::Warning,
-    title: "A Vault policy is about a path where nothing is mounted",
-    explanation: "A plan that initialises Vault declares everything that is mounted in it. A rule for another \
-                  path allows nothing today, is mostly a misspelling, and allows something nobody thought of \
-                  once somebody mounts an engine there.",
+    title: "A Vault policy names a path where nothing is mounted",
+    explanation: "A plan that initialises Vault declares every mount. A rule for another path allows nothing \
+                  today. It is usually a misspelling, and it grants unintended access as soon as an engine \
+                  is mounted there.",
     help: "correct the path, or declare the `vault.mount` or `vault.auth_method`",
     bad: r#"steps:
   init: { kind: vault.init }
@@ -79,9 +79,10 @@ const NO_SUCH_MOUNT: Rule = Rule {
 const KV2_WITHOUT_DATA: Rule = Rule {
     id: "kv2-path-without-data",
     severity: Severity::Warning,
-    title: "A Vault policy misses the `data/` of a KV engine of version 2",
-    explanation: "The second version of the KV engine keeps secrets at `MOUNT/data/PATH` and their metadata at \
-                  `MOUNT/metadata/PATH`. A rule for `MOUNT/PATH` allows nothing, and the application is refused.",
+    title: "A Vault policy omits the `data/` of a KV engine of version 2",
+    explanation: "Version 2 of the KV engine keeps secrets at `MOUNT/data/PATH` and their metadata at \
+                  `MOUNT/metadata/PATH`. A rule for `MOUNT/PATH` allows nothing, and Vault denies the \
+                  application access.",
     help: "write `MOUNT/data/PATH` to read and write, and `MOUNT/metadata/PATH` to list",
     bad: r#"steps:
   kv: { kind: vault.mount, path: secret, type: kv }
@@ -111,7 +112,7 @@ const KV2_WITHOUT_DATA: Rule = Rule {
                 let below = mounts.iter().find_map(|mount| path.strip_prefix(*mount)?.strip_prefix('/'));
                 let first = below.map(|below| below.split('/').next().unwrap_or_default());
                 if first.is_some_and(|first| !first.is_empty() && !is_open(first) && !KV2.contains(&first)) {
-                    let message = format!("`{path}` allows nothing: the engine is a KV of version 2");
+                    let message = format!("`{path}` allows nothing: the engine is a KV engine of version 2");
                     findings.vault_path(fact, &path, message);
                 }
             }
@@ -122,10 +123,10 @@ const KV2_WITHOUT_DATA: Rule = Rule {
 const NO_SUCH_POLICY: Rule = Rule {
     id: "role-with-unknown-policy",
     severity: Severity::Warning,
-    title: "A Vault role gives a policy that does not exist",
-    explanation: "A plan that initialises Vault declares every policy in it. Vault takes the name of one that \
-                  does not exist without a word; the role's tokens are then refused what they need, or get \
-                  whatever somebody later puts under that name.",
+    title: "A Vault role names a policy that does not exist",
+    explanation: "A plan that initialises Vault declares every policy in it. Vault accepts the name of a \
+                  policy that does not exist without an error. The role's tokens are then denied access, or \
+                  get the permissions of any policy that is later created under that name.",
     help: "correct the name, or refer to the step: `\"{{ app_policy.name }}\"`",
     bad: r#"steps:
   init: { kind: vault.init }
@@ -166,7 +167,7 @@ const NO_SUCH_POLICY: Rule = Rule {
                             fact,
                             field,
                             name,
-                            format!("there is no policy `{name}` in the plan"),
+                            format!("the plan does not declare a policy `{name}`"),
                         );
                     }
                 }
@@ -187,8 +188,8 @@ fn method_path<'a>(fact: &'a Fact<'_>) -> &'a str {
     }
 }
 
-/// Whether a path begins with a wildcard or something that is not known yet, so that it is about
-/// whatever there is.
+/// Whether a path begins with a wildcard or with something that is not known yet, so that it can match
+/// any mount.
 fn is_open(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
     first.contains(['*', '+', '{']) || crate::resolve::unknown::is_unknown(first)
@@ -196,7 +197,7 @@ fn is_open(path: &str) -> bool {
 
 fn is_below(path: &str, mount: &str) -> bool {
     let rest = path.strip_prefix(mount.trim_end_matches('/'));
-    // `secret*` reaches everything that begins like it.
+    // `secret*` matches everything that begins with `secret`.
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '*']))
         || crate::resolve::unknown::is_unknown(mount)
 }

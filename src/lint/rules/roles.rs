@@ -1,4 +1,4 @@
-//! Roles: who may log in, and for how long what they get is good.
+//! Roles: who may log in, and how long their tokens last.
 
 use crate::lint::Rule;
 use crate::lint::facts::{Fact, Facts};
@@ -8,13 +8,13 @@ pub const RULES: &[&Rule] = &[&FOR_EVERYBODY, &TTL, &SECRET_ID];
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
-/// How long Vault's tokens last when nothing says otherwise.
+/// Vault's default TTL for tokens.
 const DEFAULT_TTL: u64 = 32 * DAY;
-/// The longest that a token should be good for without being renewed.
+/// The longest TTL that a token should have without renewal.
 const LONGEST_TTL: u64 = DAY;
-/// The longest that a token should be good for, renewals included.
+/// The longest lifetime that a token should have, renewals included.
 const LONGEST_MAX_TTL: u64 = 32 * DAY;
-/// The longest that a session of an AWS role should be.
+/// The longest session that an AWS role should allow.
 const LONGEST_SESSION: u64 = 8 * HOUR;
 
 /// Kinds whose tokens have the fields `token_ttl` and so on.
@@ -31,11 +31,11 @@ const TOKEN_KINDS: [&str; 7] = [
 const FOR_EVERYBODY: Rule = Rule {
     id: "role-for-everybody",
     severity: Severity::Error,
-    title: "Everybody at a cluster or an issuer may log in",
-    explanation: "A Kubernetes role bound to `*` lets in every service account of a namespace, or one of that \
-                  name in every namespace, where whoever may make namespaces may make it. A JWT role that \
-                  asks for nothing but an audience lets in everybody for whom the issuer signs: at GitHub or \
-                  GitLab, every project there is.",
+    title: "Every identity of a cluster or an issuer may log in",
+    explanation: "A Kubernetes role bound to `*` accepts every service account of a namespace, or that name \
+                  in every namespace, which anyone who may create namespaces can create. A JWT role that \
+                  requires only an audience accepts every token of the issuer: at GitHub or GitLab, the \
+                  tokens of every project.",
     help: "name the service accounts and namespaces, or bind a subject or claims such as `repository`",
     bad: r#"steps:
   any_account:
@@ -100,7 +100,7 @@ const FOR_EVERYBODY: Rule = Rule {
         for fact in facts.of_kind("vault.jwt_role") {
             let claims = fact.fields["bound_claims"].as_object().is_some_and(|claims| !claims.is_empty());
             if fact.text("bound_subject").is_empty() && !claims {
-                findings.step(fact, "", "everybody for whom the issuer signs may log in");
+                findings.step(fact, "", "every identity for which the issuer signs tokens may log in");
             }
         }
     },
@@ -109,11 +109,11 @@ const FOR_EVERYBODY: Rule = Rule {
 const TTL: Rule = Rule {
     id: "ttl-too-long",
     severity: Severity::Warning,
-    title: "A token or session is good for too long",
-    explanation: "A stolen token is good until it expires. Programs renew their tokens, so that an hour is \
-                  mostly enough: a token should not last longer than a day at a time, nor 32 days with all \
-                  renewals, nor a session of an AWS role longer than eight hours. A role that says nothing \
-                  gets Vault's default, which is 32 days, unless its auth method says otherwise.",
+    title: "A token or session lasts too long",
+    explanation: "A stolen token works until it expires. Programs renew their tokens, so one hour is usually \
+                  enough: a token should last at most one day without renewal and 32 days with renewals, and \
+                  a session of an AWS role at most eight hours. A role without a TTL gets Vault's default of \
+                  32 days, unless its auth method sets another.",
     help: "set `token_ttl` and `token_max_ttl`, or `max_session_duration`",
     bad: r"steps:
   long:
@@ -150,7 +150,7 @@ const TTL: Rule = Rule {
         for fact in facts.steps.iter().filter(|fact| TOKEN_KINDS.contains(&fact.kind)) {
             let (ttl, period) = (fact.number("token_ttl"), fact.number("token_period"));
             if ttl > LONGEST_TTL {
-                findings.step(fact, "token_ttl", format!("tokens last {} without being renewed", words(ttl)));
+                findings.step(fact, "token_ttl", format!("tokens last {} without renewal", words(ttl)));
             }
             let is_known = fact.fields["token_ttl"].is_u64();
             let by_method = method_ttl(facts, fact);
@@ -161,7 +161,7 @@ const TTL: Rule = Rule {
         let limits = [
             ("token_max_ttl", LONGEST_MAX_TTL, "tokens last"),
             ("token_explicit_max_ttl", LONGEST_MAX_TTL, "tokens last"),
-            ("token_period", LONGEST_MAX_TTL, "tokens are good without being renewed for"),
+            ("token_period", LONGEST_MAX_TTL, "each renewal lasts"),
             ("max_session_duration", LONGEST_SESSION, "sessions last"),
         ];
         for fact in &facts.steps {
@@ -178,10 +178,10 @@ const TTL: Rule = Rule {
 const SECRET_ID: Rule = Rule {
     id: "secret-id-without-end",
     severity: Severity::Warning,
-    title: "The secret-ids of an AppRole are good for ever",
-    explanation: "A secret-id is the password of a machine. One that never expires, can be used any number of \
-                  times and from anywhere is as good as a static key. The role that the plan itself logs in \
-                  through is left out: custody keeps its secret-id.",
+    title: "The secret-ids of an AppRole never expire",
+    explanation: "A secret-id is a machine's password. One that never expires and works any number of times \
+                  from anywhere is as dangerous as a static key. The rule skips the role that the plan \
+                  itself logs in with, because custody keeps its secret-id.",
     help: "set `secret_id_ttl`, `secret_id_num_uses` or `secret_id_bound_cidrs`",
     bad: r"steps:
   app:                                             # here
@@ -215,7 +215,7 @@ steps:
     },
 };
 
-/// How long tokens last for which the role says nothing.
+/// The TTL of tokens whose role sets none.
 fn method_ttl(facts: &Facts<'_>, fact: &Fact<'_>) -> u64 {
     let mount = fact.text("mount");
     let path = |method: &&Fact<'_>| match method.text("path") {
@@ -226,7 +226,7 @@ fn method_ttl(facts: &Facts<'_>, fact: &Fact<'_>) -> u64 {
     method.map(|method| method.number("default_lease_ttl")).filter(|ttl| *ttl > 0).unwrap_or(DEFAULT_TTL)
 }
 
-/// The AppRoles that the plan's runs log in through.
+/// The AppRoles that runs of the plan log in with.
 fn admins<'a>(facts: &'a Facts<'_>) -> Vec<&'a str> {
     use crate::plan::settings::VaultAuth;
     let login = facts.resolved.vault.auth.iter().map(|VaultAuth::Approle(login)| login.role.as_str());

@@ -1,4 +1,4 @@
-//! Secrets where none should be.
+//! Secrets in places that must not contain any.
 
 use crate::lint::Rule;
 use crate::plan::Severity;
@@ -8,12 +8,14 @@ pub const RULES: &[&Rule] = &[&LITERAL, &PLAIN_FIELD, &METADATA_ADDRESS, &WORLD_
 const LITERAL: Rule = Rule {
     id: "secret-literal",
     severity: Severity::Error,
-    title: "A secret stands in a plan or a template",
-    explanation: "Plans and templates are kept in version control and shown in reviews, where a secret is read \
-                  by everybody and for ever. Known formats are found, such as AWS access keys, Vault and \
-                  GitHub tokens, private keys and passwords in URLs and connection strings; and text that is too random to be \
-                  anything else. Comments are searched too. Messages never quote it.",
-    help: "end the secret's validity, then give its source: `{ env: NAME }`, `{ file: PATH }` or `{ generate: {} }`",
+    title: "A plan or a template contains a secret",
+    explanation: "Plans and templates are kept in version control and shown in reviews, where everyone can \
+                  read a secret for ever. The rule finds known formats, such as AWS access keys, Vault and \
+                  GitHub tokens, private keys, and passwords in URLs and connection strings; and text that \
+                  is too random to be anything else. It searches comments too. Messages never quote the \
+                  secret.",
+    help: "revoke the secret, then declare its source: `{ env: NAME }`, `{ file: PATH }` or `{ generate: {} \
+           }`",
     bad: r#"steps:
   database:
     kind: vault.kv_secret
@@ -42,10 +44,11 @@ const LITERAL: Rule = Rule {
 const PLAIN_FIELD: Rule = Rule {
     id: "plain-secret-field",
     severity: Severity::Warning,
-    title: "A value that is named like a secret stands in the clear",
-    explanation: "A field of a KV secret, or a variable, is called password, token or the like, and its value \
-                  stands in the plan as text.",
-    help: "give a source: `{ generate: {} }`, `{ env: NAME }`, `{ file: PATH }`; variables cannot hold secrets",
+    title: "The value of a field named like a secret is in plain text",
+    explanation: "A field of a KV secret, or a variable, has a name such as password or token, and the plan \
+                  contains its value as text.",
+    help: "declare a source: `{ generate: {} }`, `{ env: NAME }`, `{ file: PATH }`; variables cannot hold \
+           secrets",
     bad: r"steps:
   database:
     kind: vault.kv_secret
@@ -66,11 +69,11 @@ const PLAIN_FIELD: Rule = Rule {
 ",
     check: |facts, findings| {
         for (name, span, step) in &facts.plain {
-            let told = facts.sightings.iter().any(|(other, ..)| {
+            let reported = facts.sightings.iter().any(|(other, ..)| {
                 other.file == span.file && other.start < span.end && span.start < other.end
             });
-            if !told {
-                findings.at(*span, step.as_deref(), format!("the value of `{name}` stands in the plan"));
+            if !reported {
+                findings.at(*span, step.as_deref(), format!("the plan contains the value of `{name}`"));
             }
         }
     },
@@ -79,11 +82,11 @@ const PLAIN_FIELD: Rule = Rule {
 const METADATA_ADDRESS: Rule = Rule {
     id: "metadata-address",
     severity: Severity::Error,
-    title: "A URL leads to a cloud's metadata service",
-    explanation: "Link-local addresses such as 169.254.169.254 are those of the metadata services of cloud \
-                  machines, which hand out credentials to whoever asks. A server that is told to fetch a URL \
-                  there can be made to give them away.",
-    help: "write the name of the server that is meant",
+    title: "A URL points to a cloud metadata service",
+    explanation: "Link-local addresses such as 169.254.169.254 belong to the metadata services of cloud \
+                  machines, which return credentials without authentication. A server that fetches a URL \
+                  there can be made to leak them.",
+    help: "use the name of the intended server",
     bad: r"steps:
   ci:
     kind: vault.jwt_auth
@@ -112,10 +115,10 @@ const METADATA_ADDRESS: Rule = Rule {
 const WORLD_WRITABLE: Rule = Rule {
     id: "world-writable-file",
     severity: Severity::Warning,
-    title: "Everybody on the machine may change a file",
-    explanation: "What Terraform or a shell reads from a rendered file is what they do; whoever may change \
-                  the file decides it.",
-    help: "take the last digit's 2 away: `mode: \"0644\"` or `\"0640\"`",
+    title: "Every user of the machine may change a file",
+    explanation: "Terraform or a shell executes what it reads from a rendered file, so anyone who may change \
+                  the file controls them.",
+    help: "remove write permission for others: `mode: \"0644\"` or `\"0640\"`",
     bad: r#"steps:
   backend:
     kind: file.template
@@ -134,7 +137,7 @@ const WORLD_WRITABLE: Rule = Rule {
         for fact in facts.of_kind("file.template") {
             let bits = u32::from_str_radix(fact.text("mode"), 8).unwrap_or_default();
             if bits & 0o002 != 0 {
-                findings.step(fact, "mode", "everybody on the machine may change the file");
+                findings.step(fact, "mode", "every user of the machine may change the file");
             }
         }
     },

@@ -1,16 +1,16 @@
-//! Silences that are wrong themselves. They are found after all others, and cannot be silenced.
+//! Mistakes in silences. They are found after all other rules have run, and cannot be silenced.
 
 use crate::lint::Rule;
 use crate::plan::Severity;
 
 pub const RULES: &[&Rule] = &[&NO_REASON, &UNKNOWN, &UNUSED];
 
-/// A rule is silenced without saying why.
+/// A silence without a reason.
 pub const NO_REASON: Rule = Rule {
     id: "silence-without-reason",
     severity: Severity::Error,
     title: "A rule is silenced without a reason",
-    explanation: "The reason is what the next reader needs: whether the exception still holds. Without one, \
+    explanation: "The next reader needs the reason to decide whether the exception still holds. Without one, \
                   the rule is not silenced.",
     help: "write `lint: { allow: { RULE: \"the reason\" } }`",
     bad: r#"steps:
@@ -34,12 +34,12 @@ pub const NO_REASON: Rule = Rule {
     check: |_, _| {},
 };
 
-/// A rule is silenced that there is not.
+/// A silence for a rule that does not exist.
 pub const UNKNOWN: Rule = Rule {
     id: "silence-of-unknown-rule",
     severity: Severity::Warning,
-    title: "A rule is silenced that there is not",
-    explanation: "Mostly a misspelling, so that the rule which was meant is not silenced.",
+    title: "A silence names a rule that does not exist",
+    explanation: "This is usually a misspelling, so the intended rule is not silenced.",
     help: "`groundwork explain --rules` lists the rules",
     bad: r#"lint:
   allow:
@@ -53,14 +53,14 @@ lint:
     check: |_, _| {},
 };
 
-/// A rule is silenced that finds nothing.
+/// A silence without a finding.
 pub const UNUSED: Rule = Rule {
     id: "silence-unused",
     severity: Severity::Warning,
-    title: "A silence silences nothing",
-    explanation: "What it was there for is gone. It would hide the next finding of the kind, which nobody has \
-                  looked at.",
-    help: "take it out",
+    title: "A silence is without effect",
+    explanation: "The finding that it silenced is gone. It would hide the next finding of this rule, which \
+                  has not been reviewed.",
+    help: "remove it",
     bad: r#"steps:
   key:
     kind: aws.kms_key

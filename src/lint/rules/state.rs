@@ -1,4 +1,4 @@
-//! What several people who run the same plan need.
+//! Requirements of plans that several people run.
 
 use crate::lint::Rule;
 use crate::lint::facts::Facts;
@@ -10,9 +10,10 @@ const JOURNAL: Rule = Rule {
     id: "journal-only-here",
     severity: Severity::Warning,
     title: "A production plan keeps its journal on one machine",
-    explanation: "The journal tells a later run what an earlier one had asked for when it was cut off. On the \
-                  disk of one machine it does not help the colleague, or the CI job, that runs the plan next.",
-    help: "add `journal: { s3: \"s3://BUCKET/PREFIX\" }`; the plan may make the bucket",
+    explanation: "The journal records requests of a run that was interrupted, so that the next run can \
+                  finish them. A journal on one machine's disk does not help a colleague or a CI job that \
+                  runs the plan next.",
+    help: "add `journal: { s3: \"s3://BUCKET/PREFIX\" }`; the plan may create the bucket",
     bad: r"name: example-production                 # here
 aws: { region: us-east-1 }
 steps:
@@ -28,7 +29,7 @@ lock: { dynamodb: example-locks }
 "#,
     check: |facts, findings| {
         if is_production(facts) && facts.document().section(Section::Journal).is_none() {
-            findings.plan("the journal of a production plan is kept on one machine alone");
+            findings.plan("the journal of a production plan is kept on only one machine");
         }
     },
 };
@@ -36,8 +37,9 @@ lock: { dynamodb: example-locks }
 const LOCK: Rule = Rule {
     id: "no-shared-lock",
     severity: Severity::Warning,
-    title: "A production plan has no lock that other machines see",
-    explanation: "Without it, two people, or a person and a CI job, may apply the same plan at the same time.",
+    title: "A production plan has only a local lock",
+    explanation: "Without a shared lock, two people, or a person and a CI job, may apply the same plan at \
+                  the same time.",
     help: "add `lock: { dynamodb: TABLE }`, or `lock: { s3: true }` beside a journal in S3",
     bad: r#"name: example-production                # here
 aws: { region: us-east-1 }
@@ -54,13 +56,13 @@ lock: { s3: true }
 "#,
     check: |facts, findings| {
         if is_production(facts) && facts.document().section(Section::Lock).is_none() {
-            findings.plan("a production plan has no lock that other machines see");
+            findings.plan("a production plan has only a local lock, which other machines do not see");
         }
     },
 };
 
-/// Whether the plan's name or its variable `environment` says production, and it has steps of AWS,
-/// where a journal and a lock can be.
+/// Whether the plan's name or its variable `environment` says production, and the plan has AWS steps, so
+/// that it can keep a journal and a lock there.
 fn is_production(facts: &Facts<'_>) -> bool {
     let names = [
         Some(facts.document().name.as_str()),

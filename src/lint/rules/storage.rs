@@ -10,9 +10,10 @@ const PUBLIC_BUCKET: Rule = Rule {
     id: "public-bucket",
     severity: Severity::Error,
     title: "A bucket is open to the public",
-    explanation: "Whoever knows or guesses the bucket's name can read or write what is in it. Buckets of a \
-                  plan hold Terraform states, journals and custody, which lead to everything else.",
-    help: "leave `block_public_access` on, and name principals, or add a condition such as aws:PrincipalOrgID",
+    explanation: "Anyone who knows or guesses the bucket's name can read or write its objects. Buckets of a \
+                  plan hold Terraform states, journals and custody, which give access to everything else.",
+    help: "leave `block_public_access` on, and name principals, or add a condition such as \
+           aws:PrincipalOrgID",
     bad: r#"steps:
   site:
     kind: aws.s3_bucket
@@ -52,7 +53,7 @@ const PUBLIC_BUCKET: Rule = Rule {
                     findings.step(
                         fact,
                         &statement.element("Principal"),
-                        "the bucket's policy lets everybody in",
+                        "the bucket's policy gives everyone access",
                     );
                 }
             }
@@ -64,8 +65,8 @@ const WITHOUT_TLS: Rule = Rule {
     id: "bucket-without-tls",
     severity: Severity::Warning,
     title: "A bucket can be reached without TLS",
-    explanation: "Without the statement that denies `aws:SecureTransport: false`, requests over plain HTTP \
-                  are served, and what they carry can be read and changed on the way.",
+    explanation: "Without the statement that denies `aws:SecureTransport: false`, S3 serves requests over \
+                  plain HTTP, which can be read and changed in transit.",
     help: "leave `tls_only` on; clients that cannot speak TLS should not reach this bucket",
     bad: r#"steps:
   logs:
@@ -83,7 +84,7 @@ const WITHOUT_TLS: Rule = Rule {
     check: |facts, findings| {
         for fact in facts.of_kind("aws.s3_bucket") {
             if let Some(reason) = fact.off("tls_only") {
-                findings.step(fact, "tls_only", format!("the bucket takes requests without TLS: {reason}"));
+                findings.step(fact, "tls_only", format!("the bucket accepts requests without TLS: {reason}"));
             }
         }
     },
@@ -92,10 +93,10 @@ const WITHOUT_TLS: Rule = Rule {
 const WITHOUT_OWN_KEY: Rule = Rule {
     id: "data-without-own-key",
     severity: Severity::Warning,
-    title: "Data is not encrypted under a key of one's own",
-    explanation: "AWS encrypts everything at rest under keys of its own. Only under a KMS key of yours can \
-                  you say who may decrypt, see who did, and end it all by disabling one key. A table of \
-                  Terraform's locks holds nothing worth it and is left out.",
+    title: "Data is not encrypted with a customer-managed key",
+    explanation: "AWS encrypts everything at rest with its own keys. Only with your own KMS key can you \
+                  control who may decrypt, see who did, and cut off all access by disabling one key. The \
+                  rule skips tables of Terraform locks, whose data does not need it.",
     help: "add `encryption: { kms_key: … }`, for example with a reference to an `aws.kms_key` step",
     bad: r"steps:
   sessions:                              # here
@@ -126,7 +127,7 @@ const WITHOUT_OWN_KEY: Rule = Rule {
             facts.of_kind("aws.dynamodb_table").filter(|fact| fact.text("preset") != "terraform_lock");
         for fact in facts.of_kind("aws.s3_bucket").chain(tables) {
             if fact.fields["encryption"].is_null() {
-                findings.step(fact, "", "the data is encrypted under a key of AWS's, not of yours");
+                findings.step(fact, "", "the data is encrypted with a key of AWS, not with yours");
             }
         }
     },
@@ -135,11 +136,11 @@ const WITHOUT_OWN_KEY: Rule = Rule {
 const UNPROTECTED: Rule = Rule {
     id: "unprotected-data",
     severity: Severity::Warning,
-    title: "What cannot be made again is not protected",
+    title: "A resource that cannot be recreated is not protected",
     explanation: "Keys, buckets, tables and Vault itself are protected from deletion by default, because \
-                  what they hold is gone with them. `protect: false` takes that away for good, not only \
-                  for the one time.",
-    help: "take `protect: false` out once the thing is gone, or silence this with the reason",
+                  deleting them loses their data. `protect: false` removes the protection for every later \
+                  run, not only for one.",
+    help: "remove `protect: false` after the deletion, or silence this rule and give the reason",
     bad: r"steps:
   key:                                   # here
     kind: aws.kms_key

@@ -9,10 +9,10 @@ const AUDIT: Rule = Rule {
     id: "audit-missing",
     severity: Severity::Error,
     title: "Vault is initialised without an audit device",
-    explanation: "Without an audit device nobody can say who read which secret, and an intrusion cannot be \
-                  followed. It must be there from the first day, since what was not written cannot be had \
+    explanation: "Without an audit device nothing records who read which secret, and an intrusion cannot be \
+                  traced. The device must exist from the first day, because past requests cannot be recorded \
                   later.",
-    help: "add a `vault.audit` step, and let the steps that write secrets come after it with `needs:`",
+    help: "add a `vault.audit` step, and make the steps that write secrets depend on it with `needs:`",
     bad: r"steps:
   init:                                  # here
     kind: vault.init
@@ -24,7 +24,7 @@ const AUDIT: Rule = Rule {
     check: |facts, findings| {
         if !facts.has("vault.audit") {
             for fact in facts.of_kind("vault.init") {
-                findings.step(fact, "", "Vault is initialised, but nothing records who does what in it");
+                findings.step(fact, "", "Vault is initialised, but no audit device records requests");
             }
         }
     },
@@ -34,8 +34,8 @@ const ROOT_TOKEN: Rule = Rule {
     id: "root-token-kept",
     severity: Severity::Warning,
     title: "The root token is never revoked",
-    explanation: "The root token of an initialisation may do everything and never expires. Once an admin role \
-                  works, it should be revoked; a quorum of key holders can make a new one.",
+    explanation: "The root token of an initialisation may do everything and never expires. Revoke it as soon \
+                  as an admin role works; a quorum of key holders can create a new one.",
     help: "add a `vault.root_token` step with the admin role that takes over",
     bad: r"steps:
   init:                                  # here
@@ -52,7 +52,7 @@ const ROOT_TOKEN: Rule = Rule {
     check: |facts, findings| {
         if !facts.has("vault.root_token") {
             for fact in facts.of_kind("vault.init") {
-                findings.step(fact, "", "the root token stays good for ever");
+                findings.step(fact, "", "the root token is never revoked");
             }
         }
     },
@@ -61,10 +61,10 @@ const ROOT_TOKEN: Rule = Rule {
 const ONE_SHARE: Rule = Rule {
     id: "one-share-opens",
     severity: Severity::Warning,
-    title: "A single key share opens Vault",
-    explanation: "With a threshold of one, whoever has the one share can unseal Vault and make a root token \
-                  alone. Splitting the key is there to need several people.",
-    help: "set `shares: 5` and `threshold: 3`, or another split that needs several",
+    title: "A single key share unseals Vault",
+    explanation: "With a threshold of one, the holder of one share can unseal Vault and create a root token \
+                  without anyone else. Key shares exist so that several people are needed.",
+    help: "set `shares: 5` and `threshold: 3`, or another split that needs several holders",
     bad: r"steps:
   init:
     kind: vault.init
@@ -76,7 +76,7 @@ const ONE_SHARE: Rule = Rule {
 ",
     check: |facts, findings| {
         for fact in facts.of_kind("vault.init").filter(|fact| fact.number("threshold") == 1) {
-            findings.step(fact, "threshold", "a single share opens Vault");
+            findings.step(fact, "threshold", "a single share unseals Vault");
         }
     },
 };
@@ -85,10 +85,9 @@ const CLEARTEXT: Rule = Rule {
     id: "vault-without-tls",
     severity: Severity::Error,
     title: "Vault is reached without TLS",
-    explanation: "Tokens, secrets and key shares would cross the network in the clear. Such an address is \
-                  refused by every command unless it is this machine's own, or GROUNDWORK_ALLOW_ENDPOINT=1 \
-                  is set.",
-    help: "give Vault a certificate and write `https://`; `vault.ca_cert` names a private authority",
+    explanation: "Tokens, secrets and key shares would cross the network unencrypted. Every command refuses \
+                  such an address unless it belongs to this machine or GROUNDWORK_ALLOW_ENDPOINT=1 is set.",
+    help: "give Vault a certificate and use `https://`; `vault.ca_cert` names a private authority",
     bad: r"vault:
   address: http://vault.example.net:8200           # here
 ",
