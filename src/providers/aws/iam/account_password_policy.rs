@@ -1,4 +1,4 @@
-//! `aws.iam_account_password_policy`: what passwords for the console must be like.
+//! `aws.iam_account_password_policy`: the requirements for console passwords.
 
 use std::fmt;
 
@@ -11,43 +11,43 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Writer};
 
-/// The password policy of the account; there is one at most.
+/// The password policy of the account, which has at most one.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_PasswordPolicy.html>
 pub struct IamAccountPasswordPolicy;
 
-/// What a plan declares. The defaults are stricter than those of AWS.
+/// The declared fields. The defaults are stricter than those of AWS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "IamAccountPasswordPolicy")]
 pub struct Desired {
-    /// The fewest characters, 6 to 128.
+    /// The minimum length, 6 to 128.
     #[serde(default = "fourteen")]
     #[schemars(range(min = 6, max = 128))]
     pub minimum_length: i32,
-    /// Whether there must be a lowercase letter.
+    /// Whether a lowercase letter is required.
     #[serde(default = "yes")]
     pub require_lowercase: bool,
-    /// Whether there must be an uppercase letter.
+    /// Whether an uppercase letter is required.
     #[serde(default = "yes")]
     pub require_uppercase: bool,
-    /// Whether there must be a digit.
+    /// Whether a digit is required.
     #[serde(default = "yes")]
     pub require_numbers: bool,
-    /// Whether there must be one of ``! @ # $ % ^ & * ( ) _ + - = [ ] { } | '``.
+    /// Whether one of ``! @ # $ % ^ & * ( ) _ + - = [ ] { } | '`` is required.
     #[serde(default = "yes")]
     pub require_symbols: bool,
     /// Whether users may change their own password.
     #[serde(default = "yes")]
     pub users_may_change: bool,
-    /// Days after which a password expires, 1 to 1095. Not declared: passwords do not expire.
+    /// Days after which a password expires, 1 to 1095. Default: passwords do not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1095))]
     pub max_age_days: Option<i32>,
-    /// How many earlier passwords may not be used again, 1 to 24.
+    /// How many previous passwords cannot be reused, 1 to 24.
     #[serde(default = "twenty_four")]
     #[schemars(range(min = 1, max = 24))]
     pub reuse_prevention: i32,
-    /// Whether only an administrator can renew a password that has expired.
+    /// Whether only an administrator can reset an expired password.
     #[serde(default)]
     pub hard_expiry: bool,
 }
@@ -64,7 +64,7 @@ fn twenty_four() -> i32 {
     24
 }
 
-/// The account has one.
+/// The identity: an account has only one password policy.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id;
 
@@ -74,10 +74,10 @@ impl fmt::Display for Id {
     }
 }
 
-/// What IAM says.
+/// The policy as IAM reports it.
 pub struct Observed(PasswordPolicy);
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "IamAccountPasswordPolicyOutputs")]
 pub struct Outputs {
@@ -87,7 +87,7 @@ pub struct Outputs {
 
 impl Resource for IamAccountPasswordPolicy {
     const KIND: &'static str = "aws.iam_account_password_policy";
-    const ABOUT: &'static str = "What the account demands of passwords for the console.";
+    const ABOUT: &'static str = "The account's requirements for console passwords.";
     const EXAMPLE: &'static str = "\
 passwords:
   kind: aws.iam_account_password_policy
@@ -131,7 +131,7 @@ passwords:
 
     fn diff(desired: &Desired, Observed(live): &Observed) -> Diff {
         let mut diff = Diff::none();
-        // No age, and none remembered, are told as nothing or as nought.
+        // IAM reports no maximum age and no password history as absent or as zero.
         let age = live.max_password_age.filter(|_| live.expire_passwords);
         diff.field("minimum_length", &live.minimum_password_length, &desired.minimum_length)
             .field("require_lowercase", &live.require_lowercase_characters, &desired.require_lowercase)
@@ -171,7 +171,7 @@ passwords:
     }
 }
 
-/// IAM replaces the whole policy: what a request leaves out gets the default of AWS.
+/// IAM replaces the whole policy: a field missing from the request gets AWS's default.
 async fn put(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
     let request = w.write(w.permit()).iam.update_account_password_policy();
     let request = request

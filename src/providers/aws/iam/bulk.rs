@@ -1,9 +1,9 @@
-//! All of IAM in a few pages, for plans with many steps in it.
+//! Reads all of IAM in a few pages, for plans with many IAM steps.
 //!
 //! [`GetAccountAuthorizationDetails`](https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetAccountAuthorizationDetails.html)
-//! tells of users, groups, roles and policies what else takes three calls and one more for each
-//! inline policy. It leaves out what roles are for and how long their sessions last, which
-//! `ListRoles` tells, the tags of policies, and whether users have a password.
+//! returns users, groups, roles and policies. Otherwise each takes three requests and one more per
+//! inline policy. It omits the description and maximum session of roles, which `ListRoles` returns, the
+//! tags of policies, and whether users have a password.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::resource::{ErrorKind, Result};
 
-/// From this many steps on, reading everything takes fewer calls than reading each step.
+/// From this number of steps, reading everything takes fewer requests than reading each step.
 pub const THRESHOLD: usize = 20;
 const OPERATION: &str = "iam:GetAccountAuthorizationDetails";
-/// The most that IAM gives on a page.
+/// IAM's largest page.
 const PAGE: i32 = 1000;
 
-/// The one answer for all steps of a run, until something is written.
+/// The response that all steps of a run share until the first write.
 #[derive(Debug, Default)]
 pub struct Bulk {
     wanted: bool,
@@ -38,40 +38,40 @@ pub struct Bulk {
     policies: Cached<HashMap<String, String>>,
 }
 
-/// Everything that one look at IAM told.
+/// All of IAM at one moment.
 #[derive(Debug, Default)]
 pub struct Details {
     users: HashMap<String, user::Observed>,
     groups: HashMap<String, group::Observed>,
-    /// `None` for a role that appeared between two of the calls.
+    /// `None` for a role that was created between the two requests.
     roles: HashMap<String, Option<role::Observed>>,
     /// By the policy's ARN and the version's id.
     documents: HashMap<(String, String), Document>,
 }
 
-/// What is known of one thing without asking for it.
-pub enum Told<T> {
-    /// It has to be asked for.
-    Nothing,
-    /// There is no such thing.
+/// The bulk read's answer for one resource.
+pub enum Lookup<T> {
+    /// Unknown; the resource must be read by itself.
+    Unknown,
+    /// The resource does not exist.
     Absent,
-    /// This.
-    There(T),
+    /// The resource exists.
+    Present(T),
 }
 
 impl Bulk {
-    /// For a plan with this many steps of IAM.
+    /// The cache for a plan with this number of IAM steps.
     pub fn new(steps: usize) -> Self {
         Self { wanted: steps >= THRESHOLD, ..Self::default() }
     }
 
-    /// Notes that something is written: each thing is then looked at by itself, because IAM may go
-    /// on telling the old state in one place and the new one in another.
+    /// Stops using the bulk read after a write. Each resource is then read by itself, because IAM may
+    /// return the old state from one API and the new state from another.
     pub fn note_write(&self) {
         self.written.store(true, Ordering::Relaxed);
     }
 
-    /// Forgets the answer, so that everything is read anew.
+    /// Drops the response, so that everything is read again.
     pub async fn forget(&self) {
         self.written.store(false, Ordering::Relaxed);
         self.answer.forget().await;
@@ -85,7 +85,7 @@ impl Bulk {
         let answer = self.answer.get_or(async {
             match read(client).await {
                 Ok(details) => Ok(Some(Arc::new(details))),
-                // Whoever may not read everything can still read each thing.
+                // A caller without permission to read everything may still read each resource.
                 Err(error) if error.kind == ErrorKind::Denied => Ok(None),
                 Err(error) => Err(error),
             }
@@ -93,34 +93,34 @@ impl Bulk {
         Ok(answer.await?.as_ref().clone())
     }
 
-    /// What is known of a user, save for a password.
-    pub async fn user(&self, client: &AwsClient, id: &HolderId) -> Result<Told<user::Observed>> {
-        let Some(details) = self.details(client).await? else { return Ok(Told::Nothing) };
+    /// A user, except whether it has a password.
+    pub async fn user(&self, client: &AwsClient, id: &HolderId) -> Result<Lookup<user::Observed>> {
+        let Some(details) = self.details(client).await? else { return Ok(Lookup::Unknown) };
         Ok(match details.users.get(&id.name) {
-            None => Told::Absent,
-            Some(user) if id.may_lack(&user.grants) => Told::There(user.clone()),
-            Some(_) => Told::Nothing,
+            None => Lookup::Absent,
+            Some(user) if id.may_lack(&user.grants) => Lookup::Present(user.clone()),
+            Some(_) => Lookup::Unknown,
         })
     }
 
-    /// What is known of a role.
-    pub async fn role(&self, client: &AwsClient, id: &HolderId) -> Result<Told<role::Observed>> {
-        let Some(details) = self.details(client).await? else { return Ok(Told::Nothing) };
+    /// A role.
+    pub async fn role(&self, client: &AwsClient, id: &HolderId) -> Result<Lookup<role::Observed>> {
+        let Some(details) = self.details(client).await? else { return Ok(Lookup::Unknown) };
         Ok(match details.roles.get(&id.name) {
-            None => Told::Absent,
-            Some(Some(role)) if id.may_lack(&role.grants) => Told::There(role.clone()),
-            Some(_) => Told::Nothing,
+            None => Lookup::Absent,
+            Some(Some(role)) if id.may_lack(&role.grants) => Lookup::Present(role.clone()),
+            Some(_) => Lookup::Unknown,
         })
     }
 
-    /// What is known of a group.
-    pub async fn group(&self, client: &AwsClient, name: &str) -> Result<Told<group::Observed>> {
-        let Some(details) = self.details(client).await? else { return Ok(Told::Nothing) };
-        Ok(details.groups.get(name).map_or(Told::Absent, |group| Told::There(group.clone())))
+    /// A group.
+    pub async fn group(&self, client: &AwsClient, name: &str) -> Result<Lookup<group::Observed>> {
+        let Some(details) = self.details(client).await? else { return Ok(Lookup::Unknown) };
+        Ok(details.groups.get(name).map_or(Lookup::Absent, |group| Lookup::Present(group.clone())))
     }
 
-    /// The ARN of the policy of this name, whatever its path. IAM allows a name only once, in any case
-    /// of its letters. One list serves all steps until something is written.
+    /// The ARN of the policy of this name at any path. IAM allows a name only once, ignoring case. All
+    /// steps share one list until the first write.
     pub async fn namesake(&self, client: &AwsClient, name: &str) -> Result<Option<String>> {
         let key = name.to_ascii_lowercase();
         if self.written.load(Ordering::Relaxed) {
@@ -227,7 +227,7 @@ impl Details {
     }
 }
 
-/// What the two calls tell of a role together.
+/// Combines the two responses about a role.
 fn to_role(detail: RoleDetail, listed: &Role) -> Result<Option<role::Observed>> {
     let (Some(name), Some(arn), Some(path)) = (detail.role_name, detail.arn, detail.path) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The credentials of a user, all of which block its deletion.
+//! The credentials of a user. Any of them blocks its deletion.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteUser.html>
 
@@ -8,7 +8,7 @@ use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::resource::{Attachment, Result};
 
-/// The emulator of the sandbox has none of some sorts, and does not know the operation that lists them.
+/// The sandbox's emulator does not support every type of credential or the operation that lists it.
 const NONE: &[&str] = &["NoSuchEntity", "InvalidAction"];
 
 /// Every credential of the user.
@@ -21,8 +21,8 @@ pub async fn read(client: &AwsClient, user: &str, console_login: bool) -> Result
         services(client, user),
     )
     .in_order()?;
-    let password = console_login
-        .then(|| Attachment::blocks("console_login", user, "the user has a password for the console"));
+    let password =
+        console_login.then(|| Attachment::blocks("console_login", user, "the user has a console password"));
     Ok([keys, devices, ssh, certificates, services].into_iter().flatten().chain(password).collect())
 }
 

@@ -1,11 +1,11 @@
-//! `aws.iam_group`: a group with its policies. Who is in it, the users say.
+//! `aws.iam_group`: a group with its policies. Users declare their groups.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bulk::Told;
+use super::bulk::Lookup;
 use super::holder::{self, Grants, Holder, LiveGrants};
 use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, predicted, root_path};
 use crate::providers::aws::client::{AwsClient, missing};
@@ -14,11 +14,10 @@ use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::resource::{Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
 
-/// A group of IAM.
-/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
+/// An IAM group. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
 pub struct IamGroup;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "IamGroup")]
@@ -28,10 +27,10 @@ pub struct Desired {
     /// The path in front of the name in the ARN, e.g. `/teams/`.
     #[serde(default = "root_path")]
     pub path: String,
-    /// ARNs of attached policies; others are detached. Not declared: left alone.
+    /// ARNs of attached policies; others are detached. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_policies: Option<Vec<String>>,
-    /// Policies of its own, name to document; others are removed. Not declared: left alone.
+    /// Inline policies, name to document; others are removed. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline_policies: Option<BTreeMap<String, Document>>,
 }
@@ -46,7 +45,7 @@ impl Desired {
     }
 }
 
-/// What IAM says.
+/// The group as IAM reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// The name.
@@ -55,13 +54,13 @@ pub struct Observed {
     pub arn: String,
     /// The path.
     pub path: String,
-    /// What its members may do.
+    /// The permissions of its members.
     pub grants: LiveGrants,
 }
 
 impl Resource for IamGroup {
     const KIND: &'static str = "aws.iam_group";
-    const ABOUT: &'static str = "An IAM group with its policies; users say which groups they are in.";
+    const ABOUT: &'static str = "An IAM group with its policies; users declare which groups they are in.";
     const EXAMPLE: &'static str = r#"operators:
   kind: aws.iam_group
   name: candlefish-operators
@@ -92,12 +91,12 @@ impl Resource for IamGroup {
         desired.grants().requires()
     }
 
-    /// Three calls at once, and one for each inline policy; in a large plan none.
+    /// Sends three requests at once, and one for each inline policy; none in a large plan.
     async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
         match client.iam.group(client, id).await? {
-            Told::Absent => Ok(None),
-            Told::There(group) => Ok(Some(group)),
-            Told::Nothing => read(client, id).await,
+            Lookup::Absent => Ok(None),
+            Lookup::Present(group) => Ok(Some(group)),
+            Lookup::Unknown => read(client, id).await,
         }
     }
 
@@ -108,7 +107,7 @@ impl Resource for IamGroup {
         diff
     }
 
-    /// Sent once: the name is unique, so that a second request could only fail.
+    /// Sent only once: the name is unique, so a second request could only fail.
     async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
         let request = w.write_once(w.permit()).iam.create_group().group_name(&desired.name);
         request.path(&desired.path).send().await.at("iam:CreateGroup")?;
@@ -127,7 +126,7 @@ impl Resource for IamGroup {
         let delete = async {
             let answer = w.write(w.permit()).iam.delete_group().group_name(id).send().await;
             let answer = answer.found("iam:DeleteGroup", NO_SUCH_ENTITY).map(drop);
-            answer.map_err(|error| delete_conflict(error, "the users in it"))
+            answer.map_err(|error| delete_conflict(error, "its users"))
         };
         Holder::Group(id).delete_with(w, delete).await
     }
@@ -159,7 +158,7 @@ impl Resource for IamGroup {
 
 async fn read(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
     let group = async {
-        // Members come with the answer and are not wanted.
+        // The response includes the members, which are not needed here.
         let answer = client.read().iam.get_group().group_name(name).max_items(1).send().await;
         answer.found("iam:GetGroup", NO_SUCH_ENTITY)
     };

@@ -1,5 +1,5 @@
-//! What users, groups and roles have in common: attached and inline policies; tags and a boundary,
-//! which groups have not.
+//! The common parts of users, groups and roles: attached and inline policies; and tags and a boundary,
+//! which groups do not have.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::resource::{
     Attachment, Diff, Error, ErrorKind, FieldError, Requirement, Resource as _, Result, Tags,
 };
 
-/// Somebody to whom policies can be given.
+/// A user, role or group, which policies can be attached to.
 #[derive(Clone, Copy, Debug)]
 pub enum Holder<'a> {
     /// The user of this name.
@@ -35,19 +35,21 @@ pub enum Holder<'a> {
 pub struct HolderId {
     /// The name.
     pub name: String,
-    /// Whether the plan declares a boundary. It tells how to look, not where.
+    /// Whether the plan declares a boundary. It decides how to read the holder and is not part of the
+    /// identity.
     #[serde(skip)]
     pub bounded: bool,
 }
 
 impl HolderId {
-    /// Of a step.
+    /// The id of a step.
     pub fn new(name: &str, boundary: Option<&String>) -> Self {
         Self { name: name.to_owned(), bounded: boundary.is_some() }
     }
 
-    /// Whether a boundary that is not there in a look at everything may be really not there. A plan
-    /// that declares one has it looked for: ministack 1.5.33 tells of no boundaries there. AWS does.
+    /// Whether the bulk read can be trusted when it reports no boundary. If the plan declares one, the
+    /// boundary is read separately, because ministack 1.5.33 omits boundaries from the bulk read. AWS
+    /// includes them.
     pub fn may_lack(&self, live: &LiveGrants) -> bool {
         !self.bounded || live.permissions_boundary.is_some()
     }
@@ -59,10 +61,10 @@ impl fmt::Display for HolderId {
     }
 }
 
-/// What a holder may do, as declared; what is not declared is left alone.
+/// The declared grants of a holder. Undeclared fields are not managed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grants<'a> {
-    /// ARN of the policy that limits what the others can allow.
+    /// ARN of the permissions boundary.
     pub permissions_boundary: Option<&'a String>,
     /// ARNs of attached policies; others are detached.
     pub managed_policies: Option<&'a [String]>,
@@ -70,7 +72,7 @@ pub struct Grants<'a> {
     pub inline_policies: Option<&'a BTreeMap<String, Document>>,
 }
 
-/// What a holder may do, as it is.
+/// The live grants of a holder.
 #[derive(Clone, Debug, Default)]
 pub struct LiveGrants {
     /// ARN of the boundary.
@@ -82,12 +84,12 @@ pub struct LiveGrants {
 }
 
 impl LiveGrants {
-    /// What somebody has who was just made with this boundary.
+    /// The grants of a holder that was just created with this boundary.
     pub fn with_boundary(boundary: Option<&String>) -> Self {
         Self { permissions_boundary: boundary.cloned(), ..Self::default() }
     }
 
-    /// What one answer tells of many holders.
+    /// The grants of one holder in the bulk read.
     pub fn of(attached: Option<Vec<AttachedPolicy>>, inline: Option<Vec<PolicyDetail>>) -> Result<Self> {
         const OPERATION: &str = "iam:GetAccountAuthorizationDetails";
         let inline = inline.unwrap_or_default().into_iter();
@@ -102,7 +104,7 @@ impl LiveGrants {
 }
 
 impl Grants<'_> {
-    /// Compares what is declared.
+    /// Compares the declared fields.
     pub fn diff(&self, diff: &mut Diff, live: &LiveGrants) {
         if self.permissions_boundary.is_some() {
             diff.field("permissions_boundary", &live.permissions_boundary, &self.permissions_boundary);
@@ -115,7 +117,7 @@ impl Grants<'_> {
         }
     }
 
-    /// Mistakes that need no network.
+    /// Finds mistakes without network access.
     pub fn check(&self) -> Vec<FieldError> {
         let arns = self.managed_policies.into_iter().flatten().enumerate();
         let arns = arns.map(|(index, arn)| (format!("managed_policies[{index}]"), arn));
@@ -131,14 +133,14 @@ impl Grants<'_> {
         found
     }
 
-    /// The policies that must be there before they can be given.
+    /// The policies that must exist before they can be attached.
     pub fn requires(&self) -> Vec<Requirement> {
         let arns = self.managed_policies.into_iter().flatten().chain(self.permissions_boundary);
         let ids = arns.filter_map(|arn| arn.split_once(":policy/").map(|(_, id)| id));
         ids.map(|id| Requirement::thing(IamPolicy::KIND, id)).collect()
     }
 
-    /// The policies that are declared, as [`attachments`] names them.
+    /// The declared policies, named as [`attachments`] names them.
     pub fn attaches(&self) -> Vec<String> {
         let managed = self.managed_policies.into_iter().flatten();
         let managed = managed.map(|arn| Attachment::ends("managed_policies", arn).path());
@@ -146,8 +148,8 @@ impl Grants<'_> {
         managed.chain(inline.map(|(name, _)| Attachment::ends("inline_policies", name).path())).collect()
     }
 
-    /// Brings the declared grants into force. What is taken away goes last, so that whoever uses
-    /// the old grants has the new ones before.
+    /// Applies the declared grants. Additions come first and removals last, so that users of the old
+    /// grants do not lose access in between.
     pub async fn apply(&self, w: &W<'_>, holder: Holder<'_>, live: &LiveGrants) -> Result<()> {
         self.apply_boundary(w, holder, live).await?;
         let declared = self.managed_policies.unwrap_or(&live.managed_policies);
@@ -198,7 +200,7 @@ fn arns(attached: Vec<AttachedPolicy>) -> Vec<String> {
     attached.into_iter().filter_map(|policy| policy.policy_arn).collect()
 }
 
-/// The same request to one of three operations, as the holder is a user, a role or a group.
+/// Sends the same request through one of three operations, for a user, a role or a group.
 macro_rules! each {
     ($holder:expr, $iam:expr, $user:ident, $role:ident, $group:ident, |$request:ident| $then:expr) => {
         match $holder {
@@ -229,8 +231,8 @@ impl Holder<'_> {
         format!("iam:{before}{noun}{after}")
     }
 
-    /// Reads attached and inline policies, all at once; the boundary comes with the holder itself.
-    /// `None` when the holder is not there.
+    /// Reads attached and inline policies at once; the boundary comes with the holder itself. `None` if
+    /// the holder does not exist.
     pub async fn grants(self, client: &AwsClient) -> Result<Option<LiveGrants>> {
         let (attached, names) = tokio::join!(self.attached(client), self.inline_names(client)).in_order()?;
         let (Some(attached), Some(names)) = (attached, names) else { return Ok(None) };
@@ -355,8 +357,8 @@ impl Holder<'_> {
         }
     }
 
-    /// Deletes the holder with `delete`. IAM wants every policy gone before that, so they are taken
-    /// off first, and put back when the deletion fails.
+    /// Deletes the holder with `delete`. IAM requires all policies to be removed first, so they are
+    /// detached and, if the deletion fails, attached again.
     pub async fn delete_with(self, w: &W<'_>, delete: impl Future<Output = Result<()>>) -> Result<()> {
         let Some(live) = self.grants(w).await? else { return Ok(()) };
         let result = match self.strip(w, &live).await {
@@ -379,7 +381,7 @@ impl Holder<'_> {
         Ok(())
     }
 
-    /// Gives it all of these policies; what it has of them stays.
+    /// Attaches all of these policies; existing ones stay.
     async fn give(self, w: &W<'_>, live: &LiveGrants) -> Result<()> {
         for arn in &live.managed_policies {
             gone_is_fine(self.attach(w, arn).await)?;
@@ -391,16 +393,20 @@ impl Holder<'_> {
     }
 }
 
-/// The policies that hang on a holder.
+/// The policies that are attached to a holder.
 pub fn attachments(live: &LiveGrants) -> Vec<Attachment> {
     let managed = live.managed_policies.iter().map(|arn| Attachment::ends("managed_policies", arn));
     let inline = live.inline_policies.keys().map(|name| Attachment::ends("inline_policies", name));
     managed.chain(inline).collect()
 }
 
-/// Groups have neither boundary nor tags.
+/// Groups have neither a boundary nor tags.
 fn impossible(operation: &str) -> Error {
-    Error::new(ErrorKind::Rejected, operation, "IAM has no such operation; this is a defect of Groundwork")
+    Error::new(
+        ErrorKind::Rejected,
+        operation,
+        "IAM does not support this operation; this is a bug in Groundwork",
+    )
 }
 
 fn check_policy_arn(path: &str, arn: &str) -> Option<FieldError> {
@@ -444,12 +450,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_declared_is_left_alone() {
+    fn undeclared_grants_are_kept() {
         assert!(paths(Grants::default(), &live()).is_empty());
     }
 
     #[test]
-    fn what_is_declared_is_exact() {
+    fn declared_grants_are_exact() {
         assert!(managed(&["a", "b", "a"]).is_empty());
         assert_eq!(managed(&[]), ["managed_policies"]);
         assert_eq!(inline(json!({})), ["inline_policies.own"]);

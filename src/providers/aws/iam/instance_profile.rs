@@ -1,4 +1,4 @@
-//! `aws.iam_instance_profile`: what hands a role to the machines of EC2.
+//! `aws.iam_instance_profile`: gives a role to EC2 machines.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,24 +19,24 @@ const PATH_IS_FIXED: &str = "IAM cannot move an instance profile to another path
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_InstanceProfile.html>
 pub struct IamInstanceProfile;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "IamInstanceProfile")]
 pub struct Desired {
     /// The name, unique in the account.
     pub name: String,
-    /// The path in front of the name in the ARN. Fixed when the profile is made.
+    /// The path in front of the name in the ARN. Fixed when the profile is created.
     #[serde(default = "root_path")]
     pub path: String,
-    /// Name of the role that machines with this profile have.
+    /// Name of the role of the machines with this profile.
     pub role: String,
     /// Tags.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
 }
 
-/// What IAM says.
+/// The profile as IAM reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     name: String,
@@ -48,7 +48,7 @@ pub struct Observed {
 
 impl Resource for IamInstanceProfile {
     const KIND: &'static str = "aws.iam_instance_profile";
-    const ABOUT: &'static str = "An instance profile, which hands a role to EC2 machines.";
+    const ABOUT: &'static str = "An instance profile, which gives a role to EC2 machines.";
     const EXAMPLE: &'static str = "\
 vault_profile:
   kind: aws.iam_instance_profile
@@ -57,7 +57,7 @@ vault_profile:
   tags: { Team: platform }
 ";
     const TAGGED: bool = true;
-    const REMOVAL: Option<&'static str> = Some("machines that have it lose the rights of its role");
+    const REMOVAL: Option<&'static str> = Some("machines with this profile lose the permissions of its role");
 
     type Client = AwsClient;
     type Id = String;
@@ -89,7 +89,7 @@ vault_profile:
             name: profile.instance_profile_name,
             arn: profile.arn,
             path: profile.path,
-            // IAM allows one.
+            // IAM allows at most one role.
             role: profile.roles.into_iter().next().map(|role| role.role_name),
             tags: from_sdk(profile.tags),
         }))
@@ -103,7 +103,7 @@ vault_profile:
         diff
     }
 
-    /// Sent once: the name is unique, so that a second request could only fail.
+    /// Sent only once: the name is unique, so a second request could only fail.
     async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
         let request = w.write_once(w.permit()).iam.create_instance_profile();
         let request = request.instance_profile_name(&desired.name).path(&desired.path);
@@ -112,7 +112,7 @@ vault_profile:
         add_role(w, &desired.name, &desired.role).await
     }
 
-    /// A profile that changes its role has none for a moment: IAM allows one at a time.
+    /// A profile that changes its role has none for a moment, because IAM allows only one at a time.
     async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
         if observed.role.as_ref() != Some(&desired.role) {
             if let Some(old) = &observed.role {

@@ -1,6 +1,6 @@
-//! Identity and Access Management: users, groups, roles, policies, and what the account sets.
+//! Identity and Access Management: users, groups, roles, policies, and account settings.
 //!
-//! [`holder`] has what users, groups and roles share, this module what all kinds of IAM share.
+//! [`holder`] contains the common parts of users, groups and roles; this module those of all IAM kinds.
 
 pub mod account_password_policy;
 mod bulk;
@@ -32,13 +32,13 @@ use super::scope::iam_arn;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{Error, ErrorKind, FieldError, Partial, Result, Scope, Tags, Writer};
 
-/// The error code of IAM for a thing that is not there.
+/// IAM's error code for a missing resource.
 pub const NO_SUCH_ENTITY: &[&str] = &["NoSuchEntity"];
 
-/// A client of AWS that may write.
+/// An AWS client with write permission.
 type W<'a> = Writer<'a, AwsClient>;
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "IamOutputs")]
 pub struct Outputs {
@@ -48,7 +48,7 @@ pub struct Outputs {
     pub arn: String,
 }
 
-/// What other steps may refer to of a principal.
+/// The outputs of a principal for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "IamPrincipalOutputs")]
 pub struct PrincipalOutputs {
@@ -56,23 +56,22 @@ pub struct PrincipalOutputs {
     pub name: String,
     /// The ARN.
     pub arn: String,
-    /// The id that AWS gave it, e.g. `AROA…`: another one when it is made again under the same name.
+    /// The id that AWS assigned, e.g. `AROA…`. A recreated principal of the same name gets another id.
     pub unique_id: String,
 }
 
-/// The outputs of a thing that IAM knows by its name, as far as they are certain beforehand. `noun`
-/// is as in its ARN.
+/// The known outputs of a resource that IAM identifies by name. `noun` is as in its ARN.
 fn predicted(scope: &Scope, noun: &str, path: &str, name: &str) -> Partial {
     Partial::default().with("name", name).with_some("arn", iam_arn(scope, noun, path, name))
 }
 
-/// The ARN of a thing in the client's account. `path` starts and ends with `/`.
+/// The ARN of a resource in the client's account. `path` starts and ends with `/`.
 async fn arn(client: &AwsClient, noun: &str, path: &str, name: &str) -> Result<String> {
     let account = client.account_id().await?;
     Ok(format!("arn:{}:iam::{account}:{noun}{path}{name}", client.partition()))
 }
 
-/// What is to be taken away and is not there any more, is taken away.
+/// Removing a missing resource succeeds.
 fn gone_is_fine(result: Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind == ErrorKind::Eventual && error.message.contains("NoSuchEntity") => Ok(()),
@@ -80,10 +79,10 @@ fn gone_is_fine(result: Result<()>) -> Result<()> {
     }
 }
 
-/// Adds what stands in the way when IAM refuses to delete.
+/// Adds the blocking resources to IAM's refusal to delete.
 fn delete_conflict(error: Error, what: &str) -> Error {
     if error.message.contains("DeleteConflict") {
-        return error.advice(format!("remove first what it still has and this plan did not give it: {what}"));
+        return error.advice(format!("first remove what this plan did not add to it: {what}"));
     }
     error
 }
@@ -97,7 +96,7 @@ fn to_sdk(tags: &Tags) -> Result<Vec<Tag>> {
     tags.iter().map(one).collect()
 }
 
-/// Tags of an answer.
+/// Tags of a response.
 fn from_sdk(tags: Option<Vec<Tag>>) -> Tags {
     tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect()
 }
@@ -122,7 +121,7 @@ fn check_path(path: &str) -> Option<FieldError> {
     })
 }
 
-/// Name and path of a thing, whose name has at most `longest` characters.
+/// Checks name and path of a resource whose name has at most `longest` characters.
 fn check_named(name: &str, longest: usize, path: &str) -> Vec<FieldError> {
     check_name("name", name, longest).into_iter().chain(check_path(path)).collect()
 }
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arn_is_known_beforehand() {
+    fn arn_is_predicted() {
         let scope = Scope { account_id: Some("123456789012".into()), ..Scope::default() };
         let outputs = predicted(&scope, "user", "/apps/", "ci").into_map();
         assert_eq!(outputs["arn"], "arn:aws:iam::123456789012:user/apps/ci");

@@ -20,7 +20,7 @@ use crate::resource::{
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetOpenIDConnectProvider.html>
 pub struct IamOidcProvider;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "IamOidcProvider")]
@@ -30,8 +30,8 @@ pub struct Desired {
     /// The audiences whose tokens are accepted; others are removed.
     #[serde(default = "sts")]
     pub client_ids: Vec<String>,
-    /// SHA-1 fingerprints of the issuer's certificate authorities, 40 hexadecimal digits each.
-    /// Not declared: AWS finds them, or needs none, and what is live stays.
+    /// SHA-1 fingerprints of the issuer's certificate authorities, 40 hexadecimal digits each. If not
+    /// declared, AWS determines them or needs none, and the live ones stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thumbprints: Option<Vec<String>>,
     /// Tags.
@@ -43,7 +43,7 @@ fn sts() -> Vec<String> {
     vec!["sts.amazonaws.com".to_owned()]
 }
 
-/// What IAM says.
+/// The provider as IAM reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     issuer: String,
@@ -53,13 +53,13 @@ pub struct Observed {
     tags: Tags,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "IamOidcProviderOutputs")]
 pub struct Outputs {
     /// The provider's ARN, for the trust policies of roles.
     pub arn: String,
-    /// The issuer without `https://`, as it begins the keys of conditions.
+    /// The issuer without `https://`; condition keys begin with it.
     pub issuer: String,
 }
 
@@ -124,7 +124,7 @@ github:
         diff
     }
 
-    /// Sent once: an account has one provider for an issuer, so that a second request could only fail.
+    /// Sent only once: an account has one provider for an issuer, so a second request could only fail.
     async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
         let request = w.write_once(w.permit()).iam.create_open_id_connect_provider().url(&desired.url);
         let request = request
@@ -190,7 +190,7 @@ github:
     }
 }
 
-/// New audiences first, so that nobody who may log in is shut out in between.
+/// Adds audiences before it removes any, so that existing logins keep working.
 async fn change_client_ids(w: &W<'_>, arn: &str, declared: &[String], live: &[String]) -> Result<()> {
     let iam = &w.write(w.permit()).iam;
     for id in declared.iter().filter(|id| !live.contains(id)) {
@@ -204,7 +204,7 @@ async fn change_client_ids(w: &W<'_>, arn: &str, declared: &[String], live: &[St
     Ok(())
 }
 
-/// AWS answers with the issuer without its scheme, and a slash at its end means nothing.
+/// AWS returns the issuer without its scheme. A slash at its end has the same meaning as none.
 fn issuer(url: &str) -> String {
     url.trim_start_matches("https://").trim_end_matches('/').to_owned()
 }
@@ -213,8 +213,9 @@ fn check_url(url: &str) -> Option<FieldError> {
     let fits =
         url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.contains(['?', ' ']));
     (!fits && !is_unknown(url)).then(|| {
-        FieldError::new("url", "an issuer is an address with https, without a query")
-            .help("write it as the tokens' `iss` has it, e.g. `https://token.actions.githubusercontent.com`")
+        FieldError::new("url", "an issuer is an address with https, without a query").help(
+            "write it exactly as the tokens' `iss` claim, e.g. `https://token.actions.githubusercontent.com`",
+        )
     })
 }
 
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn order_and_case_do_not_matter_and_thumbprints_only_when_declared() {
+    fn order_case_and_undeclared_thumbprints_are_ignored() {
         let observed = Observed {
             issuer: "oidc.example.com/id/1".into(),
             arn: "arn".into(),
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arn_is_known_beforehand() {
+    fn arn_is_predicted() {
         let scope = Scope { account_id: Some("123456789012".into()), ..Scope::default() };
         let outputs = IamOidcProvider::predicted_outputs(&desired(json!({})), &scope).into_map();
         assert_eq!(outputs["arn"], "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/id/1");

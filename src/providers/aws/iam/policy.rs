@@ -14,16 +14,15 @@ use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::tags;
 use crate::resource::{Attachment, Diff, Error, FieldError, Partial, Resource, Result, Scope, Tags};
 
-const NAME_IS_TAKEN: &str = "the account has a policy of this name, at another path or in other letters, and IAM \
+const NAME_IS_TAKEN: &str = "the account has a policy of this name at another path or in other case. IAM \
                              allows a name only once and cannot move a policy; declare another name";
 const DESCRIPTION_IS_FIXED: &str = "IAM cannot change a policy's description; keep the old one, \
                                     or declare another name";
 
-/// A managed policy.
-/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Policy.html>
+/// A managed policy. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Policy.html>
 pub struct IamPolicy;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "IamPolicy")]
@@ -33,10 +32,10 @@ pub struct Desired {
     /// The path in front of the name in the ARN, e.g. `/apps/`; part of the policy's identity.
     #[serde(default = "root_path")]
     pub path: String,
-    /// What the policy is for. Fixed when it is made.
+    /// The description. Fixed when the policy is created.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// The policy itself.
+    /// The policy document.
     pub document: Document,
     /// Tags.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
@@ -51,18 +50,18 @@ pub struct Id {
 }
 
 impl fmt::Display for Id {
-    /// The name alone where the path is the usual one.
+    /// Shows only the name if the path is the default.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.path.trim_start_matches('/'))?;
         f.write_str(&self.name)
     }
 }
 
-/// What IAM says.
+/// The policy as IAM reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     id: Id,
-    /// Whether it is another policy, which has the name that the declared one needs.
+    /// Whether it is another policy that occupies the declared name.
     is_namesake: bool,
     arn: String,
     description: String,
@@ -71,7 +70,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Another policy, which has the name that the declared one needs.
+    /// Another policy that occupies the declared name.
     fn namesake(arn: String) -> Self {
         let resource = arn.split_once(":policy").map_or("", |(_, resource)| resource);
         let (path, name) = resource.rsplit_once('/').unwrap_or_default();
@@ -88,7 +87,7 @@ impl Observed {
 
 impl Resource for IamPolicy {
     const KIND: &'static str = "aws.iam_policy";
-    const ABOUT: &'static str = "A managed IAM policy; a change makes a new default version.";
+    const ABOUT: &'static str = "A managed IAM policy; a change creates a new default version.";
     const EXAMPLE: &'static str = r#"terraform_state:
   kind: aws.iam_policy
   name: candlefish-terraform-state
@@ -126,7 +125,7 @@ read_artifacts:
         named.chain(document).chain(tags::check(&desired.tags)).collect()
     }
 
-    /// Two calls, one after the other; in a large plan one, for the tags.
+    /// Sends two requests, one after the other; in a large plan one, for the tags.
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
         let arn = arn(client, "policy", &id.path, &id.name).await?;
         let answer = client.read().iam.get_policy().policy_arn(&arn).send().await;
@@ -159,7 +158,7 @@ read_artifacts:
         diff
     }
 
-    /// Sent once: the name is unique, so that a second request could only fail.
+    /// Sent only once: the name is unique, so a second request could only fail.
     async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         let request = w.write_once(w.permit()).iam.create_policy().policy_name(&desired.name);
         let description = Some(desired.description.clone()).filter(|text| !text.is_empty());
@@ -184,8 +183,7 @@ read_artifacts:
         Ok(())
     }
 
-    /// Removes all old versions, as IAM demands, then the policy. They are made again when the
-    /// deletion fails.
+    /// Deletes all old versions, as IAM requires, then the policy. Recreates them if the deletion fails.
     async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
         let arn = arn(w, "policy", &id.path, &id.name).await?;
         let mut taken = Vec::new();
@@ -195,14 +193,14 @@ read_artifacts:
         }
     }
 
-    /// Whoever has the policy, or is bounded by it, blocks its deletion.
+    /// A holder to which the policy is attached, or whose boundary it is, blocks its deletion.
     async fn attachments(client: &AwsClient, _: &Id, observed: &Observed) -> Result<Vec<Attachment>> {
         let pages = client.read().iam.list_entities_for_policy().policy_arn(&observed.arn);
         let pages = pages.into_paginator().send().try_collect().await;
         let pages = pages.found("iam:ListEntitiesForPolicy", NO_SUCH_ENTITY)?.unwrap_or_default();
         let holds = |noun: &str, kind: &'static str, name: Option<String>| {
             let name = name.unwrap_or_default();
-            let clause = format!("the {noun} `{name}` has the policy, or is bounded by it");
+            let clause = format!("the {noun} `{name}` uses the policy, attached or as its boundary");
             Attachment::blocks("attached_to", format!("{noun}/{name}"), clause)
                 .held_by(kind, name)
                 .by_value(&observed.arn)
@@ -247,7 +245,7 @@ async fn document(client: &AwsClient, arn: &str, version: &str) -> Result<Option
     text.map(|text| Document::parse_encoded(OPERATION, &text)).transpose()
 }
 
-/// Deletes the policy with its old versions, and notes those in `taken`.
+/// Deletes the policy with its old versions, and adds those to `taken`.
 async fn delete_all(w: &W<'_>, arn: &str, taken: &mut Vec<Document>) -> Result<()> {
     for version in old_versions(w, arn).await? {
         taken.extend(take_version(w, arn, &version).await?);
@@ -257,8 +255,8 @@ async fn delete_all(w: &W<'_>, arn: &str, taken: &mut Vec<Document>) -> Result<(
     answer.map_err(|error| delete_conflict(error, "its attachments to users, groups and roles"))
 }
 
-/// Makes a new default version. Only where IAM has no room for it the oldest version is deleted, so
-/// that a document which IAM refuses costs no version.
+/// Creates a new default version. Deletes the oldest version only if IAM is at its limit, so that a
+/// refused document costs no version.
 async fn new_version(w: &W<'_>, arn: &str, document: &Document) -> Result<()> {
     match create_version(w, arn, document, true).await {
         Err(error) if is_full(&error) => {}
@@ -281,14 +279,14 @@ async fn create_version(w: &W<'_>, arn: &str, document: &Document, default: bool
     request.send().await.at("iam:CreatePolicyVersion").map(drop)
 }
 
-/// Deletes a version and returns what it was.
+/// Deletes a version and returns its document.
 async fn take_version(w: &W<'_>, arn: &str, version: &str) -> Result<Option<Document>> {
     let taken = document(w, arn, version).await?;
     delete_version(w, arn, version).await?;
     Ok(taken)
 }
 
-/// Makes versions again that were taken away. They get new ids; none becomes the default.
+/// Recreates deleted versions. They get new ids; none becomes the default.
 async fn restore(w: &W<'_>, arn: &str, taken: impl IntoIterator<Item = Document>) -> Result<()> {
     for document in taken {
         create_version(w, arn, &document, false).await?;
@@ -296,7 +294,7 @@ async fn restore(w: &W<'_>, arn: &str, taken: impl IntoIterator<Item = Document>
     Ok(())
 }
 
-/// IAM keeps five versions of a policy. A document that is too large is told with the same code.
+/// IAM keeps five versions of a policy. It reports a document that is too large with the same code.
 fn is_full(error: &Error) -> bool {
     error.message.contains("(LimitExceeded)") && !error.message.contains("PolicySize")
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bulk::Told;
+use super::bulk::Lookup;
 use super::holder::{self, Grants, Holder, HolderId, LiveGrants};
 use super::trust::{self, Trust};
 use super::{
@@ -21,43 +21,42 @@ use crate::resource::{
     Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
 };
 
-const PATH_IS_FIXED: &str = "IAM cannot move a role to another path; destroy the role and make it again, \
-                             or declare another name";
+const PATH_IS_FIXED: &str =
+    "IAM cannot move a role to another path; destroy the role and create it again, or declare another name";
 
-/// A role of IAM.
-/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html>
+/// An IAM role. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html>
 pub struct IamRole;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "IamRole")]
 pub struct Desired {
     /// The name, unique in the account.
     pub name: String,
-    /// The path in front of the name in the ARN, e.g. `/apps/`. Fixed when the role is made.
+    /// The path in front of the name in the ARN, e.g. `/apps/`. Fixed when the role is created.
     #[serde(default = "root_path")]
     pub path: String,
-    /// What the role is for.
+    /// The description.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Who may assume the role: each of these.
+    /// The principals that may assume the role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Vec<Trust>>,
-    /// Who may assume the role, as a policy document; instead of `trust`.
+    /// The trust policy as a document, instead of `trust`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role_policy: Option<Document>,
     /// The longest session, in seconds, 3600 to 43200.
     #[serde(default = "hour")]
     #[schemars(range(min = 3600, max = 43200))]
     pub max_session_duration: u32,
-    /// ARN of the policy that limits what the others can allow. Not declared: left alone.
+    /// ARN of the permissions boundary. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions_boundary: Option<String>,
-    /// ARNs of attached policies; others are detached. Not declared: left alone.
+    /// ARNs of attached policies; others are detached. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_policies: Option<Vec<String>>,
-    /// Policies of its own, name to document; others are removed. Not declared: left alone.
+    /// Inline policies, name to document; others are removed. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline_policies: Option<BTreeMap<String, Document>>,
     /// Tags.
@@ -78,8 +77,8 @@ impl Desired {
         }
     }
 
-    /// The field that says who may assume the role, and the policy that it makes. `check` sees to
-    /// it that there is one.
+    /// The field that declares the trust, and the policy that it makes. `check` ensures that one is
+    /// declared.
     fn trust(&self) -> (&'static str, Document) {
         match (&self.trust, &self.assume_role_policy) {
             (Some(trusted), _) => ("trust", trust::policy(trusted)),
@@ -89,12 +88,13 @@ impl Desired {
     }
 
     fn check_trust(&self) -> Vec<FieldError> {
-        let one = "say who may assume the role in exactly one of `trust` and `assume_role_policy`";
+        let one = "declare the principals that may assume the role in exactly one of `trust` and \
+                   `assume_role_policy`";
         match (&self.trust, &self.assume_role_policy) {
             (Some(_), Some(_)) => {
-                vec![FieldError::new("assume_role_policy", "there is `trust` too").help(one)]
+                vec![FieldError::new("assume_role_policy", "`trust` is declared too").help(one)]
             }
-            (None, None) => vec![FieldError::new("", "nobody may assume the role").help(one)],
+            (None, None) => vec![FieldError::new("", "no principal may assume the role").help(one)],
             (None, Some(document)) => document.check("assume_role_policy", PolicyType::Trust),
             (Some(trusted), None) => trust::check(trusted),
         }
@@ -106,7 +106,7 @@ impl Desired {
     }
 }
 
-/// What IAM says.
+/// The role as IAM reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     name: String,
@@ -116,7 +116,7 @@ pub struct Observed {
     description: String,
     assume_role_policy: Option<Document>,
     max_session_duration: i32,
-    /// What it may do.
+    /// Its grants.
     pub grants: LiveGrants,
     tags: Tags,
 }
@@ -181,12 +181,12 @@ payments:
         desired.grants().requires().into_iter().chain(providers).collect()
     }
 
-    /// Three calls at once, and one for each inline policy; in a large plan none.
+    /// Sends three requests at once, and one for each inline policy; none in a large plan.
     async fn observe(client: &AwsClient, id: &HolderId) -> Result<Option<Observed>> {
         match client.iam.role(client, id).await? {
-            Told::Absent => Ok(None),
-            Told::There(role) => Ok(Some(role)),
-            Told::Nothing => read(client, &id.name).await,
+            Lookup::Absent => Ok(None),
+            Lookup::Present(role) => Ok(Some(role)),
+            Lookup::Unknown => read(client, &id.name).await,
         }
     }
 
@@ -202,8 +202,8 @@ payments:
         diff
     }
 
-    /// One request that makes the role with boundary and marks of ownership, sent once: its name
-    /// is unique, so that a second could only fail.
+    /// One request that creates the role with its boundary and ownership tags, sent only once: the name
+    /// is unique, so a second request could only fail.
     async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
         let request = w.write_once(w.permit()).iam.create_role().role_name(&desired.name).path(&desired.path);
         let request = request
@@ -220,7 +220,7 @@ payments:
     async fn update(w: &Writer<'_, AwsClient>, desired: &Desired, observed: &Observed) -> Result<()> {
         let diff = Self::diff(desired, observed);
         let iam = &w.write(w.permit()).iam;
-        // Both fields in one request, because one that leaves a field out may reset it.
+        // Both fields in one request, because a request that omits one may reset it.
         if diff.touches("max_session_duration") {
             let request = iam.update_role().role_name(&desired.name).description(&desired.description);
             let request = request.max_session_duration(desired.session());
@@ -294,7 +294,7 @@ async fn read(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
     assemble(answer.role.ok_or_else(|| missing("iam:GetRole", "role"))?, grants).map(Some)
 }
 
-/// What IAM says of a role and what it may do.
+/// The role as IAM reports it, with its grants.
 pub fn assemble(role: aws_sdk_iam::types::Role, grants: LiveGrants) -> Result<Observed> {
     let trust = role.assume_role_policy_document;
     let trust = trust.map(|text| Document::parse_encoded("iam:GetRole", &text)).transpose()?;
@@ -306,7 +306,7 @@ pub fn assemble(role: aws_sdk_iam::types::Role, grants: LiveGrants) -> Result<Ob
         path: role.path,
         description: role.description.unwrap_or_default(),
         assume_role_policy: trust,
-        // IAM's default, where it names none.
+        // IAM's default.
         max_session_duration: role.max_session_duration.unwrap_or(3600),
         grants: LiveGrants { permissions_boundary: boundary, ..grants },
         tags: from_sdk(role.tags),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_notation_of_the_trust_policy_is_no_change() {
+    fn notation_of_trust_policy_is_ignored() {
         let desired: Desired =
             serde_json::from_value(json!({ "name": "r", "assume_role_policy": trust() })).expect("valid");
         assert!(IamRole::check(&desired).is_empty());
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_builder_and_a_document_are_compared_alike() {
+    fn short_form_and_document_are_compared_alike() {
         let declared = |trust: Value| -> Desired {
             serde_json::from_value(json!({ "name": "r", "trust": trust })).expect("valid")
         };
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_of_them_is_declared() {
+    fn exactly_one_form_of_trust_is_required() {
         let checked = |fields: Value| {
             let desired: Desired = serde_json::from_value(fields).expect("valid");
             IamRole::check(&desired).into_iter().map(|error| error.path).collect::<Vec<_>>()

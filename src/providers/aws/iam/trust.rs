@@ -1,4 +1,4 @@
-//! Who may assume a role, in words; the trust policy is made of it.
+//! The short form of a trust policy: who may assume a role.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,13 +10,13 @@ use crate::providers::aws::policy::Document;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Requirement, Resource as _};
 
-/// Somebody who may assume a role.
+/// A principal that may assume a role.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Trust {
     /// A service of AWS, e.g. `ec2.amazonaws.com`.
     Service(String),
-    /// Whoever another account, or this one, lets.
+    /// The principals that another account, or this one, permits.
     Account(Account),
     /// One user or role.
     Principal(Principal),
@@ -34,7 +34,7 @@ pub enum Trust {
 pub struct Account {
     /// Twelve digits.
     pub id: String,
-    /// What the caller must know, against being used on somebody else's behalf.
+    /// The external id that the caller must send, which prevents a confused deputy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// Whether the caller must have logged in with a second factor.
@@ -48,7 +48,7 @@ pub struct Account {
 pub struct Principal {
     /// The ARN of the user or role.
     pub arn: String,
-    /// What the caller must know, against being used on somebody else's behalf.
+    /// The external id that the caller must send, which prevents a confused deputy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// Whether the caller must have logged in with a second factor.
@@ -65,14 +65,14 @@ pub struct Irsa {
     pub provider: String,
     /// The namespace.
     pub namespace: String,
-    /// The service account; `*` stands for any text.
+    /// The service account; `*` matches any text.
     pub service_account: String,
-    /// What the token must be meant for.
+    /// The audience that the token must have.
     #[serde(default = "sts")]
     pub audience: String,
 }
 
-/// Workflows. Exactly one of `branch`, `tag`, `environment`, `pull_requests` and `anything` says which.
+/// Workflows. Declare exactly one of `branch`, `tag`, `environment`, `pull_requests` and `anything`.
 /// <https://docs.github.com/en/actions/concepts/security/openid-connect>
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -81,10 +81,10 @@ pub struct Github {
     pub provider: String,
     /// `organisation/repository`.
     pub repository: String,
-    /// Runs for this branch; `*` stands for any text.
+    /// Runs for this branch; `*` matches any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// Runs for this tag; `*` stands for any text.
+    /// Runs for this tag; `*` matches any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// Jobs in this environment.
@@ -93,10 +93,10 @@ pub struct Github {
     /// Runs for pull requests.
     #[serde(default)]
     pub pull_requests: bool,
-    /// Every run of the repository, whoever started it.
+    /// Every run of the repository, including runs that outsiders start.
     #[serde(default)]
     pub anything: bool,
-    /// What the token must be meant for.
+    /// The audience that the token must have.
     #[serde(default = "sts")]
     pub audience: String,
 }
@@ -107,9 +107,9 @@ pub struct Github {
 pub struct Oidc {
     /// ARN of the OpenID Connect provider.
     pub provider: String,
-    /// Who the token must be for; `*` stands for any text.
+    /// The subject that the token must have; `*` matches any text.
     pub subject: String,
-    /// What the token must be meant for.
+    /// The audience that the token must have.
     #[serde(default = "sts")]
     pub audience: String,
 }
@@ -123,10 +123,10 @@ pub fn policy(trusted: &[Trust]) -> Document {
     Document::of(trusted.iter().map(Trust::statement).collect())
 }
 
-/// Mistakes.
+/// Finds mistakes.
 pub fn check(trusted: &[Trust]) -> Vec<FieldError> {
     if trusted.is_empty() {
-        return vec![FieldError::new("trust", "nobody may assume the role").help("name at least one")];
+        return vec![FieldError::new("trust", "no principal may assume the role").help("name at least one")];
     }
     let each = trusted.iter().enumerate();
     each.filter_map(|(index, trust)| trust.check(&format!("trust[{index}]"))).collect()
@@ -157,7 +157,7 @@ impl Trust {
                 let fits = is_account_id(&account.id);
                 (!fits && !is_unknown(&account.id)).then(|| {
                     FieldError::new(format!("{path}.account.id"), "an account has twelve digits")
-                        .help("in quotes, so that a nought at its beginning stays")
+                        .help("quote it, so that a leading zero is kept")
                 })
             }
             Self::Principal(one) => (!one.arn.starts_with("arn:") && !is_unknown(&one.arn))
@@ -178,7 +178,7 @@ impl Trust {
         }
     }
 
-    /// The provider that must be there first.
+    /// The provider that must exist first.
     pub fn requirement(&self) -> Option<Requirement> {
         let issuer = self.provider()?.split_once(":oidc-provider/")?.1;
         Some(Requirement::thing(IamOidcProvider::KIND, issuer))
@@ -209,8 +209,9 @@ impl Github {
             return Some(mistake.help("write `organisation/repository`"));
         }
         (self.which().len() != 1).then(|| {
-            FieldError::new(path, "which runs may assume the role is not said, or said twice").help(
-                "write exactly one of `branch`, `tag`, `environment`, `pull_requests: true` and `anything: true`",
+            FieldError::new(path, "declare which runs may assume the role, exactly once").help(
+                "write exactly one of `branch`, `tag`, `environment`, `pull_requests: true` and `anything: \
+                 true`",
             )
         })
     }
@@ -223,7 +224,7 @@ fn check_provider(path: &str, provider: &str) -> Option<FieldError> {
     })
 }
 
-/// For whoever calls with credentials of AWS.
+/// A statement for callers with AWS credentials.
 fn assumed(principal: &str, external_id: Option<&str>, mfa: bool) -> Value {
     let mut conditions = Map::new();
     if let Some(id) = external_id {
@@ -235,7 +236,8 @@ fn assumed(principal: &str, external_id: Option<&str>, mfa: bool) -> Value {
     statement("sts:AssumeRole", json!({ "AWS": principal }), conditions)
 }
 
-/// For whoever comes with a token: without a condition on its subject every holder would do.
+/// A statement for callers with a token. Without a condition on its subject, every token of the provider
+/// would be accepted.
 fn with_token(provider: &str, subject: &str, audience: &str) -> Value {
     let issuer = provider.split_once(":oidc-provider/").map_or(provider, |(_, issuer)| issuer);
     let (subject_key, audience_key) = (format!("{issuer}:sub"), format!("{issuer}:aud"));
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn workflows_are_told_apart() {
+    fn each_workflow_filter_makes_its_own_subject() {
         let subject = |which: Value| {
             let mut fields = json!({ "provider": PROVIDER, "repository": "o/r" });
             fields.as_object_mut().expect("a map").extend(which.as_object().expect("a map").clone());

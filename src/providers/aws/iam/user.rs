@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bulk::Told;
+use super::bulk::Lookup;
 use super::holder::{self, Grants, Holder, HolderId, LiveGrants};
 use super::{
     NO_SUCH_ENTITY, PrincipalOutputs, W, check_name, check_named, credentials, delete_conflict, from_sdk,
@@ -20,11 +20,10 @@ use crate::resource::{
     Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
 };
 
-/// A user of IAM.
-/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
+/// An IAM user. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
 pub struct IamUser;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "IamUser")]
@@ -34,19 +33,19 @@ pub struct Desired {
     /// The path in front of the name in the ARN, e.g. `/apps/`.
     #[serde(default = "root_path")]
     pub path: String,
-    /// ARN of the policy that limits what the others can allow. Not declared: left alone.
+    /// ARN of the permissions boundary. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions_boundary: Option<String>,
-    /// ARNs of attached policies; others are detached. Not declared: left alone.
+    /// ARNs of attached policies; others are detached. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_policies: Option<Vec<String>>,
-    /// Policies of its own, name to document; others are removed. Not declared: left alone.
+    /// Inline policies, name to document; others are removed. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline_policies: Option<BTreeMap<String, Document>>,
-    /// Names of the groups it is in; it leaves others. Not declared: left alone.
+    /// Names of its groups; the user leaves others. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,
-    /// Whether it may have a password for the console. One that is there and may not be is removed.
+    /// Whether it may have a console password. If false, an existing one is deleted.
     #[serde(default)]
     pub console_login: bool,
     /// Tags.
@@ -64,22 +63,22 @@ impl Desired {
     }
 }
 
-/// What IAM says.
+/// The user as IAM reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// The name.
     pub name: String,
     /// The ARN.
     pub arn: String,
-    /// The id that AWS gave it.
+    /// The id that AWS assigned.
     pub unique_id: String,
     /// The path.
     pub path: String,
-    /// What it may do.
+    /// Its grants.
     pub grants: LiveGrants,
     /// Names of its groups.
     pub groups: Vec<String>,
-    /// Whether it has a password for the console.
+    /// Whether it has a console password.
     pub console_login: bool,
     /// Tags.
     pub tags: Tags,
@@ -88,7 +87,7 @@ pub struct Observed {
 impl Resource for IamUser {
     const KIND: &'static str = "aws.iam_user";
     const ABOUT: &'static str =
-        "An IAM user with its policies and groups, and no password unless the plan says so.";
+        "An IAM user with its policies and groups, without a password unless the plan allows one.";
     const EXAMPLE: &'static str = r#"secrets_admin:
   kind: aws.iam_user
   name: candlefish-secrets-admin
@@ -127,12 +126,12 @@ impl Resource for IamUser {
         desired.grants().requires().into_iter().chain(groups).collect()
     }
 
-    /// Five calls at once, and one for each inline policy; in a large plan one call.
+    /// Sends five requests at once, and one for each inline policy; one in a large plan.
     async fn observe(client: &AwsClient, id: &HolderId) -> Result<Option<Observed>> {
         let user = match client.iam.user(client, id).await? {
-            Told::Absent => return Ok(None),
-            Told::There(user) => user,
-            Told::Nothing => {
+            Lookup::Absent => return Ok(None),
+            Lookup::Present(user) => user,
+            Lookup::Unknown => {
                 let (user, console_login) =
                     tokio::join!(read(client, &id.name), console_login(client, &id.name)).in_order()?;
                 return Ok(user.map(|user| Observed { console_login, ..user }));
@@ -149,14 +148,14 @@ impl Resource for IamUser {
             diff.field("groups", &sorted(&observed.groups), &sorted(declared));
         }
         if !desired.console_login && observed.console_login {
-            diff.field("console_login", &true, &false).note("its password for the console is deleted");
+            diff.field("console_login", &true, &false).note("its console password is deleted");
         }
         diff.entries("tags", &observed.tags, &desired.tags);
         diff
     }
 
-    /// One request that makes the user with boundary and marks of ownership, sent once: its name
-    /// is unique, so that a second could only fail.
+    /// One request that creates the user with its boundary and ownership tags, sent only once: the name
+    /// is unique, so a second request could only fail.
     async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
         let request = w.write_once(w.permit()).iam.create_user().user_name(&desired.name).path(&desired.path);
         let request = request
@@ -184,7 +183,7 @@ impl Resource for IamUser {
         holder.tag(w, &tags::to_add(&desired.tags, &observed.tags)).await
     }
 
-    /// The user leaves its groups first, and joins them again when the deletion fails.
+    /// The user leaves its groups first, and joins them again if the deletion fails.
     async fn delete(w: &Writer<'_, AwsClient>, id: &HolderId) -> Result<()> {
         let groups = groups(w, &id.name).await?.unwrap_or_default();
         let delete = async {
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_compared_and_foreign_tags_left_alone() {
+    fn fields_are_compared_and_foreign_tags_kept() {
         let declared = json!({ "name": "ci", "path": "/apps/", "groups": ["a"], "tags": { "a": "1" } });
         assert_eq!(paths(declared, &observed()), ["path", "groups", "tags.a"]);
         let same = json!({ "name": "ci", "groups": ["a", "b", "a"] });
