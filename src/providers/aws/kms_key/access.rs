@@ -1,4 +1,4 @@
-//! Who may use a key, in words; the key's policy is made of it.
+//! The short form of a key policy: who may use a key.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,12 @@ use crate::providers::aws::policy::Document;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::FieldError;
 
-/// Who may do what with a key. Nobody else may do anything with it.
+/// The principals that may use or manage a key. All others are denied access.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Access {
-    /// Whether the account's own IAM policies can give rights to the key. Without it only those named
-    /// here have any, and whoever removes them locks the key for good.
+    /// Whether the account's own IAM policies can grant access to the key. Without it, only the
+    /// principals named here have access, and removing them locks the key permanently.
     #[serde(default = "yes")]
     pub account: bool,
     /// ARNs of users and roles, or accounts, that manage the key and cannot use it.
@@ -32,7 +32,7 @@ fn yes() -> bool {
     true
 }
 
-/// What managing a key takes, as in the console's policy for key administrators.
+/// The actions for managing a key, as in the console's policy for key administrators.
 /// <https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html>
 const MANAGE: [&str; 15] = [
     "kms:CancelKeyDeletion",
@@ -53,7 +53,7 @@ const MANAGE: [&str; 15] = [
 ];
 
 impl Access {
-    /// The policy of a key in this account that is used so.
+    /// The policy of a key in this account with this usage.
     pub fn policy(&self, partition: &str, account: &str, usage: &str) -> Document {
         let mut statements = Vec::new();
         if self.account {
@@ -76,11 +76,11 @@ impl Access {
         Document::of(statements)
     }
 
-    /// Mistakes.
+    /// Finds mistakes.
     pub fn check(&self) -> Vec<FieldError> {
         let mut found = Vec::new();
         if !self.account && self.admins.is_empty() {
-            let mistake = FieldError::new("access", "nobody could manage the key any more");
+            let mistake = FieldError::new("access", "no principal could manage the key");
             found.push(mistake.help("name `admins`, or leave `account` on"));
         }
         for (field, names) in [("admins", &self.admins), ("users", &self.users)] {
@@ -108,7 +108,7 @@ fn is_service(name: &str) -> bool {
     name.contains(".amazonaws.") || is_unknown(name)
 }
 
-/// What using a key takes, which depends on what it is for.
+/// The actions for using a key, which depend on its usage.
 fn using(usage: &str) -> Value {
     match usage {
         "SIGN_VERIFY" => json!(["kms:DescribeKey", "kms:GetPublicKey", "kms:Sign", "kms:Verify"]),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_locked_out_and_names_are_checked() {
+    fn lockout_and_invalid_names_are_refused() {
         let paths = |value: Value| -> Vec<String> {
             access(value).check().into_iter().map(|mistake| mistake.path).collect()
         };

@@ -1,4 +1,4 @@
-//! Grants: rights to a key that somebody is given beside its policy.
+//! Grants: permissions for a key beside its policy.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,25 +14,25 @@ use crate::providers::aws::record::Record;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{Diff, FieldError, Result, Tags, Writer};
 
-/// What somebody may do with a key. KMS changes no grant: one that differs is made anew and the old
-/// one revoked.
-/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_GrantListEntry.html>
+/// A permission for a key. KMS cannot change a grant, so one that differs is created again and the old
+/// one revoked. <https://docs.aws.amazon.com/kms/latest/APIReference/API_GrantListEntry.html>
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// ARN of the user, role or account that gets it.
+    /// ARN of the user, role or account that gets the permission.
     pub grantee: String,
-    /// What the grantee may do, e.g. `Decrypt`, `GenerateDataKey`. An empty list revokes the grant.
+    /// The operations that the grantee may call, e.g. `Decrypt`, `GenerateDataKey`. An empty list
+    /// revokes the grant.
     pub operations: Vec<String>,
-    /// ARN of the user, role or account that may give it back.
+    /// ARN of the user, role or account that may retire the grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retiring: Option<String>,
-    /// What every request must have in its encryption context.
+    /// Pairs that the encryption context of every request must contain.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub encryption_context: BTreeMap<String, String>,
 }
 
-/// A grant as KMS tells it.
+/// A grant as KMS reports it.
 #[derive(Clone, Debug)]
 pub struct LiveGrant {
     id: String,
@@ -40,11 +40,11 @@ pub struct LiveGrant {
     operations: BTreeSet<String>,
     retiring: Option<String>,
     encryption_context: BTreeMap<String, String>,
-    /// Whether it demands the whole of an encryption context, as none of ours does.
+    /// Whether it requires an exact encryption context, which declared grants never do.
     exact: bool,
 }
 
-/// Grants by their names; several may have the same.
+/// Grants by name; several may have the same name.
 pub type LiveGrants = BTreeMap<String, Vec<LiveGrant>>;
 
 impl Grant {
@@ -108,7 +108,7 @@ fn shown(
     value
 }
 
-/// The grants that the plan has given.
+/// Records the grants that the plan has created.
 pub const RECORD: Record = Record("groundwork:grants");
 
 /// The tags that record the declared grants.
@@ -116,8 +116,8 @@ pub fn record(declared: &BTreeMap<String, Grant>) -> Tags {
     RECORD.of(declared.iter().filter(|(_, grant)| !grant.is_revoked()).map(|(name, _)| name))
 }
 
-/// The declared grants, and those that the plan has given and does not declare any more, which are to be
-/// revoked. Others are left alone, because services make their own.
+/// The declared grants, and those that the plan has created and no longer declares, which are to be
+/// revoked. Others are not managed, because services create their own.
 pub fn ours(desired: &Desired, observed: &Observed) -> BTreeMap<String, Grant> {
     let taken_out = observed.grants.keys().filter(|name| {
         !desired.grants.contains_key(*name) && RECORD.has(&observed.tags, &desired.tags, name)
@@ -126,7 +126,7 @@ pub fn ours(desired: &Desired, observed: &Observed) -> BTreeMap<String, Grant> {
     revoked.chain(desired.grants.clone()).collect()
 }
 
-/// One change for each grant of the plan's.
+/// Adds one change for each grant of the plan.
 pub fn compare(diff: &mut Diff, ours: &BTreeMap<String, Grant>, live: &LiveGrants) {
     for (name, grant) in ours {
         let live = live.get(name).map(Vec::as_slice).unwrap_or_default();
@@ -139,7 +139,7 @@ pub fn compare(diff: &mut Diff, ours: &BTreeMap<String, Grant>, live: &LiveGrant
     }
 }
 
-/// Makes the declared grants that are not there, then revokes those of the same name that differ.
+/// Creates missing declared grants, then revokes those of the same name that differ.
 pub async fn apply(
     w: &Writer<'_, AwsClient>,
     key_arn: &str,
@@ -160,7 +160,7 @@ pub async fn apply(
     Ok(())
 }
 
-/// KMS gives the same grant again for the same request with the same name, so it may be repeated.
+/// KMS returns the same grant for the same request with the same name, so the request may be retried.
 async fn create(w: &Writer<'_, AwsClient>, key_arn: &str, name: &str, grant: &Grant) -> Result<()> {
     let operations = grant.operations.iter().map(|operation| GrantOperation::from(operation.as_str()));
     let request = w.write(w.permit()).kms.create_grant().key_id(key_arn).name(name);
@@ -172,7 +172,7 @@ async fn create(w: &Writer<'_, AwsClient>, key_arn: &str, name: &str, grant: &Gr
     request.send().await.at("kms:CreateGrant").map(drop)
 }
 
-/// The grants of a key that have a name.
+/// The named grants of a key.
 /// [`ListGrants`](https://docs.aws.amazon.com/kms/latest/APIReference/API_ListGrants.html)
 pub async fn read(client: &AwsClient, key_id: &str) -> Result<LiveGrants> {
     let pages = client.read().kms.list_grants().key_id(key_id).into_paginator().items().send();
@@ -186,7 +186,7 @@ pub async fn read(client: &AwsClient, key_id: &str) -> Result<LiveGrants> {
     Ok(grants)
 }
 
-/// The names of all grants; the ids of those without one.
+/// The names of all grants; the ids of unnamed ones.
 pub async fn names(client: &AwsClient, key_id: &str) -> Result<Vec<String>> {
     let pages = client.read().kms.list_grants().key_id(key_id).into_paginator().items().send();
     let entries = pages.try_collect().await.found("kms:ListGrants", &["NotFoundException"])?;
@@ -214,7 +214,7 @@ fn named(entry: GrantListEntry) -> Option<(String, LiveGrant)> {
     Some((name, grant))
 }
 
-/// Mistakes.
+/// Finds mistakes.
 pub fn check(declared: &BTreeMap<String, Grant>) -> Vec<FieldError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
     let mut found = Vec::new();
@@ -225,8 +225,10 @@ pub fn check(declared: &BTreeMap<String, Grant>) -> Vec<FieldError> {
         }
         for operation in grant.operations.iter().filter(|operation| !is_unknown(operation)) {
             if !GrantOperation::values().contains(&operation.as_str()) {
-                let mistake =
-                    FieldError::new(format!("{path}.operations"), format!("no operation `{operation}`"));
+                let mistake = FieldError::new(
+                    format!("{path}.operations"),
+                    format!("KMS does not know the operation `{operation}`"),
+                );
                 found.push(mistake.help(format!("one of {}", GrantOperation::values().join(", "))));
             }
         }

@@ -12,8 +12,8 @@ use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::resource::{Result, Tags};
 
-/// The key behind an alias. One `ListAliases` serves all keys, then four calls at once per key, and
-/// one more when grants are declared.
+/// The key behind an alias. One `ListAliases` serves all keys, then each key takes four requests at
+/// once, and one more if grants are declared.
 pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
     match key_id(client, &id.alias).await? {
         Some(key_id) => read(client, id, &key_id).await,
@@ -26,12 +26,12 @@ pub async fn key_id(client: &AwsClient, alias: &str) -> Result<Option<String>> {
     Ok(aliases(client).await?.get(alias).cloned())
 }
 
-/// Every alias with the id of its key; one list serves all steps.
+/// Every alias with its key's id; one list serves all steps.
 pub async fn aliases(client: &AwsClient) -> Result<Arc<HashMap<String, String>>> {
     client.aliases.get_or(list_aliases(client)).await
 }
 
-/// Alias to key id. AWS's own aliases stand in the list before they have a key.
+/// Alias to key id. AWS's own aliases are listed before they have a key.
 async fn list_aliases(client: &AwsClient) -> Result<HashMap<String, String>> {
     let pages = client.read().kms.list_aliases().into_paginator().items().send();
     let entries = pages.try_collect().await.at("kms:ListAliases")?;
@@ -49,7 +49,7 @@ async fn read(client: &AwsClient, id: &Id, key_id: &str) -> Result<Option<Observ
         grants,
     )
     .in_order()?;
-    // Grants that the plan has given and declares no more.
+    // The plan has created grants and no longer declares any.
     let grants = if !id.grants && !grants::RECORD.live(&tags).is_empty() {
         grants::read(client, key_id).await?
     } else {
@@ -94,8 +94,7 @@ fn replicas(configuration: MultiRegionConfiguration) -> BTreeSet<String> {
     replicas.filter_map(|replica| replica.region).collect()
 }
 
-/// The state of a key that enabling does not mend: anything but the states that come and go by our own
-/// requests.
+/// The state of a key that enabling it cannot fix: any state that requests of Groundwork do not cause.
 fn broken(state: &KeyState) -> Option<String> {
     let passing = [
         KeyState::Creating,
@@ -108,7 +107,7 @@ fn broken(state: &KeyState) -> Option<String> {
     (!passing.contains(state)).then(|| state.as_str().to_owned())
 }
 
-/// Whether a key will be deleted.
+/// Whether a key is scheduled for deletion.
 pub fn is_pending_deletion(state: Option<&KeyState>) -> bool {
     matches!(state, Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion))
 }
@@ -120,7 +119,7 @@ pub async fn describe(client: &AwsClient, key_id: &str) -> Result<Option<KeyMeta
     Ok(answer.and_then(|answer| answer.key_metadata))
 }
 
-/// The one policy that a key has; it is always named `default`.
+/// The key's policy; a key has only one, named `default`.
 async fn policy(client: &AwsClient, key_id: &str) -> Result<Option<Document>> {
     const OPERATION: &str = "kms:GetKeyPolicy";
     let answer = client.read().kms.get_key_policy().key_id(key_id).policy_name("default").send().await;
@@ -128,7 +127,7 @@ async fn policy(client: &AwsClient, key_id: &str) -> Result<Option<Document>> {
     answer.and_then(|answer| answer.policy).map(|text| Document::parse(OPERATION, &text)).transpose()
 }
 
-/// Days between rotations; `None` when the key is not rotated or its type cannot be.
+/// Days between rotations; `None` if the key is not rotated or its type cannot be.
 async fn rotation(client: &AwsClient, key_id: &str) -> Result<Option<u32>> {
     const NOT_ROTATED: [&str; 3] =
         ["NotFoundException", "UnsupportedOperationException", "KMSInvalidStateException"];
@@ -139,7 +138,7 @@ async fn rotation(client: &AwsClient, key_id: &str) -> Result<Option<u32>> {
         .map(|status| status.rotation_period_in_days.and_then(|days| days.try_into().ok()).unwrap_or(YEAR)))
 }
 
-/// The period where the service names none, as it did before periods could be chosen.
+/// The period if the service returns none, as it did before periods could be chosen.
 const YEAR: u32 = 365;
 
 /// A key's tags. [`ListResourceTags`](https://docs.aws.amazon.com/kms/latest/APIReference/API_ListResourceTags.html)

@@ -1,5 +1,5 @@
-//! Whether a key policy leaves anybody who can manage the key. Nobody can change the policy of a key that
-//! nobody may manage, not even the account's root user; only AWS Support can help then.
+//! Checks whether a key policy leaves a principal that can manage the key. Otherwise the policy can
+//! never be changed again, not even by the account's root user; only AWS Support can help.
 //! <https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html>
 
 use serde_json::Value;
@@ -7,21 +7,21 @@ use serde_json::Value;
 use crate::providers::aws::policy::{Document, as_list};
 use crate::resource::FieldError;
 
-/// The action that everything else about a key can be had with.
+/// The action that gives access to every other action.
 const MANAGE: &str = "kms:putkeypolicy";
 
-/// Who can manage a key under a policy.
+/// The principals that can manage a key under a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Managers {
-    /// Nobody.
+    /// None.
     Nobody,
-    /// Somebody, while a condition holds.
+    /// Some, while a condition holds.
     OnCondition,
-    /// Somebody.
+    /// Some, without a condition.
     Somebody,
 }
 
-/// Who can manage a key under the policy, as far as the document says.
+/// The principals that can manage a key, judged by the document.
 pub fn managers(document: &Document) -> Managers {
     let statements = document.statements();
     let about = |effect: &'static str| {
@@ -41,12 +41,12 @@ pub fn managers(document: &Document) -> Managers {
     }
 }
 
-/// The mistake of a policy under which nobody can manage the key.
+/// Refuses a policy under which no principal can manage the key.
 pub fn check(document: &Document) -> Option<FieldError> {
     let statements = document.statements();
     (!statements.is_empty() && managers(document) == Managers::Nobody).then(|| {
-        FieldError::new("policy", "nobody could manage the key any more").help(
-            "let the account or an administrator use kms:PutKeyPolicy, e.g. allow `kms:*` to \
+        FieldError::new("policy", "no principal could manage the key").help(
+            "allow kms:PutKeyPolicy for the account or an administrator, e.g. allow `kms:*` to \
              `arn:aws:iam::123456789012:root`, or declare `access` instead",
         )
     })
@@ -57,11 +57,11 @@ fn is_about_managing(statement: &Value) -> bool {
     let covered =
         |element: &str| names(element).iter().filter_map(Value::as_str).any(|name| covers(name, MANAGE));
     let action = if statement.get("NotAction").is_some() { !covered("NotAction") } else { covered("Action") };
-    // The resource of a key policy is the key itself, and anything but `*` is its ARN.
+    // The resource of a key policy is the key itself; any resource but `*` is its ARN.
     action && statement.get("NotResource").is_none()
 }
 
-/// Whether a statement is for somebody in an account and not only for services of AWS.
+/// Whether a statement applies to principals of an account and not only to AWS services.
 fn is_for_people(statement: &Value) -> bool {
     let principal = &statement["Principal"];
     principal.is_string()
@@ -77,7 +77,7 @@ fn has_condition(statement: &Value) -> bool {
     statement["Condition"].as_object().is_some_and(|operators| !operators.is_empty())
 }
 
-/// Whether a pattern with `*` and `?` stands for a name in lower case.
+/// Whether a pattern with `*` and `?` matches a name in lower case.
 fn covers(pattern: &str, name: &str) -> bool {
     let pattern = pattern.to_ascii_lowercase();
     let Some((first, rest)) = pattern.split_at_checked(1) else { return name.is_empty() };
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_without_a_manager_is_a_mistake() {
+    fn policy_without_a_manager_is_refused() {
         let root = || json!({ "AWS": "arn:aws:iam::1:root" });
         for action in ["kms:*", "*", "kms:Put*", "KMS:PutKeyPolicy", "kms:???KeyPolicy"] {
             assert_eq!(of(allow(root(), action)), Managers::Somebody, "{action}");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_on_a_condition_is_told_apart() {
+    fn conditional_manager_is_distinguished() {
         let mut statement = allow(json!({ "AWS": "arn:aws:iam::1:root" }), "kms:*");
         statement["Condition"] = json!({ "Bool": { "aws:MultiFactorAuthPresent": "true" } });
         assert_eq!(of(statement.clone()), Managers::OnCondition);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_yet_passes() {
+    fn unknown_values_pass() {
         let marker = crate::resolve::unknown::marker("admin.arn");
         assert!(check(&Document::of(vec![allow(json!({ "AWS": marker }), "kms:Decrypt")])).is_none());
     }

@@ -25,68 +25,68 @@ use crate::resource::{
     Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
 };
 
-const IMMUTABLE: &str = "KMS fixes this when a key is made; declare another alias to get another key, \
-                         and re-encrypt what the old one protects";
+const IMMUTABLE: &str = "KMS fixes this when a key is created; declare another alias to get another key, and \
+                         re-encrypt the data of the old one";
 
-const IS_BROKEN: &str = "the key cannot be used and cannot be enabled: its key material was never imported or has \
-                         expired, or its key store is not connected. Import the material or connect the store, then \
-                         run again";
+const IS_BROKEN: &str = "the key is unusable and cannot be enabled: its key material was never imported or \
+                         has expired, or its key store is not connected. Import the material or connect the \
+                         store, then run again";
 
 /// A key, known by its alias.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_KeyMetadata.html>
 pub struct KmsKey;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KmsKey")]
 pub struct Desired {
-    /// The alias, `alias/…`: the name by which the key is found again.
+    /// The alias, `alias/…`: the name that identifies the key.
     pub alias: String,
-    /// Id or ARN of a key that exists and gets this alias, instead of a new one. The alias leaves the
-    /// key that it names now.
+    /// Id or ARN of an existing key that gets this alias, instead of a new one. The alias is removed
+    /// from the key that it now names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
-    /// What the key is for.
+    /// The description.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Whether KMS makes new key material from time to time. Symmetric keys only.
+    /// Whether KMS rotates the key material. Symmetric keys only.
     #[serde(default = "yes")]
     pub rotation: bool,
     /// Days between rotations, 90 to 2560. Default: 365.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 90, max = 2560))]
     pub rotation_period_days: Option<u32>,
-    /// Who may do what with the key. With neither this nor `policy`, KMS's own policy, or what is live,
-    /// stays.
+    /// Who may use and manage the key. Without this and `policy`, a new key gets KMS's default policy,
+    /// and a live policy is not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
-    /// The key's policy as a document; instead of `access`.
+    /// The key policy as a document, instead of `access`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Document>,
-    /// Rights given beside the policy, name to grant. One that is taken out of the plan is revoked; grants
-    /// that the plan has not given are left alone.
+    /// Permissions beside the policy, name to grant. A grant that is removed from the plan is revoked;
+    /// grants that the plan has not created are not managed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub grants: BTreeMap<String, Grant>,
-    /// The algorithm, e.g. `SYMMETRIC_DEFAULT`, `RSA_4096`. Fixed when the key is made.
+    /// The algorithm, e.g. `SYMMETRIC_DEFAULT`, `RSA_4096`. Fixed when the key is created.
     #[serde(default = "symmetric")]
     pub key_spec: String,
-    /// `ENCRYPT_DECRYPT`, `SIGN_VERIFY`, `GENERATE_VERIFY_MAC` or `KEY_AGREEMENT`. Fixed when
-    /// the key is made.
+    /// `ENCRYPT_DECRYPT`, `SIGN_VERIFY`, `GENERATE_VERIFY_MAC` or `KEY_AGREEMENT`. Fixed when the key is
+    /// created.
     #[serde(default = "encrypt_decrypt")]
     pub key_usage: String,
-    /// Whether it can be replicated into other regions. Fixed when the key is made.
+    /// Whether it can be replicated into other regions. Fixed when the key is created.
     #[serde(default)]
     pub multi_region: bool,
-    /// Further regions in which a multi-region key has a replica, which has no alias there. Replicas
-    /// elsewhere are left alone.
+    /// Further regions in which a multi-region key has a replica, without an alias. Replicas in other
+    /// regions are not managed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replica_regions: Vec<String>,
-    /// Days for which a deleted key can still be brought back, 7 to 30.
+    /// Days for which a deleted key can still be restored, 7 to 30.
     #[serde(default = "thirty")]
     #[schemars(range(min = 7, max = 30))]
     pub deletion_window_days: u8,
-    /// Whether the key can be used.
+    /// Whether the key is enabled.
     #[serde(default = "yes")]
     pub enabled: bool,
     /// Tags.
@@ -110,12 +110,12 @@ fn thirty() -> u8 {
     30
 }
 
-/// The alias; and how long a deletion can be taken back, which deletion needs to know.
+/// The alias; and the deletion window, which the deletion needs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id {
     alias: String,
     deletion_window_days: u8,
-    /// Whether grants are to be read, which takes a call that few keys need.
+    /// Whether grants are read, which takes a request that few keys need.
     #[serde(skip)]
     grants: bool,
 }
@@ -126,7 +126,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// What KMS says.
+/// The key as KMS reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     alias: String,
@@ -136,9 +136,9 @@ pub struct Observed {
     description: String,
     enabled: bool,
     pending_deletion: bool,
-    /// The state of a key that cannot be used, and that enabling it does not mend.
+    /// The state of an unusable key that enabling it cannot fix.
     broken: Option<String>,
-    /// The period in days; `None` when there is no rotation.
+    /// The period in days; `None` without rotation.
     rotation: Option<u32>,
     policy: Option<Document>,
     key_spec: String,
@@ -149,7 +149,7 @@ pub struct Observed {
     tags: Tags,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KmsKeyOutputs")]
 pub struct Outputs {
@@ -184,7 +184,7 @@ impl Resource for KmsKey {
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REMOVAL: Option<&'static str> =
-        Some("what it encrypts cannot be read from now on, and after its deletion window never again");
+        Some("its data can no longer be decrypted, and after the deletion window it is lost");
 
     type Client = AwsClient;
     type Id = Id;
@@ -209,12 +209,12 @@ impl Resource for KmsKey {
         }
         found.extend(desired.access.iter().flat_map(Access::check));
         if let (Some(_), Some(_)) = (&desired.access, &desired.policy) {
-            let mistake = FieldError::new("policy", "there is `access` too, which makes the policy");
+            let mistake = FieldError::new("policy", "`access` is declared too, which makes the policy");
             found.push(mistake.help("declare one of the two"));
         }
         if !desired.replica_regions.is_empty() && !desired.multi_region {
-            let mistake = FieldError::new("replica_regions", "only a multi-region key has replicas");
-            found.push(mistake.help("add `multi_region: true`, which is fixed when a key is made"));
+            let mistake = FieldError::new("replica_regions", "only a multi-region key can have replicas");
+            found.push(mistake.help("add `multi_region: true`, which is fixed when a key is created"));
         }
         found.extend(grants::check(&desired.grants));
         found.extend(tags::check(&desired.tags));
@@ -252,7 +252,7 @@ impl Resource for KmsKey {
             let all: BTreeSet<&String> = observed.replica_regions.iter().chain(missing).collect();
             diff.field("replica_regions", &observed.replica_regions, &all);
         }
-        // A key that is about to be deleted, or that cannot be used, is disabled too; its state says it all.
+        // A key that is scheduled for deletion or broken is disabled too; its state is reported instead.
         if !(observed.pending_deletion || observed.broken.is_some()) || !desired.enabled {
             diff.field("enabled", &observed.enabled, &desired.enabled);
         }
@@ -275,7 +275,7 @@ impl Resource for KmsKey {
         write::delete(w, id).await
     }
 
-    /// Other aliases and grants by which others use the key.
+    /// Other aliases, and grants through which others use the key.
     async fn attachments(client: &AwsClient, id: &Id, observed: &Observed) -> Result<Vec<Attachment>> {
         let aliases = aliases(client).await?;
         let others = aliases.iter().filter(|(alias, key)| **key == observed.key_id && **alias != id.alias);
@@ -309,12 +309,12 @@ impl Resource for KmsKey {
 }
 
 impl Desired {
-    /// KMS rotates symmetric keys alone.
+    /// KMS rotates only symmetric keys.
     fn rotates(&self) -> bool {
         self.rotation && self.key_spec == symmetric()
     }
 
-    /// The field that says who may use the key, and the policy that it makes.
+    /// The field that declares the access, and the policy that it makes.
     fn key_policy(&self, partition: &str, account: &str) -> Option<(&'static str, Document)> {
         let made = self.access.as_ref().map(|access| access.policy(partition, account, &self.key_usage));
         made.map(|policy| ("access", policy)).or_else(|| Some(("policy", self.policy.clone()?)))
@@ -326,15 +326,15 @@ impl Desired {
 }
 
 impl Observed {
-    /// Partition and account, of the key's ARN.
+    /// Partition and account of the key's ARN.
     fn home(&self) -> (&str, &str) {
         let mut parts = self.arn.split(':').skip(1);
         (parts.next().unwrap_or("aws"), parts.nth(2).unwrap_or_default())
     }
 }
 
-/// Whether a live key, which services give as an ARN, is the declared one, which may be an ARN,
-/// an id or an alias. An alias is the same only where the service kept it as it was.
+/// Whether a live key, which services return as an ARN, is the declared one, which may be an ARN, an id
+/// or an alias. An alias matches only if the service kept it.
 pub fn is_same_key(live: Option<&str>, declared: Option<&str>) -> bool {
     match (live, declared) {
         (Some(live), Some(declared)) => {
@@ -344,18 +344,18 @@ pub fn is_same_key(live: Option<&str>, declared: Option<&str>) -> bool {
     }
 }
 
-/// The step that a key's name in a plan stands for, when it is an alias.
+/// The step that declares this alias, if a plan names a key by alias.
 pub fn requirement(name: &str) -> Option<Requirement> {
     let alias = name.find("alias/").map(|start| &name[start..])?;
     (!is_unknown(name)).then(|| Requirement::thing(KmsKey::KIND, alias))
 }
 
-/// Whether `part` stands at the end of an ARN, behind `key/` or the account.
+/// Whether an ARN ends with `part`, behind `key/` or the account.
 fn ends_with_part(arn: &str, part: &str) -> bool {
     arn.starts_with("arn:") && arn.strip_suffix(part).is_some_and(|rest| rest.ends_with([':', '/']))
 }
 
-/// The period is compared only where it is declared; otherwise any period will do.
+/// The period is compared only if it is declared.
 fn compare_rotation(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     diff.field("rotation", &observed.rotation.is_some(), &desired.rotates());
     if let (true, Some(declared)) = (desired.rotates(), desired.rotation_period_days) {
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_use_it_is_compared_with_the_live_policy() {
+    fn declared_access_is_compared_with_live_policy() {
         let access = desired(json!({ "access": { "admins": ["123456789012"] } }));
         let live = Observed { arn: "arn:aws-cn:kms:cn-north-1:123456789012:key/k".into(), ..observed() };
         assert_eq!(live.home(), ("aws-cn", "123456789012"));
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_declared_key_has_several_names_and_other_replicas_are_left_alone() {
+    fn declared_key_and_replicas_are_compared() {
         for same in ["k", "arn:aws:kms:us-east-1:1:key/k"] {
             assert!(KmsKey::diff(&desired(json!({ "key_id": same })), &observed()).is_empty());
         }
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_about_to_be_deleted_is_reported_once() {
+    fn key_pending_deletion_is_reported_once() {
         let dying = Observed { pending_deletion: true, enabled: false, ..observed() };
         assert_eq!(paths(&KmsKey::diff(&desired(json!({})), &dying)), ["pending_deletion"]);
     }

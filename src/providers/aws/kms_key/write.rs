@@ -1,4 +1,4 @@
-//! Making, changing and deleting keys.
+//! Creates, changes and deletes keys.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -15,18 +15,18 @@ use crate::providers::aws::tags;
 use crate::providers::timeout::hasten;
 use crate::resource::{Error, ErrorKind, Resource as _, Result, Tags, Writer};
 
-/// How long the list of keys may lag behind. KMS names no bound; seconds are usual.
+/// How long the list of keys may lag behind. KMS documents no limit; seconds are usual.
 const LAG: Duration = Duration::from_secs(30);
-/// The time between two looks.
+/// The interval between two polls.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many keys are asked for their tags at once while looking for one that was cut off.
+/// How many keys are read at once while searching for the key of an interrupted run.
 const SEARCH_WIDTH: usize = 8;
 
 type W<'a> = Writer<'a, AwsClient>;
 
-/// `CreateKey` has no idempotency token and an alias can be set only afterwards. So a key that
-/// an earlier run made and could not name is looked for by its tags first: never two keys. A plan
-/// that names a key makes none.
+/// `CreateKey` does not take an idempotency token, and an alias can be set only afterwards. So Groundwork first
+/// searches by tags for a key that an interrupted run created but did not name, and never creates two. A
+/// plan that names an existing key creates none.
 pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     let key_id = match &desired.key_id {
         Some(key_id) => key_id.clone(),
@@ -47,7 +47,7 @@ async fn own_key(w: &W<'_>, desired: &Desired) -> Result<String> {
     }
 }
 
-/// Brings the key that the alias has just been given to the declared state.
+/// Applies the declared state to the key that has just got the alias.
 async fn settle(w: &W<'_>, desired: &Desired) -> Result<()> {
     let live = live::observe(w, &KmsKey::id(desired)).await?;
     let live = live.filter(|live| !KmsKey::diff(desired, live).touches("key_id"));
@@ -55,13 +55,13 @@ async fn settle(w: &W<'_>, desired: &Desired) -> Result<()> {
 }
 
 fn not_visible(alias: &str) -> Error {
-    Error::new(ErrorKind::Eventual, "kms:ListAliases", format!("{alias} was made and is not listed yet"))
+    Error::new(ErrorKind::Eventual, "kms:ListAliases", format!("{alias} was created and is not listed yet"))
         .advice("run again in a few seconds")
 }
 
-/// Makes a key. After a response that was lost the list is given time to show the key, which carries
-/// our tags; only then is the request repeated, and only once. Otherwise a list that lags behind would
-/// lead to a second key.
+/// Creates a key. If the response is lost, the list gets time to show the key, which has our tags; only
+/// then is the request sent again, and only once. Otherwise a list that lags behind would lead to a
+/// second key.
 async fn create_key(w: &W<'_>, desired: &Desired) -> Result<String> {
     let mut repeated = false;
     loop {
@@ -109,12 +109,16 @@ async fn request_key(w: &W<'_>, desired: &Desired) -> Result<String> {
     answer.key_metadata.map(|metadata| metadata.key_id).ok_or_else(|| missing(OPERATION, "key"))
 }
 
-/// A lost response is not a disaster here: the key, if there is one, carries our tags.
+/// A lost response does no harm here: the key, if it exists, has our tags.
 fn lost_key(error: Error) -> Error {
-    error.advice("run again in a few minutes: if the key was made, it is found by its tags and used").last()
+    error
+        .advice(
+            "run again in a few minutes: if the key was created, Groundwork finds it by its tags and uses it",
+        )
+        .last()
 }
 
-/// A usable key that carries our marks and has no alias.
+/// A usable key with our ownership tags and without an alias.
 async fn unnamed_key(w: &W<'_>, marks: &Tags) -> Result<Option<String>> {
     if !tags::same_owner(marks, marks) {
         return Ok(None);
@@ -133,8 +137,8 @@ async fn named_keys(w: &W<'_>) -> Result<HashSet<String>> {
     Ok(live::aliases(w).await?.values().cloned().collect())
 }
 
-/// The key's id if it is ours and not about to be deleted. Keys that others keep from us are
-/// not ours.
+/// The key's id if it is ours and not scheduled for deletion. A key whose tags cannot be read is not
+/// ours.
 async fn ours(w: &W<'_>, key_id: String, marks: &Tags) -> Result<Option<String>> {
     let live = match live::tags(w, &key_id).await {
         Err(error) if error.kind == ErrorKind::Denied => return Ok(None),
@@ -148,8 +152,7 @@ async fn ours(w: &W<'_>, key_id: String, marks: &Tags) -> Result<Option<String>>
     Ok(usable.then_some(key_id))
 }
 
-/// Moves the alias to the declared key where it names another, and brings that key to the declared
-/// state.
+/// Moves the alias to the declared key if it names another, and applies the declared state to that key.
 pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
     match desired.key_id.as_ref().filter(|_| KmsKey::diff(desired, observed).touches("key_id")) {
         Some(key_id) => {
@@ -163,8 +166,8 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     }
 }
 
-/// Brings the differing fields to the declared state. A key that will be deleted is taken back
-/// first, and one that is disabled is enabled first: KMS changes no other field of such a key.
+/// Applies the fields that differ. A deletion is cancelled first, and a disabled key is enabled first:
+/// KMS changes no other field of such a key.
 async fn update_key(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
     let diff = KmsKey::diff(desired, observed);
     let key = observed.key_id.as_str();
@@ -192,7 +195,8 @@ async fn update_key(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     if diff.touches("grants") {
         grants::apply(w, &observed.arn, &grants::ours(desired, observed), &observed.grants).await?;
     }
-    // Only when the grants are given or revoked: until then the old record tells what to revoke.
+    // Only after the grants are created or revoked: until then the old record lists the grants to
+    // revoke.
     record_grants(w, desired, observed).await?;
     for region in desired.missing_replicas(observed) {
         replicate(w, desired, observed, region).await?;
@@ -204,7 +208,7 @@ async fn update_key(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     Ok(())
 }
 
-/// A replica has a policy, a description and tags of its own; it gets those of the key.
+/// A replica has its own policy, description and tags; it gets those of the key.
 async fn replicate(w: &W<'_>, desired: &Desired, observed: &Observed, region: &str) -> Result<()> {
     let (partition, account) = observed.home();
     let policy = desired.key_policy(partition, account).map(|(_, policy)| policy.text());
@@ -237,7 +241,7 @@ async fn rotate(w: &W<'_>, key: &str, desired: &Desired) -> Result<()> {
     request.send().await.at("kms:EnableKeyRotation").map(drop)
 }
 
-/// KMS itself refuses a policy that would lock everybody out.
+/// KMS itself refuses a policy that locks out every principal.
 async fn put_policy(w: &W<'_>, key: &str, policy: &Document) -> Result<()> {
     let request = w.write(w.permit()).kms.put_key_policy().key_id(key).policy_name("default");
     request.policy(policy.text()).send().await.at("kms:PutKeyPolicy").map(drop)
@@ -270,8 +274,8 @@ fn to_sdk(tags: &Tags) -> Result<Vec<Tag>> {
     tags.iter().map(one).collect()
 }
 
-/// Schedules the key's deletion, then removes the alias; in this order, because a key without
-/// its alias would not be found again.
+/// Schedules the key's deletion, then removes the alias. The reverse order could lose the key, which is
+/// found by its alias.
 pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
     w.aliases.clear().await;
     let Some(key_id) = live::key_id(w, &id.alias).await? else { return Ok(()) };
@@ -286,7 +290,7 @@ pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
     w.aliases.clear().await;
     match (removed.found("kms:DeleteAlias", &["NotFoundException"]), key) {
         (Ok(_), _) => Ok(()),
-        // After any other failure the alias may be gone, and the key could not be found again.
+        // After any other failure the alias may be removed, and the key could not be found again.
         (Err(error), Some(key)) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Rejected) => {
             Err(error.after_restoring("the key", revive(w, &key_id, key.enabled).await))
         }
@@ -294,7 +298,7 @@ pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
     }
 }
 
-/// Takes a key back whose deletion was scheduled, which leaves it disabled.
+/// Cancels a scheduled deletion, which leaves the key disabled.
 async fn revive(w: &W<'_>, key: &str, enabled: bool) -> Result<()> {
     take_back(w, key).await?;
     if enabled { enable(w, key).await } else { Ok(()) }
