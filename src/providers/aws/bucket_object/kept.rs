@@ -1,5 +1,5 @@
-//! What an object has that a plan does not declare. Writing an object replaces all of it, so that this is
-//! sent again.
+//! The settings of an object that a plan does not declare. Writing an object replaces it completely, so
+//! they are sent again.
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
@@ -21,7 +21,7 @@ pub struct Kept {
     storage_class: Option<StorageClass>,
     disposition: Option<String>,
     language: Option<String>,
-    /// As it was sent: S3 takes any text.
+    /// Kept as text, because S3 accepts any text.
     expires: Option<String>,
     redirect: Option<String>,
     encryption: Option<ServerSideEncryption>,
@@ -30,7 +30,7 @@ pub struct Kept {
     lock: Lock,
 }
 
-/// What holds an object against deletion.
+/// The lock that protects an object from deletion.
 #[derive(Clone, Debug, Default)]
 struct Lock {
     mode: Option<ObjectLockMode>,
@@ -64,15 +64,15 @@ impl Kept {
         }
     }
 
-    /// The encryption where it is not one that this program sets: in two layers, or one that it does
-    /// not know.
+    /// The encryption, if Groundwork would not set it: dual-layer, or an algorithm that it does not
+    /// know.
     pub fn other_encryption(&self) -> Option<&str> {
         let known = [ServerSideEncryption::Aes256, ServerSideEncryption::AwsKms];
         self.encryption.as_ref().filter(|live| !known.contains(live)).map(ServerSideEncryption::as_str)
     }
 
-    /// The same settings in the request that writes the object. A declared key is in there already;
-    /// an object without a key follows its bucket.
+    /// Adds the same settings to the request that writes the object. A declared key is in it already; an
+    /// object without a key follows its bucket.
     pub fn send(&self, desired: &Desired, request: PutObjectFluentBuilder) -> PutObjectFluentBuilder {
         let under_key = self.encryption.clone().filter(|_| self.key.is_some());
         let request = match (&desired.kms_key, under_key) {
@@ -95,21 +95,21 @@ impl Kept {
             .set_object_lock_event_hold_duration_years(self.lock.event_years)
     }
 
-    /// When copies expire, in the words of whoever set it.
+    /// When copies expire, as the writer set it.
     pub fn expires(&self) -> Option<&str> {
         self.expires.as_deref()
     }
 }
 
-/// Who was given rights to the live object by its access list, where that is anybody but its owner.
-/// Only asked for right before a write, because most objects have no such list.
+/// The grants in the live object's access list to anyone but its owner. Requested only before a write,
+/// because most objects do not have any.
 pub async fn grants(w: &W<'_>, desired: &Desired) -> Result<Vec<Grant>> {
     let s3 = w.read().s3_in(desired.region.as_deref());
     let request = s3.get_object_acl().bucket(&desired.bucket).key(&desired.key);
     let answer = request.expected_bucket_owner(w.account_id().await?).send().await;
     let answer = answer.found(GET_ACL, &super::ABSENT).map_err(|error| match error.kind {
         ErrorKind::Denied => error.advice(
-            "writing the object replaces its access list, which is therefore read before; give the caller \
+            "writing the object replaces its access list, so it is read first; give the caller \
              s3:GetObjectAcl",
         ),
         _ => error,
@@ -121,7 +121,7 @@ pub async fn grants(w: &W<'_>, desired: &Desired) -> Result<Vec<Grant>> {
     Ok(if grants.iter().all(is_owner) { Vec::new() } else { grants })
 }
 
-/// The same access list in the request that writes the object.
+/// Adds the same access list to the request that writes the object.
 pub fn send_grants(grants: &[Grant], request: PutObjectFluentBuilder) -> PutObjectFluentBuilder {
     let header = |of: &Permission| {
         let names = grants.iter().filter(|grant| grant.permission.as_ref() == Some(of)).filter_map(grantee);

@@ -30,14 +30,14 @@ use crate::secret::{LoadError, Loader};
 
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
-/// Neither the object nor, before the plan has made it, the bucket.
+/// Codes for a missing object, or for a bucket that the plan has not created yet.
 const ABSENT: [&str; 3] = ["NoSuchKey", "NoSuchBucket", "NotFound"];
-/// The object is not as it was seen, or is being changed by somebody else in this moment.
+/// Codes for an object that has changed since it was observed, or that another request is changing now.
 const MOVED: [&str; 2] = ["PreconditionFailed", "ConditionalRequestConflict"];
-/// How much text a plan shows; of more it shows the digest.
+/// The longest text that a plan shows; for longer text it shows the digest.
 const SHOWN: usize = 4096;
-const OTHER_ENCRYPTION: &str = "a plan declares encryption with `aws:kms` and this object has another; \
-                                remove `kms_key` to leave it, or write the object again by hand";
+const OTHER_ENCRYPTION: &str = "the plan declares encryption with `aws:kms` and this object uses another \
+                                kind; remove `kms_key` to keep it, or write the object again by hand";
 
 type W<'a> = Writer<'a, AwsClient>;
 
@@ -45,7 +45,7 @@ type W<'a> = Writer<'a, AwsClient>;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
 pub struct BucketObject;
 
-/// What a plan declares. It is no place for a secret: whoever may read the bucket reads it.
+/// The declared fields. Not for secrets: everyone who may read the bucket can read them.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "S3Object")]
@@ -57,34 +57,36 @@ pub struct Desired {
     /// The region the bucket is in. Default: the plan's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The text itself; expressions in it are evaluated.
+    /// The text. Expressions in it are evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// A template's file name instead, in `templates/` beside the plan or beside the plan's folder.
+    /// The file name of a template, instead of `content`; in `templates/` beside the plan or beside the
+    /// plan's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<PathBuf>,
     /// Values for the template.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub with: Map<String, Value>,
-    /// A file's bytes instead, relative to the plan and inside of its folder.
+    /// A file whose bytes are the content, instead of `content`; relative to the plan and inside its
+    /// folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
-    /// The media type. Default: what the ending of `key` says, or `application/octet-stream`.
+    /// The media type. Default: derived from the extension of `key`, or `application/octet-stream`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// How long others may keep a copy, e.g. `max-age=300`. Not declared: nothing is said.
+    /// How long others may cache it, e.g. `max-age=300`. Default: no header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_control: Option<String>,
     /// Further `x-amz-meta-` headers, in lower case.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// The KMS key that encrypts it: ARN, id or alias. Not declared: as the bucket says.
+    /// The KMS key that encrypts it: ARN, id or alias. Default: the bucket's encryption.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,
-    /// Tags; S3 takes ten at most.
+    /// Tags; S3 accepts at most ten.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
-    /// The bytes, once they have been read.
+    /// The content, once it has been read.
     #[serde(skip)]
     body: Vec<u8>,
 }
@@ -95,7 +97,7 @@ impl Desired {
     }
 }
 
-/// A bucket, a name in it, and where the bucket is.
+/// A bucket, an object's name, and the bucket's region.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id {
     bucket: String,
@@ -109,7 +111,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// What S3 says.
+/// The object as S3 reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     id: Id,
@@ -118,7 +120,7 @@ pub struct Observed {
     body: Vec<u8>,
     content_type: String,
     cache_control: Option<String>,
-    /// How the body is coded, which nothing that a plan writes is.
+    /// The content encoding; a plan declares none.
     encoding: Option<String>,
     metadata: BTreeMap<String, String>,
     key: LiveKey,
@@ -126,7 +128,7 @@ pub struct Observed {
     tags: Tags,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "S3ObjectOutputs")]
 pub struct Outputs {
@@ -144,7 +146,8 @@ pub struct Outputs {
 
 impl Resource for BucketObject {
     const KIND: &'static str = "aws.s3_object";
-    const ABOUT: &'static str = "An object in an S3 bucket, from text, a template or a file; written only if it is still as it was seen.";
+    const ABOUT: &'static str = "An object in an S3 bucket, from text, a template or a file; written only if \
+                                 it has not changed since it was observed.";
     const EXAMPLE: &'static str = r#"runbook:
   kind: aws.s3_object
   bucket: candlefish-runbooks
@@ -169,7 +172,7 @@ impl Resource for BucketObject {
         let mut found = Vec::new();
         let bodies = [desired.content.is_some(), desired.template.is_some(), desired.file.is_some()];
         if bodies.into_iter().filter(|body| *body).count() != 1 {
-            found.push(FieldError::new("", "exactly one of `content`, `template` and `file` is needed"));
+            found.push(FieldError::new("", "declare exactly one of `content`, `template` and `file`"));
         }
         if desired.key.is_empty() || desired.key.len() > 1024 {
             found.push(FieldError::new("key", "an object's name has 1 to 1024 bytes"));
@@ -180,7 +183,10 @@ impl Resource for BucketObject {
                 .help(format!("write `{}`", name.to_ascii_lowercase()))
         }));
         if desired.tags.len() > 10 {
-            found.push(FieldError::new("tags", "an object has ten tags at most, those of the plan included"));
+            found.push(FieldError::new(
+                "tags",
+                "an object has at most ten tags, including those that Groundwork adds",
+            ));
         }
         found.extend(tags::check(&desired.tags));
         found
@@ -201,7 +207,7 @@ impl Resource for BucketObject {
         Ok(())
     }
 
-    /// Two calls at once.
+    /// Sends two requests at once.
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
         let (object, tags) = tokio::join!(get(client, id), live_tags(client, id)).in_order()?;
         let Some(object) = object else { return Ok(None) };
@@ -230,14 +236,14 @@ impl Resource for BucketObject {
         diff
     }
 
-    /// On condition that there is no object of this name.
+    /// Fails if an object of this name exists.
     async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         let request = put(w, desired, &desired.tags).await?.if_none_match("*");
         send(desired, request, None).await
     }
 
-    /// On condition that the object is still the one that was seen. Writing it replaces its tags, its
-    /// access list and all of its settings, so that those of others are sent again.
+    /// Fails if the object has changed since it was observed. Writing it replaces its tags, its access
+    /// list and all of its settings, so those that the plan does not declare are sent again.
     async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
         let diff = Self::diff(desired, observed);
         let mut all = observed.tags.clone();
@@ -255,7 +261,7 @@ impl Resource for BucketObject {
         request.send().await.at("s3:PutObjectTagging").map(drop)
     }
 
-    /// In a bucket with versions the old ones stay.
+    /// In a versioned bucket the old versions remain.
     async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
         let s3 = w.write(w.permit()).s3_in(id.region.as_deref());
         let request = s3.delete_object().bucket(&id.bucket).key(&id.key);
@@ -315,7 +321,7 @@ async fn assemble(client: &AwsClient, id: &Id, object: GetObjectOutput, tags: Ta
         body: body.to_vec(),
         content_type: object.content_type.unwrap_or_default(),
         cache_control: object.cache_control.filter(|text| !text.is_empty()),
-        // What was only for the way to S3 may be told all the same.
+        // S3 may return `aws-chunked`, which applied only to the upload.
         encoding: object.content_encoding.filter(|text| !text.is_empty() && text != "aws-chunked"),
         metadata: object.metadata.unwrap_or_default().into_iter().collect(),
         key: LiveKey::named(client, object.ssekms_key_id).await?,
@@ -324,7 +330,7 @@ async fn assemble(client: &AwsClient, id: &Id, object: GetObjectOutput, tags: Ta
     })
 }
 
-/// The request that writes what is declared.
+/// The request that writes the declared content.
 async fn put(w: &W<'_>, desired: &Desired, tags: &Tags) -> Result<PutObjectFluentBuilder> {
     let s3 = w.write(w.permit()).s3_in(desired.region.as_deref());
     let metadata = desired.metadata.iter().map(|(name, value)| (name.clone(), value.clone()));
@@ -342,7 +348,7 @@ async fn put(w: &W<'_>, desired: &Desired, tags: &Tags) -> Result<PutObjectFluen
         .tagging(encoded(tags)))
 }
 
-/// Sends the request, with a date of expiry word for word: the SDK takes nothing but well-formed ones.
+/// Sends the request with the expiry date unchanged: the SDK accepts only well-formed dates.
 async fn send(desired: &Desired, request: PutObjectFluentBuilder, expires: Option<&str>) -> Result<()> {
     let expires = expires.map(str::to_owned);
     let request = request.customize().mutate_request(move |request| {
@@ -357,14 +363,14 @@ async fn send(desired: &Desired, request: PutObjectFluentBuilder, expires: Optio
         .and_then(|error| error.as_service_error())
         .and_then(|error| error.meta().code());
     if code.is_some_and(|code| MOVED.contains(&code)) {
-        let message = format!("{}/{} was changed or made by somebody else", desired.bucket, desired.key);
+        let message = format!("another process has changed or created {}/{}", desired.bucket, desired.key);
         return Err(Error::new(ErrorKind::Conflict, PUT, message)
-            .advice("run `groundwork plan` again to see what is there now"));
+            .advice("run `groundwork plan` again to see the current state"));
     }
     answer.at(PUT).map(drop)
 }
 
-/// Tags as a query, which is how a request that writes an object takes them.
+/// Tags as a query string, which is the form that PutObject takes.
 fn encoded(tags: &Tags) -> String {
     let escape = |text: &str| -> String {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
@@ -375,7 +381,7 @@ fn encoded(tags: &Tags) -> String {
     pairs.join("&")
 }
 
-/// Text as it is; a digest of anything else, of much, and of what comes from a file.
+/// Short text as it is; otherwise a digest, as for binary, long or file content.
 fn shown(body: &[u8], secretive: bool) -> Value {
     match std::str::from_utf8(body) {
         Ok(text) if !secretive && text.len() <= SHOWN => json!(text),
@@ -452,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coded_body_differs_from_a_plain_one() {
+    fn encoded_body_differs_from_a_plain_one() {
         let live = Observed { encoding: Some("gzip".into()), ..observed() };
         let diff = BucketObject::diff(&desired(json!({ "content": "{}" })), &live);
         assert_eq!(diff.changes[0].path, "content_encoding");
@@ -466,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_and_files_are_shown_as_their_digest() {
+    fn binary_and_file_content_is_shown_as_digest() {
         assert_eq!(shown(b"text", false), "text");
         assert!(
             shown(b"text", true).as_str().is_some_and(|text| text.starts_with("sha256:982d9e3eb996f559"))
@@ -475,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_body() {
+    fn exactly_one_source_of_content_is_required() {
         let count = |extra| BucketObject::check(&desired(extra)).len();
         assert_eq!(count(json!({ "content": "x" })), 0);
         assert_eq!(count(json!({})), 1);

@@ -1,4 +1,4 @@
-//! Declared against live.
+//! Compares the declared bucket with the live one.
 
 use serde_json::{Value, json};
 
@@ -10,14 +10,14 @@ use crate::providers::aws::kms_key::is_same_key;
 use crate::providers::aws::policy::{self, Document, same_statement};
 use crate::resource::{Diff, Tags};
 
-const LOCK_IS_FIXED: &str = "object lock is switched on when a bucket is made and can never be switched off; \
-                             make another bucket, or switch it on by hand (s3:PutObjectLockConfiguration) \
-                             and declare it then";
+const LOCK_IS_FIXED: &str = "object lock is enabled when a bucket is created and can never be disabled; \
+                             create another bucket, or enable it by hand (s3:PutObjectLockConfiguration) and \
+                             then declare it";
 
-const OTHER_ENCRYPTION: &str = "a plan declares AES256 or `aws:kms`, and this bucket has another encryption, \
-                                which is not written over; change it by hand first";
+const OTHER_ENCRYPTION: &str = "the plan declares AES256 or `aws:kms`, and this bucket uses another \
+                                encryption, which Groundwork does not overwrite; change it by hand first";
 
-/// The differences, field by field.
+/// The differences, by field.
 pub fn diff(desired: &Desired, observed: &Observed) -> Diff {
     let mut diff = Diff::none();
     diff.field("versioning", &observed.versioning, &desired.versioning.is_on());
@@ -92,7 +92,7 @@ pub fn record(desired: &Desired, observed: &Observed) -> Tags {
     statements::record(declared.as_ref())
 }
 
-/// Whether a live statement is one that the plan declares, has put there, or would remove.
+/// Whether the plan declares, has added, or would remove a live statement.
 fn is_ours(desired: &Desired, observed: &Observed, statement: &Value) -> bool {
     let same_name = |other: &Value| {
         statements::sid(other).is_some() && statements::sid(other) == statements::sid(statement)
@@ -103,13 +103,13 @@ fn is_ours(desired: &Desired, observed: &Observed, statement: &Value) -> bool {
         || declared.iter().any(|other| same_name(other) || same_statement(other, statement))
 }
 
-/// The document with those of its statements alone that are `wanted`; `None` when there are none.
+/// The document with only its `wanted` statements; `None` if there are none.
 fn only(document: &Document, wanted: impl Fn(&Value) -> bool) -> Option<Document> {
     let statements: Vec<Value> = document.statements().into_iter().filter(|one| wanted(one)).collect();
     (!statements.is_empty()).then(|| document.with_statements(statements))
 }
 
-/// Whether the statement about TLS is there; and the document without it, if anything is left.
+/// Whether the TLS statement exists; and the document without it, if statements remain.
 fn split(document: Option<&Document>, tls: &Value) -> (bool, Option<Document>) {
     let Some(document) = document else { return (false, None) };
     let others = only(document, |statement| !same_statement(statement, tls));
@@ -117,16 +117,16 @@ fn split(document: Option<&Document>, tls: &Value) -> (bool, Option<Document>) {
     (count < document.statements().len(), others)
 }
 
-/// The whole policy that should be there: what is declared, then what is others', then the statement
-/// about TLS; `None` when there should be none.
+/// The policy to write: declared statements, then those of others, then the TLS statement; `None` if it
+/// would be empty.
 pub fn merged_policy(desired: &Desired, observed: &Observed) -> Option<Document> {
     let tls = observed.tls_statement();
     let live = split(observed.policy.as_ref(), &tls).1;
     let theirs = live.and_then(|live| only(&live, |statement| !is_ours(desired, observed, statement)));
     let declared = desired.policy.as_ref().map(|declared| split(Some(declared), &tls).1);
     let declared = declared.map(|others| others.unwrap_or_else(|| Document::of(Vec::new())));
-    // What the declared document does not say for all statements, such as its version, counts for those
-    // of others too and stays as it is.
+    // Document-level elements that the plan does not declare, such as the version, also apply to the
+    // statements of others and stay as they are.
     let base = match (&declared, &observed.policy) {
         (Some(declared), Some(live)) => declared.inheriting(live),
         (Some(document), None) | (None, Some(document)) => document.clone(),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_key_is_wanted_with_every_kms_key() {
+    fn every_kms_key_requires_a_bucket_key() {
         let key = "arn:aws:kms:us-east-1:123456789012:key/k";
         let with = |bucket_key| Observed {
             encryption: LiveEncryption::Kms { key: key.into(), bucket_key },
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_of_others_stay_unless_a_policy_is_declared() {
+    fn foreign_statements_stay_unless_the_policy_is_exact() {
         let theirs = json!({ "Sid": "X", "Effect": "Allow", "Principal": { "AWS": "123456789012" },
             "Action": "s3:GetObject", "Resource": "arn:aws:s3:::abc/*" });
         let mut live = hardened();
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_taken_out_of_the_plan_is_removed() {
+    fn statement_removed_from_the_plan_is_removed() {
         let statement = |sid: &str| json!({ "Sid": sid, "Effect": "Allow", "Principal": "*", "Action": format!("s3:Get{sid}"), "Resource": "*" });
         let (a, b, theirs) = (statement("A"), statement("B"), statement("Theirs"));
         let with = |statements: Value| json!({ "policy": { "Statement": statements } });
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_plan_has_recorded_stays() {
+    fn statement_recorded_by_another_plan_stays() {
         let theirs =
             json!({ "Sid": "A", "Effect": "Deny", "Principal": "*", "Action": "s3:Put*", "Resource": "*" });
         let mut live = hardened();
@@ -342,13 +342,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_declared_and_nothing_there_is_no_change() {
+    fn absent_policy_is_in_sync() {
         let empty = json!({ "policy": { "Version": "2012-10-17", "Statement": [] }, "policy_exact": true });
         assert!(paths(empty, &hardened()).is_empty());
     }
 
     #[test]
-    fn an_older_tls_statement_with_another_name_will_do() {
+    fn tls_statement_with_another_name_counts() {
         let mut live = hardened();
         let mut statement = live.tls_statement();
         statement["Sid"] = json!("DenyInsecureTransport");
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_is_not_known_yet_is_a_change() {
+    fn unknown_policy_is_a_change() {
         let marker = crate::resolve::unknown::marker("x.policy");
         assert_eq!(paths(json!({ "policy": marker }), &hardened()), ["policy"]);
     }

@@ -1,4 +1,4 @@
-//! What a plan declares about a bucket.
+//! The declared fields of a bucket.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::providers::aws::tags;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Tags};
 
-/// What a plan declares. Safeguards are on unless switched off with a reason.
+/// The declared fields. Safeguards are on unless switched off with a reason.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "S3Bucket")]
@@ -25,44 +25,45 @@ pub struct Desired {
     /// Whether old versions of objects are kept.
     #[serde(default)]
     pub versioning: Control,
-    /// How objects are encrypted. Default: with keys of S3 itself (AES256).
+    /// How objects are encrypted. Default: with S3's own keys (AES256).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
-    /// Whether everything that would make it public is blocked, by all four settings.
+    /// Whether all four settings of the public access block are on.
     #[serde(default)]
     pub block_public_access: Control,
-    /// Whether everything in the bucket is its owner's and access lists are without effect.
+    /// Whether the bucket's owner owns every object and access lists are disabled.
     #[serde(default)]
     pub bucket_owner_enforced: Control,
-    /// Whether a statement in the policy refuses connections without TLS.
+    /// Whether a statement in the policy denies connections without TLS.
     #[serde(default)]
     pub tls_only: Control,
-    /// Further statements of the bucket policy, known again by their `Sid`, or by their meaning if they
-    /// have none. One that is taken out of the plan is removed. Others in the policy are left alone.
+    /// Further statements of the bucket policy, identified by their `Sid`, or by their meaning without
+    /// one. A statement that is removed from the plan is removed from the policy. Other statements are
+    /// not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Document>,
     /// Remove statements of the bucket policy that are not declared.
     #[serde(default)]
     pub policy_exact: bool,
-    /// Where requests are logged. Not declared: left alone.
+    /// Where requests are logged. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_logging: Option<AccessLogging>,
-    /// Where new objects are copied to. Not declared: left alone.
+    /// Where new objects are replicated. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<Replication>,
     /// Days for which old versions are kept.
     #[serde(default = "ninety")]
     pub noncurrent_version_expiration_days: Days,
-    /// Days after which the parts of an upload that was never finished are removed.
+    /// Days after which the parts of an unfinished upload are deleted.
     #[serde(default = "seven")]
     pub abort_incomplete_uploads_days: Days,
-    /// Further lifecycle rules. Not declared: others are left alone.
+    /// Further lifecycle rules. Rules of others are kept unless this is declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle_rules: Option<Vec<LifecycleRule>>,
-    /// Whether objects can be locked against deletion. Fixed when the bucket is made.
+    /// Whether objects can be locked against deletion. Fixed when the bucket is created.
     #[serde(default)]
     pub object_lock: bool,
-    /// How long new objects are locked. Not declared: left alone.
+    /// How long new objects are locked. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_lock_retention: Option<Retention>,
     /// Tags.
@@ -78,12 +79,12 @@ fn seven() -> Days {
     Days::After(7)
 }
 
-/// Encryption under a KMS key, through a bucket key, which saves most calls to KMS.
+/// Encryption with a KMS key and a bucket key, which saves most requests to KMS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "S3Encryption")]
 pub struct Encryption {
-    /// The key: ARN, id or alias. An ARN is best: S3 looks up names in the account of whoever
+    /// The key: ARN, id or alias. Prefer an ARN: S3 resolves names in the account of the caller that
     /// writes the object.
     pub kms_key: String,
 }
@@ -92,20 +93,20 @@ pub struct Encryption {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessLogging {
-    /// The bucket that takes the logs; its policy must let `logging.s3.amazonaws.com` write.
+    /// The bucket that receives the logs; its policy must let `logging.s3.amazonaws.com` write.
     pub bucket: String,
-    /// What the logs' names start with.
+    /// The prefix of the logs' names.
     #[serde(default)]
     pub prefix: String,
 }
 
-/// What happens to objects as they grow old.
+/// Expiry and transition of old objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LifecycleRule {
     /// The rule's name, unique in the bucket.
     pub id: String,
-    /// The objects whose names start with this. Default: all.
+    /// Prefix of the names of the objects. Default: all objects.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
     /// Days after which objects expire.
@@ -146,9 +147,9 @@ pub struct Retention {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RetentionMode {
-    /// Whoever has the permission to.
+    /// Users with the permission to lift it.
     Governance,
-    /// Nobody.
+    /// No user.
     Compliance,
 }
 
@@ -171,14 +172,14 @@ impl Desired {
         })
     }
 
-    /// Mistakes that need no network.
+    /// Finds mistakes without network access.
     pub fn check(&self) -> Vec<FieldError> {
         let mut found: Vec<FieldError> = check_name(&self.name).into_iter().collect();
         found.extend(self.check_safeguards());
         if let Some(policy) = &self.policy {
             found.extend(policy.check("policy", PolicyType::Resource));
         } else if self.policy_exact {
-            let error = FieldError::new("policy_exact", "there is no `policy` that could be exact");
+            let error = FieldError::new("policy_exact", "`policy` is not declared, so it cannot be exact");
             found.push(error.help("declare `policy`, or remove it"));
         }
         found.extend(
@@ -210,11 +211,13 @@ impl Desired {
     fn check_lock(&self) -> Vec<FieldError> {
         let mut found = Vec::new();
         if self.object_lock && !self.versioning.is_on() {
-            found
-                .push(FieldError::new("object_lock", "locks need versioning").help("set `versioning: true`"));
+            found.push(
+                FieldError::new("object_lock", "object lock requires versioning")
+                    .help("set `versioning: true`"),
+            );
         }
         if self.object_lock_retention.is_some() && !self.object_lock {
-            let error = FieldError::new("object_lock_retention", "retention needs object lock");
+            let error = FieldError::new("object_lock_retention", "retention requires object lock");
             found.push(error.help("set `object_lock: true`"));
         }
         found
@@ -232,7 +235,7 @@ impl LifecycleRule {
             }
             () if self.id.starts_with(super::lifecycle::RESERVED) => Some(FieldError::new(
                 format!("{path}.id"),
-                "rules named `groundwork-…` are made by Groundwork",
+                "names that start with `groundwork-` are reserved for Groundwork",
             )),
             () if does_nothing => Some(
                 FieldError::new(path, "the rule does nothing")

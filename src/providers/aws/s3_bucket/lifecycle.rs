@@ -1,4 +1,4 @@
-//! Lifecycle rules: ours, declared ones, and those of others.
+//! Lifecycle rules: Groundwork's, declared ones, and those of others.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_LifecycleRule.html>
 
 use aws_sdk_s3::types::{
@@ -11,26 +11,26 @@ use serde_json::{Value, json};
 use super::desired::{Desired, LifecycleRule, Transition};
 use crate::resource::{Error, ErrorKind, Result};
 
-/// Names of rules that start with this are Groundwork's own.
+/// Prefix of the names of Groundwork's own rules.
 pub const RESERVED: &str = "groundwork-";
 const NONCURRENT: &str = "groundwork-noncurrent-versions";
 const UPLOADS: &str = "groundwork-incomplete-uploads";
 
-/// The live rules, sorted by whose they are.
+/// The live rules, by owner.
 #[derive(Clone, Debug, Default)]
 pub struct LiveRules {
     /// The rule for old versions.
     pub noncurrent: Option<Rule>,
     /// The rule for unfinished uploads.
     pub uploads: Option<Rule>,
-    /// All others, as they are.
+    /// All other rules, unchanged.
     pub others: Vec<Rule>,
-    /// The size below which objects do not move; it would go back to its default with every write.
+    /// The size below which objects are not moved; a request without it resets it to the default.
     pub smallest: Option<TransitionDefaultMinimumObjectSize>,
 }
 
 impl LiveRules {
-    /// Sorts the rules of an answer.
+    /// Sorts the rules of a response.
     pub fn sort(rules: Vec<Rule>) -> Self {
         let mut sorted = Self::default();
         for rule in rules {
@@ -43,26 +43,26 @@ impl LiveRules {
         sorted
     }
 
-    /// Days of the rule for old versions; the whole rule where it is not as we make it.
+    /// Days of the rule for old versions; the whole rule if Groundwork would write it differently.
     pub fn noncurrent_days(&self) -> Value {
         let days = |rule: &Rule| days(rule.noncurrent_version_expiration.as_ref()?.noncurrent_days);
         own_days(self.noncurrent.as_ref(), days, noncurrent_rule)
     }
 
-    /// Days of the rule for unfinished uploads; the whole rule where it is not as we make it.
+    /// Days of the rule for unfinished uploads; the whole rule if Groundwork would write it differently.
     pub fn uploads_days(&self) -> Value {
         let days = |rule: &Rule| days(rule.abort_incomplete_multipart_upload.as_ref()?.days_after_initiation);
         own_days(self.uploads.as_ref(), days, uploads_rule)
     }
 
-    /// The others in the form that plans use; what plans cannot express is shown as it is.
+    /// The other rules in the form of a plan; a rule that a plan cannot express is shown as it is.
     pub fn others_as_declared(&self) -> Value {
         in_order(
             self.others.iter().map(|rule| to_declared(rule).map_or_else(|| opaque(rule), |rule| json!(rule))),
         )
     }
 
-    /// All rules that should be there.
+    /// All rules to write.
     pub fn merged(&self, desired: &Desired) -> Result<Vec<Rule>> {
         let noncurrent = desired.noncurrent_version_expiration_days.get().map(noncurrent_rule);
         let uploads = desired.abort_incomplete_uploads_days.get().map(uploads_rule);
@@ -74,7 +74,7 @@ impl LiveRules {
     }
 }
 
-/// A rule of ours counts only if it is what we would make, nothing added, narrowed or disabled.
+/// A rule of ours counts only if it is exactly the one that Groundwork would write.
 fn own_days(
     live: Option<&Rule>,
     days: impl Fn(&Rule) -> Option<u32>,
@@ -85,7 +85,7 @@ fn own_days(
     days.map_or_else(|| opaque(live), |days| json!(days))
 }
 
-/// Declared rules in the form that is compared: their order has no meaning.
+/// Declared rules in the form that is compared, which ignores their order.
 pub fn comparable(declared: &[LifecycleRule]) -> Value {
     in_order(declared.iter().map(|rule| {
         let mut rule = rule.clone();
@@ -100,11 +100,11 @@ fn in_order(rules: impl Iterator<Item = Value>) -> Value {
     Value::Array(rules)
 }
 
-/// A rule without the notations that mean nothing.
+/// A rule without redundant notation.
 fn normal(rule: &Rule) -> Rule {
     let mut rule = rule.clone();
     if let Some(prefix) = prefix(&rule) {
-        #[expect(deprecated, reason = "old rules carry their prefix outside of the filter")]
+        #[expect(deprecated, reason = "old rules have their prefix outside of the filter")]
         {
             rule.prefix = None;
         }
@@ -127,9 +127,9 @@ fn sorted(transitions: Option<Vec<SdkTransition>>) -> Option<Vec<SdkTransition>>
     Some(transitions)
 }
 
-/// The prefix, where that is the whole filter.
+/// The prefix, if it is the whole filter.
 fn prefix(rule: &Rule) -> Option<String> {
-    #[expect(deprecated, reason = "old rules carry their prefix outside of the filter")]
+    #[expect(deprecated, reason = "old rules have their prefix outside of the filter")]
     let outside = rule.prefix.clone();
     match &rule.filter {
         None => Some(outside.unwrap_or_default()),
@@ -147,8 +147,7 @@ fn days(days: Option<i32>) -> Option<u32> {
     days.and_then(|days| u32::try_from(days).ok()).filter(|days| *days > 0)
 }
 
-/// `None` when the rule has something that a plan cannot say: when it is not what we would make of the
-/// part that a plan can say.
+/// `None` if a plan cannot express the rule: if the declared form would not produce the same rule.
 fn to_declared(rule: &Rule) -> Option<LifecycleRule> {
     let mut transitions = rule.transitions().iter().map(to_transition).collect::<Option<Vec<_>>>()?;
     transitions.sort();
@@ -170,7 +169,7 @@ fn to_transition(live: &SdkTransition) -> Option<Transition> {
     Some(Transition { days, storage_class: live.storage_class.as_ref()?.as_str().to_owned() })
 }
 
-/// A rule that plans cannot express, with what it does.
+/// A rule that plans cannot express, with its effect.
 fn opaque(rule: &Rule) -> Value {
     let expiration = rule.expiration.as_ref();
     let noncurrent = rule.noncurrent_version_expiration.as_ref();
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_survive_the_way_to_s3_and_back() {
+    fn rules_survive_a_round_trip() {
         let desired = desired(&declared());
         let live = LiveRules::sort(LiveRules::default().merged(&desired).expect("rules"));
         assert_eq!((live.noncurrent_days(), live.uploads_days()), (json!(90), json!(7)));
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_added_to_a_rule_of_ours_differs() {
+    fn any_addition_to_own_rule_differs() {
         let own = noncurrent_rule(90).expect("a rule");
         let expiration = LifecycleExpiration::builder().days(1).build();
         let abort = AbortIncompleteMultipartUpload::builder().days_after_initiation(1).build();
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_plans_cannot_express_are_shown_as_they_are() {
+    fn inexpressible_rules_are_shown_unchanged() {
         let noncurrent = |it: NoncurrentVersionExpiration| Rule::builder().noncurrent_version_expiration(it);
         let newer = NoncurrentVersionExpiration::builder().noncurrent_days(9).newer_noncurrent_versions(3);
         let rule =

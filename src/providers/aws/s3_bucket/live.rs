@@ -1,4 +1,4 @@
-//! Reading a bucket: nine calls, and a tenth where replication is declared, all at once.
+//! Reads a bucket: nine requests, and a tenth if replication is declared, all at once.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_bucket_encryption::GetBucketEncryptionOutput;
@@ -20,10 +20,10 @@ use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::resource::{Attachment, Error, ErrorKind, Result, Tags};
 
-/// The error code for a bucket that is not there.
+/// The error code for a missing bucket.
 pub const NO_BUCKET: &str = "NoSuchBucket";
 
-/// What S3 says about a bucket.
+/// The bucket as S3 reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     pub(super) name: String,
@@ -31,7 +31,7 @@ pub struct Observed {
     pub(super) partition: String,
     pub(super) versioning: bool,
     pub(super) encryption: LiveEncryption,
-    /// Kinds of encryption that writers may not use, which no plan declares.
+    /// Encryption types that writers may not use, which a plan cannot declare.
     pub(super) blocked_encryption: Option<BlockedEncryptionTypes>,
     pub(super) public_access_blocked: bool,
     pub(super) owner_enforced: bool,
@@ -44,18 +44,18 @@ pub struct Observed {
     pub(super) tags: Tags,
 }
 
-/// How objects are encrypted unless their writer says otherwise.
+/// The default encryption of objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveEncryption {
-    /// Not at all, which AWS has not allowed since January 2023.
+    /// None, which AWS has not allowed since January 2023.
     None,
-    /// With keys of S3.
+    /// With S3's own keys.
     S3,
-    /// Under a KMS key.
+    /// With a KMS key.
     Kms {
         /// ARN, id or alias, as it was set.
         key: String,
-        /// Whether a bucket key saves calls to KMS.
+        /// Whether a bucket key saves requests to KMS.
         bucket_key: bool,
     },
     /// In a way that plans cannot declare.
@@ -73,7 +73,7 @@ impl LiveEncryption {
 }
 
 impl Observed {
-    /// A bucket of which nothing is set yet.
+    /// A bucket with nothing set yet.
     pub fn blank(name: &str, region: &str, partition: &str, object_lock: bool) -> Self {
         Self {
             name: name.to_owned(),
@@ -94,19 +94,19 @@ impl Observed {
         }
     }
 
-    /// Where requests are logged, as a plan would declare it.
+    /// Where requests are logged, in the form of a plan.
     pub fn access_logging(&self) -> Option<AccessLogging> {
         let live = self.logging.as_ref()?;
         Some(AccessLogging { bucket: live.target_bucket.clone(), prefix: live.target_prefix.clone() })
     }
 
-    /// The statement that refuses connections to this bucket without TLS.
+    /// The statement that denies connections to this bucket without TLS.
     pub fn tls_statement(&self) -> Value {
         Desired::tls_statement(&self.partition, &self.name)
     }
 }
 
-/// One bucket and whose it must be.
+/// A bucket and its expected owner.
 struct Bucket<'a> {
     s3: Client,
     name: &'a str,
@@ -114,9 +114,9 @@ struct Bucket<'a> {
     with_replication: bool,
 }
 
-/// Reads a bucket. Whether it is there, the call for its versioning tells, which every bucket
-/// answers; the others take "no such bucket" for "not set". AWS refuses each call when the bucket
-/// is not in our account; ministack 1.5.33 and moto 5.2.5 ignore `ExpectedBucketOwner`.
+/// Reads a bucket. The request for its versioning decides whether it exists, because every bucket
+/// answers it; the other requests treat "no such bucket" as "not set". AWS refuses each request if the
+/// bucket is not in our account; ministack 1.5.33 and moto 5.2.5 ignore `ExpectedBucketOwner`.
 pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
     let region = id.region.as_deref();
     let owner = client.account_id().await?;
@@ -126,8 +126,8 @@ pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
     bucket.read(blank).await.map_err(|error| explain(error, &id.name))
 }
 
-/// As many of the objects in a bucket as one page tells, with their old versions. What
-/// `aws.s3_object` removes is gone only where the bucket keeps no versions.
+/// The objects of a bucket with their old versions, up to one page. Objects that `aws.s3_object` deletes
+/// are gone only if the bucket keeps no versions.
 pub async fn contents(client: &AwsClient, id: &Id) -> Result<Vec<Attachment>> {
     let s3 = client.read().s3_in(id.region.as_deref());
     let request = s3.list_object_versions().bucket(&id.name).max_keys(PAGE);
@@ -151,26 +151,30 @@ pub async fn contents(client: &AwsClient, id: &Id) -> Result<Vec<Attachment>> {
     Ok(versions.chain(markers).map(attachment).collect())
 }
 
-/// Objects and versions that a review names at most.
+/// The most objects and versions that a review names.
 const PAGE: i32 = 100;
 
-/// S3 does not tell "not yours" from "not allowed", except where the bucket's own policy forbids.
+/// S3 returns the same code for "not yours" and "not allowed", except if the bucket's own policy denies
+/// access.
 fn explain(error: Error, name: &str) -> Error {
     if !error.message.contains("AccessDenied") {
         return error;
     }
     if error.message.contains("explicit deny in a resource-based policy") {
         return error.advice(format!(
-            "the policy of {name} forbids it; with `tls_only` it refuses every connection to an http:// endpoint"
+            "the policy of {name} denies it; with `tls_only` it denies every connection to an http:// \
+             endpoint"
         ));
     }
-    let message =
-        format!("{} — the bucket {name} exists, but is another account's or closed to us", error.message);
+    let message = format!(
+        "{} — the bucket {name} exists, but belongs to another account or denies us access",
+        error.message
+    );
     Error::new(ErrorKind::Denied, error.operation, message)
         .advice("choose another name, use credentials of the bucket's account, or ask its owner for access")
 }
 
-/// A call about the bucket; these codes mean that there is nothing to tell.
+/// A request about the bucket; these error codes mean that the setting is absent.
 macro_rules! ask {
     ($bucket:expr, $call:ident, $operation:literal, $unset:literal) => {{
         let request = $bucket.s3.$call().bucket($bucket.name).expected_bucket_owner($bucket.owner);
@@ -323,7 +327,7 @@ fn to_encryption(answer: GetBucketEncryptionOutput) -> (LiveEncryption, Option<B
     let default = rule.apply_server_side_encryption_by_default;
     let encryption = default.map_or(LiveEncryption::None, |default| match default.sse_algorithm {
         ServerSideEncryption::Aes256 => LiveEncryption::S3,
-        // Without a key it is the one that AWS manages for S3.
+        // Without a key id, S3 uses the key that AWS manages for it.
         ServerSideEncryption::AwsKms => {
             let key = default.kms_master_key_id.unwrap_or_else(|| "alias/aws/s3".to_owned());
             LiveEncryption::Kms { key, bucket_key }
@@ -351,8 +355,8 @@ fn to_lock(lock: ObjectLockConfiguration) -> (bool, Option<Value>) {
     (lock.object_lock_enabled == Some(ObjectLockEnabled::Enabled), retention)
 }
 
-/// As a plan would declare it; a mode that no plan can declare by its own name. S3 keeps years apart
-/// from days; a year is 365 days.
+/// In the form of a plan; a mode that a plan cannot declare has the service's name. S3 distinguishes
+/// years from days; a year counts as 365 days.
 fn to_retention(live: DefaultRetention) -> Option<Value> {
     let days = live.days.or(live.years.map(|years| years * 365))?;
     let mode = match live.mode? {

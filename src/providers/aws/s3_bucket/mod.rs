@@ -23,12 +23,12 @@ use crate::resource::{
     Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
 };
 
-/// A bucket of S3.
+/// An S3 bucket.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 pub struct S3Bucket;
 
-/// The name; where the bucket is, if not in the plan's region; and whether its replication is to be
-/// read, which takes another request.
+/// The name; the region, if it is not the plan's; and whether replication is read, which takes another
+/// request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id {
     name: String,
@@ -42,7 +42,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "S3BucketOutputs")]
 pub struct Outputs {
@@ -50,18 +50,18 @@ pub struct Outputs {
     pub name: String,
     /// The bucket's ARN.
     pub arn: String,
-    /// The host name under which it is reached from anywhere.
+    /// The host name that works in every region.
     pub domain_name: String,
-    /// The host name that names the region.
+    /// The host name that contains the region.
     pub regional_domain_name: String,
-    /// The region it is in.
+    /// The bucket's region.
     pub region: String,
 }
 
 impl Resource for S3Bucket {
     const KIND: &'static str = "aws.s3_bucket";
-    const ABOUT: &'static str = "An S3 bucket; versioned, encrypted, private and reached through TLS alone unless \
-                                 a plan says otherwise and why.";
+    const ABOUT: &'static str = "An S3 bucket: versioned, encrypted, private and reachable only over TLS, \
+                                 unless a plan switches a safeguard off with a reason.";
     const EXAMPLE: &'static str = r#"state_bucket:
   kind: aws.s3_bucket
   name: candlefish-terraform-state
@@ -134,7 +134,7 @@ web_bucket:
         write::delete(w, id).await
     }
 
-    /// What lies in the bucket blocks its deletion.
+    /// The objects in the bucket, which block its deletion.
     async fn attachments(client: &AwsClient, id: &Id, _: &Observed) -> Result<Vec<Attachment>> {
         live::contents(client, id).await
     }
@@ -170,7 +170,7 @@ web_bucket:
     }
 }
 
-/// A bucket's ARN names neither region nor account.
+/// A bucket's ARN contains neither region nor account.
 fn bucket_arn(partition: &str, name: &str) -> String {
     format!("arn:{partition}:s3:::{name}")
 }
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs_are_known_beforehand() {
+    fn outputs_are_predicted() {
         let desired: Desired = serde_json::from_value(serde_json::json!({ "name": "b-1" })).expect("valid");
         let scope = Scope { region: "cn-north-1".into(), partition: "aws-cn".into(), ..Scope::default() };
         let outputs = S3Bucket::predicted_outputs(&desired, &scope).into_map();

@@ -1,4 +1,4 @@
-//! Copies of new objects in other buckets.
+//! Replication: copies of new objects in other buckets.
 
 use std::collections::BTreeSet;
 
@@ -16,39 +16,39 @@ use serde_json::{Value, json};
 use crate::resolve::unknown::is_unknown;
 use crate::resource::FieldError;
 
-/// Where new objects are copied to.
+/// Where new objects are replicated.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication.html>
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replication {
-    /// The ARN of the role that S3 copies with.
+    /// The ARN of the role that S3 assumes for copying.
     pub role: String,
-    /// What is copied where. Of two rules for an object and a destination the first counts.
+    /// The rules. If two rules match an object and have the same destination, the first applies.
     pub rules: Vec<ReplicationRule>,
 }
 
-/// What is copied where.
+/// The objects to copy, and their destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicationRule {
     /// The rule's name, unique in the bucket.
     pub id: String,
-    /// The objects whose names start with this. Default: all.
+    /// Prefix of the names of the objects. Default: all objects.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
-    /// The ARN of the bucket that takes the copies; it keeps versions.
+    /// The ARN of the bucket that receives the copies; it must be versioned.
     pub destination: String,
-    /// The storage class of the copies, e.g. `STANDARD_IA`. Default: that of the object.
+    /// The storage class of the copies, e.g. `STANDARD_IA`. Default: the object's class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
-    /// The ARN of the KMS key that encrypts the copies, in the destination's region. Without it objects
-    /// under KMS keys are not copied.
+    /// The ARN of the KMS key that encrypts the copies, in the destination's region. Without it, S3 does
+    /// not copy objects that are encrypted with KMS keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,
-    /// Whether deletions are copied as well.
+    /// Whether deletions are replicated as well.
     #[serde(default)]
     pub deletions: bool,
-    /// Whether the rule is in force.
+    /// Whether the rule is enabled.
     #[serde(default = "yes")]
     pub enabled: bool,
 }
@@ -58,18 +58,19 @@ const fn yes() -> bool {
 }
 
 impl Replication {
-    /// The name of the bucket behind each destination.
+    /// The bucket name of each destination.
     pub fn buckets(&self) -> BTreeSet<&str> {
         let known = self.rules.iter().map(|rule| rule.destination.as_str()).filter(|arn| !is_unknown(arn));
         known.filter_map(|arn| arn.rsplit(':').next()).collect()
     }
 
-    /// Mistakes that need no network.
+    /// Finds mistakes without network access.
     pub fn check(&self, versioning: bool) -> Vec<FieldError> {
         let mut found = Vec::new();
         if !versioning {
             found.push(
-                FieldError::new("replication", "copies need versioning").help("set `versioning: true`"),
+                FieldError::new("replication", "replication requires versioning")
+                    .help("set `versioning: true`"),
             );
         }
         if self.rules.is_empty() {
@@ -78,18 +79,18 @@ impl Replication {
         for (index, rule) in self.rules.iter().enumerate() {
             let path = format!("replication.rules[{index}]");
             if !rule.destination.starts_with("arn:") && !is_unknown(&rule.destination) {
-                let error = FieldError::new(format!("{path}.destination"), "this is no ARN");
+                let error = FieldError::new(format!("{path}.destination"), "not an ARN");
                 found.push(error.help("write the bucket's ARN, e.g. `arn:aws:s3:::NAME`"));
             }
             if self.rules[..index].iter().any(|other| other.id == rule.id) {
-                found.push(FieldError::new(format!("{path}.id"), "another rule has this name"));
+                found.push(FieldError::new(format!("{path}.id"), "another rule has the same id"));
             }
         }
         found
     }
 
-    /// What S3 says, as a plan would declare it, the rule with the highest priority first. A rule with
-    /// something that a plan cannot say is shown as it is.
+    /// The live configuration in the form of a plan, the rule with the highest priority first. A rule
+    /// that a plan cannot express is shown as it is.
     pub fn live(live: ReplicationConfiguration) -> Value {
         let mut rules = live.rules;
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
@@ -108,7 +109,7 @@ impl Replication {
 }
 
 impl ReplicationRule {
-    /// `None` when the rule is not what we would make of the part that a plan can say.
+    /// `None` if the declared form would not produce the same rule.
     fn of(live: &SdkRule) -> Option<Self> {
         let on = Some(DeleteMarkerReplicationStatus::Enabled);
         let destination = live.destination.as_ref();
@@ -159,18 +160,18 @@ impl ReplicationRule {
 
 fn prefix(live: &SdkRule) -> String {
     let filter = live.filter.as_ref().and_then(|filter| filter.prefix.clone());
-    #[expect(deprecated, reason = "old rules carry their prefix outside of the filter")]
+    #[expect(deprecated, reason = "old rules have their prefix outside of the filter")]
     filter.or(live.prefix.clone()).unwrap_or_default()
 }
 
-/// A rule without the notations that mean nothing: what is switched off is not there.
+/// A rule without redundant notation: a disabled setting equals an absent one.
 fn normal(rule: &SdkRule) -> SdkRule {
     let mut rule = rule.clone();
     rule.priority = None;
     let whole = rule.filter.as_ref().is_none_or(|filter| filter.tag.is_none() && filter.and.is_none());
     if whole {
         rule.filter = Some(ReplicationRuleFilter::builder().prefix(prefix(&rule)).build());
-        #[expect(deprecated, reason = "old rules carry their prefix outside of the filter")]
+        #[expect(deprecated, reason = "old rules have their prefix outside of the filter")]
         {
             rule.prefix = None;
         }
@@ -198,7 +199,7 @@ fn normal(rule: &SdkRule) -> SdkRule {
     rule
 }
 
-/// A rule that plans cannot express, with what it does.
+/// A rule that plans cannot express, with its effect.
 fn opaque(rule: &SdkRule) -> Value {
     json!({
         "id": rule.id,
@@ -207,7 +208,7 @@ fn opaque(rule: &SdkRule) -> Value {
     })
 }
 
-/// Objects under KMS keys as well.
+/// Includes objects that are encrypted with KMS keys.
 fn encrypted() -> Result<SourceSelectionCriteria, BuildError> {
     let objects = SseKmsEncryptedObjects::builder().status(SseKmsEncryptedObjectsStatus::Enabled).build()?;
     Ok(SourceSelectionCriteria::builder().sse_kms_encrypted_objects(objects).build())
@@ -228,14 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn configuration_survives_a_round_trip() {
         let mut written = replication().to_sdk().expect("complete");
         written.rules.reverse();
         assert_eq!(Replication::live(written), json!(replication()));
     }
 
     #[test]
-    fn whatever_plans_cannot_express_differs() {
+    fn inexpressible_rules_differ() {
         let own = replication().rules[0].to_sdk(1).expect("complete");
         let tag = Tag::builder().key("a").value("b").build().expect("complete");
         let metrics = Metrics::builder().status(MetricsStatus::Enabled).build().expect("complete");
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_beforehand() {
+    fn mistakes_are_found_without_network() {
         assert!(replication().check(true).is_empty());
         let mut wrong = replication();
         wrong.rules[0].destination = "copies".into();

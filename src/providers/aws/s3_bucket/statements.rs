@@ -1,4 +1,4 @@
-//! Whose the statements of a bucket policy are.
+//! Ownership of the statements of a bucket policy.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::providers::aws::policy::{self, Document};
 use crate::providers::aws::record::Record;
 use crate::resource::Tags;
 
-/// The statements that the plan has put into the policy.
+/// Records the statements that the plan has added to the policy.
 pub const RECORD: Record = Record("groundwork:policy");
 
 /// The tags that record the statements of a declared document.
@@ -14,7 +14,7 @@ pub fn record(declared: Option<&Document>) -> Tags {
     RECORD.of(declared.map(Document::statements).unwrap_or_default().iter().map(identity))
 }
 
-/// What a statement is known by: its `Sid`, or its meaning if it has none.
+/// A statement's identity: its `Sid`, or its meaning without one.
 pub fn identity(statement: &Value) -> String {
     match sid(statement) {
         Some(sid) => format!("sid {sid}"),
@@ -22,7 +22,7 @@ pub fn identity(statement: &Value) -> String {
     }
 }
 
-/// The name of a statement, if it has one.
+/// The `Sid` of a statement.
 pub fn sid(statement: &Value) -> Option<&str> {
     statement.get("Sid").and_then(Value::as_str).filter(|sid| !sid.is_empty())
 }
@@ -33,7 +33,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_statement_is_known_by_its_name_or_its_meaning() {
+    fn statement_is_identified_by_sid_or_meaning() {
         let named = |action: &str| json!({ "Sid": "A", "Effect": "Allow", "Action": action });
         let nameless = |action: Value| json!({ "Effect": "Allow", "Action": action });
         let tags = record(Some(&Document::of(vec![named("s3:Get*"), nameless(json!("s3:Put*"))])));

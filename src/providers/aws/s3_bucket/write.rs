@@ -1,4 +1,4 @@
-//! Making, changing and deleting buckets.
+//! Creates, changes and deletes buckets.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{
@@ -20,16 +20,16 @@ use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::resource::{Diff, Error, ErrorKind, Resource as _, Result, Tags, Writer};
 
-/// The one region that is not named when a bucket is made in it.
+/// The one region that a request to create a bucket must not name.
 const FIRST_REGION: &str = "us-east-1";
 
 type W<'a> = Writer<'a, AwsClient>;
 
-/// Makes a bucket with its marks of ownership in the same request, then everything else.
+/// Creates a bucket with its ownership tags in the same request, then applies everything else.
 ///
-/// Somebody's existing bucket is never touched: making one's own again would, in us-east-1,
-/// answer 200 and reset its access lists, so that its absence is made sure of right before.
-/// The tags in the request need `s3:TagResource` (moto 5.2.5 ignores them, AWS and ministack do not).
+/// An existing bucket is never touched. In us-east-1, creating one's own bucket again returns 200 and
+/// resets its access lists, so Groundwork checks right before that it does not exist. The tags in the
+/// request need `s3:TagResource` (moto 5.2.5 ignores them, AWS and ministack do not).
 pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     make_sure_it_is_absent(w, desired).await?;
     let region = desired.region.as_deref().unwrap_or(w.region());
@@ -44,7 +44,7 @@ pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     update(w, desired, &fresh).await
 }
 
-/// What a new bucket has of itself differs between years and servers, so that it is written either way.
+/// The defaults of a new bucket differ between years and servers, so these settings are always written.
 /// <https://aws.amazon.com/blogs/aws/heads-up-amazon-s3-security-changes-are-coming-in-april-of-2023/>
 fn undecided(blank: Observed, desired: &Desired) -> Observed {
     Observed {
@@ -60,9 +60,9 @@ async fn make_sure_it_is_absent(w: &W<'_>, desired: &Desired) -> Result<()> {
     match answer.found("s3:HeadBucket", &["NotFound", NO_BUCKET])? {
         None => Ok(()),
         Some(_) => {
-            let message = format!("the bucket {} exists already", desired.name);
+            let message = format!("the bucket {} already exists", desired.name);
             Err(Error::new(ErrorKind::Conflict, "s3:HeadBucket", message)
-                .advice("it was made in the meantime; run `groundwork plan` again"))
+                .advice("it was created in the meantime; run `groundwork plan` again"))
         }
     }
 }
@@ -73,7 +73,7 @@ fn configuration(region: &str, tags: &Tags) -> Result<CreateBucketConfiguration>
     Ok(configuration.set_tags(Some(to_sdk(tags)?).filter(|tags| !tags.is_empty())).build())
 }
 
-/// Brings the differing fields to the declared state: first whose it is, last who may use it.
+/// Applies the fields that differ: ownership first, access last.
 pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
     let diff = S3Bucket::diff(desired, observed);
     let s3 = w.write(w.permit()).s3_in(desired.region.as_deref());
@@ -99,7 +99,8 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     if diff.touches("tls_only") || diff.touches("policy") {
         bucket.put_policy(desired, observed).await?;
     }
-    // Only when the statements are there or gone: until then the old record tells what to remove.
+    // Only after the statements are added or removed: until then the old record lists the statements to
+    // remove.
     let record = compare::record(desired, observed);
     if record != statements::RECORD.live(&observed.tags) {
         bucket.put_tags(&desired.tags, &observed.tags, &record).await?;
@@ -111,15 +112,15 @@ fn is_declared_tag(path: &str) -> bool {
     path.strip_prefix("tags.").is_some_and(|tag| !statements::RECORD.is_part(tag))
 }
 
-/// One bucket and whose it must be.
+/// A bucket and its expected owner.
 struct Bucket<'a> {
     s3: Client,
     name: &'a str,
     owner: &'a str,
 }
 
-/// A call about the bucket.
-macro_rules! tell {
+/// A request about the bucket.
+macro_rules! send {
     ($bucket:expr, $call:ident, $operation:literal, |$request:ident| $with:expr) => {{
         let $request = $bucket.s3.$call().bucket($bucket.name).expected_bucket_owner($bucket.owner);
         $with.send().await.at($operation).map(drop)
@@ -127,7 +128,7 @@ macro_rules! tell {
 }
 
 impl Bucket<'_> {
-    /// Before the policy: what is public must be blocked before it could take effect.
+    /// Before the policy: public access must be blocked before a policy could allow it.
     async fn apply_access(&self, desired: &Desired, diff: &Diff) -> Result<()> {
         if diff.touches("bucket_owner_enforced") {
             self.put_ownership(desired.bucket_owner_enforced.is_on()).await?;
@@ -151,13 +152,13 @@ impl Bucket<'_> {
         }
     }
 
-    /// S3 replaces all tags at once, so those of others are sent again, and the record of statements.
+    /// S3 replaces all tags at once, so tags of others and the record of statements are sent again.
     async fn put_tags(&self, declared: &Tags, live: &Tags, record: &Tags) -> Result<()> {
         let mut all = live.clone();
         all.retain(|tag, _| !statements::RECORD.is_part(tag));
         all.extend(declared.clone().into_iter().chain(record.clone()));
         let tagging = Tagging::builder().set_tag_set(Some(to_sdk(&all)?)).build().map_err(wrong_request)?;
-        tell!(self, put_bucket_tagging, "s3:PutBucketTagging", |request| request.tagging(tagging))
+        send!(self, put_bucket_tagging, "s3:PutBucketTagging", |request| request.tagging(tagging))
     }
 
     async fn put_ownership(&self, enforced: bool) -> Result<()> {
@@ -169,13 +170,13 @@ impl Bucket<'_> {
         let rule =
             OwnershipControlsRule::builder().object_ownership(ownership).build().map_err(wrong_request)?;
         let controls = OwnershipControls::builder().rules(rule).build().map_err(wrong_request)?;
-        tell!(self, put_bucket_ownership_controls, "s3:PutBucketOwnershipControls", |request| request
+        send!(self, put_bucket_ownership_controls, "s3:PutBucketOwnershipControls", |request| request
             .ownership_controls(controls))
     }
 
     async fn put_public_access_block(&self, on: bool) -> Result<()> {
         if !on {
-            return tell!(self, delete_public_access_block, "s3:PutBucketPublicAccessBlock", |request| {
+            return send!(self, delete_public_access_block, "s3:PutBucketPublicAccessBlock", |request| {
                 request
             });
         }
@@ -185,7 +186,7 @@ impl Bucket<'_> {
             .block_public_policy(true)
             .restrict_public_buckets(true)
             .build();
-        tell!(self, put_public_access_block, "s3:PutBucketPublicAccessBlock", |request| request
+        send!(self, put_public_access_block, "s3:PutBucketPublicAccessBlock", |request| request
             .public_access_block_configuration(block))
     }
 
@@ -204,14 +205,14 @@ impl Bucket<'_> {
             .build();
         let rules =
             ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(wrong_request)?;
-        tell!(self, put_bucket_encryption, "s3:PutEncryptionConfiguration", |request| request
+        send!(self, put_bucket_encryption, "s3:PutEncryptionConfiguration", |request| request
             .server_side_encryption_configuration(rules))
     }
 
     async fn put_versioning(&self, on: bool) -> Result<()> {
         let status = if on { BucketVersioningStatus::Enabled } else { BucketVersioningStatus::Suspended };
         let versioning = VersioningConfiguration::builder().status(status).build();
-        tell!(self, put_bucket_versioning, "s3:PutBucketVersioning", |request| request
+        send!(self, put_bucket_versioning, "s3:PutBucketVersioning", |request| request
             .versioning_configuration(versioning))
     }
 
@@ -226,24 +227,24 @@ impl Bucket<'_> {
             .object_lock_enabled(ObjectLockEnabled::Enabled)
             .rule(ObjectLockRule::builder().default_retention(default).build())
             .build();
-        tell!(self, put_object_lock_configuration, "s3:PutBucketObjectLockConfiguration", |request| request
+        send!(self, put_object_lock_configuration, "s3:PutBucketObjectLockConfiguration", |request| request
             .object_lock_configuration(lock))
     }
 
     async fn put_rules(&self, desired: &Desired, observed: &Observed) -> Result<()> {
         let rules = observed.rules.merged(desired)?;
         if rules.is_empty() {
-            return tell!(self, delete_bucket_lifecycle, "s3:PutLifecycleConfiguration", |request| request);
+            return send!(self, delete_bucket_lifecycle, "s3:PutLifecycleConfiguration", |request| request);
         }
         let rules = BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build();
         let rules = rules.map_err(wrong_request)?;
         let smallest = observed.rules.smallest.clone();
-        tell!(self, put_bucket_lifecycle_configuration, "s3:PutLifecycleConfiguration", |request| request
+        send!(self, put_bucket_lifecycle_configuration, "s3:PutLifecycleConfiguration", |request| request
             .lifecycle_configuration(rules)
             .set_transition_default_minimum_object_size(smallest))
     }
 
-    /// Who else may read the logs, and the form of their names, stay as they are.
+    /// Other readers of the logs, and the format of their names, stay as they are.
     async fn put_logging(&self, logging: &AccessLogging, observed: &Observed) -> Result<()> {
         let live = observed.logging.as_ref();
         let enabled = LoggingEnabled::builder()
@@ -253,27 +254,27 @@ impl Bucket<'_> {
             .set_target_object_key_format(live.and_then(|live| live.target_object_key_format.clone()));
         let status =
             BucketLoggingStatus::builder().logging_enabled(enabled.build().map_err(wrong_request)?).build();
-        tell!(self, put_bucket_logging, "s3:PutBucketLogging", |request| request
+        send!(self, put_bucket_logging, "s3:PutBucketLogging", |request| request
             .bucket_logging_status(status))
     }
 
     async fn put_replication(&self, replication: &Replication) -> Result<()> {
         let configuration = replication.to_sdk().map_err(wrong_request)?;
-        tell!(self, put_bucket_replication, "s3:PutReplicationConfiguration", |request| request
+        send!(self, put_bucket_replication, "s3:PutReplicationConfiguration", |request| request
             .replication_configuration(configuration))
     }
 
     async fn put_policy(&self, desired: &Desired, observed: &Observed) -> Result<()> {
         match compare::merged_policy(desired, observed) {
             Some(policy) => {
-                tell!(self, put_bucket_policy, "s3:PutBucketPolicy", |request| request.policy(policy.text()))
+                send!(self, put_bucket_policy, "s3:PutBucketPolicy", |request| request.policy(policy.text()))
             }
-            None => tell!(self, delete_bucket_policy, "s3:DeleteBucketPolicy", |request| request),
+            None => send!(self, delete_bucket_policy, "s3:DeleteBucketPolicy", |request| request),
         }
     }
 }
 
-/// Removes an empty bucket. Objects are never deleted here.
+/// Deletes an empty bucket, but never objects.
 pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
     let request = w.write(w.permit()).s3_in(id.region.as_deref()).delete_bucket().bucket(&id.name);
     let answer = request.expected_bucket_owner(w.account_id().await?).send().await;
@@ -285,8 +286,8 @@ fn not_empty(error: Error, name: &str) -> Error {
         return error;
     }
     error.advice(format!(
-        "{name} still holds objects, old versions or unfinished uploads; Groundwork never deletes data. \
-         If they may go, empty the bucket in the S3 console (\"Empty\") and run again"
+        "{name} still contains objects, old versions or unfinished uploads; Groundwork never deletes data. \
+         To discard them, empty the bucket in the S3 console (\"Empty\") and run again"
     ))
 }
 
