@@ -267,7 +267,7 @@ fn unconfirmed_subscription_goes_with_its_topic() {
     account.declare(&without(&steps, &["mail"]));
     let shown = account.plan("--prune");
     assert_eq!(changing(&shown), [("mail", "blocked")]);
-    assert!(reason(&shown, "mail").contains("it ends with its topic"), "{shown:#}");
+    assert!(reason(&shown, "mail").contains("it is deleted with its topic"), "{shown:#}");
 
     account.declare(&steps);
     let shown = account.plan("--destroy");

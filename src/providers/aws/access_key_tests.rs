@@ -1,6 +1,6 @@
-//! Access keys against an AWS emulator that `AWS_ENDPOINT_URL` and the other standard variables
-//! lead to, delivered to a real OpenBao server, whose binary `BAO_BIN` names. Run them with
-//! `cargo test access_key -- --ignored`.
+//! Tests of access keys against an AWS emulator, found through `AWS_ENDPOINT_URL` and the other standard
+//! variables, and a real OpenBao server, whose binary `BAO_BIN` names. Run them with `cargo test
+//! access_key -- --ignored`.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::resource::{Permit, Provided, Resource, Writer};
 use crate::secret::Secret;
 use crate::trust::{Grant, Subject, Trust};
 
-/// A machine, a server that is ready, and a user of its own.
+/// A machine, a server that is ready, and a user for the test.
 struct Surroundings {
     folder: tempfile::TempDir,
     identity: age::x25519::Identity,
@@ -44,7 +44,7 @@ impl Surroundings {
             user,
         };
         let providers = new.providers();
-        // Boxed, because the compiler gives up on futures nested this deeply.
+        // Boxed, because the compiler cannot handle futures nested this deeply.
         Box::pin(initialise(&providers)).await;
         let aws = Box::pin(AwsClient::provide(&providers)).await.unwrap();
         aws.write(&new.permit).iam.create_user().user_name(&new.user).send().await.unwrap();
@@ -70,7 +70,7 @@ impl Surroundings {
         providers
     }
 
-    /// The client of a new run.
+    /// The custodian that a new run would create.
     async fn run(&self) -> Arc<KeyCustodian> {
         KeyCustodian::provide(&self.providers()).await.unwrap()
     }
@@ -103,7 +103,7 @@ impl Surroundings {
         listed.access_key_metadata.into_iter().filter_map(|key| key.access_key_id).collect()
     }
 
-    /// Makes a key whose secret nobody notes.
+    /// Creates a key and discards its secret.
     async fn make_and_forget(&self) -> String {
         let aws = AwsClient::provide(&self.providers()).await.unwrap();
         let made = aws.write(&self.permit).iam.create_access_key().user_name(&self.user).send().await;
@@ -124,7 +124,7 @@ impl Surroundings {
 
 #[tokio::test]
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
-async fn a_key_is_made_once_delivered_and_proven() {
+async fn key_is_created_once_delivered_and_verified() {
     let around = Surroundings::new().await;
     assert_eq!(around.pending().await, ["create"]);
     around.apply().await;
@@ -134,7 +134,7 @@ async fn a_key_is_made_once_delivered_and_proven() {
     let vault = crate::providers::vault::VaultClient::provide(&around.providers()).await.unwrap();
     let delivered = vault.get("secret/data/team/aws").await.unwrap().unwrap();
     assert_eq!(delivered["data"]["aws_access_key_id"], json!(first[0]));
-    // What was lost at the destination is delivered again; what stands next to it stays.
+    // A value lost at the destination is delivered again; its neighbours stay.
     let spoilt = json!({ "data": { "aws_secret_access_key": "x", "note": "kept" } });
     vault.post(&around.permit, "secret/data/team/aws", &spoilt).await.unwrap();
     assert_eq!(around.pending().await, ["deliver.vault_kv.secret/team/aws"]);
@@ -148,7 +148,7 @@ async fn a_key_is_made_once_delivered_and_proven() {
 
 #[tokio::test]
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
-async fn a_key_whose_secret_never_arrived_is_made_anew() {
+async fn key_with_lost_secret_is_replaced() {
     let around = Surroundings::new().await;
     around.write_intent(Vec::new()).await;
     let lost = around.make_and_forget().await;
@@ -159,7 +159,7 @@ async fn a_key_whose_secret_never_arrived_is_made_anew() {
 
 #[tokio::test]
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
-async fn a_request_that_never_arrived_is_sent_again() {
+async fn undelivered_request_is_sent_again() {
     let around = Surroundings::new().await;
     around.write_intent(Vec::new()).await;
     around.apply().await;
@@ -167,7 +167,7 @@ async fn a_request_that_never_arrived_is_sent_again() {
 
 #[tokio::test]
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
-async fn a_run_cut_off_after_the_secret_was_kept_is_finished_by_the_next() {
+async fn next_run_finishes_after_secret_was_stored() {
     let around = Surroundings::new().await;
     let client = around.run().await;
     let made = client.make(&around.permit, "key", &around.desired).await.map(drop);
@@ -180,7 +180,7 @@ async fn a_run_cut_off_after_the_secret_was_kept_is_finished_by_the_next() {
 
 #[tokio::test]
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
-async fn a_key_of_somebody_else_is_never_touched() {
+async fn foreign_key_is_never_touched() {
     let around = Surroundings::new().await;
     let theirs = around.make_and_forget().await;
     let client = around.run().await;
@@ -194,7 +194,7 @@ async fn a_key_of_somebody_else_is_never_touched() {
 
 #[tokio::test]
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
-async fn the_secret_is_in_no_file_in_the_clear() {
+async fn secret_is_never_stored_in_plain_text() {
     let around = Surroundings::new().await;
     around.apply().await;
     let vault = crate::providers::vault::VaultClient::provide(&around.providers()).await.unwrap();
@@ -218,7 +218,7 @@ async fn the_secret_is_in_no_file_in_the_clear() {
 
 #[tokio::test]
 #[ignore = "needs an AWS emulator"]
-async fn a_kms_key_opens_what_was_sealed_for_it_and_for_no_other_name() {
+async fn kms_key_opens_only_envelopes_of_its_name() {
     let providers = Providers::default();
     let aws = AwsClient::provide(&providers).await.unwrap();
     let made = aws.write(&Permit::mint()).kms.create_key().send().await.unwrap();

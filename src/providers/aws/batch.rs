@@ -1,5 +1,5 @@
-//! Questions about single things, asked together: steps that are observed at the same time share a
-//! request where the service answers for many names at once.
+//! Batches lookups: steps that are observed at the same time share a request if the service answers for
+//! many names at once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -9,21 +9,21 @@ use aws_sdk_cloudwatch::types::MetricAlarm;
 use aws_sdk_ssm::types::ParameterMetadata;
 use tokio::sync::oneshot;
 
-use super::secret::Told;
+use super::secret::ValueResponse;
 use crate::resource::Result;
 use crate::secret::Secret;
 
-/// How long the first question waits for others: next to nothing beside a request.
+/// How long the first lookup waits for others; negligible compared with a request.
 const GATHERING: Duration = Duration::from_millis(5);
 
-/// Questions that wait to be asked.
+/// Lookups that wait for a batch.
 #[derive(Debug)]
 pub struct Batch<T> {
     size: usize,
     waiting: Mutex<Vec<Question<T>>>,
 }
 
-/// The batches of one client, with as many names as the services take.
+/// The batches of one client, each as large as its service accepts.
 #[derive(Debug)]
 pub struct Batches {
     /// [`DescribeAlarms`](https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html)
@@ -33,7 +33,7 @@ pub struct Batches {
     /// [`GetParameters`](https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html)
     pub parameter_values: Batch<Secret>,
     /// [`BatchGetSecretValue`](https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html)
-    pub secrets: Batch<Told>,
+    pub secrets: Batch<ValueResponse>,
 }
 
 impl Default for Batches {
@@ -54,14 +54,14 @@ struct Question<T> {
 }
 
 impl<T: Clone + Send> Batch<T> {
-    /// At most `size` names in one request.
+    /// A batch of at most `size` names per request.
     pub fn of(size: usize) -> Self {
         Self { size, waiting: Mutex::default() }
     }
 
-    /// What `fetch` tells of `name`; it gets all names that are asked for in this moment. When it
-    /// fails for several together, each is asked for alone, so that one that is forbidden does not
-    /// hide the others.
+    /// The answer of `fetch` for `name`. `fetch` gets all names that are requested at the moment. If it
+    /// fails for several names, each is requested separately, so that one denied name does not hide the
+    /// others.
     pub async fn ask<F>(&self, name: &str, fetch: impl Fn(Vec<String>) -> F) -> Result<Option<T>>
     where
         F: Future<Output = Result<HashMap<String, T>>>,
@@ -77,7 +77,7 @@ impl<T: Clone + Send> Batch<T> {
         }
     }
 
-    /// Whoever is the first to wait asks for all.
+    /// The first caller sends the batched request for all.
     fn join(&self, question: Question<T>) -> Option<Gathering<'_, T>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(question);
@@ -95,7 +95,7 @@ impl<T: Clone + Send> Batch<T> {
             let asked = questions.extract_if(.., |question| some.contains(&question.name));
             for Question { name, answer } in asked {
                 if let Ok(found) = &found {
-                    // Whoever asked may have gone.
+                    // The receiver may have been cancelled.
                     let _ = answer.send(found.get(&name).cloned());
                 }
             }
@@ -103,12 +103,12 @@ impl<T: Clone + Send> Batch<T> {
     }
 }
 
-/// The time in which questions come together. If it is cut short, those that wait are let go, and each
-/// asks for itself.
+/// The time in which lookups are gathered. If it is cancelled, the waiting callers are released, and
+/// each sends its own request.
 struct Gathering<'a, T>(Option<&'a Mutex<Vec<Question<T>>>>);
 
 impl<T> Gathering<'_, T> {
-    /// Those that came.
+    /// The gathered lookups.
     fn end(mut self) -> Vec<Question<T>> {
         self.0.take().map(take).unwrap_or_default()
     }
@@ -131,27 +131,27 @@ mod tests {
     use super::*;
     use crate::resource::{Error, ErrorKind};
 
-    type Told<T> = std::future::Ready<Result<HashMap<String, T>>>;
+    type Fetched<T> = std::future::Ready<Result<HashMap<String, T>>>;
 
     #[tokio::test]
-    async fn names_that_are_asked_for_together_share_requests() {
+    async fn concurrent_lookups_share_requests() {
         let (batch, requests) = (Batch::of(2), AtomicUsize::new(0));
-        let fetch = |names: Vec<String>| -> Told<String> {
+        let fetch = |names: Vec<String>| -> Fetched<String> {
             requests.fetch_add(1, Ordering::Relaxed);
             let known = names.into_iter().filter(|name| name != "c");
             std::future::ready(Ok(known.map(|name| (name.clone(), name)).collect()))
         };
         let ask = |name: &'static str| batch.ask(name, &fetch);
         let (a, b, again, c) = tokio::join!(ask("a"), ask("b"), ask("a"), ask("c"));
-        let told = [a, b, again, c].map(|answer| answer.expect("answered"));
-        assert_eq!(told.each_ref().map(Option::as_deref), [Some("a"), Some("b"), Some("a"), None]);
+        let found = [a, b, again, c].map(|answer| answer.expect("answered"));
+        assert_eq!(found.each_ref().map(Option::as_deref), [Some("a"), Some("b"), Some("a"), None]);
         assert_eq!(requests.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
-    async fn a_name_that_is_refused_does_not_hide_the_others() {
+    async fn denied_name_does_not_hide_the_others() {
         let batch = Batch::of(10);
-        let fetch = |names: Vec<String>| -> Told<i32> {
+        let fetch = |names: Vec<String>| -> Fetched<i32> {
             std::future::ready(match names.iter().any(|name| name == "closed") {
                 true => Err(Error::new(ErrorKind::Denied, "test", "no")),
                 false => Ok(names.into_iter().map(|name| (name, 1)).collect()),
@@ -163,9 +163,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_for_one_that_gave_up_asks_alone() {
+    async fn waiters_of_a_cancelled_batch_send_own_requests() {
         let batch = Batch::of(10);
-        let fetch = |names: Vec<String>| -> Told<i32> {
+        let fetch = |names: Vec<String>| -> Fetched<i32> {
             std::future::ready(Ok(names.into_iter().map(|name| (name, 1)).collect()))
         };
         // Polled by hand: on a busy machine a timeout and the time of gathering can end in one moment.

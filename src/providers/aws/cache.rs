@@ -1,4 +1,4 @@
-//! Answers that serve all steps of a kind.
+//! Caches responses that serve all steps of a kind.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use tokio::sync::Mutex;
 
 use crate::resource::Result;
 
-/// One answer, fetched on first use and kept until something is written.
+/// One response, fetched on first use and cached until the next write.
 ///
-/// After a write nothing is kept any more: AWS may go on giving the old answer for a while, and
-/// whoever looks again must see the new one as soon as there is one. The lock is held while
-/// fetching, so that steps which ask at the same time share one call.
+/// After a write the cache stays off: AWS may return the old state for a while, and a caller that polls
+/// must see the new state as soon as it is there. The lock is held while fetching, so that concurrent
+/// steps share one request.
 #[derive(Debug)]
 pub struct Cached<T>(Mutex<State<T>>);
 
@@ -27,7 +27,7 @@ impl<T> Default for Cached<T> {
 }
 
 impl<T> Cached<T> {
-    /// The answer; `fetch` is awaited only when none is kept.
+    /// The response; `fetch` is awaited only if none is cached.
     pub async fn get_or(&self, fetch: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
         let mut state = self.0.lock().await;
         if let Some(answer) = &state.answer {
@@ -38,12 +38,12 @@ impl<T> Cached<T> {
         Ok(answer)
     }
 
-    /// Forgets the answer, so that it is fetched anew.
+    /// Drops the response, so that the next caller fetches it again.
     pub async fn forget(&self) {
         self.0.lock().await.answer = None;
     }
 
-    /// Notes that something was written which changes the answer.
+    /// Drops the response after a write that changes it, and caches no later one.
     pub async fn clear(&self) {
         *self.0.lock().await = State { answer: None, written: true };
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn keeps_the_answer_until_something_is_written() {
+    async fn response_is_cached_until_the_first_write() {
         let cache = Cached::default();
         assert_eq!(*cache.get_or(async { Ok(1) }).await.expect("fetched"), 1);
         assert_eq!(*cache.get_or(async { Ok(2) }).await.expect("kept"), 1);

@@ -1,4 +1,4 @@
-//! Safeguards that are on unless a plan switches them off and says why.
+//! Safeguards that are on unless a plan switches them off with a reason.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ pub enum Control {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Off {
-    /// Why it is off, for whoever reads the plan.
+    /// Why it is off.
     #[schemars(length(min = 1))]
     pub off: String,
 }
@@ -38,7 +38,7 @@ impl Control {
         *self == Self::Switch(true)
     }
 
-    /// A safeguard cannot be switched off without a reason.
+    /// Refuses to switch a safeguard off without a reason.
     pub fn check(&self, path: &str) -> Option<FieldError> {
         match self {
             Self::Switch(true) => None,
@@ -62,7 +62,7 @@ impl JsonSchema for Control {
     }
 }
 
-/// A number of days after which something is removed: a number, or `{ off: "the reason" }`.
+/// The number of days after which something is deleted, or `{ off: "the reason" }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Days {
@@ -73,7 +73,7 @@ pub enum Days {
 }
 
 impl Days {
-    /// The number, when there is one.
+    /// The number of days, if set.
     pub fn get(&self) -> Option<u32> {
         match self {
             Self::After(days) => Some(*days),
@@ -81,7 +81,7 @@ impl Days {
         }
     }
 
-    /// At least one day; never only for a reason.
+    /// Requires at least one day, and a reason for never.
     pub fn check(&self, path: &str) -> Option<FieldError> {
         match self {
             Self::After(0) => {

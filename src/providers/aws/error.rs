@@ -1,7 +1,7 @@
-//! From the SDK's errors to ours, in one place.
+//! Converts the SDK's errors into [`Error`], in one place.
 //!
-//! Error codes: <https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html> and the
-//! `Errors` section of each operation's page.
+//! Error codes: <https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html> and the `Errors`
+//! section of each operation's page.
 
 use std::error::Error as StdError;
 use std::io;
@@ -14,14 +14,14 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::intercept::{Refused, request_id};
 use crate::resource::{Error, ErrorKind, Result, in_words};
 
-/// Turns what the SDK returned into our results. `operation` is `service:Operation`.
+/// Converts the result of an SDK call. `operation` is `service:Operation`.
 pub trait Answer<T> {
-    /// A failure is an error.
+    /// Converts an SDK failure into an [`Error`].
     fn at(self, operation: &str) -> Result<T>;
-    /// One of these error codes means that there is no such thing.
+    /// Converts a failure with one of these error codes into `None`.
     fn found(self, operation: &str, not_found: &[&str]) -> Result<Option<T>>;
-    /// As [`Answer::at`] for a call that must not be repeated blindly: when the request may have
-    /// taken effect, the error says so.
+    /// As [`Answer::at`] for a request that must not be retried blindly: if it may have taken effect,
+    /// the error says so.
     fn at_once(self, operation: &str) -> Result<T>;
 }
 
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// `lost` is what a missing or broken answer means.
+/// `lost` is the error kind of a missing or broken response.
 fn convert<E>(operation: &str, error: &SdkError<E, HttpResponse>, lost: ErrorKind) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -83,12 +83,11 @@ fn refused(
     with_advice(error.request(request_id), advice)
 }
 
-/// The service answered that all is well, in a form that the SDK does not understand.
+/// The service reported success in a form that the SDK cannot parse.
 fn unreadable(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind) -> Error {
     let text = in_words(chain(error));
-    Error::new(lost, operation, format!("the answer cannot be read: {text}")).advice(
-        "what answers is not AWS, or something in between changes its answers; check AWS_ENDPOINT_URL",
-    )
+    Error::new(lost, operation, format!("the response cannot be read: {text}"))
+        .advice("the endpoint is not AWS, or a proxy changes its responses; check AWS_ENDPOINT_URL")
 }
 
 fn unanswered(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind) -> Error {
@@ -110,12 +109,12 @@ fn unanswered(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind
     error
 }
 
-/// Every error on the way to the first cause.
+/// An error and its sources, down to the first cause.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// Whether the connection itself failed, so that the request cannot have arrived.
+/// Whether connecting failed, so that the request cannot have arrived.
 fn never_sent(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
     matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable)
@@ -137,7 +136,7 @@ fn with_advice(error: Error, advice: Option<&str>) -> Error {
     }
 }
 
-/// What an error code means, and what to do about it.
+/// The meaning of an error code, and what to do.
 fn classify(
     operation: &str,
     code: &str,
@@ -149,24 +148,22 @@ fn classify(
         return (ErrorKind::Throttled, Some("AWS limits the rate of this call; lower --parallelism"));
     }
     if is_eventual(operation, code, message) {
-        return (
-            ErrorKind::Eventual,
-            Some("a change made a moment ago is not visible everywhere yet; run again"),
-        );
+        return (ErrorKind::Eventual, Some("a recent change is not visible everywhere yet; run again"));
     }
     if let Some((kind, advice)) = known(code) {
         return (kind, Some(advice));
     }
     match code {
         _ if status >= 500 => (lost, None),
-        _ if is_denial(code) || status == 403 => {
-            (ErrorKind::Denied, Some("give the caller this permission in IAM; the operation above names it"))
-        }
+        _ if is_denial(code) || status == 403 => (
+            ErrorKind::Denied,
+            Some("give the caller this permission in IAM; it is named like the operation above"),
+        ),
         _ => (ErrorKind::Rejected, None),
     }
 }
 
-/// Codes that mean the same wherever they come from.
+/// Codes with the same meaning in every service.
 fn known(code: &str) -> Option<(ErrorKind, &'static str)> {
     use ErrorKind::{Conflict, Denied, Rejected};
     Some(match code {
@@ -175,10 +172,12 @@ fn known(code: &str) -> Option<(ErrorKind, &'static str)> {
         | "AlreadyExistsException"
         | "ResourceAlreadyExistsException"
         | "ResourceExistsException"
-        | "ParameterAlreadyExists" => (Conflict, "it was made in the meantime; run `groundwork plan` again"),
+        | "ParameterAlreadyExists" => {
+            (Conflict, "it was created in the meantime; run `groundwork plan` again")
+        }
         "BucketAlreadyExists" => (
             Conflict,
-            "bucket names are shared by all accounts and this one belongs to somebody else; choose another",
+            "bucket names are shared by all accounts and another account owns this one; choose another name",
         ),
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
             (Denied, "the session has expired; log in again, e.g. `aws sso login`")
@@ -194,7 +193,7 @@ fn known(code: &str) -> Option<(ErrorKind, &'static str)> {
             (Rejected, "the bucket is in another region; write it into the step's `region`")
         }
         "KMSInvalidStateException" => {
-            (Rejected, "the KMS key is disabled or about to be deleted; look at its key state")
+            (Rejected, "the KMS key is disabled or about to be deleted; check its key state")
         }
         _ => return None,
     })
@@ -215,14 +214,14 @@ fn is_throttling(operation: &str, code: &str) -> bool {
         | "RequestLimitExceeded"
         | "SlowDown"
         | "ProvisionedThroughputExceededException" => true,
-        // Too many tables are being changed at once; in other services the same code is a quota.
+        // Too many tables are changing at once; in other services the same code reports a quota.
         "LimitExceededException" => operation.starts_with("dynamodb:"),
         _ => false,
     }
 }
 
-/// Refusals that go away by themselves. A thing that is "not found" where it was just made, or a
-/// principal that was just made and is "invalid" in a policy, is one that AWS has not spread yet.
+/// Errors of eventual consistency: a resource that was just created is "not found", or a new principal
+/// is "invalid" in a policy, until AWS has propagated it.
 fn is_eventual(operation: &str, code: &str, message: &str) -> bool {
     match code {
         "MalformedPolicyDocument" | "MalformedPolicyDocumentException" | "MalformedPolicy" => {
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_told_apart() {
+    fn error_codes_are_classified() {
         assert_eq!(kind("iam:CreateUser", "EntityAlreadyExists", "", 409), Conflict);
         assert_eq!(kind("iam:CreateUser", "AccessDenied", "", 403), Denied);
         assert_eq!(kind("s3:HeadBucket", "", "", 403), Denied);
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_policy_is_eventual_only_for_its_principal() {
+    fn malformed_policy_is_eventual_only_for_principals() {
         let message = "Policy contains a statement with one or more invalid principals.";
         assert_eq!(kind("kms:PutKeyPolicy", "MalformedPolicyDocumentException", message, 400), Eventual);
         let message = "Invalid principal in policy: \"AWS\":\"arn:aws:iam::1:role/x\"";
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_answer_to_a_once_only_call_is_unknown() {
+    fn unreadable_response_to_once_only_request_is_unknown() {
         assert_eq!(classify("iam:CreateAccessKey", "ServiceFailure", "", 500, Unknown).0, Unknown);
         let timeout: SdkError<aws_sdk_iam::Error, HttpResponse> = SdkError::timeout_error("late");
         assert_eq!(unanswered("iam:CreateAccessKey", &timeout, Unknown).kind, Unknown);
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_connection_cannot_have_taken_effect() {
+    fn refused_connection_means_no_effect() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!(unanswered("iam:CreateAccessKey", &refused, Unknown).kind, Unavailable);
     }

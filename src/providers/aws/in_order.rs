@@ -1,11 +1,11 @@
-//! Answers to requests that were sent together.
+//! Results of requests that are sent together.
 
 use crate::resource::Result;
 
-/// All answers, or the error that stands first: which of two refusals is told must not depend on
-/// which came first, or the same world would give another saved changeset.
+/// All results, or the first error in a fixed order. The error that is reported must not depend on which
+/// response arrives first, or the same state could produce different saved changesets.
 pub trait InOrder {
-    /// The answers without their errors.
+    /// The results without their errors.
     type Answers;
 
     /// For the results of `tokio::join!`.
@@ -40,10 +40,10 @@ mod tests {
     use crate::resource::{Error, ErrorKind};
 
     #[test]
-    fn the_first_error_is_told_whichever_came_first() {
+    fn first_error_in_order_is_returned() {
         let error = |message: &str| Error::new(ErrorKind::Denied, "test", message);
-        let told = (Ok(1), Err::<u8, _>(error("second")), Err::<u8, _>(error("third"))).in_order();
-        assert_eq!(told.expect_err("two refusals").message, "second");
+        let results = (Ok(1), Err::<u8, _>(error("second")), Err::<u8, _>(error("third"))).in_order();
+        assert_eq!(results.expect_err("two refusals").message, "second");
         assert_eq!((Ok(1), Ok("two")).in_order().expect("both"), (1, "two"));
     }
 }

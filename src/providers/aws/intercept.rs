@@ -1,4 +1,4 @@
-//! Interceptors: every request is counted, and the reading clients cannot write.
+//! Interceptors: count every request, and keep the reading clients from writing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ const READING: [&str; 6] = ["Get", "List", "Describe", "Head", "Simulate", "Batc
 /// Operations of KMS that use a key and change nothing.
 const USING: [&str; 2] = ["Encrypt", "Decrypt"];
 
-/// Whether an operation of AWS is known to change nothing.
+/// Whether an operation is known to be read-only.
 pub fn is_reading(operation: &str) -> bool {
     READING.iter().any(|prefix| operation.starts_with(prefix)) || USING.contains(&operation)
 }
@@ -50,7 +50,7 @@ impl Intercept for CountCalls {
     }
 }
 
-/// Tells each attempt as it ends.
+/// Logs each attempt when it ends.
 #[derive(Debug)]
 pub struct TraceCalls;
 
@@ -92,7 +92,7 @@ impl Intercept for TraceCalls {
         let answer = match (context.response(), context.output_or_error()) {
             (Some(answer), _) => Answer::Status(answer.status().as_u16()),
             (None, Some(Err(error))) => Answer::None(first_cause(error)),
-            (None, _) => Answer::None("no answer".to_owned()),
+            (None, _) => Answer::None("no response".to_owned()),
         };
         trace::tell(&Call {
             system: "aws",
@@ -111,12 +111,12 @@ fn first_cause(error: &(dyn std::error::Error + 'static)) -> String {
     causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The id by which AWS knows the request.
+/// AWS's id of the request.
 pub(super) fn request_id(answer: &HttpResponse) -> Option<&str> {
     ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|name| answer.headers().get(*name))
 }
 
-/// Refuses, before anything is sent, every operation that is not known to be reading.
+/// Refuses every operation that is not known to be read-only, before anything is sent.
 #[derive(Debug)]
 pub struct RefuseWrites;
 
@@ -126,7 +126,7 @@ impl Intercept for RefuseWrites {
         "RefuseWrites"
     }
 
-    /// The earliest moment at which the SDK has told which operation it is.
+    /// The earliest hook in which the SDK exposes the operation's name.
     fn read_before_serialization(
         &self,
         _context: &BeforeSerializationInterceptorContextRef<'_>,
@@ -140,9 +140,9 @@ impl Intercept for RefuseWrites {
     }
 }
 
-/// A write was attempted through the reading clients: a defect of Groundwork.
+/// The reading clients were asked to write, which is a bug in Groundwork.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} may write and was called without the permission to write; this is a defect of Groundwork")]
+#[error("{0} may write and was called without permission to write; this is a bug in Groundwork")]
 pub struct Refused(String);
 
 fn operation(cfg: &ConfigBag) -> Option<&str> {

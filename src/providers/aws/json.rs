@@ -1,4 +1,4 @@
-//! JSON that a service takes as text and a plan may write as a map: compared by meaning.
+//! JSON that a service takes as text and a plan may write as a map; compared by meaning.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use serde_json::Value;
 use super::json_text::canonical;
 use crate::resolve::unknown::is_unknown;
 
-/// A JSON document. In a plan it is a YAML map or JSON text. It is kept as text, because a number may
-/// have more digits than a parsed one.
+/// A JSON document: a YAML map or JSON text in a plan. Kept as text, because a number may have more
+/// digits than its parsed form.
 #[derive(Clone, Debug)]
 pub struct Json(String);
 
 impl Json {
-    /// What a service returned; text that is not JSON equals nothing declared.
+    /// A document that a service returned. Text that is not JSON never equals a declared document.
     pub fn live(text: &str) -> Self {
         Self(text.to_owned())
     }
@@ -26,14 +26,14 @@ impl Json {
     }
 }
 
-/// The order of keys has no meaning, and 1 is 1.0; digits are never rounded.
+/// Ignores the order of keys, and 1 equals 1.0; digits are never rounded.
 impl PartialEq for Json {
     fn eq(&self, other: &Self) -> bool {
         canonical(&self.0) == canonical(&other.0)
     }
 }
 
-/// As a map where that says the same, and else as text.
+/// As a map if that has the same meaning, otherwise as text.
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let parsed = serde_json::from_str::<Value>(&self.0).ok();
@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for Json {
                 Ok(Value::Object(_)) => Ok(Self(text)),
                 _ if is_unknown(&text) => Ok(Self(text)),
                 Ok(_) => Err(D::Error::custom("expected a JSON object")),
-                Err(error) => Err(D::Error::custom(format!("this is not JSON: {error}"))),
+                Err(error) => Err(D::Error::custom(format!("not valid JSON: {error}"))),
             },
             _ => Err(D::Error::custom("expected a map, or JSON text")),
         }

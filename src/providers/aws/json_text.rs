@@ -1,27 +1,27 @@
-//! JSON as text. What a plan does not declare stays as it was written, to the byte: a parsed number may
-//! have lost digits, a parsed object its second key of the same name.
+//! Edits JSON as text. Undeclared parts are kept byte for byte: a parsed number may lose
+//! digits, and a parsed object loses a duplicate key.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
-/// One entry of an object, by where it stands in the text.
+/// One entry of an object, by its position in the text.
 struct Entry {
     name: String,
     key: Range<usize>,
     value: Range<usize>,
 }
 
-/// The names and values of an object in the order of the text, each value as JSON text. `None` when the
+/// The names and values of an object in the order of the text, each value as JSON text. `None` if the
 /// text is not a JSON object.
 pub fn fields(text: &str) -> Option<Vec<(String, &str)>> {
     let fields = entries(text)?.into_iter();
     Some(fields.map(|entry| (entry.name, &text[entry.value])).collect())
 }
 
-/// The object with only the entries that `keep` names, then with the entries of `set`, whose values are
-/// JSON text. Everything else stays as it is. `None` when the text is not a JSON object.
+/// The object with only the entries that `keep` accepts, then with the entries of `set`, whose values
+/// are JSON text. The rest is unchanged. `None` if the text is not a JSON object.
 pub fn spliced(text: &str, keep: impl Fn(&str) -> bool, set: &BTreeMap<&str, String>) -> Option<String> {
     let entries = entries(text)?;
     let open = text.find('{')? + 1;
@@ -45,18 +45,18 @@ pub fn spliced(text: &str, keep: impl Fn(&str) -> bool, set: &BTreeMap<&str, Str
     Some(format!("{}{}{}", &text[..open], pieces.join(","), &text[tail..]))
 }
 
-/// The comma that ends the entry before.
+/// The position of the comma before an entry.
 fn comma_before(text: &str, entry: &Entry) -> usize {
     text[..entry.key.start].rfind(',').unwrap_or_default()
 }
 
-/// JSON text without white space, and with every string in one notation. Numbers keep their digits.
+/// JSON text without white space and with one notation for strings. Numbers keep their digits.
 pub fn compact(text: &str) -> String {
     restyled(text, &Style { sorted: false, number: str::to_owned })
 }
 
-/// JSON text in which neither white space, nor the order of keys, nor the notation of a number matters:
-/// equal values have equal forms, and different ones, however long their digits, different forms.
+/// JSON text that ignores white space, the order of keys and the notation of numbers: equal values have
+/// equal forms, and different values, however many digits they have, different forms.
 pub fn canonical(text: &str) -> String {
     restyled(text, &Style { sorted: true, number: decimal })
 }
@@ -66,7 +66,7 @@ struct Style {
     number: fn(&str) -> String,
 }
 
-/// What is not JSON stays as it is.
+/// Text that is not JSON is returned unchanged.
 fn restyled(text: &str, style: &Style) -> String {
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => rewritten(text, style),
@@ -118,8 +118,8 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The entries of an object. serde_json sees to it that the text is JSON, so that looking for the ends
-/// of keys and values is all that is left to do.
+/// The entries of an object. serde_json has validated the text, so only the ends of keys and values
+/// remain to be found.
 fn entries(text: &str) -> Option<Vec<Entry>> {
     serde_json::from_str::<IgnoredAny>(text).ok()?;
     let bytes = text.as_bytes();
@@ -140,7 +140,7 @@ fn entries(text: &str) -> Option<Vec<Entry>> {
     Some(found)
 }
 
-/// Where the items of an array stand.
+/// The positions of the items of an array.
 fn items(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
@@ -158,7 +158,7 @@ fn after_space(bytes: &[u8], at: usize) -> usize {
     at + bytes.iter().skip(at).take_while(space).count()
 }
 
-/// Behind a value, the comma behind it, and the white space around that.
+/// The position behind the comma after a value, and behind the white space around it.
 fn after_separator(bytes: &[u8], at: usize) -> usize {
     let at = after_space(bytes, at);
     if bytes.get(at) == Some(&b',') { after_space(bytes, at + 1) } else { at }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_added_and_removed_in_the_style_of_the_text() {
+    fn edits_follow_the_style_of_the_text() {
         let text = "{\n  \"a\": 1,\n  \"b\": 2\n}";
         let with = spliced(text, |name| name != "b", &set(&[("c", "\"3\"")]));
         assert_eq!(with.as_deref(), Some("{\n  \"a\": 1,\n  \"c\": \"3\"\n}"));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_key_of_the_same_name_stays_unless_it_is_set() {
+    fn duplicate_key_stays_unless_it_is_set() {
         let text = "{\"a\":1,\"b\":2,\"a\":3}";
         assert_eq!(
             spliced(text, |_| true, &set(&[("b", "9")])).as_deref(),

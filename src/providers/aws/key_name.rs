@@ -1,5 +1,5 @@
-//! The KMS key of a thing, whatever it is called: services answer with an ARN, an id, or an alias as
-//! it was set.
+//! The KMS key of a resource under any of its names: services return an ARN, an id, or the alias that
+//! was set.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use super::client::AwsClient;
 use super::kms_key;
 use crate::resource::{ErrorKind, Result};
 
-/// A live key and what is known of aliases.
+/// A live key, with the known aliases.
 #[derive(Clone, Debug, Default)]
 pub struct LiveKey {
-    /// As the service tells it; `None` for the key that AWS takes by itself.
+    /// The service's name for it; `None` for the default key of AWS.
     pub name: Option<String>,
     aliases: Arc<HashMap<String, String>>,
 }
 
 impl LiveKey {
-    /// With the aliases, of which one list serves all steps. Who may not list them compares names
-    /// as they are.
+    /// Adds the aliases; one list serves all steps. A caller that may not list aliases compares the
+    /// names as they are.
     pub async fn named(client: &AwsClient, name: Option<String>) -> Result<Self> {
         if name.is_none() {
             return Ok(Self::default());
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_may_be_called_by_any_of_its_names() {
+    fn key_matches_any_of_its_names() {
         let arn = "arn:aws:kms:us-east-1:123456789012:key/abc";
         let aliases = Arc::new(HashMap::from([("alias/x".to_owned(), "abc".to_owned())]));
         let live = |name: &str| LiveKey { name: Some(name.to_owned()), aliases: aliases.clone() };

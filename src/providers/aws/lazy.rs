@@ -1,4 +1,4 @@
-//! Clients of services that not every plan uses, each made when it is first asked for.
+//! Clients of services that not every plan uses, each created on first use.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,7 @@ use super::client::{Access, Services, service_client};
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use crate::resource::Calls;
 
-/// What the clients are made from, and those that are made.
+/// The shared configuration, and the clients created so far.
 #[derive(Clone, Debug)]
 pub struct Lazy {
     config: SdkConfig,
@@ -21,7 +21,7 @@ pub struct Lazy {
 }
 
 impl Lazy {
-    /// No client yet.
+    /// Starts without clients.
     pub(super) fn new(config: &SdkConfig, calls: &Arc<Calls>, access: Access) -> Self {
         Self {
             config: config.clone(),

@@ -1,8 +1,7 @@
 //! Amazon Web Services: the client and the kinds `aws.*`.
 //!
-//! [`AwsClient`] has one set of service clients for reading, which refuses everything else, and
-//! one for writing, which needs the permission to write. No type of the AWS SDK is used outside
-//! of this folder.
+//! [`AwsClient`] has one set of service clients for reading, which refuses everything else, and one for
+//! writing, which needs the permission to write. Types of the AWS SDK are used only in this folder.
 
 #[cfg(test)]
 mod access_key_tests;
@@ -61,6 +60,6 @@ pub use secrets_store::SecretsStore;
 pub use sns::{SnsSubscription, SnsTopic};
 pub use ssm_parameter::SsmParameter;
 
-/// Why a live value that this program does not know is never written over.
-const UNKNOWN_VALUE: &str = "this program does not know the live value and does not write over it; set one that a \
-                             plan can declare by hand, or use a newer version of this program";
+/// Why Groundwork never overwrites a live value that it does not know.
+const UNKNOWN_VALUE: &str = "Groundwork does not know the live value and does not overwrite it; set a value \
+                             that a plan can declare by hand, or use a newer version of Groundwork";

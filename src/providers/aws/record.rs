@@ -1,9 +1,10 @@
-//! Whose the parts of a thing are that have no room for a mark of ownership, such as the statements of a
-//! bucket's policy and the grants of a key.
+//! Tracks ownership of parts of a resource that cannot have tags, such as the statements of a bucket
+//! policy and the grants of a key.
 //!
-//! A plan that no longer declares a part does not say that it once did. So tags of the thing record the
-//! parts that the plan has put there, each by a short digest of what it is known by. A live part that is
-//! recorded and not declared any more is removed; one that is neither is somebody else's.
+//! A plan that no longer declares a part does not say that it once did. So tags of the resource record
+//! the parts that the plan has added, each by a short digest of its identity. A live part that is
+//! recorded and no longer declared is removed; a part that is neither recorded nor declared belongs to
+//! others.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use crate::resource::{Diff, Tags};
 /// How many digests fit into the 256 characters of a tag.
 const IN_ONE_TAG: usize = 28;
 
-/// A record in the tag of this name; when there are many parts, more tags follow: `NAME-2` and so on.
+/// A record in the tag of this name. If there are many parts, more tags follow: `NAME-2` and so on.
 #[derive(Clone, Copy, Debug)]
 pub struct Record(pub &'static str);
 
@@ -36,21 +37,21 @@ impl Record {
         digests.chunks(IN_ONE_TAG).enumerate().map(|(index, some)| (name(index), some.join(" "))).collect()
     }
 
-    /// The record in a thing's tags.
+    /// The record in a resource's tags.
     pub fn live(self, tags: &Tags) -> Tags {
         let record = tags.iter().filter(|(tag, _)| self.is_part(tag));
         record.map(|(tag, value)| (tag.clone(), value.clone())).collect()
     }
 
-    /// Whether the tags record a part, and are those of the plan that `declared` is of: what another plan
-    /// has recorded is that plan's.
+    /// Whether the tags record a part, and belong to the same plan as `declared`: a record of another
+    /// plan does not count.
     pub fn has(self, tags: &Tags, declared: &Tags, identity: &str) -> bool {
         let digest = digest(identity);
         declared.get(PLAN_TAG) == tags.get(PLAN_TAG)
             && self.live(tags).values().any(|some| some.split(' ').any(|recorded| recorded == digest))
     }
 
-    /// Shows a record that is not as it should be.
+    /// Adds a change if the record is out of date.
     pub fn compare(self, diff: &mut Diff, tags: &Tags, wanted: &Tags) {
         let live = self.live(tags);
         for tag in live.keys().chain(wanted.keys().filter(|tag| !live.contains_key(*tag))) {
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_plan_has_recorded_is_its_own() {
+    fn record_of_another_plan_does_not_count() {
         let plan = |name: &str| Tags::from([(PLAN_TAG.to_owned(), name.to_owned())]);
         let mut live = RECORD.of(["a"]);
         live.extend(plan("other"));
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_behind_is_a_change() {
+    fn outdated_record_is_a_change() {
         let paths = |live: &Tags, wanted: &Tags| {
             let mut diff = Diff::none();
             RECORD.compare(&mut diff, live, wanted);

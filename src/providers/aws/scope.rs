@@ -1,4 +1,4 @@
-//! Partitions and the ARNs that can be computed from names.
+//! Partitions, and ARNs that are computed from names.
 
 use crate::resource::Scope;
 
@@ -11,26 +11,26 @@ pub fn partition_of(region: &str) -> &'static str {
     }
 }
 
-/// Whether a text is the id of an account: twelve digits.
+/// Whether a text is an account id: twelve digits.
 /// <https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-identifiers.html>
 pub fn is_account_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The ARN of an IAM thing, when the account is known. `path` starts and ends with `/`.
+/// The ARN of an IAM resource, if the account is known. `path` starts and ends with `/`.
 pub fn iam_arn(scope: &Scope, noun: &str, path: &str, name: &str) -> Option<String> {
     let account = scope.account_id.as_deref()?;
     Some(format!("arn:{}:iam::{account}:{noun}{path}{name}", partition(scope)))
 }
 
-/// The ARN of a thing that lives in the scope's region, when account and region are known.
+/// The ARN of a resource in the scope's region, if account and region are known.
 pub fn regional_arn(scope: &Scope, service: &str, resource: &str) -> Option<String> {
     let account = scope.account_id.as_deref()?;
     let region = Some(scope.region.as_str()).filter(|region| !region.is_empty())?;
     Some(format!("arn:{}:{service}:{region}:{account}:{resource}", partition(scope)))
 }
 
-/// The scope's partition; derived from the region where it was not filled in.
+/// The scope's partition; derived from the region if it is not set.
 pub fn partition(scope: &Scope) -> &str {
     if scope.partition.is_empty() { partition_of(&scope.region) } else { &scope.partition }
 }

@@ -1,4 +1,4 @@
-//! Tags, in the shapes of the services.
+//! Tags in the types of each service.
 
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Tags};
@@ -14,12 +14,12 @@ pub fn to_add(declared: &Tags, live: &Tags) -> Tags {
         .collect()
 }
 
-/// Whether both carry the same mark of ownership.
+/// Whether both have the same ownership tags.
 pub fn same_owner(declared: &Tags, live: &Tags) -> bool {
     [PLAN_TAG, STEP_TAG].iter().all(|key| declared.contains_key(*key) && declared.get(*key) == live.get(*key))
 }
 
-/// Mistakes in declared tags: reserved prefix, lengths.
+/// Finds mistakes in declared tags: reserved prefix, lengths.
 pub fn check(tags: &Tags) -> Vec<FieldError> {
     tags.iter().filter_map(|(key, value)| check_one(key, value)).collect()
 }

@@ -22,19 +22,19 @@ type W<'a> = Writer<'a, AwsClient>;
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutDashboard.html>
 pub struct CloudwatchDashboard;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "CloudwatchDashboard")]
 pub struct Desired {
     /// The name, unique in the account.
     pub name: String,
-    /// What it shows, as a map or as the JSON text that the console exports:
+    /// The widgets, as a map or as the JSON text that the console exports:
     /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html>
     pub body: Json,
 }
 
-/// What CloudWatch says.
+/// The dashboard as CloudWatch reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     name: String,
@@ -42,7 +42,7 @@ pub struct Observed {
     body: Json,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CloudwatchDashboardOutputs")]
 pub struct Outputs {
@@ -54,7 +54,7 @@ pub struct Outputs {
 
 impl Resource for CloudwatchDashboard {
     const KIND: &'static str = "aws.cloudwatch_dashboard";
-    const ABOUT: &'static str = "A dashboard of CloudWatch, compared by what it shows.";
+    const ABOUT: &'static str = "A CloudWatch dashboard, compared by its content.";
     const EXAMPLE: &'static str = r"security_dashboard:
   kind: aws.cloudwatch_dashboard
   name: candlefish-security
@@ -127,7 +127,7 @@ impl Resource for CloudwatchDashboard {
         Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
     }
 
-    /// A dashboard's ARN names no region.
+    /// A dashboard's ARN does not contain a region.
     fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
         let arn = scope.account_id.as_deref().map(|account| {
             format!("arn:{}:cloudwatch::{account}:dashboard/{}", partition(scope), desired.name)
@@ -136,7 +136,7 @@ impl Resource for CloudwatchDashboard {
     }
 }
 
-/// Makes or replaces the dashboard.
+/// Creates or replaces the dashboard.
 async fn put(w: &W<'_>, desired: &Desired) -> Result<()> {
     let request = w.write(w.permit()).cloudwatch().put_dashboard().dashboard_name(&desired.name);
     request.dashboard_body(desired.body.text()).send().await.at(PUT).map(drop)

@@ -19,7 +19,7 @@ use crate::resource::{
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const CLASS_IS_FIXED: &str =
-    "CloudWatch Logs fixes a group's class when it is made; declare another name to have another group";
+    "CloudWatch Logs fixes a group's class when it is created; declare another name to create another group";
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>
 const RETENTIONS: [u32; 22] =
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
@@ -30,7 +30,7 @@ type W<'a> = Writer<'a, AwsClient>;
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html>
 pub struct CloudwatchLogGroup;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "CloudwatchLogGroup")]
@@ -38,14 +38,14 @@ pub struct Desired {
     /// The name, unique in account and region.
     pub name: String,
     /// Days for which entries are kept: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731,
-    /// 1096, 1827, 2192, 2557, 2922, 3288 or 3653. Not declared: for ever.
+    /// 1096, 1827, 2192, 2557, 2922, 3288 or 3653. Default: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_days: Option<u32>,
     /// The ARN of the KMS key that encrypts new entries; its policy must let CloudWatch Logs use it.
-    /// Not declared: a key of AWS.
+    /// Default: a key of AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,
-    /// What the group costs and can do. Fixed when the group is made.
+    /// The class, which decides the group's price and features. Fixed when the group is created.
     #[serde(default)]
     pub class: Class,
     /// Tags.
@@ -61,9 +61,9 @@ pub enum Class {
     /// With metric filters, subscriptions and live tail.
     #[default]
     Standard,
-    /// Cheaper, for logs that are seldom looked at.
+    /// Cheaper, for logs that are rarely read.
     InfrequentAccess,
-    /// For delivery to S3 or Firehose; entries are gone after two days.
+    /// For delivery to S3 or Firehose; entries are deleted after two days.
     Delivery,
 }
 
@@ -76,14 +76,14 @@ impl Class {
         }
     }
 
-    /// `None` for a class that this program does not know.
+    /// `None` for a class that Groundwork does not know.
     fn of(name: &str) -> Option<Self> {
         let known = [Self::Standard, Self::InfrequentAccess, Self::Delivery];
         known.into_iter().find(|class| class.name() == name)
     }
 }
 
-/// What CloudWatch Logs says.
+/// The log group as CloudWatch Logs reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     name: String,
@@ -94,7 +94,7 @@ pub struct Observed {
     tags: Tags,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CloudwatchLogGroupOutputs")]
 pub struct Outputs {
@@ -106,7 +106,7 @@ pub struct Outputs {
 
 impl Resource for CloudwatchLogGroup {
     const KIND: &'static str = "aws.cloudwatch_log_group";
-    const ABOUT: &'static str = "A log group of CloudWatch Logs, with its retention and encryption.";
+    const ABOUT: &'static str = "A log group in CloudWatch Logs, with its retention and encryption.";
     const EXAMPLE: &'static str = r"vault_audit_log:
   kind: aws.cloudwatch_log_group
   name: /candlefish/production/vault-audit
@@ -131,11 +131,11 @@ impl Resource for CloudwatchLogGroup {
         let mut found: Vec<FieldError> = check_name(&desired.name).into_iter().collect();
         if desired.retention_days.is_some_and(|days| !RETENTIONS.contains(&days)) {
             let nearest = RETENTIONS.into_iter().find(|known| desired.retention_days < Some(*known));
-            let error = FieldError::new("retention_days", "CloudWatch Logs does not keep entries that long");
+            let error = FieldError::new("retention_days", "CloudWatch Logs does not support this retention");
             found.push(error.help(format!("write {}", nearest.unwrap_or(3653))));
         }
         if desired.kms_key.as_deref().is_some_and(|key| !key.starts_with("arn:") && !is_unknown(key)) {
-            let error = FieldError::new("kms_key", "CloudWatch Logs takes the ARN of a key alone");
+            let error = FieldError::new("kms_key", "CloudWatch Logs accepts only the ARN of a key");
             found.push(error.help("refer to the key's step, e.g. `{{ key.arn }}`"));
         }
         found.extend(tags::check(&desired.tags));
@@ -146,7 +146,7 @@ impl Resource for CloudwatchLogGroup {
         desired.kms_key.as_deref().and_then(kms_key::requirement).into_iter().collect()
     }
 
-    /// Two calls.
+    /// Sends two requests.
     async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
         let Some(group) = describe(client, id).await? else { return Ok(None) };
         let arn =
@@ -213,7 +213,7 @@ impl Resource for CloudwatchLogGroup {
         answer.found("logs:DeleteLogGroup", NOT_FOUND).map(drop)
     }
 
-    /// Filters end with the group.
+    /// Metric filters are deleted with the group.
     async fn attachments(client: &AwsClient, id: &String, _: &Observed) -> Result<Vec<Attachment>> {
         let logs = client.read().logs();
         let metrics = logs.describe_metric_filters().log_group_name(id).into_paginator().items().send();
@@ -243,12 +243,12 @@ impl Resource for CloudwatchLogGroup {
     }
 }
 
-/// The class as declared; one that no plan can declare by its own name.
+/// The class as declared; the service's name for a class that a plan cannot declare.
 fn shown_class(name: &str) -> Value {
     Class::of(name).map_or_else(|| json!(name), |class| json!(class))
 }
 
-/// The list is sorted, so that of all groups whose names begin so the one of this name comes first.
+/// The list is sorted, so the group with exactly this name comes before all others that start with it.
 async fn describe(client: &AwsClient, name: &str) -> Result<Option<LogGroup>> {
     let request = client.read().logs().describe_log_groups().log_group_name_prefix(name).limit(1);
     let groups = request.send().await.at("logs:DescribeLogGroups")?.log_groups.unwrap_or_default();
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_beforehand() {
+    fn mistakes_are_found_without_network() {
         let paths = |extra| -> Vec<String> {
             CloudwatchLogGroup::check(&desired(extra)).into_iter().map(|error| error.path).collect()
         };

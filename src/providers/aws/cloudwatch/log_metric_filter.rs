@@ -1,4 +1,4 @@
-//! `aws.log_metric_filter`: a metric that is counted from a log group's entries.
+//! `aws.log_metric_filter`: a metric that counts a log group's entries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ type W<'a> = Writer<'a, AwsClient>;
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_MetricFilter.html>
 pub struct LogMetricFilter;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "LogMetricFilter")]
@@ -35,11 +35,11 @@ pub struct Desired {
     pub log_group: String,
     /// Which entries count, e.g. `{ $.error = "permission denied" }`; `""` is every entry.
     pub pattern: String,
-    /// The metric that is written.
+    /// The metric.
     pub metric: Metric,
 }
 
-/// A metric that entries are counted into.
+/// A metric that entries are counted in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "LogMetric")]
@@ -48,16 +48,17 @@ pub struct Metric {
     pub namespace: String,
     /// The metric's name.
     pub name: String,
-    /// What an entry adds: a number, or a field of the entry such as `$.latency`.
+    /// The value that an entry adds: a number, or a field of the entry such as `$.latency`.
     #[serde(default = "one")]
     pub value: String,
-    /// What is written for a minute in which no entry counted. Not declared: nothing.
+    /// The value for a minute without matching entries. Default: no value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_value: Option<f64>,
-    /// The unit, e.g. `Count`, `Milliseconds`. Not declared: none.
+    /// The unit, e.g. `Count`, `Milliseconds`. Default: none.
     #[serde(default = "no_unit")]
     pub unit: String,
-    /// Dimensions, each with the field of the entry that has its value. Not with `default_value`.
+    /// Dimensions, each with the field of the entry that has its value. Cannot be combined with
+    /// `default_value`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dimensions: BTreeMap<String, String>,
 }
@@ -70,7 +71,7 @@ fn no_unit() -> String {
     "None".to_owned()
 }
 
-/// A log group and a name in it.
+/// A log group and the filter's name in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Id {
     log_group: String,
@@ -83,7 +84,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// What CloudWatch Logs says.
+/// The filter as CloudWatch Logs reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     id: Id,
@@ -92,7 +93,7 @@ pub struct Observed {
     undeclared: Undeclared,
 }
 
-/// Settings of a filter that a plan does not declare.
+/// Settings of the filter that a plan does not declare.
 #[derive(Clone, Debug, Default)]
 struct Undeclared {
     on_transformed_logs: bool,
@@ -100,7 +101,7 @@ struct Undeclared {
     system_fields: Option<Vec<String>>,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "LogMetricFilterOutputs")]
 pub struct Outputs {
@@ -114,7 +115,7 @@ pub struct Outputs {
 
 impl Resource for LogMetricFilter {
     const KIND: &'static str = "aws.log_metric_filter";
-    const ABOUT: &'static str = "A metric that is counted from the entries of a log group.";
+    const ABOUT: &'static str = "A metric that counts the entries of a log group.";
     const EXAMPLE: &'static str = r#"failed_logins:
   kind: aws.log_metric_filter
   name: vault-failed-logins
@@ -222,8 +223,8 @@ async fn put(w: &W<'_>, desired: &Desired, undeclared: &Undeclared) -> Result<()
     request(desired, undeclared)?.send_with(w.write(w.permit()).logs()).await.at(PUT).map(drop)
 }
 
-/// The request that makes or replaces the filter. It replaces all of it, so that the live settings that
-/// a plan does not declare are sent again.
+/// The request that creates or replaces the filter. It replaces every setting, so live settings that the
+/// plan does not declare are sent again.
 fn request(desired: &Desired, undeclared: &Undeclared) -> Result<PutMetricFilterInputBuilder> {
     let metric = &desired.metric;
     let dimensions = metric.dimensions.iter().map(|(name, field)| (name.clone(), field.clone()));

@@ -1,4 +1,4 @@
-//! CloudWatch: alarms, dashboards, log groups and the metrics that are counted from logs.
+//! CloudWatch: alarms, dashboards, log groups and the metrics that count log entries.
 
 mod alarm;
 mod dashboard;
@@ -12,11 +12,12 @@ pub use log_metric_filter::LogMetricFilter;
 
 use crate::resource::{Error, ErrorKind, Result};
 
-/// These services replace what is there without a word, so that absence is made sure of before.
+/// These services replace an existing resource without an error, so Groundwork first checks that it does
+/// not exist.
 fn refuse_existing(operation: &str, found: bool, what: &str) -> Result<()> {
     match found {
         false => Ok(()),
-        true => Err(Error::new(ErrorKind::Conflict, operation, format!("{what} exists already"))
-            .advice("it was made in the meantime; run `groundwork plan` again")),
+        true => Err(Error::new(ErrorKind::Conflict, operation, format!("{what} already exists"))
+            .advice("it was created in the meantime; run `groundwork plan` again")),
     }
 }

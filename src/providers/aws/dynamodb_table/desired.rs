@@ -1,4 +1,4 @@
-//! What a plan declares about a table.
+//! The declared fields of a table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::providers::aws::tags;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Tags};
 
-/// What a plan declares.
+/// The declared fields of a table.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "DynamodbTable")]
@@ -20,39 +20,39 @@ pub struct Desired {
     /// `terraform_lock`: the key that Terraform's lock table must have, `LockID` of type `S`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
-    /// The partition key. Fixed when the table is made.
+    /// The partition key. Fixed when the table is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_key: Option<Key>,
-    /// The sort key. Fixed when the table is made.
+    /// The sort key. Fixed when the table is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range_key: Option<Key>,
-    /// How it is paid for: `on_demand`, or `provisioned: { read: …, write: … }`.
+    /// The billing mode: `on_demand`, or `provisioned: { read: …, write: … }`.
     #[serde(default)]
     pub billing: Billing,
-    /// Whether any second of the last 35 days can be restored.
+    /// Point-in-time recovery: whether the table can be restored to any second of the last 35 days.
     #[serde(default)]
     pub point_in_time_recovery: Control,
-    /// Encryption under a key of one's own. Default: a key that AWS owns.
+    /// Encryption with a customer-managed key. Default: a key that AWS owns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
     /// Whether AWS refuses to delete the table.
     #[serde(default)]
     pub deletion_protection: Control,
-    /// Indexes over other keys, by name. They can be added and removed, but not changed.
+    /// Indexes with other keys, by name. They can be added and removed, but not changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub global_indexes: BTreeMap<String, GlobalIndex>,
     /// Indexes with the table's partition key and another sort key, by name. Fixed when the table is
-    /// made.
+    /// created.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub local_indexes: BTreeMap<String, LocalIndex>,
-    /// The attribute with the time, in seconds since 1970, at which an item expires. Not declared: items
-    /// do not expire.
+    /// The attribute with the time, in seconds since 1970, at which an item expires. Default: items do
+    /// not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_attribute: Option<String>,
-    /// What of each change goes into the table's stream. Not declared: there is no stream.
+    /// The data of each change in the table's stream. Default: no stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamView>,
-    /// What storage and requests cost.
+    /// The table class, which decides the price of storage and requests.
     #[serde(default)]
     pub class: Class,
     /// Tags.
@@ -60,7 +60,7 @@ pub struct Desired {
     pub tags: Tags,
 }
 
-/// A table that some program expects.
+/// A table that another program expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
@@ -90,30 +90,30 @@ pub enum KeyKind {
     B,
 }
 
-/// How a table is paid for.
+/// How a table is billed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Billing {
-    /// By request.
+    /// Per request.
     #[default]
     OnDemand,
-    /// By capacity.
+    /// For provisioned capacity.
     Provisioned(Capacity),
 }
 
-/// Capacity that is paid for whether used or not.
+/// Provisioned capacity, billed whether it is used or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Capacity {
-    /// Strongly consistent reads of 4 KB a second.
+    /// Strongly consistent reads of 4 KB per second.
     #[schemars(range(min = 1))]
     pub read: u32,
-    /// Writes of 1 KB a second.
+    /// Writes of 1 KB per second.
     #[schemars(range(min = 1))]
     pub write: u32,
 }
 
-/// Encryption under a key of one's own.
+/// Encryption with a customer-managed key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Encryption {
@@ -121,7 +121,7 @@ pub struct Encryption {
     pub kms_key: String,
 }
 
-/// An index over other keys.
+/// An index with other keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GlobalIndex {
@@ -130,10 +130,10 @@ pub struct GlobalIndex {
     /// The sort key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range_key: Option<Key>,
-    /// What of each item is in the index.
+    /// The attributes in the index.
     #[serde(default)]
     pub projection: Projection,
-    /// Capacity, for a table with provisioned billing. Not declared: as much as the table has.
+    /// Capacity, for a table with provisioned billing. Default: the table's capacity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
 }
@@ -144,16 +144,16 @@ pub struct GlobalIndex {
 pub struct LocalIndex {
     /// The sort key.
     pub range_key: Key,
-    /// What of each item is in the index.
+    /// The attributes in the index.
     #[serde(default)]
     pub projection: Projection,
 }
 
-/// What of each item is in an index.
+/// The attributes of each item that an index contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Projection {
-    /// Everything.
+    /// All attributes.
     #[default]
     All,
     /// The keys of table and index.
@@ -162,21 +162,21 @@ pub enum Projection {
     Include(BTreeSet<String>),
 }
 
-/// What of each change goes into a stream.
+/// The data of each change in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamView {
     /// The item's key.
     KeysOnly,
-    /// The item as it is now.
+    /// The item after the change.
     NewImage,
-    /// The item as it was.
+    /// The item before the change.
     OldImage,
-    /// Both.
+    /// The item before and after the change.
     NewAndOldImages,
 }
 
-/// What storage and requests cost.
+/// The price of storage and requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "TableClass")]
@@ -184,12 +184,12 @@ pub enum Class {
     /// For most tables.
     #[default]
     Standard,
-    /// Cheaper storage and dearer requests.
+    /// Cheaper storage and more expensive requests.
     InfrequentAccess,
 }
 
 impl Desired {
-    /// The partition key; `check` sees to it that there is one.
+    /// The partition key; `check` ensures that there is one.
     pub fn hash_key(&self) -> Option<Key> {
         let lock = self.preset.map(|Preset::TerraformLock| Key { name: "LockID".into(), kind: KeyKind::S });
         self.hash_key.clone().or(lock)
@@ -200,7 +200,7 @@ impl Desired {
         self.encryption.as_ref().map(|encryption| encryption.kms_key.as_str())
     }
 
-    /// What is paid for an index: nothing apart, or its own capacity, or the table's.
+    /// An index's billing: per request, or its own capacity, or the table's.
     pub fn index_billing(&self, index: &GlobalIndex) -> Billing {
         match (&self.billing, &index.capacity) {
             (Billing::Provisioned(_), Some(capacity)) => Billing::Provisioned(capacity.clone()),
@@ -218,7 +218,7 @@ impl Desired {
         keys.map(|key| (key.name, key.kind)).collect()
     }
 
-    /// Mistakes that need no network.
+    /// Finds mistakes without network access.
     pub fn check(&self) -> Vec<FieldError> {
         let mut found: Vec<FieldError> = check_name(&self.name).into_iter().collect();
         found.extend(check_keys(self));
@@ -235,7 +235,7 @@ impl Desired {
         for (name, index) in &self.global_indexes {
             let path = format!("global_indexes.{name}");
             if on_demand && index.capacity.is_some() {
-                let error = FieldError::new(format!("{path}.capacity"), "the table is paid for by request");
+                let error = FieldError::new(format!("{path}.capacity"), "the table is billed per request");
                 found.push(error.help("remove it, or set `billing: { provisioned: … }`"));
             }
             found.extend(check_index_name(&path, name));
@@ -244,18 +244,18 @@ impl Desired {
             found.extend(check_index_name(&format!("local_indexes.{name}"), name));
         }
         if !self.local_indexes.is_empty() && self.range_key.is_none() {
-            let error = FieldError::new("local_indexes", "they need a table with a sort key");
-            found.push(error.help("declare `range_key`, or make them `global_indexes`"));
+            let error = FieldError::new("local_indexes", "local indexes require a table with a sort key");
+            found.push(error.help("declare `range_key`, or declare them in `global_indexes`"));
         }
         let double = self.local_indexes.keys().find(|name| self.global_indexes.contains_key(*name));
         found.extend(double.map(|name| {
-            FieldError::new(format!("local_indexes.{name}"), "there is a global index of the same name")
+            FieldError::new(format!("local_indexes.{name}"), "a global index has the same name")
         }));
         found.extend(self.check_types());
         found
     }
 
-    /// An attribute has one type, in whichever keys it is.
+    /// An attribute must have the same type in every key.
     fn check_types(&self) -> Option<FieldError> {
         let known = self.key_attributes();
         let global =
@@ -263,7 +263,7 @@ impl Desired {
         let local = self.local_indexes.values().map(|index| Some(&index.range_key));
         let mut keys = global.chain(local).chain([self.range_key.as_ref()]).flatten();
         let torn = keys.find(|key| known.get(&key.name) != Some(&key.kind))?;
-        Some(FieldError::new("", format!("the attribute `{}` has two types in the keys", torn.name)))
+        Some(FieldError::new("", format!("the keys declare two types for the attribute `{}`", torn.name)))
     }
 }
 
@@ -289,7 +289,7 @@ fn check_keys(desired: &Desired) -> Option<FieldError> {
                 .help("write `hash_key: { name: …, type: S }` or `preset: terraform_lock`"),
         ),
         (Some(_), _, _) => Some(
-            FieldError::new("preset", "the preset decides the keys")
+            FieldError::new("preset", "the preset defines the keys")
                 .help("remove `hash_key` and `range_key`"),
         ),
     }
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_needs_exactly_one_source_of_keys() {
+    fn table_requires_exactly_one_source_of_keys() {
         assert!(paths(json!({})).is_empty());
         assert_eq!(paths(json!({ "preset": null })), ["hash_key"]);
         assert_eq!(paths(json!({ "hash_key": { "name": "a", "type": "S" } })), ["preset"]);

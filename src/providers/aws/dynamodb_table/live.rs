@@ -20,29 +20,29 @@ use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::key_name::LiveKey;
 use crate::resource::{Error, ErrorKind, Result, Tags};
 
-/// The error code for a table that is not there.
+/// The error code for a missing table.
 pub const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
-/// A table is usually ready after some seconds; changing its encryption or filling an index can take
+/// A table is usually ready after a few seconds; changing its encryption or building an index can take
 /// minutes.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 /// The longest that point-in-time recovery can go back.
 pub const ALL_DAYS: u32 = 35;
 
-/// What DynamoDB says.
+/// The table as DynamoDB reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     pub(super) name: String,
     pub(super) arn: String,
-    /// Why the table does not work; `None` for one that does, or is about to.
+    /// Why the table is unusable; `None` if it is active or becoming active.
     pub(super) broken: Option<String>,
-    /// Values of enumerations that this program does not know, by field.
+    /// Enumeration values that Groundwork does not know, by field.
     pub(super) unknown: BTreeMap<&'static str, String>,
     pub(super) stream_arn: Option<String>,
     pub(super) hash_key: Option<Key>,
     pub(super) range_key: Option<Key>,
     pub(super) billing: Billing,
-    /// Days that can be gone back; none when it is off.
+    /// The recovery period in days; `None` if recovery is off.
     pub(super) recovery_days: Option<u32>,
     pub(super) key: LiveKey,
     pub(super) deletion_protection: bool,
@@ -54,17 +54,17 @@ pub struct Observed {
     pub(super) tags: Tags,
 }
 
-/// Four calls; tags are asked for by ARN, which is computed so that all go at once.
+/// Sends four requests at once; tags need the ARN, which is computed.
 pub async fn observe(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
     let arn = arn(client, name).await?;
     let known =
         async { tokio::join!(describe(client, name), recovery(client, name), ttl(client, name)).in_order() };
     let (known, tags) = tokio::join!(known, live_tags(client, &arn));
     let (table, recovery, ttl_attribute) = known?;
-    // A table that is being deleted answers for a while; it is gone.
+    // A table that is being deleted is still reported for a while; it counts as deleted.
     let table = table.filter(|table| table.table_status != Some(TableStatus::Deleting));
     let Some(table) = table else { return Ok(None) };
-    // Only now: AWS may refuse to tell the tags of a table that is not there.
+    // Checked only now, because AWS may deny access to the tags of a missing table.
     let tags = tags?;
     let key = LiveKey::named(client, live_kms_key(&table).map(str::to_owned)).await?;
     Ok(Some(assemble(arn, table, key, recovery, ttl_attribute, tags)))
@@ -82,7 +82,7 @@ pub async fn describe(client: &AwsClient, name: &str) -> Result<Option<TableDesc
     Ok(answer.found("dynamodb:DescribeTable", NOT_FOUND)?.and_then(|answer| answer.table))
 }
 
-/// Days that can be gone back. A table that names no number has as many as there can be.
+/// The recovery period in days. A table without a period has the longest.
 async fn recovery(client: &AwsClient, name: &str) -> Result<Option<u32>> {
     const GONE: &[&str] = &["TableNotFoundException", "ResourceNotFoundException"];
     let answer = client.read().dynamodb.describe_continuous_backups().table_name(name).send().await;
@@ -112,7 +112,8 @@ async fn live_tags(client: &AwsClient, arn: &str) -> Result<Tags> {
     }
 }
 
-/// The attribute by which items expire; switching it off takes up to an hour, in which it counts as off.
+/// The attribute by which items expire. Switching it off takes up to an hour, during which it counts as
+/// off.
 async fn ttl(client: &AwsClient, name: &str) -> Result<Option<String>> {
     let answer = client.read().dynamodb.describe_time_to_live().table_name(name).send().await;
     let answer = answer.found("dynamodb:DescribeTimeToLive", NOT_FOUND)?;
@@ -122,7 +123,7 @@ async fn ttl(client: &AwsClient, name: &str) -> Result<Option<String>> {
     Ok(described.and_then(|ttl| ttl.attribute_name))
 }
 
-/// The key of a table that is encrypted under one; one that is going back to AWS's own has none.
+/// The KMS key of a table; `None` while the table returns to the key of AWS.
 fn live_kms_key(table: &TableDescription) -> Option<&str> {
     let going = [SseStatus::Disabled, SseStatus::Disabling];
     let sse = table
@@ -162,7 +163,7 @@ fn assemble(
     }
 }
 
-/// A table whose key cannot be used, or that AWS has put away, is there and does not work.
+/// A table whose key cannot be used, or that AWS has archived, exists but is unusable.
 fn broken(table: &TableDescription) -> Option<String> {
     let working = [TableStatus::Active, TableStatus::Creating, TableStatus::Updating];
     let status = table.table_status.as_ref().filter(|status| !working.contains(status));
@@ -172,7 +173,7 @@ fn broken(table: &TableDescription) -> Option<String> {
         .or_else(|| no_key.map(|since| format!("its KMS key cannot be used since {since}")))
 }
 
-/// What this program would take for something else.
+/// Enumeration values that Groundwork would misread.
 fn unknown(table: &TableDescription) -> BTreeMap<&'static str, String> {
     let class = table.table_class_summary.as_ref().and_then(|summary| summary.table_class.as_ref());
     let class = class.map(|class| (class.as_str(), TableClass::values()));
@@ -199,7 +200,7 @@ fn live_key(attributes: &[AttributeDefinition], schema: &[KeySchemaElement], of:
     Some(Key { name, kind })
 }
 
-/// Indexes by name; one that is being removed is gone.
+/// Indexes by name, without those that are being deleted.
 fn global_indexes(table: &TableDescription) -> BTreeMap<String, GlobalIndex> {
     let attributes = table.attribute_definitions();
     let live = table.global_secondary_indexes().iter();
@@ -239,7 +240,7 @@ fn projection(live: Option<&aws_sdk_dynamodb::types::Projection>) -> Projection 
             Projection::Include(live.iter().flat_map(|live| live.non_key_attributes()).cloned().collect())
         }
         Some(ProjectionType::All) | None => Projection::All,
-        // No declaration equals it, because an attribute has a name.
+        // An attribute's name is never empty, so no declaration equals this.
         Some(_) => Projection::Include(BTreeSet::from([String::new()])),
     }
 }
@@ -264,7 +265,7 @@ fn live_class(table: &TableDescription) -> Class {
     }
 }
 
-/// A table that was never paid by request has no summary of its billing.
+/// The billing summary is absent for a table that was always provisioned.
 fn live_billing(table: &TableDescription) -> Billing {
     let mode = table.billing_mode_summary.as_ref().and_then(|summary| summary.billing_mode.as_ref());
     match (mode, table.provisioned_throughput.as_ref()) {
@@ -278,7 +279,7 @@ fn capacity(live: &ProvisionedThroughputDescription) -> Capacity {
     Capacity { read: units(live.read_capacity_units), write: units(live.write_capacity_units) }
 }
 
-/// Asks until the table takes changes again, less and less often.
+/// Polls until the table accepts changes again, at growing intervals.
 pub async fn wait_until_active(client: &AwsClient, name: &str) -> Result<()> {
     let patience = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(250))

@@ -23,20 +23,20 @@ use super::{UNKNOWN_VALUE, kms_key};
 use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
 
 const KEY_IS_FIXED: &str =
-    "DynamoDB fixes a table's keys when it is made; declare another name and move the items";
-const LOCAL_IS_FIXED: &str = "DynamoDB makes local indexes with the table and never later; declare a global index, or \
-                              another name and move the items";
-const GLOBAL_IS_FIXED: &str = "DynamoDB cannot change an index; declare it under another name, and take the old one \
-                               out when nothing uses it any more";
+    "DynamoDB fixes a table's keys when it is created; declare another name and move the items";
+const LOCAL_IS_FIXED: &str = "DynamoDB creates local indexes only together with the table; declare a global \
+                              index, or another name and move the items";
+const GLOBAL_IS_FIXED: &str = "DynamoDB cannot change an index; declare it under another name, and remove \
+                               the old one when it is no longer used";
 
-const IS_BROKEN: &str = "the table cannot be used: AWS has put it away, or its KMS key is disabled, deleted or \
-                         closed to DynamoDB. Enable the key or restore the table, then run again";
+const IS_BROKEN: &str = "the table cannot be used: AWS has archived it, or its KMS key is disabled, deleted \
+                         or inaccessible to DynamoDB. Enable the key or restore the table, then run again";
 
-/// A table of DynamoDB.
+/// A DynamoDB table.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html>
 pub struct DynamodbTable;
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "DynamodbTableOutputs")]
 pub struct Outputs {
@@ -156,7 +156,7 @@ sessions:
     }
 }
 
-/// What is declared is that any second of all days can be restored; fewer days are something else.
+/// A plan declares recovery over the longest period; a shorter period is a difference.
 fn shown_recovery(days: Option<u32>) -> Value {
     match days {
         None => json!(false),
@@ -165,7 +165,7 @@ fn shown_recovery(days: Option<u32>) -> Value {
     }
 }
 
-/// An index can come and go, and its capacity change, but nothing else about it.
+/// An index can be created and deleted, and its capacity can change, but nothing else.
 fn compare_global(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     let fixed = |index: &GlobalIndex| GlobalIndex { capacity: None, ..index.clone() };
     let both: BTreeMap<_, _> = observed.global_indexes.iter().chain(&desired.global_indexes).collect();
@@ -183,7 +183,7 @@ fn compare_global(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     }
 }
 
-/// With a change of how the table is paid for, its indexes change along.
+/// A change of the table's billing changes that of its indexes too.
 fn compare_capacity(
     diff: &mut Diff,
     desired: &Desired,
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_does_not_work_is_blocked() {
+    fn unusable_table_is_blocked() {
         let live = Observed { broken: Some("ARCHIVED".into()), ..observed() };
         let diff = DynamodbTable::diff(&desired(json!({})), &live);
         assert_eq!((paths(&diff), diff.blocked.len()), (vec!["status"], 1));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_days_of_recovery_are_not_all() {
+    fn shorter_recovery_period_is_a_difference() {
         let live = Observed { recovery_days: Some(1), ..observed() };
         let diff = DynamodbTable::diff(&desired(json!({})), &live);
         assert_eq!(diff.changes[0].before, "1 days");
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_not_changed_but_for_its_capacity() {
+    fn index_changes_only_its_capacity() {
         let index = |kind: &str, read: u32| {
             json!({ "provisioned": { "read": 5, "write": 5 }, "g": { "hash_key": { "name": "c", "type": kind },
                 "capacity": { "read": read, "write": 5 } } })

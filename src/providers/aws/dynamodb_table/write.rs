@@ -1,4 +1,4 @@
-//! Making, changing and deleting tables.
+//! Creates, changes and deletes tables.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ const UPDATE: &str = "dynamodb:UpdateTable";
 
 type W<'a> = Writer<'a, AwsClient>;
 
-/// Sent once: the name is unique, so that a second request could only fail.
+/// Sent only once: the name is unique, so a second request could only fail.
 pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     let hash = desired.hash_key().ok_or_else(|| missing("dynamodb:CreateTable", "hash key"))?;
     let global: Vec<_> = desired
@@ -64,7 +64,7 @@ pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     }
 }
 
-/// DynamoDB takes one kind of change at a time, each when the last one is done.
+/// DynamoDB accepts one kind of change at a time, each after the previous one is done.
 pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
     let diff = DynamodbTable::diff(desired, observed);
     wait_until_active(w, &desired.name).await?;
@@ -91,7 +91,7 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     Ok(())
 }
 
-/// Lifts AWS's own protection first: that the table may go was decided before this is called.
+/// Removes AWS's deletion protection first: the review has already approved the deletion.
 pub async fn delete(w: &W<'_>, name: &str) -> Result<()> {
     let Some(table) = describe(w, name).await? else { return Ok(()) };
     let is_protected = table.deletion_protection_enabled == Some(true);
@@ -138,7 +138,8 @@ fn change(request: Request, desired: &Desired, observed: &Observed, field: &str)
     })
 }
 
-/// A table that is to be paid for by capacity needs to be told that of each of its indexes with it.
+/// A table that changes to provisioned capacity needs a capacity for each of its indexes in the same
+/// request.
 fn capacities(desired: &Desired, observed: &Observed) -> Result<Option<Vec<GlobalSecondaryIndexUpdate>>> {
     let becoming = observed.billing == Billing::OnDemand;
     let staying = observed.global_indexes.keys().filter(|_| becoming);
@@ -159,7 +160,7 @@ fn capacity(name: &str, billing: &Billing) -> Result<GlobalSecondaryIndexUpdate>
     Ok(GlobalSecondaryIndexUpdate::builder().update(update).build())
 }
 
-/// A stream cannot change what it shows: it ends, and another begins.
+/// A stream's view type cannot change, so the stream is replaced.
 async fn update_stream(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
     if observed.stream.is_some() {
         let end = stream(None)?;
@@ -174,7 +175,7 @@ async fn update_stream(w: &W<'_>, desired: &Desired, observed: &Observed) -> Res
     }
 }
 
-/// One index is made or removed at a time; those that go make room first.
+/// Creates or deletes one index at a time, deletions first to make room.
 async fn update_indexes(w: &W<'_>, desired: &Desired, observed: &Observed, diff: &Diff) -> Result<()> {
     for name in observed.global_indexes.keys().filter(|name| !desired.global_indexes.contains_key(*name)) {
         let removal =
@@ -219,8 +220,8 @@ async fn recover(w: &W<'_>, name: &str, on: bool) -> Result<()> {
     request.send().await.at("dynamodb:UpdateContinuousBackups").map(drop)
 }
 
-/// Another attribute takes the place of one that is switched off first. AWS lets it change once an
-/// hour, and says so.
+/// The old attribute is switched off before the new one is set. AWS allows one change per hour and
+/// reports it otherwise.
 async fn update_expiry(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
     if let Some(attribute) = &observed.ttl_attribute {
         expire(w, &desired.name, attribute, false).await?;
@@ -245,13 +246,13 @@ fn too_soon(error: Error) -> Error {
     error
 }
 
-/// "In use" says that the table exists.
+/// "In use" means that the table exists.
 fn already_there(error: Error) -> Error {
     if !error.message.contains("ResourceInUseException") {
         return error;
     }
     Error::new(ErrorKind::Conflict, error.operation, error.message)
-        .advice("it was made in the meantime; run `groundwork plan` again")
+        .advice("it was created in the meantime; run `groundwork plan` again")
 }
 
 fn global(desired: &Desired, name: &str, index: &GlobalIndex) -> Result<GlobalSecondaryIndex> {
@@ -329,7 +330,7 @@ fn throughput(billing: &Billing) -> Result<Option<ProvisionedThroughput>> {
     units.build().map(Some).map_err(wrong_request)
 }
 
-/// Without a key: back to the one that AWS owns.
+/// Without a key, the table returns to the key that AWS owns.
 fn encryption(kms_key: Option<&str>) -> SseSpecification {
     match kms_key {
         Some(key) => {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::resolve::unknown::is_unknown;
 
-/// One statement, in short.
+/// One statement in short form.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
@@ -18,7 +18,7 @@ pub struct Rule {
     pub deny: Option<OneOrMany>,
     /// The resource or resources.
     pub on: Option<OneOrMany>,
-    /// For whom, in policies of resources: accounts, ARNs, services such as `logs.amazonaws.com`, or
+    /// The principals, in resource policies: accounts, ARNs, services such as `logs.amazonaws.com`, or
     /// `*`.
     pub to: Option<OneOrMany>,
     /// Conditions: operator → key → value or values.
@@ -51,10 +51,10 @@ impl OneOrMany {
     }
 }
 
-/// The statements that rules stand for.
+/// The statements that the rules describe.
 ///
 /// # Errors
-/// What is wrong, with the rule's number.
+/// The mistake, with the rule's number.
 pub fn statements(rules: Vec<Value>) -> Result<Vec<Value>, String> {
     let numbered = rules.into_iter().enumerate();
     numbered
@@ -71,7 +71,7 @@ fn statement(rule: Value) -> Result<Value, String> {
     let (effect, actions) = match (&rule.allow, &rule.deny) {
         (Some(actions), None) => ("Allow", actions),
         (None, Some(actions)) => ("Deny", actions),
-        _ => return Err("has exactly one of `allow` and `deny`".to_owned()),
+        _ => return Err("must have exactly one of `allow` and `deny`".to_owned()),
     };
     let mut statement = Map::new();
     let mut set = |key: &str, value: Option<Value>| {
@@ -88,7 +88,7 @@ fn statement(rule: Value) -> Result<Value, String> {
     Ok(Value::Object(statement))
 }
 
-/// Services are told by their names; everybody is `*`; the others are principals of AWS.
+/// Names of services are service principals; `*` is everyone; all others are AWS principals.
 fn principal(to: &OneOrMany) -> Value {
     let is_service = |name: &&String| name.ends_with(".amazonaws.com") || name.ends_with(".amazonaws.com.cn");
     let (services, others): (Vec<&String>, Vec<&String>) = to.texts().iter().partition(is_service);

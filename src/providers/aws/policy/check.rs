@@ -1,4 +1,4 @@
-//! Mistakes in a policy document that AWS would refuse, found without the network.
+//! Finds mistakes in a policy document that AWS would refuse, without network access.
 
 use serde_json::{Map, Value};
 
@@ -6,14 +6,14 @@ use super::normal::as_list;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::FieldError;
 
-/// What a document is attached to, which decides the elements it needs.
+/// The type of a policy, which decides its required elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyType {
-    /// To a user, role or group: has resources, no principal.
+    /// Attached to a user, role or group: resources, without a principal.
     Identity,
-    /// Who may assume a role: has a principal, no resources.
+    /// Trust policy of a role: a principal, without resources.
     Trust,
-    /// To a bucket or key: has both.
+    /// Attached to a bucket or key: both.
     Resource,
 }
 
@@ -50,7 +50,7 @@ fn version(fields: &Map<String, Value>, path: &str) -> Option<FieldError> {
         None | Some(Some("2012-10-17" | "2008-10-17")) => None,
         Some(Some(text)) if is_unknown(text) => None,
         Some(_) => Some(
-            FieldError::new(format!("{path}.Version"), "there is no such version of the policy language")
+            FieldError::new(format!("{path}.Version"), "unknown version of the policy language")
                 .help("write \"2012-10-17\", in quotes"),
         ),
     }
@@ -92,15 +92,17 @@ fn exactly_one(fields: &Map<String, Value>, path: &str, one: &str, other: &str) 
 fn principal(fields: &Map<String, Value>, path: &str, of: PolicyType) -> Option<FieldError> {
     let named = fields.contains_key("Principal") || fields.contains_key("NotPrincipal");
     match of {
-        PolicyType::Identity if named => Some(
-            FieldError::new(path, "a policy of a user or role cannot name a principal")
-                .help("remove Principal; the principal is whoever the policy is attached to"),
-        ),
-        PolicyType::Trust if fields.contains_key("Resource") => {
-            Some(FieldError::new(path, "a trust policy has no Resource: the role itself is the resource"))
+        PolicyType::Identity if named => {
+            Some(FieldError::new(path, "a policy of a user or role cannot contain a Principal").help(
+                "remove Principal; the policy applies to the user, role or group that it is attached to",
+            ))
         }
+        PolicyType::Trust if fields.contains_key("Resource") => Some(FieldError::new(
+            path,
+            "a trust policy cannot contain a Resource: the role itself is the resource",
+        )),
         PolicyType::Trust | PolicyType::Resource if !named => {
-            Some(FieldError::new(path, "must name a Principal"))
+            Some(FieldError::new(path, "must contain a Principal"))
         }
         _ => None,
     }
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_yet_passes() {
+    fn unknown_values_pass() {
         let marker = crate::resolve::unknown::marker("x.y");
         assert!(paths(json!(marker), PolicyType::Identity).is_empty());
         assert!(paths(json!({ "Statement": [marker] }), PolicyType::Identity).is_empty());

@@ -1,4 +1,4 @@
-//! IAM policy documents: read, compared by meaning, checked.
+//! IAM policy documents: parsed, compared by meaning, checked.
 //!
 //! Grammar: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>
 
@@ -18,11 +18,11 @@ pub use normal::{as_list, element, statement};
 use crate::resolve::unknown::{has_unknown, is_unknown};
 use crate::resource::{Diff, Error, ErrorKind, Result};
 
-/// The version of the policy language in which all features work.
+/// The version of the policy language that supports every feature.
 const VERSION: &str = "2012-10-17";
 
-/// A policy document. In a plan it is a YAML map, JSON text, or a list of [`builder::Rule`]s; two
-/// documents are equal when they mean the same.
+/// A policy document: a YAML map, JSON text, or a list of [`builder::Rule`]s in a plan. Two documents
+/// are equal if they have the same meaning.
 #[derive(Clone, Debug)]
 pub struct Document(Value);
 
@@ -32,7 +32,7 @@ impl Document {
         Self(json!({ "Version": VERSION, "Statement": statements }))
     }
 
-    /// Reads what a service returned. `operation` is named in the error.
+    /// Parses a document that a service returned. Errors name `operation`.
     pub fn parse(operation: &str, text: &str) -> Result<Self> {
         serde_json::from_str(text).map(Self).map_err(|error| {
             Error::new(ErrorKind::Rejected, operation, format!("the live policy is not JSON: {error}"))
@@ -69,7 +69,7 @@ impl Document {
         Self(value)
     }
 
-    /// The document with what it does not say itself, such as the `Version`, as it is in `live`.
+    /// Takes elements that it does not declare, such as the `Version`, from `live`.
     #[must_use]
     pub fn inheriting(&self, live: &Self) -> Self {
         let (Some(declared), Some(live)) = (self.0.as_object(), live.0.as_object()) else {
@@ -80,23 +80,23 @@ impl Document {
         Self(Value::Object(fields))
     }
 
-    /// Whether a part of it is not known yet.
+    /// Whether part of it is not known yet.
     pub fn has_unknown(&self) -> bool {
         has_unknown(&self.0)
     }
 
-    /// Mistakes, with paths below `path`.
+    /// Finds mistakes, with paths below `path`.
     pub fn check(&self, path: &str, of: PolicyType) -> Vec<crate::resource::FieldError> {
         check::document(&self.0, path, of)
     }
 }
 
-/// Whether two statements mean the same; their `Sid`s do not matter.
+/// Whether two statements have the same meaning, ignoring their `Sid`s.
 pub fn same_statement(a: &Value, b: &Value) -> bool {
     normal::anonymous_statement(a) == normal::anonymous_statement(b)
 }
 
-/// A statement by what it means, as text: equal meaning, equal text.
+/// A statement's meaning as text: equal meaning, equal text.
 pub fn anonymous(statement: &Value) -> String {
     normal::anonymous_statement(statement).to_string()
 }
@@ -107,10 +107,7 @@ pub fn compare(diff: &mut Diff, path: &str, before: Option<&Document>, after: &D
         diff.push(path, before.map_or(Value::Null, |document| document.0.clone()), after.0.clone());
         let deleted = before.map(|document| normal::deleted_principals(&document.0)).unwrap_or_default();
         if !deleted.is_empty() {
-            diff.note(format!(
-                "{}: a user or role that was deleted, and no other of its name",
-                deleted.join(", ")
-            ));
+            diff.note(format!("{}: a deleted user or role, not another one of its name", deleted.join(", ")));
         }
     }
 }
@@ -168,7 +165,7 @@ impl JsonSchema for Document {
     }
 }
 
-/// Decodes `%XX`; anything else stays as it is.
+/// Decodes `%XX`; other text stays as it is.
 fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -210,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_principal_is_told_as_such() {
+    fn deleted_principal_is_shown_as_deleted() {
         let of = |principal: &str| {
             document(
                 json!({ "Statement": { "Effect": "Allow", "Action": "a:b", "Principal": { "AWS": principal } } }),
@@ -231,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_to_a_whole_document_is_no_mistake() {
+    fn reference_to_a_whole_document_is_valid() {
         let text = crate::resolve::unknown::marker("other.policy");
         assert!(document(json!(text)).has_unknown());
         assert!(serde_json::from_value::<Document>(json!("{ not json")).is_err());

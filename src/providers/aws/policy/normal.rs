@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// What AWS assumes when a document names no version.
+/// AWS's default for a document without a version.
 const DEFAULT_VERSION: &str = "2008-10-17";
 
-/// The normal form of a document. Statements are a set: their order has no meaning.
+/// The normal form of a document. Statements are a set, so their order is ignored.
 pub fn document(value: &Value) -> Value {
     let Some(fields) = value.as_object() else { return value.clone() };
     let statements = sorted(as_list(fields.get("Statement")).iter().map(statement));
@@ -27,7 +27,7 @@ pub fn anonymous_statement(value: &Value) -> Value {
     normal
 }
 
-/// A scalar stands for a list of one; nothing for an empty list.
+/// A scalar is a list of one; an absent value is an empty list.
 pub fn as_list(value: Option<&Value>) -> Vec<Value> {
     match value {
         None | Some(Value::Null) => Vec::new(),
@@ -61,12 +61,12 @@ pub fn element<'a>((key, value): (&'a String, &Value)) -> (&'a str, Value) {
     (key, normal)
 }
 
-/// Names of actions do not depend on case.
+/// Names of actions are case-insensitive.
 fn lowercase(value: &Value) -> Value {
     value.as_str().map_or_else(|| value.clone(), |text| json!(text.to_ascii_lowercase()))
 }
 
-/// `"*"` is everybody, as is `{"AWS": "*"}`.
+/// `"*"` is everyone, as is `{"AWS": "*"}`.
 fn principal(value: &Value) -> Value {
     match value {
         Value::Object(types) => {
@@ -97,7 +97,7 @@ fn is_account(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// The unique ids in principals: AWS puts one in the place of a user or role that was deleted.
+/// The unique ids in principals: AWS replaces a deleted user or role with its id.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids>
 pub fn deleted_principals(value: &Value) -> Vec<String> {
     let statements = as_list(value.get("Statement"));
@@ -113,8 +113,8 @@ fn is_unique_id(id: &str) -> bool {
     known && id.len() >= 16 && id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
 }
 
-/// Operator → key → values. Keys do not depend on case; what follows a `/` in one, such as the
-/// name of a tag, does.
+/// Operator → key → values. Keys are case-insensitive; the part after a `/`, such as the name of a tag,
+/// is case-sensitive.
 fn condition(value: &Value) -> Value {
     let Some(operators) = value.as_object() else { return value.clone() };
     let normal: BTreeMap<&str, Value> = operators
@@ -126,7 +126,7 @@ fn condition(value: &Value) -> Value {
 
 fn condition_keys(operator: &str, keys: &Value) -> Value {
     let Some(keys) = keys.as_object() else { return keys.clone() };
-    // Pairs and not a map: spellings of one key may stand beside one another, and each counts.
+    // Pairs instead of a map: several spellings of one key may exist, and each counts.
     sorted(keys.iter().map(|(key, values)| {
         let values = as_list(Some(values));
         json!([condition_key(key), sorted(values.iter().map(|value| condition_value(operator, value)))])
@@ -140,7 +140,7 @@ fn condition_key(key: &str) -> String {
     }
 }
 
-/// Booleans and numbers may stand with or without quotes; anything else that is no text is itself.
+/// Booleans and numbers may be quoted or not; other values that are not text stay as they are.
 fn condition_value(operator: &str, value: &Value) -> Value {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -151,7 +151,7 @@ fn condition_value(operator: &str, value: &Value) -> Value {
     json!(if is_flag { text.to_ascii_lowercase() } else { text })
 }
 
-/// A set, in a fixed order. Objects in it were built from sorted maps, so their text is unique.
+/// A set in a fixed order. Its objects are sorted maps, so their text is unique.
 fn sorted(values: impl IntoIterator<Item = Value>) -> Value {
     let by_text: BTreeMap<String, Value> =
         values.into_iter().map(|value| (value.to_string(), value)).collect();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_never_equal() {
+    fn different_documents_are_never_equal() {
         let base = json!({ "Sid": "A", "Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*",
             "Principal": { "AWS": "arn:aws:iam::123456789012:root" },
             "Condition": { "StringEquals": { "aws:PrincipalTag/Team": "a" } } });
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_left_as_it_is() {
+    fn other_values_are_unchanged() {
         assert_eq!(document(&json!("text")), json!("text"));
         assert_eq!(statement(&json!(3)), json!(3));
     }

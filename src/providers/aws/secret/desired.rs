@@ -1,4 +1,4 @@
-//! What a plan declares about a secret.
+//! The declared fields of a secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,38 +13,38 @@ use crate::resource::{FieldError, Tags};
 use crate::secret::SecretSource;
 use crate::secret::Sources;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AwsSecret")]
 pub struct Desired {
     /// The name, unique in account and region, e.g. `candlefish/production/app`.
     pub name: String,
-    /// What it is for.
+    /// The description.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// The fields of a JSON document and where their values come from.
+    /// The fields of a JSON document, and the sources of their values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, SecretSource>,
     /// The whole value, instead of `data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<SecretSource>,
-    /// Remove fields that are not declared; otherwise they are left alone.
+    /// Whether to remove fields that are not declared; otherwise they are kept.
     #[serde(default)]
     pub exact: bool,
-    /// The KMS key that encrypts it: ARN, id or alias. Not declared: the one that AWS manages.
+    /// The KMS key that encrypts it: ARN, id or alias. Default: the key that AWS manages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,
-    /// Who else may use it. Not declared: left alone.
+    /// The resource policy, which gives others access. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Document>,
-    /// How it is rotated. Not declared: left alone.
+    /// How it is rotated. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
-    /// The regions that have a copy. Not declared: left alone.
+    /// The regions with a replica. Not managed unless declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<BTreeSet<Replica>>,
-    /// Days for which a deleted secret can still be brought back, 7 to 30.
+    /// Days for which a deleted secret can still be restored, 7 to 30.
     #[serde(default = "thirty")]
     #[schemars(range(min = 7, max = 30))]
     pub recovery_window_days: u8,
@@ -57,38 +57,39 @@ const fn thirty() -> u8 {
     30
 }
 
-/// How a secret is rotated; the function makes the new value, so that the value is its own from then on.
+/// How a secret is rotated. The function generates the new value, so Groundwork no longer manages the
+/// value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// The ARN of the function that does it.
+    /// The ARN of the rotation function.
     pub function: String,
     /// Days between rotations, 1 to 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub every_days: Option<u32>,
-    /// When it is done, instead of `every_days`: `cron(0 8 1 * ? *)` or `rate(10 days)`.
+    /// The schedule, instead of `every_days`: `cron(0 8 1 * ? *)` or `rate(10 days)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// How long the window is in which it is done, e.g. `3h`. Not declared: to the end of the day.
+    /// The length of the rotation window, e.g. `3h`. Default: to the end of the day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<String>,
 }
 
-/// A copy in another region.
+/// A replica in another region.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replica {
     /// The region.
     pub region: String,
-    /// The KMS key there. Not declared: the one that AWS manages.
+    /// The KMS key there. Default: the key that AWS manages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,
 }
 
 impl Desired {
-    /// The sources by the names that templates and messages know them by: the document's fields, or
-    /// the one value.
+    /// The sources, by the names that templates and messages use: the document's fields, or the one
+    /// value.
     pub fn sources(&self) -> Sources {
         match &self.value {
             Some(value) => Sources::from([("value".to_owned(), value.clone())]),
@@ -96,11 +97,11 @@ impl Desired {
         }
     }
 
-    /// Mistakes that need no network.
+    /// Finds mistakes without network access.
     pub fn check(&self) -> Vec<FieldError> {
         let mut found: Vec<FieldError> = check_name(&self.name).into_iter().collect();
         if self.data.is_empty() == self.value.is_none() {
-            let error = FieldError::new("data", "exactly one of `data` and `value` is needed");
+            let error = FieldError::new("data", "declare exactly one of `data` and `value`");
             found.push(error.help("`data` is a JSON document of fields, `value` any text"));
         }
         found.extend(secret_value::check(if self.value.is_some() { "" } else { "data" }, &self.sources()));
@@ -125,13 +126,13 @@ impl Rotation {
     fn check(&self) -> Option<FieldError> {
         match () {
             () if self.every_days.is_some() == self.schedule.is_some() => {
-                Some(FieldError::new("rotation", "exactly one of `every_days` and `schedule` is needed"))
+                Some(FieldError::new("rotation", "declare exactly one of `every_days` and `schedule`"))
             }
             () if self.every_days.is_some_and(|days| !(1..=1000).contains(&days)) => {
                 Some(FieldError::new("rotation.every_days", "must be from 1 to 1000 days"))
             }
             () if !self.function.starts_with("arn:") && !is_unknown(&self.function) => {
-                Some(FieldError::new("rotation.function", "this is no ARN"))
+                Some(FieldError::new("rotation.function", "not an ARN"))
             }
             () => None,
         }
@@ -151,7 +152,8 @@ fn check_name(name: &str) -> Option<FieldError> {
         }
         () if suffix.is_some_and(|end| end.len() == 6 && end.chars().all(|c| c.is_ascii_alphanumeric())) => {
             wrong(
-                "AWS ends a secret's ARN with a hyphen and six characters, and takes this name for a part of an ARN",
+                "AWS ends a secret's ARN with a hyphen and six characters, and would mistake this name for \
+                 part of an ARN",
                 "choose another ending",
             )
         }
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_beforehand() {
+    fn mistakes_are_found_without_network() {
         assert!(
             paths(json!({ "data": { "a": "b" } })).is_empty() && paths(json!({ "value": "x" })).is_empty()
         );

@@ -15,24 +15,24 @@ use crate::providers::aws::policy::Document;
 use crate::resource::{Error, ErrorKind, Result, Tags};
 use crate::secret::{Fields, Input, Secret, Sources};
 
-/// The error code for a secret that is not there.
+/// The error code for a missing secret.
 pub const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const DESCRIBE: &str = "secretsmanager:DescribeSecret";
 const GET: &str = "secretsmanager:BatchGetSecretValue";
 const POLICY: &str = "secretsmanager:GetResourcePolicy";
-/// The key that AWS takes where none is named.
+/// The default key of Secrets Manager.
 const DEFAULT_KEY: &str = "alias/aws/secretsmanager";
 
-/// What Secrets Manager says of a value in a batch.
+/// Secrets Manager's response for one value of a batch.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub enum ValueResponse {
     /// The value.
     Value(LiveValue),
-    /// Why there is none to read.
+    /// The value cannot be read.
     Refused {
         /// The error's code.
         code: String,
-        /// The error in words.
+        /// The error's message.
         why: String,
     },
 }
@@ -40,11 +40,11 @@ pub enum Told {
 /// The current value. `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub enum LiveValue {
-    /// The secret never had one, or will be deleted.
+    /// The secret never had a value, or is scheduled for deletion.
     Absent,
     /// Text.
     Text(Secret),
-    /// Bytes, which no plan declares.
+    /// Bytes, which a plan cannot declare.
     Binary,
 }
 
@@ -58,7 +58,7 @@ impl LiveValue {
     }
 }
 
-/// What Secrets Manager says. `Debug` shows no value.
+/// The secret as Secrets Manager reports it. `Debug` shows no value.
 #[derive(Clone, Debug)]
 pub struct Observed {
     pub(super) name: String,
@@ -71,18 +71,18 @@ pub struct Observed {
     pub(super) policy: Option<Document>,
     pub(super) rotation: Option<Rotation>,
     pub(super) replicas: BTreeSet<Replica>,
-    /// Why copies do not follow, by region.
+    /// Why replicas are out of date, by region.
     pub(super) failed_replicas: BTreeMap<String, String>,
     pub(super) tags: Tags,
 }
 
 impl Observed {
-    /// The text of a JSON document, as it was written.
+    /// The text of the JSON document, as written.
     pub fn document(&self) -> Option<&str> {
         self.value.text().and_then(Secret::expose_str).filter(|text| json_text::fields(text).is_some())
     }
 
-    /// The fields as values; what is no text is compared by its JSON.
+    /// The fields as values; a field that is not text is compared by its JSON.
     pub fn fields(&self) -> Fields {
         let value = |text: &str| match serde_json::from_str::<String>(text) {
             Ok(text) => Secret::from(text),
@@ -92,8 +92,8 @@ impl Observed {
         fields.into_iter().map(|(name, field)| (name, value(field))).collect()
     }
 
-    /// The fields that may be kept for `sources`: what is made once is none of `null`, an empty text, 0 and
-    /// `false`.
+    /// The fields that `sources` may keep. `null`, an empty text, 0 and `false` do not count as
+    /// generated values.
     pub fn kept(&self, sources: &Sources) -> Fields {
         let raw: BTreeMap<String, &str> =
             self.document().and_then(json_text::fields).unwrap_or_default().into_iter().collect();
@@ -111,7 +111,7 @@ fn says_nothing(text: &str) -> bool {
     value.is_null() || value == "" || value == false || value.as_f64() == Some(0.0)
 }
 
-/// One call for many values, and two for each secret, at once.
+/// One request for many values, and two for each secret, at once.
 pub async fn observe(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
     let value = client.batches.secrets.ask(name, |names| values(client, names));
     let (about, value, policy) = tokio::join!(describe(client, name), value, policy(client, name));
@@ -126,7 +126,7 @@ pub async fn observe(client: &AwsClient, name: &str) -> Result<Option<Observed>>
         pending_deletion,
         value,
         key,
-        // A secret that will be deleted may keep its policy to itself.
+        // AWS may deny access to the policy of a secret that is scheduled for deletion.
         policy: if pending_deletion { None } else { policy? },
         rotation: rotation(&about),
         replicas: replicas(&about),
@@ -141,35 +141,39 @@ async fn describe(client: &AwsClient, name: &str) -> Result<Option<DescribeSecre
     client.read().secretsmanager.describe_secret().secret_id(name).send().await.found(DESCRIBE, NOT_FOUND)
 }
 
-/// Values, or why there are none, by name. A name without either has no answer.
-async fn values(client: &AwsClient, names: Vec<String>) -> Result<HashMap<String, Told>> {
+/// Values, or why they cannot be read, by name. A name without either was not answered.
+async fn values(client: &AwsClient, names: Vec<String>) -> Result<HashMap<String, ValueResponse>> {
     let request = client.read().secretsmanager.batch_get_secret_value().set_secret_id_list(Some(names));
     let pages: Vec<_> = request.into_paginator().send().try_collect().await.at(GET)?;
-    let mut told = HashMap::new();
+    let mut responses = HashMap::new();
     for page in pages {
         for error in page.errors.unwrap_or_default() {
             let code = error.error_code.unwrap_or_default();
             let why = format!("{} ({code})", error.message.unwrap_or_default());
-            told.extend(error.secret_id.map(|name| (name, Told::Refused { code, why })));
+            responses.extend(error.secret_id.map(|name| (name, ValueResponse::Refused { code, why })));
         }
         for found in page.secret_values.unwrap_or_default() {
             let text = found.secret_string.map(|text| LiveValue::Text(Secret::from(text)));
             let binary = found.secret_binary.map(|_| LiveValue::Binary);
             let value = text.or(binary).ok_or_else(|| missing(GET, "value"))?;
-            told.extend(found.name.map(|name| (name, Told::Value(value))));
+            responses.extend(found.name.map(|name| (name, ValueResponse::Value(value))));
         }
     }
-    Ok(told)
+    Ok(responses)
 }
 
-/// A secret has no value only where Secrets Manager says so, and knows of no current version either.
-/// Anything else might hide a value that is in use.
-fn current_value(about: &DescribeSecretOutput, name: &str, told: Option<Told>) -> Result<LiveValue> {
+/// A secret counts as empty only if Secrets Manager says so and lists no current version either. Any other
+/// response might hide a value that is in use.
+fn current_value(
+    about: &DescribeSecretOutput,
+    name: &str,
+    response: Option<ValueResponse>,
+) -> Result<LiveValue> {
     let eventual =
         |why: String| Err(Error::new(ErrorKind::Eventual, GET, why).advice("run again in a few seconds"));
-    match told {
-        Some(Told::Value(value)) => Ok(value),
-        Some(Told::Refused { code, why }) => match code.as_str() {
+    match response {
+        Some(ValueResponse::Value(value)) => Ok(value),
+        Some(ValueResponse::Refused { code, why }) => match code.as_str() {
             "ResourceNotFoundException" if current(about).is_none() => Ok(LiveValue::Absent),
             "ResourceNotFoundException" | "InvalidRequestException" => {
                 eventual(format!("{name} has a current version that cannot be read: {why}"))
@@ -200,14 +204,14 @@ fn rotation(about: &DescribeSecretOutput) -> Option<Rotation> {
     let days = rules.and_then(|rules| rules.automatically_after_days).and_then(|days| days.try_into().ok());
     about.rotation_enabled.unwrap_or_default().then(|| Rotation {
         function: about.rotation_lambda_arn.clone().unwrap_or_default(),
-        // With a schedule AWS tells the days that it comes to as well.
+        // With a schedule, AWS also returns the equivalent number of days.
         every_days: if schedule.is_some() { None } else { days },
         schedule,
         window: rules.and_then(|rules| rules.duration.clone()),
     })
 }
 
-/// The default key, which AWS tells for a copy without one, is none.
+/// AWS returns the default key for a replica without one; it counts as absent.
 fn replicas(about: &DescribeSecretOutput) -> BTreeSet<Replica> {
     let live = about.replication_status.iter().flatten().filter_map(|status| {
         let kms_key = status.kms_key_id.clone().filter(|key| !key.ends_with(DEFAULT_KEY));
@@ -216,7 +220,7 @@ fn replicas(about: &DescribeSecretOutput) -> BTreeSet<Replica> {
     live.collect()
 }
 
-/// Copies that AWS failed to make or to keep up to date.
+/// Replicas that AWS failed to create or update.
 fn failed_replicas(about: &DescribeSecretOutput) -> BTreeMap<String, String> {
     let failed = about.replication_status.iter().flatten().filter_map(|replica| {
         let status = replica
@@ -242,14 +246,15 @@ mod tests {
         DescribeSecretOutput::builder().version_ids_to_stages("v1", stages).build()
     }
 
-    fn refused(code: &str) -> Told {
-        Told::Refused { code: code.to_owned(), why: code.to_owned() }
+    fn refused(code: &str) -> ValueResponse {
+        ValueResponse::Refused { code: code.to_owned(), why: code.to_owned() }
     }
 
     #[test]
-    fn only_a_secret_without_a_version_has_no_value() {
-        let kind =
-            |stages: &[&str], told| current_value(&about(stages), "a", told).map_err(|error| error.kind);
+    fn only_secret_without_versions_counts_as_empty() {
+        let kind = |stages: &[&str], response| {
+            current_value(&about(stages), "a", response).map_err(|error| error.kind)
+        };
         assert!(matches!(kind(&[], Some(refused("ResourceNotFoundException"))), Ok(LiveValue::Absent)));
         let hidden = kind(&["AWSCURRENT"], Some(refused("ResourceNotFoundException")));
         assert_eq!(hidden.unwrap_err(), ErrorKind::Eventual);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use desired::{Desired, Replica, Rotation};
-pub use live::{LiveValue, Observed, Told};
+pub use live::{LiveValue, Observed, ValueResponse};
 
 use super::client::AwsClient;
 use super::{kms_key, policy};
@@ -22,18 +22,19 @@ use crate::resource::{
 };
 use crate::secret::{LoadError, Loader, SecretSource, load_all};
 
-const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; put it \
+const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; copy it \
                          elsewhere and delete the secret, or declare another name";
-const IS_NO_DOCUMENT: &str = "the live value is not a JSON object, so that its fields cannot be kept; declare \
+const IS_NO_DOCUMENT: &str = "the live value is not a JSON object, so its fields cannot be kept; declare \
                               `value` instead of `data`, or make the value a JSON object first";
-const COPY_FAILED: &str = "AWS could not copy the secret into this region; a secret of the same name there, or \
-                           a key that cannot be used, is the usual reason. Remove it and run again";
+const COPY_FAILED: &str = "AWS could not replicate the secret into this region, usually because a secret of \
+                           the same name exists there or a key cannot be used. Remove the cause and run \
+                           again";
 
 /// A secret.
 /// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html>
 pub struct AwsSecret;
 
-/// The name; and for how long the secret can be brought back when it is deleted.
+/// The name; and the recovery window for its deletion.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id {
     name: String,
@@ -46,13 +47,13 @@ impl fmt::Display for Id {
     }
 }
 
-/// What other steps may refer to. Never a value.
+/// The outputs for other steps, which never include a value.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AwsSecretOutputs")]
 pub struct Outputs {
     /// The secret's name.
     pub name: String,
-    /// The secret's ARN, which ends with six characters that AWS draws by lot.
+    /// The secret's ARN, which ends with six random characters.
     pub arn: String,
     /// The id of the current version.
     pub version_id: Option<String>,
@@ -65,7 +66,7 @@ impl Resource for AwsSecret {
     const EXAMPLE: &'static str = r#"app_secrets:
   kind: aws.secret
   name: candlefish/production/app
-  description: What the application logs in with
+  description: Database credentials of the application
   data:
     username: app
     password: { generate: { length: 40 } }
@@ -109,7 +110,7 @@ impl Resource for AwsSecret {
         live::observe(client, &id.name).await
     }
 
-    /// Of a secret that will be deleted nothing else can be told.
+    /// Only the deletion is reported for a secret that is scheduled for deletion.
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
         let mut diff = Diff::none();
         if observed.pending_deletion {
@@ -171,7 +172,7 @@ impl Resource for AwsSecret {
     }
 }
 
-/// A copy that does not follow is not as declared, and making it again would not help.
+/// A replica that is out of date differs from the declaration, and creating it again would not help.
 fn compare_copies(diff: &mut Diff, declared: &BTreeSet<Replica>, failed: &BTreeMap<String, String>) {
     for replica in declared {
         if let Some(why) = failed.get(&replica.region) {
@@ -181,7 +182,7 @@ fn compare_copies(diff: &mut Diff, declared: &BTreeSet<Replica>, failed: &BTreeM
     }
 }
 
-/// What is live and cannot be kept is never written over.
+/// A live value that cannot be kept is never overwritten.
 fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     let path = if desired.value.is_some() { "value" } else { "data" };
     let why = match &observed.value {
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_compared_field_by_field_and_not_by_its_notation() {
+    fn document_is_compared_by_field() {
         let declared = desired(json!({ "data": { "port": 5432, "user": "app", "key": { "generate": {} } } }));
         let live = observed("{ \"user\" : \"app\",\n \"port\": 5432, \"key\": \"k\", \"other\": true }");
         assert!(AwsSecret::diff(&declared, &live).is_empty());
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_not_a_value_that_was_made() {
+    fn empty_value_does_not_count_as_generated() {
         let declared = desired(json!({ "data": { "key": { "generate": {} }, "port": 0 } }));
         for nothing in ["null", "\"\"", "0", "0.0", "false"] {
             let live = observed(&format!("{{\"key\": {nothing}, \"port\": 0}}"));
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_fields_are_compared_where_they_are_declared() {
+    fn declared_fields_are_compared() {
         let value = json!({ "value": "x" });
         let mut live = observed("x");
         live.rotation =
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_about_to_be_deleted_is_reported_once() {
+    fn secret_pending_deletion_is_reported_once() {
         let live = Observed { pending_deletion: true, value: LiveValue::Absent, ..observed("") };
         assert_eq!(paths(&AwsSecret::diff(&desired(json!({ "value": "x" })), &live)), ["pending_deletion"]);
     }

@@ -1,8 +1,8 @@
-//! Making, changing and deleting secrets.
+//! Creates, changes and deletes secrets.
 //!
-//! The SDK gives every request that makes a version a client request token, so that a repetition of one
-//! whose answer was lost makes no second version. The token is drawn by lot: it is told to whoever may
-//! list versions, and one that followed from the value would let them try values.
+//! The SDK adds a client request token to every request that creates a version, so that a retry after a
+//! lost response creates no second version. The token is random: callers who may list versions can read
+//! it, and a token derived from the value would let them test guesses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ const EMPTY: &str = "{}";
 
 type W<'a> = Writer<'a, AwsClient>;
 
-/// Makes the secret with its value and marks of ownership in one request, then everything else.
+/// Creates the secret with its value and ownership tags in one request, then applies everything else.
 pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     let value = value(CREATE, desired, &Fields::new(), EMPTY)?;
     let request = w.write(w.permit()).secretsmanager.create_secret().name(&desired.name);
@@ -49,8 +49,8 @@ pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     }
 }
 
-/// Brings the differing fields to the declared state. One that is about to be deleted is taken back
-/// first, and looked at again, because it told nothing of its value.
+/// Applies the fields that differ. A scheduled deletion is cancelled first, and the secret is read
+/// again, because its value could not be read before.
 pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
     if !observed.pending_deletion {
         return update_fields(w, desired, observed).await;
@@ -59,8 +59,12 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     request.send().await.at("secretsmanager:RestoreSecret")?;
     match observe(w, &observed.name).await? {
         Some(restored) if !restored.pending_deletion => update_fields(w, desired, &restored).await,
-        _ => Err(Error::new(ErrorKind::Eventual, "secretsmanager:RestoreSecret", "it is not back yet")
-            .advice("run again in a few seconds")),
+        _ => Err(Error::new(
+            ErrorKind::Eventual,
+            "secretsmanager:RestoreSecret",
+            "the secret is not restored yet",
+        )
+        .advice("run again in a few seconds")),
     }
 }
 
@@ -69,7 +73,7 @@ async fn update_fields(w: &W<'_>, desired: &Desired, observed: &Observed) -> Res
     if diff.touches("description") || diff.touches("kms_key") {
         let request = w.write(w.permit()).secretsmanager.update_secret().secret_id(&desired.name);
         let request = request.description(&desired.description);
-        // Nothing stands for the key that AWS manages.
+        // An absent id selects the key that AWS manages.
         let request = request.kms_key_id(desired.kms_key.as_deref().unwrap_or_default());
         request.send().await.at("secretsmanager:UpdateSecret")?;
     }
@@ -96,7 +100,7 @@ async fn update_fields(w: &W<'_>, desired: &Desired, observed: &Observed) -> Res
     Ok(())
 }
 
-/// Schedules the deletion; until then the secret can be brought back.
+/// Schedules the deletion; until then the secret can be restored.
 pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
     let live = match observe(w, &id.name).await? {
         Some(live) if !live.pending_deletion => live,
@@ -123,18 +127,18 @@ async fn delete_primary(w: &W<'_>, id: &Id) -> Result<()> {
     request.send().await.found("secretsmanager:DeleteSecret", NOT_FOUND).map(drop)
 }
 
-/// AWS refuses to delete a secret that is still replicated; the emulator of the sandbox does not.
+/// AWS refuses to delete a secret that is still replicated; the sandbox's emulator does not.
 fn has_replicas(error: &Error) -> bool {
     error.message.contains("(InvalidRequestException)") && error.message.contains("replica")
 }
 
-/// The live value as it is compared with a declared `value`.
+/// The live value in the form that is compared with a declared `value`.
 pub fn plain(observed: &Observed) -> Fields {
     observed.value.text().into_iter().map(|value| ("value".to_owned(), value.clone())).collect()
 }
 
-/// The value to write: the declared one, or the document with the declared fields. What stays as it is
-/// stays to the byte.
+/// The value to write: the declared one, or the document with the declared fields. Unchanged parts are
+/// kept byte for byte.
 fn value(operation: &str, desired: &Desired, live: &Fields, document: &str) -> Result<Secret> {
     let mut made = secret_value::make(operation, &desired.sources(), live)?;
     if desired.value.is_some() {
@@ -150,14 +154,14 @@ fn value(operation: &str, desired: &Desired, live: &Fields, document: &str) -> R
     spliced.map(Secret::from).ok_or_else(|| missing(operation, "JSON object"))
 }
 
-/// AWS itself refuses a policy that would let everybody in.
+/// AWS itself refuses a policy that gives everyone access.
 async fn put_policy(w: &W<'_>, name: &str, policy: &Document) -> Result<()> {
     let request = w.write(w.permit()).secretsmanager.put_resource_policy().secret_id(name);
     let request = request.resource_policy(policy.text()).block_public_policy(true);
     request.send().await.at("secretsmanager:PutResourcePolicy").map(drop)
 }
 
-/// A copy under another key is removed and made again.
+/// A replica with another key is removed and created again.
 async fn replicate(
     w: &W<'_>,
     name: &str,
@@ -186,7 +190,7 @@ fn regions(replicas: &BTreeSet<Replica>) -> Vec<ReplicaRegionType> {
     replicas.iter().map(region).collect()
 }
 
-/// Not at once: the value stays until the next time that is due.
+/// Does not rotate immediately: the value stays until the next scheduled rotation.
 async fn rotate(w: &W<'_>, name: &str, rotation: &Rotation) -> Result<()> {
     let rules = RotationRulesType::builder()
         .set_automatically_after_days(rotation.every_days.map(i64::from))
@@ -212,7 +216,8 @@ mod tests {
         let declared = json!({ "name": "a", "data": { "pin": "new", "port": "5432" } });
         let mut desired: Desired = serde_json::from_value(declared).expect("valid");
         AwsSecret::load(&mut desired, &Loader::default()).expect("loads");
-        let text = "{ \"id\": 123456789012345678901, \"rate\":1.50, \"x\":1, \"x\":2, \"port\": 5432, \"pin\": \"old\" }";
+        let text = "{ \"id\": 123456789012345678901, \"rate\":1.50, \"x\":1, \"x\":2, \"port\": 5432, \
+                    \"pin\": \"old\" }";
         let live = [("pin", "old"), ("port", "5432")];
         let live = live.map(|(name, value)| (name.to_owned(), Secret::from(value.to_owned()))).into();
         let written = value(PUT, &desired, &live, text).expect("written");

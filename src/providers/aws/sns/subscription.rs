@@ -1,4 +1,4 @@
-//! `aws.sns_subscription`: somebody or something that gets a topic's messages.
+//! `aws.sns_subscription`: a receiver of a topic's messages.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,12 +21,11 @@ const LIST: &str = "sns:ListSubscriptionsByTopic";
 
 type W<'a> = Writer<'a, AwsClient>;
 
-/// A subscription. A person, or a web server, has to confirm it first; until then nothing about it can
-/// be changed, and it counts as being as declared.
-/// <https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html>
+/// A subscription. A person or a web server must confirm it first. Until then it cannot be changed and
+/// counts as in sync. <https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html>
 pub struct SnsSubscription;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SnsSubscription")]
@@ -35,18 +34,18 @@ pub struct Desired {
     pub topic: String,
     /// How messages are delivered.
     pub protocol: Protocol,
-    /// Where to: an address, a URL, a telephone number or an ARN, as the protocol wants it.
+    /// The receiver: an address, a URL, a telephone number or an ARN, depending on the protocol.
     pub endpoint: String,
-    /// Which messages are delivered: an SNS filter policy, as a map or as JSON text. Not declared: all.
+    /// Which messages are delivered: an SNS filter policy, as a map or as JSON text. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter_policy: Option<Json>,
-    /// What the filter looks at.
+    /// Whether the filter matches attributes or the message.
     #[serde(default)]
     pub filter_scope: FilterScope,
-    /// Whether the bare message is delivered, without SNS's envelope; for `sqs`, `http` and `https`.
+    /// Whether messages are delivered without SNS's envelope; for `sqs`, `http` and `https`.
     #[serde(default)]
     pub raw_delivery: bool,
-    /// The ARN of the queue that takes what could not be delivered. Not declared: it is dropped.
+    /// The ARN of the dead-letter queue for undeliverable messages. Default: they are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter_queue: Option<String>,
 }
@@ -59,9 +58,9 @@ pub enum Protocol {
     Email,
     /// As JSON by e-mail.
     EmailJson,
-    /// By POST without encryption.
+    /// By POST over HTTP.
     Http,
-    /// By POST.
+    /// By POST over HTTPS.
     Https,
     /// As a text message.
     Sms,
@@ -84,7 +83,7 @@ impl Protocol {
         }
     }
 
-    /// What an endpoint begins with, where that is certain.
+    /// The required beginning of an endpoint, if there is one.
     fn begins(self) -> &'static str {
         match self {
             Self::Http => "http://",
@@ -96,7 +95,7 @@ impl Protocol {
     }
 }
 
-/// What a filter looks at.
+/// The part of a message that a filter matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FilterScope {
@@ -115,13 +114,13 @@ impl FilterScope {
         }
     }
 
-    /// `None` for a scope that this program does not know.
+    /// `None` for a scope that Groundwork does not know.
     fn of(name: &str) -> Option<Self> {
         [Self::Attributes, Self::Body].into_iter().find(|scope| scope.name() == name)
     }
 }
 
-/// A topic, a protocol and an endpoint; there is one subscription of each.
+/// A topic, a protocol and an endpoint, which identify a subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Id {
     topic: String,
@@ -135,7 +134,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// What SNS says.
+/// The subscription as SNS reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     id: Id,
@@ -147,7 +146,7 @@ pub struct Observed {
     dead_letter_queue: Option<String>,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SnsSubscriptionOutputs")]
 pub struct Outputs {
@@ -161,8 +160,7 @@ pub struct Outputs {
 
 impl Resource for SnsSubscription {
     const KIND: &'static str = "aws.sns_subscription";
-    const ABOUT: &'static str =
-        "A subscription to a topic; one that waits for its receiver's confirmation is in sync.";
+    const ABOUT: &'static str = "A subscription to a topic; an unconfirmed one counts as in sync.";
     const EXAMPLE: &'static str = r"on_call:
   kind: aws.sns_subscription
   topic: arn:aws:sns:us-east-1:123456789012:candlefish-alerts
@@ -190,7 +188,7 @@ alert_queue:
     fn check(desired: &Desired) -> Vec<FieldError> {
         let mut found = Vec::new();
         if !desired.topic.starts_with("arn:") && !is_unknown(&desired.topic) {
-            let error = FieldError::new("topic", "this is no ARN");
+            let error = FieldError::new("topic", "not an ARN");
             found.push(error.help("refer to the topic's step, e.g. `{{ alerts.arn }}`"));
         }
         let begins = desired.protocol.begins();
@@ -199,19 +197,20 @@ alert_queue:
             found.push(FieldError::new("endpoint", message));
         }
         if !connection::passwords_of(&desired.endpoint).is_empty() {
-            let message = "holds a password, which SNS hides when it lists subscriptions: this one would never be found again";
-            let help = "leave the password out; a receiver knows SNS by the signature of its messages";
+            let message = "holds a password, which SNS hides when it lists subscriptions: Groundwork could \
+                           not find this one again";
+            let help = "remove the password; a receiver authenticates SNS by the signature of its messages";
             found.push(FieldError::new("endpoint", message).help(help).secret());
         }
         if desired.raw_delivery
             && !matches!(desired.protocol, Protocol::Sqs | Protocol::Http | Protocol::Https)
         {
-            found.push(FieldError::new("raw_delivery", "is for `sqs`, `http` and `https` alone"));
+            found.push(FieldError::new("raw_delivery", "is only for `sqs`, `http` and `https`"));
         }
         found
     }
 
-    /// One call, and a second for one that is confirmed.
+    /// One request, and a second if the subscription is confirmed.
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
         let Some(arn) = find(client, id).await? else { return Ok(None) };
         let Some(arn) = Some(arn).filter(|arn| arn.starts_with("arn:")) else {
@@ -249,8 +248,7 @@ alert_queue:
         diff
     }
 
-    /// Subscribing again answers with the subscription that is there, so that a second request does
-    /// no harm.
+    /// Subscribing again returns the existing subscription, so a second request does no harm.
     async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         let request = w.write(w.permit()).sns().subscribe().topic_arn(&desired.topic);
         let request = request.protocol(desired.protocol.name()).endpoint(&desired.endpoint);
@@ -267,7 +265,7 @@ alert_queue:
         for field in ["filter_scope", "filter_policy", "raw_delivery", "dead_letter_queue"] {
             if diff.touches(field) {
                 let (name, value) = setting(desired, field);
-                // SNS takes nothing for a filter, but one that lets everything through.
+                // SNS cannot remove a filter, but accepts one that matches everything.
                 let value =
                     if field == "filter_policy" && value.is_empty() { "{}".to_owned() } else { value };
                 let request = w.write(w.permit()).sns().set_subscription_attributes().subscription_arn(arn);
@@ -334,7 +332,7 @@ fn assemble(id: &Id, arn: String, attributes: &HashMap<String, String>) -> Obser
     }
 }
 
-/// A field as SNS calls it, with the declared value; nothing is the empty text.
+/// SNS's name of a field, with the declared value; an absent value is the empty text.
 fn setting(desired: &Desired, field: &str) -> (&'static str, String) {
     match field {
         "filter_policy" => {
@@ -351,11 +349,11 @@ fn setting(desired: &Desired, field: &str) -> (&'static str, String) {
     }
 }
 
-/// What SNS lists in the place of an ARN for a subscription that was deleted, for some days.
+/// SNS lists this instead of an ARN for some days after a subscription is deleted.
 const DELETED: &str = "Deleted";
 
-/// The subscription's ARN, or `PendingConfirmation`; `None` when there is no such subscription, or no
-/// such topic.
+/// The subscription's ARN, or `PendingConfirmation`; `None` if the subscription or the topic does not
+/// exist.
 async fn find(client: &AwsClient, id: &Id) -> Result<Option<String>> {
     let request = client.read().sns().list_subscriptions_by_topic().topic_arn(&id.topic);
     let subscriptions = request.into_paginator().items().send().try_collect().await.found(LIST, NOT_FOUND)?;
@@ -367,9 +365,9 @@ async fn find(client: &AwsClient, id: &Id) -> Result<Option<String>> {
     found.map(|found| found.subscription_arn.ok_or_else(|| missing(LIST, "ARN"))).transpose()
 }
 
-/// What ends a subscription that nobody has confirmed.
-const UNCONFIRMED: &str = "waits for its receiver's confirmation, and SNS does not remove it before that; it ends \
-                           with its topic, or by itself when nobody confirms it within some days";
+/// What to do about an unconfirmed subscription that cannot be deleted.
+const UNCONFIRMED: &str = "waits for its receiver's confirmation, and SNS cannot delete it before that; it \
+                           is deleted with its topic, or expires if it stays unconfirmed for some days";
 
 fn unconfirmed(id: &Id) -> Error {
     Error::new(ErrorKind::Rejected, "sns:Unsubscribe", format!("{id} {UNCONFIRMED}"))
@@ -435,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_beforehand() {
+    fn mistakes_are_found_without_network() {
         let wrong =
             json!({ "topic": "alerts", "protocol": "email", "endpoint": "a@b", "raw_delivery": true });
         let paths: Vec<_> =

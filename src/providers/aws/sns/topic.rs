@@ -24,7 +24,7 @@ const NOT_FOUND: &[&str] =
     &["NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException"];
 const GET: &str = "sns:GetTopicAttributes";
 const CREATE: &str = "sns:CreateTopic";
-/// What the name of a topic that keeps the order ends with.
+/// The suffix of the name of a topic that keeps the order.
 const FIFO: &str = ".fifo";
 
 type W<'a> = Writer<'a, AwsClient>;
@@ -33,24 +33,25 @@ type W<'a> = Writer<'a, AwsClient>;
 /// <https://docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html>
 pub struct SnsTopic;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SnsTopic")]
 pub struct Desired {
     /// The name, unique in account and region; one that ends with `.fifo` keeps the order of messages.
     pub name: String,
-    /// What text messages come from.
+    /// The sender's name in text messages.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub display_name: String,
     /// The KMS key that encrypts messages at rest: ARN, id or alias. Alarms need a key whose policy lets
-    /// CloudWatch use it. Not declared: not encrypted.
+    /// CloudWatch use it. Default: not encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,
-    /// Who may publish and subscribe. Not declared: left alone; a new topic is its account's.
+    /// The topic policy: who may publish and subscribe. Not managed unless declared; a new topic is open
+    /// to its account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Document>,
-    /// Whether messages of the same content are the same message; for topics that keep the order.
+    /// Whether messages with the same content count as duplicates; for topics that keep the order.
     #[serde(default)]
     pub content_based_deduplication: bool,
     /// Tags.
@@ -58,7 +59,7 @@ pub struct Desired {
     pub tags: Tags,
 }
 
-/// What SNS says.
+/// The topic as SNS reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     name: String,
@@ -70,7 +71,7 @@ pub struct Observed {
     tags: Tags,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SnsTopicOutputs")]
 pub struct Outputs {
@@ -82,7 +83,7 @@ pub struct Outputs {
 
 impl Resource for SnsTopic {
     const KIND: &'static str = "aws.sns_topic";
-    const ABOUT: &'static str = "A topic of SNS, to which alarms and programs send messages.";
+    const ABOUT: &'static str = "An SNS topic, to which alarms and programs send messages.";
     const EXAMPLE: &'static str = r"alerts:
   kind: aws.sns_topic
   name: candlefish-alerts
@@ -106,7 +107,7 @@ impl Resource for SnsTopic {
         let mut found: Vec<FieldError> = check_name(&desired.name).into_iter().collect();
         if desired.content_based_deduplication && !desired.name.ends_with(FIFO) && !is_unknown(&desired.name)
         {
-            let message = "only a topic that keeps the order knows repeated messages";
+            let message = "only a topic that keeps the order detects duplicate messages";
             let error = FieldError::new("content_based_deduplication", message);
             found.push(error.help("remove it, or let the name end with `.fifo`"));
         }
@@ -121,12 +122,12 @@ impl Resource for SnsTopic {
         desired.kms_key.as_deref().and_then(kms_key::requirement).into_iter().collect()
     }
 
-    /// Two calls at once.
+    /// Sends two requests at once.
     async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
         let arn = arn(client, id).await?;
         let (attributes, tags) = tokio::join!(attributes(client, &arn), live_tags(client, &arn));
         let Some(attributes) = attributes? else { return Ok(None) };
-        // Only now: AWS may refuse to tell the tags of a topic that is not there.
+        // Checked only now, because AWS may deny access to the tags of a missing topic.
         let tags = tags?;
         let text = |name: &str| attributes.get(name).filter(|text| !text.is_empty());
         let policy = text("Policy").map(|policy| Document::parse(GET, policy)).transpose()?;
@@ -159,13 +160,13 @@ impl Resource for SnsTopic {
         diff
     }
 
-    /// Making a topic that exists answers with the topic that is there, so that its absence is made
-    /// sure of right before.
+    /// Creating an existing topic returns that topic, so Groundwork checks right before that it does not
+    /// exist.
     async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         if attributes(w, &arn(w, &desired.name).await?).await?.is_some() {
             let error =
-                Error::new(ErrorKind::Conflict, CREATE, format!("the topic {} exists already", desired.name));
-            return Err(error.advice("it was made in the meantime; run `groundwork plan` again"));
+                Error::new(ErrorKind::Conflict, CREATE, format!("the topic {} already exists", desired.name));
+            return Err(error.advice("it was created in the meantime; run `groundwork plan` again"));
         }
         let request = w.write(w.permit()).sns().create_topic().name(&desired.name);
         let fifo = desired.name.ends_with(FIFO).then(|| ("FifoTopic", "true".to_owned()));
@@ -196,14 +197,14 @@ impl Resource for SnsTopic {
         Ok(())
     }
 
-    /// Deletes the subscriptions with it.
+    /// Deletes the subscriptions with the topic.
     async fn delete(w: &W<'_>, id: &String) -> Result<()> {
         let arn = arn(w, id).await?;
         let answer = w.write(w.permit()).sns().delete_topic().topic_arn(arn).send().await;
         answer.found("sns:DeleteTopic", NOT_FOUND).map(drop)
     }
 
-    /// Every subscription ends with the topic.
+    /// The topic's subscriptions, which are deleted with it.
     async fn attachments(client: &AwsClient, id: &String, _: &Observed) -> Result<Vec<Attachment>> {
         let arn = arn(client, id).await?;
         let pages = client.read().sns().list_subscriptions_by_topic().topic_arn(&arn);
@@ -233,7 +234,7 @@ impl Resource for SnsTopic {
     }
 }
 
-/// A field as SNS calls it, with the declared value; nothing is the empty text.
+/// SNS's name of a field, with the declared value; an absent value is the empty text.
 fn setting(desired: &Desired, field: &str) -> (&'static str, String) {
     match field {
         "display_name" => ("DisplayName", desired.display_name.clone()),
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arn_is_known_beforehand() {
+    fn arn_is_predicted() {
         let account = Some("123456789012".to_owned());
         let scope = Scope { region: "us-gov-west-1".into(), account_id: account, ..Scope::default() };
         let outputs = SnsTopic::predicted_outputs(&desired(json!({})), &scope).into_map();

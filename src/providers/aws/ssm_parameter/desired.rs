@@ -1,4 +1,4 @@
-//! What a plan declares about a parameter.
+//! The declared fields of a parameter.
 
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 use schemars::JsonSchema;
@@ -9,32 +9,32 @@ use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Tags};
 use crate::secret::{Input, SecretSource, Sources};
 
-/// The key that AWS takes where none is named.
+/// The default key of Systems Manager.
 pub const DEFAULT_KEY: &str = "alias/aws/ssm";
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SsmParameter")]
 pub struct Desired {
     /// The name, e.g. `/candlefish/production/api-url`.
     pub name: String,
-    /// What kind of value it has. Fixed when the parameter is made.
+    /// The type of the value. Fixed when the parameter is created.
     #[serde(rename = "type", default)]
     pub kind: ParameterKind,
     /// The value; for a `secure_string` from any source of secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<SecretSource>,
-    /// The values of a `string_list`, none of which may hold a comma.
+    /// The values of a `string_list`. A value cannot contain a comma.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<String>>,
-    /// What it is for.
+    /// The description.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// The KMS key of a `secure_string`: ARN, id or alias. Not declared: the one that AWS manages.
+    /// The KMS key of a `secure_string`: ARN, id or alias. Default: the key that AWS manages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,
-    /// How large it may be, and what it costs. An advanced parameter stays one.
+    /// The tier, which decides its maximum size and price. An advanced parameter stays advanced.
     #[serde(default)]
     pub tier: Tier,
     /// A regular expression that every value must match.
@@ -54,7 +54,7 @@ pub enum ParameterKind {
     String,
     /// Texts, separated by commas.
     StringList,
-    /// Text that is encrypted under a KMS key.
+    /// Text that is encrypted with a KMS key.
     SecureString,
 }
 
@@ -68,7 +68,7 @@ impl ParameterKind {
         }
     }
 
-    /// The live type as declared; one that no plan can declare by its own name.
+    /// The live type as declared; the service's name for a type that a plan cannot declare.
     pub fn shown(live: &ParameterType) -> Value {
         let all = [Self::String, Self::StringList, Self::SecureString];
         let known = all.into_iter().find(|kind| kind.to_sdk() == *live);
@@ -83,7 +83,7 @@ pub enum Tier {
     /// 4 KB, free of charge.
     #[default]
     Standard,
-    /// 8 KB, for money.
+    /// 8 KB, for a fee.
     Advanced,
 }
 
@@ -93,7 +93,7 @@ impl Desired {
         self.kind == ParameterKind::SecureString
     }
 
-    /// The one value, under the name that templates and messages know it by.
+    /// The one value, under the name that templates and messages use.
     pub fn sources(&self) -> Sources {
         let list = self.values.as_ref().map(|values| SecretSource::new(Input::Literal(values.join(","))));
         let value = self.value.clone().or(list);
@@ -113,15 +113,18 @@ impl Desired {
             self.value.as_ref().is_some_and(|source| !matches!(source.input(), Input::Literal(_)));
         match () {
             () if self.value.is_some() == self.values.is_some() => {
-                Some(FieldError::new("value", "exactly one of `value` and `values` is needed"))
+                Some(FieldError::new("value", "declare exactly one of `value` and `values`"))
             }
             () if list != self.values.is_some() => {
-                let error = FieldError::new("values", "is for a `string_list`, which has no `value`");
+                let error = FieldError::new(
+                    "values",
+                    "is only for a `string_list`, which uses it instead of `value`",
+                );
                 Some(error.help("set `type: string_list`, or use `value`"))
             }
-            () if commas => Some(FieldError::new("values", "a value of a list cannot hold a comma")),
+            () if commas => Some(FieldError::new("values", "a value of a list cannot contain a comma")),
             () if is_secret && !self.is_secure() => {
-                let error = FieldError::new("type", "a secret value is kept encrypted");
+                let error = FieldError::new("type", "a secret value must be encrypted");
                 Some(error.help("set `type: secure_string`"))
             }
             () if self.kms_key.is_some() && !self.is_secure() => {
@@ -142,14 +145,14 @@ impl Tier {
         }
     }
 
-    /// The live tier as declared; one that no plan can declare by its own name.
+    /// The live tier as declared; the service's name for a tier that a plan cannot declare.
     pub fn shown(live: &ParameterTier) -> Value {
         let known = [Self::Standard, Self::Advanced].into_iter().find(|tier| tier.to_sdk() == *live);
         known.map_or_else(|| json!(live.as_str()), |tier| json!(tier))
     }
 }
 
-/// Whether Systems Manager takes the name.
+/// Whether Systems Manager accepts the name.
 /// <https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html>
 pub fn check_name(name: &str) -> Option<FieldError> {
     const HELP: &str = "letters, digits and `_.-`, in up to 15 parts that begin with `/`";
@@ -159,9 +162,11 @@ pub fn check_name(name: &str) -> Option<FieldError> {
     match () {
         () if is_unknown(name) => None,
         () if first.starts_with("aws") || first.starts_with("ssm") => {
-            wrong("AWS reserves names that begin so")
+            wrong("AWS reserves names that begin like this")
         }
-        () if name.contains('/') && !name.starts_with('/') => wrong("a name with `/` begins with it"),
+        () if name.contains('/') && !name.starts_with('/') => {
+            wrong("a name that contains `/` must begin with `/`")
+        }
         () if first.is_empty() || name.len() > 1011 || !name.chars().all(allowed) => {
             wrong("not a valid name for a parameter")
         }

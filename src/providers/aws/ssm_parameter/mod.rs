@@ -32,9 +32,9 @@ const GET: &str = "ssm:GetParameters";
 const PUT: &str = "ssm:PutParameter";
 const TAG: &str = "ssm:AddTagsToResource";
 const TYPE_IS_FIXED: &str =
-    "a parameter keeps the type it was made with; declare another name, or delete it first";
+    "the type of a parameter is fixed; declare another name, or delete the parameter first";
 const TIER_IS_FIXED: &str =
-    "an advanced parameter cannot become a standard one; leave it, or delete it and make it again";
+    "an advanced parameter cannot become a standard one; keep it, or delete it and create it again";
 
 type W<'a> = Writer<'a, AwsClient>;
 
@@ -42,7 +42,7 @@ type W<'a> = Writer<'a, AwsClient>;
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
 pub struct SsmParameter;
 
-/// What Systems Manager says. `Debug` shows no value.
+/// The parameter as Systems Manager reports it. `Debug` shows no value.
 #[derive(Clone, Debug)]
 pub struct Observed {
     name: String,
@@ -54,12 +54,12 @@ pub struct Observed {
     key: LiveKey,
     tier: ParameterTier,
     allowed_pattern: String,
-    /// What the value must be, such as the id of an image; plans do not declare it.
+    /// The data type that the value must have, such as the id of an image; a plan does not declare it.
     data_type: Option<String>,
     tags: Tags,
 }
 
-/// What other steps may refer to. Never the value.
+/// The outputs for other steps, which never include the value.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SsmParameterOutputs")]
 pub struct Outputs {
@@ -127,7 +127,7 @@ session_key:
         desired.value.iter_mut().collect()
     }
 
-    /// Two calls for many parameters, and one for the tags of each.
+    /// Two requests for many parameters, and one for the tags of each.
     async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
         let about = client.batches.parameters.ask(id, |names| describe(client, names));
         let value = client.batches.parameter_values.ask(id, |names| values(client, names));
@@ -170,14 +170,15 @@ session_key:
         diff
     }
 
-    /// Not overwriting: a parameter of this name that was made meanwhile is refused.
+    /// Does not overwrite: the request fails if a parameter of this name was created in the meantime.
     async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         let request = w.write_once(w.permit()).ssm().put_parameter().set_tags(Some(to_sdk(&desired.tags)?));
         put(request, desired, &Fields::new()).await
     }
 
-    /// One request replaces everything but the tags, and the policies of an advanced parameter; what a
-    /// plan does not declare is sent again. Systems Manager takes tags only for a new parameter.
+    /// One request replaces everything except the tags and the policies of an advanced parameter;
+    /// settings that the plan does not declare are sent again. Systems Manager accepts tags only for a
+    /// new parameter.
     async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
         let diff = Self::diff(desired, observed);
         if diff.changes.iter().any(|change| !change.path.starts_with("tags.")) {
@@ -213,7 +214,7 @@ session_key:
     }
 }
 
-/// A value is shown where it is no secret on either side.
+/// Shows the value if neither side is secret.
 fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     let plain = [ParameterType::String, ParameterType::StringList];
     if desired.is_secure() || !plain.contains(&observed.kind) {
@@ -241,7 +242,7 @@ async fn describe(client: &AwsClient, names: Vec<String>) -> Result<HashMap<Stri
     Ok(found.filter_map(|about| Some((about.name.clone()?, about))).collect())
 }
 
-/// Values by name. A name that is neither among them nor said to be invalid has no answer.
+/// Values by name. A name that is neither returned nor reported as invalid was not answered.
 async fn values(client: &AwsClient, names: Vec<String>) -> Result<HashMap<String, Secret>> {
     let request = client.read().ssm().get_parameters().set_names(Some(names.clone())).with_decryption(true);
     let answer = request.send().await.at(GET)?;
@@ -264,8 +265,8 @@ async fn live_tags(client: &AwsClient, name: &str) -> Result<Tags> {
     Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
 }
 
-/// What two requests tell of a parameter. When only one of them shows it, it was made or deleted a moment
-/// ago, and its value may be in use.
+/// Combines two responses about a parameter. If only one of them contains it, it was created or deleted
+/// a moment ago, and its value may be in use.
 fn both<A, V>(name: &str, about: Option<A>, value: Option<V>) -> Result<Option<(A, V)>> {
     let silent = match (about, value) {
         (Some(about), Some(value)) => return Ok(Some((about, value))),
@@ -273,7 +274,7 @@ fn both<A, V>(name: &str, about: Option<A>, value: Option<V>) -> Result<Option<(
         (Some(_), None) => GET,
         (None, Some(_)) => DESCRIBE,
     };
-    let message = format!("another request shows the parameter {name}, and this one does not");
+    let message = format!("another request returned the parameter {name}, and this one did not");
     Err(Error::new(ErrorKind::Eventual, silent, message).advice("run again in a few seconds"))
 }
 
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_value_is_shown_and_a_secret_is_not() {
+    fn only_plain_values_are_shown() {
         let diff =
             SsmParameter::diff(&desired(json!({ "value": "x" })), &observed(ParameterType::String, "y"));
         assert_eq!((&diff.changes[0].before, &diff.changes[0].after), (&json!("y"), &json!("x")));
@@ -353,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_changed_is_blocked() {
+    fn fixed_fields_are_blocked() {
         let mut live = observed(ParameterType::StringList, "x,y");
         live.tier = ParameterTier::Advanced;
         let diff = SsmParameter::diff(&desired(json!({ "value": "x,y" })), &live);
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_seen_by_half_is_an_error() {
+    fn parameter_in_one_response_is_an_error() {
         assert_eq!(both("a", Some(1), Some(2)).expect("both"), Some((1, 2)));
         assert_eq!(both::<i32, i32>("a", None, None).expect("neither"), None);
         assert_eq!(both::<_, i32>("a", Some(1), None).unwrap_err().operation, GET);

@@ -1,4 +1,4 @@
-//! Declared against live.
+//! Compares the declared alarm with the live one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use super::{Comparison, Desired, MissingData};
 use crate::providers::aws::UNKNOWN_VALUE;
 use crate::resource::Diff;
 
-const NOT_ON_ONE_METRIC: &str = "a plan declares alarms on one metric, and this live alarm is computed from \
-                                 more than that; declare another name, or delete the alarm first";
+const NOT_ON_ONE_METRIC: &str = "a plan declares alarms on one metric, and this live alarm uses more than \
+                                 that; declare another name, or delete the alarm first";
 
 /// The differences of everything but tags.
 pub fn alarm(desired: &Desired, live: &MetricAlarm) -> Diff {
@@ -48,8 +48,8 @@ pub fn alarm(desired: &Desired, live: &MetricAlarm) -> Diff {
     diff
 }
 
-/// What the live alarm is computed from, where that is not one metric: its queries, the band it is
-/// compared with, or a query in PromQL. `null` for an alarm that a plan can declare.
+/// The live alarm's evaluation if it is not of one metric: its queries, an anomaly detection band, or a
+/// PromQL query. `null` for an alarm that a plan can declare.
 fn computed_from(live: &MetricAlarm) -> Value {
     let queries = live.metrics().iter().map(|query| {
         let text = query.expression.as_deref().unwrap_or("a metric");
@@ -64,11 +64,11 @@ fn computed_from(live: &MetricAlarm) -> Value {
     }
 }
 
-/// The change of a statistic says so when it takes a setting with it.
+/// Notes the setting that a change of the statistic removes.
 fn note_lost_evaluation(diff: &mut Diff, desired: &Desired, live: &MetricAlarm) {
     let lost = live.evaluate_low_sample_count_percentile.is_some() && is_simple(&desired.statistic);
     if lost && diff.touches("statistic") {
-        diff.note("also drops the alarm's treatment of few samples, which only percentiles have");
+        diff.note("also removes the alarm's treatment of few samples, which only percentiles have");
     }
 }
 
@@ -90,7 +90,7 @@ fn compare_treatment(diff: &mut Diff, desired: &Desired, live: &MetricAlarm) {
     };
 }
 
-/// Not declared and not set mean all of them.
+/// Not declared and not set both mean all of them.
 fn compare_datapoints(diff: &mut Diff, desired: &Desired, live: &MetricAlarm) {
     let periods = live.evaluation_periods.and_then(|periods| u32::try_from(periods).ok()).unwrap_or_default();
     let before = live.datapoints_to_alarm.and_then(|count| u32::try_from(count).ok());

@@ -29,14 +29,14 @@ type W<'a> = Writer<'a, AwsClient>;
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricAlarm.html>
 pub struct CloudwatchAlarm;
 
-/// What a plan declares.
+/// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "CloudwatchAlarm")]
 pub struct Desired {
     /// The name, unique in account and region.
     pub name: String,
-    /// What the alarm means and what to do, for whoever gets it.
+    /// The alarm's meaning, and instructions for its receivers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// The metric's namespace.
@@ -49,37 +49,37 @@ pub struct Desired {
     /// `SampleCount`, `Average`, `Sum`, `Minimum`, `Maximum`, or a percentile such as `p99`.
     #[serde(default = "average")]
     pub statistic: String,
-    /// The metric's unit, e.g. `Seconds`. Not declared: whatever it is.
+    /// The metric's unit, e.g. `Seconds`. Default: any unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// Seconds over which the statistic is taken: 10, 20, 30 or a multiple of 60.
+    /// The period of the statistic in seconds: 10, 20, 30 or a multiple of 60.
     #[serde(default = "minute")]
     pub period_seconds: u32,
     /// How the statistic is compared with the threshold.
     pub comparison: Comparison,
-    /// What it is compared with.
+    /// The threshold.
     pub threshold: f64,
-    /// How many periods are looked at.
+    /// How many periods are evaluated.
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     pub evaluation_periods: u32,
-    /// How many of them must breach the threshold. Not declared: all.
+    /// How many of them must breach the threshold. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub datapoints_to_alarm: Option<u32>,
-    /// What a period without data counts as.
+    /// How a period without data is treated.
     #[serde(default)]
     pub treat_missing_data: MissingData,
-    /// Whether anything is done when the state changes.
+    /// Whether the actions run when the state changes.
     #[serde(default = "yes")]
     pub actions_enabled: bool,
-    /// ARNs of what is told when the alarm goes off, e.g. topics.
+    /// ARNs of the topics or other targets that are notified when the alarm fires.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub alarm_actions: BTreeSet<String>,
-    /// ARNs of what is told when all is well again.
+    /// ARNs of the targets that are notified when the alarm returns to OK.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub ok_actions: BTreeSet<String>,
-    /// ARNs of what is told when there is too little data.
+    /// ARNs of the targets that are notified when there is too little data.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub insufficient_data_actions: BTreeSet<String>,
     /// Tags.
@@ -130,25 +130,25 @@ impl Comparison {
         }
     }
 
-    /// `None` for operators that compare with a band, which no plan can declare.
+    /// `None` for operators that compare with a band, which a plan cannot declare.
     fn of(live: &ComparisonOperator) -> Option<Self> {
         let all = [Self::Greater, Self::GreaterOrEqual, Self::Less, Self::LessOrEqual];
         all.into_iter().find(|comparison| comparison.to_sdk() == *live)
     }
 }
 
-/// What a period without data counts as.
+/// How a period without data is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingData {
-    /// As nothing: without any data the state is "insufficient data".
+    /// As missing: without any data the state is "insufficient data".
     #[default]
     Missing,
-    /// As the state that there is.
+    /// The state stays as it is.
     Ignore,
     /// As a breach of the threshold.
     Breaching,
-    /// As all being well.
+    /// As within the threshold.
     NotBreaching,
 }
 
@@ -168,7 +168,7 @@ impl MissingData {
     }
 }
 
-/// What CloudWatch says.
+/// The alarm as CloudWatch reports it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     arn: String,
@@ -176,7 +176,7 @@ pub struct Observed {
     tags: Tags,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CloudwatchAlarmOutputs")]
 pub struct Outputs {
@@ -188,7 +188,7 @@ pub struct Outputs {
 
 impl Resource for CloudwatchAlarm {
     const KIND: &'static str = "aws.cloudwatch_alarm";
-    const ABOUT: &'static str = "An alarm of CloudWatch on one metric, and what is told when it goes off.";
+    const ABOUT: &'static str = "A CloudWatch alarm on one metric, with the targets that it notifies.";
     const EXAMPLE: &'static str = r#"failed_logins_alarm:
   kind: aws.cloudwatch_alarm
   name: candlefish-vault-failed-logins
@@ -222,7 +222,7 @@ impl Resource for CloudwatchAlarm {
         found
     }
 
-    /// One call for many alarms, and one for the tags of each.
+    /// One request for many alarms, and one for the tags of each.
     async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
         let alarm = client.batches.alarms.ask(id, |names| describe(client, names)).await?;
         let Some(alarm) = alarm else { return Ok(None) };
@@ -247,7 +247,7 @@ impl Resource for CloudwatchAlarm {
         put(w, request(desired, None).set_tags(tags)).await
     }
 
-    /// Tags in the request that replaces an alarm would be ignored.
+    /// A request that replaces an alarm ignores its tags, so they have their own.
     async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
         let diff = Self::diff(desired, observed);
         if diff.changes.iter().any(|change| !change.path.starts_with("tags.")) {
@@ -281,7 +281,7 @@ impl Resource for CloudwatchAlarm {
     }
 }
 
-/// The alarms of these names. Alarms on other alarms are of another type and not asked for.
+/// The alarms of these names. Composite alarms are of another type and not requested.
 async fn describe(client: &AwsClient, names: Vec<String>) -> Result<HashMap<String, MetricAlarm>> {
     let request = client.read().cloudwatch().describe_alarms().set_alarm_names(Some(names));
     let pages = request.alarm_types(AlarmType::MetricAlarm).max_records(100).into_paginator().send();
@@ -302,7 +302,7 @@ fn check_numbers(desired: &Desired) -> Vec<FieldError> {
     let mut found = Vec::new();
     let period = desired.period_seconds;
     if ![10, 20, 30].contains(&period) && (period == 0 || !period.is_multiple_of(60)) {
-        let error = FieldError::new("period_seconds", "CloudWatch has no such period");
+        let error = FieldError::new("period_seconds", "CloudWatch does not support this period");
         found.push(error.help("write 10, 20, 30 or a multiple of 60"));
     }
     let too_many = desired.datapoints_to_alarm.is_some_and(|count| count > desired.evaluation_periods);
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_lost_with_a_percentile_is_named() {
+    fn setting_lost_with_a_percentile_is_named() {
         let mut live = observed();
         live.alarm.statistic = None;
         live.alarm.extended_statistic = Some("p99".into());
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_by_expression_is_never_replaced() {
+    fn alarm_by_expression_is_never_replaced() {
         let query = MetricDataQuery::builder().id("e1").expression("m1 / m2").build();
         let mut live = observed();
         live.alarm.metrics = Some(vec![query]);

@@ -1,4 +1,4 @@
-//! The request that makes or replaces an alarm.
+//! The request that creates or replaces the alarm.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,12 @@ use aws_sdk_cloudwatch::types::{Dimension, MetricAlarm, StandardUnit, Statistic}
 
 use super::Desired;
 
-/// What PutMetricAlarm takes under a name of its own; everything else is a percentile or the like.
+/// Statistics with a field of their own in PutMetricAlarm; all others are extended statistics, such as
+/// percentiles.
 const STATISTICS: [&str; 5] = ["SampleCount", "Average", "Sum", "Minimum", "Maximum"];
 
-/// The request that makes or replaces the alarm. It replaces all of it, so that the live settings that
-/// a plan does not declare are sent again.
+/// The request that creates or replaces the alarm. It replaces every setting, so live settings that the
+/// plan does not declare are sent again.
 pub fn request(desired: &Desired, live: Option<&MetricAlarm>) -> PutMetricAlarmInputBuilder {
     let list = |actions: &BTreeSet<String>| Some(actions.iter().cloned().collect());
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
@@ -49,7 +50,7 @@ fn with_undeclared(
     live: &MetricAlarm,
     simple: bool,
 ) -> PutMetricAlarmInputBuilder {
-    // All datapoints, which a plan need not declare, may be written as a number.
+    // All datapoints, which is the default, may also be written as a number.
     let datapoints =
         live.datapoints_to_alarm.filter(|count| Some(*count) == *request.get_evaluation_periods());
     let datapoints = request.get_datapoints_to_alarm().or(datapoints);
@@ -63,7 +64,7 @@ fn with_undeclared(
         .set_action_configuration(live.action_configuration.clone())
 }
 
-/// Whether PutMetricAlarm takes the statistic under a name of its own.
+/// Whether PutMetricAlarm has a field for the statistic.
 pub fn is_simple(statistic: &str) -> bool {
     STATISTICS.contains(&statistic)
 }
