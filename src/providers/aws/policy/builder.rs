@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn mistakes_name_the_rule() {
         let wrong = |rule: Value| statements(vec![json!({ "allow": "a:b" }), rule]).expect_err("refused");
-        assert!(wrong(json!({ "allow": "a:b", "deny": "c:d" })).starts_with("rule 2: has exactly one"));
+        assert!(wrong(json!({ "allow": "a:b", "deny": "c:d" })).starts_with("rule 2: must have exactly one"));
         assert!(wrong(json!({ "alow": "a:b" })).contains("unknown field `alow`"));
         assert!(wrong(json!("text")).starts_with("rule 2"));
     }

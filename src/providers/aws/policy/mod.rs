@@ -216,7 +216,7 @@ mod tests {
         let mut diff = Diff::none();
         compare(&mut diff, "policy", Some(&of("AROAEXAMPLE1234567890")), &of("arn:aws:iam::1:role/r"));
         let note = diff.changes[0].note.as_deref().unwrap_or_default();
-        assert!(note.starts_with("AROAEXAMPLE1234567890: a user or role that was deleted"), "{note}");
+        assert!(note.starts_with("AROAEXAMPLE1234567890: a deleted user or role"), "{note}");
     }
 
     #[test]
