@@ -1,4 +1,4 @@
-//! Desired against observed: what is to be done with each step.
+//! Compares desired and observed state, and decides the action for each step.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use crate::removal::{self, Extent};
 use crate::resolve::{OutputTable, declare, diagnose, unknown};
 use crate::resource::{Diff, ErrorKind};
 
-/// Compares every step, in the order of the graph, so that each sees the outputs of those before.
-/// After them comes what is to be removed.
+/// Compares every step in graph order, so that each step sees the outputs of the steps before it.
+/// Removals follow.
 ///
 /// # Errors
-/// Mistakes in the plan that only values from other steps bring to light.
+/// Mistakes in the plan that become visible only with values from other steps.
 pub fn compare(world: &mut World) -> Result<Changeset, Error> {
     let mut steps = match world.extent {
         Extent::Everything => Vec::new(),
@@ -48,10 +48,10 @@ fn compare_steps(world: &mut World) -> Result<Vec<StepChange>, Diagnostics> {
     }
 }
 
-/// Gives a step the fields that the outputs known by now make, and its secret inputs.
+/// Evaluates a step's fields and secret inputs with the outputs known so far.
 ///
 /// # Errors
-/// Mistakes in the fields, sources that cannot be read; with their places.
+/// Mistakes in the fields and unreadable sources, with their places.
 pub fn redeclare(
     world: &mut World,
     index: usize,
@@ -69,21 +69,21 @@ pub fn redeclare(
         .map_err(|error| vec![Diagnostic::error(span, format!("step `{}`: {error}", step.id))])
 }
 
-/// Adds what is known of a step's outputs: the live ones, else those that are certain beforehand.
+/// Adds a step's known outputs: the live ones, or those that are certain in advance.
 pub fn add_outputs(world: &World, index: usize, outputs: &mut OutputTable) {
     let instance = &world.instances[index];
     let known = instance.outputs().unwrap_or_else(|| instance.predicted_outputs(&world.scope));
     outputs.insert(world.resolved.steps[index].id.clone(), known);
 }
 
-/// What is to be done with one step.
+/// The action for one step.
 pub fn decide(world: &World, index: usize) -> StepChange {
     let instance = &world.instances[index];
     let (action, changes, reason) = match &world.sights[index] {
         Sight::Nowhere(references) => (
             Action::Deferred,
             Vec::new(),
-            Some(format!("where it is depends on {references}, known after apply")),
+            Some(format!("its location depends on {references}, known after apply")),
         ),
         Sight::Hidden(error) if error.kind == ErrorKind::Unknown => {
             (Action::Blocked, Vec::new(), Some(hidden(world, index, error)))
@@ -118,7 +118,7 @@ pub fn decide(world: &World, index: usize) -> StepChange {
 
 type Decision = (Action, Vec<crate::resource::Change>, Option<String>);
 
-/// A thing that exists: ours or not, the same or not, changeable or not.
+/// Decides for a thing that exists: ours or not, the same or not, changeable or not.
 fn existing(world: &World, index: usize, diff: Diff) -> Decision {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
@@ -129,28 +129,28 @@ fn existing(world: &World, index: usize, diff: Diff) -> Decision {
     }
     match foreign(world, index) {
         Some(_) if declared.adopt => {
-            (Action::Adopt, diff.changes, Some("taken over, as `adopt: true` says".to_owned()))
+            (Action::Adopt, diff.changes, Some("adopted because of `adopt: true`".to_owned()))
         }
         None if diff.is_empty() => (Action::None, Vec::new(), renamed(world, index)),
         None => (Action::Update, diff.changes, renamed(world, index)),
-        // Nothing is to be written, so nobody is asked whose it is.
+        // Nothing will be written, so the owner does not matter.
         Some(_) if diff.is_empty() => (Action::None, Vec::new(), None),
         Some(owner) => (
             Action::Blocked,
             diff.changes,
-            Some(format!("it exists and {owner}; to take it over, add `adopt: true` to the step")),
+            Some(format!("it exists and {owner}; to adopt it, add `adopt: true` to the step")),
         ),
     }
 }
 
-/// The id that the step had when its thing was last written, if that was another one.
+/// The id that the step had when its thing was last written, if it was different.
 fn renamed(world: &World, index: usize) -> Option<String> {
     let before = &world.things.get(&world.target(index))?.step;
     (*before != world.resolved.steps[index].id).then(|| format!("was the step `{before}`"))
 }
 
-/// Whose a thing is when it is not this plan's: as its tags say, else the journal. What comes only
-/// once is known by what custody has of it.
+/// The owner of a thing that is not this plan's, according to its tags or else the journal.
+/// Once-only things are recognised by custody's records.
 pub fn foreign(world: &World, index: usize) -> Option<String> {
     let kind = world.resolved.steps[index].kind;
     let name = &world.resolved.document.name;
@@ -158,16 +158,18 @@ pub fn foreign(world: &World, index: usize) -> Option<String> {
         Some(tags) => match tags.get(declare::PLAN_TAG) {
             Some(owner) if owner == name => None,
             Some(owner) => Some(format!("belongs to the plan `{owner}`")),
-            // Made by a run that was cut off before the tags were put.
+            // Created by a run that was interrupted before it set the tags.
             None if world.things.is_announced(&world.target(index)) => None,
-            None => Some(format!("has no tag `{}`, so this plan did not make it", declare::PLAN_TAG)),
+            None => {
+                Some(format!("does not have the tag `{}`, so this plan did not create it", declare::PLAN_TAG))
+            }
         },
         None if kind.once_only() || world.things.get(&world.target(index)).is_some() => None,
-        None => Some("this plan's journal does not say that it made it".to_owned()),
+        None => Some("this plan's journal does not record its creation".to_owned()),
     }
 }
 
-/// Why a live thing could not be read, and what would help.
+/// Why a live thing could not be read, and advice.
 fn hidden(world: &World, index: usize, error: &crate::resource::Error) -> String {
     let unsealer = world.bootstrap_of(index).filter(|_| error.kind == ErrorKind::Sealed);
     match (unsealer, &error.advice) {
@@ -177,7 +179,7 @@ fn hidden(world: &World, index: usize, error: &crate::resource::Error) -> String
     }
 }
 
-/// Puts words in the place of markers, for people and JSON alike.
+/// Replaces markers with descriptions, for people and JSON alike.
 fn described(mut change: crate::resource::Change) -> crate::resource::Change {
     change.path = unknown::describe(&change.path);
     describe_value(&mut change.before);

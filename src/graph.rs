@@ -1,4 +1,4 @@
-//! Steps and their edges.
+//! Steps and the edges between them.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,21 +11,21 @@ use crate::resolve::{OutputTable, Resolved};
 use crate::resource::Requirement;
 use crate::resource::erased::Instance;
 
-/// Which step comes before which. Steps are indices into [`Resolved::steps`].
+/// The dependency order of the steps. Steps are indices into [`Resolved::steps`].
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// An order in which every step comes after those it needs; otherwise as declared.
+    /// An order in which every step comes after its needs; otherwise the declared order.
     pub order: Vec<usize>,
-    /// For each step, those it needs directly, ascending.
+    /// The direct needs of each step, ascending.
     pub needs: Vec<Vec<usize>>,
 }
 
 impl Graph {
-    /// Draws the edges: references, `needs`, custody's references and the places of journal and lock
-    /// before every once-only step, and what the kinds themselves require.
+    /// Adds the edges: references, `needs`, custody's references, the places of journal and lock
+    /// before every once-only step, and the requirements of the kinds.
     ///
     /// # Errors
-    /// A cycle, naming the steps in it.
+    /// A cycle, naming its steps.
     pub fn build(resolved: &Resolved, instances: &[Box<dyn Instance>]) -> Result<Self, Diagnostics> {
         let mut needs = declared_edges(resolved);
         add_required(&mut needs, resolved, instances);
@@ -44,7 +44,7 @@ impl Graph {
         self.needs.iter().enumerate().filter(move |(_, needs)| needs.contains(&step)).map(|(index, _)| index)
     }
 
-    /// All steps that `step` needs, directly or not.
+    /// All steps that `step` needs, directly or indirectly.
     pub fn ancestors(&self, step: usize) -> BTreeSet<usize> {
         reachable(&self.needs, step)
     }
@@ -94,8 +94,8 @@ fn add_required(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &
     }
 }
 
-/// What is asked for only once is asked for after the journal's copy and the lock have a place, save
-/// by steps that this very place needs.
+/// Once-only steps run after the places of the journal's copy and the lock exist, except for steps
+/// that these places need.
 fn add_places(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &[Box<dyn Instance>]) {
     let places: Vec<usize> =
         (0..instances.len()).filter(|at| is_place(resolved, *at, instances[*at].as_ref())).collect();
@@ -106,14 +106,14 @@ fn add_places(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &[B
     }
 }
 
-/// Whether the step makes the bucket or the table that the sections `journal:` and `lock:` name, by
-/// a reference or in plain text.
+/// Whether the step creates the bucket or table named in the sections `journal:` and `lock:`, by a
+/// reference or in plain text.
 fn is_place(resolved: &Resolved, index: usize, instance: &dyn Instance) -> bool {
     let step = &resolved.steps[index];
     if resolved.place_references.contains(&resolved.document.steps[step.declared].id.name) {
         return true;
     }
-    // What is wrong in these sections is told elsewhere.
+    // Mistakes in these sections are reported elsewhere.
     let places = resolved.places(&OutputTable::new(), false).unwrap_or_default();
     let (kind, id) = (step.kind.name(), instance.id());
     let bucket = |place: &S3Location| kind == "aws.s3_bucket" && id == place.bucket;
@@ -124,7 +124,7 @@ fn is_place(resolved: &Resolved, index: usize, instance: &dyn Instance) -> bool 
     places.journal.as_ref().is_some_and(bucket) || places.lock.as_ref().is_some_and(locked)
 }
 
-/// Steps that must come after everything of a provider, save what itself comes after them.
+/// Makes steps that must come last come after all others of a provider, except their own dependents.
 fn add_last(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &[Box<dyn Instance>]) {
     for (index, instance) in instances.iter().enumerate() {
         for requirement in instance.requires() {
@@ -163,7 +163,7 @@ fn petgraph_of(needs: &[BTreeSet<usize>]) -> DiGraph<usize, ()> {
     graph
 }
 
-/// Takes, again and again, the first declared step whose needs are all taken.
+/// Repeatedly takes the first declared step whose needs have all been taken.
 fn stable_order(needs: &[Vec<usize>]) -> Vec<usize> {
     let mut missing: Vec<usize> = needs.iter().map(Vec::len).collect();
     let mut dependents = vec![Vec::new(); needs.len()];
@@ -199,7 +199,7 @@ fn cycles(resolved: &Resolved, graph: &DiGraph<usize, ()>) -> Vec<Diagnostic> {
                 [one] => format!("step `{one}` needs itself"),
                 _ => format!("these steps need one another: {}", names.join(", ")),
             };
-            Diagnostic::error(span, message).help("take one of the references or `needs` between them out")
+            Diagnostic::error(span, message).help("remove one of the references or `needs` between them")
         })
         .collect()
 }
@@ -229,7 +229,7 @@ steps:
 ";
 
     #[test]
-    fn what_comes_only_once_waits_for_the_places_of_journal_and_lock() {
+    fn once_only_step_waits_for_journal_and_lock() {
         let by_reference =
             "journal: { s3: \"s3://{{ state.name }}/gw\" }\nlock: { dynamodb: \"{{ locks.name }}\" }\n";
         let by_name = "journal: { s3: s3://gw-state/gw }\nlock: { dynamodb: gw-locks }\n";
@@ -244,7 +244,7 @@ steps:
     }
 
     #[test]
-    fn a_place_that_needs_a_once_only_step_comes_after_it() {
+    fn place_needing_once_only_step_comes_after_it() {
         let plan = format!("journal: {{ s3: s3://gw-state/gw }}\n{STEPS}")
             .replace("name: gw-state }", "name: gw-state, needs: [ cluster ] }");
         assert!(needs(&plan, "cluster").is_empty());

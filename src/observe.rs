@@ -1,4 +1,4 @@
-//! Reading the live systems, everything at once, nothing written.
+//! Reads the live systems, all things at once, without writing.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use crate::resolve::{OutputTable, Resolved, declare, unknown};
 use crate::resource::erased::Instance;
 use crate::resource::{Error, ErrorKind, Scope};
 
-/// What is known of one step's live counterpart.
+/// The observation of one step's live thing.
 #[derive(Debug)]
 pub enum Sight {
-    /// It was looked for; [`Instance::exists`] tells whether it is there.
+    /// It was read; [`Instance::exists`] returns whether it exists.
     Seen,
     /// It cannot exist before the step with this index is done.
     After(usize),
-    /// Where to look depends on outputs that are not known; their references.
+    /// Its location depends on these outputs, which are not known yet.
     Nowhere(String),
-    /// Looking failed.
+    /// Reading failed.
     Hidden(Error),
 }
 
-/// All steps with their declarations and what was seen.
+/// All steps with their declarations and observations.
 pub struct World {
     /// The plan.
     pub resolved: Resolved,
@@ -37,23 +37,23 @@ pub struct World {
     pub graph: Graph,
     /// Declared and live state, one for each step.
     pub instances: Instances,
-    /// What was seen of each.
+    /// The observation of each step.
     pub sights: Vec<Sight>,
     /// Account, region and plan.
     pub scope: Scope,
-    /// The id of the Vault cluster, where the plan has to do with one that tells it.
+    /// The id of the Vault cluster, if the plan uses one that reports its id.
     pub cluster: Option<String>,
-    /// What the journal knows as this plan's.
+    /// The things that the journal records as this plan's.
     pub things: Things,
-    /// Those things among them that no step declares any more.
+    /// Of these, the ones that no step declares any longer.
     pub leftovers: Vec<Leftover>,
-    /// What hangs on the things that may be removed.
+    /// The attachments of the things that may be removed.
     pub attached: Attached,
-    /// What is to be removed.
+    /// The things to remove.
     pub extent: Extent,
 }
 
-/// One instance for each step; one that is being worked on is out for that time.
+/// One instance for each step; an instance is taken out while a task works on it.
 pub struct Instances(Vec<Option<Box<dyn Instance>>>);
 
 impl Instances {
@@ -61,12 +61,12 @@ impl Instances {
         Self(instances.into_iter().map(Some).collect())
     }
 
-    /// How many steps there are.
+    /// The number of steps.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no step.
+    /// Whether the plan does not have any steps.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -74,7 +74,7 @@ impl Instances {
     /// Takes a step's instance out.
     ///
     /// # Panics
-    /// When it is out already.
+    /// When a task already has it.
     pub fn take(&mut self, index: usize) -> Box<dyn Instance> {
         self.0[index].take().expect("a step is worked on by one task at a time")
     }
@@ -84,12 +84,12 @@ impl Instances {
         self.0[index] = Some(instance);
     }
 
-    /// All instances that are in.
+    /// All instances that no task has taken out.
     pub fn iter(&self) -> impl Iterator<Item = &dyn Instance> {
         self.0.iter().flatten().map(AsRef::as_ref)
     }
 
-    /// All instances that are in, with their steps' indices.
+    /// All instances that no task has taken out, with their steps' indices.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Box<dyn Instance>)> {
         self.0.iter_mut().enumerate().filter_map(|(index, slot)| Some((index, slot.as_mut()?)))
     }
@@ -111,8 +111,8 @@ impl IndexMut<usize> for Instances {
 
 /// Observes every step, at most `parallelism` at once.
 ///
-/// Identities that hold outputs of other steps are observed in a later round, when those are
-/// known. Errors are kept as [`Sight::Hidden`]; what they mean is decided later.
+/// Identities that contain outputs of other steps are observed in a later round, when these outputs
+/// are known. Errors are kept as [`Sight::Hidden`]; a later stage decides what they mean.
 pub async fn observe(
     resolved: Resolved,
     graph: Graph,
@@ -139,7 +139,7 @@ pub async fn observe(
     world
 }
 
-/// Observes every step anew.
+/// Observes every step again.
 pub async fn observe_again(world: &mut World, providers: &Providers, parallelism: usize) {
     providers.forget().await;
     observe_all(world, providers, parallelism, &Events::default()).await;
@@ -193,7 +193,7 @@ async fn observe_round(
         })
         .collect();
     let mut results = Vec::new();
-    events.progress(format!("reading {total} things"));
+    events.progress(format!("reading {total} resources"));
     while let Some(result) = running.next().await {
         results.push(result);
         events.progress(format!("reading: {} of {total}", before + results.len()));
@@ -207,13 +207,13 @@ async fn observe_round(
     }
 }
 
-/// Evaluates the identities of waiting steps again, with the outputs that are known by now.
+/// Evaluates the identities of waiting steps again, with the outputs known so far.
 fn redeclare(world: &mut World, waiting: &[usize]) {
     let outputs = world.known_outputs();
     for index in waiting {
         let fields = declare::fields(&world.resolved, &world.resolved.steps[*index], &outputs);
         if let Ok(fields) = fields {
-            // A mistake here is found again, and told, when the differences are computed.
+            // A mistake here is found again, and reported, when the differences are computed.
             let _ = world.instances[*index].redeclare(Value::Object(fields));
         }
     }
@@ -226,7 +226,7 @@ impl World {
         steps.filter_map(|(step, instance)| Some((step.id.clone(), instance.outputs()?))).collect()
     }
 
-    /// The step that brings up the server which this step depends on, if the plan has it.
+    /// The step that brings up the server on which this step depends, if the plan has it.
     pub fn bootstrap_of(&self, index: usize) -> Option<usize> {
         let bootstraps = |ancestor: &usize| self.resolved.steps[*ancestor].kind.bootstraps();
         self.graph.ancestors(index).into_iter().find(bootstraps)
@@ -237,14 +237,14 @@ impl World {
         target(self.resolved.steps[index].kind.name(), &self.instances[index].id())
     }
 
-    /// Whether an outcome of an earlier run is unknown and needs a person.
+    /// Whether the outcome of an earlier run is unknown and requires a person's decision.
     pub fn has_unknown(&self) -> bool {
         self.sights
             .iter()
             .any(|sight| matches!(sight, Sight::Hidden(error) if error.kind == ErrorKind::Unknown))
     }
 
-    /// The live outputs, and those that are certain of things that do not exist yet.
+    /// The live outputs, and the certain outputs of things that do not exist yet.
     pub fn known_outputs(&self) -> OutputTable {
         let steps = self.resolved.steps.iter().zip(self.instances.iter());
         let known = |instance: &dyn Instance| {
@@ -253,8 +253,8 @@ impl World {
         steps.map(|(step, instance)| (step.id.clone(), known(instance))).collect()
     }
 
-    /// A server that is not initialised holds nothing: if the plan initialises it, what was
-    /// hidden behind that is simply not there yet.
+    /// A server that is not initialised is empty: if the plan initialises it, a thing that could
+    /// not be read does not exist yet.
     fn explain_absences(&mut self, indices: &[usize]) {
         for index in indices {
             let uninitialised = matches!(&self.sights[*index], Sight::Hidden(error) if error.kind == ErrorKind::Uninitialised);

@@ -1,4 +1,4 @@
-//! Carrying out an approved changeset; the only stage that may write.
+//! Applies an approved changeset. Only this stage may write.
 
 mod lock;
 mod queue;
@@ -32,64 +32,64 @@ use crate::resource::erased::Instance;
 use crate::resource::{Error, ErrorKind, Permit};
 use crate::secret::Loader;
 
-/// How a changeset is carried out.
+/// How to apply a changeset.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Steps that are written at the same time.
+    /// How many steps are written at the same time.
     pub parallelism: usize,
-    /// Turns true when no further step shall start, and what merely waits shall wait no more.
+    /// Turns true when no further step may start and waiting steps must stop waiting.
     pub stop: watch::Receiver<bool>,
 }
 
-/// A person, or `--yes`, has agreed to this changeset.
+/// A person, or `--yes`, has approved this changeset.
 #[derive(Debug)]
 pub struct Approved<'a>(&'a Changeset);
 
 impl<'a> Approved<'a> {
-    /// Notes the approval. To be called where a person has seen the changeset and said yes.
+    /// Records the approval. Call it only where a person has seen the changeset and agreed.
     pub fn by_caller(changeset: &'a Changeset) -> Self {
         Self(changeset)
     }
 
-    /// What was approved.
+    /// The approved changeset.
     pub fn changeset(&self) -> &'a Changeset {
         self.0
     }
 }
 
 /// The permission to write for a command that is its own approval: a person asked for exactly this
-/// one thing, such as to unseal, and nothing else is done.
+/// one action, such as unsealing.
 pub fn by_command() -> Permit {
     Permit::mint()
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Steps that were written and agree with the plan.
     pub done: Vec<String>,
-    /// Steps that failed, and how.
+    /// Steps that failed, with their errors.
     pub failed: Vec<(String, Error)>,
-    /// Steps that never started, and why.
+    /// Steps that never started, with the reasons.
     pub skipped: Vec<(String, String)>,
-    /// Whether somebody stopped the run before its end.
+    /// Whether the run was stopped before its end.
     pub stopped: bool,
-    /// The counts that the last event carries.
+    /// The counts that the last event reports.
     pub summary: Summary,
 }
 
 impl Report {
-    /// Whether a failed request may have taken effect after all.
+    /// Whether a failed request may have taken effect.
     pub fn has_unknown(&self) -> bool {
         self.failed.iter().any(|(_, error)| error.kind == ErrorKind::Unknown)
     }
 }
 
-/// Carries out what was approved: every step after those it needs, a failed one stopping its
-/// dependents only. Reports each step, and the summary at the end, as events.
+/// Applies the approved changeset. Each step runs after the steps it needs; a failed step stops
+/// only its dependents. Reports each step, and the summary at the end, as events.
 ///
 /// # Errors
-/// Only when the journal cannot be written; then nothing else is.
+/// Only when the journal cannot be written; then nothing else is written either.
 pub async fn apply(
     world: &mut World,
     approved: Approved<'_>,
@@ -116,7 +116,7 @@ pub async fn apply(
     if approved.0.summary.writing() > 0
         && let Err(error) = journal.append(&permit, Entry::RunFinished).await
     {
-        // Everything has been done and is recorded here; a later run carries it along.
+        // All steps are done and recorded here; a later run copies the journal.
         events.warn(format!("the end of this run is not in every copy of the journal: {error}"));
     }
     report.summary = Summary {
@@ -141,28 +141,28 @@ struct Run<'w> {
     /// Steps whose dependents must not start.
     broken: HashSet<usize>,
     options: &'w Options,
-    /// Why nothing may be written any more.
+    /// Why the run may not write anything further.
     halted: Option<String>,
     report: Report,
 }
 
-/// A step's instance on its way back from a task, with what became of it.
+/// A step's instance, returned by its task, and the result.
 struct Finished {
     index: usize,
     instance: Box<dyn Instance>,
     result: Result<(), Error>,
     ms: u64,
-    /// The lock is not this run's any more: nothing else may be written.
+    /// This run no longer holds the lock: it must not write anything further.
     unlocked: bool,
 }
 
-/// A step with its final fields, and what its task has to see to before it writes.
+/// A step with its final fields, and the conditions its task has to meet before it writes.
 struct Ready {
     instance: Box<dyn Instance>,
     thing: Thing,
-    /// Whether the thing is in the Vault cluster, whose id may be known only now.
+    /// Whether the thing is in the Vault cluster, whose id may become known only now.
     in_cluster: bool,
-    /// Who can open custody; a recipient may be a key that this very run has made.
+    /// Who can open custody; a recipient may be a key that this run has created.
     recipients: Option<Vec<RecipientSettings>>,
 }
 
@@ -171,7 +171,7 @@ impl<'w> Run<'w> {
         let by_id: HashMap<&str, Action> =
             changeset.steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
         let steps = world.resolved.steps.iter().enumerate();
-        // Removals come after everything else, and not in the order of the graph.
+        // Removals come after everything else, and not in graph order.
         let actions: HashMap<usize, Action> = steps
             .filter_map(|(index, step)| Some((index, *by_id.get(step.id.as_str())?)))
             .filter(|(_, action)| *action != Action::Delete)
@@ -200,7 +200,7 @@ impl<'w> Run<'w> {
                 let has_room =
                     |service| busy.get(service).copied().unwrap_or_default() < providers::limit(service);
                 let Some(index) = self.queue.next_ready(has_room) else { break };
-                // Nothing is awaited here: tasks that are running must be polled all the time.
+                // Do not await anything here: running tasks must be polled all the time.
                 match self.prepare(index) {
                     Ok(ready) => {
                         *busy.entry(providers::service(self.kind(index))).or_default() += 1;
@@ -231,12 +231,12 @@ impl<'w> Run<'w> {
         self.world.resolved.steps[index].id.clone()
     }
 
-    /// Steps with nothing to do are done once their needs are; those that cannot be done, and
-    /// those behind them, never start.
+    /// Marks steps with nothing to do as done once their needs are done. Skips steps that cannot be
+    /// done, and their dependents.
     fn settle_without_writing(&mut self, events: &Events) {
         while let Some(index) = self.queue.next_idle() {
             match self.actions[&index] {
-                // A broken need changes nothing for a step that is as declared.
+                // A failed need does not affect a step that is already as declared.
                 Action::None => self.queue.settle(index),
                 action => self.skip(index, action, events),
             }
@@ -258,7 +258,7 @@ impl<'w> Run<'w> {
     fn skip(&mut self, index: usize, action: Action, events: &Events) {
         let broken = self.world.graph.needs[index].iter().find(|need| self.broken.contains(need));
         let reason = match (broken, action) {
-            (Some(need), _) => format!("needs {}, which was not done", self.id(*need)),
+            (Some(need), _) => format!("depends on {}, which was not applied", self.id(*need)),
             (None, action) => format!("it is {}", action.name()),
         };
         self.skip_because(index, reason, events);
@@ -371,7 +371,7 @@ impl<'w> Run<'w> {
     }
 }
 
-/// Carries a step out once it may be written.
+/// Applies a step once it may be written.
 async fn run_task(
     task: &mut step::Task<'_>,
     instance: &mut dyn Instance,
@@ -380,7 +380,7 @@ async fn run_task(
 ) -> Result<(), Error> {
     let providers = task.providers;
     if let Some(recipients) = recipients {
-        // Boxed: connecting nests the SDK's futures deeper than the compiler follows.
+        // Boxed: connecting nests the SDK's futures too deeply for the compiler.
         Box::pin(providers.custody()).await?.set_recipients(recipients);
     }
     if in_cluster {

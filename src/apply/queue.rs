@@ -1,31 +1,31 @@
-//! Which step comes next. A step is looked at when something that it needs has ended, so that the
-//! work for a whole run grows with its edges, not with the square of its steps.
+//! Chooses the next step. A step is examined only when one of its needs has ended, so the work for
+//! a whole run grows with the number of edges, not with the square of the number of steps.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::changeset::Action;
 use crate::graph::Graph;
 
-/// The steps of a run that have not begun, as indices. A need that is not among them from the
-/// beginning counts as settled.
+/// The steps of a run that have not begun, as indices. A need that is not part of the run counts as
+/// settled.
 pub struct Queue {
     actions: HashMap<usize, Action>,
     services: HashMap<usize, &'static str>,
-    /// Each step's place in the order of the graph, and the steps by place.
+    /// Each step's position in graph order, and the steps by position.
     places: HashMap<usize, usize>,
     order: Vec<usize>,
     dependents: HashMap<usize, Vec<usize>>,
     /// How many of a step's needs are not settled.
     missing: HashMap<usize, usize>,
     waiting: BTreeSet<usize>,
-    /// Those that end without a write.
+    /// Steps that end without a write.
     idle: BTreeSet<usize>,
-    /// The places of those that may be written, by service.
+    /// The positions of the steps that may be written, by service.
     ready: BTreeMap<&'static str, BTreeSet<usize>>,
 }
 
 impl Queue {
-    /// All steps with an action; `service` tells what a step is written to.
+    /// Queues all steps with an action; `service` returns the service that a step writes to.
     pub fn new(
         graph: &Graph,
         actions: &HashMap<usize, Action>,
@@ -59,16 +59,15 @@ impl Queue {
         queue
     }
 
-    /// Takes the first step that ends without a write: nothing is to be done with it, or it cannot
-    /// be done, or it needs one that was not done.
+    /// Takes the first step that ends without a write: it has nothing to do, it cannot be done, or
+    /// one of its needs failed.
     pub fn next_idle(&mut self) -> Option<usize> {
         let index = self.idle.pop_first()?;
         self.waiting.remove(&index);
         Some(index)
     }
 
-    /// Takes the first step, in the order of the graph, that may be written and whose service has
-    /// room.
+    /// Takes the first step, in graph order, that may be written and whose service has room.
     pub fn next_ready(&mut self, has_room: impl Fn(&'static str) -> bool) -> Option<usize> {
         let open = self.ready.iter().filter(|(service, _)| has_room(service));
         let (place, service) =
@@ -79,7 +78,7 @@ impl Queue {
         Some(index)
     }
 
-    /// Notes that a step is as declared.
+    /// Marks a step as settled: it agrees with its declaration.
     pub fn settle(&mut self, index: usize) {
         for dependent in self.dependents.remove(&index).unwrap_or_default() {
             let missing = self.missing.entry(dependent).or_default();
@@ -90,13 +89,13 @@ impl Queue {
         }
     }
 
-    /// Notes that a step was not done: nothing that needs it is.
+    /// Marks a step as not done: its dependents are skipped.
     pub fn break_off(&mut self, index: usize) {
         let dependents = self.dependents.remove(&index).unwrap_or_default();
         self.idle.extend(dependents.into_iter().filter(|dependent| self.waiting.contains(dependent)));
     }
 
-    /// Takes all that have not begun.
+    /// Takes all steps that have not begun.
     pub fn take_rest(&mut self) -> BTreeSet<usize> {
         self.idle.clear();
         self.ready.clear();
@@ -119,7 +118,7 @@ impl Queue {
 mod tests {
     use super::*;
 
-    /// A graph in which each step needs those listed.
+    /// A graph in which each step needs the listed steps.
     fn graph(needs: &[&[usize]]) -> Graph {
         Graph { order: (0..needs.len()).collect(), needs: needs.iter().map(|list| list.to_vec()).collect() }
     }
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_comes_after_all_that_it_needs() {
+    fn step_comes_after_all_its_needs() {
         let graph = graph(&[&[], &[], &[0, 1], &[2]]);
         let mut queue = queue(&graph, &[Action::Create; 4]);
         let any = |_: &str| true;
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_without_room_holds_nobody_else_up() {
+    fn full_service_does_not_block_other_services() {
         let graph = graph(&[&[], &[], &[]]);
         let mut queue = queue(&graph, &[Action::Create; 3]);
         assert_eq!(queue.next_ready(|service| service != "even"), Some(1));
@@ -155,20 +154,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_done_stops_its_dependents_alone() {
+    fn failed_step_stops_only_its_dependents() {
         let graph = graph(&[&[], &[0], &[1], &[]]);
         let mut queue = queue(&graph, &[Action::Blocked, Action::Create, Action::None, Action::None]);
         assert_eq!(queue.next_idle(), Some(0));
         queue.break_off(0);
         assert_eq!(queue.next_idle(), Some(1));
         queue.break_off(1);
-        // Both end without a write; the caller tells why.
+        // Both end without a write; the caller reports the reason.
         assert_eq!([queue.next_idle(), queue.next_idle(), queue.next_idle()], [Some(2), Some(3), None]);
         assert!(queue.take_rest().is_empty());
     }
 
     #[test]
-    fn a_need_outside_of_the_run_is_settled() {
+    fn need_outside_the_run_is_settled() {
         let graph = graph(&[&[], &[0]]);
         let mut queue = Queue::new(&graph, &HashMap::from([(1, Action::Update)]), |_| "one");
         assert_eq!(queue.next_ready(|_| true), Some(1));

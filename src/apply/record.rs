@@ -1,5 +1,5 @@
-//! What the journal is to know of the plan's things, so that they can be removed when their steps
-//! are gone.
+//! The journal's record of the plan's things, so that they can be removed after their steps have
+//! left the plan.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,14 +12,15 @@ use crate::providers::Providers;
 use crate::removal::{self, Extent};
 use crate::resource::{Permit, Result};
 
-/// A step's thing as the journal should know it, save for the cluster that it is in: its id is known
-/// only once the cluster is up.
+/// A step's thing as the journal should record it, except for its cluster: the cluster's id is
+/// known only once the cluster is up.
 pub fn thing(world: &World, index: usize) -> Thing {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
     let instance = &world.instances[index];
     let lasts = instance.remains().permanent().is_some();
-    // What is never removed by itself waits for nothing, and may need the whole plan.
+    // A thing that is never removed by itself does not wait for others, and may need the whole
+    // plan.
     let needs = world.graph.needs[index].iter().filter(|_| !lasts);
     let is_aws = step.kind.provider() == "aws";
     Thing {
@@ -35,8 +36,8 @@ pub fn thing(world: &World, index: usize) -> Thing {
     }
 }
 
-/// Brings the journal up to date with what is declared of things that were this plan's already:
-/// another id, other needs, `protect` and `retain`. Nothing is recorded that is known.
+/// Updates the journal's record of things that this plan already owns: another id, other needs,
+/// `protect` and `retain`. Writes only changes.
 ///
 /// # Errors
 /// When the journal cannot be written.
@@ -69,8 +70,8 @@ pub async fn refresh(
     Ok(())
 }
 
-/// Settles what the journal says of things that are gone, or that stay and belong to the plan no
-/// more.
+/// Updates the journal for things that no longer exist, or that remain but no longer belong to the
+/// plan.
 ///
 /// # Errors
 /// When the journal cannot be written.

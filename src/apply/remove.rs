@@ -1,4 +1,4 @@
-//! Removing things: dependents first, each looked at once more before it goes.
+//! Removes things, dependents first. Each thing is observed again before it is removed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -22,27 +22,27 @@ use crate::resource::{Attachment, Error, ErrorKind, Permit, Remains, Result};
 pub struct ApprovedRemoval<'a>(&'a str);
 
 impl<'a> ApprovedRemoval<'a> {
-    /// Notes the approval. To be called where a person has seen what goes away and said yes.
+    /// Records the approval. Call it only where a person has seen what will be removed and agreed.
     pub fn by_caller(step: &'a str) -> Self {
         Self(step)
     }
 }
 
-/// Removes the thing of the approved step; one that is protected is refused.
+/// Removes the thing of the approved step; a protected thing is refused.
 ///
 /// # Errors
-/// `Rejected` for a protected or unknown step, else what the live system says.
+/// `Rejected` for a protected or unknown step; otherwise the error of the live system.
 pub async fn remove(world: &World, approved: ApprovedRemoval<'_>, providers: &Providers) -> Result<()> {
     let id = approved.0;
     let operation = || format!("remove {id}");
     let Some(index) = world.resolved.steps.iter().position(|step| step.id == id) else {
-        return Err(Error::new(ErrorKind::Rejected, operation(), "there is no such step"));
+        return Err(Error::new(ErrorKind::Rejected, operation(), "the plan does not have this step"));
     };
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
     if declared.protect.unwrap_or_else(|| step.kind.protected()) {
         return Err(Error::new(ErrorKind::Rejected, operation(), "it is protected")
-            .advice("say `protect: false` in the step if it is really to go"));
+            .advice("set `protect: false` in the step to allow its removal"));
     }
     let mut remains = world.instances[index].remains();
     remains.observe(providers).await?;
@@ -55,8 +55,8 @@ pub async fn remove(world: &World, approved: ApprovedRemoval<'_>, providers: &Pr
     remains.delete(providers, &Permit::mint(), id).await
 }
 
-/// Carries out the removals of a changeset, after everything else: what a failed step may still
-/// need stays.
+/// Carries out the removals of a changeset after everything else. Things that a failed step may
+/// still need remain.
 pub(super) async fn remove_all(
     world: &World,
     changeset: &Changeset,
@@ -78,7 +78,7 @@ struct Removing<'a> {
     steps: Vec<&'a StepChange>,
     waiting: BTreeSet<usize>,
     done: HashSet<&'a str>,
-    /// The attachments that were known when the removals were approved.
+    /// The attachments known when the removals were approved.
     attached: HashMap<String, HashSet<String>>,
     report: &'a mut Report,
 }
@@ -101,7 +101,7 @@ impl<'a> Removing<'a> {
                 match self.task(index, providers, permit, options, events) {
                     Some(task) => {
                         *busy.entry(providers::service(self.steps[index].kind)).or_default() += 1;
-                        // Confirmed here, so that removals under way are polled in the meantime.
+                        // Confirms here, so that running removals are polled in the meantime.
                         running.push(async move {
                             match providers.confirm_lock(permit).await {
                                 Ok(()) => (index, task.run_timed().await, false),
@@ -135,8 +135,8 @@ impl<'a> Removing<'a> {
         }
     }
 
-    /// The first removal whose dependents are gone and whose service has room. What it needs besides
-    /// removals was written before, or has made it skipped.
+    /// The first removal whose dependents are removed and whose service has room. Its other needs
+    /// were written before, or have caused it to be skipped.
     fn next(&self, busy: &HashMap<&'static str, usize>) -> Option<usize> {
         self.waiting.iter().copied().find(|index| {
             let step = self.steps[*index];
@@ -146,7 +146,8 @@ impl<'a> Removing<'a> {
         })
     }
 
-    /// What a step needs that was not done, or not removed, stays.
+    /// Skips the removal of things that a failed step, or a thing that was not removed, still
+    /// needs.
     fn skip_needed(&mut self, events: &Events) {
         loop {
             let undone: HashSet<&str> = self
@@ -165,7 +166,7 @@ impl<'a> Removing<'a> {
             self.waiting.remove(&index);
             let is_successor = self.steps[index].needs.contains(&other) && !self.is_removal(&other);
             let why = if is_successor { "replaces it" } else { "may need it" };
-            self.skip(index, format!("{other}, which was not done, {why}"), events);
+            self.skip(index, format!("{other}, which was not applied, {why}"), events);
         }
     }
 
@@ -217,7 +218,7 @@ impl<'a> Removing<'a> {
             id: id.clone(),
             action: Action::Delete.name(),
             ms,
-            // The step may be gone; what failed is named by its id.
+            // The step may no longer be in the plan; the failure is named by its id.
             place: None,
             error: error.report(),
             advice: error.advice.clone(),
@@ -232,12 +233,12 @@ impl<'a> Removing<'a> {
     }
 }
 
-/// Why the server would refuse to remove something on which this hangs.
+/// Why the server would refuse to remove a thing with these attachments.
 fn blocking(found: &[Attachment]) -> Option<&str> {
     found.iter().find_map(|attachment| attachment.blocks.as_deref())
 }
 
-/// What hangs on it now and did not when the removal was approved.
+/// The first attachment that did not exist when the removal was approved.
 fn unexpected<'a>(found: &'a [Attachment], approved: &HashSet<String>) -> Option<&'a Attachment> {
     found.iter().find(|attachment| !approved.contains(&attachment.path()))
 }
@@ -245,11 +246,11 @@ fn unexpected<'a>(found: &'a [Attachment], approved: &HashSet<String>) -> Option
 fn refused(id: &str, clause: &str) -> Error {
     let message = format!("cannot be deleted while {clause}; nothing was removed");
     Error::new(ErrorKind::Rejected, format!("remove {id}"), message)
-        .advice("end that first, then run it again")
+        .advice("remove that first, then run again")
 }
 
 fn vanished(id: &str) -> Error {
-    Error::new(ErrorKind::Local, format!("remove {id}"), "it is not known any more where it is")
+    Error::new(ErrorKind::Local, format!("remove {id}"), "its location is no longer known")
 }
 
 /// The removal of one thing.
@@ -257,10 +258,10 @@ struct Task<'a> {
     id: String,
     target: String,
     plan: String,
-    /// It may lack its tags, because the run that made it was cut off.
+    /// It may lack its tags, because the run that created it was interrupted.
     untagged: bool,
     remains: Box<dyn Remains>,
-    /// The attachments that were known when the removal was approved.
+    /// The attachments known when the removal was approved.
     attached: HashSet<String>,
     providers: &'a Providers,
     permit: &'a Permit,
@@ -278,7 +279,7 @@ impl Task<'_> {
         (result, millis(started.elapsed()))
     }
 
-    /// Looks once more, notes the intent, removes, and looks whether it is gone.
+    /// Observes again, records the intent, removes, and confirms that the thing no longer exists.
     async fn run(&mut self) -> Result<()> {
         self.look().await?;
         if !self.remains.exists() {
@@ -286,7 +287,7 @@ impl Task<'_> {
         }
         self.require_ours()?;
         if let Some(part) = self.remains.part_of() {
-            // What it is part of was removed before.
+            // The thing that contains it was removed before.
             self.require_gone().await.map_err(|error| error.advice(part.why))?;
             return self.note(self.gone()).await;
         }
@@ -318,21 +319,21 @@ impl Task<'_> {
         self.providers.journal()?.append(self.permit, entry).await
     }
 
-    /// Somebody may have made a thing of the same name since it was approved.
+    /// Another process may have created a thing of the same name since the approval.
     fn require_ours(&self) -> Result<()> {
         let Some(tags) = self.remains.tags() else { return Ok(()) };
         match tags.get(PLAN_TAG) {
             Some(owner) if *owner == self.plan => Ok(()),
             None if self.untagged => Ok(()),
             _ => {
-                let message = "it does not carry this plan's tag any more; nothing was removed";
+                let message = "it no longer carries this plan's tag; nothing was removed";
                 Err(Error::new(ErrorKind::Conflict, format!("remove {}", self.id), message))
             }
         }
     }
 
-    /// Nothing that blocks the removal may hang on it, and nothing that was not there when the
-    /// removal was approved. What went a moment ago may still be seen for a while.
+    /// Refuses the removal when an attachment blocks it or did not exist when it was approved. A
+    /// recently removed attachment may remain visible for a while.
     async fn require_unattached(&mut self) -> Result<()> {
         let mut delays = retry::read_delays();
         loop {
@@ -353,12 +354,12 @@ impl Task<'_> {
 
     fn require_expected(&self, found: &[Attachment]) -> Result<()> {
         let Some(new) = unexpected(found, &self.attached) else { return Ok(()) };
-        let message = format!("`{}` in {} was not there when the removal was approved", new.name, new.field);
+        let message = format!("`{}` in {} did not exist when the removal was approved", new.name, new.field);
         Err(Error::new(ErrorKind::Conflict, format!("remove {}", self.id), message + "; nothing was removed")
-            .advice("run it again, and look at what ends with it"))
+            .advice("run again and review what the removal also deletes"))
     }
 
-    /// A removal can be repeated: what is gone already is success.
+    /// A removal can be repeated: a thing that no longer exists counts as success.
     async fn converge(&mut self) -> Result<()> {
         let mut delays = retry::write_delays();
         loop {
@@ -377,7 +378,7 @@ impl Task<'_> {
         }
     }
 
-    /// A removal may take a moment to be visible.
+    /// A removal may take a moment to become visible.
     async fn require_gone(&mut self) -> Result<()> {
         let mut delays = retry::read_delays();
         loop {
@@ -388,9 +389,9 @@ impl Task<'_> {
             match delays.next() {
                 Some(delay) if self.wait(delay).await => {}
                 _ => {
-                    let message = "it was removed, and is still there";
+                    let message = "it still exists after being deleted";
                     return Err(Error::new(ErrorKind::Rejected, format!("remove {}", self.id), message)
-                        .advice("something else may be making it anew; look with `groundwork plan`"));
+                        .advice("another process may be recreating it; check with `groundwork plan`"));
                 }
             }
         }
@@ -422,7 +423,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attachment_after_the_approval_is_unexpected() {
+    fn attachment_added_after_approval_is_unexpected() {
         let found = [Attachment::ends("policies", "a"), Attachment::ends("policies", "b")];
         let approved = |names: &[&str]| names.iter().map(|name| format!("policies.{name}")).collect();
         assert_eq!(unexpected(&found, &approved(&["a", "b", "gone"])), None);
@@ -430,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn clause_of_what_blocks_is_found() {
+    fn blocking_attachment_gives_its_clause() {
         let found = [Attachment::ends("policies", "a"), Attachment::blocks("keys", "k", "it has a key")];
         assert_eq!((blocking(&found), blocking(&found[..1])), (Some("it has a key"), None));
     }

@@ -1,4 +1,4 @@
-//! The one place that decides how long to wait before trying again.
+//! Decides how long to wait before each retry. No other module does.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use crate::providers::timeout::hasten;
 
-/// Waits between attempts at a write: throttling passes in seconds, a fresh IAM principal may stay
-/// invisible to other services for two minutes. Jitter keeps parallel steps from coming back at
-/// the same moment.
+/// Delays between attempts at a write. Throttling passes in seconds; a new IAM principal may stay
+/// invisible to other services for two minutes. Jitter prevents parallel steps from retrying at the
+/// same moment.
 pub fn write_delays() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(hasten(Duration::from_millis(250)))
@@ -18,7 +18,7 @@ pub fn write_delays() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// Waits between looks at a thing that was just written.
+/// Delays between reads of a thing that was just written.
 pub fn read_delays() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(hasten(Duration::from_millis(50)))

@@ -1,4 +1,4 @@
-//! One step: intent, write, look again.
+//! One step: record the intent, write, observe again.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use crate::providers::Providers;
 use crate::resource::erased::{Instance, Kind};
 use crate::resource::{Diff, Error, ErrorKind, Permit, Result};
 
-/// Everything that writing one step needs, beside the step's own state.
+/// Everything needed to write one step, besides the step's own state.
 pub struct Task<'a> {
     pub id: String,
     pub kind: &'static dyn Kind,
-    /// What the journal is to know of it.
+    /// The journal's record of the thing.
     pub thing: Thing,
     pub action: Action,
-    /// Nobody could look when the plan was made, because the server was not initialised.
+    /// The plan could not observe the thing, because the server was not initialised.
     pub look_first: bool,
     pub providers: &'a Providers,
     pub permit: &'a Permit,
     pub events: Events,
-    /// Turns true when the run shall end.
+    /// Turns true when the run must end.
     pub stop: watch::Receiver<bool>,
 }
 
@@ -41,7 +41,7 @@ impl Task<'_> {
         result
     }
 
-    /// A thing that is taken over just as it is needs no request.
+    /// A thing that is adopted without changes does not need a request.
     async fn bring_about(&self, instance: &mut dyn Instance) -> Result<()> {
         match self.action {
             Action::Adopt if instance.diff().is_some_and(|diff| diff.is_empty()) => Ok(()),
@@ -49,27 +49,27 @@ impl Task<'_> {
         }
     }
 
-    /// Whether a server that has just come up has the thing already, from its configuration or a
-    /// restored snapshot.
+    /// Whether a newly started server already has the thing, from its configuration or a restored
+    /// snapshot.
     async fn is_there(&self, instance: &mut dyn Instance) -> Result<bool> {
         self.observe(instance).await?;
         let Some(diff) = instance.diff() else { return Ok(false) };
         match diff.blocked.first() {
             Some(blocked) => {
-                let message = format!("it is there already and differs in {}: {}", blocked.path, blocked.why);
+                let message = format!("it already exists and differs in {}: {}", blocked.path, blocked.why);
                 Err(Error::new(ErrorKind::Conflict, format!("step {}", self.id), message))
             }
             None => Ok(diff.is_empty()),
         }
     }
 
-    /// Whether the thing becomes this plan's by this very step.
+    /// Whether this step makes the thing part of this plan.
     fn is_new(&self) -> bool {
         matches!(self.action, Action::Create | Action::Adopt)
     }
 
-    /// The journal tells a later run that the thing is ours, also when this one is cut off before
-    /// its tags are put. What comes only once has an intent of its own.
+    /// Records in the journal that the thing is ours, for a later run, in case this run is
+    /// interrupted before it sets the tags. A once-only step records its own intent.
     async fn announce(&self) -> Result<()> {
         if !self.is_new() || self.kind.once_only() {
             return Ok(());
@@ -82,7 +82,7 @@ impl Task<'_> {
             _ if !self.is_new() => return Ok(()),
             Ok(()) => Entry::Owned(self.thing.clone()),
             Err(_) if self.kind.once_only() => return Ok(()),
-            // Not a conflict: what is there then is somebody else's.
+            // Not after a conflict: then another process created the existing thing.
             Err(error) if is_refusal(error) && self.has_begun(instance).await => {
                 outcome(CREATE, &self.thing.target, Ending::Unknown, error)
             }
@@ -91,8 +91,8 @@ impl Task<'_> {
         self.providers.journal()?.append(self.permit, entry).await
     }
 
-    /// Whether a creation that failed has left something, or may have: it can take several requests,
-    /// of which a later one is refused. What it has left is this plan's to finish.
+    /// Whether a failed creation left something behind, or may have: a creation can take several
+    /// requests, and a later one can be refused. This plan must finish what remains.
     async fn has_begun(&self, instance: &mut dyn Instance) -> bool {
         self.action == Action::Create
             && match instance.observe(self.providers).await {
@@ -101,8 +101,8 @@ impl Task<'_> {
             }
     }
 
-    /// Writes and looks again; errors that may pass are met by looking and writing anew, save for
-    /// kinds whose creation must not be repeated.
+    /// Writes and observes; on errors that may pass, it observes and writes again, except for kinds
+    /// whose creation must not be repeated.
     async fn converge(&self, instance: &mut dyn Instance) -> Result<()> {
         let mut delays = retry::write_delays();
         loop {
@@ -126,8 +126,8 @@ impl Task<'_> {
         }
     }
 
-    /// Looks, and looks again while the server says that it cannot answer yet: a KV engine, for
-    /// one, is not ready at the moment it is mounted.
+    /// Observes, and repeats while the server reports that it is not ready: for example, a KV
+    /// engine is not ready immediately after it is mounted.
     async fn observe(&self, instance: &mut dyn Instance) -> Result<()> {
         let mut delays = retry::read_delays();
         loop {
@@ -141,7 +141,7 @@ impl Task<'_> {
         }
     }
 
-    /// What was written must be what is read; a change may take a moment to be visible.
+    /// The live thing must equal what was written; a change may take a moment to become visible.
     async fn require_in_sync(&self, instance: &mut dyn Instance) -> Result<()> {
         let mut delays = retry::read_delays();
         loop {
@@ -165,8 +165,8 @@ impl Task<'_> {
         }
     }
 
-    /// Waits, unless the run is to end: then gives `false` at once. What comes only once is seen
-    /// through to its end in any case.
+    /// Waits, unless the run must end: then returns `false` immediately. A once-only step always
+    /// runs to its end.
     async fn wait(&self, delay: Duration) -> bool {
         if self.kind.once_only() {
             tokio::time::sleep(delay).await;
@@ -179,7 +179,8 @@ impl Task<'_> {
     }
 }
 
-/// How a failed request ended: a refusal had no effect, everything else may have.
+/// The journal entry for a failed request: a refusal had no effect, every other failure may have
+/// had one.
 pub fn ended(operation: &str, target: &str, error: &Error) -> Entry {
     let definite = is_refusal(error) || error.kind == ErrorKind::Conflict;
     outcome(operation, target, if definite { Ending::Failed } else { Ending::Unknown }, error)
@@ -194,17 +195,17 @@ fn outcome(operation: &str, target: &str, result: Ending, error: &Error) -> Entr
     Entry::Outcome { operation, target, result, message: error.report() }
 }
 
-/// Returns when the run is to end.
+/// Returns when the run must end.
 pub async fn stopped(mut stop: watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // Nobody is left who could stop it.
+        // No sender remains that could stop the run.
         std::future::pending::<()>().await;
     }
 }
 
 fn still_different(id: &str, diff: &Diff) -> Error {
     let paths: Vec<&str> = diff.changes.iter().map(|change| change.path.as_str()).collect();
-    let message = format!("written, yet these fields still differ: {}", paths.join(", "));
+    let message = format!("these fields still differ after the write: {}", paths.join(", "));
     Error::new(ErrorKind::Rejected, format!("step {id}"), message)
-        .advice("something else may be changing it; compare with `groundwork plan`")
+        .advice("another process may be changing it; check with `groundwork plan`")
 }

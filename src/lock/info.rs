@@ -1,39 +1,39 @@
-//! Who holds a lock, in Terraform's words.
+//! Information about a lock's holder, in Terraform's format.
 
 use jiff::{SpanRound, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::Who;
 
-/// What Terraform writes into a lock, so that each tool can tell who the other's holder is.
+/// The fields that Terraform writes into a lock, so that each tool can identify the other's holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Info {
-    /// The lock's own id, which `unlock` wants to hear.
+    /// The lock's own id, which `unlock` requires.
     #[serde(rename = "ID")]
     pub id: String,
-    /// What is being done, e.g. `OperationTypeApply`.
+    /// The running operation, e.g. `OperationTypeApply`.
     #[serde(default)]
     pub operation: String,
-    /// Anything else worth knowing.
+    /// Further information.
     #[serde(default)]
     pub info: String,
     /// `user@host`.
     #[serde(default)]
     pub who: String,
-    /// The version of the tool that holds it.
+    /// The version of the holder's tool.
     #[serde(default)]
     pub version: String,
-    /// Since when (RFC 3339).
+    /// When the lock was taken (RFC 3339).
     #[serde(default)]
     pub created: String,
-    /// What is locked.
+    /// The locked object.
     #[serde(default)]
     pub path: String,
 }
 
 impl Info {
-    /// For an application by `who` that is about to lock `path`.
+    /// For a run by `who` that is about to lock `path`.
     pub fn new(who: &Who, path: &str) -> Self {
         Self {
             id: uuid::Uuid::new_v4().to_string(),
@@ -48,7 +48,7 @@ impl Info {
 
     /// Holder, age and id, for people.
     pub fn describe(&self) -> String {
-        let mut text = if self.who.is_empty() { "somebody".to_owned() } else { self.who.clone() };
+        let mut text = if self.who.is_empty() { "an unnamed holder".to_owned() } else { self.who.clone() };
         for part in [&self.operation, &self.info] {
             if !part.is_empty() {
                 text.push_str(&format!(", {part}"));
@@ -60,7 +60,7 @@ impl Info {
         format!("{text}, lock id {}", self.id)
     }
 
-    /// How long it has been held. Shown and never acted upon: clocks differ.
+    /// How long it has been held. Only shown, never used for decisions: clocks differ.
     fn age(&self) -> Option<String> {
         let created: Timestamp = self.created.parse().ok()?;
         let round = SpanRound::new().largest(Unit::Hour).smallest(Unit::Second);
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_terraform_writes_is_understood() {
+    fn terraform_lock_is_understood() {
         let text = r#"{"ID":"8f0e4e5a-1","Operation":"OperationTypePlan","Info":"","Who":"ann@build",
             "Version":"1.15.5","Created":"2020-01-02T03:04:05.678901234Z","Path":"bucket/env/terraform.tfstate"}"#;
         let told = serde_json::from_str::<Info>(text).expect("readable").describe();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_has_terraforms_keys() {
+    fn written_lock_has_terraforms_keys() {
         let info = Info::new(&Who::here("sha256:0"), "bucket/key");
         let value = serde_json::to_value(&info).expect("plain data");
         let keys: Vec<&str> = value.as_object().expect("a map").keys().map(String::as_str).collect();

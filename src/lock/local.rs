@@ -1,4 +1,4 @@
-//! One run at a time, on this machine.
+//! Allows only one run at a time on this machine.
 
 use std::fs::{File, TryLockError};
 use std::io::{Seek, Write};
@@ -11,11 +11,11 @@ use crate::journal::{Who, local};
 use crate::resource::{Error, ErrorKind, Result};
 use crate::workspace::Workspace;
 
-/// The longest description of a holder, in bytes.
+/// The longest accepted description of a holder, in bytes.
 const LONGEST: u64 = 64 << 10;
 
-/// The exclusive right to apply one plan from this folder, until dropped or until the process
-/// ends in whatever way: the operating system holds the lock, not the file's existence.
+/// The exclusive right to apply one plan from this folder, until dropped or until the process ends.
+/// The operating system holds the lock, not the existence of the file.
 #[derive(Debug)]
 pub struct LocalLock {
     _file: File,
@@ -27,16 +27,16 @@ pub struct Holder {
     /// The run.
     #[serde(flatten)]
     pub who: Who,
-    /// Since when (RFC 3339).
+    /// When the lock was taken (RFC 3339).
     pub since: Timestamp,
 }
 
 impl LocalLock {
-    /// Takes the lock `<plan>.lock`, whose file is made when it does not exist.
+    /// Takes the lock `<plan>.lock`; creates its file when it does not exist.
     ///
     /// # Errors
-    /// `Conflict`, naming the holder, when another run has it; `Local` when the file cannot be
-    /// made.
+    /// `Conflict`, naming the holder, when another run holds it; `Local` when the file cannot be
+    /// created.
     pub fn acquire(workspace: &Workspace, plan: &str, who: &Who) -> Result<Self> {
         let place = workspace.file(&format!("{plan}.lock"));
         let failed = |source: std::io::Error| local("lock", &place.path(), &source);
@@ -65,9 +65,9 @@ fn taken(plan: &str, file: &File) -> Error {
         Some(Holder { who, since }) => {
             format!("another run of {plan} holds the lock: {}, process {}, since {since}", who.who, who.pid)
         }
-        None => format!("another run of {plan} holds the lock and has not said who it is"),
+        None => format!("another run of {plan} holds the lock and has not recorded its holder"),
     };
-    Error::new(ErrorKind::Conflict, "lock", message).advice("wait until that run has ended, then run again")
+    Error::new(ErrorKind::Conflict, "lock", message).advice("wait until that run ends, then run again")
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_run_is_told_who_holds_the_lock() {
+    fn second_run_names_the_lock_holder() {
         let folder = tempfile::tempdir().expect("a folder");
         let who = Who::here("sha256:0");
         let workspace = Workspace::of(folder.path()).expect("usable");

@@ -1,7 +1,8 @@
-//! One run at a time: on this machine always, and everywhere when the plan names a lock.
+//! Allows only one run at a time: on this machine always, and everywhere when the plan names a
+//! lock.
 //!
-//! The lock elsewhere has Terraform's format, so that either tool sees the other's. It is never
-//! stolen because of its age: whoever holds it says so, and only its exact id takes it away.
+//! The remote lock has Terraform's format, so that each tool sees the other's lock. A lock is never
+//! stolen because of its age: it names its holder, and only its exact id removes it.
 
 mod info;
 mod local;
@@ -18,43 +19,43 @@ pub use local::{Holder, LocalLock};
 
 use crate::resource::{Error, ErrorKind, Permit, Result};
 
-/// How long a lock that was seen to be ours is taken to be so. Each write looks again after that.
+/// How long a confirmed lock counts as ours. Writes after that confirm it again.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Where a lock stands.
+/// A place that holds a lock.
 #[async_trait]
 pub trait Place: fmt::Debug + Send + Sync {
-    /// Puts the lock there if there is none.
+    /// Creates the lock if none exists.
     async fn put(&self, permit: &Permit, info: &Info) -> Result<Put>;
-    /// The lock that is there.
+    /// The current lock.
     async fn held(&self) -> Result<Option<Held>>;
-    /// Takes away the lock that was seen, if it is still the same; `false` when it is not.
+    /// Removes the lock that was read, if it has not changed; returns `false` when it has.
     async fn remove(&self, permit: &Permit, held: &Held) -> Result<bool>;
-    /// What is locked, `bucket/key`.
+    /// The locked object, `bucket/key`.
     fn path(&self) -> String;
 }
 
-/// What became of an attempt to put a lock.
+/// The result of an attempt to create a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// It was put.
+    /// The lock was created.
     Taken,
-    /// There is one.
+    /// A lock already exists.
     Refused,
-    /// The table or bucket that it would stand in does not exist.
+    /// The table or bucket for the lock does not exist.
     Nowhere,
 }
 
-/// A lock as it was seen.
+/// A lock as it was read.
 #[derive(Clone, Debug)]
 pub struct Held {
     /// Who holds it.
     pub info: Info,
-    /// What the place knows this very lock by.
+    /// The place's own identification of this lock.
     pub proof: String,
 }
 
-/// One run's lock elsewhere.
+/// One run's remote lock.
 #[derive(Debug)]
 pub struct RemoteLock {
     place: Box<dyn Place>,
@@ -65,11 +66,11 @@ pub struct RemoteLock {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It was not asked for, or what it would stand in did not exist.
+    /// It was not taken, or its table or bucket did not exist.
     Free,
-    /// It was seen to be ours at this time.
+    /// This run held it at this time.
     Ours(Instant),
-    /// It was ours and is so no more.
+    /// This run held it and no longer does.
     Lost,
 }
 
@@ -79,21 +80,21 @@ impl RemoteLock {
         Self { place, info, plan, state: Mutex::new(State::Free) }
     }
 
-    /// Takes the lock. `false` when what it would stand in does not exist yet: then the lock on
-    /// this machine and the creating call's own atomicity must do.
+    /// Takes the lock. Returns `false` when its table or bucket does not exist yet: then the lock
+    /// on this machine and the atomicity of the creating call must suffice.
     ///
     /// # Errors
-    /// `Conflict`, naming the holder, when somebody else has it.
+    /// `Conflict`, naming the holder, when another run holds it.
     pub async fn take(&self, permit: &Permit) -> Result<bool> {
         let mut state = self.state.lock().await;
         self.take_in(&mut state, permit).await
     }
 
-    /// Looks whether the lock is still ours, or takes it if that was not possible before. To be
-    /// called before each write.
+    /// Confirms that this run still holds the lock, or takes it if that was not possible before.
+    /// Call it before each write.
     ///
     /// # Errors
-    /// `Conflict` when it is not ours any more; nothing may be written then.
+    /// `Conflict` when this run no longer holds it; then nothing may be written.
     pub async fn confirm(&self, permit: &Permit) -> Result<()> {
         let mut state = self.state.lock().await;
         match *state {
@@ -113,10 +114,10 @@ impl RemoteLock {
         }
     }
 
-    /// Gives the lock back if it is ours.
+    /// Releases the lock if this run holds it.
     ///
     /// # Errors
-    /// When it could not be taken away; the advice says how to do that by hand.
+    /// When it could not be removed; the advice gives the command to do it by hand.
     pub async fn release(&self, permit: &Permit) -> Result<()> {
         let mut state = self.state.lock().await;
         if !matches!(*state, State::Ours(_)) {
@@ -140,8 +141,8 @@ impl RemoteLock {
         })
     }
 
-    /// Takes the lock away from whoever holds it, if its id is exactly `id`. Gives who held it;
-    /// `None` when there is no lock.
+    /// Removes the lock, regardless of its holder, if its id is exactly `id`. Returns the former
+    /// holder; `None` when no lock exists.
     ///
     /// # Errors
     /// `Conflict` when the lock has another id.
@@ -150,7 +151,7 @@ impl RemoteLock {
         if held.info.id != id || !self.place.remove(permit, &held).await? {
             let message = format!("{} is locked by {}", self.place.path(), held.info.describe());
             return Err(Error::new(ErrorKind::Conflict, "unlock", message)
-                .advice("only the exact id of the lock takes it away; nothing was changed"));
+                .advice("only the lock's exact id removes it; nothing was changed"));
         }
         Ok(Some(held.info))
     }
@@ -159,7 +160,7 @@ impl RemoteLock {
         match self.place.put(permit, &self.info).await {
             Ok(Put::Taken) => {}
             Ok(Put::Nowhere) => return Ok(false),
-            // It may be our own request, whose answer was lost.
+            // It may be our own request, whose response was lost.
             refused => match (self.place.held().await?, refused) {
                 (Some(held), _) if held.info.id == self.info.id => {}
                 (_, Err(error)) => return Err(error),
@@ -173,31 +174,31 @@ impl RemoteLock {
     fn taken(&self, held: Option<&Held>) -> Error {
         let path = self.place.path();
         let Some(held) = held else {
-            let message = format!("{path} was locked by somebody who has just ended");
+            let message = format!("{path} was locked by a run that has just ended");
             return Error::new(ErrorKind::Conflict, "lock", message).advice("run again");
         };
         let message = format!("{path} is locked by {}", held.info.describe());
         Error::new(ErrorKind::Conflict, "lock", message).advice(format!(
-            "wait until that run has ended; if it is certain that it is dead, `groundwork unlock {} --id {}`",
+            "wait until that run ends; if you are sure that it is dead, run `groundwork unlock {} --id {}`",
             self.plan.display(),
             held.info.id
         ))
     }
 
     fn lost(&self, now: Option<&Held>) -> Error {
-        let by = now.map_or("nobody".to_owned(), |held| held.info.describe());
-        let message = format!("{} is locked by {by} and not by this run any more", self.place.path());
+        let by = now.map_or("no one".to_owned(), |held| held.info.describe());
+        let message =
+            format!("this run no longer holds the lock of {}; it is held by {by}", self.place.path());
         Error::new(ErrorKind::Conflict, "lock", message).advice(
-            "somebody has taken the lock away; nothing more is written. Find out who, and apply again",
+            "another person or process removed the lock; this run stops writing. Find out who, then apply again",
         )
     }
 }
 
-/// What stands where the lock should does not say who holds it.
+/// The lock exists but does not name its holder.
 pub fn unreadable(path: &str) -> Error {
-    Error::new(ErrorKind::Rejected, "lock", format!("what locks {path} does not say who holds it")).advice(
-        "neither Groundwork nor Terraform has written it; look at it, and remove it by hand if it is stale",
-    )
+    Error::new(ErrorKind::Rejected, "lock", format!("the lock of {path} does not name its holder"))
+        .advice("neither Groundwork nor Terraform wrote it; examine it, and remove it by hand if it is stale")
 }
 
 #[cfg(test)]
@@ -207,8 +208,8 @@ mod tests {
     use super::*;
     use crate::journal::Who;
 
-    /// A place in memory; `lossy`: the lock is put and the answer is lost, so that the request
-    /// is repeated and refused.
+    /// A place in memory. `lossy`: the lock is created and the response is lost, so that the
+    /// request is repeated and refused.
     #[derive(Clone, Debug, Default)]
     struct Memory {
         exists: Arc<StdMutex<bool>>,
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_second_is_told_who_the_first_is_and_only_the_exact_id_takes_it_away() {
+    async fn second_run_names_holder_and_needs_exact_id() {
         let (place, permit) = (place(), Permit::mint());
         let (first, second) = (lock_at(&place), lock_at(&place));
         assert!(first.take(&permit).await.expect("free"));
@@ -274,14 +275,14 @@ mod tests {
         assert_eq!(refused.kind, ErrorKind::Conflict);
         assert!(refused.message.contains(&first.info.who) && refused.message.contains(&first.info.id));
         second.release(&permit).await.expect("nothing to give back");
-        assert!(place.lock().is_some(), "what is not ours is left alone");
+        assert!(place.lock().is_some(), "another run's lock is kept");
         assert!(second.force(&permit, &first.info.id[..8]).await.is_err());
         assert_eq!(second.force(&permit, &first.info.id).await.expect("exact"), Some(first.info.clone()));
         assert!(second.take(&permit).await.expect("free"));
     }
 
     #[tokio::test]
-    async fn ones_own_repeated_request_is_recognised() {
+    async fn own_repeated_request_is_recognised() {
         let place = Memory { lossy: true, ..place() };
         let lock = lock_at(&place);
         assert!(lock.take(&Permit::mint()).await.expect("it is ours"));
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lock_without_a_place_is_taken_as_soon_as_there_is_one() {
+    async fn lock_is_taken_once_its_place_exists() {
         let (place, permit) = (Memory::default(), Permit::mint());
         let lock = lock_at(&place);
         assert!(!lock.take(&permit).await.expect("nothing to lock with"));
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lost_lock_stops_everything_even_when_it_comes_free_again() {
+    async fn lost_lock_stops_run_after_its_release() {
         let (place, permit) = (place(), Permit::mint());
         let lock = lock_at(&place);
         lock.take(&permit).await.expect("free");
@@ -314,6 +315,6 @@ mod tests {
         assert!(lock.confirm(&permit).await.is_err());
         *place.lock() = Some(other);
         lock.release(&permit).await.expect("nothing to give back");
-        assert!(place.lock().is_some(), "the other's lock is left alone");
+        assert!(place.lock().is_some(), "another run's lock is kept");
     }
 }

@@ -214,7 +214,7 @@ fn a_lock_that_was_taken_away_stops_further_writes() {
     let address = intrude(&environment.sandbox.aws_url(), "Action=CreateUser", deed);
     let stopped = apply_through(&environment, &address);
     assert_eq!(stopped.code, 1, "{stopped:?}");
-    assert!(stopped.stdout.contains("not by this run any more"), "{stopped:?}");
+    assert!(stopped.stdout.contains("this run no longer holds the lock"), "{stopped:?}");
     let left = environment.plan("plan.yaml");
     assert_eq!(step(&left, "first")["action"], "none", "what had begun was finished");
     assert_eq!(step(&left, "second")["action"], "create", "nothing more was begun");
