@@ -1,4 +1,4 @@
-//! What hangs on the things that are to go: what blocks their removal, and what ends with them.
+//! Attachments of the things to remove: some block the removal, others are deleted with it.
 
 use std::collections::HashMap;
 
@@ -12,10 +12,10 @@ use crate::observe::World;
 use crate::providers::Providers;
 use crate::resource::{Attachment, Error, Part, Result, mentions};
 
-/// What hangs on the things that may be removed, by their targets; or why it cannot be read.
+/// The attachments of the things that may be removed, by target; or the error from reading them.
 pub type Attached = HashMap<String, Result<Vec<Attachment>>>;
 
-/// Reads what hangs on everything that would go, at most `parallelism` things at once.
+/// Reads the attachments of everything that would be removed, at most `parallelism` things at once.
 pub async fn attached(world: &World, providers: &Providers, parallelism: usize) -> Attached {
     let mut all = fate::leftovers(world);
     if world.extent == Extent::Everything {
@@ -41,8 +41,8 @@ async fn read(world: &World, providers: &Providers, candidate: &Candidate) -> Re
     }
 }
 
-/// Gives each candidate what hangs on it. What cannot be read makes its removal unclear, and a
-/// thing whose successor does not come into being stays.
+/// Adds its attachments to each candidate. When they cannot be read, the removal is unclear. A
+/// thing whose successor is not created stays.
 pub(super) fn consider(world: &World, steps: &[StepChange], candidates: &mut [Candidate]) {
     let actions: HashMap<&str, Action> = steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
     let let_go = LettingGo::of(world, steps);
@@ -65,13 +65,13 @@ pub(super) fn consider(world: &World, steps: &[StepChange], candidates: &mut [Ca
     }
 }
 
-/// Whether it is a thing of this plan, whose own removal is decided for itself.
+/// Whether it is a thing of this plan, whose own removal is decided separately.
 fn is_own(world: &World, attachment: &Attachment) -> bool {
     let holder = attachment.holder.as_ref().filter(|holder| holder.kind.is_empty());
     holder.is_some_and(|holder| world.things.iter().any(|thing| is_at(thing.name(), &holder.id)))
 }
 
-/// Whether a name is `place`, or below it when that ends with a slash; in the same namespace.
+/// Whether a name is `place`, or below it when `place` ends with a slash; in the same namespace.
 pub(super) fn is_at(name: &str, place: &str) -> bool {
     let (name, here) = name.split_once(" (").unwrap_or((name, ""));
     let (place, there) = place.split_once(" (").unwrap_or((place, ""));
@@ -80,22 +80,23 @@ pub(super) fn is_at(name: &str, place: &str) -> bool {
 
 fn unreadable(error: &Error) -> String {
     let advice = error.advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
-    format!("cannot tell what blocks its removal: {error}{advice}")
+    format!("cannot determine what blocks its removal: {error}{advice}")
 }
 
-/// Makes what blocks a removal, save one together with a container, a reason to go with that.
+/// Marks a candidate as part of a container when an attachment blocks its separate removal, but not
+/// its removal with the container.
 fn contain(candidate: &mut Candidate) {
     let mut blocking = candidate.attachments.iter().filter(|attachment| attachment.blocks.is_some());
     let part = blocking.find_map(|attachment| {
         let (kind, id) = attachment.container.clone()?;
         let clause = attachment.blocks.as_deref().unwrap_or_default();
-        Some(Part { kind, id, why: format!("cannot be deleted while {clause}; end that first") })
+        Some(Part { kind, id, why: format!("cannot be deleted while {clause}; remove that first") })
     });
     candidate.attachments.retain(|attachment| attachment.container.is_none());
     candidate.part = candidate.part.take().or(part);
 }
 
-/// The declared steps that this run updates, and which attachments that ends.
+/// The declared steps that this run updates, and the attachments that these updates remove.
 struct LettingGo<'a>(HashMap<String, &'a StepChange>);
 
 impl<'a> LettingGo<'a> {
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plan_things_are_found_below_a_folder() {
+    fn attachment_below_a_folder_is_found() {
         assert!(is_at("secret/app/database", "secret/app/") && is_at("transit/keys/k", "transit/keys/k"));
         assert!(!is_at("secret/app/database", "secret/app"), "a secret beside the folder");
         assert!(is_at("secret/a/b (namespace t)", "secret/a/ (namespace t)"));
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn update_without_the_name_lets_go() {
+    fn update_dropping_the_name_releases_it() {
         let mut step = crate::review::testing::step("role", "aws.iam_role", "update", &[]);
         let mut diff = crate::resource::Diff::none();
         diff.push("managed_policies", json!(["a", "b"]), json!(["a"]));

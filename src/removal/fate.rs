@@ -1,4 +1,4 @@
-//! What becomes of each thing: it goes, it stays, or it must not go.
+//! Decides for each thing: it is removed, it stays, or its removal is refused.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,50 +13,50 @@ use crate::plan::settings::VaultAuth;
 use crate::resolve::declare::PLAN_TAG;
 use crate::resource::{Attachment, ErrorKind, Part, Requirement};
 
-/// A thing that exists, or may, and what is to become of it.
+/// A thing that exists, or may exist, with its decision.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// The step's id, or the leftover's.
+    /// The step's id, or the orphan's.
     pub id: String,
     /// The kind's name.
     pub kind: &'static str,
-    /// How the live system addresses it.
+    /// The live system's identification.
     pub name: String,
     /// The journal's name for it.
     pub target: String,
     /// Targets of the things that it needs.
     pub needs: Vec<String>,
-    /// What other steps may refer to.
+    /// The outputs for other steps.
     pub outputs: Map<String, Value>,
-    /// What hangs on it.
+    /// Its attachments.
     pub attachments: Vec<Attachment>,
-    /// The attachments that the plan itself has made.
+    /// The attachments that the plan itself has created.
     pub own: Vec<String>,
-    /// Why it cannot be removed by itself, and what it ends with.
+    /// Why it cannot be removed by itself, and with what it is deleted.
     pub part: Option<Part>,
-    /// The declared step that has taken its place.
+    /// The declared step that has replaced it.
     pub successor: Option<String>,
-    /// What is to become of it.
+    /// The decision.
     pub fate: Fate,
 }
 
-/// What is to become of a thing, and why.
+/// The decision for a thing, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is removed.
     Goes(Option<String>),
-    /// It stays, and so does what it needs.
+    /// It stays, and so do the things that it needs.
     Stays(String),
-    /// It stays, as long as what it is part of does.
+    /// It stays as long as its container does.
     Lasts(String),
-    /// It is not removed, though it should be.
+    /// It should be removed, but must not be.
     Held(String),
-    /// Nobody could look.
+    /// It could not be observed.
     Unclear(String),
 }
 
 impl Fate {
-    /// As a reviewer sees it.
+    /// The decision as a changeset's action.
     pub fn action(&self) -> Action {
         match self {
             Self::Goes(_) => Action::Delete,
@@ -66,12 +66,12 @@ impl Fate {
         }
     }
 
-    /// Whether what the thing needs must stay because of it.
+    /// Whether the things that it needs must stay because of it.
     pub fn holds(&self) -> bool {
         !matches!(self, Self::Goes(_) | Self::Lasts(_))
     }
 
-    /// Why.
+    /// The reason.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Goes(reason) => reason.as_deref(),
@@ -83,10 +83,10 @@ impl Fate {
 }
 
 /// Two clusters can have things of the same name.
-const NO_CLUSTER: &str = "the journal does not say in which Vault cluster the plan has made it; declare the step \
-                          and apply once more, and it does";
+const NO_CLUSTER: &str = "the journal does not record in which Vault cluster the plan has created it; declare the step \
+                          and apply again to record it";
 
-/// What decides over a thing that exists.
+/// The facts that decide for an existing thing.
 struct Facts<'a> {
     permanent: Option<&'a str>,
     foreign: Option<String>,
@@ -99,13 +99,13 @@ fn judge(facts: Facts<'_>) -> Fate {
     match facts {
         Facts { permanent: Some(why), .. } => Fate::Lasts(format!("stays: {why}")),
         Facts { foreign: Some(owner), .. } => Fate::Stays(format!("stays: it {owner}")),
-        Facts { retain: true, .. } => Fate::Stays("stays, as `retain: true` says".to_owned()),
+        Facts { retain: true, .. } => Fate::Stays("stays because of `retain: true`".to_owned()),
         Facts { forbidden: Some(why), .. } => Fate::Held(why),
         Facts { removal, .. } => Fate::Goes(removal.map(str::to_owned)),
     }
 }
 
-/// Things that no step declares any more.
+/// Orphans: things that no step declares any longer.
 pub fn leftovers(world: &World) -> Vec<Candidate> {
     let required = required(world);
     let fate = |leftover: &Leftover| match &leftover.hidden {
@@ -135,7 +135,7 @@ pub fn leftovers(world: &World) -> Vec<Candidate> {
     .collect()
 }
 
-/// The step of the same id, which declares another thing now. `destroy` removes that one, too.
+/// The step of the same id, which now declares another thing. `destroy` also removes that one.
 fn successor(world: &World, leftover: &Leftover) -> Option<String> {
     let mut steps = world.resolved.steps.iter().filter(|_| world.extent != Extent::Everything);
     steps.find(|step| step.id == leftover.thing.step).map(|step| step.id.clone())
@@ -155,14 +155,14 @@ fn facts_of_leftover<'a>(
     let forbidden = match (moved, needed, protect) {
         _ if is_lost => Some(NO_CLUSTER.to_owned()),
         (Some(new), _, _) => Some(format!(
-            "`moved` says that it is of the step `{new}` now, which declares another thing; give that \
-             step's thing the old name, or take the line out of `moved`"
+            "`moved` assigns it to the step `{new}`, which declares another thing; give that \
+             step's thing the old name, or remove the line from `moved`"
         )),
         (None, Some((step, _)), _) if world.extent != Extent::Everything => {
             Some(format!("the step `{step}` still needs it"))
         }
         (None, _, true) => Some(format!(
-            "protected; to let it go, write `removed: {{ {}: {{ protect: false }} }}` in the plan",
+            "protected; to allow its removal, write `removed: {{ {}: {{ protect: false }} }}` in the plan",
             quoted(&leftover.id)
         )),
         _ => None,
@@ -176,29 +176,30 @@ fn facts_of_leftover<'a>(
     }
 }
 
-/// Why a thing goes, and what that means.
+/// Why an orphan is removed, and the consequences.
 fn undeclared(what: Option<String>) -> String {
     let why = "no longer declared";
     what.map_or(why.to_owned(), |what| format!("{why}; {what}"))
 }
 
-/// An id as it is written in a plan: that of an instance needs quotes.
+/// An id as it is written in a plan: the id of an instance needs quotes.
 fn quoted(id: &str) -> String {
     let plain = id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if plain { id.to_owned() } else { format!("\"{id}\"") }
 }
 
-/// Whose a tagged thing is now, when it is not this plan's any more.
+/// The owner of a tagged thing that no longer belongs to this plan.
 fn foreign_leftover(world: &World, leftover: &Leftover) -> Option<String> {
     match leftover.remains.tags()?.get(PLAN_TAG) {
         Some(owner) if *owner == world.resolved.document.name => None,
         Some(owner) => Some(format!("belongs to the plan `{owner}`")),
         None if world.things.is_announced(&leftover.thing.target) => None,
-        None => Some(format!("carries no tag `{PLAN_TAG}` any more")),
+        None => Some(format!("no longer carries the tag `{PLAN_TAG}`")),
     }
 }
 
-/// What the declared steps need of other kinds, whether declared or not: with the step's id.
+/// The requirements of the declared steps in other kinds, whether declared or not, with the step's
+/// id.
 fn required(world: &World) -> BTreeSet<(String, String)> {
     let steps = world.resolved.steps.iter().zip(world.instances.iter());
     let all = steps.flat_map(|(step, instance)| {
@@ -239,7 +240,7 @@ pub fn declared(world: &World) -> Vec<Candidate> {
     (0..targets.len()).filter_map(candidate).collect()
 }
 
-/// What a declared step attaches to its thing now, and what it attached when it was applied.
+/// The attachments that a declared step makes now, and those that it made when it was applied.
 fn own(world: &World, index: usize) -> Vec<String> {
     let recorded = world.things.get(&world.target(index)).and_then(|thing| thing.attaches.clone());
     let declared = world.instances[index].attaches();
@@ -253,21 +254,22 @@ fn facts_of_declared<'a>(world: &World, index: usize, login: &HashSet<usize>) ->
     let thing = world.things.get(&world.target(index)).filter(|_| step.kind.in_cluster());
     let elsewhere =
         thing.and_then(|thing| thing.cluster.as_ref()).filter(|there| Some(*there) != world.cluster.as_ref());
-    let elsewhere = elsewhere
-        .map(|there| format!("is the plan's in another Vault cluster, {there}, as its journal says"));
+    let elsewhere = elsewhere.map(|there| {
+        format!("belongs to the plan in another Vault cluster, {there}, according to its journal")
+    });
     let forbidden = if thing.is_some_and(|thing| thing.cluster.is_none()) {
         Some(NO_CLUSTER.to_owned())
     } else if declared.protect.unwrap_or_else(|| step.kind.protected()) {
-        Some("protected; to let it go, say `protect: false` in the step".to_owned())
+        Some("protected; to allow its removal, set `protect: false` in the step".to_owned())
     } else if world.resolved.custody_references.contains(name) {
-        let why = "custody lies in it or is opened with it, and custody is never removed; to let it go, \
-                   take it out of `custody:` first";
+        let why = "custody is stored in it or decrypted with it, and custody is never removed; to allow its removal, \
+                   remove it from `custody:` first";
         Some(why.to_owned())
     } else if world.resolved.place_references.contains(name) {
-        let why = "the journal's copy or the lock is in it; to let it go, take that section out of the plan";
+        let why = "it contains the journal's copy or the lock; to allow its removal, remove that section from the plan";
         Some(why.to_owned())
     } else if login.contains(&index) {
-        let why = "this run itself logs in to Vault through it; to let it go, give another \
+        let why = "this run logs in to Vault with it; to allow its removal, set another \
                    administrator's token in VAULT_TOKEN";
         Some(why.to_owned())
     } else {
@@ -282,8 +284,8 @@ fn facts_of_declared<'a>(world: &World, index: usize, login: &HashSet<usize>) ->
     }
 }
 
-/// The role through which this run logs in to Vault, and what that rests on: with any of it gone,
-/// nothing more could be removed there.
+/// The role with which this run logs in to Vault, and the things that the role depends on: without
+/// any of them, nothing else could be removed there.
 fn login(world: &World) -> HashSet<usize> {
     let steps = &world.resolved.steps;
     let of_kind = |kind: &'static str| {

@@ -1,9 +1,9 @@
-//! What is to go: things of this plan that no step declares any more, and with `destroy` all of
-//! them. Reads and decides; [`crate::apply`] removes.
+//! The scope of removal: this plan's things that no step declares any longer, and with `destroy`
+//! all of its things. This module reads and decides; [`crate::apply`] removes.
 //!
-//! That a thing is this plan's is known from its journal; where the thing carries tags, these must
-//! say the same. What the journal does not know is never removed: a lost journal leaves things
-//! behind, it does not take any away.
+//! The journal records which things are this plan's; if a thing carries tags, they must agree. A
+//! thing that the journal does not record is never removed: a lost journal leaves things behind, it
+//! does not remove any.
 
 mod attached;
 mod fate;
@@ -25,50 +25,51 @@ use crate::resource::{Attachment, Error, ErrorKind, Provided, Remains, Result, r
 
 pub use attached::{Attached, attached};
 
-/// How far removal goes.
+/// The scope of removal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Extent {
-    /// Nothing is removed; what would be is told.
+    /// Only report what would be removed.
     #[default]
     Nothing,
-    /// What no step declares any more.
+    /// Remove orphans, which no step declares any longer.
     Undeclared,
-    /// Everything that the plan has made.
+    /// Remove everything that the plan has created.
     Everything,
 }
 
 impl Extent {
-    /// Whether nothing is removed.
+    /// Whether this scope does not remove anything.
     pub fn is_nothing(&self) -> bool {
         *self == Self::Nothing
     }
 }
 
-/// A thing of this plan that no step declares any more.
+/// An orphan: a thing of this plan that no step declares any longer.
 pub struct Leftover {
-    /// The step that it was of; with the thing's name where that id means something else now.
+    /// The id of its step; with the thing's name if that id now means something else.
     pub id: String,
-    /// What the journal says of it.
+    /// The journal's record.
     pub thing: Thing,
     /// Its kind.
     pub kind: &'static dyn Kind,
     /// The live thing.
     pub remains: Box<dyn Remains>,
-    /// Why it could not be looked for.
+    /// Why it could not be observed.
     pub hidden: Option<Error>,
 }
 
-/// What is to go, and what could.
+/// The removals of a run, and the possible ones.
 #[derive(Debug, Default)]
 pub struct Removals {
-    /// Removals, those that others wait for first, and what forbids one.
+    /// Removals, dependents first, and refused removals.
     pub steps: Vec<StepChange>,
-    /// Things that no step declares any more and that stay, or would go if that was asked for.
+    /// Orphans that stay, or that a prune would remove.
     pub undeclared: Vec<StepChange>,
 }
 
-/// Looks for everything that the journal knows and no step declares, at most `parallelism` at once.
+/// Observes everything that the journal records and no step declares, at most `parallelism` at
+/// once.
 pub async fn observe(world: &World, providers: &Providers, parallelism: usize) -> Vec<Leftover> {
     let mut leftovers = find(world);
     iter(&mut leftovers)
@@ -79,7 +80,7 @@ pub async fn observe(world: &World, providers: &Providers, parallelism: usize) -
     leftovers
 }
 
-/// Reads the live thing. A server that is not initialised holds nothing.
+/// Reads the live thing. A server that is not initialised is empty.
 async fn look(leftover: &mut Leftover, world: &World, providers: &Providers) -> Result<()> {
     let elsewhere = |message: String| Err(Error::new(ErrorKind::Rejected, &leftover.id, message));
     let alias = leftover.thing.alias();
@@ -87,14 +88,16 @@ async fn look(leftover: &mut Leftover, world: &World, providers: &Providers) -> 
         let here = AwsClient::of_account(providers, alias).await?;
         let here = here.account_id().await?;
         if here != account {
-            return elsewhere(format!("it is in the account {account}, and these credentials are of {here}"));
+            return elsewhere(format!(
+                "it is in the account {account}, but these credentials belong to {here}"
+            ));
         }
     }
     if let (Some(cluster), None) = (&leftover.thing.cluster, &world.cluster) {
-        // The plan itself has nothing to do with Vault any more.
+        // The plan itself no longer uses Vault.
         let here = VaultClient::provide(providers).await?.cluster_id().await;
         if let Some(here) = here.filter(|here| here != cluster) {
-            return elsewhere(format!("it is in the Vault cluster {cluster}, and this one is {here}"));
+            return elsewhere(format!("it is in the Vault cluster {cluster}, but this one is {here}"));
         }
     }
     match leftover.remains.observe(providers).await {
@@ -103,8 +106,8 @@ async fn look(leftover: &mut Leftover, world: &World, providers: &Providers) -> 
     }
 }
 
-/// What the journal knows and no step declares. Things in other accounts and Vault clusters are
-/// another matter: the same plan may be applied to several.
+/// The things that the journal records and no step declares. Things in other accounts and Vault
+/// clusters are separate: the same plan may be applied to several.
 fn find(world: &World) -> Vec<Leftover> {
     let declared = declared(world);
     let is_same = |there: Option<&String>, here: Option<&String>| match (there, here) {
@@ -121,7 +124,7 @@ fn find(world: &World) -> Vec<Leftover> {
         if declared.contains(&thing.target) || !here(thing) || is_somewhere(world, thing) {
             continue;
         }
-        // A kind, or an address, of another version of this program: nothing can be done with it.
+        // A kind, or an address, of another version of this program: it cannot be handled.
         let Some(kind) = registry::find(thing.kind()) else { continue };
         let Some(remains) = kind.recall(&thing.address) else { continue };
         let taken = !ids.insert(thing.step.clone());
@@ -131,25 +134,27 @@ fn find(world: &World) -> Vec<Leftover> {
     leftovers
 }
 
-/// The account, if it is known, in which a thing would be looked for.
+/// The account, if it is known, in which the thing would be observed.
 fn account<'a>(world: &'a World, thing: &Thing) -> Option<&'a String> {
     world.scope.account(thing.alias())?.account_id.as_ref()
 }
 
-/// The targets of all declared things whose place is known.
+/// The targets of all declared things with a known location.
 fn declared(world: &World) -> HashSet<String> {
     let steps = world.resolved.steps.iter().zip(world.instances.iter());
     steps.map(|(step, instance)| target(step.kind.name(), &instance.id())).collect()
 }
 
-/// Whether the thing's own step is declared, and its place is not known yet: it may be this.
+/// Whether the thing's own step is declared but its location is not known yet: it may be this
+/// thing.
 fn is_somewhere(world: &World, thing: &Thing) -> bool {
     let id = world.resolved.document.moved_to(&thing.step).unwrap_or_else(|| thing.step.clone());
     let step = world.resolved.steps.iter().position(|step| step.id == id && step.kind.name() == thing.kind());
     step.is_some_and(|index| matches!(world.sights[index], Sight::Nowhere(_)))
 }
 
-/// What is to be removed, what must not be, and why. `steps` is what happens to the declared steps.
+/// The removals, the refused removals, and the reasons. `steps` are the changes of the declared
+/// steps.
 pub fn decide(world: &World, steps: &[StepChange]) -> Removals {
     let mut all = fate::leftovers(world);
     if world.extent == Extent::Everything {
@@ -167,8 +172,8 @@ pub fn decide(world: &World, steps: &[StepChange]) -> Removals {
     }
 }
 
-/// The attachments that each removal takes along, as they were known when it was planned: by the ids of
-/// the steps, see [`Attachment::path`].
+/// The attachments that each removal deletes, as known when it was planned: by the ids of the
+/// steps, see [`Attachment::path`].
 pub fn expected(world: &World) -> HashMap<String, HashSet<String>> {
     let all = match world.extent {
         Extent::Everything => fate::declared(world),
@@ -183,7 +188,7 @@ pub fn expected(world: &World) -> HashMap<String, HashSet<String>> {
     .collect()
 }
 
-/// The thing that a removal is about: of a declared step, else a leftover.
+/// The thing of a removal: of a declared step, else an orphan.
 pub fn remains(world: &World, id: &str) -> Option<Box<dyn Remains>> {
     let step = world.resolved.steps.iter().position(|step| step.id == id);
     let declared = step.filter(|_| world.extent == Extent::Everything);
@@ -194,7 +199,7 @@ pub fn remains(world: &World, id: &str) -> Option<Box<dyn Remains>> {
     }
 }
 
-/// Whether a thing was looked for, when the run began, and was not there.
+/// Whether a thing was observed when the run began, and did not exist.
 pub fn is_gone(world: &World, name: &str) -> bool {
     let leftover = world.leftovers.iter().find(|leftover| leftover.thing.target == name);
     let declared = (0..world.resolved.steps.len()).find(|index| world.target(*index) == name);
@@ -205,7 +210,7 @@ pub fn is_gone(world: &World, name: &str) -> bool {
     }
 }
 
-/// Things that no step declares any more and that stay: after a prune the plan knows nothing of them.
+/// Orphans that stay: after a prune the plan no longer records them.
 pub fn forgotten(world: &World) -> Vec<String> {
     let stay = fate::leftovers(world).into_iter().filter(|candidate| candidate.fate.action() == Action::None);
     stay.map(|candidate| candidate.target).collect()

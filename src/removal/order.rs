@@ -1,4 +1,5 @@
-//! What stays keeps what it needs; what goes, goes before what it needs.
+//! Orders removals. A thing that stays keeps its needs; a thing that is removed goes before its
+//! needs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,11 +11,11 @@ use crate::changeset::StepChange;
 use crate::journal::target;
 use crate::resource::{Attachment, Change, Diff};
 
-/// Names that a reason spells out.
+/// How many names a reason lists.
 const NAMED: usize = 3;
 
-/// The candidates as steps of a changeset: removals in an order in which they can be carried out,
-/// then what stays.
+/// The candidates as steps of a changeset: removals in an executable order, then the things that
+/// stay.
 pub fn settle(mut candidates: Vec<Candidate>) -> Vec<StepChange> {
     hold(&mut candidates);
     link(&mut candidates);
@@ -44,7 +45,7 @@ fn goes(candidate: &Candidate) -> bool {
     matches!(candidate.fate, Fate::Goes(_))
 }
 
-/// What something needs that stays, must stay too; and so must what something that stays hangs on.
+/// The needs of a thing that stays must stay too, and so must the thing to which it is attached.
 fn hold(candidates: &mut [Candidate]) {
     loop {
         hold_needs(candidates);
@@ -73,7 +74,7 @@ fn hold_needs(candidates: &mut [Candidate]) {
     }
 }
 
-/// Why a candidate that would go cannot: what blocks it stays, or what it is part of does.
+/// Why a candidate cannot be removed: a blocking attachment stays, or its container does.
 fn blocked(candidate: &Candidate, all: &[Candidate]) -> Option<String> {
     if !goes(candidate) {
         return None;
@@ -91,12 +92,14 @@ fn blocked(candidate: &Candidate, all: &[Candidate]) -> Option<String> {
     let named = clauses.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
     match (clauses.is_empty(), more) {
         (true, _) => None,
-        (false, 0) => Some(format!("cannot be deleted while {named}; end that first")),
-        (false, more) => Some(format!("cannot be deleted while {named}, and {more} more; end that first")),
+        (false, 0) => Some(format!("cannot be deleted while {named}; remove that first")),
+        (false, more) => {
+            Some(format!("cannot be deleted while {named}, and {more} more; remove these first"))
+        }
     }
 }
 
-/// The candidate that ends an attachment, because it goes in the same run.
+/// The candidate whose removal in the same run also removes the attachment.
 fn holder(attachment: &Attachment, all: &[Candidate]) -> Option<usize> {
     let holder = attachment.holder.as_ref()?;
     let name = target(holder.kind, &holder.id);
@@ -108,14 +111,14 @@ fn holder(attachment: &Attachment, all: &[Candidate]) -> Option<usize> {
     })
 }
 
-/// The candidate that takes a part along, because it goes in the same run.
+/// The candidate whose removal in the same run also deletes the part.
 fn container(candidate: &Candidate, all: &[Candidate]) -> Option<usize> {
     let part = candidate.part.as_ref()?;
     let name = target(part.kind, &part.id);
     all.iter().position(|other| goes(other) && other.target == name)
 }
 
-/// Puts what holds a thing before it, and a container before its parts.
+/// Puts the holders of a thing before it, and a container before its parts.
 fn link(candidates: &mut [Candidate]) {
     for index in (0..candidates.len()).filter(|index| goes(&candidates[*index])).collect::<Vec<_>>() {
         let name = candidates[index].target.clone();
@@ -126,7 +129,7 @@ fn link(candidates: &mut [Candidate]) {
         }
         if let Some(container) = container(&candidates[index], candidates) {
             let whole = candidates[container].target.clone();
-            let why = format!("goes with `{}`", candidates[container].id);
+            let why = format!("removed with `{}`", candidates[container].id);
             candidates[index].needs.retain(|need| *need != whole);
             let reason = candidates[index].fate.reason().map(|reason| format!("{reason}; {why}"));
             candidates[index].fate = Fate::Goes(Some(reason.unwrap_or(why)));
@@ -141,8 +144,8 @@ fn add(needs: &mut Vec<String>, name: &str) {
     }
 }
 
-/// What hangs on a thing and neither the plan made nor this run removes by itself: a change for each
-/// field.
+/// The attachments of a thing that the plan did not create and this run does not remove separately:
+/// one change for each field.
 fn lost(candidate: &Candidate, all: &[Candidate]) -> Vec<Change> {
     let mut fields: BTreeMap<&str, (Vec<&str>, bool)> = BTreeMap::new();
     for attachment in &candidate.attachments {
@@ -158,12 +161,12 @@ fn lost(candidate: &Candidate, all: &[Candidate]) -> Vec<Change> {
         names.sort_unstable();
         let after = if blocks { json!(names) } else { Value::Null };
         diff.push(field, json!(names), after);
-        diff.note(if blocks { "blocks the removal" } else { "not made by this plan; ends with it" });
+        diff.note(if blocks { "blocks the removal" } else { "not created by this plan; deleted with it" });
     }
     diff.changes
 }
 
-/// For each candidate, those that go and need it directly.
+/// For each candidate, the removed candidates that need it directly.
 fn dependents(candidates: &[Candidate]) -> Vec<BTreeSet<usize>> {
     let positions: HashMap<&str, usize> =
         candidates.iter().enumerate().map(|(index, candidate)| (candidate.target.as_str(), index)).collect();
@@ -181,8 +184,8 @@ fn dependents(candidates: &[Candidate]) -> Vec<BTreeSet<usize>> {
     dependents
 }
 
-/// Removals with their dependents first, the latest declared of those that are free before the
-/// others; then the rest. Things that once needed one another in a circle come as they stand.
+/// Removals with their dependents first; among those that are free, the latest declared one first;
+/// then the rest. Things that once needed each other in a cycle keep their order.
 fn order(candidates: &[Candidate], dependents: &[BTreeSet<usize>]) -> Vec<usize> {
     let (going, staying): (Vec<usize>, Vec<usize>) =
         (0..candidates.len()).partition(|index| goes(&candidates[*index]));
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn dependents_go_before_what_they_need() {
+    fn dependents_go_before_their_needs() {
         let goes = Fate::Goes(None);
         let all = vec![
             thing("mount", &[], goes.clone()),
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_keeps_what_it_needs_however_far() {
+    fn needs_of_kept_things_are_kept() {
         let goes = || Fate::Goes(None);
         let stays: Vec<fn(String) -> Fate> = vec![Fate::Stays, Fate::Held, Fate::Unclear];
         for stay in stays {
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_of_old_needs_comes_to_an_end() {
+    fn cycle_of_old_needs_terminates() {
         let all = vec![thing("a", &["b"], Fate::Goes(None)), thing("b", &["a"], Fate::Goes(None))];
         assert_eq!(told(all).len(), 2);
     }
@@ -278,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn blocking_attachment_holds_the_thing_and_is_named() {
+    fn blocking_attachment_holds_and_is_named() {
         let steps = settle(vec![goes_with("role", vec![profile("web")])]);
         assert_eq!(steps[0].action, Action::Blocked);
         let reason = steps[0].reason.as_deref().unwrap_or_default();
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn blocking_attachment_that_goes_too_goes_first() {
+    fn removed_blocking_attachment_goes_first() {
         let held = |id: &str| Candidate { target: format!("vault.policy {id}"), ..goes_with(id, Vec::new()) };
         let role = goes_with("role", vec![profile("web"), profile("app")]);
         let steps = settle(vec![held("web"), held("app"), role.clone()]);
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn output_tells_which_of_several_goes() {
+    fn output_distinguishes_several_holders() {
         let key = |id: &str| {
             Attachment::blocks("access_keys", id, "it has keys")
                 .held_by("vault.policy", "ci")
@@ -331,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn part_goes_after_its_container_or_not_at_all() {
+    fn part_goes_after_its_container_or_stays() {
         let part = crate::resource::Part {
             kind: "vault.policy",
             id: "topic".to_owned(),
@@ -345,7 +348,7 @@ mod tests {
         assert_eq!(told, [("topic", Action::Delete), ("waiting", Action::Delete)]);
         assert_eq!(
             (&steps[1].needs, steps[1].reason.as_deref()),
-            (&vec!["topic".to_owned()], Some("goes with `topic`"))
+            (&vec!["topic".to_owned()], Some("removed with `topic`"))
         );
         let steps = settle(vec![Candidate { fate: Fate::Stays("declared".to_owned()), ..topic }, waiting]);
         let waiting = steps.iter().find(|step| step.id == "waiting").expect("there");

@@ -274,7 +274,7 @@ fn unconfirmed_subscription_goes_with_its_topic() {
     assert_eq!(changing(&shown), [("mail", "delete"), ("stays", "delete"), ("topic", "delete")]);
     assert_eq!(
         (reason(&shown, "mail"), &step(&shown, "mail")["needs"]),
-        ("goes with `topic`", &json!(["topic"]))
+        ("removed with `topic`", &json!(["topic"]))
     );
     let ran = account.destroy();
     assert_eq!(ran.code, 0, "{ran:?}");
