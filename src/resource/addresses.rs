@@ -1,12 +1,12 @@
-//! Passwords in the addresses that a plan declares, in any field of any kind.
+//! Finds passwords in the addresses that a plan declares, in any field of any kind.
 
 use serde_json::Value;
 
 use super::FieldError;
 use crate::secret::{SECRET_KEY, connection};
 
-/// The texts of one line in which an address has a password, with their paths. Longer texts are
-/// documents, which a rule looks through.
+/// The single-line texts in which an address contains a password, with their paths. Longer texts
+/// are documents, which a lint rule checks.
 pub(super) fn with_passwords(fields: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     each_text("", "", fields, &mut |path, name, text| {
@@ -21,15 +21,14 @@ pub(super) fn with_passwords(fields: &Value) -> Vec<(String, String)> {
     found
 }
 
-/// Fields are shown, kept in journals, and given back by servers, often in part.
+/// Fields are shown, kept in journals, and returned by servers, often in part.
 pub(super) fn mistake(path: String) -> FieldError {
-    FieldError::new(path, "holds a password, and everybody sees this field")
-        .help("leave the password out; give it in a field that takes a source such as `{ env: NAME }`")
+    FieldError::new(path, "holds a password, but this field is not secret")
+        .help("remove the password; give it in a field that accepts a source such as `{ env: NAME }`")
         .secret()
 }
 
-/// Visits each text below a value, with its path and the name of the closest field; secrets are left
-/// out.
+/// Visits each text below a value, with its path and the name of the closest field, except secrets.
 fn each_text(path: &str, name: &str, value: &Value, visit: &mut dyn FnMut(&str, &str, &str)) {
     match value {
         Value::String(text) => visit(path, name, text),

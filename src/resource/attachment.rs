@@ -1,53 +1,54 @@
-//! What hangs on a live thing and decides over its removal.
+//! Attachments of a live thing, which affect its removal.
 
 use serde_json::Value;
 
 use super::Elsewhere;
 
-/// Something that hangs on a live thing: it blocks the removal, or ends with the thing.
+/// An attachment of a live thing: it blocks the removal, or is deleted with the thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     /// The field under which a review shows it, such as `managed_policies`.
     pub field: &'static str,
-    /// How the live system names it.
+    /// The live system's name for it.
     pub name: String,
-    /// Why the server refuses the removal while it is there, a clause such as `the instance profile
-    /// web contains the role`; `None` when it ends with the thing.
+    /// Why the server refuses the removal while it exists: a clause such as `the instance profile
+    /// web contains the role`; `None` when it is deleted with the thing.
     pub blocks: Option<String>,
-    /// The thing that it is, or that holds it: when that one is removed first, it is gone.
+    /// The attached thing, or the thing that holds the attachment: removing that one first also
+    /// removes the attachment.
     pub holder: Option<Holder>,
-    /// Kind and id of the container with which the thing can be removed although this blocks it.
+    /// The container, by kind and id, with which the thing can be removed although this blocks it.
     pub container: Option<(&'static str, String)>,
 }
 
 /// A thing that another kind manages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The kind's name; empty where any thing of the plan will do.
+    /// The kind's name; empty for any thing of the plan.
     pub kind: &'static str,
-    /// Its id, as [`super::Resource::id`] displays it; the beginning of it when it ends with a slash.
+    /// Its id, as [`super::Resource::id`] displays it; a prefix of it when it ends with a slash.
     pub id: String,
-    /// The namespace that it is in, below the one of the thing on which it hangs.
+    /// Its namespace, relative to that of the thing to which it is attached.
     pub namespace: Option<String>,
-    /// The value of an output that the thing must have, where one id stands for several.
+    /// The value of an output that the thing must have, where one id stands for several things.
     pub output: Option<(&'static str, String)>,
-    /// The text in the holder's fields that makes the attachment. An update that takes it out of
-    /// them ends the attachment.
+    /// The text in the holder's fields that makes the attachment. An update that removes the text
+    /// also removes the attachment.
     pub value: Option<String>,
 }
 
 impl Attachment {
-    /// It ends with the thing.
+    /// It is deleted with the thing.
     pub fn ends(field: &'static str, name: impl Into<String>) -> Self {
         Self { field, name: name.into(), blocks: None, holder: None, container: None }
     }
 
-    /// The server refuses the removal while it is there, because of `clause`.
+    /// The server refuses the removal while it exists, because of `clause`.
     pub fn blocks(field: &'static str, name: impl Into<String>, clause: impl Into<String>) -> Self {
         Self { blocks: Some(clause.into()), ..Self::ends(field, name) }
     }
 
-    /// Names the thing that it is, or that holds it.
+    /// Sets the attached thing, or the thing that holds the attachment.
     #[must_use]
     pub fn held_by(self, kind: &'static str, id: impl Into<String>) -> Self {
         Self {
@@ -65,7 +66,7 @@ impl Attachment {
         self
     }
 
-    /// The holder's fields hold it with this text.
+    /// The holder's fields contain this text.
     #[must_use]
     pub fn by_value(mut self, value: impl Into<String>) -> Self {
         if let Some(holder) = &mut self.holder {
@@ -74,7 +75,7 @@ impl Attachment {
         self
     }
 
-    /// The holder is in this namespace below the thing's own.
+    /// The holder is in this namespace, relative to the thing's own.
     #[must_use]
     pub fn in_namespace(mut self, name: &str) -> Self {
         if let Some(holder) = &mut self.holder {
@@ -94,7 +95,7 @@ impl Attachment {
         format!("{}.{}", self.field, self.name)
     }
 
-    /// As it is seen from outside of the place in which the thing is.
+    /// The attachment as seen from outside the thing's place.
     pub(super) fn in_place(mut self, place: Option<&Elsewhere>) -> Self {
         self.container = self.container.map(|(kind, id)| (kind, Elsewhere::qualify(place, &id)));
         if let Some(holder) = &mut self.holder {
@@ -112,7 +113,7 @@ impl Attachment {
     }
 }
 
-/// Whether a text stands somewhere in a value.
+/// Whether a value contains a text anywhere.
 pub fn mentions(value: &Value, text: &str) -> bool {
     match value {
         Value::String(found) => found == text,
@@ -122,19 +123,19 @@ pub fn mentions(value: &Value, text: &str) -> bool {
     }
 }
 
-/// Says that a thing cannot be removed by itself, and with which one it ends.
+/// Marks a thing that cannot be removed by itself, and names its container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// The container's kind.
     pub kind: &'static str,
     /// The container's id, as [`super::Resource::id`] displays it.
     pub id: String,
-    /// Why it cannot be removed by itself, and what else would end it.
+    /// Why it cannot be removed by itself, and what else would remove it.
     pub why: String,
 }
 
 impl Part {
-    /// As it is seen from outside of the place in which the thing is.
+    /// The same as seen from outside the thing's place.
     pub(super) fn in_place(self, place: Option<&Elsewhere>) -> Self {
         Self { id: Elsewhere::qualify(place, &self.id), ..self }
     }

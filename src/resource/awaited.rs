@@ -1,4 +1,4 @@
-//! Responses that come only once, while they are on their way into a durable place.
+//! Once-only responses that have not reached durable storage yet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The once-only responses that a run waits for. A run that is told to stop at once looks here
-/// first: dropping one of them would lose it.
+/// The once-only responses that a run waits for. A run that must stop immediately checks here
+/// first: dropping such a response would lose it.
 #[derive(Debug, Default)]
 pub struct Awaited(watch::Sender<BTreeMap<u64, Waiting>>);
 
@@ -19,8 +19,8 @@ struct Waiting {
 }
 
 impl Awaited {
-    /// Notes that a request is about to be sent whose response comes only once. It counts until the
-    /// value that is returned is dropped, and for no longer than `limit`.
+    /// Records that a request with a once-only response is about to be sent. It counts until the
+    /// returned value is dropped, and at most for `limit`.
     pub fn begin(self: &Arc<Self>, what: impl Into<String>, limit: Duration) -> Awaiting {
         let (what, until) = (what.into(), Instant::now() + limit);
         let mut id = 0;
@@ -31,13 +31,13 @@ impl Awaited {
         Awaiting { awaited: Arc::clone(self), id }
     }
 
-    /// What is waited for, in words.
+    /// Descriptions of the pending responses.
     pub fn pending(&self) -> Vec<String> {
         let now = Instant::now();
         self.0.borrow().values().filter(|one| one.until > now).map(|one| one.what.clone()).collect()
     }
 
-    /// Returns when nothing is waited for any more, or all that is has passed its limit.
+    /// Returns when no response is pending, or all pending ones have passed their limit.
     pub async fn settled(&self) {
         let mut changes = self.0.subscribe();
         loop {
@@ -51,7 +51,7 @@ impl Awaited {
     }
 }
 
-/// One response that is waited for, until this is dropped.
+/// One pending response, until this is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Awaiting {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn settled_returns_when_the_last_response_is_kept() {
+    async fn settled_returns_after_the_last_response() {
         let awaited = Arc::new(Awaited::default());
         awaited.settled().await;
         let one = awaited.begin("sys/init", Duration::from_mins(1));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn response_past_its_limit_is_waited_for_no_longer() {
+    async fn response_past_its_limit_is_not_awaited() {
         let awaited = Arc::new(Awaited::default());
         let _hanging = awaited.begin("sys/init", Duration::from_millis(100));
         let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Counting of requests to the live systems, for the summary and the call budgets.
+//! Counts requests to the live systems, for the summary and the call budgets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,7 +6,8 @@ use serde::Serialize;
 
 /// Counts requests as they are sent; shared by all clients of a run.
 ///
-/// A login is counted apart: it issues a token but changes nothing that a plan declares.
+/// Logins are counted separately: a login issues a token but does not change anything that a plan
+/// declares.
 #[derive(Debug, Default)]
 pub struct Calls {
     read: AtomicU64,
@@ -26,17 +27,17 @@ pub struct CallCount {
 }
 
 impl Calls {
-    /// Notes one request that cannot change anything.
+    /// Counts one request that cannot change anything.
     pub fn count_read(&self) {
         self.read.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes one request that may change something.
+    /// Counts one request that may change something.
     pub fn count_write(&self) {
         self.write.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes one login.
+    /// Counts one login.
     pub fn count_login(&self) {
         self.login.fetch_add(1, Ordering::Relaxed);
     }

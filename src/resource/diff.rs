@@ -1,4 +1,4 @@
-//! Field changes between what is declared and what is live.
+//! Field changes between the declared and the live state.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,42 +9,41 @@ use crate::secret::{Fields, Sources, mask, render};
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Change {
-    /// Where, as a dotted path below the step.
+    /// The location, as a dotted path below the step.
     pub path: String,
-    /// The live value, with secrets in it masked; `null` when there is none or when it is sensitive.
+    /// The live value, with secrets masked; `null` when it is absent or sensitive.
     pub before: Value,
-    /// The declared value, with secrets in it masked; `null` when it will be removed or when it is
-    /// sensitive.
+    /// The declared value, with secrets masked; `null` when it will be removed or is sensitive.
     pub after: Value,
-    /// Whether the values are secret; then neither is ever in here.
+    /// Whether the values are secret; then neither is ever stored here.
     pub sensitive: bool,
-    /// What happens to a secret value; only with `sensitive`.
+    /// The change of a secret value; only with `sensitive`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretChange>,
-    /// Where a secret value comes from, never the value: `env DB_URL`, `generated, 32 characters`.
+    /// The source of a secret value, never the value: `env DB_URL`, `generated, 32 characters`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// A remark for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Whether the plan does not declare it and the update resets it all the same; a risk.
+    /// Whether the update resets it although the plan does not declare it; a risk.
     #[serde(skip)]
     pub resets: bool,
 }
 
-/// What happens to a secret value.
+/// The change of a secret value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretChange {
-    /// There is none yet.
+    /// It does not exist yet.
     New,
-    /// Another value is there.
+    /// The live value differs.
     Changed,
-    /// The same value is there.
+    /// The live value is the same.
     Unchanged,
-    /// The server does not tell the value, so it is sent once more with the other changes.
+    /// The server does not return the value, so it is sent again with the other changes.
     Resent,
-    /// It is taken away.
+    /// It is removed.
     Removed,
 }
 
@@ -64,26 +63,26 @@ impl SecretChange {
 /// A field that differs but cannot be changed in place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Blocked {
-    /// Where, as a dotted path below the step.
+    /// The location, as a dotted path below the step.
     pub path: String,
     /// Why it cannot be changed and what a person can do.
     pub why: String,
 }
 
-/// The outcome of comparing one step with its live counterpart.
+/// The result of comparing one step with its live thing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Diff {
     /// Fields that differ, in the order of the kind's fields.
     pub changes: Vec<Change>,
-    /// Those among them that forbid an update.
+    /// The differing fields that cannot be updated.
     pub blocked: Vec<Blocked>,
-    /// Secret fields that stay as they are. No changes: they are named so that a reviewer sees
-    /// that they were looked at.
+    /// Unchanged secret fields. They are not changes, but listed so that a reviewer sees that they
+    /// were checked.
     pub unchanged: Vec<Change>,
 }
 
 impl Diff {
-    /// No differences.
+    /// An empty diff.
     pub fn none() -> Self {
         Self::default()
     }
@@ -100,7 +99,7 @@ impl Diff {
         })
     }
 
-    /// Compares one field; equal values leave no trace.
+    /// Compares one field; equal values are not recorded.
     pub fn field<T: Serialize + ?Sized, U: Serialize + ?Sized>(
         &mut self,
         path: &str,
@@ -114,8 +113,8 @@ impl Diff {
         self
     }
 
-    /// Compares what others may have written and a secret may stand in: the content of a file, an object
-    /// or a parameter. Of the live side nothing is shown that may be a secret.
+    /// Compares text that others may have written and that may contain a secret: the content of a
+    /// file, an object or a parameter. Possible secrets of the live text are never shown.
     pub fn content<T: Serialize + ?Sized, U: Serialize + ?Sized>(
         &mut self,
         path: &str,
@@ -130,7 +129,7 @@ impl Diff {
         self
     }
 
-    /// Compares a field that cannot be changed once the thing exists.
+    /// Compares a field that cannot be changed after creation.
     pub fn immutable<T: Serialize + ?Sized, U: Serialize + ?Sized>(
         &mut self,
         path: &str,
@@ -146,8 +145,8 @@ impl Diff {
         self
     }
 
-    /// Compares the declared entries of a map, entry by entry; live entries that are not
-    /// declared belong to somebody else and are left alone. Used for tags.
+    /// Compares the declared entries of a map one by one. Undeclared live entries belong to others
+    /// and are not managed. Used for tags.
     pub fn entries<'a, V: Serialize + PartialEq + 'a>(
         &mut self,
         path: &str,
@@ -163,7 +162,7 @@ impl Diff {
         self
     }
 
-    /// Records what happens to a secret field, and where its value comes from; never a value.
+    /// Records the change of a secret field and the source of its value; never a value.
     pub fn secret(&mut self, path: &str, what: SecretChange, source: Option<String>) -> &mut Self {
         let list = if what == SecretChange::Unchanged { &mut self.unchanged } else { &mut self.changes };
         list.push(Change {
@@ -180,7 +179,7 @@ impl Diff {
     }
 
     /// Compares declared secret values with live ones, name by name below `path` (which may be
-    /// empty). With `exact`, live values that are not declared are to be removed. Never shows one.
+    /// empty). With `exact`, undeclared live values will be removed. Never shows a value.
     pub fn secrets(&mut self, path: &str, declared: &Sources, live: &Fields, exact: bool) -> &mut Self {
         let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         let rendered = match render(declared, live, false) {
@@ -207,12 +206,12 @@ impl Diff {
         self
     }
 
-    /// Records a change whose comparison was made by the caller, with both values as shown. Every value
-    /// that is ever shown, saved or reported passes here, so this is where secrets in it are masked.
+    /// Records a change that the caller has determined, with both values as shown. Every value that
+    /// is shown, saved or reported passes through here, so secrets are masked here.
     pub fn push(&mut self, path: &str, mut before: Value, mut after: Value) -> &mut Self {
         mask::value(last_name(path), &mut before);
         mask::value(last_name(path), &mut after);
-        let note = (before == after).then(|| "only what is masked differs".to_owned());
+        let note = (before == after).then(|| "only masked parts differ".to_owned());
         self.changes.push(Change {
             path: path.to_owned(),
             before,
@@ -226,7 +225,7 @@ impl Diff {
         self
     }
 
-    /// Records that the update resets a field that nobody reads or declares to `becomes`.
+    /// Records that the update resets an undeclared, unreadable field to `becomes`.
     pub fn reset(&mut self, path: &str, becomes: Value) -> &mut Self {
         self.push(path, Value::Null, becomes).note(RESET);
         if let Some(change) = self.changes.last_mut() {
@@ -267,18 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn passwords_in_fields_are_masked_and_still_differ() {
+    fn masked_passwords_still_differ() {
         let mut diff = Diff::none();
         diff.field("connection_url", "app:hunter2@tcp(db)/app", "app:hunter3@tcp(db)/app");
         diff.field("nodes", &json!(["https://a:hunter2@b"]), &json!([]));
         diff.immutable("url", "ldap://a:hunter2@b", "ldap://b", "fixed");
         assert!(!shown(&diff).contains("hunter"), "{}", shown(&diff));
-        assert_eq!(diff.changes[0].note.as_deref(), Some("only what is masked differs"));
+        assert_eq!(diff.changes[0].note.as_deref(), Some("only masked parts differ"));
         assert_eq!((diff.changes.len(), diff.changes[1].note.as_deref()), (3, None));
     }
 
     #[test]
-    fn live_content_is_masked_and_declared_content_is_shown() {
+    fn live_content_is_masked_but_not_declared() {
         let (live, declared) = ("token = \"abc\"\nregion = \"eu\"\n", "region = \"us\"\nmode = \"x\"\n");
         let mut diff = Diff::none();
         diff.content("content", live, declared).content("same", "token = \"a\"", "token = \"a\"");

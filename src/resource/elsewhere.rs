@@ -1,4 +1,4 @@
-//! Where a thing is that is not where the plan's own things are.
+//! The place of a thing that is not in the plan's own account, region or namespace.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::{FieldError, Requirement};
 use crate::resolve::unknown;
 
-/// The key of a step that says in which namespace of Vault its thing is.
+/// The key of a step that gives the Vault namespace of its thing.
 pub const NAMESPACE: &str = "namespace";
 
 /// Another account and region of AWS, or another namespace of Vault.
@@ -15,15 +15,15 @@ pub const NAMESPACE: &str = "namespace";
 pub enum Elsewhere {
     /// The account and region of this name under `aws.aliases`.
     Alias(String),
-    /// The namespace of this path below the plan's own, without slashes at its ends.
+    /// The namespace of this path below the plan's own, without leading or trailing slashes.
     Namespace(String),
 }
 
 impl Elsewhere {
-    /// Takes the namespace out of a step's fields; `None` when they name none.
+    /// Removes the namespace from a step's fields; `None` when they do not name one.
     ///
     /// # Errors
-    /// When it is no path of a namespace.
+    /// When it is not the path of a namespace.
     pub(super) fn take_namespace(fields: &mut Value) -> Result<Option<Self>, FieldError> {
         let named = fields.as_object_mut().and_then(|fields| fields.shift_remove(NAMESPACE));
         match named {
@@ -39,13 +39,13 @@ impl Elsewhere {
     /// The namespace of this path.
     ///
     /// # Errors
-    /// When it is no path of a namespace.
+    /// When it is not the path of a namespace.
     pub fn namespace(path: &str) -> Result<Self, FieldError> {
         let path = path.strip_suffix('/').unwrap_or(path);
         let is_wrong = path.split('/').any(|segment| matches!(segment, "" | "." | ".."));
         match is_wrong && !unknown::is_unknown(path) {
             true => Err(FieldError::new(NAMESPACE, "is not the path of a namespace")
-                .help("write it as `team` or `team/project`; leave it out for the plan's own namespace")),
+                .help("write it as `team` or `team/project`; omit it for the plan's own namespace")),
             false => Ok(Self::Namespace(path.to_owned())),
         }
     }
@@ -58,7 +58,7 @@ impl Elsewhere {
         }
     }
 
-    /// An id that tells the same name in several places apart.
+    /// An id that distinguishes the same name in several places.
     pub(super) fn qualify(place: Option<&Self>, id: &str) -> String {
         match place {
             None => id.to_owned(),
@@ -67,8 +67,8 @@ impl Elsewhere {
         }
     }
 
-    /// What a thing in this place requires, given what it would require in the plan's own place: what
-    /// it needs of the same system is in the same place, and the place itself must be there.
+    /// The requirements of a thing in this place, given its requirements in the plan's own place:
+    /// required things of the same system are in the same place, and the place itself must exist.
     pub fn requires(place: Option<&Self>, mut requires: Vec<Requirement>) -> Vec<Requirement> {
         let Some(elsewhere) = place else { return requires };
         for requirement in &mut requires {
@@ -82,7 +82,7 @@ impl Elsewhere {
         requires
     }
 
-    /// The beginning of the names of kinds that are in such a place.
+    /// The prefix of the kinds that can be in such a place.
     fn system(&self) -> &'static str {
         match self {
             Self::Alias(_) => "aws.",
@@ -90,7 +90,7 @@ impl Elsewhere {
         }
     }
 
-    /// The step that makes the place. A namespace within another one is a thing there.
+    /// The step that creates the place. A namespace within another one is a thing there.
     fn itself(&self) -> Option<Requirement> {
         let Self::Namespace(path) = self else { return None };
         let (parent, name) = match path.rsplit_once('/') {
@@ -102,9 +102,9 @@ impl Elsewhere {
     }
 }
 
-/// The schema of a namespaced kind's fields, with the one that says where.
+/// The schema of a namespaced kind's fields, with the field for the place.
 pub(super) fn with_namespace(schema: &mut schemars::Schema) {
-    let about = "In which namespace it is, below the plan's own, e.g. `team`, `team/project` or\n`{{ team.name }}`. OpenBao, or HashiCorp \
+    let about = "Its namespace, relative to the plan's own, e.g. `team`, `team/project` or\n`{{ team.name }}`. OpenBao, or HashiCorp \
                  Vault Enterprise.";
     let field = serde_json::json!({ "type": "string", "description": about });
     let properties = schema.ensure_object().entry("properties").or_insert_with(|| Value::Object(Map::new()));
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_is_taken_out_of_the_fields() {
+    fn namespace_is_removed_from_the_fields() {
         let mut fields = json!({ "name": "app", "namespace": "team/project/" });
         let place = Elsewhere::take_namespace(&mut fields);
         assert_eq!(place, Ok(Some(Elsewhere::Namespace("team/project".to_owned()))));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thing_needs_its_namespace_and_what_is_beside_it() {
+    fn thing_requires_its_namespace_and_neighbours() {
         let nested = Elsewhere::Namespace("team/project".to_owned());
         let mount = Requirement::thing("vault.mount", "secret");
         assert_eq!(
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn another_account_is_told_apart() {
+    fn other_accounts_get_distinct_ids() {
         let audit = Elsewhere::Alias("audit".to_owned());
         assert_eq!(Elsewhere::qualify(Some(&audit), "reader"), "reader (aws.audit)");
         let role = Requirement::thing("aws.iam_role", "reader");

@@ -1,6 +1,6 @@
-//! The one seam where the types of a kind are erased, so that the engine can hold all kinds in
-//! one list. A step's declared and observed state stay together behind it, typed; nothing is
-//! ever cast back.
+//! Erases the types of the kinds, in this one place, so that the engine can hold all kinds in one
+//! list. A step's declared and observed state stay together behind it, typed, and never need a
+//! downcast.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use crate::secret::{Input, LoadError, Loader, SECRET_KEY, SecretSource};
 pub trait Kind: Send + Sync {
     /// The name, `provider.noun`.
     fn name(&self) -> &'static str;
-    /// What it manages, in one sentence.
+    /// The purpose of the kind, in one sentence.
     fn about(&self) -> &'static str;
     /// An example, as YAML entries under `steps:`.
     fn example(&self) -> &'static str;
@@ -34,22 +34,22 @@ pub trait Kind: Send + Sync {
     fn tagged(&self) -> bool;
     /// Whether its steps are protected by default.
     fn protected(&self) -> bool;
-    /// Whether creation involves an answer that is given only once.
+    /// Whether creation involves a once-only response.
     fn once_only(&self) -> bool;
-    /// Whether it brings a server up.
+    /// Whether it starts a server.
     fn bootstraps(&self) -> bool;
-    /// Whether its things are in a Vault cluster, and others of the same name in every other one.
+    /// Whether its things are in a Vault cluster; other clusters can have things of the same names.
     fn in_cluster(&self) -> bool;
-    /// What a reviewer has to know before agreeing to a removal.
+    /// The consequences of a removal, for its reviewer.
     fn removal(&self) -> Option<&'static str>;
-    /// The thing at an address that an instance of this kind has given; `None` when it is no address
-    /// of this kind.
+    /// The thing at an address that an instance of this kind has returned; `None` when it is not an
+    /// address of this kind.
     fn recall(&self, address: &Value) -> Option<Box<dyn Remains>>;
     /// The JSON Schema of the declared fields.
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema;
     /// The JSON Schema of the outputs.
     fn outputs_schema(&self) -> Schema;
-    /// Reads the declared fields.
+    /// Parses the declared fields.
     ///
     /// # Errors
     /// Every mistake in them.
@@ -71,18 +71,18 @@ pub trait Kind: Send + Sync {
     }
 }
 
-/// One step's thing: what is declared of it and, once observed, what is live.
+/// One step's thing: its declaration and, once observed, its live state.
 #[async_trait]
 pub trait Instance: Send + Sync {
-    /// Replaces the declared fields, e.g. when more of them are known; what was observed stays.
+    /// Replaces the declared fields, e.g. when more of them are known; keeps the observation.
     fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>>;
-    /// Says in which account and region it is: the name under `aws.aliases`; `None` is the plan's own.
+    /// Sets its account and region: the name under `aws.aliases`; `None` is the plan's own.
     fn use_alias(&mut self, alias: Option<&str>);
-    /// How the live system addresses the thing; with the account where it is not the plan's own.
+    /// The live system's identification, with the account if it is not the plan's own.
     fn id(&self) -> String;
     /// The same, complete and for programs: [`Kind::recall`] reads it.
     fn address(&self) -> Value;
-    /// Says that nobody refers to its outputs, so that what they alone need is not read.
+    /// Declares its outputs as unused, so that requests only for outputs are not sent.
     fn without_outputs(&mut self);
     /// Checks beyond the types.
     fn check(&self) -> Vec<FieldError>;
@@ -102,9 +102,9 @@ pub trait Instance: Send + Sync {
     fn predicted_outputs(&self, scope: &Scope) -> Map<String, Value>;
     /// Reads the live thing.
     async fn observe(&mut self, providers: &Providers) -> Result<()>;
-    /// Notes that the thing cannot exist yet, without asking.
+    /// Marks the thing as absent, without a request.
     fn assume_absent(&mut self);
-    /// Whether the thing was there when it was observed.
+    /// Whether the thing existed when it was observed.
     fn exists(&self) -> bool;
     /// The live tags, for tagged kinds.
     fn tags(&self) -> Option<Tags>;
@@ -112,17 +112,17 @@ pub trait Instance: Send + Sync {
     fn diff(&self) -> Option<Diff>;
     /// The outputs; `None` when the thing does not exist.
     fn outputs(&self) -> Option<Map<String, Value>>;
-    /// What tells one write of it from the next; `None` where the kind has no such thing.
+    /// A value that differs between writes of it; `None` if the kind does not have one.
     fn revision(&self) -> Option<String>;
-    /// Makes it, or updates it when it exists.
+    /// Creates it, or updates it when it exists.
     async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
-    /// What hangs on the live thing; nothing when it does not exist.
+    /// The attachments of the live thing; empty when it does not exist.
     async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>>;
-    /// The attachments that are declared; `None` for kinds that declare none.
+    /// The declared attachments; `None` for kinds that do not declare any.
     fn attaches(&self) -> Option<Vec<String>>;
     /// Why the live thing cannot be removed by itself.
     fn part_of(&self) -> Option<Part>;
-    /// The same thing without its declaration, to be removed.
+    /// The same thing without its declaration, for removal.
     fn remains(&self) -> Box<dyn Remains>;
 }
 
@@ -131,7 +131,7 @@ pub const fn kind<R: Resource>() -> Erased<R> {
     Erased(PhantomData)
 }
 
-/// A kind with its types behind the seam; made by [`kind`].
+/// A kind with its types behind the seam; created by [`kind`].
 pub struct Erased<R>(PhantomData<fn() -> R>);
 
 impl<R: Resource> Kind for Erased<R> {
@@ -198,14 +198,14 @@ struct Typed<R: Resource> {
     desired: R::Desired,
     /// The fields as written, without defaults.
     declared: Value,
-    /// Where it is, when that is not where the plan's own things are.
+    /// Its place, if it is not in the plan's own.
     place: Option<Elsewhere>,
-    /// Whether another step refers to its outputs, or may.
+    /// Whether another step refers, or may refer, to its outputs.
     outputs_wanted: bool,
     observed: Option<R::Observed>,
 }
 
-/// A step's fields: typed, as written, and where its thing is.
+/// A step's fields: typed, as written, and the place of its thing.
 fn read<R: Resource>(mut fields: Value) -> Result<(R::Desired, Value, Option<Elsewhere>), Vec<FieldError>> {
     let place = if R::NAMESPACED { Elsewhere::take_namespace(&mut fields) } else { Ok(None) };
     match (parse::<R::Desired>(fields.clone()), place) {
@@ -327,7 +327,7 @@ impl<R: Resource> Instance for Typed<R> {
         self.refuse_unknown(step)?;
         match &self.observed {
             Some(observed) if R::obstructs(observed) => {
-                let message = "another thing takes its place; nothing was written";
+                let message = "another thing already exists in its place; nothing was written";
                 Err(Error::new(super::ErrorKind::Conflict, step, message))
             }
             None => R::create(&writer, &self.desired).await,
@@ -361,12 +361,12 @@ impl<R: Resource> Typed<R> {
         Known::new(R::id(&self.desired), self.place.clone())
     }
 
-    /// The live thing, and not another one that takes its place.
+    /// The live thing, unless another one takes its place.
     fn live(&self) -> Option<&R::Observed> {
         self.observed.as_ref().filter(|observed| !R::obstructs(observed))
     }
 
-    /// Whether a text stands in a field of secrets, whose values are told to be literal by a rule.
+    /// Whether a secret field contains this text as a literal, which a lint rule reports.
     fn is_literal_source(&self, text: &str) -> bool {
         let Ok((mut desired, ..)) = read::<R>(self.declared.clone()) else { return false };
         let is_it = |source: &SecretSource| matches!(source.input(), Input::Literal(own) if own == text);
@@ -375,19 +375,19 @@ impl<R: Resource> Typed<R> {
 }
 
 impl<R: Resource> Typed<R> {
-    /// The last line of defence: nothing that is not known yet is ever written.
+    /// The last safeguard: unknown values are never written.
     fn refuse_unknown(&self, step: &str) -> Result<()> {
         let fields = serde_json::to_value(&self.desired).unwrap_or(Value::Null);
         if unknown::has_unknown(&fields) {
-            let message = "a field still depends on something that is not known; nothing was written";
+            let message = "a field still depends on an unknown value; nothing was written";
             return Err(Error::new(super::ErrorKind::Local, step, message));
         }
         Ok(())
     }
 }
 
-/// Deserialises strictly and finds every mistake: what is wrong is taken out and the rest tried
-/// again, until only follow-up mistakes would come.
+/// Deserialises strictly and finds every mistake: removes the mistaken part and parses again, until
+/// only consequential mistakes would follow.
 pub(crate) fn parse<T: DeserializeOwned>(fields: Value) -> Result<T, Vec<FieldError>> {
     let mut rest = fields;
     let mut mistakes = Vec::new();
@@ -400,7 +400,7 @@ pub(crate) fn parse<T: DeserializeOwned>(fields: Value) -> Result<T, Vec<FieldEr
         let mistake = field_error(&error.path().to_string(), &error.inner().to_string());
         let is_new = !mistakes.contains(&mistake);
         let missing = mistake.message.starts_with("missing field");
-        // After something was taken out, what is missing may be just that.
+        // After a removal, a missing field may be the removed one.
         if is_new && (!missing || mistakes.is_empty()) {
             mistakes.push(mistake.clone());
         }
@@ -410,8 +410,8 @@ pub(crate) fn parse<T: DeserializeOwned>(fields: Value) -> Result<T, Vec<FieldEr
     }
 }
 
-/// Turns serde's words into ours: the place of an unknown field is the field itself, and the
-/// nearest known name is suggested.
+/// Converts serde's messages into ours: the location of an unknown field is the field itself, and
+/// the nearest known name is suggested.
 fn field_error(path: &str, message: &str) -> FieldError {
     let path = if path == "." { "" } else { path };
     let Some(rest) = message.strip_prefix("unknown field `") else {
@@ -433,7 +433,7 @@ fn field_error(path: &str, message: &str) -> FieldError {
     }
 }
 
-/// Takes the value at a dotted path out; false when there is none.
+/// Removes the value at a dotted path; returns false when it does not exist.
 fn remove(value: &mut Value, path: &str) -> bool {
     let parts: Vec<&str> = path.split(['.', '[', ']']).filter(|part| !part.is_empty()).collect();
     let Some((last, parents)) = parts.split_last() else { return false };
@@ -460,9 +460,9 @@ fn remove(value: &mut Value, path: &str) -> bool {
     }
 }
 
-/// The leaves of a value as changes from nothing; a secret's source as a sensitive one. Defaults
-/// that switch nothing on (empty, false, zero and not declared) are left out. A policy document
-/// stays whole.
+/// The leaves of a value as changes from nothing; a secret's source becomes a sensitive one.
+/// Undeclared defaults that do not enable anything (empty, false, zero) are omitted. A policy
+/// document stays whole.
 fn flatten(diff: &mut Diff, path: &str, value: &Value, declared: Option<&Value>) {
     match value {
         Value::Object(fields) if fields.contains_key("Statement") => {
@@ -514,9 +514,9 @@ mod tests {
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Fields {
-        #[expect(dead_code, reason = "read by serde alone")]
+        #[expect(dead_code, reason = "only serde reads it")]
         versioning: bool,
-        #[expect(dead_code, reason = "read by serde alone")]
+        #[expect(dead_code, reason = "only serde reads it")]
         #[serde(default)]
         nested: Option<Nested>,
     }
@@ -524,7 +524,7 @@ mod tests {
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Nested {
-        #[expect(dead_code, reason = "read by serde alone")]
+        #[expect(dead_code, reason = "only serde reads it")]
         days: u32,
     }
 
@@ -541,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preview_lists_leaves_and_hides_secrets() {
+    fn preview_lists_leaves_and_hides_secrets() {
         let mut diff = Diff::none();
         let fields =
             serde_json::json!({ "a": { "b": 1 }, "c": null, "d": { "$secret": "env X" }, "e": ["x"] });

@@ -1,33 +1,33 @@
-//! What can go wrong between a kind and its live system.
+//! Errors between a kind and its live system.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use crate::visible::neutralise;
 
-/// The result of talking to a live system.
+/// The result of a request to a live system.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What an error means for the run.
+/// The meaning of an error for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The request was wrong, or the server refused it for good.
+    /// The request was wrong, or the server refused it permanently.
     Rejected,
-    /// The caller may not do this.
+    /// The caller does not have the permission.
     Denied,
-    /// Somebody else's thing stands where ours should.
+    /// Another owner's thing exists in place of ours.
     Conflict,
     /// Too many requests; the same request may succeed later.
     Throttled,
-    /// A change made a moment ago is not visible everywhere yet.
+    /// A recent change is not visible everywhere yet.
     Eventual,
-    /// The server could not be reached or answered that it cannot serve now; nothing was done.
+    /// The server could not be reached, or responded that it is unavailable; nothing was done.
     Unavailable,
     /// The server has not been initialised.
     Uninitialised,
     /// The server is sealed.
     Sealed,
-    /// There is no token to log in with.
+    /// The caller did not provide a token.
     Unauthenticated,
     /// The request may or may not have taken effect.
     Unknown,
@@ -35,24 +35,24 @@ pub enum ErrorKind {
     Local,
 }
 
-/// A failed operation: what was being done, what the server said, what to do about it.
+/// A failed operation: the attempt, the server's message, and what to do.
 ///
-/// `Display` gives the operation and the message, never the source's text again; the source
-/// chain holds the rest. No secret ever gets in here.
+/// `Display` shows the operation and the message, but not the source's text; the source chain
+/// contains the rest. It never contains a secret.
 #[derive(Debug)]
 pub struct Error {
-    /// What it means for the run.
+    /// The meaning for the run.
     pub kind: ErrorKind,
     /// The operation, e.g. `s3:PutBucketVersioning` or `POST sys/mounts/secret`.
     pub operation: String,
-    /// What failed: the server's own words where it spoke, terminal escapes removed.
+    /// The failure: the server's own message if there is one, without terminal escapes.
     pub message: String,
-    /// What to do next, where that is known.
+    /// What to do next, if known.
     pub advice: Option<String>,
-    /// The id by which the server knows the request. No part of the message, which is the same
-    /// whenever the same thing happens.
+    /// The server's id of the request. It is not part of the message, so that equal failures have
+    /// equal messages.
     pub request_id: Option<String>,
-    /// Whether another attempt in this run could make a second thing.
+    /// Whether another attempt in this run could create a second thing.
     is_last: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -78,24 +78,25 @@ impl Error {
         self
     }
 
-    /// The error of a deletion before which `what` was taken off, with how putting it back ended.
+    /// The error of a deletion for which `what` was detached first, with the result of attaching it
+    /// again.
     #[must_use]
     pub fn after_restoring(mut self, what: &str, restored: Result<()>) -> Self {
         if let Err(second) = restored {
-            let lost = format!("{what} was taken off before and could not be put back: {second}");
+            let lost = format!("{what} was detached first and could not be attached again: {second}");
             self.message = format!("{}; {}", self.message, neutralise(&lost));
         }
         self
     }
 
-    /// Adds the id by which the server knows the request.
+    /// Adds the server's id of the request.
     #[must_use]
     pub fn request(mut self, id: Option<&str>) -> Self {
         self.request_id = id.map(neutralise);
         self
     }
 
-    /// Operation, message, and the request's id: for a record of what happened.
+    /// Operation, message, and the request's id, for a record of the failure.
     pub fn report(&self) -> String {
         match &self.request_id {
             Some(id) => format!("{self} (request {id})"),
@@ -110,20 +111,20 @@ impl Error {
         self
     }
 
-    /// Says that the write must not be repeated by this run: a second thing could come of it.
+    /// Forbids this run to repeat the write: that could create a second thing.
     #[must_use]
     pub fn last(mut self) -> Self {
         self.is_last = true;
         self
     }
 
-    /// Whether a write that may have had no effect, or whose effect is unknown, may be repeated after
-    /// another look.
+    /// Whether a write that may have had no effect, or whose effect is unknown, may be repeated
+    /// after another observation.
     pub fn may_repeat_write(&self) -> bool {
         !self.is_last && (self.is_retriable() || self.kind == ErrorKind::Unknown)
     }
 
-    /// Whether the engine may look again and repeat the write.
+    /// Whether the engine may observe again and repeat the write.
     pub fn is_retriable(&self) -> bool {
         matches!(self.kind, ErrorKind::Throttled | ErrorKind::Eventual | ErrorKind::Unavailable)
     }
@@ -141,7 +142,7 @@ impl StdError for Error {
     }
 }
 
-/// What HTTP libraries say on the way to the cause that tells something.
+/// Texts that HTTP libraries add around the actual cause.
 const HOLLOW: [&str; 6] = [
     "dispatch failure",
     "io error",
@@ -151,13 +152,13 @@ const HOLLOW: [&str; 6] = [
     "error sending request",
 ];
 
-/// An error and its causes in words, outermost first: without repetitions, without what tells
-/// nothing, and without the numbers that the operating system has for its errors.
+/// An error and its causes, outermost first: without repetitions, without uninformative texts, and
+/// without the operating system's error numbers.
 pub fn in_words<'a>(causes: impl Iterator<Item = &'a (dyn StdError + 'static)>) -> String {
     let all: Vec<String> = causes.map(|cause| without_number(&cause.to_string()).to_owned()).collect();
     let mut words: Vec<&str> = Vec::new();
     for text in &all {
-        // Of this one the address is worth telling.
+        // The address in this one is informative.
         let address = text.strip_prefix("error sending request for url (");
         let text = address.and_then(|text| text.strip_suffix(')')).unwrap_or(text);
         let is_hollow = HOLLOW.iter().any(|hollow| text.starts_with(hollow) && !text.contains(": "));
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_told_by_what_they_tell() {
+    fn only_informative_causes_are_shown() {
         #[derive(Debug, thiserror::Error)]
         #[error("{0}")]
         struct Cause(&'static str);
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_cannot_drive_the_terminal() {
+    fn server_cannot_control_the_terminal() {
         let said = "gone\u{1b}]0;owned\u{7} \u{9b}2J\r\u{202e}txet";
         let error = Error::new(ErrorKind::Rejected, "read", said);
         let shown = "read: gone\\u{1b}]0;owned\\u{7} \\u{9b}2J\\u{d}\\u{202e}txet";

@@ -1,7 +1,7 @@
 //! The contract that every kind of step implements.
 //!
-//! A kind is a type that implements [`Resource`]; the engine drives it through the type-erased
-//! seam in [`erased`], and [`registry`] lists all kinds. Nothing else in the program knows a
+//! A kind is a type that implements [`Resource`]. The engine calls it through the type-erased
+//! interface in [`erased`], and [`registry`] lists all kinds. No other part of the program knows a
 //! particular kind.
 
 mod addresses;
@@ -46,68 +46,70 @@ pub type Tags = BTreeMap<String, String>;
 
 /// One kind of declared thing, such as an S3 bucket or a Vault policy.
 ///
-/// All functions are associated functions: a kind has no state of its own. What is declared is
-/// [`Resource::Desired`], what the live system says is [`Resource::Observed`].
+/// All functions are associated functions: a kind does not have state of its own. The declaration
+/// is [`Resource::Desired`], the live state is [`Resource::Observed`].
 pub trait Resource: Send + Sync + 'static {
     /// The name in a plan's `kind:` field, `provider.noun`.
     const KIND: &'static str;
-    /// One sentence for `groundwork explain`: what the kind manages.
+    /// One sentence for `groundwork explain`: the kind's purpose.
     const ABOUT: &'static str;
     /// A complete example for `groundwork explain`: the YAML of one or more entries under
     /// `steps:`, validated by a test.
     const EXAMPLE: &'static str;
-    /// Whether `Desired` has a `tags` map into which the engine merges the plan's own tags and
-    /// the tags that mark ownership. Kinds that say so also implement [`Resource::tags`].
+    /// Whether `Desired` has a `tags` map into which the engine merges the plan's own tags and the
+    /// tags that mark ownership. Tagged kinds also implement [`Resource::tags`].
     const TAGGED: bool = false;
-    /// Whether a step of this kind is protected from deletion unless the plan says otherwise.
+    /// Whether a step of this kind is protected from deletion unless the plan sets `protect:
+    /// false`.
     const PROTECTED: bool = false;
-    /// Whether creating it involves an answer that the server gives only once. The engine never
-    /// retries such a creation; the kind itself follows the custody protocol.
+    /// Whether creating it involves a once-only response. The engine never retries such a creation;
+    /// the kind itself follows the custody protocol.
     const ONCE_ONLY: bool = false;
-    /// Whether it brings a server up: while the thing does not exist nothing on that server can,
-    /// and its step is also what makes a sealed server serve.
+    /// Whether it starts a server: until the thing exists, the server is empty. Its step also
+    /// unseals a sealed server.
     const BOOTSTRAPS: bool = false;
-    /// Whether a step may say in which `namespace` its thing is.
+    /// Whether a step may name the `namespace` of its thing.
     const NAMESPACED: bool = <Self::Client as Provided>::IN_VAULT;
-    /// What a reviewer has to know before agreeing to its removal: what goes with it, what cannot
-    /// be had back.
+    /// The consequences of its removal, for the reviewer: what is deleted with it, and what
+    /// cannot be restored.
     const REMOVAL: Option<&'static str> = None;
 
-    /// What the kind talks to; built once per run and shared by all steps.
+    /// The client of the kind; built once per run and shared by all steps.
     type Client: Provided;
-    /// How the live system addresses the thing. The journal keeps it, so that a thing can be found
-    /// when its step is gone: nothing secret, and nothing that only the step's own fields tell.
+    /// The live system's identification of the thing. The journal keeps it, so that a thing can be
+    /// found after its step is removed: it must not contain secrets or values that come only from
+    /// the step's fields.
     type Id: Display + Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// The declared fields, exactly as they stand in a plan after expressions are resolved.
-    /// Deserialisation is strict (`deny_unknown_fields`); defaults are filled in by serde.
+    /// The declared fields, as in the plan after expressions are resolved. Deserialisation is
+    /// strict (`deny_unknown_fields`); serde fills in defaults.
     type Desired: Serialize + DeserializeOwned + JsonSchema + Send + Sync;
-    /// What the live system says, in the shape that [`Resource::diff`] compares.
+    /// The live state, in the form that [`Resource::diff`] compares.
     type Observed: Send + Sync;
-    /// What other steps may refer to, as `{{ step_id.field }}`.
+    /// The outputs for other steps, as `{{ step_id.field }}`.
     type Outputs: Serialize + JsonSchema;
 
-    /// The identity, from the plan alone.
+    /// The identity, from the plan only.
     fn id(desired: &Self::Desired) -> Self::Id;
 
-    /// The identity of a thing whose outputs nobody refers to, for kinds that must send a request for
-    /// them alone.
+    /// The identity of a thing whose outputs are unused, for kinds that must send a request only
+    /// for outputs.
     fn without_outputs(id: Self::Id) -> Self::Id {
         id
     }
 
-    /// Checks that need no network and go beyond the types. Strings may contain the marker of a
-    /// value that is not known yet (see [`crate::resolve::unknown`]); such a string passes.
+    /// Checks beyond the types, without network. Strings may contain the marker of a value that is
+    /// not known yet (see [`crate::resolve::unknown`]); such a string passes.
     fn check(_desired: &Self::Desired) -> Vec<FieldError> {
         Vec::new()
     }
 
-    /// Things which, if the plan declares them, must be in place before this step.
+    /// Things which, if the plan declares them, must exist before this step.
     fn requires(_desired: &Self::Desired) -> Vec<Requirement> {
         Vec::new()
     }
 
-    /// Files beside the plan with public keys that it encrypts for, relative to the plan's folder. A
-    /// saved changeset covers what is in them.
+    /// Files beside the plan with public keys for which it encrypts, relative to the plan's folder.
+    /// A saved changeset covers their content.
     fn key_files(_desired: &Self::Desired) -> Vec<PathBuf> {
         Vec::new()
     }
@@ -117,8 +119,8 @@ pub trait Resource: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Reads what lies beside the plan: secret inputs, template files. Called before
-    /// [`Resource::diff`] and before every write; touches no live system.
+    /// Reads files beside the plan: secret inputs, templates. Called before [`Resource::diff`] and
+    /// before every write; does not contact live systems.
     fn load(desired: &mut Self::Desired, loader: &Loader) -> Result<(), LoadError> {
         Self::sources(desired).into_iter().try_for_each(|source| source.load(loader))
     }
@@ -129,35 +131,36 @@ pub trait Resource: Send + Sync + 'static {
         id: &Self::Id,
     ) -> impl Future<Output = Result<Option<Self::Observed>>> + Send;
 
-    /// Compares, field by field and by meaning rather than by notation. Pure.
+    /// Compares field by field, and by meaning rather than by notation. Pure.
     fn diff(desired: &Self::Desired, observed: &Self::Observed) -> Diff;
 
-    /// Makes the thing, complete with all its fields. Called when it did not exist a moment ago.
-    /// Must fail rather than take over a thing that somebody else made in between.
+    /// Creates the thing, complete with all its fields. Called when it did not exist at the last
+    /// observation. Must fail rather than adopt a thing that was created in the meantime.
     fn create(
         w: &Writer<'_, Self::Client>,
         desired: &Self::Desired,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Brings an existing thing to the declared state, writing only the fields that differ.
-    /// Also finishes a creation that was cut off half way.
+    /// Changes an existing thing to the declared state, writing only the fields that differ. Also
+    /// completes an interrupted creation.
     fn update(
         w: &Writer<'_, Self::Client>,
         desired: &Self::Desired,
         observed: &Self::Observed,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Removes the thing; a thing that is already gone is success.
+    /// Removes the thing; succeeds if the thing no longer exists.
     fn delete(w: &Writer<'_, Self::Client>, id: &Self::Id) -> impl Future<Output = Result<()>> + Send;
 
-    /// Why the thing is not to be removed by itself: it is built into the server, or lasts as long
-    /// as the server or the thing that it is part of. Nothing else is kept because it stays.
+    /// Why the thing is not removed by itself: it is built into the server, or exists as long as
+    /// the server or its container. It does not keep other things from removal.
     fn permanent(_id: &Self::Id) -> Option<&'static str> {
         None
     }
 
-    /// What hangs on the live thing: what the server refuses to remove it with, and what ends with
-    /// it. Asked before a removal is shown, and again right before it; never writes.
+    /// The attachments of the live thing: those that block its removal, and those that are deleted
+    /// with it. Read before a removal is shown, and again immediately before the removal; never
+    /// writes.
     fn attachments(
         _client: &Self::Client,
         _id: &Self::Id,
@@ -166,29 +169,29 @@ pub trait Resource: Send + Sync + 'static {
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// The attachments that the plan itself declares, see [`Attachment::path`]: their end is no loss
-    /// for others. `None` for kinds that declare none.
+    /// The attachments that the plan itself declares, see [`Attachment::path`]: losing them does
+    /// not affect others. `None` for kinds that do not declare any.
     fn attaches(_desired: &Self::Desired) -> Option<Vec<String>> {
         None
     }
 
-    /// Why the live thing cannot be removed by itself as it is now, and the thing with which it
-    /// ends. Pure.
+    /// Why the live thing cannot be removed by itself in its current state, and its container.
+    /// Pure.
     fn part_of(_id: &Self::Id, _observed: &Self::Observed) -> Option<Part> {
         None
     }
 
-    /// Whether what was found is another thing, which takes the place that this one needs. Then
-    /// [`Resource::diff`] must block. Pure.
+    /// Whether the observed thing is another one, which occupies the place that this one needs.
+    /// Then [`Resource::diff`] must block. Pure.
     fn obstructs(_observed: &Self::Observed) -> bool {
         false
     }
 
-    /// What other steps may refer to. Pure.
+    /// The outputs for other steps. Pure.
     fn outputs(observed: &Self::Observed) -> Self::Outputs;
 
-    /// What tells one write of the live thing from the next where neither its fields nor its
-    /// outputs do, such as the time of a secret's version. Never made from a secret. Pure.
+    /// A value that differs between writes of the live thing if neither its fields nor its outputs
+    /// do, such as the time of a secret's version. Never derived from a secret. Pure.
     fn revision(_observed: &Self::Observed) -> Option<String> {
         None
     }
@@ -204,16 +207,16 @@ pub trait Resource: Send + Sync + 'static {
     }
 }
 
-/// A client that can be had from the run's [`Providers`].
+/// A client that the run's [`Providers`] can create.
 pub trait Provided: Sized + Send + Sync + 'static {
-    /// Whether what it reads and writes is in a Vault cluster: in one of its namespaces, and gone
-    /// with it.
+    /// Whether it reads and writes things in a Vault cluster, in one of its namespaces; these
+    /// things are lost with the cluster.
     const IN_VAULT: bool = false;
 
     /// Returns the run's one client of this type, connecting on first use.
     fn provide(providers: &Providers) -> impl Future<Output = Result<Arc<Self>>> + Send;
 
-    /// The client for a step that is elsewhere, for clients that know several places.
+    /// The client for a step in another place, for clients that support several places.
     fn provide_at(
         providers: &Providers,
         _place: Option<&Elsewhere>,
@@ -222,12 +225,12 @@ pub trait Provided: Sized + Send + Sync + 'static {
     }
 }
 
-/// An edge that follows from what a step declares, without a reference or `needs:`.
+/// An edge implied by a step's declaration, without a reference or `needs:`.
 ///
-/// It binds only if the plan declares the other thing; what exists already needs no edge.
+/// It applies only if the plan declares the other thing; an existing thing does not need an edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requirement {
-    /// The step of this kind with this id, e.g. the mount that a secret lives on.
+    /// The step of this kind with this id, e.g. the mount of a secret.
     Thing {
         /// The kind's name.
         kind: &'static str,
@@ -236,7 +239,7 @@ pub enum Requirement {
     },
     /// Every step of this kind, e.g. `vault.init` before anything in Vault.
     Kind(&'static str),
-    /// Every other step of this provider, for what must come last.
+    /// Every other step of this provider, for steps that must come last.
     Provider(&'static str),
 }
 
@@ -250,13 +253,13 @@ impl Requirement {
 /// A mistake in one field of a step, found without the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// Where, as a dotted path below the step; `""` is the step itself.
+    /// The location, as a dotted path below the step; `""` is the step itself.
     pub path: String,
-    /// What is wrong, a lowercase fragment.
+    /// The mistake, as a lowercase fragment.
     pub message: String,
     /// What to write instead.
     pub help: Option<String>,
-    /// Whether what stands there must not be shown.
+    /// Whether the value must not be shown.
     pub secret: bool,
 }
 
@@ -273,7 +276,7 @@ impl FieldError {
         self
     }
 
-    /// Says that what stands there must not be shown.
+    /// Marks the value as one that must not be shown.
     #[must_use]
     pub fn secret(mut self) -> Self {
         self.secret = true;

@@ -1,9 +1,9 @@
-//! All kinds there are.
+//! The list of all kinds.
 
 use super::erased::{Kind, kind};
 use crate::providers::{aws, file, vault};
 
-/// Every kind, in the order in which `explain` lists them. Adding a kind is one line here.
+/// Every kind, in the order in which `explain` lists them. A new kind needs one line here.
 #[rustfmt::skip]
 pub static KINDS: &[&dyn Kind] = &[
     &kind::<aws::KmsKey>(),
@@ -80,7 +80,7 @@ pub static KINDS: &[&dyn Kind] = &[
     &kind::<file::Template>(),
 ];
 
-/// The kind of this name.
+/// The kind with this name.
 pub fn find(name: &str) -> Option<&'static dyn Kind> {
     KINDS.iter().copied().find(|kind| kind.name() == name)
 }

@@ -1,4 +1,4 @@
-//! A thing without its declaration: what can still be done with it once its step is gone.
+//! A thing without its declaration: the operations that remain possible after its step is removed.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -7,26 +7,26 @@ use serde_json::{Map, Value};
 use super::{Attachment, Elsewhere, Part, Permit, Provided, Resource, Result, Tags, Writer};
 use crate::providers::Providers;
 
-/// A thing of which the address alone is known.
+/// A thing of which only the address is known.
 #[async_trait]
 pub trait Remains: Send + Sync {
-    /// How the live system addresses it.
+    /// The live system's identification.
     fn id(&self) -> String;
-    /// Why it is not to be removed by itself.
+    /// Why it is not removed by itself.
     fn permanent(&self) -> Option<&'static str>;
     /// Reads the live thing.
     async fn observe(&mut self, providers: &Providers) -> Result<()>;
-    /// Whether the thing was there when it was observed.
+    /// Whether the thing existed when it was observed.
     fn exists(&self) -> bool;
     /// The live tags, for tagged kinds.
     fn tags(&self) -> Option<Tags>;
-    /// Its outputs; `None` when it was not there.
+    /// Its outputs; `None` when it did not exist.
     fn outputs(&self) -> Option<Map<String, Value>>;
-    /// Why it cannot be removed by itself, as it was when it was observed.
+    /// Why it cannot be removed by itself, according to the last observation.
     fn part_of(&self) -> Option<Part>;
-    /// What hangs on it; nothing when it was not there.
+    /// Its attachments; empty when it did not exist.
     async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>>;
-    /// Removes it.
+    /// Removes the live thing.
     async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
 }
 
@@ -38,24 +38,25 @@ pub struct Known<R: Resource> {
 }
 
 impl<R: Resource> Known<R> {
-    /// The thing with this identity, in this place; nobody has looked for it yet.
+    /// The thing with this identity, in this place, not observed yet.
     pub fn new(id: R::Id, place: Option<Elsewhere>) -> Self {
         Self { id, place, observed: None }
     }
 
-    /// Where it is, complete and for programs.
+    /// Its address, complete and for programs.
     pub fn address(&self) -> Value {
         serde_json::to_value(Address { id: &self.id, place: self.place.clone() }).unwrap_or_default()
     }
 
-    /// The thing at an address that [`super::erased::Instance::address`] has given, if it is one.
+    /// The thing at an address that [`super::erased::Instance::address`] has returned, if it is
+    /// one.
     pub fn at(address: &Value) -> Option<Self> {
         let Address { id, place } = serde_json::from_value(address.clone()).ok()?;
         Some(Self::new(id, place))
     }
 }
 
-/// Where a thing is, as the journal keeps it.
+/// The location of a thing, as the journal stores it.
 #[derive(Serialize, Deserialize)]
 struct Address<I> {
     id: I,
@@ -117,7 +118,7 @@ pub(super) fn outputs<R: Resource>(observed: &R::Observed) -> Map<String, Value>
     }
 }
 
-/// As [`Resource::part_of`], seen from outside of the thing's place.
+/// As [`Resource::part_of`], seen from outside the thing's place.
 pub(super) fn part_of<R: Resource>(
     id: &R::Id,
     place: Option<&Elsewhere>,
@@ -126,7 +127,7 @@ pub(super) fn part_of<R: Resource>(
     R::part_of(id, observed).map(|part| part.in_place(place))
 }
 
-/// As [`Resource::attachments`], seen from outside of the thing's place.
+/// As [`Resource::attachments`], seen from outside the thing's place.
 pub(super) async fn attachments<R: Resource>(
     providers: &Providers,
     id: &R::Id,

@@ -1,32 +1,32 @@
-//! What is known about the surroundings of a step before anything exists.
+//! The known surroundings of a step before anything exists.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The account, region and plan that a step lives in.
+/// The account, region and plan of a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// The plan's name.
     pub plan: String,
-    /// Twelve digits; absent when neither the plan nor the caller's identity tells.
+    /// Twelve digits; absent when neither the plan nor the caller's identity gives it.
     pub account_id: Option<String>,
     /// The AWS region, e.g. `us-east-1`.
     pub region: String,
-    /// The AWS partition: `aws`, `aws-us-gov` or `aws-cn`; empty for the one that the region is in.
+    /// The AWS partition: `aws`, `aws-us-gov` or `aws-cn`; empty for the region's own.
     pub partition: String,
-    /// The same of each account and region under `aws.aliases`.
+    /// The same for each account and region under `aws.aliases`.
     pub aliases: BTreeMap<String, Self>,
 }
 
 impl Scope {
-    /// What a step is in: the plan's own account and region, or those of this name.
+    /// The surroundings of a step: the plan's own account and region, or those with this name.
     pub fn of(&self, alias: Option<&str>) -> &Self {
         self.account(alias).unwrap_or(self)
     }
 
-    /// The account and region of this name, or the plan's own; `None` when there is none of this name.
+    /// The account and region with this name, or the plan's own; `None` for an unknown name.
     pub fn account(&self, alias: Option<&str>) -> Option<&Self> {
         match alias {
             Some(name) => self.aliases.get(name),
@@ -35,7 +35,7 @@ impl Scope {
     }
 }
 
-/// The outputs of a step that are known beforehand; the others are known after apply.
+/// The outputs of a step that are known in advance; the others are known after apply.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Partial(Map<String, Value>);
 

@@ -2,13 +2,13 @@
 
 use std::ops::Deref;
 
-/// Without one of these nothing can write: clients take it in every method that changes
-/// something, and only [`crate::apply`] mints it, after approval.
+/// Writing requires one of these: clients require it in every method that changes something, and
+/// only [`crate::apply`] mints it, after approval.
 #[derive(Debug)]
 pub struct Permit(());
 
 impl Permit {
-    /// Mints the permission. Called from `apply` (after approval) and from tests alone.
+    /// Mints the permission. Only `apply` (after approval) and tests call this.
     pub(crate) fn mint() -> Self {
         Self(())
     }
@@ -23,7 +23,7 @@ pub struct Writer<'a, C> {
 }
 
 impl<'a, C> Writer<'a, C> {
-    /// Joins a client with the permission, on behalf of the step with id `step`.
+    /// Combines a client with the permission, on behalf of the step with id `step`.
     pub fn new(client: &'a C, permit: &'a Permit, step: &'a str) -> Self {
         Self { client, permit, step }
     }
@@ -33,7 +33,7 @@ impl<'a, C> Writer<'a, C> {
         self.permit
     }
 
-    /// The id of the step on whose behalf is written, for the journal.
+    /// The id of the step on whose behalf the client writes, for the journal.
     pub fn step(&self) -> &'a str {
         self.step
     }
