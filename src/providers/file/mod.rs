@@ -10,7 +10,7 @@ pub use template::Template;
 use crate::providers::Providers;
 use crate::resource::{Provided, Result};
 
-/// Reads and writes files below the plan's folder.
+/// Reads and writes files inside the plan's folder.
 #[derive(Clone, Debug)]
 pub struct Files {
     /// The plan's folder.

@@ -17,12 +17,12 @@ use crate::secret::{LoadError, Loader};
 /// The kind `file.template`.
 pub struct Template;
 
-/// A file whose text comes from a template. It cannot hold a secret: templates see the values
-/// under `with` and the plan's variables alone.
+/// A file whose text comes from a template. It cannot hold a secret: templates see only the values
+/// under `with` and the plan's variables.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Desired {
-    /// Where the file goes, relative to the plan's folder and inside of it.
+    /// The file's path, relative to the plan's folder and inside it.
     pub path: String,
     /// The template's file name, in `templates/` beside the plan or beside the plan's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,14 +36,13 @@ pub struct Desired {
     /// Permission bits in octal.
     #[serde(default = "default_mode")]
     pub mode: String,
-    /// The rendered text, once the template has been read: what a person wants to see before it is
-    /// written.
+    /// The rendered text, once the template has been read, for review before it is written.
     #[serde(skip_deserializing, rename = "content")]
     #[schemars(skip)]
     rendered: String,
 }
 
-/// What is declared is told in its final form, under the same name.
+/// The declaration is shown in its final form, under the same name.
 #[expect(clippy::ref_option, reason = "serde asks with the field")]
 fn is_told_as_rendered(_: &Option<String>) -> bool {
     true
@@ -61,7 +60,7 @@ pub struct Observed {
     mode: String,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Outputs {
     /// The path, relative to the plan's folder.
