@@ -9,7 +9,7 @@ use super::super::{VaultClient, content};
 use super::{Object, PlainObject, yes};
 use crate::resource::{Attachment, FieldError, Requirement, Result};
 
-/// A role through which a machine logs in with a role-id and a secret-id.
+/// A role with which a machine logs in by a role-id and a secret-id.
 pub type ApproleRole = Object<ApproleRoleSpec>;
 
 role_spec! {
@@ -18,21 +18,21 @@ role_spec! {
         /// The method's path below `auth/`.
         #[serde(default = "mount")]
         pub mount: String,
-        /// The role's name; Vault lowers its case.
+        /// The role's name; Vault converts it to lowercase.
         pub name: LowerName,
-        /// The role-id to have, instead of one that the server makes; left alone when absent.
+        /// The role-id, instead of one that the server generates. Not managed when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub role_id: Option<String>,
         /// Whether a login needs a secret-id.
         #[serde(default = "yes")]
         pub bind_secret_id: bool,
-        /// How long secret-ids last; 0 is for ever.
+        /// How long secret-ids are valid; 0 is unlimited.
         #[serde(default)]
         pub secret_id_ttl: Ttl,
-        /// How often a secret-id can be used; 0 is without limit.
+        /// How often a secret-id can be used; 0 is unlimited.
         #[serde(default)]
         pub secret_id_num_uses: u64,
-        /// Networks from which secret-ids can be used; none is any.
+        /// Networks from which secret-ids can be used; an empty list allows all.
         #[serde(default)]
         pub secret_id_bound_cidrs: Cidrs,
         /// Secret-ids are not replicated to other clusters. Fixed.
@@ -64,10 +64,10 @@ pipeline:
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] = &[(
         "local_secret_ids",
-        "where secret-ids are kept is decided when the role is made; make a role with another name and move its users",
+        "the storage of secret-ids is decided at the role's creation; create a role with another name and move its users",
     )];
     const OUTPUTS: &'static [(&'static str, &'static str)] =
-        &[("role_id", "The role-id, one half of what a login needs.")];
+        &[("role_id", "The role-id, one of the two values for a login.")];
     const PARTS: &'static [&'static str] = &["role-id"];
 
     fn path(&self) -> String {
@@ -87,8 +87,8 @@ pipeline:
         let bound =
             self.secret_id_bound_cidrs != Cidrs::default() || self.token_bound_cidrs != Cidrs::default();
         if !self.bind_secret_id && !bound {
-            let help = "a login needs at least one proof: leave it true, or bind the role to networks";
-            errors.push(FieldError::new("bind_secret_id", "leaves the role open to everybody").help(help));
+            let help = "a login needs at least one credential: leave it true, or bind the role to networks";
+            errors.push(FieldError::new("bind_secret_id", "leaves the role open to everyone").help(help));
         }
         errors
     }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_writes_differently_is_no_change() {
+    fn servers_notation_is_not_a_change() {
         let told = json!({
             "bind_secret_id": true, "local_secret_ids": false, "secret_id_bound_cidrs": ["10.0.0.1/32"],
             "secret_id_num_uses": 5, "secret_id_ttl": 86400, "token_bound_cidrs": ["10.0.0.1", "10.1.0.0/16"],
@@ -136,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn a_role_without_any_proof_is_refused() {
+    fn role_without_any_proof_is_refused() {
         assert_eq!(ApproleRole::check(&spec(json!({ "name": "a", "bind_secret_id": false }))).len(), 1);
         let bound = json!({ "name": "a", "bind_secret_id": false, "token_bound_cidrs": ["10.0.0.0/8"] });
         assert!(ApproleRole::check(&spec(bound)).is_empty());
     }
 
     #[test]
-    fn it_needs_its_method_and_its_policies() {
+    fn role_requires_its_method_and_policies() {
         let requires = ApproleRole::requires(&spec(json!({ "name": "a", "token_policies": ["Payments"] })));
         assert!(requires.contains(&Requirement::thing("vault.policy", "payments")));
         assert!(requires.contains(&Requirement::thing("vault.auth_method", "approle")));

@@ -1,4 +1,4 @@
-//! How the AWS method reaches AWS:
+//! The AWS method's access to AWS:
 //! <https://developer.hashicorp.com/vault/api-docs/auth/aws#configure-client>.
 
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
 use crate::secret::SecretSource;
 
-/// How the AWS method asks AWS who logs in.
+/// The AWS method's client configuration, with which it verifies logins.
 pub type AwsAuth = Object<AwsAuthSpec>;
 
 /// The declared fields of the configuration.
@@ -20,40 +20,40 @@ pub struct AwsAuthSpec {
     /// The method's path below `auth/`.
     #[serde(default = "mount")]
     pub mount: String,
-    /// The id of the access key; empty is what the server finds in its surroundings.
+    /// The id of the access key; when empty, the server uses the credentials of its environment.
     #[serde(default)]
     pub access_key: String,
     /// The secret access key. It cannot be read back: a new value is sent only together with another
     /// change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key: Option<SecretSource>,
-    /// The role that the server assumes with an identity token of its own. HashiCorp Vault Enterprise;
-    /// left alone when absent.
+    /// The role that the server assumes with an identity token of its own. HashiCorp Vault
+    /// Enterprise. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
-    /// Where EC2 is; empty is AWS itself.
+    /// The endpoint of EC2; empty is AWS itself.
     #[serde(default)]
     pub endpoint: String,
-    /// Where IAM is; empty is AWS itself.
+    /// The endpoint of IAM; empty is AWS itself.
     #[serde(default)]
     pub iam_endpoint: String,
-    /// Where STS is; empty is AWS itself.
+    /// The endpoint of STS; empty is AWS itself.
     #[serde(default)]
     pub sts_endpoint: String,
     /// The region of `sts_endpoint`.
     #[serde(default)]
     pub sts_region: String,
-    /// Ask STS in the region that a login names, instead of `sts_endpoint`.
+    /// Use STS in the region that a login names, instead of `sts_endpoint`.
     #[serde(default)]
     pub use_sts_region_from_client: bool,
-    /// What the header `X-Vault-AWS-IAM-Server-ID` of a login must say, so that a login at another
-    /// server cannot be repeated here; empty is not so.
+    /// The value that the header `X-Vault-AWS-IAM-Server-ID` of a login must have, so that a login
+    /// to another server cannot be replayed here; empty disables the check.
     #[serde(default)]
     pub iam_server_id_header_value: String,
-    /// Headers that a login may sign beside those that STS expects.
+    /// Headers that a login may sign in addition to those that STS expects.
     #[serde(default)]
     pub allowed_sts_header_values: HeaderNames,
-    /// How often a failed request is repeated; -1 is the SDK's choice.
+    /// How often a failed request is retried; -1 is the SDK's default.
     #[serde(default = "as_the_sdk")]
     pub max_retries: i64,
 }
@@ -68,7 +68,8 @@ const fn as_the_sdk() -> i64 {
 
 impl PlainObject for AwsAuthSpec {
     const KIND: &'static str = "vault.aws_auth";
-    const ABOUT: &'static str = "How the AWS method asks AWS who logs in. HashiCorp Vault.";
+    const ABOUT: &'static str =
+        "The AWS method's client configuration, with which it verifies logins. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
 aws_logins:
   kind: vault.auth_method
@@ -93,10 +94,10 @@ aws_client:
     fn check(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if self.access_key.is_empty() != self.secret_key.is_none() {
-            errors.push(FieldError::new("secret_key", "comes together with `access_key`"));
+            errors.push(FieldError::new("secret_key", "must be given together with `access_key`"));
         }
         if self.sts_endpoint.is_empty() != self.sts_region.is_empty() {
-            errors.push(FieldError::new("sts_region", "comes together with `sts_endpoint`"));
+            errors.push(FieldError::new("sts_region", "must be given together with `sts_endpoint`"));
         }
         errors
     }
@@ -119,8 +120,8 @@ mod tests {
     use crate::resource::{Diff, Resource};
 
     #[test]
-    fn what_the_server_writes_differently_is_no_change() {
-        // As the documentation and the method's source show an answer.
+    fn servers_notation_is_not_a_change() {
+        // A response according to the documentation and the method's source.
         let told = json!({
             "access_key": "VKIAJBRHKH6EVTTNXDHA", "endpoint": "", "iam_endpoint": "", "sts_endpoint": "",
             "sts_region": "", "use_sts_region_from_client": false, "iam_server_id_header_value": "",
@@ -136,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn an_older_server_tells_less() {
+    fn older_servers_shorter_response_is_understood() {
         let told = json!({ "access_key": "", "endpoint": "", "allowed_sts_header_values": null });
         let declared: AwsAuthSpec = serde_json::from_value(json!({})).expect("valid");
         assert_eq!(AwsAuth::diff(&declared, &live_of(&declared, &told)), Diff::none());
     }
 
     #[test]
-    fn halves_are_refused() {
+    fn incomplete_pairs_are_refused() {
         let errors = |value| AwsAuth::check(&serde_json::from_value(value).expect("valid")).len();
         assert_eq!(errors(json!({ "access_key": "A", "sts_region": "eu-west-1" })), 2);
         assert_eq!(errors(json!({})), 0);

@@ -10,7 +10,7 @@ use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, yes};
 use crate::resource::{FieldError, Requirement};
 
-/// A role through which IAM principals and EC2 instances log in.
+/// A role with which IAM principals and EC2 instances log in.
 pub type AwsAuthRole = Object<AwsAuthRoleSpec>;
 
 role_spec! {
@@ -19,60 +19,62 @@ role_spec! {
         /// The method's path below `auth/`.
         #[serde(default = "mount")]
         pub mount: String,
-        /// The role's name; Vault lowers its case.
+        /// The role's name; Vault converts it to lowercase.
         pub name: LowerName,
         /// `iam` for principals, or `ec2` for instances. Fixed.
         #[serde(default = "iam")]
         pub auth_type: String,
-        /// Principals that may log in, by ARN, with `*` at the end or without; for `iam`.
+        /// Principals that may log in, by ARN, with or without a trailing `*`; for `iam`.
         #[serde(default)]
         pub bound_iam_principal_arn: Names,
-        /// The ids that AWS gave the principals, e.g. `{{ payments.unique_id }}` of an `aws.iam_role`. When
-        /// the server has bound the role to other ids, because a principal was made again, it looks them
-        /// up once more. Needs `resolve_aws_unique_ids`; left alone when absent.
+        /// The ids that AWS assigned to the principals, e.g. `{{ payments.unique_id }}` of an
+        /// `aws.iam_role`. When the server has bound the role to other ids, because a principal was
+        /// recreated, it looks them up again. Needs `resolve_aws_unique_ids`. Not managed when
+        /// absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub bound_iam_principal_id: Option<Names>,
-        /// Compare principals by the id that AWS gave them, so that one that is made again under the same
-        /// name is not let in. The server must be able to ask IAM. It cannot be switched off again.
+        /// Compare principals by the id that AWS assigned, so that a recreated principal with the
+        /// same name is refused. The server must have access to IAM. It cannot be disabled again.
         #[serde(default = "yes")]
         pub resolve_aws_unique_ids: bool,
-        /// `ec2_instance` to learn from an `iam` login which instance it comes from; empty is not so.
+        /// Set it to `ec2_instance` to infer the instance from an `iam` login; empty disables
+        /// inference.
         #[serde(default)]
         pub inferred_entity_type: String,
-        /// The region of instances that are inferred.
+        /// The region of inferred instances.
         #[serde(default)]
         pub inferred_aws_region: String,
-        /// Accounts of instances.
+        /// Allowed accounts of instances.
         #[serde(default)]
         pub bound_account_id: Names,
-        /// Images of instances.
+        /// Allowed images (AMIs) of instances.
         #[serde(default)]
         pub bound_ami_id: Names,
-        /// Instances.
+        /// Allowed instance ids.
         #[serde(default)]
         pub bound_ec2_instance_id: Names,
-        /// Instance profiles of instances, by the beginning of the ARN.
+        /// Allowed instance profiles, by ARN prefix.
         #[serde(default)]
         pub bound_iam_instance_profile_arn: Names,
-        /// Roles of instances, by the beginning of the ARN.
+        /// Allowed roles of instances, by ARN prefix.
         #[serde(default)]
         pub bound_iam_role_arn: Names,
-        /// Regions of instances; for `ec2`.
+        /// Allowed regions of instances; for `ec2`.
         #[serde(default)]
         pub bound_region: Names,
-        /// Subnets of instances.
+        /// Allowed subnets of instances.
         #[serde(default)]
         pub bound_subnet_id: Names,
-        /// VPCs of instances.
+        /// Allowed VPCs of instances.
         #[serde(default)]
         pub bound_vpc_id: Names,
-        /// The key of the tag that narrows what an instance may do; for `ec2`.
+        /// The key of the tag that restricts the permissions of an instance; for `ec2`.
         #[serde(default)]
         pub role_tag: String,
         /// An instance that was moved to another host may log in without its nonce; for `ec2`.
         #[serde(default)]
         pub allow_instance_migration: bool,
-        /// An instance gets a token once; for `ec2`.
+        /// An instance can get a token only once; for `ec2`.
         #[serde(default)]
         pub disallow_reauthentication: bool,
     }
@@ -90,10 +92,10 @@ fn iam() -> String {
 const EC2_ALONE: [&str; 3] = ["role_tag", "allow_instance_migration", "disallow_reauthentication"];
 
 const FIXED_TYPE: Fixed =
-    ("auth_type", "who logs in is decided when the role is made; make a role with another name");
+    ("auth_type", "the type of login is decided at the role's creation; create a role with another name");
 const RESOLVED: Fixed = (
     "resolve_aws_unique_ids",
-    "the method cannot switch it off in a role that has it; make a role with another name",
+    "the method cannot disable it in an existing role; create a role with another name",
 );
 
 impl AwsAuthRoleSpec {
@@ -110,11 +112,11 @@ impl AwsAuthRoleSpec {
         ]
     }
 
-    /// Bounds and options that the type of role does not have.
+    /// Bounds and options that this type of role does not support.
     fn misplaced(&self) -> Vec<FieldError> {
         let about_instances = |(name, bound): (&str, &Names)| {
             let why = format!(
-                "is about instances: it needs `auth_type: ec2`{}",
+                "applies to instances: it needs `auth_type: ec2`{}",
                 match name {
                     "bound_region" => "",
                     _ => ", or `inferred_entity_type: ec2_instance`",
@@ -146,7 +148,7 @@ impl AwsAuthRoleSpec {
 impl PlainObject for AwsAuthRoleSpec {
     const KIND: &'static str = "vault.aws_auth_role";
     const ABOUT: &'static str =
-        "A role of the AWS method, through which IAM principals and EC2 instances log in. HashiCorp Vault.";
+        "A role of the AWS method, with which IAM principals and EC2 instances log in. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
 aws_logins:
   kind: vault.auth_method
@@ -160,8 +162,10 @@ payments_task:
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] = &[FIXED_TYPE];
-    const OUTPUTS: &'static [(&'static str, &'static str)] =
-        &[("role_id", "The id by which aliases know who logs in, unless the method says otherwise.")];
+    const OUTPUTS: &'static [(&'static str, &'static str)] = &[(
+        "role_id",
+        "The id in entity aliases of its logins, unless the method is configured differently.",
+    )];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("aws"));
 
     fn path(&self) -> String {
@@ -181,15 +185,18 @@ payments_task:
             &["", "ec2_instance"],
         ));
         if self.inferred_entity_type.is_empty() != self.inferred_aws_region.is_empty() {
-            errors.push(FieldError::new("inferred_aws_region", "comes together with `inferred_entity_type`"));
+            errors.push(FieldError::new(
+                "inferred_aws_region",
+                "must be given together with `inferred_entity_type`",
+            ));
         }
         let bound = self.instances().iter().any(|(_, names)| !names.is_empty());
         if !bound && self.bound_iam_principal_arn.is_empty() {
-            let help = "name who may log in, e.g. in `bound_iam_principal_arn`";
-            errors.push(FieldError::new("", "the role is bound to nobody").help(help));
+            let help = "restrict who may log in, e.g. with `bound_iam_principal_arn`";
+            errors.push(FieldError::new("", "the role is not bound to anyone").help(help));
         }
         if self.allow_instance_migration && self.disallow_reauthentication {
-            let message = "excludes `allow_instance_migration`";
+            let message = "cannot be combined with `allow_instance_migration`";
             errors.push(FieldError::new("disallow_reauthentication", message));
         }
         if self.bound_iam_principal_id.is_some() && !self.resolve_aws_unique_ids {
@@ -212,7 +219,7 @@ payments_task:
     }
 
     fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
-        // The server takes the names, and looks the ids up with every write of the names.
+        // The server accepts the names, and looks up the ids at every write of the names.
         body.remove("bound_iam_principal_id");
         if self.auth_type != "ec2" {
             body.retain(|name, _| !EC2_ALONE.contains(&name.as_str()));
@@ -233,7 +240,7 @@ mod tests {
         serde_json::from_value(value).expect("valid")
     }
 
-    /// As the method's source makes an answer.
+    /// A response according to the method's source.
     fn told() -> Value {
         json!({
             "auth_type": "iam", "bound_ami_id": [], "bound_account_id": [], "bound_ec2_instance_id": null,
@@ -249,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_writes_differently_is_no_change() {
+    fn servers_notation_is_not_a_change() {
         let declared = spec(json!({
             "name": "Task", "token_ttl": "1h", "token_policies": ["a", "b"], "token_bound_cidrs": ["10.0.0.1/32"],
             "bound_iam_principal_arn": ["arn:aws:iam::123456789012:role/a", "arn:aws:iam::123456789012:role/b"],
@@ -263,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn principal_that_was_made_again_is_looked_up_again() {
+    fn recreated_principal_is_looked_up_again() {
         let arns = ["arn:aws:iam::123456789012:role/a", "arn:aws:iam::123456789012:role/b"];
         let declared = |ids: [&str; 2]| {
             spec(json!({
@@ -286,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_instances_is_not_sent_for_principals() {
+    fn instance_fields_are_not_sent_for_principals() {
         let all: Map<String, Value> = EC2_ALONE.iter().map(|name| ((*name).to_owned(), json!(""))).collect();
         let principals = spec(json!({ "name": "a", "bound_iam_principal_arn": ["*"] }));
         assert!(principals.requests(all.clone(), None)[0].1.is_empty());
@@ -295,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_for_the_wrong_ones_is_refused() {
+    fn role_with_wrong_bounds_is_refused() {
         let paths = |value: Value| {
             let errors = AwsAuthRole::check(&spec(value));
             errors.into_iter().map(|error| error.path).collect::<Vec<_>>()

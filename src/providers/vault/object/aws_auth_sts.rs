@@ -1,4 +1,4 @@
-//! Accounts of AWS that the AWS method enters through a role:
+//! Roles with which the AWS method accesses other AWS accounts:
 //! <https://developer.hashicorp.com/vault/api-docs/auth/aws#create-sts-role>.
 
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use crate::providers::aws::is_account_id;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Requirement};
 
-/// The role through which the AWS method asks another account who logs in.
+/// The role with which the AWS method verifies logins from another account.
 pub type AwsAuthSts = Object<AwsAuthStsSpec>;
 
 /// The declared fields.
@@ -24,7 +24,8 @@ pub struct AwsAuthStsSpec {
     pub account_id: String,
     /// The ARN of the role in that account, which trusts the method's own credentials.
     pub sts_role: String,
-    /// What the role's trust policy wants to be told. HashiCorp Vault 1.17 or later; left alone when absent.
+    /// The external id that the role's trust policy requires. HashiCorp Vault 1.17 or later. Not
+    /// managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
 }
@@ -36,7 +37,7 @@ fn mount() -> String {
 impl PlainObject for AwsAuthStsSpec {
     const KIND: &'static str = "vault.aws_auth_sts";
     const ABOUT: &'static str =
-        "The role through which the AWS method asks another account who logs in. HashiCorp Vault.";
+        "The role with which the AWS method verifies logins from another account. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
 aws_logins:
   kind: vault.auth_method
@@ -62,12 +63,13 @@ logins_from_production:
         let is_account = is_account_id(&self.account_id);
         if !is_account && !is_unknown(&self.account_id) {
             errors.push(
-                FieldError::new("account_id", "is no account of AWS").help("write its 12 digits in quotes"),
+                FieldError::new("account_id", "is not an AWS account id")
+                    .help("write its 12 digits in quotes"),
             );
         }
         let account = self.sts_role.split(':').nth(4);
         if is_account && !is_unknown(&self.sts_role) && account != Some(self.account_id.as_str()) {
-            errors.push(FieldError::new("sts_role", "is no role of that account"));
+            errors.push(FieldError::new("sts_role", "is not a role of that account"));
         }
         errors
     }
@@ -85,7 +87,7 @@ mod tests {
     use crate::resource::Resource;
 
     #[test]
-    fn the_role_is_one_of_the_account() {
+    fn role_must_belong_to_the_account() {
         let wrong = |account: &str, role: &str| {
             let spec = json!({ "account_id": account, "sts_role": role });
             let errors = AwsAuthSts::check(&serde_json::from_value(spec).expect("valid"));

@@ -13,7 +13,7 @@ use super::{Object, PlainObject, check_name, check_one_of};
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{FieldError, Requirement};
 
-/// Credentials of AWS that an engine makes for whoever asks.
+/// AWS credentials that an engine issues on request.
 pub type AwsRole = Object<AwsRoleSpec>;
 
 /// The declared fields of a role.
@@ -27,7 +27,7 @@ pub struct AwsRoleSpec {
     pub name: String,
     /// `iam_user`, `assumed_role`, `federation_token` or `session_token`.
     pub credential_type: String,
-    /// Roles to assume, as ARNs; `assumed_role` alone.
+    /// Roles to assume, as ARNs; only for `assumed_role`.
     #[serde(default)]
     pub role_arns: Names,
     /// Managed policies, as ARNs.
@@ -36,27 +36,27 @@ pub struct AwsRoleSpec {
     /// A policy document; none when absent.
     #[serde(default)]
     pub policy_document: Option<Document>,
-    /// Groups whose members the users become.
+    /// Groups that the users join.
     #[serde(default)]
     pub iam_groups: Names,
-    /// Tags of the users; `iam_user` alone.
+    /// Tags of the users; only for `iam_user`.
     #[serde(default)]
     pub iam_tags: BTreeMap<String, String>,
-    /// How long tokens last unless said otherwise; 0 is the engine's default.
+    /// The default TTL of tokens; 0 is the engine's default.
     #[serde(default)]
     pub default_sts_ttl: Ttl,
-    /// How long tokens last at most; 0 is the engine's limit.
+    /// The maximum TTL of tokens; 0 is the engine's limit.
     #[serde(default)]
     pub max_sts_ttl: Ttl,
-    /// The path of the users; `iam_user` alone.
+    /// The path of the users; only for `iam_user`.
     #[serde(default)]
     pub user_path: String,
-    /// The boundary of the users' permissions, as an ARN; `iam_user` alone.
+    /// The permissions boundary of the users, as an ARN; only for `iam_user`.
     #[serde(default)]
     pub permissions_boundary_arn: String,
 }
 
-/// A policy document, as JSON or as a text with JSON in it.
+/// A policy document, as JSON or as a text that contains JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Value")]
 pub struct Document(Value);
@@ -66,14 +66,14 @@ impl From<Value> for Document {
         let read = value.as_str().filter(|text| !is_unknown(text)).map(serde_json::from_str);
         match read {
             Some(Ok(document)) => Self(document),
-            // What is no JSON stays as it is, and is then not what is declared.
+            // Text that is not JSON stays unchanged, and so differs from the declaration.
             Some(Err(_)) | None => Self(value),
         }
     }
 }
 
 impl Document {
-    /// The text on the wire.
+    /// The text in requests.
     fn text(&self) -> String {
         self.0.as_str().map_or_else(|| self.0.to_string(), str::to_owned)
     }
@@ -88,7 +88,7 @@ const CREDENTIALS: [&str; 4] = ["iam_user", "assumed_role", "federation_token", 
 impl PlainObject for AwsRoleSpec {
     const KIND: &'static str = "vault.aws_role";
     const ABOUT: &'static str =
-        "AWS credentials that Vault makes for whoever asks. HashiCorp Vault, or a plugin of OpenBao.";
+        "AWS credentials that Vault issues on request. HashiCorp Vault, or a plugin of OpenBao.";
     const EXAMPLE: &'static str = "\
 deployer:
   kind: vault.aws_role
@@ -112,7 +112,7 @@ deployer:
         let mut errors: Vec<FieldError> = check_name("name", &self.name).into_iter().collect();
         errors.extend(check_one_of("credential_type", &self.credential_type, &CREDENTIALS));
         if self.role_arns != Names::default() && self.credential_type != "assumed_role" {
-            errors.push(FieldError::new("role_arns", "is for `credential_type: assumed_role` alone"));
+            errors.push(FieldError::new("role_arns", "is only for `credential_type: assumed_role`"));
         }
         errors
     }
@@ -124,7 +124,7 @@ deployer:
         ]
     }
 
-    /// The document is a text on the wire, and an empty one is none.
+    /// The document is text in responses; an empty text means that there is none.
     fn understand(mut told: Value) -> Value {
         if told["policy_document"] == "" {
             told["policy_document"] = Value::Null;
@@ -146,13 +146,13 @@ mod tests {
     use crate::resource::Resource;
 
     #[test]
-    fn a_policy_document_is_compared_as_json() {
+    fn policy_document_is_compared_as_json() {
         let document = json!({ "Version": "2012-10-17", "Statement": [] });
         let declared = json!({
             "name": "a", "credential_type": "iam_user", "policy_document": document, "default_sts_ttl": "1h",
         });
         let declared: AwsRoleSpec = serde_json::from_value(declared).expect("valid");
-        // As the documentation shows an answer.
+        // A response according to the documentation.
         let told = json!({
             "credential_type": "iam_user", "policy_arns": null, "role_arns": null, "iam_groups": null,
             "policy_document": "{\n  \"Version\": \"2012-10-17\", \"Statement\": []}", "default_sts_ttl": 3600,
@@ -164,7 +164,7 @@ mod tests {
             declared.requests(body, None)[0].1["policy_document"].clone()
         };
         assert_eq!(sent(&declared), json!(document.to_string()));
-        // A text is sent as the document that it is, not as a JSON string.
+        // A text is sent as the document that it contains, not as a JSON string.
         let text =
             AwsRoleSpec { policy_document: Some(json!(document.to_string()).into()), ..declared.clone() };
         assert_eq!(sent(&text), sent(&declared));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn document_that_is_not_declared_is_removed() {
+    fn undeclared_document_is_removed() {
         let declared: AwsRoleSpec =
             serde_json::from_value(json!({ "name": "a", "credential_type": "iam_user" })).expect("valid");
         let told = |document: &str| json!({ "credential_type": "iam_user", "policy_document": document });

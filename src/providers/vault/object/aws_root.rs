@@ -1,4 +1,4 @@
-//! How the AWS engine reaches an account:
+//! The AWS engine's access to an account:
 //! <https://developer.hashicorp.com/vault/api-docs/secret/aws#configure-root-credentials>.
 
 use schemars::JsonSchema;
@@ -9,7 +9,7 @@ use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
 use crate::secret::SecretSource;
 
-/// The credentials with which the AWS engine makes others.
+/// The credentials with which the AWS engine issues other credentials.
 pub type AwsRoot = Object<AwsRootSpec>;
 
 /// The declared fields of the configuration.
@@ -19,7 +19,7 @@ pub struct AwsRootSpec {
     /// The engine's path.
     #[serde(default = "mount")]
     pub mount: String,
-    /// The id of the access key; empty is what the server finds in its surroundings.
+    /// The id of the access key; when empty, the server uses the credentials of its environment.
     #[serde(default)]
     pub access_key: String,
     /// The secret access key. It cannot be read back: a new value is sent only together with another
@@ -29,13 +29,13 @@ pub struct AwsRootSpec {
     /// The region; empty is the server's.
     #[serde(default)]
     pub region: String,
-    /// Where IAM is; empty is AWS itself.
+    /// The endpoint of IAM; empty is AWS itself.
     #[serde(default)]
     pub iam_endpoint: String,
-    /// Where STS is; empty is AWS itself.
+    /// The endpoint of STS; empty is AWS itself.
     #[serde(default)]
     pub sts_endpoint: String,
-    /// How often a failed request is repeated; -1 is the SDK's choice.
+    /// How often a failed request is retried; -1 is the SDK's default.
     #[serde(default = "as_the_sdk")]
     pub max_retries: i64,
 }
@@ -50,7 +50,7 @@ const fn as_the_sdk() -> i64 {
 
 impl PlainObject for AwsRootSpec {
     const KIND: &'static str = "vault.aws_root";
-    const ABOUT: &'static str = "The credentials with which Vault's AWS engine makes others. HashiCorp Vault, or a plugin of OpenBao.";
+    const ABOUT: &'static str = "The credentials with which Vault's AWS engine issues other credentials. HashiCorp Vault, or a plugin of OpenBao.";
     const EXAMPLE: &'static str = "\
 vault_in_aws:
   kind: vault.aws_root
@@ -61,7 +61,7 @@ vault_in_aws:
     const IDENTITY: &'static [&'static str] = &["mount"];
     const REPLACED_WHOLE: bool = true;
     const PERMANENT: Option<&'static str> =
-        Some("the configuration goes away with its mount; remove that step's mount instead");
+        Some("the configuration is deleted with its mount; remove the step of the mount instead");
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Secrets("aws"));
 
     fn path(&self) -> String {
@@ -74,7 +74,10 @@ vault_in_aws:
 
     fn check(&self) -> Vec<FieldError> {
         let alone = self.access_key.is_empty() != self.secret_key.is_none();
-        alone.then(|| FieldError::new("secret_key", "comes together with `access_key`")).into_iter().collect()
+        alone
+            .then(|| FieldError::new("secret_key", "must be given together with `access_key`"))
+            .into_iter()
+            .collect()
     }
 
     fn requires(&self) -> Vec<Requirement> {

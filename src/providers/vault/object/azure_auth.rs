@@ -1,4 +1,4 @@
-//! How the Azure method reaches Azure:
+//! The Azure method's access to Azure:
 //! <https://developer.hashicorp.com/vault/api-docs/auth/azure#configure>.
 
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use super::{Object, PlainObject, check_one_of};
 use crate::resource::{FieldError, Requirement};
 use crate::secret::SecretSource;
 
-/// How the Azure method asks Azure who logs in.
+/// The Azure method's configuration, with which it verifies logins.
 pub type AzureAuth = Object<AzureAuthSpec>;
 
 /// The declared fields of the configuration.
@@ -21,31 +21,31 @@ pub struct AzureAuthSpec {
     /// The method's path below `auth/`.
     #[serde(default = "mount")]
     pub mount: String,
-    /// The tenant of the organisation.
+    /// The organisation's tenant.
     pub tenant_id: String,
-    /// The address of the application that logins are for, the audience of their JWTs.
+    /// The application id URI for which logins are made: the audience of their JWTs.
     pub resource: String,
     /// The cloud; empty is `AzurePublicCloud`.
     #[serde(default)]
     pub environment: String,
-    /// The application as which the server asks about machines; empty is what the server finds in its
-    /// surroundings.
+    /// The application with which the server looks up machines; when empty, the server uses the
+    /// credentials of its environment.
     #[serde(default)]
     pub client_id: String,
-    /// The secret that goes with `client_id`. It cannot be read back: a new value is sent only together
-    /// with another change.
+    /// The secret of `client_id`. It cannot be read back: a new value is sent only together with
+    /// another change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<SecretSource>,
-    /// How long a secret lasts that the server makes for the application.
+    /// The TTL of a secret that the server creates for the application.
     #[serde(default = "half_a_year")]
     pub root_password_ttl: Ttl,
-    /// How often a failed request is repeated.
+    /// How often a failed request is retried.
     #[serde(default = "three")]
     pub max_retries: u32,
-    /// The first wait before a request is repeated.
+    /// The first delay before a retry.
     #[serde(default = "four_seconds")]
     pub retry_delay: Ttl,
-    /// The longest wait before a request is repeated.
+    /// The longest delay before a retry.
     #[serde(default = "a_minute")]
     pub max_retry_delay: Ttl,
 }
@@ -76,7 +76,8 @@ const NANOSECONDS: u64 = 1_000_000_000;
 
 impl PlainObject for AzureAuthSpec {
     const KIND: &'static str = "vault.azure_auth";
-    const ABOUT: &'static str = "How the Azure method asks Azure who logs in. HashiCorp Vault.";
+    const ABOUT: &'static str =
+        "The Azure method's configuration, with which it verifies logins. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
 azure_logins:
   kind: vault.auth_method
@@ -116,7 +117,7 @@ azure_client:
         self.client_secret.iter_mut().map(|source| ("client_secret", source)).collect()
     }
 
-    /// The method takes its waits in seconds and tells them in nanoseconds.
+    /// The method accepts its delays in seconds and reports them in nanoseconds.
     fn understand(mut told: Value) -> Value {
         for name in ["retry_delay", "max_retry_delay"] {
             if let Some(wait) = told[name].as_u64().filter(|wait| *wait >= NANOSECONDS) {
@@ -134,8 +135,8 @@ mod tests {
     use crate::resource::{Diff, Resource};
 
     #[test]
-    fn what_the_server_writes_differently_is_no_change() {
-        // As the method's source makes an answer.
+    fn servers_notation_is_not_a_change() {
+        // A response according to the method's source.
         let told = json!({
             "tenant_id": "kd83", "resource": "https://management.azure.com/", "environment": "",
             "client_id": "12ud", "root_password_ttl": 15_768_000, "retry_delay": 5_000_000_000_u64,
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_server_tells_less() {
+    fn older_servers_shorter_response_is_understood() {
         let told = json!({ "tenant_id": "t", "resource": "r", "environment": "", "client_id": "" });
         let declared: AzureAuthSpec =
             serde_json::from_value(json!({ "tenant_id": "t", "resource": "r" })).expect("valid");

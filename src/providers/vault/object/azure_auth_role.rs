@@ -6,7 +6,7 @@ use super::super::server::Plugin;
 use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
 
-/// A role through which machines and applications in Azure log in.
+/// A role with which machines and applications in Azure log in.
 pub type AzureAuthRole = Object<AzureAuthRoleSpec>;
 
 role_spec! {
@@ -15,7 +15,7 @@ role_spec! {
         /// The method's path below `auth/`.
         #[serde(default = "mount")]
         pub mount: String,
-        /// The role's name; Vault lowers its case.
+        /// The role's name; Vault converts it to lowercase.
         pub name: LowerName,
         /// Service principals that may log in.
         #[serde(default)]
@@ -23,16 +23,16 @@ role_spec! {
         /// Groups whose members may log in.
         #[serde(default)]
         pub bound_group_ids: Names,
-        /// Where machines are.
+        /// Allowed locations of machines.
         #[serde(default)]
         pub bound_locations: Names,
-        /// Subscriptions of machines.
+        /// Allowed subscriptions of machines.
         #[serde(default)]
         pub bound_subscription_ids: Names,
-        /// Resource groups of machines.
+        /// Allowed resource groups of machines.
         #[serde(default)]
         pub bound_resource_groups: Names,
-        /// Scale sets of machines.
+        /// Allowed scale sets of machines.
         #[serde(default)]
         pub bound_scale_sets: Names,
     }
@@ -45,7 +45,7 @@ fn mount() -> String {
 impl PlainObject for AzureAuthRoleSpec {
     const KIND: &'static str = "vault.azure_auth_role";
     const ABOUT: &'static str =
-        "A role of the Azure method, through which machines and applications log in. HashiCorp Vault.";
+        "A role of the Azure method, with which machines and applications log in. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
 azure_logins:
   kind: vault.auth_method
@@ -80,8 +80,8 @@ payments_machines:
             &self.bound_scale_sets,
         ];
         if bounds.iter().all(|names| names.is_empty()) {
-            let help = "name who may log in, e.g. in `bound_service_principal_ids`";
-            errors.push(FieldError::new("", "the role is bound to nobody").help(help));
+            let help = "restrict who may log in, e.g. with `bound_service_principal_ids`";
+            errors.push(FieldError::new("", "the role is not bound to anyone").help(help));
         }
         errors
     }
@@ -102,8 +102,8 @@ mod tests {
     use crate::resource::{Diff, Resource};
 
     #[test]
-    fn what_the_server_writes_differently_is_no_change() {
-        // As the method's source makes an answer: what is not set is null.
+    fn servers_notation_is_not_a_change() {
+        // A response according to the method's source: unset fields are null.
         let told = json!({
             "bound_service_principal_ids": null, "bound_group_ids": null, "bound_subscription_ids": null,
             "bound_resource_groups": ["vault-prod", "vault-dev"], "bound_locations": null, "bound_scale_sets": null,

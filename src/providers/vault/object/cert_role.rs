@@ -5,7 +5,7 @@ use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
 
-/// A role through which holders of a certificate log in.
+/// A role with which holders of a certificate log in.
 pub type CertRole = Object<CertRoleSpec>;
 
 role_spec! {
@@ -16,21 +16,21 @@ role_spec! {
         pub mount: String,
         /// The role's name.
         pub name: String,
-        /// The authority that signed the clients' certificates, or a client's own, as PEM.
+        /// The CA that signed the clients' certificates, or a client's own certificate, as PEM.
         pub certificate: Pem,
-        /// Common names that are accepted, with `*` for any text; none is any.
+        /// Accepted common names, with `*` for any text; an empty list allows all.
         #[serde(default)]
         pub allowed_common_names: Names,
-        /// DNS names that are accepted; none is any.
+        /// Accepted DNS names; an empty list allows all.
         #[serde(default)]
         pub allowed_dns_sans: Names,
-        /// E-mail addresses that are accepted; none is any.
+        /// Accepted e-mail addresses; an empty list allows all.
         #[serde(default)]
         pub allowed_email_sans: Names,
-        /// URIs that are accepted; none is any.
+        /// Accepted URIs; an empty list allows all.
         #[serde(default)]
         pub allowed_uri_sans: Names,
-        /// Organisational units that are accepted; none is any.
+        /// Accepted organisational units; an empty list allows all.
         #[serde(default)]
         pub allowed_organizational_units: Names,
         /// Extensions that a certificate must have, as `oid:value`.
@@ -46,7 +46,7 @@ fn mount() -> String {
 impl PlainObject for CertRoleSpec {
     const KIND: &'static str = "vault.cert_role";
     const ABOUT: &'static str =
-        "A role of the certificate method, through which holders of a TLS certificate log in.";
+        "A role of the certificate method, with which holders of a TLS certificate log in.";
     const EXAMPLE: &'static str = "\
 web_servers:
   kind: vault.cert_role

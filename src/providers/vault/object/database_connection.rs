@@ -11,7 +11,7 @@ use super::{Object, PlainObject, check_name};
 use crate::resource::{FieldError, Requirement};
 use crate::secret::{SecretSource, connection};
 
-/// How an engine reaches a database.
+/// An engine's connection to a database.
 pub type DatabaseConnection = Object<DatabaseConnectionSpec>;
 
 /// The declared fields of a connection.
@@ -25,44 +25,46 @@ pub struct DatabaseConnectionSpec {
     pub name: String,
     /// The plugin, e.g. `postgresql-database-plugin` or `mysql-database-plugin`. Fixed.
     pub plugin_name: String,
-    /// The database's address, with `{{username}}` and `{{password}}` where they go. The server
+    /// The database's address, with the placeholders `{{username}}` and `{{password}}`. The server
     /// fills them in.
     #[schemars(extend("x-placeholders" = "connection"))]
     pub connection_url: String,
-    /// The user as whom the engine logs in.
+    /// The user with which the engine logs in.
     #[serde(default)]
     pub username: String,
-    /// That user's password. The server never gives it back: a new value is sent only together with
-    /// another change, and not at all once the engine has made its own (`rotate_root`).
+    /// That user's password. The server never returns it: a new value is sent only together with
+    /// another change, and never after the engine has rotated it (`rotate_root`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretSource>,
-    /// Let the engine change the password to one that it alone knows, once, after it is connected. It
-    /// cannot be taken back.
+    /// Let the engine rotate the password once, after it is connected, to a password that only the
+    /// engine knows. This cannot be undone.
     #[serde(default)]
     pub rotate_root: bool,
     /// Roles that may use the connection; `*` is any.
     #[serde(default)]
     pub allowed_roles: Names,
-    /// How many connections are open at most; 0 is the plugin's default.
+    /// The maximum number of open connections; 0 is the plugin's default.
     #[serde(default)]
     pub max_open_connections: u64,
-    /// How many connections wait for use; 0 is as many as may be open, less than 0 is none.
+    /// The maximum number of idle connections; 0 is as many as may be open, less than 0 is none.
     #[serde(default)]
     pub max_idle_connections: i64,
-    /// How long a connection is used; 0 is without limit.
+    /// How long a connection is used; 0 is unlimited.
     #[serde(default)]
     pub max_connection_lifetime: Ttl,
-    /// A template of the names of users, such as `v-{{.RoleName}}-{{random 8}}`; empty is the plugin's.
+    /// A template of user names, such as `v-{{.RoleName}}-{{random 8}}`; empty is the plugin's
+    /// default.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "username"))]
     pub username_template: String,
-    /// How PostgreSQL keeps passwords: `password` or `scram-sha-256`. Left alone when absent.
+    /// The storage of passwords in PostgreSQL: `password` or `scram-sha-256`. Not managed when
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_authentication: Option<String>,
-    /// The policy by which passwords are made; empty is the server's.
+    /// The password policy for generated passwords; empty is the server's.
     #[serde(default)]
     pub password_policy: String,
-    /// Statements that change the engine's own password; none is the plugin's.
+    /// Statements that change the engine's own password; an empty list means the plugin's.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "statement"))]
     pub root_rotation_statements: Vec<String>,
@@ -72,13 +74,13 @@ fn mount() -> String {
     "database".to_owned()
 }
 
-/// The server keeps entries that it does not know. This one says that the password was rotated; it is
-/// written after the rotation, so that one that was cut off is done again.
+/// The server keeps entries that it does not know. This one records that the password was rotated.
+/// It is written after the rotation, so that an interrupted rotation is repeated.
 const ROTATED: &str = "groundwork_root_rotated";
 
 impl PlainObject for DatabaseConnectionSpec {
     const KIND: &'static str = "vault.database_connection";
-    const ABOUT: &'static str = "How a database engine reaches a database, and as whom.";
+    const ABOUT: &'static str = "A database engine's connection to a database, with its credentials.";
     const EXAMPLE: &'static str = "\
 databases:
   kind: vault.mount
@@ -96,7 +98,7 @@ orders_database:
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] =
-        &[("plugin_name", "credentials that were given out belong to this plugin; make another connection")];
+        &[("plugin_name", "issued credentials belong to this plugin; create another connection")];
 
     fn path(&self) -> String {
         format!("{}/config/{}", self.mount, self.name)
@@ -109,7 +111,7 @@ orders_database:
     fn check(&self) -> Vec<FieldError> {
         let mut errors: Vec<FieldError> = check_name("name", &self.name).into_iter().collect();
         if !connection::passwords_of(&self.connection_url).is_empty() {
-            let help = "write {{username}}:{{password}} in its place, and give `password`";
+            let help = "replace it with {{username}}:{{password}}, and set `password`";
             errors.push(FieldError::new("connection_url", "holds a password").help(help).secret());
         }
         errors
@@ -134,12 +136,12 @@ orders_database:
     }
 
     fn fixed(&self, live: &Self) -> Vec<Fixed> {
-        let lost = "the engine alone knows the password now; set another one in the database and make the connection anew";
+        let lost = "only the engine knows the password now; set a new password in the database and recreate the connection";
         let lost = (live.rotate_root && !self.rotate_root).then_some(("rotate_root", lost));
         Self::FIXED.iter().copied().chain(lost).collect()
     }
 
-    /// Most fields are read back below another one, and one under another name.
+    /// Most fields are nested in the response, and one has another name.
     fn understand(mut told: Value) -> Value {
         let details = told["connection_details"].as_object().cloned().unwrap_or_default();
         let statements = told["root_credentials_rotate_statements"].take();
@@ -160,7 +162,7 @@ orders_database:
         let rotate = self.rotate_root && live.is_none_or(|live| !live.rotate_root);
         body.remove("rotate_root");
         body.insert("plugin_name".to_owned(), json!(self.plugin_name));
-        // The plugin wants a text here, and the server keeps what it is told.
+        // The plugin requires a text here, and the server keeps the value as sent.
         if let Ttl::Seconds(seconds) = self.max_connection_lifetime {
             body.insert("max_connection_lifetime".to_owned(), json!(format!("{seconds}s")));
         }
@@ -213,13 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_elsewhere_in_the_answer_is_found() {
+    fn nested_fields_of_the_response_are_found() {
         assert!(diff(json!({}), false).is_empty());
         assert!(diff(json!({ "rotate_root": true }), true).is_empty());
     }
 
     #[test]
-    fn a_password_that_the_engine_made_is_never_sent_over() {
+    fn password_of_the_engine_is_never_overwritten() {
         let changed = diff(json!({ "allowed_roles": ["a"] }), false);
         assert!(changed.touches("password") && changed.touches("allowed_roles"));
         let changed = diff(json!({ "rotate_root": true, "allowed_roles": ["a"] }), true);
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_is_asked_for_once_and_noted_last() {
+    fn rotation_is_requested_once_and_recorded_last() {
         let declared = spec(json!({ "rotate_root": true }));
         let paths = |live: Option<&DatabaseConnectionSpec>| {
             let requests = declared.requests(Map::new(), live).into_iter();
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn password_in_the_address_is_refused_in_every_notation() {
+    fn password_in_the_address_is_refused() {
         let check = |url: &str| spec(json!({ "connection_url": url })).check().len();
         for url in [
             "postgresql://vault:secret@db/postgres",

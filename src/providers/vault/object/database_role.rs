@@ -11,7 +11,7 @@ use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::resource::{FieldError, Requirement};
 
-/// Users that an engine makes for whoever asks.
+/// Database users that an engine creates on request.
 pub type DatabaseRole = Object<DatabaseRoleSpec>;
 
 /// The declared fields of a database role.
@@ -25,30 +25,30 @@ pub struct DatabaseRoleSpec {
     pub name: String,
     /// The connection's name, e.g. `{{ orders_database.name }}`.
     pub db_name: String,
-    /// Statements that make a user, with `{{name}}`, `{{password}}` and `{{expiration}}`. The server
-    /// fills them in.
+    /// Statements that create a user, with `{{name}}`, `{{password}}` and `{{expiration}}`. The
+    /// server fills them in.
     #[schemars(extend("x-placeholders" = "statement"))]
     pub creation_statements: Vec<String>,
-    /// Statements that take a user away; none is the plugin's.
+    /// Statements that remove a user; an empty list means the plugin's.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "statement"))]
     pub revocation_statements: Vec<String>,
-    /// Statements that undo a creation that failed; none is the plugin's.
+    /// Statements that roll back a failed creation; an empty list means the plugin's.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "statement"))]
     pub rollback_statements: Vec<String>,
-    /// Statements that extend a user's time; none is the plugin's.
+    /// Statements that renew a user; an empty list means the plugin's.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "statement"))]
     pub renew_statements: Vec<String>,
-    /// How long users last; 0 is the engine's default.
+    /// The default TTL of users; 0 is the engine's default.
     #[serde(default)]
     pub default_ttl: Ttl,
-    /// How long users last at most; 0 is the engine's limit.
+    /// The maximum TTL of users; 0 is the engine's limit.
     #[serde(default)]
     pub max_ttl: Ttl,
-    /// What users log in with: `password`, or `rsa_private_key` or `client_certificate` where the
-    /// plugin can. Fixed.
+    /// The type of credential: `password`, or `rsa_private_key` or `client_certificate` if the
+    /// plugin supports it. Fixed.
     #[serde(default = "password")]
     pub credential_type: String,
     /// Settings of the type of credential.
@@ -67,8 +67,7 @@ fn password() -> String {
 
 impl PlainObject for DatabaseRoleSpec {
     const KIND: &'static str = "vault.database_role";
-    const ABOUT: &'static str =
-        "A role of the database engine: users that it makes for whoever asks, for a time.";
+    const ABOUT: &'static str = "A role of the database engine: temporary users that it creates on request.";
     const EXAMPLE: &'static str = "\
 orders_app:
   kind: vault.database_role
@@ -82,10 +81,8 @@ orders_app:
   max_ttl: 24h
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
-    const FIXED: &'static [Fixed] = &[(
-        "credential_type",
-        "applications log in with what they were given; make a role under another name",
-    )];
+    const FIXED: &'static [Fixed] =
+        &[("credential_type", "applications use the issued credentials; create a role under another name")];
 
     fn path(&self) -> String {
         format!("{}/roles/{}", self.mount, self.name)
@@ -101,7 +98,7 @@ orders_app:
         check_name("name", &self.name).into_iter().chain(none).collect()
     }
 
-    /// Settings of credentials are texts in a request, and some of them numbers in what is reported.
+    /// Settings of credentials are text in a request, and some of them are numbers in the response.
     fn understand(mut told: Value) -> Value {
         for value in told["credential_config"].as_object_mut().into_iter().flat_map(Map::values_mut) {
             if !value.is_string() {

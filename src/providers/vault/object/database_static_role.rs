@@ -10,7 +10,7 @@ use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::resource::{FieldError, Requirement};
 
-/// A user of a database whose password the engine changes.
+/// A database user whose password the engine rotates.
 pub type DatabaseStaticRole = Object<DatabaseStaticRoleSpec>;
 
 /// The declared fields of a static role.
@@ -24,11 +24,11 @@ pub struct DatabaseStaticRoleSpec {
     pub name: String,
     /// The connection's name. Fixed.
     pub db_name: String,
-    /// The user, who must exist in the database. The password is changed at once. Fixed.
+    /// The user, who must exist in the database. The password is rotated immediately. Fixed.
     pub username: String,
-    /// After how long the password is changed, at least 5 seconds.
+    /// How often the password is rotated, at least 5 seconds.
     pub rotation_period: Ttl,
-    /// Statements that change the password; none is the plugin's.
+    /// Statements that change the password; an empty list means the plugin's.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "statement"))]
     pub rotation_statements: Vec<String>,
@@ -38,11 +38,11 @@ fn mount() -> String {
     "database".to_owned()
 }
 
-const DECIDED: &str = "the engine has taken over this user's password; make a role under another name";
+const DECIDED: &str = "the engine manages this user's password; create a role under another name";
 
 impl PlainObject for DatabaseStaticRoleSpec {
     const KIND: &'static str = "vault.database_static_role";
-    const ABOUT: &'static str = "A user of a database whose password the engine changes from time to time.";
+    const ABOUT: &'static str = "A database user whose password the engine rotates periodically.";
     const EXAMPLE: &'static str = "\
 orders_reports:
   kind: vault.database_static_role
@@ -79,7 +79,8 @@ orders_reports:
         ]
     }
 
-    /// The server wants the connection and the user with every change, and refuses others than it has.
+    /// The server requires the connection and the user with every change, and refuses other values
+    /// than the current ones.
     fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
         body.insert("db_name".to_owned(), self.db_name.clone().into());
         body.insert("username".to_owned(), self.username.clone().into());

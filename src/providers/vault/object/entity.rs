@@ -11,7 +11,7 @@ use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
 use crate::resource::{Attachment, FieldError, Requirement, Result};
 
-/// Somebody, however they log in.
+/// A person or machine, independent of the login method.
 pub type Entity = Object<EntitySpec>;
 
 /// The declared fields of an entity.
@@ -20,10 +20,10 @@ pub type Entity = Object<EntitySpec>;
 pub struct EntitySpec {
     /// The entity's name.
     pub name: String,
-    /// Policies that its tokens have, beside those of the login. Left alone when absent.
+    /// Policies of its tokens, in addition to those of the login. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<PolicyNames>,
-    /// What is known of it, for policy templates. Left alone when absent.
+    /// Metadata for policy templates. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
     /// Its tokens are refused.
@@ -33,7 +33,7 @@ pub struct EntitySpec {
 
 impl PlainObject for EntitySpec {
     const KIND: &'static str = "vault.entity";
-    const ABOUT: &'static str = "A person or machine as Vault knows it, whichever way it logs in.";
+    const ABOUT: &'static str = "A person or machine in Vault, independent of the login method.";
     const EXAMPLE: &'static str = "\
 payments_service:
   kind: vault.entity
@@ -42,7 +42,7 @@ payments_service:
   metadata: { team: payments }
 ";
     const IDENTITY: &'static [&'static str] = &["name"];
-    const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server gave it.")];
+    const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server assigned.")];
 
     fn path(&self) -> String {
         format!("identity/entity/name/{}", self.name)

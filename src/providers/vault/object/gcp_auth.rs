@@ -1,4 +1,4 @@
-//! How the Google Cloud method reaches Google Cloud:
+//! The Google Cloud method's access to Google Cloud:
 //! <https://developer.hashicorp.com/vault/api-docs/auth/gcp#configure>.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::{Object, PlainObject, check_one_of};
 use crate::resource::{FieldError, Requirement};
 use crate::secret::SecretSource;
 
-/// How the Google Cloud method asks Google who logs in.
+/// The Google Cloud method's configuration, with which it verifies logins.
 pub type GcpAuth = Object<GcpAuthSpec>;
 
 /// The declared fields of the configuration.
@@ -23,23 +23,25 @@ pub struct GcpAuthSpec {
     /// The method's path below `auth/`.
     #[serde(default = "mount")]
     pub mount: String,
-    /// The credentials file of a service account, as JSON; without it the server takes what it finds in
-    /// its surroundings. It cannot be read back: a new value is sent only together with another change.
+    /// The credentials file of a service account, as JSON; without it the server uses the
+    /// credentials of its environment. It cannot be read back: a new value is sent only together
+    /// with another change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<SecretSource>,
-    /// What names the alias of a service account: `role_id` or `unique_id`.
+    /// The alias name of a service account: `role_id` or `unique_id`.
     #[serde(default = "role_id")]
     pub iam_alias: String,
-    /// What is noted of a service account that logs in; left alone when absent.
+    /// Metadata recorded for a service account that logs in. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iam_metadata: Option<Names>,
-    /// What names the alias of an instance: `role_id` or `instance_id`.
+    /// The alias name of an instance: `role_id` or `instance_id`.
     #[serde(default = "role_id")]
     pub gce_alias: String,
-    /// What is noted of an instance that logs in; left alone when absent.
+    /// Metadata recorded for an instance that logs in. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gce_metadata: Option<Names>,
-    /// Addresses to use instead of Google's, by `api`, `iam`, `crm` and `compute`; left alone when absent.
+    /// Endpoints to use instead of Google's, by `api`, `iam`, `crm` and `compute`. Not managed when
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_endpoint: Option<BTreeMap<String, String>>,
 }
@@ -54,7 +56,8 @@ fn role_id() -> String {
 
 impl PlainObject for GcpAuthSpec {
     const KIND: &'static str = "vault.gcp_auth";
-    const ABOUT: &'static str = "How the Google Cloud method asks Google who logs in. HashiCorp Vault.";
+    const ABOUT: &'static str =
+        "The Google Cloud method's configuration, with which it verifies logins. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
 gcp_logins:
   kind: vault.auth_method
@@ -70,7 +73,7 @@ gcp_client:
         ("project_id", "The project of the credentials."),
     ];
     const PERMANENT: Option<&'static str> =
-        Some("the configuration goes away with its auth method; remove that step's method instead");
+        Some("the configuration is deleted with its auth method; remove the step of the method instead");
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("gcp"));
 
     fn path(&self) -> String {
@@ -86,9 +89,9 @@ gcp_client:
             check_one_of("iam_alias", &self.iam_alias, &["role_id", "unique_id"]).into_iter().collect();
         errors.extend(check_one_of("gce_alias", &self.gce_alias, &["role_id", "instance_id"]));
         for (name, noted) in [("iam_metadata", &self.iam_metadata), ("gce_metadata", &self.gce_metadata)] {
-            // The server answers with the list that it stands for.
+            // The server responds with the list that `default` stands for.
             if noted.iter().flat_map(Names::iter).any(|name| name == "default") {
-                let help = "leave the field out, or write the names";
+                let help = "omit the field, or list the names";
                 errors.push(FieldError::new(name, "`default` is not a name").help(help));
             }
         }
@@ -106,7 +109,7 @@ gcp_client:
         self.credentials.iter_mut().map(|source| ("credentials", source)).collect()
     }
 
-    /// A method that was never configured tells what it notes by default, and nothing else.
+    /// A method that was never configured reports only the default metadata.
     fn is_set(told: &Value) -> bool {
         ["iam_alias", "gce_alias", "client_email", "custom_endpoint"]
             .iter()
@@ -123,15 +126,15 @@ mod tests {
     use crate::resource::{Diff, Resource};
 
     #[test]
-    fn what_was_never_configured_is_not_there() {
+    fn unconfigured_method_counts_as_absent() {
         let noted = json!({ "gce_metadata": ["zone"], "iam_metadata": ["role"] });
         assert!(!GcpAuthSpec::is_set(&noted));
         assert!(GcpAuthSpec::is_set(&json!({ "client_email": "a@b", "gce_metadata": [] })));
     }
 
     #[test]
-    fn credentials_are_told_in_parts_and_not_compared() {
-        // As the documentation and the method's source show an answer.
+    fn credentials_are_reported_partly_and_not_compared() {
+        // A response according to the documentation and the method's source.
         let told = json!({
             "client_email": "service-account@project-123456.iam.gserviceaccount.com",
             "client_id": "123456789101112131415", "private_key_id": "97fd7ba59a96e1f3830296aedb4f50879e4d5382",
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_beforehand() {
+    fn mistakes_are_found_by_check() {
         let errors = |value| GcpAuth::check(&serde_json::from_value(value).expect("valid")).len();
         assert_eq!(errors(json!({ "iam_alias": "instance_id", "iam_metadata": ["default"] })), 2);
         assert_eq!(errors(json!({ "custom_endpoint": { "iam": "https://a", "s3": "https://b" } })), 1);

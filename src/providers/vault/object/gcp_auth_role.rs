@@ -12,7 +12,7 @@ use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, yes};
 use crate::resource::{FieldError, Requirement};
 
-/// A role through which service accounts and instances of Google Cloud log in.
+/// A role with which service accounts and instances of Google Cloud log in.
 pub type GcpAuthRole = Object<GcpAuthRoleSpec>;
 
 role_spec! {
@@ -21,36 +21,36 @@ role_spec! {
         /// The method's path below `auth/`.
         #[serde(default = "mount")]
         pub mount: String,
-        /// The role's name; Vault lowers its case.
+        /// The role's name; Vault converts it to lowercase.
         pub name: LowerName,
         /// `iam` for service accounts, or `gce` for instances. Fixed.
         #[serde(rename = "type")]
         pub role_type: String,
-        /// Service accounts that may log in, by address or id; `*` is any.
+        /// Service accounts that may log in, by e-mail address or id; `*` allows all.
         #[serde(default)]
         pub bound_service_accounts: Names,
-        /// Projects that they belong to; none is any.
+        /// Allowed projects; an empty list allows all.
         #[serde(default)]
         pub bound_projects: Names,
-        /// Tokens have aliases in groups for the project and the folders and organisation above it.
+        /// Tokens get group aliases for the project and for the folders and organisation above it.
         #[serde(default)]
         pub add_group_aliases: bool,
-        /// How far ahead the end of a login's JWT may lie; for `iam`.
+        /// How far in the future a login's JWT may expire; for `iam`.
         #[serde(default = "quarter_of_an_hour")]
         pub max_jwt_exp: Ttl,
         /// Instances may log in as their service account; for `iam`.
         #[serde(default = "yes")]
         pub allow_gce_inference: bool,
-        /// Zones of instances; for `gce`.
+        /// Allowed zones of instances; for `gce`.
         #[serde(default)]
         pub bound_zones: Names,
-        /// Regions of instances; for `gce`.
+        /// Allowed regions of instances; for `gce`.
         #[serde(default)]
         pub bound_regions: Names,
-        /// Groups of instances, which need a zone or a region; for `gce`.
+        /// Allowed instance groups, which need a zone or a region; for `gce`.
         #[serde(default)]
         pub bound_instance_groups: Names,
-        /// Labels of instances; for `gce`.
+        /// Required labels of instances; for `gce`.
         #[serde(default)]
         pub bound_labels: BTreeMap<String, String>,
     }
@@ -69,7 +69,7 @@ const IAM_ALONE: [&str; 2] = ["max_jwt_exp", "allow_gce_inference"];
 const GCE_ALONE: [&str; 4] = ["bound_zones", "bound_regions", "bound_instance_groups", "bound_labels"];
 
 impl GcpAuthRoleSpec {
-    /// What the type of role does not have.
+    /// Fields that this type of role does not support.
     fn misplaced(&self) -> Vec<FieldError> {
         let (known, is_set): (&[&str], &[bool]) = match self.role_type.as_str() {
             "gce" => (&IAM_ALONE, &[self.max_jwt_exp != quarter_of_an_hour(), !self.allow_gce_inference]),
@@ -92,7 +92,7 @@ impl GcpAuthRoleSpec {
 
 impl PlainObject for GcpAuthRoleSpec {
     const KIND: &'static str = "vault.gcp_auth_role";
-    const ABOUT: &'static str = "A role of the Google Cloud method, through which service accounts and instances log \
+    const ABOUT: &'static str = "A role of the Google Cloud method, with which service accounts and instances log \
         in. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
 gcp_logins:
@@ -108,9 +108,11 @@ payments_service:
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] =
-        &[("type", "who logs in is decided when the role is made; make a role with another name")];
-    const OUTPUTS: &'static [(&'static str, &'static str)] =
-        &[("role_id", "The id by which aliases know who logs in, unless the method says otherwise.")];
+        &[("type", "the type of login is decided at the role's creation; create a role with another name")];
+    const OUTPUTS: &'static [(&'static str, &'static str)] = &[(
+        "role_id",
+        "The id in entity aliases of its logins, unless the method is configured differently.",
+    )];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("gcp"));
 
     fn path(&self) -> String {
@@ -125,7 +127,7 @@ payments_service:
         let mut errors = check_role(&self.name, self);
         errors.extend(check_one_of("type", &self.role_type, &["iam", "gce"]));
         if self.role_type == "iam" && self.bound_service_accounts.is_empty() {
-            let help = "name who may log in; `*` is every service account";
+            let help = "list who may log in; `*` is every service account";
             errors.push(FieldError::new("bound_service_accounts", "is empty").help(help));
         }
         let somewhere = !self.bound_zones.is_empty() || !self.bound_regions.is_empty();
@@ -143,7 +145,7 @@ payments_service:
         required
     }
 
-    /// The method takes labels as `key:value` and tells them as a map.
+    /// The method accepts labels as `key:value` and reports them as a map.
     fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
         let labels = self.bound_labels.iter().map(|(key, value)| json!(format!("{key}:{value}")));
         body.insert("bound_labels".to_owned(), labels.collect());
@@ -164,8 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_writes_differently_is_no_change() {
-        // As the method's source makes an answer: what is empty is left out.
+    fn servers_notation_is_not_a_change() {
+        // A response according to the method's source: empty fields are omitted.
         let told = json!({
             "add_group_aliases": false, "add_group_label_aliases": false,
             "bound_labels": { "env": "dev", "team": "a" }, "bound_zones": ["eu-west2-a", "us-east1-b"],
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_type_does_not_have_is_refused() {
+    fn fields_of_other_type_are_refused() {
         let paths = |value: Value| {
             let errors = GcpAuthRole::check(&spec(value));
             errors.into_iter().map(|error| error.path).collect::<Vec<_>>()

@@ -7,7 +7,7 @@ use super::super::server::Plugin;
 use super::{Object, PlainObject, policies};
 use crate::resource::{FieldError, Requirement};
 
-/// Whose members log in with a token of GitHub.
+/// The organisation whose members log in with a GitHub token.
 pub type GithubAuth = Object<GithubAuthSpec>;
 
 role_spec! {
@@ -18,10 +18,10 @@ role_spec! {
         pub mount: String,
         /// The organisation whose members may log in.
         pub organization: String,
-        /// The organisation's id. Without it the server asks GitHub, once; left alone when absent.
+        /// The organisation's id. Without it the server asks GitHub once. Not managed when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub organization_id: Option<u64>,
-        /// Where the API of a GitHub Enterprise is; left alone when absent.
+        /// The API address of a GitHub Enterprise server. Not managed when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub base_url: Option<BaseUrl>,
     }
@@ -34,7 +34,7 @@ fn mount() -> String {
 impl PlainObject for GithubAuthSpec {
     const KIND: &'static str = "vault.github_auth";
     const ABOUT: &'static str =
-        "The organisation whose members log in with a personal token of GitHub. HashiCorp Vault.";
+        "The organisation whose members log in with a personal GitHub token. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
 github_logins:
   kind: vault.auth_method
@@ -47,7 +47,7 @@ example_org:
 ";
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
-        Some("the configuration goes away with its auth method; remove that step's method instead");
+        Some("the configuration is deleted with its auth method; remove the step of the method instead");
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));
 
     fn path(&self) -> String {
@@ -78,8 +78,8 @@ mod tests {
     use crate::resource::{Diff, Resource};
 
     #[test]
-    fn what_the_server_writes_differently_is_no_change() {
-        // As the method's source makes an answer; the documentation's is that of an older version.
+    fn servers_notation_is_not_a_change() {
+        // A response according to the method's source; the documentation shows an older version.
         let told = json!({
             "organization": "acme-org", "organization_id": 42, "base_url": "https://github.example.com/api/v3/",
             "token_bound_cidrs": [], "token_explicit_max_ttl": 0, "token_max_ttl": 0,

@@ -21,20 +21,20 @@ pub type Group = Object<GroupSpec>;
 pub struct GroupSpec {
     /// The group's name.
     pub name: String,
-    /// `internal`, with members named here, or `external`, with members that a login tells. Fixed.
+    /// `internal`, with declared members, or `external`, with members determined at login. Fixed.
     #[serde(rename = "type", default = "internal")]
     pub membership: String,
-    /// Policies that its members have. Left alone when absent.
+    /// Policies of its members. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<PolicyNames>,
-    /// What is known of it, for policy templates. Left alone when absent.
+    /// Metadata for policy templates. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
-    /// Ids of member entities, e.g. `{{ payments_service.id }}`; only for internal groups. Left alone
-    /// when absent.
+    /// Ids of member entities, e.g. `{{ payments_service.id }}`; only for internal groups. Not
+    /// managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_entity_ids: Option<Names>,
-    /// Ids of member groups; only for internal groups. Left alone when absent.
+    /// Ids of member groups; only for internal groups. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_group_ids: Option<Names>,
 }
@@ -53,7 +53,7 @@ on_call:
   policies: [operations]
 ";
     const IDENTITY: &'static [&'static str] = &["name"];
-    const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server gave it.")];
+    const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server assigned.")];
     const FIXED: &'static [Fixed] = &[(
         "type",
         "a group cannot change between internal and external; declare another one under a new name",
@@ -73,7 +73,7 @@ on_call:
 
     fn check(&self) -> Vec<FieldError> {
         let known = ["internal", "external"].contains(&self.membership.as_str());
-        let kind = (!known).then(|| FieldError::new("type", "is `internal` or `external`"));
+        let kind = (!known).then(|| FieldError::new("type", "must be `internal` or `external`"));
         check_name("name", &self.name).into_iter().chain(kind).collect()
     }
 
@@ -81,7 +81,7 @@ on_call:
         policies(self.policies.iter().flat_map(PolicyNames::iter)).collect()
     }
 
-    /// The server refuses members of an external group, even none.
+    /// The server refuses members of an external group, even an empty list.
     fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
         if self.membership == "external" {
             body.retain(|name, _| !name.starts_with("member_"));

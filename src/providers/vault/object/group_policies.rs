@@ -1,4 +1,4 @@
-//! What groups and people may do, for methods that are told so by name:
+//! The policies of groups and users, for methods that map names to policies:
 //! <https://developer.hashicorp.com/vault/api-docs/auth/ldap#create-update-ldap-group>,
 //! <https://developer.hashicorp.com/vault/api-docs/auth/github#map-github-teams>.
 
@@ -9,17 +9,17 @@ use super::super::server::Plugin;
 use super::{Object, PlainObject, check_name, policies};
 use crate::resource::{FieldError, Requirement};
 
-/// What members of a directory's group may do.
+/// The policies of an LDAP group's members.
 pub type LdapGroup = Object<LdapGroupSpec>;
-/// What somebody with an account in a directory may do.
+/// The policies of an LDAP user.
 pub type LdapUser = Object<LdapUserSpec>;
-/// What members of a GitHub team may do.
+/// The policies of a GitHub team's members.
 pub type GithubTeam = Object<GithubTeamSpec>;
-/// What a user of GitHub may do.
+/// The policies of a GitHub user.
 pub type GithubUser = Object<GithubUserSpec>;
 
-/// Declares the fields of somebody who has policies by name: the method, the name, the policies, and
-/// its own.
+/// Declares the fields of a named group or user with policies: the method, the name, the policies,
+/// and its own fields.
 ///
 /// A macro, because serde cannot both take fields from another struct and refuse unknown ones.
 macro_rules! has_policies {
@@ -38,7 +38,7 @@ macro_rules! has_policies {
             /// The method's path below `auth/`.
             $(#[$mount_about])* pub mount: String,
             $(#[$name_about])* pub name: LowerName,
-            /// Policies that follow from it.
+            /// Policies of its tokens.
             pub policies: PolicyNames,
             $($(#[$field_about])* pub $field: $type,)*
         }
@@ -52,40 +52,40 @@ macro_rules! has_policies {
 }
 
 has_policies! {
-    /// The declared fields of a directory's group.
+    /// The declared fields of an LDAP group.
     pub struct LdapGroupSpec {
         #[serde(default = "ldap")]
         pub mount: String,
-        /// The group's name; Vault lowers its case.
+        /// The group's name; Vault converts it to lowercase.
         pub name: LowerName,
     }
 }
 
 has_policies! {
-    /// The declared fields of somebody with an account in a directory.
+    /// The declared fields of an LDAP user.
     pub struct LdapUserSpec {
         #[serde(default = "ldap")]
         pub mount: String,
-        /// The name of the account; Vault lowers its case.
+        /// The user's name; Vault converts it to lowercase.
         pub name: LowerName,
-        /// Groups that count beside those of the directory; Vault lowers their case.
+        /// Groups in addition to those of the directory; Vault converts them to lowercase.
         #[serde(default)]
         pub groups: GroupNames,
     }
 }
 
 has_policies! {
-    /// The declared fields of a team.
+    /// The declared fields of a GitHub team.
     pub struct GithubTeamSpec {
         #[serde(default = "github")]
         pub mount: String,
-        /// The team's name in GitHub's addresses, its slug.
+        /// The team's slug: its name in GitHub's URLs.
         pub name: LowerName,
     }
 }
 
 has_policies! {
-    /// The declared fields of a user of GitHub.
+    /// The declared fields of a GitHub user.
     pub struct GithubUserSpec {
         #[serde(default = "github")]
         pub mount: String,
@@ -102,18 +102,18 @@ fn github() -> String {
     "github".to_owned()
 }
 
-/// Who has policies: the method's path, the name and the policies.
+/// A group or user with policies: the method's path, the name and the policies.
 trait Named {
     fn named(&self) -> (&str, &LowerName, &PolicyNames);
 }
 
-/// What somebody needs who has policies by name.
+/// The requirements of a group or user with policies.
 fn requires(named: &impl Named) -> Vec<Requirement> {
     let (mount, _, names) = named.named();
     std::iter::once(Requirement::thing("vault.auth_method", mount)).chain(policies(names.iter())).collect()
 }
 
-/// Where somebody is kept, in this folder of the method.
+/// The path of a group or user, in this folder of the method.
 fn path(named: &impl Named, folder: &str) -> String {
     let (mount, name, _) = named.named();
     format!("auth/{mount}/{folder}/{name}")
@@ -123,7 +123,7 @@ fn check(named: &impl Named) -> Vec<FieldError> {
     check_name("name", named.named().1).into_iter().collect()
 }
 
-/// The parts of a text with commas.
+/// The parts of a comma-separated text.
 fn parts(text: &Value) -> Vec<&str> {
     let parts = text.as_str().unwrap_or_default().split(',').map(str::trim);
     parts.filter(|part| !part.is_empty()).collect()
@@ -131,8 +131,7 @@ fn parts(text: &Value) -> Vec<&str> {
 
 impl PlainObject for LdapGroupSpec {
     const KIND: &'static str = "vault.ldap_group";
-    const ABOUT: &'static str =
-        "The policies of a directory's group. HashiCorp Vault, or OpenBao before 2.7.";
+    const ABOUT: &'static str = "The policies of an LDAP group. HashiCorp Vault, or OpenBao before 2.7.";
     const EXAMPLE: &'static str = "\
 directory_operators:
   kind: vault.ldap_group
@@ -162,7 +161,7 @@ directory_operators:
 impl PlainObject for LdapUserSpec {
     const KIND: &'static str = "vault.ldap_user";
     const ABOUT: &'static str =
-        "The policies and groups of one account in a directory. HashiCorp Vault, or OpenBao before 2.7.";
+        "The policies and groups of an LDAP user. HashiCorp Vault, or OpenBao before 2.7.";
     const EXAMPLE: &'static str = "\
 directory_alice:
   kind: vault.ldap_user
@@ -189,14 +188,14 @@ directory_alice:
         requires(self)
     }
 
-    /// The method keeps a text with commas.
+    /// The method stores a comma-separated text.
     fn understand(mut told: Value) -> Value {
         told["groups"] = json!(parts(&told["groups"]));
         told
     }
 }
 
-/// A request's body for GitHub's teams and users, whose policies are a text with commas.
+/// A request's body for GitHub teams and users, whose policies are a comma-separated text.
 fn one_text(named: &impl Named) -> Map<String, Value> {
     let names: Vec<&str> = named.named().2.iter().collect();
     Map::from_iter([("value".to_owned(), json!(names.join(",")))])
@@ -206,7 +205,7 @@ fn from_one_text(told: &Value) -> Value {
     json!({ "policies": parts(&told["value"]) })
 }
 
-/// A name that was never mapped can be read, too.
+/// The server also returns names that were never mapped.
 fn is_mapped(told: &Value) -> bool {
     !parts(&told["value"]).is_empty()
 }
@@ -254,7 +253,8 @@ github_platform:
 
 impl PlainObject for GithubUserSpec {
     const KIND: &'static str = "vault.github_user";
-    const ABOUT: &'static str = "The policies of a user of GitHub, beside those of teams. HashiCorp Vault.";
+    const ABOUT: &'static str =
+        "The policies of a GitHub user, in addition to those of teams. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
 github_alice:
   kind: vault.github_user
@@ -300,11 +300,11 @@ mod tests {
     use crate::resource::{Diff, Resource};
 
     #[test]
-    fn policies_at_github_are_one_text() {
+    fn github_policies_are_comma_separated_text() {
         let declared = json!({ "name": "Platform", "policies": ["B", "a"] });
         let team: GithubTeamSpec = serde_json::from_value(declared.clone()).expect("valid");
         let user: GithubUserSpec = serde_json::from_value(declared).expect("valid");
-        // As the documentation shows an answer.
+        // A response according to the documentation.
         let told = json!({ "key": "platform", "value": "a, b" });
         assert_eq!(GithubTeam::diff(&team, &live_of(&team, &told)), Diff::none());
         assert_eq!(GithubUser::diff(&user, &live_of(&user, &told)), Diff::none());
@@ -315,12 +315,12 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_has_lists_of_policies_and_a_text_of_groups() {
+    fn ldap_groups_are_text_and_policies_lists() {
         let declared = json!({ "name": "ops", "policies": ["operations"] });
         let declared: LdapGroupSpec = serde_json::from_value(declared).expect("valid");
         let told = json!({ "policies": ["operations"] });
         assert_eq!(LdapGroup::diff(&declared, &live_of(&declared, &told)), Diff::none());
-        // As OpenBao 2.6.2 answers.
+        // A response of OpenBao 2.6.2.
         let told = json!({ "groups": "b,x", "policies": ["a", "b"] });
         let declared = json!({ "name": "Alice", "policies": ["B", "a"], "groups": ["X", "b"] });
         let declared: LdapUserSpec = serde_json::from_value(declared).expect("valid");

@@ -9,48 +9,48 @@ use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
 use crate::secret::SecretSource;
 
-/// How the signatures of JWTs are checked.
+/// The verification of JWT signatures.
 pub type JwtAuth = Object<JwtAuthSpec>;
 
 /// The declared fields of the configuration. Exactly one of `oidc_discovery_url`, `jwks_url` and
-/// `jwt_validation_pubkeys` says where the keys come from.
+/// `jwt_validation_pubkeys` provides the keys.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JwtAuthSpec {
     /// The method's path below `auth/`.
     #[serde(default = "mount")]
     pub mount: String,
-    /// The issuer whose discovery document names the keys, e.g.
-    /// `https://token.actions.githubusercontent.com`. The server fetches it at once.
+    /// The issuer whose discovery document lists the keys, e.g.
+    /// `https://token.actions.githubusercontent.com`. The server fetches it immediately.
     #[serde(default)]
     pub oidc_discovery_url: String,
-    /// The authority of the issuer's certificate; empty is the system's.
+    /// The CA of the issuer's certificate; empty is the system's.
     #[serde(default)]
     pub oidc_discovery_ca_pem: Pem,
-    /// A key set.
+    /// The address of a key set (JWKS).
     #[serde(default)]
     pub jwks_url: String,
-    /// The authority of the key set's server; empty is the system's.
+    /// The CA of the key set's server; empty is the system's.
     #[serde(default)]
     pub jwks_ca_pem: Pem,
-    /// Public keys themselves.
+    /// Public keys.
     #[serde(default)]
     pub jwt_validation_pubkeys: Vec<Pem>,
-    /// The only issuer that is accepted; empty is any.
+    /// The only accepted issuer; empty allows all.
     #[serde(default)]
     pub bound_issuer: String,
-    /// The role of a login that names none.
+    /// The role of a login that does not name one.
     #[serde(default)]
     pub default_role: String,
-    /// Signature algorithms that are accepted; none is the method's choice.
+    /// Accepted signature algorithms; an empty list is the method's default.
     #[serde(default)]
     pub jwt_supported_algs: Names,
-    /// As whom the server asks the issuer about people with a browser (OIDC); empty is for machines
-    /// alone.
+    /// The client id with which the server identifies itself to the issuer for logins with a
+    /// browser (OIDC); leave it empty if only machines log in.
     #[serde(default)]
     pub oidc_client_id: String,
-    /// The secret that goes with `oidc_client_id`. It cannot be read back: a new value is sent only
-    /// together with another change.
+    /// The secret of `oidc_client_id`. It cannot be read back: a new value is sent only together
+    /// with another change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oidc_client_secret: Option<SecretSource>,
 }
@@ -62,7 +62,7 @@ fn mount() -> String {
 impl PlainObject for JwtAuthSpec {
     const KIND: &'static str = "vault.jwt_auth";
     const ABOUT: &'static str =
-        "How a JWT method checks signatures: an OIDC issuer, a key set or public keys.";
+        "A JWT method's signature verification: an OIDC issuer, a key set or public keys.";
     const EXAMPLE: &'static str = "\
 github_actions:
   kind: vault.jwt_auth
@@ -73,7 +73,7 @@ github_actions:
     const IDENTITY: &'static [&'static str] = &["mount"];
     const REPLACED_WHOLE: bool = true;
     const PERMANENT: Option<&'static str> =
-        Some("the configuration goes away with its auth method; remove that step's method instead");
+        Some("the configuration is deleted with its auth method; remove the step of the method instead");
 
     fn path(&self) -> String {
         format!("auth/{}/config", self.mount)
@@ -95,9 +95,9 @@ github_actions:
                 "exactly one of `oidc_discovery_url`, `jwks_url` and `jwt_validation_pubkeys` is needed";
             errors.push(FieldError::new("", message));
         }
-        // Every change replaces the secret as well.
+        // Every change also replaces the secret.
         if self.oidc_client_id.is_empty() != self.oidc_client_secret.is_none() {
-            let message = "comes together with `oidc_client_id`";
+            let message = "must be given together with `oidc_client_id`";
             errors.push(FieldError::new("oidc_client_secret", message));
         }
         if !self.oidc_client_id.is_empty() && self.oidc_discovery_url.is_empty() {
@@ -114,7 +114,7 @@ github_actions:
         vec![Requirement::thing("vault.auth_method", &self.mount)]
     }
 
-    /// A method that was never configured answers with empty fields.
+    /// A method that was never configured responds with empty fields.
     fn is_set(told: &Value) -> bool {
         let filled = |name: &str| match told.get(name) {
             Some(Value::String(text)) => !text.is_empty(),

@@ -9,7 +9,7 @@ use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
 
-/// A role through which holders of a JWT log in.
+/// A role with which holders of a JWT log in.
 pub type JwtRole = Object<JwtRoleSpec>;
 
 role_spec! {
@@ -20,33 +20,33 @@ role_spec! {
         pub mount: String,
         /// The role's name.
         pub name: String,
-        /// `jwt`, for machines that bring a token, or `oidc`, for people with a browser.
+        /// `jwt`, for machines with a token, or `oidc`, for people with a browser.
         #[serde(default = "jwt")]
         pub role_type: String,
-        /// The claim that names who logs in, e.g. `sub`.
+        /// The claim that identifies the user, e.g. `sub`.
         pub user_claim: String,
-        /// Audiences that the token must be for.
+        /// Accepted audiences of the token.
         #[serde(default)]
         pub bound_audiences: Names,
-        /// The subject that the token must have; empty is any.
+        /// The subject that the token must have; empty allows all.
         #[serde(default)]
         pub bound_subject: String,
-        /// Claims that the token must have, name to value or list of values.
+        /// Claims that the token must have: name to value or list of values.
         #[serde(default)]
         pub bound_claims: BTreeMap<String, Value>,
         /// How `bound_claims` are compared: `string` or `glob`.
         #[serde(default = "string")]
         pub bound_claims_type: String,
-        /// Claims that become metadata of the token, name to metadata key.
+        /// Claims that are copied to the token's metadata: name to metadata key.
         #[serde(default)]
         pub claim_mappings: BTreeMap<String, String>,
-        /// The claim that names groups; empty is none.
+        /// The claim that lists groups; empty is none.
         #[serde(default)]
         pub groups_claim: String,
-        /// Where a browser may be sent back to; `oidc` roles alone.
+        /// Allowed redirect URIs for a browser; only for `oidc` roles.
         #[serde(default)]
         pub allowed_redirect_uris: Names,
-        /// Scopes that are asked for; `oidc` roles alone.
+        /// Requested scopes; only for `oidc` roles.
         #[serde(default)]
         pub oidc_scopes: Names,
     }
@@ -65,7 +65,7 @@ fn string() -> String {
 }
 
 impl JwtRoleSpec {
-    /// A role that binds nothing lets in everybody whom the issuer knows.
+    /// A role without bounds admits everyone whom the issuer knows.
     fn is_bound(&self) -> bool {
         let unbound = self.bound_audiences == Names::default()
             && self.bound_subject.is_empty()
@@ -76,7 +76,7 @@ impl JwtRoleSpec {
 
 impl PlainObject for JwtRoleSpec {
     const KIND: &'static str = "vault.jwt_role";
-    const ABOUT: &'static str = "A role of the JWT method, through which machines such as CI jobs log in.";
+    const ABOUT: &'static str = "A role of the JWT method, with which machines such as CI jobs log in.";
     const EXAMPLE: &'static str = "\
 deploy_job:
   kind: vault.jwt_role
@@ -89,7 +89,7 @@ deploy_job:
   token_ttl: 15m
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
-    // OpenBao keeps most fields that a write leaves out, but not `oidc_disable_confirmation`.
+    // OpenBao keeps most fields that a write omits, but not `oidc_disable_confirmation`.
     const REPLACED_WHOLE: bool = true;
 
     fn path(&self) -> String {
@@ -103,14 +103,14 @@ deploy_job:
     fn check(&self) -> Vec<FieldError> {
         let mut errors = check_role(&self.name, self);
         if !["jwt", "oidc"].contains(&self.role_type.as_str()) {
-            errors.push(FieldError::new("role_type", "is `jwt` or `oidc`"));
+            errors.push(FieldError::new("role_type", "must be `jwt` or `oidc`"));
         }
         if !["string", "glob"].contains(&self.bound_claims_type.as_str()) {
-            errors.push(FieldError::new("bound_claims_type", "is `string` or `glob`"));
+            errors.push(FieldError::new("bound_claims_type", "must be `string` or `glob`"));
         }
         if self.role_type == "jwt" && !self.is_bound() {
-            let help = "give `bound_audiences`, `bound_subject` or `bound_claims`";
-            errors.push(FieldError::new("", "the role lets in every token of the issuer").help(help));
+            let help = "set `bound_audiences`, `bound_subject` or `bound_claims`";
+            errors.push(FieldError::new("", "the role accepts every token of the issuer").help(help));
         }
         errors
     }

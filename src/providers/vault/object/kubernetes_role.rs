@@ -5,7 +5,7 @@ use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
 
-/// A role through which the service accounts of a Kubernetes cluster log in.
+/// A role with which service accounts of a Kubernetes cluster log in.
 pub type KubernetesRole = Object<KubernetesRoleSpec>;
 
 role_spec! {
@@ -14,20 +14,20 @@ role_spec! {
         /// The method's path below `auth/`.
         #[serde(default = "mount")]
         pub mount: String,
-        /// The role's name; Vault lowers its case.
+        /// The role's name; Vault converts it to lowercase.
         pub name: LowerName,
-        /// Service accounts that may log in; `*` is any.
+        /// Service accounts that may log in; `*` allows all.
         pub bound_service_account_names: Names,
-        /// Namespaces they may be in; `*` is any.
+        /// Allowed namespaces; `*` allows all.
         #[serde(default)]
         pub bound_service_account_namespaces: Names,
-        /// Namespaces they may be in, by label: a Kubernetes label selector as JSON.
+        /// Allowed namespaces by label: a Kubernetes label selector as JSON.
         #[serde(default)]
         pub bound_service_account_namespace_selector: String,
-        /// The audience that a service account's token must be for; empty is any.
+        /// The audience that a service account's token must have; empty allows all.
         #[serde(default)]
         pub audience: String,
-        /// What names the alias: `serviceaccount_uid` or `serviceaccount_name`.
+        /// The alias name: `serviceaccount_uid` or `serviceaccount_name`.
         #[serde(default = "alias_name_source")]
         pub alias_name_source: String,
     }
@@ -43,7 +43,7 @@ fn alias_name_source() -> String {
 
 impl PlainObject for KubernetesRoleSpec {
     const KIND: &'static str = "vault.kubernetes_role";
-    const ABOUT: &'static str = "A role of the Kubernetes method, through which service accounts log in.";
+    const ABOUT: &'static str = "A role of the Kubernetes method, with which service accounts log in.";
     const EXAMPLE: &'static str = "\
 payments_pods:
   kind: vault.kubernetes_role
@@ -69,7 +69,7 @@ payments_pods:
         let open = self.bound_service_account_namespaces == Names::default()
             && self.bound_service_account_namespace_selector.is_empty();
         if open {
-            let help = "name the namespaces, or give `bound_service_account_namespace_selector`";
+            let help = "list the namespaces, or set `bound_service_account_namespace_selector`";
             errors.push(FieldError::new("bound_service_account_namespaces", "is empty").help(help));
         }
         errors
@@ -91,8 +91,8 @@ mod tests {
     use crate::resource::{Diff, Resource};
 
     #[test]
-    fn what_the_server_writes_differently_is_no_change() {
-        // Without `audience`, which the server leaves out when it is empty.
+    fn servers_notation_is_not_a_change() {
+        // The server omits `audience` when it is empty.
         let told = json!({
             "alias_name_source": "serviceaccount_uid", "bound_service_account_names": ["b", "a"],
             "bound_service_account_namespace_selector": "", "bound_service_account_namespaces": ["*"],

@@ -8,7 +8,7 @@ use super::super::notation::Ttl;
 use super::{Object, PlainObject};
 use crate::resource::Requirement;
 
-/// What holds for all secrets of an engine that say nothing else.
+/// The defaults for all secrets of an engine.
 pub type KvConfig = Object<KvConfigSpec>;
 
 /// The declared fields of the configuration.
@@ -20,10 +20,10 @@ pub struct KvConfigSpec {
     /// How many versions of a secret are kept; 0 is the server's default, 10.
     #[serde(default)]
     pub max_versions: u64,
-    /// Every write says which version it replaces.
+    /// Require every write to name the version that it replaces (check-and-set).
     #[serde(default)]
     pub cas_required: bool,
-    /// When versions are deleted by themselves; 0 is never.
+    /// When versions are deleted automatically; 0 is never.
     #[serde(default)]
     pub delete_version_after: Ttl,
 }
@@ -31,7 +31,7 @@ pub struct KvConfigSpec {
 impl PlainObject for KvConfigSpec {
     const KIND: &'static str = "vault.kv_config";
     const ABOUT: &'static str =
-        "How many versions a KV version 2 engine keeps, for how long, and how it is written.";
+        "The versions that a KV version 2 engine keeps, their lifetime, and check-and-set.";
     const EXAMPLE: &'static str = "\
 secret_versions:
   kind: vault.kv_config
@@ -41,7 +41,7 @@ secret_versions:
 ";
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
-        Some("the configuration goes away with its mount; remove that step's mount instead");
+        Some("the configuration is deleted with its mount; remove the step of the mount instead");
 
     fn path(&self) -> String {
         format!("{}/config", self.mount)

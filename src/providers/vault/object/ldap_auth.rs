@@ -8,7 +8,7 @@ use super::{Object, PlainObject, check_one_of, policies, yes};
 use crate::resource::{FieldError, Requirement};
 use crate::secret::SecretSource;
 
-/// How people log in with their account in a directory.
+/// The configuration of logins with an LDAP account.
 pub type LdapAuth = Object<LdapAuthSpec>;
 
 role_spec! {
@@ -19,78 +19,78 @@ role_spec! {
         pub mount: String,
         /// The directory's addresses, tried in this order, e.g. `ldaps://ldap.example.internal`.
         pub url: CommaList,
-        /// As whom the directory is searched; empty is anonymously.
+        /// The DN with which the directory is searched; empty is an anonymous search.
         #[serde(default)]
         pub binddn: String,
         /// The password of `binddn`. It cannot be read back: a new value is sent only together with
         /// another change.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub bindpass: Option<SecretSource>,
-        /// Where people are, e.g. `ou=People,dc=example,dc=com`.
+        /// The base DN of users, e.g. `ou=People,dc=example,dc=com`.
         #[serde(default)]
         pub userdn: String,
-        /// The attribute that holds the name of who logs in.
+        /// The attribute that contains the user's name.
         #[serde(default = "cn")]
         pub userattr: String,
-        /// A template of the search for somebody's account, with `{{.UserAttr}}` and `{{.Username}}`;
-        /// empty is the method's.
+        /// A template of the user search, with `{{.UserAttr}}` and `{{.Username}}`; empty is the
+        /// method's default.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         #[schemars(extend("x-placeholders" = "directory"))]
         pub userfilter: String,
-        /// Find the account to log in as with an anonymous search.
+        /// Find the user's account with an anonymous search.
         #[serde(default)]
         pub discoverdn: bool,
-        /// Log in as `name@upndomain`; empty is not so.
+        /// Log in as `name@upndomain`; empty disables it.
         #[serde(default)]
         pub upndomain: String,
-        /// Where groups are.
+        /// The base DN of groups.
         #[serde(default)]
         pub groupdn: String,
-        /// The attribute that holds a group's name.
+        /// The attribute that contains a group's name.
         #[serde(default = "cn")]
         pub groupattr: String,
-        /// A template of the search for somebody's groups, with `{{.UserDN}}` and `{{.Username}}`; empty
-        /// is the method's.
+        /// A template of the group search, with `{{.UserDN}}` and `{{.Username}}`; empty is the
+        /// method's default.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         #[schemars(extend("x-placeholders" = "directory"))]
         pub groupfilter: String,
         /// Search for groups anonymously.
         #[serde(default)]
         pub anonymous_group_search: bool,
-        /// Find groups by the `tokenGroups` of an account, as Active Directory has them.
+        /// Find groups by the `tokenGroups` attribute of an account, as in Active Directory.
         #[serde(default)]
         pub use_token_groups: bool,
-        /// How many entries a page of the directory's answers has; 0 is without pages.
+        /// The page size of the directory's responses; 0 disables paging.
         #[serde(default)]
         pub max_page_size: u64,
         /// Which aliases of the directory are followed: `never`, `finding`, `searching` or `always`.
         #[serde(default = "never")]
         pub dereference_aliases: String,
-        /// Turn a connection into an encrypted one after it is open.
+        /// Encrypt the connection with StartTLS after it is open.
         #[serde(default)]
         pub starttls: bool,
         /// Do not check the directory's certificate.
         #[serde(default)]
         pub insecure_tls: bool,
-        /// The authority of the directory's certificate; empty is the system's.
+        /// The CA of the directory's certificate; empty is the system's.
         #[serde(default)]
         pub certificate: Pem,
-        /// `tls10` to `tls13`.
+        /// The minimum TLS version, `tls10` to `tls13`.
         #[serde(default = "tls12")]
         pub tls_min_version: String,
-        /// `tls10` to `tls13`.
+        /// The maximum TLS version, `tls10` to `tls13`.
         #[serde(default = "tls12")]
         pub tls_max_version: String,
-        /// How long to wait for a connection before the next address is tried.
+        /// How long to wait for a connection before trying the next address.
         #[serde(default = "half_a_minute")]
         pub connection_timeout: Ttl,
-        /// How long to wait for an answer.
+        /// How long to wait for a response.
         #[serde(default = "a_minute_and_a_half")]
         pub request_timeout: Ttl,
-        /// Aliases of entities have the name that was typed, not the directory's.
+        /// Entity aliases have the name as typed, not the directory's.
         #[serde(default)]
         pub username_as_alias: bool,
-        /// Names of people are compared with their case.
+        /// User names are case-sensitive.
         #[serde(default)]
         pub case_sensitive_names: bool,
         /// A login without a password is refused.
@@ -123,13 +123,13 @@ const fn a_minute_and_a_half() -> Ttl {
     Ttl::Seconds(90)
 }
 
-/// What a method says that was never configured.
+/// The address that an unconfigured method reports.
 const UNSET: &str = "ldap://127.0.0.1";
 
 impl PlainObject for LdapAuthSpec {
     const KIND: &'static str = "vault.ldap_auth";
     const ABOUT: &'static str =
-        "How people log in with their account in a directory. HashiCorp Vault, or OpenBao before 2.7.";
+        "The configuration of logins with an LDAP account. HashiCorp Vault, or OpenBao before 2.7.";
     const EXAMPLE: &'static str = "\
 directory:
   kind: vault.ldap_auth
@@ -142,7 +142,7 @@ directory:
 ";
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
-        Some("the configuration goes away with its auth method; remove that step's method instead");
+        Some("the configuration is deleted with its auth method; remove the step of the method instead");
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));
 
     fn path(&self) -> String {
@@ -161,12 +161,12 @@ directory:
         let followed = ["never", "finding", "searching", "always"];
         errors.extend(check_one_of("dereference_aliases", &self.dereference_aliases, &followed));
         if self.url.joined() == UNSET {
-            let help = "write `ldap://localhost` for a directory on this machine";
-            let message = "is what the server says of a method that was never configured";
+            let help = "use `ldap://localhost` for a directory on this machine";
+            let message = "is the server's value for a method that was never configured";
             errors.push(FieldError::new("url", message).help(help));
         }
         if self.binddn.is_empty() != self.bindpass.is_none() {
-            errors.push(FieldError::new("bindpass", "comes together with `binddn`"));
+            errors.push(FieldError::new("bindpass", "must be given together with `binddn`"));
         }
         errors
     }

@@ -1,5 +1,5 @@
-//! Things that Vault keeps under one path and gives back field by field, such as roles, quotas and
-//! entities. Such a kind is its fields and its path; everything else is the same for all.
+//! Things that Vault stores under one path and returns field by field, such as roles, quotas and
+//! entities. Such a kind defines only its fields and its path; everything else is shared.
 
 mod approle_role;
 mod aws_auth;
@@ -109,28 +109,29 @@ pub trait PlainObject:
     const PROTECTED: bool = false;
     /// As [`Resource::NAMESPACED`].
     const NAMESPACED: bool = true;
-    /// Fields that make the path and are not part of a request's body.
+    /// Fields that form the path and are not part of a request's body.
     const IDENTITY: &'static [&'static str];
     /// Fields that cannot be changed.
     const FIXED: &'static [Fixed] = &[];
-    /// What the server tells that other steps may refer to, beside the name and the mount: field
-    /// and meaning.
+    /// The outputs that the server reports, besides the name and the mount: field and meaning.
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[];
-    /// Paths below its own whose answers belong to it.
+    /// Paths below its own whose responses belong to it.
     const PARTS: &'static [&'static str] = &[];
-    /// Whether a write sets every field that it leaves out to the server's default. Then an update
-    /// sends back what the server reports of fields that are not declared.
+    /// Whether a write resets every omitted field to the server's default. Then an update sends
+    /// back the server's values of undeclared fields.
     const REPLACED_WHOLE: bool = false;
-    /// Fields that the server never reports and that every update resets, with what they become.
+    /// Fields that the server never reports and that every update resets, with their values after
+    /// the reset.
     const RESET: &'static [(&'static str, &'static str)] = &[];
-    /// Whether to make it again would destroy what is there. Then it is looked for right before.
+    /// Whether creating it again would destroy the existing one. Then its absence is checked
+    /// immediately before the creation.
     const IRREPLACEABLE: bool = false;
-    /// Why it cannot be deleted, for what exists as long as its mount.
+    /// The reason why it cannot be deleted, for things that exist as long as their mount.
     const PERMANENT: Option<&'static str> = None;
-    /// What a server must have for it that not every server has.
+    /// The plugin that it needs and that not every server has.
     const PLUGIN: Option<Plugin<'static>> = None;
 
-    /// The path below `v1/` where it is read and written.
+    /// The path below `v1/` at which it is read and written.
     fn path(&self) -> String;
 
     /// Its name, for other steps.
@@ -141,17 +142,18 @@ pub trait PlainObject:
         Vec::new()
     }
 
-    /// Things besides an initialised Vault that must be in place.
+    /// Requirements besides an initialised Vault.
     fn requires(&self) -> Vec<Requirement> {
         Vec::new()
     }
 
-    /// Whether a declared field is told by one of [`PlainObject::PARTS`]; otherwise these are read for outputs alone.
+    /// Whether a response of [`PlainObject::PARTS`] contains a declared field; otherwise these are
+    /// read only for outputs.
     fn compares_parts(&self) -> bool {
         false
     }
 
-    /// Secret fields by name. The server never gives them back, so they are not compared.
+    /// Secret fields by name. The server never returns them, so they are not compared.
     fn secrets(&mut self) -> Vec<(&'static str, &mut SecretSource)> {
         Vec::new()
     }
@@ -161,40 +163,41 @@ pub trait PlainObject:
         true
     }
 
-    /// The fields that cannot be changed from what `live` has.
+    /// The fields that cannot change from their values in `live`.
     fn fixed(&self, _live: &Self) -> Vec<Fixed> {
         Self::FIXED.to_vec()
     }
 
-    /// Of the fields that the server reports, those that an update of a [`PlainObject::REPLACED_WHOLE`]
-    /// thing sends back as they are. `live` is the same in the plan's notation.
+    /// Of the reported fields, those that an update of a [`PlainObject::REPLACED_WHOLE`] thing
+    /// sends back unchanged. `live` is the same in the plan's notation.
     fn kept(&self, mut reported: Map<String, Value>, _live: &Self) -> Map<String, Value> {
         reported.retain(|_, value| !value.is_null());
         reported
     }
 
-    /// Why the thing is of no use although it exists, e.g. because it was revoked.
+    /// Why the thing is unusable although it exists, e.g. because it was revoked.
     fn broken(_told: &Value) -> Option<(&'static str, String)> {
         None
     }
 
-    /// What the server told, in the plan's notation.
+    /// Converts the server's response to the plan's notation.
     fn understand(told: Value) -> Value {
         told
     }
 
-    /// Whether an answer means that it exists; some configurations can be read before they are set.
+    /// Whether a response means that it exists; some configurations can be read before they are
+    /// set.
     fn is_set(_told: &Value) -> bool {
         true
     }
 
-    /// Whether a refusal to read or to delete means that it does not exist.
+    /// Whether a refusal to read or delete means that it does not exist.
     fn is_absence(_refusal: &Error) -> bool {
         false
     }
 
-    /// Why the server refuses to delete it as it is, and what else would end it; it goes with its
-    /// mount all the same. For objects that have a field `mount`.
+    /// Why the server refuses to delete it in its current state, and what to do instead; deleting
+    /// its mount deletes it in any case. For objects with a field `mount`.
     fn undeletable(&self) -> Option<&'static str> {
         None
     }
@@ -208,8 +211,8 @@ pub trait PlainObject:
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// The requests that make it, or that bring `live` to what is declared: path and body. `body`
-    /// has every field that such a request may have.
+    /// The requests that create it, or that change `live` to the declared state: path and body.
+    /// `body` has every field that such a request may have.
     fn requests(&self, body: Map<String, Value>, _live: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
         vec![(self.path(), body)]
     }
@@ -218,13 +221,13 @@ pub trait PlainObject:
 /// The kind of a plain object.
 pub struct Object<S>(PhantomData<fn() -> S>);
 
-/// Where an object is, and the fields that say so.
+/// The location of an object, and the fields that identify it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObjectId {
     path: String,
     identity: Map<String, Value>,
-    /// Whether the answers of [`PlainObject::PARTS`] are read, too: because outputs are wanted, or
-    /// because there is something to compare in them.
+    /// Whether the responses of [`PlainObject::PARTS`] are read, too: because outputs are needed,
+    /// or because they contain compared fields.
     #[serde(skip)]
     parts: bool,
     #[serde(skip)]
@@ -237,12 +240,12 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// An object as it is.
+/// A live object.
 #[derive(Clone, Debug)]
 pub struct Live<S> {
     spec: S,
     told: Value,
-    /// What the server reports at the thing's own path, as it stands.
+    /// The server's response at the thing's own path, unchanged.
     reported: Map<String, Value>,
 }
 
@@ -295,7 +298,7 @@ impl<S: PlainObject> Resource for Object<S> {
             return Ok(None);
         };
         let reported = told.as_object().cloned().unwrap_or_default();
-        // One after the other: OpenBao reads in transactions, which fail beside one another.
+        // One after the other: concurrent reads fail, because OpenBao reads in transactions.
         for part in S::PARTS.iter().filter(|_| id.parts) {
             let part = client.get(&format!("{}/{part}", id.path)).await?;
             if let (Some(Value::Object(part)), Value::Object(told)) = (part, &mut told) {
@@ -324,15 +327,15 @@ impl<S: PlainObject> Resource for Object<S> {
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &S) -> Result<()> {
         if S::IRREPLACEABLE && Self::observe(w, &Self::id(desired)).await?.is_some() {
-            let message = "somebody else made it just now; nothing was written";
+            let message = "it was created by someone else in the meantime; nothing was written";
             return Err(Error::new(ErrorKind::Conflict, format!("POST {}", desired.path()), message)
-                .advice("plan again, and look at what is there"));
+                .advice("plan again, and check the existing one"));
         }
         send(w, desired, None).await
     }
 
-    /// Every declared field that can change. What is not declared stays: the server keeps it, or it is
-    /// sent back as it was.
+    /// Writes every declared field that can change. Undeclared fields keep their values: the server
+    /// keeps them, or they are sent back unchanged.
     async fn update(w: &Writer<'_, VaultClient>, desired: &S, observed: &Live<S>) -> Result<()> {
         refuse_blocked(&Self::diff(desired, observed), S::KIND, &desired.path())?;
         send(w, desired, Some(observed)).await
@@ -414,10 +417,10 @@ fn keys(fields: &Map<String, Value>) -> Vec<&str> {
 /// A name that can be part of a path.
 fn check_name(field: &str, name: &str) -> Option<FieldError> {
     let wrong = name.is_empty() || name.contains('/') && !is_unknown(name);
-    wrong.then(|| FieldError::new(field, "is no name").help("use letters, digits, `-`, `_` and `.`"))
+    wrong.then(|| FieldError::new(field, "is not a valid name").help("use letters, digits, `-`, `_` and `.`"))
 }
 
-/// A field error unless `value` is one of `known`.
+/// Returns a field error unless `value` is one of `known`.
 fn check_one_of(field: &str, value: &str, known: &[&str]) -> Option<FieldError> {
     let wrong = !known.contains(&value) && !is_unknown(value);
     wrong.then(|| {
@@ -425,12 +428,12 @@ fn check_one_of(field: &str, value: &str, known: &[&str]) -> Option<FieldError> 
     })
 }
 
-/// The policies that something names, for the graph.
+/// The policies in `names`, as requirements for the graph.
 fn policies<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Requirement> {
     names.map(|name| Requirement::thing("vault.policy", name))
 }
 
-/// The default of what is on unless said otherwise.
+/// The default of fields that are on by default.
 const fn yes() -> bool {
     true
 }
@@ -439,7 +442,7 @@ const fn yes() -> bool {
 mod tests {
     use super::*;
 
-    /// What is observed of `declared` when the server tells `told`.
+    /// The observation of `declared` when the server responds with `told`.
     pub(super) fn live_of<S: PlainObject>(declared: &S, told: &Value) -> Live<S> {
         live(&Object::<S>::id(declared), told.clone()).expect("understood")
     }

@@ -10,23 +10,23 @@ use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name};
 use crate::resource::{Attachment, FieldError, Result};
 
-/// A Vault inside of Vault, with policies, mounts and identities of its own.
+/// A Vault inside Vault, with its own policies, mounts and identities.
 pub type Namespace = Object<NamespaceSpec>;
 
 /// The declared fields of a namespace.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamespaceSpec {
-    /// Its name below the namespace that the plan, or this step, is in.
+    /// Its name, relative to the namespace of the plan or of this step.
     pub name: String,
-    /// What people note of it. Left alone when absent.
+    /// Free-form metadata. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_metadata: Option<BTreeMap<String, String>>,
 }
 
 impl PlainObject for NamespaceSpec {
     const KIND: &'static str = "vault.namespace";
-    const ABOUT: &'static str = "A namespace, which has policies, mounts and identities of its own. OpenBao, or HashiCorp Vault Enterprise.";
+    const ABOUT: &'static str = "A namespace, which has its own policies, mounts and identities. OpenBao, or HashiCorp Vault Enterprise.";
     const EXAMPLE: &'static str = "\
 payments_team:
   kind: vault.namespace
@@ -42,7 +42,7 @@ payments_secrets:
     const IDENTITY: &'static [&'static str] = &["name"];
     const REPLACED_WHOLE: bool = true;
     const OUTPUTS: &'static [(&'static str, &'static str)] =
-        &[("id", "The id that the server gave it."), ("path", "Its path, with a slash at the end.")];
+        &[("id", "The id that the server assigned."), ("path", "Its path, with a slash at the end.")];
 
     fn path(&self) -> String {
         format!("sys/namespaces/{}", self.name)
@@ -52,7 +52,7 @@ payments_secrets:
         &self.name
     }
 
-    /// One that is being deleted can be read until everything in it is gone.
+    /// A namespace that is being deleted can be read until its content is deleted.
     fn is_set(told: &Value) -> bool {
         told["tainted"] != true
     }
@@ -61,7 +61,7 @@ payments_secrets:
         content::of_namespace(client, &self.name).await
     }
 
-    /// Everything else that the server reports is its own.
+    /// The server sets all other reported fields itself.
     fn kept(&self, mut reported: Map<String, Value>, _: &Self) -> Map<String, Value> {
         reported.retain(|name, value| name == "custom_metadata" && !value.is_null());
         reported

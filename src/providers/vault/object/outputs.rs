@@ -1,4 +1,4 @@
-//! What other steps may refer to.
+//! The outputs of plain objects for other steps.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -11,12 +11,12 @@ use super::super::fields;
 use super::PlainObject;
 use crate::resource::Partial;
 
-/// The name, the mount of what has one, and what the kind names in [`PlainObject::OUTPUTS`].
+/// The name, the mount if it has one, and the outputs in [`PlainObject::OUTPUTS`].
 #[derive(Debug)]
 pub struct ObjectOutputs<S>(Map<String, Value>, PhantomData<fn() -> S>);
 
 impl<S: PlainObject> ObjectOutputs<S> {
-    /// Those of an object with the fields `spec`, of which the server told `told`.
+    /// The outputs of an object with the fields `spec`, from the server's response `told`.
     pub(super) fn told(spec: &S, told: &Value) -> Self {
         let mut all = own(spec);
         for (name, _) in S::OUTPUTS {
@@ -34,7 +34,7 @@ fn own<S: PlainObject>(spec: &S) -> Map<String, Value> {
     own
 }
 
-/// The outputs that are certain from what is declared.
+/// The outputs that follow from the declaration.
 pub(super) fn predicted<S: PlainObject>(desired: &S) -> Partial {
     let declared = fields::fields(desired);
     let told = S::OUTPUTS.iter().filter_map(|(name, _)| Some((*name, declared.get(*name)?)));
@@ -54,7 +54,8 @@ impl<S: PlainObject> JsonSchema for ObjectOutputs<S> {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let mount = S::IDENTITY.contains(&"mount").then_some(("mount", "The path of what it belongs to."));
+        let mount =
+            S::IDENTITY.contains(&"mount").then_some(("mount", "The path of its engine or auth method."));
         let all = std::iter::once(("name", "Its name.")).chain(mount).chain(S::OUTPUTS.iter().copied());
         let property = |(name, about): (&str, &str)| (name.to_owned(), json!({ "description": about }));
         let properties: Map<String, Value> = all.map(property).collect();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Object, PlainObject, check_name};
 use crate::resource::FieldError;
 
-/// How engines make passwords.
+/// The rules by which engines generate passwords.
 pub type PasswordPolicy = Object<PasswordPolicySpec>;
 
 /// The declared fields of a password policy.
@@ -21,7 +21,7 @@ pub struct PasswordPolicySpec {
 
 impl PlainObject for PasswordPolicySpec {
     const KIND: &'static str = "vault.password_policy";
-    const ABOUT: &'static str = "Rules by which secrets engines make passwords.";
+    const ABOUT: &'static str = "The rules by which secrets engines generate passwords.";
     const EXAMPLE: &'static str = "\
 database_passwords:
   kind: vault.password_policy
@@ -46,7 +46,7 @@ database_passwords:
     fn check(&self) -> Vec<FieldError> {
         let wrong = hcl::parse(&self.policy)
             .err()
-            .map(|error| FieldError::new("policy", format!("is no HCL: {error}")));
+            .map(|error| FieldError::new("policy", format!("is not valid HCL: {error}")));
         check_name("name", &self.name).into_iter().chain(wrong).collect()
     }
 }

@@ -8,7 +8,7 @@ use super::super::notation::Ttl;
 use super::{Object, PlainObject};
 use crate::resource::{FieldError, Requirement};
 
-/// How an engine tells what it has revoked.
+/// How an engine publishes revocations.
 pub type PkiCrl = Object<PkiCrlSpec>;
 
 /// The declared fields of the configuration.
@@ -21,25 +21,25 @@ pub struct PkiCrlSpec {
     /// How long a list is valid.
     #[serde(default = "three_days")]
     pub expiry: Ttl,
-    /// There is no list.
+    /// Do not publish a list.
     #[serde(default)]
     pub disable: bool,
-    /// Revocation cannot be asked for.
+    /// Disable OCSP.
     #[serde(default)]
     pub ocsp_disable: bool,
-    /// How long an answer about revocation is valid.
+    /// How long an OCSP response is valid.
     #[serde(default = "half_a_day")]
     pub ocsp_expiry: Ttl,
-    /// The list is made anew in time, not with each revocation.
+    /// Rebuild the list before it expires, not with each revocation.
     #[serde(default)]
     pub auto_rebuild: bool,
-    /// How long before it ends a list is made anew.
+    /// How long before its expiry a list is rebuilt.
     #[serde(default = "half_a_day")]
     pub auto_rebuild_grace_period: Ttl,
-    /// Lists of what is new are made in between; needs `auto_rebuild`.
+    /// Publish delta lists between full lists; needs `auto_rebuild`.
     #[serde(default)]
     pub enable_delta: bool,
-    /// How often such lists are made.
+    /// How often delta lists are rebuilt.
     #[serde(default = "quarter_of_an_hour")]
     pub delta_rebuild_interval: Ttl,
 }
@@ -62,7 +62,7 @@ const fn quarter_of_an_hour() -> Ttl {
 
 impl PlainObject for PkiCrlSpec {
     const KIND: &'static str = "vault.pki_crl";
-    const ABOUT: &'static str = "How a PKI engine tells what it has revoked: lists and answers.";
+    const ABOUT: &'static str = "How a PKI engine publishes revocations: CRLs and OCSP responses.";
     const EXAMPLE: &'static str = "\
 pki_revocation:
   kind: vault.pki_crl
@@ -71,7 +71,7 @@ pki_revocation:
 ";
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
-        Some("the configuration goes away with its mount; remove that step's mount instead");
+        Some("the configuration is deleted with its mount; remove the step of the mount instead");
 
     fn path(&self) -> String {
         format!("{}/config/crl", self.mount)

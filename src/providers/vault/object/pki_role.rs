@@ -8,7 +8,7 @@ use super::super::notation::{Names, Ttl};
 use super::{Object, PlainObject, check_name, yes};
 use crate::resource::{FieldError, Requirement};
 
-/// What certificates may be asked for.
+/// The certificates that may be requested.
 pub type PkiRole = Object<PkiRoleSpec>;
 
 /// The declared fields of a PKI role.
@@ -30,7 +30,7 @@ pub struct PkiRoleSpec {
     /// Certificates may be for names below the domains.
     #[serde(default)]
     pub allow_subdomains: bool,
-    /// Domains may hold `*` for any text.
+    /// Domains may contain `*` for any text.
     #[serde(default)]
     pub allow_glob_domains: bool,
     /// Certificates may be for wildcards such as `*.example.com`.
@@ -48,22 +48,22 @@ pub struct PkiRoleSpec {
     /// Names must be host names.
     #[serde(default = "yes")]
     pub enforce_hostnames: bool,
-    /// Certificates serve as servers'.
+    /// Certificates may be used by servers.
     #[serde(default = "yes")]
     pub server_flag: bool,
-    /// Certificates serve as clients'.
+    /// Certificates may be used by clients.
     #[serde(default = "yes")]
     pub client_flag: bool,
     /// `rsa`, `ec`, `ed25519` or `any`.
     #[serde(default = "rsa")]
     pub key_type: String,
-    /// Bits of the key. Not declared: the engine's choice for the type.
+    /// Bits of the key. When absent, the engine chooses for the type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_bits: Option<u64>,
-    /// How long certificates are valid; 0 is the engine's default.
+    /// The default TTL of certificates; 0 is the engine's default.
     #[serde(default)]
     pub ttl: Ttl,
-    /// How long certificates are valid at most; 0 is the engine's limit.
+    /// The maximum TTL of certificates; 0 is the engine's limit.
     #[serde(default)]
     pub max_ttl: Ttl,
     /// Organisations in the subject.
@@ -72,10 +72,10 @@ pub struct PkiRoleSpec {
     /// Organisational units in the subject.
     #[serde(default)]
     pub ou: Names,
-    /// A common name must be given.
+    /// A common name is required.
     #[serde(default = "yes")]
     pub require_cn: bool,
-    /// Certificates are not stored, and can then not be revoked.
+    /// Certificates are not stored, and then cannot be revoked.
     #[serde(default)]
     pub no_store: bool,
     /// Certificates have leases.
@@ -95,7 +95,7 @@ const OF_THE_TYPE: [&str; 3] = ["key_bits", "signature_bits", "use_pss"];
 
 impl PlainObject for PkiRoleSpec {
     const KIND: &'static str = "vault.pki_role";
-    const ABOUT: &'static str = "A role of the PKI engine: which certificates may be asked for.";
+    const ABOUT: &'static str = "A role of the PKI engine: the certificates that may be requested.";
     const EXAMPLE: &'static str = "\
 internal_servers:
   kind: vault.pki_role
@@ -119,7 +119,7 @@ internal_servers:
 
     fn check(&self) -> Vec<FieldError> {
         let known = ["rsa", "ec", "ed25519", "any"].contains(&self.key_type.as_str());
-        let kind = (!known).then(|| FieldError::new("key_type", "is `rsa`, `ec`, `ed25519` or `any`"));
+        let kind = (!known).then(|| FieldError::new("key_type", "must be `rsa`, `ec`, `ed25519` or `any`"));
         check_name("name", &self.name).into_iter().chain(kind).collect()
     }
 
@@ -127,8 +127,8 @@ internal_servers:
         vec![Requirement::thing("vault.mount", &self.mount)]
     }
 
-    /// The bits of a key and of its signatures go with the type of key: those of another type are
-    /// refused, or mean something else.
+    /// The bits of a key and of its signatures depend on the type of key: the server refuses those
+    /// of another type, or they have another meaning.
     fn kept(&self, mut reported: Map<String, Value>, live: &Self) -> Map<String, Value> {
         let same_type = self.key_type == live.key_type;
         reported

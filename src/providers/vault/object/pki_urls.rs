@@ -1,4 +1,5 @@
-//! What a PKI engine writes into certificates: <https://openbao.org/api-docs/secret/pki/#set-urls>.
+//! The addresses that a PKI engine writes into certificates:
+//! <https://openbao.org/api-docs/secret/pki/#set-urls>.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,30 +8,30 @@ use super::super::notation::Names;
 use super::{Object, PlainObject};
 use crate::resource::Requirement;
 
-/// Where an engine's authorities and revocation lists are found.
+/// The addresses of an engine's issuers and revocation lists.
 pub type PkiUrls = Object<PkiUrlsSpec>;
 
-/// The declared addresses, of all authorities that say nothing else.
+/// The declared addresses, for all issuers without their own.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PkiUrlsSpec {
     /// The engine's path.
     #[serde(default = "mount")]
     pub mount: String,
-    /// Where the authority's certificate is found.
+    /// Addresses of the issuer's certificate.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "issuer"))]
     pub issuing_certificates: Names,
-    /// Where the revocation list is found.
+    /// Addresses of the revocation list.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "issuer"))]
     pub crl_distribution_points: Names,
-    /// Where revocation can be asked for.
+    /// Addresses of OCSP responders.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "issuer"))]
     pub ocsp_servers: Names,
-    /// The addresses hold `{{issuer_id}}`, `{{cluster_path}}` or `{{cluster_aia_path}}`, which the server
-    /// fills in.
+    /// The addresses contain `{{issuer_id}}`, `{{cluster_path}}` or `{{cluster_aia_path}}`, which
+    /// the server fills in.
     #[serde(default)]
     pub enable_templating: bool,
 }
@@ -50,7 +51,7 @@ pki_urls:
 ";
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
-        Some("the addresses go away with their mount; remove that step's mount instead");
+        Some("the addresses are deleted with their mount; remove the step of the mount instead");
 
     fn path(&self) -> String {
         format!("{}/config/urls", self.mount)

@@ -8,7 +8,7 @@ use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::resource::{FieldError, Requirement};
 
-/// A limit on how many requests a path takes.
+/// A limit on the rate of requests to a path.
 pub type Quota = Object<QuotaSpec>;
 
 /// The declared fields of a rate-limit quota.
@@ -17,18 +17,18 @@ pub type Quota = Object<QuotaSpec>;
 pub struct QuotaSpec {
     /// The quota's name.
     pub name: String,
-    /// What it limits: a mount or a path with a trailing slash; empty is everything.
+    /// The limited path: a mount or a path with a trailing slash; empty is everything.
     #[serde(default)]
     pub path: String,
-    /// The login role that it limits, for a path that is an auth method. Fixed.
+    /// The limited login role, for a path of an auth method. Fixed.
     #[serde(default)]
     pub role: String,
-    /// Requests in an interval.
+    /// Requests per interval.
     pub rate: f64,
     /// The interval.
     #[serde(default = "one_second")]
     pub interval: Ttl,
-    /// For how long a client that went past the limit is refused; 0 is no longer than the interval.
+    /// How long a client that exceeded the limit is refused; 0 is until the interval ends.
     #[serde(default)]
     pub block_interval: Ttl,
 }
@@ -39,7 +39,7 @@ const fn one_second() -> Ttl {
 
 impl PlainObject for QuotaSpec {
     const KIND: &'static str = "vault.quota";
-    const ABOUT: &'static str = "A limit on how many requests a path, or the whole server, takes.";
+    const ABOUT: &'static str = "A limit on the rate of requests to a path or to the whole server.";
     const EXAMPLE: &'static str = "\
 everything:
   kind: vault.quota
@@ -47,13 +47,13 @@ everything:
   rate: 500
   interval: 1s
 ";
-    /// The server has them in its root namespace alone; their path may begin with a namespace.
+    /// The server has quotas only in its root namespace; their path may begin with a namespace.
     const NAMESPACED: bool = false;
     const IDENTITY: &'static [&'static str] = &["name"];
     const REPLACED_WHOLE: bool = true;
-    /// OpenBao 2.6 and 2.7 answer 204 and keep the former role.
+    /// OpenBao 2.6 and 2.7 respond with 204 and keep the former role.
     const FIXED: &'static [Fixed] =
-        &[("role", "the server ignores another role in a quota that exists; make a quota with another name")];
+        &[("role", "the server ignores a new role for an existing quota; create a quota with another name")];
 
     fn path(&self) -> String {
         format!("sys/quotas/rate-limit/{}", self.name)
@@ -68,7 +68,7 @@ everything:
         check_name("name", &self.name).into_iter().chain(rate).collect()
     }
 
-    /// The server refuses a path of no mount.
+    /// The server refuses a path without a mount.
     fn requires(&self) -> Vec<Requirement> {
         let path = self.path.trim_end_matches('/');
         match path.strip_prefix("auth/") {

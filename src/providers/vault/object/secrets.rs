@@ -7,8 +7,8 @@ use super::PlainObject;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Result, SecretChange};
 use crate::secret::{Input, SecretSource};
 
-/// Mistakes in where secrets come from. The server keeps the only other copy and never shows it, so
-/// that a value made here would be lost.
+/// Mistakes in the sources of secrets. The server has the only other copy and never returns it, so
+/// a value generated here would be lost.
 pub(super) fn check<S: PlainObject>(desired: &S) -> Vec<FieldError> {
     let mut desired = desired.clone();
     let from_outside = |source: &SecretSource| {
@@ -34,7 +34,7 @@ pub(super) fn readable<S: PlainObject>(desired: &S) -> Map<String, Value> {
     all
 }
 
-/// Notes that the secrets go along with another change.
+/// Records that the secrets are sent together with another change.
 pub(super) fn sent_again<S: PlainObject>(desired: &S, diff: &mut Diff) {
     for (name, source) in desired.clone().secrets() {
         diff.secret(name, SecretChange::Resent, Some(source.to_string()));
@@ -44,7 +44,7 @@ pub(super) fn sent_again<S: PlainObject>(desired: &S, diff: &mut Diff) {
 /// All fields, with the values of the secrets or without them.
 ///
 /// # Errors
-/// When a secret is no text.
+/// When a secret is not text.
 pub(super) fn body<S: PlainObject>(desired: &S, with_secrets: bool) -> Result<Map<String, Value>> {
     let mut body = readable(desired);
     let mut own = desired.clone();
@@ -54,11 +54,11 @@ pub(super) fn body<S: PlainObject>(desired: &S, with_secrets: bool) -> Result<Ma
     Ok(body)
 }
 
-/// A secret's text, without the line break that ends a file.
+/// A secret's text, without the trailing line break of a file.
 fn text<'a>(source: &'a SecretSource, path: &str) -> Result<&'a str> {
     let text = source.value().and_then(|value| value.expose_str());
     text.map(|text| text.trim_end_matches(['\r', '\n'])).ok_or_else(|| {
-        Error::new(ErrorKind::Local, format!("POST {path}"), format!("{source} is no text"))
+        Error::new(ErrorKind::Local, format!("POST {path}"), format!("{source} is not text"))
             .advice("a secret that goes to Vault's API must be UTF-8")
     })
 }

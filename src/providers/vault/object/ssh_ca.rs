@@ -1,4 +1,4 @@
-//! The authority of an SSH engine: <https://openbao.org/api-docs/secret/ssh/#submit-ca-information>.
+//! The CA of an SSH engine: <https://openbao.org/api-docs/secret/ssh/#submit-ca-information>.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,24 +16,25 @@ use crate::secret::SecretSource;
 /// The key with which an SSH engine signs.
 pub type SshCa = Object<SshCaSpec>;
 
-/// The declared fields of the authority. The server makes the key unless one is given.
+/// The declared fields of the CA. The server generates the key unless one is given.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SshCaSpec {
     /// The engine's path.
     #[serde(default = "mount")]
     pub mount: String,
-    /// The type of key that the server makes: `ssh-rsa`, `ecdsa-sha2-nistp256`, `ecdsa-sha2-nistp384`,
-    /// `ecdsa-sha2-nistp521` or `ssh-ed25519`. Fixed. Not compared when a key is given.
+    /// The type of key that the server generates: `ssh-rsa`, `ecdsa-sha2-nistp256`,
+    /// `ecdsa-sha2-nistp384`, `ecdsa-sha2-nistp521` or `ssh-ed25519`. Fixed. Not compared when a
+    /// key is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_type: Option<String>,
-    /// Bits of an RSA key that the server makes. Fixed.
+    /// Bits of an RSA key that the server generates. Fixed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_bits: Option<u64>,
-    /// The public half of a key that is brought along. Fixed.
+    /// The public half of an existing key. Fixed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<Pem>,
-    /// The private half of a key that is brought along. The server never gives it back.
+    /// The private half of an existing key. The server never returns it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key: Option<SecretSource>,
 }
@@ -64,8 +65,8 @@ ssh_authority:
     const IDENTITY: &'static [&'static str] = &["mount"];
     const FIXED: &'static [Fixed] = &[("key_type", DECIDED), ("key_bits", DECIDED), ("public_key", DECIDED)];
     const OUTPUTS: &'static [(&'static str, &'static str)] =
-        &[("public_key", "What hosts and users trust, as an OpenSSH public key.")];
-    // To make it again replaces the key that hosts trust.
+        &[("public_key", "The key that hosts and users trust, as an OpenSSH public key.")];
+    // Creating it again replaces the key that hosts trust.
     const IRREPLACEABLE: bool = true;
 
     fn path(&self) -> String {
@@ -82,13 +83,13 @@ ssh_authority:
             errors.extend(check_one_of("key_type", key_type, &KEY_TYPES));
         }
         if self.key_bits.is_some() && self.key_type.as_deref() != Some("ssh-rsa") {
-            errors.push(FieldError::new("key_bits", "is for keys of type `ssh-rsa` alone"));
+            errors.push(FieldError::new("key_bits", "is only for keys of type `ssh-rsa`"));
         }
         if self.public_key.is_some() != self.private_key.is_some() {
-            errors.push(FieldError::new("", "`public_key` and `private_key` come together"));
+            errors.push(FieldError::new("", "`public_key` and `private_key` must be given together"));
         }
         if self.public_key.is_some() && self.key_type.is_some() {
-            errors.push(FieldError::new("key_type", "is for a key that the server makes"));
+            errors.push(FieldError::new("key_type", "is only for a key that the server generates"));
         }
         errors
     }
@@ -101,7 +102,7 @@ ssh_authority:
         self.private_key.iter_mut().map(|source| ("private_key", source)).collect()
     }
 
-    /// The server tells the public key alone, which has the type and the length in it.
+    /// The server reports only the public key, which contains the type and the length.
     fn understand(mut told: Value) -> Value {
         let line = told["public_key"].as_str().unwrap_or_default().trim().to_owned();
         told["key_type"] = json!(line.split(' ').next());
@@ -120,8 +121,8 @@ ssh_authority:
     }
 }
 
-/// The bits of an RSA key in OpenSSH's notation: three fields, each after its length in four bytes, of
-/// which the last is the modulus (RFC 4253, section 6.6).
+/// The bits of an RSA key in OpenSSH's notation: three fields, each after its length in four bytes.
+/// The last field is the modulus (RFC 4253, section 6.6).
 fn rsa_bits(line: &str) -> Option<usize> {
     let encoded = line.strip_prefix("ssh-rsa ")?.split(' ').next()?;
     let blob = STANDARD.decode(encoded).ok()?;
@@ -143,7 +144,7 @@ mod tests {
     use crate::resource::{ErrorKind, Resource};
 
     #[test]
-    fn type_and_length_are_read_from_the_public_key() {
+    fn type_and_length_are_read_from_public_key() {
         let blob = |modulus: &[u8]| {
             let fields: [&[u8]; 3] = [b"ssh-rsa", &[1, 0, 1], modulus];
             let length = |field: &[u8]| u32::try_from(field.len()).expect("short").to_be_bytes();
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn both_products_say_that_there_is_no_key_yet() {
+    fn missing_key_is_recognised_for_both_products() {
         for said in ["no default issuer currently configured (400)", "keys haven't been configured yet (400)"]
         {
             assert!(SshCaSpec::is_absence(&Error::new(ErrorKind::Rejected, "GET ssh/config/ca", said)));

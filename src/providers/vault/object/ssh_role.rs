@@ -11,7 +11,7 @@ use super::super::notation::{CommaNames, Ttl};
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::resource::{FieldError, Requirement};
 
-/// Whom an SSH engine lets in where.
+/// The users and hosts for which an SSH engine gives access.
 pub type SshRole = Object<SshRoleSpec>;
 
 /// The declared fields of an SSH role.
@@ -23,18 +23,18 @@ pub struct SshRoleSpec {
     pub mount: String,
     /// The role's name.
     pub name: String,
-    /// `ca`, which signs keys, or `otp`, which gives passwords for one login. Fixed.
+    /// `ca`, which signs keys, or `otp`, which issues passwords for one login. Fixed.
     #[serde(default = "ca")]
     pub key_type: String,
-    /// The user to log in as when none is named; `otp` roles need it.
+    /// The user of a login that does not name one; required for `otp` roles.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "identity"))]
     pub default_user: String,
-    /// Users to log in as; `*` is any.
+    /// Users that a login may name; `*` allows all.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "identity"))]
     pub allowed_users: CommaNames,
-    /// `allowed_users` holds templates such as `{{identity.entity.name}}`.
+    /// `allowed_users` contains templates such as `{{identity.entity.name}}`.
     #[serde(default)]
     pub allowed_users_template: bool,
     /// `default_user` is a template such as `{{identity.entity.name}}`.
@@ -46,7 +46,7 @@ pub struct SshRoleSpec {
     /// Hosts' keys are signed.
     #[serde(default)]
     pub allow_host_certificates: bool,
-    /// Domains of hosts; `*` is any.
+    /// Allowed domains of hosts; `*` allows all.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "identity"))]
     pub allowed_domains: CommaNames,
@@ -56,48 +56,48 @@ pub struct SshRoleSpec {
     /// Hosts may have names below the domains.
     #[serde(default)]
     pub allow_subdomains: bool,
-    /// Whoever asks may choose the certificate's key id.
+    /// A request may choose the certificate's key id.
     #[serde(default)]
     pub allow_user_key_ids: bool,
     /// A template of the certificate's key id, such as `{{token_display_name}}`; empty is the server's.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "key_id"))]
     pub key_id_format: String,
-    /// Critical options that may be asked for; none is any.
+    /// Critical options that a request may choose; an empty list allows all.
     #[serde(default)]
     pub allowed_critical_options: CommaNames,
-    /// Extensions that may be asked for; `*` is any.
+    /// Extensions that a request may choose; `*` allows all.
     #[serde(default)]
     pub allowed_extensions: CommaNames,
-    /// Critical options of certificates that ask for none.
+    /// Critical options of certificates whose request does not name any.
     #[serde(default)]
     pub default_critical_options: BTreeMap<String, String>,
-    /// Extensions of certificates that ask for none, e.g. `permit-pty`.
+    /// Extensions of certificates whose request does not name any, e.g. `permit-pty`.
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "identity"))]
     pub default_extensions: BTreeMap<String, String>,
-    /// `default_extensions` holds templates such as `{{identity.entity.name}}`.
+    /// `default_extensions` contains templates such as `{{identity.entity.name}}`.
     #[serde(default)]
     pub default_extensions_template: bool,
     /// The signature's algorithm, e.g. `rsa-sha2-512`, or `default`.
     #[serde(default = "default")]
     pub algorithm_signer: String,
-    /// How long certificates are valid; 0 is the engine's default.
+    /// The default TTL of certificates; 0 is the engine's default.
     #[serde(default)]
     pub ttl: Ttl,
-    /// How long certificates are valid at most; 0 is the engine's limit.
+    /// The maximum TTL of certificates; 0 is the engine's limit.
     #[serde(default)]
     pub max_ttl: Ttl,
-    /// How far in the past certificates begin, for clocks that are slow.
+    /// How far in the past certificates begin, for slow clocks.
     #[serde(default = "half_a_minute")]
     pub not_before_duration: Ttl,
-    /// Networks of hosts; `otp` roles alone.
+    /// Allowed networks of hosts; only for `otp` roles.
     #[serde(default)]
     pub cidr_list: CommaNames,
-    /// Networks of hosts that are left out; `otp` roles alone.
+    /// Excluded networks of hosts; only for `otp` roles.
     #[serde(default)]
     pub exclude_cidr_list: CommaNames,
-    /// The port that SSH listens on; `otp` roles alone.
+    /// The port of SSH; only for `otp` roles.
     #[serde(default = "ssh_port")]
     pub port: u16,
 }
@@ -122,7 +122,7 @@ const fn ssh_port() -> u16 {
     22
 }
 
-/// Lists that the engine takes as one text.
+/// Lists that the engine accepts as one text.
 const COMMAS: [&str; 6] = [
     "allowed_users",
     "allowed_domains",
@@ -134,7 +134,8 @@ const COMMAS: [&str; 6] = [
 
 impl PlainObject for SshRoleSpec {
     const KIND: &'static str = "vault.ssh_role";
-    const ABOUT: &'static str = "A role of the SSH engine: whose keys it signs, for which users and hosts.";
+    const ABOUT: &'static str =
+        "A role of the SSH engine: the keys that it signs, for which users and hosts.";
     const EXAMPLE: &'static str = "\
 operators_ssh:
   kind: vault.ssh_role
@@ -147,8 +148,10 @@ operators_ssh:
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const REPLACED_WHOLE: bool = true;
-    const FIXED: &'static [Fixed] =
-        &[("key_type", "signing and one-time passwords are set up differently on hosts; make another role")];
+    const FIXED: &'static [Fixed] = &[(
+        "key_type",
+        "signing and one-time passwords are set up differently on hosts; create another role",
+    )];
 
     fn path(&self) -> String {
         format!("{}/roles/{}", self.mount, self.name)
@@ -162,11 +165,11 @@ operators_ssh:
         let mut errors: Vec<FieldError> = check_name("name", &self.name).into_iter().collect();
         errors.extend(check_one_of("key_type", &self.key_type, &["ca", "otp"]));
         if self.key_type == "ca" && !self.allow_user_certificates && !self.allow_host_certificates {
-            let help = "give `allow_user_certificates` or `allow_host_certificates`";
-            errors.push(FieldError::new("", "the role signs nobody's keys").help(help));
+            let help = "set `allow_user_certificates` or `allow_host_certificates`";
+            errors.push(FieldError::new("", "the role does not sign any keys").help(help));
         }
         if self.key_type == "otp" && self.default_user.is_empty() {
-            errors.push(FieldError::new("default_user", "is needed for `key_type: otp`"));
+            errors.push(FieldError::new("default_user", "is required for `key_type: otp`"));
         }
         errors
     }
@@ -175,7 +178,7 @@ operators_ssh:
         vec![Requirement::thing("vault.mount", &self.mount)]
     }
 
-    /// The server wants the type again with every change.
+    /// The server requires the type with every change.
     fn requests(&self, mut body: Map<String, Value>, _: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
         for name in COMMAS {
             if let Some(Value::Array(names)) = body.get(name) {
@@ -195,7 +198,7 @@ mod tests {
     use crate::resource::Resource;
 
     #[test]
-    fn lists_are_texts_with_commas_on_the_wire() {
+    fn lists_are_comma_separated_in_requests() {
         let declared = json!({ "name": "a", "allow_user_certificates": true, "allowed_users": ["b", "a"] });
         let declared: SshRoleSpec = serde_json::from_value(declared).expect("valid");
         let told = json!({ "key_type": "ca", "allowed_users": "a,b", "allow_user_certificates": true });

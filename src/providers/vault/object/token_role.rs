@@ -7,7 +7,7 @@ use super::super::notation::{Cidrs, Names, PolicyNames, Ttl};
 use super::{Object, PlainObject, check_name, policies};
 use crate::resource::{FieldError, Requirement};
 
-/// A role by which tokens are made with `auth/token/create/NAME`.
+/// A role for tokens created with `auth/token/create/NAME`.
 pub type TokenRole = Object<TokenRoleSpec>;
 
 /// The declared fields of a token role.
@@ -16,7 +16,7 @@ pub type TokenRole = Object<TokenRoleSpec>;
 pub struct TokenRoleSpec {
     /// The role's name.
     pub name: String,
-    /// Policies that a token may have; none means those of its maker.
+    /// Policies that a token may have; an empty list means those of the creating token.
     #[serde(default)]
     pub allowed_policies: PolicyNames,
     /// As `allowed_policies`, with `*` for any text.
@@ -28,19 +28,19 @@ pub struct TokenRoleSpec {
     /// As `disallowed_policies`, with `*` for any text.
     #[serde(default)]
     pub disallowed_policies_glob: PolicyNames,
-    /// Entity aliases that a token may be made for.
+    /// Entity aliases for which a token may be created.
     #[serde(default)]
     pub allowed_entity_aliases: Names,
-    /// Tokens outlive the token that made them.
+    /// Tokens outlive the token that created them.
     #[serde(default)]
     pub orphan: bool,
     /// Tokens can be renewed.
     #[serde(default = "renewable")]
     pub renewable: bool,
-    /// A suffix of the path at which tokens are made, to revoke them by.
+    /// A suffix of the path at which tokens are created, for revocation by prefix.
     #[serde(default)]
     pub path_suffix: String,
-    /// Tokens can be renewed for ever, each time for this long; 0 is not so.
+    /// Tokens can be renewed without limit, each time for this long; 0 disables it.
     #[serde(default)]
     pub token_period: Ttl,
     /// A limit that even periodic tokens have; 0 is none.
@@ -49,10 +49,11 @@ pub struct TokenRoleSpec {
     /// Without the policy `default`.
     #[serde(default)]
     pub token_no_default_policy: bool,
-    /// `service` or `batch`, or `default-service`, `default-batch` for what a request may change.
+    /// `service` or `batch`, or `default-service` or `default-batch` for a type that a request may
+    /// change.
     #[serde(default = "token_type")]
     pub token_type: String,
-    /// Networks from which tokens can be used; none is any.
+    /// Networks from which tokens can be used; an empty list allows all.
     #[serde(default)]
     pub token_bound_cidrs: Cidrs,
 }
@@ -67,7 +68,7 @@ fn token_type() -> String {
 
 impl PlainObject for TokenRoleSpec {
     const KIND: &'static str = "vault.token_role";
-    const ABOUT: &'static str = "A role by which tokens are made, with the policies they may have.";
+    const ABOUT: &'static str = "A role for the creation of tokens, with their allowed policies.";
     const EXAMPLE: &'static str = "\
 nightly_jobs:
   kind: vault.token_role

@@ -7,10 +7,10 @@ use super::{Object, PlainObject, check_name, check_one_of};
 use crate::resource::{FieldError, Requirement};
 use crate::secret::SecretSource;
 
-/// A key from which Vault makes one-time codes.
+/// A key from which Vault generates one-time codes.
 pub type TotpKey = Object<TotpKeySpec>;
 
-/// The declared fields of a TOTP key that another service gave out.
+/// The declared fields of a TOTP key that another service issued.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TotpKeySpec {
@@ -19,13 +19,13 @@ pub struct TotpKeySpec {
     pub mount: String,
     /// The key's name.
     pub name: String,
-    /// The key itself, in base 32. The server never gives it back: a new value is sent only together
-    /// with another change. Not needed for a key that is there.
+    /// The key itself, in base 32. The server never returns it: a new value is sent only together
+    /// with another change. Not required for an existing key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<SecretSource>,
-    /// Whose account it is.
+    /// The account that the codes are for.
     pub account_name: String,
-    /// Which service asks for the codes.
+    /// The service that asks for the codes.
     #[serde(default)]
     pub issuer: String,
     /// The hash: `SHA1`, `SHA256` or `SHA512`.
@@ -34,7 +34,7 @@ pub struct TotpKeySpec {
     /// Digits of a code, 6 or 8.
     #[serde(default = "six")]
     pub digits: u8,
-    /// Seconds for which a code holds.
+    /// The validity of a code in seconds.
     #[serde(default = "half_a_minute")]
     pub period: u32,
 }
@@ -57,7 +57,8 @@ const fn half_a_minute() -> u32 {
 
 impl PlainObject for TotpKeySpec {
     const KIND: &'static str = "vault.totp_key";
-    const ABOUT: &'static str = "A key that another service gave out, from which Vault makes one-time codes.";
+    const ABOUT: &'static str =
+        "A key that another service issued, from which Vault generates one-time codes.";
     const EXAMPLE: &'static str = "\
 registrar_codes:
   kind: vault.totp_key
@@ -68,7 +69,7 @@ registrar_codes:
 ";
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const RESET: &'static [(&'static str, &'static str)] = &[("skew", "1")];
-    // To make it again replaces the key.
+    // Creating it again replaces the key.
     const IRREPLACEABLE: bool = true;
 
     fn path(&self) -> String {
@@ -83,7 +84,7 @@ registrar_codes:
         let mut errors: Vec<FieldError> = check_name("name", &self.name).into_iter().collect();
         errors.extend(check_one_of("algorithm", &self.algorithm, &["SHA1", "SHA256", "SHA512"]));
         if ![6, 8].contains(&self.digits) {
-            errors.push(FieldError::new("digits", "is 6 or 8"));
+            errors.push(FieldError::new("digits", "must be 6 or 8"));
         }
         if self.period == 0 {
             errors.push(FieldError::new("period", "must be more than 0"));

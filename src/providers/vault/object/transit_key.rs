@@ -28,28 +28,29 @@ pub struct TransitKeySpec {
     /// Bytes of an `hmac` key. Fixed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_size: Option<u64>,
-    /// Each request brings a context, from which its own key is derived. Fixed.
+    /// Each request contains a context, from which its own key is derived. Fixed.
     #[serde(default)]
     pub derived: bool,
-    /// The same text under the same context gives the same ciphertext; needs `derived`. Fixed.
+    /// The same plaintext and context give the same ciphertext; needs `derived`. Fixed.
     #[serde(default)]
     pub convergent_encryption: bool,
-    /// The key can be read out. It cannot be taken back.
+    /// The key can be exported. This cannot be undone.
     #[serde(default)]
     pub exportable: bool,
-    /// The key can be backed up in the clear. It cannot be taken back.
+    /// The key can be backed up in plain text. This cannot be undone.
     #[serde(default)]
     pub allow_plaintext_backup: bool,
-    /// The key can be deleted, and with it all that it encrypted.
+    /// The key can be deleted; data encrypted with it is then lost.
     #[serde(default)]
     pub deletion_allowed: bool,
-    /// The oldest version that still decrypts. Left alone when absent.
+    /// The oldest version that can still decrypt. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_decryption_version: Option<u64>,
-    /// The oldest version that still encrypts; 0 is the latest alone. Left alone when absent.
+    /// The oldest version that can still encrypt; 0 allows only the latest. Not managed when
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_encryption_version: Option<u64>,
-    /// After how long a new version is made; 0 is never, otherwise at least an hour.
+    /// How often a new version is created; 0 is never, otherwise at least an hour.
     #[serde(default)]
     pub auto_rotate_period: Ttl,
 }
@@ -62,7 +63,7 @@ fn aes256() -> String {
     "aes256-gcm96".to_owned()
 }
 
-/// The types of keys that servers make.
+/// The types of keys that servers can create.
 const TYPES: [&str; 14] = [
     "aes128-gcm96",
     "aes256-gcm96",
@@ -81,12 +82,12 @@ const TYPES: [&str; 14] = [
 ];
 
 const DECIDED: &str =
-    "a key is made as it is; make one under another name, and encrypt again what this one holds";
+    "this is decided at the key's creation; create a key under another name, and encrypt its data again";
 const KEPT: &str = "the key has `deletion_allowed: false`, so the server does not delete it; declare \
-                    `deletion_allowed: true` and apply before its step is taken out";
-const OUT: &str = "what was allowed to leave Vault may have left; make a key under another name instead";
+                    `deletion_allowed: true` and apply before removing its step";
+const OUT: &str = "an exportable key may already have been exported; create a key under another name instead";
 
-/// Fields that only the request that makes the key takes.
+/// Fields that only the creating request accepts.
 const AT_FIRST: [&str; 4] = ["type", "key_size", "derived", "convergent_encryption"];
 
 impl PlainObject for TransitKeySpec {
@@ -105,7 +106,7 @@ payments_key:
         &[("type", DECIDED), ("key_size", DECIDED), ("derived", DECIDED), ("convergent_encryption", DECIDED)];
     const OUTPUTS: &'static [(&'static str, &'static str)] =
         &[("latest_version", "The number of the newest version.")];
-    // To make it again is no error, whatever its type.
+    // Creating it again does not fail, whatever its type.
     const IRREPLACEABLE: bool = true;
 
     fn path(&self) -> String {
@@ -123,10 +124,10 @@ payments_key:
             errors.push(FieldError::new("convergent_encryption", "needs `derived: true`"));
         }
         if self.key_size.is_some() && self.algorithm != "hmac" {
-            errors.push(FieldError::new("key_size", "is for keys of type `hmac` alone"));
+            errors.push(FieldError::new("key_size", "is only for keys of type `hmac`"));
         }
         if matches!(self.auto_rotate_period, Ttl::Seconds(1..3600)) {
-            errors.push(FieldError::new("auto_rotate_period", "is 0 or at least one hour"));
+            errors.push(FieldError::new("auto_rotate_period", "must be 0 or at least one hour"));
         }
         errors
     }
@@ -159,7 +160,7 @@ payments_key:
         (!self.deletion_allowed).then_some(KEPT)
     }
 
-    /// The engine makes a key with one request and sets versions and deletion with another.
+    /// The engine creates a key with one request and sets versions and deletion with another.
     fn requests(&self, body: Map<String, Value>, live: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
         let config = format!("{}/config", self.path());
         if live.is_some() {
@@ -196,20 +197,20 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_is_read_in_seconds() {
+    fn rotation_is_read_in_seconds() {
         let declared = spec(json!({ "name": "k", "exportable": true, "auto_rotate_period": "30d" }));
         assert!(TransitKey::diff(&declared, &live_of(&declared, &told())).is_empty());
     }
 
     #[test]
-    fn what_was_allowed_to_leave_cannot_be_taken_back() {
+    fn export_permission_cannot_be_revoked() {
         let declared = spec(json!({ "name": "k", "auto_rotate_period": "30d" }));
         let diff = TransitKey::diff(&declared, &live_of(&declared, &told()));
         assert_eq!(diff.blocked[0].path, "exportable");
     }
 
     #[test]
-    fn deleted_key_is_not_as_declared() {
+    fn deleted_key_differs_from_declaration() {
         let declared = spec(json!({ "name": "k", "exportable": true, "auto_rotate_period": "30d" }));
         let mut answer = told();
         answer["soft_deleted"] = json!(true);
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_set_once_the_key_is_there() {
+    fn versions_are_set_after_the_creation() {
         let paths = |declared: Value, live: Option<&TransitKeySpec>| {
             let declared = spec(declared);
             let body = super::super::fields::fields(&declared);

@@ -15,10 +15,10 @@ role_spec! {
         /// The method's path below `auth/`.
         #[serde(default = "mount")]
         pub mount: String,
-        /// The user's name; Vault lowers its case.
+        /// The user's name; Vault converts it to lowercase.
         pub name: LowerName,
-        /// The password that the user gets at first; needed to make one. The server never gives it
-        /// back, and people may change it, so it is neither compared nor sent again.
+        /// The initial password; required to create a user. The server never returns it, and people
+        /// may change it, so it is neither compared nor sent again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub password: Option<SecretSource>,
     }
