@@ -236,7 +236,7 @@ fn what_no_step_declares_is_shown_and_pruned_exactly() {
     assert!(text_of(&step(&changeset, "table")["reason"]).contains("protected"), "{changeset:#}");
     assert_eq!(
         step(&changeset, "kv")["reason"],
-        "no longer declared; with everything in it, whoever has put it there"
+        "no longer declared; also deletes all of its content, including content from other sources"
     );
     texts.push(ran);
     texts.push(life.run(&["plan", "plan.yaml", "--prune"]));
@@ -431,7 +431,7 @@ fn destroy_removes_what_the_plan_made_and_no_more() {
     let asked = life.run(&["destroy", "plan.yaml"]);
     assert_eq!(asked.code, 1, "nobody to ask: {asked:?}");
     assert_eq!(users(&life.environment), ["gw-user"], "nothing was removed");
-    for told in ["table", "protect: false", "retain: true", "does not say that it made it", "uninitialised"] {
+    for told in ["table", "protect: false", "retain: true", "does not record its creation", "uninitialised"] {
         assert!(asked.stdout.contains(told), "{told} in {asked:?}");
     }
     let changeset = life.plan(&["--destroy"]);

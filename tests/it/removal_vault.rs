@@ -28,7 +28,7 @@ fn mount_shows_foreign_content_and_takes_its_keys() {
     let all = [("key", "delete"), ("kv", "delete"), ("own", "delete"), ("transit", "delete")];
     assert_eq!(changing(&shown), all);
     assert_eq!(lost(&shown, "kv"), [("content".to_owned(), json!(["secret/other"]))]);
-    assert_eq!((lost(&shown, "transit"), reason(&shown, "key")), (vec![], "goes with `transit`"));
+    assert_eq!((lost(&shown, "transit"), reason(&shown, "key")), (vec![], "removed with `transit`"));
     let ran = life.run(&["destroy", "plan.yaml", "--yes"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let again = life.run(&["destroy", "plan.yaml", "--yes"]);
@@ -72,7 +72,7 @@ fn namespace_with_a_foreign_child_is_kept() {
     let shown = life.plan(&["--destroy"]);
     let all = [("alone", "blocked"), ("kv", "delete"), ("project", "delete"), ("team", "delete")];
     assert_eq!(changing(&shown), all);
-    assert!(reason(&shown, "alone").contains("the namespace `child` is in it"), "{shown:#}");
+    assert!(reason(&shown, "alone").contains("it contains the namespace `child`"), "{shown:#}");
     assert_eq!(lost(&shown, "team"), [("mounts".to_owned(), json!(["foreign"]))]);
     let ran = life.run(&["destroy", "plan.yaml", "--yes"]);
     assert_eq!(ran.code, 3, "{ran:?}");

@@ -1,4 +1,4 @@
-//! Aliases: as whom an auth method knows an entity or a group.
+//! Aliases: the names by which an auth method knows an entity or a group.
 //! <https://openbao.org/api-docs/secret/identity/entity-alias/>,
 //! <https://openbao.org/api-docs/secret/identity/group-alias/>.
 
@@ -31,14 +31,14 @@ pub struct Alias<S>(PhantomData<fn() -> S>);
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntityAliasSpec {
-    /// How the method names whoever logs in: a role-id for `approle`, a user's name for `userpass`, the
+    /// The method's name for the user: a role-id for `approle`, a user's name for `userpass`, the
     /// `user_claim` for `jwt`.
     pub name: String,
     /// The method's path below `auth/`.
     pub mount: String,
     /// The entity's id, e.g. `{{ payments_service.id }}`.
     pub canonical_id: String,
-    /// What is known of it, for policy templates. Left alone when absent.
+    /// Metadata for policy templates. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_metadata: Option<BTreeMap<String, String>>,
 }
@@ -47,7 +47,7 @@ pub struct EntityAliasSpec {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupAliasSpec {
-    /// How the method names the group.
+    /// The method's name for the group.
     pub name: String,
     /// The method's path below `auth/`.
     pub mount: String,
@@ -55,7 +55,7 @@ pub struct GroupAliasSpec {
     pub canonical_id: String,
 }
 
-/// What aliases of entities and of groups differ in.
+/// The differences between aliases of entities and of groups.
 pub trait AliasSpec: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// As [`Resource::KIND`].
     const KIND: &'static str;
@@ -63,12 +63,12 @@ pub trait AliasSpec: Serialize + DeserializeOwned + JsonSchema + Send + Sync + '
     const ABOUT: &'static str;
     /// As [`Resource::EXAMPLE`].
     const EXAMPLE: &'static str;
-    /// Where aliases are made.
+    /// The path at which aliases are created.
     const PATH: &'static str;
-    /// Fields beside the name and the accessor.
+    /// Fields besides the name and the accessor.
     const FIELDS: &'static [&'static str];
 
-    /// How an auth method names it, and that method's path.
+    /// The name that an auth method uses, and that method's path.
     fn known_as(&self) -> (&str, &str);
 }
 
@@ -121,7 +121,7 @@ developers_at_github:
     }
 }
 
-/// As whom which method knows it.
+/// The alias's name, and the method that knows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AliasId {
     name: String,
@@ -134,21 +134,21 @@ impl fmt::Display for AliasId {
     }
 }
 
-/// An alias as it is.
+/// A live alias.
 #[derive(Clone, Debug)]
 pub struct LiveAlias<S> {
     alias: S,
     id: String,
-    /// The custom metadata, which a write that leaves it out takes away.
+    /// The custom metadata, which a write without it would delete.
     custom_metadata: Value,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct AliasOutputs {
     /// The name.
     pub name: String,
-    /// The id that the server gave the alias.
+    /// The id that the server assigned to the alias.
     pub id: String,
 }
 
@@ -168,12 +168,13 @@ fn find<S: AliasSpec>(listing: &Listing, id: &AliasId) -> Result<Option<LiveAlia
     Ok(Some(LiveAlias { alias, id: found.clone(), custom_metadata: told["custom_metadata"].clone() }))
 }
 
-/// The fields of a request. The server wants the method's accessor, which the listing of methods tells.
+/// The fields of a request. The server requires the method's accessor, which the listing of methods
+/// contains.
 async fn body<S: AliasSpec>(client: &VaultClient, desired: &S) -> Result<Value> {
     let (_, mount) = desired.known_as();
     let methods = client.auth_methods().await?;
     let Some(accessor) = methods.get(&format!("{mount}/")).and_then(|method| method.get("accessor")) else {
-        let message = format!("there is no auth method at `{mount}`");
+        let message = format!("no auth method is mounted at `{mount}`");
         return Err(Error::new(ErrorKind::Rejected, format!("POST {}", S::PATH), message)
             .advice("declare it as a `vault.auth_method` step"));
     };
@@ -250,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alias_is_found_by_name_and_method() {
+    fn alias_is_found_by_name_and_method() {
         let told = json!({
             "1": { "name": "alice", "mount_path": "auth/a/", "canonical_id": "x", "custom_metadata": null },
             "2": { "name": "alice", "mount_path": "auth/b/", "canonical_id": "y", "custom_metadata": { "k": "v" } },

@@ -31,8 +31,8 @@ pub struct AuditSpec {
     /// A sentence for people. Fixed.
     #[serde(default)]
     pub description: String,
-    /// The device's options, e.g. `file_path` and `mode`. Fixed; what is not declared is left to
-    /// the server's configuration.
+    /// The device's options, e.g. `file_path` and `mode`. Fixed; the server's configuration decides
+    /// undeclared options.
     #[serde(default)]
     pub options: BTreeMap<String, OptionText>,
     /// Not replicated to other clusters. Fixed.
@@ -54,14 +54,14 @@ impl From<Value> for OptionText {
     }
 }
 
-/// An audit device as it is.
+/// A live audit device.
 #[derive(Clone, Debug)]
 pub struct LiveAudit {
     device: AuditSpec,
     path: String,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct AuditOutputs {
     /// Its name.
@@ -111,8 +111,8 @@ fn live_spec(path: &str, told: &Value) -> Result<AuditSpec> {
 
 impl Resource for Audit {
     const KIND: &'static str = "vault.audit";
-    const ABOUT: &'static str = "An audit device, which logs every request. OpenBao takes it from its \
-        configuration alone; there this step proves that it is in place.";
+    const ABOUT: &'static str = "An audit device, which logs every request. OpenBao accepts it only from its \
+        configuration; there this step verifies that it exists.";
     const EXAMPLE: &'static str = "\
 audit_log:
   kind: vault.audit
@@ -120,7 +120,7 @@ audit_log:
   type: file
   options: { file_path: /var/log/openbao/audit.log, mode: \"0600\" }
 ";
-    /// The server has them in its root namespace alone.
+    /// The server has audit devices only in its root namespace.
     const NAMESPACED: bool = false;
     const PROTECTED: bool = true;
 
@@ -140,7 +140,7 @@ audit_log:
             && !is_unknown(&desired.device)
         {
             errors.push(
-                FieldError::new("type", "is no type of audit device").help("file, syslog, socket or http"),
+                FieldError::new("type", "is not a type of audit device").help("file, syslog, socket or http"),
             );
         }
         errors
@@ -194,7 +194,7 @@ audit_log:
     }
 }
 
-/// OpenBao takes audit devices from its configuration alone, unless that says otherwise.
+/// OpenBao accepts audit devices only from its configuration, unless configured otherwise.
 fn explain(error: Error, desired: &AuditSpec) -> Error {
     if !takes_audit_by_configuration(&error) {
         return error;
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_of_the_api_is_answered_with_the_stanza() {
+    fn api_refusal_advises_the_stanza() {
         let refused = "cannot enable audit device via API; use declarative, config-based audit device management instead";
         let error = explain(Error::new(ErrorKind::Rejected, "POST sys/audit/main", refused), &main());
         let stanza =

@@ -23,7 +23,7 @@ pub struct AuthMethod;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthMethodSpec {
-    /// Where it is mounted below `auth/`. Default: its type.
+    /// Its mount path below `auth/`. Default: its type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The method: `approle`, `kubernetes`, `jwt`, `userpass` and so on. Fixed.
@@ -32,39 +32,39 @@ pub struct AuthMethodSpec {
     /// A sentence for people.
     #[serde(default)]
     pub description: String,
-    /// How long its tokens last unless said otherwise; 0 is the server's default.
+    /// The default TTL of its tokens; 0 is the server's default.
     #[serde(default)]
     pub default_lease_ttl: Ttl,
-    /// How long its tokens last at most; 0 is the server's default.
+    /// The maximum TTL of its tokens; 0 is the server's default.
     #[serde(default)]
     pub max_lease_ttl: Ttl,
-    /// The type of tokens: `default-service`, `default-batch`, `service` or `batch`. Left alone when
-    /// absent.
+    /// The type of tokens: `default-service`, `default-batch`, `service` or `batch`. Not managed
+    /// when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_type: Option<String>,
-    /// Whether the login page shows it to everybody.
+    /// Whether the login page shows it to everyone.
     #[serde(default)]
     pub listing_visibility: Visibility,
-    /// Keys of requests that audit devices log in the clear.
+    /// Keys of requests that audit devices log in plain text.
     #[serde(default)]
     pub audit_non_hmac_request_keys: Names,
-    /// Keys of responses that audit devices log in the clear.
+    /// Keys of responses that audit devices log in plain text.
     #[serde(default)]
     pub audit_non_hmac_response_keys: Names,
-    /// Headers of requests that the method gets to see.
+    /// Request headers that are passed to the method.
     #[serde(default)]
     pub passthrough_request_headers: Names,
-    /// Headers that the method may set in answers.
+    /// Headers that the method may set in responses.
     #[serde(default)]
     pub allowed_response_headers: Names,
-    /// When wrong passwords lock a user out; for `userpass`, `ldap` and `approle`. Left alone when
+    /// When wrong passwords lock a user out; for `userpass`, `ldap` and `approle`. Not managed when
     /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_lockout: Option<UserLockout>,
     /// Not replicated to other clusters. Fixed.
     #[serde(default)]
     pub local: bool,
-    /// Encrypted once more by the seal, where the server can. Fixed.
+    /// Encrypted again by the seal, where the server supports it. Fixed.
     #[serde(default)]
     pub seal_wrap: bool,
 }
@@ -73,17 +73,17 @@ pub struct AuthMethodSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UserLockout {
-    /// After how many failures.
+    /// The number of failures before a lockout.
     pub threshold: u64,
-    /// For how long.
+    /// The length of a lockout.
     pub duration: Ttl,
-    /// When failures are forgotten.
+    /// The time after which failures are forgotten.
     pub counter_reset: Ttl,
-    /// Never.
+    /// Never lock users out.
     pub disable: bool,
 }
 
-/// An auth method as it is.
+/// A live auth method.
 #[derive(Clone, Debug)]
 pub struct LiveAuthMethod {
     method: AuthMethodSpec,
@@ -91,10 +91,10 @@ pub struct LiveAuthMethod {
     accessor: String,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct AuthMethodOutputs {
-    /// Where it is mounted below `auth/`.
+    /// Its mount path below `auth/`.
     pub path: String,
     /// The server's name for it, e.g. `auth_approle_c89aba04`, for identity aliases and policies.
     pub accessor: String,
@@ -135,7 +135,7 @@ fn live_lockout(told: &Value) -> Result<UserLockout> {
     fields::parse(&Value::Null, &[], known)
 }
 
-/// A body for tuning; the server takes the numbers as text.
+/// A body for tuning; the server requires numbers as text.
 fn lockout_body(lockout: &UserLockout) -> Value {
     let UserLockout { threshold, duration, counter_reset, disable } = lockout;
     let text = |ttl: &Ttl| match ttl {
@@ -160,7 +160,7 @@ fn tune_body(desired: &AuthMethodSpec, mut fields: Map<String, Value>) -> Value 
 
 impl Resource for AuthMethod {
     const KIND: &'static str = "vault.auth_method";
-    const ABOUT: &'static str = "An auth method, such as approle or kubernetes, and how it is tuned.";
+    const ABOUT: &'static str = "An auth method, such as approle or kubernetes, with its tuning.";
     const EXAMPLE: &'static str = "\
 approle:
   kind: vault.auth_method
@@ -169,7 +169,8 @@ approle:
   max_lease_ttl: 24h
 ";
     const PROTECTED: bool = true;
-    const REMOVAL: Option<&'static str> = Some("with its roles; every token that it has issued is revoked");
+    const REMOVAL: Option<&'static str> =
+        Some("also deletes its roles and revokes every token that it has issued");
 
     type Client = VaultClient;
     type Id = Place;
@@ -193,7 +194,7 @@ approle:
             .is_some_and(|declared| !types.contains(&declared) && !is_unknown(declared))
         {
             errors.push(
-                FieldError::new("token_type", "is no type of token")
+                FieldError::new("token_type", "is not a type of token")
                     .help(format!("one of {}", types.join(", "))),
             );
         }
@@ -220,7 +221,7 @@ approle:
     async fn create(w: &Writer<'_, VaultClient>, desired: &AuthMethodSpec) -> Result<()> {
         let path = format!("sys/auth/{}", desired.path());
         w.post(w.permit(), &path, &desired.body()).await?;
-        // Only tuning takes this one.
+        // Only tuning accepts this field.
         match pick(&fields::fields(desired), &["user_lockout"]) {
             none if none.is_empty() => Ok(()),
             lockout => {
@@ -270,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_writes_differently_is_no_change() {
+    fn servers_notation_is_not_a_change() {
         let told = json!({
             "type": "approle", "description": "", "options": {}, "accessor": "a", "local": false, "seal_wrap": false,
             "config": { "default_lease_ttl": 3600, "max_lease_ttl": 0, "token_type": "default-service" },
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lockout_is_read_and_written_under_different_names() {
+    fn lockout_uses_different_names_in_responses() {
         let told = json!({
             "user_lockout_threshold": 4, "user_lockout_duration": 300,
             "user_lockout_counter_reset_duration": 360, "user_lockout_disable": false,

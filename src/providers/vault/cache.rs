@@ -1,4 +1,4 @@
-//! Listings that all steps of a kind share.
+//! Caches listings that all steps of a kind share.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use crate::resource::{ErrorKind, Result};
 /// The items of a listing by name.
 pub(super) type Listing = Map<String, Value>;
 
-/// A listing that is fetched when first asked for and kept until something of its kind is written.
+/// A listing that is fetched on first use and cached until something of its kind is written.
 ///
-/// The lock is held while fetching, so that concurrent callers share one request, and so that an
-/// answer from before a write cannot be kept after it.
+/// The lock is held while fetching, so that concurrent callers share one request, and so that a
+/// response from before a write is never cached after it.
 #[derive(Default)]
 pub(super) struct Cached(Mutex<Option<Arc<Listing>>>);
 
 impl Cached {
-    /// The listing, through `fetch` when it is not here.
+    /// The listing; `fetch` requests it when it is not cached.
     pub(super) async fn get<F>(&self, fetch: impl FnOnce() -> F + Send) -> Result<Arc<Listing>>
     where
         F: Future<Output = Result<Listing>> + Send,
@@ -57,7 +57,7 @@ pub(super) struct Listings {
 }
 
 impl Listings {
-    /// Forgets what a write to `path` may have made untrue.
+    /// Discards the listings that a write to `path` may have invalidated.
     pub(super) async fn written(&self, path: &str) {
         let rows = [
             ("sys/mounts/", &self.mounts),
@@ -77,7 +77,7 @@ impl Listings {
         }
     }
 
-    /// Forgets everything, e.g. when the server has just been initialised or restored.
+    /// Discards everything, e.g. when the server has just been initialised or restored.
     pub(super) async fn forget(&self) {
         self.policies_written.store(false, Ordering::Relaxed);
         for listing in [
@@ -109,9 +109,10 @@ impl VaultClient {
         self.listings().audit_devices.get(|| self.table("sys/audit")).await
     }
 
-    /// Every policy with its text, by name, where the server lists them with their texts (OpenBao);
-    /// `None` where it does not (HashiCorp Vault) or the token may not. Nor once one was written: to look
-    /// at each of a thousand after its write, a thousand lists of a thousand would be read.
+    /// Every policy with its text, by name, if the server lists policies with their texts
+    /// (OpenBao). `None` if it does not (HashiCorp Vault), if the token may not list them, or after
+    /// a policy was written: to check a thousand policies, each after its write, would fetch the
+    /// list of a thousand a thousand times.
     pub(super) async fn policies(&self) -> Result<Option<Arc<Listing>>> {
         let fetch = || async {
             let request = Request::new("LIST", server::POLICIES, Effect::Read);
@@ -124,8 +125,8 @@ impl VaultClient {
         Ok(Some(listing).filter(|listing| !listing.is_empty()))
     }
 
-    /// The plugins that the server has, by type; empty where the token may not know. One request
-    /// for all steps.
+    /// The server's plugins by type; empty if the token may not read them. One request for all
+    /// steps.
     pub(super) async fn plugins(&self) -> Result<Arc<Listing>> {
         let fetch = || async {
             match self.home().table("sys/plugins/catalog").await {

@@ -1,11 +1,11 @@
-//! What lies in a secrets engine, an auth method or a namespace, and ends with it.
+//! The content of a secrets engine, an auth method or a namespace, which is deleted with it.
 
 use serde_json::Value;
 
 use super::VaultClient;
 use crate::resource::{Attachment, ErrorKind, Result};
 
-/// The lists of an engine's things, below its path.
+/// The lists of an engine's content, below its path.
 fn lists_of_engine(engine: &str, version: Option<u8>) -> &'static [&'static str] {
     match (engine, version) {
         ("kv", Some(2)) => &["metadata"],
@@ -18,7 +18,7 @@ fn lists_of_engine(engine: &str, version: Option<u8>) -> &'static [&'static str]
     }
 }
 
-/// The lists of an auth method's things, below its path.
+/// The lists of an auth method's content, below its path.
 fn lists_of_method(method: &str) -> &'static [&'static str] {
     match method {
         "approle" | "kubernetes" | "jwt" | "oidc" | "azure" | "gcp" => &["role"],
@@ -31,7 +31,7 @@ fn lists_of_method(method: &str) -> &'static [&'static str] {
     }
 }
 
-/// What lies in a secrets engine.
+/// The content of a secrets engine.
 pub(super) async fn of_engine(
     client: &VaultClient,
     path: &str,
@@ -40,7 +40,7 @@ pub(super) async fn of_engine(
 ) -> Result<Vec<Attachment>> {
     let mut found = Vec::new();
     for list in lists_of_engine(engine, version) {
-        // Ids of secrets and authorities do not name the list.
+        // Ids of secrets and issuers do not contain the list's name.
         let is_plain = engine == "kv" || *list == "issuers";
         let base = if is_plain { path.to_owned() } else { format!("{path}/{list}") };
         found.extend(listed(client, format!("{path}/{list}").trim_end_matches('/'), &base).await?);
@@ -48,7 +48,7 @@ pub(super) async fn of_engine(
     Ok(found)
 }
 
-/// What hangs on an auth method.
+/// The attachments of an auth method.
 pub(super) async fn of_method(client: &VaultClient, path: &str, method: &str) -> Result<Vec<Attachment>> {
     let mut found = Vec::new();
     for list in lists_of_method(method) {
@@ -58,7 +58,8 @@ pub(super) async fn of_method(client: &VaultClient, path: &str, method: &str) ->
     Ok(found)
 }
 
-/// A list that the token may not read is shown as such: what is in it ends all the same.
+/// A list that the token may not read is reported as unreadable, because its content is deleted
+/// too.
 async fn listed(client: &VaultClient, list: &str, base: &str) -> Result<Vec<Attachment>> {
     let keys = match keys(client, list).await {
         Err(error) if error.kind == ErrorKind::Denied => {
@@ -93,7 +94,7 @@ pub(super) async fn secret_ids(client: &VaultClient, mount: &str, role: &str) ->
 async fn keys(client: &VaultClient, list: &str) -> Result<Vec<String>> {
     let told = client.list(list).await?.unwrap_or_default();
     let keys = told["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
-    // Issuers are listed by their ids and known by their names.
+    // Issuers are listed by id and identified by name.
     let name = |key: &str| {
         let name = told["key_info"][key]["issuer_name"].as_str().filter(|name| !name.is_empty());
         name.unwrap_or(key).to_owned()
@@ -121,7 +122,7 @@ pub(super) async fn sharing_key(client: &VaultClient, mount: &str, issuer: &str)
 pub(super) async fn of_namespace(client: &VaultClient, name: &str) -> Result<Vec<Attachment>> {
     let children = keys(client, &format!("{name}/sys/namespaces")).await?.into_iter().map(|child| {
         let child = child.trim_end_matches('/').to_owned();
-        let clause = format!("the namespace `{child}` is in it");
+        let clause = format!("it contains the namespace `{child}`");
         Attachment::blocks("namespaces", &child, clause)
             .held_by("vault.namespace", format!("sys/namespaces/{child}"))
             .in_namespace(name)
@@ -138,7 +139,7 @@ pub(super) async fn of_namespace(client: &VaultClient, name: &str) -> Result<Vec
     Ok(children.chain(mounts).collect())
 }
 
-/// The aliases under which an entity or a group is known at logins.
+/// The aliases by which auth methods know an entity or a group.
 pub(super) fn aliases(kind: &'static str, told: &Value) -> Vec<Attachment> {
     let one = |alias: &Value| {
         let name = alias["name"].as_str()?;

@@ -1,4 +1,4 @@
-//! What Vault's answers mean.
+//! Translates Vault's error responses.
 
 use rustify::errors::ClientError as HttpError;
 use serde_json::Value;
@@ -8,14 +8,14 @@ use super::request::{Effect, Request};
 use super::server::undid_transaction;
 use crate::resource::{Error, ErrorKind, in_words};
 
-/// What an error answer says that [`translate`] needs.
+/// The parts of an error response that [`translate`] needs.
 struct Answer {
     status: u16,
     messages: Vec<String>,
 }
 
-/// Turns a failure of `request` into what it means for the run. Bodies are never quoted, since
-/// they may hold secrets; only the `errors` array is, in which Vault puts words for people.
+/// Converts a failure of `request` into an [`Error`]. Bodies are never quoted, since they may hold
+/// secrets; only the `errors` array is, which Vault writes for people.
 pub(super) fn translate(request: &Request, error: &ClientError) -> Error {
     match answer(error) {
         Some(answer) => from_answer(request, &answer),
@@ -23,7 +23,7 @@ pub(super) fn translate(request: &Request, error: &ClientError) -> Error {
     }
 }
 
-/// The HTTP status of an error answer, if there was an answer.
+/// The HTTP status of an error response, if there was a response.
 pub(super) fn status(error: &ClientError) -> Option<u16> {
     answer(error).map(|answer| answer.status)
 }
@@ -38,14 +38,14 @@ fn answer(error: &ClientError) -> Option<Answer> {
     }
 }
 
-/// The `errors` array of an answer's body.
+/// The `errors` array of a response's body.
 pub(super) fn messages(body: &str) -> Vec<String> {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let errors = body.get("errors").and_then(Value::as_array).into_iter().flatten();
     errors.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The error for an answer with this status and these messages.
+/// The error for a response with this status and these messages.
 pub(super) fn from_status(request: &Request, status: u16, messages: Vec<String>) -> Error {
     from_answer(request, &Answer { status, messages })
 }
@@ -54,7 +54,7 @@ fn from_answer(request: &Request, answer: &Answer) -> Error {
     let said = tidy(&answer.messages);
     let kind = kind(answer.status, &said, request.effect);
     let message = match said.as_str() {
-        "" => format!("the server answered {}", answer.status),
+        "" => format!("the server responded with status {}", answer.status),
         said => format!("{said} ({})", answer.status),
     };
     let error = Error::new(kind, request.to_string(), message);
@@ -64,7 +64,7 @@ fn from_answer(request: &Request, answer: &Answer) -> Error {
     }
 }
 
-/// Joins messages, without the bulleted list that Vault's server makes of a single error.
+/// Joins messages, without the bulleted list that Vault makes of a single error.
 fn tidy(messages: &[String]) -> String {
     let clean = |message: &String| {
         let lines = message.lines().map(str::trim).filter(|line| !line.ends_with("error occurred:"));
@@ -77,12 +77,12 @@ fn tidy(messages: &[String]) -> String {
     messages.iter().map(clean).collect::<Vec<_>>().join("; ")
 }
 
-/// An answer of 5xx to a write says nothing about whether the write took place: with every audit
-/// device failing, the server applies it and then answers 500.
+/// A response of 5xx to a write does not show whether the write took place: when every audit device
+/// fails, the server applies the write and then responds with 500.
 fn kind(status: u16, said: &str, effect: Effect) -> ErrorKind {
     match status {
         403 => ErrorKind::Denied,
-        // AppRole says 400 to a wrong role-id or secret-id.
+        // AppRole responds with 400 to a wrong role-id or secret-id.
         400 if effect == Effect::Login => ErrorKind::Denied,
         412 => ErrorKind::Eventual,
         429 => ErrorKind::Throttled,
@@ -91,7 +91,7 @@ fn kind(status: u16, said: &str, effect: Effect) -> ErrorKind {
         400 if is_conflict(said) => ErrorKind::Conflict,
         // A KV engine that is being set up or upgraded to version 2.
         400 if said.contains("unavailable for a brief period") => ErrorKind::Unavailable,
-        // A namespace of that name whose deletion is not through yet.
+        // A namespace of that name whose deletion has not finished.
         400 if said.contains("currently tainted") => ErrorKind::Unavailable,
         500 if said.contains("node not active") => ErrorKind::Unavailable,
         500 if undid_transaction(said) => ErrorKind::Unavailable,
@@ -118,20 +118,20 @@ fn advice(kind: ErrorKind, request: &Request) -> Option<String> {
             request.capability(),
             request.path
         ),
-        ErrorKind::Conflict => "somebody else changed it since it was read; plan again".to_owned(),
+        ErrorKind::Conflict => "it was changed by someone else since it was read; plan again".to_owned(),
         ErrorKind::Unavailable => {
-            "the server cannot serve this now, often because it is sealed, standby or starting; it may pass"
+            "the server is not ready, often because it is sealed, a standby or starting; wait, then run again"
                 .to_owned()
         }
-        ErrorKind::Unknown => "it may have been applied all the same; run again to look and go on".to_owned(),
-        ErrorKind::Throttled => "a rate-limit quota was met; it passes".to_owned(),
+        ErrorKind::Unknown => "it may have been applied; run again to check and continue".to_owned(),
+        ErrorKind::Throttled => "a rate-limit quota was exceeded; wait, then run again".to_owned(),
         _ => return None,
     };
     Some(text)
 }
 
-/// No answer, or one cut short. A refused connection did nothing; any other failure of a write
-/// leaves its outcome open.
+/// No response, or a truncated one. A refused connection had no effect; any other failure of a
+/// write leaves its outcome unknown.
 fn from_transport(request: &Request, error: &ClientError) -> Error {
     let never_sent = causes(error).any(|cause| {
         cause.downcast_ref::<reqwest::Error>().is_some_and(|error| error.is_connect() || error.is_builder())
@@ -141,12 +141,12 @@ fn from_transport(request: &Request, error: &ClientError) -> Error {
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, request.to_string(), explain(error)).advice(match kind {
-        ErrorKind::Unknown => "the answer was lost, so it may have been applied; run again to look and go on",
+        ErrorKind::Unknown => "the response was lost, so it may have been applied; run again to check and continue",
         _ => "check the address (`vault.address`, VAULT_ADDR), the network and the CA (`vault.ca_cert`, VAULT_CACERT)",
     })
 }
 
-/// The chain of causes in words, without repetitions, from where the HTTP library comes in.
+/// The chain of causes without repetitions, starting at the HTTP library's error.
 pub(super) fn explain(error: &(dyn std::error::Error + 'static)) -> String {
     let start = causes(error).position(|cause| cause.is::<reqwest::Error>()).unwrap_or(0);
     in_words(causes(error).skip(start))
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_and_messages_have_a_meaning() {
+    fn statuses_and_messages_give_error_kinds() {
         let rows = [
             (403, "permission denied", ErrorKind::Denied),
             (400, "path is already in use at team/", ErrorKind::Conflict),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_words_are_quoted_without_their_decoration() {
+    fn server_message_is_quoted_without_decoration() {
         let request = Request::new("GET", "sys/policies/acl/x", Effect::Read);
         let said = "1 error occurred:\n\t* permission denied\n\n".to_owned();
         let error = from_status(&request, 403, vec![said]);

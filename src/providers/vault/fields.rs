@@ -1,4 +1,4 @@
-//! Comparing and writing things field by field, by the names that the plan and Vault share.
+//! Compares and writes things field by field, by the names that the plan and Vault share.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::resource::{Diff, Error, ErrorKind, Result};
 
-/// A field that cannot be changed once the thing exists, and why.
+/// A field that cannot be changed after creation, and the reason.
 pub(super) type Fixed = (&'static str, &'static str);
 
 /// The fields of a thing.
@@ -17,7 +17,7 @@ pub(super) fn fields(thing: &impl Serialize) -> Map<String, Value> {
     }
 }
 
-/// Compares every field that the declared thing has; one that it leaves open is left alone.
+/// Compares every field that the declared thing has; absent fields are not managed.
 pub(super) fn compare<T: Serialize>(live: &T, declared: &T, fixed: &[Fixed]) -> Diff {
     let live = fields(live);
     let mut diff = Diff::none();
@@ -34,7 +34,7 @@ pub(super) fn compare<T: Serialize>(live: &T, declared: &T, fixed: &[Fixed]) -> 
     diff
 }
 
-/// Whether a value is no list or map, or one with nothing in it, which the server reports as `null`.
+/// Whether a value is neither a list nor a map, or is empty; the server reports these as `null`.
 fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -49,10 +49,11 @@ pub(super) fn changed<T: Serialize>(declared: &T, diff: &Diff) -> Map<String, Va
     fields(declared).into_iter().filter(|(name, _)| diff.touches(name)).collect()
 }
 
-/// A thing as the server tells it: those of `names` that it has and that are not null, and `own`.
+/// Parses a thing from the server's response: the fields in `names` that are present and not null,
+/// and `own`.
 ///
 /// # Errors
-/// When the server's fields have other types than they should.
+/// When the server's fields have unexpected types.
 pub(super) fn parse<T: DeserializeOwned>(
     told: &Value,
     names: &[&str],
@@ -64,8 +65,8 @@ pub(super) fn parse<T: DeserializeOwned>(
     let all: Map<String, Value> = known.into_iter().chain(own).collect();
     serde_path_to_error::deserialize(Value::Object(all)).map_err(|error| {
         let message =
-            format!("the server's answer is not understood at `{}`: {}", error.path(), error.inner());
+            format!("the server's response is not understood at `{}`: {}", error.path(), error.inner());
         Error::new(ErrorKind::Rejected, "read from Vault", message)
-            .advice("the server's version may be newer than this program; report it")
+            .advice("the server may be newer than this program supports; report it")
     })
 }

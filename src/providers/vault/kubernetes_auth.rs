@@ -28,14 +28,14 @@ pub struct KubernetesAuthSpec {
     pub mount: String,
     /// The address of the Kubernetes API, e.g. `https://10.0.0.1:6443`.
     pub kubernetes_host: String,
-    /// The authority that signed the API's certificate, as PEM. Empty: that of the pod Vault runs in.
+    /// The CA certificate of the API, as PEM. Empty: that of the pod in which Vault runs.
     #[serde(default)]
     pub kubernetes_ca_cert: Pem,
-    /// Do not fall back to the token and authority of the pod that Vault runs in.
+    /// Do not fall back to the token and CA of the pod in which Vault runs.
     #[serde(default)]
     pub disable_local_ca_jwt: bool,
-    /// The token with which Vault asks the cluster to review tokens. It cannot be read back: a new
-    /// value is sent only together with another change. Left alone when absent.
+    /// The token with which Vault asks the cluster to review tokens. It cannot be read back, so a
+    /// new value is sent only together with another change. Not managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_reviewer_jwt: Option<SecretSource>,
     /// Public keys that verify service accounts' tokens, as PEM.
@@ -49,16 +49,16 @@ pub struct KubernetesAuthSpec {
     pub disable_iss_validation: bool,
 }
 
-/// The configuration as it is.
+/// The live configuration.
 #[derive(Clone, Debug)]
 pub struct LiveKubernetesAuth {
     config: KubernetesAuthSpec,
-    /// Every field that the server reports and takes.
+    /// Every field that the server both reports and accepts.
     reported: Map<String, Value>,
     token_reviewer_jwt_set: bool,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct KubernetesAuthOutputs {
     /// The method's path below `auth/`.
@@ -76,15 +76,16 @@ const OWN: [&str; 6] = [
     "disable_iss_validation",
 ];
 
-/// The server cannot forget a configuration. A deleted one is replaced by one without any token or
-/// key that leads to this host, which no name server knows (RFC 2606), and it is taken as absent.
+/// The server cannot delete a configuration. Removal replaces it by one without any token or key
+/// and with this host, which no name server knows (RFC 2606); such a configuration counts as
+/// absent.
 const NOWHERE: &str = "https://deleted.invalid";
 
 const JWT: &str = "token_reviewer_jwt";
 const JWT_SET: &str = "token_reviewer_jwt_set";
 
-const JWT_WOULD_BE_LOST: &str = "the server has a reviewer token, which it never shows, and every change of the \
-    configuration replaces the token as well; declare `token_reviewer_jwt`, so that it can be sent again";
+const JWT_WOULD_BE_LOST: &str = "the server has a reviewer token, which cannot be read back, and every change of the \
+    configuration also replaces the token; declare `token_reviewer_jwt`, so that it can be sent again";
 
 fn default_mount() -> String {
     "kubernetes".to_owned()
@@ -106,8 +107,8 @@ impl KubernetesAuthSpec {
         all
     }
 
-    /// Every field, since the server replaces the whole configuration: the declared ones, and others
-    /// as the server has them.
+    /// Every field, since the server replaces the whole configuration: the declared fields, and the
+    /// others with the server's values.
     fn body(&self, mut body: Map<String, Value>) -> Result<Value> {
         body.extend(self.readable());
         body.remove("mount");
@@ -120,7 +121,7 @@ impl KubernetesAuthSpec {
     fn jwt<'a>(&self, source: &'a SecretSource) -> Result<&'a str> {
         let text = source.value().and_then(|value| value.expose_str());
         text.map(str::trim).ok_or_else(|| {
-            let message = format!("{source} is no text");
+            let message = format!("{source} is not text");
             Error::new(ErrorKind::Local, format!("configure auth/{}", self.mount), message)
                 .advice("`token_reviewer_jwt` takes a service account's token from `env` or `file`")
         })
@@ -170,7 +171,7 @@ cluster:
             errors.push(FieldError::new(JWT, "is a secret that the cluster issues").help(help));
         }
         if desired.disable_local_ca_jwt && desired.kubernetes_ca_cert.is_empty() {
-            let help = "give the authority's certificate, or leave `disable_local_ca_jwt` false";
+            let help = "give the CA's certificate, or leave `disable_local_ca_jwt` false";
             errors.push(
                 FieldError::new("kubernetes_ca_cert", "is needed with `disable_local_ca_jwt`").help(help),
             );
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_cannot_be_read_back_is_neither_compared_nor_lost() {
+    fn unreadable_token_is_neither_compared_nor_lost() {
         let same = json!({ "kubernetes_host": "https://a:6443", "kubernetes_ca_cert": "CA\n" });
         let other = json!({ "kubernetes_host": "https://b:6443", "kubernetes_ca_cert": "CA" });
         let with_jwt = |mut value: Value| {
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_in_the_plan_is_refused() {
+    fn token_in_the_plan_is_refused() {
         let errors = KubernetesAuth::check(&spec(json!({ "kubernetes_host": "https://a", JWT: "eyJ" })));
         assert_eq!(errors[0].path, JWT);
     }

@@ -25,7 +25,7 @@ pub struct Mount;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MountSpec {
-    /// Where it is mounted, without slashes at its ends.
+    /// Its mount path, without leading or trailing slashes.
     pub path: String,
     /// The engine: `kv`, `transit`, `pki`, `database`, `ssh`, `totp`, `aws` and so on. Fixed.
     #[serde(rename = "type")]
@@ -37,38 +37,38 @@ pub struct MountSpec {
     /// A sentence for people.
     #[serde(default)]
     pub description: String,
-    /// How long leases last unless said otherwise; 0 is the server's default.
+    /// The default TTL of leases; 0 is the server's default.
     #[serde(default)]
     pub default_lease_ttl: Ttl,
-    /// How long leases last at most; 0 is the server's default.
+    /// The maximum TTL of leases; 0 is the server's default.
     #[serde(default)]
     pub max_lease_ttl: Ttl,
-    /// Whether the login page shows it to everybody.
+    /// Whether the login page shows it to everyone.
     #[serde(default)]
     pub listing_visibility: Visibility,
-    /// Keys of requests that audit devices log in the clear.
+    /// Keys of requests that audit devices log in plain text.
     #[serde(default)]
     pub audit_non_hmac_request_keys: Names,
-    /// Keys of responses that audit devices log in the clear.
+    /// Keys of responses that audit devices log in plain text.
     #[serde(default)]
     pub audit_non_hmac_response_keys: Names,
-    /// Headers of requests that the engine gets to see.
+    /// Request headers that are passed to the engine.
     #[serde(default)]
     pub passthrough_request_headers: Names,
-    /// Headers that the engine may set in answers.
+    /// Headers that the engine may set in responses.
     #[serde(default)]
     pub allowed_response_headers: Names,
-    /// The engine's own options, except a `kv` engine's version. Others that it has are left alone: the
-    /// server takes none away.
+    /// The engine's own options, except a `kv` engine's version. Undeclared options are not
+    /// managed: the server never removes any.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
     /// Not replicated to other clusters. Fixed.
     #[serde(default)]
     pub local: bool,
-    /// Encrypted once more by the seal, where the server can. Fixed.
+    /// Encrypted again by the seal, where the server supports it. Fixed.
     #[serde(default)]
     pub seal_wrap: bool,
-    /// Uses the seal's source of randomness, where the server can. Fixed.
+    /// Uses the seal's source of randomness, where the server supports it. Fixed.
     #[serde(default)]
     pub external_entropy_access: bool,
     /// Without the server's cache. Fixed.
@@ -80,19 +80,19 @@ pub struct MountSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Visibility {
-    /// Nobody. Vault also writes it as an empty string.
+    /// No one. Vault also writes it as an empty string.
     #[default]
     #[serde(alias = "")]
     Hidden,
-    /// Everybody.
+    /// Everyone.
     Unauth,
-    /// Something that this program does not know; only servers say it.
+    /// A value that this program does not know; only servers send it.
     #[serde(other)]
     #[schemars(skip)]
     Unknown,
 }
 
-/// A secrets engine as it is.
+/// A live secrets engine.
 #[derive(Clone, Debug)]
 pub struct LiveMount {
     mount: MountSpec,
@@ -100,7 +100,7 @@ pub struct LiveMount {
     uuid: String,
 }
 
-/// Where something is mounted, and what the server needs for it.
+/// The mount path, and the server features that the engine needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     pub(super) path: String,
@@ -113,10 +113,10 @@ impl fmt::Display for Place {
     }
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct MountOutputs {
-    /// Where it is mounted.
+    /// Its mount path.
     pub path: String,
     /// The server's name for it, e.g. `kv_ee278ae8`.
     pub accessor: String,
@@ -124,7 +124,7 @@ pub struct MountOutputs {
     pub uuid: String,
 }
 
-/// Fields that `sys/mounts` tells beside an engine's `config`.
+/// Fields that `sys/mounts` reports besides an engine's `config`.
 const OWN: [&str; 6] = ["type", "description", "options", "local", "seal_wrap", "external_entropy_access"];
 /// Fields of `config`, which tuning changes.
 pub(super) const TUNED: [&str; 7] = [
@@ -139,10 +139,7 @@ pub(super) const TUNED: [&str; 7] = [
 
 /// Why some fields of secrets engines and auth methods cannot change.
 pub(super) const FIXED: [Fixed; 5] = [
-    (
-        "type",
-        "what is mounted cannot become another type; mount the new one at another path and move what is in it",
-    ),
+    ("type", "the type of a mount cannot change; mount a new engine at another path and move the content"),
     ("local", "replication is decided when it is mounted; mount a new one at another path"),
     ("seal_wrap", "seal wrapping is decided when it is mounted; mount a new one at another path"),
     (
@@ -153,7 +150,7 @@ pub(super) const FIXED: [Fixed; 5] = [
 ];
 
 impl MountSpec {
-    /// With the version that applies, so that it is compared.
+    /// Includes the default version, so that it is compared.
     fn effective(&self) -> Self {
         let version = (self.engine == "kv").then(|| self.version.unwrap_or(2));
         Self { version, ..self.clone() }
@@ -176,7 +173,7 @@ impl MountSpec {
     }
 }
 
-/// Those of `all` that are in `names`.
+/// The entries of `all` whose names are in `names`.
 pub(super) fn pick(all: &Map<String, Value>, names: &[&str]) -> Map<String, Value> {
     all.iter()
         .filter(|(name, _)| names.contains(&name.as_str()))
@@ -184,7 +181,7 @@ pub(super) fn pick(all: &Map<String, Value>, names: &[&str]) -> Map<String, Valu
         .collect()
 }
 
-/// Joins what a listing tells of a mount with its `config`.
+/// Merges a mount's entry in a listing with its `config`.
 pub(super) fn flatten(told: &Value) -> Value {
     let own = told.as_object().cloned().unwrap_or_default();
     let config = told["config"].as_object().cloned().unwrap_or_default();
@@ -195,7 +192,8 @@ fn live_spec(path: &str, told: &Value) -> Result<MountSpec> {
     let names: Vec<&str> = OWN.iter().chain(&TUNED).copied().chain(["force_no_cache"]).collect();
     let mut mount: MountSpec = fields::parse(&flatten(told), &names, [("path", json!(path))])?;
     let version = mount.options.remove("version");
-    // A kv engine without a version is of version 1, and one with a version that is no number of none.
+    // A kv engine without a version has version 1; a version that is not a number becomes an
+    // unknown version.
     let version = version.map_or(Ok(1), |version| version.parse());
     mount.version = (mount.engine == "kv").then(|| version.unwrap_or(u8::MAX));
     Ok(mount)
@@ -210,14 +208,14 @@ pub(super) fn check_path(path: &str) -> Option<FieldError> {
     })
 }
 
-/// What is wrong with a visibility that no server knows.
+/// The error for an unknown visibility.
 pub(super) fn visibility_error() -> FieldError {
     FieldError::new("listing_visibility", "is not known").help("one of hidden, unauth")
 }
 
 impl Resource for Mount {
     const KIND: &'static str = "vault.mount";
-    const ABOUT: &'static str = "A secrets engine, such as kv, transit or pki, and how it is tuned.";
+    const ABOUT: &'static str = "A secrets engine, such as kv, transit or pki, with its tuning.";
     const EXAMPLE: &'static str = "\
 secrets:
   kind: vault.mount
@@ -228,7 +226,8 @@ secrets:
   max_lease_ttl: 24h
 ";
     const PROTECTED: bool = true;
-    const REMOVAL: Option<&'static str> = Some("with everything in it, whoever has put it there");
+    const REMOVAL: Option<&'static str> =
+        Some("also deletes all of its content, including content from other sources");
 
     type Client = VaultClient;
     type Id = Place;
@@ -254,7 +253,7 @@ secrets:
             errors.push(visibility_error());
         }
         if desired.version.is_some() && desired.engine != "kv" && !is_unknown(&desired.engine) {
-            errors.push(FieldError::new("version", "is for engines of type `kv` alone"));
+            errors.push(FieldError::new("version", "is only for engines of type `kv`"));
         }
         if desired.options.contains_key("version") {
             errors.push(
@@ -334,7 +333,7 @@ secrets:
 /// Why a built-in thing is never removed.
 pub(super) const VAULTS_OWN: &str = "it belongs to Vault itself";
 
-/// The engine does not update what is blocked; should it be asked to, nothing is written.
+/// The engine never updates blocked fields; this check makes sure that nothing is written.
 pub(super) fn refuse_blocked(diff: &Diff, kind: &str, id: &str) -> Result<()> {
     match diff.blocked.first() {
         None => Ok(()),
@@ -368,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_writes_differently_is_no_change() {
+    fn servers_notation_is_not_a_change() {
         let told = json!({
             "type": "kv", "description": "", "options": { "version": "2" }, "uuid": "u", "accessor": "a",
             "running_plugin_version": "v2", "deprecation_status": "supported", "local": false,
@@ -379,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_may_rise_but_not_fall() {
+    fn version_may_rise_but_not_fall() {
         let told = |version: &str| json!({ "type": "kv", "options": { "version": version }, "config": {} });
         let declared = |version: u8| json!({ "path": "team", "type": "kv", "version": version });
         let version = || vec!["version".to_owned()];
@@ -392,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_beforehand() {
+    fn mistakes_are_found_by_check() {
         let errors = |value: Value| Mount::check(&spec(value)).len();
         assert_eq!(errors(json!({ "path": "a/", "type": "kv-v2" })), 2);
         assert_eq!(errors(json!({ "path": "a", "type": "transit", "version": 2 })), 1);

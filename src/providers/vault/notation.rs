@@ -1,7 +1,7 @@
-//! Values that Vault writes differently from how it is told them: durations, policy names, CIDRs.
+//! Values that Vault writes differently from the plan: durations, policy names, CIDRs.
 //!
-//! Each type reads every notation and holds one of them, so that comparing needs no care. Strings
-//! with a marker of [`crate::resolve::unknown`] are held as they are.
+//! Each type reads every notation and stores one, so that values can be compared directly. Strings
+//! with a marker of [`crate::resolve::unknown`] are stored unchanged.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use crate::resolve::unknown::is_unknown;
 
-/// A duration, as `90m`, `1h30m`, `7d` or a number of seconds; Vault answers in seconds.
+/// A duration, as `90m`, `1h30m`, `7d` or a number of seconds; Vault responds with seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ttl {
     /// Whole seconds.
     Seconds(u64),
-    /// A text with a marker of something that is not known yet.
+    /// A text with a marker of a value that is not known yet.
     Unknown(String),
 }
 
@@ -28,7 +28,7 @@ impl Default for Ttl {
     }
 }
 
-/// Seconds of a duration in Go's notation, plus `d` for days; `None` when it is not one.
+/// Seconds of a duration in Go's notation, plus `d` for days; `None` when it is not a duration.
 pub(super) fn seconds(text: &str) -> Option<u64> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
@@ -93,7 +93,7 @@ impl JsonSchema for Ttl {
     }
 }
 
-/// A set of names: order and repetition mean nothing.
+/// A set of names: order and repetition do not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Vec<String>")]
 #[schemars(with = "Vec<String>")]
@@ -111,13 +111,12 @@ impl Names {
         self.0.iter().map(String::as_str)
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// A set of names of HTTP headers, which Vault writes as `X-Amz-Date` however it is told them.
+/// A set of names of HTTP headers, which Vault always writes as `X-Amz-Date`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Vec<String>")]
 #[schemars(with = "Vec<String>")]
@@ -137,7 +136,7 @@ impl From<Vec<String>> for HeaderNames {
     }
 }
 
-/// An address below which others are made; Vault ends it with a slash.
+/// A base URL; Vault ends it with a slash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String")]
 #[schemars(with = "String")]
@@ -152,7 +151,7 @@ impl From<String> for BaseUrl {
     }
 }
 
-/// A name whose case Vault lowers, as it does with those of roles and users.
+/// A name that Vault converts to lowercase, as it does for roles and users.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String")]
 #[schemars(with = "String")]
@@ -197,7 +196,7 @@ impl CommaNames {
     }
 }
 
-/// A list that Vault's API writes as one text with commas, and whose order means something.
+/// A list that Vault's API writes as one text with commas, and whose order matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(with = "Vec<String>")]
 pub struct CommaList(Vec<String>);
@@ -226,7 +225,7 @@ fn comma_separated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Str
     }
 }
 
-/// A set of policy names; Vault lowers their case.
+/// A set of policy names; Vault converts them to lowercase.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Vec<String>")]
 #[schemars(with = "Vec<String>")]
@@ -245,12 +244,12 @@ impl PolicyNames {
     }
 }
 
-/// A set of names of groups, whose case Vault lowers as it does with those of policies.
+/// A set of group names, which Vault converts to lowercase like policy names.
 pub type GroupNames = PolicyNames;
 
-/// A set of networks; a single address is a network of its own.
+/// A set of networks; a single address is a network of one address.
 ///
-/// Vault drops `/32` from `token_bound_cidrs`, and asks for it in `secret_id_bound_cidrs`.
+/// Vault removes `/32` from `token_bound_cidrs`, and requires it in `secret_id_bound_cidrs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Vec<String>")]
 #[schemars(with = "Vec<String>")]
@@ -270,7 +269,7 @@ fn with_prefix(network: String) -> String {
     }
 }
 
-/// `name` as Vault keeps the names of policies and roles.
+/// `name` in the form in which Vault stores the names of policies and roles.
 pub(super) fn lower(name: &str) -> String {
     if is_unknown(name) { name.to_owned() } else { name.to_lowercase() }
 }
@@ -281,7 +280,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-/// A PEM text whose surrounding whitespace means nothing.
+/// A PEM text whose surrounding whitespace does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String")]
 #[schemars(with = "String")]
@@ -294,7 +293,7 @@ impl From<String> for Pem {
 }
 
 impl Pem {
-    /// Whether there is no text.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_yet_is_left_as_it_is() {
+    fn unknown_values_stay_unchanged() {
         let marker = crate::resolve::unknown::marker("Key.Arn");
         assert_eq!(read::<Ttl>(json!(marker)), json!(marker));
         assert_eq!(read::<PolicyNames>(json!([marker])), json!([marker]));
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_addresses_keep_what_means_something() {
+    fn lists_and_addresses_keep_significant_parts() {
         assert_eq!(read::<CommaList>(json!("ldaps://b, ldaps://a")), json!(["ldaps://b", "ldaps://a"]));
         for url in ["https://api.example/v3", "https://api.example/v3/"] {
             assert_eq!(read::<BaseUrl>(json!(url)), json!("https://api.example/v3/"));

@@ -2,9 +2,9 @@
 //! <https://openbao.org/api-docs/secret/pki/#generate-root>,
 //! <https://openbao.org/api-docs/secret/pki/#generate-intermediate-csr>.
 //!
-//! Every request that makes something carries the authority's name, for the issuer and for the key, and
-//! the server takes a name once. So what a run that was cut off has made is found and used, and there is
-//! never a second one.
+//! Every creating request contains the authority's name, for the issuer and for the key, and the
+//! server accepts a name only once. So a run finds and uses what an interrupted run created, and
+//! never creates a second authority.
 
 mod certificate;
 mod der;
@@ -37,7 +37,7 @@ pub struct PkiCaSpec {
     pub mount: String,
     /// The name of the authority and of its key.
     pub name: String,
-    /// Who signs it; itself when absent. Fixed.
+    /// The authority that signs it; absent for a self-signed root. Fixed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<Signer>,
     /// The common name. Fixed.
@@ -56,29 +56,30 @@ pub struct PkiCaSpec {
     /// `rsa`, `ec` or `ed25519`. Fixed.
     #[serde(default = "ec")]
     pub key_type: String,
-    /// Bits of the key. Fixed. Not declared: the engine's choice for the type.
+    /// Bits of the key. Fixed. When absent, the engine chooses for the type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_bits: Option<u64>,
-    /// How many authorities may follow below it; -1 is without limit. Fixed.
+    /// How many levels of authorities may follow below it; -1 is unlimited. Fixed.
     #[serde(default = "unlimited")]
     pub max_path_length: i64,
-    /// Whether it is the one that issues when a request names none.
+    /// Whether it is the default issuer, for requests that do not name one.
     #[serde(default)]
     pub default: bool,
-    /// What happens to a certificate that would outlast it: `err`, `truncate` or `permit`.
+    /// The treatment of a certificate that would outlast it: `err`, `truncate` or `permit`.
     #[serde(default = "err")]
     pub leaf_not_after_behavior: String,
-    /// What it may do: `read-only`, `issuing-certificates`, `crl-signing`, `ocsp-signing`. Left alone
-    /// when absent.
+    /// Allowed usages: `read-only`, `issuing-certificates`, `crl-signing`, `ocsp-signing`. Not
+    /// managed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<CommaNames>,
-    /// Where its certificate is found, written into what it issues; none is what the engine says.
+    /// Addresses of its certificate, written into the certificates that it issues; empty is the
+    /// engine's setting.
     #[serde(default)]
     pub issuing_certificates: Names,
-    /// Where its revocation list is found; none is what the engine says.
+    /// Addresses of its revocation list; empty is the engine's setting.
     #[serde(default)]
     pub crl_distribution_points: Names,
-    /// Where revocation can be asked for; none is what the engine says.
+    /// Addresses of its OCSP responders; empty is the engine's setting.
     #[serde(default)]
     pub ocsp_servers: Names,
 }
@@ -114,7 +115,7 @@ const fn unlimited() -> i64 {
 pub struct CaId {
     mount: String,
     name: String,
-    /// Who is declared to have signed it, whose certificate is read as well.
+    /// The declared signer, whose certificate is read as well.
     #[serde(skip)]
     signer: Option<Signer>,
 }
@@ -125,7 +126,7 @@ impl fmt::Display for CaId {
     }
 }
 
-/// An authority as it is.
+/// A live authority.
 #[derive(Clone, Debug)]
 pub struct LiveCa {
     id: CaId,
@@ -137,11 +138,11 @@ pub struct LiveCa {
     expires: i64,
     signed_by: SignedBy,
     revoked: bool,
-    /// Every field that the server reports and takes.
+    /// Every field that the server both reports and accepts.
     reported: Map<String, Value>,
 }
 
-/// What the server reports of an authority and does not take.
+/// Fields that the server reports and does not accept.
 const OF_THE_SERVER: [&str; 8] = [
     "ca_chain",
     "certificate",
@@ -153,7 +154,7 @@ const OF_THE_SERVER: [&str; 8] = [
     "revocation_time_rfc3339",
 ];
 
-/// Who signed a certificate.
+/// The signer of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum SignedBy {
     /// The authority itself.
@@ -174,20 +175,20 @@ impl SignedBy {
     }
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct PkiCaOutputs {
     /// Its name.
     pub name: String,
     /// The engine's path.
     pub mount: String,
-    /// The id that the server gave it.
+    /// The id that the server assigned.
     pub issuer_id: String,
     /// Its certificate, as PEM.
     pub certificate: String,
-    /// The certificate's number, as hexadecimal bytes with colons.
+    /// The certificate's serial number, as hexadecimal bytes with colons.
     pub serial_number: String,
-    /// When the certificate ends, in seconds since 1970.
+    /// When the certificate expires, in seconds since 1970.
     pub expires: i64,
 }
 
@@ -195,11 +196,11 @@ pub struct PkiCaOutputs {
 const TUNED: [&str; 5] =
     ["leaf_not_after_behavior", "usage", "issuing_certificates", "crl_distribution_points", "ocsp_servers"];
 
-const DECIDED: &str = "a certificate is as it was signed; declare another authority under a new name, make it the \
-    default, and take this one away when nothing of it is in use";
+const DECIDED: &str = "a certificate cannot change after it is signed; declare another authority under a new name, make it the \
+    default, and remove this one when none of its certificates is in use";
 
-const REVOKED: &str = "the authority is revoked, for good; declare another one under a new name, make it the default, \
-    and take this step out of the plan";
+const REVOKED: &str = "the authority is permanently revoked; declare another one under a new name, make it the default, \
+    and remove this step from the plan";
 
 const FIXED: [Fixed; 9] = [
     ("signed_by", DECIDED),
@@ -218,7 +219,7 @@ impl PkiCaSpec {
     fn subject(&self) -> Map<String, Value> {
         let names = ["common_name", "organization", "ou", "country", "ttl", "max_path_length"];
         let mut subject = pick(&fields::fields(self), &names);
-        // The common name of an authority is no host's.
+        // The common name of an authority is not a host name.
         subject.insert("exclude_cn_from_sans".to_owned(), json!(true));
         subject
     }
@@ -244,7 +245,7 @@ async fn find(client: &VaultClient, path: &str, field: &str, value: &str) -> Res
         .next())
 }
 
-/// The certificate of the authority that is declared to sign; `None` when there is none.
+/// The certificate of the declared signer; `None` when it does not exist.
 async fn certificate_of(client: &VaultClient, signer: &Signer) -> Result<Option<String>> {
     let Signer { mount, issuer } = signer;
     let listing = client.list(&format!("{mount}/issuers")).await?.unwrap_or_default();
@@ -255,12 +256,12 @@ async fn certificate_of(client: &VaultClient, signer: &Signer) -> Result<Option<
     let Some((id, _)) = listing["key_info"].as_object().into_iter().flatten().find(is_it) else {
         return Ok(None);
     };
-    // Everybody may read an authority's certificate here.
+    // Reading an issuer's certificate here does not require any permission.
     let told = client.get(&format!("{mount}/issuer/{id}/json")).await?.unwrap_or_default();
     Ok(told["certificate"].as_str().map(str::to_owned))
 }
 
-/// Who signed `read`, as far as its certificate and that of the declared signer say.
+/// The signer of `read`, as far as its certificate and that of the declared signer show.
 fn signed_by(read: &certificate::Read, declared: Option<(&Signer, Option<&str>)>) -> Result<SignedBy> {
     if read.is_signed_by(read) {
         return Ok(SignedBy::Itself);
@@ -273,7 +274,7 @@ fn signed_by(read: &certificate::Read, declared: Option<(&Signer, Option<&str>)>
     Ok(SignedBy::Other(read.signer_name.clone()))
 }
 
-/// What is known of an authority from its certificate, from that of its signer and from the server.
+/// A live authority, from its certificate, its signer's certificate and the server's response.
 fn live(id: &CaId, told: &Value, is_default: bool, signer: Option<&str>) -> Result<LiveCa> {
     let text = |name: &str| told[name].as_str().unwrap_or_default().trim().to_owned();
     let certificate = text("certificate");
@@ -301,8 +302,8 @@ fn live(id: &CaId, told: &Value, is_default: bool, signer: Option<&str>) -> Resu
     })
 }
 
-/// A list as it is declared: the order means nothing, one is a text with commas, and of the addresses
-/// those that are not set are null beside one that is.
+/// A list in the plan's notation: the order does not matter, `usage` is a comma-separated text, and
+/// unset addresses are null when another one is set.
 fn in_order(name: &str, value: Value) -> Value {
     match name {
         "usage" => sorted::<CommaNames>(value),
@@ -314,7 +315,7 @@ fn in_order(name: &str, value: Value) -> Value {
     }
 }
 
-/// A value in the notation of `T`; as it is when it is not understood, so that it differs.
+/// A value in the notation of `T`; unchanged when it is not understood, so that it differs.
 fn sorted<T: serde::de::DeserializeOwned + Serialize>(value: Value) -> Value {
     serde_json::from_value::<T>(value.clone()).map_or(value, |names| json!(names))
 }
@@ -366,10 +367,10 @@ issuing:
         let mut errors = Vec::new();
         let one_of = |field: &str, value: &str, known: &[&str]| {
             let wrong = !known.contains(&value);
-            wrong.then(|| FieldError::new(field, format!("is one of {}", known.join(", "))))
+            wrong.then(|| FieldError::new(field, format!("must be one of {}", known.join(", "))))
         };
         if desired.name.is_empty() || desired.name.contains('/') || desired.name == "default" {
-            errors.push(FieldError::new("name", "is no name of an authority"));
+            errors.push(FieldError::new("name", "is not a valid name for an authority"));
         }
         errors.extend(one_of("key_type", &desired.key_type, &["rsa", "ec", "ed25519"]));
         errors.extend(one_of(
@@ -412,7 +413,8 @@ issuing:
         let signer = desired.signed_by.clone().map_or(SignedBy::Itself, SignedBy::Declared);
         declared.insert("signed_by".to_owned(), signer.shown());
         if !desired.default {
-            // Another authority became the default when it said so; this one is not told to cease.
+            // Another authority has become the default by its own `default: true`; this one is not
+            // asked to give it up.
             declared.remove("default");
         }
         let mut diff = fields::compare(&live, &declared, &FIXED);
@@ -436,7 +438,7 @@ issuing:
         tune(w, desired, observed.reported.clone()).await
     }
 
-    /// With its key, so that nothing can be signed by it any more.
+    /// Also deletes its key, so that it cannot sign anything in the future.
     async fn delete(w: &Writer<'_, VaultClient>, id: &CaId) -> Result<()> {
         let CaId { mount, name, .. } = id;
         if let Some((issuer, _)) = find(w, &format!("{mount}/issuers"), "issuer_name", name).await? {
@@ -448,7 +450,7 @@ issuing:
         Ok(())
     }
 
-    /// The server deletes no key that another issuer uses.
+    /// The server does not delete a key that another issuer uses.
     async fn attachments(client: &VaultClient, id: &CaId, _: &LiveCa) -> Result<Vec<Attachment>> {
         content::sharing_key(client, &id.mount, &id.name).await
     }

@@ -24,24 +24,24 @@ pub struct Policy;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicySpec {
-    /// The name; Vault lowers its case.
+    /// The name; Vault converts it to lowercase.
     pub name: String,
-    /// What it allows: HCL as text, a map of paths, or HCL from a template file. The server fills in
+    /// The rules: HCL as text, a map of paths, or HCL from a template file. The server fills in
     /// `{{identity.entity.id}}` and the like.
     #[schemars(extend("x-placeholders" = "identity"))]
     pub rules: Rules,
 }
 
-/// What a policy allows.
+/// The rules of a policy.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, try_from = "Value")]
 #[schemars(!try_from)]
 pub enum Rules {
-    /// HCL, as it is written to the server.
+    /// HCL, written to the server unchanged.
     Text(String),
     /// HCL from a template file.
     Template(TemplateRules),
-    /// What is allowed, path by path.
+    /// Rules by path.
     Paths(BTreeMap<String, PathRule>),
 }
 
@@ -51,7 +51,7 @@ pub enum Rules {
 pub struct TemplateRules {
     /// The template's file name, in `templates/` beside the plan or beside the plan's folder.
     pub template: PathBuf,
-    /// Values for the template, beside the plan's variables.
+    /// Values for the template, in addition to the plan's variables.
     #[serde(default)]
     pub with: Map<String, Value>,
     /// The text, once the template has been read.
@@ -59,12 +59,12 @@ pub struct TemplateRules {
     rendered: String,
 }
 
-/// What is allowed on a path.
+/// The rule for a path.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, try_from = "Value")]
 #[schemars(!try_from)]
 pub enum PathRule {
-    /// Capabilities alone: `[read, list]`.
+    /// Only capabilities: `[read, list]`.
     Capabilities(Vec<String>),
     /// Capabilities with limits.
     Limited(LimitedRule),
@@ -76,43 +76,43 @@ pub enum PathRule {
 pub struct LimitedRule {
     /// `create`, `read`, `update`, `delete`, `list`, `patch`, `scan`, `sudo` or `deny`.
     pub capabilities: Vec<String>,
-    /// Parameters that a request may have, with the values they may have; none means any.
+    /// Allowed request parameters, with their allowed values; an empty list allows any value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub allowed_parameters: BTreeMap<String, Vec<Value>>,
-    /// Parameters that a request must not have, with the values; none means any.
+    /// Denied request parameters, with their denied values; an empty list denies all values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub denied_parameters: BTreeMap<String, Vec<Value>>,
-    /// Parameters that a request must have.
+    /// Required request parameters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub required_parameters: Vec<String>,
-    /// The shortest time for which answers may be wrapped.
+    /// The minimum TTL of wrapped responses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_wrapping_ttl: Option<Ttl>,
-    /// The longest time for which answers may be wrapped.
+    /// The maximum TTL of wrapped responses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_wrapping_ttl: Option<Ttl>,
 }
 
-/// A policy as it is.
+/// A live policy.
 #[derive(Clone, Debug)]
 pub struct LivePolicy {
     name: String,
     text: String,
-    /// Everything that the server reports of it.
+    /// All fields that the server reports.
     reported: Map<String, Value>,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct PolicyOutputs {
-    /// The name as the server keeps it.
+    /// The name as the server stores it.
     pub name: String,
 }
 
 /// Policies that belong to the server.
 const BUILT_IN: [&str; 3] = ["root", "default", "response-wrapping"];
 
-// By hand, since serde would only say that no form of an untagged enum fits.
+// Implemented by hand, since serde would only report that no variant of an untagged enum matches.
 impl TryFrom<Value> for Rules {
     type Error = String;
 
@@ -123,7 +123,7 @@ impl TryFrom<Value> for Rules {
         };
         match value {
             Value::String(text) => Ok(Self::Text(text)),
-            // What is allowed on a path is never text, so this is no path of the name `template`.
+            // The rule for a path is never text, so this is not a path named `template`.
             Value::Object(fields) if fields.get("template").is_some_and(Value::is_string) => {
                 serde_json::from_value(Value::Object(fields))
                     .map(Self::Template)
@@ -148,7 +148,7 @@ impl TryFrom<Value> for PathRule {
     }
 }
 
-/// As the text that it makes, which is what a person wants to see and what must be known.
+/// Serialises the rendered text, which reviewers need and which must be known.
 impl Serialize for TemplateRules {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.rendered.serialize(serializer)
@@ -156,7 +156,7 @@ impl Serialize for TemplateRules {
 }
 
 impl Rules {
-    /// The HCL that is written.
+    /// The HCL that is written to the server.
     fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
@@ -202,7 +202,7 @@ search:
 
     fn check(desired: &PolicySpec) -> Vec<FieldError> {
         let rules = match &desired.rules {
-            // Checked when the template has been read.
+            // Checked after the template has been read.
             Rules::Template(_) => Vec::new(),
             rules => check_rules(rules),
         };
@@ -240,7 +240,7 @@ search:
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &PolicySpec) -> Result<()> {
-        // OpenBao refuses when somebody else has just made it; HashiCorp Vault ignores `cas`.
+        // OpenBao refuses if it was created in the meantime; HashiCorp Vault ignores `cas`.
         let body = json!({ "policy": desired.rules.text(), "cas": 0 });
         w.post(w.permit(), &format!("sys/policies/acl/{}", Self::id(desired)), &body).await.map(drop)
     }
@@ -276,13 +276,13 @@ fn live(name: &str, told: Value) -> LivePolicy {
     LivePolicy { name: name.to_owned(), text, reported }
 }
 
-/// What the server reports of a policy and does not take.
+/// Fields that the server reports and does not accept.
 const OF_THE_SERVER: [&str; 3] = ["name", "modified", "version"];
 
 impl LivePolicy {
-    /// The body that gives the policy another text. The server sets what a write leaves out to its
-    /// defaults, such as when the policy expires and what its templates may hold, so that all of it is
-    /// sent back; and it refuses to replace another version than the one that was seen.
+    /// The body that replaces the policy's text. The server resets omitted fields to its defaults,
+    /// such as the policy's expiration and the options of its templates, so all of them are sent
+    /// back. The server refuses to replace another version than the observed one.
     fn with_text(&self, text: &str) -> Value {
         let mut body = self.reported.clone();
         body.retain(|name, value| !OF_THE_SERVER.contains(&name.as_str()) && !value.is_null());
@@ -294,7 +294,7 @@ impl LivePolicy {
     }
 }
 
-/// A policy's text as a diff shows it: in the form in which equal texts are equal lines.
+/// A policy's text as a diff shows it: in the canonical form, in which equal rules are equal lines.
 fn shown(text: &str) -> Value {
     Value::String(normalise(text).unwrap_or_else(|| text.to_owned()))
 }
@@ -306,8 +306,9 @@ fn check_name(name: &str) -> Option<FieldError> {
         );
     }
     let bad = name.is_empty() || name.contains('/') || name.contains(char::is_whitespace);
-    (bad && !is_unknown(name))
-        .then(|| FieldError::new("name", "is no name of a policy").help("use letters, digits, `-` and `_`"))
+    (bad && !is_unknown(name)).then(|| {
+        FieldError::new("name", "is not a valid policy name").help("use letters, digits, `-` and `_`")
+    })
 }
 
 fn check_rules(rules: &Rules) -> Vec<FieldError> {
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_shown_line_by_line() {
+    fn difference_is_shown_line_by_line() {
         let declared = spec(json!({ "name": "App", "rules": { "a": ["read", "list"] } }));
         let live = |text: &str| live("app", json!({ "policy": text }));
         assert!(Policy::diff(&declared, &live("path \"a\" { capabilities=[\"list\",\"read\"] }")).is_empty());
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn another_text_keeps_what_else_the_policy_says() {
+    fn new_text_keeps_other_policy_fields() {
         let told = json!({
             "name": "app", "policy": "", "version": 3, "modified": "2026-11-27T10:03:53Z",
             "allow_slashes_in_identity_templates": true, "expiration": "2027-11-27T11:10:33Z", "ttl": null,
@@ -348,20 +349,20 @@ mod tests {
             "policy": "x",
         });
         assert_eq!(live("app", told).with_text("x"), expected);
-        // HashiCorp Vault says less.
+        // HashiCorp Vault reports fewer fields.
         let told = json!({ "name": "app", "policy": "" });
         assert_eq!(live("app", told).with_text("x"), json!({ "policy": "x" }));
     }
 
     #[test]
-    fn a_wrong_key_is_named() {
+    fn wrong_key_is_named() {
         let rules = json!({ "name": "a", "rules": { "b": { "capabilities": ["read"], "alowed": {} } } });
         let error = serde_json::from_value::<PolicySpec>(rules).expect_err("unknown").to_string();
         assert!(error.contains("`b`: unknown field `alowed`"), "{error}");
     }
 
     #[test]
-    fn a_template_makes_the_rules() {
+    fn template_renders_the_rules() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = "path \"{{ mount }}/data/{{ team }}/*\" { capabilities = [\"read\"] }\n";
         std::fs::write(folder.path().join("app.hcl.j2"), path).expect("written");
@@ -381,13 +382,13 @@ mod tests {
         assert!(Policy::check(&declared).is_empty());
         assert_eq!(declared.rules.text(), "path \"kv/data/search/*\" { capabilities = [\"read\"] }\n");
         assert_eq!(json!(declared)["rules"], declared.rules.text(), "a changeset shows the text");
-        assert!(load("wrong.hcl.j2").is_err(), "mistakes in the text are found beforehand");
+        assert!(load("wrong.hcl.j2").is_err(), "mistakes in the text are found before the write");
         let unknown_key = json!({ "name": "a", "rules": { "template": "x", "wiht": {} } });
         assert!(serde_json::from_value::<PolicySpec>(unknown_key).is_err());
     }
 
     #[test]
-    fn mistakes_are_found_beforehand() {
+    fn mistakes_are_found_by_check() {
         let errors =
             |name: &str, rules: Value| Policy::check(&spec(json!({ "name": name, "rules": rules }))).len();
         assert_eq!(errors("app", json!({ "a": ["read"] })), 0);

@@ -1,8 +1,9 @@
-//! The notation of policies: the first version of HCL, or JSON, with everything that is given twice.
+//! The notation of policies: the first version of HCL, or JSON, with all duplicates.
 //!
-//! The server adds up what a block or a map gives twice. A parser that keeps the last of them would take
-//! a wider policy for a narrower one, so that this one keeps them all, and refuses what it does not know.
-//! Measured on OpenBao 2.7: two `capabilities` in one block are both granted, in HCL and in JSON.
+//! The server merges duplicate entries of a block or a map. A parser that keeps only the last one
+//! would mistake a wider policy for a narrower one. So this parser keeps all of them, and refuses
+//! unknown syntax. Measured on OpenBao 2.7: two `capabilities` in one block are both granted, in
+//! HCL and in JSON.
 
 use std::fmt;
 use std::iter::Peekable;
@@ -11,25 +12,25 @@ use std::str::Chars;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
-/// A value as it is written.
+/// A parsed value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
-    /// A text, a number, a boolean or nothing.
+    /// A text, a number, a boolean or null.
     Scalar(Value),
     /// A list.
     List(Vec<Self>),
-    /// A map or a block, each entry as often as it stands there.
+    /// A map or a block, with duplicate entries.
     Entries(Vec<(String, Self)>),
 }
 
-/// How deep values and blocks may be nested. A policy needs four levels; what reads a tree calls itself
-/// for each.
+/// The maximum nesting of values and blocks. A policy needs four levels; the readers of the tree
+/// are recursive.
 const DEEPEST: usize = 64;
 
-/// Reads a policy.
+/// Parses a policy.
 ///
 /// # Errors
-/// What is not understood, and in which line.
+/// The line and the part that is not understood.
 pub(super) fn read(text: &str) -> Result<Node, String> {
     if text.trim_start().starts_with('{') {
         return serde_json::from_str(text).map_err(|error| error.to_string());
@@ -51,7 +52,7 @@ impl Reader<'_> {
         Err(format!("line {}: {what}", self.line))
     }
 
-    /// Reads what is one level deeper.
+    /// Runs `read` one level deeper.
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
         if self.depth == DEEPEST {
             return self.wrong(format!("more than {DEEPEST} levels are nested"));
@@ -68,7 +69,7 @@ impl Reader<'_> {
         next
     }
 
-    /// The next character that means something.
+    /// The next significant character.
     fn peek(&mut self) -> Result<Option<char>, String> {
         loop {
             match self.rest.peek() {
@@ -101,7 +102,7 @@ impl Reader<'_> {
                     }
                     before = c;
                 }
-                self.wrong("a comment has no end")
+                self.wrong("a comment is not closed")
             }
             _ => self.wrong("`/` is not understood here"),
         }
@@ -210,7 +211,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A text in quotes. What stands between `${` and `}` is part of it.
+    /// A quoted text. It includes everything between `${` and `}`.
     fn text(&mut self) -> Result<String, String> {
         self.next();
         let mut text = String::new();
@@ -221,7 +222,7 @@ impl Reader<'_> {
                     return self.wrong("a `\\` between `${` and `}` is not understood");
                 }
                 Some('\\') => text.push(self.escaped()?),
-                Some('\n') | None => return self.wrong("a text has no closing quote"),
+                Some('\n') | None => return self.wrong("a closing quote is missing"),
                 Some(c) => text.push(c),
             }
         }
@@ -249,7 +250,7 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-/// Reads JSON without dropping what is given twice.
+/// Reads JSON and keeps duplicate keys.
 struct Everything;
 
 impl<'de> Visitor<'de> for Everything {
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_twice_is_read_twice() {
+    fn duplicate_entries_are_all_kept() {
         let texts = ["a = 1\na = 2", "a = 1 a = 2", "# one\na = 1 // and\n/* another\n*/ a = 2"];
         for text in texts {
             assert_eq!(entries(text).len(), 2, "{text}");
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_read_as_the_server_reads_them() {
+    fn texts_are_read_like_the_server_does() {
         let text = |written: &str| match entries(&format!("a = \"{written}\"")).remove(0).1 {
             Node::Scalar(Value::String(text)) => text,
             other => panic!("{other:?}"),
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused_with_its_line() {
+    fn unknown_syntax_is_refused_with_its_line() {
         let texts = [
             "a",
             "path \"a\" {\n",

@@ -1,9 +1,9 @@
-//! The text of Vault policies: making it, and comparing it by meaning.
+//! Creates the text of Vault policies, and compares it by meaning.
 //!
 //! A policy's text is HCL, in the first version of that language, or JSON; see
-//! <https://openbao.org/docs/concepts/policies/>. What parses is brought into one form, in which the
-//! order of paths, capabilities and parameters, comments and spaces are gone. Texts are equal only if
-//! the server grants the same by them.
+//! <https://openbao.org/docs/concepts/policies/>. Parsed texts are converted to a canonical form,
+//! without comments, spaces, and the order of paths, capabilities and parameters. Two texts are
+//! equal only if the server grants the same by them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,19 +13,19 @@ use serde_json::{Map, Value, json};
 use super::notation::seconds;
 use super::policy_hcl::{Node, read};
 
-/// Rules by path; several rules for one path add up.
+/// Rules by path; several rules for one path are merged.
 pub type Paths = BTreeMap<String, Vec<Map<String, Value>>>;
 
-/// What a policy may allow on a path, on OpenBao or on HashiCorp Vault.
+/// The capabilities of a policy on OpenBao or on HashiCorp Vault.
 pub(super) const CAPABILITIES: [&str; 11] =
     ["create", "read", "update", "delete", "list", "sudo", "deny", "patch", "scan", "subscribe", "recover"];
 
-/// The one form of a policy's text; `None` when it is no HCL that is understood here.
+/// The canonical form of a policy's text; `None` when it cannot be parsed.
 pub(super) fn normalise(text: &str) -> Option<String> {
     parse(text).ok().map(|paths| render(&paths))
 }
 
-/// Whether two texts mean the same; texts that do not parse are compared letter by letter.
+/// Whether two texts mean the same; texts that cannot be parsed are compared literally.
 pub(super) fn same(a: &str, b: &str) -> bool {
     match (normalise(a), normalise(b)) {
         (Some(a), Some(b)) => a == b,
@@ -33,7 +33,7 @@ pub(super) fn same(a: &str, b: &str) -> bool {
     }
 }
 
-/// The text for rules given as data, path by path.
+/// The text for rules given as data, by path.
 pub(super) fn from_data(rules: &BTreeMap<String, Value>) -> String {
     let rule = |value: &Value| match value {
         Value::Array(_) => Map::from_iter([("capabilities".to_owned(), value.clone())]),
@@ -43,16 +43,18 @@ pub(super) fn from_data(rules: &BTreeMap<String, Value>) -> String {
     render(&rules.iter().map(|(path, value)| (path.clone(), vec![normal(rule(value))])).collect())
 }
 
-/// What is wrong with a policy's text, for the person who wrote it.
+/// The mistakes in a policy's text, for its author.
 pub(super) fn mistakes(text: &str) -> Vec<String> {
     match parse(text) {
         Err(why) => vec![format!("is not a policy: {why}")],
-        Ok(paths) if paths.is_empty() => vec!["allows nothing: there is no `path` in it".to_owned()],
+        Ok(paths) if paths.is_empty() => {
+            vec!["does not allow anything: it does not contain a `path`".to_owned()]
+        }
         Ok(paths) => unknown_capabilities(&paths),
     }
 }
 
-/// What a policy's text allows, path by path; nothing when it is not understood.
+/// The capabilities that a policy's text grants, by path; empty when it cannot be parsed.
 pub fn granted(text: &str) -> Vec<(String, Vec<String>)> {
     let capabilities = |rule: &Map<String, Value>| {
         let names = rule.get("capabilities").and_then(Value::as_array).into_iter().flatten();
@@ -78,16 +80,16 @@ fn unknown_capabilities(paths: &Paths) -> Vec<String> {
 /// A policy's rules by path.
 ///
 /// # Errors
-/// What about the text is not understood.
+/// The part of the text that is not understood.
 pub fn parse(text: &str) -> Result<Paths, String> {
-    let Node::Entries(policy) = read(text)? else { return Err("there are no blocks in it".to_owned()) };
+    let Node::Entries(policy) = read(text)? else { return Err("it does not contain any blocks".to_owned()) };
     let mut paths = Paths::new();
     for (key, node) in policy {
         match key.as_str() {
             "path" => add_paths(&mut paths, node)?,
-            // It stands in old policies and means nothing.
+            // It appears in old policies, and the server ignores it.
             "name" => {}
-            other => return Err(format!("`{other}` is not known at the top; only `path` is")),
+            other => return Err(format!("`{other}` is not known at the top level; only `path` is")),
         }
     }
     Ok(paths)
@@ -108,8 +110,8 @@ fn add_paths(paths: &mut Paths, node: Node) -> Result<(), String> {
     }
 }
 
-/// The rules for a path: one block, or in JSON a list of them. Their order is kept, since the server
-/// merges them one after the other.
+/// The rules for a path: one block, or in JSON a list of them. Their order is kept, since the
+/// server merges them in order.
 fn rules_of(path: &str, node: Node) -> Result<Vec<Map<String, Value>>, String> {
     match node {
         Node::Entries(entries) => {
@@ -119,12 +121,12 @@ fn rules_of(path: &str, node: Node) -> Result<Vec<Map<String, Value>>, String> {
             let rules: Result<Vec<_>, _> = items.into_iter().map(|item| rules_of(path, item)).collect();
             Ok(rules?.concat())
         }
-        Node::Scalar(_) => Err(format!("the rules of `{path}` must stand in braces")),
+        Node::Scalar(_) => Err(format!("the rules of `{path}` must be in braces")),
     }
 }
 
-/// The fields of a rule. The server adds up two lists of capabilities; of everything else that is given
-/// twice it is not said here what it means.
+/// The fields of a rule. The server merges two lists of capabilities; the meaning of any other
+/// duplicate is not defined here.
 fn fields(entries: Vec<(String, Node)>) -> Result<Map<String, Value>, String> {
     let mut fields = Map::new();
     for (name, node) in entries {
@@ -140,7 +142,7 @@ fn fields(entries: Vec<(String, Node)>) -> Result<Map<String, Value>, String> {
     Ok(fields)
 }
 
-/// A value in which nothing is given twice.
+/// A value without duplicates.
 fn plain(node: Node) -> Result<Value, String> {
     match node {
         Node::Scalar(value) => Ok(value),
@@ -159,8 +161,8 @@ fn plain(node: Node) -> Result<Value, String> {
 
 const CAPABILITIES_FIELD: &str = "capabilities";
 
-/// One rule in one form: in the order of its fields' names, sets sorted, and the shorthand
-/// `policy = "read"` written out, as the server does it.
+/// The canonical form of a rule: fields sorted by name, sets sorted, and the shorthand `policy =
+/// "read"` expanded, as the server does.
 fn normal(mut rule: Map<String, Value>) -> Map<String, Value> {
     if let Some(granted) = rule.get("policy").and_then(Value::as_str).and_then(written_out) {
         rule.remove("policy");
@@ -200,7 +202,7 @@ fn written_out(shorthand: &str) -> Option<Vec<Value>> {
     Some(granted.iter().map(|name| json!(name)).collect())
 }
 
-/// Capabilities as the server applies them: `deny` takes all others away.
+/// Capabilities as the server applies them: `deny` overrides all others.
 fn effective(capabilities: Value) -> Value {
     match listed(&capabilities).contains(&json!("deny")) {
         true => json!(["deny"]),
@@ -208,7 +210,7 @@ fn effective(capabilities: Value) -> Value {
     }
 }
 
-/// A list, or the one value that stands for it.
+/// A list, or a single value as a list.
 fn listed(value: &Value) -> Vec<Value> {
     match value {
         Value::Array(items) => items.clone(),
@@ -216,7 +218,7 @@ fn listed(value: &Value) -> Vec<Value> {
     }
 }
 
-/// A list whose order and repetitions mean nothing; the order within its items may.
+/// A list whose order and repetitions do not matter; the order within its items may matter.
 fn as_set(value: Value) -> Value {
     match value {
         Value::Array(mut items) => {
@@ -228,7 +230,7 @@ fn as_set(value: Value) -> Value {
     }
 }
 
-/// Maps in the order of their names.
+/// Maps sorted by name.
 fn by_name(value: Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.into_iter().map(by_name).collect()),
@@ -280,7 +282,7 @@ mod tests {
     const PLAIN: &str = "path \"secret/data/team/*\" {\n  capabilities = [\"list\", \"read\"]\n}\n";
 
     #[test]
-    fn notation_is_no_difference() {
+    fn notation_is_not_a_difference() {
         let rows = [
             "path \"secret/data/team/*\" { capabilities = [\"read\", \"list\"] }",
             "# comment\npath \"secret/data/team/*\" {\n\n  capabilities=[\"read\",\n \"list\", \"read\",]\n}",
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn order_of_paths_and_parameters_is_no_difference() {
+    fn order_of_paths_is_not_a_difference() {
         let one = "path \"a\" {\n capabilities = [\"update\"]\n allowed_parameters = { \"x\" = [\"1\", \"2\"], \"*\" = [] }\n}\n\
                    path \"b\" { capabilities = [\"deny\"] }";
         let other = "path \"b\" { capabilities = [\"deny\"] }\n\
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wider_policy_is_never_the_declared_one() {
+    fn wider_policy_never_equals_the_declared() {
         let declared = "path \"a\" { capabilities = [\"read\"] }";
         let wider = [
             "path \"a\" {\n capabilities = [\"read\"]\n policy = \"write\"\n}",
@@ -366,13 +368,13 @@ mod tests {
     }
 
     #[test]
-    fn templates_of_identities_stay() {
+    fn identity_templates_stay_unchanged() {
         let text = "path \"secret/data/{{identity.entity.name}}/*\" {\n  capabilities = [\"read\"]\n}\n";
         assert_eq!(normalise(text).as_deref(), Some(text));
     }
 
     #[test]
-    fn what_does_not_parse_is_compared_as_text() {
+    fn unparsable_texts_are_compared_literally() {
         assert!(same("path a {", " path a {\n"));
         assert!(!same("path a {", "path b {"));
         assert_eq!(normalise("path a {"), None);
@@ -386,7 +388,7 @@ mod tests {
             ["has the unknown capability `reads` on `a`"]
         );
         assert!(mistakes("path \"a\" {")[0].starts_with("is not a policy"));
-        assert!(mistakes("")[0].starts_with("allows nothing"));
+        assert!(mistakes("")[0].starts_with("does not allow anything"));
         assert!(mistakes("paths \"a\" {}")[0].contains("`paths`"));
     }
 }

@@ -1,4 +1,4 @@
-//! One request to Vault: how it is described, counted and sent.
+//! One request to Vault: its description, its counting and its sending.
 
 use std::fmt;
 use std::time::Instant;
@@ -14,10 +14,10 @@ use vaultrs::error::ClientError;
 use crate::resource::{Calls, Error, ErrorKind, Result};
 use crate::trace::{self, Answer};
 
-/// What a request can do, for the counts and for the meaning of a failure.
+/// The possible effect of a request, for the counts and for the meaning of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// It changes nothing.
+    /// It does not change anything.
     Read,
     /// It may change something.
     Write,
@@ -25,7 +25,7 @@ pub(super) enum Effect {
     Login,
 }
 
-/// A request in words, for counts and errors.
+/// The description of a request, for counts and errors.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) method: &'static str,
@@ -38,7 +38,7 @@ impl Request {
         Self { method, path: path.into(), effect }
     }
 
-    /// Refuses a path that an HTTP library would normalise into another one.
+    /// Refuses a path that an HTTP library would normalise to another one.
     pub(super) fn checked(self) -> Result<Self> {
         match self.path.split('/').find(|segment| matches!(*segment, "" | "." | "..")) {
             None => Ok(self),
@@ -51,7 +51,7 @@ impl Request {
         }
     }
 
-    /// The capability in a Vault policy that allows it.
+    /// The capability in a Vault policy that allows the request.
     pub(super) fn capability(&self) -> &'static str {
         match self.method {
             "GET" => "read",
@@ -62,7 +62,7 @@ impl Request {
         }
     }
 
-    /// Tells how it ended, at the server with this address.
+    /// Traces the request's result at the server with this address.
     pub(super) fn trace(
         &self,
         address: &str,
@@ -94,8 +94,8 @@ impl fmt::Display for Request {
     }
 }
 
-/// An endpoint for everything that vaultrs lacks or answers with too little: PATCH, tuning, audit
-/// devices, seal status, capabilities, and reads whose whole answer is compared.
+/// An endpoint for requests that vaultrs lacks or whose responses it truncates: PATCH, tuning,
+/// audit devices, seal status, capabilities, and reads whose whole response is compared.
 struct Call<'a> {
     request: &'a Request,
     body: Option<&'a Value>,
@@ -126,7 +126,7 @@ impl Endpoint for Call<'_> {
     }
 }
 
-/// vaultrs' middleware, which adds the token, and the content type that Vault asks of a PATCH.
+/// vaultrs' middleware, which adds the token, and the content type that Vault requires for a PATCH.
 struct Headers<'a>(&'a EndpointMiddleware);
 
 impl MiddleWare for Headers<'_> {
@@ -148,7 +148,7 @@ impl MiddleWare for Headers<'_> {
     }
 }
 
-/// Sends a request; gives the answer's body, `null` when it is empty.
+/// Sends a request; returns the response's body, `null` when it is empty.
 pub(super) async fn send(
     http: &HttpClient,
     middle: &EndpointMiddleware,
@@ -172,7 +172,7 @@ pub(super) async fn send(
     answer
 }
 
-/// What came back of a request that failed; `status` is that of an answer that was no JSON.
+/// The response of a failed request; `status` is the status of a response that was not JSON.
 pub(super) fn failure(error: &ClientError, status: u16) -> Answer {
     match super::error::status(error) {
         Some(status) => Answer::Status(status),
@@ -181,7 +181,7 @@ pub(super) fn failure(error: &ClientError, status: u16) -> Answer {
     }
 }
 
-/// The JSON body of an error answer; Vault puts a soft-deleted secret's metadata into a 404.
+/// The JSON body of an error response; Vault puts a soft-deleted secret's metadata into a 404.
 pub(super) fn error_body(error: &ClientError) -> Option<Value> {
     match error {
         ClientError::RestClientError {

@@ -1,4 +1,4 @@
-//! What roles of all auth methods share: the fields of the tokens that they issue.
+//! The shared fields of roles of all auth methods: those of the tokens that they issue.
 
 use super::notation::PolicyNames;
 use crate::resolve::unknown::is_unknown;
@@ -26,35 +26,35 @@ macro_rules! role_spec {
         #[serde(deny_unknown_fields)]
         pub struct $name {
             $($(#[$field_about])* pub $field: $type,)*
-            /// Policies that its tokens have, beside `default`.
+            /// Policies of its tokens, in addition to `default`.
             #[serde(default)]
             pub token_policies: $crate::providers::vault::notation::PolicyNames,
-            /// How long its tokens last; 0 is the method's default.
+            /// The default TTL of its tokens; 0 is the method's default.
             #[serde(default)]
             pub token_ttl: $crate::providers::vault::notation::Ttl,
-            /// How long its tokens last at most, renewals included; 0 is the method's default.
+            /// The maximum TTL of its tokens, including renewals; 0 is the method's default.
             #[serde(default)]
             pub token_max_ttl: $crate::providers::vault::notation::Ttl,
             /// A limit that even periodic tokens have; 0 is none.
             #[serde(default)]
             pub token_explicit_max_ttl: $crate::providers::vault::notation::Ttl,
-            /// Tokens can be renewed for ever, each time for this long; 0 is not so.
+            /// Tokens can be renewed without limit, each time for this long; 0 disables it.
             #[serde(default)]
             pub token_period: $crate::providers::vault::notation::Ttl,
-            /// How often a token can be used; 0 is without limit.
+            /// How often a token can be used; 0 is unlimited.
             #[serde(default)]
             pub token_num_uses: u64,
             /// Without the policy `default`.
             #[serde(default)]
             pub token_no_default_policy: bool,
-            /// `service` or `batch`, or `default` for what the method says.
+            /// `service` or `batch`, or `default` for the method's setting.
             #[serde(default = "crate::providers::vault::role::default_token_type")]
             pub token_type: String,
-            /// Networks from which its tokens can be used; none is any.
+            /// Networks from which its tokens can be used; an empty list allows all.
             #[serde(default)]
             pub token_bound_cidrs: $crate::providers::vault::notation::Cidrs,
-            /// Tokens can be used from the address of the login alone. OpenBao only; left alone when
-            /// absent.
+            /// Tokens can be used only from the address of the login. OpenBao only. Not managed
+            /// when absent.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub token_strictly_bind_ip: Option<bool>,
         }
@@ -79,21 +79,23 @@ pub(super) fn default_token_type() -> String {
 /// The types of tokens that a role can issue.
 const TOKEN_TYPES: [&str; 5] = ["default", "service", "batch", "default-service", "default-batch"];
 
-/// Mistakes in what all roles have: the name and the type of token.
+/// Mistakes in the shared fields of roles: the name and the type of token.
 pub(super) fn check_role(name: &str, role: &impl IssuesTokens) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if name.is_empty() || name.contains('/') && !is_unknown(name) {
-        errors.push(FieldError::new("name", "is no name of a role").help("use letters, digits, `-` and `_`"));
+        errors.push(
+            FieldError::new("name", "is not a valid role name").help("use letters, digits, `-` and `_`"),
+        );
     }
     let declared = role.token_type();
     if !TOKEN_TYPES.contains(&declared) && !is_unknown(declared) {
         let help = format!("one of {}", TOKEN_TYPES.join(", "));
-        errors.push(FieldError::new("token_type", "is no type of token").help(help));
+        errors.push(FieldError::new("token_type", "is not a type of token").help(help));
     }
     errors
 }
 
-/// The method that a role belongs to, and the policies that it names.
+/// The method of a role, and the policies that it names.
 pub(super) fn requirements(mount: &str, role: &impl IssuesTokens) -> Vec<Requirement> {
     let policies = role.policies().iter().map(|name| Requirement::thing("vault.policy", name));
     std::iter::once(Requirement::thing("vault.auth_method", mount)).chain(policies).collect()

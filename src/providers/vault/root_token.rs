@@ -1,4 +1,4 @@
-//! `vault.root_token`: the declared end of the root token, once an admin can do without it.
+//! `vault.root_token`: the declared revocation of the root token, once an admin can replace it.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::journal::Entry;
 use crate::resource::{Diff, Error, ErrorKind, FieldError, Permit, Requirement, Resource, Result, Writer};
 use crate::secret::Secret;
 
-/// How long the admin's credential may take from the request to custody.
+/// The time limit from the request for the admin's credential until custody has stored it.
 const KEEPING: Duration = Duration::from_mins(3);
 
 /// The kind `vault.root_token`.
 #[derive(Debug)]
 pub struct VaultRootToken;
 
-/// The end of the root token.
+/// The revocation of the root token.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "VaultRootToken")]
 pub struct Desired {
-    /// Always true: this step is there to revoke it.
+    /// Always true: the purpose of this step is the revocation.
     #[serde(default = "yes")]
     pub revoked: bool,
-    /// Who does the root token's work from then on.
+    /// The admin that replaces the root token.
     pub admin: AdminRole,
 }
 
@@ -35,12 +35,12 @@ const fn yes() -> bool {
     true
 }
 
-/// An admin, by the way of logging in.
+/// An admin, by login method.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 #[schemars(rename = "VaultRootTokenAdmin")]
 pub enum AdminRole {
-    /// An AppRole whose secret-id custody keeps.
+    /// An AppRole whose secret-id is kept in custody.
     Approle(Approle),
 }
 
@@ -49,7 +49,7 @@ pub enum AdminRole {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "VaultRootTokenApprole")]
 pub struct Approle {
-    /// Where the AppRole method is mounted.
+    /// The mount path of the AppRole method.
     #[serde(default = "default_mount")]
     pub mount: String,
     /// The role's name.
@@ -77,7 +77,7 @@ pub struct Observed {
     role: String,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "VaultRootTokenOutputs")]
 pub struct Outputs {
@@ -88,7 +88,7 @@ pub struct Outputs {
 impl Resource for VaultRootToken {
     const KIND: &'static str = "vault.root_token";
     const ABOUT: &'static str =
-        "Revokes Vault's root token after proving that an admin role, kept in custody, can do its work.";
+        "Revokes Vault's root token after proving that an admin role, kept in custody, can replace it.";
     const EXAMPLE: &'static str =
         "root_token:\n  kind: vault.root_token\n  revoked: true\n  admin: { approle: { role: admin } }\n";
     const PROTECTED: bool = true;
@@ -109,19 +109,19 @@ impl Resource for VaultRootToken {
             return Vec::new();
         }
         vec![
-            FieldError::new("revoked", "a revoked token cannot be had back")
-                .help("leave the step out to keep the root token"),
+            FieldError::new("revoked", "a revoked token cannot be restored")
+                .help("omit the step to keep the root token"),
         ]
     }
 
     fn requires(_: &Desired) -> Vec<Requirement> {
-        // Access keys are delivered into Vault, perhaps to where the admin may not write.
+        // Access keys may be delivered into Vault, to paths where the admin may not write.
         vec![Requirement::Provider("vault"), Requirement::Kind("aws.iam_access_key")]
     }
 
     async fn observe(client: &Custodian, _: &RootToken) -> Result<Option<Observed>> {
         let Some(which) = client.initialisation().await? else {
-            // Custody knows nothing of this cluster: it is new, or cannot be seen.
+            // Custody does not have a record of this cluster: it is new, or cannot be reached.
             return match client.vault.ready().await {
                 Err(error) if error.kind != ErrorKind::Uninitialised => Err(error),
                 _ => Ok(None),
@@ -135,7 +135,7 @@ impl Resource for VaultRootToken {
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
-        const WHY: &str = "the root token that could appoint another admin is gone; log in as the present \
+        const WHY: &str = "the root token that could appoint another admin is revoked; log in as the current \
                            admin and give the other role its policies";
         let AdminRole::Approle(admin) = &desired.admin;
         let mut diff = Diff::none();
@@ -151,7 +151,7 @@ impl Resource for VaultRootToken {
         let admin = w.appoint(w.permit(), &which, approle).await?;
         let admin_token = admin.login(&w.vault).await?;
         let ended = w.end(w.permit(), w.step(), &which, approle, &admin_token, unlocked.root_token()?).await;
-        // Whatever happened, the run must not go on with a token that may be dead.
+        // Whatever the result, the run must not continue with a token that may be revoked.
         match ended {
             Ok(()) => w.vault.set_token(admin_token).await,
             Err(_) => w.vault.clear_token().await,
@@ -164,12 +164,12 @@ impl Resource for VaultRootToken {
     }
 
     async fn delete(_: &Writer<'_, Custodian>, _: &RootToken) -> Result<()> {
-        Err(Error::new(ErrorKind::Rejected, "delete vault.root_token", "a revoked token cannot be had back")
+        Err(Error::new(ErrorKind::Rejected, "delete vault.root_token", "a revoked token cannot be restored")
             .advice("remove the step from the plan"))
     }
 
     fn permanent(_: &RootToken) -> Option<&'static str> {
-        Some("a revoked token cannot be had back")
+        Some("a revoked token cannot be restored")
     }
 
     fn outputs(observed: &Observed) -> Outputs {
@@ -182,8 +182,7 @@ impl Custodian {
         Initialisation::latest(&self.custody, self.vault.address()).await
     }
 
-    /// The admin's credential as custody gives it back: the one that is there if it works, else
-    /// a new one.
+    /// The admin's credential as custody returns it: the existing one if it works, else a new one.
     async fn appoint(&self, permit: &Permit, which: &Initialisation, approle: &Approle) -> Result<Admin> {
         if let Some(admin) = Admin::read(&self.custody, which).await? {
             let same = admin.mount == approle.mount && admin.role == approle.role;
@@ -200,12 +199,12 @@ impl Custodian {
             Error::new(
                 ErrorKind::Local,
                 format!("custody: {}", which.admin()),
-                "was written and is not there",
+                "was written but cannot be found",
             )
         })
     }
 
-    /// Proves the admin, revokes the root token, proves it dead, and keeps the receipt.
+    /// Tests the admin, revokes the root token, verifies the revocation, and stores the receipt.
     async fn end(
         &self,
         permit: &Permit,
@@ -230,7 +229,7 @@ impl Custodian {
                 REVOKE,
                 "the root token still works after its revocation",
             )
-            .advice("run again; if it stays so, revoke it by hand"));
+            .advice("run again; if it still works then, revoke it by hand"));
         }
         let receipt = Secret::from(format!("revoked {}", jiff::Timestamp::now()));
         self.custody.replace(permit, &which.revoked(), &receipt).await?;
@@ -238,7 +237,7 @@ impl Custodian {
         self.journal.append(permit, Entry::Committed { operation, target, detail: Vec::new() }).await
     }
 
-    /// Whether the session's token is still accepted.
+    /// Whether the server still accepts the session's token.
     async fn root_lives(&self) -> Result<bool> {
         match self.vault.lookup_self().await {
             Ok(_) => Ok(true),
@@ -247,8 +246,8 @@ impl Custodian {
         }
     }
 
-    /// Checks that the session's token, the admin's, can give rights, renew its own credential and
-    /// make a root token. Without the last there is no way back but a restart of the servers.
+    /// Checks that the session's token, the admin's, can assign policies, renew its own credential
+    /// and generate a root token. Without the last, the only recovery is a restart of the servers.
     async fn prove_admin(&self, approle: &Approle) -> Result<()> {
         let generation = RootGeneration::of(&self.vault).await?;
         let needed = needed_paths(approle, generation);
@@ -262,10 +261,10 @@ impl Custodian {
     }
 }
 
-/// What the admin must be able to write.
+/// The paths that the admin must be able to write.
 fn needed_paths(approle: &Approle, generation: RootGeneration) -> Vec<String> {
     let mut needed = vec![
-        // Stands for any policy: whoever may write it can give every other right.
+        // Stands for any policy: a token that may write it can grant every other permission.
         "sys/policies/acl/groundwork-proof".to_owned(),
         format!("auth/{}/role/{}/secret-id", approle.mount, approle.role),
     ];
@@ -281,7 +280,7 @@ fn may_write(capabilities: Option<&serde_json::Value>) -> bool {
 }
 
 fn no_root() -> Error {
-    Error::new(ErrorKind::Rejected, REVOKE, "custody has no root token of this cluster").advice(
+    Error::new(ErrorKind::Rejected, REVOKE, "custody does not have a root token of this cluster").advice(
         "it was initialised elsewhere: revoke its root token by hand and remove the `vault.root_token` step",
     )
 }
@@ -289,12 +288,12 @@ fn no_root() -> Error {
 fn not_enough(approle: &Approle, missing: &[&String]) -> Error {
     let paths: Vec<String> = missing.iter().map(|path| format!("`{path}`")).collect();
     let message = format!(
-        "the role {} may not write {}; without the root token nobody could, so it was not revoked",
+        "the role {} may not write {}; the root token was not revoked, because only it can",
         approle.role,
         paths.join(", ")
     );
     Error::new(ErrorKind::Rejected, REVOKE, message)
-        .advice("give a policy of the role the capability `update` on these paths, then run again")
+        .advice("grant the role's policies the capability `update` on these paths, then run again")
 }
 
 #[cfg(test)]
@@ -302,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_is_valid_and_keeping_the_token_is_no_declaration() {
+    fn example_is_valid_and_keeping_token_refused() {
         let desired: Desired =
             serde_json::from_value(json!({ "admin": { "approle": { "role": "admin" } } })).expect("valid");
         assert!(VaultRootToken::check(&desired).is_empty());
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn only_writing_counts_as_being_able() {
+    fn only_write_capabilities_count() {
         let row = |list: serde_json::Value| may_write(Some(&list));
         assert!(row(json!(["root"])) && row(json!(["create", "update"])));
         assert!(!row(json!(["deny"])) && !row(json!(["read", "list"])) && !may_write(None));

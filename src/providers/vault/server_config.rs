@@ -16,11 +16,12 @@ use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Res
 #[derive(Debug)]
 pub struct ServerConfig;
 
-/// The declared configuration. It holds no secret: those of a seal come from the server's environment.
+/// The declared configuration. It does not contain secrets: those of a seal come from the server's
+/// environment.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfigSpec {
-    /// Where the file goes, relative to the plan's folder and inside of it.
+    /// The file's path, relative to the plan's folder and inside it.
     pub path: String,
     /// The URL at which clients reach this node.
     pub api_addr: String,
@@ -29,35 +30,35 @@ pub struct ServerConfigSpec {
     /// A name for the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_name: Option<String>,
-    /// Whether the server has its web pages.
+    /// Whether the server provides its web UI.
     #[serde(default)]
     pub ui: bool,
     /// `trace`, `debug`, `info`, `warn` or `error`.
     #[serde(default = "info")]
     pub log_level: String,
-    /// The longest that tokens and leases last, unless a mount says otherwise, e.g. `768h`.
+    /// The maximum TTL of tokens and leases, unless a mount sets another one, e.g. `768h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_lease_ttl: Option<String>,
-    /// How long tokens and leases last, unless a mount says otherwise, e.g. `1h`.
+    /// The default TTL of tokens and leases, unless a mount sets another one, e.g. `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_lease_ttl: Option<String>,
-    /// Where plugins are.
+    /// The folder of plugins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin_directory: Option<String>,
-    /// Whether memory may be swapped out; needed where the server may not lock it.
+    /// Whether memory may be swapped out; required where the server may not lock it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disable_mlock: Option<bool>,
-    /// Where the data is, and the other nodes.
+    /// The storage of the data, and the other nodes.
     pub raft: Raft,
-    /// Where it listens.
+    /// The listeners.
     pub listeners: Vec<Listener>,
-    /// How it is unsealed; by hand, or by this program, when absent.
+    /// The automatic unsealing; when absent, it is unsealed by hand or by this program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Seal>,
-    /// What is measured, by the server's own names, e.g. `prometheus_retention_time`.
+    /// Telemetry settings, by the server's own names, e.g. `prometheus_retention_time`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub telemetry: Map<String, Value>,
-    /// Audit devices by name. OpenBao only: HashiCorp Vault takes `vault.audit` steps.
+    /// Audit devices by name. OpenBao only: on HashiCorp Vault, use `vault.audit` steps.
     #[serde(default)]
     pub audit: Vec<AuditStanza>,
 }
@@ -70,15 +71,16 @@ pub struct Raft {
     pub path: String,
     /// The node's name.
     pub node_id: String,
-    /// 1 is the fastest to notice a lost node, 5 and more are for slow networks. The server's default
-    /// when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub performance_multiplier: Option<u64>,
-    /// How often the leader looks which nodes may become voters, e.g. `10s`. The server's default when
+    /// 1 detects a lost node fastest; 5 and more are for slow networks. The server's default when
     /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance_multiplier: Option<u64>,
+    /// How often the leader checks which nodes may become voters, e.g. `10s`. The server's default
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autopilot_reconcile_interval: Option<String>,
-    /// How often the leader looks how the nodes are, e.g. `2s`. The server's default when absent.
+    /// How often the leader checks the health of the nodes, e.g. `2s`. The server's default when
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autopilot_update_interval: Option<String>,
     /// The other nodes.
@@ -93,16 +95,16 @@ pub struct Raft {
 pub struct RetryJoin {
     /// Its URL.
     pub leader_api_addr: String,
-    /// The file of its authority's certificate.
+    /// The file with the CA certificate of that node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_ca_cert_file: Option<String>,
-    /// The file of a certificate of this node's own.
+    /// The file with this node's client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_client_cert_file: Option<String>,
-    /// The file of its key.
+    /// The file with the certificate's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_client_key_file: Option<String>,
-    /// The name in its certificate.
+    /// The server name in that node's certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_tls_servername: Option<String>,
 }
@@ -116,35 +118,35 @@ pub struct Listener {
     /// Host and port for other nodes. The server's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_address: Option<String>,
-    /// Speak plain HTTP.
+    /// Use plain HTTP.
     #[serde(default)]
     pub tls_disable: bool,
-    /// The file of the certificate.
+    /// The file with the certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_cert_file: Option<String>,
-    /// The file of its key.
+    /// The file with the certificate's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_key_file: Option<String>,
-    /// The file of the authority of clients' certificates.
+    /// The file with the CA of clients' certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_client_ca_file: Option<String>,
     /// `tls12` or `tls13`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_min_version: Option<String>,
-    /// Who may speak for others, as networks, with the header `X-Forwarded-For`.
+    /// Networks whose header `X-Forwarded-For` is trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x_forwarded_for_authorized_addrs: Option<String>,
 }
 
-/// A seal that opens by itself; exactly one.
+/// An auto-unseal seal; exactly one.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "lowercase")]
 pub enum Seal {
-    /// A key of AWS KMS. Its credentials come from the server's surroundings.
+    /// A key of AWS KMS. Its credentials come from the server's environment.
     Awskms(AwsKms),
     /// The transit engine of another Vault. Its token comes from `VAULT_TOKEN` of the server.
     Transit(TransitSeal),
-    /// A key that the server is given. OpenBao only.
+    /// A key given to the server. OpenBao only.
     Static(StaticSeal),
 }
 
@@ -156,7 +158,7 @@ pub struct AwsKms {
     pub region: String,
     /// The key's id, ARN or alias, e.g. `{{ unseal_key.arn }}`.
     pub kms_key_id: String,
-    /// Where KMS is; AWS itself when absent.
+    /// The endpoint of KMS; AWS itself when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
 }
@@ -169,12 +171,12 @@ pub struct TransitSeal {
     pub address: String,
     /// The key's name.
     pub key_name: String,
-    /// The engine's path there, with a slash at its end.
+    /// The engine's path there, with a trailing slash.
     pub mount_path: String,
     /// The namespace there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The file of the other Vault's authority.
+    /// The file with the CA of the other Vault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_ca_cert: Option<String>,
     /// The server does not renew the token.
@@ -182,18 +184,18 @@ pub struct TransitSeal {
     pub disable_renewal: bool,
 }
 
-/// A key that the server is given.
+/// A key given to the server.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StaticSeal {
-    /// The key's name, to tell it from the next one.
+    /// The key's name, which distinguishes it from later keys.
     pub current_key_id: String,
-    /// Where the server finds it: `file:///PATH` or `env://NAME`. Never the key itself.
+    /// Where the server reads it from: `file:///PATH` or `env://NAME`. Never the key itself.
     pub current_key: String,
-    /// The name of the key before, while a change is under way.
+    /// The name of the previous key, during a rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_key_id: Option<String>,
-    /// Where the server finds that one.
+    /// Where the server reads the previous key from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_key: Option<String>,
 }
@@ -205,7 +207,7 @@ pub struct AuditStanza {
     /// The type: `file`, `syslog` or `socket`.
     #[serde(rename = "type")]
     pub device: String,
-    /// Its path, without a slash at its end.
+    /// Its path, without a trailing slash.
     pub name: String,
     /// Its options, e.g. `file_path` and `mode`.
     #[serde(default)]
@@ -216,15 +218,15 @@ fn info() -> String {
     "info".to_owned()
 }
 
-/// The file as it is.
+/// The live file.
 #[derive(Clone, Debug)]
 pub struct LiveConfig {
     path: String,
-    /// `None` when it is no HCL.
+    /// `None` when it is not valid HCL.
     content: Option<Value>,
 }
 
-/// What other steps may refer to.
+/// The outputs for other steps.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ServerConfigOutputs {
     /// The path, relative to the plan's folder.
@@ -266,7 +268,7 @@ impl ServerConfigSpec {
     }
 }
 
-/// Attributes, and a block for each object in a list.
+/// Attributes, and one block for each object in a list.
 fn structures(fields: &Map<String, Value>) -> Vec<Structure> {
     let of = |(name, value): (&String, &Value)| match value {
         Value::Array(items) if items.iter().all(Value::is_object) => {
@@ -292,12 +294,12 @@ fn block(name: &str, labels: &[&str], fields: &Map<String, Value>) -> Structure 
     Structure::Block(block.build())
 }
 
-/// A text's meaning: spaces, comments and the order of what has a name are gone.
+/// A text's meaning: without spaces, comments and the order of named entries.
 fn meaning(text: &str) -> Option<Value> {
     hcl::from_str(text).ok()
 }
 
-/// Whether a value is a place where a server finds a key, and not the key.
+/// Whether a value is a location from which the server reads a key, and not the key.
 fn is_place(value: &str) -> bool {
     ["file://", "env://"].iter().any(|scheme| value.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
 }
@@ -362,7 +364,7 @@ node_1:
             let keys =
                 [("current_key", Some(&seal.current_key)), ("previous_key", seal.previous_key.as_ref())];
             for (name, _) in keys.into_iter().filter(|(_, key)| key.is_some_and(|key| !is_place(key))) {
-                let help = "write `file:///PATH` or `env://NAME`, where the server finds it";
+                let help = "use `file:///PATH` or `env://NAME`, from which the server reads it";
                 errors
                     .push(FieldError::new(format!("seal.static.{name}"), "is a key in the plan").help(help));
             }
@@ -449,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn stanzas_are_those_that_a_server_reads() {
+    fn rendered_stanzas_have_the_servers_names() {
         let declared = spec(json!({
             "seal": { "awskms": { "region": "us-east-1", "kms_key_id": "alias/unseal" } },
             "audit": [{ "type": "file", "name": "log", "options": { "file_path": "/log" } }],
@@ -471,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn notation_is_no_change_and_meaning_is() {
+    fn only_meaning_is_a_change() {
         let declared = spec(json!({}));
         let text = declared.render().expect("HCL");
         let spaced = format!("# By hand\n\n{}", text.replace("  ", "\t "));
@@ -485,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_plan_is_refused() {
+    fn key_in_the_plan_is_refused() {
         let seal = |key: &str| {
             let declared =
                 spec(json!({ "seal": { "static": { "current_key_id": "1", "current_key": key } } }));

@@ -1,19 +1,19 @@
-//! What a certificate says of the authority that it is for (RFC 5280).
+//! Reads the fields of an authority from its certificate (RFC 5280).
 
 use serde_json::{Map, Value, json};
 
 use super::der::{Item, items, pem_block};
 use crate::resource::{Error, ErrorKind, Result};
 
-/// What is read from a certificate.
+/// The contents of a certificate.
 pub(super) struct Read {
     /// The fields of the kind that a certificate fixes.
     pub(super) fields: Map<String, Value>,
-    /// Hexadecimal bytes with colons.
+    /// The serial number, as hexadecimal bytes with colons.
     pub(super) serial_number: String,
-    /// Seconds since 1970.
+    /// The end of the validity, in seconds since 1970.
     pub(super) expires: i64,
-    /// The common name of who signed it.
+    /// The common name of the signer.
     pub(super) signer_name: String,
     subject: Vec<u8>,
     issuer: Vec<u8>,
@@ -23,8 +23,8 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Whether `other` is the authority that signed this certificate: by its name, and by its key where
-    /// both say which one that is.
+    /// Whether `other` is the authority that signed this certificate: by its name, and by its key
+    /// if both certificates name one.
     pub(super) fn is_signed_by(&self, other: &Self) -> bool {
         let same_key = match (&self.signer_key_id, &other.key_id) {
             (Some(signer), Some(key)) => signer == key,
@@ -34,7 +34,7 @@ impl Read {
     }
 }
 
-/// How long before now the server lets a certificate begin, for clocks that are slow, in seconds.
+/// How far in the past the server lets a certificate begin, for slow clocks, in seconds.
 const BACKDATED: i64 = 30;
 
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
@@ -50,7 +50,7 @@ const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const ELLIPTIC_CURVE: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 /// 1.3.101.112
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-/// The curves that the engine makes keys on, and their bits.
+/// The curves that the engine supports, and their bits.
 const CURVES: [(&[u8], usize); 4] = [
     (&[0x2b, 0x81, 4, 0, 33], 224),
     (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7], 256),
@@ -61,18 +61,22 @@ const CURVES: [(&[u8], usize); 4] = [
 /// Reads a certificate in PEM.
 ///
 /// # Errors
-/// When it is none.
+/// When it is not a certificate.
 pub(super) fn read(pem: &str) -> Result<Read> {
     parse(pem).ok_or_else(|| {
-        Error::new(ErrorKind::Rejected, "read an authority's certificate", "the server told no certificate")
-            .advice("the server's version may be newer than this program; report it")
+        Error::new(
+            ErrorKind::Rejected,
+            "read an authority's certificate",
+            "the response does not contain a certificate",
+        )
+        .advice("the server may be newer than this program supports; report it")
     })
 }
 
 fn parse(pem: &str) -> Option<Read> {
     let block = pem_block(pem)?;
     let signed = items(items(&block).next()?.content).next()?;
-    // The version stands first, under a tag of its own, in every certificate of an authority.
+    // In every authority's certificate the version comes first, under a tag of its own.
     let mut parts = items(signed.content).skip_while(|part| part.tag == 0xa0);
     let (serial, _, issuer) = (parts.next()?, parts.next()?, parts.next()?);
     let (validity, subject, key) = (parts.next()?, parts.next()?, parts.next()?);
@@ -134,12 +138,12 @@ fn timestamp(time: &Item<'_>) -> Option<i64> {
     Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
-/// The type of a public key, in Vault's words, and its bits. What is not known is named by its object
-/// identifier, so that it is never taken for something else.
+/// The type of a public key, by Vault's name, and its bits. An unknown type is named by its object
+/// identifier, so that it is never mistaken for another one.
 fn key_of(info: &[u8]) -> Option<(String, Option<usize>)> {
     let mut parts = items(info);
     let (algorithm, bits) = (parts.next()?, parts.next()?);
-    // A bit string begins with the number of bits that do not count, here none.
+    // A bit string begins with the number of unused bits, here zero.
     let key = bits.content.get(1..)?;
     let mut algorithm = items(algorithm.content);
     let unknown = |what: &str, id: &[u8]| (format!("{what} {}", hex::encode(id)), None);
@@ -160,15 +164,15 @@ fn key_of(info: &[u8]) -> Option<(String, Option<usize>)> {
     })
 }
 
-/// The value of an extension: a sequence of an identifier, perhaps a flag, and a value, which is encoded
-/// once more.
+/// The value of an extension: a sequence of an identifier, an optional flag, and a value, which is
+/// encoded again.
 fn extension(extensions: &[u8], id: &[u8]) -> Option<Vec<u8>> {
     let mut all = items(items(extensions).next()?.content);
     let found = all.find(|one| items(one.content).next().is_some_and(|named| named.content == id))?;
     Some(items(found.content).last()?.content.to_vec())
 }
 
-/// How many authorities may follow, by the extension that says so.
+/// How many levels of authorities may follow, according to the extension.
 fn path_length(value: &[u8]) -> Option<i64> {
     let length = items(items(value).next()?.content).find(|part| part.tag == 2)?;
     length
@@ -177,7 +181,7 @@ fn path_length(value: &[u8]) -> Option<i64> {
         .try_fold(0_i64, |length, byte| length.checked_mul(256)?.checked_add(i64::from(*byte)))
 }
 
-/// A number without the zero byte that keeps it positive.
+/// A number without the leading zero byte that keeps it positive.
 fn unsigned(number: &[u8]) -> &[u8] {
     match number {
         [0, rest @ ..] if !rest.is_empty() => rest,
@@ -204,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_of_an_authority_are_read_from_its_certificate() {
+    fn authority_fields_are_read_from_certificate() {
         let found = read(&authority(BasicConstraints::Constrained(1))).expect("a certificate");
         let expected = json!({
             "common_name": "Root", "organization": ["Example"], "ou": [], "country": [],
@@ -217,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn signer_is_known_by_its_key_and_not_by_its_name() {
+    fn signer_is_identified_by_key_not_name() {
         let (one, other) = (
             read(&authority(BasicConstraints::Unconstrained)).expect("a certificate"),
             read(&authority(BasicConstraints::Unconstrained)).expect("a certificate"),
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_never_taken_for_known_ones() {
+    fn unknown_keys_are_never_taken_for_known() {
         let info = |algorithm: &[u8], parameters: &[u8]| {
             let item = |tag: u8, content: &[u8]| {
                 [&[tag, u8::try_from(content.len()).expect("short")], content].concat()
@@ -255,7 +259,7 @@ mod tests {
         assert_eq!(key_of(&info(ED25519, &[])), Some(("ed25519".to_owned(), None)));
         let (_, p256) = (CURVES[1].1, CURVES[1].0);
         assert_eq!(key_of(&info(ELLIPTIC_CURVE, p256)), Some(("ec".to_owned(), Some(256))));
-        // secp256k1 has as many bits, and ML-DSA is none of them.
+        // secp256k1 has the same number of bits, and ML-DSA is not a known algorithm.
         let other_curve = key_of(&info(ELLIPTIC_CURVE, &[0x2b, 0x81, 4, 0, 10])).expect("read").0;
         assert_eq!(other_curve, "ec on the unknown curve 2b8104000a");
         let (other, bits) = key_of(&info(&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 3, 18], &[])).expect("read");
@@ -263,9 +267,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_is_refused() {
+    fn malformed_certificate_is_refused() {
         let whole = authority(BasicConstraints::Unconstrained);
-        assert!(read("no certificate").is_err());
+        assert!(read("not a certificate").is_err());
         let cut: String =
             whole.lines().take(4).chain(["-----END CERTIFICATE-----"]).collect::<Vec<_>>().join("\n");
         assert!(read(&cut).is_err());

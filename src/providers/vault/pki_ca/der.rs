@@ -1,4 +1,5 @@
-//! A reader of DER, the encoding of certificates (ITU-T X.690): items of a tag, a length and a content.
+//! A reader of DER, the encoding of certificates (ITU-T X.690): items of a tag, a length and a
+//! content.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 pub(super) struct Item<'a> {
     /// The tag's byte.
     pub(super) tag: u8,
-    /// What the item holds; items again, for those that are made of others.
+    /// The content of the item; it consists of items again for constructed types.
     pub(super) content: &'a [u8],
 }
 
-/// The items that follow one another in `bytes`. What is cut short ends them.
+/// The consecutive items in `bytes`. A truncated item ends the iteration.
 pub(super) fn items(bytes: &[u8]) -> impl Iterator<Item = Item<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -25,7 +26,7 @@ pub(super) fn items(bytes: &[u8]) -> impl Iterator<Item = Item<'_>> {
 fn split(bytes: &[u8]) -> Option<(Item<'_>, &[u8])> {
     let (&[tag, first], mut rest) = bytes.split_first_chunk::<2>()?;
     let mut length = usize::from(first);
-    // From 128 on the byte says how many bytes of length follow.
+    // From 128 on, the byte gives the number of length bytes that follow.
     if first >= 0x80 {
         let count = usize::from(first & 0x7f);
         let (digits, after) = rest.split_at_checked(count)?;
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_end_where_their_length_says() {
+    fn items_end_at_their_length() {
         let long = [[0x04, 0x81, 0x80].as_slice(), &[7; 128], &[0x05, 0x00]].concat();
         let found: Vec<Item<'_>> = items(&long).collect();
         assert_eq!(found.len(), 2);

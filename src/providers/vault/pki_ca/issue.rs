@@ -1,4 +1,4 @@
-//! Making an authority, and setting what can change of it.
+//! Creates an authority, and sets its changeable fields.
 
 use serde_json::{Map, Value, json};
 
@@ -9,15 +9,16 @@ use super::super::notation::Ttl;
 use super::{PkiCaSpec, Signer, TUNED, certificate, find};
 use crate::resource::{Error, ErrorKind, Result, Writer};
 
-/// Fails when the mount allows less time than is declared: the server would cut it without a word.
+/// Fails when the mount allows a shorter time than declared: the server would shorten it without an
+/// error.
 pub(super) async fn may_last(client: &VaultClient, desired: &PkiCaSpec) -> Result<()> {
     let mount = desired.signed_by.as_ref().map_or(&desired.mount, |signer| &signer.mount);
     let tuned = client.get(&format!("sys/mounts/{mount}/tune")).await?.unwrap_or_default();
     match (&desired.ttl, tuned["max_lease_ttl"].as_u64()) {
         (Ttl::Seconds(wanted), Some(allowed)) if *wanted > allowed => {
-            let message = format!("`{mount}` allows {allowed} s, and {wanted} s are declared as `ttl`");
+            let message = format!("`{mount}` allows {allowed} s, but `ttl` declares {wanted} s");
             Err(Error::new(ErrorKind::Rejected, format!("make {}/{}", desired.mount, desired.name), message)
-                .advice("give that `vault.mount` step a longer `max_lease_ttl`"))
+                .advice("set a longer `max_lease_ttl` in that `vault.mount` step"))
         }
         _ => Ok(()),
     }
@@ -30,8 +31,8 @@ pub(super) async fn generate_root(w: &Writer<'_, VaultClient>, desired: &PkiCaSp
     w.post(w.permit(), &path, &desired.with_key(body)).await.map(drop)
 }
 
-/// Key and request at the one mount, signature at the other, and back. A key of this name that is there
-/// already was made by a run that was cut off.
+/// Creates the key and the request at one mount, signs it at the other, and imports the
+/// certificate. An existing key of this name was created by an interrupted run.
 pub(super) async fn generate_intermediate(
     w: &Writer<'_, VaultClient>,
     desired: &PkiCaSpec,
@@ -69,13 +70,13 @@ pub(super) async fn generate_intermediate(
         None => Err(Error::new(
             ErrorKind::Rejected,
             format!("POST {mount}/intermediate/set-signed"),
-            "the server took the certificate for none of its keys",
+            "the server did not match the certificate to any of its keys",
         )),
     }
 }
 
-/// The issuer without a name that has this key and the declared common name. A mount may hold others,
-/// such as the root that signed it, and the server lists all of them in no order.
+/// The unnamed issuer that has this key and the declared common name. A mount may contain others,
+/// such as the root that signed it, and the server lists them in any order.
 async fn issuer_with(client: &VaultClient, desired: &PkiCaSpec, key: &str) -> Result<Option<String>> {
     let mount = &desired.mount;
     let listing = client.list(&format!("{mount}/issuers")).await?.unwrap_or_default();
@@ -97,7 +98,7 @@ async fn issuer_with(client: &VaultClient, desired: &PkiCaSpec, key: &str) -> Re
     Ok(None)
 }
 
-/// A certificate and those that certify it, each once.
+/// A certificate and its chain, without duplicates.
 fn bundle(signed: &Value) -> String {
     let mut all: Vec<&str> = vec![signed["certificate"].as_str().unwrap_or_default().trim()];
     for above in signed["ca_chain"].as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -113,8 +114,8 @@ async fn baptise(w: &Writer<'_, VaultClient>, desired: &PkiCaSpec, issuer: &str)
     w.patch(w.permit(), &format!("{}/issuer/{issuer}", desired.mount), &body).await.map(drop)
 }
 
-/// Sets what can change, over `kept`: OpenBao's patch of one address resets what else an authority says of
-/// its addresses.
+/// Sets the changeable fields, over `kept`: OpenBao's patch of one address resets the authority's
+/// other addresses.
 pub(super) async fn tune(
     w: &Writer<'_, VaultClient>,
     desired: &PkiCaSpec,
