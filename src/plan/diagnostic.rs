@@ -102,6 +102,9 @@ pub struct Diagnostic {
     pub hidden: Option<Box<Span>>,
 }
 
+/// How many mistakes are looked for, about; nobody reads more of them.
+pub const MOST_MISTAKES: usize = 300;
+
 impl Diagnostic {
     /// An error at `span`.
     pub fn error(span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {

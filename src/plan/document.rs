@@ -1,6 +1,6 @@
 //! The plan as declared: sections and steps, expressions still unevaluated.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::diagnostic::{Sources, Span};
@@ -30,6 +30,8 @@ pub struct Document {
     pub given: HashSet<String>,
     /// The sections `aws`, `vault`, `custody`, `journal` and `lock`, as far as declared.
     pub sections: Vec<(Section, Node)>,
+    /// Where each step is among `steps`.
+    pub(super) by_id: HashMap<String, usize>,
     /// The steps, in the order declared.
     pub steps: Vec<DeclaredStep>,
     /// Rules that the plan silences everywhere.
@@ -106,6 +108,6 @@ impl Document {
 
     /// The step with this id, before `for_each`.
     pub fn step(&self, id: &str) -> Option<&DeclaredStep> {
-        self.steps.iter().find(|step| step.id.name == id)
+        self.by_id.get(id).map(|index| &self.steps[*index])
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
+use super::diagnostic::{Diagnostic, Diagnostics, MOST_MISTAKES, Sources, Span};
 use super::document::{DeclaredStep, Document, Section, VERSION};
 use super::former::{self, RemovedStep};
 use super::given;
@@ -19,6 +19,12 @@ use crate::confined_path::{self, PLAN, PLAN_IN_ALL, in_words, read_caller_file};
 
 /// How many includes a plan may have, counted as often as they are read.
 const MAX_INCLUDES: usize = 200;
+/// How many variables a plan may have.
+const MAX_VARIABLES: usize = 1_000;
+/// How many steps may be declared.
+const MAX_STEPS: usize = 20_000;
+/// The longest name of a plan, in bytes; the names of files have a few more.
+const MAX_NAME: usize = 200;
 /// How deep includes may include each other.
 const MAX_DEPTH: usize = 8;
 /// Names that expressions use for something else.
@@ -55,6 +61,7 @@ pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagn
             vars: loader.vars,
             given: loader.given,
             sections: loader.sections,
+            by_id: loader.known_steps,
             steps: loader.steps,
             silences: loader.silences,
             moved: loader.moved,
@@ -71,7 +78,7 @@ struct Loader {
     sources: Sources,
     mistakes: Vec<Diagnostic>,
     digest: Sha256,
-    /// Whether one of the files could not be read as YAML.
+    /// Whether something was not read, so that what it declares is not known.
     incomplete: bool,
     /// Paths, below the plan's folder, of the files being read, to find cycles.
     open: Vec<String>,
@@ -79,6 +86,9 @@ struct Loader {
     includes: usize,
     bytes: u64,
     name: Option<String>,
+    known_vars: HashSet<String>,
+    /// Where each step is among `steps`.
+    known_steps: HashMap<String, usize>,
     vars: Vec<(Key, Node)>,
     given: HashSet<String>,
     sections: Vec<(Section, Node)>,
@@ -91,6 +101,12 @@ struct Loader {
 impl Loader {
     fn mistake(&mut self, mistake: Diagnostic) {
         self.mistakes.push(mistake);
+    }
+
+    /// What is not read any more is not missing.
+    fn too_many(&mut self, span: Span, limit: usize, what: &str) {
+        self.incomplete = true;
+        self.mistake(Diagnostic::error(span, format!("a plan has at most {limit} {what}")));
     }
 
     /// Reads the plan itself, which the caller names: it may lie anywhere, and be a link.
@@ -157,10 +173,13 @@ impl Loader {
         self.check_version(root);
         self.forbid_characters(root);
         if is_plan {
-            self.name = root.get("name").and_then(|node| self.text(node, "name"));
+            self.name = root.get("name").and_then(|node| self.plan_name(node));
         }
         for (key, node) in root.get("vars").map(Node::entries).unwrap_or_default() {
-            if !self.vars.iter().any(|(known, _)| known.name == key.name) {
+            if self.known_vars.len() == MAX_VARIABLES {
+                return self.too_many(key.span, MAX_VARIABLES, "variables");
+            }
+            if self.known_vars.insert(key.name.clone()) {
                 self.vars.push((key.clone(), node.clone()));
             }
         }
@@ -252,6 +271,19 @@ impl Loader {
         text
     }
 
+    /// The plan's name, after which files are named.
+    fn plan_name(&mut self, node: &Node) -> Option<String> {
+        let name = self.text(node, "name")?;
+        if name.contains(['/', '\\']) || name.starts_with('.') || name.len() > MAX_NAME {
+            let mistake = Diagnostic::error(node.span, "this cannot be a plan's name");
+            self.mistake(mistake.help(format!(
+                "a name has no slash, does not begin with a dot, and has at most {MAX_NAME} bytes"
+            )));
+            return None;
+        }
+        Some(name)
+    }
+
     fn take_includes(&mut self, include: &Node) {
         let NodeValue::List(items) = &include.value else {
             return self.mistake(Diagnostic::error(include.span, "`include` is a list of paths"));
@@ -302,13 +334,20 @@ impl Loader {
             return self.mistake(Diagnostic::error(steps.span, "`steps` is a map from id to step"));
         }
         for (id, node) in steps.entries() {
+            if self.mistakes.len() >= MOST_MISTAKES {
+                self.incomplete = true;
+                return;
+            }
+            if self.steps.len() == MAX_STEPS {
+                return self.too_many(id.span, MAX_STEPS, "steps");
+            }
             if !is_identifier(&id.name) || RESERVED.contains(&id.name.as_str()) {
                 self.mistake(
                     Diagnostic::error(id.span, format!("`{}` cannot be a step's id", id.name))
                         .help("ids are lower-case letters, digits and underscores, and begin with a letter"),
                 );
-            } else if let Some(other) = self.steps.iter().find(|step| step.id.name == id.name) {
-                let place = self.sources.locate(other.id.span);
+            } else if let Some(other) = self.known_steps.get(&id.name) {
+                let place = self.sources.locate(self.steps[*other].id.span);
                 let place =
                     place.map(|(path, line, _)| format!(" in {}:{line}", path.display())).unwrap_or_default();
                 self.mistake(Diagnostic::error(
@@ -316,6 +355,7 @@ impl Loader {
                     format!("step `{}` is declared already{place}", id.name),
                 ));
             } else if let Some(step) = self.take_step(id, node) {
+                self.known_steps.insert(id.name.clone(), self.steps.len());
                 self.steps.push(step);
             }
         }
@@ -439,6 +479,9 @@ impl Loader {
                     format!("`{}` cannot be a step's id", step.id.name),
                 ));
             }
+            if mistakes.len() >= MOST_MISTAKES {
+                break;
+            }
             for need in &step.needs {
                 if !steps.contains_key(need.name.as_str()) {
                     mistakes.push(
@@ -468,7 +511,8 @@ fn normal(path: &str) -> String {
 
 fn not_a_plan(path: &Path, from: Option<Span>, is_link: bool) -> Diagnostic {
     let what = if is_link { "is a link to a file that is not a plan" } else { "is not a plan" };
-    let message = format!("{} {what}; a plan is a map with `version`, `name` and `steps`", path.display());
+    let message =
+        format!("{} {what}; a plan is a YAML map with `version`, `name` and `steps`", path.display());
     Diagnostic::error(from, message).help(match is_link {
         true => "name the file itself to see where it is wrong; through a link, nothing of it is shown",
         false => {

@@ -16,7 +16,7 @@ mod silence;
 mod suggest;
 mod text;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources, Span};
+pub use diagnostic::{Diagnostic, Diagnostics, MOST_MISTAKES, Severity, Sources, Span};
 pub use document::{DeclaredStep, Document, Section, VERSION};
 pub use former::RemovedStep;
 pub use load::load;

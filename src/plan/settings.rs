@@ -214,7 +214,7 @@ pub enum RecipientSettings {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum StoreSettings {
-    /// A folder, relative to the plan.
+    /// A folder, relative to the plan, or an absolute path that the caller allows.
     File(PathBuf),
     /// A bucket and a prefix in it, `s3://bucket/prefix`. The bucket must keep versions.
     S3(String),

@@ -33,7 +33,6 @@ pub(super) fn keys(root: &Node) -> impl Iterator<Item = &str> {
 pub(super) fn keys_of(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| {
         let line = line.strip_prefix('\u{feff}').unwrap_or(line);
-        let line = line.strip_prefix('{').map_or(line, str::trim_start);
         let (key, _) = line.split_once(':')?;
         let key = key.trim_end().trim_matches(['"', '\'']);
         let is_word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
@@ -72,6 +71,7 @@ mod tests {
             "hvs.token",
             "[default]\naws_secret_access_key = x",
             "{ \"auths\": { } }",
+            "{\"version\": 4, \"outputs\": {",
             "{\n  \"version\": 4,\n  \"outputs\": {}",
             "version: 4\nserial: 1\noutputs: {}\n",
             "machine: x\npassword: y\n",

@@ -1,9 +1,13 @@
 //! "Did you mean …?"
 
+/// How many candidates are looked at: a plan of many mistakes and many names must not take minutes.
+const MOST: usize = 2_000;
+
 /// The candidate that `word` is most likely a misspelling of, if any is close enough.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
+        .take(MOST)
         .map(|candidate| (likeness(word, candidate), candidate))
         .filter(|(score, _)| *score > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))

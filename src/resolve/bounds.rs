@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::budget;
+
 /// The longest text with expressions in it, in bytes.
 const LONGEST: usize = 128 * 1024;
 /// The longest expression that cannot use up a usual stack.
@@ -18,8 +20,6 @@ const MEMORY: u64 = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const POLL: Duration = Duration::from_millis(5);
-/// The largest value of a variable, in bytes; variables use each other.
-const LARGEST: usize = 4 * 1024 * 1024;
 
 /// Does `work` on a text with expressions and what they see. An evaluation that takes too much is
 /// given up; its thread ends with the process, which has nothing to do without it.
@@ -34,9 +34,22 @@ pub fn within<T: Send + 'static>(
     if text.len() > LONGEST {
         return Err(format!("a text with expressions has at most {} KiB", LONGEST / 1024));
     }
-    if text.len() <= SHORT && !["{%", "|", "*"].iter().any(|mark| text.contains(mark)) {
-        return work(text, context);
-    }
+    let (begun, patience) = (Instant::now(), budget::patience(PATIENCE)?);
+    let result = match text.len() <= SHORT && !["{%", "|", "*"].iter().any(|mark| text.contains(mark)) {
+        true => work(text, context),
+        false => watched(text, context, work, patience),
+    };
+    budget::charge(begun);
+    result
+}
+
+/// Does `work` in a thread of its own, and looks at what that takes.
+fn watched<T: Send + 'static>(
+    text: &str,
+    context: &Value,
+    work: fn(&str, &Value) -> Result<T, String>,
+    patience: Duration,
+) -> Result<T, String> {
     let (sender, receiver) = channel();
     let (text, context) = (text.to_owned(), context.clone());
     let thread = std::thread::Builder::new().stack_size(STACK);
@@ -51,7 +64,7 @@ pub fn within<T: Send + 'static>(
             Err(RecvTimeoutError::Timeout) if resident() > before + MEMORY => {
                 return Err("takes too much memory".to_owned());
             }
-            Err(RecvTimeoutError::Timeout) if begun.elapsed() > PATIENCE => {
+            Err(RecvTimeoutError::Timeout) if begun.elapsed() > patience => {
                 return Err("takes too long".to_owned());
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -72,20 +85,6 @@ pub fn deep<T: Send>(length: usize, work: impl FnOnce() -> T + Send) -> Result<T
             let done = thread.map_err(|error| error.to_string())?.join();
             done.map_err(|_| "cannot be evaluated".to_owned())
         }),
-    }
-}
-
-/// Whether a variable's value is of a sensible size.
-pub fn is_sensible(value: &Value) -> bool {
-    size(value) <= LARGEST
-}
-
-fn size(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(|item| size(item) + 1).sum(),
-        Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + size(value) + 1).sum(),
-        _ => 1,
     }
 }
 

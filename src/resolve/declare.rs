@@ -4,15 +4,16 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{OutputTable, Resolved, Step, diagnose};
+use super::{OutputTable, Resolved, Step, budget, diagnose};
+use crate::confined_path::in_words;
 use crate::custody::{paths, recipient};
 use crate::plan::ownership;
 pub use crate::plan::ownership::{PLAN_TAG, STEP_TAG};
 use crate::plan::settings::CustodySettings;
-use crate::plan::{Diagnostic, Diagnostics, Section, Span};
+use crate::plan::{Diagnostic, Diagnostics, MOST_MISTAKES, Section, Severity, Span};
 use crate::resource::Scope;
 use crate::resource::erased::Instance;
-use crate::secret::{LoadError, Loader, Remarks};
+use crate::secret::{LoadError, Loader};
 use crate::visible;
 
 /// Reads every step into its kind's types and checks it; with the outputs that are certain in
@@ -27,14 +28,22 @@ pub fn declare(
     let mut outputs = OutputTable::new();
     let mut instances: Vec<Option<Box<dyn Instance>>> = resolved.steps.iter().map(|_| None).collect();
     let mut mistakes = resolved.mistakes.clone();
+    let mut size = 0;
     for index in in_order_of_references(resolved) {
         let step = &resolved.steps[index];
-        match instance(resolved, step, &outputs) {
+        match instance(resolved, step, &outputs, &mut size) {
+            Ok(_) if size > budget::FIELDS_IN_ALL => {
+                mistakes.push(too_large(resolved, step, "fields", budget::FIELDS_IN_ALL));
+                break;
+            }
             Ok(instance) => {
                 outputs.insert(step.id.clone(), instance.predicted_outputs(scope));
                 instances[index] = Some(instance);
             }
             Err(found) => add_new(&mut mistakes, without_consequences(resolved, step, found)),
+        }
+        if mistakes.len() > MOST_MISTAKES {
+            break;
         }
     }
     match resolved.custody(&outputs) {
@@ -118,7 +127,7 @@ fn without_consequences(resolved: &Resolved, step: &Step, found: Vec<Diagnostic>
 
 /// The same mistake in every instance of a repeated step is told once.
 fn add_new(mistakes: &mut Vec<Diagnostic>, found: Vec<Diagnostic>) {
-    for mistake in found {
+    for mistake in found.into_iter().take(MOST_MISTAKES) {
         if !mistakes.iter().any(|known| known.span == mistake.span && known.message == mistake.message) {
             mistakes.push(mistake);
         }
@@ -129,10 +138,12 @@ fn instance(
     resolved: &Resolved,
     step: &Step,
     outputs: &OutputTable,
+    size: &mut usize,
 ) -> Result<Box<dyn Instance>, Vec<Diagnostic>> {
     let node = &resolved.document.steps[step.declared].fields;
-    let fields = fields(resolved, step, outputs)?;
-    let mut instance = step.kind.declare(Value::Object(fields)).map_err(|found| diagnose(node, found))?;
+    let fields = Value::Object(fields(resolved, step, outputs)?);
+    *size += budget::size(&fields);
+    let mut instance = step.kind.declare(fields).map_err(|found| diagnose(node, found))?;
     instance.use_alias(step.alias.as_deref());
     if !resolved.is_referred_to(step) {
         instance.without_outputs();
@@ -197,7 +208,7 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
     let mut found = Vec::new();
     for (step, instance) in resolved.steps.iter().zip(instances) {
         let span = resolved.document.steps[step.declared].id.span;
-        match instance.load(&loader) {
+        match resolved.budget.spend(|| instance.load(&loader)) {
             // What the plan wants and may not is told apart from its mistakes.
             Ok(()) | Err(LoadError::ForeignEnv(_)) => {}
             Err(error @ LoadError::ReservedEnv(_)) => {
@@ -209,11 +220,24 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
             }
             Err(error) => found.push(Diagnostic::error(span, format!("step `{}`: {error}", step.id))),
         }
+        if found.len() >= MOST_MISTAKES && found.iter().any(|one| one.severity == Severity::Error) {
+            break;
+        }
+        if loader.taken() > budget::FILES_IN_ALL {
+            found.push(too_large(resolved, step, "files", budget::FILES_IN_ALL));
+            break;
+        }
         let remarks = loader.remarks.take().into_iter();
         found
             .extend(remarks.map(|remark| Diagnostic::warning(span, format!("step `{}`: {remark}", step.id))));
     }
     found
+}
+
+fn too_large(resolved: &Resolved, step: &Step, what: &str, limit: usize) -> Diagnostic {
+    let limit = in_words(limit as u64);
+    let message = format!("with step `{}`, the {what} of all steps are larger than {limit}", step.id);
+    Diagnostic::error(resolved.document.steps[step.declared].id.span, message)
 }
 
 /// What sources and templates see of the plan.
@@ -222,7 +246,7 @@ pub fn loader(resolved: &Resolved) -> Loader {
         folder: resolved.document.folder.clone(),
         vars: Value::Object(resolved.context()),
         templates: resolved.templates.clone(),
-        remarks: Remarks::default(),
         trust: resolved.trust.clone(),
+        ..Loader::default()
     }
 }

@@ -2,6 +2,7 @@
 //! outputs are known.
 
 mod bounds;
+mod budget;
 pub mod declare;
 mod expression;
 pub(crate) mod guard;
@@ -25,11 +26,13 @@ pub use placeholder::Family as Placeholders;
 pub(crate) use placeholder::{roots as placeholder_roots, shield};
 pub use steps::Step;
 
+use budget::Budget;
 use names::Names;
 use shape::{Schema, Shape};
 
+use crate::confined_path::in_words;
 use crate::plan::settings::{AwsSettings, CustodySettings, JournalSettings, LockSettings, VaultSettings};
-use crate::plan::{Diagnostic, Document, Node, Section};
+use crate::plan::{Diagnostic, Document, Key, Node, Section};
 use crate::providers::endpoint;
 use crate::resource::erased::parse;
 use crate::trust::Trust;
@@ -61,6 +64,8 @@ pub struct Resolved {
     by_name: HashMap<String, Vec<usize>>,
     /// The ids of declared steps whose outputs are used somewhere.
     referred_to: HashSet<String>,
+    /// The time that evaluations may take.
+    budget: Budget,
     /// What is wrong so far; [`declare::declare`] looks for more before all is told.
     pub mistakes: Vec<Diagnostic>,
 }
@@ -68,6 +73,11 @@ pub struct Resolved {
 /// Gives every variable its value and expands the steps. Unknown kinds and names, wrong
 /// expressions and wrong sections are among the result's mistakes.
 pub fn resolve(document: Document) -> Resolved {
+    let budget = Budget::default();
+    budget.clone().spend(|| resolve_within(document, budget))
+}
+
+fn resolve_within(document: Document, budget: Budget) -> Resolved {
     let mut mistakes = Vec::new();
     let vars = variables(&document, &mut mistakes);
     let base = base_context(&document, &vars);
@@ -111,6 +121,7 @@ pub fn resolve(document: Document) -> Resolved {
         templates,
         by_name,
         referred_to,
+        budget,
         mistakes,
     }
 }
@@ -134,7 +145,8 @@ impl Resolved {
         self.add_references(&mut context, &step.references, outputs);
         let declared = &self.document.steps[step.declared];
         let schema = Schema::of_kind(step.kind);
-        match walk::evaluate(&declared.fields, &schema.shape(), &Value::Object(context))? {
+        let evaluate = || walk::evaluate(&declared.fields, &schema.shape(), &Value::Object(context));
+        match self.budget.spend(evaluate)? {
             Value::Object(fields) => Ok(fields),
             _ => Ok(Map::new()),
         }
@@ -161,7 +173,8 @@ impl Resolved {
         };
         let mut context = self.context();
         self.add_references(&mut context, references, outputs);
-        let value = walk::evaluate(node, &Schema::of::<T>().shape(), &Value::Object(context))?;
+        let evaluate = || walk::evaluate(node, &Schema::of::<T>().shape(), &Value::Object(context));
+        let value = self.budget.spend(evaluate)?;
         parse(value).map(Some).map_err(|mistakes| diagnose(node, mistakes))
     }
 
@@ -224,7 +237,7 @@ fn wrong_addresses(document: &Document, vault: &VaultSettings) -> Vec<Diagnostic
 
 /// Evaluates the variables in the order declared; each may use those before it.
 fn variables(document: &Document, mistakes: &mut Vec<Diagnostic>) -> Map<String, Value> {
-    let mut vars = Map::new();
+    let (mut vars, mut size) = (Map::new(), 0);
     for (index, (key, node)) in document.vars.iter().enumerate() {
         let before = mistakes.len();
         let value = match document.given.contains(&key.name) {
@@ -235,17 +248,26 @@ fn variables(document: &Document, mistakes: &mut Vec<Diagnostic>) -> Map<String,
             }
         };
         match value {
-            Ok(value) if bounds::is_sensible(&value) => {
+            Ok(value) => {
+                size += budget::size(&value);
+                if size > budget::VARIABLES_IN_ALL {
+                    mistakes.push(too_large(key));
+                    break;
+                }
                 vars.insert(key.name.clone(), value);
             }
-            Ok(_) => mistakes
-                .push(Diagnostic::error(key.span, format!("the value of `{}` is too large", key.name))),
             // An undefined name has been reported.
             Err(found) if mistakes.len() == before => mistakes.extend(found),
             Err(_) => {}
         }
     }
     vars
+}
+
+fn too_large(key: &Key) -> Diagnostic {
+    let limit = in_words(budget::VARIABLES_IN_ALL as u64);
+    let message = format!("with the value of `{}`, the plan's variables are larger than {limit}", key.name);
+    Diagnostic::error(key.span, message).help("put large texts into template files")
 }
 
 /// The steps that a section refers to.

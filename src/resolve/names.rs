@@ -7,7 +7,7 @@ use super::placeholder::{Family, roots, shield};
 use super::shape::Shape;
 use super::template;
 use super::walk::{Text, texts};
-use crate::plan::{DeclaredStep, Diagnostic, Document, Node, Span, closest};
+use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, Span, closest};
 use crate::resource::registry;
 
 /// Names that are neither variables nor steps.
@@ -58,6 +58,9 @@ impl<'a> Names<'a> {
     fn check_text(&self, text: &Text<'_>, found: &mut BTreeSet<String>, mistakes: &mut Vec<Diagnostic>) {
         for root in roots(text.written, text.placeholders).iter().filter(|root| self.is_of_plan(root)) {
             mistakes.push(ambiguous(root, text.span));
+        }
+        if mistakes.len() >= MOST_MISTAKES {
+            return;
         }
         let names = match expression::undeclared(&shield(text.written, text.placeholders)) {
             Ok(names) => names,

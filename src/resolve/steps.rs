@@ -8,7 +8,7 @@ use super::names::Names;
 use super::shape::{Schema, Shape};
 use super::walk;
 use crate::plan::settings::AwsSettings;
-use crate::plan::{DeclaredStep, Diagnostic, Document, Node, NodeValue, closest};
+use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, NodeValue, closest};
 use crate::resource::erased::Kind;
 use crate::resource::registry;
 
@@ -41,6 +41,9 @@ pub fn expand(
     let context = &Value::Object(context.clone());
     let mut steps = Vec::new();
     for (index, declared) in document.steps.iter().enumerate() {
+        if mistakes.len() >= MOST_MISTAKES {
+            break;
+        }
         let Some(kind) = find_kind(declared, mistakes) else { continue };
         let schema = Schema::of_kind(kind);
         let references =

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -56,6 +57,8 @@ pub struct Loader {
     pub remarks: Remarks,
     /// What the caller allows, variables of the environment above all.
     pub trust: Trust,
+    /// How many bytes were taken from files and templates.
+    pub counter: Arc<AtomicUsize>,
 }
 
 /// Remarks on sources that were loaded.
@@ -139,18 +142,27 @@ impl Loader {
                 "`{root}` is a placeholder of the server and a name in the plan; rename that"
             )));
         }
-        template::render(&shield(&text, placeholders), &json!(values)).map_err(wrong)
+        let rendered = template::render(&shield(&text, placeholders), &json!(values)).map_err(wrong)?;
+        self.counter.fetch_add(rendered.len(), Ordering::Relaxed);
+        Ok(rendered)
     }
 }
 
 impl Loader {
+    /// How many bytes of files and rendered templates this loader has given out.
+    pub fn taken(&self) -> usize {
+        self.counter.load(Ordering::Relaxed)
+    }
+
     /// The bytes of a file in the plan's folder.
     ///
     /// # Errors
     /// When it cannot be read, or is not the plan's to read.
     pub fn read_file(&self, path: &Path) -> Result<Secret, LoadError> {
         let read = confined_path::read_existing(&self.folder, path, confined_path::FILE);
-        read.map(Secret::new).map_err(|source| LoadError::File { path: path.to_owned(), source })
+        let bytes = read.map_err(|source| LoadError::File { path: path.to_owned(), source })?;
+        self.counter.fetch_add(bytes.len(), Ordering::Relaxed);
+        Ok(Secret::new(bytes))
     }
 }
 

@@ -61,9 +61,12 @@ pub fn check(path: &Path, vars: &[(String, Node)], given: &Trust) -> Result<Chec
     if found.has_errors() {
         return Err(found);
     }
+    let remark = Workspace::remark(&resolved.document.folder);
+    let mut warnings = found.list;
+    warnings.extend(remark.map(|remark| Diagnostic::warning(None, remark)));
     let extent = Extent::default();
     let wanted = Vec::new();
-    let mut checked = Checked { resolved, instances, outputs, graph, warnings: found.list, wanted, extent };
+    let mut checked = Checked { resolved, instances, outputs, graph, warnings, wanted, extent };
     checked.wanted = wanted::wanted(&checked);
     Ok(checked)
 }

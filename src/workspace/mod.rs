@@ -41,6 +41,15 @@ impl Workspace {
         }
     }
 
+    /// What a person should know about it: whether it is tracked cannot always be found out.
+    pub fn remark(plan_folder: &Path) -> Option<&'static str> {
+        let is_there = plan_folder.join(NAME).symlink_metadata().is_ok();
+        let is_unknown = is_there && repository::tracked(plan_folder, NAME).is_err();
+        is_unknown.then_some(
+            "the index of the git repository is not understood, so a tracked .groundwork would not be noticed",
+        )
+    }
+
     /// A file in it, such as `journal/demo.jsonl`.
     pub fn file(&self, path: &str) -> LocalFile {
         LocalFile::new(&self.folder, format!("{NAME}/{path}"), Keeping::Guarded)

@@ -15,15 +15,15 @@ use tempfile::TempDir;
 
 use crate::support::Ran;
 
-const HEAD: &str = "version: 1\nname: hostile\n";
+pub const HEAD: &str = "version: 1\nname: hostile\n";
 
 /// A plan's folder, and something beside it that is none of the plan's business.
-struct Scene {
+pub struct Scene {
     root: TempDir,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let scene = Self { root: tempfile::tempdir().expect("a folder") };
         std::fs::create_dir_all(scene.plans()).expect("made");
         std::fs::create_dir_all(scene.outside()).expect("made");
@@ -31,37 +31,37 @@ impl Scene {
         scene
     }
 
-    fn plans(&self) -> PathBuf {
+    pub fn plans(&self) -> PathBuf {
         self.root.path().join("plans")
     }
 
-    fn outside(&self) -> PathBuf {
+    pub fn outside(&self) -> PathBuf {
         self.root.path().join("outside")
     }
 
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         let path = self.plans().join(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
         std::fs::write(path, text).expect("written");
     }
 
-    fn link(&self, name: &str, target: &Path) {
+    pub fn link(&self, name: &str, target: &Path) {
         let path = self.plans().join(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
         symlink(target, path).expect("linked");
     }
 
-    fn check(&self, plan: &str) -> Result<(), Diagnostics> {
+    pub fn check(&self, plan: &str) -> Result<(), Diagnostics> {
         self.write("plan.yaml", format!("{HEAD}{plan}"));
         session::check(&self.plans().join("plan.yaml"), &[], &Trust::default()).map(|_| ())
     }
 
     /// The mistakes of a plan that must have some, one a line.
-    fn refused(&self, plan: &str) -> String {
+    pub fn refused(&self, plan: &str) -> String {
         self.check(plan).err().unwrap_or_else(|| panic!("this was not refused:\n{plan}")).to_string()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = crate::support::program();
         command.args(arguments).current_dir(self.plans()).env("NO_COLOR", "1");
         for name in ["AWS_ENDPOINT_URL", "VAULT_ADDR", "VAULT_TOKEN", "GROUNDWORK_VAULT_NODES"] {
@@ -70,11 +70,11 @@ impl Scene {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> Ran {
         Ran::of(self.command(arguments).output().expect("the program starts"))
     }
 
-    fn is_outside_untouched(&self) -> bool {
+    pub fn is_outside_untouched(&self) -> bool {
         let entries = self.outside().read_dir().expect("a folder").count();
         entries == 1
             && std::fs::read_to_string(self.outside().join("private")).expect("theirs") == "theirs: 1\n"
@@ -82,7 +82,7 @@ impl Scene {
 }
 
 /// What a run showed, wherever lines were broken.
-fn in_one_line(ran: &Ran) -> String {
+pub fn in_one_line(ran: &Ran) -> String {
     format!("{} {}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -47,3 +47,53 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// Where files are opened by their path. Everything else goes through `confined_path` or `workspace`,
+/// because a plan may name what it must not reach.
+const OPENERS: [&str; 14] = [
+    "confined_path/",
+    "workspace/",
+    // What the caller names, or has in his own folders.
+    "cli/",
+    "custody/recipient.rs",
+    "providers/vault/session.rs",
+    "saved/",
+    "trust/store.rs",
+    "sandbox/",
+    // Folders of files that are opened elsewhere.
+    "journal/mod.rs",
+    "journal/disk.rs",
+    // The process's own.
+    "resolve/bounds.rs",
+    "providers/vault/client/connection.rs",
+    "providers/vault/client/cluster.rs",
+    "providers/vault/testing.rs",
+];
+
+#[test]
+fn files_are_opened_only_in_listed_places() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let opens = [
+        "fs::read",
+        "fs::write",
+        "fs::copy",
+        "fs::rename",
+        "fs::remove",
+        "File::open",
+        "File::create",
+        "OpenOptions",
+    ];
+    let mut strays = Vec::new();
+    for path in sources(&src) {
+        let inside = path.strip_prefix(&src).expect("below src").to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_test = inside.ends_with("tests.rs");
+        if !is_test && !OPENERS.iter().any(|place| inside.starts_with(place)) {
+            strays.extend(
+                opens.iter().filter(|one| text.contains(**one)).map(|one| format!("{inside}: {one}")),
+            );
+        }
+    }
+    assert!(strays.is_empty(), "{}", strays.join("\n"));
+}

@@ -14,6 +14,7 @@ mod confirm;
 mod contract;
 mod custody;
 mod destinations;
+mod files;
 mod fuzz;
 mod guard;
 mod hostile;

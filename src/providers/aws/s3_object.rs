@@ -6,13 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
 
-use super::AwsClient;
 use super::client::missing;
 use super::error::Answer;
+use super::{AwsClient, body};
+use crate::confined_path::JOURNAL;
 use crate::journal::mirror::{Copy, Place, Stored};
 use crate::lock::{self, Held, Info, Put};
 use crate::plan::S3Location;
-use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::resource::{Permit, Result};
 
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
@@ -41,9 +42,7 @@ impl S3Object {
         let request = request.expected_bucket_owner(self.aws.account_id().await?);
         let Some(answer) = request.send().await.found(GET, &ABSENT)? else { return Ok(None) };
         let version = answer.e_tag.ok_or_else(|| missing(GET, "ETag"))?;
-        let body = answer.body.collect().await;
-        let body = body.map_err(|error| Error::new(ErrorKind::Unavailable, GET, error.to_string()))?;
-        Ok(Some(Copy { text: body.to_vec(), version }))
+        Ok(Some(Copy { text: body::read(answer.body, JOURNAL, GET).await?, version }))
     }
 
     async fn put(

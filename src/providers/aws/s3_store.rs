@@ -10,8 +10,10 @@ use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::BucketVersioningStatus;
 
+use super::body;
 use super::client::{AwsClient, Services};
 use super::error::Answer;
+use crate::confined_path::OBJECT;
 use crate::custody::Store;
 use crate::custody::store::{parse_versioned, versioned};
 use crate::resource::{Error, ErrorKind, Permit, Result};
@@ -67,10 +69,7 @@ impl S3Store {
         let request = self.client.read().s3.get_object().bucket(&self.bucket).key(key);
         let request = request.expected_bucket_owner(self.client.account_id().await?);
         let found = request.set_version_id(version_id).send().await.at(OPERATION)?;
-        let bytes = found.body.collect().await.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, OPERATION, format!("the object broke off: {error}"))
-        })?;
-        Ok(bytes.to_vec())
+        body::read(found.body, OBJECT, OPERATION).await
     }
 
     async fn put(&self, services: &Services, put: Put<'_>) -> Result<PutObjectOutput> {

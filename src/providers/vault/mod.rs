@@ -11,6 +11,7 @@
 mod alias;
 mod audit;
 mod auth_method;
+mod bounded;
 mod cache;
 #[cfg(test)]
 mod ceremony_tests;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vaultrs::api::EndpointMiddleware;
 
+use super::bounded::LONGEST;
 use super::client::REQUEST_TIMEOUT;
 use super::error::{explain, from_status, messages, translate};
 use super::request::{self, Effect, Request};
@@ -263,11 +264,14 @@ fn refused(request: &Request, status: u16, body: &[u8]) -> Error {
     )
 }
 
-/// The body, or as much of it as arrived.
+/// The body, or as much of it as arrived and could be one.
 async fn arrived(mut answer: reqwest::Response) -> Vec<u8> {
     let mut bytes = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
         bytes.extend_from_slice(&chunk);
+        if bytes.len() > LONGEST {
+            break;
+        }
     }
     bytes
 }

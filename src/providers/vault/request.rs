@@ -11,6 +11,7 @@ use serde_json::Value;
 use vaultrs::api::EndpointMiddleware;
 use vaultrs::error::ClientError;
 
+use super::bounded::Bounded;
 use crate::resource::{Calls, Error, ErrorKind, Result};
 use crate::trace::{self, Answer};
 
@@ -157,7 +158,7 @@ pub(super) async fn send(
 ) -> Result<Value, ClientError> {
     let headers = Headers(middle);
     let started = Instant::now();
-    let answer = Call { request, body }.with_middleware(&headers).exec(http).await;
+    let answer = Call { request, body }.with_middleware(&headers).exec(&Bounded(http)).await;
     let status = answer.as_ref().map(|answer| answer.response.status().as_u16()).unwrap_or_default();
     let answer =
         answer.map_err(ClientError::from).and_then(|answer| match answer.response.body().as_slice() {

@@ -21,6 +21,8 @@ enum When {
     Unbound,
     /// Everybody is in it.
     Everybody,
+    /// Permission bits let it be run.
+    Executable,
 }
 
 struct Rule(&'static str, &'static str, When, Severity, Category, &'static str);
@@ -41,6 +43,7 @@ const RULES: &[Rule] = &[
     Rule("aws.dynamodb_table", "deletion_protection", When::Off, High, ProtectionOff, "the table can be deleted by a single request"),
     Rule("aws.dynamodb_table", "encryption.kms_key", When::Gone, Medium, ProtectionOff, "is no longer encrypted with a key of its own"),
     Rule("aws.", "permissions_boundary", When::Gone, High, ProtectionOff, "nothing bounds its permissions any more"),
+    Rule("file.template", "mode", When::Executable, High, BroaderGrant, "can be run as a program by whoever uses this folder"),
     Rule("vault.approle_role", "bind_secret_id", When::Off, High, ProtectionOff, "whoever knows the role-id can log in"),
     Rule("vault.audit", "options.log_raw", When::On, High, PublicExposure, "secrets are written to the audit log in the clear"),
     Rule("vault.auth_method", "user_lockout.disable", When::On, Medium, ProtectionOff, "passwords can be guessed without end"),
@@ -85,6 +88,7 @@ fn applies(Rule(_, path, when, ..): &Rule, change: &Change) -> bool {
         When::On => at && is_true(&change.after),
         When::Gone => at && !change.before.is_null() && change.after.is_null(),
         When::Unbound => at && !is_empty(&change.before) && is_empty(&change.after),
+        When::Executable => at && is_executable(&change.after) && !is_executable(&change.before),
         When::Everybody => at && has(&change.after, "*") && !has(&change.before, "*"),
     }
 }
@@ -101,6 +105,10 @@ fn words(Rule(_, path, _, _, _, message): &Rule, change: &Change) -> String {
         }
         _ => (*message).to_owned(),
     }
+}
+
+fn is_executable(mode: &Value) -> bool {
+    mode.as_str().and_then(|text| u32::from_str_radix(text, 8).ok()).is_some_and(|mode| mode & 0o111 != 0)
 }
 
 fn is_true(value: &Value) -> bool {

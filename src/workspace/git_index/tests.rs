@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::super::Workspace;
 use super::super::repository::tracked;
 use super::*;
 
@@ -86,6 +87,9 @@ fn folder_without_a_repository_tracks_nothing() {
     assert_eq!(tracked(folder.path(), ".groundwork"), Ok(None), "nothing was ever added");
     std::fs::write(folder.path().join(".git/index"), "DIRCnonsense").expect("written");
     assert_eq!(tracked(folder.path(), ".groundwork"), Err(NotUnderstood));
+    assert_eq!(Workspace::remark(folder.path()), None, "there is nothing that could be tracked");
+    std::fs::create_dir(folder.path().join(".groundwork")).expect("made");
+    assert!(Workspace::remark(folder.path()).is_some() && Workspace::of(folder.path()).is_ok());
 }
 
 #[test]

@@ -17,11 +17,13 @@ use sha2::{Digest as _, Sha256};
 
 use kept::Kept;
 
+use super::body;
 use super::client::{AwsClient, missing};
 use super::error::Answer;
 use super::in_order::InOrder;
 use super::key_name::LiveKey;
 use super::{kms_key, partition, tags};
+use crate::confined_path::FILE;
 use crate::resolve::unknown::is_unknown;
 use crate::resource::{
     Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
@@ -312,13 +314,12 @@ async fn live_tags(client: &AwsClient, id: &Id) -> Result<Tags> {
 
 async fn assemble(client: &AwsClient, id: &Id, object: GetObjectOutput, tags: Tags) -> Result<Observed> {
     let kept = Kept::of(&object);
-    let body = object.body.collect().await;
-    let body = body.map_err(|error| Error::new(ErrorKind::Unavailable, GET, error.to_string()))?;
+    let body = body::read(object.body, FILE, GET).await?;
     Ok(Observed {
         id: id.clone(),
         arn: arn(client.partition(), &id.bucket, &id.key),
         etag: object.e_tag.ok_or_else(|| missing(GET, "ETag"))?,
-        body: body.to_vec(),
+        body,
         content_type: object.content_type.unwrap_or_default(),
         cache_control: object.cache_control.filter(|text| !text.is_empty()),
         // S3 may return `aws-chunked`, which applied only to the upload.
