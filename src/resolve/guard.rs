@@ -48,6 +48,14 @@ pub fn release_lines(rendered: &str) -> Result<String, usize> {
     Ok(released)
 }
 
+/// Whether a template's own text holds a mark, which would pair with those that are put around values.
+pub fn has_mark(text: &str) -> bool {
+    text.contains([OPEN, CLOSE])
+}
+
+/// What is wrong with text that holds a mark.
+pub const RESERVED: &str = "the characters U+F8F2 and U+F8F3 are reserved";
+
 fn print(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
     mark(out, value, &['"', '\\', '\n', '\r', OPEN, CLOSE])
 }
@@ -77,7 +85,7 @@ pub fn release(rendered: &str) -> Result<String, String> {
         place.pass(before);
         released.push_str(before);
         let Some((value, after)) = marked[OPEN.len_utf8()..].split_once(CLOSE) else {
-            return Err("the characters U+F8F2 and U+F8F3 are reserved".to_owned());
+            return Err(RESERVED.to_owned());
         };
         place.judge(value)?;
         place.line += value.matches('\n').count();
@@ -177,5 +185,8 @@ mod tests {
     #[test]
     fn marks_cannot_be_forged() {
         assert!(render("\"{{ x }}\"", &json!({ "x": "\u{f8f3}\" {\u{f8f2}" })).is_err());
+        for text in ["\u{f8f2}{{ x }}", "{{ x }}\u{f8f3}", "\u{f8f2}a\u{f8f3}"] {
+            assert_eq!(render(text, &json!({ "x": "\"" })).as_deref(), Err(RESERVED), "{text:?}");
+        }
     }
 }

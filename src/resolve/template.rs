@@ -66,6 +66,9 @@ pub fn is_global(name: &str) -> bool {
 /// # Errors
 /// The engine's message, without any value; what takes too much, or would break out of its place.
 pub fn render(text: &str, values: &Value) -> std::result::Result<String, String> {
+    if guard::has_mark(text) {
+        return Err(guard::RESERVED.to_owned());
+    }
     bounds::within(text, values, |text, values| {
         let mut environment = environment();
         guard::install(&mut environment);

@@ -45,7 +45,7 @@ impl TestEnvironment {
         options.settings = settings;
         options.tied = true;
         let sandbox = block_on(sandbox::up(&options, &Events::default())).expect("the sandbox starts");
-        Self { folder, sandbox, options, temporary: temporary }
+        Self { folder, sandbox, options, temporary }
     }
 
     /// Writes a file beside the plans.

@@ -35,7 +35,9 @@ fn repository(init: &[&str], settings: &[(&str, &str)]) -> tempfile::TempDir {
 
 #[test]
 fn tracked_folder_is_found_in_each_form_of_index() {
-    let forms: [(&[&str], &[(&str, &str)]); 5] = [
+    /// Arguments of `git init`, and settings.
+    type Form = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+    let forms: [Form; 5] = [
         (&[], &[("index.version", "2")]),
         (&[], &[("index.version", "4")]),
         (&["--object-format=sha256"], &[]),

@@ -234,10 +234,10 @@ fn blocked(user: &str, keys: &[String]) -> Error {
 
 fn unsettled(user: &str) -> Error {
     let message = format!(
-        "an earlier request for a key of {user} was not answered, and IAM lists no key that it has made;          the list may lag behind"
+        "an earlier request for a key of {user} was not answered, and IAM lists no key that it has made; the list may lag behind"
     );
     Error::new(ErrorKind::Unknown, CREATE, message).advice(
-        "run again: a key that has appeared by then is removed, because nobody has its secret, and          another one is made",
+        "run again: a key that has appeared by then is removed, because nobody has its secret, and another one is made",
     )
 }
 
