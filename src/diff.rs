@@ -9,6 +9,7 @@ use crate::observe::{Sight, World};
 use crate::plan::{Diagnostic, Diagnostics};
 use crate::removal::{self, Extent};
 use crate::resolve::{OutputTable, declare, diagnose, unknown};
+use crate::resource::erased::View;
 use crate::resource::{Diff, ErrorKind};
 
 /// Compares every step in graph order, so that each step sees the outputs of the steps before it.
@@ -93,7 +94,8 @@ pub fn decide(world: &World, index: usize) -> StepChange {
             let reason = format!("after {} has initialised the server", world.resolved.steps[*first].id);
             (Action::Create, instance.preview().changes, Some(reason))
         }
-        Sight::Seen => match instance.diff() {
+        Sight::Seen if instance.is_unread() => unread(world, index),
+        Sight::Seen => match instance.diff(view(world, index)) {
             None => (Action::Create, instance.preview().changes, None),
             Some(diff) => existing(world, index, diff),
         },
@@ -101,7 +103,7 @@ pub fn decide(world: &World, index: usize) -> StepChange {
     let step = &world.resolved.steps[index];
     let needs: BTreeSet<&usize> = world.graph.needs[index].iter().collect();
     let differs = matches!(action, Action::Update | Action::Adopt | Action::Blocked);
-    let diff = if differs { instance.diff() } else { None };
+    let diff = if differs && !instance.is_unread() { instance.diff(view(world, index)) } else { None };
     StepChange {
         id: step.id.clone(),
         kind: step.kind.name(),
@@ -142,6 +144,35 @@ fn existing(world: &World, index: usize, diff: Diff) -> Decision {
         ),
     }
 }
+
+/// What may be compared of a step's secret values before anybody has approved the plan.
+fn view(world: &World, index: usize) -> View<'_> {
+    View::Recorded(world.things.get(&world.target(index)).and_then(|thing| thing.secrets.as_ref()))
+}
+
+/// A thing that holds values and that the journal does not know. What a plan tells of it follows from
+/// the plan alone: everything that it declares, and nothing of what is there.
+fn unread(world: &World, index: usize) -> Decision {
+    let changes = world.instances[index].preview().changes;
+    let declared = &world.resolved.document.steps[world.resolved.steps[index].declared];
+    match foreign(world, index) {
+        Some(_) if declared.adopt => {
+            (Action::Adopt, changes, Some(format!("taken over, as `adopt: true` says; {UNREAD}")))
+        }
+        Some(owner) => (
+            Action::Blocked,
+            changes,
+            Some(format!("it exists and {owner}; {UNREAD}; to take it over, add `adopt: true` to the step")),
+        ),
+        None => (
+            Action::Update,
+            changes,
+            Some(format!("this plan's journal does not say that it made it; {UNREAD}, which `apply` does")),
+        ),
+    }
+}
+
+const UNREAD: &str = "what is in it was not compared";
 
 /// The id that the step had when its thing was last written, if it was different.
 fn renamed(world: &World, index: usize) -> Option<String> {

@@ -147,6 +147,7 @@ pub async fn observe_again(world: &mut World, providers: &Providers, parallelism
 }
 
 async fn observe_all(world: &mut World, providers: &Providers, parallelism: usize, events: &Events) {
+    world.things = providers.journal.as_ref().map(|journal| journal.things()).unwrap_or_default();
     let mut pending: Vec<usize> = (0..world.instances.len()).collect();
     loop {
         let (ready, waiting): (Vec<usize>, Vec<usize>) =
@@ -159,13 +160,16 @@ async fn observe_all(world: &mut World, providers: &Providers, parallelism: usiz
             }
             break;
         }
+        for index in &ready {
+            let known = world.things.get(&world.target(*index)).is_some();
+            world.instances[*index].recognise(known);
+        }
         observe_round(world, &ready, providers, parallelism, events).await;
         world.explain_absences(&ready);
         redeclare(world, &waiting);
         pending = waiting;
     }
     world.cluster = providers.cluster().await;
-    world.things = providers.journal.as_ref().map(|journal| journal.things()).unwrap_or_default();
     world.leftovers = removal::observe(world, providers, parallelism).await;
 }
 

@@ -89,7 +89,8 @@ impl Report {
 /// only its dependents. Reports each step, and the summary at the end, as events.
 ///
 /// # Errors
-/// Only when the journal cannot be written; then nothing else is written either.
+/// When the journal cannot be written, or a secret input does not fit where it is inserted; then
+/// nothing else is written either.
 pub async fn apply(
     world: &mut World,
     approved: Approved<'_>,
@@ -100,6 +101,7 @@ pub async fn apply(
     let started = Instant::now();
     let permit = Permit::mint();
     let journal = providers.journal()?;
+    prove_sources(world, approved.0, &permit, events)?;
     if approved.0.summary.writing() > 0 {
         journal.append(&permit, Entry::RunStarted).await?;
     }
@@ -129,6 +131,26 @@ pub async fn apply(
     };
     events.emit(Event::Summary(report.summary.clone()));
     Ok(report)
+}
+
+/// Sees that the secret inputs of the steps that are written fit their templates, before anything is.
+/// A plan does not tell, because it would tell something of the values.
+fn prove_sources(
+    world: &World,
+    changeset: &Changeset,
+    permit: &Permit,
+    events: &Events,
+) -> Result<(), Error> {
+    let written: HashSet<&str> =
+        changeset.steps.iter().filter(|step| step.action.writes()).map(|step| step.id.as_str()).collect();
+    for (index, step) in world.resolved.steps.iter().enumerate() {
+        if written.contains(step.id.as_str()) {
+            for remark in world.instances[index].prove(permit)? {
+                events.warn(format!("step `{}`: {remark}", step.id));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The scheduler's state.

@@ -33,6 +33,7 @@ pub fn thing(world: &World, index: usize) -> Thing {
         protect: declared.protect.unwrap_or_else(|| step.kind.protected()),
         retain: declared.retain,
         attaches: instance.attaches(),
+        secrets: instance.declarations(),
     }
 }
 

@@ -9,8 +9,8 @@ use crate::changeset::Action;
 use crate::event::{Event, Events};
 use crate::journal::{CREATE, Ending, Entry, Thing};
 use crate::providers::Providers;
-use crate::resource::erased::{Instance, Kind};
-use crate::resource::{Diff, Error, ErrorKind, Permit, Result};
+use crate::resource::erased::{Instance, Kind, View};
+use crate::resource::{Blocked, Diff, Error, ErrorKind, Permit, Result};
 
 /// Everything needed to write one step, besides the step's own state.
 pub struct Task<'a> {
@@ -32,33 +32,54 @@ impl Task<'_> {
     /// Writes the step until the live thing agrees with the plan.
     pub async fn run(&self, instance: &mut dyn Instance) -> Result<()> {
         self.events.emit(Event::StepStarted { id: self.id.clone(), action: self.action.name() });
+        let unread = instance.is_unread();
+        instance.recognise(true);
         if self.look_first && self.is_there(instance).await? {
             return Ok(());
         }
+        if unread {
+            self.observe(instance).await?;
+        }
+        self.require_unblocked(instance)?;
         self.announce().await?;
         let result = self.bring_about(instance).await;
         self.settle(instance, &result).await?;
         result
     }
 
-    /// A thing that is adopted without changes does not need a request.
+    /// A thing that is adopted without changes does not need a request, nor does one whose values, which
+    /// the plan did not compare, turn out to be the same.
     async fn bring_about(&self, instance: &mut dyn Instance) -> Result<()> {
-        match self.action {
-            Action::Adopt if instance.diff().is_some_and(|diff| diff.is_empty()) => Ok(()),
-            _ => self.converge(instance).await,
+        match self.diff(instance).is_some_and(|diff| diff.is_empty()) {
+            true => Ok(()),
+            false => self.converge(instance).await,
         }
+    }
+
+    fn diff(&self, instance: &dyn Instance) -> Option<Diff> {
+        instance.diff(View::Approved(self.permit))
+    }
+
+    /// Values that the plan did not compare may forbid what was approved.
+    fn require_unblocked(&self, instance: &dyn Instance) -> Result<()> {
+        match self.diff(instance).as_ref().and_then(|diff| diff.blocked.first()) {
+            Some(blocked) => Err(self.conflict(blocked)),
+            None => Ok(()),
+        }
+    }
+
+    fn conflict(&self, blocked: &Blocked) -> Error {
+        let message = format!("it already exists and differs in {}: {}", blocked.path, blocked.why);
+        Error::new(ErrorKind::Conflict, format!("step {}", self.id), message)
     }
 
     /// Whether a newly started server already has the thing, from its configuration or a restored
     /// snapshot.
     async fn is_there(&self, instance: &mut dyn Instance) -> Result<bool> {
         self.observe(instance).await?;
-        let Some(diff) = instance.diff() else { return Ok(false) };
+        let Some(diff) = self.diff(instance) else { return Ok(false) };
         match diff.blocked.first() {
-            Some(blocked) => {
-                let message = format!("it already exists and differs in {}: {}", blocked.path, blocked.why);
-                Err(Error::new(ErrorKind::Conflict, format!("step {}", self.id), message))
-            }
+            Some(blocked) => Err(self.conflict(blocked)),
             None => Ok(diff.is_empty()),
         }
     }
@@ -120,7 +141,7 @@ impl Task<'_> {
             }
             self.providers.confirm_lock(self.permit).await?;
             self.observe(instance).await?;
-            if instance.diff().is_some_and(|diff| diff.is_empty()) {
+            if self.diff(instance).is_some_and(|diff| diff.is_empty()) {
                 return Ok(());
             }
         }
@@ -147,7 +168,7 @@ impl Task<'_> {
         loop {
             let seen = instance.observe(self.providers).await;
             let problem = match seen {
-                Ok(()) => match instance.diff() {
+                Ok(()) => match self.diff(instance) {
                     Some(diff) if diff.is_empty() => return Ok(()),
                     Some(diff) => still_different(&self.id, &diff),
                     None => {

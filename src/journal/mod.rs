@@ -338,6 +338,7 @@ mod tests {
             protect: false,
             retain: true,
             attaches: Some(vec!["groups.admins".into()]),
+            secrets: None,
         };
         first.append_here(Entry::Owned(thing.clone())).expect("appends");
         let second = journal(folder.path());

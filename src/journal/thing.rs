@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::entry::{Ending, Entry, Record};
+use crate::secret::Declarations;
 
 /// The operation that makes a thing, or takes one over.
 pub const CREATE: &str = "create";
@@ -46,6 +47,10 @@ pub struct Thing {
     /// not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attaches: Option<Vec<String>>,
+    /// What was declared of its secret fields, as digests by path; never anything of a value. `None`
+    /// for a kind without, and where that is not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Declarations>,
 }
 
 impl Thing {
@@ -170,6 +175,7 @@ mod tests {
             protect: false,
             retain: false,
             attaches: None,
+            secrets: None,
         }
     }
 

@@ -20,6 +20,8 @@ const MEMORY: u64 = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const POLL: Duration = Duration::from_millis(5);
+/// The largest result of an evaluation, in bytes; variables use each other.
+const LARGEST: usize = 4 * 1024 * 1024;
 
 /// Does `work` on a text with expressions and what they see. An evaluation that takes too much is
 /// given up; its thread ends with the process, which has nothing to do without it.
@@ -85,6 +87,17 @@ pub fn deep<T: Send>(length: usize, work: impl FnOnce() -> T + Send) -> Result<T
             let done = thread.map_err(|error| error.to_string())?.join();
             done.map_err(|_| "cannot be evaluated".to_owned())
         }),
+    }
+}
+
+/// The result of an evaluation, if it is of a size that anything can use.
+///
+/// # Errors
+/// When it is larger.
+pub fn sized(value: Value) -> Result<Value, String> {
+    match budget::size(&value) <= LARGEST {
+        true => Ok(value),
+        false => Err(format!("comes to more than {} MiB", LARGEST / 1024 / 1024)),
     }
 }
 

@@ -227,9 +227,6 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
             found.push(too_large(resolved, step, "files", budget::FILES_IN_ALL));
             break;
         }
-        let remarks = loader.remarks.take().into_iter();
-        found
-            .extend(remarks.map(|remark| Diagnostic::warning(span, format!("step `{}`: {remark}", step.id))));
     }
     found
 }

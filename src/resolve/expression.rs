@@ -74,7 +74,7 @@ fn evaluate_expression(expression: &str, context: &Value) -> Result<Value, Strin
     if value.is_undefined() {
         return Err(format!("`{}` is undefined", expression.trim()));
     }
-    serde_json::to_value(value).map_err(|error| error.to_string())
+    serde_json::to_value(value).map_err(|error| error.to_string()).and_then(bounds::sized)
 }
 
 fn whole(expression: &str) -> String {

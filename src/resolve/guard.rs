@@ -19,34 +19,8 @@ pub fn install(environment: &mut Environment<'_>) {
     environment.set_formatter(print);
 }
 
-/// Marks only values with line breaks, for templates of secrets: these are no documents with quotes.
-pub fn install_for_lines(environment: &mut Environment<'_>) {
-    environment.set_formatter(|out, _, value| mark(out, value, &['\n', '\r', OPEN, CLOSE]));
-}
-
-/// The rendered text without the marks of [`install_for_lines`].
-///
-/// # Errors
-/// The line of the result in which a value with a line break does not stand by itself.
-pub fn release_lines(rendered: &str) -> Result<String, usize> {
-    let mut released = String::with_capacity(rendered.len());
-    let mut rest = rendered;
-    while let Some((before, marked)) = rest.split_once(OPEN) {
-        released.push_str(before);
-        let (value, after) = marked.split_once(CLOSE).unwrap_or((marked, ""));
-        let begins = released.rsplit('\n').next().is_some_and(|line| line.trim().is_empty());
-        let goes_on = !after.split('\n').next().unwrap_or_default().trim().is_empty();
-        // A text of several lines, such as a key in PEM, ends its last line itself.
-        let is_block = value.ends_with('\n') && value.trim_end().contains('\n');
-        if !begins || (goes_on && !is_block) {
-            return Err(released.matches('\n').count() + 1);
-        }
-        released.push_str(value);
-        rest = after;
-    }
-    released.push_str(rest);
-    Ok(released)
-}
+/// What can end the place that a value stands in, and our own marks.
+const BREAKING: [char; 6] = ['"', '\\', '\n', '\r', OPEN, CLOSE];
 
 /// Whether a template's own text holds a mark, which would pair with those that are put around values.
 pub fn has_mark(text: &str) -> bool {
@@ -57,12 +31,8 @@ pub fn has_mark(text: &str) -> bool {
 pub const RESERVED: &str = "the characters U+F8F2 and U+F8F3 are reserved";
 
 fn print(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
-    mark(out, value, &['"', '\\', '\n', '\r', OPEN, CLOSE])
-}
-
-fn mark(out: &mut Output, value: &Value, marked: &[char]) -> Result<(), Error> {
     let text = value.to_string();
-    let written = match !value.is_safe() && text.contains(marked) {
+    let written = match !value.is_safe() && text.contains(BREAKING) {
         true => write!(out, "{OPEN}{}{CLOSE}", text.replace([OPEN, CLOSE], "\u{fffd}")),
         false => out.write_str(&text),
     };

@@ -64,17 +64,19 @@ pub fn is_global(name: &str) -> bool {
 /// Renders text with values.
 ///
 /// # Errors
-/// The engine's message, without any value; what takes too much, or would break out of its place.
+/// The engine's message, without any value; what takes or gives too much, or would break out of its
+/// place.
 pub fn render(text: &str, values: &Value) -> std::result::Result<String, String> {
     if guard::has_mark(text) {
         return Err(guard::RESERVED.to_owned());
     }
-    bounds::within(text, values, |text, values| {
+    let rendered = bounds::within(text, values, |text, values| {
         let mut environment = environment();
         guard::install(&mut environment);
         let rendered = environment.render_str(text, Serde(values)).map_err(|error| describe(&error))?;
-        guard::release(&rendered)
-    })
+        guard::release(&rendered).map(Value::from).and_then(bounds::sized)
+    })?;
+    Ok(rendered.as_str().unwrap_or_default().to_owned())
 }
 
 /// An error's message on one line, with the template's line where there is one.

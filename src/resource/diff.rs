@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::secret::{Fields, Sources, mask, render};
+use crate::secret::{Fields, Secret, Sources, mask, path_of, render};
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -179,26 +179,30 @@ impl Diff {
     }
 
     /// Compares declared secret values with live ones, name by name below `path` (which may be
-    /// empty). With `exact`, undeclared live values will be removed. Never shows a value.
+    /// empty). With `exact`, undeclared live values will be removed. Never shows a value. Of fields that
+    /// are not to be compared, what is told is the same whatever is live.
     pub fn secrets(&mut self, path: &str, declared: &Sources, live: &Fields, exact: bool) -> &mut Self {
-        let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-        let rendered = match render(declared, live, false) {
-            Ok(rendered) => rendered,
-            Err(error) => {
-                let path =
-                    if path.is_empty() { declared.keys().next().map_or("", String::as_str) } else { path };
-                return self
-                    .secret(path, SecretChange::Changed, None)
-                    .note(format!("cannot be written: {error}"));
-            }
-        };
+        let at = |name: &str| path_of(path, name);
+        let seen = declared.iter().filter(|(_, source)| source.unseen().is_none());
+        let seen: Sources = seen.map(|(name, source)| (name.clone(), source.clone())).collect();
+        let rendered = render(&seen, live, false);
         for (name, source) in declared {
-            let what = match live.get(name) {
-                None => SecretChange::New,
-                before if rendered[name].as_ref() == before => SecretChange::Unchanged,
-                Some(_) => SecretChange::Changed,
+            let what = match (source.unseen(), &rendered) {
+                (Some(unseen), _) => unseen,
+                (None, Err(_)) => SecretChange::Changed,
+                (None, Ok(rendered)) => compared(rendered[name].as_ref(), live.get(name)),
             };
             self.secret(&at(name), what, Some(source.describe()));
+            match (source.unseen(), &rendered) {
+                (Some(SecretChange::Changed), _) => self.note(NOT_COMPARED),
+                (None, Err(error)) => self.note(format!("cannot be written: {error}")),
+                _ => self,
+            };
+        }
+        if exact && seen.is_empty() {
+            // In a value that was never compared field by field, names may be a part of the secret.
+            self.secret(path, SecretChange::Removed, None).note(OTHERS_REMOVED);
+            return self;
         }
         for name in live.keys().filter(|name| exact && !declared.contains_key(*name)) {
             self.secret(&at(name), SecretChange::Removed, None);
@@ -243,6 +247,18 @@ impl Diff {
     }
 }
 
+fn compared(after: Option<&Secret>, before: Option<&Secret>) -> SecretChange {
+    match before {
+        None => SecretChange::New,
+        before if after == before => SecretChange::Unchanged,
+        Some(_) => SecretChange::Changed,
+    }
+}
+
+/// Why a value is called changed that nobody has looked at.
+pub(crate) const NOT_COMPARED: &str = "not compared, since what is declared has changed since it was last applied; \
+     `apply` keeps a value that is the same";
+const OTHERS_REMOVED: &str = "fields that are not declared are removed; which there are was not looked at";
 const RESET: &str = "the server does not report it, and every update sets it to this default";
 
 fn to_value<T: Serialize + ?Sized>(value: &T) -> Value {

@@ -20,7 +20,10 @@ use super::{
 use crate::plan::closest;
 use crate::providers::Providers;
 use crate::resolve::unknown;
-use crate::secret::{Input, LoadError, Loader, SECRET_KEY, SecretSource};
+use crate::secret::{
+    Declarations, Fields, Input, LoadError, Loader, SECRET_KEY, SecretSource, declarations, hide_unsettled,
+    path_of, render,
+};
 
 /// A kind, without its types.
 pub trait Kind: Send + Sync {
@@ -38,6 +41,8 @@ pub trait Kind: Send + Sync {
     fn once_only(&self) -> bool;
     /// Whether it starts a server.
     fn bootstraps(&self) -> bool;
+    /// Whether it holds values, or content in which others may keep some.
+    fn holds_values(&self) -> bool;
     /// Whether its things are in a Vault cluster; other clusters can have things of the same names.
     fn in_cluster(&self) -> bool;
     /// The consequences of a removal, for its reviewer.
@@ -84,6 +89,17 @@ pub trait Instance: Send + Sync {
     fn address(&self) -> Value;
     /// Declares its outputs as unused, so that requests only for outputs are not sent.
     fn without_outputs(&mut self);
+    /// Says whether the journal has it as the plan's, or a person has approved what is done to it:
+    /// whether its values may be read.
+    fn recognise(&mut self, known: bool);
+    /// Whether it is there, and its values were not to be read.
+    fn is_unread(&self) -> bool;
+    /// What is declared of the fields whose values are compared, as digests by their paths; `None` for
+    /// a kind without such fields.
+    fn declarations(&self) -> Option<Declarations>;
+    /// Sees that the secret inputs fit the templates that insert them, and gives remarks on them. Both
+    /// tell something of the values.
+    fn prove(&self, permit: &Permit) -> Result<Vec<String>>;
     /// Checks beyond the types.
     fn check(&self) -> Vec<FieldError>;
     /// Implied edges.
@@ -109,7 +125,7 @@ pub trait Instance: Send + Sync {
     /// The live tags, for tagged kinds.
     fn tags(&self) -> Option<Tags>;
     /// The differences; `None` when the thing does not exist.
-    fn diff(&self) -> Option<Diff>;
+    fn diff(&self, view: View<'_>) -> Option<Diff>;
     /// The outputs; `None` when the thing does not exist.
     fn outputs(&self) -> Option<Map<String, Value>>;
     /// A value that differs between writes of it; `None` if the kind does not have one.
@@ -124,6 +140,15 @@ pub trait Instance: Send + Sync {
     fn part_of(&self) -> Option<Part>;
     /// The same thing without its declaration, for removal.
     fn remains(&self) -> Box<dyn Remains>;
+}
+
+/// Which values may be compared.
+#[derive(Clone, Copy)]
+pub enum View<'a> {
+    /// All: somebody has approved the plan.
+    Approved(&'a Permit),
+    /// Those whose fields are declared as this record has it.
+    Recorded(Option<&'a Declarations>),
 }
 
 /// The erased form of `R`.
@@ -163,6 +188,10 @@ impl<R: Resource> Kind for Erased<R> {
         R::BOOTSTRAPS
     }
 
+    fn holds_values(&self) -> bool {
+        R::HOLDS_VALUES
+    }
+
     fn in_cluster(&self) -> bool {
         R::Client::IN_VAULT
     }
@@ -190,7 +219,16 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn declare(&self, fields: Value) -> Result<Box<dyn Instance>, Vec<FieldError>> {
         let (desired, declared, place) = read::<R>(fields)?;
-        Ok(Box::new(Typed::<R> { desired, declared, place, outputs_wanted: true, observed: None }))
+        let typed = Typed::<R> {
+            desired,
+            declared,
+            place,
+            outputs_wanted: true,
+            known: false,
+            observed: None,
+            unread: false,
+        };
+        Ok(Box::new(typed))
     }
 }
 
@@ -202,7 +240,11 @@ struct Typed<R: Resource> {
     place: Option<Elsewhere>,
     /// Whether another step refers, or may refer, to its outputs.
     outputs_wanted: bool,
+    /// Whether its values may be read.
+    known: bool,
     observed: Option<R::Observed>,
+    /// Whether it was observed without its values.
+    unread: bool,
 }
 
 /// A step's fields: typed, as written, and the place of its thing.
@@ -240,6 +282,39 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn without_outputs(&mut self) {
         self.outputs_wanted = false;
+    }
+
+    fn recognise(&mut self, known: bool) {
+        self.known = known;
+    }
+
+    fn is_unread(&self) -> bool {
+        self.unread && self.observed.is_some()
+    }
+
+    fn declarations(&self) -> Option<Declarations> {
+        let mut desired = self.desired.clone();
+        let (below, fields) = R::compared(&mut desired);
+        let sources = fields.into_iter().map(|(name, source)| (name, source.clone())).collect();
+        let declared = declarations(&sources).into_iter();
+        let mut declared: Declarations =
+            declared.map(|(name, digest)| (path_of(below, &name), digest)).collect();
+        declared.extend(R::declared_places(&self.desired));
+        (!declared.is_empty()).then_some(declared)
+    }
+
+    fn prove(&self, _: &Permit) -> Result<Vec<String>> {
+        let mut desired = self.desired.clone();
+        let remarks = R::sources(&mut desired).into_iter().filter_map(|source| source.remark()).collect();
+        let (_, fields) = R::compared(&mut desired);
+        let sources = fields.into_iter().map(|(name, source)| (name, source.clone())).collect();
+        match render(&sources, &Fields::new(), false) {
+            Ok(_) => Ok(remarks),
+            Err(error) => {
+                let error = Error::new(super::ErrorKind::Local, self.id(), error.to_string());
+                Err(error.advice("nothing was written; change the value or the template and run again"))
+            }
+        }
     }
 
     fn check(&self) -> Vec<FieldError> {
@@ -292,8 +367,13 @@ impl<R: Resource> Instance for Typed<R> {
         if !self.outputs_wanted {
             id = R::without_outputs(id);
         }
+        let reads_values = self.known || !R::HOLDS_VALUES;
+        if reads_values {
+            id = R::with_values(id);
+        }
         let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
         self.observed = R::observe(&client, &id).await?;
+        self.unread = !reads_values;
         Ok(())
     }
 
@@ -309,12 +389,22 @@ impl<R: Resource> Instance for Typed<R> {
         self.live().and_then(|observed| R::tags(observed).cloned())
     }
 
-    fn diff(&self) -> Option<Diff> {
-        self.observed.as_ref().map(|observed| R::diff(&self.desired, observed))
+    fn diff(&self, view: View<'_>) -> Option<Diff> {
+        let observed = self.observed.as_ref()?;
+        let View::Recorded(record) = view else { return Some(R::diff(&self.desired, observed)) };
+        let mut desired = self.desired.clone();
+        let (below, mut fields) = R::compared(&mut desired);
+        hide_unsettled(below, fields.iter_mut().map(|(name, source)| (name.as_str(), &mut **source)), record);
+        let mut places = R::declared_places(&desired);
+        places.retain(|path, digest| record.and_then(|record| record.get(path)) != Some(digest));
+        R::hide_places(&mut desired, places.into_keys().collect());
+        Some(R::diff(&desired, observed))
     }
 
     fn outputs(&self) -> Option<Map<String, Value>> {
-        self.live().map(remains::outputs::<R>)
+        let mut outputs = self.live().map(remains::outputs::<R>)?;
+        outputs.retain(|name, _| !(self.unread && R::TELLING.contains(&name.as_str())));
+        Some(outputs)
     }
 
     fn revision(&self) -> Option<String> {
@@ -325,6 +415,11 @@ impl<R: Resource> Instance for Typed<R> {
         let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
         let writer = Writer::new(&*client, permit, step);
         self.refuse_unknown(step)?;
+        if self.is_unread() {
+            let message = "its values were not read before the write; nothing was written";
+            return Err(Error::new(super::ErrorKind::Local, step, message)
+                .advice("this is a mistake in the program; report it"));
+        }
         match &self.observed {
             Some(observed) if R::obstructs(observed) => {
                 let message = "another thing already exists in its place; nothing was written";

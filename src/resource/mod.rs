@@ -31,6 +31,7 @@ pub use crate::visible::neutralise;
 pub use attachment::{Attachment, Holder, Part, mentions};
 pub use awaited::{Awaited, Awaiting};
 pub use calls::{CallCount, Calls};
+pub(crate) use diff::NOT_COMPARED;
 pub use diff::{Blocked, Change, Diff, SecretChange};
 pub use elsewhere::Elsewhere;
 pub use error::{Error, ErrorKind, Result, in_words};
@@ -39,7 +40,7 @@ pub use scope::{Partial, Scope};
 pub use writer::{Permit, Writer};
 
 use crate::providers::Providers;
-use crate::secret::{LoadError, Loader, SecretSource};
+use crate::secret::{Declarations, LoadError, Loader, SecretSource};
 
 /// Tags of a cloud resource, key to value.
 pub type Tags = BTreeMap<String, String>;
@@ -68,6 +69,12 @@ pub trait Resource: Send + Sync + 'static {
     /// Whether it starts a server: until the thing exists, the server is empty. Its step also
     /// unseals a sealed server.
     const BOOTSTRAPS: bool = false;
+    /// Whether it holds values, or content in which others may keep some. Of one that the journal does
+    /// not know as the plan's, nothing is compared and nothing of its content shown: the plan may be a
+    /// stranger's.
+    const HOLDS_VALUES: bool = false;
+    /// Outputs that are made from its content.
+    const TELLING: &'static [&'static str] = &[];
     /// Whether a step may name the `namespace` of its thing.
     const NAMESPACED: bool = <Self::Client as Provided>::IN_VAULT;
     /// The consequences of its removal, for the reviewer: what is deleted with it, and what
@@ -82,7 +89,7 @@ pub trait Resource: Send + Sync + 'static {
     type Id: Display + Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// The declared fields, as in the plan after expressions are resolved. Deserialisation is
     /// strict (`deny_unknown_fields`); serde fills in defaults.
-    type Desired: Serialize + DeserializeOwned + JsonSchema + Send + Sync;
+    type Desired: Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync;
     /// The live state, in the form that [`Resource::diff`] compares.
     type Observed: Send + Sync;
     /// The outputs for other steps, as `{{ step_id.field }}`.
@@ -94,6 +101,12 @@ pub trait Resource: Send + Sync + 'static {
     /// The identity of a thing whose outputs are unused, for kinds that must send a request only
     /// for outputs.
     fn without_outputs(id: Self::Id) -> Self::Id {
+        id
+    }
+
+    /// The identity of a thing whose values are to be read as well. Without this a kind reads, of what
+    /// is secret, nothing that it can leave unread.
+    fn with_values(id: Self::Id) -> Self::Id {
         id
     }
 
@@ -118,6 +131,21 @@ pub trait Resource: Send + Sync + 'static {
     fn sources(_desired: &mut Self::Desired) -> Vec<&mut SecretSource> {
         Vec::new()
     }
+
+    /// The secret inputs that [`Resource::diff`] compares with live values, by name, and the path that
+    /// they are below.
+    fn compared(_desired: &mut Self::Desired) -> (&'static str, BTreeMap<String, &mut SecretSource>) {
+        ("", BTreeMap::new())
+    }
+
+    /// What is declared of the places that secrets are delivered to and compared with, as
+    /// [`declarations`](crate::secret::declarations) does for secret inputs.
+    fn declared_places(_desired: &Self::Desired) -> Declarations {
+        Declarations::new()
+    }
+
+    /// Says which of those places are not to be compared.
+    fn hide_places(_desired: &mut Self::Desired, _unsettled: Vec<String>) {}
 
     /// Reads files beside the plan: secret inputs, templates. Called before [`Resource::diff`] and
     /// before every write; does not contact live systems.

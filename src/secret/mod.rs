@@ -4,22 +4,26 @@
 //! `expose_…` methods, so that every use can be found by searching for them.
 
 pub mod connection;
+mod declaration;
 pub mod detect;
 mod generate;
 pub mod mask;
 mod render;
 pub mod sink;
 mod source;
+mod template;
+mod tracked;
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretSlice};
 
+pub use declaration::{Declarations, declaration, declarations, hide_unsettled, path_of};
 pub(crate) use generate::random_bytes;
 pub use generate::{Charset, Encoding, Generate, KeyPair, public_key};
 pub use render::{RenderError, Rendered, Sources, check_templates, render};
 pub use sink::Fields;
-pub use source::{Input, LoadError, Loader, Remarks, SECRET_KEY, SecretSource, load_all};
+pub use source::{Input, LoadError, Loader, SECRET_KEY, SecretSource};
 
 /// A secret value, as bytes; wiped from memory when dropped.
 #[derive(Clone)]

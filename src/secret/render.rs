@@ -4,18 +4,14 @@
 //! is one. A template is evaluated over the other fields' values; a JSON document is written with
 //! its keys in order, unless the live document says the same in other words.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Object, Serde};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as JinjaValue, context};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
+use super::template::{self, Filter, Insert, Part, Piece};
 use super::{Input, Secret, SecretSource};
 use crate::resolve::unknown::is_unknown;
-use crate::resolve::{deep, guard};
 
 /// Declared secret values by name.
 pub type Sources = BTreeMap<String, SecretSource>;
@@ -53,10 +49,17 @@ pub enum RenderError {
     /// A value that should have been loaded.
     #[error("the value of `{0}` is not there")]
     NotLoaded(String),
+    /// A value that no service would take.
+    #[error("`{0}` comes to more than 1 MiB")]
+    TooLarge(String),
 }
 
-/// How much work a template may do; far more than any sensible one needs.
-const FUEL: u64 = 100_000;
+/// The largest value that a template or document may come to, in bytes; no service takes more.
+const LARGEST: usize = 1024 * 1024;
+/// The same for all of a secret's values: templates that use each other twice double each time.
+const ALL: usize = 16 * LARGEST;
+/// How deep templates may use each other.
+const DEEPEST: usize = 32;
 
 /// The values of `sources`, with `live` for what is kept. With `make`, generated values that are not
 /// live yet are made; without, they stay `None`. Pure, but for the making.
@@ -68,169 +71,158 @@ pub fn render(
     live: &BTreeMap<String, Secret>,
     make: bool,
 ) -> Result<Rendered, RenderError> {
-    let fields = Fields(Arc::new(Work {
-        sources: sources.clone(),
-        live: live.clone(),
-        make,
-        state: Mutex::default(),
-    }));
-    sources.keys().map(|name| Ok((name.clone(), fields.field(name)?))).collect()
+    let mut work = Work { sources, live, make, done: Rendered::new(), open: Vec::new(), size: 0 };
+    for name in sources.keys() {
+        work.field(name)?;
+    }
+    Ok(work.done)
 }
 
 /// The mistakes in templates that can be seen before any value is there, by field.
 pub fn check_templates(sources: &Sources) -> Vec<(String, RenderError)> {
-    sources.iter().filter_map(|(name, source)| check(name, source, sources)).collect()
+    let mut found = Vec::new();
+    let mut uses: Uses<'_> = BTreeMap::new();
+    for (name, source) in sources {
+        let named = references(name, source).and_then(|named| existing(name, named, sources));
+        let named = named.map_err(|error| found.push((name.clone(), error))).unwrap_or_default();
+        uses.insert(name, named);
+    }
+    let depths = depths(&uses);
+    for name in uses.keys() {
+        match depths.get(name) {
+            Some(depth) if *depth > DEEPEST => found.push(((*name).to_owned(), too_deep(name))),
+            None if reaches_itself(name, &uses) => {
+                found.push(((*name).to_owned(), RenderError::Cycle((*name).to_owned())));
+            }
+            // What rests on a circle is told where that is.
+            _ => {}
+        }
+    }
+    found
 }
 
-fn check(name: &str, source: &SecretSource, sources: &Sources) -> Option<(String, RenderError)> {
-    let error = match references(name, source) {
-        Err(error) => error,
-        Ok(named) => match named.iter().find(|field| !sources.contains_key(*field)) {
-            Some(missing) => wrong(name, 1, format!("there is no field `data.{missing}`")),
-            None if reaches(name, name, sources, &mut BTreeSet::new()) => RenderError::Cycle(name.to_owned()),
-            None => return None,
-        },
-    };
-    Some((name.to_owned(), error))
+/// Which fields each field uses.
+type Uses<'a> = BTreeMap<&'a str, BTreeSet<String>>;
+
+fn existing(name: &str, named: Vec<Insert>, sources: &Sources) -> Result<BTreeSet<String>, RenderError> {
+    match named.iter().find(|insert| !sources.contains_key(&insert.field)) {
+        Some(insert) => Err(wrong(name, insert.line, format!("there is no field `data.{}`", insert.field))),
+        None => Ok(named.into_iter().map(|insert| insert.field).collect()),
+    }
 }
 
-/// Whether following the references from `from` leads to `target`.
-fn reaches(from: &str, target: &str, sources: &Sources, seen: &mut BTreeSet<String>) -> bool {
-    let named = sources.get(from).and_then(|source| references(from, source).ok()).unwrap_or_default();
-    named
-        .iter()
-        .any(|field| field == target || seen.insert(field.clone()) && reaches(field, target, sources, seen))
+fn too_deep(name: &str) -> RenderError {
+    let why = format!("templates use each other more than {DEEPEST} deep; insert the first ones directly");
+    wrong(name, 1, why)
 }
 
-/// The fields that a source names as `data.NAME`.
-fn references(name: &str, source: &SecretSource) -> Result<BTreeSet<String>, RenderError> {
+/// How many templates deep each field goes; those of a circle, and what rests on one, have no depth.
+fn depths<'a>(uses: &Uses<'a>) -> BTreeMap<&'a str, usize> {
+    let mut users: BTreeMap<&str, Vec<&'a str>> = BTreeMap::new();
+    let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, used) in uses {
+        missing.insert(name, used.len());
+        for field in used {
+            users.entry(field).or_default().push(name);
+        }
+    }
+    let free = uses.iter().filter(|(_, used)| used.is_empty());
+    let mut depths: BTreeMap<&str, usize> = free.map(|(name, _)| (*name, 0)).collect();
+    let mut open: Vec<&str> = depths.keys().copied().collect();
+    while let Some(name) = open.pop() {
+        for user in users.get(name).into_iter().flatten() {
+            let rest = missing.entry(user).or_default();
+            *rest -= 1;
+            if *rest == 0 {
+                let below = uses[user].iter().filter_map(|field| depths.get(field.as_str())).max();
+                depths.insert(user, below.map_or(0, |below| below + 1));
+                open.push(user);
+            }
+        }
+    }
+    depths
+}
+
+fn reaches_itself(name: &str, uses: &Uses<'_>) -> bool {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut open: Vec<&str> = vec![name];
+    while let Some(next) = open.pop() {
+        for field in uses.get(next).into_iter().flatten() {
+            if field == name {
+                return true;
+            }
+            if seen.insert(field) {
+                open.push(field);
+            }
+        }
+    }
+    false
+}
+
+/// The fields that a source inserts.
+fn references(name: &str, source: &SecretSource) -> Result<Vec<Insert>, RenderError> {
     match source.input() {
         Input::Template(text) => {
-            let fields = deep(text.len(), || {
-                let environment = environment();
-                let template =
-                    environment.template_from_str(text).map_err(|error| template_error(name, &error))?;
-                Ok(data_fields(&template.undeclared_variables(true)))
-            });
-            fields.unwrap_or_else(|why| Err(wrong(name, 1, why)))
+            let parts =
+                template::parse(text).map_err(|mistake| wrong(name, mistake.line, mistake.message))?;
+            let insert = |part| match part {
+                Part::Field(insert) => Some(insert),
+                Part::Text(_) | Part::Expression(_) => None,
+            };
+            Ok(parts.into_iter().filter_map(insert).collect())
         }
         Input::Json(fields) => {
             let named: Result<Vec<_>, _> = fields.values().map(|field| references(name, field)).collect();
             Ok(named?.into_iter().flatten().collect())
         }
-        _ => Ok(BTreeSet::new()),
+        _ => Ok(Vec::new()),
     }
-}
-
-fn data_fields(variables: &HashSet<String>) -> BTreeSet<String> {
-    let names = variables.iter().filter_map(|variable| variable.strip_prefix("data."));
-    names.filter_map(|name| name.split('.').next()).map(str::to_owned).collect()
-}
-
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_syntax(syntax());
-    environment.set_fuel(Some(FUEL));
-    guard::install_for_lines(&mut environment);
-    environment.remove_global("namespace");
-    environment
-}
-
-/// The usual delimiters; a newline at the end is kept, since a secret is kept byte by byte.
-fn syntax() -> SyntaxConfig {
-    let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
-    syntax.unwrap_or_default()
 }
 
 fn wrong(field: &str, line: usize, message: impl Into<String>) -> RenderError {
     RenderError::Template { field: field.to_owned(), line, message: message.into() }
 }
 
-/// The engine's detail may quote a value, so that only the kind of error is told.
-fn template_error(field: &str, error: &minijinja::Error) -> RenderError {
-    wrong(field, error.line().unwrap_or(1), error.kind().to_string())
-}
-
-/// The fields as a template sees them: each is evaluated when it is first asked for.
-#[derive(Clone)]
-struct Fields(Arc<Work>);
-
-struct Work {
-    sources: Sources,
-    live: BTreeMap<String, Secret>,
+/// The fields on their way to their values.
+struct Work<'a> {
+    sources: &'a Sources,
+    live: &'a BTreeMap<String, Secret>,
     make: bool,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
     done: Rendered,
+    /// Those that are being rendered, each for the one before.
     open: Vec<String>,
-    /// Set while a template is evaluated that asked for a value that is not made yet.
-    missed: bool,
-    error: Option<RenderError>,
+    /// How much was written by now.
+    size: usize,
 }
 
-impl fmt::Debug for Fields {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fields(…)")
-    }
-}
-
-impl Object for Fields {
-    fn get_value(self: &Arc<Self>, key: &JinjaValue) -> Option<JinjaValue> {
-        let name = key.as_str()?;
-        match self.field(name) {
-            Ok(Some(value)) => self.text(name, &value),
-            Ok(None) if self.0.sources.contains_key(name) => {
-                self.state(|state| state.missed = true);
-                Some(JinjaValue::from(""))
-            }
-            Ok(None) => None,
-            Err(error) => {
-                self.state(|state| state.error.get_or_insert(error).clone());
-                None
-            }
+impl<'a> Work<'a> {
+    /// The value of a field; `None` when it is not made yet.
+    fn field(&mut self, name: &str) -> Result<Option<Secret>, RenderError> {
+        if let Some(done) = self.done.get(name) {
+            return Ok(done.clone());
         }
-    }
-}
-
-impl Fields {
-    fn state<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn text(&self, name: &str, value: &Secret) -> Option<JinjaValue> {
-        let text = value.expose_str();
-        if text.is_none() {
-            self.state(|state| state.error = Some(RenderError::NotText(name.to_owned())));
-        }
-        text.map(JinjaValue::from)
-    }
-
-    /// The value of a field; `None` when it is not made yet or does not exist.
-    fn field(&self, name: &str) -> Result<Option<Secret>, RenderError> {
-        let Some(source) = self.0.sources.get(name) else { return Ok(None) };
-        if let Some(done) = self.state(|state| state.done.get(name).cloned()) {
-            return Ok(done);
-        }
-        if self.state(|state| state.open.iter().any(|open| open == name)) {
+        let Some(source) = self.sources.get(name) else {
+            return Err(wrong(
+                self.open.last().map_or(name, String::as_str),
+                1,
+                format!("there is no field `data.{name}`"),
+            ));
+        };
+        if self.open.len() > DEEPEST || self.open.iter().any(|open| open == name) {
             return Err(RenderError::Cycle(name.to_owned()));
         }
-        self.state(|state| state.open.push(name.to_owned()));
-        let value = self.value(name, source, self.0.live.get(name));
-        self.state(|state| state.open.pop());
+        self.open.push(name.to_owned());
+        let value = self.value(name, source, self.live.get(name));
+        self.open.pop();
         let value = value?;
-        self.state(|state| state.done.insert(name.to_owned(), value.clone()));
+        self.done.insert(name.to_owned(), value.clone());
         Ok(value)
     }
 
     fn value(
-        &self,
+        &mut self,
         name: &str,
-        source: &SecretSource,
+        source: &'a SecretSource,
         live: Option<&Secret>,
     ) -> Result<Option<Secret>, RenderError> {
         match source.input() {
@@ -238,10 +230,13 @@ impl Fields {
             // An empty value is not one that was made.
             Input::Generate(generate) => {
                 let made = live.filter(|live| !live.expose_bytes().is_empty());
-                Ok(made.cloned().or_else(|| self.0.make.then(|| generate.make())))
+                Ok(made.cloned().or_else(|| self.make.then(|| generate.make())))
             }
             Input::Template(text) if is_unknown(text) => Ok(None),
-            Input::Template(text) => self.template(name, text, source.vars()),
+            Input::Template(_) => match source.pieces() {
+                Some(pieces) => self.template(name, pieces),
+                None => Err(RenderError::NotLoaded(name.to_owned())),
+            },
             Input::Json(fields) => self.document(name, fields, live),
             Input::Env(_) | Input::File(_) => match source.value() {
                 Some(value) => Ok(Some(value.clone())),
@@ -250,45 +245,78 @@ impl Fields {
         }
     }
 
-    fn template(&self, name: &str, text: &str, vars: &Value) -> Result<Option<Secret>, RenderError> {
-        let outer = self.state(|state| std::mem::take(&mut state.missed));
-        let data = context! { data => JinjaValue::from_object(self.clone()) };
-        let scope = context! { ..data, ..JinjaValue::from(Serde(vars)) };
-        let written = environment().template_from_str(text).and_then(|template| template.render(scope));
-        let (missed, error) =
-            self.state(|state| (std::mem::replace(&mut state.missed, outer), state.error.take()));
-        match (error, written) {
-            (Some(error), _) => Err(error),
-            (None, Ok(written)) => match guard::release_lines(&written) {
-                Ok(written) => Ok((!missed).then(|| Secret::from(written))),
-                Err(line) => Err(RenderError::LineBreak { field: name.to_owned(), line }),
-            },
-            // With an empty stand-in for a value that is not made yet, anything can fail.
-            (None, Err(_)) if missed => Ok(None),
-            (None, Err(error)) => Err(template_error(name, &error)),
+    /// The only place where a template of secrets becomes a text.
+    fn template(&mut self, name: &str, pieces: &[Piece]) -> Result<Option<Secret>, RenderError> {
+        let mut texts = Vec::with_capacity(pieces.len());
+        let (mut known, mut length) = (true, 0);
+        for piece in pieces {
+            let text = match piece {
+                Piece::Text(text) | Piece::Value(text) => Some(Zeroizing::new(text.clone())),
+                Piece::Field(insert) => match self.field(&insert.field)? {
+                    Some(value) => Some(inserted(insert, &value)?),
+                    None => None,
+                },
+            };
+            known &= text.is_some() && !piece.is_unknown();
+            let text = text.unwrap_or_default();
+            length += text.len();
+            self.bounded(name, length)?;
+            texts.push((text, !matches!(piece, Piece::Text(_))));
+        }
+        if !known {
+            return Ok(None);
+        }
+        self.size += length;
+        let broken = |line| RenderError::LineBreak { field: name.to_owned(), line };
+        let mut text = template::joined(&texts).map_err(broken)?;
+        Ok(Some(Secret::from(std::mem::take(&mut *text))))
+    }
+
+    fn bounded(&self, name: &str, length: usize) -> Result<(), RenderError> {
+        match length > LARGEST || self.size + length > ALL {
+            true => Err(RenderError::TooLarge(name.to_owned())),
+            false => Ok(()),
         }
     }
 
     fn document(
-        &self,
+        &mut self,
         name: &str,
-        fields: &Sources,
+        fields: &'a Sources,
         live: Option<&Secret>,
     ) -> Result<Option<Secret>, RenderError> {
         let told: Value =
             live.and_then(|live| serde_json::from_slice(live.expose_bytes()).ok()).unwrap_or_default();
         let mut document = serde_json::Map::new();
+        let mut length = 0;
         for (key, source) in fields {
             let live = told.get(key).and_then(Value::as_str).map(|text| Secret::from(text.to_owned()));
             let path = format!("{name}.{key}");
             let Some(value) = self.value(&path, source, live.as_ref())? else { return Ok(None) };
+            length += value.len();
+            self.bounded(name, length)?;
             let text = value.expose_str().ok_or(RenderError::NotText(path))?;
             document.insert(key.clone(), Value::from(text));
         }
+        self.size += length;
         let document = Value::Object(document);
         let kept = live.filter(|_| told == document).cloned();
         Ok(Some(kept.unwrap_or_else(|| Secret::from(document.to_string()))))
     }
+}
+
+/// A field's value as it is inserted.
+fn inserted(insert: &Insert, value: &Secret) -> Result<Zeroizing<String>, RenderError> {
+    let not_text = || RenderError::NotText(insert.field.clone());
+    let (mut text, filters) = match insert.filters.split_first() {
+        // Any bytes have a notation in base64.
+        Some((Filter::Base64, rest)) => (template::base64(value.expose_bytes()), rest),
+        _ => (value.expose_str().ok_or_else(not_text)?.to_owned(), insert.filters.as_slice()),
+    };
+    for filter in filters {
+        text = filter.apply(&Zeroizing::new(text));
+    }
+    Ok(Zeroizing::new(text))
 }
 
 #[cfg(test)]
@@ -353,8 +381,7 @@ mod tests {
         let rows = [
             json!({ "a": { "template": "{{ data.b }}" }, "b": { "template": "{{ data.a }}" } }),
             json!({ "a": { "template": "{{ data.nothing }}" } }),
-            json!({ "a": { "template": "{{ data.b | int }}" }, "b": "hunter2" }),
-            json!({ "a": { "template": "{{ data.b" }, "b": "hunter2" }),
+            json!({ "a": { "template": "{{ data.b }}@host" }, "b": "hunter2\n" }),
         ];
         for row in rows {
             let error = render(&sources(row.clone()), &BTreeMap::new(), true).expect_err("is wrong");
@@ -402,8 +429,47 @@ mod tests {
         sources.insert("key".to_owned(), file);
         let rendered = render(&sources, &BTreeMap::new(), false).expect("renders");
         assert_eq!(rendered["key"].as_ref().expect("there").expose_bytes(), [0xff, b'\n']);
-        let template = serde_json::from_value(json!({ "template": "{{ data.key }}" })).expect("valid");
-        sources.insert("t".to_owned(), template);
-        assert_eq!(render(&sources, &BTreeMap::new(), false), Err(RenderError::NotText("key".to_owned())));
+        for (text, result) in [("{{ data.key | base64 }}", Some("/wo=")), ("{{ data.key | trim }}", None)] {
+            let mut template: SecretSource =
+                serde_json::from_value(json!({ "template": text })).expect("valid");
+            template.load(&Loader::default()).expect("loads");
+            sources.insert("t".to_owned(), template);
+            let rendered = render(&sources, &BTreeMap::new(), false);
+            match result {
+                Some(encoded) => assert_eq!(self::text(&rendered.expect("renders"), "t"), encoded),
+                None => assert_eq!(rendered, Err(RenderError::NotText("key".to_owned()))),
+            }
+        }
+    }
+
+    #[test]
+    fn templates_that_double_each_other_are_bounded() {
+        let mut declared = json!({ "f00": "x".repeat(1000) });
+        for n in 1..30 {
+            let before = format!("{{{{ data.f{:02} }}}}", n - 1);
+            declared[format!("f{n:02}")] = json!({ "template": before.repeat(2) });
+        }
+        let sources = sources(declared);
+        assert_eq!(check_templates(&sources), []);
+        assert!(matches!(render(&sources, &BTreeMap::new(), true), Err(RenderError::TooLarge(_))));
+    }
+
+    #[test]
+    fn many_insertions_of_a_large_value_are_bounded() {
+        let sources =
+            sources(json!({ "a": "x".repeat(100_000), "b": { "template": "{{ data.a }}".repeat(9000) } }));
+        let refused = render(&sources, &BTreeMap::new(), true);
+        assert_eq!(refused, Err(RenderError::TooLarge("b".to_owned())));
+    }
+
+    #[test]
+    fn chains_of_templates_are_bounded() {
+        let mut declared = json!({ "f0000": "x" });
+        for n in 1..3000 {
+            declared[format!("f{n:04}")] = json!({ "template": format!("{{{{ data.f{:04} }}}}", n - 1) });
+        }
+        let mistakes = check_templates(&sources(declared));
+        assert_eq!((mistakes.len(), mistakes[0].0.as_str()), (3000 - 33, "f0033"));
+        assert!(mistakes[0].1.to_string().contains("more than 32 deep"), "{:?}", mistakes[0]);
     }
 }

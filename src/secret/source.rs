@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value, json};
 
-use super::{Generate, RenderError, Secret, Sources, render};
+use super::template::{self as secret_template, Piece};
+use super::tracked::{self, Provenance};
+use super::{Generate, Secret};
 use crate::confined_path;
 use crate::resolve::{Placeholders, placeholder_roots, shield, template};
+use crate::resource::SecretChange;
 use crate::trust::{Grant, Standing, Subject, Trust, is_variable, standing};
 
 /// The declared origin of a secret field, and its value once the engine has loaded it.
@@ -24,7 +27,12 @@ use crate::trust::{Grant, Standing, Subject, Trust, is_variable, standing};
 pub struct SecretSource {
     input: Input,
     value: Option<Secret>,
-    vars: Value,
+    /// Those of a template, once loaded.
+    pieces: Option<Vec<Piece>>,
+    /// Who put a file there, once loaded.
+    provenance: Option<Provenance>,
+    /// What a plan says of it without a look at the live value; `None` when that may be compared.
+    unseen: Option<SecretChange>,
 }
 
 /// The declared origin.
@@ -53,27 +61,10 @@ pub struct Loader {
     pub vars: Value,
     /// Where the templates that are read are noted.
     pub templates: template::Templates,
-    /// What is probably not meant, in words.
-    pub remarks: Remarks,
     /// What the caller allows, variables of the environment above all.
     pub trust: Trust,
     /// How many bytes were taken from files and templates.
     pub counter: Arc<AtomicUsize>,
-}
-
-/// Remarks on sources that were loaded.
-#[derive(Clone, Debug, Default)]
-pub struct Remarks(Arc<Mutex<Vec<String>>>);
-
-impl Remarks {
-    fn add(&self, remark: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(remark);
-    }
-
-    /// Those since the last call.
-    pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 /// Why a source could not be loaded.
@@ -110,9 +101,6 @@ pub enum LoadError {
     /// The template is wrong or refers to a field that does not exist.
     #[error("template: {0}")]
     Template(String),
-    /// A template of a secret does not fit a value.
-    #[error(transparent)]
-    Render(RenderError),
 }
 
 impl Loader {
@@ -166,10 +154,18 @@ impl Loader {
     }
 }
 
+impl Loader {
+    /// A template of secrets with its expressions evaluated; of its fields nothing is known here.
+    fn pieces(&self, text: &str) -> Result<Vec<Piece>, LoadError> {
+        let parts = secret_template::parse(text).map_err(|mistake| mistake.message);
+        parts.and_then(|parts| secret_template::evaluated(parts, &self.vars)).map_err(LoadError::Template)
+    }
+}
+
 impl SecretSource {
     /// A source with this origin, not loaded yet.
     pub fn new(input: Input) -> Self {
-        Self { input, value: None, vars: Value::Null }
+        Self { input, value: None, pieces: None, provenance: None, unseen: None }
     }
 
     /// The declared origin.
@@ -183,9 +179,24 @@ impl SecretSource {
         self.value.as_ref()
     }
 
-    /// The plan's variables, once loaded, for templates.
-    pub(super) fn vars(&self) -> &Value {
-        &self.vars
+    /// A template taken apart, once loaded.
+    pub(super) fn pieces(&self) -> Option<&[Piece]> {
+        self.pieces.as_deref()
+    }
+
+    /// Who put a file where it is, once loaded.
+    pub(super) fn provenance(&self) -> Option<Provenance> {
+        self.provenance
+    }
+
+    /// Says what a plan tells of it instead of comparing it with the live value.
+    pub fn hide(&mut self, change: SecretChange) {
+        self.unseen = Some(change);
+    }
+
+    /// What a plan tells of it instead of comparing it.
+    pub fn unseen(&self) -> Option<SecretChange> {
+        self.unseen
     }
 
     /// Whether a live value is kept as it is, because it was made once.
@@ -216,8 +227,7 @@ impl SecretSource {
         }
     }
 
-    /// Reads the value from where it comes from. One line that ends with a line break is remarked on: the
-    /// break becomes part of the value.
+    /// Reads the value from where it comes from.
     ///
     /// # Errors
     /// When the variable is unset or empty, the file empty, unreadable or outside the plan's folder.
@@ -227,7 +237,10 @@ impl SecretSource {
             Input::Env(name) => Some(read_env(name, &loader.trust)?),
             Input::File(path) => match loader.read_file(path)? {
                 empty if empty.expose_bytes().is_empty() => return Err(LoadError::EmptyFile(path.clone())),
-                value => Some(value),
+                value => {
+                    self.provenance = Some(tracked::provenance(&loader.folder, path));
+                    Some(value)
+                }
             },
             Input::Json(fields) => {
                 for field in fields.values_mut() {
@@ -235,19 +248,25 @@ impl SecretSource {
                 }
                 None
             }
-            Input::Template(_) => {
-                self.vars.clone_from(&loader.vars);
+            Input::Template(text) => {
+                self.pieces = Some(loader.pieces(text)?);
                 None
             }
             Input::Generate(_) => None,
         };
-        if matches!(self.input, Input::Env(_) | Input::File(_))
-            && self.value.as_ref().is_some_and(is_broken_line)
-        {
-            let what = self.describe();
-            loader.remarks.add(format!("{what} ends with a line break, which becomes part of the value"));
-        }
         Ok(())
+    }
+
+    /// What is probably not meant. It tells something of the value, so that it is said only once
+    /// somebody has approved the plan.
+    pub fn remark(&self) -> Option<String> {
+        match &self.input {
+            Input::Env(_) | Input::File(_) if self.value.as_ref().is_some_and(is_broken_line) => {
+                Some(format!("{} ends with a line break, which becomes part of the value", self.describe()))
+            }
+            Input::Json(fields) => fields.values().find_map(Self::remark),
+            _ => None,
+        }
     }
 }
 
@@ -258,20 +277,8 @@ fn is_broken_line(value: &Secret) -> bool {
     !line.contains(&b'\n')
 }
 
-/// Reads all sources of a secret, and refuses templates that insert a line break within a line.
-///
-/// # Errors
-/// As [`SecretSource::load`]; the template that is wrong.
-pub fn load_all(sources: &mut Sources, loader: &Loader) -> Result<(), LoadError> {
-    sources.values_mut().try_for_each(|source| source.load(loader))?;
-    match render(sources, &BTreeMap::new(), false) {
-        Err(error @ RenderError::LineBreak { .. }) => Err(LoadError::Render(error)),
-        // Other mistakes depend on values that are not there yet.
-        _ => Ok(()),
-    }
-}
-
-/// The error is the same whether the variable is set, until the caller allows it.
+/// The error is the same whether the variable is set, until the caller allows it. Any bytes are
+/// a value: whether it is text is nothing that a plan tells.
 fn read_env(name: &str, trust: &Trust) -> Result<Secret, LoadError> {
     if !is_variable(name) {
         return Err(LoadError::WrongEnv(name.to_owned()));
@@ -282,10 +289,10 @@ fn read_env(name: &str, trust: &Trust) -> Result<Secret, LoadError> {
     if !trust.allows(&Grant::new(Subject::Env, name)) {
         return Err(LoadError::ForeignEnv(name.to_owned()));
     }
-    match std::env::var(name) {
-        Ok(value) if value.is_empty() => Err(LoadError::EmptyEnv(name.to_owned())),
-        Ok(value) => Ok(Secret::from(value)),
-        Err(_) => Err(LoadError::MissingEnv(name.to_owned())),
+    match std::env::var_os(name) {
+        Some(value) if value.is_empty() => Err(LoadError::EmptyEnv(name.to_owned())),
+        Some(value) => Ok(Secret::new(value.into_encoded_bytes())),
+        None => Err(LoadError::MissingEnv(name.to_owned())),
     }
 }
 
@@ -367,7 +374,7 @@ impl JsonSchema for SecretSource {
                 form("generate", json!(generate), "made once and kept ever after"),
                 form("env", json!({ "type": "string" }), "an environment variable"),
                 form("file", json!({ "type": "string" }), "a file's bytes, relative to the plan"),
-                form("template", json!({ "type": "string" }), "a template over the other fields, as {{ data.NAME }}"),
+                form("template", json!({ "type": "string" }), "text with other fields inserted, as {{ data.NAME }} or {{ data.NAME | urlencode }}"),
                 form("json", json!(nested), "a JSON document of further sources"),
             ],
         })

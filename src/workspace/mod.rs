@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use file::LocalFile;
 pub use git_index::{Index, NotUnderstood};
+pub(crate) use repository::brings;
 
 use crate::confined_path::{Folder, Keeping, Missing};
 use crate::resource::{Error, ErrorKind, Result};

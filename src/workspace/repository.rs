@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::git_index::{Index, NotUnderstood};
 use crate::confined_path::read_to;
@@ -25,9 +25,40 @@ pub fn tracked(folder: &Path, name: &str) -> Result<Option<String>, NotUnderstoo
     Ok(found.map(|name| String::from_utf8_lossy(&name).into_owned()))
 }
 
+/// Whether a file below `folder` comes with the repository: it is tracked, or in a submodule. File
+/// systems may ignore case, so that this does, too.
+///
+/// # Errors
+/// When there is a repository whose index cannot be read or understood.
+pub fn brings(folder: &Path, path: &Path) -> Result<bool, NotUnderstood> {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(part) => plain.push(part),
+            _ => return Err(NotUnderstood),
+        }
+    }
+    let Some((git, path)) = around(folder, &plain) else { return Ok(false) };
+    let file = index_file(&git)?;
+    let Some(index) = read(&file)? else { return Ok(false) };
+    let has = |index: &Index| index.names.iter().any(|entry| is_in(&path, entry));
+    let Some(base) = &index.base else { return Ok(has(&index)) };
+    let shared = read(&file.with_file_name(format!("sharedindex.{}", base.id)))?.ok_or(NotUnderstood)?;
+    // An entry that is deleted there is the caller's file; that it is not known makes no guess safe.
+    Ok(has(&index) || has(&shared))
+}
+
+/// Whether a path is the entry or below it, as what is in a submodule.
+fn is_in(path: &[u8], entry: &[u8]) -> bool {
+    let entry = entry.strip_suffix(b"/").unwrap_or(entry);
+    let Some((same, rest)) = path.split_at_checked(entry.len()) else { return false };
+    same.eq_ignore_ascii_case(entry) && (rest.is_empty() || rest.starts_with(b"/"))
+}
+
 /// The `.git` of the repository around a folder, and how it calls `name` there. An outer repository
 /// does not see what is in an inner one.
-fn around(folder: &Path, name: &str) -> Option<(PathBuf, Vec<u8>)> {
+fn around(folder: &Path, name: impl AsRef<Path>) -> Option<(PathBuf, Vec<u8>)> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let folder = folder.canonicalize().ok()?;
     let top = folder.ancestors().find(|above| above.join(".git").symlink_metadata().is_ok())?;

@@ -2,11 +2,9 @@
 
 use std::fs;
 
-use aws_sdk_ssm::config::{BehaviorVersion, Region};
-use aws_sdk_ssm::types::ParameterType;
 use serde_json::json;
 
-use crate::aws::{self, credentials};
+use crate::aws;
 use crate::canary::{leaking_files, leaks};
 use crate::support::{TestEnvironment, block_on, step};
 
@@ -66,17 +64,6 @@ fn canaries() -> Vec<(String, Vec<u8>)> {
     all
 }
 
-fn put_parameter(environment: &TestEnvironment, name: &str, value: &str) {
-    let config = aws_sdk_ssm::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials(&environment.sandbox))
-        .endpoint_url(environment.sandbox.aws_url());
-    let client = aws_sdk_ssm::Client::from_conf(config.build());
-    let request = client.put_parameter().name(name).value(value).r#type(ParameterType::String);
-    block_on(request.send()).expect("stored");
-}
-
 fn plan() -> serde_json::Value {
     json!({
         "version": 1, "name": "adoption", "aws": { "region": "us-east-1" },
@@ -97,14 +84,14 @@ fn plan() -> serde_json::Value {
 }
 
 #[test]
-fn adopted_text_shows_no_secret_in_any_format() {
+fn adoption_shows_nothing_of_what_is_there() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", &plan().to_string());
     environment.write("rendered/vault.hcl", CONFIG);
     environment.write("rendered/app.yaml", TEXT);
     block_on(aws::s3(&environment).create_bucket().bucket("adoption").send()).expect("a bucket");
     aws::put_object(&environment, "adoption", "app.yaml", TEXT);
-    put_parameter(&environment, "/adoption/app", TEXT);
+    aws::put_parameter(&environment, "/adoption/app", TEXT, false);
 
     let canaries = canaries();
     let keep = |arguments: &[&str]| {
@@ -129,11 +116,13 @@ fn adopted_text_shows_no_secret_in_any_format() {
     let changeset = environment.plan("plan.yaml");
     for id in ["node", "file", "object", "parameter"] {
         assert_eq!(step(&changeset, id)["action"], "adopt", "{id}: {changeset:#}");
-        assert!(step(&changeset, id).to_string().contains("(masked)"), "{id}: {changeset:#}");
+        let reason = step(&changeset, id)["reason"].to_string();
+        assert!(reason.contains("what is in it was not compared"), "{id}: {changeset:#}");
     }
-    // What is no secret is there to be reviewed.
-    for public in ["old.example.net", "provider=aws", "us-west-2", "db.example.net"] {
-        assert!(shown.iter().all(|text| text.contains(public)), "{public} is not shown");
+    // What is declared is there to be reviewed, and nothing of what others have put there.
+    assert!(shown.iter().all(|text| text.contains("us-west-2")), "{shown:?}");
+    for live in ["old.example.net", "provider=aws", "db.example.net", "API_TOKEN", "(masked)"] {
+        assert!(!shown.iter().any(|text| text.contains(live)), "{live} is shown");
     }
     keep(&["apply", "saved.json", "--yes", "--verbose"]);
     keep(&["journal", "plan.yaml"]);

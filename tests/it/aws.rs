@@ -126,10 +126,35 @@ pub fn secretsmanager(environment: &TestEnvironment) -> aws_sdk_secretsmanager::
     aws_sdk_secretsmanager::Client::from_conf(config.build())
 }
 
+fn ssm(environment: &TestEnvironment) -> aws_sdk_ssm::Client {
+    let config = aws_sdk_ssm::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(credentials(&environment.sandbox))
+        .endpoint_url(environment.sandbox.aws_url());
+    aws_sdk_ssm::Client::from_conf(config.build())
+}
+
 /// The value of a secret in Secrets Manager.
 pub fn secret(environment: &TestEnvironment, name: &str) -> String {
     let request = secretsmanager(environment).get_secret_value().secret_id(name);
     block_on(request.send()).expect("an answer").secret_string.expect("text")
+}
+
+/// Makes a secret of somebody, with the mark of a plan or without.
+pub fn create_secret(environment: &TestEnvironment, name: &str, value: &str, plan: Option<&str>) {
+    let tag = plan
+        .map(|plan| aws_sdk_secretsmanager::types::Tag::builder().key("groundwork:plan").value(plan).build());
+    let request = secretsmanager(environment).create_secret().name(name).secret_string(value);
+    block_on(request.set_tags(tag.map(|tag| vec![tag])).send()).expect("stored");
+}
+
+/// Makes a parameter of somebody.
+pub fn put_parameter(environment: &TestEnvironment, name: &str, value: &str, secure: bool) {
+    use aws_sdk_ssm::types::ParameterType;
+    let kind = if secure { ParameterType::SecureString } else { ParameterType::String };
+    let request = ssm(environment).put_parameter().name(name).value(value).r#type(kind);
+    block_on(request.send()).expect("stored");
 }
 
 /// Gives a secret in Secrets Manager another value.
@@ -140,12 +165,7 @@ pub fn put_secret(environment: &TestEnvironment, name: &str, value: &str) {
 
 /// The value of a parameter in Parameter Store, decrypted.
 pub fn parameter(environment: &TestEnvironment, name: &str) -> String {
-    let config = aws_sdk_ssm::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials(&environment.sandbox))
-        .endpoint_url(environment.sandbox.aws_url());
-    let client = aws_sdk_ssm::Client::from_conf(config.build());
-    let answer = block_on(client.get_parameter().name(name).with_decryption(true).send());
+    let request = ssm(environment).get_parameter().name(name).with_decryption(true);
+    let answer = block_on(request.send());
     answer.expect("an answer").parameter.and_then(|parameter| parameter.value).expect("a value")
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use groundwork::plan::Diagnostics;
 use groundwork::session;
 use groundwork::trust::Trust;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::Ran;
@@ -262,6 +263,66 @@ fn bombs_of_yaml_are_refused() {
     ] {
         scene.refused(&bomb);
     }
+}
+
+/// A plan for each place whose text is evaluated; some have the text in the template file `template`.
+fn places(bomb: &str, template: &str) -> Vec<String> {
+    let text = json!(bomb);
+    let step = |step: &str| format!("vars: {{ x: aaaaaaaa }}\nsteps:\n  s: {step}\n");
+    vec![
+        step(&format!("{{ kind: aws.secret, name: x, value: {{ template: {text} }} }}")),
+        step(&format!(
+            "{{ kind: vault.kv_secret, mount: s, path: x, data: {{ k: {{ template: {text} }} }} }}"
+        )),
+        step(&format!("{{ kind: vault.kv_secret, mount: s, path: x, data: {{ {text}: x }} }}")),
+        format!("vars: {{ x: aaaaaaaa, a: {text} }}\n"),
+        format!("vars: {{ x: aaaaaaaa }}\naws: {{ region: {text} }}\n"),
+        step(&format!("{{ kind: file.template, path: x, content: {text} }}")),
+        step(&format!("{{ kind: file.template, path: x, template: {template} }}")),
+        step(&format!("{{ kind: file.template, path: {text}, content: x }}")),
+        step(&format!("{{ kind: file.template, path: x, content: x, when: {text} }}")),
+        step(&format!("{{ kind: file.template, path: x, content: x, for_each: {text} }}")),
+        step(&format!("{{ kind: vault.policy, name: x, rules: {text} }}")),
+        step(&format!("{{ kind: vault.policy, name: x, rules: {{ template: {template} }} }}")),
+        step(&format!("{{ kind: aws.s3_object, bucket: bbb, key: x, template: {template} }}")),
+    ]
+}
+
+#[test]
+fn bombs_are_refused_in_every_place() {
+    let scene = Scene::new();
+    let bombs = [
+        "{{ 'x' * 10**9 }}".to_owned(),
+        "{{ 'x' * 90000000 }}".repeat(40),
+        "{{ range(100000000) | list }}".to_owned(),
+        "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}".to_owned(),
+        "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
+        format!("{{{{ x{} }}}}", "|replace('a', x)".repeat(12)),
+    ];
+    let mut plans = Vec::new();
+    for (number, bomb) in bombs.iter().enumerate() {
+        let template = format!("bomb-{number}.j2");
+        scene.write(&format!("templates/{template}"), bomb);
+        // Each bomb in some of the places, and in every template of secrets.
+        let places = places(bomb, &template).into_iter().enumerate();
+        plans.extend(
+            places.filter(|(place, _)| *place < 2 || (place + number) % 6 == 0).map(|(_, plan)| plan),
+        );
+    }
+    let named: Vec<(String, String)> =
+        plans.into_iter().enumerate().map(|(number, plan)| (format!("plan-{number}.yaml"), plan)).collect();
+    std::thread::scope(|scope| {
+        for part in named.chunks(named.len().div_ceil(4)) {
+            let scene = &scene;
+            scope.spawn(move || {
+                for (name, plan) in part {
+                    scene.write(name, format!("{HEAD}{plan}"));
+                    let ran = scene.run(&["validate", name]);
+                    assert!(ran.code == 1 && !ran.stderr.is_empty(), "{plan}\n{ran:?}");
+                }
+            });
+        }
+    });
 }
 
 /// An evaluation that was given up goes on until its process ends, so it gets one of its own.

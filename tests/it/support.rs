@@ -527,12 +527,18 @@ impl Cluster {
 
     /// Runs the program with the key that opens custody.
     pub fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().expect("the program starts"))
+    }
+
+    /// The program with these arguments and the key that opens custody.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let identity = secrecy::ExposeSecret::expose_secret(&self.identity.to_string()).to_owned();
         let file = self.environment.write("identity", &identity);
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&file, private).expect("private");
         let mut command = self.environment.command(arguments);
-        Ran::of(command.env("GROUNDWORK_AGE_IDENTITY", file).output().expect("the program starts"))
+        command.env("GROUNDWORK_AGE_IDENTITY", file);
+        command
     }
 
     /// The changeset.

@@ -19,6 +19,7 @@ pub fn make(operation: &str, sources: &Sources, live: &Fields) -> Result<Fields>
                 "write fields as `{{ data.NAME }}` and variables of the plan as `{{ NAME }}`"
             }
             RenderError::LineBreak { .. } => "or remove the line break from the value",
+            RenderError::TooLarge(_) => "divide it into several secrets",
             RenderError::NotLoaded(_) => "this is a bug in Groundwork; report it",
         })
     };

@@ -82,6 +82,8 @@ backend_file:
     region = "us-east-1"
   mode: "0640"
 "#;
+    const HOLDS_VALUES: bool = true;
+    const TELLING: &'static [&'static str] = &["sha256"];
 
     type Client = Files;
     type Id = String;

@@ -56,7 +56,7 @@ pub struct GroupAliasSpec {
 }
 
 /// The differences between aliases of entities and of groups.
-pub trait AliasSpec: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
+pub trait AliasSpec: Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// As [`Resource::KIND`].
     const KIND: &'static str;
     /// As [`Resource::ABOUT`].

@@ -332,6 +332,7 @@ node_1:
       name: file
       options: { file_path: /var/log/openbao/audit.log }
 ";
+    const HOLDS_VALUES: bool = true;
 
     type Client = Files;
     type Id = String;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use groundwork::apply::{Approved, Options};
+use groundwork::apply::{Approved, Options, by_command};
 use groundwork::event::Events;
 use groundwork::providers::vault::VaultClient;
+use groundwork::resource::erased::View;
 use groundwork::resource::registry;
 use groundwork::session::{self, Session};
 use groundwork::trust::Trust;
@@ -248,9 +249,10 @@ impl Subject {
         let index = position(session);
         let (world, providers) = (&mut session.world, &session.providers);
         let instance = &mut world.instances[index];
+        instance.recognise(true);
         instance.observe(providers).await.map_err(|error| error.to_string())?;
         // What is not there any more is shown as to be made.
-        let Some(diff) = instance.diff() else { return Ok(vec![String::new()]) };
+        let Some(diff) = instance.diff(View::Approved(&by_command())) else { return Ok(vec![String::new()]) };
         Ok(diff.changes.into_iter().map(|change| change.path).collect())
     }
 

@@ -159,6 +159,8 @@ impl Resource for BucketObject {
   metadata: { owner: platform-team }
 "#;
     const TAGGED: bool = true;
+    const HOLDS_VALUES: bool = true;
+    const TELLING: &'static [&'static str] = &["sha256"];
 
     type Client = AwsClient;
     type Id = Id;

@@ -7,6 +7,7 @@ mod ceremony;
 mod custodian;
 mod next;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_sdk_iam::types::{AccessKeyMetadata, StatusType};
@@ -19,9 +20,11 @@ use self::custodian::Pair;
 use self::next::Next;
 use super::iam::check_name;
 use crate::custody::Gap;
-use crate::resource::{Diff, Elsewhere, FieldError, Requirement, Resource, Result, SecretChange, Writer};
-use crate::secret::Secret;
+use crate::resource::{
+    Diff, Elsewhere, FieldError, NOT_COMPARED, Requirement, Resource, Result, SecretChange, Writer,
+};
 use crate::secret::sink::{Delivery, Fields, VaultKv};
+use crate::secret::{Declarations, Secret, declaration};
 
 /// An access key of an IAM user.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html>
@@ -41,6 +44,10 @@ pub struct Desired {
     /// Whether it can be used.
     #[serde(default)]
     pub status: Status,
+    /// The destinations that are not to be compared, by their paths.
+    #[serde(skip)]
+    #[schemars(skip)]
+    unseen: Vec<String>,
 }
 
 /// Whether a key can be used.
@@ -147,6 +154,18 @@ impl Resource for IamAccessKey {
         requires
     }
 
+    fn declared_places(desired: &Desired) -> Declarations {
+        let mut places: BTreeMap<String, Vec<&Delivery>> = BTreeMap::new();
+        for target in &desired.deliver {
+            places.entry(path(target)).or_default().push(target);
+        }
+        places.into_iter().map(|(path, targets)| (path, declaration(&json!(targets)))).collect()
+    }
+
+    fn hide_places(desired: &mut Desired, unsettled: Vec<String>) {
+        desired.unseen = unsettled;
+    }
+
     async fn observe(client: &KeyCustodian, id: &Id) -> Result<Option<Observed>> {
         let Some(live) = client.live(&id.user).await? else { return Ok(None) };
         let next = client.next(&id.user, &live).await?;
@@ -186,9 +205,16 @@ impl Resource for IamAccessKey {
                     Ok(status) => diff.field("status", status, &desired.status),
                     Err(other) => diff.immutable("status", other, &desired.status, NO_SUCH_STATUS),
                 };
-                for (target, _) in desired.deliver.iter().zip(&observed.delivered).filter(|(_, held)| !**held)
-                {
-                    diff.secret(&path(target), SecretChange::Changed, Some("the key in custody".to_owned()));
+                let targets = desired.deliver.iter().zip(&observed.delivered);
+                for (target, held) in targets {
+                    let path = path(target);
+                    let unseen = desired.unseen.contains(&path);
+                    if unseen || !held {
+                        diff.secret(&path, SecretChange::Changed, Some("the key in custody".to_owned()));
+                    }
+                    if unseen {
+                        diff.note(NOT_COMPARED);
+                    }
                 }
                 for key in lost {
                     diff.push(&format!("keys[{key}]"), json!("exists"), json!(null));

@@ -112,12 +112,21 @@ fn says_nothing(text: &str) -> bool {
 }
 
 /// One request for many values, and two for each secret, at once.
-pub async fn observe(client: &AwsClient, name: &str) -> Result<Option<Observed>> {
-    let value = client.batches.secrets.ask(name, |names| values(client, names));
+/// Without `with_value` there is no value to be read.
+pub async fn observe(client: &AwsClient, name: &str, with_value: bool) -> Result<Option<Observed>> {
+    let value = async {
+        match with_value {
+            true => client.batches.secrets.ask(name, |names| values(client, names)).await,
+            false => Ok(None),
+        }
+    };
     let (about, value, policy) = tokio::join!(describe(client, name), value, policy(client, name));
     let Some(about) = about? else { return Ok(None) };
     let pending_deletion = about.deleted_date.is_some();
-    let value = if pending_deletion { LiveValue::Absent } else { current_value(&about, name, value?)? };
+    let value = match with_value && !pending_deletion {
+        true => current_value(&about, name, value?)?,
+        false => LiveValue::Absent,
+    };
     let key = about.kms_key_id.clone().filter(|key| !key.is_empty() && !key.ends_with(DEFAULT_KEY));
     let key = LiveKey::named(client, key).await?;
     Ok(Some(Observed {

@@ -20,7 +20,7 @@ use crate::resource::{
     Attachment, Blocked, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange, Tags,
     Writer,
 };
-use crate::secret::{LoadError, Loader, SecretSource, load_all};
+use crate::secret::SecretSource;
 
 const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; copy it \
                          elsewhere and delete the secret, or declare another name";
@@ -39,6 +39,8 @@ pub struct AwsSecret;
 pub struct Id {
     name: String,
     recovery_window_days: u8,
+    #[serde(skip)]
+    values: bool,
 }
 
 impl fmt::Display for Id {
@@ -76,6 +78,7 @@ impl Resource for AwsSecret {
 "#;
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
+    const HOLDS_VALUES: bool = true;
     const REMOVAL: Option<&'static str> =
         Some("it can be restored for `recovery_window_days`, then it is gone");
 
@@ -86,7 +89,11 @@ impl Resource for AwsSecret {
     type Outputs = Outputs;
 
     fn id(desired: &Desired) -> Id {
-        Id { name: desired.name.clone(), recovery_window_days: desired.recovery_window_days }
+        Id { name: desired.name.clone(), recovery_window_days: desired.recovery_window_days, values: false }
+    }
+
+    fn with_values(id: Id) -> Id {
+        Id { values: true, ..id }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
@@ -101,13 +108,15 @@ impl Resource for AwsSecret {
         desired.data.values_mut().chain(desired.value.as_mut()).collect()
     }
 
-    fn load(desired: &mut Desired, loader: &Loader) -> std::result::Result<(), LoadError> {
-        load_all(&mut desired.data, loader)?;
-        desired.value.iter_mut().try_for_each(|source| source.load(loader))
+    fn compared(desired: &mut Desired) -> (&'static str, BTreeMap<String, &mut SecretSource>) {
+        match &mut desired.value {
+            Some(value) => ("", BTreeMap::from([("value".to_owned(), value)])),
+            None => ("data", desired.data.iter_mut().map(|(name, source)| (name.clone(), source)).collect()),
+        }
     }
 
     async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
-        live::observe(client, &id.name).await
+        live::observe(client, &id.name, id.values).await
     }
 
     /// Only the deletion is reported for a secret that is scheduled for deletion.
@@ -182,9 +191,11 @@ fn compare_copies(diff: &mut Diff, declared: &BTreeSet<Replica>, failed: &BTreeM
     }
 }
 
-/// A live value that cannot be kept is never overwritten.
+/// A live value that cannot be kept is never overwritten. Whether it can is told only of a value that is
+/// compared.
 fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     let path = if desired.value.is_some() { "value" } else { "data" };
+    let is_compared = desired.sources().values().any(|source| source.unseen().is_none());
     let why = match &observed.value {
         LiveValue::Binary => Some(IS_BINARY),
         LiveValue::Text(_) if desired.value.is_none() && observed.document().is_none() => {
@@ -192,7 +203,7 @@ fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
         }
         LiveValue::Text(_) | LiveValue::Absent => None,
     };
-    if let Some(why) = why {
+    if let Some(why) = why.filter(|_| is_compared) {
         diff.secret(path, SecretChange::Changed, None);
         diff.blocked.push(Blocked { path: path.to_owned(), why: why.to_owned() });
     } else if desired.value.is_some() {
@@ -206,7 +217,7 @@ fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
 mod tests {
     use super::*;
     use crate::providers::aws::key_name::LiveKey;
-    use crate::secret::Secret;
+    use crate::secret::{Loader, Secret};
     use serde_json::Value;
 
     fn desired(extra: Value) -> Desired {

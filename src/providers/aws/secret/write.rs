@@ -57,7 +57,7 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     }
     let request = w.write(w.permit()).secretsmanager.restore_secret().secret_id(&observed.name);
     request.send().await.at("secretsmanager:RestoreSecret")?;
-    match observe(w, &observed.name).await? {
+    match observe(w, &observed.name, true).await? {
         Some(restored) if !restored.pending_deletion => update_fields(w, desired, &restored).await,
         _ => Err(Error::new(
             ErrorKind::Eventual,
@@ -102,7 +102,7 @@ async fn update_fields(w: &W<'_>, desired: &Desired, observed: &Observed) -> Res
 
 /// Schedules the deletion; until then the secret can be restored.
 pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
-    let live = match observe(w, &id.name).await? {
+    let live = match observe(w, &id.name, false).await? {
         Some(live) if !live.pending_deletion => live,
         _ => return Ok(()),
     };

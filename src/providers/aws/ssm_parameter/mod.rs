@@ -2,7 +2,8 @@
 
 mod desired;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use aws_sdk_ssm::operation::put_parameter::builders::PutParameterFluentBuilder;
 use aws_sdk_ssm::types::{
@@ -10,7 +11,7 @@ use aws_sdk_ssm::types::{
 };
 use aws_smithy_types::error::operation::BuildError;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use desired::Desired;
@@ -41,6 +42,32 @@ type W<'a> = Writer<'a, AwsClient>;
 /// A parameter.
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
 pub struct SsmParameter;
+
+/// The name, and whether the value is to be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Id {
+    name: String,
+    values: bool,
+}
+
+impl From<String> for Id {
+    fn from(name: String) -> Self {
+        Self { name, values: false }
+    }
+}
+
+impl From<Id> for String {
+    fn from(id: Id) -> Self {
+        id.name
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
 
 /// The parameter as Systems Manager reports it. `Debug` shows no value.
 #[derive(Clone, Debug)]
@@ -99,16 +126,21 @@ session_key:
 ";
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
+    const HOLDS_VALUES: bool = true;
     const REMOVAL: Option<&'static str> = Some("with every version, for good");
 
     type Client = AwsClient;
-    type Id = String;
+    type Id = Id;
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
 
-    fn id(desired: &Desired) -> String {
-        desired.name.clone()
+    fn id(desired: &Desired) -> Id {
+        Id::from(desired.name.clone())
+    }
+
+    fn with_values(id: Id) -> Id {
+        Id { values: true, ..id }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
@@ -127,15 +159,30 @@ session_key:
         desired.value.iter_mut().collect()
     }
 
+    /// A string has its comparison elsewhere; one that became a secret is compared as one.
+    fn compared(desired: &mut Desired) -> (&'static str, BTreeMap<String, &mut SecretSource>) {
+        ("", desired.value.iter_mut().map(|value| ("value".to_owned(), value)).collect())
+    }
+
     /// Two requests for many parameters, and one for the tags of each.
-    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
-        let about = client.batches.parameters.ask(id, |names| describe(client, names));
-        let value = client.batches.parameter_values.ask(id, |names| values(client, names));
+    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+        let Id { name, values: with_value } = id;
+        let about = client.batches.parameters.ask(name, |names| describe(client, names));
+        let value = async {
+            match with_value {
+                true => client.batches.parameter_values.ask(name, |names| values(client, names)).await,
+                false => Ok(None),
+            }
+        };
         let (about, value) = tokio::join!(about, value);
-        let Some((about, value)) = both(id, about?, value?)? else { return Ok(None) };
-        let tags = live_tags(client, id).await?;
+        let found = match with_value {
+            true => both(name, about?, value?)?,
+            false => about?.map(|about| (about, Secret::new(Vec::new()))),
+        };
+        let Some((about, value)) = found else { return Ok(None) };
+        let tags = live_tags(client, name).await?;
         Ok(Some(Observed {
-            name: id.clone(),
+            name: name.clone(),
             arn: about.arn.ok_or_else(|| missing(DESCRIBE, "ARN"))?,
             kind: about.r#type.ok_or_else(|| missing(DESCRIBE, "type"))?,
             value,
@@ -195,8 +242,8 @@ session_key:
         Ok(())
     }
 
-    async fn delete(w: &W<'_>, id: &String) -> Result<()> {
-        let answer = w.write(w.permit()).ssm().delete_parameter().name(id).send().await;
+    async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
+        let answer = w.write(w.permit()).ssm().delete_parameter().name(&id.name).send().await;
         answer.found("ssm:DeleteParameter", &["ParameterNotFound"]).map(drop)
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{KvSecretSpec, Latest, LiveKvSecret};
 use crate::resource::Diff;
-use crate::secret::{Input, Secret};
+use crate::secret::{Input, Secret, SecretSource};
 
 /// Every field, piece of metadata and limit that differs. Of a deleted version nobody can read the
 /// fields, so that they are compared once it is undeleted.
@@ -45,11 +45,14 @@ fn diff_data(
     diff.secrets("data", &desired.data, &kept(desired, live), desired.exact);
     for change in &mut diff.changes {
         let name = change.path.strip_prefix("data.").unwrap_or_default();
-        if desired.data.get(name).is_some_and(|source| matches!(source.input(), Input::Generate(_))) {
+        let is_made = |source: &SecretSource| source.is_generated() && source.unseen().is_none();
+        if desired.data.get(name).is_some_and(is_made) {
             change.note = why(name);
         }
     }
-    let nothing = live.nulls.iter().filter(|name| desired.exact && !desired.data.contains_key(*name));
+    let is_compared = desired.data.values().any(|source| source.unseen().is_none());
+    let is_gone = |name: &&String| desired.exact && is_compared && !desired.data.contains_key(*name);
+    let nothing = live.nulls.iter().filter(is_gone);
     for name in nothing {
         diff.push(&format!("data.{name}"), Value::Null, Value::Null)
             .note("a field without a value is removed");

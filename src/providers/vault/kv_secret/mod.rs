@@ -11,15 +11,16 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::VaultClient;
 use super::mount::check_path;
 use super::notation::{Ttl, seconds};
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
-use crate::secret::{LoadError, Loader, Secret, SecretSource, check_templates, load_all};
+use crate::resource::{Diff, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::secret::{Secret, SecretSource, check_templates};
 
 /// A secret in a KV engine of version 2.
 #[derive(Debug)]
@@ -74,12 +75,15 @@ impl TryFrom<Value> for MetadataText {
     }
 }
 
-/// Where a secret is, and whether its limits are to be read, which takes a second request.
+/// Where a secret is, whether its values are to be read, and whether its limits are, which takes a second
+/// request beside the values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvId {
     mount: String,
     path: String,
     limits: bool,
+    #[serde(skip)]
+    values: bool,
 }
 
 impl fmt::Display for KvId {
@@ -182,6 +186,38 @@ fn live(id: &KvId, told: &Value) -> Option<LiveKvSecret> {
     })
 }
 
+/// A secret without its values, as its metadata tells. Where the token may not read that, the values come
+/// along in the only other answer there is, and are dropped.
+async fn without_values(client: &VaultClient, id: &KvId) -> Result<Option<LiveKvSecret>> {
+    match client.get(&id.metadata()).await {
+        Ok(told) => Ok(told.and_then(|told| live_of_metadata(id, &told))),
+        Err(error) if error.kind == ErrorKind::Denied => {
+            let (Ok(told) | Err(told)) = client.get_or_remains(&id.data()).await?;
+            Ok(live(
+                id,
+                &json!({ "metadata": told["metadata"], "data": told["data"].is_object().then(Map::new) }),
+            ))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a secret's metadata tells of its latest version. `None` when there is no version at all.
+fn live_of_metadata(id: &KvId, told: &Value) -> Option<LiveKvSecret> {
+    let version = told["current_version"].as_u64().filter(|version| *version > 0)?;
+    let about = &told["versions"][version.to_string()];
+    let ends: Option<Timestamp> = about["deletion_time"].as_str().and_then(|time| time.parse().ok());
+    let is_gone = about["destroyed"] == true || ends.is_some_and(|ends| ends <= Timestamp::now());
+    let latest = json!({
+        "data": (!is_gone).then(Map::new),
+        "metadata": {
+            "version": version, "created_time": about["created_time"], "destroyed": about["destroyed"],
+            "deletion_time": about["deletion_time"], "custom_metadata": told["custom_metadata"],
+        },
+    });
+    live(id, &latest).map(|found| found.with_limits(told))
+}
+
 /// The custom metadata in what the server tells of a secret or of its latest version.
 fn custom_metadata(about: &Value) -> BTreeMap<String, String> {
     let custom = about["custom_metadata"].as_object().into_iter().flatten();
@@ -255,6 +291,7 @@ mongodb:
   metadata: { owner: platform-team, rotation_days: 90 }
 ";
     const PROTECTED: bool = true;
+    const HOLDS_VALUES: bool = true;
     const REMOVAL: Option<&'static str> = Some("with every version, for good");
 
     type Client = VaultClient;
@@ -265,7 +302,11 @@ mongodb:
 
     fn id(desired: &KvSecretSpec) -> KvId {
         let limits = desired.has_limits();
-        KvId { mount: desired.mount.clone(), path: desired.path.clone(), limits }
+        KvId { mount: desired.mount.clone(), path: desired.path.clone(), limits, values: false }
+    }
+
+    fn with_values(id: KvId) -> KvId {
+        KvId { values: true, ..id }
     }
 
     fn check(desired: &KvSecretSpec) -> Vec<FieldError> {
@@ -291,11 +332,14 @@ mongodb:
         desired.data.values_mut().collect()
     }
 
-    fn load(desired: &mut KvSecretSpec, loader: &Loader) -> std::result::Result<(), LoadError> {
-        load_all(&mut desired.data, loader)
+    fn compared(desired: &mut KvSecretSpec) -> (&'static str, BTreeMap<String, &mut SecretSource>) {
+        ("data", desired.data.iter_mut().map(|(name, source)| (name.clone(), source)).collect())
     }
 
     async fn observe(client: &VaultClient, id: &KvId) -> Result<Option<LiveKvSecret>> {
+        if !id.values {
+            return without_values(client, id).await;
+        }
         let found = match client.get_or_remains(&id.data()).await? {
             Ok(told) | Err(told) => live(id, &told),
         };

@@ -84,7 +84,7 @@ async fn undelete(
     let id = KvSecret::id(desired);
     let path = format!("{}/undelete/{}", id.mount, id.path);
     w.post(w.permit(), &path, &json!({ "versions": [observed.version] })).await?;
-    let restored = KvSecret::observe(w, &id).await?;
+    let restored = KvSecret::observe(w, &KvSecret::with_values(id.clone())).await?;
     restored.filter(|now| now.latest == Latest::Readable && now.version == observed.version).ok_or_else(
         || {
             let message = format!("version {} cannot be read although it was undeleted", observed.version);
@@ -116,6 +116,7 @@ impl KvSecretSpec {
                 "fields are named `{{ data.NAME }}`, variables of the plan `{{ NAME }}`"
             }
             RenderError::LineBreak { .. } => "or take the line break out of the value",
+            RenderError::TooLarge(_) => "divide it into several secrets",
             RenderError::NotLoaded(_) => "this is a mistake in the program; report it",
         };
         Error::new(ErrorKind::Local, place, error.to_string()).advice(advice)

@@ -313,7 +313,9 @@ pipeline_secret_id:
     }
 
     fn outputs(observed: &LiveSecretId) -> SecretIdOutputs {
-        SecretIdOutputs { accessor: observed.delivered.clone().unwrap_or_default() }
+        // What stands in the destination may be anything; only one that the role has is told.
+        let accessor = observed.current().map(|issued| issued.accessor.clone());
+        SecretIdOutputs { accessor: accessor.unwrap_or_default() }
     }
 
     fn predicted_outputs(_: &SecretIdSpec, _: &Scope) -> Partial {
