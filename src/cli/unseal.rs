@@ -5,7 +5,7 @@ use clap::Args;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
 use crate::apply::by_command;
-use crate::providers::vault::{Custodian, SealStatus, VaultClient};
+use crate::providers::vault::{Custodian, NodeProof, SealStatus, VaultClient};
 use crate::resource::{Error, ErrorKind, Provided};
 use crate::session::{self, Checked, Purpose, Reach};
 use crate::ui;
@@ -68,7 +68,8 @@ async fn with_shares(checked: &mut Checked) -> Result<Vec<Node>, session::Error>
             .advice("give one share a line, in hexadecimal or base64")
             .into());
     }
-    let reached = Custodian::enter_shares(&vault, &by_command(), &shares).await;
+    let proof = NodeProof::of_run(&providers)?;
+    let reached = Custodian::enter_shares(&vault, &proof, &by_command(), &shares).await;
     session::tell_warnings(&providers, &ui::console::note);
     Ok(reached?)
 }

@@ -76,6 +76,20 @@ pub enum Entry {
         /// By the place in the plan that decides about it.
         destinations: Destinations,
     },
+    /// A node of Vault made key shares or took them: it belongs to the cluster.
+    Node {
+        /// Its address.
+        origin: String,
+        /// What its TLS certificate proves: `ca sha256:…`, the authority of its own that vouches for it,
+        /// or `key sha256:…`, its public key; absent without TLS.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tls: Option<String>,
+        /// The initialisation that the shares are of, as custody names it.
+        initialisation: String,
+        /// The cluster's id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cluster: Option<String>,
+    },
     /// A run has ended by itself.
     RunFinished,
 }
@@ -102,7 +116,7 @@ impl Entry {
             | Self::Committed { operation, target, .. }
             | Self::Outcome { operation, target, .. } => Some((operation, target)),
             Self::Making(thing) | Self::Owned(thing) => Some((CREATE, &thing.target)),
-            Self::RunStarted | Self::RunFinished | Self::Destinations { .. } => None,
+            Self::RunStarted | Self::RunFinished | Self::Destinations { .. } | Self::Node { .. } => None,
         }
     }
 

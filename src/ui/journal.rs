@@ -66,6 +66,10 @@ fn describe(entry: &Entry) -> String {
             let parts = destinations.iter().map(|(name, values)| format!("{name} {}", values.join(", ")));
             (FAINT, "went to", neutralise(&parts.collect::<Vec<_>>().join("; ")))
         }
+        Entry::Node { origin, tls, .. } => {
+            let tls = tls.as_deref().unwrap_or("no TLS");
+            (GOOD, "node", neutralise(&format!("{origin} belongs to the cluster ({tls})")))
+        }
         Entry::RunFinished => (FAINT, "run", "ends".to_owned()),
         Entry::Intent { step, operation, target, detail } => {
             (CHANGE, "intent", format!("{operation} {target} for the step {step}{}", list(detail)))

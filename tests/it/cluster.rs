@@ -167,8 +167,8 @@ impl<'a> Cluster<'a> {
             },
         });
         self.environment.write("cluster.yaml", &plan.to_string());
-        let grants: Vec<String> =
-            addresses.iter().map(|address| format!("--trust=vault={address}")).collect();
+        let grants = |address: &String| ["vault", "node"].map(|what| format!("--trust={what}={address}"));
+        let grants: Vec<String> = addresses.iter().flat_map(grants).collect();
         self.environment.allow("cluster.yaml", &grants.iter().map(String::as_str).collect::<Vec<_>>());
     }
 

@@ -30,6 +30,7 @@ mod locks;
 mod messages;
 mod methods;
 mod namespaces;
+mod nodes;
 mod notations;
 mod page;
 mod partial;

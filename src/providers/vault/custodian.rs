@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{TokenSource, VaultClient};
+use super::{NodeProof, TokenSource, VaultClient};
 use crate::custody::{Custody, name_part, pgp};
 use crate::journal::{Entry, Journal, Record};
 use crate::providers::Providers;
@@ -24,13 +24,15 @@ pub struct Custodian {
     pub(super) custody: Arc<Custody>,
     pub(super) journal: Arc<Journal>,
     pub(super) awaited: Arc<Awaited>,
+    pub(super) proof: NodeProof,
 }
 
 impl Provided for Custodian {
     async fn provide(providers: &Providers) -> Result<Arc<Self>> {
         let vault = VaultClient::provide(providers).await?;
         let (custody, journal) = (providers.custody().await?, providers.journal()?);
-        Ok(Arc::new(Self { vault, custody, journal, awaited: Arc::clone(&providers.awaited) }))
+        let (awaited, proof) = (Arc::clone(&providers.awaited), NodeProof::of_run(providers)?);
+        Ok(Arc::new(Self { vault, custody, journal, awaited, proof }))
     }
 }
 
@@ -62,6 +64,11 @@ impl Initialisation {
         let names = custody.list(&cluster(address)).await?;
         let answered = names.iter().rev().find_map(|name| name.strip_suffix("/init"));
         Ok(answered.map(|prefix| Self { prefix: prefix.to_owned() }))
+    }
+
+    /// Whether it is one of the cluster at `address`, which is part of its name.
+    pub(super) fn is_of(&self, address: &str) -> bool {
+        self.prefix.starts_with(&cluster(address))
     }
 
     /// For the journal.

@@ -4,6 +4,7 @@ mod ceremony;
 mod hand_out;
 mod members;
 mod next;
+mod proof;
 mod rolling;
 mod unsealing;
 
@@ -17,6 +18,8 @@ use serde_json::json;
 use self::ceremony::{foreign, lost};
 use self::members::{Members, settle};
 use self::next::{Next, next};
+use self::proof::Newcomer;
+pub use self::proof::NodeProof;
 pub use self::rolling::NodeState;
 use self::unsealing::ask_nodes;
 use super::SealStatus;
@@ -102,6 +105,8 @@ pub struct Observed {
     shares_kept: bool,
     /// Copies and recipients that what is in custody lacks.
     gaps: Vec<Gap>,
+    /// Nodes that would get shares and have not before.
+    newcomers: BTreeMap<String, Newcomer>,
 }
 
 /// What custody has for a holder.
@@ -200,14 +205,17 @@ impl Resource for VaultInit {
                     strangers: Vec::new(),
                     shares_kept: true,
                     gaps: Vec::new(),
+                    newcomers: BTreeMap::new(),
                 };
                 if let Some(which) = which {
+                    let newcomers = client.proof.newcomers(&client.vault, Some(&which), &observed.nodes);
+                    observed.newcomers = newcomers.await?;
                     observed.gaps = client.custody.gaps(which.prefix()).await?;
                     client.look_at_shares(&which, keys, &mut observed).await?;
                 }
                 Ok(Some(observed))
             }
-            (_, None) => Ok(None),
+            (_, None) => client.proof.require_known(&client.vault).map(|()| None),
         }
     }
 
@@ -219,6 +227,21 @@ impl Resource for VaultInit {
         for Node { address, status } in &observed.nodes {
             diff.field(&format!("nodes[{address}].initialized"), &status.initialized, &true);
             diff.field(&format!("nodes[{address}].sealed"), &status.sealed, &false);
+            match observed.newcomers.get(address) {
+                Some(Newcomer { refused: Some(why), .. }) => {
+                    diff.immutable(
+                        &format!("nodes[{address}].shares"),
+                        &json!(null),
+                        &json!("key shares"),
+                        why,
+                    );
+                }
+                Some(Newcomer { identity, refused: None }) => {
+                    let identity = identity.as_deref().unwrap_or("no TLS");
+                    diff.push(&format!("nodes[{address}].first_shares"), json!(null), json!(identity));
+                }
+                None => {}
+            }
             let missed = observed.members.dead();
             if status.sealed && !missed.is_empty() {
                 let missed = missed.join(", ");
@@ -244,7 +267,11 @@ impl Resource for VaultInit {
     }
 
     async fn create(w: &Writer<'_, Custodian>, desired: &Desired) -> Result<()> {
+        w.proof.require_known(&w.vault)?;
         let which = w.initialise(w.permit(), w.step(), desired).await?;
+        w.proof
+            .record(w.permit(), &w.vault, &which, &w.vault.nodes().first().into_iter().collect::<Vec<_>>())
+            .await?;
         w.open(w.permit(), &which).await?;
         w.distribute(w.permit(), &which, desired).await
     }
@@ -414,6 +441,7 @@ mod tests {
             strangers: Vec::new(),
             shares_kept: true,
             gaps: Vec::new(),
+            newcomers: BTreeMap::new(),
         };
         let desired = Desired { holders: vec![holder("alice"), holder("bob")], ..split(2, 2) };
         let diff = VaultInit::diff(&desired, &observed);
@@ -440,6 +468,7 @@ mod tests {
             strangers: Vec::new(),
             shares_kept: true,
             gaps: Vec::new(),
+            newcomers: BTreeMap::new(),
         };
         let diff = VaultInit::diff(&split(5, 3), &observed);
         let paths: Vec<_> = diff.changes.iter().map(|change| change.path.as_str()).collect();
@@ -469,6 +498,7 @@ mod tests {
             strangers: Vec::new(),
             shares_kept: true,
             gaps: Vec::new(),
+            newcomers: BTreeMap::new(),
         };
         let coming_back = observed(true, members(&["a", "b"]));
         let diff = VaultInit::diff(&split(5, 3), &coming_back);

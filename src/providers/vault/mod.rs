@@ -15,6 +15,7 @@ mod bounded;
 mod cache;
 #[cfg(test)]
 mod ceremony_tests;
+mod certificate;
 mod client;
 mod content;
 mod custodian;
@@ -49,7 +50,7 @@ pub use audit::Audit;
 pub use auth_method::AuthMethod;
 pub use client::{Authority, VaultClient, ca_fingerprint, declared_authority};
 pub use custodian::Custodian;
-pub use init::{NodeState, VaultInit, declared_threshold};
+pub use init::{NodeProof, NodeState, VaultInit, declared_threshold};
 pub use kubernetes_auth::KubernetesAuth;
 pub use kv_secret::KvSecret;
 pub(in crate::providers) use kv_secret::engine as kv_engine;

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
+use reqwest::tls::TlsInfo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use vaultrs::api::EndpointMiddleware;
 
 use super::bounded::LONGEST;
+use super::certificate::public_key;
 use super::client::REQUEST_TIMEOUT;
 use super::error::{explain, from_status, messages, translate};
 use super::request::{self, Effect, Request};
@@ -142,6 +145,32 @@ impl NodeClient {
             501 => Ok(Health::Uninitialised),
             _ => Err(from_status(&request, status, Vec::new())),
         }
+    }
+
+    /// What TLS proves about the node: the authority of the cluster's own that vouches for it, else its
+    /// public key. `None` without TLS.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be asked, or shows no certificate.
+    pub async fn identity(&self) -> Result<Option<String>> {
+        if self.address.scheme() != "https" {
+            return Ok(None);
+        }
+        if let Some(ca) = &self.ca {
+            return Ok(Some(format!("ca sha256:{}", hex::encode(Sha256::digest(ca.as_bytes())))));
+        }
+        let request = Request::new("GET", "sys/seal-status", Effect::Read);
+        request.count(&self.calls);
+        let started = Instant::now();
+        let answer = self.http.get(self.url("sys/seal-status")).send().await;
+        request.trace(self.address(), started, (told(&answer), None));
+        let answer = answer.map_err(|error| self.unavailable(&request, &error))?;
+        let certificate = answer.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
+        let key = certificate.and_then(public_key).ok_or_else(|| {
+            let message = format!("{} shows no certificate", self.address());
+            Error::new(ErrorKind::Unavailable, request.to_string(), message)
+        })?;
+        Ok(Some(format!("key sha256:{}", hex::encode(Sha256::digest(key)))))
     }
 
     /// Who leads the cluster, as this node sees it.

@@ -24,8 +24,23 @@ struct Grant {
     limits: BTreeMap<String, Value>,
 }
 
-/// The risks of a step's ACL policy.
+/// Nodes that get key shares for the first time.
+fn first_shares(step: &StepChange) -> Vec<Finding> {
+    let node = |path: &str| Some(path.strip_prefix("nodes[")?.strip_suffix("].first_shares")?.to_owned());
+    let nodes = step.changes.iter().filter_map(|change| Some((node(&change.path)?, &change.after)));
+    let finding = |(node, identity): (String, &Value)| {
+        let identity = identity.as_str().unwrap_or("no TLS");
+        let message = format!("{node} ({identity}) gets key shares for the first time");
+        Finding::new(Severity::High, Category::Destination, message)
+    };
+    nodes.map(finding).collect()
+}
+
+/// The risks of a step's ACL policy or initialisation.
 pub(super) fn findings(step: &StepChange) -> Vec<Finding> {
+    if step.kind == "vault.init" {
+        return first_shares(step);
+    }
     if step.kind != "vault.policy" {
         return Vec::new();
     }

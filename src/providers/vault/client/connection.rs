@@ -46,6 +46,13 @@ pub(super) fn node_addresses(settings: &VaultSettings) -> Vec<String> {
     settings.nodes.clone()
 }
 
+/// The addresses among these that come from the caller's environment.
+pub(super) fn named_by_caller(settings: &VaultSettings) -> Vec<String> {
+    let address = variable("VAULT_ADDR").filter(|_| settings.address.is_none());
+    let nodes = if settings.nodes.is_empty() { node_addresses(settings) } else { Vec::new() };
+    address.into_iter().chain(nodes).collect()
+}
+
 /// # Errors
 /// When it is no address of a server, or one that must not be used.
 pub(super) fn parse_address(address: &str) -> Result<Url> {
@@ -156,6 +163,7 @@ pub(super) fn http_client(address: &Url, authority: Option<&Authority>) -> Resul
         .redirect(redirect::Policy::none())
         .dns_resolver(Arc::new(endpoint::GuardedResolver))
         .retry(reqwest::retry::never())
+        .tls_info(true)
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(at_most(REQUEST_TIMEOUT))
         .user_agent(concat!("groundwork/", env!("CARGO_PKG_VERSION")));

@@ -116,6 +116,11 @@ impl VaultClient {
         self.cluster.address()
     }
 
+    /// The addresses of nodes that the caller's environment names, and the plan does not.
+    pub(super) fn named_by_caller(settings: &VaultSettings) -> Vec<String> {
+        connection::named_by_caller(settings)
+    }
+
     /// What a person should know about the cluster.
     pub fn warnings(&self) -> &Warnings {
         &self.cluster.warnings

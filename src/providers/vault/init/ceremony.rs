@@ -31,6 +31,9 @@ impl Custodian {
     pub(in crate::providers::vault) async fn answered(&self) -> Result<Option<Initialisation>> {
         let open = self.journal.open_intent(INIT, self.vault.address());
         match open.as_ref().and_then(Initialisation::of_intent) {
+            Some(which) if !which.is_of(self.vault.address()) => {
+                Err(strange_intent(&which, self.vault.address()))
+            }
             Some(which) => Ok(self.custody.exists(&which.answer()).await?.then_some(which)),
             None => Initialisation::latest(&self.custody, self.vault.address()).await,
         }
@@ -177,6 +180,14 @@ pub(super) fn lost(address: &str) -> Error {
          servers, remove their storage by hand, start them and run again; if somebody has, remove the \
          `vault.init` step and set VAULT_TOKEN, or use the custody stores of that run",
     )
+}
+
+/// An intent in the journal that would open one server with the shares of another.
+fn strange_intent(which: &Initialisation, address: &str) -> Error {
+    let message =
+        format!("the journal says that {address} has the shares of {}, another cluster", which.prefix());
+    Error::new(ErrorKind::Rejected, INIT, message)
+        .advice("no run writes this; find out who changed the journal, and bring back a copy that is whole")
 }
 
 pub(super) fn foreign(address: &str) -> Error {

@@ -1,5 +1,6 @@
 //! Unsealing the nodes, and waiting until the cluster serves.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -7,6 +8,7 @@ use futures::future::join_all;
 use super::Node;
 use super::ceremony::foreign;
 use super::members::{Members, settle};
+use super::proof::{NodeProof, refusal};
 use crate::providers::vault::custodian::{Custodian, INIT, Initialisation, Unlocked};
 use crate::providers::vault::{Health, NodeClient, SealStatus, VaultClient};
 use crate::resource::{Error, ErrorKind, Permit, Result};
@@ -45,16 +47,23 @@ impl Custodian {
     /// `Rejected` when every node says that a share is of another key, which resets its count.
     pub async fn enter_shares(
         vault: &VaultClient,
+        proof: &NodeProof,
         permit: &Permit,
         shares: &[Secret],
     ) -> Result<Vec<(String, SealStatus)>> {
         let answered = ask_nodes(vault).await?;
         let known = answered.iter().find(|node| node.status.initialized);
         let leader = known.map_or(vault.address(), |node| &node.address);
+        let newcomers = proof.newcomers(vault, None, &answered).await?;
         let (mut reached, mut failures) = (Vec::with_capacity(answered.len()), Vec::new());
         for answered in &answered {
             let node = &vault.node(&answered.address)?;
-            let status = match enter(permit, node, leader, shares).await {
+            let refused = newcomers.get(&answered.address).and_then(|newcomer| newcomer.refused.as_deref());
+            let entered = match refused {
+                Some(why) => Err(refusal(why)),
+                None => enter(permit, node, leader, shares).await,
+            };
+            let status = match entered {
                 Ok(status) => status,
                 Err(error) => {
                     failures.push((node.address().to_owned(), error));
@@ -83,7 +92,12 @@ impl Custodian {
         let unlocked = Unlocked::read(&self.custody, which).await?;
         let unlocked = unlocked.ok_or_else(|| foreign(self.vault.address()))?;
         let shares = unlocked.shares()?;
-        let reached = ask_nodes(&self.vault).await?;
+        let mut reached = ask_nodes(&self.vault).await?;
+        let newcomers = self.proof.newcomers(&self.vault, Some(which), &reached).await?;
+        let strangers =
+            newcomers.into_iter().filter_map(|(address, one)| Some((address, refusal(&one.refused?))));
+        let strangers: BTreeMap<String, Error> = strangers.collect();
+        reached.retain(|node| !strangers.contains_key(&node.address));
         // Those that know the cluster go first, so that there is a leader whom the others can join.
         let (known, empty): (Vec<_>, Vec<_>) = reached.iter().partition(|node| node.status.initialized);
         let clients = |nodes: &[&Node]| {
@@ -91,21 +105,26 @@ impl Custodian {
         };
         let (known, empty) = (clients(&known)?, clients(&empty)?);
         let (opened, mut refusals) = unseal_each(permit, &known, self.vault.address(), &shares).await;
-        if opened.is_empty() && !refusals.is_empty() {
+        if opened.is_empty() && !(refusals.is_empty() && strangers.is_empty()) {
+            refusals.extend(strangers);
             return Err(refused(refusals));
         }
         await_leader(&known).await?;
         let leader = opened.first().map_or(self.vault.address(), |node| node.address());
-        refusals.extend(unseal_each(permit, &empty, leader, &shares).await.1);
+        let (joined, failed) = unseal_each(permit, &empty, leader, &shares).await;
+        refusals.extend(failed);
         self.vault.reset_readiness().await;
         self.vault.clear_token().await;
         if reached.len() > 1 {
             settle(&self.vault, permit, reached.len() - refusals.len()).await?;
         }
+        let proven: Vec<&NodeClient> = opened.into_iter().chain(joined).collect();
+        self.proof.record(permit, &self.vault, which, &proven).await?;
         if !self.journal.committed(INIT, self.vault.address()) {
             unlocked.root_token()?;
             self.commit(permit, which).await?;
         }
+        refusals.extend(strangers);
         if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
     }
 
