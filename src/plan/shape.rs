@@ -62,9 +62,7 @@ mod tests {
 
     #[test]
     fn mistaken_plan_is_still_meant_as_one() {
-        for plan in
-            ["version: 1\nname: x\nvrs: {}\n", "version: 1\nname: [\n", "steps: {\n", "{\"version\": 1,"]
-        {
+        for plan in ["version: 1\nname: x\nvrs: {}\n", "version: 1\nname: [\n", "steps: {\n"] {
             assert!(is_meant_as_plan(keys_of(plan), false), "{plan}");
         }
         for other in [
