@@ -303,11 +303,11 @@ fn bombs_are_refused_in_every_place() {
     for (number, bomb) in bombs.iter().enumerate() {
         let template = format!("bomb-{number}.j2");
         scene.write(&format!("templates/{template}"), bomb);
-        // Each bomb in some of the places, and in every template of secrets.
+        // Each bomb in some of the places, and in every template of secrets, save one that takes a debug
+        // build half a minute there; `secret::template` has its like.
+        let is_chosen = |place: usize| place < 2 && number != 1 || (place + number) % 6 == 0;
         let places = places(bomb, &template).into_iter().enumerate();
-        plans.extend(
-            places.filter(|(place, _)| *place < 2 || (place + number) % 6 == 0).map(|(_, plan)| plan),
-        );
+        plans.extend(places.filter(|(place, _)| is_chosen(*place)).map(|(_, plan)| plan));
     }
     let named: Vec<(String, String)> =
         plans.into_iter().enumerate().map(|(number, plan)| (format!("plan-{number}.yaml"), plan)).collect();

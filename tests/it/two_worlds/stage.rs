@@ -191,14 +191,14 @@ impl Stage {
             arguments.extend(["--parallelism", "1"]);
         }
         all.push(vec!["validate", "plan.yaml"]);
-        let started: Vec<_> = all
-            .iter()
-            .map(|arguments| {
-                let mut command = self.command(world, arguments);
-                command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-                (arguments.join(" "), command.spawn().expect("the program starts"))
-            })
-            .collect();
+        // Each command writes the file with the identity anew, which a program that runs must not see.
+        let commands: Vec<_> =
+            all.iter().map(|arguments| (arguments.join(" "), self.command(world, arguments))).collect();
+        let start = |(what, mut command): (String, Command)| {
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            (what, command.spawn().expect("the program starts"))
+        };
+        let started: Vec<_> = commands.into_iter().map(start).collect();
         let mut shown = Shown::new();
         for (what, child) in started {
             let ran = Ran::of(child.wait_with_output().expect("it ends"));
