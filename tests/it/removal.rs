@@ -207,7 +207,7 @@ fn attached_policy_goes_once_its_holder_lets_go() {
     let arn = "arn:aws:iam::000000000000:policy/gw-limits";
     account.declare(&json!({ "app": role("gw-app") }));
     let shown = account.plan("--prune");
-    assert!(reason(&shown, "limits").contains("the role `gw-app` has the policy"), "{shown:#}");
+    assert!(reason(&shown, "limits").contains("the role `gw-app` uses the policy"), "{shown:#}");
     assert_eq!(account.prune().code, 3, "the role no longer says what it has");
     assert_eq!(account.policies_of_role("gw-app").0, [arn]);
 
