@@ -11,6 +11,8 @@ use super::examine::CopyState;
 use super::testing::keyring;
 use super::*;
 use crate::resource::Permit;
+use crate::secret::Secret;
+use crate::signing::testing::authority;
 
 /// A store or key service that works only while it is switched on.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +66,11 @@ impl Store for Switched {
     async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
         self.switch.require()?;
         self.inner.remove(permit, name, version).await
+    }
+
+    async fn set_aside(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
+        self.switch.require()?;
+        self.inner.set_aside(permit, name, version).await
     }
 
     async fn repair(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
@@ -127,7 +134,8 @@ impl Machine {
         };
         let stores = vec![store("one", &self.stores[0]), store("two", &self.stores[1])];
         let keyring = Keyring { service: Some(Arc::new(Kms(self.kms.clone()))), ..keyring(identities) };
-        Custody::new(self.folder.path(), recipients, stores, keyring).of_plan("demo")
+        let authority = authority(&self.folder.path().join("config"), "demo");
+        Custody::new(self.folder.path(), recipients, stores, keyring, authority).of_plan("demo")
     }
 
     fn run(&self) -> Custody {
