@@ -291,3 +291,17 @@ async fn older_version_in_a_newer_place_is_damaged() {
     custody.repair(&machine.permit, &object, None).await.expect("repairs");
     assert!(custody.examine("", true).await.expect("looks")[0].is_perfect());
 }
+
+#[tokio::test]
+async fn signing_key_is_completed_until_every_store_has_it() {
+    let machine = Machine::new();
+    machine.stores[0].set(false);
+    let custody = machine.run();
+    custody.share_key(&machine.permit).await.expect("one store is enough");
+    assert_eq!(custody.authority.seen().in_custody, None, "the next run goes on with it");
+    machine.stores[0].set(true);
+    let custody = machine.run();
+    custody.share_key(&machine.permit).await.expect("completes");
+    assert_eq!(custody.gaps("signing-key/").await.expect("looks"), []);
+    assert!(custody.authority.seen().in_custody.is_some());
+}

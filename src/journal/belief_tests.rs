@@ -72,6 +72,7 @@ fn thing(name: &str) -> Thing {
         protect: false,
         retain: false,
         attaches: None,
+        secrets: None,
     }
 }
 
