@@ -248,7 +248,6 @@ fn a_vault_that_is_sealed_midway_is_unsealed_by_the_next_run() {
 
 /// P1 with three nodes, the leading one of which goes down in the middle and comes back sealed.
 #[test]
-#[ignore = "waits for ever since nodes have to be proven; the relays before the nodes are not"]
 fn a_leader_lost_midway_costs_a_run_and_nothing_else() {
     let Subject { name, plan, .. } = quickstart();
     let plan = plan.replace("  auth: { approle", "  nodes: NODES\n  auth: { approle");
