@@ -73,6 +73,47 @@ pub struct StepChange {
     pub unprotected: bool,
 }
 
+impl StepChange {
+    /// Whether `now` is this change, or a part of this update.
+    fn covers(&self, now: &Self) -> bool {
+        let is_part = self.action == Action::Update
+            && matches!(now.action, Action::Update | Action::None)
+            && now.changes.iter().all(|change| self.has(change));
+        let now = match is_part {
+            true => &Self {
+                action: self.action,
+                changes: self.changes.clone(),
+                unchanged: self.unchanged.clone(),
+                ..now.clone()
+            },
+            false => now,
+        };
+        let as_told = |step: &Self| serde_json::to_value(step).unwrap_or_default();
+        as_told(self) == as_told(now)
+    }
+
+    /// The step, and the fields or the action that were not approved.
+    fn beyond(&self, now: &Self) -> String {
+        let fields: Vec<&str> = now
+            .changes
+            .iter()
+            .filter(|change| !self.has(change))
+            .map(|change| change.path.as_str())
+            .collect();
+        match fields.is_empty() {
+            false if self.action == now.action => format!("{} ({})", self.id, fields.join(", ")),
+            _ => format!("{} ({}, was {})", self.id, now.action.name(), self.action.name()),
+        }
+    }
+
+    /// Whether this change is among the approved ones. Remarks only explain a change, and may tell of a
+    /// server's health, which comes and goes.
+    fn has(&self, change: &Change) -> bool {
+        let plain = |change: &Change| Change { note: None, ..change.clone() };
+        self.changes.iter().any(|approved| plain(approved) == plain(change))
+    }
+}
+
 /// The difference between a plan and the live systems.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Changeset {
@@ -189,11 +230,16 @@ impl Changeset {
         self.summary.writing() > 0 || (self.removes != Extent::Everything && changed.next().is_some())
     }
 
-    /// The ids of the steps for which `other` says something else.
-    pub fn differences(&self, other: &Self) -> Vec<&str> {
-        let as_told = |step: &StepChange| serde_json::to_value(step).unwrap_or_default();
-        let differs = |step: &&StepChange| other.step(&step.id).map(as_told) != Some(as_told(step));
-        self.steps.iter().filter(differs).map(|step| step.id.as_str()).collect()
+    /// What `now` would do that was not approved with this changeset: each step, with the fields. An
+    /// update that has become smaller needs no new approval: a server may have joined or unsealed itself
+    /// in the meantime.
+    pub fn beyond(&self, now: &Self) -> Vec<String> {
+        let beyond = |step: &StepChange| match now.step(&step.id) {
+            Some(now) if step.covers(now) => None,
+            Some(now) => Some(step.beyond(now)),
+            None => Some(step.id.clone()),
+        };
+        self.steps.iter().filter_map(beyond).collect()
     }
 
     /// The step with this id.
@@ -208,4 +254,69 @@ pub enum Error {
     /// The plan is wrong.
     #[error(transparent)]
     Plan(#[from] Diagnostics),
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn change(path: &str, note: Option<&str>) -> Change {
+        Change {
+            path: path.to_owned(),
+            before: json!(true),
+            after: json!(false),
+            sensitive: false,
+            secret: None,
+            source: None,
+            note: note.map(str::to_owned),
+            resets: false,
+        }
+    }
+
+    fn step(action: Action, changes: &[Change]) -> StepChange {
+        StepChange {
+            id: "cluster".to_owned(),
+            kind: "vault.init",
+            name: "the cluster".to_owned(),
+            action,
+            changes: changes.to_vec(),
+            unchanged: Vec::new(),
+            needs: Vec::new(),
+            reason: None,
+            unprotected: false,
+        }
+    }
+
+    #[test]
+    fn smaller_update_is_covered_and_a_larger_or_other_one_is_not() {
+        let [first, second] = [change("first", Some("a remark")), change("second", None)];
+        let approved = step(Action::Update, &[first.clone(), second.clone()]);
+        assert!(approved.covers(&approved));
+        assert!(approved.covers(&step(Action::Update, std::slice::from_ref(&second))));
+        assert!(approved.covers(&step(Action::Update, &[change("first", None)])));
+        assert!(approved.covers(&step(Action::Update, &[change("second", Some("a new remark"))])));
+        assert!(approved.covers(&step(Action::None, &[])));
+
+        assert!(!approved.covers(&step(Action::Update, &[first.clone(), change("third", None)])));
+        assert!(!approved.covers(&step(Action::Update, &[Change { after: json!(7), ..second.clone() }])));
+        assert!(!approved.covers(&step(Action::Update, &[Change { resets: true, ..second.clone() }])));
+        for action in [Action::Create, Action::Adopt, Action::Delete, Action::Blocked, Action::Deferred] {
+            assert!(!approved.covers(&step(action, &[])), "{action:?}");
+        }
+        let elsewhere = StepChange { name: "another".to_owned(), ..step(Action::None, &[]) };
+        assert!(!approved.covers(&elsewhere));
+    }
+
+    #[test]
+    fn creation_and_removal_stay_as_approved() {
+        let fields = [change("first", None), change("second", None)];
+        for action in [Action::Create, Action::Delete, Action::Adopt] {
+            let approved = step(action, &fields);
+            assert!(approved.covers(&approved), "{action:?}");
+            assert!(!approved.covers(&step(action, &fields[..1])), "{action:?}");
+            assert!(!approved.covers(&step(Action::None, &[])), "{action:?}");
+        }
+    }
 }

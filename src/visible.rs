@@ -5,6 +5,7 @@
 //! letters of another script. All of them are shown as what they are: `\u{202e}`.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 
 /// What job logs take for commands wherever it stands in a line: GitHub's older notation, Azure's,
@@ -13,15 +14,14 @@ const COMMANDS: [&str; 3] = ["##[", "##vso[", "##teamcity["];
 
 /// Text of others, harmless on a terminal and among other text. Line ends and tabs stay.
 pub fn neutralise(text: &str) -> String {
+    let mut deceiving = deceiving(text).peekable();
     let mut shown = String::with_capacity(text.len());
-    for run in text.split_inclusive(|c: char| !is_part_of_name(c)) {
-        let mixed = mixes_scripts(run);
-        for c in run.chars() {
-            if is_hidden(c) && !is_marker(c) || mixed && looks_foreign(c) {
-                escape(c, &mut shown);
-            } else {
-                shown.push(c);
-            }
+    for (at, c) in text.char_indices() {
+        let deceives = deceiving.next_if_eq(&at).is_some();
+        if deceives || is_hidden(c) && !is_marker(c) {
+            escape(c, &mut shown);
+        } else {
+            shown.push(c);
         }
     }
     shown
@@ -90,8 +90,7 @@ fn escape(c: char, to: &mut String) {
 /// One line, which may have colours of ours.
 fn line(line: &str) -> String {
     let (visible, colours) = without_colours(line);
-    let mut acting = command_starts(&visible);
-    acting.extend(deceiving(&visible));
+    let acting: HashSet<usize> = command_starts(&visible).into_iter().chain(deceiving(&visible)).collect();
     let mut colours = colours.into_iter().peekable();
     let mut shown = String::with_capacity(line.len());
     for (at, c) in visible.char_indices() {
@@ -218,19 +217,8 @@ fn mixes_scripts(text: &str) -> bool {
     if text.is_ascii() {
         return false;
     }
-    let mut found = [None; 2];
-    for script in text.chars().filter_map(script) {
-        match found {
-            [None, _] => found[0] = Some(script),
-            [Some(one), _] | [_, Some(one)] if one == script => {}
-            [Some(one), None] if [one, script].contains(&LATIN) && [one, script].contains(&EAST_ASIAN) => {
-                found[1] = Some(script);
-            }
-            [Some(_), Some(other)] if other == script => {}
-            _ => return true,
-        }
-    }
-    false
+    let scripts: BTreeSet<u32> = text.chars().filter_map(script).collect();
+    scripts.len() > 1 && scripts != BTreeSet::from([LATIN, EAST_ASIAN])
 }
 
 const LATIN: u32 = 0;

@@ -98,7 +98,14 @@ impl PlanArgs {
     /// # Errors
     /// As [`PlanArgs::check`].
     pub async fn open(&self, purpose: Purpose) -> Result<Checked, session::Error> {
-        let checked = self.check()?;
+        self.asked(self.check()?, purpose).await
+    }
+
+    /// The same for a plan that was checked already.
+    ///
+    /// # Errors
+    /// As [`PlanArgs::check`].
+    pub async fn asked(&self, checked: Checked, purpose: Purpose) -> Result<Checked, session::Error> {
         let allowed = permission::ask(&checked, purpose).await;
         // What is checked may hang on what is allowed, such as variables that are not set.
         if allowed.is_empty() { Ok(checked) } else { self.check_with(&allowed) }

@@ -9,7 +9,6 @@ use crate::observe::World;
 use crate::plan::S3Location;
 use crate::plan::settings::{AwsAccount, CustodySettings, RecipientSettings};
 use crate::providers::Providers;
-use crate::providers::vault::ca_fingerprint;
 use crate::resolve::OutputTable;
 use crate::resolve::places::{LockPlace, Places};
 use crate::resolve::unknown::describe;
@@ -48,12 +47,10 @@ fn collect(world: &World, providers: &Providers, outputs: &OutputTable) -> Desti
         add(&name, values);
     }
     if let Some(vault) = providers.vault.get() {
-        let settings = &providers.vault_settings;
         add("vault.address", vec![vault.address().to_owned()]);
         add("vault.nodes", vault.nodes().iter().map(|node| node.address().to_owned()).collect());
-        add("vault.ca_cert", ca_fingerprint(settings, folder).into_iter().collect());
-        let namespace = std::env::var("VAULT_NAMESPACE").ok().filter(|name| !name.is_empty());
-        add("vault.namespace", settings.namespace.clone().or(namespace).into_iter().collect());
+        add("vault.ca_cert", vault.ca_fingerprint().map(str::to_owned).into_iter().collect());
+        add("vault.namespace", vault.namespace().map(str::to_owned).into_iter().collect());
     }
     // A mistake in these sections is reported elsewhere.
     if let Some(custody) = world.resolved.custody(outputs).ok().flatten() {

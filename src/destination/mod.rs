@@ -42,6 +42,11 @@ pub struct Destination {
     pub before: Option<Vec<String>>,
 }
 
+/// Values as one text.
+pub fn value_text(values: &[String]) -> String {
+    if values.is_empty() { "none".to_owned() } else { values.join(", ") }
+}
+
 impl WhereThisGoes {
     /// What is used now, beside what the last apply recorded.
     pub fn new(now: Destinations, last: Option<(Timestamp, Destinations)>) -> Self {

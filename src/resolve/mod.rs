@@ -34,7 +34,7 @@ use crate::confined_path::in_words;
 use crate::plan::settings::{AwsSettings, CustodySettings, JournalSettings, LockSettings, VaultSettings};
 use crate::plan::{Diagnostic, Document, Key, Node, Section};
 use crate::providers::endpoint;
-use crate::resource::erased::parse;
+use crate::resource::strict::parse;
 use crate::trust::Trust;
 
 /// The outputs of steps, by step id.

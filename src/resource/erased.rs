@@ -7,21 +7,21 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use schemars::{Schema, SchemaGenerator};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::addresses;
 use super::elsewhere::with_namespace;
+use super::preview::flatten;
 use super::remains::{self, Known, Remains};
+use super::strict::parse;
 use super::{
     Attachment, Diff, Elsewhere, Error, FieldError, Part, Permit, Provided, Requirement, Resource, Result,
-    Scope, SecretChange, Tags, Writer,
+    Scope, Tags, Writer,
 };
-use crate::plan::closest;
 use crate::providers::Providers;
 use crate::resolve::unknown;
 use crate::secret::{
-    Declarations, Fields, Input, LoadError, Loader, SECRET_KEY, SecretSource, declarations, hide_unsettled,
+    Declarations, Fields, Input, LoadError, Loader, SecretSource, Sources, declarations, hide_unsettled,
     path_of, render,
 };
 
@@ -293,9 +293,7 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn declarations(&self) -> Option<Declarations> {
-        let mut desired = self.desired.clone();
-        let (below, fields) = R::compared(&mut desired);
-        let sources = fields.into_iter().map(|(name, source)| (name, source.clone())).collect();
+        let (below, sources) = self.compared();
         let declared = declarations(&sources).into_iter();
         let mut declared: Declarations =
             declared.map(|(name, digest)| (path_of(below, &name), digest)).collect();
@@ -306,9 +304,7 @@ impl<R: Resource> Instance for Typed<R> {
     fn prove(&self, _: &Permit) -> Result<Vec<String>> {
         let mut desired = self.desired.clone();
         let remarks = R::sources(&mut desired).into_iter().filter_map(|source| source.remark()).collect();
-        let (_, fields) = R::compared(&mut desired);
-        let sources = fields.into_iter().map(|(name, source)| (name, source.clone())).collect();
-        match render(&sources, &Fields::new(), false) {
+        match render(&self.compared().1, &Fields::new(), false) {
             Ok(_) => Ok(remarks),
             Err(error) => {
                 let error = Error::new(super::ErrorKind::Local, self.id(), error.to_string());
@@ -452,6 +448,13 @@ impl<R: Resource> Instance for Typed<R> {
 }
 
 impl<R: Resource> Typed<R> {
+    /// The sources that are compared with live values, and the path that they are below.
+    fn compared(&self) -> (&'static str, Sources) {
+        let mut desired = self.desired.clone();
+        let (below, fields) = R::compared(&mut desired);
+        (below, fields.into_iter().map(|(name, source)| (name, source.clone())).collect())
+    }
+
     fn known(&self) -> Known<R> {
         Known::new(R::id(&self.desired), self.place.clone())
     }
@@ -478,171 +481,5 @@ impl<R: Resource> Typed<R> {
             return Err(Error::new(super::ErrorKind::Local, step, message));
         }
         Ok(())
-    }
-}
-
-/// Deserialises strictly and finds every mistake: removes the mistaken part and parses again, until
-/// only consequential mistakes would follow.
-pub(crate) fn parse<T: DeserializeOwned>(fields: Value) -> Result<T, Vec<FieldError>> {
-    let mut rest = fields;
-    let mut mistakes = Vec::new();
-    loop {
-        let error = match serde_path_to_error::deserialize::<_, T>(rest.clone()) {
-            Ok(value) if mistakes.is_empty() => return Ok(value),
-            Ok(_) => return Err(mistakes),
-            Err(error) => error,
-        };
-        let mistake = field_error(&error.path().to_string(), &error.inner().to_string());
-        let is_new = !mistakes.contains(&mistake);
-        let missing = mistake.message.starts_with("missing field");
-        // After a removal, a missing field may be the removed one.
-        if is_new && (!missing || mistakes.is_empty()) {
-            mistakes.push(mistake.clone());
-        }
-        if missing || !is_new || !remove(&mut rest, &mistake.path) {
-            return Err(mistakes);
-        }
-    }
-}
-
-/// Converts serde's messages into ours: the location of an unknown field is the field itself, and
-/// the nearest known name is suggested.
-fn field_error(path: &str, message: &str) -> FieldError {
-    let path = if path == "." { "" } else { path };
-    let Some(rest) = message.strip_prefix("unknown field `") else {
-        return FieldError::new(path, message.to_owned());
-    };
-    let mut names = rest.split('`').step_by(2);
-    let name = names.next().unwrap_or_default();
-    let known: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
-    let path = match path.strip_suffix(name) {
-        Some(parent) if parent.is_empty() || parent.ends_with('.') => path.to_owned(),
-        _ if path.is_empty() => name.to_owned(),
-        _ => format!("{path}.{name}"),
-    };
-    let mistake = FieldError::new(path, format!("unknown key `{name}`"));
-    match closest(name, known.iter().copied()) {
-        Some(candidate) => mistake.help(format!("did you mean `{candidate}`?")),
-        None if known.is_empty() => mistake,
-        None => mistake.help(format!("known keys are {}", known.join(", "))),
-    }
-}
-
-/// Removes the value at a dotted path; returns false when it does not exist.
-fn remove(value: &mut Value, path: &str) -> bool {
-    let parts: Vec<&str> = path.split(['.', '[', ']']).filter(|part| !part.is_empty()).collect();
-    let Some((last, parents)) = parts.split_last() else { return false };
-    let mut node = value;
-    for part in parents {
-        let next = match node {
-            Value::Object(fields) => fields.get_mut(*part),
-            Value::Array(items) => part.parse().ok().and_then(|index: usize| items.get_mut(index)),
-            _ => None,
-        };
-        let Some(next) = next else { return false };
-        node = next;
-    }
-    match node {
-        Value::Object(fields) => fields.shift_remove(*last).is_some(),
-        Value::Array(items) => match last.parse::<usize>() {
-            Ok(index) if index < items.len() => {
-                items.remove(index);
-                true
-            }
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-/// The leaves of a value as changes from nothing; a secret's source becomes a sensitive one.
-/// Undeclared defaults that do not enable anything (empty, false, zero) are omitted. A policy
-/// document stays whole.
-fn flatten(diff: &mut Diff, path: &str, value: &Value, declared: Option<&Value>) {
-    match value {
-        Value::Object(fields) if fields.contains_key("Statement") => {
-            diff.push(path, Value::Null, value.clone());
-        }
-        Value::Object(fields) => match fields.get(SECRET_KEY).and_then(Value::as_str) {
-            Some(source) => {
-                diff.secret(path, SecretChange::New, Some(source.to_owned()));
-            }
-            None => {
-                for (key, value) in fields {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    flatten(diff, &path, value, declared.and_then(|declared| declared.get(key)));
-                }
-            }
-        },
-        Value::Array(items) if items.iter().any(Value::is_object) => {
-            for (index, item) in items.iter().enumerate() {
-                flatten(
-                    diff,
-                    &format!("{path}[{index}]"),
-                    item,
-                    declared.and_then(|declared| declared.get(index)),
-                );
-            }
-        }
-        leaf if sets_nothing(leaf, declared) => {}
-        leaf => {
-            diff.push(path, Value::Null, leaf.clone());
-        }
-    }
-}
-
-fn sets_nothing(leaf: &Value, declared: Option<&Value>) -> bool {
-    match leaf {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Bool(false) => declared.is_none(),
-        Value::Number(number) => declared.is_none() && number.as_f64() == Some(0.0),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Fields {
-        #[expect(dead_code, reason = "only serde reads it")]
-        versioning: bool,
-        #[expect(dead_code, reason = "only serde reads it")]
-        #[serde(default)]
-        nested: Option<Nested>,
-    }
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Nested {
-        #[expect(dead_code, reason = "only serde reads it")]
-        days: u32,
-    }
-
-    #[test]
-    fn every_mistake_in_a_step_is_found() {
-        let fields = serde_json::json!({
-            "versionning": true, "versioning": "yes", "nested": { "days": 1, "dys": 2 },
-        });
-        let mistakes = parse::<Fields>(fields).expect_err("mistakes");
-        let told: Vec<_> = mistakes.iter().map(|m| (m.path.as_str(), m.help.as_deref())).collect();
-        assert!(told.contains(&("versionning", Some("did you mean `versioning`?"))), "{mistakes:?}");
-        assert!(told.iter().any(|(path, _)| *path == "versioning"), "{mistakes:?}");
-        assert!(told.contains(&("nested.dys", Some("did you mean `days`?"))), "{mistakes:?}");
-    }
-
-    #[test]
-    fn preview_lists_leaves_and_hides_secrets() {
-        let mut diff = Diff::none();
-        let fields =
-            serde_json::json!({ "a": { "b": 1 }, "c": null, "d": { "$secret": "env X" }, "e": ["x"] });
-        flatten(&mut diff, "", &fields, None);
-        let paths: Vec<_> =
-            diff.changes.iter().map(|change| (change.path.as_str(), change.sensitive)).collect();
-        assert_eq!(paths, [("a.b", false), ("d", true), ("e", false)]);
     }
 }

@@ -12,9 +12,11 @@ mod diff;
 mod elsewhere;
 pub mod erased;
 mod error;
+mod preview;
 pub mod registry;
 mod remains;
 mod scope;
+pub(crate) mod strict;
 mod writer;
 
 use std::collections::BTreeMap;

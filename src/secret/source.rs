@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -17,6 +17,7 @@ use crate::confined_path;
 use crate::resolve::{Placeholders, placeholder_roots, shield, template};
 use crate::resource::SecretChange;
 use crate::trust::{Grant, Standing, Subject, Trust, is_variable, standing};
+use crate::workspace::Tracked;
 
 /// The declared origin of a secret field, and its value once the engine has loaded it.
 ///
@@ -65,6 +66,8 @@ pub struct Loader {
     pub trust: Trust,
     /// How many bytes were taken from files and templates.
     pub counter: Arc<AtomicUsize>,
+    /// What the repository around the folder tracks, once a file was read.
+    pub(crate) tracked: Arc<OnceLock<Tracked>>,
 }
 
 /// Why a source could not be loaded.
@@ -155,6 +158,10 @@ impl Loader {
 }
 
 impl Loader {
+    fn tracked(&self) -> &Tracked {
+        self.tracked.get_or_init(|| Tracked::around(&self.folder))
+    }
+
     /// A template of secrets with its expressions evaluated; of its fields nothing is known here.
     fn pieces(&self, text: &str) -> Result<Vec<Piece>, LoadError> {
         let parts = secret_template::parse(text).map_err(|mistake| mistake.message);
@@ -238,7 +245,7 @@ impl SecretSource {
             Input::File(path) => match loader.read_file(path)? {
                 empty if empty.expose_bytes().is_empty() => return Err(LoadError::EmptyFile(path.clone())),
                 value => {
-                    self.provenance = Some(tracked::provenance(&loader.folder, path));
+                    self.provenance = Some(tracked::provenance(loader.tracked(), path));
                     Some(value)
                 }
             },

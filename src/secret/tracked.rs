@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::workspace::brings;
+use crate::workspace::Tracked;
 
 /// Who put a file where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +16,9 @@ pub enum Provenance {
     Unknown,
 }
 
-/// Who put the file at `path`, which is relative to `folder`, there.
-pub fn provenance(folder: &Path, path: &Path) -> Provenance {
-    match brings(folder, path) {
+/// Who put the file at `path`, which is relative to the folder that `tracked` was read around, there.
+pub fn provenance(tracked: &Tracked, path: &Path) -> Provenance {
+    match tracked.brings(path) {
         Ok(true) => Provenance::Repository,
         Ok(false) => Provenance::Caller,
         Err(_) => Provenance::Unknown,
@@ -30,6 +30,10 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    fn provenance(folder: &Path, path: &Path) -> Provenance {
+        super::provenance(&Tracked::around(folder), path)
+    }
 
     fn git(folder: &Path, arguments: &[&str]) {
         let mut command = Command::new("git");

@@ -215,7 +215,7 @@ impl Session {
         let moved = self.providers.journal()?.pull().await?;
         observe::observe_again(&mut self.world, &self.providers, self.parallelism).await;
         let now = self.compare()?;
-        let changed = approved.differences(&now);
+        let changed = approved.beyond(&now);
         match (moved, changed.is_empty()) {
             (false, true) => Ok(()),
             (true, true) => Err(outdated("another run has written to the journal".to_owned()).into()),

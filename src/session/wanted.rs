@@ -1,5 +1,7 @@
 //! What a plan wants of the caller: the servers, roles, files and variables that it names.
 
+use std::collections::HashSet;
+
 use super::checked::Checked;
 use crate::plan::settings::{AwsAccount, StoreSettings};
 use crate::plan::{Node, NodeValue, Section, Span};
@@ -16,13 +18,9 @@ const PARTS: [Part; 5] = [vault_servers, vault_authority, aws_accounts, custody_
 /// Everything that the plan wants, each thing once, in the order of the parts. Nothing is asked of
 /// anybody, and no variable is read.
 pub(super) fn wanted(checked: &Checked) -> Vec<Wanted> {
-    let mut found: Vec<Wanted> = Vec::new();
-    for wanted in PARTS.iter().flat_map(|part| part(checked)) {
-        if !found.iter().any(|known| known.grant.covers(&wanted.grant)) {
-            found.push(wanted);
-        }
-    }
-    found
+    let mut known = HashSet::new();
+    let all = PARTS.iter().flat_map(|part| part(checked));
+    all.filter(|wanted| known.insert(wanted.grant.clone())).collect()
 }
 
 /// Where a field of a section stands.

@@ -128,8 +128,10 @@ impl Grant {
                 (Standing::Ordinary, Some(prefix)) => wanted.value.starts_with(prefix),
                 (Standing::Ordinary | Standing::Pipeline, _) => self.value == wanted.value,
             },
-            (Subject::Node, Subject::Vault) => self.value == wanted.value,
-            (given, wanted_subject) => given == wanted_subject && self.value == wanted.value,
+            (given, asked) => {
+                let suffices = given == asked || (given, asked) == (Subject::Node, Subject::Vault);
+                suffices && self.value == wanted.value
+            }
         }
     }
 
@@ -139,6 +141,12 @@ impl Grant {
             Subject::Env => format!("--env {}", self.value),
             _ => format!("--trust {self}"),
         }
+    }
+
+    /// How somebody allows it who trusts it.
+    pub fn advice(&self) -> String {
+        let flag = self.flag();
+        format!("if you trust it, use `{flag}` for this run, or `groundwork trust PLAN` to remember it")
     }
 }
 

@@ -117,10 +117,7 @@ impl Trust {
         if self.allows(wanted) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Denied, operation, why).advice(format!(
-            "if you trust it, use `{}` for this run, or `groundwork trust PLAN` to remember it",
-            wanted.flag()
-        )))
+        Err(Error::new(ErrorKind::Denied, operation, why).advice(wanted.advice()))
     }
 }
 

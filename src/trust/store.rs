@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::Grant;
 use crate::journal::make_folder;
 use crate::resource::{Error, ErrorKind, Result};
+use crate::workspace::LocalFile;
 
 /// Where the permissions of one plan are remembered.
 #[derive(Clone, Debug)]
@@ -74,13 +75,10 @@ impl Store {
     fn write(&self, content: &Content) -> std::io::Result<()> {
         let folder = self.file.parent().unwrap_or(Path::new("."));
         make_folder(folder)?;
-        // A temporary file is readable by its owner only.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer_pretty(&mut file, content)?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        file.persist(&self.file)?;
-        Ok(())
+        LocalFile::of_caller(&self.file).put(true, |file| {
+            serde_json::to_writer_pretty(&mut *file, content)?;
+            file.write_all(b"\n")
+        })
     }
 
     fn failed(&self, verb: &str, why: &str) -> Error {

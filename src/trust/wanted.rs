@@ -22,17 +22,13 @@ impl Wanted {
 
     /// The refusal, at its place in the plan, with what to do.
     pub fn refusal(&self) -> Diagnostic {
-        Diagnostic::error(self.span, format!("{}, which you have not allowed", self.why)).help(self.help())
+        Diagnostic::error(self.span, format!("{}, which you have not allowed", self.why))
+            .help(self.grant.advice())
     }
 
     /// The same for a command that only tells.
     pub fn note(&self) -> Diagnostic {
         let message = format!("{}; `plan` and `apply` refuse that until you allow it", self.why);
-        Diagnostic::note(self.span, message).help(self.help())
-    }
-
-    fn help(&self) -> String {
-        let flag = self.grant.flag();
-        format!("if you trust it, use `{flag}` for this run, or `groundwork trust PLAN` to remember it")
+        Diagnostic::note(self.span, message).help(self.grant.advice())
     }
 }

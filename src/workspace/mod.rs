@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use file::LocalFile;
 pub use git_index::{Index, NotUnderstood};
-pub(crate) use repository::brings;
+pub(crate) use repository::Tracked;
 
 use crate::confined_path::{Folder, Keeping, Missing};
 use crate::resource::{Error, ErrorKind, Result};

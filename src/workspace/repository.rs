@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use super::git_index::{Index, NotUnderstood};
+use super::git_index::{Base, Index, NotUnderstood};
 use crate::confined_path::read_to;
 
 /// The longest index that is read; one of a million files takes about 100 MB.
@@ -16,37 +16,63 @@ const LARGEST: u64 = 512 << 20;
 /// # Errors
 /// When there is a repository whose index cannot be read or understood.
 pub fn tracked(folder: &Path, name: &str) -> Result<Option<String>, NotUnderstood> {
-    let Some((git, path)) = around(folder, name) else { return Ok(None) };
+    let Some((git, folder)) = around(folder) else { return Ok(None) };
     let file = index_file(&git)?;
     let found = match read(&file)? {
-        Some(index) => names_below(&file, &index, &path)?,
+        Some(index) => names_below(&file, &index, &git_path(&folder.join(name)))?,
         None => None,
     };
     Ok(found.map(|name| String::from_utf8_lossy(&name).into_owned()))
 }
 
-/// Whether a file below `folder` comes with the repository: it is tracked, or in a submodule. File
-/// systems may ignore case, so that this does, too.
-///
-/// # Errors
-/// When there is a repository whose index cannot be read or understood.
-pub fn brings(folder: &Path, path: &Path) -> Result<bool, NotUnderstood> {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::Normal(part) => plain.push(part),
-            _ => return Err(NotUnderstood),
-        }
+/// What the repository around a folder tracks, read once for many questions.
+#[derive(Debug)]
+pub(crate) struct Tracked(Result<Option<Entries>, NotUnderstood>);
+
+#[derive(Debug)]
+struct Entries {
+    /// The folder as the repository calls it.
+    folder: PathBuf,
+    index: Index,
+    /// The index that the other one adds to.
+    shared: Option<Index>,
+}
+
+impl Tracked {
+    /// Reads what the repository around `folder` tracks, if there is one.
+    pub(crate) fn around(folder: &Path) -> Self {
+        Self(entries(folder))
     }
-    let Some((git, path)) = around(folder, &plain) else { return Ok(false) };
+
+    /// Whether a file below the folder comes with the repository: it is tracked, or in a submodule. File
+    /// systems may ignore case, so that this does, too.
+    ///
+    /// # Errors
+    /// When there is a repository whose index cannot be read or understood.
+    pub(crate) fn brings(&self, path: &Path) -> Result<bool, NotUnderstood> {
+        let mut plain = PathBuf::new();
+        for part in path.components() {
+            match part {
+                Component::CurDir => {}
+                Component::Normal(part) => plain.push(part),
+                _ => return Err(NotUnderstood),
+            }
+        }
+        let Some(entries) = self.0.as_ref().map_err(|error| *error)? else { return Ok(false) };
+        let path = git_path(&entries.folder.join(plain));
+        // An entry of the shared index that is deleted is the caller's file; that it is not known makes
+        // no guess safe.
+        let indexes = [Some(&entries.index), entries.shared.as_ref()];
+        Ok(indexes.into_iter().flatten().any(|index| index.names.iter().any(|entry| is_in(&path, entry))))
+    }
+}
+
+fn entries(folder: &Path) -> Result<Option<Entries>, NotUnderstood> {
+    let Some((git, folder)) = around(folder) else { return Ok(None) };
     let file = index_file(&git)?;
-    let Some(index) = read(&file)? else { return Ok(false) };
-    let has = |index: &Index| index.names.iter().any(|entry| is_in(&path, entry));
-    let Some(base) = &index.base else { return Ok(has(&index)) };
-    let shared = read(&file.with_file_name(format!("sharedindex.{}", base.id)))?.ok_or(NotUnderstood)?;
-    // An entry that is deleted there is the caller's file; that it is not known makes no guess safe.
-    Ok(has(&index) || has(&shared))
+    let Some(index) = read(&file)? else { return Ok(None) };
+    let shared = index.base.as_ref().map(|base| read_shared(&file, base)).transpose()?;
+    Ok(Some(Entries { folder, index, shared }))
 }
 
 /// Whether a path is the entry or below it, as what is in a submodule.
@@ -56,14 +82,13 @@ fn is_in(path: &[u8], entry: &[u8]) -> bool {
     same.eq_ignore_ascii_case(entry) && (rest.is_empty() || rest.starts_with(b"/"))
 }
 
-/// The `.git` of the repository around a folder, and how it calls `name` there. An outer repository
-/// does not see what is in an inner one.
-fn around(folder: &Path, name: impl AsRef<Path>) -> Option<(PathBuf, Vec<u8>)> {
+/// The `.git` of the repository around a folder, and the folder's path in it. An outer repository does
+/// not see what is in an inner one.
+fn around(folder: &Path) -> Option<(PathBuf, PathBuf)> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let folder = folder.canonicalize().ok()?;
     let top = folder.ancestors().find(|above| above.join(".git").symlink_metadata().is_ok())?;
-    let path = git_path(&folder.strip_prefix(top).ok()?.join(name));
-    Some((top.join(".git"), path))
+    Some((top.join(".git"), folder.strip_prefix(top).ok()?.to_owned()))
 }
 
 fn names_below(file: &Path, index: &Index, path: &[u8]) -> Result<Option<Vec<u8>>, NotUnderstood> {
@@ -71,12 +96,17 @@ fn names_below(file: &Path, index: &Index, path: &[u8]) -> Result<Option<Vec<u8>
         return Ok(Some(name.to_vec()));
     }
     let Some(base) = &index.base else { return Ok(None) };
-    let shared = read(&file.with_file_name(format!("sharedindex.{}", base.id)))?.ok_or(NotUnderstood)?;
+    let shared = read_shared(file, base)?;
     match shared.first_below(path) {
         // Which of its entries are deleted is not known here.
         Some(_) if !base.is_whole => Err(NotUnderstood),
         found => Ok(found.map(<[u8]>::to_vec)),
     }
+}
+
+/// The other half of a split index.
+fn read_shared(file: &Path, base: &Base) -> Result<Index, NotUnderstood> {
+    read(&file.with_file_name(format!("sharedindex.{}", base.id)))?.ok_or(NotUnderstood)
 }
 
 /// `None` when there is no index: nothing was ever added.

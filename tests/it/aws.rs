@@ -1,6 +1,8 @@
 //! The sandbox's AWS as another tool sees it: what Terraform would write and read there.
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_s3::primitives::ByteStream;
 use groundwork::sandbox::Running;
@@ -26,22 +28,27 @@ pub fn root_of(sandbox: &Running, account: &str) -> Credentials {
     Credentials::new(account, secret_key(sandbox), None, None, "test")
 }
 
-pub fn dynamodb(environment: &TestEnvironment) -> aws_sdk_dynamodb::Client {
-    let config = aws_sdk_dynamodb::Config::builder()
+/// The sandbox's AWS past the program, as the root of its own account.
+pub fn config(sandbox: &Running) -> SdkConfig {
+    config_with(sandbox, credentials(sandbox), "us-east-1")
+}
+
+/// The same with other credentials and in another region.
+pub fn config_with(sandbox: &Running, credentials: Credentials, region: &str) -> SdkConfig {
+    SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials(&environment.sandbox))
-        .endpoint_url(environment.sandbox.aws_url());
-    aws_sdk_dynamodb::Client::from_conf(config.build())
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(sandbox.aws_url())
+        .build()
+}
+
+pub fn dynamodb(environment: &TestEnvironment) -> aws_sdk_dynamodb::Client {
+    aws_sdk_dynamodb::Client::new(&config(&environment.sandbox))
 }
 
 pub fn s3(environment: &TestEnvironment) -> aws_sdk_s3::Client {
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials(&environment.sandbox))
-        .force_path_style(true)
-        .endpoint_url(environment.sandbox.aws_url());
+    let config = aws_sdk_s3::config::Builder::from(&config(&environment.sandbox)).force_path_style(true);
     aws_sdk_s3::Client::from_conf(config.build())
 }
 
@@ -83,12 +90,7 @@ pub fn delete_object(client: &aws_sdk_s3::Client, bucket: &str, key: &str) {
 }
 
 fn iam(sandbox: &Running) -> aws_sdk_iam::Client {
-    let config = aws_sdk_iam::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials(sandbox))
-        .endpoint_url(sandbox.aws_url());
-    aws_sdk_iam::Client::from_conf(config.build())
+    aws_sdk_iam::Client::new(&config(sandbox))
 }
 
 /// Makes a user that is nobody's.
@@ -118,21 +120,11 @@ pub fn tables(environment: &TestEnvironment) -> Vec<String> {
 }
 
 pub fn secretsmanager(environment: &TestEnvironment) -> aws_sdk_secretsmanager::Client {
-    let config = aws_sdk_secretsmanager::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials(&environment.sandbox))
-        .endpoint_url(environment.sandbox.aws_url());
-    aws_sdk_secretsmanager::Client::from_conf(config.build())
+    aws_sdk_secretsmanager::Client::new(&config(&environment.sandbox))
 }
 
 fn ssm(environment: &TestEnvironment) -> aws_sdk_ssm::Client {
-    let config = aws_sdk_ssm::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials(&environment.sandbox))
-        .endpoint_url(environment.sandbox.aws_url());
-    aws_sdk_ssm::Client::from_conf(config.build())
+    aws_sdk_ssm::Client::new(&config(&environment.sandbox))
 }
 
 /// The value of a secret in Secrets Manager.

@@ -1,20 +1,15 @@
 //! IAM where the contract cannot go: another hand's changes, and plans with many steps.
 
-use aws_sdk_iam::config::{BehaviorVersion, Region};
 use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
 
-use crate::aws::{OWN, root_of};
+use crate::aws::{OWN, config_with, root_of};
 use crate::support::{TestEnvironment, block_on, paths, step, summary};
 
 /// IAM of an account of the emulator.
 pub fn iam(environment: &TestEnvironment, account: &str) -> aws_sdk_iam::Client {
-    let config = aws_sdk_iam::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(root_of(&environment.sandbox, account))
-        .endpoint_url(environment.sandbox.aws_url());
-    aws_sdk_iam::Client::from_conf(config.build())
+    let sandbox = &environment.sandbox;
+    aws_sdk_iam::Client::new(&config_with(sandbox, root_of(sandbox, account), "us-east-1"))
 }
 
 fn plan(steps: &Value) -> String {

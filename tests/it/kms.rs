@@ -1,19 +1,14 @@
 //! Keys where the contract cannot go: keys that were there before, and replicas.
 
-use aws_sdk_kms::config::{BehaviorVersion, Region};
 use serde_json::{Value, json};
 
-use crate::aws::credentials;
+use crate::aws::{config_with, credentials};
 use crate::support::{TestEnvironment, block_on, paths, step, summary};
 
 /// KMS in a region of the sandbox.
 pub fn kms(environment: &TestEnvironment, region: &str) -> aws_sdk_kms::Client {
-    let config = aws_sdk_kms::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(region.to_owned()))
-        .credentials_provider(credentials(&environment.sandbox))
-        .endpoint_url(environment.sandbox.aws_url());
-    aws_sdk_kms::Client::from_conf(config.build())
+    let sandbox = &environment.sandbox;
+    aws_sdk_kms::Client::new(&config_with(sandbox, credentials(sandbox), region))
 }
 
 /// The key that an alias names.

@@ -27,6 +27,7 @@ mod kms;
 mod layers;
 mod lifecycle;
 mod lint;
+mod listener;
 mod locks;
 mod messages;
 mod methods;

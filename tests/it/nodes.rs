@@ -1,55 +1,38 @@
 //! Key shares go to nodes that were proven to be of the cluster, and to no other that a plan lists.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 
 use groundwork::sandbox::Settings;
 use serde_json::{Value, json};
 
 use crate::cluster::{free_port, seal_status};
+use crate::listener::{self, Listener};
 use crate::support::{Cluster, Ran, TestEnvironment, block_on, custody_in, root_token, step};
 
 /// Answers like a sealed node of the cluster, takes no share, and keeps every request.
 struct Stranger {
+    listener: Listener,
     url: String,
-    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Stranger {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&requests);
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let mut request = vec![0; 65536];
-                let read = stream.read(&mut request).unwrap_or_default();
-                let text = String::from_utf8_lossy(&request[..read]).into_owned();
-                let wants = text.contains("/sys/unseal");
-                kept.lock().unwrap().push(text);
-                let sealed = r#"{"type":"shamir","initialized":true,"sealed":true,"t":1,"n":1}"#;
-                let (status, body) = match wants {
-                    true => ("400 Bad Request", r#"{"errors":["no"]}"#),
-                    false => ("200 OK", sealed),
-                };
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-                    body.len()
-                );
-            }
+        let listener = Listener::start(|request| {
+            let sealed = r#"{"type":"shamir","initialized":true,"sealed":true,"t":1,"n":1}"#;
+            Some(match request.contains("/sys/unseal") {
+                true => listener::json("400 Bad Request", r#"{"errors":["no"]}"#),
+                false => listener::json("200 OK", sealed),
+            })
         });
-        Self { url, requests }
+        Self { url: listener.address.clone(), listener }
     }
 
     /// Whether it got a share, or was told to join.
     fn got_shares(&self) -> bool {
-        let requests = self.requests.lock().unwrap();
+        let requests = self.listener.requests();
         assert!(requests.iter().any(|request| request.contains("sys/seal-status")), "it was never asked");
         requests.iter().any(|request| request.contains("/sys/unseal") || request.contains("/join"))
     }

@@ -1,7 +1,6 @@
 //! What reaches a terminal or a job log of others' text: nothing that acts, hides, or deceives.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -26,7 +25,7 @@ fn assert_harmless(ran: &Ran) {
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_groundwork"));
+    let mut command = crate::support::program();
     command.args(arguments).current_dir(folder).env("NO_COLOR", "1").env_remove("CI");
     command.env("GROUNDWORK_CONFIG_DIR", folder.join("config"));
     Ran::of(command.output().expect("the program starts"))
@@ -63,13 +62,16 @@ fn values_of_a_server_are_shown_escaped_in_every_format() {
     let environment = TestEnvironment::new();
     let plan = |description: &str| {
         json!({ "version": 1, "name": "p", "aws": { "region": "us-east-1" }, "steps": {
-            "it": { "kind": "aws.secret", "name": "gw-shown", "adopt": true, "description": description,
+            "it": { "kind": "aws.secret", "name": "gw-shown", "description": description,
                     "data": { "a": "x" } } } })
         .to_string()
     };
-    let made = crate::aws::secretsmanager(&environment);
-    let create = made.create_secret().name("gw-shown").secret_string("{\"a\":\"x\"}").description(HOSTILE);
-    block_on(create.send()).expect("made");
+    environment.write("plan.yaml", &plan("old"));
+    let ran = environment.run(&["apply", "--yes", "plan.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let secrets = crate::aws::secretsmanager(&environment);
+    let update = secrets.update_secret().secret_id("gw-shown").description(HOSTILE);
+    block_on(update.send()).expect("changed by somebody");
     environment.write("plan.yaml", &plan("new"));
     for format in ["human", "markdown", "html", "json"] {
         let ran = environment.run(&["plan", "plan.yaml", "--format", format]);

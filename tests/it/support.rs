@@ -413,19 +413,14 @@ impl Quickstart {
     }
 
     /// AWS as its root, past the program.
-    async fn aws(&self) -> aws_config::SdkConfig {
-        aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .endpoint_url(self.environment.sandbox.aws_url())
-            .region("us-east-1")
-            .credentials_provider(crate::aws::credentials(&self.environment.sandbox))
-            .load()
-            .await
+    fn aws(&self) -> aws_config::SdkConfig {
+        crate::aws::config(&self.environment.sandbox)
     }
 
     /// How many KMS keys there are.
     pub fn aws_keys(&self) -> usize {
         block_on(async {
-            let keys = aws_sdk_kms::Client::new(&self.aws().await).list_keys().send().await.expect("keys");
+            let keys = aws_sdk_kms::Client::new(&self.aws()).list_keys().send().await.expect("keys");
             keys.keys().len()
         })
     }
@@ -438,7 +433,7 @@ impl Quickstart {
     /// Takes a tag of a user away.
     pub fn untag_user(&self, name: &str, tag: &str) {
         block_on(async {
-            let iam = aws_sdk_iam::Client::new(&self.aws().await);
+            let iam = aws_sdk_iam::Client::new(&self.aws());
             iam.untag_user().user_name(name).tag_keys(tag).send().await.expect("untagged");
         });
     }
@@ -447,7 +442,7 @@ impl Quickstart {
     pub fn suspend_versioning(&self, bucket: &str) {
         use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
         block_on(async {
-            let config = aws_sdk_s3::config::Builder::from(&self.aws().await).force_path_style(true).build();
+            let config = aws_sdk_s3::config::Builder::from(&self.aws()).force_path_style(true).build();
             let suspended =
                 VersioningConfiguration::builder().status(BucketVersioningStatus::Suspended).build();
             let s3 = aws_sdk_s3::Client::from_conf(config);

@@ -1,16 +1,14 @@
 //! What the surroundings see of a run: proxies, addresses with passwords, folders of other users.
 
 use std::fs::{self, Permissions};
-use std::io::Read;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::listener::Listener;
 use crate::support::{Ran, TestEnvironment, files};
 
 const PROXIES: [&str; 6] =
@@ -19,25 +17,11 @@ const TOKEN: &str = "the-token-that-is-for-vault-only";
 const PASSWORD: &str = "hunter2-in-an-address";
 
 /// A proxy that takes everything and answers nothing.
-struct Proxy {
-    address: String,
-    heard: Arc<Mutex<Vec<u8>>>,
-}
+struct Proxy(Listener);
 
 impl Proxy {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("http://{}", listener.local_addr().expect("an address"));
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let notes = Arc::clone(&heard);
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let mut buffer = [0; 4096];
-                let read = stream.read(&mut buffer).unwrap_or_default();
-                notes.lock().expect("notes").extend_from_slice(&buffer[..read]);
-            }
-        });
-        Self { address, heard }
+        Self(Listener::start(|_| None))
     }
 
     /// Leads a command here, whatever else its environment says.
@@ -45,11 +29,11 @@ impl Proxy {
         for name in ["NO_PROXY", "no_proxy"] {
             command.env_remove(name);
         }
-        command.envs(PROXIES.map(|name| (name, &self.address)));
+        command.envs(PROXIES.map(|name| (name, &self.0.address)));
     }
 
     fn heard(&self) -> String {
-        String::from_utf8_lossy(&self.heard.lock().expect("notes")).into_owned()
+        self.0.heard()
     }
 }
 

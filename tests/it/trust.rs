@@ -1,53 +1,21 @@
 //! A plan of a stranger gets nothing of the caller's that he has not allowed: where credentials go, which
 //! of them are used, which variables are read.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 use crate::confirm::Session;
+use crate::listener::{Listener, json};
 use crate::support::{Ran, files, program};
 
 const TOKEN: &str = "hvs.canary-of-the-caller-5d1c9a";
 const MOUNT: &str = "steps:\n  m: { kind: vault.mount, path: x, type: kv }\n";
 const USER: &str = "steps:\n  u: { kind: aws.iam_user, name: u }\n";
 
-/// A server that keeps what it hears. It says that it is an unsealed Vault.
-#[derive(Clone)]
-struct Listener {
-    address: String,
-    heard: Arc<Mutex<String>>,
-}
-
-impl Listener {
-    fn new() -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("http://{}", socket.local_addr().expect("bound"));
-        let heard = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&heard);
-        std::thread::spawn(move || {
-            for mut stream in socket.incoming().flatten() {
-                let mut buffer = [0; 16384];
-                let read = stream.read(&mut buffer).unwrap_or_default();
-                kept.lock().expect("unharmed").push_str(&String::from_utf8_lossy(&buffer[..read]));
-                let body = r#"{"initialized":true,"sealed":false,"cluster_id":"c","data":{}}"#;
-                let head =
-                    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-                let _ = stream.write_all(format!("{head}{body}").as_bytes());
-            }
-        });
-        Self { address, heard }
-    }
-
-    fn heard(&self) -> String {
-        self.heard.lock().expect("unharmed").clone()
-    }
-
-    fn hears_token(&self) -> bool {
-        self.heard().contains(TOKEN)
-    }
+/// A server that says that it is an unsealed Vault.
+fn vault_that_listens() -> Listener {
+    let body = r#"{"initialized":true,"sealed":false,"cluster_id":"c","data":{}}"#;
+    Listener::start(move |_| Some(json("200 OK", body)))
 }
 
 /// A checked out repository with a plan, and the home of whoever runs the program over it.
@@ -124,7 +92,7 @@ fn in_one_line(ran: &Ran) -> String {
 
 #[test]
 fn token_stays_from_a_plans_own_server() {
-    let listener = Listener::new();
+    let listener = vault_that_listens();
     let address = format!("vault: {{ address: \"{}\" }}\n", listener.address);
     let nodes = format!("vault: {{ nodes: [ \"{}\" ] }}\n", listener.address);
     for section in [&address, &nodes] {
@@ -150,26 +118,26 @@ fn token_goes_where_the_caller_says() {
     let flag = |listener: &Listener| format!("vault={}", listener.address);
     let declared = |listener: &Listener| format!("vault: {{ address: \"{}\" }}\n{MOUNT}", listener.address);
     // By the flag, by the variable of grants, by the address in another notation.
-    let listener = Listener::new();
+    let listener = vault_that_listens();
     let scene = Scene::new(&declared(&listener));
     scene.run(&["plan", "plan.yaml", "--trust", &flag(&listener)]);
-    assert!(listener.hears_token());
+    assert!(listener.heard().contains(TOKEN));
 
-    let listener = Listener::new();
+    let listener = vault_that_listens();
     let scene = Scene::new(&declared(&listener));
     scene.command(&["plan", "plan.yaml"]).env("GROUNDWORK_TRUST", flag(&listener)).output().expect("it runs");
-    assert!(listener.hears_token());
+    assert!(listener.heard().contains(TOKEN));
 
-    let listener = Listener::new();
+    let listener = vault_that_listens();
     let scene = Scene::new(&declared(&listener));
     let notation = listener.address.to_uppercase().replace("HTTP://127.0.0.1", "HTTP://0x7f000001") + "/";
     scene.command(&["plan", "plan.yaml"]).env("VAULT_ADDR", notation).output().expect("it runs");
-    assert!(listener.hears_token());
+    assert!(listener.heard().contains(TOKEN));
 }
 
 #[test]
 fn token_file_stays_from_a_plans_own_server() {
-    let listener = Listener::new();
+    let listener = vault_that_listens();
     let scene = Scene::new(&format!("vault: {{ address: \"{}\" }}\n{MOUNT}", listener.address));
     std::fs::write(scene.home().join(".vault-token"), TOKEN).expect("written");
     let run = |more: &[&str]| {
@@ -180,19 +148,19 @@ fn token_file_stays_from_a_plans_own_server() {
     assert!(refused.code == 1 && in_one_line(&refused).contains("--trust vault="), "{refused:?}");
     assert_eq!(listener.heard(), "");
     run(&["--trust", &format!("vault={}", listener.address)]);
-    assert!(listener.hears_token());
+    assert!(listener.heard().contains(TOKEN));
 }
 
 #[test]
 fn answer_holds_for_one_plan_and_one_address() {
-    let (listener, other) = (Listener::new(), Listener::new());
+    let (listener, other) = (vault_that_listens(), vault_that_listens());
     let plan = |listener: &Listener| format!("vault: {{ address: \"{}\" }}\n{MOUNT}", listener.address);
     let scene = Scene::new(&plan(&listener));
     let grant = format!("vault={}", listener.address);
     let trusted = scene.run(&["trust", "plan.yaml", "--trust", &grant]);
     assert!(trusted.code == 0 && trusted.stdout.contains("allowed by you"), "{trusted:?}");
     scene.run(&["plan", "plan.yaml"]);
-    assert!(listener.hears_token());
+    assert!(listener.heard().contains(TOKEN));
     // Another address, another name, the same plan elsewhere.
     scene.write("plan.yaml", &plan(&other));
     scene.refuses("--trust vault=", &other);
@@ -214,7 +182,7 @@ fn answer_holds_for_one_plan_and_one_address() {
 
 #[test]
 fn answer_in_the_repository_counts_for_nothing() {
-    let listener = Listener::new();
+    let listener = vault_that_listens();
     let scene = Scene::new(&format!("vault: {{ address: \"{}\" }}\n{MOUNT}", listener.address));
     let grant = format!("vault={}", listener.address);
     assert_eq!(scene.run(&["trust", "plan.yaml", "--trust", &grant]).code, 0);
@@ -231,7 +199,7 @@ fn answer_in_the_repository_counts_for_nothing() {
 
 #[test]
 fn authority_of_a_plan_proves_nothing_unasked() {
-    let listener = Listener::new();
+    let listener = vault_that_listens();
     let scene = Scene::new(&format!("vault: {{ ca_cert: ca.pem }}\n{MOUNT}"));
     let pem = || rcgen::generate_simple_self_signed(["v".to_owned()]).expect("a certificate").cert.pem();
     let (theirs, replaced) = (pem(), pem());
@@ -250,7 +218,7 @@ fn authority_of_a_plan_proves_nothing_unasked() {
     let own = scene.home().join("ca.pem");
     std::fs::write(&own, &theirs).expect("written");
     let same = command(&["plan", "plan.yaml"]).env("VAULT_CACERT", &own).output().expect("it runs");
-    assert!(listener.hears_token(), "{same:?}");
+    assert!(listener.heard().contains(TOKEN), "{same:?}");
     assert_eq!(run(&["trust", "plan.yaml", "--trust", &format!("ca={digest}")]).code, 0);
     scene.write("ca.pem", &replaced);
     let refused = run(&["plan", "plan.yaml"]);
@@ -278,7 +246,7 @@ fn profile_and_role_are_not_the_plans_to_choose() {
         ),
     ];
     for (section, grant) in rows {
-        let listener = Listener::new();
+        let listener = vault_that_listens();
         let alias = section.contains("aliases");
         let steps = if alias { USER.replace("name: u", "name: u, provider: aws.a") } else { USER.to_owned() };
         let scene = Scene::new(&format!("{section}{steps}"));
@@ -304,7 +272,7 @@ fn profile_and_role_are_not_the_plans_to_choose() {
 
 #[test]
 fn answer_at_the_terminal_is_remembered() {
-    let listener = Listener::new();
+    let listener = vault_that_listens();
     let scene = Scene::new(&format!("vault: {{ address: \"{}\" }}\n{MOUNT}", listener.address));
     let question = format!("Allow vault={} to the plan theirs from now on? [y/N]", listener.address);
     let answered = |line: &str, arguments: &[&str]| {
@@ -323,7 +291,7 @@ fn answer_at_the_terminal_is_remembered() {
     let (code, shown) = answered("y", &["trust", "plan.yaml"]);
     assert_eq!(code, 0, "{shown}");
     scene.run(&["plan", "plan.yaml"]);
-    assert!(listener.hears_token());
+    assert!(listener.heard().contains(TOKEN));
     // A pipeline has nobody to answer, whatever it has for a terminal.
     scene.write("plan.yaml", &format!("vault: {{ address: \"http://127.0.0.1:1\" }}\n{MOUNT}"));
     let mut command = scene.command(&["plan", "plan.yaml"]);
@@ -341,7 +309,7 @@ fn reads(name: &str) -> String {
 
 #[test]
 fn variable_is_read_only_once_allowed() {
-    let listener = Listener::new();
+    let listener = vault_that_listens();
     let canary = "canary-of-a-variable-77ab";
     let scene = Scene::new(&reads("APP_KEY"));
     let run = |arguments: &[&str], set: bool| {

@@ -48,7 +48,7 @@ pub(crate) mod testing;
 pub use alias::{EntityAlias, GroupAlias};
 pub use audit::Audit;
 pub use auth_method::AuthMethod;
-pub use client::{Authority, VaultClient, ca_fingerprint, declared_authority};
+pub use client::{Authority, VaultClient, declared_authority};
 pub use custodian::Custodian;
 pub use init::{NodeProof, NodeState, VaultInit, declared_threshold};
 pub use kubernetes_auth::KubernetesAuth;

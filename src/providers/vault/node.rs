@@ -9,7 +9,6 @@ use reqwest::tls::TlsInfo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use vaultrs::api::EndpointMiddleware;
 
 use super::bounded::LONGEST;
@@ -21,6 +20,7 @@ use crate::providers::timeout::of_once_only;
 use crate::resource::{Calls, Error, ErrorKind, Permit, Result};
 use crate::secret::Secret;
 use crate::trace::Answer;
+use crate::trust::digest;
 
 /// How long initialising may take: seconds on a quiet server, longer with many PGP keys and a slow
 /// disk. Giving up early would lose the key shares for good.
@@ -133,11 +133,7 @@ impl NodeClient {
     /// Whether it is active, standby, sealed or uninitialised.
     pub async fn health(&self) -> Result<Health> {
         let request = Request::new("GET", "sys/health", Effect::Read);
-        request.count(&self.calls);
-        let started = Instant::now();
-        let answer = self.http.get(self.url("sys/health")).send().await;
-        request.trace(self.address(), started, (told(&answer), None));
-        let status = answer.map_err(|error| self.unavailable(&request, &error))?.status().as_u16();
+        let status = self.get(&request, "sys/health").await?.status().as_u16();
         match status {
             200 => Ok(Health::Active),
             429 | 472 | 473 => Ok(Health::Standby),
@@ -157,20 +153,25 @@ impl NodeClient {
             return Ok(None);
         }
         if let Some(ca) = &self.ca {
-            return Ok(Some(format!("ca sha256:{}", hex::encode(Sha256::digest(ca.as_bytes())))));
+            return Ok(Some(format!("ca sha256:{}", digest(ca.as_bytes()))));
         }
         let request = Request::new("GET", "sys/seal-status", Effect::Read);
-        request.count(&self.calls);
-        let started = Instant::now();
-        let answer = self.http.get(self.url("sys/seal-status")).send().await;
-        request.trace(self.address(), started, (told(&answer), None));
-        let answer = answer.map_err(|error| self.unavailable(&request, &error))?;
+        let answer = self.get(&request, "sys/seal-status").await?;
         let certificate = answer.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
         let key = certificate.and_then(public_key).ok_or_else(|| {
             let message = format!("{} shows no certificate", self.address());
             Error::new(ErrorKind::Unavailable, request.to_string(), message)
         })?;
-        Ok(Some(format!("key sha256:{}", hex::encode(Sha256::digest(key)))))
+        Ok(Some(format!("key sha256:{}", digest(key))))
+    }
+
+    /// The response to a request that reads, whatever its status and its body.
+    async fn get(&self, request: &Request, path: &str) -> Result<reqwest::Response> {
+        request.count(&self.calls);
+        let started = Instant::now();
+        let answer = self.http.get(self.url(path)).send().await;
+        request.trace(self.address(), started, (told(&answer), None));
+        answer.map_err(|error| self.unavailable(request, &error))
     }
 
     /// Who leads the cluster, as this node sees it.

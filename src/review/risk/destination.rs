@@ -1,7 +1,7 @@
 //! Where things go: what is not as it was at the last apply.
 
 use super::{Category, Finding, Severity};
-use crate::destination::{Destination, WhereThisGoes};
+use crate::destination::{Destination, WhereThisGoes, value_text};
 
 /// The findings of each destination that has changed, with its name.
 pub(super) fn findings(where_to: &WhereThisGoes) -> Vec<(&str, Finding)> {
@@ -30,9 +30,11 @@ fn of_destination(one: &Destination) -> Vec<Finding> {
 }
 
 fn moved(severity: Severity, one: &Destination) -> Finding {
-    let text = |values: &[String]| if values.is_empty() { "none".to_owned() } else { values.join(", ") };
     let before = one.before.as_deref().unwrap_or_default();
-    finding(severity, format!("is {}; it was {} at the last apply", text(&one.values), text(before)))
+    finding(
+        severity,
+        format!("is {}; it was {} at the last apply", value_text(&one.values), value_text(before)),
+    )
 }
 
 fn finding(severity: Severity, message: String) -> Finding {

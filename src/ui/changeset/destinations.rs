@@ -1,7 +1,7 @@
 //! Where a changeset goes, on a terminal.
 
 use super::wrap::{columns, pad, wrapped};
-use crate::destination::Destination;
+use crate::destination::{Destination, value_text};
 use crate::resource::neutralise;
 use crate::review::Review;
 use crate::ui::style::{CHANGE, FAINT, STRONG, paint};
@@ -35,9 +35,4 @@ fn line(one: &Destination, column: usize, width: usize) -> String {
     let was: Vec<String> = was.map(|line| paint(FAINT, line)).collect();
     lines.extend(was);
     format!("{start}{}\n", lines.join(&format!("\n{}", " ".repeat(column + 6))))
-}
-
-/// Values as one text.
-pub fn value_text(values: &[String]) -> String {
-    if values.is_empty() { "none".to_owned() } else { values.join(", ") }
 }

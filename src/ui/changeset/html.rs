@@ -12,9 +12,9 @@ use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::destinations::value_text;
 use super::svg;
 use crate::changeset::{Action, PlanIdentity, StepChange};
+use crate::destination::value_text;
 use crate::review::{Content, Field, Item, Review, Sign, counted, sign};
 use crate::visible::neutralise;
 

@@ -6,9 +6,9 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use super::destinations::value_text;
 use super::wrap::{some_of, thousands};
 use crate::changeset::Action;
+use crate::destination::value_text;
 use crate::resource::SecretChange;
 use crate::review::{
     Content, Field, Group, Item, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,

@@ -28,6 +28,7 @@ const JSON: [&str; 14] = [
     "\"seq\":",
     "\n",
 ];
+const CHANGESET: [&str; 2] = ["\"content\":", "groundwork_changeset"];
 
 /// Lines in the form of a journal, each with the hash that follows from those before it, as somebody
 /// makes them who writes a journal by hand.
@@ -142,21 +143,7 @@ fn saved_changesets() {
         },
     });
     let corpus = vec![serde_json::to_vec_pretty(&whole).expect("JSON")];
-    let tokens = [
-        "{",
-        "}",
-        "[",
-        "]",
-        "\"",
-        "null",
-        "1e999",
-        "-1",
-        "\\u0000",
-        "\\ud800",
-        "\"content\":",
-        "groundwork_changeset",
-    ];
-    campaign("changesets", 1_500, &corpus, &tokens, |case| {
+    campaign("changesets", 1_500, &corpus, &[&JSON[..], &CHANGESET].concat(), |case| {
         // Nobody has its seal, so that none is ever taken.
         assert!(Saved::parse(case).is_err(), "a forged changeset is taken");
         let deep = [case, b"[".repeat(10_000).as_slice()].concat();

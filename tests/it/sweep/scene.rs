@@ -81,7 +81,10 @@ impl Scene {
         let urls: Vec<String> = nodes.iter().map(|proxy| proxy.url.clone()).collect();
         let text = subject.plan.replace("NODES", &format!("[ {} ]", urls.join(", ")));
         std::fs::write(&plan, text).expect("written");
+        // The relays stand for the sandbox's nodes, and get key shares as these do.
+        let nodes_allowed: Vec<String> = urls.iter().map(|url| format!("node={url}")).collect();
         let environment = vec![
+            ("GROUNDWORK_TRUST".to_owned(), nodes_allowed.join(",")),
             ("AWS_ENDPOINT_URL".to_owned(), aws.url.clone()),
             ("VAULT_ADDR".to_owned(), urls[0].clone()),
             ("GROUNDWORK_VAULT_NODES".to_owned(), urls.join(",")),

@@ -1,25 +1,17 @@
 //! The state of the servers, read without the tool, without what differs from run to run.
 
-use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
-use crate::aws::credentials;
+use crate::aws::{config_with, credentials};
 
 macro_rules! client {
     ($service:ident, $scene:expr) => {
         client!($service, $scene, credentials($scene.sandbox()))
     };
     ($service:ident, $scene:expr, $credentials:expr) => {
-        $service::Client::from_conf(
-            $service::Config::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("us-east-1"))
-                .endpoint_url($scene.sandbox().aws_url())
-                .credentials_provider($credentials)
-                .build(),
-        )
+        $service::Client::new(&config_with($scene.sandbox(), $credentials, "us-east-1"))
     };
 }
 

@@ -135,10 +135,11 @@ impl Hostile<'_> {
             steps["document"].as_object_mut().expect("a step").shift_remove("data");
             steps["document"]["value"] = self.source(&[], false);
         }
-        if self.chance(2) {
+        let (as_data, from_source) = (self.chance(2), self.chance(2));
+        if as_data {
             steps["text"].as_object_mut().expect("a step").shift_remove("value");
             steps["text"]["data"] = self.data(&json!({}));
-        } else if self.chance(2) {
+        } else if from_source {
             steps["text"]["value"] = self.source(&[], false);
         }
         if self.chance(2) {

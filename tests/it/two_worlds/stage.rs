@@ -150,7 +150,7 @@ impl Stage {
             let mut value = world.values[token.name].clone();
             for _ in 0..token.depth {
                 let quoted = Value::from(value).to_string();
-                value = quoted[1..quoted.len() - 1].to_owned();
+                value = quoted[1..quoted.len() - 1].into();
             }
             (token.text.clone(), value)
         });

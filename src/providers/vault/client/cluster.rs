@@ -36,6 +36,8 @@ pub(super) struct Cluster {
     pub(super) trust: Trust,
     /// The certificates of the cluster's own authority, for nodes that are told to join.
     ca: Option<Arc<str>>,
+    /// The digest of the file that they are from.
+    pub(super) ca_fingerprint: Option<String>,
     pub(super) nodes: Vec<Url>,
     /// The plan's own namespace.
     pub(super) namespace: Option<String>,
@@ -84,6 +86,7 @@ impl Cluster {
         Ok(Self {
             http: http_client(&address, authority.as_ref())?,
             ca: authority.as_ref().and_then(Authority::text).map(Arc::from),
+            ca_fingerprint: authority.as_ref().map(Authority::fingerprint),
             trust: trust.clone(),
             nodes: if nodes.is_empty() { vec![address.clone()] } else { nodes },
             address,

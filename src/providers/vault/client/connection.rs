@@ -92,6 +92,11 @@ impl Authority {
         Grant::new(Subject::Ca, trust::digest(&self.pem))
     }
 
+    /// The SHA-256 of the file, `sha256:…`.
+    pub(super) fn fingerprint(&self) -> String {
+        format!("sha256:{}", trust::digest(&self.pem))
+    }
+
     /// The file's text, for nodes that are told to join.
     pub(super) fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.pem).ok()
@@ -145,13 +150,6 @@ pub(super) fn admit(server: &Url, trust: &Trust) -> Result<()> {
     let wanted = Grant::new(Subject::Vault, server.as_str());
     let why = format!("{} is not a server that you have allowed to get Vault credentials", wanted.value);
     trust.require(&wanted, "connect to Vault", &why)
-}
-
-/// The SHA-256 of the authority's file, `sha256:…`. `None` when the system's authorities decide, or it
-/// cannot be read.
-pub fn ca_fingerprint(settings: &VaultSettings, folder: &Path) -> Option<String> {
-    let authority = declared_authority(settings, folder).or_else(callers_authority)?.ok()?;
-    Some(format!("sha256:{}", trust::digest(&authority.pem)))
 }
 
 /// A client that follows no redirect and repeats nothing.

@@ -26,7 +26,7 @@ use crate::resource::{Calls, Elsewhere, Error, ErrorKind, Permit, Provided, Resu
 use crate::trust::Trust;
 use cluster::Cluster;
 pub(super) use connection::REQUEST_TIMEOUT;
-pub use connection::{Authority, ca_fingerprint, declared_authority};
+pub use connection::{Authority, declared_authority};
 use connection::{admit, parse_address};
 use token::header_text;
 
@@ -114,6 +114,17 @@ impl VaultClient {
     /// The cluster's address, without a trailing slash.
     pub fn address(&self) -> &str {
         self.cluster.address()
+    }
+
+    /// The SHA-256 of the file with the authority that says who the servers are, `sha256:…`; `None` when
+    /// the system's authorities do.
+    pub fn ca_fingerprint(&self) -> Option<&str> {
+        self.cluster.ca_fingerprint.as_deref()
+    }
+
+    /// The namespace that requests of this client are in.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
     }
 
     /// The addresses of nodes that the caller's environment names, and the plan does not.

@@ -6,15 +6,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use reqwest::Url;
-
 use super::Node;
 use crate::journal::{Entry, Journal};
 use crate::providers::Providers;
 use crate::providers::vault::custodian::{INIT, Initialisation};
 use crate::providers::vault::{NodeClient, VaultClient};
 use crate::resource::{Error, ErrorKind, Permit, Result};
-use crate::trust::{Grant, Subject, Trust};
+use crate::trust::{Grant, Subject, Trust, origin};
 
 /// What proves a node.
 #[derive(Debug)]
@@ -119,7 +117,7 @@ impl NodeProof {
     }
 
     fn has_grant(&self, subject: Subject, address: &str) -> bool {
-        self.trust.values(subject).any(|value| origin(value).as_deref() == Some(address))
+        self.trust.allows(&Grant::new(subject, address))
     }
 
     /// The TLS identity with which a node last got shares.
@@ -221,12 +219,6 @@ impl NodeProof {
 
 fn needs_shares(node: &Node) -> bool {
     node.status.sealed || !node.status.initialized
-}
-
-/// An address as nodes have it.
-fn origin(address: &str) -> Option<String> {
-    let url = Url::parse(address).ok()?;
-    Some(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// The refusal of one node.
