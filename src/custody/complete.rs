@@ -152,7 +152,9 @@ impl Custody {
         let key = match self.authority.require_key() {
             Ok(key) => key,
             Err(error) => {
-                missing.iter().for_each(|one| self.warn_unsealed(name, &one.describe(), &error));
+                for one in &missing {
+                    self.warn_unsealed(name, &one.describe(), &error);
+                }
                 return Ok(());
             }
         };

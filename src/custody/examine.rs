@@ -185,7 +185,7 @@ impl Custody {
             match copy.state {
                 CopyState::Missing => place.write(permit, &object.name, object.version, &bytes).await?,
                 CopyState::Damaged(_) | CopyState::Refused(_) => {
-                    place.repair(permit, &object.name, object.version, &bytes).await?
+                    place.repair(permit, &object.name, object.version, &bytes).await?;
                 }
                 CopyState::Differs if position != good => {
                     place.repair(permit, &object.name, object.version, &bytes).await?;

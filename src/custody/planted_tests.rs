@@ -155,7 +155,7 @@ async fn unreadable_copy_does_not_block_the_other() {
             "link" => std::os::unix::fs::symlink("/dev/zero", &first).expect("made"),
             _ => {
                 std::fs::write(&first, "x").expect("written");
-                std::fs::set_permissions(&first, PermissionsExt::from_mode(0)).expect("chmod");
+                std::fs::set_permissions(&first, PermissionsExt::from_mode(0o000)).expect("chmod");
             }
         }
     };

@@ -80,7 +80,7 @@ impl Home {
     pub fn key(&self) -> Result<Option<SigningKey>> {
         let path = self.path("json");
         let read = read_private(&path).and_then(|text| text.map(|text| parse(&text)).transpose());
-        let found = read.map_err(|error| self.failed("read", &path, &error))?;
+        let found = read.map_err(|error| failed("read", &path, &error))?;
         found.map(|file| key_of(&file)).transpose()
     }
 
@@ -107,7 +107,7 @@ impl Home {
             key: text.expose_str().unwrap_or_default().to_owned(),
         };
         let path = self.path("json");
-        self.put(&path, &file, false).map_err(|error| self.failed("write", &path, &error))
+        self.put(&path, &file, false).map_err(|error| failed("write", &path, &error))
     }
 
     /// What this machine has seen. A file that is not whole tells nothing.
@@ -122,7 +122,7 @@ impl Home {
     /// `Local` when it cannot be written.
     pub fn note(&self, seen: &Seen) -> Result<()> {
         let path = self.path("seen");
-        self.put(&path, seen, true).map_err(|error| self.failed("write", &path, &error))
+        self.put(&path, seen, true).map_err(|error| failed("write", &path, &error))
     }
 
     fn path(&self, extension: &str) -> PathBuf {
@@ -141,11 +141,11 @@ impl Home {
         put.map_err(|refused| refused.error)?;
         sync_folder(&self.keys)
     }
+}
 
-    fn failed(&self, verb: &str, path: &Path, why: &io::Error) -> Error {
-        Error::new(ErrorKind::Local, "signing key", format!("cannot {verb} {}: {why}", path.display()))
-            .advice("the file and its folder must belong to you alone (`chmod 600`, `chmod 700`)")
-    }
+fn failed(verb: &str, path: &Path, why: &io::Error) -> Error {
+    Error::new(ErrorKind::Local, "signing key", format!("cannot {verb} {}: {why}", path.display()))
+        .advice("make yourself the only user of the file and its folder (`chmod 600`, `chmod 700`)")
 }
 
 /// The environment variable with the path of a key's file, for where nothing outlives a run.

@@ -85,7 +85,7 @@ impl Authority {
     /// # Errors
     /// `Denied` when it has none.
     pub fn require_key(&self) -> Result<Arc<SigningKey>> {
-        self.key().ok_or_else(|| self.no_key())
+        self.key().ok_or_else(no_key)
     }
 
     /// Makes the plan's key. It is on the disk when this returns.
@@ -152,17 +152,17 @@ impl Authority {
         ))
     }
 
-    fn no_key(&self) -> Error {
-        let message = "this machine does not have the plan's signing key, and custody did not give it";
-        Error::new(ErrorKind::Denied, "signature", message).advice(
-            "make a recipient's key available that opens custody, or have a person run `groundwork journal PLAN \
-             --adopt`, which makes a key for this machine",
-        )
-    }
-
     fn held(&self) -> std::sync::RwLockReadGuard<'_, Held> {
         self.held.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn no_key() -> Error {
+    let message = "this machine does not have the plan's signing key, and custody did not give it";
+    Error::new(ErrorKind::Denied, "signature", message).advice(
+        "make a recipient's key available that opens custody, or have a person run `groundwork journal PLAN \
+         --adopt`, which makes a key for this machine",
+    )
 }
 
 fn no_home() -> Error {
