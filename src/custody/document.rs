@@ -50,6 +50,11 @@ impl Document {
         }
     }
 
+    /// Who has signed it, by its own word.
+    pub(super) fn signer(&self) -> Option<Signer> {
+        self.seal().map(|seal| seal.signer)
+    }
+
     fn with_seal(mut self, seal: Option<Seal>) -> Self {
         match &mut self {
             Self::Envelope(envelope) => envelope.seal = seal,

@@ -9,6 +9,7 @@ use super::newest::Listed;
 use super::{Custody, Envelope, Handout, Store};
 use crate::resource::{ErrorKind, Permit, Result};
 use crate::secret::Secret;
+use crate::signing::Signer;
 
 /// What every store has of one object, in the version that counts.
 #[derive(Clone, Debug, Serialize)]
@@ -19,6 +20,8 @@ pub struct Object {
     pub version: u32,
     /// All versions on any store.
     pub versions: Vec<u32>,
+    /// Whose key has signed that version; nothing where no version counts.
+    pub signer: Option<Signer>,
     /// One for each store, in the order of the plan.
     pub copies: Vec<Copy>,
     /// What has a higher number and is not the plan's, or cannot be used.
@@ -119,10 +122,12 @@ impl Custody {
             let versions: BTreeSet<u32> = answers.flatten().copied().collect();
             let Some(highest) = versions.last().copied() else { continue };
             let counts = self.search_in(&name, &listed, false).await.whole;
-            let version = counts.map_or(highest, |whole| whole.version);
+            let version = counts.as_ref().map_or(highest, |whole| whole.version);
+            let signer = counts.and_then(|whole| whole.document.signer());
             let aside = self.aside(&name, version, &listed).await;
             let copies = self.copies(&name, version, open).await?;
-            objects.push(Object { name, version, versions: versions.into_iter().collect(), copies, aside });
+            let versions = versions.into_iter().collect();
+            objects.push(Object { name, version, versions, signer, copies, aside });
         }
         Ok(objects)
     }

@@ -106,6 +106,15 @@ impl Checked {
         }
     }
 
+    /// The same plan, which also wants the key that has signed its journal.
+    #[must_use]
+    pub fn with_signer(mut self) -> Self {
+        let signer = wanted::signer(&self);
+        let is_new = |wanted: &Wanted| self.wanted.iter().all(|known| known.grant != wanted.grant);
+        self.wanted.extend(signer.filter(is_new));
+        self
+    }
+
     /// Takes the right to be the only run of this plan on this machine.
     ///
     /// # Errors

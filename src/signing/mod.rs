@@ -70,9 +70,14 @@ impl Authority {
 
     /// Whether what this key has signed is the plan's.
     pub fn trusts(&self, signer: &Signer) -> bool {
+        self.trusted.contains(signer) || self.has_key_of(signer)
+    }
+
+    /// Whether this machine has the key of this signer, for this folder or another clone.
+    pub fn has_key_of(&self, signer: &Signer) -> bool {
         let held = self.held();
         let own = held.own.iter().chain(&held.namesakes);
-        self.trusted.contains(signer) || own.into_iter().any(|key| key.signer() == *signer)
+        own.into_iter().any(|key| key.signer() == *signer)
     }
 
     /// The key with which this machine signs.

@@ -23,6 +23,9 @@ pub fn objects(objects: &[Object]) -> String {
 
 fn object(object: &Object) -> String {
     let mut text = format!("{}  version {}", paint(STRONG, &object.name), object.version);
+    if let Some(signer) = object.signer {
+        let _ = write!(text, "\n  {}", paint(FAINT, format!("signed with the key {signer}")));
+    }
     for copy in &object.copies {
         let _ = write!(text, "\n  {}  {}", state(copy), copy.store);
         if let Some(created) = copy.created {

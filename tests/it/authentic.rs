@@ -168,6 +168,16 @@ fn another_machine_counts_nothing_until_it_trusts_the_signer() {
     let refused = clones.run_as("ci", &["apply", &plan, "--prune", "--yes", "--trust", &grant]);
     assert!(refused.code == 1 && refused.stderr.contains("signing key"), "{refused:?}");
     assert!(clones.has_policy("two"));
+    let asked = clones.run_as("third", &["trust", &plan]);
+    assert!(asked.code == 1 && asked.stdout.contains(&format!("{grant}  not allowed")), "{asked:?}");
+    let remembered = clones.run_as("third", &["trust", &plan, "--trust", &grant]);
+    assert!(
+        remembered.code == 0 && remembered.stdout.contains(&format!("{grant}  allowed")),
+        "{remembered:?}"
+    );
+    let planned = clones.run_as("third", &["plan", &plan, "--prune"]);
+    assert!(planned.code == 0 && planned.stdout.contains("two"), "{planned:?}");
+    assert!(!clones.run(&["trust", &plan]).stdout.contains("signer="), "its own key needs no permission");
     // Another folder of the same person is no other machine.
     let clone = clones.plan("clone", &["one"]);
     clones.put("clone", &clones.text("here"));
@@ -257,6 +267,8 @@ fn planted_objects_in_a_store_count_for_nothing() {
     assert_eq!(planned.code, 0, "{planned:?}");
     let checked = cluster.run(&["custody", "check", "plan.yaml"]);
     assert!(checked.code == 3 && checked.stdout.contains("refused"), "{checked:?}");
+    let shown = cluster.run(&["custody", "show", "plan.yaml"]);
+    assert!(shown.stdout.contains("signed with the key"), "{shown:?}");
     let mended = cluster.run(&["custody", "check", "plan.yaml", "--repair"]);
     assert_eq!(mended.code, 0, "{mended:?}");
     assert!(!later.join("init.1.json").exists() && !answer.with_file_name("init.7.json").exists());
