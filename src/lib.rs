@@ -21,8 +21,8 @@
 //! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
 //! AWS and Vault, [`hygiene`] how the process guards its memory, [`event`] what the stages
 //! report, [`confined_path`] and [`workspace`] the files beside a plan, [`trace`] every request,
-//! [`trust`] what the caller allows a plan to use, [`visible`] how others' text is shown, and [`ui`]
-//! the only place that prints.
+//! [`trust`] what the caller allows a plan to use, [`signing`] who wrote its journal and what is in
+//! custody, [`visible`] how others' text is shown, and [`ui`] the only place that prints.
 
 // The layout of the futures that carry a whole run nests deeper than the compiler's default.
 #![recursion_limit = "256"]
@@ -51,6 +51,7 @@ pub mod sandbox;
 pub mod saved;
 pub mod secret;
 pub mod session;
+pub mod signing;
 pub mod trace;
 pub mod trust;
 pub mod ui;

@@ -27,6 +27,7 @@ use crate::journal::{Entry, Thing};
 use crate::observe::{Sight, World};
 use crate::plan::settings::RecipientSettings;
 use crate::providers::{self, Providers};
+use crate::removal::Extent;
 use crate::resolve::{OutputTable, declare};
 use crate::resource::erased::Instance;
 use crate::resource::{Error, ErrorKind, Permit};
@@ -102,12 +103,13 @@ pub async fn apply(
     let permit = Permit::mint();
     let journal = providers.journal()?;
     prove_sources(world, approved.0, &permit, events)?;
-    if approved.0.summary.writing() > 0 {
+    let mut writes = approved.0.summary.writing() > 0;
+    if writes {
         journal.append(&permit, Entry::RunStarted).await?;
     }
     let mut run = Run::new(world, approved.0, options);
     run.all(providers, &permit, events).await;
-    let Run { mut report, actions, .. } = run;
+    let Run { mut report, actions, outputs, .. } = run;
     remove::remove_all(world, approved.0, providers, &permit, options, events, &mut report).await;
     record::refresh(world, &actions, &report, providers, &permit).await?;
     record::let_go(world, providers, &permit).await?;
@@ -115,9 +117,14 @@ pub async fn apply(
         destination::record(world, providers, &permit).await?;
     }
     report.stopped = *options.stop.borrow();
-    if approved.0.summary.writing() > 0
-        && let Err(error) = journal.append(&permit, Entry::RunFinished).await
-    {
+    let has_things = !report.done.is_empty() || journal.things().iter().next().is_some();
+    if has_things && shares_key(world, providers)? {
+        if !std::mem::replace(&mut writes, true) {
+            journal.append(&permit, Entry::RunStarted).await?;
+        }
+        share_key(world, &outputs, providers, &permit, events).await;
+    }
+    if writes && let Err(error) = journal.append(&permit, Entry::RunFinished).await {
         // All steps are done and recorded here; a later run copies the journal.
         events.warn(format!("the end of this run is not in every copy of the journal: {error}"));
     }
@@ -151,6 +158,32 @@ fn prove_sources(
         }
     }
     Ok(())
+}
+
+/// Whether the plan has custody, and its signing key is not known to be in all of it.
+fn shares_key(world: &World, providers: &Providers) -> Result<bool, Error> {
+    let keeps = providers.custody_settings.is_some() && world.extent != Extent::Everything;
+    Ok(keeps && providers.journal()?.authority().is_unshared())
+}
+
+/// Puts the plan's signing key into custody, so that other machines can go on with the plan. What
+/// custody needs may not be there yet; then a later run does it.
+async fn share_key(
+    world: &World,
+    outputs: &OutputTable,
+    providers: &Providers,
+    permit: &Permit,
+    events: &Events,
+) {
+    let Some(settings) = world.resolved.custody(outputs).ok().flatten() else { return };
+    let shared = async {
+        let custody = providers.custody().await?;
+        custody.set_recipients(settings.recipients);
+        custody.share_key(permit).await
+    };
+    if let Err(error) = Box::pin(shared).await {
+        events.warn(format!("the plan's signing key is not in custody: {error}; a later run puts it there"));
+    }
 }
 
 /// The scheduler's state.

@@ -129,7 +129,7 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
     let standing = standing(&checked, &providers).await?;
     // Said already, copy by copy.
     custody.take_warnings();
-    let enough = objects.iter().all(Object::is_obtainable)
+    let enough = objects.iter().all(|object| object.is_obtainable() || object.is_foreign())
         && standing.as_ref().is_none_or(|standing| standing.problems.is_empty());
     let perfect = enough && objects.iter().all(Object::is_perfect);
     match args.format {
@@ -164,6 +164,11 @@ async fn repair(
     for object in objects.iter().filter(|object| object.is_obtainable() && !object.is_perfect()) {
         for store in custody.repair(&by_command(), object, prefer).await? {
             repaired.push(format!("repaired {} on {store}", object.name));
+        }
+    }
+    for object in objects.iter().filter(|object| object.is_foreign()) {
+        for store in custody.reject(&by_command(), object).await? {
+            repaired.push(format!("put {} aside on {store}, which is not this plan's", object.name));
         }
     }
     Ok(repaired)

@@ -51,6 +51,8 @@ Environment variables:
           The servers of VAULT_ADDR and the profile of AWS_PROFILE are allowed already
   GROUNDWORK_CONFIG_DIR
           Where `groundwork trust` remembers answers; default: ~/.config/groundwork
+  GROUNDWORK_SIGNING_KEY
+          The file with the plan's signing key, where no configuration folder outlives a run
   GROUNDWORK_ALLOW_ENDPOINT=1
           Allow an AWS endpoint that is neither Amazon's nor on this machine, and a Vault that is
           reached over the network without encryption";

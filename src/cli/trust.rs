@@ -47,10 +47,10 @@ async fn decide(args: &TrustArgs) -> Result<Outcome, session::Error> {
     let named: Vec<Grant> = args.plan.given().cloned().collect();
     permission::remember(document, &named)?;
     // Read anew, so that what was just remembered is shown as such.
-    let checked = if named.is_empty() { checked } else { args.plan.check()? };
+    let checked = if named.is_empty() { checked } else { args.plan.check()? }.with_signer();
     show(&checked);
     let checked = args.plan.asked(checked, Purpose::Everything).await?;
-    checked.require_allowed(Purpose::Everything)?;
+    checked.with_signer().require_allowed(Purpose::Everything)?;
     Ok(Outcome::Done)
 }
 

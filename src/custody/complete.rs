@@ -1,11 +1,12 @@
 //! What objects lack of copies and recipients, and completing it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures::future::join_all;
 
-use super::prepared::write_on;
-use super::{Custody, Envelope, Recipient, Store, decode, encode, local};
+use super::document::Document;
+use super::newest::{Listed, Whole};
+use super::{Custody, Envelope, Recipient, Store, local};
 use crate::resource::{Permit, Result};
 
 /// Something that an object in custody lacks.
@@ -17,10 +18,10 @@ pub struct Gap {
     pub lacks: String,
 }
 
-/// The latest version of each object below a prefix, and what each store lists; `None` for a store
-/// that does not answer.
+/// The objects below a prefix, and what each store and the folder beside the journal lists; `None`
+/// for a store that does not answer.
 struct Survey {
-    latest: BTreeMap<String, u32>,
+    names: BTreeSet<String>,
     listings: Vec<Option<BTreeSet<(String, u32)>>>,
 }
 
@@ -33,12 +34,13 @@ impl Custody {
     pub async fn gaps(&self, prefix: &str) -> Result<Vec<Gap>> {
         let survey = self.survey(prefix).await?;
         let mut gaps = Vec::new();
-        for (name, version) in &survey.latest {
+        for name in &survey.names {
+            let Some(whole) = self.surveyed(&survey, name).await else { continue };
             let gap = |lacks| Gap { object: name.clone(), lacks };
-            for store in self.without(&survey, name, *version).await {
+            for store in self.without(&survey, name, whole.version).await {
                 gaps.push(gap(format!("a copy in {}", self.name_of(store))));
             }
-            if let Some(envelope) = self.header_of(name, *version).await {
+            if let Document::Envelope(envelope) = whole.document {
                 gaps.extend(
                     self.not_sealed_for(&envelope)
                         .iter()
@@ -56,15 +58,16 @@ impl Custody {
     /// When an object is on no store even then.
     pub async fn complete(&self, permit: &Permit, prefix: &str) -> Result<()> {
         let survey = self.survey(prefix).await?;
-        for (name, version) in &survey.latest {
-            let without = self.without(&survey, name, *version).await;
-            if let Some(envelope) = self.header_of(name, *version).await {
-                self.widen(permit, name, *version, &envelope).await?;
+        for name in &survey.names {
+            let Some(Whole { version, document, .. }) = self.surveyed(&survey, name).await else { continue };
+            let without = self.without(&survey, name, version).await;
+            if let Document::Envelope(envelope) = document {
+                self.widen(permit, name, version, &envelope).await?;
             }
             if !without.is_empty() {
-                self.copy_to(permit, name, *version, &without).await?;
+                self.copy_to(permit, name, &without).await?;
             }
-            self.clear_rescue(permit, name, *version).await?;
+            self.clear_rescue(permit, name, version).await?;
         }
         Ok(())
     }
@@ -76,7 +79,7 @@ impl Custody {
 
     async fn survey(&self, prefix: &str) -> Result<Survey> {
         let answers = join_all(self.stores.iter().map(|store| store.objects(prefix))).await;
-        let mut latest: BTreeMap<String, u32> = self.rescue.objects(prefix).await?.into_iter().collect();
+        let rescued: BTreeSet<(String, u32)> = self.rescue.objects(prefix).await?.into_iter().collect();
         let (mut listings, mut failure) = (Vec::new(), None);
         for (store, answer) in self.stores.iter().zip(answers) {
             match answer {
@@ -92,14 +95,24 @@ impl Custody {
                 }
             }
         }
-        for (name, version) in listings.iter().flatten().flatten() {
-            let known = latest.entry(name.clone()).or_insert(*version);
-            *known = (*known).max(*version);
-        }
+        listings.push(Some(rescued));
+        let names: BTreeSet<String> =
+            listings.iter().flatten().flatten().map(|(name, _)| name.clone()).collect();
         match failure {
-            Some(error) if latest.is_empty() => Err(error),
-            _ => Ok(Survey { latest, listings }),
+            Some(error) if names.is_empty() => Err(error),
+            _ => Ok(Survey { names, listings }),
         }
+    }
+
+    /// What counts of an object, by what the stores have listed; nothing where none of it does, which
+    /// is for `custody check` and a person.
+    async fn surveyed(&self, survey: &Survey, name: &str) -> Option<Whole> {
+        let versions = |listing: &Option<BTreeSet<(String, u32)>>| match listing {
+            Some(all) => Ok(all.iter().filter(|(one, _)| one == name).map(|(_, version)| *version).collect()),
+            None => Err(local(name, "the store does not answer".to_owned())),
+        };
+        let listed: Listed<'_> = self.places().zip(survey.listings.iter().map(versions)).collect();
+        self.search_in(name, &listed, false).await.whole
     }
 
     /// The stores that answer and do not have this version. A list may lag behind, so each of them is
@@ -116,18 +129,6 @@ impl Custody {
             }
         }
         without
-    }
-
-    /// The envelope as the first place has it that can be read; it is not opened. Handouts are for
-    /// their holders and have none.
-    async fn header_of(&self, name: &str, version: u32) -> Option<Envelope> {
-        for place in self.places_of(name, version).await.ok()? {
-            let Ok(bytes) = place.read(name, version).await else { continue };
-            if let Ok(envelope) = decode(name, &bytes) {
-                return envelope.require(name, version).is_ok().then_some(envelope);
-            }
-        }
-        None
     }
 
     /// The declared recipients that an object is not sealed for. Those that are not known yet are
@@ -148,6 +149,15 @@ impl Custody {
         if missing.is_empty() {
             return Ok(());
         }
+        let key = match self.authority.require_key() {
+            Ok(key) => key,
+            Err(error) => {
+                for one in &missing {
+                    self.warn_unsealed(name, &one.describe(), &error);
+                }
+                return Ok(());
+            }
+        };
         let opened = envelope.open(name, version, &self.keyring).await;
         let widened = envelope.widen(version, &missing, &self.keyring).await;
         let (secret, (wide, failures)) = match (opened, widened) {
@@ -165,7 +175,7 @@ impl Custody {
         if failures.len() == missing.len() {
             return Ok(());
         }
-        let bytes = encode(&wide);
+        let bytes = Document::Envelope(wide).sign(version, &key).encode();
         for place in self.places_of(name, version).await? {
             // A copy that is damaged or has another value is for `custody check` and a person.
             let Ok(found) = self.read_from(place, name, version).await else { continue };
@@ -178,37 +188,19 @@ impl Custody {
         Ok(())
     }
 
-    /// Copies an object from a place that has it whole.
-    async fn copy_to(&self, permit: &Permit, name: &str, version: u32, stores: &[&dyn Store]) -> Result<()> {
-        let bytes = self.whole_copy(name, version).await?;
-        let writes =
-            join_all(stores.iter().map(|store| write_on(*store, permit, name, version, &bytes))).await;
-        for (store, written) in stores.iter().zip(writes) {
+    /// Copies what counts of an object from a place that has it whole, and in a form that opens where
+    /// a key is at hand.
+    async fn copy_to(&self, permit: &Permit, name: &str, stores: &[&dyn Store]) -> Result<()> {
+        let Some(Whole { version, bytes, .. }) = self.search(name, true).await?.into_whole()? else {
+            return Err(local(name, "no store has it".to_owned()));
+        };
+        let writes = stores.iter().map(|store| self.write_on(*store, permit, name, version, &bytes));
+        for (store, written) in stores.iter().zip(join_all(writes).await) {
             if let Err(error) = written {
                 self.warn_missing(name, *store, &error);
             }
         }
         Ok(())
-    }
-
-    /// The bytes of a copy that is a whole handout, or an envelope that opens where a key is at hand.
-    async fn whole_copy(&self, name: &str, version: u32) -> Result<Vec<u8>> {
-        let mut failure = None;
-        for place in self.places_of(name, version).await? {
-            match self.read_whole(place, name, version).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => failure = Some(error),
-            }
-        }
-        Err(failure.unwrap_or_else(|| local(name, "no store has it".to_owned())))
-    }
-
-    async fn read_whole(&self, place: &dyn Store, name: &str, version: u32) -> Result<Vec<u8>> {
-        let bytes = place.read(name, version).await?;
-        if super::Handout::decode(name, &bytes).is_err() {
-            decode(name, &bytes)?.open(name, version, &self.keyring).await?;
-        }
-        Ok(bytes)
     }
 
     /// Removes the copy beside the journal once a store has the same.

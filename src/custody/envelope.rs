@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::recipient::{Keyring, Recipient};
 use crate::resource::{Error, ErrorKind, Result};
 use crate::secret::{Secret, random_bytes};
+use crate::signing::Seal;
 
 /// What stands in [`Header::format`].
 const FORMAT: &str = "groundwork-custody/1";
@@ -29,6 +30,10 @@ pub struct Envelope {
     nonce: String,
     /// The ciphertext with its tag, base64.
     ciphertext: String,
+    /// The signature of the plan's key over all of it. Objects of older versions of the program have
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) seal: Option<Seal>,
 }
 
 /// What is known about an object without opening it.
@@ -129,7 +134,12 @@ impl Envelope {
         let nonce = cipher(key)
             .and_then(|cipher| cipher.seal_in_place_append_tag(Aad::from(header.bytes()), &mut bytes))
             .map_err(|_| failed(&header.name, "the cipher refused to encrypt"))?;
-        Ok(Self { header, nonce: STANDARD.encode(nonce.as_ref()), ciphertext: STANDARD.encode(bytes) })
+        Ok(Self {
+            header,
+            nonce: STANDARD.encode(nonce.as_ref()),
+            ciphertext: STANDARD.encode(bytes),
+            seal: None,
+        })
     }
 
     /// The same object for `more` recipients beside those it has. Those for whom wrapping its key

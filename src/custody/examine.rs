@@ -1,22 +1,42 @@
 //! Looking at every copy of every object, and mending those that are damaged.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use super::{Custody, Envelope, Handout, Store, decode, encode};
+use super::document::Document;
+use super::newest::Listed;
+use super::{Custody, Envelope, Handout, Store};
 use crate::resource::{ErrorKind, Permit, Result};
 use crate::secret::Secret;
+use crate::signing::Signer;
 
-/// What every store has of one object, in its latest version.
+/// What every store has of one object, in the version that counts.
 #[derive(Clone, Debug, Serialize)]
 pub struct Object {
     /// Its name.
     pub name: String,
-    /// The latest version on any store.
+    /// The version that counts: the newest that is the plan's; the highest where none is.
     pub version: u32,
     /// All versions on any store.
     pub versions: Vec<u32>,
+    /// Whose key has signed that version; nothing where no version counts.
+    pub signer: Option<Signer>,
     /// One for each store, in the order of the plan.
     pub copies: Vec<Copy>,
+    /// What has a higher number and is not the plan's, or cannot be used.
+    pub aside: Vec<Aside>,
+}
+
+/// Something in a store that is passed over.
+#[derive(Clone, Debug, Serialize)]
+pub struct Aside {
+    /// The store in words.
+    pub store: String,
+    /// The version as which it lies there.
+    pub version: u32,
+    /// Why it does not count.
+    pub because: String,
 }
 
 /// One store's copy.
@@ -46,6 +66,8 @@ pub enum CopyState {
     Missing,
     /// It cannot be decoded or decrypted.
     Damaged(String),
+    /// It is whole, and not signed with a key that counts.
+    Refused(String),
     /// The store did not answer.
     Unreachable(String),
 }
@@ -75,7 +97,14 @@ impl Object {
     /// Whether every store's copy can be used, and for every recipient that can be tried.
     pub fn is_perfect(&self) -> bool {
         let opens = |copy: &Copy| copy.recipients.iter().all(|recipient| recipient.opens != Some(false));
-        self.copies.iter().all(|copy| copy.state == CopyState::Whole && opens(copy))
+        self.aside.is_empty() && self.copies.iter().all(|copy| copy.state == CopyState::Whole && opens(copy))
+    }
+
+    /// Whether all that there is of it is somebody else's: it is no object of the plan.
+    pub fn is_foreign(&self) -> bool {
+        let refused = |copy: &Copy| matches!(copy.state, CopyState::Refused(_));
+        self.copies.iter().any(refused)
+            && self.copies.iter().all(|copy| refused(copy) || copy.state == CopyState::Missing)
     }
 }
 
@@ -88,12 +117,33 @@ impl Custody {
     pub async fn examine(&self, prefix: &str, open: bool) -> Result<Vec<Object>> {
         let mut objects = Vec::new();
         for name in self.list(prefix).await? {
-            let versions = self.versions(&name).await?;
-            let Some(version) = versions.last().copied() else { continue };
+            let listed = self.listed(&name).await;
+            let answers = listed.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+            let versions: BTreeSet<u32> = answers.flatten().copied().collect();
+            let Some(highest) = versions.last().copied() else { continue };
+            let counts = self.search_in(&name, &listed, false).await.whole;
+            let version = counts.as_ref().map_or(highest, |whole| whole.version);
+            let signer = counts.and_then(|whole| whole.document.signer());
+            let aside = self.aside(&name, version, &listed).await;
             let copies = self.copies(&name, version, open).await?;
-            objects.push(Object { name, version, versions, copies });
+            let versions = versions.into_iter().collect();
+            objects.push(Object { name, version, versions, signer, copies, aside });
         }
         Ok(objects)
+    }
+
+    /// What has a higher number than the version that counts.
+    async fn aside(&self, name: &str, counts: u32, listed: &Listed<'_>) -> Vec<Aside> {
+        let mut aside = Vec::new();
+        for (place, answer) in listed {
+            for version in answer.iter().flatten().filter(|version| **version > counts) {
+                if let Err(error) = self.require_whole(*place, name, *version).await {
+                    let (store, because) = (place.describe(), error.message);
+                    aside.push(Aside { store, version: *version, because });
+                }
+            }
+        }
+        aside
     }
 
     async fn copies(&self, name: &str, version: u32, open: bool) -> Result<Vec<Copy>> {
@@ -135,11 +185,13 @@ impl Custody {
         };
         let places = self.places_of(&object.name, object.version).await?;
         let bytes = places[good].read(&object.name, object.version).await?;
-        let mut mended = Vec::new();
+        let mut mended = self.set_aside(permit, object).await?;
         for (position, (place, copy)) in places.into_iter().zip(&object.copies).enumerate() {
             match copy.state {
                 CopyState::Missing => place.write(permit, &object.name, object.version, &bytes).await?,
-                CopyState::Damaged(_) => place.repair(permit, &object.name, object.version, &bytes).await?,
+                CopyState::Damaged(_) | CopyState::Refused(_) => {
+                    place.repair(permit, &object.name, object.version, &bytes).await?;
+                }
                 CopyState::Differs if position != good => {
                     place.repair(permit, &object.name, object.version, &bytes).await?;
                 }
@@ -148,6 +200,38 @@ impl Custody {
             mended.push(place.describe());
         }
         Ok(mended)
+    }
+
+    /// Puts out of the way what lies in the place of newer versions and does not count, as far as a
+    /// store can keep it elsewhere; gives the stores.
+    ///
+    /// # Errors
+    /// What a store said.
+    async fn set_aside(&self, permit: &Permit, object: &Object) -> Result<Vec<String>> {
+        let mut stores = Vec::new();
+        for Aside { store, version, .. } in &object.aside {
+            for place in self.places().filter(|place| place.describe() == *store) {
+                place.set_aside(permit, &object.name, *version).await?;
+                stores.push(store.clone());
+            }
+        }
+        Ok(stores)
+    }
+
+    /// Puts out of the way an object of which all is somebody else's; gives the stores.
+    ///
+    /// # Errors
+    /// What a store said.
+    pub async fn reject(&self, permit: &Permit, object: &Object) -> Result<Vec<String>> {
+        let mut stores = self.set_aside(permit, object).await?;
+        let places = self.places_of(&object.name, object.version).await?;
+        for (place, copy) in places.into_iter().zip(&object.copies) {
+            if matches!(copy.state, CopyState::Refused(_)) {
+                place.set_aside(permit, &object.name, object.version).await?;
+                stores.push(place.describe());
+            }
+        }
+        Ok(stores)
     }
 
     /// The copy, and its value where it could be opened.
@@ -168,31 +252,39 @@ impl Custody {
             Ok(bytes) => bytes,
             Err(error) => return (copy(CopyState::Unreachable(error.to_string())), None),
         };
-        if let Ok(handout) = Handout::decode(name, &bytes) {
-            let message = Secret::from(handout.message().to_owned());
-            let opener = Opener { kind: handout.kind, id: handout.holder_key, opens: None };
-            let created = Some(handout.created);
-            return (Copy { created, recipients: vec![opener], ..copy(CopyState::Whole) }, Some(message));
+        let document = match Document::decode(name, version, &bytes) {
+            Ok(document) => document,
+            Err(error) => return (copy(CopyState::Damaged(error.message)), None),
+        };
+        if let Err(error) = document.require_ours(name, version, &self.authority) {
+            let state = match error.kind {
+                ErrorKind::Local => CopyState::Damaged(error.message),
+                _ => CopyState::Refused(error.message),
+            };
+            return (copy(state), None);
         }
-        match decode(name, &bytes) {
-            Ok(envelope) => {
-                self.examine_envelope(name, version, &envelope, open, copy(CopyState::Closed)).await
+        match document {
+            Document::Handout(handout) => {
+                let message = Secret::from(handout.message().to_owned());
+                let opener = Opener { kind: handout.kind, id: handout.holder_key, opens: None };
+                let created = Some(handout.created);
+                let recipients = vec![opener];
+                (Copy { created, recipients, ..copy(CopyState::Whole) }, Some(message))
             }
-            Err(error) => (copy(CopyState::Damaged(error.message)), None),
+            Document::Envelope(envelope) => {
+                self.examine_envelope(&envelope, open, copy(CopyState::Closed)).await
+            }
         }
     }
 
     async fn examine_envelope(
         &self,
-        name: &str,
-        version: u32,
         envelope: &Envelope,
         open: bool,
         mut copy: Copy,
     ) -> (Copy, Option<Secret>) {
         copy.created = Some(envelope.header.created);
-        let (mut failure, mut value) = (envelope.require(name, version).err(), None);
-        let misplaced = failure.is_some();
+        let (mut failure, mut value) = (None, None);
         for (position, recipient) in envelope.header.recipients.iter().enumerate() {
             let opens = match open && self.keyring.may_open(recipient) {
                 false => None,
@@ -210,12 +302,12 @@ impl Custody {
             copy.recipients.push(Opener { kind: recipient.kind.clone(), id: recipient.id.clone(), opens });
         }
         copy.state = match failure {
-            _ if value.is_some() && !misplaced => CopyState::Whole,
+            _ if value.is_some() => CopyState::Whole,
             Some(error) if error.kind == ErrorKind::Local => CopyState::Damaged(error.message),
             // The service that would open it is what fails, not the copy.
             Some(_) | None => CopyState::Closed,
         };
-        (copy, value.filter(|_| !misplaced))
+        (copy, value)
     }
 }
 
@@ -227,21 +319,9 @@ impl Custody {
     /// When no store takes it; those that fail beside one that works are warned of.
     pub async fn hand_out(&self, permit: &Permit, handout: &Handout) -> Result<()> {
         let kept = self.handout(&handout.name).await?;
-        self.spread(permit, &handout.name, 1, &encode(kept.as_ref().unwrap_or(handout))).await
-    }
-
-    /// The handout of this name, from the first store that has it whole; `None` when no store that
-    /// answers has it.
-    ///
-    /// # Errors
-    /// When stores have it, but none of them whole; when no store answers.
-    pub async fn handout(&self, name: &str) -> Result<Option<Handout>> {
-        super::check_name(name)?;
-        let Some(version) = self.latest_answered(name).await? else { return Ok(None) };
-        let places = self.places_of(name, version).await?;
-        let reads = places
-            .iter()
-            .map(|place| async move { Handout::decode(name, &place.read(name, version).await?) });
-        self.first_whole(name, &places, reads.collect()).await
+        let kept = kept.unwrap_or_else(|| handout.clone());
+        let key = self.authority.require_key()?;
+        let bytes = Document::Handout(kept).sign(1, &key).encode();
+        self.spread(permit, &handout.name, 1, &bytes).await
     }
 }

@@ -11,6 +11,8 @@ use super::examine::CopyState;
 use super::testing::keyring;
 use super::*;
 use crate::resource::Permit;
+use crate::secret::Secret;
+use crate::signing::testing::authority;
 
 /// A store or key service that works only while it is switched on.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +66,11 @@ impl Store for Switched {
     async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
         self.switch.require()?;
         self.inner.remove(permit, name, version).await
+    }
+
+    async fn set_aside(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
+        self.switch.require()?;
+        self.inner.set_aside(permit, name, version).await
     }
 
     async fn repair(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
@@ -127,7 +134,8 @@ impl Machine {
         };
         let stores = vec![store("one", &self.stores[0]), store("two", &self.stores[1])];
         let keyring = Keyring { service: Some(Arc::new(Kms(self.kms.clone()))), ..keyring(identities) };
-        Custody::new(self.folder.path(), recipients, stores, keyring).of_plan("demo")
+        let authority = authority(&self.folder.path().join("config"), "demo");
+        Custody::new(self.folder.path(), recipients, stores, keyring, authority).of_plan("demo")
     }
 
     fn run(&self) -> Custody {
@@ -282,4 +290,18 @@ async fn older_version_in_a_newer_place_is_damaged() {
     );
     custody.repair(&machine.permit, &object, None).await.expect("repairs");
     assert!(custody.examine("", true).await.expect("looks")[0].is_perfect());
+}
+
+#[tokio::test]
+async fn signing_key_is_completed_until_every_store_has_it() {
+    let machine = Machine::new();
+    machine.stores[0].set(false);
+    let custody = machine.run();
+    custody.share_key(&machine.permit).await.expect("one store is enough");
+    assert_eq!(custody.authority.seen().in_custody, None, "the next run goes on with it");
+    machine.stores[0].set(true);
+    let custody = machine.run();
+    custody.share_key(&machine.permit).await.expect("completes");
+    assert_eq!(custody.gaps("signing-key/").await.expect("looks"), []);
+    assert!(custody.authority.seen().in_custody.is_some());
 }

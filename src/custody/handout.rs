@@ -11,6 +11,7 @@ use super::pgp::PublicKey;
 use super::recipient::parse_age;
 use crate::resource::{Error, ErrorKind, Result};
 use crate::secret::Secret;
+use crate::signing::Seal;
 
 /// What stands in [`Handout::format`].
 const FORMAT: &str = "groundwork-handout/1";
@@ -101,6 +102,10 @@ pub struct Handout {
     digest: String,
     /// The armoured message.
     message: String,
+    /// The signature of the plan's key over all of it. Handouts of older versions of the program have
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) seal: Option<Seal>,
 }
 
 impl Handout {
@@ -119,6 +124,7 @@ impl Handout {
             share,
             digest: digest(&message),
             message,
+            seal: None,
         })
     }
 

@@ -9,23 +9,29 @@
 //! completed later ([`Custody::complete`]).
 
 mod complete;
+mod document;
 pub mod envelope;
 pub mod examine;
 pub mod handout;
+mod newest;
 pub mod paths;
 pub mod pgp;
 mod prepared;
 pub mod recipient;
+mod signing_key;
 pub mod store;
 pub mod unreachable;
+mod vouch;
 
 #[cfg(test)]
 mod failure_tests;
+#[cfg(test)]
+mod planted_tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -38,16 +44,19 @@ pub use prepared::Prepared;
 pub use recipient::{AGE_IDENTITY, Context, KeyService, Keyring, PGP_KEY, Recipient};
 pub use store::{FileStore, Store};
 pub use unreachable::Unreachable;
+pub use vouch::Unvouched;
 
 use self::prepared::Proven;
 use crate::event::Warnings;
 use crate::plan::settings::RecipientSettings;
 use crate::resource::{Error, ErrorKind, Result};
-use crate::secret::Secret;
+use crate::signing::Authority;
 
 /// The stores and recipients of one plan.
 pub struct Custody {
     folder: PathBuf,
+    /// Who may sign what counts as the plan's.
+    authority: Arc<Authority>,
     recipients: RwLock<Vec<RecipientSettings>>,
     keyring: Keyring,
     stores: Vec<Box<dyn Store>>,
@@ -61,8 +70,8 @@ pub struct Custody {
 }
 
 impl Custody {
-    /// Custody for these recipients, whose files are relative to `folder`, on these stores.
-    /// Touches nothing.
+    /// Custody for these recipients, whose files are relative to `folder`, on these stores, of what
+    /// `authority` says is the plan's. Touches nothing.
     ///
     /// Recipients may hold references that are not known yet: reading works without them, and
     /// [`Custody::set_recipients`] puts the known ones in their place before anything is written.
@@ -71,9 +80,11 @@ impl Custody {
         recipients: Vec<RecipientSettings>,
         stores: Vec<Box<dyn Store>>,
         keyring: Keyring,
+        authority: Arc<Authority>,
     ) -> Self {
         Self {
             folder: folder.to_owned(),
+            authority,
             recipients: RwLock::new(recipients),
             keyring,
             stores,
@@ -107,18 +118,6 @@ impl Custody {
         *self.recipients.write().unwrap_or_else(PoisonError::into_inner) = recipients;
     }
 
-    /// The latest version of `name`, from the first store that has it whole.
-    ///
-    /// # Errors
-    /// When stores have the object, but none of them can be read and decrypted.
-    pub async fn get(&self, name: &str) -> Result<Option<Secret>> {
-        check_name(name)?;
-        let Some(version) = self.latest(name).await? else { return Ok(None) };
-        let places = self.places_of(name, version).await?;
-        let reads = places.iter().map(|place| self.read_from(*place, name, version));
-        self.first_whole(name, &places, reads.collect()).await
-    }
-
     /// Where this version may be read: every store, and beside the journal if it is there.
     async fn places_of(&self, name: &str, version: u32) -> Result<Vec<&dyn Store>> {
         let rescued = self.rescue.versions(name).await?.contains(&version);
@@ -131,35 +130,9 @@ impl Custody {
         self.stores.iter().map(AsRef::as_ref).chain([&self.rescue as &dyn Store])
     }
 
-    /// What the first of `reads`, one for each of `places`, gives that succeeds; the others are not
-    /// begun. The places before it are warned of, because the next one to be lost could be the last.
-    async fn first_whole<T>(
-        &self,
-        name: &str,
-        places: &[&dyn Store],
-        reads: Vec<impl Future<Output = Result<T>>>,
-    ) -> Result<Option<T>> {
-        let mut failures: Vec<(String, Error)> = Vec::new();
-        for (store, read) in places.iter().zip(reads) {
-            match read.await {
-                Ok(found) => {
-                    self.warn(name, &failures);
-                    return Ok(Some(found));
-                }
-                Err(error) => failures.push((store.describe(), error)),
-            }
-        }
-        failures.pop().map_or(Ok(None), |(_, error)| Err(error))
-    }
-
-    fn warn(&self, name: &str, failures: &[(String, Error)]) {
-        for (store, error) in failures {
-            self.warnings.insert(format!(
-                "custody: {name} cannot be used from {store} ({}); another store has it whole, and \
-                 `groundwork custody check PLAN --repair` copies it back",
-                error.message
-            ));
-        }
+    /// Whether it is the folder beside the journal.
+    fn is_rescue(&self, place: &dyn Store) -> bool {
+        std::ptr::addr_eq(std::ptr::from_ref(place), std::ptr::from_ref(&self.rescue))
     }
 
     /// The versions of `name` on any store, ascending.
@@ -170,15 +143,8 @@ impl Custody {
         one_is_enough(join_all(self.places().map(|place| place.versions(name))).await)
     }
 
-    /// Whether any store has an object of this name, without opening it.
-    ///
-    /// # Errors
-    /// When no store can be read.
-    pub async fn exists(&self, name: &str) -> Result<bool> {
-        Ok(self.latest(name).await?.is_some())
-    }
-
-    /// The names that begin with `prefix` on any store, sorted. A store that fails is passed over
+    /// The names that begin with `prefix` on any store, sorted, whoever has put something there
+    /// ([`Custody::has`] says whether it is the plan's). A store that fails is passed over
     /// as long as another one has something.
     ///
     /// # Errors
@@ -188,33 +154,6 @@ impl Custody {
         let mut names: Vec<String> = objects.into_iter().map(|(name, _)| name).collect();
         names.dedup();
         Ok(names)
-    }
-
-    /// The highest version on any store. A store that fails is passed over as long as another
-    /// one has the object: a lost disk must not make the other copies useless. When no other
-    /// has it, its failure counts, because "there is none" would be a guess.
-    async fn latest(&self, name: &str) -> Result<Option<u32>> {
-        Ok(self.versions(name).await?.pop())
-    }
-
-    /// The highest version on the stores that answer. For what is about to be written: a store that
-    /// fails must not keep it from the others.
-    ///
-    /// # Errors
-    /// When no store answers.
-    async fn latest_answered(&self, name: &str) -> Result<Option<u32>> {
-        let answers = join_all(self.stores.iter().map(|store| store.versions(name))).await;
-        let failed = answers.iter().filter(|answer| answer.is_err()).count();
-        if failed == self.stores.len() {
-            return one_is_enough(answers).map(|mut versions| versions.pop());
-        }
-        let rescued = self.rescue.versions(name).await?;
-        Ok(answers.into_iter().flatten().flatten().chain(rescued).max())
-    }
-
-    async fn read_from(&self, store: &dyn Store, name: &str, version: u32) -> Result<Secret> {
-        let bytes = store.read(name, version).await?;
-        decode(name, &bytes)?.open(name, version, &self.keyring).await
     }
 
     /// The declared recipients.
@@ -232,6 +171,11 @@ impl Custody {
 
     fn note_failing(&self, who: &str) {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).insert(who.to_owned());
+    }
+
+    /// Whether any store or recipient has failed in this run.
+    fn has_failures(&self) -> bool {
+        !self.failing.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn is_failing(&self, who: &str) -> bool {
@@ -317,6 +261,7 @@ fn rejected(message: &str) -> Error {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use crate::signing::testing::authority;
 
     /// The public half of an identity.
     pub fn recipient(identity: &age::x25519::Identity) -> Recipient {
@@ -328,11 +273,12 @@ pub(crate) mod testing {
         Keyring { identities: identities.into_iter().collect(), ..Keyring::default() }
     }
 
-    /// Custody in two folders below `folder`, opened with `identity`.
+    /// Custody in two folders below `folder`, opened with `identity`, signed with the test's key.
     pub fn custody(folder: &Path, identity: age::x25519::Identity) -> Custody {
         let recipients = vec![RecipientSettings::Age(identity.to_public().to_string())];
         let store = |name: &str| Box::new(FileStore::new(folder.join(name))) as Box<dyn Store>;
-        Custody::new(folder, recipients, vec![store("one"), store("two")], keyring([identity]))
+        let authority = authority(&folder.join("config"), "demo");
+        Custody::new(folder, recipients, vec![store("one"), store("two")], keyring([identity]), authority)
     }
 }
 
@@ -340,6 +286,7 @@ pub(crate) mod testing {
 mod tests {
     use super::*;
     use crate::resource::Permit;
+    use crate::secret::Secret;
 
     fn secret(text: &str) -> Secret {
         Secret::from(text.to_owned())
@@ -392,7 +339,8 @@ mod tests {
         let (folder, custody) = fresh();
         assert_eq!(custody.get("a").await.expect("reads"), None);
         assert!(!custody.exists("a").await.expect("reads"));
-        assert!(folder.path().read_dir().expect("lists").next().is_none());
+        let left = folder.path().read_dir().expect("lists").flatten();
+        assert!(left.map(|entry| entry.file_name()).all(|name| name == "config"), "only the test's key");
     }
 
     #[tokio::test]
@@ -411,11 +359,11 @@ mod tests {
     async fn store_that_cannot_be_had_is_warned_of() {
         let (folder, custody) = fresh();
         custody.put(&Permit::mint(), "a", &secret("x")).await.expect("puts");
-        let Custody { recipients, keyring, mut stores, .. } = custody;
+        let Custody { recipients, keyring, mut stores, authority, .. } = custody;
         let why = Error::new(ErrorKind::Unauthenticated, "connect to AWS", "no credentials");
         stores[0] = Box::new(Unreachable::new("s3://lost", why));
         let recipients = recipients.into_inner().expect("unpoisoned");
-        let custody = Custody::new(folder.path(), recipients, stores, keyring);
+        let custody = Custody::new(folder.path(), recipients, stores, keyring, authority);
         assert_eq!(custody.get("a").await.expect("reads"), Some(secret("x")));
         assert!(custody.take_warnings()[0].contains("s3://lost"));
         custody.prove(&Permit::mint()).await.expect("the other store is enough");

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
 
+use super::document::{Document, Origin};
 use super::envelope::{SealingKey, Wrapped};
 use super::{Custody, Store, check_clock, check_name, encode, local, rejected, taken};
 use crate::providers::timeout::hasten;
 use crate::resource::{Error, ErrorKind, Permit, Result};
 use crate::secret::{Secret, random_bytes};
+use crate::signing::SigningKey;
 
 /// How often an object that no store has is offered to all of them.
 const ATTEMPTS: u32 = 5;
@@ -24,6 +27,8 @@ pub struct Prepared {
     name: String,
     version: u32,
     key: SealingKey,
+    /// Signs what is kept.
+    signer: Arc<SigningKey>,
 }
 
 impl Prepared {
@@ -151,7 +156,7 @@ impl Custody {
     /// As [`Custody::prove`]; when nobody whose key is at hand can be encrypted for.
     pub async fn prepare(&self, permit: &Permit, name: &str) -> Result<Prepared> {
         check_name(name)?;
-        let version = self.latest_answered(name).await?.map_or(1, |version| version + 1);
+        let version = self.next_version(name).await?;
         self.prepare_version(permit, name, version).await
     }
 
@@ -167,13 +172,14 @@ impl Custody {
     }
 
     async fn prepare_version(&self, permit: &Permit, name: &str, version: u32) -> Result<Prepared> {
+        let signer = self.authority.require_key()?;
         let proven = self.proof(permit).await?;
         let key = self.sealing_key(name).await?;
         if !proven.opens(key.recipients()) {
             // Says which keys would do.
             self.keyring.unwrap(key.recipients(), name).await?;
         }
-        Ok(Prepared { name: name.to_owned(), version, key })
+        Ok(Prepared { name: name.to_owned(), version, key, signer })
     }
 
     /// A key wrapped for every recipient that works. A key that does not exist is a mistake in the
@@ -205,9 +211,10 @@ impl Custody {
     /// # Errors
     /// When no store has it. It lies beside the journal then, and the next run goes on from there.
     pub async fn keep(&self, permit: &Permit, prepared: Prepared, secret: &Secret) -> Result<()> {
-        let Prepared { name, version, key } = prepared;
+        let Prepared { name, version, key, signer } = prepared;
         check_name(&name)?;
-        let bytes = encode(&key.seal(&name, version, secret)?);
+        let sealed = Document::Envelope(key.seal(&name, version, secret)?);
+        let bytes = sealed.sign(version, &signer).encode();
         let rescued = self.rescue.write(permit, &name, version, &bytes).await;
         let failure = match self.spread(permit, &name, version, &bytes).await {
             Ok(()) => {
@@ -249,7 +256,7 @@ impl Custody {
         let mut attempt = 1;
         loop {
             let writes =
-                self.stores.iter().map(|store| write_on(store.as_ref(), permit, name, version, bytes));
+                self.stores.iter().map(|store| self.write_on(store.as_ref(), permit, name, version, bytes));
             let results = join_all(writes).await;
             if results.iter().all(Result::is_err) && attempt < ATTEMPTS {
                 attempt += 1;
@@ -291,12 +298,10 @@ impl Custody {
     /// `Conflict` when another value is kept under the name; when no store takes it.
     pub async fn put(&self, permit: &Permit, name: &str, secret: &Secret) -> Result<()> {
         check_name(name)?;
-        match self.latest(name).await? {
-            None => {
-                let prepared = self.prepare_first(permit, name).await?;
-                self.keep(permit, prepared, secret).await
-            }
-            Some(_) if self.get(name).await?.as_ref() == Some(secret) => self.complete(permit, name).await,
+        match self.search(name, true).await?.into_whole_if_any()? {
+            // What lies there and is not the plan's keeps its number.
+            None => self.replace(permit, name, secret).await,
+            Some(whole) if whole.value.as_ref() == Some(secret) => self.complete(permit, name).await,
             Some(_) => Err(taken(name)),
         }
     }
@@ -319,19 +324,34 @@ impl Custody {
         let removed = join_all(self.places().map(|place| place.remove(permit, name, version))).await;
         removed.into_iter().collect()
     }
-}
 
-/// Writes one copy and reads it back. The same bytes that are there already are success.
-pub(super) async fn write_on(
-    store: &dyn Store,
-    permit: &Permit,
-    name: &str,
-    version: u32,
-    bytes: &[u8],
-) -> Result<()> {
-    match store.write(permit, name, version, bytes).await {
-        Err(error) if error.kind == ErrorKind::Conflict => {}
-        written => written?,
+    /// Writes one copy and reads it back. The same bytes that are there already are success; what is
+    /// there and is not the plan's makes room.
+    pub(super) async fn write_on(
+        &self,
+        store: &dyn Store,
+        permit: &Permit,
+        name: &str,
+        version: u32,
+        bytes: &[u8],
+    ) -> Result<()> {
+        match store.write(permit, name, version, bytes).await {
+            Err(error) if error.kind == ErrorKind::Conflict => {}
+            written => written?,
+        }
+        let found = store.read(name, version).await;
+        match &found {
+            Ok(found) if found == bytes => return Ok(()),
+            Ok(found) if self.is_ours(name, version, found) => return Err(taken(name)),
+            Err(error) if error.kind != ErrorKind::Local => return found.map(drop),
+            _ => {}
+        }
+        store.repair(permit, name, version, bytes).await?;
+        if store.read(name, version).await? == bytes { Ok(()) } else { Err(taken(name)) }
     }
-    if store.read(name, version).await? == bytes { Ok(()) } else { Err(taken(name)) }
+
+    fn is_ours(&self, name: &str, version: u32, bytes: &[u8]) -> bool {
+        Document::decode(name, version, bytes)
+            .is_ok_and(|document| document.origin(version, &self.authority) == Origin::Ours)
+    }
 }

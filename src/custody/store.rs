@@ -33,6 +33,9 @@ pub trait Store: Send + Sync {
     async fn objects(&self, prefix: &str) -> Result<Vec<(String, u32)>>;
     /// Removes one version for good, as far as the place can. One that is not there is success.
     async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()>;
+    /// Puts out of the way what lies in the place of a version and is not the plan's. The place keeps
+    /// it where it can.
+    async fn set_aside(&self, permit: &Permit, name: &str, version: u32) -> Result<()>;
     /// Puts `bytes` in the place of a damaged version.
     async fn repair(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()>;
     /// Writes `bytes` under a name that is no object's, returns what is read back, and leaves at
@@ -106,6 +109,13 @@ impl FileStore {
         put(&folder, &file, bytes, true)
     }
 
+    fn reject_file(&self, name: &str, version: u32) -> io::Result<()> {
+        let Some(folder) = self.open(name, Missing::Leave)? else { return Ok(()) };
+        let file = file_name(name, version);
+        folder.keep_aside(&file, &format!(".rejected.{file}.{}", uuid::Uuid::new_v4()), OBJECT)?;
+        folder.remove(&file)
+    }
+
     fn probe_file(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let folder = self.make("")?;
         enough_space(&folder)?;
@@ -150,6 +160,11 @@ impl Store for FileStore {
         let removed = folder
             .and_then(|folder| folder.map_or(Ok(()), |folder| folder.remove(&file_name(name, version))));
         removed.map_err(|source| self.failed(name, &source))
+    }
+
+    /// It stays as `.rejected.…`.
+    async fn set_aside(&self, _permit: &Permit, name: &str, version: u32) -> Result<()> {
+        self.reject_file(name, version).map_err(|source| self.failed(name, &source))
     }
 
     /// The old file stays beside the new one, as `.replaced.…`, for a person to look at. At no moment

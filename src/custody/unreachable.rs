@@ -57,6 +57,10 @@ impl Store for Unreachable {
         self.fail()
     }
 
+    async fn set_aside(&self, _: &Permit, _: &str, _: u32) -> Result<()> {
+        self.fail()
+    }
+
     async fn repair(&self, _: &Permit, _: &str, _: u32, _: &[u8]) -> Result<()> {
         self.fail()
     }

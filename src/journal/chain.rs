@@ -4,10 +4,22 @@
 //! text up to there. A changed byte anywhere is therefore found, except that cutting off whole
 //! lines at the end leaves a valid, shorter journal. Pure functions over bytes, so that a copy of
 //! the journal elsewhere is checked by the same code.
+//!
+//! Before the hash stands `,"signer":"…","sig":"…"`: the plan's key signs the same hash without
+//! these two. A signature thereby covers all lines up to its own, and the last one covers all.
+//! Journals of older versions of the program have no signatures.
 
 use sha2::{Digest, Sha256};
 
 use super::entry::Record;
+use crate::signing::{Seal, Signer, SigningKey};
+
+/// What a signature in a journal is for.
+const PURPOSE: &str = "groundwork-journal/1";
+const SIGNER: &str = ",\"signer\":\"";
+const SIGNATURE: &str = "\",\"sig\":\"";
+/// Length of a signature in base64.
+const BASE64: usize = 88;
 
 const MARK: &str = ",\"hash\":\"";
 const END: &str = "\"}";
@@ -24,6 +36,12 @@ pub struct Chain {
     pub records: Vec<Record>,
     /// The hash of the last line.
     pub hash: [u8; 32],
+    /// The hash of each line.
+    hashes: Vec<[u8; 32]>,
+    /// The last line's signature, with what it signs.
+    seal: Option<(Seal, [u8; 32])>,
+    /// Whether any line is signed.
+    was_signed: bool,
     /// Length in bytes up to the end of the last whole line; what lies beyond was cut off while
     /// it was being written and counts for nothing.
     pub length: u64,
@@ -41,7 +59,14 @@ pub struct Damaged {
 
 impl Default for Chain {
     fn default() -> Self {
-        Self { records: Vec::new(), hash: GENESIS, length: 0 }
+        Self {
+            records: Vec::new(),
+            hash: GENESIS,
+            hashes: Vec::new(),
+            seal: None,
+            was_signed: false,
+            length: 0,
+        }
     }
 }
 
@@ -61,29 +86,69 @@ impl Chain {
         Ok(chain)
     }
 
-    /// The line for `record`, with its line break; the chain then ends with it.
+    /// The line for `record`, with its line break, signed with the key of the plan of this name; the
+    /// chain then ends with it.
     ///
     /// # Panics
     /// Never: a record is plain data.
-    pub fn extend(&mut self, record: Record) -> Vec<u8> {
-        let content = serde_json::to_string(&record).expect("a record is plain data");
-        let content = content.strip_suffix('}').unwrap_or(&content);
-        self.hash = link(&self.hash, content.as_bytes());
-        self.records.push(record);
-        let line = format!("{content}{MARK}{}{END}\n", hex::encode(self.hash)).into_bytes();
-        self.length += line.len() as u64;
+    pub fn extend(&mut self, record: Record, plan: &str, key: &SigningKey) -> Vec<u8> {
+        let content = body(&record);
+        let digest = link(&self.hash, content.as_bytes());
+        let seal = key.sign(PURPOSE, &[plan.as_bytes(), &digest]);
+        let content = format!("{content}{SIGNER}{}{SIGNATURE}{}\"", seal.signer, seal.signature());
+        self.close(record, &content, Some((seal, digest)))
+    }
+
+    /// A line as older versions of the program wrote it.
+    #[cfg(test)]
+    pub fn extend_unsigned(&mut self, record: Record) -> Vec<u8> {
+        let content = body(&record);
+        self.close(record, &content, None)
+    }
+
+    fn close(&mut self, record: Record, content: &str, seal: Option<(Seal, [u8; 32])>) -> Vec<u8> {
+        let hash = link(&self.hash, content.as_bytes());
+        let line = format!("{content}{MARK}{}{END}\n", hex::encode(hash)).into_bytes();
+        self.take(record, hash, seal, line.len());
         line
     }
 
+    /// The hash of the line with this number, counted from 1.
+    pub fn hash_of(&self, seq: u64) -> Option<&[u8; 32]> {
+        self.hashes.get(usize::try_from(seq).ok()?.checked_sub(1)?)
+    }
+
+    /// Who has signed the last line, by its own word.
+    pub fn signer(&self) -> Option<Signer> {
+        self.seal.as_ref().map(|(seal, _)| seal.signer)
+    }
+
+    /// Whether the last line's signature is what its signer makes for the plan of this name.
+    pub fn is_proven(&self, plan: &str) -> bool {
+        self.seal.as_ref().is_some_and(|(seal, digest)| seal.proves(PURPOSE, &[plan.as_bytes(), digest]))
+    }
+
+    /// Whether any line is signed.
+    pub fn was_signed(&self) -> bool {
+        self.was_signed
+    }
+
     fn push(&mut self, line: &[u8]) -> Result<(), Damaged> {
-        let (record, hash) = self.decode(line).map_err(|problem| self.damaged(problem))?;
-        self.records.push(record);
-        self.hash = hash;
-        self.length += line.len() as u64 + 1;
+        let Line { record, hash, seal } = self.decode(line).map_err(|problem| self.damaged(problem))?;
+        self.take(record, hash, seal, line.len() + 1);
         Ok(())
     }
 
-    fn decode(&self, line: &[u8]) -> Result<(Record, [u8; 32]), &'static str> {
+    fn take(&mut self, record: Record, hash: [u8; 32], seal: Option<(Seal, [u8; 32])>, length: usize) {
+        self.records.push(record);
+        self.hash = hash;
+        self.hashes.push(hash);
+        self.was_signed |= seal.is_some();
+        self.seal = seal;
+        self.length += length as u64;
+    }
+
+    fn decode(&self, line: &[u8]) -> Result<Line, &'static str> {
         let (content, claimed) = split(line).ok_or("has no hash at its end")?;
         let hash = link(&self.hash, content.as_bytes());
         if hex::encode(hash) != claimed {
@@ -91,8 +156,9 @@ impl Chain {
         }
         let record: Record =
             serde_json::from_str(&format!("{content}}}")).map_err(|_| "is not a known kind of entry")?;
+        let seal = split_seal(content).map(|(content, seal)| (seal, link(&self.hash, content.as_bytes())));
         let expected = self.records.len() as u64 + 1;
-        if record.seq == expected { Ok((record, hash)) } else { Err("is out of sequence") }
+        if record.seq == expected { Ok(Line { record, hash, seal }) } else { Err("is out of sequence") }
     }
 
     /// A whole line whose line break was changed is damage, not a line cut off while written.
@@ -108,6 +174,20 @@ impl Chain {
     }
 }
 
+/// A line that follows from those before it.
+struct Line {
+    record: Record,
+    hash: [u8; 32],
+    seal: Option<(Seal, [u8; 32])>,
+}
+
+/// A record's text without its last brace.
+fn body(record: &Record) -> String {
+    let mut content = serde_json::to_string(record).expect("a record is plain data");
+    content.pop();
+    content
+}
+
 fn link(previous: &[u8; 32], content: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(previous).chain_update(content).finalize().into()
 }
@@ -117,4 +197,13 @@ fn split(line: &[u8]) -> Option<(&str, &str)> {
     let line = std::str::from_utf8(line).ok()?.strip_suffix(END)?;
     let (rest, hash) = line.split_at_checked(line.len().checked_sub(HEX)?)?;
     Some((rest.strip_suffix(MARK)?, hash))
+}
+
+/// The text before the signature, and the signature; `None` where there is none.
+fn split_seal(content: &str) -> Option<(&str, Seal)> {
+    let rest = content.strip_suffix('"')?;
+    let (rest, signature) = rest.split_at_checked(rest.len().checked_sub(BASE64)?)?;
+    let rest = rest.strip_suffix(SIGNATURE)?;
+    let (rest, signer) = rest.split_at_checked(rest.len().checked_sub(HEX)?)?;
+    Some((rest.strip_suffix(SIGNER)?, Seal::from_text(signer, signature)?))
 }

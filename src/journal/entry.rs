@@ -92,6 +92,12 @@ pub enum Entry {
     },
     /// A run has ended by itself.
     RunFinished,
+    /// A person has looked at all lines before this one and vouches for them: they were not signed,
+    /// or not by a key that counts.
+    Adopted {
+        /// How many lines these are.
+        lines: u64,
+    },
 }
 
 /// How a request ended.
@@ -116,14 +122,30 @@ impl Entry {
             | Self::Committed { operation, target, .. }
             | Self::Outcome { operation, target, .. } => Some((operation, target)),
             Self::Making(thing) | Self::Owned(thing) => Some((CREATE, &thing.target)),
-            Self::RunStarted | Self::RunFinished | Self::Destinations { .. } | Self::Node { .. } => None,
+            Self::RunStarted
+            | Self::RunFinished
+            | Self::Adopted { .. }
+            | Self::Destinations { .. }
+            | Self::Node { .. } => None,
         }
     }
 
     /// Whether it must be recorded wherever the journal is kept: what it announces must not happen
     /// otherwise; and who ends a run wants to know that the copy is whole.
     pub fn needs_copy(&self) -> bool {
-        matches!(self, Self::RunStarted | Self::Intent { .. } | Self::Making(_) | Self::RunFinished)
+        matches!(
+            self,
+            Self::RunStarted
+                | Self::Intent { .. }
+                | Self::Making(_)
+                | Self::RunFinished
+                | Self::Adopted { .. }
+        )
+    }
+
+    /// Whether this machine remembers that it has seen the journal up to here.
+    pub(super) fn is_milestone(&self) -> bool {
+        matches!(self, Self::RunStarted | Self::RunFinished | Self::Adopted { .. })
     }
 
     /// Whether the intent before it needs no recovery any more.

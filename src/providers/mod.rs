@@ -22,6 +22,7 @@ use crate::plan::settings::{AwsSettings, CustodySettings, RecipientSettings, Sto
 use crate::resolve::places::LockPlace;
 use crate::resolve::unknown;
 use crate::resource::{Awaited, Calls, Error, ErrorKind, Permit, Provided, Result};
+use crate::signing::SigningKey;
 use crate::trust::{Grant, Subject, Trust};
 
 /// What the clients of one run are made from, and the clients once they are made.
@@ -76,7 +77,9 @@ impl Providers {
             for store in &settings.stores {
                 stores.push(self.store(store).await?);
             }
-            let custody = Custody::new(&self.folder, settings.recipients.clone(), stores, keyring);
+            let authority = Arc::clone(self.journal()?.authority());
+            let recipients = settings.recipients.clone();
+            let custody = Custody::new(&self.folder, recipients, stores, keyring, authority);
             Ok(Arc::new(custody.of_plan(&self.plan)))
         });
         made.await.cloned()
@@ -90,6 +93,39 @@ impl Providers {
         self.journal.clone().ok_or_else(|| {
             Error::new(ErrorKind::Local, "journal", "this run has no journal, which once-only secrets need")
         })
+    }
+
+    /// Sees to it that this machine can sign for the plan: with its own key, else with the one that
+    /// custody has; a plan of which nothing is recorded yet gets a new one.
+    ///
+    /// # Errors
+    /// `Denied` when the journal is not believed, or somebody else signs for the plan.
+    pub async fn ready_to_sign(&self) -> Result<()> {
+        let journal = self.journal()?;
+        journal.require_believed()?;
+        let authority = journal.authority();
+        if let Some(signer) = journal.signer() {
+            authority.sign_as(&signer);
+        }
+        if authority.key().is_some() {
+            return Ok(());
+        }
+        if let Some(key) = self.key_in_custody(journal.is_empty()).await? {
+            return authority.adopt(key).map(drop);
+        }
+        if journal.is_empty() { authority.make() } else { authority.require_key() }.map(drop)
+    }
+
+    /// The plan's key as custody has it. Of a plan that `is_new` custody may not exist yet.
+    async fn key_in_custody(&self, is_new: bool) -> Result<Option<SigningKey>> {
+        if self.custody_settings.is_none() {
+            return Ok(None);
+        }
+        let found = async { self.custody().await?.signing_key().await };
+        match found.await {
+            Err(error) if is_new && error.kind != ErrorKind::Denied => Ok(None),
+            found => found,
+        }
     }
 
     /// The id of the Vault cluster, if this run has to do with one that tells it.

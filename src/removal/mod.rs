@@ -74,7 +74,9 @@ pub async fn observe(world: &World, providers: &Providers, parallelism: usize) -
     let mut leftovers = find(world);
     iter(&mut leftovers)
         .for_each_concurrent(parallelism, |leftover| async move {
-            leftover.hidden = look(leftover, world, providers).await.err();
+            if leftover.hidden.is_none() {
+                leftover.hidden = look(leftover, world, providers).await.err();
+            }
         })
         .await;
     leftovers
@@ -129,9 +131,24 @@ fn find(world: &World) -> Vec<Leftover> {
         let Some(remains) = kind.recall(&thing.address) else { continue };
         let taken = !ids.insert(thing.step.clone());
         let id = if taken { format!("{}@{}", thing.step, thing.name()) } else { thing.step.clone() };
-        leftovers.push(Leftover { id, thing: thing.clone(), kind, remains, hidden: None });
+        let hidden = mismatch(thing, remains.as_ref());
+        leftovers.push(Leftover { id, thing: thing.clone(), kind, remains, hidden });
     }
     leftovers
+}
+
+/// Why a record is not acted upon whose address leads to another thing than it names.
+fn mismatch(thing: &Thing, remains: &dyn Remains) -> Option<Error> {
+    let found = target(thing.kind(), &remains.id());
+    if found == thing.target {
+        return None;
+    }
+    let message = format!("the journal's record of {} has the address of {found}", thing.target);
+    Some(
+        Error::new(ErrorKind::Rejected, &thing.step, message).advice(
+            "nothing is removed on the word of such a record; look at it with `groundwork journal PLAN`",
+        ),
+    )
 }
 
 /// The account, if it is known, in which the thing would be observed.

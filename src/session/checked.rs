@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::wanted;
 use crate::graph::Graph;
@@ -12,6 +13,7 @@ use crate::removal::Extent;
 use crate::resolve::{self, OutputTable, Resolved, declare};
 use crate::resource::erased::Instance;
 use crate::resource::{self, Scope};
+use crate::signing::Authority;
 use crate::trust::{self, Source, Subject, Trust, Wanted};
 use crate::workspace::Workspace;
 
@@ -104,6 +106,15 @@ impl Checked {
         }
     }
 
+    /// The same plan, which also wants the key that has signed its journal.
+    #[must_use]
+    pub fn with_signer(mut self) -> Self {
+        let signer = wanted::signer(&self);
+        let is_new = |wanted: &Wanted| self.wanted.iter().all(|known| known.grant != wanted.grant);
+        self.wanted.extend(signer.filter(is_new));
+        self
+    }
+
     /// Takes the right to be the only run of this plan on this machine.
     ///
     /// # Errors
@@ -137,5 +148,12 @@ pub(super) fn local_lock(resolved: &Resolved) -> resource::Result<LocalLock> {
 /// The journal of a plan, as it is on this machine.
 pub(super) fn local_journal(resolved: &Resolved) -> resource::Result<Journal> {
     let document = &resolved.document;
-    Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest))
+    let authority = Authority::of_plan(&document.folder, &document.name, &resolved.trust)?;
+    journal_of(resolved, Arc::new(authority))
+}
+
+/// The same for whoever may sign.
+pub(super) fn journal_of(resolved: &Resolved, authority: Arc<Authority>) -> resource::Result<Journal> {
+    let document = &resolved.document;
+    Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest), authority)
 }

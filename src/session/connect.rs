@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Error;
-use super::checked::{Checked, Purpose, local_journal};
+use super::checked::{Checked, Purpose, journal_of, local_journal};
 use crate::journal::{Journal, Who};
 use crate::lock::{Info, RemoteLock};
 use crate::plan::settings::{CustodySettings, StoreSettings};
@@ -114,7 +114,8 @@ async fn add_places(checked: &Checked, providers: &mut Providers) -> Result<(), 
     let places = places.map_err(|mistakes| Diagnostics::new(document.sources.clone(), mistakes))?;
     if let Some(place) = places.journal {
         let copy = Arc::new(providers.s3_object(place).await?);
-        providers.journal = Some(Arc::new(local_journal(&checked.resolved)?.mirrored(copy)));
+        let authority = Arc::clone(providers.journal()?.authority());
+        providers.journal = Some(Arc::new(journal_of(&checked.resolved, authority)?.mirrored(copy)));
     }
     if let Some(place) = places.lock {
         let place = providers.lock_place(place).await?;

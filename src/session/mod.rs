@@ -1,9 +1,11 @@
 //! One run over one plan: from the file to a changeset and its application.
 
+mod adopt;
 mod checked;
 mod connect;
 mod wanted;
 
+pub use adopt::Adoption;
 pub use checked::{Checked, Purpose, check};
 pub use connect::{Reach, connect, journal, unlock};
 
@@ -12,6 +14,7 @@ use crate::changeset::{Action, Changeset};
 use crate::destination;
 use crate::diff;
 use crate::event::Events;
+use crate::journal::{Belief, Journal};
 use crate::lock::LocalLock;
 use crate::observe::{self, World};
 use crate::plan::Diagnostics;
@@ -78,6 +81,17 @@ impl Session {
             events.warn(format!("the journal's copy cannot be read: {message}"));
             gaps.push(("journal".to_owned(), message));
         }
+        let journal = providers.journal()?;
+        if let Belief::Lost(lines) = journal.belief() {
+            events.warn(format!(
+                "the plan's journal is gone, of which this machine has seen {lines} lines: what they say of its \
+                 things is not known any more; restore the file if there is a copy of it"
+            ));
+        }
+        if let Some(doubt) = doubt(&journal) {
+            events.warn(doubt.clone());
+            gaps.push(("journal".to_owned(), doubt));
+        }
         let Checked { resolved, instances, graph, extent, .. } = checked;
         let mut world =
             observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
@@ -95,6 +109,7 @@ impl Session {
     pub async fn observe_alone(checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         let local = checked.lock()?;
         let session = Self::observe(checked, parallelism, events).await?;
+        session.providers.journal()?.require_believed()?;
         if let Some((_, why)) = session.gaps.first() {
             return Err(crate::resource::Error::new(ErrorKind::Denied, "journal", why.clone())
                 .advice("a run that writes has to read the journal's copy first")
@@ -185,6 +200,7 @@ impl Session {
         options: &apply::Options,
         events: &Events,
     ) -> Result<apply::Report, Error> {
+        self.providers.ready_to_sign().await?;
         if let Some(lock) = &self.providers.lock
             && approved.changeset().summary.writing() > 0
             && apply::lock(lock, &approved).await?
@@ -214,6 +230,12 @@ impl Session {
     pub async fn remove(&self, approved: apply::ApprovedRemoval<'_>) -> Result<(), Error> {
         Ok(apply::remove(&self.world, approved, &self.providers).await?)
     }
+}
+
+/// Why nothing counts that the journal says.
+fn doubt(journal: &Journal) -> Option<String> {
+    let error = journal.require_believed().err()?;
+    Some(format!("{error}; {}", error.advice.as_deref().unwrap_or_default()))
 }
 
 /// Whether an error means that something is there and cannot be seen from here.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::checked::Checked;
+use super::checked::{Checked, local_journal};
 use crate::plan::settings::{AwsAccount, StoreSettings};
 use crate::plan::{Node, NodeValue, Section, Span};
 use crate::providers::vault::declared_authority;
@@ -21,6 +21,16 @@ pub(super) fn wanted(checked: &Checked) -> Vec<Wanted> {
     let mut known = HashSet::new();
     let all = PARTS.iter().flat_map(|part| part(checked));
     all.filter(|wanted| known.insert(wanted.grant.clone())).collect()
+}
+
+/// The key that has signed the journal beside the plan, unless this machine has it. Only `trust` asks for
+/// it: other commands read the journal's copy as well, and refuse what they do not believe. A journal
+/// that cannot be read is reported by the commands that need it.
+pub(super) fn signer(checked: &Checked) -> Option<Wanted> {
+    let journal = local_journal(&checked.resolved).ok()?;
+    let signer = journal.signer().filter(|signer| !journal.authority().has_key_of(signer))?;
+    let why = format!("the plan's journal is signed with the key {signer}, which this machine does not have");
+    Some(Wanted::new(Grant::new(Subject::Signer, signer.to_string()), None, why))
 }
 
 /// Where a field of a section stands.

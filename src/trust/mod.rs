@@ -19,7 +19,7 @@ use jiff::Timestamp;
 pub use grant::{Grant, InvalidGrant, Subject};
 pub use origin::origin;
 pub use store::Store;
-pub(crate) use store::config_folder;
+pub(crate) use store::{config_folder, plan_id};
 pub use surroundings::digest;
 pub use variable::{Standing, is_variable, standing};
 pub use wanted::Wanted;

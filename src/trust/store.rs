@@ -39,13 +39,8 @@ impl Store {
 
     /// The place for a plan below this configuration folder.
     pub fn within(config: &Path, folder: &Path, plan: &str) -> Self {
-        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-        let key = Sha256::new()
-            .chain_update(folder.as_os_str().as_encoded_bytes())
-            .chain_update([0])
-            .chain_update(plan)
-            .finalize();
-        let file = config.join("trust").join(format!("{}.json", hex::encode(&key[..16])));
+        let (id, folder) = plan_id(folder, plan);
+        let file = config.join("trust").join(format!("{id}.json"));
         Self { file, plan: plan.to_owned(), folder }
     }
 
@@ -92,7 +87,18 @@ impl Store {
     }
 }
 
-/// The caller's configuration folder.
+/// What tells the plan of this name in this folder from all others, and the folder as it really is.
+pub(crate) fn plan_id(folder: &Path, plan: &str) -> (String, PathBuf) {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let digest = Sha256::new()
+        .chain_update(folder.as_os_str().as_encoded_bytes())
+        .chain_update([0])
+        .chain_update(plan)
+        .finalize();
+    (hex::encode(&digest[..16]), folder)
+}
+
+/// The caller's own folder for this program.
 pub(crate) fn config_folder() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     folder("GROUNDWORK_CONFIG_DIR")

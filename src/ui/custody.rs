@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
+use crate::custody::Unvouched;
 use crate::custody::examine::{Copy, CopyState, Object};
 use crate::providers::vault::Standing;
+use crate::visible::neutralise;
 
 /// What to do when stores have different values.
 pub const DIFFERENT: &str = "Stores have different values of an object, so one of them is wrong. Find out which \
@@ -21,6 +23,9 @@ pub fn objects(objects: &[Object]) -> String {
 
 fn object(object: &Object) -> String {
     let mut text = format!("{}  version {}", paint(STRONG, &object.name), object.version);
+    if let Some(signer) = object.signer {
+        let _ = write!(text, "\n  {}", paint(FAINT, format!("signed with the key {signer}")));
+    }
     for copy in &object.copies {
         let _ = write!(text, "\n  {}  {}", state(copy), copy.store);
         if let Some(created) = copy.created {
@@ -35,7 +40,26 @@ fn object(object: &Object) -> String {
             let _ = write!(text, "\n      {} {}  {opens}", recipient.kind, recipient.id);
         }
     }
+    for aside in &object.aside {
+        let _ = write!(
+            text,
+            "\n  {}  version {} in {} ({})",
+            paint(BAD, "set aside"),
+            aside.version,
+            aside.store,
+            aside.because
+        );
+    }
     text
+}
+
+/// What a person vouches for in custody.
+pub fn show_unvouched(objects: &[Unvouched]) {
+    for object in objects {
+        let signer = object.signer.map_or("nobody".to_owned(), |signer| format!("the key {signer}"));
+        let (name, version, store) = (neutralise(&object.name), object.version, &object.store);
+        super::console::out(format_args!("  {name} version {version} in {store}, signed by {signer}"));
+    }
 }
 
 fn state(copy: &Copy) -> String {
@@ -45,6 +69,7 @@ fn state(copy: &Copy) -> String {
         CopyState::Closed => paint(FAINT, "closed"),
         CopyState::Missing => paint(BAD, "missing"),
         CopyState::Damaged(why) => format!("{} ({why})", paint(BAD, "damaged")),
+        CopyState::Refused(why) => format!("{} ({why})", paint(BAD, "refused")),
         CopyState::Unreachable(why) => format!("{} ({why})", paint(CHANGE, "unreachable")),
     }
 }

@@ -1,10 +1,13 @@
 //! The journal, for people and as JSON.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::console;
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
-use crate::journal::{Ending, Entry, Record};
+use crate::journal::{Ending, Entry, Record, Things};
+use crate::signing::Signer;
 use crate::visible::neutralise;
 
 /// Prints all records, one a line, with a heading for each run; at the end what is still open.
@@ -13,8 +16,32 @@ pub fn show(plan: &str, records: &[Record], open: &[Record]) {
 }
 
 /// Prints all records as JSON.
-pub fn json(plan: &str, records: &[Record]) {
-    console::json(&json!({ "format_version": "1", "plan": plan, "entries": records }));
+pub fn json(plan: &str, records: &[Record], signer: Option<Signer>) {
+    console::json(&json!({ "format_version": "1", "plan": plan, "signer": signer, "entries": records }));
+}
+
+/// Says whose key has signed it, for people to compare.
+pub fn show_signer(signer: Option<Signer>) {
+    if let Some(signer) = signer {
+        console::out(format_args!("Signed with the key {signer}."));
+    }
+}
+
+/// What a person vouches for: who has written the journal, and what it says is the plan's.
+pub fn show_claims(records: &[Record], things: &Things) {
+    let mut text = format!("{} lines", records.len());
+    if let (Some(first), Some(last)) = (records.first(), records.last()) {
+        text.push_str(&format!(", from {} to {}", first.time, last.time));
+    }
+    let writers: BTreeSet<&str> = records.iter().map(|record| record.who.who.as_str()).collect();
+    for writer in writers {
+        text.push_str(&format!("\n  written by {}", neutralise(writer)));
+    }
+    for thing in things.iter() {
+        let (target, step) = (neutralise(&thing.target), neutralise(&thing.step));
+        text.push_str(&format!("\n  {target} belongs to the step {step}"));
+    }
+    console::out(text);
 }
 
 fn render(plan: &str, records: &[Record], open: &[Record]) -> String {
@@ -71,6 +98,9 @@ fn describe(entry: &Entry) -> String {
             (GOOD, "node", neutralise(&format!("{origin} belongs to the cluster ({tls})")))
         }
         Entry::RunFinished => (FAINT, "run", "ends".to_owned()),
+        Entry::Adopted { lines } => {
+            (GOOD, "adopted", format!("a person vouches for the {lines} lines before this one"))
+        }
         Entry::Intent { step, operation, target, detail } => {
             (CHANGE, "intent", format!("{operation} {target} for the step {step}{}", list(detail)))
         }

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod adoption;
+mod authentic;
 mod aws;
 mod browser;
 mod budget;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use groundwork::custody::{Custody, FileStore, Keyring, pgp};
+use groundwork::custody::{Envelope, FileStore, Keyring, Store, pgp};
 use groundwork::event::Events;
 use groundwork::sandbox::{self, Options, Running, Settings};
 use groundwork::secret::Secret;
@@ -61,7 +61,7 @@ impl TestEnvironment {
         let mut command = program();
         command.args(arguments).current_dir(&self.folder).env("NO_COLOR", "1").env_remove("CI");
         self.sandbox.apply_to(&mut command);
-        command.env("GROUNDWORK_CONFIG_DIR", self.temporary.path().join("config"));
+        command.env("GROUNDWORK_CONFIG_DIR", self.config());
         command
     }
 
@@ -69,6 +69,11 @@ impl TestEnvironment {
     pub fn allow(&self, plan: &str, grants: &[&str]) {
         let ran = self.run(&[&["trust", plan], grants].concat());
         assert_eq!(ran.code, 0, "{ran:?}");
+    }
+
+    /// The caller's own folder for the program.
+    pub fn config(&self) -> PathBuf {
+        self.temporary.path().join("config")
     }
 
     /// A client that trusts the sandbox's authority.
@@ -455,11 +460,14 @@ impl Quickstart {
 pub fn custody_in(folder: &Path, identity: &age::x25519::Identity) -> Vec<(String, Vec<u8>)> {
     let store = FileStore::new(folder.to_owned());
     let keyring = Keyring { identities: vec![identity.clone()], ..Keyring::default() };
-    let custody = Custody::new(folder, Vec::new(), vec![Box::new(store)], keyring);
     block_on(async {
+        let mut newest = std::collections::BTreeMap::new();
+        newest.extend(store.objects("").await.expect("a listing"));
         let mut objects = Vec::new();
-        for name in custody.list("").await.expect("a listing") {
-            let object = custody.get(&name).await.expect("readable").expect("there");
+        for (name, version) in newest {
+            let bytes = store.read(&name, version).await.expect("readable");
+            let envelope: Envelope = serde_json::from_slice(&bytes).expect("an envelope");
+            let object = envelope.open(&name, version, &keyring).await.expect("opens");
             objects.push((name, object.expose_bytes().to_vec()));
         }
         objects

@@ -16,6 +16,7 @@ use crate::providers::Providers;
 use crate::providers::vault::testing::{Server, initialise};
 use crate::resource::{Permit, Provided, Resource, Writer};
 use crate::secret::Secret;
+use crate::signing::testing::authority;
 use crate::trust::{Grant, Subject, Trust};
 
 /// A machine, a server that is ready, and a user for the test.
@@ -52,7 +53,8 @@ impl Surroundings {
     }
 
     fn providers(&self) -> Providers {
-        let journal = Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0")).unwrap();
+        let authority = authority(&self.folder.path().join("config"), "demo");
+        let journal = Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0"), authority).unwrap();
         let providers = Providers {
             plan: "demo".into(),
             folder: self.folder.path().to_owned(),

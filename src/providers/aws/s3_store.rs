@@ -156,6 +156,11 @@ impl Store for S3Store {
         Ok(())
     }
 
+    /// The bucket keeps it as a version that is not the current one.
+    async fn set_aside(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
+        self.delete(permit, &self.key(name, version), None).await
+    }
+
     /// The bucket keeps the damaged one as an older version.
     async fn repair(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
         let key = self.key(name, version);

@@ -127,6 +127,13 @@ impl Store for SecretsStore {
         request.send().await.found("secretsmanager:DeleteSecret", NOT_FOUND).map(drop)
     }
 
+    /// The service keeps it for a week.
+    async fn set_aside(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
+        let request = self.client.write(permit).secretsmanager.delete_secret();
+        let request = request.secret_id(self.id(name, version)).recovery_window_in_days(7);
+        request.send().await.found("secretsmanager:DeleteSecret", NOT_FOUND).map(drop)
+    }
+
     /// The service keeps the damaged one as the secret's previous version.
     async fn repair(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
         self.change(permit, &self.id(name, version), bytes).await.map(drop)

@@ -16,6 +16,7 @@ use crate::journal::{Journal, Who};
 use crate::plan::settings::{CustodySettings, VaultSettings};
 use crate::providers::Providers;
 use crate::resource::{ErrorKind, Permit, Provided, Resource, Writer};
+use crate::signing::testing::authority;
 use crate::trust::{Grant, Subject, Trust};
 
 const SHAMIR: &str = "";
@@ -48,7 +49,8 @@ impl Machine {
     }
 
     async fn run_at(&self, addresses: &[String]) -> Arc<Custodian> {
-        let journal = Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0")).unwrap();
+        let authority = authority(&self.folder.path().join("config"), "demo");
+        let journal = Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0"), authority).unwrap();
         let providers = Providers {
             plan: "demo".into(),
             folder: self.folder.path().to_owned(),

@@ -62,8 +62,15 @@ impl Initialisation {
     /// The latest whose answer custody has.
     pub(super) async fn latest(custody: &Custody, address: &str) -> Result<Option<Self>> {
         let names = custody.list(&cluster(address)).await?;
-        let answered = names.iter().rev().find_map(|name| name.strip_suffix("/init"));
-        Ok(answered.map(|prefix| Self { prefix: prefix.to_owned() }))
+        for name in names.iter().rev() {
+            // What somebody else has put there is not an answer.
+            if let Some(prefix) = name.strip_suffix("/init")
+                && custody.has(name).await?
+            {
+                return Ok(Some(Self { prefix: prefix.to_owned() }));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether it is one of the cluster at `address`, which is part of its name.
@@ -96,7 +103,7 @@ impl Initialisation {
     /// Asks for all of them, as [`Initialisation::holders`] does.
     pub(super) async fn has(&self, custody: &Custody, name: &str) -> Result<bool> {
         let names = custody.list(&format!("{}/", self.prefix)).await?;
-        Ok(names.iter().any(|one| one == name))
+        Ok(names.iter().any(|one| one == name) && custody.has(name).await?)
     }
 
     /// The names of those whose messages custody has.

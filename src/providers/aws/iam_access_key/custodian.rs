@@ -69,7 +69,15 @@ impl KeyCustodian {
             return Ok(BTreeSet::new());
         }
         let kept = self.custody.list(&folder(user)).await?;
-        Ok(ids(live).into_iter().filter(|key| kept.contains(&object(user, key))).collect())
+        let mut held = BTreeSet::new();
+        for key in ids(live) {
+            let name = object(user, &key);
+            // What somebody else has put there is not the key's secret.
+            if kept.contains(&name) && self.custody.has(&name).await? {
+                held.insert(key);
+            }
+        }
+        Ok(held)
     }
 
     /// What is to be done about the user, of whose keys IAM lists these.

@@ -95,7 +95,7 @@ impl Custodian {
     async fn forget_shares(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
         let kept = self.custody.get(&which.answer()).await?;
         let rest = kept.as_ref().and_then(without_shares).ok_or_else(|| foreign(self.vault.address()))?;
-        match self.custody.versions(&which.answer()).await?.last() {
+        match self.custody.version(&which.answer()).await? {
             Some(1) => self.custody.replace(permit, &which.answer(), &rest).await?,
             _ => self.custody.put(permit, &which.answer(), &rest).await?,
         }

@@ -122,7 +122,7 @@ impl NodeProof {
 
     /// The TLS identity with which a node last got shares.
     fn recorded(&self, address: &str, which: Option<&Initialisation>) -> Option<Option<String>> {
-        self.journal.entries().into_iter().rev().find_map(|record| match record.entry {
+        self.journal.believed().into_iter().rev().find_map(|record| match record.entry {
             Entry::Node { origin, tls, initialisation, .. }
                 if origin == address && which.is_none_or(|which| which.prefix() == initialisation) =>
             {

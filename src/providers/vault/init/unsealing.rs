@@ -119,8 +119,12 @@ impl Custodian {
             settle(&self.vault, permit, reached.len() - refusals.len()).await?;
         }
         let proven: Vec<&NodeClient> = opened.into_iter().chain(joined).collect();
-        self.proof.record(permit, &self.vault, which, &proven).await?;
-        if !self.journal.committed(INIT, self.vault.address()) {
+        // Unsealing does not wait for a journal that this machine cannot write.
+        let can_append = self.journal.can_append();
+        if can_append {
+            self.proof.record(permit, &self.vault, which, &proven).await?;
+        }
+        if can_append && !self.journal.committed(INIT, self.vault.address()) {
             unlocked.root_token()?;
             self.commit(permit, which).await?;
         }

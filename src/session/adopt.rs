@@ -1,0 +1,97 @@
+//! Vouching for what nobody has signed, or somebody whose key is lost: once, by a person.
+
+use super::Error;
+use super::checked::Checked;
+use super::connect::{Reach, connect};
+use crate::apply::by_command;
+use crate::custody::Unvouched;
+use crate::journal::{Journal, Things};
+use crate::lock::LocalLock;
+use crate::plan::Section;
+use crate::providers::Providers;
+use crate::resource::Result as LiveResult;
+use crate::signing::{Signer, SigningKey};
+
+/// What a person is asked to vouch for. No other run of the plan goes on meanwhile.
+pub struct Adoption {
+    providers: Providers,
+    /// The plan's name.
+    pub plan: String,
+    /// What is wrong with the journal; nothing when it is the plan's already.
+    pub doubt: Option<crate::resource::Error>,
+    /// What lies in custody and does not count.
+    pub objects: Vec<Unvouched>,
+    _lock: LocalLock,
+}
+
+impl Adoption {
+    /// Looks at the journal and its copy. Writes nothing.
+    ///
+    /// # Errors
+    /// When the copy cannot be read, or the journal is damaged.
+    pub async fn look(mut checked: Checked) -> Result<Self, Error> {
+        let lock = checked.lock()?;
+        let plan = checked.resolved.document.name.clone();
+        let copied = checked.resolved.document.section(Section::Journal).is_some();
+        let reach = if copied { Reach::Everything } else { Reach::Custody };
+        let providers = connect(&mut checked, reach).await?;
+        let journal = providers.journal()?;
+        journal.pull().await?;
+        let doubt = journal.require_believed().err();
+        let objects = match providers.custody_settings {
+            Some(_) => providers.custody().await?.unvouched().await,
+            None => Vec::new(),
+        };
+        Ok(Self { plan, doubt, objects, providers, _lock: lock })
+    }
+
+    /// The journal.
+    ///
+    /// # Errors
+    /// As [`Providers::journal`].
+    pub fn journal(&self) -> LiveResult<std::sync::Arc<Journal>> {
+        self.providers.journal()
+    }
+
+    /// What the journal says is the plan's.
+    ///
+    /// # Errors
+    /// As [`Providers::journal`].
+    pub fn things(&self) -> LiveResult<Things> {
+        Ok(Things::of(&self.journal()?.entries()))
+    }
+
+    /// Whether there is nothing to vouch for.
+    pub fn is_needless(&self) -> bool {
+        let has_key = self.providers.journal().is_ok_and(|journal| journal.authority().key().is_some());
+        self.doubt.is_none() && has_key && self.objects.is_empty()
+    }
+
+    /// Signs what was looked at, as a person has asked for; gives by whose key. A machine without a
+    /// key makes one.
+    ///
+    /// # Errors
+    /// When a key or the journal cannot be written.
+    pub async fn vouch(&self) -> LiveResult<Signer> {
+        let journal = self.journal()?;
+        let authority = journal.authority();
+        let key = match authority.key() {
+            Some(key) => key,
+            None => match self.key_in_custody().await {
+                Some(key) => authority.adopt(key)?,
+                None => authority.make()?,
+            },
+        };
+        journal.adopt(&by_command()).await?;
+        if !self.objects.is_empty() {
+            self.providers.custody().await?.vouch(&by_command(), &self.objects).await?;
+        }
+        Ok(key.signer())
+    }
+
+    /// The plan's key, if custody has one that counts and opens here.
+    async fn key_in_custody(&self) -> Option<SigningKey> {
+        self.providers.custody_settings.as_ref()?;
+        self.providers.custody().await.ok()?.signing_key().await.ok()?
+    }
+}

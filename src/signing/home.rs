@@ -1,0 +1,248 @@
+//! What this machine keeps for a plan outside of the plan's folder: its signing key, and how far it
+//! has seen the journal.
+
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::key::{Signer, SigningKey};
+use crate::confined_path::{self, KEY};
+use crate::journal::{disk, make_folder, sync_folder};
+use crate::resource::{Error, ErrorKind, Result};
+use crate::secret::Secret;
+use crate::trust::{config_folder, plan_id};
+
+/// The place for one plan.
+#[derive(Clone, Debug)]
+pub struct Home {
+    keys: PathBuf,
+    id: String,
+    plan: String,
+    folder: PathBuf,
+}
+
+/// A key as it lies in its file.
+#[derive(Serialize, Deserialize)]
+struct KeyFile {
+    plan: String,
+    folder: PathBuf,
+    /// For people.
+    signer: Signer,
+    key: String,
+}
+
+impl Drop for KeyFile {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.key);
+    }
+}
+
+/// A place in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// How many lines there are.
+    pub seq: u64,
+    /// The hash of the last, in hexadecimal.
+    pub hash: String,
+}
+
+/// What this machine has seen and done, beside the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// How far the journal was.
+    #[serde(default)]
+    pub journal: Option<Head>,
+    /// Whose key this machine has put into custody, or found there.
+    #[serde(default)]
+    pub in_custody: Option<Signer>,
+}
+
+impl Home {
+    /// The place for the plan of this name in this folder; `None` when the caller has no
+    /// configuration folder.
+    pub fn of_plan(folder: &Path, plan: &str) -> Option<Self> {
+        Some(Self::within(&config_folder()?, folder, plan))
+    }
+
+    /// The place for a plan below this configuration folder.
+    pub fn within(config: &Path, folder: &Path, plan: &str) -> Self {
+        let (id, folder) = plan_id(folder, plan);
+        Self { keys: config.join("keys"), id, plan: plan.to_owned(), folder }
+    }
+
+    /// The plan's key, if this machine has it.
+    ///
+    /// # Errors
+    /// `Local` when the file is there and cannot be used, or others can read it.
+    pub fn key(&self) -> Result<Option<SigningKey>> {
+        let path = self.path("json");
+        let read = read_private(&path).and_then(|text| text.map(|text| parse(&text)).transpose());
+        let found = read.map_err(|error| failed("read", &path, &error))?;
+        found.map(|file| key_of(&file)).transpose()
+    }
+
+    /// The keys that this machine has for plans of this name in other folders: clones and worktrees.
+    /// What cannot be read is left out.
+    pub fn keys_of_namesakes(&self) -> Vec<SigningKey> {
+        let Ok(entries) = self.keys.read_dir() else { return Vec::new() };
+        let paths = entries.flatten().map(|entry| entry.path());
+        let files = paths.filter(|path| is_key_file(path) && *path != self.path("json"));
+        let read = files.filter_map(|path| parse(&read_private(&path).ok()??).ok());
+        read.filter(|file| file.plan == self.plan).filter_map(|file| key_of(&file).ok()).collect()
+    }
+
+    /// Keeps the plan's key, durably, and never in the place of another.
+    ///
+    /// # Errors
+    /// `Local` when it cannot be written, or there is one.
+    pub fn keep(&self, key: &SigningKey) -> Result<()> {
+        let text = key.to_secret();
+        let file = KeyFile {
+            plan: self.plan.clone(),
+            folder: self.folder.clone(),
+            signer: key.signer(),
+            key: text.expose_str().unwrap_or_default().to_owned(),
+        };
+        let path = self.path("json");
+        self.put(&path, &file, false).map_err(|error| failed("write", &path, &error))
+    }
+
+    /// What this machine has seen. A file that is not whole tells nothing.
+    pub fn seen(&self) -> Seen {
+        let text = confined_path::read_caller_file(&self.path("seen"), KEY).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Notes what this machine has seen.
+    ///
+    /// # Errors
+    /// `Local` when it cannot be written.
+    pub fn note(&self, seen: &Seen) -> Result<()> {
+        let path = self.path("seen");
+        self.put(&path, seen, true).map_err(|error| failed("write", &path, &error))
+    }
+
+    fn path(&self, extension: &str) -> PathBuf {
+        self.keys.join(&self.id).with_extension(extension)
+    }
+
+    fn put(&self, path: &Path, content: &impl Serialize, replace: bool) -> io::Result<()> {
+        make_folder(&self.keys)?;
+        // A temporary file is readable by its owner only.
+        let mut file = tempfile::Builder::new().prefix(".writing.").tempfile_in(&self.keys)?;
+        let mut text = Zeroizing::new(Vec::with_capacity(4096));
+        serde_json::to_writer_pretty(&mut *text, content)?;
+        text.write_all(b"\n")?;
+        disk::write(file.as_file_mut(), &text)?;
+        let put = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+        put.map_err(|refused| refused.error)?;
+        sync_folder(&self.keys)
+    }
+}
+
+fn failed(verb: &str, path: &Path, why: &io::Error) -> Error {
+    Error::new(ErrorKind::Local, "signing key", format!("cannot {verb} {}: {why}", path.display()))
+        .advice("make yourself the only user of the file and its folder (`chmod 600`, `chmod 700`)")
+}
+
+/// The environment variable with the path of a key's file, for where nothing outlives a run.
+pub const VARIABLE: &str = "GROUNDWORK_SIGNING_KEY";
+
+/// The key of the file that the caller names in the environment.
+///
+/// # Errors
+/// `Local` when there is no such file, others can read it, or it is not a key's.
+pub fn key_of_environment() -> Result<Option<SigningKey>> {
+    let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else { return Ok(None) };
+    let path = PathBuf::from(path);
+    let read = read_private(&path).and_then(|text| text.ok_or_else(|| io::ErrorKind::NotFound.into()));
+    let file = read.and_then(|text| parse(&text)).map_err(|error| {
+        Error::new(ErrorKind::Local, VARIABLE, format!("cannot use {}: {error}", path.display()))
+            .advice("name a copy of the plan's file from `~/.config/groundwork/keys/`, with mode 0600")
+    })?;
+    key_of(&file).map(Some)
+}
+
+fn is_key_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
+}
+
+/// A file that nobody else can read or write.
+fn read_private(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let text = match confined_path::read_caller_file(path, KEY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => Zeroizing::new(read?),
+    };
+    let about = path.metadata()?;
+    if about.mode() & 0o077 != 0 || about.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("others can read it, or it is another user's"));
+    }
+    Ok(Some(text))
+}
+
+fn parse(text: &[u8]) -> io::Result<KeyFile> {
+    // The parser's error is left out: it could quote the key.
+    serde_json::from_slice(text).map_err(|_| io::Error::other("is not a signing key's file"))
+}
+
+fn key_of(file: &KeyFile) -> Result<SigningKey> {
+    SigningKey::from_secret(&Secret::from(file.key.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn home(config: &Path, folder: &Path, plan: &str) -> Home {
+        Home::within(config, folder, plan)
+    }
+
+    #[test]
+    fn key_is_kept_private_and_never_replaced() {
+        let (config, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let home = home(config.path(), folder.path(), "demo");
+        assert!(home.key().expect("nothing there").is_none());
+        assert!(!config.path().join("keys").exists(), "reading leaves no trace");
+        let key = SigningKey::generate().expect("a key");
+        home.keep(&key).expect("kept");
+        assert_eq!(home.key().expect("reads").expect("there").signer(), key.signer());
+        assert!(home.keep(&SigningKey::generate().expect("a key")).is_err(), "there is one");
+        let mode = |path: &Path| path.metadata().expect("exists").permissions().mode() & 0o777;
+        assert_eq!((mode(&home.path("json")), mode(&home.keys)), (0o600, 0o700));
+        std::fs::set_permissions(home.path("json"), PermissionsExt::from_mode(0o644)).expect("chmod");
+        assert!(home.key().expect_err("others can read it").message.contains("others"));
+    }
+
+    #[test]
+    fn namesakes_in_other_folders_are_known() {
+        let config = tempfile::tempdir().unwrap();
+        let [here, there] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+        let key = SigningKey::generate().expect("a key");
+        home(config.path(), there.path(), "demo").keep(&key).expect("kept");
+        let signers = |plan: &str| {
+            let keys = home(config.path(), here.path(), plan).keys_of_namesakes();
+            keys.iter().map(SigningKey::signer).collect::<Vec<_>>()
+        };
+        assert_eq!((signers("demo"), signers("other")), (vec![key.signer()], vec![]));
+        assert!(home(config.path(), there.path(), "demo").keys_of_namesakes().is_empty(), "it is its own");
+    }
+
+    #[test]
+    fn what_was_seen_is_kept_until_it_is_more() {
+        let (config, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let home = home(config.path(), folder.path(), "demo");
+        assert_eq!(home.seen(), Seen::default());
+        for seq in [1, 2] {
+            let seen = Seen { journal: Some(Head { seq, hash: "07".repeat(32) }), in_custody: None };
+            home.note(&seen).expect("noted");
+            assert_eq!(home.seen(), seen);
+        }
+        std::fs::write(home.path("seen"), "torn").expect("written");
+        assert_eq!(home.seen(), Seen::default());
+    }
+}

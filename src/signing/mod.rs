@@ -1,0 +1,234 @@
+//! Who wrote a plan's journal and what is in its custody: a key of the plan signs both.
+//!
+//! The private half is on the machine that made it, outside of the plan's folder, and in the plan's
+//! custody, from where another machine has it. Whose signature counts is the caller's word
+//! (`signer=FINGERPRINT`), save for keys that this machine has itself.
+
+mod home;
+mod key;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub use home::{Head, Home, Seen};
+pub use key::{InvalidSigner, Seal, Signer, SigningKey};
+
+use crate::resource::{Error, ErrorKind, Result};
+use crate::trust::{Grant, Subject, Trust};
+
+/// Who may sign for one plan, and with what this machine does.
+#[derive(Debug)]
+pub struct Authority {
+    plan: String,
+    /// Whom the caller trusts.
+    trusted: BTreeSet<Signer>,
+    /// Nothing when the caller has no configuration folder.
+    home: Option<Home>,
+    held: RwLock<Held>,
+}
+
+/// The keys of this machine.
+#[derive(Debug, Default)]
+struct Held {
+    /// With which it signs.
+    own: Option<Arc<SigningKey>>,
+    /// Of plans of the same name in other folders.
+    namesakes: Vec<Arc<SigningKey>>,
+}
+
+impl Authority {
+    /// For the plan of this name in this folder, with what the caller trusts. Writes nothing.
+    ///
+    /// # Errors
+    /// `Rejected` when a permission names no key; `Local` when the key here cannot be read.
+    pub fn of_plan(folder: &Path, plan: &str, trust: &Trust) -> Result<Self> {
+        let authority = Self::at(Home::of_plan(folder, plan), plan, trust)?;
+        if let Some(key) = home::key_of_environment()? {
+            authority.hold(Arc::new(key));
+        }
+        Ok(authority)
+    }
+
+    /// As [`Authority::of_plan`], with this place for what the machine keeps.
+    ///
+    /// # Errors
+    /// As [`Authority::of_plan`].
+    pub fn at(home: Option<Home>, plan: &str, trust: &Trust) -> Result<Self> {
+        let trusted = trust.values(Subject::Signer).map(str::parse).collect::<Result<_, InvalidSigner>>();
+        let trusted =
+            trusted.map_err(|error| Error::new(ErrorKind::Rejected, "signer", error.to_string()))?;
+        let own = home.as_ref().map_or(Ok(None), Home::key)?.map(Arc::new);
+        let namesakes = home.iter().flat_map(Home::keys_of_namesakes).map(Arc::new).collect();
+        Ok(Self { plan: plan.to_owned(), trusted, home, held: RwLock::new(Held { own, namesakes }) })
+    }
+
+    /// The plan's name, which is part of what is signed.
+    pub fn plan(&self) -> &str {
+        &self.plan
+    }
+
+    /// Whether what this key has signed is the plan's.
+    pub fn trusts(&self, signer: &Signer) -> bool {
+        self.trusted.contains(signer) || self.has_key_of(signer)
+    }
+
+    /// Whether this machine has the key of this signer, for this folder or another clone.
+    pub fn has_key_of(&self, signer: &Signer) -> bool {
+        let held = self.held();
+        let own = held.own.iter().chain(&held.namesakes);
+        own.into_iter().any(|key| key.signer() == *signer)
+    }
+
+    /// The key with which this machine signs.
+    pub fn key(&self) -> Option<Arc<SigningKey>> {
+        self.held().own.clone()
+    }
+
+    /// The key with which this machine signs.
+    ///
+    /// # Errors
+    /// `Denied` when it has none.
+    pub fn require_key(&self) -> Result<Arc<SigningKey>> {
+        self.key().ok_or_else(no_key)
+    }
+
+    /// Makes the plan's key. It is on the disk when this returns.
+    ///
+    /// # Errors
+    /// `Local` when there is no place for it.
+    pub fn make(&self) -> Result<Arc<SigningKey>> {
+        self.adopt(SigningKey::generate()?)
+    }
+
+    /// Signs with this key from now on; for one that custody had.
+    ///
+    /// # Errors
+    /// As [`Authority::make`].
+    pub fn adopt(&self, key: SigningKey) -> Result<Arc<SigningKey>> {
+        self.home.as_ref().ok_or_else(no_home)?.keep(&key)?;
+        let key = Arc::new(key);
+        self.hold(Arc::clone(&key));
+        Ok(key)
+    }
+
+    fn hold(&self, key: Arc<SigningKey>) {
+        self.held.write().unwrap_or_else(PoisonError::into_inner).own = Some(key);
+    }
+
+    /// Signs with the key of this signer, if this machine has it for a plan of the same name in
+    /// another folder and none for this one.
+    pub fn sign_as(&self, signer: &Signer) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if held.own.is_none() {
+            held.own = held.namesakes.iter().find(|key| key.signer() == *signer).cloned();
+        }
+    }
+
+    /// Whether this machine has a key that is not known to be in all of custody.
+    pub fn is_unshared(&self) -> bool {
+        self.key().is_some_and(|key| self.seen().in_custody != Some(key.signer()))
+    }
+
+    /// What this machine has seen before.
+    pub fn seen(&self) -> Seen {
+        self.home.as_ref().map(Home::seen).unwrap_or_default()
+    }
+
+    /// Notes what this machine has seen, where it can.
+    ///
+    /// # Errors
+    /// `Local` when it cannot be written.
+    pub fn note(&self, change: impl FnOnce(&mut Seen)) -> Result<()> {
+        let Some(home) = &self.home else { return Ok(()) };
+        let before = home.seen();
+        let mut seen = before.clone();
+        change(&mut seen);
+        if seen == before { Ok(()) } else { home.note(&seen) }
+    }
+
+    /// The refusal of what somebody has signed whom the caller does not trust.
+    pub fn unknown(&self, what: &str, signer: &Signer) -> Error {
+        let grant = Grant::new(Subject::Signer, signer.to_string());
+        let message = format!("{what} is signed with the key {signer}, which this machine does not know");
+        Error::new(ErrorKind::Denied, "signature", message).advice(format!(
+            "compare it with what `groundwork journal PLAN` shows on a machine that has applied the plan; if it \
+             is the same, use `--trust {grant}` for this run, or `groundwork trust PLAN --trust {grant}` to remember it"
+        ))
+    }
+
+    fn held(&self) -> std::sync::RwLockReadGuard<'_, Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn no_key() -> Error {
+    let message = "this machine does not have the plan's signing key, and custody did not give it";
+    Error::new(ErrorKind::Denied, "signature", message).advice(
+        "make a recipient's key available that opens custody, or have a person run `groundwork journal PLAN \
+         --adopt`, which makes a key for this machine",
+    )
+}
+
+fn no_home() -> Error {
+    Error::new(ErrorKind::Local, "signing key", "there is no folder for the plan's signing key")
+        .advice("set GROUNDWORK_CONFIG_DIR to a folder that belongs to you alone and outlives the run")
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::sync::LazyLock;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    /// The key of all authorities of a test, so that one goes on where another has stopped.
+    static KEY: LazyLock<Secret> = LazyLock::new(|| SigningKey::generate().expect("a key").to_secret());
+
+    /// An authority that signs with the test's key; what it has seen is kept below `config`.
+    pub fn authority(config: &Path, plan: &str) -> Arc<Authority> {
+        let home = Home::within(config, Path::new("/plans"), plan);
+        let authority = Authority::at(Some(home), plan, &Trust::default()).expect("an authority");
+        if authority.key().is_none() {
+            authority.adopt(SigningKey::from_secret(&KEY).expect("a key")).expect("kept");
+        }
+        Arc::new(authority)
+    }
+
+    /// One that trusts these signers and has no key.
+    pub fn reader(config: &Path, plan: &str, signers: &[Signer]) -> Arc<Authority> {
+        let home = Home::within(config, Path::new("/elsewhere"), plan);
+        let grants = signers.iter().map(|signer| Grant::new(Subject::Signer, signer.to_string()));
+        Arc::new(Authority::at(Some(home), plan, &Trust::new(grants)).expect("an authority"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signer_is_trusted_by_grant_or_by_having_its_key() {
+        let config = tempfile::tempdir().unwrap();
+        let [one, two] = std::array::from_fn(|_| SigningKey::generate().expect("a key").signer());
+        let authority = testing::reader(config.path(), "demo", &[one]);
+        assert!(authority.trusts(&one) && !authority.trusts(&two) && authority.key().is_none());
+        let refusal = authority.unknown("the journal", &two);
+        assert!(refusal.advice.expect("advice").contains(&format!("--trust signer={two}")));
+        let made = authority.make().expect("a key").signer();
+        assert!(authority.trusts(&made) && authority.make().is_err(), "one key, once");
+        let wrong = Trust::new(["signer=abc".parse().expect("a grant")]);
+        assert_eq!(Authority::at(None, "demo", &wrong).expect_err("no key").kind, ErrorKind::Rejected);
+    }
+
+    #[test]
+    fn namesakes_key_signs_where_it_has_signed_before() {
+        let config = tempfile::tempdir().unwrap();
+        let theirs = testing::authority(config.path(), "demo").key().expect("a key").signer();
+        let clone = testing::reader(config.path(), "demo", &[]);
+        assert!(clone.trusts(&theirs) && clone.key().is_none());
+        clone.sign_as(&theirs);
+        assert_eq!(clone.key().map(|key| key.signer()), Some(theirs));
+        assert!(!testing::reader(config.path(), "other", &[]).trusts(&theirs));
+    }
+}
