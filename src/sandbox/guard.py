@@ -15,6 +15,8 @@ Arguments: PORT CREDENTIALS-FILE.
 
 import asyncio
 import configparser
+import functools
+import gc
 import hashlib
 import hmac
 import importlib.abc
@@ -104,6 +106,30 @@ def bypass(emulator):
         if not hasattr(emulator, name):
             sys.exit(f"this emulator has no {name}; the guard is written for another version")
         setattr(emulator, name, nothing)
+
+
+def lighten(actions, responses):
+    """Has the emulator read the description of each service once. It reads one twice, and once through
+    botocore's client, whose modules take longer to load than all the rest."""
+    for module, name in ((actions, "_load_botocore_model"), (responses, "_service_model"),
+                         (responses, "_BOTOCORE_NAME")):
+        if not hasattr(module, name):
+            sys.exit(f"this emulator has no {module.__name__}.{name}; the guard is written for another version")
+    description = functools.lru_cache(maxsize=None)(actions._load_botocore_model)
+
+    def model(service):
+        found = description(responses._BOTOCORE_NAME.get(service, service))
+        return types.SimpleNamespace(metadata=found["metadata"]) if found else None
+
+    actions._load_botocore_model = description
+    responses._service_model = model
+
+
+def collect_seldom():
+    """Keeps the garbage collector from looking at what was loaded, and from looking often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 class Refused(Exception):
@@ -325,8 +351,11 @@ def main():
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
     from ministack import app as emulator
+    from ministack.core import iam_actions, responses
 
     bypass(emulator)
+    lighten(iam_actions, responses)
+    collect_seldom()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard) if soft < hard else (soft, hard))
     config = Config()
