@@ -1,7 +1,7 @@
 //! The client: credentials, endpoints, who we are, and the split between reading and writing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -42,8 +42,9 @@ const SERVICES: [&str; 10] =
 #[derive(Debug)]
 pub struct AwsClient {
     reading: Services,
-    writing: Services,
-    once: Services,
+    /// Made when something is written, which most runs never do.
+    writing: OnceLock<Services>,
+    once: OnceLock<Services>,
     config: SdkConfig,
     calls: Arc<Calls>,
     plan: String,
@@ -129,8 +130,8 @@ impl AwsClient {
         }
         let client = Self {
             reading: Services::new(&config, &providers.calls, Access::Read),
-            writing: Services::new(&config, &providers.calls, Access::Write),
-            once: Services::new(&for_once(&config), &providers.calls, Access::Write),
+            writing: OnceLock::new(),
+            once: OnceLock::new(),
             config,
             calls: providers.calls.clone(),
             plan: providers.plan.clone(),
@@ -155,14 +156,14 @@ impl AwsClient {
     /// Clients that may write. The SDK repeats a request that was lost or throttled.
     pub(super) fn write(&self, _permit: &Permit) -> &Services {
         self.iam.note_write();
-        &self.writing
+        self.writing.get_or_init(|| Services::new(&self.config, &self.calls, Access::Write))
     }
 
     /// Clients that may write and send each request at most once, for calls of which a second
     /// would make a second thing.
     pub(super) fn write_once(&self, _permit: &Permit) -> &Services {
         self.iam.note_write();
-        &self.once
+        self.once.get_or_init(|| Services::new(&for_once(&self.config), &self.calls, Access::Write))
     }
 
     /// Who the credentials belong to; asked once per run.
