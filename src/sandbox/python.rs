@@ -49,7 +49,8 @@ fn dotted((major, minor): (u32, u32)) -> String {
 /// A wrapper without an interpreter behind it gives no answer.
 async fn ask(host: &Host, program: PathBuf) -> Option<Python> {
     let output: Output = Command::new(program)
-        .args(["-c", ASK])
+        // Without the packages of the machine, which it does not need and which may take longer to load.
+        .args(["-S", "-c", ASK])
         .env("PATH", &host.path)
         .stdin(Stdio::null())
         .kill_on_drop(true)
