@@ -21,13 +21,15 @@ URL = sys.argv[1]
 KEY, SECRET = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
 CONFIG = Config(retries={"total_max_attempts": 1}, signature_version="v4", s3={"addressing_style": "path"})
 S3_CONFIG = Config(retries={"total_max_attempts": 1}, signature_version="s3v4", s3={"addressing_style": "path"})
+# It keeps what it has read of the services, so there is one for all clients.
+SESSION = Session()
 tried = {}
 
 
 def client(service, key=KEY, secret=SECRET, token=None):
     config = S3_CONFIG if service == "s3" else CONFIG
-    return Session().create_client(service, region_name="us-east-1", endpoint_url=URL, aws_access_key_id=key,
-                                   aws_secret_access_key=secret, aws_session_token=token, config=config)
+    return SESSION.create_client(service, region_name="us-east-1", endpoint_url=URL, aws_access_key_id=key,
+                                 aws_secret_access_key=secret, aws_session_token=token, config=config)
 
 
 def attempt(what, call):
