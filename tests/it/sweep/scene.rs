@@ -54,15 +54,13 @@ impl Scene {
 
     /// As [`Scene::new`], on the servers of a case that is over.
     pub fn after(mut stage: Stage, subject: &Subject) -> Self {
-        if stage.used {
-            stage.renew();
-        }
+        stage.renew();
         Self::on(stage, subject)
     }
 
     /// The servers, for the next case.
     pub fn into_stage(mut self) -> Stage {
-        self.stage.used = !self.is_untouched();
+        self.stage.used = self.wire.touched();
         self.stage
     }
 
@@ -156,7 +154,7 @@ impl Scene {
     /// Whether the servers are as they were at the beginning: the emulator got nothing but reading
     /// requests, and Vault neither did nor was it restarted.
     pub fn is_untouched(&self) -> bool {
-        !self.wire.touched()
+        self.wire.touched().is_empty()
     }
 
     /// The first Vault node's process.

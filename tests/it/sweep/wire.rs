@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::call::Call;
+use super::call::{Call, Service};
 use super::canary::secrets_in;
 use super::fault::Fault;
 use super::http::Message;
@@ -39,8 +39,8 @@ struct Trigger {
 struct State {
     trace: Vec<(Call, Place)>,
     counts: HashMap<String, usize>,
-    /// Whether anything that writes was handed to a server.
-    touched: bool,
+    /// The servers that anything that writes was handed to.
+    touched: BTreeSet<Service>,
     /// How often a request whose answer comes only once was handed to its server.
     sent: HashMap<&'static str, usize>,
     /// The active access keys by user.
@@ -127,15 +127,17 @@ impl Wire {
         Message::reply(200, "text/xml", &body)
     }
 
-    /// Whether anything that writes was handed to a server, in any run.
-    pub fn touched(&self) -> bool {
-        self.state().touched
+    /// The servers that anything that writes was handed to, in any run.
+    pub fn touched(&self) -> BTreeSet<Service> {
+        self.state().touched.clone()
     }
 
     /// Notes that a call is handed to its server.
     pub fn sending(&self, call: &Call) {
         let mut state = self.state();
-        state.touched |= call.writes;
+        if call.writes {
+            state.touched.insert(call.service);
+        }
         let Some(operation) = call.once() else { return };
         let asked = state.sent.entry(operation).or_default();
         *asked += 1;
