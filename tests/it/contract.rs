@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use crate::methods::Methods;
 use crate::postgres::Postgres;
 use crate::stages::side_by_side;
-use crate::support::{TestEnvironment, block_on};
+use crate::support::{Cluster, block_on};
 
 /// How a kind is exercised.
 #[derive(Debug, Deserialize)]
@@ -224,18 +224,21 @@ fn run(server: Server, kinds: Vec<&'static str>) {
 /// Servers of their own for one kind after the other.
 struct Stage {
     server: Server,
-    environment: TestEnvironment,
+    cluster: Cluster,
     methods: Option<Methods>,
     database: OnceCell<Postgres>,
 }
 
 impl Stage {
     fn new(server: Server) -> Self {
-        let environment = TestEnvironment::with(server.settings());
+        let cluster = Cluster::with("contract", server.settings());
+        cluster.declare(&json!({}));
+        cluster.apply(&[]);
+        let environment = &cluster.environment;
         copy_companions(&environment.folder);
         let methods =
             matches!(server, Server::StandIn).then(|| Methods::before(&environment.sandbox.vault_addrs()[0]));
-        Self { server, environment, methods, database: OnceCell::new() }
+        Self { server, cluster, methods, database: OnceCell::new() }
     }
 
     /// Takes one kind through its life.
@@ -243,7 +246,7 @@ impl Stage {
         // The library reads its surroundings from the process, so each kind runs in one of its own.
         let mut inner = Command::new(std::env::current_exe().expect("this program"));
         inner.args(["contract::inner", "--exact", "--ignored", "--nocapture"]);
-        self.environment.sandbox.apply_to(&mut inner);
+        self.cluster.lead(&mut inner);
         if let Some(other) = std::env::var_os(OTHER_AWS) {
             inner.env("AWS_ENDPOINT_URL", other);
         }
@@ -255,7 +258,8 @@ impl Stage {
             inner.env("CONTRACT_POSTGRES_PORT", database.port.to_string());
         }
         inner.env("CONTRACT_SERVER", self.server.name()).env(KIND, kind);
-        let output = inner.env("CONTRACT_FOLDER", &self.environment.folder).output();
+        inner.env(RECIPIENT, self.cluster.recipient());
+        let output = inner.env("CONTRACT_FOLDER", &self.cluster.environment.folder).output();
         let output = output.expect("the inner test starts");
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         // In one piece, so that the stages' words do not mix.
@@ -277,6 +281,9 @@ fn inner() {
     }
     println!("{kind}: ok, {:.1} s", started.elapsed().as_secs_f32());
 }
+
+/// Who can open what is in custody.
+const RECIPIENT: &str = "CONTRACT_RECIPIENT";
 
 /// Names kinds, separated by commas: only these are exercised.
 const KIND: &str = "CONTRACT_KIND";
@@ -301,13 +308,16 @@ pub fn copy_companions(folder: &Path) {
 struct Subject {
     folder: PathBuf,
     kind: &'static str,
+    /// Who can open what is in custody.
+    recipient: String,
 }
 
 type Outcome<T = ()> = Result<T, String>;
 
 impl Subject {
     fn new(folder: &Path, kind: &'static str) -> Self {
-        Self { folder: folder.to_owned(), kind }
+        let recipient = std::env::var(RECIPIENT).expect("started by the outer test");
+        Self { folder: folder.to_owned(), kind, recipient }
     }
 
     async fn and_then_run(self) -> Outcome {
@@ -361,12 +371,7 @@ impl Subject {
 
     /// A kind that the server lacks is deferred, with what is missing.
     async fn elsewhere(&self, fixture: &Fixture, step: &Value, words: &str) -> Outcome {
-        // Before it is initialised nothing is known of the server.
         let mut given = fixture.given.clone();
-        given.insert(
-            "marker".to_owned(),
-            json!({ "kind": "vault.policy", "name": "elsewhere", "rules": { "a": ["read"] } }),
-        );
         apply_plan(self.plan_of(given.clone()).await?).await?;
         given.insert("subject".to_owned(), step.clone());
         let (_, changeset) = self.plan_of(given).await?;
@@ -401,20 +406,14 @@ impl Subject {
         self.plan_of(steps).await
     }
 
-    /// Observes and compares a plan of `steps`.
-    async fn plan_of(&self, mut steps: Map<String, Value>) -> Outcome<(Session, Changeset)> {
-        steps.insert(
-            "contract_vault".to_owned(),
-            json!({ "kind": "vault.init", "shares": 1, "threshold": 1 }),
-        );
-        steps.insert(
-            "contract_key".to_owned(),
-            json!({ "kind": "aws.kms_key", "alias": "alias/contract-custody" }),
-        );
+    /// Observes and compares a plan of `steps`. Each kind's plan has a name, and so a journal, of its own:
+    /// what other kinds have left would be looked for in every plan.
+    async fn plan_of(&self, steps: Map<String, Value>) -> Outcome<(Session, Changeset)> {
+        let custody = format!("custody-{}", self.kind);
         let plan = json!({
-            "version": 1, "name": "contract",
+            "version": 1, "name": format!("contract-{}", self.kind),
             "vars": { "word": "contract" },
-            "custody": { "recipients": [{ "kms": "{{ contract_key.arn }}" }], "stores": [{ "file": "custody" }] },
+            "custody": { "recipients": [{ "age": self.recipient }], "stores": [{ "file": custody }] },
             "steps": steps,
         });
         let path = self.folder.join("plan.yaml");

@@ -513,7 +513,13 @@ pub struct Cluster {
 impl Cluster {
     /// Nothing declared yet.
     pub fn new(name: &'static str) -> Self {
-        Self { environment: TestEnvironment::new(), name, identity: age::x25519::Identity::generate() }
+        Self::with(name, Settings::default())
+    }
+
+    /// As [`Cluster::new`], with servers of these settings.
+    pub fn with(name: &'static str, settings: Settings) -> Self {
+        let environment = TestEnvironment::with(settings);
+        Self { environment, name, identity: age::x25519::Identity::generate() }
     }
 
     /// Writes the plan: the initialisation and `steps`.
@@ -522,7 +528,7 @@ impl Cluster {
         for (id, step) in steps.as_object().expect("steps") {
             all[id] = step.clone();
         }
-        let recipients = [serde_json::json!({ "age": self.identity.to_public().to_string() })];
+        let recipients = [serde_json::json!({ "age": self.recipient() })];
         let custody = serde_json::json!({ "recipients": recipients, "stores": [{ "file": "custody" }] });
         let plan = serde_json::json!({ "version": 1, "name": self.name, "custody": custody, "steps": all });
         self.environment.write("plan.yaml", &plan.to_string());
@@ -535,13 +541,29 @@ impl Cluster {
 
     /// The program with these arguments and the key that opens custody.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.environment.command(arguments);
+        command.env("GROUNDWORK_AGE_IDENTITY", self.identity_file());
+        command
+    }
+
+    /// Leads another program to the cluster, with the key that opens custody and with the root token.
+    pub fn lead(&self, command: &mut Command) {
+        self.environment.sandbox.apply_to(command);
+        command.env("GROUNDWORK_CONFIG_DIR", self.environment.config());
+        command.env("GROUNDWORK_AGE_IDENTITY", self.identity_file()).env("VAULT_TOKEN", self.root_token());
+    }
+
+    /// Who can open what is in custody.
+    pub fn recipient(&self) -> String {
+        self.identity.to_public().to_string()
+    }
+
+    fn identity_file(&self) -> PathBuf {
         let identity = secrecy::ExposeSecret::expose_secret(&self.identity.to_string()).to_owned();
         let file = self.environment.write("identity", &identity);
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&file, private).expect("private");
-        let mut command = self.environment.command(arguments);
-        command.env("GROUNDWORK_AGE_IDENTITY", file);
-        command
+        file
     }
 
     /// The changeset.

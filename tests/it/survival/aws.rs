@@ -95,6 +95,7 @@ fn survives(stage: &TestEnvironment, kind: &str) -> bool {
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args(["survival::aws::inner", "--exact", "--ignored", "--nocapture"]);
     stage.sandbox.apply_to(&mut inner);
+    inner.env("GROUNDWORK_CONFIG_DIR", stage.config());
     inner.env("SURVIVAL_FOLDER", &stage.folder).env(KIND, kind);
     inner.env("SURVIVAL_PYTHON", python).env("SURVIVAL_MODULES", modules);
     let output = inner.output().expect("the inner test starts");
@@ -346,7 +347,9 @@ impl Run<'_> {
                 steps.insert(id.replace("CASE", &case.id), named(beside, &case.name));
             }
         }
-        let plan = json!({ "version": 1, "name": "survival", "steps": steps });
+        // A journal for each kind: what other kinds have left would be looked for in every plan.
+        let name = format!("survival-{}", self.kind);
+        let plan = json!({ "version": 1, "name": name, "steps": steps });
         let path = self.folder.join(format!("{}.yaml", self.kind));
         std::fs::write(&path, plan.to_string()).map_err(|error| error.to_string())?;
         let checked = session::check(&path, &[], &Trust::of_environment().expect("grants"))

@@ -87,8 +87,8 @@ fn fields_of_vault_are_shown_or_survive_an_update() {
     // The library reads its surroundings from the process, so the test runs in one of its own.
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args(["survival::vault::inner", "--exact", "--ignored", "--nocapture"]);
-    cluster.environment.sandbox.apply_to(&mut inner);
-    inner.env("VAULT_TOKEN", cluster.root_token()).env("CONTRACT_POSTGRES_PORT", database.port.to_string());
+    cluster.lead(&mut inner);
+    inner.env("CONTRACT_POSTGRES_PORT", database.port.to_string());
     let status = inner.env("SURVIVAL_FOLDER", folder).status().expect("the inner test starts");
     assert!(status.success(), "fields are reset without a word; see above");
 }
