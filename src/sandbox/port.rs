@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 
@@ -11,6 +12,9 @@ use super::Error;
 /// a port between the choice and the server's start.
 const RANGE: RangeInclusive<u16> = 20_000..=32_000;
 const ATTEMPTS: usize = 500;
+/// How long a port may still be held by a server that was killed: its program is gone before the system has
+/// closed its sockets.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// `count` different ports that nothing listens on.
 pub fn pick(count: usize) -> Result<Vec<u16>, Error> {
@@ -20,6 +24,20 @@ pub fn pick(count: usize) -> Result<Vec<u16>, Error> {
 /// Whether a server could listen there.
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Whether a server could listen there, as soon as one that is ending has let go of the port.
+pub async fn becomes_free(port: u16) -> bool {
+    let deadline = Instant::now() + LINGER;
+    loop {
+        if is_free(port) {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn pick_from(range: &RangeInclusive<u16>, count: usize) -> Result<Vec<u16>, Error> {
@@ -51,6 +69,18 @@ mod tests {
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 15);
+    }
+
+    #[tokio::test]
+    async fn port_that_is_let_go_becomes_free() {
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = holder.local_addr().unwrap().port();
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            drop(holder);
+        };
+        let (free, ()) = tokio::join!(becomes_free(port), release);
+        assert!(free);
     }
 
     #[test]

@@ -63,8 +63,10 @@ fn differences(is: &Settings, asked: &Settings) -> String {
 async fn resume(starter: &Starter<'_>, mut state: State) -> Result<(State, Vec<Tie>), Error> {
     let dead: Vec<&Server> = state.servers.iter().filter(|server| !server.is_running()).collect();
     for server in &dead {
-        if let Some(port) = server.ports().into_iter().find(|&port| !port::is_free(port)) {
-            return Err(Error::PortTaken { server: server.name.clone(), port });
+        for port in server.ports() {
+            if !port::becomes_free(port).await {
+                return Err(Error::PortTaken { server: server.name.clone(), port });
+            }
         }
     }
     if !state.settings.persist && dead.iter().any(|server| !server.is_vault()) {
