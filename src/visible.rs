@@ -51,7 +51,7 @@ pub fn acts(c: char) -> bool {
         ('\u{feff}', '\u{feff}'),
         ('\u{e0000}', '\u{e007f}'),
     ];
-    c != '\n' && c != '\t' && (c.is_control() || is_within(c, &NEVER))
+    c != '\n' && c != '\t' && (c.is_control() || !c.is_ascii() && is_within(c, &NEVER))
 }
 
 /// All that goes to a terminal or a job log: colours stay, and nothing else acts.
@@ -202,8 +202,8 @@ fn is_within(c: char, ranges: &[(char, char)]) -> bool {
     ranges.iter().any(|(first, last)| (first..=last).contains(&&c))
 }
 
-/// The marks of values that are not known yet, which are put into words after others' text was.
-fn is_marker(c: char) -> bool {
+/// Whether a character marks a value that is not known yet. These are put into words after others' text was.
+pub fn is_marker(c: char) -> bool {
     matches!(c, '\u{f8f0}'..='\u{f8f3}')
 }
 

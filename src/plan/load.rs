@@ -14,7 +14,7 @@ use super::node::{Key, Node, NodeValue};
 use super::shape::{self, PLAN_KEYS};
 use super::silence::{self, Silence};
 use super::suggest::closest;
-use super::text::{forbidden, is_identifier};
+use super::text::{forbidden, is_forbidden, is_identifier};
 use crate::confined_path::{self, PLAN, PLAN_IN_ALL, in_words, read_caller_file};
 
 /// How many includes a plan may have, counted as often as they are read.
@@ -247,8 +247,7 @@ impl Loader {
     /// As [`Self::forbid_characters`], where the characters stand as such.
     fn forbid_raw_characters(&mut self, file: usize, text: &str) -> bool {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let at =
-            text.char_indices().find(|(_, c)| *c != '\r' && forbidden(c.encode_utf8(&mut [0; 4])).is_some());
+        let at = text.char_indices().find(|(_, c)| *c != '\r' && is_forbidden(*c));
         if let Some((start, c)) = at {
             let span = Span { file, start, end: start + c.len_utf8() };
             let code = u32::from(c);

@@ -1,15 +1,20 @@
 //! Which texts may stand in a plan, and as a name.
 
-use crate::visible::acts;
+use crate::visible::{acts, is_marker};
 
 /// Why a text cannot stand in a plan.
 pub fn forbidden(text: &str) -> Option<&'static str> {
-    if text.contains(['\u{f8f0}', '\u{f8f1}', '\u{f8f2}', '\u{f8f3}']) {
+    if text.contains(is_marker) {
         return Some("the private-use characters U+F8F0 to U+F8F3 are reserved");
     }
     text.contains(acts).then_some(
         "control characters, invisible ones, and those that turn the direction of writing, must not stand in a plan",
     )
+}
+
+/// Whether no text with this character can stand in a plan.
+pub fn is_forbidden(c: char) -> bool {
+    is_marker(c) || acts(c)
 }
 
 /// Whether a step or a variable may have this name.

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use bounds::deep;
 pub use placeholder::Family as Placeholders;
-pub(crate) use placeholder::{roots as placeholder_roots, shield};
+pub(crate) use placeholder::{opening, roots as placeholder_roots, shield};
 pub use steps::Step;
 
 use budget::Budget;

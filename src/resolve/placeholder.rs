@@ -217,8 +217,11 @@ pub fn blocks(text: &str) -> Vec<&str> {
     found
 }
 
-fn opening(text: &str) -> Option<usize> {
-    ["{{", "{%", "{#"].iter().filter_map(|open| text.find(open)).min()
+/// Where the first expression, statement or comment begins. It looks at each brace once: a search for each
+/// kind would go through the whole text again, block after block, for a kind that does not occur.
+pub fn opening(text: &str) -> Option<usize> {
+    let begins = |at: usize| matches!(text.as_bytes().get(at + 1), Some(b'{' | b'%' | b'#'));
+    text.match_indices('{').map(|(at, _)| at).find(|at| begins(*at))
 }
 
 /// The length of the expression, statement, comment or raw block that `text` begins with.
@@ -264,6 +267,13 @@ mod tests {
         let family = Family::named(family);
         assert!(family.is_some());
         render(&shield(text, family), &json!({ "org": "acme", "method": { "accessor": "auth_1" } }))
+    }
+
+    #[test]
+    fn blocks_are_found_in_order_whatever_they_are() {
+        let text = "a { b {{ one }} {# two #}{% if three %}{{{ four }} {";
+        assert_eq!(blocks(text), ["{{ one }}", "{# two #}", "{% if three %}", "{{{ four }}"]);
+        assert_eq!((opening("{"), opening("é{%"), opening("")), (None, Some(2), None));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::resolve::template::{self, describe, environment};
-use crate::resolve::{deep, unknown};
+use crate::resolve::{deep, opening, unknown};
 
 /// A template, taken apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,11 +160,9 @@ const NO_STATEMENTS: &str = "a template of secrets has no statements: it is text
 
 /// The text up to the next tag; the tag's opening and all that follows it.
 fn next_tag(text: &str) -> (&str, Option<(&'static str, &str)>) {
-    let found = ["{{", "{%", "{#"].into_iter().filter_map(|open| Some((text.find(open)?, open))).min();
-    match found {
-        Some((at, open)) => (&text[..at], Some((open, &text[at + open.len()..]))),
-        None => (text, None),
-    }
+    let Some(at) = opening(text) else { return (text, None) };
+    let open = ["{%", "{#"].into_iter().find(|open| text[at..].starts_with(open)).unwrap_or("{{");
+    (&text[..at], Some((open, &text[at + open.len()..])))
 }
 
 /// Up to the `}}` that is not in quotes, and what follows it.
