@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::retry;
@@ -41,18 +42,19 @@ impl Task<'_> {
             self.observe(instance).await?;
         }
         self.require_unblocked(instance)?;
+        let begun = self.begun()?;
         self.announce().await?;
-        let result = self.bring_about(instance).await;
+        let result = self.bring_about(instance, begun).await;
         self.settle(instance, &result).await?;
         result
     }
 
     /// A thing that is adopted without changes does not need a request, nor does one whose values, which
     /// the plan did not compare, turn out to be the same.
-    async fn bring_about(&self, instance: &mut dyn Instance) -> Result<()> {
+    async fn bring_about(&self, instance: &mut dyn Instance, begun: Option<Timestamp>) -> Result<()> {
         match self.diff(instance).is_some_and(|diff| diff.is_empty()) {
             true => Ok(()),
-            false => self.converge(instance).await,
+            false => self.converge(instance, begun).await,
         }
     }
 
@@ -87,6 +89,16 @@ impl Task<'_> {
     /// Whether this step makes the thing part of this plan.
     fn is_new(&self) -> bool {
         matches!(self.action, Action::Create | Action::Adopt)
+    }
+
+    /// When an earlier run announced this creation, if how that ended is not known: what it made may be
+    /// visible only later.
+    fn begun(&self) -> Result<Option<Timestamp>> {
+        if self.action != Action::Create {
+            return Ok(None);
+        }
+        let announced = self.providers.journal()?.open_intent(CREATE, &self.thing.target);
+        Ok(announced.map(|record| record.time))
     }
 
     /// Records in the journal that the thing is ours, for a later run, in case this run is
@@ -124,10 +136,10 @@ impl Task<'_> {
 
     /// Writes and observes; on errors that may pass, it observes and writes again, except for kinds
     /// whose creation must not be repeated.
-    async fn converge(&self, instance: &mut dyn Instance) -> Result<()> {
+    async fn converge(&self, instance: &mut dyn Instance, begun: Option<Timestamp>) -> Result<()> {
         let mut delays = retry::write_delays();
         loop {
-            let error = match instance.write(self.providers, self.permit, &self.id).await {
+            let error = match instance.write(self.providers, self.permit, &self.id, begun).await {
                 Ok(()) => return self.require_in_sync(instance).await,
                 Err(error) => error,
             };

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
@@ -130,8 +131,15 @@ pub trait Instance: Send + Sync {
     fn outputs(&self) -> Option<Map<String, Value>>;
     /// A value that differs between writes of it; `None` if the kind does not have one.
     fn revision(&self) -> Option<String>;
-    /// Creates it, or updates it when it exists.
-    async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
+    /// Creates it, or updates it when it exists. `begun` is when an earlier run began to create it, if
+    /// how that ended is not known.
+    async fn write(
+        &self,
+        providers: &Providers,
+        permit: &Permit,
+        step: &str,
+        begun: Option<Timestamp>,
+    ) -> Result<()>;
     /// The attachments of the live thing; empty when it does not exist.
     async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>>;
     /// The declared attachments; `None` for kinds that do not declare any.
@@ -407,9 +415,15 @@ impl<R: Resource> Instance for Typed<R> {
         self.live().and_then(R::revision)
     }
 
-    async fn write(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
+    async fn write(
+        &self,
+        providers: &Providers,
+        permit: &Permit,
+        step: &str,
+        begun: Option<Timestamp>,
+    ) -> Result<()> {
         let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
-        let writer = Writer::new(&*client, permit, step);
+        let writer = Writer::new(&*client, permit, step).after(begun);
         self.refuse_unknown(step)?;
         if self.is_unread() {
             let message = "its values were not read before the write; nothing was written";

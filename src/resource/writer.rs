@@ -1,6 +1,9 @@
 //! The permission to write.
 
 use std::ops::Deref;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 /// Writing requires one of these: clients require it in every method that changes something, and
 /// only [`crate::apply`] mints it, after approval.
@@ -20,12 +23,20 @@ pub struct Writer<'a, C> {
     client: &'a C,
     permit: &'a Permit,
     step: &'a str,
+    begun: Option<Timestamp>,
 }
 
 impl<'a, C> Writer<'a, C> {
     /// Combines a client with the permission, on behalf of the step with id `step`.
     pub fn new(client: &'a C, permit: &'a Permit, step: &'a str) -> Self {
-        Self { client, permit, step }
+        Self { client, permit, step, begun: None }
+    }
+
+    /// The same, after an earlier run began this creation at `begun`, and how that ended is not known.
+    #[must_use]
+    pub fn after(mut self, begun: Option<Timestamp>) -> Self {
+        self.begun = begun;
+        self
     }
 
     /// The permission, to pass to the client's writing methods.
@@ -36,6 +47,12 @@ impl<'a, C> Writer<'a, C> {
     /// The id of the step on whose behalf the client writes, for the journal.
     pub fn step(&self) -> &'a str {
         self.step
+    }
+
+    /// How long ago an earlier run began this creation, if how that ended is not known. Zero if another
+    /// machine's clock was ahead.
+    pub fn in_doubt_for(&self) -> Option<Duration> {
+        self.begun.map(|begun| Timestamp::now().duration_since(begun).try_into().unwrap_or_default())
     }
 }
 

@@ -20,6 +20,7 @@ use super::cache::Cached;
 use super::error::Answer;
 use super::iam::Bulk;
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
+use super::kms_key::MadeKeys;
 use super::lazy::Lazy;
 use super::scope::partition_of;
 use crate::providers::timeout::{at_most, of_once_only};
@@ -53,6 +54,8 @@ pub struct AwsClient {
     identity: OnceCell<Identity>,
     /// Alias to key id; one `ListAliases` serves all keys.
     pub(super) aliases: Cached<HashMap<String, String>>,
+    /// The keys that this run has created.
+    pub(super) made_keys: MadeKeys,
     /// One look at all of IAM, where the plan has many steps there.
     pub(super) iam: Bulk,
     /// Questions that many steps ask at once.
@@ -139,6 +142,7 @@ impl AwsClient {
             declared_account: settings.account_id,
             identity: OnceCell::new(),
             aliases: Cached::default(),
+            made_keys: MadeKeys::default(),
             iam: Bulk::new(providers.iam_steps),
             batches: Batches::default(),
         };

@@ -12,6 +12,7 @@ mod canary;
 mod case;
 mod fault;
 pub mod http;
+mod kms_keys;
 mod places;
 mod properties;
 mod proxy;

@@ -59,7 +59,8 @@ fn compare(path: &str, wanted: &Value, found: &Value, paths: &mut Vec<String>) {
     }
 }
 
-async fn kms(scene: &Scene) -> Value {
+/// Each KMS key: its aliases, description and state.
+pub async fn kms(scene: &Scene) -> Value {
     let client = client!(aws_sdk_kms, scene);
     let aliases = client.list_aliases().send().await.expect("aliases");
     let mut keys = Vec::new();

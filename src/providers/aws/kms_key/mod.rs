@@ -4,6 +4,7 @@ mod access;
 mod grants;
 mod live;
 mod lockout;
+mod made;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ pub use access::Access;
 pub use grants::Grant;
 pub use live::aliases;
 pub use lockout::{Managers, managers};
+pub use made::MadeKeys;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

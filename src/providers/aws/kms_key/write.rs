@@ -7,7 +7,7 @@ use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
 
-use super::{Desired, Id, KmsKey, Observed, grants, live};
+use super::{Desired, Id, KmsKey, Observed, grants, is_same_key, live};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::Document;
@@ -15,8 +15,9 @@ use crate::providers::aws::tags;
 use crate::providers::timeout::hasten;
 use crate::resource::{Error, ErrorKind, Resource as _, Result, Tags, Writer};
 
-/// How long the list of keys may lag behind. KMS documents no limit; seconds are usual.
-const LAG: Duration = Duration::from_secs(30);
+/// How long the list of keys may lag behind. KMS documents no limit; seconds are usual, and minutes are
+/// possible.
+const LAG: Duration = Duration::from_mins(2);
 /// The interval between two polls.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many keys are read at once while searching for the key of an interrupted run.
@@ -32,25 +33,49 @@ pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         Some(key_id) => key_id.clone(),
         None => own_key(w, desired).await?,
     };
-    let request =
-        w.write_once(w.permit()).kms.create_alias().alias_name(&desired.alias).target_key_id(&key_id);
-    let named = request.send().await.at("kms:CreateAlias");
-    w.aliases.clear().await;
-    named?;
-    settle(w, desired).await
+    if !w.made_keys.is_named(&desired.alias) {
+        name_key(w, desired, &key_id).await?;
+    }
+    settle(w, desired, &key_id).await
 }
 
+/// The key that this run or an earlier one has created, or a new one. While it is in doubt whether an
+/// earlier run created one, the list gets time to show it.
 async fn own_key(w: &W<'_>, desired: &Desired) -> Result<String> {
-    match unnamed_key(w, &desired.tags).await? {
+    if let Some(key_id) = w.made_keys.get(&desired.alias) {
+        return Ok(key_id);
+    }
+    let doubt = w.in_doubt_for().map(|age| hasten(LAG).saturating_sub(age));
+    match await_unnamed_key(w, &desired.tags, doubt.unwrap_or_default()).await? {
         Some(key_id) => Ok(key_id),
         None => create_key(w, desired).await,
     }
 }
 
+/// A later run knows the key of a refused alias only from the list, so the list must show it before the
+/// run ends.
+async fn name_key(w: &W<'_>, desired: &Desired, key_id: &str) -> Result<()> {
+    let request =
+        w.write_once(w.permit()).kms.create_alias().alias_name(&desired.alias).target_key_id(key_id);
+    let named = request.send().await.at("kms:CreateAlias");
+    w.aliases.clear().await;
+    match named {
+        Ok(_) => w.made_keys.name(&desired.alias),
+        Err(error) => {
+            if w.made_keys.get(&desired.alias).is_some() && !error.may_repeat_write() {
+                // The refusal is what the caller needs to know, whatever the list shows.
+                let _ = await_unnamed_key(w, &desired.tags, hasten(LAG)).await;
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// Applies the declared state to the key that has just got the alias.
-async fn settle(w: &W<'_>, desired: &Desired) -> Result<()> {
+async fn settle(w: &W<'_>, desired: &Desired, key_id: &str) -> Result<()> {
     let live = live::observe(w, &KmsKey::id(desired)).await?;
-    let live = live.filter(|live| !KmsKey::diff(desired, live).touches("key_id"));
+    let live = live.filter(|live| is_same_key(Some(&live.arn), Some(key_id)));
     update_key(w, desired, &live.ok_or_else(|| not_visible(&desired.alias))?).await
 }
 
@@ -59,36 +84,33 @@ fn not_visible(alias: &str) -> Error {
         .advice("run again in a few seconds")
 }
 
-/// Creates a key. If the response is lost, the list gets time to show the key, which has our tags; only
-/// then is the request sent again, and only once. Otherwise a list that lags behind would lead to a
-/// second key.
+/// Creates a key, with one request in a run. If the response is lost, the list gets time to show the
+/// key, which has our tags. A list that lags behind for longer must not lead to a second key, so
+/// another request is left to a later run.
 async fn create_key(w: &W<'_>, desired: &Desired) -> Result<String> {
-    let mut repeated = false;
-    loop {
-        let error = match request_key(w, desired).await {
-            Err(error) if error.kind == ErrorKind::Unknown => error,
-            made => return made,
-        };
-        if let Some(key_id) = await_unnamed_key(w, &desired.tags).await? {
-            return Ok(key_id);
+    let key_id = match request_key(w, desired).await {
+        Ok(key_id) => key_id,
+        Err(lost) if lost.kind == ErrorKind::Unknown => {
+            let found = await_unnamed_key(w, &desired.tags, hasten(LAG)).await;
+            found.ok().flatten().ok_or_else(|| lost_key(lost))?
         }
-        if repeated {
-            return Err(lost_key(error));
-        }
-        repeated = true;
-    }
+        Err(error) => return Err(error),
+    };
+    w.made_keys.made(&desired.alias, &key_id);
+    Ok(key_id)
 }
 
-async fn await_unnamed_key(w: &W<'_>, marks: &Tags) -> Result<Option<String>> {
+/// Looks at least once, and until `patience` has passed.
+async fn await_unnamed_key(w: &W<'_>, marks: &Tags, patience: Duration) -> Result<Option<String>> {
     let started = Instant::now();
     loop {
-        match unnamed_key(w, marks).await {
-            Ok(None) => {}
-            Err(error) if error.is_retriable() => {}
-            found => return found,
-        }
-        if started.elapsed() >= hasten(LAG) {
-            return Ok(None);
+        let seen = unnamed_key(w, marks).await;
+        let may_change = match &seen {
+            Ok(found) => found.is_none(),
+            Err(error) => error.is_retriable(),
+        };
+        if !may_change || started.elapsed() >= patience {
+            return seen;
         }
         tokio::time::sleep(hasten(PAUSE)).await;
     }
@@ -160,7 +182,7 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
             let moved = request.target_key_id(key_id).send().await.at("kms:UpdateAlias");
             w.aliases.clear().await;
             moved?;
-            settle(w, desired).await
+            settle(w, desired, key_id).await
         }
         None => update_key(w, desired, observed).await,
     }
