@@ -5,6 +5,7 @@ pub mod aws;
 pub mod endpoint;
 pub mod file;
 pub mod http;
+pub mod patience;
 pub mod timeout;
 pub mod vault;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
+use self::patience::{PatientKeys, PatientStore};
 use crate::apply::UnderWay;
 use crate::custody::{Custody, FileStore, KeyService, Keyring, Store, Unreachable};
 use crate::journal::Journal;
@@ -187,11 +189,11 @@ impl Providers {
                     .advice("refer to what is known beforehand, such as the `name` of a bucket"))
             }
             StoreSettings::S3(url) => match aws::AwsClient::provide(self).await {
-                Ok(client) => Ok(Box::new(aws::S3Store::new(client, url)?)),
+                Ok(client) => Ok(Box::new(PatientStore::new(aws::S3Store::new(client, url)?))),
                 Err(error) => Ok(Box::new(Unreachable::new(url, error))),
             },
             StoreSettings::Secretsmanager(prefix) => match aws::AwsClient::provide(self).await {
-                Ok(client) => Ok(Box::new(aws::SecretsStore::new(client, prefix)?)),
+                Ok(client) => Ok(Box::new(PatientStore::new(aws::SecretsStore::new(client, prefix)?))),
                 Err(error) => Ok(Box::new(Unreachable::new(format!("Secrets Manager {prefix}"), error))),
             },
         }
@@ -212,7 +214,7 @@ impl Providers {
         if settings.recipients.iter().any(|one| matches!(one, RecipientSettings::Kms(_))) {
             // Without AWS, what another recipient opens can still be had.
             return match aws::AwsClient::provide(self).await {
-                Ok(client) => Some(client),
+                Ok(client) => Some(Arc::new(PatientKeys::new("AWS KMS", client))),
                 Err(error) => Some(Arc::new(Unreachable::new("AWS KMS", error))),
             };
         }

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::AwsClient;
 use super::error::Answer;
 use crate::lock::{self, Held, Info, Place, Put};
+use crate::providers::patience::Patience;
 use crate::resource::{Permit, Result};
 
 const GET: &str = "dynamodb:GetItem";
@@ -26,12 +27,14 @@ pub struct LockItem {
     aws: Arc<AwsClient>,
     table: String,
     id: String,
+    patience: Patience,
 }
 
 impl LockItem {
     /// A lock under `id` in `table`.
     pub fn new(aws: Arc<AwsClient>, table: String, id: String) -> Self {
-        Self { aws, table, id }
+        let patience = Patience::with(format!("the lock table {table}"));
+        Self { aws, table, id, patience }
     }
 
     fn key(&self) -> AttributeValue {
@@ -42,6 +45,24 @@ impl LockItem {
 #[async_trait]
 impl Place for LockItem {
     async fn put(&self, permit: &Permit, info: &Info) -> Result<Put> {
+        self.patience.write(PUT, self.put_now(permit, info)).await
+    }
+
+    async fn held(&self) -> Result<Option<Held>> {
+        self.patience.read(GET, self.held_now()).await
+    }
+
+    async fn remove(&self, permit: &Permit, held: &Held) -> Result<bool> {
+        self.patience.write(DELETE, self.remove_now(permit, held)).await
+    }
+
+    fn path(&self) -> String {
+        self.id.clone()
+    }
+}
+
+impl LockItem {
+    async fn put_now(&self, permit: &Permit, info: &Info) -> Result<Put> {
         let text = serde_json::to_string(info).expect("plain data");
         let request = self.aws.write(permit).dynamodb.put_item().table_name(&self.table);
         let request = request.item(ID, self.key()).item(INFO, AttributeValue::S(text));
@@ -53,7 +74,7 @@ impl Place for LockItem {
         }
     }
 
-    async fn held(&self) -> Result<Option<Held>> {
+    async fn held_now(&self) -> Result<Option<Held>> {
         let request = self.aws.read().dynamodb.get_item().table_name(&self.table).key(ID, self.key());
         let answer = request.consistent_read(true).send().await.found(GET, &[NO_TABLE])?;
         let Some(item) = answer.and_then(|answer| answer.item) else { return Ok(None) };
@@ -63,7 +84,7 @@ impl Place for LockItem {
         Ok(Some(Held { info, proof: text.clone() }))
     }
 
-    async fn remove(&self, permit: &Permit, held: &Held) -> Result<bool> {
+    async fn remove_now(&self, permit: &Permit, held: &Held) -> Result<bool> {
         let request = self.aws.write(permit).dynamodb.delete_item().table_name(&self.table);
         let request = request.key(ID, self.key()).condition_expression("#info = :seen");
         let request = request.expression_attribute_names("#info", INFO);
@@ -73,9 +94,5 @@ impl Place for LockItem {
             Some(REFUSED) => Ok(false),
             _ => answer.at(DELETE).map(|_| true),
         }
-    }
-
-    fn path(&self) -> String {
-        self.id.clone()
     }
 }

@@ -13,6 +13,7 @@ use crate::confined_path::JOURNAL;
 use crate::journal::mirror::{Copy, Place, Stored};
 use crate::lock::{self, Held, Info, Put};
 use crate::plan::S3Location;
+use crate::providers::patience::Patience;
 use crate::resource::{Permit, Result};
 
 const GET: &str = "s3:GetObject";
@@ -29,15 +30,21 @@ const MOVED: [&str; 2] = ["PreconditionFailed", "ConditionalRequestConflict"];
 pub struct S3Object {
     aws: Arc<AwsClient>,
     place: S3Location,
+    patience: Patience,
 }
 
 impl S3Object {
     /// The object at `place`.
     pub fn new(aws: Arc<AwsClient>, place: S3Location) -> Self {
-        Self { aws, place }
+        let patience = Patience::with(format!("s3://{}/{}", place.bucket, place.key));
+        Self { aws, place, patience }
     }
 
     async fn get(&self) -> Result<Option<Copy>> {
+        self.patience.read(GET, self.get_now()).await
+    }
+
+    async fn get_now(&self) -> Result<Option<Copy>> {
         let request = self.aws.read().s3.get_object().bucket(&self.place.bucket).key(&self.place.key);
         let request = request.expected_bucket_owner(self.aws.account_id().await?);
         let Some(answer) = request.send().await.found(GET, &ABSENT)? else { return Ok(None) };
@@ -46,6 +53,16 @@ impl S3Object {
     }
 
     async fn put(
+        &self,
+        permit: &Permit,
+        body: &[u8],
+        media_type: &str,
+        version: Option<&str>,
+    ) -> Result<Stored> {
+        self.patience.write(PUT, self.put_now(permit, body, media_type, version)).await
+    }
+
+    async fn put_now(
         &self,
         permit: &Permit,
         body: &[u8],
@@ -108,6 +125,16 @@ impl lock::Place for S3Object {
     }
 
     async fn remove(&self, permit: &Permit, held: &Held) -> Result<bool> {
+        self.patience.write(DELETE, self.remove_now(permit, held)).await
+    }
+
+    fn path(&self) -> String {
+        format!("{}/{}", self.place.bucket, self.place.key)
+    }
+}
+
+impl S3Object {
+    async fn remove_now(&self, permit: &Permit, held: &Held) -> Result<bool> {
         let request =
             self.aws.write(permit).s3.delete_object().bucket(&self.place.bucket).key(&self.place.key);
         let request = request.expected_bucket_owner(self.aws.account_id().await?).if_match(&held.proof);
@@ -118,9 +145,5 @@ impl lock::Place for S3Object {
             return Ok(false);
         }
         answer.found(DELETE, &ABSENT).map(|_| true)
-    }
-
-    fn path(&self) -> String {
-        format!("{}/{}", self.place.bucket, self.place.key)
     }
 }

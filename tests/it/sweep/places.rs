@@ -10,10 +10,12 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use groundwork::custody::pgp::KeyPair;
+use groundwork::providers::timeout::VARIABLE;
 use groundwork::sandbox::Settings;
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -199,7 +201,10 @@ fn places() -> Subject {
 
 /// A fresh machine on the servers of an earlier one.
 fn set_up(stage: Option<Stage>) -> (Scene, Files) {
-    let mut subject = places();
+    set_up_with(places(), stage)
+}
+
+fn set_up_with(mut subject: Subject, stage: Option<Stage>) -> (Scene, Files) {
     let identity = age::x25519::Identity::generate();
     subject.plan = subject.plan.replace("AGE", &identity.to_public().to_string());
     let mut scene = match stage {
@@ -347,6 +352,60 @@ fn custody_survives_each_store_and_recipient() {
         Case(Once::Init, Store::All, Recipient::Pgp, Moment::After),
     ];
     sweep(cases, 2);
+}
+
+/// A store that accepts requests and never answers them costs one wait in a run, not one for each
+/// request. A short time limit of the caller shortens it.
+#[test]
+fn hanging_store_delays_a_run_once() {
+    for (once, seconds) in [(Once::Init, "20"), (Once::AccessKey, "2")] {
+        let (mut scene, files) = set_up(None);
+        let hanging = Case(once, Store::S3, Recipient::None, Moment::After);
+        let calls = hanging.calls().into_iter().map(|(label, _)| (label, Fault::Hung)).collect();
+        scene.wire.on_answer(once.label(), calls, Box::new(|| ()));
+        let begun = Instant::now();
+        let ran = scene.run(&["apply", "--yes"], None, &[(VARIABLE, seconds.to_owned())]);
+        let took = begun.elapsed();
+        assert_eq!(ran.code, 0, "{once:?}: {ran:?}");
+        assert!(took < Duration::from_secs(90), "{once:?}: {took:?}: {ran:?}");
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains("is not on s3://places-custody/kept"), "{once:?}: {said}");
+        assert!(files.kept.join("vault").is_dir(), "{once:?}: the folder has the shares");
+        scene.wire.refuse(None);
+        assert_eq!(heal(&mut scene), Vec::<String>::new(), "{once:?}");
+        assert_eq!(scene.wire.sent(once.label().trim_start_matches("POST ")), 1, "{once:?}");
+        let check = scene.run(&["custody", "check"], None, &[]);
+        assert_eq!(check.code, 0, "{once:?}: {check:?}");
+    }
+}
+
+const LOCKED: &str = "lock: { dynamodb: \"{{ table.name }}\", key: places }\nsteps:\n  \
+                      table: { kind: aws.dynamodb_table, name: places-lock, preset: terraform_lock }\n";
+
+/// The shares are on their way while the lock's table stops answering.
+#[test]
+fn hanging_lock_ends_a_run_and_loses_no_shares() {
+    let mut subject = places();
+    subject.plan = subject.plan.replacen("steps:\n", LOCKED, 1);
+    let (mut scene, files) = set_up_with(subject, None);
+    let hangs =
+        vec![("dynamodb:GetItem".to_owned(), Fault::Hung), ("dynamodb:PutItem".to_owned(), Fault::Hung)];
+    scene.wire.on_answer("POST sys/init", hangs, Box::new(|| ()));
+    let begun = Instant::now();
+    let ran = scene.run(&["apply", "--yes"], None, &[(VARIABLE, "2".to_owned())]);
+    let took = begun.elapsed();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(took < Duration::from_secs(90), "{took:?}: {ran:?}");
+    assert!(files.kept.join("vault").is_dir(), "the folder has the shares: {ran:?}");
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(said.contains("the lock table places-lock"), "{said}");
+    scene.wire.refuse(None);
+    let (_, id) = said.split_once("--id ").expect("how to unlock");
+    let id: String = id.chars().take_while(|one| one.is_ascii_hexdigit() || *one == '-').collect();
+    let unlocked = scene.run(&["unlock", "--id", &id], None, &[]);
+    assert_eq!(unlocked.code, 0, "{unlocked:?}");
+    assert_eq!(heal(&mut scene), Vec::<String>::new());
+    assert_eq!(scene.wire.sent("sys/init"), 1);
 }
 
 #[test]
