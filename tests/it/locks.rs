@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use aws_sdk_s3::types::ServerSideEncryption;
 use serde_json::{Value, json};
 
 use crate::aws::{delete_object, lock_item, object, put_lock_item, put_object};
 use crate::intrude::intrude;
-use crate::support::{Ran, TestEnvironment, step, summary};
+use crate::support::{Ran, TestEnvironment, block_on, step, summary};
 
 const TERRAFORM: &str = r#"{"ID":"0a1b2c3d-aaaa-bbbb-cccc-000000000001","Operation":"OperationTypeApply","Info":"",
 "Who":"ann@build-7","Version":"1.15.5","Created":"2026-01-02T03:04:05.678901Z","Path":"gw-state/env/terraform.tfstate"}"#;
@@ -128,6 +129,26 @@ fn another_machine_goes_on_with_the_journal_and_a_diverging_one_is_refused() {
     assert!(refused.code == 1 && refused.stderr.contains("separate ways"), "{refused:?}");
     let shown = environment.run(&["journal", &at("three")]);
     assert!(shown.code == 0 && shown.stderr.contains("this machine alone"), "{shown:?}");
+}
+
+/// Somebody has encrypted the copy under a key; the journal's next lines replace the object.
+#[test]
+fn journal_copy_stays_under_its_key() {
+    let environment = TestEnvironment::new();
+    environment.write("plan.yaml", &plan(&by_item(), "one"));
+    environment.apply("plan.yaml");
+    let (s3, bucket, key) = (crate::aws::s3(&environment), "gw-state", "groundwork/locks.jsonl");
+    let text = object(&environment, bucket, key).expect("a copy").into_bytes();
+    let kms = "arn:aws:kms:us-east-1:000000000000:key/4f1c0b6e-0000-4000-8000-000000000001";
+    let request = s3.put_object().bucket(bucket).key(key).body(text.into());
+    let request = request.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(kms);
+    block_on(request.send()).expect("stored");
+    environment.write("plan.yaml", &plan(&by_item(), "two"));
+    environment.apply("plan.yaml");
+    let live = block_on(s3.head_object().bucket(bucket).key(key).send()).expect("it is there");
+    assert_eq!(live.ssekms_key_id(), Some(kms));
+    let shown = environment.run(&["journal", "plan.yaml"]);
+    assert_eq!(shown.code, 0, "{shown:?}");
 }
 
 #[test]

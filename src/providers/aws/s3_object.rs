@@ -1,11 +1,12 @@
 //! One object in S3 that is only ever changed when it is still as it was seen: the journal's copy
 //! and the lock object. <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html>
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
 
+use super::bucket_object::Kept;
 use super::client::missing;
 use super::error::Answer;
 use super::{AwsClient, body};
@@ -30,6 +31,8 @@ const MOVED: [&str; 2] = ["PreconditionFailed", "ConditionalRequestConflict"];
 pub struct S3Object {
     aws: Arc<AwsClient>,
     place: S3Location,
+    /// What a plan does not say of the object, as it was last read.
+    kept: Mutex<Kept>,
     patience: Patience,
 }
 
@@ -37,7 +40,7 @@ impl S3Object {
     /// The object at `place`.
     pub fn new(aws: Arc<AwsClient>, place: S3Location) -> Self {
         let patience = Patience::with(format!("s3://{}/{}", place.bucket, place.key));
-        Self { aws, place, patience }
+        Self { aws, place, kept: Mutex::default(), patience }
     }
 
     async fn get(&self) -> Result<Option<Copy>> {
@@ -48,6 +51,7 @@ impl S3Object {
         let request = self.aws.read().s3.get_object().bucket(&self.place.bucket).key(&self.place.key);
         let request = request.expected_bucket_owner(self.aws.account_id().await?);
         let Some(answer) = request.send().await.found(GET, &ABSENT)? else { return Ok(None) };
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::of(&answer);
         let version = answer.e_tag.ok_or_else(|| missing(GET, "ETag"))?;
         Ok(Some(Copy { text: body::read(answer.body, JOURNAL, GET).await?, version }))
     }
@@ -62,6 +66,7 @@ impl S3Object {
         self.patience.write(PUT, self.put_now(permit, body, media_type, version)).await
     }
 
+    /// A version that is replaced keeps the key that encrypts it.
     async fn put_now(
         &self,
         permit: &Permit,
@@ -73,7 +78,10 @@ impl S3Object {
         let request = request.expected_bucket_owner(self.aws.account_id().await?);
         let request = request.body(ByteStream::from(body.to_vec())).content_type(media_type);
         let request = match version {
-            Some(version) => request.if_match(version),
+            Some(version) => {
+                let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                kept.send_encryption(false, request.if_match(version))
+            }
             None => request.if_none_match("*"),
         };
         let answer = request.send().await;

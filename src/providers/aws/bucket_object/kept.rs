@@ -74,15 +74,7 @@ impl Kept {
     /// Adds the same settings to the request that writes the object. A declared key is in it already; an
     /// object without a key follows its bucket.
     pub fn send(&self, desired: &Desired, request: PutObjectFluentBuilder) -> PutObjectFluentBuilder {
-        let under_key = self.encryption.clone().filter(|_| self.key.is_some());
-        let request = match (&desired.kms_key, under_key) {
-            (None, Some(encryption)) => {
-                request.server_side_encryption(encryption).set_ssekms_key_id(self.key.clone())
-            }
-            _ => request,
-        };
-        request
-            .set_bucket_key_enabled(self.bucket_key.filter(|on| *on && self.key.is_some()))
+        self.send_encryption(desired.kms_key.is_some(), request)
             .set_storage_class(self.storage_class.clone())
             .set_content_disposition(self.disposition.clone())
             .set_content_language(self.language.clone())
@@ -93,6 +85,29 @@ impl Kept {
             .set_object_lock_event_hold(self.lock.event_hold.clone())
             .set_object_lock_event_hold_duration_days(self.lock.event_days)
             .set_object_lock_event_hold_duration_years(self.lock.event_years)
+    }
+
+    /// Adds the same encryption under a key, unless the request declares a key itself. S3 does not report
+    /// the use of a bucket key when it is off, and the bucket's default would switch it on.
+    pub fn send_encryption(&self, declared: bool, request: PutObjectFluentBuilder) -> PutObjectFluentBuilder {
+        let Some(encryption) = self.encryption.clone().filter(|_| self.key.is_some()) else { return request };
+        let by_kms = encryption == ServerSideEncryption::AwsKms;
+        let request = match declared {
+            true => request,
+            false => request.server_side_encryption(encryption).set_ssekms_key_id(self.key.clone()),
+        };
+        request.set_bucket_key_enabled(by_kms.then(|| self.bucket_key.unwrap_or_default()))
+    }
+
+    /// Whether it is encrypted under a key, and so in a context of its writer's that S3 never reports.
+    pub fn has_context(&self) -> bool {
+        self.encryption.is_some() && self.key.is_some()
+    }
+
+    #[cfg(test)]
+    pub fn under_key(key: &str) -> Self {
+        let encryption = Some(ServerSideEncryption::AwsKms);
+        Self { encryption, key: Some(key.to_owned()), ..Self::default() }
     }
 
     /// When copies expire, as the writer set it.
@@ -154,6 +169,40 @@ mod tests {
         let group = Grantee::builder().r#type(Type::Group).uri("http://g").build().expect("complete");
         assert_eq!(to(user).as_deref(), Some("id=\"abc\""));
         assert_eq!(to(group).as_deref(), Some("uri=\"http://g\""));
+    }
+
+    fn sent(kept: &Kept, declared: bool) -> (Option<String>, Option<String>, Option<bool>) {
+        let config =
+            aws_sdk_s3::Config::builder().behavior_version(aws_sdk_s3::config::BehaviorVersion::latest());
+        let request = aws_sdk_s3::Client::from_conf(config.build()).put_object();
+        let request = kept.send_encryption(declared, request);
+        let encryption = request.get_server_side_encryption().as_ref().map(|one| one.as_str().to_owned());
+        (encryption, request.get_ssekms_key_id().clone(), *request.get_bucket_key_enabled())
+    }
+
+    #[test]
+    fn key_and_use_of_a_bucket_key_are_sent_again() {
+        let under = |encryption, bucket_key| Kept {
+            encryption: Some(encryption),
+            key: Some("k".to_owned()),
+            bucket_key,
+            ..Kept::default()
+        };
+        let words = |encryption: &str| (Some(encryption.to_owned()), Some("k".to_owned()));
+        for (live, bucket_key) in [(None, false), (Some(false), false), (Some(true), true)] {
+            let (encryption, key) = words("aws:kms");
+            let kept = under(ServerSideEncryption::AwsKms, live);
+            assert_eq!(sent(&kept, false), (encryption, key, Some(bucket_key)), "{live:?}");
+            assert_eq!(
+                sent(&kept, true),
+                (None, None, Some(bucket_key)),
+                "the plan declares the key: {live:?}"
+            );
+        }
+        let (encryption, key) = words("aws:kms:dsse");
+        assert_eq!(sent(&under(ServerSideEncryption::AwsKmsDsse, None), false), (encryption, key, None));
+        let plain = Kept { encryption: Some(ServerSideEncryption::Aes256), ..Kept::default() };
+        assert_eq!(sent(&plain, false), (None, None, None), "it follows its bucket");
     }
 
     #[test]

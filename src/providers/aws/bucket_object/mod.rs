@@ -1,5 +1,6 @@
 //! `aws.s3_object`: an object in a bucket, from text, a template or a file.
 
+mod header;
 mod kept;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use kept::Kept;
+use header::{encoded, media_type};
+pub(super) use kept::Kept;
 
 use super::body;
 use super::client::{AwsClient, missing};
@@ -236,6 +238,12 @@ impl Resource for BucketObject {
                 diff.immutable("kms_key", other, &desired.kms_key, OTHER_ENCRYPTION);
             }
         }
+        // S3 never reports the context that a writer has encrypted an object in. This plan gives none, and
+        // writing the object drops that of another writer.
+        let others = !tags::same_owner(&desired.tags, &observed.tags);
+        if others && observed.kept.has_context() && !diff.is_empty() {
+            diff.reset("encryption_context", Value::Null);
+        }
         diff.entries("tags", &observed.tags, &desired.tags);
         diff
     }
@@ -373,17 +381,6 @@ async fn send(desired: &Desired, request: PutObjectFluentBuilder, expires: Optio
     answer.at(PUT).map(drop)
 }
 
-/// Tags as a query string, which is the form that PutObject takes.
-fn encoded(tags: &Tags) -> String {
-    let escape = |text: &str| -> String {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-    };
-    let pairs: Vec<String> =
-        tags.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
-    pairs.join("&")
-}
-
 /// Short text as it is; otherwise a digest, as for binary, long or file content.
 fn shown(body: &[u8], secretive: bool) -> Value {
     match std::str::from_utf8(body) {
@@ -394,22 +391,6 @@ fn shown(body: &[u8], secretive: bool) -> Value {
 
 fn digest(body: &[u8]) -> String {
     hex::encode(Sha256::digest(body))
-}
-
-fn media_type(key: &str) -> &'static str {
-    match key.rsplit_once('.').map(|(_, ending)| ending) {
-        Some("json") => "application/json",
-        Some("txt" | "md" | "log") => "text/plain; charset=utf-8",
-        Some("html") => "text/html; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("js") => "text/javascript; charset=utf-8",
-        Some("yaml" | "yml") => "application/yaml",
-        Some("xml") => "application/xml",
-        Some("svg") => "image/svg+xml",
-        Some("png") => "image/png",
-        Some("pem") => "application/x-pem-file",
-        _ => "application/octet-stream",
-    }
 }
 
 fn to_sdk(tags: &Tags) -> Result<Vec<Tag>> {
@@ -458,6 +439,25 @@ mod tests {
         let diff = BucketObject::diff(&desired(all), &observed());
         let paths: Vec<&str> = diff.changes.iter().map(|change| change.path.as_str()).collect();
         assert_eq!(paths, ["content", "content_type", "cache_control", "metadata", "kms_key", "tags.a"]);
+    }
+
+    #[test]
+    fn encryption_context_of_another_writer_is_a_risk() {
+        let marks = |plan: &str| {
+            Tags::from([
+                ("groundwork:plan".to_owned(), plan.to_owned()),
+                ("groundwork:step".to_owned(), "o".to_owned()),
+            ])
+        };
+        let resets = |tags: Tags, content: &str, kept: Kept| {
+            let declared = Desired { tags: marks("p"), ..desired(json!({ "content": content })) };
+            let diff = BucketObject::diff(&declared, &Observed { kept, tags, ..observed() });
+            diff.changes.iter().any(|change| change.resets && change.path == "encryption_context")
+        };
+        assert!(resets(Tags::new(), "[]", Kept::under_key("k")));
+        assert!(!resets(Tags::new(), "[]", Kept::default()), "it is encrypted by the bucket's key");
+        assert!(!resets(Tags::new(), "{}", Kept::under_key("k")), "only tags are written");
+        assert!(!resets(marks("p"), "[]", Kept::under_key("k")), "this plan has written it");
     }
 
     #[test]
