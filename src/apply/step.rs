@@ -182,7 +182,13 @@ impl Task<'_> {
             let problem = match seen {
                 Ok(()) => match self.diff(instance) {
                     Some(diff) if diff.is_empty() => return Ok(()),
-                    Some(diff) => still_different(&self.id, &diff),
+                    Some(diff) => match diff.only_awaits() {
+                        None => still_different(&self.id, &diff),
+                        Some(waits) => {
+                            self.events.warn(format!("{}: {}: {}", self.id, waits.path, waits.why));
+                            return Ok(());
+                        }
+                    },
                     None => {
                         let message = "it was written but cannot be found";
                         Error::new(ErrorKind::Rejected, format!("step {}", self.id), message)

@@ -67,6 +67,16 @@ pub struct Blocked {
     pub path: String,
     /// Why it cannot be changed and what a person can do.
     pub why: String,
+    /// Whether somebody else has to act before it is as declared; the program has done its part.
+    #[serde(skip)]
+    pub waits: bool,
+}
+
+impl Blocked {
+    /// That the field at `path` cannot be changed, and why.
+    pub fn new(path: &str, why: &str) -> Self {
+        Self { path: path.to_owned(), why: why.to_owned(), waits: false }
+    }
 }
 
 /// The result of comparing one step with its live thing.
@@ -140,9 +150,29 @@ impl Diff {
         let count = self.changes.len();
         self.field(path, before, after);
         if self.changes.len() > count {
-            self.blocked.push(Blocked { path: path.to_owned(), why: why.to_owned() });
+            self.blocked.push(Blocked::new(path, why));
         }
         self
+    }
+
+    /// Compares a state that only somebody else can bring about, such as a confirmation.
+    pub fn awaited<T: Serialize + ?Sized, U: Serialize + ?Sized>(
+        &mut self,
+        path: &str,
+        before: &T,
+        after: &U,
+        why: &str,
+    ) -> &mut Self {
+        let count = self.blocked.len();
+        self.immutable(path, before, after, why);
+        self.blocked[count..].iter_mut().for_each(|blocked| blocked.waits = true);
+        self
+    }
+
+    /// What has to be waited for, if nothing else differs.
+    pub fn only_awaits(&self) -> Option<&Blocked> {
+        let waits = |path: &str| self.blocked.iter().any(|blocked| blocked.waits && blocked.path == path);
+        self.blocked.first().filter(|_| self.changes.iter().all(|change| waits(&change.path)))
     }
 
     /// Compares the declared entries of a map one by one. Undeclared live entries belong to others

@@ -204,7 +204,7 @@ cluster:
                 diff.secret(JWT, SecretChange::Resent, Some(source.describe()));
             }
             (None, true) if !diff.is_empty() => {
-                diff.blocked.push(Blocked { path: JWT.to_owned(), why: JWT_WOULD_BE_LOST.to_owned() });
+                diff.blocked.push(Blocked::new(JWT, JWT_WOULD_BE_LOST));
             }
             _ => {}
         }

@@ -205,7 +205,7 @@ fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     };
     if let Some(why) = why.filter(|_| is_compared) {
         diff.secret(path, SecretChange::Changed, None);
-        diff.blocked.push(Blocked { path: path.to_owned(), why: why.to_owned() });
+        diff.blocked.push(Blocked::new(path, why));
     } else if desired.value.is_some() {
         diff.secrets("", &desired.sources(), &write::plain(observed), false);
     } else {

@@ -160,7 +160,8 @@ pub struct Outputs {
 
 impl Resource for SnsSubscription {
     const KIND: &'static str = "aws.sns_subscription";
-    const ABOUT: &'static str = "A subscription to a topic; an unconfirmed one counts as in sync.";
+    const ABOUT: &'static str =
+        "A subscription to a topic; it is blocked until its receiver has confirmed it.";
     const EXAMPLE: &'static str = r"on_call:
   kind: aws.sns_subscription
   topic: arn:aws:sns:us-east-1:123456789012:candlefish-alerts
@@ -224,6 +225,7 @@ alert_queue:
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
         let mut diff = Diff::none();
         if observed.arn.is_none() {
+            diff.awaited("confirmed", &false, &true, UNCONFIRMED);
             return diff;
         }
         if observed.filter_policy != desired.filter_policy {
@@ -401,10 +403,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unconfirmed_subscription_is_in_sync() {
+    fn unconfirmed_subscription_waits_for_its_receiver() {
         let declared = desired(json!({ "raw_delivery": true, "filter_policy": { "a": ["b"] } }));
         let pending = live(&[("PendingConfirmation", "true")]);
-        assert!(SnsSubscription::diff(&declared, &pending).is_empty());
+        let diff = SnsSubscription::diff(&declared, &pending);
+        assert_eq!(diff.only_awaits().map(|waits| waits.path.as_str()), Some("confirmed"));
+        assert!(diff.blocked[0].why.contains("confirmation"), "{diff:?}");
         let outputs = SnsSubscription::outputs(&pending);
         assert!(!outputs.confirmed && outputs.arn.is_none());
     }
