@@ -1,6 +1,8 @@
 //! The only place that makes HTTP clients, and with it the rule of which requests may go through a
 //! proxy: those over TLS, to another machine. A proxy of a plain request reads the token in it, and
-//! a server on this machine needs no proxy.
+//! a server on this machine needs no proxy. Responses of AWS have a limit here, see [`bounded`].
+
+mod bounded;
 
 use aws_smithy_http_client::{Builder, ConnectorBuilder, proxy::ProxyConfig, tls};
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
@@ -68,7 +70,7 @@ fn aws_client_through(proxy: ProxyConfig) -> SharedHttpClient {
 
 /// Makes a connector for the first request. The SDK's own client makes one whenever a client of a service
 /// is made, to load the system's certificates early, and throws it away: that takes longer than most plans,
-/// because each reads all certificates again.
+/// because each reads all certificates again. Responses have a limit.
 #[derive(Debug)]
 struct OnFirstRequest(SharedHttpClient);
 
@@ -78,7 +80,7 @@ impl HttpClient for OnFirstRequest {
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        self.0.http_connector(settings, components)
+        bounded::connector(self.0.http_connector(settings, components))
     }
 
     fn connector_metadata(&self) -> Option<ConnectorMetadata> {

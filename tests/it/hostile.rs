@@ -14,6 +14,7 @@ use groundwork::trust::Trust;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::listener::{self, Listener};
 use crate::support::Ran;
 
 pub const HEAD: &str = "version: 1\nname: hostile\n";
@@ -478,4 +479,22 @@ fn a_redirect_is_not_followed() {
         assert!(asked.load(Ordering::SeqCst) > 0 && ran.code != 0, "{ran:?}");
     }
     assert_eq!(asked_elsewhere.load(Ordering::SeqCst), 0, "the redirect was followed");
+}
+
+/// What answers in the place of AWS may go on for ever.
+#[test]
+fn response_of_aws_without_an_end_is_cut() {
+    let body = "x".repeat(33 << 20);
+    let aws = Listener::start(move |_| Some(listener::json("200 OK", &body)));
+    let folder = tempfile::tempdir().expect("a folder");
+    let plan =
+        "version: 1\nname: p\naws: { region: us-east-1 }\nsteps: { u: { kind: aws.iam_user, name: u } }\n";
+    std::fs::write(folder.path().join("plan.yaml"), plan).expect("written");
+    let mut command = crate::support::program();
+    command.args(["plan", "plan.yaml"]).current_dir(folder.path()).env("AWS_ENDPOINT_URL", &aws.address);
+    command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x").env("NO_COLOR", "1");
+    let ran = Ran::of(command.output().expect("the program starts"));
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(said.contains("the response is larger than 32 MiB"), "{said}");
+    assert!(!aws.requests().is_empty());
 }
