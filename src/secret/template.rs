@@ -56,6 +56,18 @@ pub struct Mistake {
     pub message: String,
 }
 
+impl Filter {
+    /// The name in digests of declarations, which journals keep: it must never change.
+    pub(super) fn recorded(self) -> &'static str {
+        match self {
+            Self::UrlEncode => "UrlEncode",
+            Self::Json => "Json",
+            Self::Base64 => "Base64",
+            Self::Trim => "Trim",
+        }
+    }
+}
+
 /// The filters by the names that templates have for them.
 const FILTERS: [(&str, Filter); 5] = [
     ("urlencode", Filter::UrlEncode),
