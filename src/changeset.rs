@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::destination::WhereThisGoes;
 use crate::plan::{Diagnostics, Document};
@@ -74,6 +75,15 @@ pub struct StepChange {
 }
 
 impl StepChange {
+    /// The nodes of Vault whose field of this name changes, with its new value.
+    pub fn nodes<'a>(&'a self, field: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let end = format!("].{field}");
+        self.changes.iter().filter_map(move |change| {
+            let node = change.path.strip_prefix("nodes[")?.strip_suffix(end.as_str())?;
+            Some((node, &change.after))
+        })
+    }
+
     /// Whether `now` is this change, or a part of this update.
     fn covers(&self, now: &Self) -> bool {
         let is_part = self.action == Action::Update

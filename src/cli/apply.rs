@@ -7,10 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use tokio::sync::watch;
 
+use super::new_nodes::NewNodes;
 use super::plan::{Format, prepare_alone, prepare_checked_alone};
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
-use super::{Outcome, failed};
+use super::{Outcome, failed, permission};
 use crate::apply::{Approved, Options};
 use crate::changeset::{Action, Changeset};
 use crate::event::Events;
@@ -89,8 +90,9 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
         );
         return Outcome::Usage;
     }
+    let mut nodes = NewNodes::default();
     loop {
-        match round(&args, &mut signals).await {
+        match round(&mut args, &mut nodes, &mut signals).await {
             Ok(Round::Again) => {}
             Ok(Round::Ended(outcome)) => return outcome,
             Err(error) => return failed(&error),
@@ -137,7 +139,7 @@ async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, s
     if !changed.is_empty() {
         return Err(session::Error::Outdated(changed));
     }
-    carry_out(args, session, &changeset, signals).await
+    carry_out(args, session, &changeset, &mut NewNodes::default(), signals).await
 }
 
 fn age(text: &str) -> Result<Duration, String> {
@@ -155,7 +157,7 @@ fn commit(text: &str) -> Result<String, String> {
 }
 
 enum Round {
-    /// Something was done, and something that was deferred may be possible now.
+    /// Something was done or allowed, and something that had to wait may be possible now.
     Again,
     Ended(Outcome),
 }
@@ -168,12 +170,26 @@ impl Round {
     }
 }
 
-async fn round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session::Error> {
+async fn round(
+    args: &mut ApplyArgs,
+    nodes: &mut NewNodes,
+    signals: &mut Signals,
+) -> Result<Round, session::Error> {
     let (session, changeset) = tokio::select! {
         prepared = prepare_alone(&args.plan, args.parallelism, args.format) => prepared?,
         () = signals.next() => return Ok(Round::stopped_early()),
     };
-    carry_out(args, session, &changeset, signals).await
+    if !args.yes && permission::can_ask() {
+        let allowed = tokio::select! {
+            allowed = nodes.ask(&changeset) => allowed,
+            () = signals.next() => return Ok(Round::stopped_early()),
+        };
+        if let Some(grants) = allowed {
+            args.plan.allow(grants);
+            return Ok(Round::Again);
+        }
+    }
+    carry_out(args, session, &changeset, nodes, signals).await
 }
 
 /// Shows, asks, writes.
@@ -181,6 +197,7 @@ async fn carry_out(
     args: &ApplyArgs,
     mut session: Session,
     changeset: &Changeset,
+    nodes: &mut NewNodes,
     signals: &mut Signals,
 ) -> Result<Round, session::Error> {
     if args.strict {
@@ -192,7 +209,7 @@ async fn carry_out(
     }
     if changeset.needs_approval() {
         let agreed = tokio::select! {
-            agreed = approve(args, changeset) => agreed,
+            agreed = approve(args, changeset, nodes) => agreed,
             () = signals.next() => return Ok(Round::stopped_early()),
         };
         if !agreed {
@@ -208,11 +225,15 @@ async fn carry_out(
     Ok(Round::Ended(outcome))
 }
 
-async fn approve(args: &ApplyArgs, changeset: &Changeset) -> bool {
+async fn approve(args: &ApplyArgs, changeset: &Changeset, nodes: &mut NewNodes) -> bool {
     if args.yes {
         return true;
     }
     if !ui::console::can_ask("apply") {
+        return false;
+    }
+    if !nodes.are_confirmed(changeset).await {
+        ui::console::note("nothing was changed");
         return false;
     }
     let count = changeset.summary.writing();

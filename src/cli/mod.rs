@@ -11,6 +11,7 @@ mod graph;
 mod init;
 mod journal;
 mod login;
+mod new_nodes;
 mod permission;
 mod plan;
 mod plan_args;

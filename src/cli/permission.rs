@@ -27,7 +27,7 @@ pub async fn ask(checked: &Checked, purpose: Purpose) -> Vec<Grant> {
 }
 
 /// Whether somebody sees a question and can answer it. A pipeline cannot, whatever it has for a terminal.
-fn can_ask() -> bool {
+pub(super) fn can_ask() -> bool {
     let in_pipeline = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !in_pipeline
 }

@@ -69,6 +69,11 @@ impl PlanArgs {
         Ok(Self { plan: path, saved: Some(vars), extent: record.removes, commit, ..self.clone() })
     }
 
+    /// Allows the plan more, for this run.
+    pub fn allow(&mut self, grants: Vec<Grant>) {
+        self.grants.extend(grants);
+    }
+
     /// Where a changeset of this plan comes from.
     ///
     /// # Errors

@@ -59,9 +59,14 @@ impl Session {
         tcgetattr(&self.terminal).expect("a terminal").local_modes.contains(LocalModes::ECHO)
     }
 
+    /// Types a line.
+    pub fn say(&mut self, line: &str) {
+        writeln!(self.terminal, "{line}").expect("typed");
+    }
+
     /// Types a line; the exit code, and everything that was shown.
     pub fn answer(mut self, line: &str) -> (i32, String) {
-        writeln!(self.terminal, "{line}").expect("typed");
+        self.say(line);
         while self.read() {}
         let code = self.child.wait().expect("it ends").code();
         (code.unwrap_or(-1), self.shown)

@@ -1,14 +1,17 @@
 //! Key shares go to nodes that were proven to be of the cluster, and to no other that a plan lists.
 
 use std::io::Write;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use groundwork::sandbox::Settings;
 use serde_json::{Value, json};
 
 use crate::cluster::{free_port, seal_status};
+use crate::confirm::Session;
 use crate::listener::{self, Listener};
 use crate::support::{Cluster, Ran, TestEnvironment, block_on, custody_in, root_token, step};
 
@@ -83,6 +86,53 @@ fn share_never_reaches_a_node_only_the_plan_names() {
     assert!(risk["message"].as_str().unwrap().contains(&stranger.url), "{plan:#}");
     let ran = cluster.run(&["unseal", "plan.yaml", "--trust", &trust]);
     assert!(ran.code != 0 && stranger.got_shares(), "the listener sees shares: {ran:?}");
+}
+
+const TYPE_IT: &str = "type its address: ";
+
+/// Consent at a terminal: the address is typed, with a flag as well as without.
+#[test]
+fn new_node_is_confirmed_by_typing_its_address() {
+    let (cluster, stranger, _) = with_stranger();
+    for word in ["", "y", "http://127.0.0.1:1"] {
+        let mut session = Session::start(cluster.command(&["apply", "plan.yaml"]));
+        session.wait_for(TYPE_IT);
+        session.say(word);
+        // It stays blocked; the review names it, and the flag.
+        session.wait_for("[y/N]");
+        let (code, shown) = session.answer("n");
+        assert!(code == 1 && shown.contains("nothing was changed"), "{word:?}: {code} {shown}");
+        assert!(shown.contains(&format!("--trust node={}", stranger.url)), "{word:?}: {shown}");
+    }
+    let flag = format!("--trust=node={}", stranger.url);
+    let mut session = Session::start(cluster.command(&["apply", "plan.yaml", &flag]));
+    session.wait_for(TYPE_IT);
+    let (code, shown) = session.answer("yes");
+    assert!(code == 1 && shown.contains("nothing was changed"), "{code} {shown}");
+    assert!(shown.contains("gets key shares for the first time"), "{shown}");
+    assert!(!stranger.got_shares());
+
+    let mut session = Session::start(cluster.command(&["apply", "plan.yaml"]));
+    session.wait_for(TYPE_IT);
+    session.say(&stranger.url);
+    session.wait_for("[y/N]");
+    let (_, shown) = session.answer("y");
+    assert!(shown.contains("gets key shares for the first time"), "{shown}");
+    assert!(stranger.got_shares(), "the listener sees shares: {shown}");
+}
+
+#[test]
+fn callers_environment_names_nodes_that_a_plan_lists() {
+    let (cluster, stranger, own) = with_stranger();
+    let mut command = cluster.command(&["plan", "plan.yaml", "--format", "json"]);
+    command.env("GROUNDWORK_VAULT_NODES", format!("{own}, {}", stranger.url));
+    let ran = Ran::of(command.output().expect("the program starts"));
+    let plan: Value = serde_json::from_str(&ran.stdout).expect("a changeset");
+    let init = step(&plan, "cluster");
+    assert_eq!(init["action"], "update", "{plan:#}");
+    let path = format!("nodes[{}].first_shares", stranger.url);
+    let changes = init["changes"].as_array().expect("changes");
+    assert!(changes.iter().any(|change| change["path"] == path.as_str()), "{init:#}");
 }
 
 #[test]
@@ -164,5 +214,96 @@ fn node_with_another_certificate_authority_is_refused() {
     assert!(refused.stderr.contains(&format!("--trust node={own}")), "{refused:?}");
     assert_eq!(seal_status(&environment.http(), &own)["sealed"], true);
     let opened = run(&["unseal", "plan.yaml"], &ca);
+    assert_eq!(opened.code, 0, "{opened:?}");
+}
+
+/// Passes connections on to a server that can be replaced by another, as an address can.
+struct Switch {
+    url: String,
+    server: Arc<Mutex<String>>,
+}
+
+impl Switch {
+    fn start(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("https://{}", listener.local_addr().expect("bound"));
+        let server = Arc::new(Mutex::new(server.to_owned()));
+        let current = Arc::clone(&server);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = current.lock().expect("unharmed").clone();
+                let Ok(upstream) = TcpStream::connect(server.trim_start_matches("https://")) else {
+                    continue;
+                };
+                for (mut from, mut to) in [(&client, &upstream), (&upstream, &client)].map(|(from, to)| {
+                    (from.try_clone().expect("a handle"), to.try_clone().expect("a handle"))
+                }) {
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        Self { url, server }
+    }
+
+    fn to(&self, server: &str) {
+        server.clone_into(&mut self.server.lock().expect("unharmed"));
+    }
+}
+
+/// Both servers have certificates of authorities that the system trusts, so that their public keys tell
+/// them apart.
+#[test]
+fn node_with_another_public_key_is_refused() {
+    use age::secrecy::ExposeSecret;
+    let [ours, theirs] =
+        [(), ()].map(|()| TestEnvironment::with(Settings { tls: true, ..Settings::default() }));
+    let servers = [&ours, &theirs].map(|one| one.sandbox.vault_addrs()[0].clone());
+    let switch = Switch::start(&servers[0]);
+    let authorities = [&ours, &theirs]
+        .map(|one| std::fs::read_to_string(one.sandbox.ca_cert().expect("TLS")).expect("readable"));
+    let system = ours.write("system.pem", &authorities.join("\n"));
+    let identity = age::x25519::Identity::generate();
+    let file = ours.write("identity.txt", identity.to_string().expose_secret());
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("private");
+    let plan = json!({
+        "version": 1, "name": "public-key", "vault": { "address": switch.url },
+        "custody": { "recipients": [{ "age": identity.to_public().to_string() }], "stores": [{ "file": "custody" }] },
+        "steps": { "cluster": { "kind": "vault.init", "shares": 3, "threshold": 2 } },
+    });
+    ours.write("plan.yaml", &plan.to_string());
+    let run = |arguments: &[&str]| {
+        let mut command = ours.command(arguments);
+        command.env("SSL_CERT_FILE", &system).env("GROUNDWORK_AGE_IDENTITY", &file);
+        command.env("GROUNDWORK_TRUST", format!("vault={}", switch.url));
+        for variable in ["VAULT_CACERT", "VAULT_ADDR", "GROUNDWORK_VAULT_NODES"] {
+            command.env_remove(variable);
+        }
+        Ran::of(command.output().expect("the program starts"))
+    };
+    let applied = run(&["apply", "plan.yaml", "--yes"]);
+    assert_eq!(applied.code, 0, "{applied:?}");
+    let journal = run(&["journal", "plan.yaml"]);
+    assert!(
+        journal.stdout.contains(&format!("{} belongs to the cluster (key sha256:", switch.url)),
+        "{journal:?}"
+    );
+
+    let http = theirs.http();
+    let body = json!({ "secret_shares": 3, "secret_threshold": 3 }).to_string();
+    let request = http.post(format!("{}/v1/sys/init", servers[1])).body(body);
+    assert!(block_on(request.send()).expect("an answer").status().is_success());
+    switch.to(&servers[1]);
+    for command in [&["unseal", "plan.yaml"][..], &["apply", "plan.yaml", "--yes"]] {
+        let refused = run(command);
+        assert_ne!(refused.code, 0, "{refused:?}");
+        let said = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(said.contains("is not the server that got key shares before"), "{said}");
+        assert_eq!(seal_status(&http, &servers[1])["progress"], 0, "it got a share: {refused:?}");
+    }
+    switch.to(&servers[0]);
+    let opened = run(&["unseal", "plan.yaml"]);
     assert_eq!(opened.code, 0, "{opened:?}");
 }

@@ -5,6 +5,8 @@ mod hand_out;
 mod members;
 mod next;
 mod proof;
+#[cfg(test)]
+mod proof_tests;
 mod rolling;
 mod unsealing;
 
@@ -19,7 +21,7 @@ use self::ceremony::{foreign, lost};
 use self::members::{Members, settle};
 use self::next::{Next, next};
 use self::proof::Newcomer;
-pub use self::proof::NodeProof;
+pub use self::proof::{FIRST_SHARES, NodeProof, REFUSED_SHARES};
 pub use self::rolling::NodeState;
 use self::unsealing::ask_nodes;
 use super::SealStatus;
@@ -227,20 +229,8 @@ impl Resource for VaultInit {
         for Node { address, status } in &observed.nodes {
             diff.field(&format!("nodes[{address}].initialized"), &status.initialized, &true);
             diff.field(&format!("nodes[{address}].sealed"), &status.sealed, &false);
-            match observed.newcomers.get(address) {
-                Some(Newcomer { refused: Some(why), .. }) => {
-                    diff.immutable(
-                        &format!("nodes[{address}].shares"),
-                        &json!(null),
-                        &json!("key shares"),
-                        why,
-                    );
-                }
-                Some(Newcomer { identity, refused: None }) => {
-                    let identity = identity.as_deref().unwrap_or("no TLS");
-                    diff.push(&format!("nodes[{address}].first_shares"), json!(null), json!(identity));
-                }
-                None => {}
+            if let Some(newcomer) = observed.newcomers.get(address) {
+                newcomer.compare(address, &mut diff);
             }
             let missed = observed.members.dead();
             if status.sealed && !missed.is_empty() {

@@ -50,7 +50,7 @@ pub use audit::Audit;
 pub use auth_method::AuthMethod;
 pub use client::{Authority, VaultClient, declared_authority};
 pub use custodian::Custodian;
-pub use init::{NodeProof, NodeState, VaultInit, declared_threshold};
+pub use init::{FIRST_SHARES, NodeProof, NodeState, REFUSED_SHARES, VaultInit, declared_threshold};
 pub use kubernetes_auth::KubernetesAuth;
 pub use kv_secret::KvSecret;
 pub(in crate::providers) use kv_secret::engine as kv_engine;

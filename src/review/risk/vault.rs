@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{Category, Finding, Severity, some};
 use crate::changeset::{Action, StepChange};
-use crate::providers::vault::policy_text;
+use crate::providers::vault::{FIRST_SHARES, policy_text};
 
 /// Capabilities that change something.
 const WRITING: [&str; 5] = ["create", "update", "patch", "delete", "sudo"];
@@ -26,14 +26,12 @@ struct Grant {
 
 /// Nodes that get key shares for the first time.
 fn first_shares(step: &StepChange) -> Vec<Finding> {
-    let node = |path: &str| Some(path.strip_prefix("nodes[")?.strip_suffix("].first_shares")?.to_owned());
-    let nodes = step.changes.iter().filter_map(|change| Some((node(&change.path)?, &change.after)));
-    let finding = |(node, identity): (String, &Value)| {
+    let finding = |(node, identity): (&str, &Value)| {
         let identity = identity.as_str().unwrap_or("no TLS");
         let message = format!("{node} ({identity}) gets key shares for the first time");
         Finding::new(Severity::High, Category::Destination, message)
     };
-    nodes.map(finding).collect()
+    step.nodes(FIRST_SHARES).map(finding).collect()
 }
 
 /// The risks of a step's ACL policy or initialisation.

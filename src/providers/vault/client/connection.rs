@@ -39,18 +39,19 @@ pub(super) fn cluster_address(settings: &VaultSettings) -> Result<String> {
 
 /// The nodes that the plan names, else those of `GROUNDWORK_VAULT_NODES`, separated by commas.
 pub(super) fn node_addresses(settings: &VaultSettings) -> Vec<String> {
-    if settings.nodes.is_empty() {
-        let nodes = variable("GROUNDWORK_VAULT_NODES").unwrap_or_default();
-        return nodes.split(',').filter(|node| !node.is_empty()).map(str::to_owned).collect();
-    }
-    settings.nodes.clone()
+    if settings.nodes.is_empty() { callers_nodes() } else { settings.nodes.clone() }
 }
 
-/// The addresses among these that come from the caller's environment.
+fn callers_nodes() -> Vec<String> {
+    let nodes = variable("GROUNDWORK_VAULT_NODES").unwrap_or_default();
+    nodes.split(',').map(str::trim).filter(|node| !node.is_empty()).map(str::to_owned).collect()
+}
+
+/// The addresses of nodes that come from the caller's environment. A plan may list nodes itself, and the
+/// caller's word on one of them counts all the same.
 pub(super) fn named_by_caller(settings: &VaultSettings) -> Vec<String> {
     let address = variable("VAULT_ADDR").filter(|_| settings.address.is_none());
-    let nodes = if settings.nodes.is_empty() { node_addresses(settings) } else { Vec::new() };
-    address.into_iter().chain(nodes).collect()
+    address.into_iter().chain(callers_nodes()).collect()
 }
 
 /// # Errors

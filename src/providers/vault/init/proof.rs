@@ -6,13 +6,22 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use serde_json::json;
+
 use super::Node;
 use crate::journal::{Entry, Journal};
 use crate::providers::Providers;
 use crate::providers::vault::custodian::{INIT, Initialisation};
 use crate::providers::vault::{NodeClient, VaultClient};
-use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::resource::{Diff, Error, ErrorKind, Permit, Result};
 use crate::trust::{Grant, Subject, Trust, origin};
+
+/// The field of a node that gets key shares for the first time.
+pub const FIRST_SHARES: &str = "first_shares";
+/// The field of a node that would, and may not until the caller allows it.
+pub const REFUSED_SHARES: &str = "shares";
+/// The field of a node that is not the server that it was.
+const OTHER_IDENTITY: &str = "tls_identity";
 
 /// What proves a node.
 #[derive(Debug)]
@@ -30,6 +39,25 @@ pub(super) struct Newcomer {
     pub(super) identity: Option<String>,
     /// Why it may not get shares.
     pub(super) refused: Option<String>,
+    /// Whether a server with another TLS identity has got shares at its address.
+    pub(super) changed: bool,
+}
+
+impl Newcomer {
+    /// Adds what is to be said of it to the differences of its cluster.
+    pub(super) fn compare(&self, address: &str, diff: &mut Diff) {
+        let at = |field: &str| format!("nodes[{address}].{field}");
+        match &self.refused {
+            Some(why) => {
+                let field = at(if self.changed { OTHER_IDENTITY } else { REFUSED_SHARES });
+                diff.immutable(&field, &json!(null), &json!("key shares"), why);
+            }
+            None => {
+                let identity = self.identity.as_deref().unwrap_or("no TLS");
+                diff.push(&at(FIRST_SHARES), json!(null), json!(identity));
+            }
+        }
+    }
 }
 
 impl NodeProof {
@@ -80,7 +108,7 @@ impl NodeProof {
             Ok(identity) => identity,
             Err(error) => {
                 let refused = (!allowed).then(|| format!("its TLS identity cannot be seen: {error}"));
-                return Some(Newcomer { identity: None, refused });
+                return Some(Newcomer { identity: None, refused, changed: false });
             }
         };
         let before = match self.recorded(address, which) {
@@ -90,7 +118,8 @@ impl NodeProof {
             None => None,
         };
         // Only the caller's word on this very node outweighs what is on record of it.
-        let allowed = if before.is_some() { self.has_grant(Subject::Node, address) } else { allowed };
+        let changed = before.is_some();
+        let allowed = if changed { self.has_grant(Subject::Node, address) } else { allowed };
         let shown = |identity: &Option<String>| identity.clone().unwrap_or_else(|| "no TLS".to_owned());
         let why = match before {
             None => format!(
@@ -105,7 +134,7 @@ impl NodeProof {
         };
         let grant = Grant::new(Subject::Node, address);
         let advice = format!("if it is a node of your cluster, allow it with `--trust {grant}`");
-        Some(Newcomer { identity, refused: (!allowed).then(|| format!("{why}; {advice}")) })
+        Some(Newcomer { identity, refused: (!allowed).then(|| format!("{why}; {advice}")), changed })
     }
 
     /// Whether the caller names the node: in the environment, or by a permission. Who may get the
