@@ -157,3 +157,25 @@ fn command_lines_in_the_readme_are_right() {
     }
     assert!(seen > 15, "{seen}");
 }
+
+/// The security page says which test proves what; each of them, and each file, exists.
+#[test]
+fn security_page_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/SECURITY.md")).expect("the page");
+    let files = ["src", "tests/it"].map(|folder| crate::support::files(&root.join(folder))).concat();
+    let code: String = files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|row| row.trim_end_matches(" |").rsplit_once(" | ").map(|(_, cell)| cell));
+    let mut seen = 0;
+    for name in cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
+        let exists = match name.contains('/') {
+            true => root.join(name).exists(),
+            false => code.contains(&format!("fn {}(", name.rsplit("::").next().unwrap_or(name))),
+        };
+        let is_test = name.contains('/') || name.contains('_');
+        assert!(exists || !is_test, "`{name}` is not there");
+        seen += usize::from(is_test);
+    }
+    assert!(seen > 60, "only {seen} names were found");
+}
