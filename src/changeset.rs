@@ -1,12 +1,11 @@
 //! What a person reviews and `apply` carries out.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::destination::WhereThisGoes;
 use crate::plan::{Diagnostics, Document};
-use crate::removal::Extent;
 use crate::resource::Change;
 
 /// What is going to happen to one step.
@@ -121,6 +120,26 @@ impl StepChange {
     fn has(&self, change: &Change) -> bool {
         let plain = |change: &Change| Change { note: None, ..change.clone() };
         self.changes.iter().any(|approved| plain(approved) == plain(change))
+    }
+}
+
+/// The scope of removal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    /// Only report what would be removed.
+    #[default]
+    Nothing,
+    /// Remove orphans, which no step declares any longer.
+    Undeclared,
+    /// Remove everything that the plan has created.
+    Everything,
+}
+
+impl Extent {
+    /// Whether this scope does not remove anything.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
     }
 }
 

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::changeset::{Action, Changeset, Error, StepChange};
+use crate::changeset::{Action, Changeset, Error, Extent, StepChange};
+use crate::error::ErrorKind;
 use crate::observe::{Sight, World};
 use crate::plan::{Diagnostic, Diagnostics};
-use crate::removal::{self, Extent};
-use crate::resolve::{OutputTable, declare, diagnose, unknown};
+use crate::removal;
+use crate::resolve::{OutputTable, declare, diagnose};
+use crate::resource::Diff;
 use crate::resource::erased::View;
-use crate::resource::{Diff, ErrorKind};
+use crate::template::unknown;
 
 /// Compares every step in graph order, so that each step sees the outputs of the steps before it.
 /// Removals follow.
@@ -201,7 +203,7 @@ pub fn foreign(world: &World, index: usize) -> Option<String> {
 }
 
 /// Why a live thing could not be read, and advice.
-fn hidden(world: &World, index: usize, error: &crate::resource::Error) -> String {
+fn hidden(world: &World, index: usize, error: &crate::error::Error) -> String {
     let unsealer = world.bootstrap_of(index).filter(|_| error.kind == ErrorKind::Sealed);
     match (unsealer, &error.advice) {
         (Some(step), _) => format!("{}; after {} unseals it", error.message, world.resolved.steps[step].id),

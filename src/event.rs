@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::resource::CallCount;
+use crate::trace::CallCount;
 
 /// Something worth telling.
 #[derive(Clone, Debug, Serialize)]

@@ -5,8 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::plan::{Diagnostic, Diagnostics, S3Location};
-use crate::resolve::places::LockPlace;
+use crate::plan::{Diagnostic, Diagnostics, LockPlace, S3Location};
 use crate::resolve::{OutputTable, Resolved};
 use crate::resource::Requirement;
 use crate::resource::erased::Instance;

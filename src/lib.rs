@@ -18,11 +18,15 @@
 //! Between 6 and 7 a changeset may lie in a file: [`saved`].
 //!
 //! Beside them: [`resource`] is the contract every kind implements, [`providers`] the kinds,
-//! [`secret`] and [`custody`] everything that touches a secret value, [`sandbox`] the local
-//! AWS and Vault, [`hygiene`] how the process guards its memory, [`event`] what the stages
-//! report, [`confined_path`] and [`workspace`] the files beside a plan, [`trace`] every request,
-//! [`trust`] what the caller allows a plan to use, [`signing`] who wrote its journal and what is in
-//! custody, [`visible`] how others' text is shown, and [`ui`] the only place that prints.
+//! [`secret`] and [`custody`] everything that touches a secret value, [`template`] the bounded
+//! evaluation of expressions, [`schema`] the plan's JSON Schema, [`trust`] what the caller allows a
+//! plan to use, [`signing`] who wrote its journal and what is in custody, [`sandbox`] the local AWS
+//! and Vault, [`event`] what the stages report and [`trace`] every request.
+//!
+//! At the bottom: [`error`] and [`permit`], [`net`] for HTTP, [`confined_path`], [`workspace`] and
+//! [`durable`] for files, [`visible`] for others' text, [`console`] and [`prompt`] for the terminal
+//! ([`ui`] is what they show), [`hygiene`] for the process's memory. `tests/it/layers.rs` lists which
+//! module may use which.
 
 // The layout of the futures that carry a whole run nests deeper than the compiler's default.
 #![recursion_limit = "256"]
@@ -31,17 +35,24 @@ pub mod apply;
 pub mod changeset;
 pub mod cli;
 pub mod confined_path;
+pub mod console;
 pub mod custody;
 pub mod destination;
 pub mod diff;
+pub mod durable;
+pub mod error;
 pub mod event;
 pub mod graph;
 pub mod hygiene;
 pub mod journal;
 pub mod lint;
 pub mod lock;
+pub mod net;
 pub mod observe;
+pub mod permit;
 pub mod plan;
+pub mod plan_shape;
+pub mod prompt;
 pub mod providers;
 pub mod removal;
 pub mod resolve;
@@ -49,9 +60,12 @@ pub mod resource;
 pub mod review;
 pub mod sandbox;
 pub mod saved;
+pub mod schema;
 pub mod secret;
 pub mod session;
 pub mod signing;
+pub mod suggest;
+pub mod template;
 pub mod trace;
 pub mod trust;
 pub mod ui;

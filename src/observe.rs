@@ -7,14 +7,18 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::changeset::Extent;
+use crate::error::{Error, ErrorKind};
 use crate::event::Events;
 use crate::graph::Graph;
 use crate::journal::{Things, target};
 use crate::providers::Providers;
-use crate::removal::{self, Attached, Extent, Leftover};
-use crate::resolve::{OutputTable, Resolved, declare, unknown};
+use crate::removal;
+use crate::removal::{Attached, Leftover};
+use crate::resolve::{OutputTable, Resolved, declare};
+use crate::resource::Scope;
 use crate::resource::erased::Instance;
-use crate::resource::{Error, ErrorKind, Scope};
+use crate::template::unknown;
 
 /// The observation of one step's live thing.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! Takes and releases the lock that other machines see. These writes are not steps of a plan.
 
 use super::Approved;
+use crate::error::Result;
 use crate::lock::{Info, RemoteLock};
-use crate::resource::{Permit, Result};
+use crate::permit::Permit;
 
 /// A person has given the exact id of the lock to remove.
 #[derive(Debug)]

@@ -1,16 +1,15 @@
 //! Applies an approved changeset. Only this stage may write.
 
+pub mod destinations;
 mod lock;
 mod queue;
 mod record;
 mod remove;
 mod retry;
 mod step;
-mod under_way;
 
 pub use lock::{ApprovedUnlock, force_unlock, lock, unlock};
 pub use remove::{ApprovedRemoval, remove};
-pub use under_way::UnderWay;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -19,18 +18,17 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 
 use self::queue::Queue;
-use crate::changeset::{Action, Changeset};
-use crate::destination;
+use crate::changeset::{Action, Changeset, Extent};
 use crate::diff;
+use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Events, Summary, millis};
 use crate::journal::{Entry, Thing};
 use crate::observe::{Sight, World};
+use crate::permit::Permit;
 use crate::plan::settings::RecipientSettings;
 use crate::providers::{self, Providers};
-use crate::removal::Extent;
 use crate::resolve::{OutputTable, declare};
 use crate::resource::erased::Instance;
-use crate::resource::{Error, ErrorKind, Permit};
 use crate::secret::Loader;
 
 /// How to apply a changeset.
@@ -114,7 +112,7 @@ pub async fn apply(
     record::refresh(world, &actions, &report, providers, &permit).await?;
     record::let_go(world, providers, &permit).await?;
     if approved.0.needs_approval() {
-        destination::record(world, providers, &permit).await?;
+        destinations::record(world, providers, &permit).await?;
     }
     report.stopped = *options.stop.borrow();
     let has_things = !report.done.is_empty() || journal.things().iter().next().is_some();
@@ -441,7 +439,7 @@ async fn run_task(
     if in_cluster {
         task.thing.cluster = providers.cluster().await;
     }
-    providers.under_way.begin(&task.id, task.action);
+    providers.under_way.begin(&task.id, task.action.name());
     let result = task.run(instance).await;
     providers.under_way.end(&task.id);
     result

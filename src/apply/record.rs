@@ -4,13 +4,14 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Report;
-use crate::changeset::Action;
+use crate::changeset::{Action, Extent};
 use crate::diff;
+use crate::error::Result;
 use crate::journal::{DELETE, Entry, FORGET, Thing};
 use crate::observe::World;
+use crate::permit::Permit;
 use crate::providers::Providers;
-use crate::removal::{self, Extent};
-use crate::resource::{Permit, Result};
+use crate::removal;
 
 /// A step's thing as the journal should record it, except for its cluster: the cluster's id is
 /// known only once the cluster is up.

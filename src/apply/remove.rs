@@ -9,13 +9,15 @@ use tokio::sync::watch;
 use super::step::{ended, stopped};
 use super::{Options, Report, retry};
 use crate::changeset::{Action, Changeset, StepChange};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events, millis};
 use crate::journal::{DELETE, Entry};
 use crate::observe::World;
+use crate::permit::Permit;
+use crate::plan::ownership::PLAN_TAG;
 use crate::providers::{self, Providers};
 use crate::removal;
-use crate::resolve::declare::PLAN_TAG;
-use crate::resource::{Attachment, Error, ErrorKind, Permit, Remains, Result};
+use crate::resource::{Attachment, Remains};
 
 /// A person has agreed to remove the thing of this step.
 #[derive(Debug)]
@@ -273,7 +275,7 @@ impl Task<'_> {
     async fn run_timed(mut self) -> (Result<()>, u64) {
         let started = Instant::now();
         self.events.emit(Event::StepStarted { id: self.id.clone(), action: Action::Delete.name() });
-        self.providers.under_way.begin(&self.id, Action::Delete);
+        self.providers.under_way.begin(&self.id, Action::Delete.name());
         let result = self.run().await;
         self.providers.under_way.end(&self.id);
         (result, millis(started.elapsed()))

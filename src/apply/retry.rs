@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
-use crate::providers::timeout::hasten;
+use crate::net::timeout::hasten;
 
 /// Delays between attempts at a write. Throttling passes in seconds; a new IAM principal may stay
 /// invisible to other services for two minutes. Jitter prevents parallel steps from retrying at the

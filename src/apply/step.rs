@@ -7,11 +7,13 @@ use tokio::sync::watch;
 
 use super::retry;
 use crate::changeset::Action;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events};
 use crate::journal::{CREATE, Ending, Entry, Thing};
+use crate::permit::Permit;
 use crate::providers::Providers;
 use crate::resource::erased::{Instance, Kind, View};
-use crate::resource::{Blocked, Diff, Error, ErrorKind, Permit, Result};
+use crate::resource::{Blocked, Diff};
 
 /// Everything needed to write one step, besides the step's own state.
 pub struct Task<'a> {

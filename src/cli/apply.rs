@@ -13,10 +13,12 @@ use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{Outcome, failed, permission};
 use crate::apply::{Approved, Options};
-use crate::changeset::{Action, Changeset};
+use crate::changeset::{Action, Changeset, Extent};
+use crate::console;
+use crate::error::{Error, ErrorKind};
 use crate::event::Events;
-use crate::removal::Extent;
-use crate::resource::{Awaited, Error, ErrorKind, registry};
+use crate::providers::registry;
+use crate::resource::Awaited;
 use crate::review::Review;
 use crate::saved::{self, PlanRecord, Saved, SealKey};
 use crate::session::{self, PARALLELISM, Purpose, Session};
@@ -74,7 +76,7 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
         args.plan = args.plan.with_extent(Extent::Undeclared);
     }
     if args.format == Format::Json && !args.yes {
-        ui::console::note("error: --format json does not ask: add --yes");
+        console::note("error: --format json does not ask: add --yes");
         return Outcome::Usage;
     }
     let mut signals = match Signals::new() {
@@ -85,7 +87,7 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
         return apply_saved(&args, &mut signals).await;
     }
     if args.max_age.is_some() || args.expected.is_some() || args.commit.is_some() {
-        ui::console::note(
+        console::note(
             "error: --max-age, --plan and --commit belong to changes that `plan --out` saved, and this is a plan",
         );
         return Outcome::Usage;
@@ -104,12 +106,12 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
 /// not done: not even with `--yes`.
 async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
     if args.prune {
-        ui::console::note("error: a saved changeset says itself what is removed: leave --prune out");
+        console::note("error: a saved changeset says itself what is removed: leave --prune out");
         return Outcome::Usage;
     }
     match saved_round(args, signals).await {
         Ok(Round::Again) => {
-            ui::console::note(
+            console::note(
                 "what had to wait can be planned now; it was no part of the review: save and review it with \
                  `groundwork plan PLAN --out FILE`",
             );
@@ -165,7 +167,7 @@ enum Round {
 impl Round {
     /// A signal came before anything was written.
     fn stopped_early() -> Self {
-        ui::console::note("\nstopped; nothing was changed");
+        console::note("\nstopped; nothing was changed");
         Self::Ended(Outcome::Failed)
     }
 }
@@ -229,24 +231,24 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset, nodes: &mut NewNodes) 
     if args.yes {
         return true;
     }
-    if !ui::console::can_ask("apply") {
+    if !console::can_ask("apply") {
         return false;
     }
     if !nodes.are_confirmed(changeset).await {
-        ui::console::note("nothing was changed");
+        console::note("nothing was changed");
         return false;
     }
     let count = changeset.summary.writing();
     let name = removes_protected(changeset).then(|| changeset.plan.name.clone());
     let removal = changeset.removes == Extent::Everything;
     let answer = tokio::task::spawn_blocking(move || match name {
-        Some(name) => ui::console::ask_for(
+        Some(name) => console::ask_for(
             format!(
                 "Something is removed that is protected by default. To go on, type the plan's name, {name}: "
             ),
             &name,
         ),
-        None => ui::console::ask(match (removal, count) {
+        None => console::ask(match (removal, count) {
             (true, 1) => "Remove this one thing? [y/N] ".to_owned(),
             (true, _) => format!("Remove these {count} things? [y/N] "),
             (false, 0) => "Nothing else is to do. Is where this goes as you want it? [y/N] ".to_owned(),
@@ -257,7 +259,7 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset, nodes: &mut NewNodes) 
     .await;
     let agreed = answer.unwrap_or(false);
     if !agreed {
-        ui::console::note("nothing was changed");
+        console::note("nothing was changed");
     }
     agreed
 }
@@ -337,7 +339,7 @@ fn cut_off(session: &Session) -> Error {
         .under_way
         .steps()
         .into_iter()
-        .map(|(step, action)| format!("{} {step}", action.name()))
+        .map(|(step, action)| format!("{action} {step}"))
         .collect();
     if parts.is_empty() {
         return Error::new(ErrorKind::Local, "apply", "stopped at once; nothing was under way");

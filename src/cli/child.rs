@@ -8,7 +8,7 @@ use std::process::{ExitCode, ExitStatus};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::providers::http;
+use crate::net::http;
 
 /// The command and its arguments.
 pub fn command(words: &[OsString]) -> std::process::Command {

@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::{Cli, Outcome};
-use crate::ui;
+use crate::console;
 
 /// Print a completion script for a shell.
 #[derive(Debug, Args)]
@@ -17,6 +17,6 @@ pub struct CompletionsArgs {
 pub fn run(args: &CompletionsArgs) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "groundwork", &mut script);
-    ui::console::out(String::from_utf8_lossy(&script));
+    console::out(String::from_utf8_lossy(&script));
     Outcome::Done
 }

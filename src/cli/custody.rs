@@ -10,13 +10,15 @@ use super::plan::Format;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
 use crate::apply::by_command;
+use crate::console;
 use crate::custody::Custody;
 use crate::custody::examine::Object;
-use crate::journal::{private_file, sync_folder};
+use crate::durable::{private_file, sync_folder};
+use crate::error::{Error, ErrorKind};
 use crate::providers::Providers;
 use crate::providers::vault::{Custodian, Standing, VaultInit, declared_threshold};
 use crate::resolve::OutputTable;
-use crate::resource::{Error, ErrorKind, Provided, Resource};
+use crate::resource::{Provided, Resource};
 use crate::secret::Secret;
 use crate::session::{self, Checked, Purpose, Reach};
 use crate::ui;
@@ -118,9 +120,7 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
         if let Some(store) = &args.prefer
             && !objects.iter().flat_map(|object| &object.copies).any(|copy| copy.store == *store)
         {
-            ui::console::note(format!(
-                "error: no store is called `{store}`; use a name that the check shows"
-            ));
+            console::note(format!("error: no store is called `{store}`; use a name that the check shows"));
             return Ok(Outcome::Usage);
         }
         repaired = repair(&custody, &objects, args.prefer.as_deref()).await?;
@@ -135,16 +135,16 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
     match args.format {
         Format::Json => {
             let (objects, repaired) = (objects.as_slice(), repaired.as_slice());
-            ui::console::json(&Findings { objects, vault: standing.as_ref(), enough, perfect, repaired });
+            console::json(&Findings { objects, vault: standing.as_ref(), enough, perfect, repaired });
         }
         Format::Human => {
-            repaired.iter().for_each(ui::console::note);
-            ui::console::out(ui::custody::objects(&objects));
+            repaired.iter().for_each(console::note);
+            console::out(ui::custody::objects(&objects));
             if objects.iter().any(Object::differs) {
-                ui::console::out(ui::custody::DIFFERENT);
+                console::out(ui::custody::DIFFERENT);
             }
             if let Some(one) = &standing {
-                ui::console::out(ui::custody::standing(one));
+                console::out(ui::custody::standing(one));
             }
         }
     }
@@ -190,8 +190,8 @@ async fn show(args: &ShowArgs) -> Result<Outcome, session::Error> {
     let providers = session::connect(&mut args.plan.open(Purpose::Connect).await?, Reach::Custody).await?;
     let objects = providers.custody().await?.examine("", false).await?;
     match args.format {
-        Format::Json => ui::console::json(&objects),
-        Format::Human => ui::console::out(ui::custody::objects(&objects)),
+        Format::Json => console::json(&objects),
+        Format::Human => console::out(ui::custody::objects(&objects)),
     }
     Ok(Outcome::Done)
 }
@@ -199,7 +199,7 @@ async fn show(args: &ShowArgs) -> Result<Outcome, session::Error> {
 async fn export(args: &ExportArgs) -> Result<Outcome, session::Error> {
     let to_stdout = args.to == Path::new("-");
     if to_stdout && std::io::stdout().is_terminal() {
-        ui::console::note("error: a share is not shown on a terminal: pipe it, or name a file with --to");
+        console::note("error: a share is not shown on a terminal: pipe it, or name a file with --to");
         return Ok(Outcome::Usage);
     }
     let providers = session::connect(&mut args.plan.open(Purpose::Connect).await?, Reach::Custody).await?;
@@ -208,9 +208,9 @@ async fn export(args: &ExportArgs) -> Result<Outcome, session::Error> {
         (Some(holder), _) => custodian.share_for(holder).await?,
         (None, number) => custodian.share_at(number.unwrap_or_default()).await?,
     };
-    session::tell_warnings(&providers, &ui::console::note);
+    session::tell_warnings(&providers, &console::note);
     match to_stdout {
-        true => ui::console::secret_line(&share),
+        true => console::secret_line(&share),
         false => write_new(&args.to, &share)?,
     }
     Ok(Outcome::Done)

@@ -6,10 +6,10 @@ use super::Outcome;
 use super::apply::{self, ApplyArgs};
 use super::plan::Format;
 use super::plan_args::PlanArgs;
-use crate::removal::Extent;
+use crate::changeset::Extent;
+use crate::console;
 use crate::saved;
 use crate::session::PARALLELISM;
-use crate::ui;
 
 /// Remove everything that a plan has made, after showing it and asking.
 #[derive(Debug, Args)]
@@ -31,9 +31,7 @@ pub struct DestroyArgs {
 pub async fn run(args: DestroyArgs) -> Outcome {
     let DestroyArgs { plan, yes, format, parallelism } = args;
     if saved::is_saved(&plan.plan) {
-        ui::console::note(
-            "error: `destroy` takes a plan; `apply` carries out what `plan --destroy --out` saved",
-        );
+        console::note("error: `destroy` takes a plan; `apply` carries out what `plan --destroy --out` saved");
         return Outcome::Usage;
     }
     apply::run(ApplyArgs::new(plan.with_extent(Extent::Everything), yes, format, parallelism)).await

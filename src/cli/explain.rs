@@ -3,9 +3,10 @@
 use clap::{Args, ValueEnum};
 
 use super::Outcome;
+use crate::console;
 use crate::lint;
-use crate::plan::closest;
-use crate::resource::registry;
+use crate::providers::registry;
+use crate::suggest::closest;
 use crate::ui;
 
 /// Describe the kinds of steps.
@@ -43,7 +44,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
         (None, Format::Text) => ui::explain::list(),
         (None, Format::Markdown) => ui::explain::markdown(),
     };
-    ui::console::out(text.trim_end());
+    console::out(text.trim_end());
     Outcome::Done
 }
 
@@ -62,6 +63,6 @@ fn unknown(name: &str) -> Outcome {
         || "`groundwork explain` lists all kinds, `explain --rules` all rules".to_owned(),
         |candidate| format!("did you mean `{candidate}`?"),
     );
-    ui::console::note(format_args!("error: there is no kind or rule `{name}`; {hint}"));
+    console::note(format_args!("error: there is no kind or rule `{name}`; {hint}"));
     Outcome::Usage
 }

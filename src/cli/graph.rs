@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
+use crate::console;
 use crate::ui;
 
 /// Draw the steps of a plan and what each needs.
@@ -32,7 +33,7 @@ pub enum GraphFormat {
 pub fn run(args: &GraphArgs) -> Outcome {
     match args.plan.check() {
         Ok(checked) => {
-            ui::console::out(match args.format {
+            console::out(match args.format {
                 GraphFormat::Text => ui::graph::text(&checked.resolved, &checked.graph),
                 GraphFormat::Dot => ui::graph::dot(&checked.resolved, &checked.graph),
                 GraphFormat::Mermaid => ui::graph::mermaid(&checked.resolved, &checked.graph),

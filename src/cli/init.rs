@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Outcome;
-use crate::ui;
+use crate::console;
 
 /// What is written, with paths relative to the folder. The plan is the quickstart that the tests
 /// run, so that a newcomer starts from something that works.
@@ -31,19 +31,19 @@ pub struct InitArgs {
 pub fn run(args: &InitArgs) -> Outcome {
     if let Some((name, _)) = FILES.iter().find(|(name, _)| args.folder.join(name).exists()) {
         let path = args.folder.join(name);
-        ui::console::note(format_args!("error: {} exists already; nothing was written", path.display()));
+        console::note(format_args!("error: {} exists already; nothing was written", path.display()));
         return Outcome::Failed;
     }
     for (name, text) in FILES {
         let path = args.folder.join(name);
         if let Err(error) = write_new(&path, text) {
-            ui::console::note(format_args!("error: cannot write {}: {error}", path.display()));
+            console::note(format_args!("error: cannot write {}: {error}", path.display()));
             return Outcome::Failed;
         }
-        ui::console::out(format_args!("wrote {}", path.display()));
+        console::out(format_args!("wrote {}", path.display()));
     }
     let plan = args.folder.join(FILES[0].0);
-    ui::console::note(format_args!(
+    console::note(format_args!(
         "\nNext:\n  groundwork validate {0}\n  groundwork sandbox run -- groundwork apply {0}",
         plan.display()
     ));

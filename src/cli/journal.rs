@@ -5,6 +5,7 @@ use clap::Args;
 use super::plan::Format;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
+use crate::console;
 use crate::session::{self, Adoption, Purpose};
 use crate::ui;
 
@@ -37,7 +38,7 @@ async fn show(args: &JournalArgs) -> Result<Outcome, session::Error> {
     let (journal, unseen) = session::journal(checked).await?;
     if let Some(error) = unseen {
         failed(&error);
-        ui::console::note("this is the journal of this machine alone:");
+        console::note("this is the journal of this machine alone:");
     }
     match args.format {
         Format::Human => {
@@ -55,20 +56,20 @@ async fn show(args: &JournalArgs) -> Result<Outcome, session::Error> {
 async fn adopt(args: &JournalArgs) -> Result<Outcome, session::Error> {
     let adoption = Adoption::look(args.plan.open(Purpose::Connect).await?).await?;
     if adoption.is_needless() {
-        ui::console::out("nothing to adopt: it is signed with a key that this machine has");
+        console::out("nothing to adopt: it is signed with a key that this machine has");
         return Ok(Outcome::Done);
     }
     ui::journal::show_claims(&adoption.journal()?.entries(), &adoption.things()?);
     ui::custody::show_unvouched(&adoption.objects);
     if let Some(doubt) = &adoption.doubt {
-        ui::console::note(doubt);
+        console::note(doubt);
     }
     if !agreed(args, &adoption.plan) {
-        ui::console::note("nothing was changed");
+        console::note("nothing was changed");
         return Ok(Outcome::Failed);
     }
     let signer = adoption.vouch().await?;
-    ui::console::out(format_args!("adopted: signed with the key {signer}"));
+    console::out(format_args!("adopted: signed with the key {signer}"));
     Ok(Outcome::Done)
 }
 
@@ -76,5 +77,5 @@ fn agreed(args: &JournalArgs, plan: &str) -> bool {
     let question = format_args!(
         "All of this counts as this plan's from now on. To vouch for it, type the plan's name, {plan}: "
     );
-    args.yes || ui::console::can_ask("adopt") && ui::console::ask_for(question, plan)
+    args.yes || console::can_ask("adopt") && console::ask_for(question, plan)
 }

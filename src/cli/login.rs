@@ -8,8 +8,10 @@ use clap::Args;
 
 use super::plan_args::PlanArgs;
 use super::{Outcome, child, failed};
+use crate::console;
+use crate::error::{Error, ErrorKind};
+use crate::prompt;
 use crate::providers::vault::Login;
-use crate::resource::{Error, ErrorKind};
 use crate::session::{self, Purpose, Reach};
 use crate::ui;
 
@@ -37,7 +39,7 @@ pub async fn run(args: LoginArgs) -> ExitCode {
     let ended = login.end().await;
     let code = ran.unwrap_or_else(|error| {
         let name = args.command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        ui::console::note(format_args!("error: cannot run {name}: {error}"));
+        console::note(format_args!("error: cannot run {name}: {error}"));
         Outcome::Failed.into()
     });
     match ended {
@@ -57,7 +59,7 @@ async fn begin(plan: &PlanArgs) -> Result<Login, session::Error> {
     };
     tokio::select! {
         login = connected => login,
-        () = ui::prompt::interrupted() => {
+        () = prompt::interrupted() => {
             Err(Error::new(ErrorKind::Local, "log in to Vault", "a signal came").into())
         }
     }

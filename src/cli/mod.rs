@@ -31,8 +31,10 @@ use clap::{Parser, Subcommand};
 
 pub use exit_code::Outcome;
 
+use crate::console;
+use crate::error::ErrorKind;
 use crate::hygiene;
-use crate::resource::ErrorKind;
+use crate::prompt;
 use crate::session;
 use crate::trace;
 use crate::ui;
@@ -135,10 +137,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render();
     if error.use_stderr() {
-        ui::console::note(text.ansi());
+        console::note(text.ansi());
         return Outcome::Usage.into();
     }
-    ui::console::out(text.ansi());
+    console::out(text.ansi());
     Outcome::Done.into()
 }
 
@@ -186,7 +188,7 @@ fn block_on<T: From<Outcome>>(future: impl Future<Output = T>) -> T {
             outcome
         }
         Err(error) => {
-            ui::console::note(format_args!("error: cannot start: {error}"));
+            console::note(format_args!("error: cannot start: {error}"));
             Outcome::Failed.into()
         }
     }
@@ -197,8 +199,8 @@ fn block_on<T: From<Outcome>>(future: impl Future<Output = T>) -> T {
 async fn ending_on_signal(command: impl Future<Output = Outcome>) -> Outcome {
     tokio::select! {
         outcome = command => outcome,
-        () = ui::prompt::interrupted() => {
-            ui::console::note("\nstopped");
+        () = prompt::interrupted() => {
+            console::note("\nstopped");
             Outcome::Failed
         }
     }

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::changeset::Changeset;
+use crate::console;
 use crate::providers::vault::{FIRST_SHARES, REFUSED_SHARES};
 use crate::trust::{Grant, Subject};
-use crate::ui;
 
 /// The nodes that a person has confirmed in this run.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl NewNodes {
                  address: "
             );
             let word = node.clone();
-            let answer = tokio::task::spawn_blocking(move || ui::console::ask_for(question, &word)).await;
+            let answer = tokio::task::spawn_blocking(move || console::ask_for(question, &word)).await;
             if !answer.unwrap_or(false) {
                 return false;
             }

@@ -5,10 +5,11 @@ use std::io::IsTerminal;
 
 use jiff::Timestamp;
 
+use crate::console;
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Diagnostic, Diagnostics, Document, Sources};
-use crate::resource::{Error, ErrorKind, Result};
-use crate::session::{Checked, Purpose};
-use crate::trust::{Grant, Store, Wanted};
+use crate::session::{Checked, Purpose, Wanted};
+use crate::trust::{Grant, Store};
 use crate::ui;
 
 /// Asks somebody at a terminal for what is missing, and remembers what is allowed; gives it. Nothing
@@ -21,7 +22,7 @@ pub async fn ask(checked: &Checked, purpose: Purpose) -> Vec<Grant> {
     let document = &checked.resolved.document;
     let allowed = ask_each(&document.sources, &document.name, missing).await;
     if let Err(error) = remember(document, &allowed) {
-        ui::console::note(format_args!("warning: {error}; this holds for this run only"));
+        console::note(format_args!("warning: {error}; this holds for this run only"));
     }
     allowed
 }
@@ -40,7 +41,7 @@ async fn ask_each(sources: &Sources, plan: &str, missing: Vec<Wanted>) -> Vec<Gr
         // Not on this thread, which has to hear of signals meanwhile.
         let answer = tokio::task::spawn_blocking(move || {
             ui::diagnostics::show_all(&what);
-            ui::console::ask(question)
+            console::ask(question)
         });
         match answer.await {
             Ok(true) => allowed.push(grant),

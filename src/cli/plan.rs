@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{Outcome, failed};
-use crate::changeset::Changeset;
+use crate::changeset::{Changeset, Extent};
+use crate::console;
 use crate::event::Events;
 use crate::plan::Diagnostics;
-use crate::removal::Extent;
 use crate::review::Review;
 use crate::saved::{self, Saved, SealKey};
 use crate::session::{self, Checked, PARALLELISM, Purpose, Session};
@@ -95,7 +95,7 @@ pub async fn run(mut args: PlanCommand) -> Outcome {
     tokio::select! {
         outcome = review(&args) => outcome.unwrap_or_else(|error| failed(&error)),
         () = signals.next() => {
-            ui::console::note("\nstopped; nothing was changed");
+            console::note("\nstopped; nothing was changed");
             Outcome::Failed
         }
     }
@@ -107,9 +107,9 @@ async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
     let review = if args.full { Review::in_full(&changeset, scope) } else { Review::new(&changeset, scope) };
     match args.format {
         View::Human => ui::changeset::show(&review, args.all || args.destroy),
-        View::Json => ui::console::json(&review.json()),
-        View::Markdown => ui::console::out(ui::changeset::markdown(&review).trim_end()),
-        View::Html => ui::console::out(ui::changeset::html(&review)),
+        View::Json => console::json(&review.json()),
+        View::Markdown => console::out(ui::changeset::markdown(&review).trim_end()),
+        View::Html => console::out(ui::changeset::html(&review)),
     }
     if args.strict {
         session.require_complete(&changeset)?;
@@ -131,7 +131,7 @@ fn save(
     let key = SealKey::of_caller()?;
     let saved = Saved::now(session.record(changeset, &args.plan.origin()?), key.as_ref())?;
     saved::write(file, &saved)?;
-    ui::console::note(format_args!("saved in {} ({})", file.display(), saved.digest));
+    console::note(format_args!("saved in {} ({})", file.display(), saved.digest));
     Ok(())
 }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::permission;
+use crate::changeset::Extent;
 use crate::confined_path::{PLAN, read_to};
 use crate::plan::{self, Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
-use crate::removal::Extent;
 use crate::saved::{self, Origin, PlanRecord};
 use crate::session::{self, Checked, Purpose};
 use crate::trust::{Grant, InvalidGrant, Subject, Trust};

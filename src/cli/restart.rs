@@ -10,10 +10,11 @@ use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{Outcome, child, failed};
 use crate::apply::by_command;
+use crate::console;
+use crate::error::{Error, ErrorKind};
 use crate::providers::vault::{Custodian, NodeState};
-use crate::resource::{Error, ErrorKind, Provided};
+use crate::resource::Provided;
 use crate::session::{self, Purpose, Reach};
-use crate::ui;
 
 /// The variable in which the command finds the host of the server that it is to restart.
 const HOST: &str = "VAULT_HOST";
@@ -62,7 +63,7 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
         done = rolling.all() => done,
         () = signals.next() => Err(stopped()),
     };
-    session::tell_warnings(&providers, &ui::console::note);
+    session::tell_warnings(&providers, &console::note);
     rolling.tell_what_is_left();
     done.map(|()| Outcome::Done).map_err(Into::into)
 }
@@ -75,13 +76,13 @@ fn stopped() -> Error {
 fn show(order: &[NodeState]) {
     for (position, NodeState { address, active, version }) in order.iter().enumerate() {
         let role = if *active { "active" } else { "standby" };
-        ui::console::out(format_args!("{}. {address}  {role}, {version}", position + 1));
+        console::out(format_args!("{}. {address}  {role}, {version}", position + 1));
     }
 }
 
 fn agreed(args: &RestartArgs, servers: usize) -> bool {
     let question = format_args!("Restart {servers} servers in this order? [y/N] ");
-    args.yes || ui::console::can_ask("restart") && ui::console::ask(question)
+    args.yes || console::can_ask("restart") && console::ask(question)
 }
 
 /// Servers that are restarted one after the other.
@@ -98,10 +99,10 @@ impl Rolling<'_> {
         while let Some(server) = self.left.first() {
             let address = &server.address;
             self.custodian.release(&permit, address).await?;
-            ui::console::note(format_args!("restarting {address}"));
+            console::note(format_args!("restarting {address}"));
             self.restart(address).await?;
             self.custodian.readmit(&permit, address).await?;
-            ui::console::out(format_args!("{address}: restarted, and well"));
+            console::out(format_args!("{address}: restarted, and well"));
             self.left.remove(0);
         }
         Ok(())
@@ -132,7 +133,7 @@ impl Rolling<'_> {
     fn tell_what_is_left(&self) {
         let left: Vec<&str> = self.left.iter().map(|server| server.address.as_str()).collect();
         if !left.is_empty() {
-            ui::console::note(format_args!("not restarted, or not seen to be well: {}", left.join(", ")));
+            console::note(format_args!("not restarted, or not seen to be well: {}", left.join(", ")));
         }
     }
 }

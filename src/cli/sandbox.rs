@@ -9,9 +9,9 @@ pub use arguments::SandboxArgs;
 use arguments::{Format, SandboxCommand};
 
 use super::child;
+use crate::console::{json_line, note, out};
 use crate::event::{Event, Events};
 use crate::sandbox::{self, Error, Options, Running, ServerStatus, Status};
-use crate::ui::console::{json_line, note, out};
 
 /// Runs `groundwork sandbox`.
 pub async fn run(args: SandboxArgs) -> Result<ExitCode, Error> {

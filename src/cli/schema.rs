@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::Outcome;
-use crate::plan::schema;
+use crate::console;
 use crate::review;
-use crate::ui;
+use crate::schema;
 
 /// Print the JSON Schema of plan files, for editors.
 #[derive(Debug, Args)]
@@ -18,8 +18,8 @@ pub struct SchemaArgs {
 /// Prints a JSON Schema.
 pub fn run(args: &SchemaArgs) -> Outcome {
     match args.changeset {
-        true => ui::console::json(&review::schema()),
-        false => ui::console::json(&schema::plan_schema()),
+        true => console::json(&review::schema()),
+        false => console::json(&schema::plan_schema()),
     }
     Outcome::Done
 }

@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Ctrl-C, termination, and a terminal that has gone away, all alike. While this exists, and ever
 /// after, none of them ends the program by itself.

@@ -4,10 +4,10 @@ use clap::Args;
 
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed, permission};
+use crate::console;
 use crate::plan::Document;
-use crate::session::{self, Checked, Purpose};
-use crate::trust::{Grant, Wanted};
-use crate::ui;
+use crate::session::{self, Checked, Purpose, Wanted};
+use crate::trust::Grant;
 
 /// Show what a plan wants to use of yours, ask, and remember the answers outside of its folder.
 ///
@@ -57,12 +57,12 @@ async fn decide(args: &TrustArgs) -> Result<Outcome, session::Error> {
 fn show(checked: &Checked) {
     let document = &checked.resolved.document;
     if checked.wanted.is_empty() {
-        ui::console::out(format_args!("{} wants nothing that you have to allow", document.name));
+        console::out(format_args!("{} wants nothing that you have to allow", document.name));
         return;
     }
-    ui::console::out(format_args!("{} wants:", document.name));
+    console::out(format_args!("{} wants:", document.name));
     for wanted in &checked.wanted {
-        ui::console::out(line(checked, wanted));
+        console::out(line(checked, wanted));
     }
 }
 
@@ -80,10 +80,10 @@ fn list(document: &Document) -> Result<Outcome, session::Error> {
     let store = permission::store(document)?;
     let remembered = store.load()?;
     if remembered.is_empty() {
-        ui::console::note(format_args!("nothing is remembered for {}", document.name));
+        console::note(format_args!("nothing is remembered for {}", document.name));
     }
     for (grant, when) in remembered {
-        ui::console::out(format_args!("{grant}  since {}", when.strftime("%Y-%m-%d %H:%M UTC")));
+        console::out(format_args!("{grant}  since {}", when.strftime("%Y-%m-%d %H:%M UTC")));
     }
     Ok(Outcome::Done)
 }
@@ -94,14 +94,14 @@ fn revoke(document: &Document, grants: &[Grant]) -> Result<Outcome, session::Err
     for grant in grants {
         if remembered.remove(grant).is_none() {
             let message = format!("{grant} is not remembered for {}", document.name);
-            return Err(crate::resource::Error::new(crate::resource::ErrorKind::Rejected, "trust", message)
+            return Err(crate::error::Error::new(crate::error::ErrorKind::Rejected, "trust", message)
                 .advice("`groundwork trust PLAN --list` shows what is")
                 .into());
         }
     }
     store.save(remembered)?;
     for grant in grants {
-        ui::console::out(format_args!("forgot {grant}"));
+        console::out(format_args!("forgot {grant}"));
     }
     Ok(Outcome::Done)
 }

@@ -4,8 +4,8 @@ use clap::Args;
 
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
+use crate::console;
 use crate::session::{self, Purpose};
-use crate::ui;
 
 /// Take away the lock of a run that is dead.
 #[derive(Debug, Args)]
@@ -20,8 +20,8 @@ pub struct UnlockArgs {
 /// Takes the lock away, if it is the one that was named.
 pub async fn run(args: UnlockArgs) -> Outcome {
     match unlock(&args).await {
-        Ok(Some(holder)) => ui::console::out(format_args!("unlocked; it was held by {holder}")),
-        Ok(None) => ui::console::out("there is no lock"),
+        Ok(Some(holder)) => console::out(format_args!("unlocked; it was held by {holder}")),
+        Ok(None) => console::out("there is no lock"),
         Err(error) => return failed(&error),
     }
     Outcome::Done

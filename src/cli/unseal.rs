@@ -5,10 +5,12 @@ use clap::Args;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
 use crate::apply::by_command;
+use crate::console;
+use crate::error::{Error, ErrorKind};
+use crate::prompt;
 use crate::providers::vault::{Custodian, NodeProof, SealStatus, VaultClient};
-use crate::resource::{Error, ErrorKind, Provided};
+use crate::resource::Provided;
 use crate::session::{self, Checked, Purpose, Reach};
-use crate::ui;
 
 /// Unseal every node, from custody or with shares that people enter.
 #[derive(Debug, Args)]
@@ -42,7 +44,7 @@ async fn from_custody(checked: &mut Checked) -> Result<Vec<Node>, session::Error
     let providers = session::connect(checked, Reach::Custody).await?;
     let custodian = Custodian::provide(&providers).await?;
     let unsealed = custodian.unseal(&by_command()).await;
-    session::tell_warnings(&providers, &ui::console::note);
+    session::tell_warnings(&providers, &console::note);
     unsealed?;
     let vault = VaultClient::provide(&providers).await?;
     let mut nodes = Vec::new();
@@ -60,7 +62,7 @@ async fn with_shares(checked: &mut Checked) -> Result<Vec<Node>, session::Error>
     let mut providers = session::connect(checked, Reach::Custody).await?;
     providers.custody_settings = None;
     let vault = VaultClient::provide(&providers).await?;
-    let shares = ui::prompt::secret_lines("Share").await.map_err(|error| {
+    let shares = prompt::secret_lines("Share").await.map_err(|error| {
         Error::new(ErrorKind::Local, "read the shares", error.to_string()).advice("give one share a line")
     })?;
     if shares.is_empty() {
@@ -70,13 +72,13 @@ async fn with_shares(checked: &mut Checked) -> Result<Vec<Node>, session::Error>
     }
     let proof = NodeProof::of_run(&providers)?;
     let reached = Custodian::enter_shares(&vault, &proof, &by_command(), &shares).await;
-    session::tell_warnings(&providers, &ui::console::note);
+    session::tell_warnings(&providers, &console::note);
     Ok(reached?)
 }
 
 fn tell(nodes: &[Node]) -> Outcome {
     for (address, status) in nodes {
-        ui::console::out(match status.sealed {
+        console::out(match status.sealed {
             false => format!("{address}: unsealed"),
             true => format!("{address}: sealed, {} of {} shares entered", status.progress, status.threshold),
         });

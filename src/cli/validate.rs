@@ -4,10 +4,10 @@ use clap::{Args, ValueEnum};
 
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
+use crate::console;
 use crate::lint::{self, told};
 use crate::plan::{Diagnostic, Diagnostics, Severity};
-use crate::session::{self, Checked, Purpose};
-use crate::trust::Wanted;
+use crate::session::{self, Checked, Purpose, Wanted};
 use crate::ui;
 
 /// Check everything about a plan that needs no network.
@@ -58,11 +58,11 @@ fn judge(args: &ValidateArgs, checked: &Checked) -> Outcome {
         }
         Format::Json => {
             let told = told::of_report(&report, &remarks);
-            ui::console::json(&ui::findings::json(Some(document), &told, &told::silenced(&report)));
+            console::json(&ui::findings::json(Some(document), &told, &told::silenced(&report)));
         }
         Format::Sarif => {
             let told = told::of_report(&report, &remarks);
-            ui::console::json(&ui::sarif::log(&args.plan.plan, &told));
+            console::json(&ui::sarif::log(&args.plan.plan, &told));
         }
     }
     let has_warnings = report.count(Severity::Warning) + checked.warnings.len() > 0;
@@ -75,7 +75,7 @@ fn judge(args: &ValidateArgs, checked: &Checked) -> Outcome {
 fn show_mistakes(args: &ValidateArgs, mistakes: &Diagnostics) {
     let told = told::of_mistakes(mistakes);
     match args.format {
-        Format::Sarif => ui::console::json(&ui::sarif::log(&args.plan.plan, &told)),
-        _ => ui::console::json(&ui::findings::json(None, &told, &[])),
+        Format::Sarif => console::json(&ui::sarif::log(&args.plan.plan, &told)),
+        _ => console::json(&ui::findings::json(None, &told, &[])),
     }
 }

@@ -16,7 +16,7 @@ use std::path::{Component, Path};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::plan::is_plan;
+use crate::plan_shape::is_plan;
 
 pub use folder::{Folder, Keeping, Missing, NOT_FOLLOWED, in_words, read_to};
 pub use limit::{FILE, JOURNAL, KEY, OBJECT, PLAN, PLAN_IN_ALL, TEMPLATE};

@@ -7,7 +7,8 @@ use futures::future::join_all;
 use super::document::Document;
 use super::newest::{Listed, Whole};
 use super::{Custody, Envelope, Recipient, Store, local};
-use crate::resource::{Permit, Result};
+use crate::error::Result;
+use crate::permit::Permit;
 
 /// Something that an object in custody lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What lies under a name in a store: an envelope or a handout, signed with the plan's key.
 
 use super::{Envelope, Handout, encode};
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::signing::{Authority, Seal, Signer, SigningKey};
 
 /// What a signature in custody is for.

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::document::Document;
 use super::newest::Listed;
 use super::{Custody, Envelope, Handout, Store};
-use crate::resource::{ErrorKind, Permit, Result};
+use crate::error::{ErrorKind, Result};
+use crate::permit::Permit;
 use crate::secret::Secret;
 use crate::signing::Signer;
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::examine::CopyState;
 use super::testing::keyring;
 use super::*;
-use crate::resource::Permit;
+use crate::permit::Permit;
 use crate::secret::Secret;
 use crate::signing::testing::authority;
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::pgp::PublicKey;
 use super::recipient::parse_age;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::signing::Seal;
 

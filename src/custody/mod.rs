@@ -47,9 +47,9 @@ pub use unreachable::Unreachable;
 pub use vouch::Unvouched;
 
 use self::prepared::Proven;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Warnings;
 use crate::plan::settings::RecipientSettings;
-use crate::resource::{Error, ErrorKind, Result};
 use crate::signing::Authority;
 
 /// The stores and recipients of one plan.
@@ -285,7 +285,7 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::Permit;
+    use crate::permit::Permit;
     use crate::secret::Secret;
 
     fn secret(text: &str) -> Secret {

@@ -10,7 +10,7 @@ use futures::future::join_all;
 
 use super::document::Document;
 use super::{Custody, Handout, Store, check_name, local};
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
 /// The versions that each place lists; an error where it does not answer.

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::confined_path;
+use crate::error::FieldError;
 use crate::plan::settings::{CustodySettings, RecipientSettings, StoreSettings};
-use crate::resolve::unknown::is_unknown;
-use crate::resource::FieldError;
+use crate::template::unknown::is_unknown;
 
 /// Paths that lead out of the plan's folder, or to what is not the plan's to read. A store may have an
 /// absolute path; whether the caller allows it is seen when it is used.

@@ -19,7 +19,7 @@ use pgp::types::{KeyDetails, Password, Timestamp};
 use rand_core::{CryptoRng, RngCore};
 
 use crate::confined_path;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Secret, random_bytes};
 
 /// A key pair that only decrypts. Its `Debug` shows the fingerprint alone.

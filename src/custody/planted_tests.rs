@@ -7,7 +7,7 @@ use super::document::Document;
 use super::envelope::SealingKey;
 use super::examine::CopyState;
 use super::*;
-use crate::resource::Permit;
+use crate::permit::Permit;
 use crate::secret::Secret;
 use crate::signing::SigningKey;
 use crate::signing::testing::{authority, reader};

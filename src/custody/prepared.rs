@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use super::document::{Document, Origin};
 use super::envelope::{SealingKey, Wrapped};
 use super::{Custody, Store, check_clock, check_name, encode, local, rejected, taken};
-use crate::providers::timeout::hasten;
-use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::timeout::hasten;
+use crate::permit::Permit;
 use crate::secret::{Secret, random_bytes};
 use crate::signing::SigningKey;
 

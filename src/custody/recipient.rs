@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::envelope::Wrapped;
 use super::pgp::{KeyPair, PublicKey};
+use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::plan::settings::RecipientSettings;
-use crate::resolve::unknown;
-use crate::resource::{Error, ErrorKind, FieldError, Result};
 use crate::secret::Secret;
+use crate::template::unknown;
 
 /// The environment variable that names the file with the age identities, one a line, as
 /// `age-keygen` writes it.

@@ -2,7 +2,8 @@
 
 use super::newest::require_an_answer;
 use super::{Custody, name_part};
-use crate::resource::{Permit, Result};
+use crate::error::Result;
+use crate::permit::Permit;
 use crate::signing::SigningKey;
 
 impl Custody {

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 
 use crate::confined_path::{self, Folder, Keeping, Missing, OBJECT};
-use crate::journal::{disk, make_folder};
-use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::durable;
+use crate::durable::make_folder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::permit::Permit;
 use crate::workspace;
 
 /// Free disk space below which nothing irreplaceable is begun.
@@ -199,7 +201,7 @@ fn enough_space(folder: &Folder) -> io::Result<()> {
 
 /// Writes a file in one step that either happens or does not, durably, for its owner only.
 fn put(folder: &Folder, name: &str, bytes: &[u8], replace: bool) -> io::Result<()> {
-    folder.put(name, 0o600, replace, |file| disk::write(file, bytes))?;
+    folder.put(name, 0o600, replace, |file| durable::write(file, bytes))?;
     match folder.read(name, OBJECT)? {
         Some((read, _)) if read == bytes => Ok(()),
         _ => Err(io::Error::other("what was read back is not what was written")),

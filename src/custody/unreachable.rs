@@ -5,7 +5,8 @@
 use async_trait::async_trait;
 
 use super::{Context, KeyService, Store};
-use crate::resource::{Error, Permit, Result};
+use crate::error::{Error, Result};
+use crate::permit::Permit;
 use crate::secret::Secret;
 
 /// Stands in for what cannot be had.

@@ -2,7 +2,8 @@
 
 use super::document::{Document, Origin};
 use super::{Custody, Store};
-use crate::resource::{Permit, Result};
+use crate::error::Result;
+use crate::permit::Permit;
 use crate::signing::Signer;
 
 /// One copy that does not count, and would if a person vouched for it.

@@ -1,7 +1,7 @@
 //! Whether a journal is to be believed: whose it is, and whether it is all there.
 
 use super::Chain;
-use crate::resource::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 use crate::signing::{Authority, Signer};
 
 /// Whether a journal is to be believed.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
+use crate::durable::make_folder;
 use crate::signing::testing::{authority, reader};
 use crate::signing::{Authority, Signer, SigningKey};
 

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::Chain;
-use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::permit::Permit;
 
 /// How often a write is tried against a copy that has changed since it was read.
 const ATTEMPTS: usize = 3;

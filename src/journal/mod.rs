@@ -8,16 +8,14 @@ mod belief;
 #[cfg(test)]
 mod belief_tests;
 mod chain;
-pub(crate) mod disk;
 mod entry;
 pub mod mirror;
 #[cfg(test)]
 mod tests;
 mod thing;
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,7 +29,9 @@ pub use thing::{CREATE, DELETE, FORGET, Thing, Things, target};
 use self::mirror::{Mirror, Place, diverged};
 use crate::confined_path;
 use crate::destination::Destinations;
-use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::durable;
+use crate::error::{Error, ErrorKind, Result};
+use crate::permit::Permit;
 use crate::signing::{Authority, Head, Signer};
 use crate::workspace::{LocalFile, Workspace};
 
@@ -293,7 +293,7 @@ impl Journal {
         let record = Record { seq, time: Timestamp::now(), who: self.who.clone(), entry };
         let line = state.chain.extend(record, self.authority.plan(), &key);
         state.belief = Belief::Ours;
-        let written = state.file.as_mut().map_or(Ok(()), |file| disk::write(file, &line));
+        let written = state.file.as_mut().map_or(Ok(()), |file| durable::write(file, &line));
         written.map_err(|source| self.failed("write", &source))
     }
 
@@ -321,7 +321,7 @@ impl Journal {
     fn catch_up(&self, file: &mut File, here: &[u8], copy: &[u8]) -> Result<Chain> {
         let place = self.mirror().unwrap_or_default();
         let missing = copy.strip_prefix(here).ok_or_else(|| diverged(&place))?;
-        disk::write(file, missing).map_err(|source| self.failed("write", &source))?;
+        durable::write(file, missing).map_err(|source| self.failed("write", &source))?;
         Ok(load(&self.place)?.1)
     }
 
@@ -360,34 +360,6 @@ fn load(place: &LocalFile) -> Result<(Vec<u8>, Chain)> {
     })?;
     text.truncate(usize::try_from(chain.length).unwrap_or(usize::MAX));
     Ok((text, chain))
-}
-
-/// Options for a file that only its owner may read.
-pub(crate) fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.mode(0o600);
-    options
-}
-
-/// Makes `folder` and those above it, for the owner alone, durably.
-pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent {
-        make_folder(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    sync_folder(parent.unwrap_or(Path::new(".")))
-}
-
-/// Makes the names in `folder` durable: a new file is not there after a power cut without it.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 pub(crate) fn local(verb: &str, path: &Path, source: &io::Error) -> Error {

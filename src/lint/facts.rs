@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use crate::plan::settings::CustodySettings;
 use crate::plan::{DeclaredStep, Document, Node, NodeValue, Section, Sources, Span};
-use crate::resolve::{OutputTable, Resolved, template};
+use crate::resolve::{OutputTable, Resolved};
 use crate::resource::erased::Instance;
 use crate::secret::detect::{self, Sighting};
+use crate::template;
 
 /// A plan in the form that the rules read.
 pub struct Facts<'a> {

@@ -6,7 +6,8 @@ use super::facts::Facts;
 use super::findings::Finding;
 use super::rules::{find, silence};
 use super::{Rule, rules};
-use crate::plan::{Silence, Span, closest};
+use crate::plan::{Silence, Span};
+use crate::suggest::closest;
 
 /// The remaining findings, with those about the silences; and the silenced findings, with the reasons.
 pub fn apply(facts: &Facts<'_>, found: Vec<Finding>) -> (Vec<Finding>, Vec<(Finding, String)>) {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::confined_path::read_to;
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Who, local};
-use crate::resource::{Error, ErrorKind, Result};
 use crate::workspace::Workspace;
 
 /// The longest accepted description of a holder, in bytes.

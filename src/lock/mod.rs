@@ -17,7 +17,8 @@ use tokio::sync::Mutex;
 pub use info::Info;
 pub use local::{Holder, LocalLock};
 
-use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::permit::Permit;
 
 /// How long a confirmed lock counts as ours. Writes after that confirm it again.
 const FRESH: Duration = Duration::from_secs(1);

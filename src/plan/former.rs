@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::diagnostic::Diagnostic;
 use super::document::Document;
 use super::node::{Key, Node, NodeValue};
-use super::suggest::closest;
+use crate::suggest::closest;
 
 /// What holds for the thing of a step that is gone.
 #[derive(Clone, Debug)]

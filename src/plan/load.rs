@@ -11,11 +11,11 @@ use super::document::{DeclaredStep, Document, Section, VERSION};
 use super::former::{self, RemovedStep};
 use super::given;
 use super::node::{Key, Node, NodeValue};
-use super::shape::{self, PLAN_KEYS};
 use super::silence::{self, Silence};
-use super::suggest::closest;
 use super::text::{forbidden, is_forbidden, is_identifier};
 use crate::confined_path::{self, PLAN, PLAN_IN_ALL, in_words, read_caller_file};
+use crate::plan_shape::{self, PLAN_KEYS};
+use crate::suggest::closest;
 
 /// How many includes a plan may have, counted as often as they are read.
 const MAX_INCLUDES: usize = 200;
@@ -142,8 +142,8 @@ impl Loader {
         let parsed = Node::parse(&text, file);
         let is_meant = match &parsed {
             Ok(root) if matches!(root.value, NodeValue::Null) => true,
-            Ok(root) => shape::is_meant_as_plan(shape::keys(root), is_link),
-            Err(_) => shape::is_meant_as_plan(shape::keys_of(&text), is_link),
+            Ok(root) => plan_shape::is_meant_as_plan(keys(root), is_link),
+            Err(_) => plan_shape::is_meant_as_plan(plan_shape::keys_of(&text), is_link),
         };
         if !is_meant {
             self.incomplete = true;
@@ -495,7 +495,7 @@ impl Loader {
 }
 
 /// Keys that every step takes beside its kind's own fields.
-pub(super) const STEP_KEYS: [&str; 9] =
+pub(crate) const STEP_KEYS: [&str; 9] =
     ["kind", "for_each", "when", "needs", "adopt", "protect", "retain", "provider", "lint"];
 
 fn is_section(name: &str) -> bool {
@@ -526,6 +526,11 @@ fn utf8(bytes: Vec<u8>) -> Result<String, String> {
         let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
         format!("line {line} is not UTF-8")
     })
+}
+
+/// The outermost keys of a document.
+fn keys(root: &Node) -> impl Iterator<Item = &str> {
+    root.entries().iter().map(|(key, _)| key.name.as_str())
 }
 
 #[cfg(test)]

@@ -26,6 +26,20 @@ impl FromStr for S3Location {
     }
 }
 
+/// Where a lock stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockPlace {
+    /// An item in DynamoDB.
+    Item {
+        /// The table.
+        table: String,
+        /// The value of `LockID`.
+        id: String,
+    },
+    /// An object in S3.
+    Object(S3Location),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

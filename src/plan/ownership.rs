@@ -1,6 +1,6 @@
 //! The tags that say which plan and which step a cloud resource belongs to.
 
-use crate::resource::FieldError;
+use crate::error::FieldError;
 
 /// The tag that names the plan which a cloud resource belongs to.
 pub const PLAN_TAG: &str = "groundwork:plan";

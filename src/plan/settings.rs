@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ownership;
-use crate::resource::FieldError;
+use crate::error::FieldError;
 
 /// The `aws:` section: the account and region that a plan works in.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

@@ -2,11 +2,10 @@
 //! has its clients.
 
 pub mod aws;
-pub mod endpoint;
 pub mod file;
-pub mod http;
 pub mod patience;
-pub mod timeout;
+pub mod registry;
+pub mod sink;
 pub mod vault;
 
 use std::path::{Path, PathBuf};
@@ -15,16 +14,17 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use self::patience::{PatientKeys, PatientStore};
-use crate::apply::UnderWay;
 use crate::custody::{Custody, FileStore, KeyService, Keyring, Store, Unreachable};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
 use crate::lock::{self, RemoteLock};
-use crate::plan::S3Location;
+use crate::permit::Permit;
 use crate::plan::settings::{AwsSettings, CustodySettings, RecipientSettings, StoreSettings, VaultSettings};
-use crate::resolve::places::LockPlace;
-use crate::resolve::unknown;
-use crate::resource::{Awaited, Calls, Error, ErrorKind, Permit, Provided, Result};
+use crate::plan::{LockPlace, S3Location};
+use crate::resource::{Awaited, Provided, UnderWay};
 use crate::signing::SigningKey;
+use crate::template::unknown;
+use crate::trace::Calls;
 use crate::trust::{Grant, Subject, Trust};
 
 /// What the clients of one run are made from, and the clients once they are made.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::timeout::at_most;
 use crate::custody::{Context, KeyService, Store};
-use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::timeout::at_most;
+use crate::permit::Permit;
 use crate::secret::Secret;
 
 /// How long one request may take. A client gives up a lost one and repeats it, so there is time for two.

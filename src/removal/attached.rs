@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use futures::stream::{StreamExt, iter};
 
-use super::Extent;
 use super::fate::{self, Candidate, Fate};
-use crate::changeset::{Action, StepChange};
+use crate::changeset::{Action, Extent, StepChange};
+use crate::error::{Error, Result};
 use crate::journal::target;
 use crate::observe::World;
 use crate::providers::Providers;
-use crate::resource::{Attachment, Error, Part, Result, mentions};
+use crate::resource::{Attachment, Part, mentions};
 
 /// The attachments of the things that may be removed, by target; or the error from reading them.
 pub type Attached = HashMap<String, Result<Vec<Attachment>>>;

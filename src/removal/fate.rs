@@ -4,14 +4,15 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::{Extent, Leftover};
-use crate::changeset::Action;
+use super::Leftover;
+use crate::changeset::{Action, Extent};
 use crate::diff;
+use crate::error::ErrorKind;
 use crate::journal::target;
 use crate::observe::{Sight, World};
+use crate::plan::ownership::PLAN_TAG;
 use crate::plan::settings::VaultAuth;
-use crate::resolve::declare::PLAN_TAG;
-use crate::resource::{Attachment, ErrorKind, Part, Requirement};
+use crate::resource::{Attachment, Part, Requirement};
 
 /// A thing that exists, or may exist, with its decision.
 #[derive(Clone, Debug)]

@@ -12,38 +12,18 @@ mod order;
 use std::collections::{HashMap, HashSet};
 
 use futures::stream::{StreamExt, iter};
-use serde::{Deserialize, Serialize};
 
-use crate::changeset::{Action, StepChange};
+use crate::changeset::{Action, Extent, StepChange};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Thing, target};
 use crate::observe::{Sight, World};
-use crate::providers::Providers;
 use crate::providers::aws::AwsClient;
 use crate::providers::vault::VaultClient;
+use crate::providers::{Providers, registry};
 use crate::resource::erased::Kind;
-use crate::resource::{Attachment, Error, ErrorKind, Provided, Remains, Result, registry};
+use crate::resource::{Attachment, Provided, Remains};
 
 pub use attached::{Attached, attached};
-
-/// The scope of removal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Extent {
-    /// Only report what would be removed.
-    #[default]
-    Nothing,
-    /// Remove orphans, which no step declares any longer.
-    Undeclared,
-    /// Remove everything that the plan has created.
-    Everything,
-}
-
-impl Extent {
-    /// Whether this scope does not remove anything.
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::Nothing
-    }
-}
 
 /// An orphan: a thing of this plan that no step declares any longer.
 pub struct Leftover {

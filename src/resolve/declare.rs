@@ -4,16 +4,16 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{OutputTable, Resolved, Step, budget, diagnose};
+use super::{OutputTable, Resolved, Step, diagnose};
 use crate::confined_path::in_words;
 use crate::custody::{paths, recipient};
-use crate::plan::ownership;
 pub use crate::plan::ownership::{PLAN_TAG, STEP_TAG};
 use crate::plan::settings::CustodySettings;
-use crate::plan::{Diagnostic, Diagnostics, MOST_MISTAKES, Section, Severity, Span};
+use crate::plan::{Diagnostic, Diagnostics, MOST_MISTAKES, Section, Severity, Span, ownership};
 use crate::resource::Scope;
 use crate::resource::erased::Instance;
 use crate::secret::{LoadError, Loader};
+use crate::template::budget;
 use crate::visible;
 
 /// Reads every step into its kind's types and checks it; with the outputs that are certain in

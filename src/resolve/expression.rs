@@ -6,9 +6,9 @@ use minijinja::Value as Dynamic;
 use minijinja::value::Serde;
 use serde_json::Value;
 
-use super::placeholder::{blocks, outside_strings};
-use super::template::{self, describe, environment};
-use super::{bounds, unknown};
+use crate::template;
+use crate::template::placeholder::{blocks, outside_strings};
+use crate::template::{bounds, describe, environment, unknown};
 
 /// Operators of other languages, with what to write instead.
 const FOREIGN: [(&str, &str); 6] = [

@@ -1,18 +1,12 @@
 //! Expressions become values: variables at once, references to other steps as far as their
 //! outputs are known.
 
-mod bounds;
-mod budget;
 pub mod declare;
-mod expression;
-pub(crate) mod guard;
+pub(crate) mod expression;
 mod names;
-mod placeholder;
 pub mod places;
 mod shape;
 mod steps;
-pub mod template;
-pub mod unknown;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
@@ -21,20 +15,18 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-pub(crate) use bounds::deep;
-pub use placeholder::Family as Placeholders;
-pub(crate) use placeholder::{opening, roots as placeholder_roots, shield};
 pub use steps::Step;
 
-use budget::Budget;
 use names::Names;
 use shape::{Schema, Shape};
 
 use crate::confined_path::in_words;
+use crate::net::endpoint;
 use crate::plan::settings::{AwsSettings, CustodySettings, JournalSettings, LockSettings, VaultSettings};
 use crate::plan::{Diagnostic, Document, Key, Node, Section};
-use crate::providers::endpoint;
 use crate::resource::strict::parse;
+use crate::template::budget::Budget;
+use crate::template::{self, budget, unknown};
 use crate::trust::Trust;
 
 /// The outputs of steps, by step id.
@@ -330,7 +322,7 @@ fn section<T: DeserializeOwned + JsonSchema + Default>(
 }
 
 /// Gives mistakes in fields their places.
-pub fn diagnose(node: &Node, mistakes: Vec<crate::resource::FieldError>) -> Vec<Diagnostic> {
+pub fn diagnose(node: &Node, mistakes: Vec<crate::error::FieldError>) -> Vec<Diagnostic> {
     mistakes
         .into_iter()
         .map(|mistake| {

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::expression;
-use super::placeholder::{Family, roots, shield};
 use super::shape::Shape;
-use super::template;
 use super::walk::{Text, texts};
-use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, Span, closest};
-use crate::resource::registry;
+use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, Span};
+use crate::providers::registry;
+use crate::suggest::closest;
+use crate::template;
+use crate::template::placeholder::{Family, roots, shield};
 
 /// Names that are neither variables nor steps.
 const BUILT_IN: [&str; 3] = ["plan", "aws", "loop"];

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::unknown::{is_unknown, references};
 use super::{OutputTable, Resolved};
+use crate::error::FieldError;
 use crate::plan::settings::{JournalSettings, LockObject, LockSettings};
-use crate::plan::{Diagnostic, S3Location, Section};
-use crate::resource::FieldError;
+use crate::plan::{Diagnostic, LockPlace, S3Location, Section};
+use crate::template::unknown::{is_unknown, references};
 
 /// Both places, as far as the plan names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,20 +15,6 @@ pub struct Places {
     pub journal: Option<S3Location>,
     /// The lock.
     pub lock: Option<LockPlace>,
-}
-
-/// Where a lock stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LockPlace {
-    /// An item in DynamoDB.
-    Item {
-        /// The table.
-        table: String,
-        /// The value of `LockID`.
-        id: String,
-    },
-    /// An object in S3.
-    Object(S3Location),
 }
 
 impl Resolved {

@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use super::placeholder::Family;
 use crate::resource::erased::Kind;
+use crate::template::placeholder::Family;
 
 /// The extension keyword that names the placeholders of a field.
 const PLACEHOLDERS: &str = "x-placeholders";
@@ -193,7 +193,7 @@ pub fn type_of(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::registry;
+    use crate::providers::registry;
 
     fn schema(kind: &str) -> Arc<Schema> {
         Schema::of_kind(registry::find(kind).expect("a kind"))

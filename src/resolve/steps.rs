@@ -8,9 +8,10 @@ use super::names::Names;
 use super::shape::{Schema, Shape};
 use super::walk;
 use crate::plan::settings::AwsSettings;
-use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, NodeValue, closest};
+use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, NodeValue};
+use crate::providers::registry;
 use crate::resource::erased::Kind;
-use crate::resource::registry;
+use crate::suggest::closest;
 
 /// The most steps that a plan may have, `for_each` spelled out.
 const MOST: usize = 20_000;

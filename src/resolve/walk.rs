@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::expression;
-use super::placeholder::{Family, shield};
 use super::shape::{Entry, Shape, type_of};
 use crate::plan::{Diagnostic, Key, Node, NodeValue, Span};
+use crate::template::placeholder::{Family, shield};
 
 /// The field whose text is left alone: a template file's name or a secret's template, which sees
 /// other values than the plan's expressions do.
@@ -214,8 +214,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::providers::registry;
     use crate::resolve::shape::Schema;
-    use crate::resource::registry;
 
     fn fields(kind: &str, yaml: &str) -> Result<Value, Vec<String>> {
         let node = Node::parse(yaml, 0).expect("YAML");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::FieldError;
+use crate::error::FieldError;
 use crate::secret::{SECRET_KEY, connection};
 
 /// The single-line texts in which an address contains a password, with their paths. Longer texts

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::secret::{Fields, Secret, Sources, mask, path_of, render};
+use crate::secret::{Fields, Secret, SecretChange, Sources, mask, path_of, render};
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -29,35 +29,6 @@ pub struct Change {
     /// Whether the update resets it although the plan does not declare it; a risk.
     #[serde(skip)]
     pub resets: bool,
-}
-
-/// The change of a secret value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SecretChange {
-    /// It does not exist yet.
-    New,
-    /// The live value differs.
-    Changed,
-    /// The live value is the same.
-    Unchanged,
-    /// The server does not return the value, so it is sent again with the other changes.
-    Resent,
-    /// It is removed.
-    Removed,
-}
-
-impl SecretChange {
-    /// The word in JSON and for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Changed => "changed",
-            Self::Unchanged => "unchanged",
-            Self::Resent => "resent",
-            Self::Removed => "removed",
-        }
-    }
 }
 
 /// A field that differs but cannot be changed in place.

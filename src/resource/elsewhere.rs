@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{FieldError, Requirement};
-use crate::resolve::unknown;
+use super::Requirement;
+use crate::error::FieldError;
+use crate::template::unknown;
 
 /// The key of a step that gives the Vault namespace of its thing.
 pub const NAMESPACE: &str = "namespace";

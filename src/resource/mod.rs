@@ -7,16 +7,14 @@
 mod addresses;
 mod attachment;
 mod awaited;
-mod calls;
 mod diff;
 mod elsewhere;
 pub mod erased;
-mod error;
 mod preview;
-pub mod registry;
 mod remains;
 mod scope;
 pub(crate) mod strict;
+mod under_way;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -29,18 +27,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use crate::visible::neutralise;
 pub use attachment::{Attachment, Holder, Part, mentions};
 pub use awaited::{Awaited, Awaiting};
-pub use calls::{CallCount, Calls};
 pub(crate) use diff::NOT_COMPARED;
-pub use diff::{Blocked, Change, Diff, SecretChange};
+pub use diff::{Blocked, Change, Diff};
 pub use elsewhere::Elsewhere;
-pub use error::{Error, ErrorKind, Result, in_words};
 pub use remains::Remains;
 pub use scope::{Partial, Scope};
-pub use writer::{Permit, Writer};
+pub use under_way::UnderWay;
+pub use writer::Writer;
 
+use crate::error::{FieldError, Result};
 use crate::providers::Providers;
 use crate::secret::{Declarations, LoadError, Loader, SecretSource};
 
@@ -113,7 +110,7 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// Checks beyond the types, without network. Strings may contain the marker of a value that is
-    /// not known yet (see [`crate::resolve::unknown`]); such a string passes.
+    /// not known yet (see [`crate::template::unknown`]); such a string passes.
     fn check(_desired: &Self::Desired) -> Vec<FieldError> {
         Vec::new()
     }
@@ -277,39 +274,5 @@ impl Requirement {
     /// Shorthand for [`Requirement::Thing`].
     pub fn thing(kind: &'static str, id: impl Display) -> Self {
         Self::Thing { kind, id: id.to_string() }
-    }
-}
-
-/// A mistake in one field of a step, found without the network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    /// The location, as a dotted path below the step; `""` is the step itself.
-    pub path: String,
-    /// The mistake, as a lowercase fragment.
-    pub message: String,
-    /// What to write instead.
-    pub help: Option<String>,
-    /// Whether the value must not be shown.
-    pub secret: bool,
-}
-
-impl FieldError {
-    /// A mistake at `path`.
-    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), help: None, secret: false }
-    }
-
-    /// Adds what to do about it.
-    #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
-    }
-
-    /// Marks the value as one that must not be shown.
-    #[must_use]
-    pub fn secret(mut self) -> Self {
-        self.secret = true;
-        self
     }
 }

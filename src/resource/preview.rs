@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Diff, SecretChange};
-use crate::secret::SECRET_KEY;
+use super::Diff;
+use crate::secret::{SECRET_KEY, SecretChange};
 
 /// The leaves of a value as changes from nothing; a secret's source becomes a sensitive one.
 /// Undeclared defaults that do not enable anything (empty, false, zero) are omitted. A policy

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Attachment, Elsewhere, Part, Permit, Provided, Resource, Result, Tags, Writer};
+use super::{Attachment, Elsewhere, Part, Provided, Resource, Tags, Writer};
+use crate::error::Result;
+use crate::permit::Permit;
 use crate::providers::Providers;
 
 /// A thing of which only the address is known.

@@ -3,8 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::FieldError;
-use crate::plan::closest;
+use crate::error::FieldError;
+use crate::suggest::closest;
 
 /// Deserialises strictly and finds every mistake: removes the mistaken part and parses again, until
 /// only consequential mistakes would follow.

@@ -1,21 +1,11 @@
-//! The permission to write.
+//! A client that may write.
 
 use std::ops::Deref;
+
+use crate::permit::Permit;
 use std::time::Duration;
 
 use jiff::Timestamp;
-
-/// Writing requires one of these: clients require it in every method that changes something, and
-/// only [`crate::apply`] mints it, after approval.
-#[derive(Debug)]
-pub struct Permit(());
-
-impl Permit {
-    /// Mints the permission. Only `apply` (after approval) and tests call this.
-    pub(crate) fn mint() -> Self {
-        Self(())
-    }
-}
 
 /// A client together with the permission to write through it.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::lines::{self, Line};
 use super::policy;
 use crate::changeset::{Action, StepChange};
-use crate::resource::{Change, SecretChange};
+use crate::resource::Change;
+use crate::secret::SecretChange;
 use crate::visible::neutralise;
 
 /// Characters up to which a structure is shown on one line.

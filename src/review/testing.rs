@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::changeset::{Action, Changeset, PlanIdentity, StepChange};
-use crate::resource::{Diff, Scope, SecretChange};
+use crate::resource::{Diff, Scope};
+use crate::secret::SecretChange;
 
 /// A field that changes: path, before, after.
 pub type Row<'a> = (&'a str, Value, Value);

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::aws_key::AwsKey;
 use super::home::Home;
 use super::state::State;
-use crate::providers::http;
+use crate::net::http;
 use crate::trust::{self, Grant, Subject};
 
 /// Where the sandbox's AWS is.

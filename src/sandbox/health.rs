@@ -10,7 +10,7 @@ use super::Error;
 use super::error::Doing;
 use super::home::Home;
 use super::state::{Server, State};
-use crate::providers::http;
+use crate::net::http;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -9,7 +9,7 @@ use aws_sdk_kms::operation::describe_key::DescribeKeyError;
 use super::Error;
 use super::aws_key::AwsKey;
 use super::environment::REGION;
-use crate::providers::http;
+use crate::net::http;
 
 /// Makes sure that the key exists. An alias that is missing is created with a new key; a key id
 /// cannot be chosen, so a missing one is an error.

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::changeset::{Changeset, StepChange};
+use crate::changeset::{Changeset, Extent, StepChange};
 use crate::confined_path;
 use crate::destination::{Destinations, WhereThisGoes};
 use crate::observe::{Sight, World};
 use crate::plan::Node;
+use crate::plan::ownership::PLAN_TAG;
 use crate::plan::settings::RecipientSettings;
-use crate::removal::{Extent, Leftover};
-use crate::resolve::declare::PLAN_TAG;
+use crate::removal::Leftover;
 use crate::resolve::{OutputTable, Resolved};
 use crate::resource::erased::Instance;
 

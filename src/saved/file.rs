@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::content::{Content, sha256};
 use super::key::SealKey;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The version of the form; another one is not read.
 const FORMAT: u32 = 1;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::trust;
 

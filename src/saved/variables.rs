@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Document, Node};
-use crate::resource::{Error, ErrorKind, Result};
 
 /// Sees that every variable that was given for the review has the same value in what the caller says now:
 /// given again, or the plan's default. `reviewed` is the plan with the variables of the review, `now`

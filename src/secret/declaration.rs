@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use super::template::Piece;
 use super::tracked::Provenance;
 use super::{Input, SecretSource, Sources};
-use crate::resolve::unknown::is_unknown;
-use crate::resource::SecretChange;
+use crate::secret::SecretChange;
+use crate::template::unknown::is_unknown;
 
 /// Digests of the declarations of secret fields, by the fields' paths.
 pub type Declarations = BTreeMap<String, String>;
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_has_no_digest() {
-        let unknown = crate::resolve::unknown::marker("key.arn");
+        let unknown = crate::template::unknown::marker("key.arn");
         let found = of(&json!({ "a": unknown, "b": { "template": "{{ data.a }}" }, "c": "x" }), &json!({}));
         let known = found.iter().filter(|(_, digest)| !digest.is_empty());
         assert_eq!(known.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["c"]);

@@ -3,27 +3,31 @@
 //! [`Secret`] cannot be displayed, serialised or logged. The only ways to its bytes are the two
 //! `expose_…` methods, so that every use can be found by searching for them.
 
+mod change;
 pub mod connection;
 mod declaration;
 pub mod detect;
 mod generate;
 pub mod mask;
 mod render;
-pub mod sink;
 mod source;
 mod template;
 mod tracked;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretSlice};
 
+pub use change::SecretChange;
 pub use declaration::{Declarations, declaration, declarations, hide_unsettled, path_of};
 pub(crate) use generate::random_bytes;
 pub use generate::{Charset, Encoding, Generate, KeyPair, public_key};
 pub use render::{RenderError, Rendered, Sources, check_templates, render};
-pub use sink::Fields;
 pub use source::{Input, LoadError, Loader, SECRET_KEY, SecretSource};
+
+/// Secret values by the names of their fields.
+pub type Fields = BTreeMap<String, Secret>;
 
 /// A secret value, as bytes; wiped from memory when dropped.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::template::{self, Filter, Insert, Part, Piece};
 use super::{Input, Secret, SecretSource};
-use crate::resolve::unknown::is_unknown;
+use crate::template::unknown::is_unknown;
 
 /// Declared secret values by name.
 pub type Sources = BTreeMap<String, SecretSource>;

@@ -14,8 +14,9 @@ use super::template::{self as secret_template, Piece};
 use super::tracked::{self, Provenance};
 use super::{Generate, Secret};
 use crate::confined_path;
-use crate::resolve::{Placeholders, placeholder_roots, shield, template};
-use crate::resource::SecretChange;
+use crate::secret::SecretChange;
+use crate::template;
+use crate::template::{Placeholders, placeholder_roots, shield};
 use crate::trust::{Grant, Standing, Subject, Trust, is_variable, standing};
 use crate::workspace::Tracked;
 

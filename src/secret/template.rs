@@ -9,8 +9,8 @@ use base64::Engine;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::resolve::template::{self, describe, environment};
-use crate::resolve::{deep, opening, unknown};
+use crate::template;
+use crate::template::{deep, describe, environment, opening, unknown};
 
 /// A template, taken apart.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,11 +5,11 @@ use super::checked::Checked;
 use super::connect::{Reach, connect};
 use crate::apply::by_command;
 use crate::custody::Unvouched;
+use crate::error::Result as LiveResult;
 use crate::journal::{Journal, Things};
 use crate::lock::LocalLock;
 use crate::plan::Section;
 use crate::providers::Providers;
-use crate::resource::Result as LiveResult;
 use crate::signing::{Signer, SigningKey};
 
 /// What a person is asked to vouch for. No other run of the plan goes on meanwhile.
@@ -18,7 +18,7 @@ pub struct Adoption {
     /// The plan's name.
     pub plan: String,
     /// What is wrong with the journal; nothing when it is the plan's already.
-    pub doubt: Option<crate::resource::Error>,
+    pub doubt: Option<crate::error::Error>,
     /// What lies in custody and does not count.
     pub objects: Vec<Unvouched>,
     _lock: LocalLock,

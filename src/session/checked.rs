@@ -5,16 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::wanted;
+use crate::changeset::Extent;
+use crate::error;
 use crate::graph::Graph;
 use crate::journal::{Journal, Who};
 use crate::lock::LocalLock;
 use crate::plan::{self, Diagnostic, Diagnostics, Document, Node};
-use crate::removal::Extent;
 use crate::resolve::{self, OutputTable, Resolved, declare};
+use crate::resource::Scope;
 use crate::resource::erased::Instance;
-use crate::resource::{self, Scope};
+use crate::session::Wanted;
 use crate::signing::Authority;
-use crate::trust::{self, Source, Subject, Trust, Wanted};
+use crate::trust;
+use crate::trust::{Source, Subject, Trust};
 use crate::workspace::Workspace;
 
 /// A plan that passed every check that needs no network.
@@ -119,7 +122,7 @@ impl Checked {
     ///
     /// # Errors
     /// `Conflict`, naming the holder, when another run has it.
-    pub fn lock(&self) -> resource::Result<LocalLock> {
+    pub fn lock(&self) -> error::Result<LocalLock> {
         local_lock(&self.resolved)
     }
 
@@ -140,20 +143,20 @@ impl Checked {
     }
 }
 
-pub(super) fn local_lock(resolved: &Resolved) -> resource::Result<LocalLock> {
+pub(super) fn local_lock(resolved: &Resolved) -> error::Result<LocalLock> {
     let document = &resolved.document;
     LocalLock::acquire(&Workspace::of(&document.folder)?, &document.name, &Who::here(&document.digest))
 }
 
 /// The journal of a plan, as it is on this machine.
-pub(super) fn local_journal(resolved: &Resolved) -> resource::Result<Journal> {
+pub(super) fn local_journal(resolved: &Resolved) -> error::Result<Journal> {
     let document = &resolved.document;
     let authority = Authority::of_plan(&document.folder, &document.name, &resolved.trust)?;
     journal_of(resolved, Arc::new(authority))
 }
 
 /// The same for whoever may sign.
-pub(super) fn journal_of(resolved: &Resolved, authority: Arc<Authority>) -> resource::Result<Journal> {
+pub(super) fn journal_of(resolved: &Resolved, authority: Arc<Authority>) -> error::Result<Journal> {
     let document = &resolved.document;
     Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest), authority)
 }

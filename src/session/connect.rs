@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use super::Error;
 use super::checked::{Checked, Purpose, journal_of, local_journal};
+use crate::error::ErrorKind;
 use crate::journal::{Journal, Who};
 use crate::lock::{Info, RemoteLock};
 use crate::plan::settings::{CustodySettings, StoreSettings};
 use crate::plan::{Diagnostics, Section};
 use crate::providers::Providers;
 use crate::providers::aws::AwsClient;
-use crate::resolve::{declare, unknown};
-use crate::resource::{ErrorKind, Scope};
+use crate::resolve::declare;
+use crate::resource::Scope;
+use crate::template::unknown;
 
 /// How much of a plan's surroundings a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +157,7 @@ async fn with_copy(checked: &mut Checked) -> Result<Arc<Journal>, Error> {
 pub async fn unlock(mut checked: Checked, id: &str) -> Result<Option<String>, Error> {
     let providers = connect(&mut checked, Reach::Everything).await?;
     let Some(lock) = &providers.lock else {
-        return Err(crate::resource::Error::new(ErrorKind::Rejected, "unlock", "the plan names no lock")
+        return Err(crate::error::Error::new(ErrorKind::Rejected, "unlock", "the plan names no lock")
             .advice("the lock on this machine ends with the process that holds it")
             .into());
     };

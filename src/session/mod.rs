@@ -3,16 +3,19 @@
 mod adopt;
 mod checked;
 mod connect;
+mod want;
 mod wanted;
 
 pub use adopt::Adoption;
 pub use checked::{Checked, Purpose, check};
 pub use connect::{Reach, connect, journal, unlock};
+pub use want::Wanted;
 
 use crate::apply;
+use crate::apply::destinations;
 use crate::changeset::{Action, Changeset};
-use crate::destination;
 use crate::diff;
+use crate::error::ErrorKind;
 use crate::event::Events;
 use crate::journal::{Belief, Journal};
 use crate::lock::LocalLock;
@@ -20,7 +23,7 @@ use crate::observe::{self, World};
 use crate::plan::Diagnostics;
 use crate::providers::Providers;
 use crate::removal;
-use crate::resource::{ErrorKind, Scope};
+use crate::resource::Scope;
 use crate::saved::{AwsIdentity, Content, Difference, Identities, Origin, VaultIdentity};
 
 /// Things that are read at the same time, and steps that are written at the same time, unless
@@ -47,7 +50,7 @@ pub enum Error {
     Plan(#[from] Diagnostics),
     /// A live system, or this machine, does not let the run begin.
     #[error(transparent)]
-    Live(#[from] crate::resource::Error),
+    Live(#[from] crate::error::Error),
     /// What a saved changeset rests on is not as it was when it was reviewed.
     #[error("what was reviewed is not what is there now")]
     Outdated(Vec<Difference>),
@@ -111,7 +114,7 @@ impl Session {
         let session = Self::observe(checked, parallelism, events).await?;
         session.providers.journal()?.require_believed()?;
         if let Some((_, why)) = session.gaps.first() {
-            return Err(crate::resource::Error::new(ErrorKind::Denied, "journal", why.clone())
+            return Err(crate::error::Error::new(ErrorKind::Denied, "journal", why.clone())
                 .advice("a run that writes has to read the journal's copy first")
                 .into());
         }
@@ -124,7 +127,7 @@ impl Session {
     /// Mistakes in the plan that only live values bring to light.
     pub fn compare(&mut self) -> Result<Changeset, Error> {
         let mut changeset = diff::compare(&mut self.world)?;
-        changeset.where_this_goes = Some(destination::of_world(&self.world, &self.providers));
+        changeset.where_this_goes = Some(destinations::of_world(&self.world, &self.providers));
         Ok(changeset)
     }
 
@@ -239,7 +242,7 @@ fn doubt(journal: &Journal) -> Option<String> {
 }
 
 /// Whether an error means that something is there and cannot be seen from here.
-fn is_hidden(error: &crate::resource::Error) -> bool {
+fn is_hidden(error: &crate::error::Error) -> bool {
     matches!(error.kind, ErrorKind::Denied | ErrorKind::Unavailable | ErrorKind::Throttled)
 }
 
@@ -251,8 +254,8 @@ pub fn tell_warnings(providers: &Providers, tell: &dyn Fn(String)) {
 }
 
 /// What was approved is not what would be done now.
-fn outdated(what: String) -> crate::resource::Error {
+fn outdated(what: String) -> crate::error::Error {
     let message = format!("{what}, since the changes were approved; nothing was written");
-    crate::resource::Error::new(ErrorKind::Conflict, "apply", message)
+    crate::error::Error::new(ErrorKind::Conflict, "apply", message)
         .advice("apply again, and look at the changes once more")
 }

@@ -6,8 +6,9 @@ use super::checked::{Checked, local_journal};
 use crate::plan::settings::{AwsAccount, StoreSettings};
 use crate::plan::{Node, NodeValue, Section, Span};
 use crate::providers::vault::declared_authority;
-use crate::resolve::unknown;
-use crate::trust::{Grant, Standing, Subject, Wanted, is_variable, standing};
+use crate::session::Wanted;
+use crate::template::unknown;
+use crate::trust::{Grant, Standing, Subject, is_variable, standing};
 
 /// What one part of a plan wants.
 type Part = fn(&Checked) -> Vec<Wanted>;

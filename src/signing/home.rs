@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use super::key::{Signer, SigningKey};
 use crate::confined_path::{self, KEY};
-use crate::journal::{disk, make_folder, sync_folder};
-use crate::resource::{Error, ErrorKind, Result};
+use crate::durable;
+use crate::durable::{make_folder, sync_folder};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::trust::{config_folder, plan_id};
 
@@ -136,7 +137,7 @@ impl Home {
         let mut text = Zeroizing::new(Vec::with_capacity(4096));
         serde_json::to_writer_pretty(&mut *text, content)?;
         text.write_all(b"\n")?;
-        disk::write(file.as_file_mut(), &text)?;
+        durable::write(file.as_file_mut(), &text)?;
         let put = if replace { file.persist(path) } else { file.persist_noclobber(path) };
         put.map_err(|refused| refused.error)?;
         sync_folder(&self.keys)

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Secret, random_bytes};
 
 /// Length of both halves of an Ed25519 key in bytes.

@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use home::{Head, Home, Seen};
 pub use key::{InvalidSigner, Seal, Signer, SigningKey};
 
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::trust::{Grant, Subject, Trust};
 
 /// Who may sign for one plan, and with what this machine does.

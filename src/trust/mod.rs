@@ -10,7 +10,6 @@ mod origin;
 mod store;
 mod surroundings;
 mod variable;
-mod wanted;
 
 use std::fmt;
 
@@ -22,9 +21,8 @@ pub use store::Store;
 pub(crate) use store::{config_folder, plan_id};
 pub use surroundings::digest;
 pub use variable::{Standing, is_variable, standing};
-pub use wanted::Wanted;
 
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The environment variable with grants, separated by commas or whitespace.
 pub const VARIABLE: &str = "GROUNDWORK_TRUST";

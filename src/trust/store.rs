@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Grant;
-use crate::journal::make_folder;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::durable::make_folder;
+use crate::error::{Error, ErrorKind, Result};
 use crate::workspace::LocalFile;
 
 /// Where the permissions of one plan are remembered.

@@ -58,7 +58,7 @@ pub fn show_unvouched(objects: &[Unvouched]) {
     for object in objects {
         let signer = object.signer.map_or("nobody".to_owned(), |signer| format!("the key {signer}"));
         let (name, version, store) = (neutralise(&object.name), object.version, &object.store);
-        super::console::out(format_args!("  {name} version {version} in {store}, signed by {signer}"));
+        crate::console::out(format_args!("  {name} version {version} in {store}, signed by {signer}"));
     }
 }
 

@@ -3,7 +3,7 @@
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::console;
+use crate::console;
 use crate::plan::{Diagnostic, Diagnostics, Severity};
 
 /// Shows all mistakes, and how many there are when there are several.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::console;
 use super::style::{BAD, STRONG, paint};
-use crate::resource::Error;
+use crate::console;
+use crate::error::Error;
 use crate::saved::Difference;
 
 /// How many entries of a list are shown.

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::style::{FAINT, STRONG, paint};
-use crate::plan::describe::{self, Field};
+use crate::providers::registry;
 use crate::resource::erased::Kind;
-use crate::resource::registry;
+use crate::schema::describe;
+use crate::schema::describe::Field;
 
 const PROTECTED: &str = "Protected: it is not deleted unless the step says `protect: false`.";
 const ONCE_ONLY: &str = "Once only: its secret is given a single time, and goes into custody first.";

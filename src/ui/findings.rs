@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{console, diagnostics};
+use super::diagnostics;
+use crate::console;
 use crate::lint::Report;
 use crate::lint::told::Told;
 use crate::plan::{Diagnostic, Diagnostics, Document, Severity};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::console;
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
+use crate::console;
 use crate::journal::{Ending, Entry, Record, Things};
 use crate::signing::Signer;
 use crate::visible::neutralise;

@@ -1,7 +1,6 @@
 //! The only place that prints.
 
 pub mod changeset;
-pub mod console;
 pub mod custody;
 pub mod diagnostics;
 pub mod error;
@@ -10,7 +9,6 @@ pub mod findings;
 pub mod graph;
 pub mod journal;
 pub mod progress;
-pub mod prompt;
 pub mod rules;
 pub mod sarif;
 mod style;

@@ -8,8 +8,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
-use super::console;
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
+use crate::console;
 use crate::event::{Event, Summary};
 use crate::visible::on_terminal;
 

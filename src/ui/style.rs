@@ -13,7 +13,7 @@ pub const STRONG: Style = Style::new().bold();
 /// What can be skipped.
 pub const FAINT: Style = Style::new().dimmed();
 
-/// `text` in a style; [`crate::ui::console`] strips it where colours are not wanted.
+/// `text` in a style; [`crate::console`] strips it where colours are not wanted.
 pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }

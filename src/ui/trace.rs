@@ -1,7 +1,7 @@
 //! Requests as they end, one a line.
 
-use super::console;
 use super::style::{BAD, CHANGE, FAINT, paint};
+use crate::console;
 use crate::trace::{Answer, Call};
 use crate::visible::neutralise;
 

@@ -14,7 +14,7 @@ pub use git_index::{Index, NotUnderstood};
 pub(crate) use repository::Tracked;
 
 use crate::confined_path::{Folder, Keeping, Missing};
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The folder's name.
 pub const NAME: &str = ".groundwork";

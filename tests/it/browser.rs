@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use groundwork::changeset::{Action, Changeset, PlanIdentity, StepChange};
-use groundwork::resource::{Diff, Scope, SecretChange};
+use groundwork::resource::{Diff, Scope};
 use groundwork::review::Review;
+use groundwork::secret::SecretChange;
 use groundwork::ui;
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use std::process::Command;
 use groundwork::apply::{Approved, ApprovedRemoval, Options, Report};
 use groundwork::changeset::{Action, Changeset};
 use groundwork::event::Events;
-use groundwork::resource::registry;
+use groundwork::providers::registry;
 use groundwork::sandbox::{OpenBao, VaultServer};
 use groundwork::session::{self, Session};
 use groundwork::trust::{Grant, Subject as TrustSubject, Trust};
@@ -188,7 +188,7 @@ fn every_field_of_a_kind_is_changed_by_its_fixture() {
             .flat_map(|change| &change.shows)
             .map(|path| path.split(['.', '[']).next().unwrap_or_default())
             .collect();
-        for field in groundwork::plan::describe::fields(*kind).iter().filter(|field| field.depth == 0) {
+        for field in groundwork::schema::describe::fields(*kind).iter().filter(|field| field.depth == 0) {
             let excused = fixture.not_shown.contains_key(&field.path);
             match shown.contains(field.path.as_str()) {
                 true if excused => {

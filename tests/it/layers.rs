@@ -1,5 +1,6 @@
 //! The direction of dependencies, and where things may be printed, read from the sources.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What may be named only below a folder.
@@ -8,12 +9,12 @@ const PLACES: [(&str, &[&str]); 8] = [
     ("aws_config::", &["providers/aws", "sandbox/kms.rs"]),
     ("vaultrs::", &["providers/vault"]),
     ("rustify::", &["providers/vault"]),
-    ("anstream::", &["ui"]),
+    ("anstream::", &["ui", "console.rs"]),
     // All text passes the one place that makes it harmless; tests take colours away.
-    ("anstream::std", &["ui/console.rs"]),
+    ("anstream::std", &["console.rs"]),
     // Which requests go through a proxy is decided once.
-    ("Client::builder", &["providers/http.rs"]),
-    ("aws_smithy_http_client", &["providers/http.rs"]),
+    ("Client::builder", &["net/http.rs"]),
+    ("aws_smithy_http_client", &["net/http.rs"]),
 ];
 
 #[test]
@@ -50,7 +51,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 /// Where files are opened by their path. Everything else goes through `confined_path` or `workspace`,
 /// because a plan may name what it must not reach.
-const OPENERS: [&str; 14] = [
+const OPENERS: [&str; 13] = [
     "confined_path/",
     "workspace/",
     // What the caller names, or has in his own folders.
@@ -61,10 +62,9 @@ const OPENERS: [&str; 14] = [
     "trust/store.rs",
     "sandbox/",
     // Folders of files that are opened elsewhere.
-    "journal/mod.rs",
-    "journal/disk.rs",
+    "durable.rs",
     // The process's own.
-    "resolve/bounds.rs",
+    "template/bounds.rs",
     "providers/vault/client/connection.rs",
     "providers/vault/client/cluster.rs",
     "providers/vault/testing.rs",
@@ -96,4 +96,182 @@ fn files_are_opened_only_in_listed_places() {
         }
     }
     assert!(strays.is_empty(), "{}", strays.join("\n"));
+}
+
+/// Top-level modules from the bottom up, and which others each may use. An edge that is not here needs a
+/// reason, and one that is not used is removed.
+const EDGES: &[(&str, &str)] = &[
+    ("visible", ""),
+    ("error", "visible"),
+    ("permit", ""),
+    ("plan_shape", ""),
+    ("confined_path", "plan_shape"),
+    ("durable", ""),
+    ("template", "confined_path"),
+    ("workspace", "confined_path error"),
+    ("trust", "confined_path durable error workspace"),
+    ("secret", "confined_path template trust workspace"),
+    ("signing", "confined_path durable error secret trust"),
+    ("trace", ""),
+    ("event", "trace"),
+    ("suggest", ""),
+    ("plan", "confined_path error plan_shape secret suggest visible"),
+    ("net", "confined_path error trace"),
+    ("custody", "confined_path durable error event net permit plan secret signing template workspace"),
+    ("destination", ""),
+    ("journal", "confined_path destination durable error permit secret signing workspace"),
+    ("console", "secret visible"),
+    ("prompt", "console secret"),
+    ("lock", "confined_path error journal permit workspace"),
+    ("resource", "error permit providers secret suggest template"),
+    (
+        "providers",
+        "confined_path custody error event journal lock net permit plan plan_shape prompt resource secret signing template trace trust",
+    ),
+    ("changeset", "destination plan resource"),
+    (
+        "resolve",
+        "confined_path custody error net plan providers resource secret suggest template trace trust visible",
+    ),
+    ("graph", "plan resolve resource"),
+    ("removal", "changeset diff error journal observe plan providers resource"),
+    ("observe", "changeset error event graph journal providers removal resolve resource template"),
+    ("diff", "changeset error observe plan removal resolve resource secret template"),
+    (
+        "apply",
+        "changeset custody destination diff error event graph journal lock net observe permit plan providers removal resolve resource secret template",
+    ),
+    ("review", "changeset destination providers resource secret visible"),
+    (
+        "saved",
+        "changeset confined_path destination error observe plan removal resolve resource secret trust visible",
+    ),
+    (
+        "session",
+        "apply changeset custody diff error event graph journal lock observe plan providers removal resolve resource saved signing template trust workspace",
+    ),
+    ("schema", "plan providers resource"),
+    ("lint", "net plan providers resolve resource secret suggest template"),
+    (
+        "ui",
+        "changeset console custody destination error event graph journal lint plan providers resolve resource review saved schema secret signing trace visible",
+    ),
+    ("hygiene", ""),
+    ("sandbox", "event net secret trust"),
+    (
+        "cli",
+        "apply changeset confined_path console custody durable error event hygiene lint net observe plan prompt providers resolve resource review sandbox saved schema secret session suggest trace trust ui",
+    ),
+];
+
+/// Modules that use each other, and why.
+const KNOTS: [(&[&str], &str); 2] = [
+    (
+        &["resource", "providers"],
+        "a kind's client comes from the run's `Providers`, and these hold the kinds",
+    ),
+    (
+        &["removal", "observe", "diff"],
+        "an observed world includes what is left over, whose changes are compared as any other",
+    ),
+];
+
+#[test]
+fn modules_use_only_listed_modules() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let used = edges(&src);
+    let listed: Vec<&str> = EDGES.iter().map(|(module, _)| *module).collect();
+    let unlisted: Vec<&String> = used.keys().filter(|module| !listed.contains(&module.as_str())).collect();
+    assert!(unlisted.is_empty(), "not in EDGES: {unlisted:?}");
+    let wrong = EDGES.iter().filter_map(|(module, may_use)| {
+        let uses: Vec<&str> = used.get(*module)?.iter().map(String::as_str).collect();
+        (uses.join(" ") != *may_use).then(|| format!("(\"{module}\", \"{}\"),", uses.join(" ")))
+    });
+    let wrong: Vec<String> = wrong.collect();
+    assert!(wrong.is_empty(), "what these use is listed otherwise in EDGES:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn modules_use_what_is_below_them_and_knots_are_small() {
+    let place = |module: &str| {
+        EDGES
+            .iter()
+            .position(|(listed, _)| *listed == module)
+            .unwrap_or_else(|| panic!("{module} is unlisted"))
+    };
+    let in_one_knot =
+        |one: &str, other: &str| KNOTS.iter().any(|(knot, _)| knot.contains(&one) && knot.contains(&other));
+    let mut upward = Vec::new();
+    for (module, uses) in EDGES {
+        let above = uses.split_whitespace().filter(|used| place(used) >= place(module));
+        upward
+            .extend(above.filter(|used| !in_one_knot(module, used)).map(|used| format!("{module} → {used}")));
+    }
+    assert!(upward.is_empty(), "these call back up: {upward:?}");
+    for (knot, reason) in KNOTS {
+        assert!(knot.len() <= 3, "{knot:?} is too large ({reason})");
+        let lowest = knot.iter().map(|module| place(module)).min().expect("a module");
+        let calls_up = (EDGES[lowest].1.split_whitespace()).any(|used| knot.contains(&used));
+        assert!(calls_up, "{knot:?} is no knot any more");
+    }
+}
+
+/// Which other top-level modules each of them names, outside of its tests.
+fn edges(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let inside = |path: &Path| path.strip_prefix(src).expect("below src").with_extension("");
+    let files: Vec<PathBuf> =
+        sources(src).into_iter().filter(|path| !is_root_or_test(&inside(path))).collect();
+    let names: BTreeSet<String> = files.iter().map(|path| parts(&inside(path))[0].clone()).collect();
+    let mut edges: BTreeMap<String, BTreeSet<String>> =
+        names.iter().map(|name| (name.clone(), BTreeSet::new())).collect();
+    for path in files {
+        let module = parts(&inside(&path));
+        let text = without_tests(&std::fs::read_to_string(&path).expect("a source file"));
+        assert!(!text.contains("crate::{"), "{}: name each module in a line of its own", path.display());
+        let to_root = "super::".repeat(module.len());
+        let named = words_after(&text, "crate::").chain(words_after(&text, &to_root));
+        let named = named.filter(|name| names.contains(*name) && *name != module[0]);
+        let edges = edges.entry(module[0].clone()).or_default();
+        edges.extend(named.map(str::to_owned));
+    }
+    edges
+}
+
+fn is_root_or_test(inside: &Path) -> bool {
+    let name = inside.file_name().unwrap_or_default().to_string_lossy();
+    let is_root = inside.components().count() == 1 && ["lib", "main"].contains(&&*name);
+    is_root || name.ends_with("tests") || name == "testing"
+}
+
+/// The path of a file's module below the root.
+fn parts(inside: &Path) -> Vec<String> {
+    let all = inside.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    all.filter(|part| part != "mod").collect()
+}
+
+/// A source without comments and without modules that only tests have.
+fn without_tests(text: &str) -> String {
+    let mut kept = String::new();
+    let mut in_tests = false;
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let begins = line == "#[cfg(test)]" && lines.peek().is_some_and(|next| next.ends_with('{'));
+        in_tests = (in_tests || begins) && line != "}";
+        if !in_tests && !line.trim_start().starts_with("//") {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// The words that stand after this prefix, where it begins a path.
+fn words_after<'a>(text: &'a str, prefix: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let starts: Vec<usize> = text.match_indices(prefix).map(|(start, _)| start).collect();
+    let prefix = prefix.len();
+    starts
+        .into_iter()
+        .filter(move |start| !text[..*start].ends_with(|c: char| is_word(c) || c == ':'))
+        .map(move |start| text[start + prefix..].split(|c: char| !is_word(c)).next().unwrap_or_default())
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use groundwork::plan::schema::plan_schema;
-use groundwork::resource::registry;
+use groundwork::providers::registry;
+use groundwork::schema::plan_schema;
 use groundwork::session;
 use groundwork::trust::Trust;
 use serde_json::Value;

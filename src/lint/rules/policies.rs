@@ -159,7 +159,7 @@ const NO_SUCH_POLICY: Rule = Rule {
         for fact in facts.steps.iter().filter(|fact| fact.kind.starts_with("vault.")) {
             for field in ["token_policies", "policies", "allowed_policies"] {
                 for name in
-                    fact.list(field).into_iter().filter(|name| !crate::resolve::unknown::is_unknown(name))
+                    fact.list(field).into_iter().filter(|name| !crate::template::unknown::is_unknown(name))
                 {
                     let known = BUILT_IN_POLICIES.contains(&name) || declared.contains(&name.to_lowercase());
                     if !known {
@@ -192,12 +192,12 @@ fn method_path<'a>(fact: &'a Fact<'_>) -> &'a str {
 /// any mount.
 fn is_open(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    first.contains(['*', '+', '{']) || crate::resolve::unknown::is_unknown(first)
+    first.contains(['*', '+', '{']) || crate::template::unknown::is_unknown(first)
 }
 
 fn is_below(path: &str, mount: &str) -> bool {
     let rest = path.strip_prefix(mount.trim_end_matches('/'));
     // `secret*` matches everything that begins with `secret`.
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '*']))
-        || crate::resolve::unknown::is_unknown(mount)
+        || crate::template::unknown::is_unknown(mount)
 }

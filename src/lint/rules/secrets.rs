@@ -100,7 +100,7 @@ const METADATA_ADDRESS: Rule = Rule {
     jwks_url: https://gitlab.example.net/oauth/discovery/keys
 ",
     check: |facts, findings| {
-        use crate::providers::endpoint::is_metadata;
+        use crate::net::endpoint::is_metadata;
         for fact in &facts.steps {
             fact.declared.fields.strings(&mut |text, span| {
                 let is_url = text.starts_with("http://") || text.starts_with("https://");

@@ -100,7 +100,7 @@ const CLEARTEXT: Rule = Rule {
         let address = vault.address.iter().map(|address| ("address".to_owned(), address));
         let nodes = vault.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}]"), node));
         for (path, url) in address.chain(nodes) {
-            if url.starts_with("http://") && crate::providers::endpoint::require_vault_tls(url).is_err() {
+            if url.starts_with("http://") && crate::net::endpoint::require_vault_tls(url).is_err() {
                 findings.section(Section::Vault, &path, format!("`{url}` is not encrypted"));
             }
         }

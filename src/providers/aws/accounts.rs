@@ -13,11 +13,12 @@ use tokio::sync::OnceCell;
 
 use super::client::{AwsClient, missing};
 use super::error::Answer;
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::settings::{AssumeRole, AwsAccount};
-use crate::resource::{Calls, Error, ErrorKind, Result};
+use crate::prompt;
 use crate::secret::Secret;
+use crate::trace::Calls;
 use crate::trust::{Grant, Subject, Trust};
-use crate::ui::prompt;
 
 const OPERATION: &str = "sts:AssumeRole";
 /// A session that ends sooner than this is renewed before it is used.

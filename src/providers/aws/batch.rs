@@ -10,7 +10,7 @@ use aws_sdk_ssm::types::ParameterMetadata;
 use tokio::sync::oneshot;
 
 use super::secret::ValueResponse;
-use crate::resource::Result;
+use crate::error::Result;
 use crate::secret::Secret;
 
 /// How long the first lookup waits for others; negligible compared with a request.
@@ -129,7 +129,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::resource::{Error, ErrorKind};
+    use crate::error::{Error, ErrorKind};
 
     type Fetched<T> = std::future::Ready<Result<HashMap<String, T>>>;
 

@@ -4,7 +4,7 @@
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::confined_path::in_words;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The whole body.
 ///

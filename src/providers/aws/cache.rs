@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use crate::resource::Result;
+use crate::error::Result;
 
 /// One response, fetched on first use and cached until the next write.
 ///

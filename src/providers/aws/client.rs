@@ -23,10 +23,14 @@ use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use super::kms_key::MadeKeys;
 use super::lazy::Lazy;
 use super::scope::partition_of;
-use crate::providers::timeout::{at_most, of_once_only};
-use crate::providers::{Providers, endpoint, http};
-use crate::resource::{Calls, Elsewhere, Error, ErrorKind, Permit, Provided, Result, Scope};
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::timeout::{at_most, of_once_only};
+use crate::net::{endpoint, http};
+use crate::permit::Permit;
+use crate::providers::Providers;
+use crate::resource::{Elsewhere, Provided, Scope};
 use crate::secret::Secret;
+use crate::trace::Calls;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -451,7 +455,7 @@ mod tests {
         let refused = refused.expect_err("refused");
         assert_eq!(refused.kind, ErrorKind::Rejected);
         assert!(refused.message.starts_with("CreateUser may write"), "{refused}");
-        assert_eq!(providers.calls.total(), crate::resource::CallCount::default());
+        assert_eq!(providers.calls.total(), crate::trace::CallCount::default());
         assert_eq!(client.scope().partition, "aws-cn");
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::resource::FieldError;
+use crate::error::FieldError;
 
 /// A safeguard: `true`, or `{ off: "the reason" }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

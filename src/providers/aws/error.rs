@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::intercept::{Refused, request_id};
-use crate::resource::{Error, ErrorKind, Result, in_words};
+use crate::error::{Error, ErrorKind, Result, in_words};
 
 /// Converts the result of an SDK call. `operation` is `service:Operation`.
 pub trait Answer<T> {

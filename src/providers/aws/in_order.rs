@@ -1,6 +1,6 @@
 //! Results of requests that are sent together.
 
-use crate::resource::Result;
+use crate::error::Result;
 
 /// All results, or the first error in a fixed order. The error that is reported must not depend on which
 /// response arrives first, or the same state could produce different saved changesets.
@@ -37,7 +37,7 @@ in_order!(A B C D E F G H I J);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::{Error, ErrorKind};
+    use crate::error::{Error, ErrorKind};
 
     #[test]
     fn first_error_in_order_is_returned() {

@@ -13,8 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 
-use crate::resource::Calls;
-use crate::trace::{self, Answer, Call};
+use crate::trace::{self, Answer, Call, Calls};
 
 /// Prefixes of operations that change nothing, in the services used here.
 const READING: [&str; 6] = ["Get", "List", "Describe", "Head", "Simulate", "BatchGet"];

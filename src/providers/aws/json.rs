@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
 use super::json_text::canonical;
-use crate::resolve::unknown::is_unknown;
+use crate::template::unknown::is_unknown;
 
 /// A JSON document: a YAML map or JSON text in a plan. Kept as text, because a number may have more
 /// digits than its parsed form.

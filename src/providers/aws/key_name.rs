@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::client::AwsClient;
 use super::kms_key;
-use crate::resource::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 
 /// A live key, with the known aliases.
 #[derive(Clone, Debug, Default)]

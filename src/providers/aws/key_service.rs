@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::AwsClient;
 use crate::custody::{Context, KeyService};
-use crate::resource::Result;
+use crate::error::Result;
 use crate::secret::Secret;
 
 #[async_trait]

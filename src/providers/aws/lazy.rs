@@ -6,7 +6,7 @@ use aws_config::SdkConfig;
 
 use super::client::{Access, Services, service_client};
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
-use crate::resource::Calls;
+use crate::trace::Calls;
 
 /// The shared configuration, and the clients created so far.
 #[derive(Clone, Debug)]

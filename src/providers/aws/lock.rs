@@ -7,9 +7,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::AwsClient;
 use super::error::Answer;
+use crate::error::Result;
 use crate::lock::{self, Held, Info, Place, Put};
+use crate::permit::Permit;
 use crate::providers::patience::Patience;
-use crate::resource::{Permit, Result};
 
 const GET: &str = "dynamodb:GetItem";
 const PUT: &str = "dynamodb:PutItem";

@@ -11,11 +11,12 @@ use super::client::missing;
 use super::error::Answer;
 use super::{AwsClient, body};
 use crate::confined_path::JOURNAL;
+use crate::error::Result;
 use crate::journal::mirror::{Copy, Place, Stored};
 use crate::lock::{self, Held, Info, Put};
+use crate::permit::Permit;
 use crate::plan::S3Location;
 use crate::providers::patience::Patience;
-use crate::resource::{Permit, Result};
 
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";

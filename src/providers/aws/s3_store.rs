@@ -16,7 +16,8 @@ use super::error::Answer;
 use crate::confined_path::OBJECT;
 use crate::custody::Store;
 use crate::custody::store::{parse_versioned, versioned};
-use crate::resource::{Error, ErrorKind, Permit, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::permit::Permit;
 
 /// The canary's key below the prefix. The leading dot keeps it from being an object.
 const CANARY: &str = ".canary.json";

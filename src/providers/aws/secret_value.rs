@@ -1,6 +1,6 @@
 //! Declared secret values on their way to a service.
 
-use crate::resource::{Error, ErrorKind, FieldError, Result};
+use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::secret::{Fields, RenderError, Secret, Sources, check_templates, render};
 
 /// Finds mistakes before any value is available; each name is a field below `path`.

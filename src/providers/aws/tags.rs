@@ -1,9 +1,10 @@
 //! Tags in the types of each service.
 
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{FieldError, Tags};
+use crate::error::FieldError;
+use crate::resource::Tags;
+use crate::template::unknown::is_unknown;
 
-pub use crate::resolve::declare::{PLAN_TAG, STEP_TAG};
+pub use crate::plan::ownership::{PLAN_TAG, STEP_TAG};
 
 /// The declared tags that are missing or different in `live`.
 pub fn to_add(declared: &Tags, live: &Tags) -> Tags {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 pub use template::Template;
 
+use crate::error::Result;
 use crate::providers::Providers;
-use crate::resource::{Provided, Result};
+use crate::resource::Provided;
 
 /// Reads and writes files inside the plan's folder.
 #[derive(Clone, Debug)]

@@ -9,10 +9,11 @@ use sha2::{Digest, Sha256};
 
 use super::Files;
 use crate::confined_path;
-use crate::plan::is_plan;
-use crate::resolve::unknown;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::plan_shape::is_plan;
+use crate::resource::{Diff, Partial, Resource, Scope, Writer};
 use crate::secret::{LoadError, Loader};
+use crate::template::unknown;
 
 /// The kind `file.template`.
 pub struct Template;

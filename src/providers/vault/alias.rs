@@ -15,9 +15,8 @@ use serde_json::{Value, json};
 use super::VaultClient;
 use super::cache::Listing;
 use super::fields;
-use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
-};
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 
 /// The name by which an auth method knows an entity.
 pub type EntityAlias = Alias<EntityAliasSpec>;

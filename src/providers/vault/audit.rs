@@ -11,8 +11,9 @@ use super::VaultClient;
 use super::fields::{self, Fixed};
 use super::mount::{check_path, refuse_blocked};
 use super::server::takes_audit_by_configuration;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, Error, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::error::{Error, FieldError, Result};
+use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::template::unknown::is_unknown;
 
 /// An audit device.
 #[derive(Debug)]
@@ -208,7 +209,7 @@ fn explain(error: Error, desired: &AuditSpec) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::ErrorKind;
+    use crate::error::ErrorKind;
 
     fn spec(value: Value) -> AuditSpec {
         serde_json::from_value(value).expect("valid")

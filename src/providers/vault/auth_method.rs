@@ -12,8 +12,9 @@ use super::mount::{
 };
 use super::notation::{Names, Ttl};
 use super::server::Plugin;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::error::{FieldError, Result};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::template::unknown::is_unknown;
 
 /// An auth method.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::VaultClient;
 use super::client::into_listing;
 use super::request::{Effect, Request};
 use super::server;
-use crate::resource::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 
 /// The items of a listing by name.
 pub(super) type Listing = Map<String, Value>;

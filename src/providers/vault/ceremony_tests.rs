@@ -12,10 +12,12 @@ use super::init::Desired;
 use super::testing::{LossyProxy, Server};
 use super::{VaultClient, VaultInit, VaultRootToken};
 use crate::custody::testing;
+use crate::error::ErrorKind;
 use crate::journal::{Journal, Who};
+use crate::permit::Permit;
 use crate::plan::settings::{CustodySettings, VaultSettings};
 use crate::providers::Providers;
-use crate::resource::{ErrorKind, Permit, Provided, Resource, Writer};
+use crate::resource::{Provided, Resource, Writer};
 use crate::signing::testing::authority;
 use crate::trust::{Grant, Subject, Trust};
 

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::VaultClient;
-use crate::resource::{Attachment, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
+use crate::resource::Attachment;
 
 /// The lists of an engine's content, below its path.
 fn lists_of_engine(engine: &str, version: Option<u8>) -> &'static [&'static str] {

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{NodeProof, TokenSource, VaultClient};
 use crate::custody::{Custody, name_part, pgp};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Entry, Journal, Record};
+use crate::permit::Permit;
 use crate::providers::Providers;
-use crate::resource::{Awaited, Error, ErrorKind, Permit, Provided, Result};
+use crate::resource::{Awaited, Provided};
 use crate::secret::Secret;
 
 /// The operation under which the journal knows an initialisation.

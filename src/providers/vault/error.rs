@@ -6,7 +6,7 @@ use vaultrs::error::ClientError;
 
 use super::request::{Effect, Request};
 use super::server::undid_transaction;
-use crate::resource::{Error, ErrorKind, in_words};
+use crate::error::{Error, ErrorKind, in_words};
 
 /// The parts of an error response that [`translate`] needs.
 struct Answer {

@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::resource::{Diff, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::resource::Diff;
 
 /// A field that cannot be changed after creation, and the reason.
 pub(super) type Fixed = (&'static str, &'static str);

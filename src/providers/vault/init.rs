@@ -28,7 +28,8 @@ use super::SealStatus;
 use super::custodian::Custodian;
 use crate::custody::recipient::parse_age;
 use crate::custody::{Gap, Holder, HolderKey, name_part};
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::{Diff, Partial, Resource, Scope, Writer};
 
 /// The kind `vault.init`.
 #[derive(Debug)]

@@ -9,11 +9,9 @@ use super::VaultClient;
 use super::fields;
 use super::mount::refuse_blocked;
 use super::notation::Pem;
-use crate::resource::{
-    Blocked, Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange,
-    Writer,
-};
-use crate::secret::{Input, SecretSource};
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::{Blocked, Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::secret::{Input, SecretChange, SecretSource};
 
 /// How a Kubernetes method reaches and trusts its cluster.
 #[derive(Debug)]

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::VaultClient;
-use crate::resource::{Error, ErrorKind, Permit, Result};
-use crate::secret::Secret;
-use crate::secret::sink::{Fields, Sink};
+use crate::error::{Error, ErrorKind, Result};
+use crate::permit::Permit;
+use crate::providers::sink::Sink;
+use crate::secret::{Fields, Secret};
 
 /// One secret in a KV version 2 mount.
 #[derive(Debug)]

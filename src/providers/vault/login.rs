@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::custodian::{Admin, Custodian, Initialisation};
+use crate::error::{Error, ErrorKind, Result};
 use crate::providers::Providers;
-use crate::resource::{Error, ErrorKind, Provided, Result};
+use crate::resource::Provided;
 use crate::secret::Secret;
 
 /// The admin's token, made for one purpose and ended after it. It is never the root token, which

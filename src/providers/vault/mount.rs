@@ -12,10 +12,9 @@ use super::content;
 use super::fields::{self, Fixed};
 use super::notation::{Names, Ttl};
 use super::server::Plugin;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{
-    Attachment, Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
-};
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::template::unknown::is_unknown;
 
 /// A secrets engine.
 #[derive(Debug)]

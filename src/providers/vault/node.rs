@@ -16,10 +16,11 @@ use super::certificate::public_key;
 use super::client::REQUEST_TIMEOUT;
 use super::error::{explain, from_status, messages, translate};
 use super::request::{self, Effect, Request};
-use crate::providers::timeout::of_once_only;
-use crate::resource::{Calls, Error, ErrorKind, Permit, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::timeout::of_once_only;
+use crate::permit::Permit;
 use crate::secret::Secret;
-use crate::trace::Answer;
+use crate::trace::{Answer, Calls};
 use crate::trust::digest;
 
 /// How long initialising may take: seconds on a quiet server, longer with many PGP keys and a slow

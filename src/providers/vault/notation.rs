@@ -1,7 +1,7 @@
 //! Values that Vault writes differently from the plan: durations, policy names, CIDRs.
 //!
 //! Each type reads every notation and stores one, so that values can be compared directly. Strings
-//! with a marker of [`crate::resolve::unknown`] are stored unchanged.
+//! with a marker of [`crate::template::unknown`] are stored unchanged.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
-use crate::resolve::unknown::is_unknown;
+use crate::template::unknown::is_unknown;
 
 /// A duration, as `90m`, `1h30m`, `7d` or a number of seconds; Vault responds with seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn unknown_values_stay_unchanged() {
-        let marker = crate::resolve::unknown::marker("Key.Arn");
+        let marker = crate::template::unknown::marker("Key.Arn");
         assert_eq!(read::<Ttl>(json!(marker)), json!(marker));
         assert_eq!(read::<PolicyNames>(json!([marker])), json!([marker]));
         assert_eq!(read::<Cidrs>(json!([marker])), json!([marker]));

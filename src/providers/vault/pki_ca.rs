@@ -21,7 +21,8 @@ use super::content;
 use super::fields::{self, Fixed};
 use super::mount::{pick, refuse_blocked};
 use super::notation::{CommaNames, Names, Ttl};
-use crate::resource::{Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::error::{FieldError, Result};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
 use issue::{generate_intermediate, generate_root, may_last, tune};
 
 /// A certificate authority.

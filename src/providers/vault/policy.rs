@@ -11,10 +11,11 @@ use super::VaultClient;
 use super::mount::VAULTS_OWN;
 use super::notation::{Ttl, lower};
 use super::policy_text::{CAPABILITIES, from_data, mistakes, normalise, same};
-use crate::resolve::Placeholders;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::error::{FieldError, Result};
+use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::{LoadError, Loader};
+use crate::template::Placeholders;
+use crate::template::unknown::is_unknown;
 
 /// An ACL policy.
 #[derive(Debug)]
@@ -394,7 +395,7 @@ mod tests {
         assert_eq!(errors("app", json!({ "a": ["read"] })), 0);
         assert_eq!(errors("Root", json!({ "a": ["reads"] })), 2);
         assert_eq!(errors("a b", json!("path a {")), 2);
-        let unknown = crate::resolve::unknown::marker("x.y");
+        let unknown = crate::template::unknown::marker("x.y");
         assert_eq!(errors("app", json!(format!("path \"{unknown}"))), 0);
     }
 }

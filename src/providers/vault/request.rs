@@ -12,8 +12,8 @@ use vaultrs::api::EndpointMiddleware;
 use vaultrs::error::ClientError;
 
 use super::bounded::Bounded;
-use crate::resource::{Calls, Error, ErrorKind, Result};
-use crate::trace::{self, Answer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::trace::{self, Answer, Calls};
 
 /// The possible effect of a request, for the counts and for the meaning of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

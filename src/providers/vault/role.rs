@@ -1,8 +1,9 @@
 //! The shared fields of roles of all auth methods: those of the tokens that they issue.
 
 use super::notation::PolicyNames;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
+use crate::template::unknown::is_unknown;
 
 /// The fields of a role's tokens that rules and edges need.
 pub(super) trait IssuesTokens {

@@ -8,8 +8,10 @@ use serde_json::json;
 
 use super::custodian::{Admin, Custodian, Initialisation, REVOKE, Unlocked};
 use super::server::RootGeneration;
+use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::journal::Entry;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Permit, Requirement, Resource, Result, Writer};
+use crate::permit::Permit;
+use crate::resource::{Diff, Requirement, Resource, Writer};
 use crate::secret::Secret;
 
 /// The time limit from the request for the admin's credential until custody has stored it.

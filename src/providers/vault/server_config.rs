@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::fields;
 use crate::confined_path;
+use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::file::Files;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Partial, Resource, Result, Scope, Writer};
+use crate::resource::{Diff, Partial, Resource, Scope, Writer};
+use crate::template::unknown::is_unknown;
 
 /// The configuration file of a server.
 #[derive(Debug)]

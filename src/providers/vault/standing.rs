@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::custodian::{Admin, Custodian, Initialisation, Unlocked};
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
 /// What custody can do for the cluster, proven by decrypting.

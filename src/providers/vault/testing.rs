@@ -13,8 +13,9 @@ use serde_json::json;
 use super::custodian::Custodian;
 use super::init::Desired;
 use super::{VaultClient, VaultInit};
+use crate::permit::Permit;
 use crate::providers::Providers;
-use crate::resource::{Permit, Provided, Resource, Writer};
+use crate::resource::{Provided, Resource, Writer};
 
 /// A server of its own, ended and removed with the value.
 pub struct Server {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::changeset::{Action, Changeset, StepChange};
-use crate::resource::registry;
+use crate::providers::registry;
 use crate::visible::neutralise;
 
 /// Something about a changeset that deserves a second look.

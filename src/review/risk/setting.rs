@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{Category, Finding, Severity, some};
 use crate::changeset::{Action, StepChange};
-use crate::resource::{Change, SecretChange};
+use crate::resource::Change;
+use crate::secret::SecretChange;
 use Category::{BroaderGrant, Destroy, KeyDeletion, ProtectionOff, PublicExposure, Wildcard};
 use Severity::{High, Low, Medium};
 

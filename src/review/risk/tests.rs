@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::assess;
-use crate::resource::SecretChange;
 use crate::review::testing::{changeset, step, with_secret};
+use crate::secret::SecretChange;
 
 /// The risks of a step with one change, as `severity category message`.
 fn told(kind: &'static str, action: &str, path: &str, before: Value, after: Value) -> Vec<String> {

@@ -2,9 +2,9 @@
 
 use super::wrap::{columns, pad, wrapped};
 use crate::destination::{Destination, value_text};
-use crate::resource::neutralise;
 use crate::review::Review;
 use crate::ui::style::{CHANGE, FAINT, STRONG, paint};
+use crate::visible::neutralise;
 
 /// One block of aligned lines; empty when there is nothing to show.
 pub fn render(review: &Review, width: usize) -> String {

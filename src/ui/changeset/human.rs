@@ -4,12 +4,11 @@ use anstyle::Style;
 
 use super::destinations;
 use super::wrap::{columns, pad, shortened, some_of, wrapped};
-use crate::changeset::{Action, Counts, StepChange};
-use crate::removal::Extent;
-use crate::resource::SecretChange;
+use crate::changeset::{Action, Counts, Extent, StepChange};
 use crate::review::{
     Content, Field, Group, Item, Line, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,
 };
+use crate::secret::SecretChange;
 use crate::ui::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::ui::undeclared;
 use crate::visible::neutralise;

@@ -9,10 +9,10 @@ use std::fmt::Write;
 use super::wrap::{some_of, thousands};
 use crate::changeset::Action;
 use crate::destination::value_text;
-use crate::resource::SecretChange;
 use crate::review::{
     Content, Field, Group, Item, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,
 };
+use crate::secret::SecretChange;
 use crate::visible::neutralise;
 
 /// GitHub's limit on a comment, in characters; counted in bytes here, which are never fewer.

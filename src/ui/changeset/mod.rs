@@ -11,7 +11,7 @@ pub use html::render as html;
 pub use human::render as human;
 pub use markdown::render as markdown;
 
-use super::console;
+use crate::console;
 use crate::review::Review;
 
 /// Prints a changeset for people; steps that are as declared only with `all`.

@@ -1,8 +1,8 @@
 //! What people and servers write: plans, templates, expressions, policies, and text on its way to a terminal.
 
 use groundwork::providers::vault::granted;
-use groundwork::resolve::template;
 use groundwork::secret::detect;
+use groundwork::template;
 use groundwork::trust::Trust;
 use groundwork::{lint, session, ui, visible};
 use serde_json::{Value, json};

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use groundwork::apply::{Approved, Options};
 use groundwork::changeset::{Action, Changeset};
 use groundwork::event::Events;
-use groundwork::resource::registry;
+use groundwork::providers::registry;
 use groundwork::session::{self, Session};
 use groundwork::trust::Trust;
 use serde::Deserialize;

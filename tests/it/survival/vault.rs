@@ -6,9 +6,9 @@ use std::process::Command;
 
 use groundwork::apply::{Approved, Options, by_command};
 use groundwork::event::Events;
+use groundwork::providers::registry;
 use groundwork::providers::vault::VaultClient;
 use groundwork::resource::erased::View;
-use groundwork::resource::registry;
 use groundwork::session::{self, Session};
 use groundwork::trust::Trust;
 use serde::Deserialize;

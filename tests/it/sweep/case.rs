@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use groundwork::providers::timeout::HASTE;
+use groundwork::net::timeout::HASTE;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use groundwork::custody::pgp::KeyPair;
-use groundwork::providers::timeout::VARIABLE;
+use groundwork::net::timeout::VARIABLE;
 use groundwork::sandbox::Settings;
 use secrecy::ExposeSecret;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use groundwork::providers::timeout::HASTE;
+use groundwork::net::timeout::HASTE;
 use groundwork::sandbox::Settings;
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use groundwork::providers::timeout;
+use groundwork::net::timeout;
 use groundwork::sandbox::{Running, Settings};
 
 use super::call::Service;

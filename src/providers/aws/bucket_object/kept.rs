@@ -10,8 +10,8 @@ use aws_sdk_s3::types::{
 };
 
 use super::{Desired, W};
+use crate::error::{ErrorKind, Result};
 use crate::providers::aws::error::Answer;
-use crate::resource::{ErrorKind, Result};
 
 const GET_ACL: &str = "s3:GetObjectAcl";
 

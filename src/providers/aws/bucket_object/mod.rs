@@ -26,11 +26,10 @@ use super::in_order::InOrder;
 use super::key_name::LiveKey;
 use super::{kms_key, partition, tags};
 use crate::confined_path::FILE;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
-};
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 use crate::secret::{LoadError, Loader};
+use crate::template::unknown::is_unknown;
 
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::refuse_existing;
+use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
 use crate::providers::aws::scope::partition;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Writer};
+use crate::resource::{Diff, Partial, Resource, Scope, Writer};
+use crate::template::unknown::is_unknown;
 
 const NOT_FOUND: &[&str] = &["ResourceNotFound", "DashboardNotFoundError"];
 const GET: &str = "cloudwatch:GetDashboard";

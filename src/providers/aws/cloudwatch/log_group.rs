@@ -7,15 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::key_name::LiveKey;
 use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::{kms_key, tags};
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{
-    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
-};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::template::unknown::is_unknown;
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const CLASS_IS_FIXED: &str =

@@ -9,11 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::refuse_existing;
+use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
-use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer,
-};
+use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const PUT: &str = "logs:PutMetricFilter";

@@ -10,7 +10,7 @@ pub use dashboard::CloudwatchDashboard;
 pub use log_group::CloudwatchLogGroup;
 pub use log_metric_filter::LogMetricFilter;
 
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// These services replace an existing resource without an error, so Groundwork first checks that it does
 /// not exist.

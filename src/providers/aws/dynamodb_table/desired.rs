@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::error::FieldError;
 use crate::providers::aws::control::Control;
 use crate::providers::aws::tags;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{FieldError, Tags};
+use crate::resource::Tags;
+use crate::template::unknown::is_unknown;
 
 /// The declared fields of a table.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -14,11 +14,12 @@ use backon::{ExponentialBuilder, Retryable as _};
 use super::desired::{
     Billing, Capacity, Class, GlobalIndex, Key, KeyKind, LocalIndex, Projection, StreamView,
 };
+use crate::error::{Error, ErrorKind, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::key_name::LiveKey;
-use crate::resource::{Error, ErrorKind, Result, Tags};
+use crate::resource::Tags;
 
 /// The error code for a missing table.
 pub const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];

@@ -20,7 +20,8 @@ pub use live::Observed;
 use super::client::AwsClient;
 use super::scope::regional_arn;
 use super::{UNKNOWN_VALUE, kms_key};
-use crate::resource::{Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer};
+use crate::error::{FieldError, Result};
+use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
 const KEY_IS_FIXED: &str =
     "DynamoDB fixes a table's keys when it is created; declare another name and move the items";

@@ -15,10 +15,11 @@ use aws_smithy_types::error::operation::BuildError;
 use super::DynamodbTable;
 use super::desired::{Billing, Class, Desired, GlobalIndex, Key, KeyKind, Projection, StreamView};
 use super::live::{ALL_DAYS, NOT_FOUND, Observed, describe, wait_until_active};
+use crate::error::{Error, ErrorKind, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::tags;
-use crate::resource::{Diff, Error, ErrorKind, Resource as _, Result, Tags, Writer};
+use crate::resource::{Diff, Resource as _, Tags, Writer};
 
 const UPDATE: &str = "dynamodb:UpdateTable";
 

@@ -7,9 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NO_SUCH_ENTITY;
+use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Writer};
+use crate::resource::{Diff, Partial, Resource, Scope, Writer};
 
 /// The password policy of the account, which has at most one.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_PasswordPolicy.html>

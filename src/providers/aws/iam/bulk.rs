@@ -15,12 +15,12 @@ use aws_sdk_iam::types::{
 
 use super::holder::{HolderId, LiveGrants};
 use super::{from_sdk, group, role, user};
+use crate::error::{ErrorKind, Result};
 use crate::providers::aws::cache::Cached;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
-use crate::resource::{ErrorKind, Result};
 
 /// From this number of steps, reading everything takes fewer requests than reading each step.
 pub const THRESHOLD: usize = 20;

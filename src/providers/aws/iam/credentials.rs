@@ -3,10 +3,11 @@
 //! <https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteUser.html>
 
 use super::NO_SUCH_ENTITY;
+use crate::error::Result;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
-use crate::resource::{Attachment, Result};
+use crate::resource::Attachment;
 
 /// The sandbox's emulator does not support every type of credential or the operation that lists it.
 const NONE: &[&str] = &["NoSuchEntity", "InvalidAction"];

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::bulk::Lookup;
 use super::holder::{self, Grants, Holder, LiveGrants};
 use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, predicted, root_path};
+use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
-use crate::resource::{Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
 
 /// An IAM group. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
 pub struct IamGroup;

@@ -10,14 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{IamPolicy, NO_SUCH_ENTITY, W, check_name, gone_is_fine, to_sdk};
+use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::{self, Document, PolicyType};
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{
-    Attachment, Diff, Error, ErrorKind, FieldError, Requirement, Resource as _, Result, Tags,
-};
+use crate::resource::{Attachment, Diff, Requirement, Resource as _, Tags};
+use crate::template::unknown::is_unknown;
 
 /// A user, role or group, which policies can be attached to.
 #[derive(Clone, Copy, Debug)]

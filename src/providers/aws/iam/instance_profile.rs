@@ -6,12 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     NO_SUCH_ENTITY, Outputs, W, check_name, check_named, from_sdk, gone_is_fine, predicted, root_path, to_sdk,
 };
+use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::tags;
-use crate::resource::{
-    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
-};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
 const PATH_IS_FIXED: &str = "IAM cannot move an instance profile to another path; declare another name";
 

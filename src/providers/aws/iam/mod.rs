@@ -29,8 +29,9 @@ pub use user::IamUser;
 
 use super::client::AwsClient;
 use super::scope::iam_arn;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Error, ErrorKind, FieldError, Partial, Result, Scope, Tags, Writer};
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::{Partial, Scope, Tags, Writer};
+use crate::template::unknown::is_unknown;
 
 /// IAM's error code for a missing resource.
 pub const NO_SUCH_ENTITY: &[&str] = &["NoSuchEntity"];

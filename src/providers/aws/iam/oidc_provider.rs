@@ -7,14 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{NO_SUCH_ENTITY, W, arn, from_sdk, predicted, to_sdk};
+use crate::error::{FieldError, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{
-    Attachment, Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer, mentions,
-};
+use crate::resource::{Attachment, Diff, Partial, Resource, Scope, Tags, Writer, mentions};
+use crate::template::unknown::is_unknown;
 
 /// An OpenID Connect provider.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetOpenIDConnectProvider.html>

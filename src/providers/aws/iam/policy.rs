@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     NO_SUCH_ENTITY, Outputs, W, arn, check_named, delete_conflict, from_sdk, predicted, root_path, to_sdk,
 };
+use crate::error::{Error, FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::tags;
-use crate::resource::{Attachment, Diff, Error, FieldError, Partial, Resource, Result, Scope, Tags};
+use crate::resource::{Attachment, Diff, Partial, Resource, Scope, Tags};
 
 const NAME_IS_TAKEN: &str = "the account has a policy of this name at another path or in other case. IAM \
                              allows a name only once and cannot move a policy; declare another name";

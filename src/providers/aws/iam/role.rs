@@ -12,14 +12,13 @@ use super::{
     IamInstanceProfile, NO_SUCH_ENTITY, PrincipalOutputs, check_named, delete_conflict, from_sdk, predicted,
     root_path, to_sdk,
 };
+use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::tags;
-use crate::resource::{
-    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
-};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
 const PATH_IS_FIXED: &str =
     "IAM cannot move a role to another path; destroy the role and create it again, or declare another name";

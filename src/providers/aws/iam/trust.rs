@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::oidc_provider::IamOidcProvider;
+use crate::error::FieldError;
 use crate::providers::aws::is_account_id;
 use crate::providers::aws::policy::Document;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{FieldError, Requirement, Resource as _};
+use crate::resource::{Requirement, Resource as _};
+use crate::template::unknown::is_unknown;
 
 /// A principal that may assume a role.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -11,14 +11,13 @@ use super::{
     NO_SUCH_ENTITY, PrincipalOutputs, W, check_name, check_named, credentials, delete_conflict, from_sdk,
     gone_is_fine, predicted, root_path, to_sdk,
 };
+use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
-use crate::resource::{
-    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
-};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
 /// An IAM user. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
 pub struct IamUser;

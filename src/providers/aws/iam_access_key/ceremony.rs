@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use super::custodian::{KeyCustodian, Pair, folder, ids, object};
 use super::next::Next;
 use super::{Desired, NO_SUCH_STATUS, Status, fields, status_of};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Ending, Entry, Record};
+use crate::net::timeout::hasten;
+use crate::permit::Permit;
 use crate::providers::aws::client::{missing, once_timeout};
 use crate::providers::aws::error::Answer;
-use crate::providers::timeout::hasten;
-use crate::resource::{Error, ErrorKind, Permit, Result};
 use crate::secret::Secret;
 
 /// The request, as errors and the journal name it.

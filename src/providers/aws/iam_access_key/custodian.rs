@@ -10,15 +10,17 @@ use super::Status;
 use super::ceremony::CREATE;
 use super::next::{Key, Next, Request, next};
 use crate::custody::{Custody, Gap, name_part};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
+use crate::permit::Permit;
 use crate::providers::Providers;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::iam::NO_SUCH_ENTITY;
+use crate::providers::sink::{Delivery, Sink};
 use crate::providers::vault::{KvSink, VaultClient};
-use crate::resource::{Awaited, Error, ErrorKind, Permit, Provided, Result};
+use crate::resource::{Awaited, Provided};
 use crate::secret::Secret;
-use crate::secret::sink::{Delivery, Sink};
 
 /// A key as custody keeps it.
 #[derive(Serialize, Deserialize)]

@@ -20,11 +20,10 @@ use self::custodian::Pair;
 use self::next::Next;
 use super::iam::check_name;
 use crate::custody::Gap;
-use crate::resource::{
-    Diff, Elsewhere, FieldError, NOT_COMPARED, Requirement, Resource, Result, SecretChange, Writer,
-};
-use crate::secret::sink::{Delivery, Fields, VaultKv};
-use crate::secret::{Declarations, Secret, declaration};
+use crate::error::{FieldError, Result};
+use crate::providers::sink::{Delivery, VaultKv};
+use crate::resource::{Diff, Elsewhere, NOT_COMPARED, Requirement, Resource, Writer};
+use crate::secret::{Declarations, Fields, Secret, SecretChange, declaration};
 
 /// An access key of an IAM user.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html>

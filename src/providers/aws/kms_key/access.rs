@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::error::FieldError;
 use crate::providers::aws::is_account_id;
 use crate::providers::aws::policy::Document;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::FieldError;
+use crate::template::unknown::is_unknown;
 
 /// The principals that may use or manage a key. All others are denied access.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

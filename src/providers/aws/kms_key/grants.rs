@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Desired, Observed};
+use crate::error::{FieldError, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::record::Record;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, FieldError, Result, Tags, Writer};
+use crate::resource::{Diff, Tags, Writer};
+use crate::template::unknown::is_unknown;
 
 /// A permission for a key. KMS cannot change a grant, so one that differs is created again and the old
 /// one revoked. <https://docs.aws.amazon.com/kms/latest/APIReference/API_GrantListEntry.html>

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use aws_sdk_kms::types::{KeyMetadata, KeyState, MultiRegionConfiguration};
 
 use super::{Id, Observed, grants};
+use crate::error::Result;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
-use crate::resource::{Result, Tags};
+use crate::resource::Tags;
 
 /// The key behind an alias. One `ListAliases` serves all keys, then each key takes four requests at
 /// once, and one more if grants are declared.

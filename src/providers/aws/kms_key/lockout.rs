@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
+use crate::error::FieldError;
 use crate::providers::aws::policy::{Document, as_list};
-use crate::resource::FieldError;
 
 /// The action that gives access to every other action.
 const MANAGE: &str = "kms:putkeypolicy";
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn unknown_values_pass() {
-        let marker = crate::resolve::unknown::marker("admin.arn");
+        let marker = crate::template::unknown::marker("admin.arn");
         assert!(check(&Document::of(vec![allow(json!({ "AWS": marker }), "kms:Decrypt")])).is_none());
     }
 }

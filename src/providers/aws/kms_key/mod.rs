@@ -22,10 +22,9 @@ use super::client::AwsClient;
 use super::policy::{self, Document, PolicyType};
 use super::scope::regional_arn;
 use super::tags;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{
-    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
-};
+use crate::error::{FieldError, Result};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::template::unknown::is_unknown;
 
 const IMMUTABLE: &str = "KMS fixes this when a key is created; declare another alias to get another key, and \
                          re-encrypt the data of the old one";

@@ -8,12 +8,13 @@ use futures::StreamExt as _;
 use futures::TryStreamExt as _;
 
 use super::{Desired, Id, KmsKey, Observed, grants, is_same_key, live};
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::timeout::hasten;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
-use crate::providers::timeout::hasten;
-use crate::resource::{Error, ErrorKind, Resource as _, Result, Tags, Writer};
+use crate::resource::{Resource as _, Tags, Writer};
 
 /// How long the list of keys may lag behind. KMS documents no limit; seconds are usual, and minutes are
 /// possible.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::resolve::unknown::is_unknown;
+use crate::template::unknown::is_unknown;
 
 /// One statement in short form.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::normal::as_list;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::FieldError;
+use crate::error::FieldError;
+use crate::template::unknown::is_unknown;
 
 /// The type of a policy, which decides its required elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn unknown_values_pass() {
-        let marker = crate::resolve::unknown::marker("x.y");
+        let marker = crate::template::unknown::marker("x.y");
         assert!(paths(json!(marker), PolicyType::Identity).is_empty());
         assert!(paths(json!({ "Statement": [marker] }), PolicyType::Identity).is_empty());
     }

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 pub use check::PolicyType;
 pub use normal::{as_list, element, statement};
 
-use crate::resolve::unknown::{has_unknown, is_unknown};
-use crate::resource::{Diff, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::resource::Diff;
+use crate::template::unknown::{has_unknown, is_unknown};
 
 /// The version of the policy language that supports every feature.
 const VERSION: &str = "2012-10-17";
@@ -86,7 +87,7 @@ impl Document {
     }
 
     /// Finds mistakes, with paths below `path`.
-    pub fn check(&self, path: &str, of: PolicyType) -> Vec<crate::resource::FieldError> {
+    pub fn check(&self, path: &str, of: PolicyType) -> Vec<crate::error::FieldError> {
         check::document(&self.0, path, of)
     }
 }
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn reference_to_a_whole_document_is_valid() {
-        let text = crate::resolve::unknown::marker("other.policy");
+        let text = crate::template::unknown::marker("other.policy");
         assert!(document(json!(text)).has_unknown());
         assert!(serde_json::from_value::<Document>(json!("{ not json")).is_err());
     }

@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn unknown_policy_is_a_change() {
-        let marker = crate::resolve::unknown::marker("x.policy");
+        let marker = crate::template::unknown::marker("x.policy");
         assert_eq!(paths(json!({ "policy": marker }), &hardened()), ["policy"]);
     }
 }

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::bucket_arn;
 use super::replication::Replication;
+use crate::error::FieldError;
 use crate::providers::aws::control::{Control, Days};
 use crate::providers::aws::policy::{Document, PolicyType};
 use crate::providers::aws::tags;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{FieldError, Tags};
+use crate::resource::Tags;
+use crate::template::unknown::is_unknown;
 
 /// The declared fields. Safeguards are on unless switched off with a reason.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -289,7 +290,7 @@ mod tests {
         for wrong in ["ab", "Abc", "a_b", "-abc", "abc-", "a..b", "10.0.0.1", "xn--abc", "abc-s3alias"] {
             assert!(check_name(wrong).is_some(), "{wrong}");
         }
-        assert!(check_name(&crate::resolve::unknown::marker("x.name")).is_none());
+        assert!(check_name(&crate::template::unknown::marker("x.name")).is_none());
     }
 
     #[test]

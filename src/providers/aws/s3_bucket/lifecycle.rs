@@ -9,7 +9,7 @@ use aws_sdk_s3::types::{
 use serde_json::{Value, json};
 
 use super::desired::{Desired, LifecycleRule, Transition};
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Prefix of the names of Groundwork's own rules.
 pub const RESERVED: &str = "groundwork-";

@@ -14,11 +14,12 @@ use super::Id;
 use super::desired::{AccessLogging, Desired, RetentionMode};
 use super::lifecycle::LiveRules;
 use super::replication::Replication;
+use crate::error::{Error, ErrorKind, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
-use crate::resource::{Attachment, Error, ErrorKind, Result, Tags};
+use crate::resource::{Attachment, Tags};
 
 /// The error code for a missing bucket.
 pub const NO_BUCKET: &str = "NoSuchBucket";

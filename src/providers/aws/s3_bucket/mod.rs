@@ -19,9 +19,8 @@ pub use replication::{Replication, ReplicationRule};
 
 use super::client::AwsClient;
 use super::{kms_key, partition};
-use crate::resource::{
-    Attachment, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
-};
+use crate::error::{FieldError, Result};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
 /// An S3 bucket.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>

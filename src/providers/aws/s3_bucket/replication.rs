@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::resolve::unknown::is_unknown;
-use crate::resource::FieldError;
+use crate::error::FieldError;
+use crate::template::unknown::is_unknown;
 
 /// Where new objects are replicated.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication.html>

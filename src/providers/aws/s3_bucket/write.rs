@@ -16,9 +16,10 @@ use super::live::{NO_BUCKET, Observed};
 use super::replication::Replication;
 use super::statements;
 use super::{Id, S3Bucket};
+use crate::error::{Error, ErrorKind, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
-use crate::resource::{Diff, Error, ErrorKind, Resource as _, Result, Tags, Writer};
+use crate::resource::{Diff, Resource as _, Tags, Writer};
 
 /// The one region that a request to create a bucket must not name.
 const FIRST_REGION: &str = "us-east-1";

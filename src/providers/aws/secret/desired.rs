@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::error::FieldError;
 use crate::providers::aws::policy::{Document, PolicyType};
-use crate::providers::aws::secret_value;
-use crate::providers::aws::tags;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{FieldError, Tags};
-use crate::secret::SecretSource;
-use crate::secret::Sources;
+use crate::providers::aws::{secret_value, tags};
+use crate::resource::Tags;
+use crate::secret::{SecretSource, Sources};
+use crate::template::unknown::is_unknown;
 
 /// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -7,12 +7,13 @@ use aws_sdk_secretsmanager::types::StatusType;
 use serde_json::Value;
 
 use super::desired::{Replica, Rotation};
+use crate::error::{Error, ErrorKind, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json_text;
 use crate::providers::aws::key_name::LiveKey;
 use crate::providers::aws::policy::Document;
-use crate::resource::{Error, ErrorKind, Result, Tags};
+use crate::resource::Tags;
 use crate::secret::{Fields, Input, Secret, Sources};
 
 /// The error code for a missing secret.

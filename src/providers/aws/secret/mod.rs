@@ -16,11 +16,9 @@ pub use live::{LiveValue, Observed, ValueResponse};
 
 use super::client::AwsClient;
 use super::{kms_key, policy};
-use crate::resource::{
-    Attachment, Blocked, Diff, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange, Tags,
-    Writer,
-};
-use crate::secret::SecretSource;
+use crate::error::{FieldError, Result};
+use crate::resource::{Attachment, Blocked, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::secret::{SecretChange, SecretSource};
 
 const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; copy it \
                          elsewhere and delete the secret, or declare another name";

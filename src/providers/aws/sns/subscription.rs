@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::SnsTopic;
+use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::aws::UNKNOWN_VALUE;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Part, Partial, Resource, Result, Scope, Writer};
+use crate::resource::{Diff, Part, Partial, Resource, Scope, Writer};
 use crate::secret::connection;
+use crate::template::unknown::is_unknown;
 
 const NOT_FOUND: &[&str] = &["NotFound", "NotFoundException"];
 const LIST: &str = "sns:ListSubscriptionsByTopic";

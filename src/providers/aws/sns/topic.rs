@@ -8,17 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::SnsSubscription;
+use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::key_name::LiveKey;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::{kms_key, tags};
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{
-    Attachment, Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags,
-    Writer,
-};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::template::unknown::is_unknown;
 
 const NOT_FOUND: &[&str] =
     &["NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException"];

@@ -5,9 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{FieldError, Tags};
+use crate::error::FieldError;
+use crate::resource::Tags;
 use crate::secret::{Input, SecretSource, Sources};
+use crate::template::unknown::is_unknown;
 
 /// The default key of Systems Manager.
 pub const DEFAULT_KEY: &str = "alias/aws/ssm";

@@ -23,9 +23,8 @@ use super::key_name::LiveKey;
 use super::scope::regional_arn;
 use super::secret_value;
 use super::{kms_key, tags};
-use crate::resource::{
-    Diff, Error, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Tags, Writer,
-};
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 use crate::secret::{Fields, Input, Secret, SecretSource};
 
 const DESCRIBE: &str = "ssm:DescribeParameters";

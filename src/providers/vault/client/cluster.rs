@@ -15,11 +15,12 @@ use super::super::session::TokenSource;
 use super::connection::{
     Authority, admit, authority, cluster_address, http_client, node_addresses, parse_address, variable,
 };
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Warnings;
+use crate::net::timeout::at_most;
 use crate::plan::settings::VaultSettings;
-use crate::providers::timeout::at_most;
-use crate::resource::{Calls, Error, ErrorKind, Result};
 use crate::secret::Secret;
+use crate::trace::Calls;
 use crate::trust::Trust;
 
 /// How long standbys are given to elect one of them, when nobody is active: some seconds.

@@ -8,10 +8,10 @@ use reqwest::{Certificate, Url, redirect};
 
 use super::super::error::explain;
 use crate::confined_path;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::timeout::at_most;
+use crate::net::{endpoint, http};
 use crate::plan::settings::VaultSettings;
-use crate::providers::timeout::at_most;
-use crate::providers::{endpoint, http};
-use crate::resource::{Error, ErrorKind, Result};
 use crate::trace::public;
 use crate::trust::{self, Grant, Subject, Trust};
 

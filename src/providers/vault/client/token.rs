@@ -7,7 +7,7 @@ use super::super::error::{status, translate};
 use super::super::request::{self, Effect, Request};
 use super::super::session::{EnvToken, HomeToken, TokenSource};
 use super::VaultClient;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::trace::Answer;
 

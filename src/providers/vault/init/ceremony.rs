@@ -7,11 +7,12 @@ use serde_json::json;
 use super::next::Intent;
 use super::{Desired, holder_keys};
 use crate::custody::{Custody, pgp};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Ending, Entry};
+use crate::permit::Permit;
 use crate::providers::vault::custodian::{Custodian, INIT, Initialisation, Unlocked};
 use crate::providers::vault::node::init_timeout;
 use crate::providers::vault::{NodeClient, SealStatus};
-use crate::resource::{Error, ErrorKind, Permit, Result};
 
 /// How long the stores may take with an answer before a run that is to end at once waits for them no
 /// longer.

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::ceremony::foreign;
 use super::{Desired, Handed, Observed};
 use crate::custody::{Handout, Holder, HolderKey};
+use crate::error::Result;
+use crate::permit::Permit;
 use crate::providers::vault::custodian::{Custodian, Initialisation, Unlocked, without_shares};
-use crate::resource::{Permit, Result};
 use crate::secret::Secret;
 
 impl Custodian {

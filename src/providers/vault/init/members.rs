@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::error::{Error, Result};
+use crate::permit::Permit;
 use crate::providers::vault::VaultClient;
-use crate::resource::{Error, Permit, Result};
 
 /// How often the cluster is asked.
 const POLL: Duration = Duration::from_millis(500);

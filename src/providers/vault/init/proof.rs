@@ -9,11 +9,13 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::json;
 
 use super::Node;
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Entry, Journal};
+use crate::permit::Permit;
 use crate::providers::Providers;
 use crate::providers::vault::custodian::{INIT, Initialisation};
 use crate::providers::vault::{NodeClient, VaultClient};
-use crate::resource::{Diff, Error, ErrorKind, Permit, Result};
+use crate::resource::Diff;
 use crate::trust::{Grant, Subject, Trust, origin};
 
 /// The field of a node that gets key shares for the first time.

@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::members::Members;
 use super::unsealing::{await_answer, await_its_own_unsealing};
+use crate::error::{Error, ErrorKind, Result};
+use crate::permit::Permit;
 use crate::providers::vault::custodian::Custodian;
 use crate::providers::vault::{Health, NodeClient};
-use crate::resource::{Error, ErrorKind, Permit, Result};
 
 /// How often the cluster is asked.
 const POLL: Duration = Duration::from_millis(500);

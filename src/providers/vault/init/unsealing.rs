@@ -9,9 +9,10 @@ use super::Node;
 use super::ceremony::foreign;
 use super::members::{Members, settle};
 use super::proof::{NodeProof, refusal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::permit::Permit;
 use crate::providers::vault::custodian::{Custodian, INIT, Initialisation, Unlocked};
 use crate::providers::vault::{Health, NodeClient, SealStatus, VaultClient};
-use crate::resource::{Error, ErrorKind, Permit, Result};
 use crate::secret::Secret;
 
 /// How often a cluster that is starting is asked.
@@ -325,7 +326,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::resource::Calls;
+    use crate::trace::Calls;
 
     /// A sealed node that one share opens, or that takes no share at all.
     fn node(takes_shares: bool) -> NodeClient {

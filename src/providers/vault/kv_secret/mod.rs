@@ -19,7 +19,8 @@ use serde_json::{Map, Value, json};
 use super::VaultClient;
 use super::mount::check_path;
 use super::notation::{Ttl, seconds};
-use crate::resource::{Diff, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, Writer};
+use crate::error::{ErrorKind, FieldError, Result};
+use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::{Secret, SecretSource, check_templates};
 
 /// A secret in a KV engine of version 2.

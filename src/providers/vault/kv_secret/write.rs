@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use super::super::VaultClient;
 use super::compare::{kept, touches_metadata, undeclared};
 use super::{KvId, KvSecret, KvSecretSpec, Latest, LiveKvSecret, custom_metadata};
-use crate::resource::{Diff, Error, ErrorKind, Resource, Result, Writer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::resource::{Diff, Resource, Writer};
 use crate::secret::{RenderError, Secret, render};
 
 /// The first version, and its metadata.

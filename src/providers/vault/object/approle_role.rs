@@ -7,7 +7,8 @@ use super::super::notation::{Cidrs, LowerName, Ttl};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, yes};
-use crate::resource::{Attachment, FieldError, Requirement, Result};
+use crate::error::{FieldError, Result};
+use crate::resource::{Attachment, Requirement};
 
 /// A role with which a machine logs in by a role-id and a secret-id.
 pub type ApproleRole = Object<ApproleRoleSpec>;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::super::notation::HeaderNames;
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 use crate::secret::SecretSource;
 
 /// The AWS method's client configuration, with which it verifies logins.

@@ -8,7 +8,8 @@ use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, yes};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// A role with which IAM principals and EC2 instances log in.
 pub type AwsAuthRole = Object<AwsAuthRoleSpec>;

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
+use crate::error::FieldError;
 use crate::providers::aws::is_account_id;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{FieldError, Requirement};
+use crate::resource::Requirement;
+use crate::template::unknown::is_unknown;
 
 /// The role with which the AWS method verifies logins from another account.
 pub type AwsAuthSts = Object<AwsAuthStsSpec>;

@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 use super::super::notation::{Names, Ttl};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_name, check_one_of};
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
+use crate::template::unknown::is_unknown;
 
 /// AWS credentials that an engine issues on request.
 pub type AwsRole = Object<AwsRoleSpec>;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 use crate::secret::SecretSource;
 
 /// The credentials with which the AWS engine issues other credentials.

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::super::notation::Ttl;
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 use crate::secret::SecretSource;
 
 /// The Azure method's configuration, with which it verifies logins.

@@ -4,7 +4,8 @@ use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// A role with which machines and applications in Azure log in.
 pub type AzureAuthRole = Object<AzureAuthRoleSpec>;

@@ -3,7 +3,8 @@
 use super::super::notation::{Names, Pem};
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// A role with which holders of a certificate log in.
 pub type CertRole = Object<CertRoleSpec>;

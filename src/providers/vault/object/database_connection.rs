@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use super::super::fields::Fixed;
 use super::super::notation::{Names, Ttl};
 use super::{Object, PlainObject, check_name};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 use crate::secret::{SecretSource, connection};
 
 /// An engine's connection to a database.

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// Database users that an engine creates on request.
 pub type DatabaseRole = Object<DatabaseRoleSpec>;

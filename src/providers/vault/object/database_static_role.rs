@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// A database user whose password the engine rotates.
 pub type DatabaseStaticRole = Object<DatabaseStaticRoleSpec>;

@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::super::notation::PolicyNames;
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
-use crate::resource::{Attachment, FieldError, Requirement, Result};
+use crate::error::{FieldError, Result};
+use crate::resource::{Attachment, Requirement};
 
 /// A person or machine, independent of the login method.
 pub type Entity = Object<EntitySpec>;

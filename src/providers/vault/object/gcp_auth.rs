@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::super::notation::Names;
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 use crate::secret::SecretSource;
 
 /// The Google Cloud method's configuration, with which it verifies logins.

@@ -10,7 +10,8 @@ use super::super::notation::{LowerName, Names, Ttl};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, yes};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// A role with which service accounts and instances of Google Cloud log in.
 pub type GcpAuthRole = Object<GcpAuthRoleSpec>;

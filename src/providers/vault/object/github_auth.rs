@@ -5,7 +5,8 @@ use super::super::notation::BaseUrl;
 use super::super::role::{IssuesTokens, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, policies};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// The organisation whose members log in with a GitHub token.
 pub type GithubAuth = Object<GithubAuthSpec>;

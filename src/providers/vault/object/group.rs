@@ -10,7 +10,8 @@ use super::super::fields::Fixed;
 use super::super::notation::{Names, PolicyNames};
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
-use crate::resource::{Attachment, FieldError, Requirement, Result};
+use crate::error::{FieldError, Result};
+use crate::resource::{Attachment, Requirement};
 
 /// Entities that share policies.
 pub type Group = Object<GroupSpec>;

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use super::super::notation::{GroupNames, LowerName, PolicyNames};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_name, policies};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// The policies of an LDAP group's members.
 pub type LdapGroup = Object<LdapGroupSpec>;

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::super::notation::{Names, Pem};
 use super::{Object, PlainObject};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 use crate::secret::SecretSource;
 
 /// The verification of JWT signatures.

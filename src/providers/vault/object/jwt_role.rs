@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::super::notation::Names;
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// A role with which holders of a JWT log in.
 pub type JwtRole = Object<JwtRoleSpec>;

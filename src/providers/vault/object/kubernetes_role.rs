@@ -3,7 +3,8 @@
 use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// A role with which service accounts of a Kubernetes cluster log in.
 pub type KubernetesRole = Object<KubernetesRoleSpec>;

@@ -5,7 +5,8 @@ use super::super::notation::{CommaList, Pem, Ttl};
 use super::super::role::{IssuesTokens, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, policies, yes};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 use crate::secret::SecretSource;
 
 /// The configuration of logins with an LDAP account.

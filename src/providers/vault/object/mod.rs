@@ -88,12 +88,10 @@ use super::VaultClient;
 use super::fields::{self, Fixed};
 use super::mount::{Mount, refuse_blocked};
 use super::server::Plugin;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{
-    Attachment, Diff, Error, ErrorKind, FieldError, Part, Partial, Requirement, Resource, Result, Scope,
-    Writer,
-};
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::{Attachment, Diff, Part, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::SecretSource;
+use crate::template::unknown::is_unknown;
 
 /// The declared fields of a plain object, named as Vault's API names them.
 pub trait PlainObject:

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name};
-use crate::resource::{Attachment, FieldError, Result};
+use crate::error::{FieldError, Result};
+use crate::resource::Attachment;
 
 /// A Vault inside Vault, with its own policies, mounts and identities.
 pub type Namespace = Object<NamespaceSpec>;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Object, PlainObject, check_name};
-use crate::resource::FieldError;
+use crate::error::FieldError;
 
 /// The rules by which engines generate passwords.
 pub type PasswordPolicy = Object<PasswordPolicySpec>;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::Ttl;
 use super::{Object, PlainObject};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// How an engine publishes revocations.
 pub type PkiCrl = Object<PkiCrlSpec>;

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::super::notation::{Names, Ttl};
 use super::{Object, PlainObject, check_name, yes};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// The certificates that may be requested.
 pub type PkiRole = Object<PkiRoleSpec>;

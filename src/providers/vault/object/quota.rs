@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// A limit on the rate of requests to a path.
 pub type Quota = Object<QuotaSpec>;

@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::fields;
 use super::PlainObject;
-use crate::resource::{Diff, Error, ErrorKind, FieldError, Result, SecretChange};
-use crate::secret::{Input, SecretSource};
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::Diff;
+use crate::secret::{Input, SecretChange, SecretSource};
 
 /// Mistakes in the sources of secrets. The server has the only other copy and never returns it, so
 /// a value generated here would be lost.

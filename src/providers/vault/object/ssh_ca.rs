@@ -10,7 +10,8 @@ use super::super::fields::Fixed;
 use super::super::notation::Pem;
 use super::super::server::lacks_ssh_key;
 use super::{Object, PlainObject, check_one_of};
-use crate::resource::{Error, FieldError, Requirement};
+use crate::error::{Error, FieldError};
+use crate::resource::Requirement;
 use crate::secret::SecretSource;
 
 /// The key with which an SSH engine signs.
@@ -141,7 +142,8 @@ fn rsa_bits(line: &str) -> Option<usize> {
 mod tests {
     use super::super::tests::live_of;
     use super::*;
-    use crate::resource::{ErrorKind, Resource};
+    use crate::error::ErrorKind;
+    use crate::resource::Resource;
 
     #[test]
     fn type_and_length_are_read_from_public_key() {

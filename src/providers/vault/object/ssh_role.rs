@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::super::fields::Fixed;
 use super::super::notation::{CommaNames, Ttl};
 use super::{Object, PlainObject, check_name, check_one_of};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// The users and hosts for which an SSH engine gives access.
 pub type SshRole = Object<SshRoleSpec>;

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::{Cidrs, Names, PolicyNames, Ttl};
 use super::{Object, PlainObject, check_name, policies};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 
 /// A role for tokens created with `auth/token/create/NAME`.
 pub type TokenRole = Object<TokenRoleSpec>;

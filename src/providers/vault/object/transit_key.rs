@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name, check_one_of};
-use crate::resource::{Error, FieldError, Requirement};
+use crate::error::{Error, FieldError};
+use crate::resource::Requirement;
 
 /// A key that encrypts or signs, and never leaves Vault.
 pub type TransitKey = Object<TransitKeySpec>;

@@ -3,7 +3,8 @@
 use super::super::notation::LowerName;
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
-use crate::resource::{FieldError, Requirement};
+use crate::error::FieldError;
+use crate::resource::Requirement;
 use crate::secret::SecretSource;
 
 /// A person or machine that logs in with a name and a password.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::der::{Item, items, pem_block};
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The contents of a certificate.
 pub(super) struct Read {

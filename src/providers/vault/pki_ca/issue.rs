@@ -7,7 +7,8 @@ use super::super::fields;
 use super::super::mount::pick;
 use super::super::notation::Ttl;
 use super::{PkiCaSpec, Signer, TUNED, certificate, find};
-use crate::resource::{Error, ErrorKind, Result, Writer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::resource::Writer;
 
 /// Fails when the mount allows a shorter time than declared: the server would shorten it without an
 /// error.

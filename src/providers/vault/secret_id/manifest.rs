@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::resolve::unknown::is_unknown;
-use crate::resource::FieldError;
-use crate::secret::sink::Fields;
+use crate::error::FieldError;
+use crate::secret::Fields;
+use crate::template::unknown::is_unknown;
 
 /// The manifest of a Kubernetes Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

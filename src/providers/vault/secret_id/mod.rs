@@ -18,11 +18,9 @@ use serde_json::{Map, Value, json};
 
 use super::notation::{Cidrs, LowerName, Ttl};
 use super::{VaultClient, kv_engine};
-use crate::resource::{
-    Diff, ErrorKind, FieldError, Partial, Requirement, Resource, Result, Scope, SecretChange, Writer,
-};
-use crate::secret::Secret;
-use crate::secret::sink::Fields;
+use crate::error::{ErrorKind, FieldError, Result};
+use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::secret::{Fields, Secret, SecretChange};
 pub use manifest::Manifest;
 pub use place::Depository;
 

@@ -10,11 +10,14 @@ use zeroize::Zeroizing;
 use super::manifest::Manifest;
 use super::{ACCESSOR, KvPlace, SECRET_ID, SecretIdDelivery, SecretIdId, WRAPPING_TOKEN};
 use crate::confined_path;
+use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::permit::Permit;
 use crate::providers::Providers;
+use crate::providers::sink::Sink;
 use crate::providers::vault::{KvSink, VaultClient};
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Awaited, Awaiting, Elsewhere, Error, ErrorKind, FieldError, Permit, Provided, Result};
-use crate::secret::sink::{Fields, Sink};
+use crate::resource::{Awaited, Awaiting, Elsewhere, Provided};
+use crate::secret::Fields;
+use crate::template::unknown::is_unknown;
 
 /// How long a secret-id may take from the request to its destination.
 const DELIVERY: Duration = Duration::from_mins(2);

@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use super::cache::Listing;
 use super::client::{data, into_listing};
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 pub(super) use plugins::Plugin;
 pub use root_generation::RootGeneration;

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::super::VaultClient;
 use super::super::cache::Listing;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::template::unknown::is_unknown;
 
 /// Something that not every server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::VaultClient;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How a new root token is made from key shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

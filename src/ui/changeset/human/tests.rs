@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::changeset::Changeset;
-use crate::resource::SecretChange;
 use crate::review::testing::{changeset, scope, step, with_secret};
+use crate::secret::SecretChange;
 
 fn plain(changeset: &Changeset, width: usize, all: bool) -> String {
     let text = render(&Review::new(changeset, &scope()), width, all);

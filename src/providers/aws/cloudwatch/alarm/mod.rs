@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use request::request;
 
 use super::refuse_existing;
+use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::tags;
-use crate::resolve::unknown::is_unknown;
-use crate::resource::{Diff, FieldError, Partial, Resource, Result, Scope, Tags, Writer};
+use crate::resource::{Diff, Partial, Resource, Scope, Tags, Writer};
+use crate::template::unknown::is_unknown;
 
 const DESCRIBE: &str = "cloudwatch:DescribeAlarms";
 const PUT: &str = "cloudwatch:PutMetricAlarm";

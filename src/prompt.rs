@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use super::console;
+use crate::console;
 use crate::secret::Secret;
 
 /// A signal came that would have ended the program, had no hidden prompt asked to be told of it.

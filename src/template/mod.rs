@@ -1,5 +1,11 @@
 //! The template engine, configured once for expressions, files and secrets alike.
 
+pub mod bounds;
+pub mod budget;
+pub(crate) mod guard;
+pub(crate) mod placeholder;
+pub mod unknown;
+
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +18,10 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{bounds, guard};
+pub(crate) use bounds::deep;
+pub use placeholder::Family as Placeholders;
+pub(crate) use placeholder::{opening, roots as placeholder_roots, shield};
+
 use crate::confined_path::{self, Folder, Keeping, Missing, TEMPLATE};
 
 /// Instructions that one template may execute; the largest shipped one needs a few thousand.

@@ -1,7 +1,7 @@
 //! What a plan wants of the caller.
 
-use super::Grant;
 use crate::plan::{Diagnostic, Span};
+use crate::trust::Grant;
 
 /// One thing that a plan wants to use and that is the caller's to allow.
 #[derive(Clone, Debug)]

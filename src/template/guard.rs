@@ -113,7 +113,7 @@ mod tests {
     use serde_json::json;
 
     use super::RESERVED;
-    use crate::resolve::template::render;
+    use crate::template::render;
 
     const RULE: &str = "path \"secret/{{ x }}/*\" {\n  capabilities = [\"read\"]\n}\n";
 

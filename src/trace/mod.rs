@@ -3,8 +3,12 @@
 //! A call is told by what it was and how it went. Bodies, headers and query strings are not part
 //! of it, so that no token and no secret can be.
 
+mod calls;
+
 use std::sync::OnceLock;
 use std::time::Duration;
+
+pub use calls::{CallCount, Calls};
 
 /// One attempt at a request.
 #[derive(Clone, Debug)]

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::changeset::Action;
-
 /// Steps whose writes have begun and not ended. An interrupted step remains here, because its
 /// outcome is unknown.
 #[derive(Debug, Default)]
-pub struct UnderWay(Mutex<BTreeMap<String, Action>>);
+pub struct UnderWay(Mutex<BTreeMap<String, &'static str>>);
 
 impl UnderWay {
     /// Records that a step's writes begin.
-    pub fn begin(&self, step: &str, action: Action) {
+    pub fn begin(&self, step: &str, action: &'static str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(step.to_owned(), action);
     }
 
@@ -21,8 +19,8 @@ impl UnderWay {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(step);
     }
 
-    /// The steps by id, with the action under way.
-    pub fn steps(&self) -> Vec<(String, Action)> {
+    /// The steps by id, with the name of the action under way.
+    pub fn steps(&self) -> Vec<(String, &'static str)> {
         let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         steps.iter().map(|(step, action)| (step.clone(), *action)).collect()
     }

@@ -3,7 +3,7 @@
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 
-use super::schema::{resolve_reference, type_name};
+use super::{resolve_reference, type_name};
 use crate::resource::erased::Kind;
 
 /// How deep fields within fields are listed: further than any kind goes that does not contain itself.
@@ -105,7 +105,7 @@ impl Listing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::registry;
+    use crate::providers::registry;
 
     fn paths(kind: &str) -> Vec<String> {
         let kind = registry::find(kind).expect("a kind");

@@ -1,7 +1,7 @@
 //! The list of all kinds.
 
-use super::erased::{Kind, kind};
 use crate::providers::{aws, file, vault};
+use crate::resource::erased::{Kind, kind};
 
 /// Every kind, in the order in which `explain` lists them. A new kind needs one line here.
 #[rustfmt::skip]

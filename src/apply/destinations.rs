@@ -2,18 +2,19 @@
 
 use std::path::Path;
 
-use super::{Destinations, WhereThisGoes};
 use crate::custody::pgp::PublicKey;
+use crate::destination::{Destinations, WhereThisGoes};
+use crate::error::Result;
 use crate::journal::Entry;
 use crate::observe::World;
-use crate::plan::S3Location;
+use crate::permit::Permit;
 use crate::plan::settings::{AwsAccount, CustodySettings, RecipientSettings};
+use crate::plan::{LockPlace, S3Location};
 use crate::providers::Providers;
 use crate::resolve::OutputTable;
-use crate::resolve::places::{LockPlace, Places};
-use crate::resolve::unknown::describe;
+use crate::resolve::places::Places;
 use crate::resource::erased::Instance;
-use crate::resource::{Permit, Result};
+use crate::template::unknown::describe;
 
 /// Where a run goes, with what of that is not as the journal has it.
 pub fn of_world(world: &World, providers: &Providers) -> WhereThisGoes {

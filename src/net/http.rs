@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use reqwest::{NoProxy, Url};
 
 use super::endpoint;
-use crate::resource::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Hosts on this machine, in the notation of `NO_PROXY`.
 const LOOPBACK: &str = "localhost,localhost.,127.0.0.0/8,::1,::ffff:127.0.0.0/104";

@@ -1,12 +1,14 @@
-//! Durable writes, and the seam through which tests make them fail.
+//! Durable and private files and folders, and the seam through which tests make them fail.
 //!
 //! Debug builds read `GROUNDWORK_FAULT=<what>@<n>`: at the n-th durable write of the process,
 //! `full` stops half-way for lack of space, `fsync` writes all but cannot flush it, `torn` writes
 //! half and ends the process, `before` and `after` end it with nothing and all written. Release
 //! builds do not have it.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 
 /// Writes `bytes` at the file's position; they are on the disk when this returns.
 pub fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
@@ -20,6 +22,34 @@ pub fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Options for a file that only its owner may read.
+pub(crate) fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+/// Makes `folder` and those above it, for the owner alone, durably.
+pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        make_folder(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    sync_folder(parent.unwrap_or(Path::new(".")))
+}
+
+/// Makes the names in `folder` durable: a new file is not there after a power cut without it.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(debug_assertions)]

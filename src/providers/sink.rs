@@ -1,16 +1,13 @@
 //! Where a secret that was made elsewhere is delivered to.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
-use crate::resource::{Elsewhere, FieldError, Permit, Result};
-
-/// The fields of a delivery, by the names they have at their destination.
-pub type Fields = BTreeMap<String, Secret>;
+use crate::error::{FieldError, Result};
+use crate::permit::Permit;
+use crate::resource::Elsewhere;
+use crate::secret::Fields;
 
 /// A destination for secrets.
 #[async_trait]

@@ -1,9 +1,7 @@
 //! Telling a plan from any other file. What is not a plan may hold a secret, so none of it is shown.
 
-use super::Node;
-
 /// The keys of a plan.
-pub(super) const PLAN_KEYS: [&str; 13] = [
+pub(crate) const PLAN_KEYS: [&str; 13] = [
     "version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "lint", "steps",
     "moved", "removed",
 ];
@@ -19,18 +17,13 @@ pub fn is_plan(bytes: &[u8]) -> bool {
 }
 
 /// Whether a file is meant as a plan: most of its keys are a plan's. With `strictly`, all of them.
-pub(super) fn is_meant_as_plan<'a>(keys: impl Iterator<Item = &'a str>, strictly: bool) -> bool {
+pub(crate) fn is_meant_as_plan<'a>(keys: impl Iterator<Item = &'a str>, strictly: bool) -> bool {
     let (known, others): (Vec<&str>, Vec<&str>) = keys.partition(|key| PLAN_KEYS.contains(key));
     if strictly { !known.is_empty() && others.is_empty() } else { known.len() > others.len() }
 }
 
-/// The outermost keys of a document.
-pub(super) fn keys(root: &Node) -> impl Iterator<Item = &str> {
-    root.entries().iter().map(|(key, _)| key.name.as_str())
-}
-
 /// The outermost keys of a text that may not be YAML: the words before a colon that begin a line.
-pub(super) fn keys_of(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn keys_of(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| {
         let line = line.strip_prefix('\u{feff}').unwrap_or(line);
         let (key, _) = line.split_once(':')?;

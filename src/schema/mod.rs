@@ -1,12 +1,14 @@
 //! The JSON Schema of plan files, for completion and checks in editors.
 
+pub mod describe;
+
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::load::STEP_KEYS;
-use super::settings::{AwsSettings, CustodySettings, JournalSettings, LockSettings, VaultSettings};
+use crate::plan::STEP_KEYS;
+use crate::plan::settings::{AwsSettings, CustodySettings, JournalSettings, LockSettings, VaultSettings};
+use crate::providers::registry;
 use crate::resource::erased::Kind;
-use crate::resource::registry;
 
 /// The pattern of a string that holds an expression, which may stand for a value of any type.
 const EXPRESSION: &str = r"\{\{.*\}\}";
@@ -29,7 +31,7 @@ pub fn plan_schema() -> Value {
         "required": ["version", "name"],
         "additionalProperties": false,
         "properties": {
-            "version": { "const": super::VERSION },
+            "version": { "const": crate::plan::VERSION },
             "name": { "type": ["string", "number", "boolean"], "description": "the plan's name; marks what it owns" },
             "vars": { "type": "object", "description": "variables; one without a value must be given by --var" },
             "include": { "type": "array", "items": { "type": "string" },

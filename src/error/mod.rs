@@ -1,7 +1,11 @@
 //! Errors between a kind and its live system.
 
+mod field;
+
 use std::error::Error as StdError;
 use std::fmt;
+
+pub use field::FieldError;
 
 use crate::visible::neutralise;
 

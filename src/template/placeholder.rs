@@ -261,7 +261,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resolve::template::render;
+    use crate::template::render;
 
     fn rendered(text: &str, family: &str) -> Result<String, String> {
         let family = Family::named(family);

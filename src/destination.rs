@@ -4,17 +4,13 @@
 //! lives anywhere, and everything about who can read what comes. So a review lists it by itself, and
 //! the journal keeps what the last apply used.
 
-mod collect;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use collect::{of_world, record};
-
-/// What stands for a value that only a run makes, as in [`crate::resolve::unknown::describe`].
+/// What stands for a value that only a run makes, as in [`crate::template::unknown::describe`].
 const PENDING: &str = "(known after apply: ";
 
 /// Values by the place in the plan that decides about them, such as `custody.recipients`.
