@@ -1,4 +1,4 @@
-//! What a person reviews and `apply` carries out.
+//! The changes that a person reviews and `apply` carries out.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::destination::WhereThisGoes;
 use crate::plan::{Diagnostics, Document};
 use crate::resource::Change;
 
-/// What is going to happen to one step.
+/// The action for one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -24,7 +24,7 @@ pub enum Action {
     None,
     /// It differs in a way that must not, or cannot, be changed.
     Blocked,
-    /// What is to be done cannot be told yet.
+    /// The action is not known yet.
     Deferred,
 }
 
@@ -57,7 +57,7 @@ pub struct StepChange {
     pub kind: &'static str,
     /// How the live system addresses it.
     pub name: String,
-    /// What will happen.
+    /// What `apply` will do.
     pub action: Action,
     /// The fields that differ; all fields for a creation.
     pub changes: Vec<Change>,
@@ -115,8 +115,8 @@ impl StepChange {
         }
     }
 
-    /// Whether this change is among the approved ones. Remarks only explain a change, and may tell of a
-    /// server's health, which comes and goes.
+    /// Whether this change is among the approved ones. Notes are not compared: they only explain a
+    /// change, and may describe a server's health, which comes and goes.
     fn has(&self, change: &Change) -> bool {
         let plain = |change: &Change| Change { note: None, ..change.clone() };
         self.changes.iter().any(|approved| plain(approved) == plain(change))
@@ -149,7 +149,7 @@ pub struct Changeset {
     /// The version of this form; another one is incompatible.
     #[schemars(extend("const" = "1"))]
     format_version: &'static str,
-    /// What it was to remove.
+    /// The scope of removal that was asked for.
     #[serde(skip_serializing_if = "Extent::is_nothing")]
     pub removes: Extent,
     /// Which plan.
@@ -158,7 +158,8 @@ pub struct Changeset {
     pub steps: Vec<StepChange>,
     /// How many of each action.
     pub summary: Counts,
-    /// Things of this plan that no step declares any more: what removing them would do. Not counted.
+    /// Orphans: things of this plan that no step declares any longer, with the effect of removing them.
+    /// Not counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undeclared: Vec<StepChange>,
     /// Where it goes and who can open what is kept, with what of that has changed.
@@ -190,7 +191,7 @@ pub struct Counts {
     pub none: usize,
     /// Steps that cannot be carried out.
     pub blocked: usize,
-    /// Steps that cannot be told yet.
+    /// Steps whose action is not known yet.
     pub deferred: usize,
 }
 
@@ -259,7 +260,7 @@ impl Changeset {
         self.summary.writing() > 0 || (self.removes != Extent::Everything && changed.next().is_some())
     }
 
-    /// What `now` would do that was not approved with this changeset: each step, with the fields. An
+    /// The changes in `now` that were not approved with this changeset: each step, with the fields. An
     /// update that has become smaller needs no new approval: a server may have joined or unsealed itself
     /// in the meantime.
     pub fn beyond(&self, now: &Self) -> Vec<String> {

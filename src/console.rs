@@ -1,8 +1,8 @@
 //! Standard output and standard error.
 //!
-//! Results go to standard output, everything about the way there to standard error. A closed
-//! pipe is no error: the work goes on, the text is lost. Colours are stripped where the stream is
-//! no terminal or `NO_COLOR` is set. All text passes [`visible`] on its way out, whoever wrote it.
+//! Results go to standard output, progress and errors to standard error. A closed pipe is not an
+//! error: the work goes on and the text is lost. Colours are stripped if the stream is not a terminal
+//! or `NO_COLOR` is set. All text passes [`visible`] on its way out, regardless of its author.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -19,7 +19,7 @@ fn print(harmless: &str) {
 }
 
 /// Prints a secret that a person asked for, with a line end. The caller has made sure that standard
-/// output is no terminal.
+/// output is not a terminal.
 pub fn secret_line(secret: &crate::secret::Secret) {
     let mut out = std::io::stdout().lock();
     let _ =
@@ -47,18 +47,19 @@ pub fn json_line(value: &impl serde::Serialize) {
     }
 }
 
-/// Whether somebody can be asked before `doing` something; says so when not.
+/// Whether a person can be asked for confirmation before `doing`; prints an error if not.
 pub fn can_ask(doing: &str) -> bool {
     let somebody = std::io::stdin().is_terminal();
     if !somebody {
         note(format_args!(
-            "error: nobody to ask, standard input is no terminal: add --yes to {doing} without asking"
+            "error: cannot ask for confirmation: stdin is not a terminal. Use --yes to {doing} without \
+             confirmation"
         ));
     }
     somebody
 }
 
-/// Asks a yes-or-no question on the terminal; anything but `y` or `yes` is no.
+/// Asks a yes-or-no question on the terminal; anything but `y` or `yes` means "no".
 pub fn ask(question: impl Display) -> bool {
     matches!(answer(question).to_ascii_lowercase().as_str(), "y" | "yes")
 }

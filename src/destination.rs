@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What stands for a value that only a run makes, as in [`crate::template::unknown::describe`].
+/// Marks a value that is made during apply, as in [`crate::template::unknown::describe`].
 const PENDING: &str = "(known after apply: ";
 
 /// Values by the place in the plan that decides about them, such as `custody.recipients`.
@@ -44,7 +44,7 @@ pub fn value_text(values: &[String]) -> String {
 }
 
 impl WhereThisGoes {
-    /// What is used now, beside what the last apply recorded.
+    /// The destinations that are used now, beside those that the last apply recorded.
     pub fn new(now: Destinations, last: Option<(Timestamp, Destinations)>) -> Self {
         let Some((time, last)) = last else {
             let entry = |(name, values)| Destination { name, values, before: None };
@@ -62,12 +62,12 @@ impl WhereThisGoes {
         Self { recorded: Some(time), destinations: names.into_iter().map(entry).collect() }
     }
 
-    /// Those that are not what they were at the last apply.
+    /// The destinations whose values differ from those of the last apply.
     pub fn changed(&self) -> impl Iterator<Item = &Destination> {
         self.destinations.iter().filter(|one| one.before.is_some())
     }
 
-    /// The values alone.
+    /// The current values by destination.
     pub fn values(&self) -> Destinations {
         let values = self.destinations.iter().filter(|one| !one.values.is_empty());
         values.map(|one| (one.name.clone(), one.values.clone())).collect()
@@ -75,7 +75,7 @@ impl WhereThisGoes {
 }
 
 impl Destination {
-    /// Values that are new since the last apply. What was not known then may have become a key.
+    /// Values that are new since the last apply. A value that was not known then may be a key now.
     pub fn added(&self) -> Vec<&str> {
         let Some(before) = &self.before else { return Vec::new() };
         let mut pending = before.iter().filter(|value| value.contains(PENDING)).count();

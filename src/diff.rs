@@ -147,13 +147,13 @@ fn existing(world: &World, index: usize, diff: Diff) -> Decision {
     }
 }
 
-/// What may be compared of a step's secret values before anybody has approved the plan.
+/// The part of a step's secret values that may be compared before the plan is approved.
 fn view(world: &World, index: usize) -> View<'_> {
     View::Recorded(world.things.get(&world.target(index)).and_then(|thing| thing.secrets.as_ref()))
 }
 
-/// A thing that holds values and that the journal does not know. What a plan tells of it follows from
-/// the plan alone: everything that it declares, and nothing of what is there.
+/// A thing that holds values and that the journal does not know. The changeset shows only what the
+/// plan declares for it, and nothing of its live values.
 fn unread(world: &World, index: usize) -> Decision {
     let changes = world.instances[index].preview().changes;
     let declared = &world.resolved.document.steps[world.resolved.steps[index].declared];

@@ -31,7 +31,7 @@ pub(crate) fn private_file() -> OpenOptions {
     options
 }
 
-/// Makes `folder` and those above it, for the owner alone, durably.
+/// Makes `folder` and those above it durably, accessible only to the owner.
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());

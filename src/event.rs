@@ -1,4 +1,4 @@
-//! What the stages report while they work; `ui` turns it into text or JSON.
+//! Events that the stages report while they work; `ui` turns them into text or JSON.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::trace::CallCount;
 
-/// Something worth telling.
+/// A report of progress, a result or a warning.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -21,14 +21,14 @@ pub enum Event {
     StepStarted {
         /// The step's id.
         id: String,
-        /// What is done to it.
+        /// The action that begins.
         action: &'static str,
     },
     /// A step's writes have ended and the live system agrees with the plan.
     StepFinished {
         /// The step's id.
         id: String,
-        /// What was done to it.
+        /// The action that has ended.
         action: &'static str,
         /// How long it took, in milliseconds.
         ms: u64,
@@ -37,14 +37,14 @@ pub enum Event {
     StepFailed {
         /// The step's id.
         id: String,
-        /// What was tried.
+        /// The action that was tried.
         action: &'static str,
         /// How long it took, in milliseconds.
         ms: u64,
         /// Where the step is declared: file, line and column.
         #[serde(skip_serializing_if = "Option::is_none")]
         place: Option<String>,
-        /// What failed and what the server said.
+        /// The error, with the server's message.
         error: String,
         /// What to do next.
         advice: Option<String>,
@@ -72,23 +72,23 @@ pub enum Event {
     Summary(Summary),
 }
 
-/// What a client noticed that a person should know; each sentence is kept once.
+/// A client's warnings for a person; each sentence is kept once.
 #[derive(Debug, Default)]
 pub struct Warnings(Mutex<BTreeSet<String>>);
 
 impl Warnings {
-    /// Keeps one.
+    /// Adds a warning.
     pub fn insert(&self, warning: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(warning);
     }
 
-    /// Those since this was last asked.
+    /// Takes the warnings since the last call.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
     }
 }
 
-/// What a run did.
+/// The results of a run, in numbers.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
     /// Steps brought to the declared state, per action.

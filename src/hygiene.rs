@@ -1,11 +1,11 @@
-//! What this process does so that the secrets in its memory stay there.
+//! Keeps the secrets in this process's memory from leaking out of it.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// No core dump, and no other process of the same user may look into the memory. For commands
-/// that get to know secrets, before they do.
+/// Turns off core dumps, and keeps other processes of the same user from reading the memory. Commands
+/// that handle secrets call this before they read one.
 ///
-/// A system that does not allow this (none is known) is no reason not to work.
+/// If a system does not allow this (none is known), the command works all the same.
 pub fn keep_memory_private() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let _ = setrlimit(Resource::Core, none);

@@ -4,7 +4,7 @@
 //! The stages, in the order data flows through them:
 //!
 //! 1. [`plan`]: the declared YAML file, with a source position for every value.
-//! 2. [`resolve`]: expressions become values; what is not known yet is marked as such.
+//! 2. [`resolve`]: expressions become values; values that are not known yet are marked as such.
 //! 3. [`graph`]: steps and their edges, ordered, cycles refused.
 //! 4. [`observe`]: the live systems are read, concurrently, never written.
 //! 5. [`diff`]: desired against observed, field by field.

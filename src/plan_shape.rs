@@ -1,4 +1,4 @@
-//! Telling a plan from any other file. What is not a plan may hold a secret, so none of it is shown.
+//! Distinguishes a plan from any other file. Other files may hold secrets, so none of their text is shown.
 
 /// The keys of a plan.
 pub(crate) const PLAN_KEYS: [&str; 13] = [
@@ -6,7 +6,7 @@ pub(crate) const PLAN_KEYS: [&str; 13] = [
     "moved", "removed",
 ];
 
-/// Whether a file is a plan or an include of one, as far as its outermost keys tell.
+/// Whether a file is a plan or an include of one, judged by its outermost keys.
 pub fn is_plan(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let mut keys: Vec<&str> = keys_of(text).collect();

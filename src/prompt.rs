@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::console;
 use crate::secret::Secret;
 
-/// A signal came that would have ended the program, had no hidden prompt asked to be told of it.
+/// Notified when a signal arrives that would end the program, had a hidden prompt not caught it.
 static ENDED: Notify = Notify::const_new();
 
 /// Waits for a signal to end the program that came during a hidden prompt or after one.
@@ -45,7 +45,7 @@ pub async fn secret_lines(question: &'static str) -> io::Result<Vec<Secret>> {
 }
 
 /// Reads one secret, a line of standard input; `None` when there is none. A terminal shows `question`
-/// and nothing of what is typed. Further lines stay for whoever asks next.
+/// but not the typed text. Further lines stay for the next caller.
 ///
 /// # Errors
 /// When standard input cannot be read, or a signal comes meanwhile.
@@ -95,7 +95,8 @@ async fn unseen<T: Send + 'static>(
     outcome
 }
 
-/// What asks the program to end. Once this has existed, none of it ends the program by itself.
+/// The signals that ask the program to end. Once this has existed, none of them ends the program by
+/// itself.
 struct Signals(Vec<Signal>);
 
 impl Signals {

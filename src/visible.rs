@@ -1,4 +1,4 @@
-//! What a person sees of others' text: nothing in it acts, hides, or passes for something else.
+//! Shows others' text to a person such that nothing in it acts, hides, or passes for something else.
 //!
 //! Terminals obey control characters, job logs obey lines with a certain beginning, and eyes are
 //! deceived by characters that have no shape, that turn the direction of writing, or that look like
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 
-/// What job logs take for commands wherever it stands in a line: GitHub's older notation, Azure's,
+/// Text that job logs obey as a command anywhere in a line: GitHub's older notation, Azure's,
 /// TeamCity's.
 const COMMANDS: [&str; 3] = ["##[", "##vso[", "##teamcity["];
 
@@ -27,7 +27,7 @@ pub fn neutralise(text: &str) -> String {
     shown
 }
 
-/// Why a name cannot be told from another by looking at it.
+/// Why a name can look the same as another name.
 pub fn deceptive(name: &str) -> Option<String> {
     if let Some(c) = name.chars().find(|c| is_hidden(*c) && !is_marker(*c)) {
         return Some(format!("it holds the invisible character U+{:04X}", u32::from(c)));

@@ -138,8 +138,8 @@ pub async fn apply(
     Ok(report)
 }
 
-/// Sees that the secret inputs of the steps that are written fit their templates, before anything is.
-/// A plan does not tell, because it would tell something of the values.
+/// Checks that the secret inputs fit the templates of the steps that will be written, before any write.
+/// `plan` does not report a misfit, because that would reveal something about the values.
 fn prove_sources(
     world: &World,
     changeset: &Changeset,
@@ -164,8 +164,8 @@ fn shares_key(world: &World, providers: &Providers) -> Result<bool, Error> {
     Ok(keeps && providers.journal()?.authority().is_unshared())
 }
 
-/// Puts the plan's signing key into custody, so that other machines can go on with the plan. What
-/// custody needs may not be there yet; then a later run does it.
+/// Puts the plan's signing key into custody, so that other machines can go on with the plan. If the
+/// things that custody needs do not exist yet, a later run does it.
 async fn share_key(
     world: &World,
     outputs: &OutputTable,

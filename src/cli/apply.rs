@@ -37,7 +37,7 @@ pub struct ApplyArgs {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
-    /// Remove things of this plan that no step declares any more
+    /// Remove things of this plan that are no longer declared
     #[arg(long)]
     prune: bool,
     /// Fail, before anything is written, when a step cannot be planned completely
@@ -69,8 +69,8 @@ impl ApplyArgs {
     }
 }
 
-/// Applies the plan. What was deferred because something was not there yet is planned again, and
-/// asked for again, as long as each round gets something done.
+/// Applies the plan. Steps that were deferred because something did not exist yet are planned again
+/// and confirmed again, as long as each round makes progress.
 pub async fn run(mut args: ApplyArgs) -> Outcome {
     if args.prune {
         args.plan = args.plan.with_extent(Extent::Undeclared);
@@ -102,8 +102,8 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
     }
 }
 
-/// Applies exactly the changes that were saved. What was deferred then was not reviewed, and is
-/// not done: not even with `--yes`.
+/// Applies exactly the changes that were saved. Steps that were deferred then have not been reviewed,
+/// so they are not applied, not even with `--yes`.
 async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
     if args.prune {
         console::note("error: a saved changeset says itself what is removed: leave --prune out");
@@ -112,8 +112,8 @@ async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
     match saved_round(args, signals).await {
         Ok(Round::Again) => {
             console::note(
-                "what had to wait can be planned now; it was no part of the review: save and review it with \
-                 `groundwork plan PLAN --out FILE`",
+                "the deferred steps can be planned now; they were not part of the review: save and review \
+                 them with `groundwork plan PLAN --out FILE`",
             );
             Outcome::Stuck
         }
@@ -303,7 +303,7 @@ async fn write(
     result.unwrap_or_else(|| Err(cut_off(session).into()))
 }
 
-/// What was kept of the secrets that come only once outlives everything else.
+/// Reports where custody is kept: its copies of once-only secrets outlive everything else.
 fn tell_custody(session: &Session, events: &Events) {
     let stores = session.providers.custody_settings.iter().flat_map(|settings| &settings.stores);
     let places: Vec<String> = stores.map(ToString::to_string).collect();
@@ -316,7 +316,7 @@ fn tell_custody(session: &Session, events: &Events) {
 /// responses that come only once and would be lost: these get into custody first.
 async fn interrupts(signals: &mut Signals, stop: &watch::Sender<bool>, awaited: &Awaited, events: &Events) {
     signals.next().await;
-    // Nobody listening any more means that the work has ended.
+    // Without a receiver the work has already ended.
     let _ = stop.send(true);
     events.warn(
         "stopping: what is being written is finished, nothing new is started; once more to stop at once",
@@ -332,7 +332,7 @@ async fn interrupts(signals: &mut Signals, stop: &watch::Sender<bool>, awaited: 
     }
 }
 
-/// What is not known after everything was dropped.
+/// The error that lists the outcomes which are unknown after everything was dropped.
 fn cut_off(session: &Session) -> Error {
     let mut parts: Vec<String> = session
         .providers

@@ -17,7 +17,8 @@ pub fn command(words: &[OsString]) -> std::process::Command {
     command
 }
 
-/// Tells a command where Vault is, and sees to it that no token for it reaches a proxy in the clear.
+/// Sets the variables by which a command finds Vault, and by which it does not send Vault's token to a
+/// proxy in the clear.
 pub fn lead_to_vault(command: &mut std::process::Command, address: &str) {
     command.env("VAULT_ADDR", address).envs(http::no_proxy_variables_for(address));
 }

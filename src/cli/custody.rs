@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use crate::session::{self, Checked, Purpose, Reach};
 use crate::ui;
 
-/// What is kept of the secrets that come only once.
+/// Check, list and export the copies that are kept of once-only secrets.
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct CustodyArgs {
@@ -73,7 +73,7 @@ struct ExportArgs {
     plan: PlanArgs,
     #[command(flatten)]
     which: Which,
-    /// A file that does not exist yet, made for its owner alone; `-` is standard output, which must
+    /// A file that does not exist yet, made for its owner only; `-` is standard output, which must
     /// not be a terminal
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
@@ -90,7 +90,7 @@ struct Which {
     index: Option<usize>,
 }
 
-/// What a check found, as JSON.
+/// The results of a check, as JSON.
 #[derive(Serialize)]
 struct Findings<'a> {
     objects: &'a [Object],

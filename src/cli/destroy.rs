@@ -27,7 +27,8 @@ pub struct DestroyArgs {
     parallelism: usize,
 }
 
-/// Removes what the plan has made. Runs again where it was cut off: what is gone is not looked for.
+/// Removes the things that the plan has made. After an interruption it can run again: it skips things
+/// that are gone.
 pub async fn run(args: DestroyArgs) -> Outcome {
     let DestroyArgs { plan, yes, format, parallelism } = args;
     if saved::is_saved(&plan.plan) {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::Outcome;
 use crate::console;
 
-/// What is written, with paths relative to the folder. The plan is the quickstart that the tests
+/// The files to write, with paths relative to the folder. The plan is the quickstart that the tests
 /// run, so that a newcomer starts from something that works.
 const FILES: [(&str, &str); 3] = [
     ("plan.yaml", include_str!("../../plans/quickstart.yaml")),

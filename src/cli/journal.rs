@@ -38,7 +38,7 @@ async fn show(args: &JournalArgs) -> Result<Outcome, session::Error> {
     let (journal, unseen) = session::journal(checked).await?;
     if let Some(error) = unseen {
         failed(&error);
-        console::note("this is the journal of this machine alone:");
+        console::note("showing only this machine's journal:");
     }
     match args.format {
         Format::Human => {

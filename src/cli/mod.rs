@@ -39,7 +39,7 @@ use crate::session;
 use crate::trace;
 use crate::ui;
 
-/// What `--help` says of the environment.
+/// The description of the environment's variables in `--help`.
 const VARIABLES: &str = "\
 Environment variables:
   AWS_*, VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT, VAULT_NAMESPACE
@@ -65,7 +65,7 @@ Environment variables:
 #[derive(Debug, Parser)]
 #[command(name = "groundwork", version, about, max_term_width = 100, subcommand_required = true, after_long_help = VARIABLES)]
 pub struct Cli {
-    /// Tell every request to AWS and Vault on standard error: what, how it ended, how long it took,
+    /// Report every request to AWS and Vault on standard error: what, how it ended, how long it took,
     /// the request's id; never a body, a header or a token
     #[arg(long, short, global = true)]
     verbose: bool,
@@ -97,7 +97,7 @@ enum Command {
     Unseal(unseal::UnsealArgs),
     /// Restart the servers of Vault one after the other, the active one last; or show the order
     Restart(restart::RestartArgs),
-    /// What is kept of the secrets that come only once
+    /// Check, list and export the copies that are kept of once-only secrets
     Custody(custody::CustodyArgs),
     /// Draw the steps of a plan and what each needs
     Graph(graph::GraphArgs),
@@ -206,7 +206,7 @@ async fn ending_on_signal(command: impl Future<Output = Outcome>) -> Outcome {
     }
 }
 
-/// Tells a session's error and how the command ended because of it.
+/// Shows a session's error, and returns the command's outcome.
 fn failed(error: &session::Error) -> Outcome {
     match error {
         session::Error::Plan(mistakes) => ui::diagnostics::show(mistakes),

@@ -1,4 +1,4 @@
-//! Nodes of Vault that get key shares for the first time. Whoever answers at such an address can open the
+//! Nodes of Vault that get key shares for the first time. A server at such an address can open the
 //! cluster, so a person at a terminal confirms each by typing its address.
 
 use std::collections::BTreeSet;

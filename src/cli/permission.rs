@@ -1,4 +1,4 @@
-//! What a plan wants and its caller has not allowed: asked for once, and remembered.
+//! Permissions that a plan wants and its caller has not given: asked for once, and remembered.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -12,8 +12,8 @@ use crate::session::{Checked, Purpose, Wanted};
 use crate::trust::{Grant, Store};
 use crate::ui;
 
-/// Asks somebody at a terminal for what is missing, and remembers what is allowed; gives it. Nothing
-/// where nobody can be asked. The first "no" ends it.
+/// Asks the person at a terminal for the missing permissions, remembers those that are given, and
+/// returns them. Returns none if there is no person to ask. The first "no" ends the questions.
 pub async fn ask(checked: &Checked, purpose: Purpose) -> Vec<Grant> {
     let missing: Vec<Wanted> = checked.missing(purpose).cloned().collect();
     if missing.is_empty() || !can_ask() {
@@ -27,7 +27,7 @@ pub async fn ask(checked: &Checked, purpose: Purpose) -> Vec<Grant> {
     allowed
 }
 
-/// Whether somebody sees a question and can answer it. A pipeline cannot, whatever it has for a terminal.
+/// Whether a person sees a question and can answer it. In a pipeline none can, even if it has a terminal.
 pub(super) fn can_ask() -> bool {
     let in_pipeline = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !in_pipeline

@@ -27,7 +27,7 @@ pub struct PlanCommand {
     /// Exit with 2 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
-    /// Remove things of this plan that no step declares any more
+    /// Remove things of this plan that are no longer declared
     #[arg(long)]
     prune: bool,
     /// Show what `destroy` would remove
@@ -42,7 +42,7 @@ pub struct PlanCommand {
     /// Show steps that are as declared too
     #[arg(long)]
     all: bool,
-    /// Show each step by itself, also those that differ in their name alone
+    /// Show each step by itself, also those that differ only in their name
     #[arg(long)]
     full: bool,
     /// How many things are read at the same time
@@ -65,7 +65,7 @@ pub enum View {
 }
 
 impl View {
-    /// Whether there is somebody to tell how it is going.
+    /// The format of progress: text for a person, JSON otherwise.
     fn progress(self) -> Format {
         if self == Self::Human { Format::Human } else { Format::Json }
     }

@@ -37,7 +37,7 @@ pub struct PlanArgs {
     /// Variables that a saved changeset was made with, in place of those of the command line.
     #[arg(skip)]
     saved: Option<Vec<(String, Node)>>,
-    /// What is to be removed.
+    /// The scope of removal.
     #[arg(skip)]
     extent: Extent,
     /// The commit that the plan has to be of, in place of the one that is checked out.
@@ -97,8 +97,8 @@ impl PlanArgs {
         self.check_with(&[])
     }
 
-    /// As [`PlanArgs::check`], for a command that talks to servers: somebody at a terminal is asked for
-    /// what the plan wants and is not allowed. Without an answer the session refuses it.
+    /// As [`PlanArgs::check`], for a command that talks to servers: asks the person at a terminal for
+    /// the permissions that the plan lacks. Without an answer the session refuses the plan.
     ///
     /// # Errors
     /// As [`PlanArgs::check`].
@@ -112,7 +112,7 @@ impl PlanArgs {
     /// As [`PlanArgs::check`].
     pub async fn asked(&self, checked: Checked, purpose: Purpose) -> Result<Checked, session::Error> {
         let allowed = permission::ask(&checked, purpose).await;
-        // What is checked may hang on what is allowed, such as variables that are not set.
+        // The checks may depend on the permissions: a variable that is allowed may be unset, for example.
         if allowed.is_empty() { Ok(checked) } else { self.check_with(&allowed) }
     }
 
@@ -122,7 +122,7 @@ impl PlanArgs {
         Ok(Checked { extent: self.extent, ..checked })
     }
 
-    /// What the command line allows the plan.
+    /// The permissions that the command line gives the plan.
     pub fn given(&self) -> impl Iterator<Item = &Grant> {
         self.grants.iter().chain(&self.env)
     }

@@ -28,8 +28,8 @@ pub struct RestartArgs {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
-    /// What restarts one server, and ends when it was started; it finds the server's address in
-    /// `VAULT_ADDR` and its host in `VAULT_HOST`
+    /// The command that restarts one server, and ends once the server has started; it finds the server's
+    /// address in `VAULT_ADDR` and its host in `VAULT_HOST`
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
@@ -57,7 +57,7 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
         return Ok(Outcome::Failed);
     }
     let mut rolling = Rolling { custodian, command: &args.command, left: order };
-    // The command decides for itself what a signal means; what waits here ends with it.
+    // The command itself decides how to react to a signal; the wait here ends with the signal.
     let mut signals = Signals::new()?;
     let done = tokio::select! {
         done = rolling.all() => done,
@@ -102,7 +102,7 @@ impl Rolling<'_> {
             console::note(format_args!("restarting {address}"));
             self.restart(address).await?;
             self.custodian.readmit(&permit, address).await?;
-            console::out(format_args!("{address}: restarted, and well"));
+            console::out(format_args!("{address}: restarted and healthy"));
             self.left.remove(0);
         }
         Ok(())
@@ -133,7 +133,7 @@ impl Rolling<'_> {
     fn tell_what_is_left(&self) {
         let left: Vec<&str> = self.left.iter().map(|server| server.address.as_str()).collect();
         if !left.is_empty() {
-            console::note(format_args!("not restarted, or not seen to be well: {}", left.join(", ")));
+            console::note(format_args!("not restarted, or not confirmed healthy: {}", left.join(", ")));
         }
     }
 }

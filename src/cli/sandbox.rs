@@ -83,7 +83,7 @@ async fn run_command(running: &Running, command: &[OsString]) -> Result<ExitCode
     child::run(process).await.map_err(|source| Error::Command { command: name, source })
 }
 
-/// Tells people on standard error what goes on.
+/// Runs `work` and reports its progress on standard error.
 async fn with_progress<T>(work: impl AsyncFnOnce(Events) -> T) -> T {
     let (events, mut receiver) = Events::channel();
     let printer = async {

@@ -46,7 +46,7 @@ async fn decide(args: &TrustArgs) -> Result<Outcome, session::Error> {
     }
     let named: Vec<Grant> = args.plan.given().cloned().collect();
     permission::remember(document, &named)?;
-    // Read anew, so that what was just remembered is shown as such.
+    // Read the plan again, so that the permissions remembered just now are shown as remembered.
     let checked = if named.is_empty() { checked } else { args.plan.check()? }.with_signer();
     show(&checked);
     let checked = args.plan.asked(checked, Purpose::Everything).await?;

@@ -12,7 +12,7 @@ use crate::session::{self, Purpose};
 pub struct UnlockArgs {
     #[command(flatten)]
     plan: PlanArgs,
-    /// The lock's exact id, as the refused run has told it
+    /// The lock's exact id, as the refused run reported it
     #[arg(long, value_name = "ID")]
     id: String,
 }

@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 use super::{leads_out, split};
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// Never waits for whoever writes to a pipe, never becomes a terminal's process.
+/// Never waits for the writer of a pipe, and never makes a terminal the controlling one.
 const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// How the message about a link that is in the way ends.
@@ -24,11 +24,11 @@ pub const NOT_FOLLOWED: &str = "; links are not followed";
 /// Who may have made a folder, and which mode a new one gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeping {
-    /// Anybody; new folders are as the umask says.
+    /// Any user; new folders get the mode that the umask leaves.
     Open,
-    /// Anybody; new folders are for their owner only.
+    /// Any user; new folders are for their owner only.
     Private,
-    /// The current user, and nobody else may change it; new folders are for their owner only.
+    /// The current user, and no other user may change it; new folders are for their owner only.
     Guarded,
 }
 
@@ -53,7 +53,7 @@ impl Folder {
     /// caller names, and nowhere else. `None` when it does not exist and is not to be made.
     ///
     /// # Errors
-    /// When a link or something else stands in the way; when somebody else may change a guarded one.
+    /// When a link or something else stands in the way; when another user may change a guarded folder.
     pub fn open(root: &Path, below: &str, keeping: Keeping, missing: Missing) -> Result<Option<Self>> {
         if let Some(why) = Some(below).filter(|below| !below.is_empty()).and_then(leads_out) {
             return Err(Error::other(why));
@@ -113,7 +113,7 @@ impl Folder {
     /// Opens a regular file. With [`OFlags::CREATE`], a new one is for its owner only.
     ///
     /// # Errors
-    /// When it is not a regular file, or somebody else may change a guarded one.
+    /// When it is not a regular file, or another user may change a guarded one.
     pub fn open_file(&self, name: &str, flags: OFlags) -> Result<File> {
         let opened = openat(&self.fd, name, FILE | flags, Mode::RUSR | Mode::WUSR);
         let file = File::from(opened.map_err(|error| in_the_way(&self.fd, name, name, error))?);
@@ -145,7 +145,7 @@ impl Folder {
             .and_then(|()| file.sync_all())
             .and_then(|()| self.rename(&temporary, name, replace));
         if let Err(error) = written {
-            // What is half written is of no use; the first error is the one to tell.
+            // A partly written file is useless; the first error is the one to report.
             let _ = unlinkat(&self.fd, &*temporary, AtFlags::empty());
             return Err(error);
         }
@@ -291,7 +291,7 @@ fn enter(
     Ok(Some(entered))
 }
 
-/// Refuses what somebody else has made or may change.
+/// Refuses a file or folder that another user has made or may change.
 fn guard(open: impl std::os::fd::AsFd, path: &str) -> Result<()> {
     let stat = fstat(open)?;
     let refused = |why: String| Err(Error::new(ErrorKind::PermissionDenied, why));
@@ -317,7 +317,7 @@ fn in_the_way(folder: &OwnedFd, name: &str, path: &str, error: Errno) -> Error {
             Error::other(format!("{path} is a link{NOT_FOLLOWED}"))
         }
         Errno::NOTDIR => Error::new(ErrorKind::NotADirectory, format!("{path} is not a folder")),
-        // A socket, or a pipe that nobody reads.
+        // A socket, or a pipe without a reader.
         Errno::NXIO => Error::other(format!("{path} is not a regular file")),
         other => other.into(),
     }

@@ -4,7 +4,7 @@
 //! stays below the plan's folder, has no hidden part, and leads where it says or nowhere: every
 //! folder on the way is opened from the one before it and no link is followed (the way of
 //! `openat`), whatever is put there in the meantime. Only regular files are read, and only so much
-//! of them. What a plan must not write is in [`reserved`].
+//! of them. [`reserved`] lists the places that a plan must not write.
 
 mod folder;
 mod limit;
@@ -25,8 +25,8 @@ pub use reserved::mistake_in_writing;
 /// The only hidden folder that a plan may name: the default place of custody.
 const CUSTODY: &str = ".groundwork/custody";
 
-/// What is wrong with a path that should stay below a folder; `None` when nothing is, as far as
-/// its text tells.
+/// What is wrong with a path that should stay below a folder, judged by its text; `None` when nothing
+/// is.
 pub fn leads_out(path: &str) -> Option<&'static str> {
     let mut parts = Path::new(path).components();
     let drive = path.as_bytes().get(1) == Some(&b':') && path.as_bytes()[0].is_ascii_alphabetic();
@@ -104,8 +104,8 @@ pub fn read_existing(folder: &Path, path: &Path, limit: u64) -> Result<Vec<u8>> 
     }
 }
 
-/// What lies where a plan wants to write, as [`read`]. In a place where a plan writes nothing there
-/// is nothing of it.
+/// The present content of a place that a plan wants to write, as [`read`]. `None` for a place that a
+/// plan must not write.
 ///
 /// # Errors
 /// As [`read`]; when a plan lies there, which another plan does not touch.
@@ -122,8 +122,8 @@ pub fn read_output(folder: &Path, path: &str) -> Result<Option<(Vec<u8>, u32)>> 
     }
 }
 
-/// Sees whether a file can be put in this place: makes the folders on the way, writes beside it and
-/// removes that again. What stands in the place is left as it is.
+/// Checks whether a file can be put in this place: makes the folders on the way, writes a file beside
+/// it and removes that again. A file in the place itself is left as it is.
 ///
 /// # Errors
 /// As [`replace`]; when what stands there is not a regular file.

@@ -1,5 +1,5 @@
-//! Places where a plan writes nothing: what lies there is run or obeyed by somebody who has not
-//! seen the plan.
+//! Places that a plan must not write, because other programs and people run or obey the files there
+//! without having seen the plan.
 
 use super::{has_hidden_part, leads_out};
 

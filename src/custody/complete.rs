@@ -1,4 +1,4 @@
-//! What objects lack of copies and recipients, and completing it.
+//! Finds objects with missing copies or recipients, and completes them.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::permit::Permit;
 pub struct Gap {
     /// The object's name.
     pub object: String,
-    /// What it lacks, in words: a copy on a store, or a key for a recipient.
+    /// A description of the missing part: a copy on a store, or a key for a recipient.
     pub lacks: String,
 }
 
@@ -27,8 +27,9 @@ struct Survey {
 }
 
 impl Custody {
-    /// What the objects lack whose names begin with `prefix`. Stores and recipients that have failed
-    /// in this run, and stores that do not answer, are left out: they were warned of.
+    /// The missing copies and keys of the objects whose names begin with `prefix`. Leaves out stores
+    /// and recipients that failed in this run and stores that do not answer: a warning already names
+    /// them.
     ///
     /// # Errors
     /// When no store can be listed.
@@ -53,10 +54,10 @@ impl Custody {
     }
 
     /// Copies the objects whose names begin with `prefix` to the stores that lack them, and seals them
-    /// for the recipients that are missing. What cannot be completed now is warned of.
+    /// for the missing recipients. Warns of each copy and recipient that cannot be completed now.
     ///
     /// # Errors
-    /// When an object is on no store even then.
+    /// When an object is still on no store afterwards.
     pub async fn complete(&self, permit: &Permit, prefix: &str) -> Result<()> {
         let survey = self.survey(prefix).await?;
         for name in &survey.names {
@@ -73,7 +74,7 @@ impl Custody {
         Ok(())
     }
 
-    /// A store in words that are the same on every machine that has the plan.
+    /// A description of a store that is the same on every machine that has the plan.
     fn name_of(&self, store: &dyn Store) -> String {
         store.describe().replacen(&format!("{}/", self.folder.display()), "", 1)
     }
@@ -87,7 +88,7 @@ impl Custody {
                 Ok(objects) => listings.push(Some(objects.into_iter().collect::<BTreeSet<_>>())),
                 Err(error) => {
                     self.warnings.insert(format!(
-                        "custody: {} does not answer ({}); what it lacks is not known",
+                        "custody: {} does not answer ({}); its missing copies are not known",
                         store.describe(),
                         error.message
                     ));
@@ -105,8 +106,8 @@ impl Custody {
         }
     }
 
-    /// What counts of an object, by what the stores have listed; nothing where none of it does, which
-    /// is for `custody check` and a person.
+    /// The copy of an object that counts, according to the stores' lists. `None` if no copy counts;
+    /// `custody check` reports that case, and a person decides.
     async fn surveyed(&self, survey: &Survey, name: &str) -> Option<Whole> {
         let versions = |listing: &Option<BTreeSet<(String, u32)>>| match listing {
             Some(all) => Ok(all.iter().filter(|(one, _)| one == name).map(|(_, version)| *version).collect()),
@@ -189,8 +190,8 @@ impl Custody {
         Ok(())
     }
 
-    /// Copies what counts of an object from a place that has it whole, and in a form that opens where
-    /// a key is at hand.
+    /// Copies the version of an object that counts from a place that has it whole. Where a key is at
+    /// hand, the copied form also has to open.
     async fn copy_to(&self, permit: &Permit, name: &str, stores: &[&dyn Store]) -> Result<()> {
         let Some(Whole { version, bytes, .. }) = self.search(name, true).await?.into_whole()? else {
             return Err(local(name, "no store has it".to_owned()));

@@ -1,13 +1,13 @@
-//! What lies under a name in a store: an envelope or a handout, signed with the plan's key.
+//! The document that a store keeps under a name: an envelope or a handout, signed with the plan's key.
 
 use super::{Envelope, Handout, encode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::signing::{Authority, Seal, Signer, SigningKey};
 
-/// What a signature in custody is for.
+/// The purpose that a signature in custody is bound to.
 const PURPOSE: &str = "groundwork-custody/1";
 
-/// What lies under a name in a store.
+/// The content of one object version in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Document {
     /// A secret of the plan.
@@ -16,24 +16,24 @@ pub(super) enum Document {
     Handout(Handout),
 }
 
-/// Whose a document is.
+/// The owner of a document, as its signature proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// A key that counts has signed it.
+    /// It is signed with a key that the caller trusts.
     Ours,
-    /// Nobody has signed it.
+    /// It is not signed.
     Nobody,
-    /// Somebody has signed it whom the caller does not trust.
+    /// It is signed with a key that the caller does not trust.
     Stranger(Signer),
-    /// Its signature is not what its signer makes.
+    /// Its signature does not match its content.
     Forged,
 }
 
 impl Document {
-    /// Reads what a store has under this name and version.
+    /// Decodes the bytes that a store has under this name and version.
     ///
     /// # Errors
-    /// `Local` when it is not whole, or another object's.
+    /// `Local` when they are damaged, or belong to another object.
     pub(super) fn decode(name: &str, version: u32, bytes: &[u8]) -> Result<Self> {
         if let Ok(handout) = Handout::decode(name, bytes) {
             return Ok(Self::Handout(handout));
@@ -50,7 +50,7 @@ impl Document {
         }
     }
 
-    /// Who has signed it, by its own word.
+    /// The signer that the document names; not verified.
     pub(super) fn signer(&self) -> Option<Signer> {
         self.seal().map(|seal| seal.signer)
     }
@@ -71,7 +71,7 @@ impl Document {
         }
     }
 
-    /// The same, signed as this version of its object.
+    /// The same document, signed as this version of its object.
     #[must_use]
     pub(super) fn sign(self, version: u32, key: &SigningKey) -> Self {
         let unsigned = self.with_seal(None);
@@ -79,7 +79,7 @@ impl Document {
         unsigned.with_seal(Some(seal))
     }
 
-    /// Whose it is, as this version of its object. Its name is part of what is signed.
+    /// Verifies the signature for this version of the object. The signature covers the object's name.
     pub(super) fn origin(&self, version: u32, authority: &Authority) -> Origin {
         let Some(seal) = self.seal() else { return Origin::Nobody };
         let unsigned = self.clone().with_seal(None);
@@ -90,10 +90,11 @@ impl Document {
         }
     }
 
-    /// Refuses what is not the plan's.
+    /// Refuses a document that is not the plan's.
     ///
     /// # Errors
-    /// With what to do.
+    /// `Local` when its signature does not match, `Denied` when it is not signed or the caller does not
+    /// trust the signer; with advice.
     pub(super) fn require_ours(&self, name: &str, version: u32, authority: &Authority) -> Result<()> {
         let refused = |kind, message: &str| Err(Error::new(kind, format!("custody: {name}"), message));
         match self.origin(version, authority) {

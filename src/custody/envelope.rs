@@ -1,5 +1,5 @@
-//! The encrypted form of one object: AES-256-GCM under a key of its own, which each recipient can
-//! unwrap alone.
+//! The encrypted form of one object: AES-256-GCM under a key of its own. Each recipient can unwrap
+//! that key without the others.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine;
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Secret, random_bytes};
 use crate::signing::Seal;
 
-/// What stands in [`Header::format`].
+/// The value of [`Header::format`].
 const FORMAT: &str = "groundwork-custody/1";
 /// Length of an AES-256 key in bytes.
 const KEY_LEN: usize = 32;
@@ -46,7 +46,7 @@ pub struct Header {
     pub name: String,
     /// When it was sealed (RFC 3339).
     pub created: Timestamp,
-    /// Who can open it.
+    /// The recipients that can open it.
     pub recipients: Vec<Wrapped>,
     /// The object's version. Objects from before it was part of the header have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,13 +63,13 @@ pub struct Header {
 pub struct Wrapped {
     /// How it is encrypted: `age`, `kms` or `pgp`.
     pub kind: String,
-    /// For whom: the age public key, the KMS key as declared, or the PGP key's fingerprint.
+    /// The recipient: the age public key, the KMS key as declared, or the PGP key's fingerprint.
     pub id: String,
     /// The encrypted key, base64.
     pub wrapped_key: String,
 }
 
-/// A key for one object, wrapped for its recipients. With it at hand, sealing needs nobody.
+/// A key for one object, already wrapped for its recipients, so that sealing needs no remote call.
 pub struct SealingKey {
     key: Secret,
     recipients: Vec<Wrapped>,
@@ -85,12 +85,12 @@ impl SealingKey {
         (Self { key, recipients, bound: bound.to_owned() }, failures)
     }
 
-    /// Who can open what this key seals.
+    /// The recipients that can open objects sealed with this key.
     pub(super) fn recipients(&self) -> &[Wrapped] {
         &self.recipients
     }
 
-    /// Encrypts `secret` as `version` of the object `name`. Nobody is asked for anything.
+    /// Encrypts `secret` as `version` of the object `name`, without any remote call.
     ///
     /// # Errors
     /// `Local` when the name is not the one that the key is for, or the cipher fails.
@@ -167,9 +167,9 @@ impl Envelope {
         self.header.bound.as_deref().unwrap_or(&self.header.name)
     }
 
-    /// Decrypts with whatever key in `keyring` fits. `name` and `version` are what the caller asked
-    /// for: an object that was moved to another name, or put in the place of another version, does
-    /// not open.
+    /// Decrypts with any key in `keyring` that fits. The caller passes the `name` and `version` that it
+    /// asked for: an object that was moved to another name, or put in the place of another version,
+    /// does not open.
     ///
     /// # Errors
     /// When no key fits, or when any part was changed.
@@ -179,7 +179,7 @@ impl Envelope {
         self.decrypt(&key).ok_or_else(|| failed(name, "was changed since it was sealed"))
     }
 
-    /// Whether it is what stands under this name in this version, as far as its header says.
+    /// Checks that the header belongs to this name and version.
     pub(super) fn require(&self, name: &str, version: u32) -> Result<()> {
         if self.header.format != FORMAT || self.header.name != name || !name.starts_with(self.bound()) {
             let found = format!("found {} named {}", self.header.format, self.header.name);

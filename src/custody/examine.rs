@@ -1,4 +1,4 @@
-//! Looking at every copy of every object, and mending those that are damaged.
+//! Examines every copy of every object, and repairs the damaged ones.
 
 use std::collections::BTreeSet;
 
@@ -12,29 +12,29 @@ use crate::permit::Permit;
 use crate::secret::Secret;
 use crate::signing::Signer;
 
-/// What every store has of one object, in the version that counts.
+/// Every store's copy of one object, in the version that counts.
 #[derive(Clone, Debug, Serialize)]
 pub struct Object {
     /// Its name.
     pub name: String,
-    /// The version that counts: the newest that is the plan's; the highest where none is.
+    /// The version that counts: the newest that is the plan's, or the highest if none is.
     pub version: u32,
     /// All versions on any store.
     pub versions: Vec<u32>,
-    /// Whose key has signed that version; nothing where no version counts.
+    /// The signer of that version; `None` where no version counts.
     pub signer: Option<Signer>,
     /// One for each store, in the order of the plan.
     pub copies: Vec<Copy>,
-    /// What has a higher number and is not the plan's, or cannot be used.
+    /// Versions with a higher number that are not the plan's or cannot be used.
     pub aside: Vec<Aside>,
 }
 
-/// Something in a store that is passed over.
+/// A version in a store that is skipped.
 #[derive(Clone, Debug, Serialize)]
 pub struct Aside {
     /// The store in words.
     pub store: String,
-    /// The version as which it lies there.
+    /// The version number that the store has it under.
     pub version: u32,
     /// Why it does not count.
     pub because: String,
@@ -49,7 +49,7 @@ pub struct Copy {
     pub state: CopyState,
     /// When it was sealed, as far as it can be read.
     pub created: Option<jiff::Timestamp>,
-    /// Who it was sealed for.
+    /// The recipients that it was sealed for.
     pub recipients: Vec<Opener>,
 }
 
@@ -101,7 +101,7 @@ impl Object {
         self.aside.is_empty() && self.copies.iter().all(|copy| copy.state == CopyState::Whole && opens(copy))
     }
 
-    /// Whether all that there is of it is somebody else's: it is no object of the plan.
+    /// Whether every existing copy is foreign, so that the object does not belong to the plan.
     pub fn is_foreign(&self) -> bool {
         let refused = |copy: &Copy| matches!(copy.state, CopyState::Refused(_));
         self.copies.iter().any(refused)
@@ -133,7 +133,7 @@ impl Custody {
         Ok(objects)
     }
 
-    /// What has a higher number than the version that counts.
+    /// The unusable versions whose number is higher than that of the version that counts.
     async fn aside(&self, name: &str, counts: u32, listed: &Listed<'_>) -> Vec<Aside> {
         let mut aside = Vec::new();
         for (place, answer) in listed {
@@ -161,12 +161,12 @@ impl Custody {
         Ok(found.into_iter().map(|(copy, _)| state(copy)).collect())
     }
 
-    /// Puts the good copy in the place of every damaged or missing one; gives the stores that were
-    /// mended. Copies with different values are left as they are, unless `prefer` names the store
-    /// whose copy is right. Every store keeps what is replaced aside.
+    /// Replaces every damaged or missing copy with the good one, and returns the repaired stores.
+    /// Leaves copies with different values as they are, unless `prefer` names the store whose copy is
+    /// right. Every store keeps the replaced copy aside.
     ///
     /// # Errors
-    /// `Local` when there is no good copy; else what a store said.
+    /// `Local` when there is no good copy; otherwise the error of the store that failed.
     pub async fn repair(
         &self,
         permit: &Permit,
@@ -203,11 +203,11 @@ impl Custody {
         Ok(mended)
     }
 
-    /// Puts out of the way what lies in the place of newer versions and does not count, as far as a
-    /// store can keep it elsewhere; gives the stores.
+    /// Moves the newer versions that do not count out of the way, as far as a store can keep them
+    /// elsewhere. Returns the stores.
     ///
     /// # Errors
-    /// What a store said.
+    /// The error of the store that failed.
     async fn set_aside(&self, permit: &Permit, object: &Object) -> Result<Vec<String>> {
         let mut stores = Vec::new();
         for Aside { store, version, .. } in &object.aside {
@@ -219,10 +219,10 @@ impl Custody {
         Ok(stores)
     }
 
-    /// Puts out of the way an object of which all is somebody else's; gives the stores.
+    /// Moves the foreign copies of an object out of the way ([`Object::is_foreign`]). Returns the stores.
     ///
     /// # Errors
-    /// What a store said.
+    /// The error of the store that failed.
     pub async fn reject(&self, permit: &Permit, object: &Object) -> Result<Vec<String>> {
         let mut stores = self.set_aside(permit, object).await?;
         let places = self.places_of(&object.name, object.version).await?;
@@ -314,10 +314,10 @@ impl Custody {
 
 impl Custody {
     /// Keeps a handout under its name on every store. Where a store has one already, that one is
-    /// kept everywhere: two messages with the same share must not be told apart by their stores.
+    /// kept everywhere, because all stores must have the same message for a share.
     ///
     /// # Errors
-    /// When no store takes it; those that fail beside one that works are warned of.
+    /// When no store takes it. If one store takes it, the failure of another is only a warning.
     pub async fn hand_out(&self, permit: &Permit, handout: &Handout) -> Result<()> {
         let kept = self.handout(&handout.name).await?;
         let kept = kept.unwrap_or_else(|| handout.clone());

@@ -1,4 +1,4 @@
-//! One key share for one person, who opens it with their own tool and nothing of ours.
+//! One key share for one person, who opens it with their own tool, without Groundwork.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::signing::Seal;
 
-/// What stands in [`Handout::format`].
+/// The value of [`Handout::format`].
 const FORMAT: &str = "groundwork-handout/1";
 
 /// A person who holds one key share, and the key to encrypt it for: either `pgp` or `age`.
@@ -34,7 +34,7 @@ impl Holder {
     /// The key; a file is relative to `folder`.
     ///
     /// # Errors
-    /// `Rejected` when it is no key that can be encrypted for, or there is not exactly one.
+    /// `Rejected` when the holder does not have exactly one key, or the key cannot be encrypted for.
     pub fn key(&self, folder: &Path) -> Result<HolderKey> {
         match (&self.pgp, &self.age) {
             (Some(path), None) => PublicKey::read(folder, path).map(HolderKey::Pgp),
@@ -80,8 +80,8 @@ impl HolderKey {
     }
 }
 
-/// An encrypted share as it is stored: a JSON document. Only the holder can say what is in it, so
-/// a digest tells a damaged one.
+/// An encrypted share as it is stored: a JSON document. Only the holder can decrypt it, so a digest
+/// shows whether it is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handout {

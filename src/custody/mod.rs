@@ -1,12 +1,12 @@
-//! Where secrets are kept that a server gives only once: key shares, root tokens, access keys.
+//! Keeps secrets that a server returns only once: key shares, root tokens, access keys.
 //!
 //! Every object is encrypted for each recipient and kept on each store. Objects are written once:
 //! another value under the same name is another version, and versions are never removed.
 //!
-//! What encrypting takes is made ready before the server is asked ([`Custody::prepare`]), so that
-//! nothing remote stands between its response and the first durable copy ([`Custody::keep`]). Any
-//! one store and any one recipient may fail: the others are enough to go on, and what is missing is
-//! completed later ([`Custody::complete`]).
+//! [`Custody::prepare`] wraps the keys before the request is sent, so that no remote call comes
+//! between the server's response and the first durable copy ([`Custody::keep`]). Any one store and
+//! any one recipient may fail: the others are enough to go on, and [`Custody::complete`] adds the
+//! missing copies and keys later.
 
 mod complete;
 mod document;
@@ -55,7 +55,7 @@ use crate::signing::Authority;
 /// The stores and recipients of one plan.
 pub struct Custody {
     folder: PathBuf,
-    /// Who may sign what counts as the plan's.
+    /// The keys whose signature makes an object the plan's.
     authority: Arc<Authority>,
     recipients: RwLock<Vec<RecipientSettings>>,
     keyring: Keyring,
@@ -63,15 +63,15 @@ pub struct Custody {
     /// Beside the journal: where an object lies until a store has it.
     rescue: FileStore,
     proven: OnceCell<Proven>,
-    /// Stores and recipients that failed in this run, in words. They were warned of, and are tried
-    /// again by the next run.
+    /// Descriptions of the stores and recipients that failed in this run. A warning names each of
+    /// them, and the next run tries them again.
     failing: Mutex<BTreeSet<String>>,
     warnings: Warnings,
 }
 
 impl Custody {
-    /// Custody for these recipients, whose files are relative to `folder`, on these stores, of what
-    /// `authority` says is the plan's. Touches nothing.
+    /// Custody for these recipients, whose files are relative to `folder`, on these stores. `authority`
+    /// decides which objects are the plan's. Touches nothing.
     ///
     /// Recipients may hold references that are not known yet: reading works without them, and
     /// [`Custody::set_recipients`] puts the known ones in their place before anything is written.
@@ -108,7 +108,7 @@ impl Custody {
         &self.folder
     }
 
-    /// What a person should know about the copies that were read since this was last asked.
+    /// Returns, and clears, the warnings about copies since the last call.
     pub fn take_warnings(&self) -> Vec<String> {
         self.warnings.take()
     }
@@ -118,7 +118,8 @@ impl Custody {
         *self.recipients.write().unwrap_or_else(PoisonError::into_inner) = recipients;
     }
 
-    /// Where this version may be read: every store, and beside the journal if it is there.
+    /// The places that may have this version: every store, and the folder beside the journal if it
+    /// has a copy.
     async fn places_of(&self, name: &str, version: u32) -> Result<Vec<&dyn Store>> {
         let rescued = self.rescue.versions(name).await?.contains(&version);
         let rescue = rescued.then_some(&self.rescue as &dyn Store);
@@ -143,9 +144,9 @@ impl Custody {
         one_is_enough(join_all(self.places().map(|place| place.versions(name))).await)
     }
 
-    /// The names that begin with `prefix` on any store, sorted, whoever has put something there
-    /// ([`Custody::has`] says whether it is the plan's). A store that fails is passed over
-    /// as long as another one has something.
+    /// The names that begin with `prefix` on any store, sorted, including those of foreign objects
+    /// ([`Custody::has`] shows whether an object is the plan's). Skips a store that fails, as long as
+    /// another one has something.
     ///
     /// # Errors
     /// When a store cannot be read and no other has anything.
@@ -163,7 +164,7 @@ impl Custody {
     fn recipients(&self) -> Result<Vec<Recipient>> {
         let settings = self.recipients.read().unwrap_or_else(PoisonError::into_inner).clone();
         if settings.is_empty() {
-            return Err(rejected("the plan declares nobody who can open what custody keeps")
+            return Err(rejected("the plan declares no custody recipient")
                 .advice("add a recipient under `custody.recipients`"));
         }
         settings.iter().map(|one| Recipient::from_settings(one, &self.folder, &self.keyring)).collect()
@@ -268,7 +269,7 @@ pub(crate) mod testing {
         Recipient::Age(identity.to_public())
     }
 
-    /// A keyring with these identities alone.
+    /// A keyring with only these identities.
     pub fn keyring(identities: impl IntoIterator<Item = age::x25519::Identity>) -> Keyring {
         Keyring { identities: identities.into_iter().collect(), ..Keyring::default() }
     }

@@ -1,8 +1,8 @@
-//! The version that counts: the newest that is the plan's own, in whichever place it is whole.
+//! The version that counts: the newest that is the plan's own, from any place that has it whole.
 //!
-//! What nobody has signed whose signature counts, what is not whole, and what cannot be read is set
-//! aside, so that whoever can write to one store does not block what the others have. What is ours
-//! and cannot be opened here is not passed over: an older version must not stand in for it.
+//! The search sets aside copies without a trusted signature, damaged copies and unreadable copies, so
+//! that an attacker who can write to one store does not block the others. It does not skip a copy
+//! that is ours but cannot be opened here: an older version must not replace it.
 
 use std::collections::BTreeSet;
 
@@ -21,14 +21,14 @@ pub(super) struct Whole {
     pub(super) version: u32,
     pub(super) document: Document,
     pub(super) bytes: Vec<u8>,
-    /// What is in it, if that was asked for.
+    /// The decrypted value, if the caller asked for it.
     pub(super) value: Option<Secret>,
 }
 
 /// Why a copy does not count.
 struct Unusable {
     error: Error,
-    /// It is ours all the same, and cannot be opened here.
+    /// It is ours, but cannot be opened here.
     is_ours: bool,
 }
 
@@ -38,7 +38,7 @@ impl From<Error> for Unusable {
     }
 }
 
-/// What was found under a name.
+/// The result of a search for a name.
 #[derive(Default)]
 pub(super) struct Search {
     pub(super) whole: Option<Whole>,
@@ -47,10 +47,10 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// What counts; `None` when there is nothing under the name.
+    /// The copy that counts; `None` when there is nothing under the name.
     ///
     /// # Errors
-    /// When there is something, and none of it counts.
+    /// When there are copies, but none counts.
     pub(super) fn into_whole(self) -> Result<Option<Whole>> {
         match (self.whole, self.failure) {
             (None, Some(failure)) => Err(failure.error),
@@ -58,10 +58,10 @@ impl Search {
         }
     }
 
-    /// The same, where what does not count is nothing.
+    /// As [`Search::into_whole`], but a copy that does not count is the same as no copy.
     ///
     /// # Errors
-    /// When what is there is ours and cannot be opened, or a place does not answer.
+    /// When the newest copy is ours but cannot be opened, or a place does not answer.
     pub(super) fn into_whole_if_any(self) -> Result<Option<Whole>> {
         match (self.whole, self.failure) {
             (None, Some(failure)) if failure.is_ours || is_passing(&failure.error) => Err(failure.error),
@@ -70,7 +70,7 @@ impl Search {
     }
 }
 
-/// Whether a place may answer otherwise the next time.
+/// Whether the failure may be transient, so that the place may answer the next time.
 fn is_passing(error: &Error) -> bool {
     !matches!(error.kind, ErrorKind::Local | ErrorKind::Denied | ErrorKind::Rejected)
 }
@@ -79,7 +79,7 @@ impl Custody {
     /// The newest version of `name` that is the plan's, from the first store that has it whole.
     ///
     /// # Errors
-    /// When stores have the object, and none of them so that it counts and can be opened.
+    /// When stores have the object, but no copy both counts and can be opened.
     pub async fn get(&self, name: &str) -> Result<Option<Secret>> {
         check_name(name)?;
         let whole = self.search(name, true).await?.into_whole()?;
@@ -89,7 +89,7 @@ impl Custody {
     /// The number of the version of `name` that counts, without opening it.
     ///
     /// # Errors
-    /// When stores have the object, and none of them so that it counts; when no store answers.
+    /// When stores have the object, but no copy counts; when no store answers.
     pub async fn version(&self, name: &str) -> Result<Option<u32>> {
         Ok(self.search(name, false).await?.into_whole()?.map(|whole| whole.version))
     }
@@ -102,8 +102,8 @@ impl Custody {
         Ok(self.version(name).await?.is_some())
     }
 
-    /// As [`Custody::exists`], for a name that a store has told: what somebody else has put there is
-    /// not there, and warned of.
+    /// As [`Custody::exists`], for a name from a store's list: a foreign object is the same as none, and
+    /// causes a warning.
     ///
     /// # Errors
     /// When no store answers, or none can be read now.
@@ -126,7 +126,8 @@ impl Custody {
         }))
     }
 
-    /// A number for what is kept next under `name`: above the version that counts, and nowhere taken.
+    /// The number of the next version of `name`: above the version that counts, and not taken in any
+    /// place.
     ///
     /// # Errors
     /// When no store answers.
@@ -179,7 +180,7 @@ impl Custody {
                         self.warn_set_aside(name, version, &aside);
                         return Search { whole: Some(whole), failure: None };
                     }
-                    // A copy that is missing is a gap, and told as one.
+                    // `gaps` reports a missing copy, so it needs no warning here.
                     Err(failure) => failures.push((place.describe(), lists || answer.is_err(), failure)),
                 }
             }
@@ -219,7 +220,7 @@ impl Custody {
         Ok(Whole { version, document, bytes, value })
     }
 
-    /// Sees that one copy counts.
+    /// Checks that one copy counts.
     pub(super) async fn require_whole(&self, place: &dyn Store, name: &str, version: u32) -> Result<()> {
         self.read_whole(place, name, version, false).await.map(drop).map_err(|failure| failure.error)
     }
@@ -230,8 +231,8 @@ impl Custody {
         whole.value.ok_or_else(|| local(name, "is a handout, which only its holder opens".to_owned()))
     }
 
-    /// The stores that were tried in vain before one that has it whole: the next one to be lost could
-    /// be the last.
+    /// Warns of the stores that failed before one had the object whole: the next loss could be that of
+    /// the last copy.
     fn warn(&self, name: &str, failures: &[(String, bool, Unusable)]) {
         for (store, _, failure) in failures.iter().filter(|(_, is_told, _)| *is_told) {
             self.warnings.insert(format!(
@@ -252,7 +253,7 @@ impl Custody {
     }
 }
 
-/// The failure, with where it is.
+/// Adds the place to the message of the failure.
 fn placed((place, _, mut failure): (String, bool, Unusable)) -> Unusable {
     if !failure.error.message.contains(&place) {
         failure.error.message = format!("{} (in {place})", failure.error.message);
@@ -260,7 +261,7 @@ fn placed((place, _, mut failure): (String, bool, Unusable)) -> Unusable {
     failure
 }
 
-/// At least one store has to answer; what lies beside the journal is no answer.
+/// At least one store has to answer; the folder beside the journal does not count as a store.
 pub(super) fn require_an_answer(listed: &Listed<'_>) -> Result<()> {
     let stores = &listed[..listed.len().saturating_sub(1)];
     match stores.iter().find_map(|(_, answer)| answer.as_ref().err()) {

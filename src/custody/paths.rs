@@ -7,8 +7,8 @@ use crate::error::FieldError;
 use crate::plan::settings::{CustodySettings, RecipientSettings, StoreSettings};
 use crate::template::unknown::is_unknown;
 
-/// Paths that lead out of the plan's folder, or to what is not the plan's to read. A store may have an
-/// absolute path; whether the caller allows it is seen when it is used.
+/// Paths that lead out of the plan's folder, or to files that the plan must not read. A store may have
+/// an absolute path; the first use checks whether the caller allows it.
 pub fn check(settings: &CustodySettings) -> Vec<FieldError> {
     let keys = settings.recipients.iter().enumerate().filter_map(|(index, recipient)| match recipient {
         RecipientSettings::Pgp(path) => mistake(

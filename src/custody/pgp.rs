@@ -1,4 +1,4 @@
-//! OpenPGP: the key pair that Vault encrypts its once-only answers for, and people's public keys.
+//! OpenPGP: the key pair that Vault encrypts its once-only responses for, and people's public keys.
 //!
 //! The pair is a version 4 key (RFC 4880 with the curves of RFC 6637 and "legacy" Ed25519), because that is
 //! what the Go library in Vault and OpenBao reads.
@@ -22,7 +22,7 @@ use crate::confined_path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Secret, random_bytes};
 
-/// A key pair that only decrypts. Its `Debug` shows the fingerprint alone.
+/// A key pair that only decrypts. Its `Debug` shows only the fingerprint.
 pub struct KeyPair(SignedSecretKey);
 
 impl KeyPair {
@@ -55,7 +55,7 @@ impl KeyPair {
         self.0.to_bytes().map(Secret::new).map_err(|error| failed("write the key", error))
     }
 
-    /// The pair from what [`KeyPair::to_secret`] gave.
+    /// Reads the pair that [`KeyPair::to_secret`] returned.
     ///
     /// # Errors
     /// `Local` when it is something else.
@@ -65,7 +65,7 @@ impl KeyPair {
             .map_err(|error| failed("read the key", error))
     }
 
-    /// What people compare keys by, in hexadecimal.
+    /// The fingerprint in hexadecimal, by which people compare keys.
     pub fn fingerprint(&self) -> String {
         self.0.fingerprint().to_string()
     }
@@ -100,7 +100,7 @@ impl KeyPair {
     /// Decrypts a message in base64, as Vault gives shares and the root token.
     ///
     /// # Errors
-    /// `Local` when it is no message or is meant for another key.
+    /// `Local` when it is not a message, or is encrypted for another key.
     pub fn decrypt(&self, message: &str) -> Result<Secret> {
         let bytes = STANDARD.decode(message).map_err(|error| failed("read the message", error))?;
         self.decrypt_bytes(&bytes)
@@ -148,12 +148,12 @@ impl PublicKey {
     /// Reads a key as `gpg --export` writes it, with `--armor` or without.
     ///
     /// # Errors
-    /// `Rejected` when it is no key, is not signed properly, or has no subkey for encryption that
-    /// is valid now. OpenBao takes such a key, fails after it has begun to initialise itself, and
-    /// must then be wiped.
+    /// `Rejected` when it is not a key, is not signed properly, or has no subkey for encryption that
+    /// is valid now. OpenBao accepts such a key, fails in the middle of its initialisation, and must
+    /// then be wiped.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let (key, _) = SignedPublicKey::from_reader_single(bytes)
-            .map_err(|error| refused(format!("is no public key: {error}")))?;
+            .map_err(|error| refused(format!("is not a public key: {error}")))?;
         key.verify_bindings().map_err(|error| refused(format!("is not signed properly: {error}")))?;
         if !key.details.revocation_signatures.is_empty() {
             return Err(refused("was revoked".to_owned()));
@@ -182,7 +182,7 @@ impl PublicKey {
         bytes.and_then(|bytes| Self::parse(&bytes)).map_err(named)
     }
 
-    /// What people compare keys by, in hexadecimal.
+    /// The fingerprint in hexadecimal, by which people compare keys.
     pub fn fingerprint(&self) -> String {
         self.0.fingerprint().to_string()
     }
@@ -228,7 +228,7 @@ impl std::fmt::Debug for PublicKey {
     }
 }
 
-/// Whether the latest word on a subkey is that it is for encryption and has not expired.
+/// Whether the latest signature of a subkey allows encryption and has not expired.
 fn may_encrypt(subkey: &SignedPublicSubKey) -> bool {
     let revoked = subkey.signatures.iter().any(|one| one.typ() == Some(SignatureType::SubkeyRevocation));
     let latest = subkey.signatures.iter().max_by_key(|signature| signature.created());

@@ -1,4 +1,4 @@
-//! Making ready what sealing a secret takes, before there is a secret; and keeping it.
+//! Prepares the sealing of a secret before the secret exists, and keeps the sealed secret.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,13 +17,13 @@ use crate::permit::Permit;
 use crate::secret::{Secret, random_bytes};
 use crate::signing::SigningKey;
 
-/// How often an object that no store has is offered to all of them.
+/// How often the program tries to write an object while no store has taken it.
 const ATTEMPTS: u32 = 5;
 /// The time between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A place in custody that waits for one secret: its name and version are chosen and its key is
-/// wrapped, so that the secret can be sealed without asking anybody.
+/// wrapped, so that sealing the secret needs no remote call.
 pub struct Prepared {
     name: String,
     version: u32,
@@ -33,8 +33,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The same for an object below the folder that it was prepared for, whose name only the
-    /// response gives.
+    /// The same for an object below the prepared folder, when only the response contains the object's
+    /// name.
     #[must_use]
     pub fn named(self, name: String) -> Self {
         Self { name, ..self }
@@ -47,8 +47,8 @@ impl fmt::Debug for Prepared {
     }
 }
 
-/// What was found when custody was proven: the recipients that can be opened for here, as
-/// [`Wrapped`] names them.
+/// The result of proving custody: the recipients whose objects can be opened here, as [`Wrapped`]
+/// names them.
 #[derive(Debug)]
 pub(super) struct Proven(BTreeSet<(String, String)>);
 
@@ -59,13 +59,13 @@ impl Proven {
 }
 
 impl Custody {
-    /// Proves, once per run, that what is put into custody can be had again: a canary is written
-    /// to every store, read back, and decrypted for every recipient whose key is at hand. One store
-    /// and one recipient that can be opened for are enough; the others are warned of.
+    /// Proves, once per run, that custody can give back a secret: writes a canary to every store, reads
+    /// it back, and decrypts it for every recipient whose key is at hand. One working store and one
+    /// recipient that can be opened for are enough; the others cause warnings.
     ///
     /// # Errors
-    /// When there is no store or recipient, or a declared one is a mistake; when no store works or no
-    /// key is at hand that could open what is about to be sealed; when the clock is wrong.
+    /// When there is no store or recipient, or a declared one is a mistake; when no store works, or no
+    /// key at hand can open the objects that this run seals; when the clock is wrong.
     pub async fn prove(&self, permit: &Permit) -> Result<()> {
         self.proof(permit).await.map(drop)
     }
@@ -113,7 +113,7 @@ impl Custody {
     }
 
     /// Writes the canary to every store and reads it back. A mistake in the plan, such as a bucket that
-    /// does not exist, is an error; of stores that merely fail, one that works makes up for the others.
+    /// does not exist, is an error. Other failures are warnings as long as one store works.
     async fn probe_stores(&self, permit: &Permit, bytes: &[u8]) -> Result<()> {
         let probes = join_all(self.stores.iter().map(|store| store.probe(permit, bytes))).await;
         let mut failures = Vec::new();
@@ -136,7 +136,7 @@ impl Custody {
         for (store, error) in failures {
             self.warnings.insert(format!(
                 "custody: {store} cannot be used ({}); the run goes on with the other stores, and the next \
-                 run copies to it what it misses",
+                 run copies the missing objects to it",
                 error.message
             ));
         }
@@ -150,18 +150,18 @@ impl Custody {
         ));
     }
 
-    /// Makes everything ready to keep one secret under `name` as its next version: custody is proven,
-    /// the version chosen, the key wrapped. To be called before the secret is asked for.
+    /// Prepares custody for one secret, the next version of `name`: proves custody, chooses the version
+    /// and wraps the key. Call it before the request that returns the secret.
     ///
     /// # Errors
-    /// As [`Custody::prove`]; when nobody whose key is at hand can be encrypted for.
+    /// As [`Custody::prove`]; when no recipient whose key is at hand can be encrypted for.
     pub async fn prepare(&self, permit: &Permit, name: &str) -> Result<Prepared> {
         check_name(name)?;
         let version = self.next_version(name).await?;
         self.prepare_version(permit, name, version).await
     }
 
-    /// As [`Custody::prepare`] for a name that nothing has yet, so that no store is asked for versions.
+    /// As [`Custody::prepare`] for a name that is not in use yet, so that no store has to list versions.
     /// A name that ends with a slash is a folder: the secret then goes below it
     /// ([`Prepared::named`]).
     ///
@@ -206,11 +206,11 @@ impl Custody {
         ));
     }
 
-    /// Keeps `secret`: beside the journal at once, then on all stores side by side. The first copy
-    /// waits for nobody, and any one store is enough.
+    /// Keeps `secret`: first beside the journal, then on all stores in parallel. The first copy needs no
+    /// remote call, and any one store is enough.
     ///
     /// # Errors
-    /// When no store has it. It lies beside the journal then, and the next run goes on from there.
+    /// When no store has it. The copy beside the journal stays then, and the next run goes on from there.
     pub async fn keep(&self, permit: &Permit, prepared: Prepared, secret: &Secret) -> Result<()> {
         let Prepared { name, version, key, signer } = prepared;
         check_name(&name)?;
@@ -219,7 +219,7 @@ impl Custody {
         let rescued = self.rescue.write(permit, &name, version, &bytes).await;
         let failure = match self.spread(permit, &name, version, &bytes).await {
             Ok(()) => {
-                // One that stays is removed when the object is completed.
+                // If this fails, `complete` removes the copy later.
                 let _ = self.rescue.remove(permit, &name, version).await;
                 return Ok(());
             }
@@ -235,7 +235,7 @@ impl Custody {
                     failure.message, error.message
                 ),
             )
-            .advice("what the server returned is lost; make a store work again before anything else"),
+            .advice("the server's response is lost; make a store work again before anything else"),
         })
     }
 
@@ -249,7 +249,7 @@ impl Custody {
             .advice("keep that folder, make a store work again, and run again: the run goes on from there")
     }
 
-    /// Writes to all stores at once. Those that fail are warned of.
+    /// Writes to all stores at once. Warns of those that fail.
     ///
     /// # Errors
     /// When no store has the object in the end.
@@ -300,14 +300,14 @@ impl Custody {
     pub async fn put(&self, permit: &Permit, name: &str, secret: &Secret) -> Result<()> {
         check_name(name)?;
         match self.search(name, true).await?.into_whole_if_any()? {
-            // What lies there and is not the plan's keeps its number.
+            // A foreign object under this name keeps its version number.
             None => self.replace(permit, name, secret).await,
             Some(whole) if whole.value.as_ref() == Some(secret) => self.complete(permit, name).await,
             Some(_) => Err(taken(name)),
         }
     }
 
-    /// Keeps `secret` under `name` as a new version, which from now on is the one that is read.
+    /// Keeps `secret` under `name` as a new version, which later reads return.
     ///
     /// # Errors
     /// As [`Custody::put`].
@@ -319,15 +319,15 @@ impl Custody {
     /// Removes one version of `name` from every store, for good.
     ///
     /// # Errors
-    /// Whatever made a store fail, after all others were tried.
+    /// The error of the first store that failed, after all stores were tried.
     pub async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
         check_name(name)?;
         let removed = join_all(self.places().map(|place| place.remove(permit, name, version))).await;
         removed.into_iter().collect()
     }
 
-    /// Writes one copy and reads it back. The same bytes that are there already are success; what is
-    /// there and is not the plan's makes room.
+    /// Writes one copy and reads it back. If the store already has the same bytes, that is a success. A
+    /// copy that is not the plan's is replaced.
     pub(super) async fn write_on(
         &self,
         store: &dyn Store,

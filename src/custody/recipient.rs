@@ -1,4 +1,4 @@
-//! Who can open custody's objects.
+//! The recipients of custody's objects, and the keys that open them.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -30,14 +30,14 @@ pub const PGP_KEY: &str = "GROUNDWORK_PGP_KEY";
 pub trait KeyService: Send + Sync {
     /// Encrypts a few bytes under `key`.
     async fn encrypt(&self, key: &str, plaintext: &Secret, context: &Context) -> Result<Vec<u8>>;
-    /// Decrypts; the ciphertext tells the key.
+    /// Decrypts; the ciphertext names the key.
     async fn decrypt(&self, ciphertext: &[u8], context: &Context) -> Result<Secret>;
 }
 
-/// What a ciphertext is bound to.
+/// The pairs that a ciphertext is bound to.
 pub type Context = BTreeMap<String, String>;
 
-/// Somebody to encrypt for.
+/// A key that custody encrypts its objects for.
 pub enum Recipient {
     /// An age public key.
     Age(age::x25519::Recipient),
@@ -48,7 +48,8 @@ pub enum Recipient {
         /// The service.
         service: Arc<dyn KeyService>,
     },
-    /// An OpenPGP public key, which mostly can be encrypted for alone.
+    /// An OpenPGP public key. Mostly only its owner has the private key, so this process can encrypt but
+    /// not decrypt.
     Pgp(Box<PublicKey>),
 }
 
@@ -72,7 +73,7 @@ impl Recipient {
         }
     }
 
-    /// How it encrypts and for whom, as [`Wrapped`] names them.
+    /// The kind and the id of the recipient, as [`Wrapped`] names them.
     pub(super) fn identity(&self) -> (&'static str, String) {
         match self {
             Self::Age(recipient) => ("age", recipient.to_string()),
@@ -112,10 +113,10 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// The keyring of this process: what is in the files that [`AGE_IDENTITY`] and [`PGP_KEY`] name.
+    /// The keyring of this process: the keys in the files that [`AGE_IDENTITY`] and [`PGP_KEY`] name.
     ///
     /// # Errors
-    /// `Local` when a file cannot be read, is readable by everybody or holds something else.
+    /// `Local` when a file cannot be read, is world-readable or does not contain a key.
     pub fn from_env(service: Option<Arc<dyn KeyService>>) -> Result<Self> {
         let file = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
         let identities = file(AGE_IDENTITY).map_or(Ok(Vec::new()), |path| read_identities(&path))?;
@@ -188,7 +189,7 @@ pub fn check_all(recipients: &[RecipientSettings], folder: &Path) -> Vec<FieldEr
 /// The recipient in an age public key.
 ///
 /// # Errors
-/// `Rejected` when it is none.
+/// `Rejected` when it is not one.
 pub fn parse_age(key: &str) -> Result<age::x25519::Recipient> {
     key.parse().map_err(|why| {
         rejected(format!("`{key}` is not an age public key: {why}"))

@@ -7,7 +7,7 @@ use crate::permit::Permit;
 use crate::signing::SigningKey;
 
 impl Custody {
-    /// Each plan has its own, although plans may share their stores.
+    /// Each plan has a signing key of its own, although plans may share their stores.
     fn key_name(&self) -> String {
         format!("signing-key/{}", name_part(self.authority.plan()))
     }
@@ -15,7 +15,7 @@ impl Custody {
     /// The plan's signing key; `None` when custody has none.
     ///
     /// # Errors
-    /// `Denied` when it is of somebody whom the caller does not trust; when it cannot be opened here.
+    /// `Denied` when the caller does not trust the key; when it cannot be opened here.
     pub async fn signing_key(&self) -> Result<Option<SigningKey>> {
         let name = self.key_name();
         let Some(kept) = self.get(&name).await? else { return Ok(None) };
@@ -26,8 +26,8 @@ impl Custody {
         }
     }
 
-    /// Puts this machine's signing key into custody, until every store and recipient has it. It stays
-    /// if another machine's is there that counts as well.
+    /// Puts this machine's signing key into custody, until every store and recipient has it. If custody
+    /// already has another machine's trusted key, that key stays.
     ///
     /// # Errors
     /// When no store takes it.

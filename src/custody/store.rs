@@ -1,4 +1,4 @@
-//! Where custody's objects lie.
+//! The places where custody keeps its objects.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::permit::Permit;
 use crate::workspace;
 
-/// Free disk space below which nothing irreplaceable is begun.
+/// The free disk space that a folder needs before a run requests irreplaceable secrets.
 const MIN_FREE_BYTES: u64 = 16 << 20;
-/// How deep the folders of objects are looked through.
+/// The depth to which folders are searched for objects.
 const DEPTH: usize = 16;
 /// What to do about a store that is a link.
 const ELSEWHERE: &str = "for a store on another disk, mount that in this place, or write the store's absolute path \
@@ -35,13 +35,13 @@ pub trait Store: Send + Sync {
     async fn objects(&self, prefix: &str) -> Result<Vec<(String, u32)>>;
     /// Removes one version for good, as far as the place can. One that is not there is success.
     async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()>;
-    /// Puts out of the way what lies in the place of a version and is not the plan's. The place keeps
-    /// it where it can.
+    /// Moves an object that is not the plan's out of the place of a version. The store keeps it where
+    /// it can.
     async fn set_aside(&self, permit: &Permit, name: &str, version: u32) -> Result<()>;
     /// Puts `bytes` in the place of a damaged version.
     async fn repair(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()>;
-    /// Writes `bytes` under a name that is no object's, returns what is read back, and leaves at
-    /// most that one name behind, however often it is done.
+    /// Writes `bytes` under a name that no object has, and returns the bytes that it reads back. Repeated
+    /// calls leave at most that one name behind.
     async fn probe(&self, permit: &Permit, bytes: &[u8]) -> Result<Vec<u8>>;
 }
 
@@ -169,8 +169,8 @@ impl Store for FileStore {
         self.reject_file(name, version).map_err(|source| self.failed(name, &source))
     }
 
-    /// The old file stays beside the new one, as `.replaced.…`, for a person to look at. At no moment
-    /// is there no file in its place.
+    /// The old file stays beside the new one, as `.replaced.…`, for a person to look at. The file exists
+    /// at every moment of the replacement.
     async fn repair(&self, _permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
         self.repair_file(name, version, bytes).map_err(|source| self.failed(name, &source))
     }
@@ -199,7 +199,7 @@ fn enough_space(folder: &Folder) -> io::Result<()> {
     Err(io::Error::other(format!("only {} KiB are free on this disk", free >> 10)))
 }
 
-/// Writes a file in one step that either happens or does not, durably, for its owner only.
+/// Writes a file atomically and durably, readable only for its owner.
 fn put(folder: &Folder, name: &str, bytes: &[u8], replace: bool) -> io::Result<()> {
     folder.put(name, 0o600, replace, |file| durable::write(file, bytes))?;
     match folder.read(name, OBJECT)? {
@@ -232,7 +232,7 @@ pub fn versioned(name: &str, version: u32) -> String {
     format!("{name}.{version}")
 }
 
-/// Name and version from [`versioned`]; `None` for what is no object, such as a canary.
+/// Splits a name from [`versioned`]; `None` for names that are not objects, such as a canary.
 pub fn parse_versioned(text: &str) -> Option<(&str, u32)> {
     let (name, version) = text.rsplit_once('.')?;
     let leaf = name.rsplit('/').next()?;

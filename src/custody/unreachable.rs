@@ -1,6 +1,6 @@
-//! A store or key service that cannot be had in this run, such as AWS without credentials.
+//! A store or key service that is not available in this run, such as AWS without credentials.
 //!
-//! It fails at every use, and only then: what other stores and keys can do is not lost with it.
+//! It fails at every use, and only then, so that the run can still use the other stores and keys.
 
 use async_trait::async_trait;
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::permit::Permit;
 use crate::secret::Secret;
 
-/// Stands in for what cannot be had.
+/// Takes the place of an unavailable store or key service, and fails with the reason.
 #[derive(Debug)]
 pub struct Unreachable {
     what: String,
@@ -17,7 +17,7 @@ pub struct Unreachable {
 }
 
 impl Unreachable {
-    /// In the place of `what`, for this reason.
+    /// Takes the place of `what`, which is unavailable for this reason.
     pub fn new(what: impl Into<String>, because: Error) -> Self {
         Self { what: what.into(), because }
     }

@@ -1,4 +1,4 @@
-//! Objects that nobody has signed, or somebody whose key is lost, and a person who vouches for them.
+//! Objects without a signature, or signed with a lost key, and a person who vouches for them.
 
 use super::document::{Document, Origin};
 use super::{Custody, Store};
@@ -15,7 +15,7 @@ pub struct Unvouched {
     pub version: u32,
     /// The store that has it, in words.
     pub store: String,
-    /// Who has signed it; nobody for objects of older versions of the program.
+    /// The signer; `None` for objects of older versions of the program.
     pub signer: Option<Signer>,
     place: usize,
     bytes: Vec<u8>,
@@ -44,7 +44,7 @@ impl Custody {
     /// aside.
     ///
     /// # Errors
-    /// When this machine has no key; what a store says.
+    /// When this machine has no key; the error of the store that failed.
     pub async fn vouch(&self, permit: &Permit, objects: &[Unvouched]) -> Result<()> {
         let key = self.authority.require_key()?;
         let places: Vec<&dyn Store> = self.places().collect();

@@ -1,4 +1,4 @@
-//! Whether a journal is to be believed: whose it is, and whether it is all there.
+//! Decides whether a journal is believed: who signed it, and whether lines are missing.
 
 use super::Chain;
 use crate::error::{Error, ErrorKind};
@@ -7,13 +7,13 @@ use crate::signing::{Authority, Signer};
 /// Whether a journal is to be believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Belief {
-    /// There are no lines, and none are missed.
+    /// There are no lines, and this machine has never seen any.
     Empty,
-    /// There are no lines, and this machine has seen this many.
+    /// There are no lines, but this machine has seen this many.
     Lost(u64),
-    /// A key that counts has signed all of it.
+    /// A key that the caller trusts has signed all of it.
     Ours,
-    /// It says nothing that is acted upon.
+    /// No run acts on its entries.
     Doubted(Doubt),
 }
 
@@ -22,13 +22,13 @@ pub enum Belief {
 pub enum Doubt {
     /// No line is signed: an older version of the program has written it, or a stranger.
     Unsigned,
-    /// Somebody has signed it whom the caller does not trust.
+    /// It is signed with a key that the caller does not trust.
     Stranger(Signer),
-    /// Lines without a signature follow one that has it.
+    /// Lines without a signature follow a signed one.
     Continued,
-    /// The signature is not what its signer makes.
+    /// The signature does not match the lines.
     Forged,
-    /// This machine has seen more of it, or something else in the place of a line.
+    /// This machine has seen more lines, or a different line in the place of one.
     RolledBack {
         /// How many lines this machine has seen.
         seen: u64,
@@ -36,7 +36,7 @@ pub enum Doubt {
 }
 
 impl Belief {
-    /// What is to be thought of a journal. Only its last signature is verified: it covers all lines.
+    /// Judges a journal. Verifies only the last signature, because that covers all lines.
     pub fn of(chain: &Chain, authority: &Authority) -> Self {
         let seen = authority.seen().journal;
         if chain.records.is_empty() {
@@ -71,13 +71,13 @@ impl Doubt {
                  you know all of it, {LOOK}"
             )),
             Self::Forged => refused("has a signature that its signer did not make for this plan".into()).advice(
-                format!("somebody has changed it: restore it from its copy; if you know all of it, {LOOK}"),
+                format!("it was changed since: restore it from its copy; if you know all of it, {LOOK}"),
             ),
             Self::RolledBack { seen } => refused(format!(
                 "has {lines} lines and not those that this machine has seen, which were {seen}"
             ))
             .advice(format!(
-                "somebody has put an older or another journal in its place: restore it from its copy; if you know \
+                "an older or another journal was put in its place: restore it from its copy; if you know \
                  that this one is right, {LOOK}"
             )),
         }

@@ -1,12 +1,12 @@
-//! The journal's text: one JSON object a line, each bound to all lines before it.
+//! The journal's text: one JSON object per line, each bound to all lines before it.
 //!
 //! A line ends with `,"hash":"…"}`, the SHA-256 of the previous line's hash followed by the line's
 //! text up to there. A changed byte anywhere is therefore found, except that cutting off whole
 //! lines at the end leaves a valid, shorter journal. Pure functions over bytes, so that a copy of
 //! the journal elsewhere is checked by the same code.
 //!
-//! Before the hash stands `,"signer":"…","sig":"…"`: the plan's key signs the same hash without
-//! these two. A signature thereby covers all lines up to its own, and the last one covers all.
+//! Before the hash comes `,"signer":"…","sig":"…"`: the plan's key signs the same hash without
+//! these two fields. A signature thereby covers all lines up to its own, and the last one covers all.
 //! Journals of older versions of the program have no signatures.
 
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::entry::Record;
 use crate::signing::{Seal, Signer, SigningKey};
 
-/// What a signature in a journal is for.
+/// The purpose that a signature in a journal is bound to.
 const PURPOSE: &str = "groundwork-journal/1";
 const SIGNER: &str = ",\"signer\":\"";
 const SIGNATURE: &str = "\",\"sig\":\"";
@@ -42,18 +42,18 @@ pub struct Chain {
     seal: Option<(Seal, [u8; 32])>,
     /// Whether any line is signed.
     was_signed: bool,
-    /// Length in bytes up to the end of the last whole line; what lies beyond was cut off while
-    /// it was being written and counts for nothing.
+    /// Length in bytes up to the end of the last whole line. Any bytes after it are an interrupted
+    /// write and are ignored.
     pub length: u64,
 }
 
-/// Why a journal is not to be trusted.
+/// The first line at which a journal is damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("line {line} {problem}")]
 pub struct Damaged {
     /// Counts from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// A description of the damage.
     pub problem: &'static str,
 }
 
@@ -71,7 +71,7 @@ impl Default for Chain {
 }
 
 impl Chain {
-    /// Reads a journal. An incomplete last line was never acknowledged to anybody and is left out.
+    /// Reads a journal. Leaves out an incomplete last line, because its append never returned success.
     ///
     /// # Errors
     /// When a line does not follow from the lines before it.
@@ -118,12 +118,12 @@ impl Chain {
         self.hashes.get(usize::try_from(seq).ok()?.checked_sub(1)?)
     }
 
-    /// Who has signed the last line, by its own word.
+    /// The signer that the last line names; not verified.
     pub fn signer(&self) -> Option<Signer> {
         self.seal.as_ref().map(|(seal, _)| seal.signer)
     }
 
-    /// Whether the last line's signature is what its signer makes for the plan of this name.
+    /// Whether the last line's signature is valid for the plan of this name.
     pub fn is_proven(&self, plan: &str) -> bool {
         self.seal.as_ref().is_some_and(|(seal, digest)| seal.proves(PURPOSE, &[plan.as_bytes(), digest]))
     }

@@ -1,4 +1,4 @@
-//! What the journal records.
+//! The entries of the journal.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::thing::{CREATE, Thing};
 use crate::destination::Destinations;
 
-/// One thing that happened, or is about to.
+/// One event that happened or is about to happen.
 ///
 /// All fields are plain strings made by the caller for this purpose: names, identifiers, messages.
 /// **Never a secret**: the journal is kept in the clear.
@@ -15,42 +15,42 @@ use crate::destination::Destinations;
 pub enum Entry {
     /// A run begins to write.
     RunStarted,
-    /// A request with an answer that comes only once is about to be sent.
+    /// A request with a once-only response is about to be sent.
     Intent {
-        /// The step on whose behalf.
+        /// The step that sends it.
         step: String,
         /// The request, e.g. `iam:CreateAccessKey`.
         operation: String,
-        /// What it is done to, e.g. the user's name. Together with `operation` it identifies the
-        /// intent, because a step can be renamed between two runs.
+        /// The target of the request, e.g. the user's name. Together with `operation` it identifies
+        /// the intent, because a step can be renamed between two runs.
         target: String,
-        /// What recovery needs to know, e.g. the ids that existed before.
+        /// Data for the recovery, e.g. the ids that existed before.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         detail: Vec<String>,
     },
-    /// The answer is in custody, unread.
+    /// The response is in custody, unread.
     Escrowed {
         /// The request.
         operation: String,
-        /// What it was done to.
+        /// The target of the request.
         target: String,
         /// The name of the object in custody.
         object: String,
     },
-    /// What custody holds was proven to work.
+    /// The secret in custody was proven to work.
     Verified {
         /// The request.
         operation: String,
-        /// What it was done to.
+        /// The target of the request.
         target: String,
     },
     /// The intent is fulfilled and needs no recovery.
     Committed {
         /// The request.
         operation: String,
-        /// What it was done to.
+        /// The target of the request.
         target: String,
-        /// What came of it, e.g. the new key's id.
+        /// The result, e.g. the new key's id.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         detail: Vec<String>,
     },
@@ -58,33 +58,33 @@ pub enum Entry {
     Outcome {
         /// The request.
         operation: String,
-        /// What it was done to.
+        /// The target of the request.
         target: String,
         /// How it ended.
         result: Ending,
-        /// What the server said.
+        /// The server's message.
         message: String,
     },
     /// A thing is about to be made or taken over. It is ours even if the run ends before it is
-    /// marked as such.
+    /// recorded as [`Entry::Owned`].
     Making(Thing),
-    /// A thing is ours: made, taken over, or found to be so; the latest word on what is declared of
-    /// it.
+    /// A thing is ours: made, taken over, or found to be ours. The latest of these entries has the
+    /// current declaration.
     Owned(Thing),
-    /// Where a run went, and who can open what it keeps.
+    /// The destinations of a run, including the recipients of its secrets.
     Destinations {
-        /// By the place in the plan that decides about it.
+        /// By the field of the plan that sets them.
         destinations: Destinations,
     },
     /// A node of Vault made key shares or took them: it belongs to the cluster.
     Node {
         /// Its address.
         origin: String,
-        /// What its TLS certificate proves: `ca sha256:…`, the authority of its own that vouches for it,
+        /// The identity that its TLS certificate proves: `ca sha256:…`, a certificate authority of its own,
         /// or `key sha256:…`, its public key; absent without TLS.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tls: Option<String>,
-        /// The initialisation that the shares are of, as custody names it.
+        /// The initialisation that the shares belong to, as custody names it.
         initialisation: String,
         /// The cluster's id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,9 +93,9 @@ pub enum Entry {
     /// A run has ended by itself.
     RunFinished,
     /// A person has looked at all lines before this one and vouches for them: they were not signed,
-    /// or not by a key that counts.
+    /// or signed with a key that was not trusted.
     Adopted {
-        /// How many lines these are.
+        /// The number of these lines.
         lines: u64,
     },
 }
@@ -113,7 +113,7 @@ pub enum Ending {
 }
 
 impl Entry {
-    /// The request and what it is done to, for the entries about one.
+    /// The request and its target, for the entries about a request.
     pub fn subject(&self) -> Option<(&str, &str)> {
         match self {
             Self::Intent { operation, target, .. }
@@ -130,8 +130,8 @@ impl Entry {
         }
     }
 
-    /// Whether it must be recorded wherever the journal is kept: what it announces must not happen
-    /// otherwise; and who ends a run wants to know that the copy is whole.
+    /// Whether the entry must be in the copy too. A run must not do what it announces before another
+    /// machine could know of it, and must not report success while the copy is incomplete.
     pub fn needs_copy(&self) -> bool {
         matches!(
             self,
@@ -143,12 +143,12 @@ impl Entry {
         )
     }
 
-    /// Whether this machine remembers that it has seen the journal up to here.
+    /// Whether this machine notes, at this entry, how far it has seen the journal.
     pub(super) fn is_milestone(&self) -> bool {
         matches!(self, Self::RunStarted | Self::RunFinished | Self::Adopted { .. })
     }
 
-    /// Whether the intent before it needs no recovery any more.
+    /// Whether the intent before it no longer needs recovery.
     fn settles(&self) -> bool {
         matches!(
             self,
@@ -166,15 +166,15 @@ pub struct Record {
     pub seq: u64,
     /// When it was recorded (RFC 3339).
     pub time: Timestamp,
-    /// Which run recorded it.
+    /// The run that recorded it.
     #[serde(flatten)]
     pub who: Who,
-    /// What happened.
+    /// The event itself.
     #[serde(flatten)]
     pub entry: Entry,
 }
 
-/// Who writes: a person on a machine, in one run of one plan.
+/// The writer of an entry: a person on a machine, in one run of one plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
     /// The run's random id.

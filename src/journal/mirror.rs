@@ -1,4 +1,4 @@
-//! The journal's copy elsewhere, from which another machine can go on where this one stopped.
+//! The journal's copy elsewhere, which lets another machine go on where this one stopped.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use crate::permit::Permit;
 /// How often a write is tried against a copy that has changed since it was read.
 const ATTEMPTS: usize = 3;
 
-/// A place for one object that is only ever replaced when it is still as it was seen.
+/// A place for one object, which a write replaces only if it has not changed since it was read.
 #[async_trait]
 pub trait Place: fmt::Debug + Send + Sync {
-    /// The object; `None` when it, or what it would lie in, does not exist.
+    /// The object; `None` when it, or its container (such as the bucket), does not exist.
     async fn fetch(&self) -> Result<Option<Copy>>;
 
-    /// Replaces the object if it still has this version; makes it if `version` is `None` and
-    /// there is none.
+    /// Replaces the object if it still has this version; creates it if `version` is `None` and
+    /// there is no object.
     async fn store(&self, permit: &Permit, text: &[u8], version: Option<&str>) -> Result<Stored>;
 
-    /// The place in words, e.g. `s3://bucket/key`.
+    /// A description of the place, e.g. `s3://bucket/key`.
     fn describe(&self) -> String;
 }
 
@@ -32,22 +32,22 @@ pub trait Place: fmt::Debug + Send + Sync {
 pub struct Copy {
     /// The content.
     pub text: Vec<u8>,
-    /// What changes whenever the content does.
+    /// A version that changes with the content, such as an ETag.
     pub version: String,
 }
 
-/// What became of an object that was to be stored.
+/// The result of a conditional write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// It is there, in this version.
+    /// The object is stored, in this version.
     As(String),
-    /// There is another version than the expected one; nothing was stored.
+    /// The object does not have the expected version; nothing was stored.
     Moved,
-    /// What it would lie in does not exist.
+    /// The container, such as the bucket, does not exist.
     Nowhere,
 }
 
-/// A journal's copy, and what is known of it.
+/// A journal's copy, with the version and length that this run last saw.
 #[derive(Debug)]
 pub struct Mirror {
     place: Arc<dyn Place>,
@@ -78,11 +78,11 @@ impl Mirror {
         Ok((text, chain))
     }
 
-    /// Makes the copy equal to the journal, whose text `text` reads. Steps that append at the
-    /// same time share one request: who waited finds that the copy has his line already.
+    /// Makes the copy equal to the journal, whose text `text` reads. Steps that append at the same
+    /// time share one request: a step that waited finds its line already in the copy.
     ///
     /// # Errors
-    /// When the copy cannot be written, or has lines that the journal has not.
+    /// When the copy cannot be written, or has lines that the journal does not have.
     pub async fn update(&self, permit: &Permit, text: impl Fn() -> Result<Vec<u8>> + Send) -> Result<()> {
         let mut seen = self.seen.lock().await;
         let text = text()?;
@@ -97,7 +97,7 @@ impl Mirror {
                 }
                 Stored::Nowhere if seen.version.is_none() => return Ok(()),
                 Stored::Nowhere => return Err(self.gone()),
-                // It may be our own write, whose answer was lost.
+                // It may be our own write, whose response was lost.
                 Stored::Moved => {
                     let copy = self.look(&mut seen).await?;
                     if !text.starts_with(&copy) {
@@ -113,7 +113,7 @@ impl Mirror {
         ))
     }
 
-    /// The place in words.
+    /// A description of the place.
     pub fn describe(&self) -> String {
         self.place.describe()
     }
@@ -133,11 +133,11 @@ impl Mirror {
 
     fn gone(&self) -> Error {
         Error::new(ErrorKind::Rejected, "journal", format!("{} has vanished", self.place.describe()))
-            .advice("somebody has removed the bucket while this run was going on; find out who")
+            .advice("the bucket was removed during this run; find out who removed it")
     }
 }
 
-/// The journal here and its copy each have lines that the other has not.
+/// The error for a journal and a copy that each have lines missing in the other.
 pub fn diverged(place: &str) -> Error {
     let message = format!("the journal here and its copy at {place} have gone separate ways");
     Error::new(ErrorKind::Conflict, "journal", message).advice(

@@ -1,8 +1,8 @@
 //! The durable record of intents and outcomes, one file per plan.
 //!
-//! It is what makes a run that was cut off recoverable: an intent is on disk before a request is
-//! sent whose answer comes only once, and what was made is known as ours. It never holds a secret.
-//! Where the plan says so, a copy elsewhere follows line by line; see [`mirror`].
+//! It makes an interrupted run recoverable: an intent is on disk before a request with a once-only
+//! response is sent, and the things that the run made are recorded as ours. It never holds a secret.
+//! If the plan says so, the journal has a copy elsewhere that follows line by line; see [`mirror`].
 
 mod belief;
 #[cfg(test)]
@@ -37,8 +37,8 @@ use crate::workspace::{LocalFile, Workspace};
 
 /// One plan's journal. Appends are durable when they return; safe to share between steps.
 ///
-/// Only a journal that a key of the plan has signed is believed ([`Belief`]). Of any other, nothing
-/// is known to whoever asks for intents and things, and nothing is appended to it.
+/// Only a journal that a key of the plan has signed is believed ([`Belief`]). Any other journal shows
+/// its callers no intents and no things, and refuses appends.
 #[derive(Debug)]
 pub struct Journal {
     place: LocalFile,
@@ -54,14 +54,14 @@ struct State {
     belief: Belief,
     /// Open from the first append on.
     file: Option<File>,
-    /// The copy's text, when it has lines that the file has not; they are written to the file
-    /// before the first append.
+    /// The copy's text, when it has lines that the file does not have. The first append writes
+    /// them to the file before its own line.
     ahead: Option<Vec<u8>>,
 }
 
 impl Journal {
-    /// Opens the journal at this place and checks all of it. Makes no file and no folder: only the
-    /// first append does.
+    /// Opens the journal at this place and checks all of it. Does not create the file or its folder:
+    /// only the first append does.
     ///
     /// # Errors
     /// `Local` when the file cannot be read or was damaged.
@@ -78,11 +78,11 @@ impl Journal {
         self
     }
 
-    /// Looks at the copy, and goes on from there when another machine has written to it. Writes
-    /// nothing. Gives whether there was something new.
+    /// Reads the copy, and continues from it when another machine has written to it. Writes nothing.
+    /// Returns whether there was something new.
     ///
     /// # Errors
-    /// `Conflict` when both have lines that the other has not; when the copy cannot be read.
+    /// `Conflict` when each has lines that the other does not have; when the copy cannot be read.
     pub async fn pull(&self) -> Result<bool> {
         let Some(mirror) = &self.mirror else { return Ok(false) };
         let (copy, chain) = mirror.fetch().await?;
@@ -99,7 +99,7 @@ impl Journal {
         Ok(is_news)
     }
 
-    /// Where the copy is.
+    /// A description of the copy's place.
     pub fn mirror(&self) -> Option<String> {
         self.mirror.as_ref().map(Mirror::describe)
     }
@@ -112,17 +112,17 @@ impl Journal {
         Self::open(Workspace::of(folder)?.file(&format!("journal/{plan}.jsonl")), who, authority)
     }
 
-    /// Who may sign for the plan.
+    /// The keys that may sign for the plan.
     pub fn authority(&self) -> &Arc<Authority> {
         &self.authority
     }
 
-    /// Whether it is to be believed.
+    /// Whether the journal is believed.
     pub fn belief(&self) -> Belief {
         self.state().belief.clone()
     }
 
-    /// Who has signed it last, by its own word.
+    /// The signer that its last line names; not verified.
     pub fn signer(&self) -> Option<Signer> {
         self.state().chain.signer()
     }
@@ -158,7 +158,7 @@ impl Journal {
         self.require_believed().is_ok() && self.authority.key().is_some()
     }
 
-    /// Vouches for all lines that there are, whoever has written them: a person has looked at them.
+    /// Vouches for all existing lines, regardless of their writer: a person has looked at them.
     ///
     /// # Errors
     /// As [`Journal::append`].
@@ -172,14 +172,14 @@ impl Journal {
         self.append(permit, Entry::Adopted { lines }).await
     }
 
-    /// Records one entry; it is on the disk when this returns, and in the copy if there can be one.
+    /// Records one entry. It is on the disk when this returns, and in the copy if that can be written.
     ///
-    /// What has happened already is not undone by a copy that cannot be written: the entry is on
-    /// the disk, and the next one that cannot do without the copy carries it along.
+    /// A failed write to the copy is ignored for events that have already happened: the entry is on
+    /// the disk, and the next entry that must be in the copy takes it along.
     ///
     /// # Errors
-    /// When the entry is not on the disk, or must be in the copy and is not; the
-    /// caller must then not do what it wanted to record.
+    /// When the entry is not on the disk, or must be in the copy and is not. The caller must then not
+    /// carry out the operation that it wanted to record.
     pub async fn append(&self, permit: &Permit, entry: Entry) -> Result<()> {
         let (needed, is_milestone) = (entry.needs_copy(), entry.is_milestone());
         self.append_here(entry)?;
@@ -193,7 +193,7 @@ impl Journal {
         }
     }
 
-    /// A shorter journal, or another, is refused from now on.
+    /// Notes the last line, so that this machine from now on refuses a shorter or different journal.
     fn note_head(&self) -> Result<()> {
         let head = {
             let chain = &self.state().chain;
@@ -202,12 +202,12 @@ impl Journal {
         self.authority.note(|seen| seen.journal = Some(head))
     }
 
-    /// Records one entry in the file alone.
+    /// Records one entry in the file only.
     fn append_here(&self, entry: Entry) -> Result<()> {
         let mut state = self.state();
         let appended = self.append_to(&mut state, entry);
         if appended.is_err() {
-            // Whatever reached the disk is read again, and a torn line cut, by the next append.
+            // The next append reads the file again and cuts off a torn line.
             state.file = None;
         }
         appended
@@ -218,7 +218,7 @@ impl Journal {
         self.state().chain.records.clone()
     }
 
-    /// All records that count: none of a journal that is not believed.
+    /// All records of a believed journal; none of any other.
     pub fn believed(&self) -> Vec<Record> {
         self.state().records().to_vec()
     }
@@ -244,12 +244,12 @@ impl Journal {
         records.iter().filter(is_open).cloned().collect()
     }
 
-    /// Whether a committed entry for `operation` on `target` is the latest word on it.
+    /// Whether the latest entry for `operation` on `target` is a committed one.
     pub fn committed(&self, operation: &str, target: &str) -> bool {
         self.is_latest(operation, target, |entry| matches!(entry, Entry::Committed { .. }))
     }
 
-    /// Whether the latest word on `operation` on `target` is that its outcome is unknown.
+    /// Whether the latest entry for `operation` on `target` says that its outcome is unknown.
     pub fn is_unknown(&self, operation: &str, target: &str) -> bool {
         self.is_latest(operation, target, |entry| {
             matches!(entry, Entry::Outcome { result: Ending::Unknown, .. })
@@ -269,7 +269,7 @@ impl Journal {
         state.records().iter().any(|record| record.entry.subject() == Some((operation, target)))
     }
 
-    /// Where the last apply went, and when that was recorded.
+    /// The destinations of the last apply, and when they were recorded.
     pub fn destinations(&self) -> Option<(Timestamp, Destinations)> {
         let state = self.state();
         state.records().iter().rev().find_map(|record| match &record.entry {
@@ -278,7 +278,7 @@ impl Journal {
         })
     }
 
-    /// What the plan has made or taken over, and not removed.
+    /// The things that the plan has made or taken over, and not removed.
     pub fn things(&self) -> Things {
         Things::of(self.state().records())
     }
@@ -302,7 +302,7 @@ impl Journal {
     fn open_file(&self, state: &mut State, vouched: bool) -> Result<()> {
         let (here, chain) = load(&self.place)?;
         let copy = state.ahead.take();
-        // What the copy has beyond the file was judged when it was fetched.
+        // `pull` has already judged the lines that only the copy has.
         let is_judged = copy.is_some() || (vouched && chain.hash == state.chain.hash);
         let mut now = State::of(chain, &self.authority);
         if !is_judged {
@@ -341,7 +341,7 @@ impl State {
         Self { chain, belief, file: None, ahead: None }
     }
 
-    /// What is believed.
+    /// The believed records.
     fn records(&self) -> &[Record] {
         match self.belief {
             Belief::Doubted(_) => &[],
@@ -356,7 +356,7 @@ fn load(place: &LocalFile) -> Result<(Vec<u8>, Chain)> {
     let mut text = read.map_err(|source| local("read", &place.path(), &source))?.unwrap_or_default();
     let chain = Chain::parse(&text).map_err(|damage| {
         Error::new(ErrorKind::Local, "journal", format!("{place} was damaged or changed by hand: {damage}"))
-            .advice("restore the file from a copy; nothing is applied on the word of a damaged journal")
+            .advice("restore the file from a copy; Groundwork does not apply anything with a damaged journal")
     })?;
     text.truncate(usize::try_from(chain.length).unwrap_or(usize::MAX));
     Ok((text, chain))

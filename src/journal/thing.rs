@@ -1,5 +1,5 @@
-//! What a plan has made or taken over, and not removed: known from the journal alone, because most
-//! live systems have no place for such a mark.
+//! The things that a plan has made or taken over, and not removed. Only the journal records them,
+//! because most live systems have no place for such a mark.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::secret::Declarations;
 pub const CREATE: &str = "create";
 /// The operation that removes a thing.
 pub const DELETE: &str = "delete";
-/// What ends the ownership of a thing that stays.
+/// The operation that ends the ownership of a thing without removing it.
 pub const FORGET: &str = "forget";
 
 /// The journal's name for a thing.
@@ -21,14 +21,14 @@ pub fn target(kind: &str, id: &str) -> String {
     format!("{kind} {id}")
 }
 
-/// A thing as its step declared it, as far as its removal needs to know once the step is gone.
+/// A thing as its step declared it, with the data that its removal needs once the step is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thing {
     /// The step's id.
     pub step: String,
     /// The thing, see [`target`].
     pub target: String,
-    /// How the kind addresses it.
+    /// The kind's address of it.
     pub address: Value,
     /// The AWS account that it is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,12 +43,12 @@ pub struct Thing {
     pub protect: bool,
     /// Whether it stays when its step is gone.
     pub retain: bool,
-    /// What its step attaches to it, see [`crate::resource::Attachment::path`]; `None` where that is
+    /// The attachments of its step, see [`crate::resource::Attachment::path`]; `None` where they are
     /// not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attaches: Option<Vec<String>>,
-    /// What was declared of its secret fields, as digests by path; never anything of a value. `None`
-    /// for a kind without, and where that is not recorded.
+    /// The declarations of its secret fields, as digests by path; never a part of a value. `None` for
+    /// a kind without secret fields, and where they are not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<Declarations>,
 }
@@ -64,7 +64,7 @@ impl Thing {
         self.address.get("alias").and_then(Value::as_str)
     }
 
-    /// How the live system addresses it, for people.
+    /// Its name in the live system, for people.
     pub fn name(&self) -> &str {
         self.target.split_once(' ').map_or("", |(_, name)| name)
     }
@@ -74,20 +74,20 @@ impl Thing {
 #[derive(Clone, Debug, Default)]
 pub struct Things {
     all: BTreeMap<String, (Thing, Standing)>,
-    /// Targets of removals that are not known to have ended.
+    /// Targets of removals whose end is not recorded.
     leaving: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// It was about to be made, and how that ended is not recorded, or not known.
+    /// It was about to be made; the outcome is not recorded, or unknown.
     Announced,
     /// It is the plan's.
     Owned,
 }
 
 impl Things {
-    /// What the records say.
+    /// Builds the state from the records, in their order.
     pub fn of(records: &[Record]) -> Self {
         let mut things = Self::default();
         for record in records {
@@ -99,7 +99,7 @@ impl Things {
     fn take(&mut self, entry: &Entry) {
         match entry {
             Entry::Making(thing) => match self.standing(&thing.target) {
-                // Somebody has removed it by hand, and it is made anew.
+                // It was removed by hand, and this run makes it again.
                 Some(standing) => self.put(thing, standing),
                 None => self.put(thing, Standing::Announced),
             },
@@ -136,17 +136,17 @@ impl Things {
         self.all.get(target).map(|(thing, _)| thing)
     }
 
-    /// Whether it was announced and no more: the run that was to make it was cut off.
+    /// Whether it was only announced: the run that was making it was interrupted.
     pub fn is_announced(&self, target: &str) -> bool {
         self.standing(target) == Some(Standing::Announced)
     }
 
-    /// Whether the record of it is settled and exactly this.
+    /// Whether its record is settled and equal to `thing`.
     pub fn has(&self, thing: &Thing) -> bool {
         self.get(&thing.target) == Some(thing) && !self.is_announced(&thing.target)
     }
 
-    /// Those whose removal was announced and is not known to have ended.
+    /// The targets whose removal was announced, but whose end is not recorded.
     pub fn leaving(&self) -> impl Iterator<Item = &str> {
         self.leaving.iter().map(String::as_str)
     }

@@ -73,11 +73,11 @@ pub fn mistake(address: &str) -> Option<&'static str> {
         }
         Ok(url) if has_user_info(&url) => Some(USER_INFO),
         Ok(_) => None,
-        Err(_) => Some("this is no address; write it as https://HOST:PORT"),
+        Err(_) => Some("not a valid address; use https://HOST:PORT"),
     }
 }
 
-/// Addresses are shown, logged and recorded; credentials come on other ways.
+/// Addresses are shown, logged and recorded, so they must not contain credentials.
 const USER_INFO: &str = "an address cannot hold a user name or a password";
 
 /// Whether there is a user name or a password before the host.
@@ -85,13 +85,13 @@ fn has_user_info(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Whether a URL leads to the metadata service of a cloud machine, which hands out credentials to
-/// whoever asks, or to another link-local address.
+/// Whether a URL leads to the metadata service of a cloud machine, which gives credentials to every
+/// caller, or to another link-local address.
 pub fn is_metadata(address: &str) -> bool {
     Url::parse(address).is_ok_and(|url| is_metadata_host(&url))
 }
 
-/// Numbers in other notations, such as 2852039166 or 0xa9fea9fe, are addresses by now.
+/// The URL parser has already turned other notations, such as 2852039166 or 0xa9fea9fe, into addresses.
 fn is_metadata_host(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     match host.trim_matches(['[', ']']).parse() {

@@ -98,11 +98,11 @@ pub struct Diagnostic {
     pub beside: Option<Box<(Span, String)>>,
     /// What to do.
     pub help: Option<String>,
-    /// What must not be shown of the plan, wherever the mistake is drawn.
+    /// The part of the plan that must never be shown, wherever the mistake is drawn.
     pub hidden: Option<Box<Span>>,
 }
 
-/// How many mistakes are looked for, about; nobody reads more of them.
+/// About how many mistakes are collected; further ones would not help the reader.
 pub const MOST_MISTAKES: usize = 300;
 
 impl Diagnostic {

@@ -38,7 +38,7 @@ pub struct Document {
     pub silences: Vec<Silence>,
     /// Steps that have another id now: the old one and the new.
     pub moved: Vec<(Key, Key)>,
-    /// What holds for the things of steps that are gone.
+    /// The rules for the things of steps that are gone.
     pub removed: Vec<RemovedStep>,
 }
 

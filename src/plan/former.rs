@@ -7,7 +7,7 @@ use super::document::Document;
 use super::node::{Key, Node, NodeValue};
 use crate::suggest::closest;
 
-/// What holds for the thing of a step that is gone.
+/// The rules for the thing of a step that is gone.
 #[derive(Clone, Debug)]
 pub struct RemovedStep {
     /// The step's id, and where it stands.
@@ -79,7 +79,7 @@ impl Document {
         find(old).cloned().or_else(|| Some(format!("{}{}", find(base(old))?, &old[base(old).len()..])))
     }
 
-    /// What the plan says of a step that is gone.
+    /// The plan's rules for a step that is gone.
     pub fn removed(&self, id: &str) -> Option<&RemovedStep> {
         self.removed.iter().find(|step| step.id.name == id)
     }
@@ -115,7 +115,7 @@ impl Document {
         }
         if self.is_declared(&old.name, ids) && !becomes_repeated {
             return Some(Diagnostic::error(old.span, format!("step `{}` is still declared", old.name)).help(
-                "`moved` is for ids that no step has any more: rename the step, or take the line out",
+                "`moved` is for ids that are no longer in use: rename the step, or take the line out",
             ));
         }
         if self.is_declared(&new.name, ids) {

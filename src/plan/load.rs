@@ -41,7 +41,7 @@ pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagn
     };
     let mut loader = Loader { root: folder.clone(), ..Loader::default() };
     loader.read_plan(path);
-    // What a file declares that cannot be read is not missing.
+    // Names that an unreadable file may declare are not reported as missing.
     if !loader.incomplete {
         loader.override_vars(overrides);
         loader.check_names();
@@ -103,7 +103,8 @@ impl Loader {
         self.mistakes.push(mistake);
     }
 
-    /// What is not read any more is not missing.
+    /// Reports that a limit is exceeded. Names beyond it are not read, so they must not be reported as
+    /// missing.
     fn too_many(&mut self, span: Span, limit: usize, what: &str) {
         self.incomplete = true;
         self.mistake(Diagnostic::error(span, format!("a plan has at most {limit} {what}")));
@@ -234,8 +235,8 @@ impl Loader {
         }
     }
 
-    /// The characters that mark values must not come from outside; and nothing may drive the
-    /// terminal of whoever reads a plan, or show it otherwise than it is, not even in a comment.
+    /// The characters that mark values must not come from outside. And no character, not even in a
+    /// comment, may control the reader's terminal or make the plan look different from what it is.
     fn forbid_characters(&mut self, root: &Node) {
         let mut found = Vec::new();
         root.texts(&mut |text, span| found.extend(forbidden(text).map(|what| (span, what))));
@@ -381,7 +382,7 @@ impl Loader {
         Some(DeclaredStep {
             id: id.clone(),
             kind,
-            // A missing field has no place of its own: it is told at the step's id.
+            // A missing field has no place of its own, so it is reported at the step's id.
             fields: Node { span: id.span, value: NodeValue::Map(own), source: None },
             provider: node.get("provider").cloned(),
             for_each: node.get("for_each").cloned(),
@@ -420,8 +421,8 @@ impl Loader {
         None
     }
 
-    /// Applies `--var` and `--var-file`: the declared default tells which names exist, and of which type
-    /// their values are.
+    /// Applies `--var` and `--var-file`: the declared defaults determine which names exist, and the types
+    /// of their values.
     fn override_vars(&mut self, overrides: &[(String, Node)]) {
         for (name, value) in overrides {
             self.digest.update(name.as_bytes());
@@ -467,7 +468,7 @@ impl Loader {
             } else if steps.contains_key(key.name.as_str()) {
                 mistakes.push(
                     Diagnostic::error(key.span, format!("`{}` is both a variable and a step", key.name))
-                        .help("expressions could not tell them apart: rename one"),
+                        .help("expressions could not distinguish them: rename one"),
                 );
             }
         }

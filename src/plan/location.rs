@@ -21,7 +21,7 @@ impl FromStr for S3Location {
             Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
                 Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
             }
-            _ => Err(format!("`{text}` is no place in S3; write it as s3://BUCKET/PREFIX")),
+            _ => Err(format!("`{text}` is not a place in S3; write it as s3://BUCKET/PREFIX")),
         }
     }
 }

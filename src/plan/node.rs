@@ -13,9 +13,9 @@ use super::diagnostic::{Diagnostic, Span};
 pub struct Node {
     /// Where it stands.
     pub span: Span,
-    /// What it is.
+    /// The parsed value.
     pub value: NodeValue,
-    /// What stands in the file, when that is neither text nor in quotes: `0042` of a number, `~` of nothing.
+    /// The text in the file, for a value that is neither text nor quoted: `0042` of a number, `~` of nothing.
     pub source: Option<Box<str>>,
 }
 
@@ -47,11 +47,11 @@ pub struct Key {
 
 /// Nodes in one document; the quickstart has 300, a plan of 10,000 secrets 100,000.
 const MAX_NODES: usize = 400_000;
-/// Steps of the parser; what aliases repeat counts every time.
+/// Steps of the parser; nodes that aliases repeat count every time.
 const MAX_EVENTS: usize = 500_000;
 /// Steps of the parser below anchors, which aliases repeat.
 const MAX_REPEATED: usize = 50_000;
-/// Text in one document, in bytes; what aliases repeat counts every time.
+/// Text in one document, in bytes; text that aliases repeat counts every time.
 const MAX_TEXT: usize = 16 * 1024 * 1024;
 /// Alias expansions in one document; enough for shared blocks, too few for a bomb.
 const MAX_ALIASES: usize = 1_000;
@@ -161,7 +161,7 @@ impl Node {
         }
     }
 
-    /// What it is, for error messages.
+    /// The type of the value, for error messages.
     pub fn describe(&self) -> &'static str {
         match self.value {
             NodeValue::Null => "nothing",
@@ -334,8 +334,8 @@ impl Raw {
     }
 }
 
-/// What stands in the file of a number, a truth value or nothing; `None` when that is more than the
-/// scalar itself, such as a tag.
+/// The text in the file of a number, a truth value or nothing; `None` when that is more than the scalar
+/// itself, such as a tag.
 fn written(value: &NodeValue, span: Span, text: &str) -> Option<Box<str>> {
     let text = text.get(span.start..span.end)?.trim();
     let is_scalar = !text.contains(|c: char| c.is_whitespace() || "\"'!&*,[]{}#".contains(c));

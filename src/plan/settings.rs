@@ -58,7 +58,7 @@ pub struct AwsAccount {
 pub struct AssumeRole {
     /// The role's ARN.
     pub role_arn: String,
-    /// What the role's trust policy wants to hear.
+    /// The external id that the role's trust policy requires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// The session's name, as it is seen in audit logs.
@@ -147,7 +147,7 @@ pub struct VaultSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// Every node's own address, for unsealing. Default: `GROUNDWORK_VAULT_NODES`, separated by
-    /// commas, then the address alone.
+    /// commas, then only `address`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<String>,
     /// The certificate authority that signed the servers' certificates, a PEM file beside the
@@ -189,17 +189,17 @@ fn default_approle_mount() -> String {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CustodySettings {
-    /// Each of these alone can open what custody holds.
+    /// Any one of these can open the contents of custody.
     pub recipients: Vec<RecipientSettings>,
     /// Every object is kept on each of these.
     pub stores: Vec<StoreSettings>,
 }
 
-/// Somebody who can open what custody holds.
+/// A recipient, who can open the contents of custody.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum RecipientSettings {
-    /// A KMS key, by ARN, id or alias; opened by whoever may call `kms:Decrypt` with it.
+    /// A KMS key, by ARN, id or alias; every principal that may call `kms:Decrypt` with it can open.
     Kms(String),
     /// An age public key, `age1…`; opened with the identity in the file that
     /// `GROUNDWORK_AGE_IDENTITY` names.
@@ -232,8 +232,8 @@ impl std::fmt::Display for StoreSettings {
     }
 }
 
-/// The `journal:` section: where the journal's copy is kept. Without it the journal is beside the
-/// plan alone, in `.groundwork/`.
+/// The `journal:` section: where the journal's copy is kept. Without it the journal is only beside the
+/// plan, in `.groundwork/`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JournalSettings {

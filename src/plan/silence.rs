@@ -14,7 +14,7 @@ pub struct Silence {
     pub reason_span: Span,
 }
 
-/// The rules that a `lint:` section silences. What has another shape is a mistake.
+/// The rules that a `lint:` section silences. A section of another shape is a mistake.
 pub fn read(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<Silence> {
     const FORM: &str = "write `lint: { allow: { RULE: \"the reason\" } }`";
     let mut mistake = |span: Span, what: &str| mistakes.push(Diagnostic::error(span, what).help(FORM));

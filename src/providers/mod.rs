@@ -27,12 +27,12 @@ use crate::template::unknown;
 use crate::trace::Calls;
 use crate::trust::{Grant, Subject, Trust};
 
-/// What the clients of one run are made from, and the clients once they are made.
+/// The settings for the clients of one run, and the clients once a step has asked for them.
 #[derive(Debug, Default)]
 pub struct Providers {
     /// The plan's name, for ownership tags.
     pub plan: String,
-    /// What the caller allows the plan to use.
+    /// The caller's grants to the plan.
     pub trust: Trust,
     /// The plan's folder; relative paths start here.
     pub folder: PathBuf,
@@ -97,11 +97,11 @@ impl Providers {
         })
     }
 
-    /// Sees to it that this machine can sign for the plan: with its own key, else with the one that
-    /// custody has; a plan of which nothing is recorded yet gets a new one.
+    /// Makes sure that this machine can sign for the plan: with its own key, else with the one that
+    /// custody has. A plan with an empty journal gets a new key.
     ///
     /// # Errors
-    /// `Denied` when the journal is not believed, or somebody else signs for the plan.
+    /// `Denied` when the journal is not believed, or when the plan has another signer.
     pub async fn ready_to_sign(&self) -> Result<()> {
         let journal = self.journal()?;
         journal.require_believed()?;
@@ -130,15 +130,15 @@ impl Providers {
         }
     }
 
-    /// The id of the Vault cluster, if this run has to do with one that tells it.
+    /// The id of the Vault cluster, if this run uses one that reports its id.
     pub async fn cluster(&self) -> Option<String> {
         self.vault.get()?.cluster_id().await
     }
 
-    /// Sees to it that the plan's lock is held by this run; for before each write.
+    /// Makes sure that this run holds the plan's lock; called before each write.
     ///
     /// # Errors
-    /// `Conflict` when somebody else has it.
+    /// `Conflict` when another run holds it.
     pub async fn confirm_lock(&self, permit: &Permit) -> Result<()> {
         match &self.lock {
             Some(lock) => lock.confirm(permit).await,
@@ -167,7 +167,7 @@ impl Providers {
         })
     }
 
-    /// Forgets everything that was read, so that it is read anew.
+    /// Forgets everything that was read, so that later steps read it again.
     pub async fn forget(&self) {
         if let Some(aws) = self.aws.get() {
             aws.forget().await;

@@ -14,8 +14,8 @@ use crate::secret::Fields;
 pub trait Sink: Send + Sync {
     /// Whether it holds exactly these values; other fields next to them are not looked at.
     async fn holds(&self, expected: &Fields) -> Result<bool>;
-    /// Sees that the place takes a delivery; for before a credential is made that has nowhere else to
-    /// go. Writes nothing.
+    /// Checks that the place can take a delivery; called before a credential is made that has no other
+    /// place to go. Writes nothing.
     async fn prove(&self) -> Result<()>;
     /// Writes these fields and leaves others next to them as they are.
     async fn deliver(&self, permit: &Permit, fields: &Fields) -> Result<()>;
@@ -40,7 +40,7 @@ pub struct VaultKv {
     pub mount: String,
     /// The path below the mount.
     pub path: String,
-    /// What the fields are called.
+    /// The names of the fields.
     #[serde(default)]
     pub fields: KeyFields,
 }
@@ -49,7 +49,7 @@ impl VaultKv {
     /// Where the mount is; `None` is the plan's own namespace.
     ///
     /// # Errors
-    /// When `namespace` is no path of one.
+    /// When `namespace` is not a valid namespace path.
     pub fn place(&self) -> Result<Option<Elsewhere>, FieldError> {
         self.namespace.as_deref().map(Elsewhere::namespace).transpose()
     }

@@ -1,4 +1,4 @@
-//! Typed declarations of all steps, as far as variables alone make them.
+//! Typed declarations of all steps, as far as variables determine them.
 
 use std::collections::HashSet;
 
@@ -60,7 +60,7 @@ pub fn declare(
     }
 }
 
-/// Keys that nobody could be encrypted for, each at its place.
+/// Recipients' keys that cannot be encrypted for, each at its place.
 fn custody_mistakes(resolved: &Resolved, settings: Option<&CustodySettings>) -> Vec<Diagnostic> {
     match (settings, resolved.document.section(Section::Custody)) {
         (Some(settings), Some(node)) => {
@@ -74,7 +74,7 @@ fn custody_mistakes(resolved: &Resolved, settings: Option<&CustodySettings>) -> 
     }
 }
 
-/// What the plan alone says of account and region.
+/// Account and region as far as the plan itself names them.
 pub fn scope(resolved: &Resolved) -> Scope {
     let of = |alias: Option<&str>| {
         let account = resolved.aws.account(alias).unwrap_or_default();
@@ -113,8 +113,8 @@ fn in_order_of_references(resolved: &Resolved) -> Vec<usize> {
     order
 }
 
-/// A step that refers to something that is not there cannot be evaluated either; that is told once,
-/// where the reference was checked.
+/// A step that refers to something that does not exist cannot be evaluated either; the mistake is
+/// reported only once, where the reference was checked.
 fn without_consequences(resolved: &Resolved, step: &Step, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let told = |span: Option<Span>| resolved.mistakes.iter().any(|mistake| mistake.span == span);
     let is_there = |name: &String| {
@@ -125,7 +125,7 @@ fn without_consequences(resolved: &Resolved, step: &Step, found: Vec<Diagnostic>
     found.into_iter().filter(|mistake| complete && !told(mistake.span)).collect()
 }
 
-/// The same mistake in every instance of a repeated step is told once.
+/// Adds mistakes; one that repeats in every instance of a repeated step is reported once.
 fn add_new(mistakes: &mut Vec<Diagnostic>, found: Vec<Diagnostic>) {
     for mistake in found.into_iter().take(MOST_MISTAKES) {
         if !mistakes.iter().any(|known| known.span == mistake.span && known.message == mistake.message) {
@@ -157,7 +157,7 @@ fn instance(
     }
 }
 
-/// A name that another can be mistaken for: whoever reviews the plan would approve something else.
+/// A name that can be mistaken for another: the reviewer of the plan would approve something else.
 fn deceptive(resolved: &Resolved, step: &Step, name: &str) -> Option<Diagnostic> {
     let (told, why) =
         [&step.id, name].into_iter().find_map(|told| Some((told, visible::deceptive(told)?)))?;
@@ -209,7 +209,7 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
     for (step, instance) in resolved.steps.iter().zip(instances) {
         let span = resolved.document.steps[step.declared].id.span;
         match resolved.budget.spend(|| instance.load(&loader)) {
-            // What the plan wants and may not is told apart from its mistakes.
+            // Permissions that the plan lacks are reported separately from its mistakes.
             Ok(()) | Err(LoadError::ForeignEnv(_)) => {}
             Err(error @ LoadError::ReservedEnv(_)) => {
                 let mistake = Diagnostic::error(span, format!("step `{}`: {error}", step.id));
@@ -237,7 +237,7 @@ fn too_large(resolved: &Resolved, step: &Step, what: &str, limit: usize) -> Diag
     Diagnostic::error(resolved.document.steps[step.declared].id.span, message)
 }
 
-/// What sources and templates see of the plan.
+/// The part of the plan that sources and templates see.
 pub fn loader(resolved: &Resolved) -> Loader {
     Loader {
         folder: resolved.document.folder.clone(),

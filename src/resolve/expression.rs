@@ -81,7 +81,7 @@ fn whole(expression: &str) -> String {
     format!("{{{{ {expression} }}}}")
 }
 
-/// The engine's message, or a better one where the text has something of another language in it.
+/// The engine's message, or a better one if the text uses the syntax of another language.
 fn with_advice(text: &str, message: String) -> String {
     for block in blocks(text) {
         let inner = block.trim_matches(['{', '}', '%']);

@@ -36,7 +36,7 @@ pub type OutputTable = HashMap<String, Map<String, Value>>;
 pub struct Resolved {
     /// The plan as declared.
     pub document: Document,
-    /// What the caller allows the plan to use; nothing until a session says so.
+    /// The caller's permissions for the plan; none until a session sets them.
     pub trust: Trust,
     /// The variables' values.
     pub vars: Map<String, Value>,
@@ -58,7 +58,7 @@ pub struct Resolved {
     referred_to: HashSet<String>,
     /// The time that evaluations may take.
     budget: Budget,
-    /// What is wrong so far; [`declare::declare`] looks for more before all is told.
+    /// The mistakes so far; [`declare::declare`] looks for more before all are reported.
     pub mistakes: Vec<Diagnostic>,
 }
 
@@ -170,7 +170,7 @@ impl Resolved {
         parse(value).map(Some).map_err(|mistakes| diagnose(node, mistakes))
     }
 
-    /// What every expression sees, as the template loader's variables too.
+    /// The variables that every expression sees, and that the template loader uses too.
     pub fn context(&self) -> Map<String, Value> {
         with_aws(base_context(&self.document, &self.vars), &self.aws)
     }

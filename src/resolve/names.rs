@@ -16,7 +16,7 @@ const BUILT_IN: [&str; 3] = ["plan", "aws", "loop"];
 /// The name of the entry that a step is repeated for.
 const EACH: &str = "each";
 
-/// What the expressions of a place may name.
+/// The names that expressions of a place may use.
 pub struct Names<'a> {
     document: &'a Document,
     /// How many of the variables are defined before.

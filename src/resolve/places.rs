@@ -18,8 +18,8 @@ pub struct Places {
 }
 
 impl Resolved {
-    /// Where the journal's copy and the lock are. What depends on something that is not known is
-    /// a mistake only with `definite`.
+    /// Where the journal's copy and the lock are. A place that depends on an unknown value is a mistake
+    /// only with `definite`.
     ///
     /// # Errors
     /// Expressions that fail and values that are wrong, with their places.
@@ -83,7 +83,7 @@ fn lock_place(
             None => Err(FieldError::new("s3", "there is no journal in S3 for the lock to be beside")
                 .help("add `journal: { s3: … }`, or say where: `lock: { s3: \"s3://BUCKET/KEY.tflock\" }`")),
         },
-        (None, _, Some(_)) => Err(FieldError::new("key", "belongs to `dynamodb` alone")
+        (None, _, Some(_)) => Err(FieldError::new("key", "belongs only to `dynamodb`")
             .help("with `s3` the place of the object says what is locked")),
         _ => Err(FieldError::new("", "exactly one of `dynamodb` and `s3` is needed")),
     }

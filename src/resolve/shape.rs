@@ -1,5 +1,5 @@
-//! What may stand at a place of a plan, as the JSON Schema of its kind says: which keys are the names
-//! of fields and which are the plan's own, where text is wanted, and which placeholders are the server's.
+//! The values that a place of a plan may have, by the JSON Schema of its kind: which keys are names of
+//! fields and which are the plan's own, where text is wanted, and which placeholders are the server's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -58,7 +58,7 @@ pub struct Shape<'a> {
     placeholders: Option<Family>,
 }
 
-/// What a key of a map is.
+/// The role of a map's key.
 pub enum Entry<'a> {
     /// The name of a field.
     Field(Shape<'a>),
@@ -107,7 +107,7 @@ impl<'a> Shape<'a> {
         items
     }
 
-    /// What a key is, and the shape of its value.
+    /// The role of a key, with the shape of its value.
     pub fn entry(&self, name: &str) -> Entry<'a> {
         let (mut fields, mut own) = (self.empty(), self.empty());
         for form in &self.forms {

@@ -161,7 +161,7 @@ fn alias(
                 .help("`provider` says in which AWS account and region a step is; remove it")
         }
         () if kind.once_only() => {
-            Diagnostic::error(node.span, format!("`{}` is made in the plan's own account alone", kind.name()))
+            Diagnostic::error(node.span, format!("`{}` is made only in the plan's own account", kind.name()))
                 .help("make it in a plan of that account")
         }
         () if aws.aliases.contains_key(name) => return Some(name.to_owned()),
@@ -180,7 +180,7 @@ fn alias(
     None
 }
 
-/// What the expressions of one of a repeated step see.
+/// The context for the expressions of one instance of a repeated step.
 fn with_each(context: &Value, each: Option<&(String, Value)>) -> Value {
     let mut context = context.clone();
     if let (Some((key, value)), Value::Object(fields)) = (each, &mut context) {

@@ -9,7 +9,7 @@ use super::shape::{Entry, Shape, type_of};
 use crate::plan::{Diagnostic, Key, Node, NodeValue, Span};
 use crate::template::placeholder::{Family, shield};
 
-/// The field whose text is left alone: a template file's name or a secret's template, which sees
+/// The field whose text is not evaluated: a template file's name or a secret's template, which sees
 /// other values than the plan's expressions do.
 const VERBATIM: &str = "template";
 
@@ -26,7 +26,7 @@ pub fn evaluate(node: &Node, shape: &Shape<'_>, context: &Value) -> Result<Value
 
 /// A text that is evaluated.
 pub struct Text<'a> {
-    /// What stands in the plan.
+    /// The text in the plan.
     pub written: &'a str,
     /// Where.
     pub span: Span,
@@ -54,7 +54,7 @@ pub fn texts<'a>(node: &'a Node, shape: &Shape<'_>, visit: &mut dyn FnMut(Text<'
                         visit(Text { written: &key.name, span: key.span, placeholders });
                         texts(node, &shape, visit);
                     }
-                    // What is not a field is a mistake of its own.
+                    // An unknown field is reported as a separate mistake.
                     Entry::Unknown => texts(node, &Shape::any(), visit),
                 }
             }

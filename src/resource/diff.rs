@@ -38,7 +38,7 @@ pub struct Blocked {
     pub path: String,
     /// Why it cannot be changed and what a person can do.
     pub why: String,
-    /// Whether somebody else has to act before it is as declared; the program has done its part.
+    /// Whether another party has to act before it is as declared; the program has done its part.
     #[serde(skip)]
     pub waits: bool,
 }
@@ -126,7 +126,7 @@ impl Diff {
         self
     }
 
-    /// Compares a state that only somebody else can bring about, such as a confirmation.
+    /// Compares a state that only another party can bring about, such as a confirmation.
     pub fn awaited<T: Serialize + ?Sized, U: Serialize + ?Sized>(
         &mut self,
         path: &str,
@@ -140,7 +140,7 @@ impl Diff {
         self
     }
 
-    /// What has to be waited for, if nothing else differs.
+    /// The state to wait for, if nothing else differs.
     pub fn only_awaits(&self) -> Option<&Blocked> {
         let waits = |path: &str| self.blocked.iter().any(|blocked| blocked.waits && blocked.path == path);
         self.blocked.first().filter(|_| self.changes.iter().all(|change| waits(&change.path)))
@@ -180,8 +180,8 @@ impl Diff {
     }
 
     /// Compares declared secret values with live ones, name by name below `path` (which may be
-    /// empty). With `exact`, undeclared live values will be removed. Never shows a value. Of fields that
-    /// are not to be compared, what is told is the same whatever is live.
+    /// empty). With `exact`, undeclared live values will be removed. Never shows a value. For fields that
+    /// are not to be compared, the result does not depend on the live values.
     pub fn secrets(&mut self, path: &str, declared: &Sources, live: &Fields, exact: bool) -> &mut Self {
         let at = |name: &str| path_of(path, name);
         let seen = declared.iter().filter(|(_, source)| source.unseen().is_none());
@@ -256,7 +256,7 @@ fn compared(after: Option<&Secret>, before: Option<&Secret>) -> SecretChange {
     }
 }
 
-/// Why a value is called changed that nobody has looked at.
+/// Why a value that was not compared is shown as changed.
 pub(crate) const NOT_COMPARED: &str = "not compared, since what is declared has changed since it was last applied; \
      `apply` keeps a value that is the same";
 const OTHERS_REMOVED: &str = "fields that are not declared are removed; which there are was not looked at";

@@ -94,11 +94,11 @@ pub trait Instance: Send + Sync {
     fn recognise(&mut self, known: bool);
     /// Whether it is there, and its values were not to be read.
     fn is_unread(&self) -> bool;
-    /// What is declared of the fields whose values are compared, as digests by their paths; `None` for
-    /// a kind without such fields.
+    /// The declarations of the fields whose values are compared, as digests by path; `None` for a kind
+    /// without such fields.
     fn declarations(&self) -> Option<Declarations>;
-    /// Sees that the secret inputs fit the templates that insert them, and gives remarks on them. Both
-    /// tell something of the values.
+    /// Checks that the secret inputs fit the templates that insert them, and returns remarks on them.
+    /// Both reveal something about the values, hence the permit.
     fn prove(&self, permit: &Permit) -> Result<Vec<String>>;
     /// Checks beyond the types.
     fn check(&self) -> Vec<FieldError>;
@@ -152,9 +152,9 @@ pub trait Instance: Send + Sync {
 /// Which values may be compared.
 #[derive(Clone, Copy)]
 pub enum View<'a> {
-    /// All: somebody has approved the plan.
+    /// All of them: the plan has been approved.
     Approved(&'a Permit),
-    /// Those whose fields are declared as this record has it.
+    /// Those whose declarations match this record.
     Recorded(Option<&'a Declarations>),
 }
 

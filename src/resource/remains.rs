@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::permit::Permit;
 use crate::providers::Providers;
 
-/// A thing of which only the address is known.
+/// A resource that is known only by its address.
 #[async_trait]
 pub trait Remains: Send + Sync {
     /// The live system's identification.

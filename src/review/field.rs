@@ -9,29 +9,29 @@ use crate::resource::Change;
 use crate::secret::SecretChange;
 use crate::visible::neutralise;
 
-/// Characters up to which a structure is shown on one line.
+/// The longest structure that is shown on one line, in characters.
 const SHORT: usize = 60;
 
-/// One field of a step. Nothing in it can drive a terminal; what another format gives a meaning to
-/// is for that format's renderer to disarm.
+/// One field of a step. Its text contains no terminal control characters; the renderers of other
+/// formats escape their own special characters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
-    /// Where, as a dotted path below the step.
+    /// A dotted path below the step.
     pub path: String,
-    /// What is there and what will be there.
+    /// The current and the new content.
     pub content: Content,
     /// A remark.
     pub note: Option<String>,
 }
 
-/// What changes in a field.
+/// The change of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// A value where there was nothing, on one line.
     Set(String),
     /// A value in place of another, on one line each; `None` where there is no value.
     Changed(Option<String>, Option<String>),
-    /// A secret: what happens to it, and the same in words, `sensitive, changed: env DB_URL`.
+    /// A secret: its change, and a description of it, `sensitive, changed: env DB_URL`.
     Secret(SecretChange, String),
     /// Lines where there was nothing.
     Text(Vec<String>),
@@ -39,7 +39,7 @@ pub enum Content {
     Lines(Vec<Line>),
 }
 
-/// What is shown of a step's fields.
+/// The fields to show for a step.
 pub fn fields(step: &StepChange) -> Vec<Field> {
     let shown = step.changes.iter().chain(&step.unchanged);
     shown.map(|change| field(step.action, change)).collect()
@@ -111,14 +111,13 @@ fn is_long(value: &Value) -> bool {
     }
 }
 
-/// Both sides as text, brought into the same notation.
+/// Both sides as text, in the same notation.
 fn as_text(before: &Value, after: &Value) -> (String, String) {
     let (before, after) = policy::aligned(before, after);
     (neutralise(&text(&before)), neutralise(&text(&after)))
 }
 
-/// A structure is shown in the notation of plans, where no commas and braces stand between what
-/// differs.
+/// A structure is shown in the notation of plans, whose lines differ without commas and braces.
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

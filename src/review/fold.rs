@@ -1,9 +1,8 @@
 //! Steps that change in the same way are shown once.
 //!
-//! Two steps are alike when everything that is shown of them is the same but for a name: the key of
-//! a repeated step, `payments` of `policies[payments]`, or the part of an id in which steps that are
-//! written out differ, `payments` of `payments_policy`. Numbers, booleans and other texts must be
-//! equal.
+//! Two steps are alike when everything shown of them is the same except for a name: the key of a
+//! repeated step, `payments` of `policies[payments]`, or the differing part of the ids of steps that
+//! are written out, `payments` of `payments_policy`. Numbers, booleans and other texts must be equal.
 
 use std::collections::HashMap;
 
@@ -14,7 +13,7 @@ use crate::changeset::{Action, StepChange};
 
 /// How many instances of a `for_each` must be alike before they are shown as one.
 const INSTANCES: usize = 3;
-/// How many steps that are written out must be alike: few are sooner read than reasoned about.
+/// How many steps that are written out must be alike: a few are easier to read one by one.
 pub const WRITTEN_OUT: usize = 10;
 
 /// The key of a repeated step, `payments` of `policies[payments]`.
@@ -22,7 +21,7 @@ pub fn key(id: &str) -> Option<&str> {
     id.split_once('[')?.1.strip_suffix(']')
 }
 
-/// What a repeated step's id begins with, `policies` of `policies[payments]`.
+/// The part of a repeated step's id before the key, `policies` of `policies[payments]`.
 pub fn base(id: &str) -> Option<&str> {
     key(id).and(id.split('[').next())
 }
@@ -30,8 +29,8 @@ pub fn base(id: &str) -> Option<&str> {
 /// A step, and the others that it stands for.
 pub type Folded<'a> = (&'a StepChange, Vec<&'a StepChange>);
 
-/// The steps in their order, those that are alike behind the first of them. What `is_apart` says of,
-/// what is removed and what is refused always stand for themselves.
+/// The steps in their order, each with the later steps that are like it. Steps for which `is_apart`
+/// returns true, deletions and blocked steps are never folded.
 pub fn fold<'a>(steps: &[&'a StepChange], is_apart: &dyn Fn(&StepChange) -> bool) -> Vec<Folded<'a>> {
     let ways = ways(steps, is_apart);
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -85,7 +84,7 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Whether it is like another although its name happens to be a value too, such as `0644`.
+    /// Whether it is like another one, although its name also occurs as a value, such as `0644`.
     fn is_like(&self, first: &Self) -> bool {
         let mut ways = self.ways.iter().zip(first.ways);
         ways.any(|pair| match pair {
@@ -124,15 +123,15 @@ fn enough(step: &StepChange) -> usize {
     if key(&step.id).is_some() { INSTANCES } else { WRITTEN_OUT }
 }
 
-/// What two steps may differ in and still be alike.
+/// The only difference that two alike steps may have.
 enum Way<'a> {
-    /// In this name, wherever it stands.
+    /// This name, at every place where it occurs.
     Name(&'a str),
-    /// In what they are called, whatever that is: nothing else is shown of them.
+    /// Their ids and names, which are all that is shown of them.
     Called,
 }
 
-/// For each step the ways in which enough others may be like it, the most promising first.
+/// For each step, the differences by which enough others may be like it, the most frequent first.
 fn ways<'a>(steps: &[&'a StepChange], is_apart: &dyn Fn(&StepChange) -> bool) -> Vec<Vec<Way<'a>>> {
     let named: Vec<Vec<(&str, String)>> = steps
         .iter()
@@ -163,7 +162,7 @@ fn may_fold(step: &StepChange) -> bool {
     !matches!(step.action, Action::Delete | Action::Blocked)
 }
 
-/// Everything that is shown of a step, with a place holder for what it may differ in.
+/// Everything that is shown of a step, with a placeholder for the allowed difference.
 fn shape(step: &StepChange, way: &Way) -> String {
     match way {
         Way::Called => json!([step.kind, step.action, base(&step.id), step.reason]).to_string(),
@@ -173,7 +172,7 @@ fn shape(step: &StepChange, way: &Way) -> String {
 
 /// Everything that is shown of a step.
 fn shown(step: &StepChange) -> Value {
-    // The key of an instance stands in brackets, and is told apart from the rest of its id.
+    // Leaves out the key of an instance, which is in brackets behind the rest of its id.
     let id = base(&step.id).unwrap_or(&step.id);
     json!([step.kind, step.action, step.reason, id, step.name, step.changes, step.unchanged])
 }

@@ -1,7 +1,7 @@
-//! Where the steps of a drawing stand: in columns, each step to the right of those it needs.
+//! Places the steps of a drawing in columns, each step to the right of those it needs.
 //!
-//! The method is Sugiyama's: columns by the longest way, places in a column by the mean of the
-//! neighbours' places, a few times to and fro.
+//! The method is Sugiyama's: columns by the longest path, places in a column by the mean of the
+//! neighbours' places, in a few sweeps back and forth.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,15 +13,15 @@ use petgraph::visit::{EdgeRef, Topo};
 use super::{Item, Review, fold};
 use crate::changeset::{Action, StepChange};
 
-/// How often the columns are put in order.
+/// The number of sweeps that order the columns.
 const SWEEPS: usize = 12;
 
-/// A drawing without measures.
+/// A drawing without units of length.
 pub struct Layout<'a> {
     /// The boxes.
     pub nodes: Vec<Node<'a>>,
-    /// The lines, from what is needed to what needs it, as indices of `nodes`; those that follow
-    /// from others are left out.
+    /// The lines, from a step to one that depends on it, as indices of `nodes`, without those that
+    /// follow from others.
     pub edges: Vec<(usize, usize)>,
     /// How many columns there are.
     pub columns: usize,
@@ -37,11 +37,11 @@ pub struct Node<'a> {
     pub label: &'a str,
     /// How many steps it stands for.
     pub count: usize,
-    /// What happens to it; to the most conspicuous of them, where there are several.
+    /// The action of the step; if there are several steps, the most conspicuous action.
     pub action: Action,
     /// The column, from 0.
     pub column: usize,
-    /// The place in the column, from 0; halves occur, so that a short column stands in the middle.
+    /// The place in the column, from 0; a half centres a short column.
     pub row: f64,
 }
 
@@ -99,8 +99,8 @@ fn declared<'a>(review: &Review<'a>) -> (Vec<Node<'a>>, DiGraph<(), ()>) {
     (nodes, without_circles(graph))
 }
 
-/// Steps that are in no circle can be in one once several are drawn as one box; in a circle, only the
-/// lines to what comes later are kept.
+/// Drawing several steps as one box can create a cycle. In a cycle, only the lines to later steps are
+/// kept.
 fn without_circles(mut graph: DiGraph<(), ()>) -> DiGraph<(), ()> {
     let mut circle = vec![0; graph.node_count()];
     for (number, members) in tarjan_scc(&graph).into_iter().enumerate() {
@@ -115,7 +115,7 @@ fn without_circles(mut graph: DiGraph<(), ()>) -> DiGraph<(), ()> {
     graph
 }
 
-/// Which box a step is drawn in.
+/// The box of each step.
 struct Labels<'a>(HashMap<&'a str, &'a str>);
 
 impl<'a> Labels<'a> {
@@ -150,7 +150,7 @@ fn worse(one: Action, other: Action) -> Action {
     if rank(other) > rank(one) { other } else { one }
 }
 
-/// The edges that no longer way implies.
+/// The edges that no longer path implies.
 fn direct(graph: &DiGraph<(), ()>) -> Vec<(usize, usize)> {
     let mut behind: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); graph.node_count()];
     let mut edges = Vec::new();
@@ -166,7 +166,7 @@ fn direct(graph: &DiGraph<(), ()>) -> Vec<(usize, usize)> {
     edges
 }
 
-/// For each node the length of the longest way to it.
+/// For each node, the length of the longest path to it.
 fn columns(graph: &DiGraph<(), ()>) -> Vec<usize> {
     let mut columns = vec![0; graph.node_count()];
     let mut order = Topo::new(graph);

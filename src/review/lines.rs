@@ -8,27 +8,27 @@ const AROUND: usize = 3;
 /// One line of a difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// What becomes of it.
+    /// The change of the line.
     pub sign: Sign,
-    /// The line without its end; for a gap, what is left out in words.
+    /// The line without its line break; for a gap, a description of the omitted lines.
     pub text: String,
 }
 
-/// What becomes of a line.
+/// The change of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// It stays.
+    /// The line is unchanged.
     Same,
-    /// It comes.
+    /// The line is new.
     Added,
-    /// It goes.
+    /// The line is removed.
     Removed,
-    /// Lines that stay are left out here, or something is said about the line before.
+    /// Unchanged lines are omitted here, or this is a remark about the line before.
     Remark,
 }
 
 impl Sign {
-    /// As `diff` has it.
+    /// The character that `diff` prints.
     pub fn mark(self) -> &'static str {
         match self {
             Self::Same => " ",
@@ -39,7 +39,7 @@ impl Sign {
     }
 }
 
-/// The lines that differ, with some around them.
+/// The lines that differ, with some lines of context.
 pub fn difference(before: &str, after: &str) -> Vec<Line> {
     let diff = TextDiff::from_lines(before, after);
     let mut lines = Vec::new();

@@ -1,5 +1,5 @@
-//! A changeset as people see it, the same in every format: grouped, with differences by line, with
-//! what is risky about it. Pure; `ui` alone turns it into text.
+//! A changeset as people see it, the same in every format: grouped, with differences by line and with
+//! its risks. Pure; only `ui` turns it into text.
 
 mod field;
 mod fold;
@@ -23,18 +23,18 @@ use crate::changeset::{Action, Changeset, Counts, StepChange};
 use crate::destination::Destination;
 use crate::resource::Scope;
 
-/// How many items in a row must have the same reason before it is told once.
+/// How many items in a row must have the same reason before it is shown only once.
 const TOGETHER: usize = 3;
 
-/// A changeset, ready to be looked at.
+/// A changeset, ready to be shown.
 pub struct Review<'a> {
-    /// What is reviewed.
+    /// The reviewed changeset.
     pub changeset: &'a Changeset,
-    /// Where it would be applied, e.g. `account 123456789012, region us-east-1`.
+    /// The account and region to apply it in, e.g. `account 123456789012, region us-east-1`.
     pub place: Option<String>,
-    /// The steps by provider, in the order in which the providers come first.
+    /// The steps by provider, the providers in the order of their first steps.
     pub groups: Vec<Group<'a>>,
-    /// What is risky, the worst first.
+    /// The risks, the worst first.
     pub risks: Vec<Risk>,
     is_full: bool,
 }
@@ -45,28 +45,28 @@ pub struct Group<'a> {
     pub title: String,
     /// How many steps have each action.
     pub counts: Counts,
-    /// The steps, in an order in which they can be carried out.
+    /// The steps, in an order in which they can be applied.
     pub items: Vec<Item<'a>>,
 }
 
 /// A step, together with those that change in the same way.
 pub struct Item<'a> {
-    /// The step that is shown.
+    /// The shown step.
     pub step: &'a StepChange,
-    /// Further steps, the same but for their own name.
+    /// Further steps, which differ only in their names.
     pub others: Vec<&'a StepChange>,
-    /// What changes in it, and the secrets that do not.
+    /// The changed fields, and the unchanged secrets.
     pub fields: Vec<Field>,
-    /// Why it is so, or what it waits for.
+    /// The reason for the action, or the step that it waits for.
     pub reason: Option<Reason<'a>>,
 }
 
-/// Why a step is as it is. What is so of several in a row is told once.
+/// The reason for a step's action. A reason that several items in a row share is shown only once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason<'a> {
-    /// The reason, and of how many items further down it is the reason too.
+    /// The reason, and the number of following items that share it.
     Told(&'a str, usize),
-    /// As an item above tells.
+    /// The same reason as an item above.
     Above,
 }
 
@@ -76,7 +76,7 @@ impl Item<'_> {
         1 + self.others.len()
     }
 
-    /// What the further steps are called: the keys of instances, else ids.
+    /// The names of the further steps: the keys of instances, otherwise ids.
     pub fn other_names(&self) -> Vec<&str> {
         self.others.iter().map(|step| fold::key(&step.id).unwrap_or(&step.id)).collect()
     }
@@ -88,12 +88,12 @@ impl Item<'_> {
 }
 
 impl<'a> Review<'a> {
-    /// The changeset as it is to be looked at, what repeats shown once.
+    /// The review of a changeset, with repeated steps and reasons shown only once.
     pub fn new(changeset: &'a Changeset, scope: &Scope) -> Self {
         Self::with(changeset, scope, false)
     }
 
-    /// The changeset with every step and every reason, however often they repeat.
+    /// The review with every step and every reason, even if they repeat.
     pub fn in_full(changeset: &'a Changeset, scope: &Scope) -> Self {
         Self::with(changeset, scope, true)
     }
@@ -127,7 +127,7 @@ impl<'a> Review<'a> {
         }
     }
 
-    /// Where it goes: everything, or only what has changed when there is nothing to do.
+    /// The destinations: all of them, or only the changed ones when there is nothing to do.
     pub fn destinations(&self) -> Vec<&'a Destination> {
         let summary = &self.changeset.summary;
         let quiet = summary.writing() + summary.stuck() == 0;
@@ -135,7 +135,7 @@ impl<'a> Review<'a> {
         all.filter(|one| !quiet || one.before.is_some()).collect()
     }
 
-    /// What is said beside the title of where it goes.
+    /// The remark beside the title of the destinations.
     pub fn destinations_remark(&self) -> Option<String> {
         match self.changeset.where_this_goes.as_ref()?.recorded {
             None => Some("not recorded before".to_owned()),
@@ -146,13 +146,13 @@ impl<'a> Review<'a> {
         }
     }
 
-    /// Whether steps that are written out one by one are told of by another that is like them.
+    /// Whether some steps that are written out one by one are shown only through another step like them.
     pub fn is_abridged(&self) -> bool {
         self.groups.iter().flat_map(|group| &group.items).any(Item::is_abridged)
     }
 
-    /// The risks; those with the same words are told once for the instances of a repeated step, and
-    /// for many steps of a kind.
+    /// The risks with their steps. A message is shown only once for the instances of a repeated step,
+    /// and for many steps of a kind.
     pub fn risks_by_words(&self) -> Vec<(&Risk, Vec<&str>)> {
         let steps = self.changeset.steps.iter();
         let kinds: HashMap<&str, &str> = steps.map(|step| (step.id.as_str(), step.kind)).collect();
@@ -194,13 +194,13 @@ impl<'a> Review<'a> {
     }
 }
 
-/// The form that programs read: the changeset, and what is risky about it.
+/// The form that programs read: the changeset and its risks.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Changeset")]
 pub struct Json<'a> {
     #[serde(flatten)]
     changeset: &'a Changeset,
-    /// What is risky, the worst first.
+    /// The risks, the worst first.
     risks: &'a [Risk],
 }
 
@@ -213,7 +213,7 @@ pub fn schema() -> Schema {
     schema
 }
 
-/// What is going to happen, as one would say it of a number of steps: `3 to create`.
+/// The counts of each action in words: `3 to create`.
 pub fn counted(counts: &Counts) -> Vec<(Action, String)> {
     let parts = [
         (Action::Create, counts.create, "to create"),
@@ -231,7 +231,7 @@ pub fn counted(counts: &Counts) -> Vec<(Action, String)> {
         .collect()
 }
 
-/// What is said of a plan whose steps are all as declared.
+/// The summary of a plan whose steps are all as declared.
 pub fn as_declared(counts: &Counts) -> String {
     match counts.none {
         1 => "1 step is as declared.".to_owned(),
@@ -275,7 +275,7 @@ fn title(provider: &str) -> String {
 fn items<'a>(steps: &[&'a StepChange], risky: &HashSet<&str>) -> Vec<Item<'a>> {
     let folded = fold::fold(steps, &|step| risky.contains(step.id.as_str()));
     let mut items: Vec<Item> = folded.into_iter().map(item).collect();
-    // What is as declared is seldom shown, and stands between nothing.
+    // Unchanged steps are rarely shown, so they do not interrupt a run of items with one reason.
     let mut shown: Vec<&mut Item> =
         items.iter_mut().filter(|item| item.step.action != Action::None).collect();
     let runs = shown.chunk_by_mut(|one, other| have_one_reason(one, other));

@@ -1,8 +1,8 @@
-//! The part of an id in which a step differs from others like it, and where else it is written.
+//! The part of an id in which a step differs from others like it, and its other occurrences.
 
 /// Stands for a name; no plan may contain it.
 const PLACE: char = '\u{f8f2}';
-/// Words of an id beyond which only single ones are tried.
+/// The most words of an id for which sequences of words are tried; in longer ids, only single words.
 const FEW: usize = 6;
 
 /// Parts of an id that may be a step's name, each with the id around it: words, several words in
@@ -21,7 +21,7 @@ pub fn candidates(id: &str) -> Vec<(&str, String)> {
     runs.chain(numbers).map(around).collect()
 }
 
-/// Where the words of an id begin and end.
+/// The start and end of each word of an id.
 fn words(id: &str) -> Vec<(usize, usize)> {
     let mut words = Vec::new();
     let mut start = None;
@@ -38,8 +38,8 @@ fn words(id: &str) -> Vec<(usize, usize)> {
     words
 }
 
-/// `text` with a place holder wherever it has the name as a word of its own, in this notation or in
-/// that of paths, names of hosts and environment variables.
+/// `text` with a placeholder for each occurrence of the name as a separate word, in this notation or
+/// in that of paths, host names and environment variables.
 pub fn written_with_place(text: &str, name: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut rest, mut previous) = (text, None);
@@ -63,8 +63,8 @@ pub fn written_with_place(text: &str, name: &str) -> String {
     out
 }
 
-/// How many bytes of `text` are the name, and how it is written there: its separators, and whether
-/// in capitals.
+/// The number of bytes of `text` that are the name, and its notation there: the separators, and
+/// whether it is in capitals.
 fn notation(text: &str, name: &str) -> Option<(usize, String)> {
     let (mut separators, mut length) = (String::new(), 0);
     let (mut small, mut capital) = (true, true);
@@ -89,7 +89,7 @@ fn notation(text: &str, name: &str) -> Option<(usize, String)> {
     Some((length, separators))
 }
 
-/// Whether what stands beside a name is no part of the same word; a number may end one.
+/// Whether the characters around a name are not part of the same word. A number may end a word.
 fn stands_alone(previous: Option<char>, name: &str, next: Option<char>) -> bool {
     let is_number = name.chars().all(|c| c.is_ascii_digit());
     let joins_before = |c: char| if is_number { c.is_ascii_digit() } else { c.is_alphanumeric() };

@@ -1,5 +1,5 @@
-//! IAM policies, brought into the same order and spelling, so that a difference by line shows what
-//! differs in meaning.
+//! Brings IAM policies into the same order and spelling, so that a difference by line shows only
+//! differences in meaning.
 
 use serde_json::{Map, Value, json};
 
@@ -72,7 +72,7 @@ fn counterpart(statements: &[Value], model: &Value) -> Option<usize> {
         .or_else(|| find(&|candidate| shares(["Effect", "Action"], candidate)))
 }
 
-/// A statement with its elements in the usual order and lists where lists may stand.
+/// A statement with its elements in the usual order, and with lists where lists are allowed.
 fn spelled(statement: &Value, like: Option<&Value>) -> Value {
     let Some(fields) = statement.as_object() else { return statement.clone() };
     let known = ELEMENTS.iter().filter_map(|name| fields.get_key_value(*name));
@@ -94,7 +94,7 @@ fn element_like(name: &String, value: &Value, like: Option<&Value>) -> Value {
     }
 }
 
-/// The list in the order of another: what both have first.
+/// The list in the order of another, with their common elements first.
 fn list_like(name: &String, value: &Value, like: Option<&Value>) -> Value {
     let same = |a: &Value, b: &Value| element((name, a)).1 == element((name, b)).1;
     let mut rest = as_list(Some(value));

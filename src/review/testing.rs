@@ -43,7 +43,7 @@ pub fn changeset(steps: Vec<StepChange>) -> Changeset {
     Changeset::of(plan, steps)
 }
 
-/// Where it would be applied.
+/// The account and region to apply it in.
 pub fn scope() -> Scope {
     Scope {
         plan: "example".to_owned(),

@@ -1,4 +1,4 @@
-//! The access key of a sandbox's own AWS: the only one that its guard knows from the start.
+//! The access key of a sandbox's own AWS: the only one that its guard accepts from the start.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use super::error::Doing;
 use super::home::{Home, write_private};
 use crate::secret::{Secret, random_bytes};
 
-/// No prefix of AWS, so that nobody takes it for a key of a real account.
+/// AWS does not use this prefix, so the key cannot be mistaken for that of a real account.
 const PREFIX: &str = "GWSB";
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 

@@ -11,7 +11,7 @@ use super::home::{Home, write_private};
 /// Writes `ca.pem`, `server.pem` and `server-key.pem` unless they are there. The authority's own
 /// key is thrown away: it signs one certificate only.
 pub fn ensure(home: &Home) -> Result<(), Error> {
-    // Written last, so that it stands for all of them.
+    // It is written last, so its existence implies the other files.
     if home.ca_cert().exists() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Ending a sandbox.
+//! Stops a sandbox.
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use super::lock::Lock;
 use super::state::State;
 use crate::event::Events;
 
-/// Ends the servers and deletes what they held; a second time does nothing. The logs stay until
-/// the next `up`, and the data of a persisting sandbox stays for it; `purge` leaves nothing but
-/// the empty folder.
+/// Stops the servers and deletes their data; a second call does nothing. The logs stay until the
+/// next `up`, and the data of a persisting sandbox stays for it; `purge` leaves only the empty
+/// folder.
 ///
 /// Returns whether a server ran.
 pub async fn down(dir: &Path, purge: bool, events: &Events) -> Result<bool, Error> {

@@ -1,4 +1,4 @@
-//! What a command must find in its environment to talk to the sandbox and to nothing else.
+//! The environment with which a command talks only to the sandbox.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -9,14 +9,14 @@ use super::state::State;
 use crate::net::http;
 use crate::trust::{self, Grant, Subject};
 
-/// Where the sandbox's AWS is.
+/// The region of the sandbox's AWS.
 pub const REGION: &str = "us-east-1";
 /// Variables that begin so choose a server or credentials, some of them with more weight than
 /// those set here (`AWS_ENDPOINT_URL_S3`, `BAO_ADDR`, a session token, a profile).
 const FOREIGN: [&str; 3] = ["AWS_", "VAULT_", "BAO_"];
 
-/// The variables, by name. The secret of the sandbox's AWS is among them: they are for the environment of
-/// a command and for a person who asks.
+/// The variables, by name. They include the secret of the sandbox's AWS: use them only for the
+/// environment of a command, or show them to a person who asks.
 pub fn variables(home: &Home, state: &State, key: Option<&AwsKey>) -> Vec<(String, String)> {
     let urls: Vec<String> = state.nodes().map(|node| state.url(node)).collect();
     let mut variables = Vec::new();
@@ -32,13 +32,13 @@ pub fn variables(home: &Home, state: &State, key: Option<&AwsKey>) -> Vec<(Strin
     }
     variables.push(("GROUNDWORK_VAULT_NODES", urls.join(",")));
     variables.push((trust::VARIABLE, grants(home, state, &urls)));
-    // What the command sends to the sandbox, tokens above all, is for no proxy.
+    // Requests to the sandbox carry tokens, so they must not go through a proxy.
     variables.extend(http::no_proxy_variables());
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// What any plan may use there: the sandbox's own servers, and the variables that the caller allows.
-/// Servers that he allows elsewhere are none of the sandbox's.
+/// The grants for any plan in the sandbox: the sandbox's own servers, and the variables that the
+/// caller allows. The caller's grants for other servers do not apply here.
 fn grants(home: &Home, state: &State, urls: &[String]) -> String {
     let servers =
         urls.iter().flat_map(|url| [Subject::Vault, Subject::Node].map(|subject| Grant::new(subject, url)));
@@ -51,8 +51,8 @@ fn grants(home: &Home, state: &State, urls: &[String]) -> String {
     own.chain(words.filter(of_variables).map(str::to_owned)).collect::<Vec<_>>().join(",")
 }
 
-/// Gives a command these variables and takes away all others that could lead it, or real
-/// credentials, elsewhere.
+/// Sets these variables for a command, and removes all others that could lead it, or real
+/// credentials, to another server.
 pub fn apply(variables: &[(String, String)], command: &mut Command) {
     for name in std::env::vars_os().map(|(name, _)| name).filter(is_foreign) {
         command.env_remove(name);

@@ -1,17 +1,17 @@
-//! What can go wrong with the sandbox, what it means and what to do about it.
+//! The errors of the sandbox, each with its meaning and a remedy.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::options::MAX_NODES;
 
-/// A sandbox that could not be brought up, down or looked at.
+/// The failure of a sandbox command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A node count that makes no cluster.
+    /// A node count out of range.
     #[error("a sandbox of {asked} Vault nodes is not possible; ask for 1 to {MAX_NODES}")]
     Nodes {
-        /// What was asked for.
+        /// The requested count.
         asked: u8,
     },
     /// The newest pinned server cannot be unsealed by KMS.
@@ -25,7 +25,7 @@ pub enum Error {
          install Python with pip (Debian and Ubuntu: apt install python3 python3-pip; macOS: brew install python3)"
     )]
     NoPython {
-        /// What was found instead, as a remark in brackets.
+        /// An older Python found instead, as a remark in brackets.
         found: String,
     },
     /// Python without pip.
@@ -43,18 +43,18 @@ pub enum Error {
          or name a mirror in PIP_INDEX_URL and a proxy in HTTPS_PROXY; once installed, the sandbox needs no network"
     )]
     NoNetwork {
-        /// What was to be installed.
+        /// The set of packages to install.
         what: String,
         /// pip's own words.
         detail: String,
     },
-    /// A file that is not the one whose hash is written down.
+    /// A file whose hash differs from the pinned one.
     #[error(
         "a downloaded file of {what} does not have the expected hash and was not installed; the index or a proxy \
          altered it: look at PIP_INDEX_URL and at pip's configuration\n{detail}"
     )]
     Hash {
-        /// What was to be installed.
+        /// The set of packages to install.
         what: String,
         /// pip's own words.
         detail: String,
@@ -62,7 +62,7 @@ pub enum Error {
     /// pip failed for another reason.
     #[error("pip could not install {what}; nothing was kept, so try again after mending this:\n{detail}")]
     Install {
-        /// What was to be installed.
+        /// The set of packages to install.
         what: String,
         /// The end of pip's output.
         detail: String,
@@ -72,14 +72,14 @@ pub enum Error {
         "found neither bao nor vault on PATH; install one, or leave it to the sandbox to install OpenBao"
     )]
     NoVaultOnPath,
-    /// A binary that is no Vault.
+    /// A binary that is not a Vault.
     #[error(
         "{binary} is neither OpenBao nor HashiCorp Vault: its --version says {said:?}; name another binary"
     )]
     NotVault {
         /// The binary.
         binary: PathBuf,
-        /// What it said.
+        /// Its output.
         said: String,
     },
     /// No loopback port can be bound.
@@ -93,7 +93,7 @@ pub enum Error {
         /// The highest port tried.
         last: u16,
     },
-    /// A server that died must come back on its port, and somebody else has it.
+    /// A server that died must come back on its port, but another program has taken it.
     #[error(
         "{server} died and its port {port} on 127.0.0.1 has been taken by another program; stop that program, \
          or start afresh with `groundwork sandbox down` and `up`"
@@ -113,9 +113,9 @@ pub enum Error {
     /// A server that this sandbox does not have.
     #[error("the sandbox has no server `{asked}`; it has {known}")]
     NoServer {
-        /// What was asked for.
+        /// The requested name.
         asked: String,
-        /// The servers there are.
+        /// The existing servers.
         known: String,
     },
     /// A server ended instead of answering.
@@ -137,14 +137,14 @@ pub enum Error {
     NotHealthy {
         /// The server's name.
         server: String,
-        /// Where it should answer.
+        /// The address that it should answer on.
         address: String,
-        /// How long was waited.
+        /// How long the program waited.
         seconds: u64,
         /// Its log.
         log: PathBuf,
     },
-    /// A server that would not end.
+    /// A server that does not end, even when killed.
     #[error("{server} (process {pid}) does not end, even when killed; its files were left: try again later")]
     Undying {
         /// The server's name.
@@ -152,7 +152,7 @@ pub enum Error {
         /// Its process.
         pid: i32,
     },
-    /// Another sandbox than the one asked for lives in this folder.
+    /// The folder contains a sandbox with other settings.
     #[error(
         "the sandbox in {dir} has other settings ({differences}); end it with `groundwork sandbox down{purge}`, \
          or name another folder with --dir",
@@ -161,12 +161,12 @@ pub enum Error {
     Different {
         /// The folder.
         dir: PathBuf,
-        /// Each differing setting, what it is and what was asked for.
+        /// Each differing setting, with its current and its requested value.
         differences: String,
-        /// What `down` needs so that the settings are forgotten.
+        /// The option with which `down` also deletes the settings.
         purge: &'static str,
     },
-    /// An emulator that answers anybody.
+    /// An emulator that answers every program on the machine.
     #[error(
         "an older groundwork started the sandbox in {dir}, and its AWS emulator answers every program and web page \
          on this machine; end it with `groundwork sandbox down --purge`, then start it again",
@@ -176,8 +176,8 @@ pub enum Error {
         /// The sandbox's folder.
         dir: PathBuf,
     },
-    /// A folder that somebody uses for something else.
-    #[error("{dir} holds files that are no sandbox's; name an empty or a new folder with --dir", dir = dir.display())]
+    /// A folder in other use.
+    #[error("{dir} contains other files; name an empty or new folder with --dir", dir = dir.display())]
     ForeignFolder {
         /// The folder.
         dir: PathBuf,
@@ -192,7 +192,7 @@ pub enum Error {
         /// What to do.
         instead: &'static str,
     },
-    /// Nowhere to install programs.
+    /// No folder to install programs in.
     #[error(
         "cannot find a folder to install the sandbox's servers in: HOME is not set; set HOME, or name a folder \
          of your own in GROUNDWORK_CACHE"
@@ -228,12 +228,12 @@ pub enum Error {
         "could not make an HTTP client: {0}; if it names a certificate, run `groundwork sandbox down` and `up`"
     )]
     Client(#[from] reqwest::Error),
-    /// The file system or the process table said no.
+    /// The operating system refused an operation.
     #[error("could not {doing}: {source}; look at the permissions and the free space there")]
     Io {
-        /// What was being done.
+        /// The operation, an infinitive without "to".
         doing: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The command of `sandbox run` could not be started.
@@ -241,22 +241,22 @@ pub enum Error {
     Command {
         /// The command.
         command: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Ctrl-C.
-    #[error("interrupted; what had been started was stopped again")]
+    #[error("interrupted; all servers started by this command were stopped again")]
     Interrupted,
 }
 
 impl Error {
-    /// A server lost its port to somebody between the choice and the start; other ports may do.
+    /// Another program took a server's port between the choice and the start; other ports may be free.
     pub(super) fn is_lost_port(&self) -> bool {
         matches!(self, Self::Died { tail, .. } if tail.contains("already in use"))
     }
 }
 
-/// Says what was being done when the system said no.
+/// Adds the failed operation to an error of the operating system.
 pub(super) trait Doing<T> {
     /// Adds `what`, an infinitive: "read /etc/hosts".
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error>;

@@ -1,8 +1,8 @@
-//! Starting a server so that none ever runs unrecorded.
+//! Starts a server so that none ever runs unrecorded.
 //!
-//! The server's process is born waiting at a gate: a shell that reads one line before it becomes
-//! the server. The line is sent once the process has been recorded. If groundwork is killed in
-//! between, the shell reads the end of its input and ends: nothing is left that nobody knows of.
+//! The server's process first waits at a gate: a shell that reads one line before it becomes the
+//! server. Groundwork sends the line once it has recorded the process. If groundwork is killed in
+//! between, the shell reads the end of its input and ends, so that no unrecorded process is left.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,8 +18,8 @@ use super::process::Process;
 
 const FREE: &str = r#"read -r go && exec "$@" </dev/null"#;
 /// The same, with a child beside the server that waits for the end of the input, which comes when
-/// groundwork ends in any way, and then kills the group of both. A group's number is not given
-/// away while a member lives, so this cannot hit a stranger.
+/// groundwork ends in any way, and then kills the group of both. The system does not reuse a group's
+/// number while a member lives, so this cannot kill another process.
 const TIED: &str =
     r#"read -r go || exit; exec 3<&0; { read -r end <&3; kill -KILL 0; } & exec "$@" </dev/null 3<&-"#;
 
@@ -34,14 +34,14 @@ pub struct Launch {
     pub environment: Vec<(&'static str, OsString)>,
     /// The folder it runs in.
     pub folder: PathBuf,
-    /// Where its output is appended.
+    /// The file that its output is appended to.
     pub log: PathBuf,
 }
 
 /// A process that will become the server.
 #[derive(Debug)]
 pub struct Gate {
-    /// What is to be recorded before the gate opens.
+    /// The process to record before the gate opens.
     pub process: Process,
     input: ChildStdin,
     tied: bool,
@@ -52,7 +52,7 @@ pub struct Gate {
 pub struct Tie(#[allow(dead_code, reason = "held for its drop")] ChildStdin);
 
 impl Gate {
-    /// Brings a process as far as the gate.
+    /// Starts a process that waits at the gate.
     pub fn close(launch: &Launch, tied: bool) -> Result<Self, Error> {
         let doing = || format!("start {}", launch.program.display());
         let log = File::options().create(true).append(true).open(&launch.log).doing(doing)?;
@@ -77,9 +77,9 @@ impl Gate {
         }
     }
 
-    /// Lets the process become the server; a tied one lives as long as what is returned.
+    /// Lets the process become the server; a tied one lives as long as the returned [`Tie`].
     pub async fn open(mut self) -> Option<Tie> {
-        // A process that has ended meanwhile is noticed when its health is awaited.
+        // The health check notices a process that has ended in the meantime.
         let _ = self.input.write_all(b"go\n").await;
         self.tied.then_some(Tie(self.input))
     }

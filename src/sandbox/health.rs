@@ -1,4 +1,4 @@
-//! What the servers say about themselves.
+//! The health that the servers report.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::net::http;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How a server is.
+/// The state of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// Its process is gone.
     Stopped,
-    /// Its process lives and does not answer.
+    /// Its process lives but does not answer.
     Unreachable,
-    /// It answers; all there is to say about the emulator.
+    /// It answers; the emulator has no finer states.
     Healthy,
     /// A Vault node without a seal configuration.
     Uninitialised,
@@ -62,7 +62,7 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// A client that trusts the sandbox's own authority, if it has one, and nobody else.
+    /// A client that trusts only the sandbox's own certificate authority, if it has one.
     pub fn new(home: &Home, state: &State) -> Result<Self, Error> {
         let mut builder = http::direct().timeout(PATIENCE);
         if state.settings.tls {
@@ -73,7 +73,7 @@ impl Prober {
         Ok(Self { client: builder.build()? })
     }
 
-    /// How the server is; its process must live for it to be anything but stopped.
+    /// The state of the server; always [`Health::Stopped`] if its process does not live.
     pub async fn health(&self, state: &State, server: &Server) -> Health {
         if !server.is_running() {
             return Health::Stopped;

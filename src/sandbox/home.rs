@@ -9,9 +9,9 @@ use super::Error;
 use super::error::Doing;
 use super::trust;
 
-/// Tells a sandbox's folder from any other, and guards it against two commands at once.
+/// Marks a folder as a sandbox's, and its lock keeps two commands from using it at once.
 const LOCK: &str = "groundwork-sandbox.lock";
-/// What belongs to one generation of servers.
+/// The folders of one generation of servers.
 const FOLDERS: [&str; 4] = ["config", "data", "tls", "tmp"];
 const LOGS: &str = "logs";
 
@@ -22,23 +22,23 @@ pub struct Home {
 }
 
 impl Home {
-    /// Names the folder. One that is there is this user's own, because its records say which processes
-    /// are ended and where tokens are sent.
+    /// Names the folder. An existing folder must be this user's own, because its records decide which
+    /// processes are killed and where tokens are sent.
     pub fn at(dir: &Path) -> Result<Self, Error> {
         let root = std::path::absolute(dir).doing(|| format!("find the folder {}", dir.display()))?;
         trust::require_private(&root, "name a folder of your own with --dir")?;
         Ok(Self { root })
     }
 
-    /// Makes the folder, readable for its owner only. A folder in other use is refused, because
-    /// `down` deletes what is in it.
+    /// Makes the folder, readable for its owner only. Refuses a folder in other use, because `down`
+    /// deletes its content.
     pub fn create(dir: &Path) -> Result<Self, Error> {
         let home = Self::at(dir)?;
         if home.root.exists() && !home.exists() && !is_empty(&home.root)? {
             return Err(Error::ForeignFolder { dir: home.root });
         }
         make_private(&home.root)?;
-        // First of all, so that a folder begun and not finished is still known as ours.
+        // Comes first, so that an interrupted `create` leaves a folder that is recognised as ours.
         let mark = fs::File::options().create(true).append(true).open(home.lock());
         mark.doing(|| format!("write {}", home.lock().display()))?;
         home.make_folders()?;
@@ -57,19 +57,19 @@ impl Home {
         self.lock().exists()
     }
 
-    /// Forgets all that servers have left but their logs.
+    /// Deletes everything that the servers have left except their logs.
     pub fn clear(&self) -> Result<(), Error> {
         let state = self.state();
         remove(&state, |path| fs::remove_file(path))?;
         FOLDERS.iter().try_for_each(|name| remove(&self.root.join(name), |path| fs::remove_dir_all(path)))
     }
 
-    /// Forgets what one server kept.
+    /// Deletes the data of one server.
     pub fn clear_data(&self, server: &str) -> Result<(), Error> {
         remove(&self.root.join("data").join(server), |path| fs::remove_dir_all(path))
     }
 
-    /// Forgets the logs as well.
+    /// Deletes the logs.
     pub fn clear_logs(&self) -> Result<(), Error> {
         remove(&self.root.join(LOGS), |path| fs::remove_dir_all(path))
     }
@@ -116,14 +116,14 @@ impl Home {
         self.root.join("config/seal-key")
     }
 
-    /// Where a server keeps what it holds.
+    /// The folder of a server's data.
     pub fn data(&self, server: &str) -> Result<PathBuf, Error> {
         let folder = self.root.join("data").join(server);
         make_private(&folder)?;
         Ok(folder)
     }
 
-    /// What a server prints.
+    /// The file with a server's output.
     pub fn log(&self, server: &str) -> PathBuf {
         self.root.join(LOGS).join(format!("{server}.log"))
     }

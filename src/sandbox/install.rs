@@ -1,4 +1,4 @@
-//! Installing pinned programs into the cache folder, by pip and with hashes.
+//! Installs pinned programs into the cache folder, with pip and with hashes.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,10 +17,10 @@ use crate::event::Events;
 /// How much of pip's output an error quotes.
 const QUOTED_LINES: usize = 6;
 
-/// The folder of an installed set, which is installed if it is not there yet.
+/// The folder of an installed set; installs it if it is missing.
 ///
-/// pip works in a folder beside it that gets its name only when it is whole, so what an
-/// interrupted installation leaves is never taken for one; a lock keeps two from colliding.
+/// pip works in a folder beside it that gets the final name only when it is whole, so that an
+/// interrupted installation never counts as one; a lock keeps two installations apart.
 pub async fn installed(
     set: &Requirements,
     tag: &str,
@@ -48,7 +48,7 @@ pub async fn installed(
 async fn install(set: &Requirements, python: &Python, host: &Host, folder: &Path) -> Result<(), Error> {
     let staging = folder.with_added_extension("partial");
     let doing = || format!("install into {}", staging.display());
-    // Left by an installation that was killed: the lock says that nobody works on it.
+    // A killed installation left it: we hold the lock, so no other process uses it.
     if staging.exists() {
         std::fs::remove_dir_all(&staging).doing(doing)?;
     }
@@ -57,7 +57,7 @@ async fn install(set: &Requirements, python: &Python, host: &Host, folder: &Path
     std::fs::write(&list, set.text).doing(doing)?;
     let outcome = pip(set, python, host, &staging, &list).await;
     if outcome.is_err() {
-        // What is left of it is cleared by the next attempt at the latest.
+        // If this fails, the next attempt removes the rest.
         let _ = std::fs::remove_dir_all(&staging);
     }
     outcome?;
@@ -93,9 +93,9 @@ async fn pip(
     Err(explain(set, python, &String::from_utf8_lossy(&output.stderr)))
 }
 
-/// What pip's words mean.
+/// Maps pip's output to an error with a remedy.
 fn explain(set: &Requirements, python: &Python, said: &str) -> Error {
-    // The last is all that is left of it when retries are turned off.
+    // With retries turned off, pip prints only the last one.
     const OFFLINE: [&str; 8] = [
         "NewConnectionError",
         "NameResolutionError",
@@ -119,7 +119,7 @@ fn explain(set: &Requirements, python: &Python, said: &str) -> Error {
     }
 }
 
-/// The part of a line that a person can use: pip quotes its own innards around it.
+/// The readable part of a line, without pip's internal details around it.
 fn reason(line: &str) -> String {
     let innermost = line.find("Failed to").and_then(|start| line[start..].split('\'').next());
     innermost.unwrap_or_else(|| line.trim_start_matches("ERROR: ")).to_owned()

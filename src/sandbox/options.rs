@@ -1,4 +1,4 @@
-//! What a sandbox is asked to be.
+//! The options of a sandbox.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ pub const MAX_NODES: u8 = 7;
 /// Everything `up` needs to know.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where state, configuration, data, certificates and logs live.
+    /// The folder for state, configuration, data, certificates and logs.
     pub dir: PathBuf,
-    /// What the servers are like; two `up`s of one folder must agree on it.
+    /// The properties of the servers, which must be the same for every `up` of one folder.
     pub settings: Settings,
     /// The servers die with the process that started them, however it ends.
     pub tied: bool,
-    /// What is taken from the machine.
+    /// The paths to use on this machine.
     pub host: Host,
 }
 
@@ -30,10 +30,10 @@ impl Options {
     }
 }
 
-/// What the servers are like.
+/// The properties of the servers that stay the same over a sandbox's life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// How many Vault nodes, 1 to [`MAX_NODES`].
+    /// The number of Vault nodes, 1 to [`MAX_NODES`].
     pub nodes: u8,
     /// Vault speaks TLS with a certificate made for this sandbox.
     pub tls: bool,
@@ -41,7 +41,7 @@ pub struct Settings {
     pub vault: VaultServer,
     /// How Vault is unsealed.
     pub seal: Seal,
-    /// What the servers hold outlives `down`.
+    /// The servers' data outlives `down`.
     pub persist: bool,
     /// OpenBao takes audit devices over its API too, as HashiCorp Vault does.
     #[serde(default)]
@@ -56,7 +56,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Refuses what cannot work, before anything is installed or started.
+    /// Refuses settings that cannot work, before anything is installed or started.
     pub fn check(&self) -> Result<(), Error> {
         if !(1..=MAX_NODES).contains(&self.nodes) {
             return Err(Error::Nodes { asked: self.nodes });
@@ -84,7 +84,7 @@ pub enum VaultServer {
 /// The OpenBao versions whose hashes are known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpenBao {
-    /// The version the sandbox runs unless told otherwise.
+    /// The sandbox's default version.
     #[serde(rename = "2.7.2")]
     Current,
     /// The last line with the `awskms` seal in its binary; later ones need a plugin for it.
@@ -117,13 +117,13 @@ pub enum Seal {
     },
 }
 
-/// What the sandbox takes from the machine, so that a test can take it away.
+/// The paths that the sandbox uses on this machine, as a value, so that a test can change them.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// Where the servers' programs are installed, once for all sandboxes; `None` when the machine names
-    /// no folder of the user's own.
+    /// The folder in which the servers' programs are installed, once for all sandboxes; `None` when the
+    /// environment names none.
     pub cache: Option<PathBuf>,
-    /// Where `python3`, `bao` and `vault` are looked for.
+    /// The search path for `python3`, `bao` and `vault`.
     pub path: OsString,
 }
 

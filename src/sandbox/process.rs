@@ -1,8 +1,8 @@
-//! Which process is ours, beyond doubt.
+//! Identifies our processes beyond doubt.
 //!
-//! A process id is handed to a stranger once its owner has died. A record therefore holds the
-//! start time too, and the program once it is known; only a process that matches all of them is
-//! ever signalled.
+//! The system reuses a process id once its process has ended. A record therefore has the start time
+//! too, and the program once it is known; the sandbox only signals a process that matches all of
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,8 +24,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// The living process with this id. Its program is left open, for it may not have become what
-    /// it is to be yet.
+    /// The living process with this id. Does not record its program, because the process may not have
+    /// started the final one yet.
     pub fn of(pid: i32) -> Option<Self> {
         Some(Self { pid, started: look(pid)?.started, executable: None })
     }
@@ -60,11 +60,11 @@ impl Process {
         !self.is_running()
     }
 
-    /// Signals the process's group if the process is ours; whether it was.
+    /// Signals the process's group if the process is ours; returns whether it was.
     fn signal(&self, signal: Signal) -> bool {
         let ours = self.is_running();
         if ours && let Some(pid) = Pid::from_raw(self.pid) {
-            // It may end this very moment, which is what is wanted.
+            // It fails if the process ends in this moment, which is the goal anyway.
             let _ = kill_process_group(pid, signal);
         }
         ours
@@ -120,7 +120,8 @@ fn from_ps(line: &str) -> Option<Seen> {
     (!state.starts_with('Z')).then(|| Seen { started: started.trim().to_owned() })
 }
 
-/// The program of a process, where the system tells. A program replaced on disk is still the same.
+/// The program of a process, where the system reports it. A program replaced on disk still counts as
+/// the same.
 fn executable(pid: i32) -> Option<PathBuf> {
     let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let name = link.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(PathBuf::from);
@@ -155,7 +156,7 @@ mod tests {
         let earlier = Process { started: "boot:1".to_owned(), ..ours.clone() };
         let other = Process { executable: Some("/bin/other".into()), ..ours };
         assert!(!earlier.is_running() && !other.is_running());
-        // Would end this very test if it believed the number.
+        // It would kill this very test if it trusted the number.
         assert!(!earlier.signal(Signal::KILL) && !other.signal(Signal::KILL));
     }
 }

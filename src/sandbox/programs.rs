@@ -1,4 +1,4 @@
-//! What the servers are started from: the programs, and the command of each server.
+//! The servers' programs, and the command that starts each server.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -118,7 +118,7 @@ impl Programs {
     }
 }
 
-/// Serves the emulator to those who hold the sandbox's access key, and to nobody else.
+/// Serves the emulator only to clients with the sandbox's access key.
 const GUARD: &str = include_str!("guard.py");
 
 type Command = (PathBuf, Vec<OsString>, Vec<(&'static str, OsString)>);
@@ -152,7 +152,7 @@ mod tests {
     fn guard_serves_the_services_of_the_kinds_only() {
         let manifest = include_str!("../../Cargo.toml");
         let crates = manifest.lines().filter_map(|line| line.strip_prefix("aws-sdk-")?.split(' ').next());
-        // What the service calls itself in a signature, where the SDK calls it otherwise.
+        // The service's name in a signature, where it differs from the SDK's name.
         let mut used: Vec<&str> = crates
             .map(|name| match name {
                 "cloudwatch" => "monitoring",

@@ -36,7 +36,8 @@ impl Python {
         Err(Error::NoPython { found: found.unwrap_or_default() })
     }
 
-    /// Tells apart what was installed for different interpreters: wheels with machine code fit one.
+    /// Names the Python version in an installation's folder, because wheels with machine code fit only
+    /// one version.
     pub fn tag(&self) -> String {
         format!("py{}", dotted(self.version))
     }
@@ -46,7 +47,7 @@ fn dotted((major, minor): (u32, u32)) -> String {
     format!("{major}.{minor}")
 }
 
-/// A wrapper without an interpreter behind it gives no answer.
+/// `None` for a program that is only a wrapper without an interpreter.
 async fn ask(host: &Host, program: PathBuf) -> Option<Python> {
     let output: Output = Command::new(program)
         // Without the packages of the machine, which it does not need and which may take longer to load.

@@ -7,11 +7,11 @@ use super::options::OpenBao;
 /// A set of packages that is installed together.
 #[derive(Clone, Copy, Debug)]
 pub struct Requirements {
-    /// The package that the others are there for.
+    /// The main package; the others are its dependencies.
     pub package: &'static str,
     /// How people call it.
     pub title: &'static str,
-    /// How much is downloaded.
+    /// The size of the download.
     pub megabytes: u16,
     /// pip's own format.
     pub text: &'static str,

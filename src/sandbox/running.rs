@@ -62,7 +62,7 @@ impl Running {
     }
 
     /// Sets [`Self::environment`] for a command and removes every other AWS and Vault variable
-    /// from it, so that no real credentials and no real server leak in.
+    /// from it, so that the command cannot reach real servers or use real credentials.
     pub fn apply_to(&self, command: &mut Command) {
         environment::apply(&self.environment(), command);
     }

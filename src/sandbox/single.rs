@@ -1,4 +1,4 @@
-//! What happens to a single server: it is lost with its machine, or started again.
+//! Events of a single server: losing it with its machine, or restarting it.
 
 use std::path::Path;
 
@@ -11,16 +11,16 @@ use super::state::State;
 use super::up::up;
 use crate::event::Events;
 
-/// Kills the server called `name` and deletes what it held. The others go on; `up` starts an empty one
-/// in its place.
+/// Kills the server called `name` and deletes its data. The others go on; `up` starts an empty one in
+/// its place.
 pub async fn lose(dir: &Path, name: &str, events: &Events) -> Result<(), Error> {
     let home = opened(dir)?;
     let _lock = Lock::acquire(&home.lock(), events).await?;
     end(&home, name, Process::kill).await.and_then(|(_, name)| home.clear_data(&name))
 }
 
-/// Ends a server, given by name or address, and starts it again with what it held, as when its service
-/// is restarted. A Vault that does not unseal itself is sealed then.
+/// Stops a server, given by name or address, and starts it again with its data, like a restart of its
+/// service. A Vault that does not unseal itself is sealed afterwards.
 pub async fn restart(dir: &Path, server: &str, events: &Events) -> Result<(), Error> {
     let home = opened(dir)?;
     let state = {
@@ -35,7 +35,7 @@ fn opened(dir: &Path) -> Result<Home, Error> {
     if home.exists() { Ok(home) } else { Err(Error::Down { dir: home.root().to_owned() }) }
 }
 
-/// Ends a server, given by name or address, and records it; gives its name.
+/// Stops a server, given by name or address, and records that. Returns its name.
 async fn end(
     home: &Home,
     asked: &str,

@@ -1,4 +1,4 @@
-//! Starting servers and waiting until they answer.
+//! Starts servers and waits until they answer.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -26,13 +26,13 @@ pub struct Starter<'a> {
     pub programs: &'a Programs,
     /// The servers die with this process.
     pub tied: bool,
-    /// Where progress goes.
+    /// The receiver of progress messages.
     pub events: &'a Events,
 }
 
 impl Starter<'_> {
-    /// Starts every server that does not run and waits until all answer. What is returned keeps
-    /// tied servers alive.
+    /// Starts every server that does not run and waits until all answer. The returned ties keep tied
+    /// servers alive.
     pub async fn start(&self, state: &mut State) -> Result<Vec<Tie>, Error> {
         let missing: Vec<usize> =
             (0..state.servers.len()).filter(|&index| !state.servers[index].is_running()).collect();
@@ -84,7 +84,7 @@ impl Starter<'_> {
     async fn wait(&self, prober: &Prober, state: &State, logs: &Logs, server: &Server) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // The log is the server's own, the port may be a stranger's who was faster.
+            // The log proves that the server itself listens: another program may have taken the port.
             if logs.is_listening(self.home, server) && prober.health(state, server).await.answers() {
                 return Ok(());
             }
@@ -102,7 +102,7 @@ impl Starter<'_> {
     }
 }
 
-/// How long the logs were before the servers were started, or that they ran already.
+/// The length of each log before its server was started; `None` if the server ran before.
 #[derive(Debug)]
 struct Logs(Vec<(String, Option<u64>)>);
 
@@ -113,7 +113,7 @@ impl Logs {
         Self(state.servers.iter().map(|server| (server.name.clone(), start(server))).collect())
     }
 
-    /// What the server has printed since it was started; `None` if it ran before.
+    /// The server's output since it was started; `None` if it ran before.
     fn since(&self, home: &Home, server: &Server) -> Option<String> {
         let (_, start) = self.0.iter().find(|(name, _)| *name == server.name)?;
         let start = usize::try_from((*start)?).ok()?;
@@ -121,7 +121,7 @@ impl Logs {
         Some(String::from_utf8_lossy(text.get(start..).unwrap_or_default()).into_owned())
     }
 
-    /// Whether the server says that it holds its port.
+    /// Whether the server's log says that it listens on its port.
     fn is_listening(&self, home: &Home, server: &Server) -> bool {
         let words = if server.is_vault() { "server started!" } else { "Running on http" };
         self.since(home, server).is_none_or(|text| text.contains(words))

@@ -13,11 +13,11 @@ use super::process::Process;
 
 const FORMAT: u32 = 1;
 
-/// What was started, where, and how; written before any server runs.
+/// The record of the servers with their ports and settings; written before any server runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     format: u32,
-    /// What the servers are like.
+    /// The properties of the servers.
     pub settings: Settings,
     /// Whether Vault's configuration declares the audit log.
     pub audited: bool,
@@ -30,7 +30,7 @@ pub struct State {
 pub struct Server {
     /// `aws`, `vault-1`, `vault-2` …
     pub name: String,
-    /// What it plays.
+    /// Its role in the sandbox.
     pub role: Role,
     /// Its port on 127.0.0.1.
     pub port: u16,
@@ -38,7 +38,7 @@ pub struct Server {
     pub process: Option<Process>,
 }
 
-/// What a server plays.
+/// The role of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -46,7 +46,7 @@ pub enum Role {
     Aws,
     /// A Vault node.
     Vault {
-        /// Where the nodes talk to each other.
+        /// The port for the other nodes.
         cluster_port: u16,
     },
 }

@@ -1,4 +1,4 @@
-//! Looking at a sandbox.
+//! Reports the state of a sandbox.
 
 use std::path::{Path, PathBuf};
 
@@ -31,15 +31,15 @@ pub struct ServerStatus {
     pub name: String,
     /// Its URL.
     pub address: String,
-    /// How it is.
+    /// Its state.
     pub health: Health,
     /// Its process, while that lives.
     pub pid: Option<i32>,
-    /// What it prints.
+    /// The file with its output.
     pub log: PathBuf,
 }
 
-/// Asks every server how it is; changes nothing and waits for nobody.
+/// Asks every server for its state. Changes nothing and takes no lock.
 pub async fn status(dir: &Path) -> Result<Status, Error> {
     let home = Home::at(dir)?;
     let dir = home.root().to_owned();

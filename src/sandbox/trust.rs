@@ -1,4 +1,4 @@
-//! Whether a folder can hold programs and keys: nobody else can have put anything there.
+//! Checks that a folder is safe for programs and keys: no other user can have put anything there.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -13,7 +13,7 @@ const WRITABLE_BY_GROUP: u32 = 0o020;
 /// Only the owner of an entry may rename or remove it, as in `/tmp`.
 const STICKY: u32 = 0o1000;
 
-/// Requires that a folder, if it is there, is this user's own, and closes it to everybody else.
+/// Requires that a folder, if it exists, is this user's own, and closes it to all other users.
 ///
 /// # Errors
 /// When another user owns it or can change it; `instead` says what to do.
@@ -28,8 +28,8 @@ pub fn require_private(folder: &Path, instead: &'static str) -> Result<(), Error
     Ok(())
 }
 
-/// Requires that only this user, or the system, can have put programs into a folder. One that is not
-/// there yet passes.
+/// Requires that only this user, or the system, can have put programs into a folder. A missing folder
+/// passes.
 ///
 /// # Errors
 /// When another user owns it or can change it; `instead` says what to do.
@@ -44,7 +44,7 @@ pub fn require_own(folder: &Path, instead: &'static str) -> Result<(), Error> {
     }
 }
 
-/// What every folder must be: no link, and neither it nor a folder above it for all to change.
+/// The checks for every folder: it is not a link, and not all users can change it or a folder above.
 fn look(folder: &Path, instead: &'static str) -> Result<Option<Metadata>, Error> {
     let found = match fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -57,7 +57,7 @@ fn look(folder: &Path, instead: &'static str) -> Result<Option<Metadata>, Error>
         return Err(untrusted(folder, "can be changed by every user", instead));
     }
     for above in folder.ancestors().skip(1) {
-        // One that is not there will be made, by this user.
+        // This user will make a missing one.
         let Ok(above) = fs::metadata(above) else { continue };
         if above.mode() & (WRITABLE_BY_ALL | STICKY) == WRITABLE_BY_ALL {
             return Err(untrusted(folder, "is in a folder that every user can change", instead));

@@ -1,4 +1,4 @@
-//! Bringing a sandbox up, from nothing or from what is left of it.
+//! Brings a sandbox up, a new one or an existing one.
 
 use super::aws_key::AwsKey;
 use super::gate::Tie;
@@ -12,14 +12,13 @@ use super::state::{Server, State};
 use super::{Error, certificate, port};
 use crate::event::Events;
 
-/// How often other ports are tried when somebody else was faster.
+/// How often `up` tries other ports when another program has taken one.
 const ATTEMPTS: usize = 4;
 
 /// Brings the sandbox up.
 ///
-/// Servers that run already are kept, dead ones among living ones are started again on their
-/// ports. Where none lives, what they left is forgotten and a new sandbox begins, unless it was
-/// to persist.
+/// Keeps servers that run already, and starts dead ones among them again on their ports. If none
+/// lives, deletes their data and starts a new sandbox, unless the old one persists.
 pub async fn up(options: &Options, events: &Events) -> Result<Running, Error> {
     options.settings.check()?;
     let home = Home::create(&options.dir)?;
@@ -76,7 +75,7 @@ async fn resume(starter: &Starter<'_>, mut state: State) -> Result<(State, Vec<T
     Ok((state, ties))
 }
 
-/// Starts new servers on free ports, with nothing left of earlier ones.
+/// Starts new servers on free ports, without any data of earlier ones.
 async fn begin(starter: &Starter<'_>, settings: &Settings) -> Result<(State, Vec<Tie>), Error> {
     let mut attempt = 1;
     loop {
@@ -90,7 +89,7 @@ async fn begin(starter: &Starter<'_>, settings: &Settings) -> Result<(State, Vec
         match starter.start(&mut state).await {
             Ok(ties) => return Ok((state, ties)),
             Err(error) => {
-                // The logs stay, for the error names them.
+                // The logs stay, because the error names them.
                 state.stop().await?;
                 starter.home.clear()?;
                 if !error.is_lost_port() || attempt == ATTEMPTS {

@@ -12,12 +12,12 @@ use super::options::{Host, VaultServer};
 use super::requirements;
 use crate::event::Events;
 
-/// Whose server it is; their configurations differ.
+/// The product, because the configurations of the two differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
     /// Declares audit devices in its configuration.
     OpenBao,
-    /// Takes audit devices by its API only, and wants to be told about memory locking.
+    /// Accepts audit devices only over its API, and requires a setting for memory locking.
     HashiCorp,
 }
 
@@ -26,7 +26,7 @@ pub enum Flavour {
 pub struct VaultBinary {
     /// Its absolute path.
     pub program: PathBuf,
-    /// Whose it is.
+    /// Its product.
     pub flavour: Flavour,
 }
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::vault_binary::Flavour;
 
-/// All that a node's configuration says.
+/// The settings of a node's configuration.
 #[derive(Clone, Debug)]
 pub struct VaultConfig {
-    /// Whose server reads it.
+    /// The product that reads it.
     pub flavour: Flavour,
     /// The node's name.
     pub node: String,
@@ -18,7 +18,7 @@ pub struct VaultConfig {
     pub address: String,
     /// Its port.
     pub port: u16,
-    /// Where it talks to the other nodes.
+    /// The port for the other nodes.
     pub cluster_port: u16,
     /// The folder of certificates, when it speaks TLS.
     pub tls: Option<PathBuf>,

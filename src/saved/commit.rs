@@ -28,7 +28,7 @@ pub fn of(folder: &Path) -> Option<String> {
     })
 }
 
-/// Where the repository of a work tree keeps what it knows: `.git`, or what a file of that name names.
+/// The repository's folder for a work tree: `.git`, or the folder that a file of that name points to.
 fn git_folder(tree: &Path) -> Option<PathBuf> {
     let path = tree.join(".git");
     let metadata = path.symlink_metadata().ok()?;
@@ -38,7 +38,7 @@ fn git_folder(tree: &Path) -> Option<PathBuf> {
     Some(tree.join(read(&path, MAX_LINE)?.trim().strip_prefix("gitdir: ")?))
 }
 
-/// A regular file's text; nothing that blocks or has no end.
+/// The text of a regular file; other files might block or never end.
 fn read(path: &Path, limit: u64) -> Option<String> {
     let metadata = path.symlink_metadata().ok()?;
     if !metadata.is_file() || metadata.len() > limit {

@@ -1,4 +1,4 @@
-//! What is no longer as it was when a changeset was reviewed.
+//! Finds the differences between a reviewed changeset and the current one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,19 +9,19 @@ use super::content::{AwsIdentity, Content, Identities, PlanRecord, StepRecord, V
 use crate::destination::Destinations;
 use crate::visible::neutralise;
 
-/// Characters of a value that are shown.
+/// The number of characters shown of a value.
 const SHOWN: usize = 60;
 
-/// One thing that is not as it was when the changeset was reviewed.
+/// One difference from the reviewed changeset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Which: `step state_bucket`, `plan`, `AWS account`.
+    /// The subject: `step state_bucket`, `plan`, `AWS account`.
     pub subject: String,
-    /// What of it: `versioning`, `file quickstart.yaml`; may be empty.
+    /// The differing part of it: `versioning`, `file quickstart.yaml`; may be empty.
     pub what: String,
-    /// How it was when it was reviewed.
+    /// The reviewed value.
     pub expected: String,
-    /// How it is.
+    /// The current value.
     pub found: String,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Difference {
 }
 
 impl PlanRecord {
-    /// What of the plan's files and variables is not as it was.
+    /// The differences in the plan's files, name, commit and digest.
     pub fn differences(&self, now: &Self) -> Vec<Difference> {
         let mut found = Vec::new();
         let names: BTreeSet<&String> = self.files.keys().chain(now.files.keys()).collect();
@@ -69,7 +69,7 @@ impl PlanRecord {
     }
 }
 
-/// Everything in `now` that is not as it was in `saved`.
+/// All differences between `saved` and `now`.
 pub fn differences(saved: &Content, now: &Content) -> Vec<Difference> {
     let mut found = saved.plan.differences(&now.plan);
     let is_another_plan = !found.is_empty();
@@ -96,7 +96,7 @@ pub fn differences(saved: &Content, now: &Content) -> Vec<Difference> {
     found
 }
 
-/// Whether these are other systems; a cluster that tells its id only now may be the same one.
+/// Whether these are other systems. A cluster that reports its id only now may be the same one.
 fn are_others(saved: &Identities, now: &Identities) -> bool {
     use VaultIdentity::{Address, ClusterId};
     let tells_now = matches!((&saved.vault, &now.vault), (Some(Address(_)), Some(ClusterId(_))));
@@ -110,7 +110,7 @@ fn identities(saved: &Identities, now: &Identities, found: &mut Vec<Difference>)
     };
     let vault = |identities: &Identities| match &identities.vault {
         Some(VaultIdentity::ClusterId(id)) => id.clone(),
-        Some(VaultIdentity::Address(address)) => format!("one at {address} that tells no id"),
+        Some(VaultIdentity::Address(address)) => format!("one at {address} that reports no id"),
         None => "none".to_owned(),
     };
     if saved.aws != now.aws {
@@ -152,7 +152,7 @@ fn compare_step(id: &str, saved: &StepRecord, now: &StepRecord, found: &mut Vec<
     }
     let subject = subject(id);
     if saved.observed.state != now.observed.state {
-        // All else follows from that.
+        // All other differences follow from that.
         found.push(Difference::new(&subject, "state", &saved.observed.state, &now.observed.state));
         return;
     }
@@ -213,7 +213,7 @@ fn changed_fields(saved: &Map<String, Value>, now: &Map<String, Value>) -> Vec<(
         .collect()
 }
 
-/// A change's live or declared value in words.
+/// A description of a change's live or declared value.
 fn describe(change: Option<&Value>, side: &str) -> String {
     match change {
         None => "as declared".to_owned(),

@@ -1,4 +1,4 @@
-//! What a saved changeset holds: everything that a review rests on.
+//! The content of a saved changeset: everything that a review depends on.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -18,18 +18,18 @@ use crate::removal::Leftover;
 use crate::resolve::{OutputTable, Resolved};
 use crate::resource::erased::Instance;
 
-/// Everything that a review rests on. The same plan and the same live systems give the same
+/// Everything that a review depends on. The same plan and the same live systems result in the same
 /// content, to the byte.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Content {
     /// The version of Groundwork that made it.
     pub tool: String,
-    /// Which plan, and everything that was read for it.
+    /// The plan, and everything that was read for it.
     pub plan: PlanRecord,
-    /// Whose systems were looked at.
+    /// The accounts and the cluster that were read.
     pub identities: Identities,
-    /// Where it goes, and who can open what is kept.
+    /// The destinations of the run, including the recipients of its secrets.
     #[serde(default)]
     pub destinations: Destinations,
     /// All steps, in the changeset's order.
@@ -56,18 +56,18 @@ pub struct PlanRecord {
     /// The variables that were given beside the plan, in their order; of one that was given twice
     /// the later value wins.
     pub vars: Vec<(String, Value)>,
-    /// What was to be removed.
+    /// The scope of removals.
     #[serde(default, skip_serializing_if = "Extent::is_nothing")]
     pub removes: Extent,
 }
 
-/// Whose systems were looked at.
+/// The accounts and the cluster that were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identities {
     /// The AWS account; absent when the plan has nothing to do with AWS.
     pub aws: Option<AwsIdentity>,
-    /// Those of the names under `aws.aliases` that steps use.
+    /// The names under `aws.aliases` that steps use, with their accounts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<String, AwsIdentity>,
     /// The Vault cluster; absent when the plan has nothing to do with Vault.
@@ -86,32 +86,32 @@ pub struct AwsIdentity {
     pub region: String,
 }
 
-/// A Vault cluster: by its id, or by its address while it tells no id, because it is not
-/// initialised, sealed or cannot be reached.
+/// A Vault cluster: by its id, or by its address while it reports no id because it is not
+/// initialised, is sealed or cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VaultIdentity {
     /// The id that the cluster made at its initialisation.
     ClusterId(String),
-    /// Where it was looked for.
+    /// The address that the run used.
     Address(String),
 }
 
-/// One step of the changeset, and what was seen of its thing.
+/// One step of the changeset, with the observation of its thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepRecord {
     /// The step's entry in the changeset, as `plan --format json` has it.
     pub change: Map<String, Value>,
-    /// What the entry rests on.
+    /// The observation that the entry depends on.
     pub observed: Observation,
 }
 
-/// What was seen of one thing, as far as a decision rests on it.
+/// The observed state of one thing, as far as a decision depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Observation {
-    /// `present`, `absent`, or why it could not be looked at.
+    /// `present`, `absent`, or the reason why it could not be read.
     pub state: String,
     /// The plan that its tags name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,28 +119,28 @@ pub struct Observation {
     /// Its outputs: numbers and booleans as they are, texts by the beginning of their SHA-256.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub outputs: Map<String, Value>,
-    /// What tells one write of it from the next, where the server has such a thing.
+    /// The server's revision, which changes with each write, where the server has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// SHA-256 over all of this, the thing's identity and the fields that differ.
     pub fingerprint: String,
 }
 
-/// Where a changeset comes from, beside the live systems.
+/// The inputs of a changeset beside the live systems.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The plan file as it was named.
     pub plan: PathBuf,
     /// The variables that were given.
     pub vars: Vec<(String, Node)>,
-    /// What was to be removed.
+    /// The scope of removals.
     pub removes: Extent,
     /// The commit that is checked out around the plan, or that the caller expects.
     pub commit: Option<String>,
 }
 
 impl Content {
-    /// What is to be kept of this changeset.
+    /// Builds the content for this changeset.
     pub fn new(origin: &Origin, world: &World, identities: Identities, changeset: &Changeset) -> Self {
         let indices: BTreeMap<&str, usize> =
             world.resolved.steps.iter().enumerate().map(|(index, step)| (step.id.as_str(), index)).collect();
@@ -163,7 +163,7 @@ impl Content {
         }
     }
 
-    /// The one notation of this content, over which its digest goes.
+    /// The canonical bytes of this content, which its digest covers.
     ///
     /// # Panics
     /// Never: text, numbers and maps with text as keys can always be written as JSON.
@@ -173,7 +173,7 @@ impl Content {
 }
 
 impl PlanRecord {
-    /// What is to be kept of this plan, whose steps are `instances`.
+    /// Builds the record of this plan, whose steps are `instances`.
     pub fn of<'a>(
         origin: &Origin,
         resolved: &Resolved,
@@ -201,8 +201,8 @@ impl PlanRecord {
     }
 }
 
-/// The files with public keys that secrets are going to be encrypted for: custody's recipients and the
-/// holders of shares. Whoever can change one of them can read what comes.
+/// The files with the public keys that secrets will be encrypted for: custody's recipients and the
+/// holders of shares. An attacker who can change one of them can read the new secrets.
 fn key_files<'a>(
     resolved: &Resolved,
     instances: impl Iterator<Item = &'a dyn Instance>,
@@ -215,7 +215,7 @@ fn key_files<'a>(
     });
     let folder = &resolved.document.folder;
     let digest = |path: PathBuf| {
-        // One that cannot be read is a mistake in the plan, which is found elsewhere.
+        // A file that cannot be read is a mistake in the plan, which another check reports.
         let bytes = confined_path::read_existing(folder, &path, confined_path::KEY).ok()?;
         Some((format!("key {}", path.display()), sha256(&bytes)))
     };

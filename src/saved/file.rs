@@ -13,15 +13,15 @@ use super::content::{Content, sha256};
 use super::key::SealKey;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The version of the form; another one is not read.
+/// The version of the format; other versions are refused.
 const FORMAT: u32 = 1;
-/// The first key, by which a saved changeset is told from a plan: no plan may have it.
+/// The first key, which marks a saved changeset: no plan may have it.
 const MARK: &str = "groundwork_changeset";
-/// How far into a file the mark is looked for.
+/// The number of bytes at a file's start that are searched for the mark.
 const HEAD: usize = 256;
 /// The largest file that is read, in bytes; 2,000 steps are a few megabytes.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
-/// How far the clocks of two machines may be apart.
+/// The largest accepted difference between the clocks of two machines.
 const SKEW: Duration = Duration::from_mins(5);
 
 /// A saved changeset that is whole.
@@ -31,14 +31,14 @@ pub struct Saved {
     pub created_at: Timestamp,
     /// The digest of the content, `sha256:…`: the same for the same plan and live systems.
     pub digest: String,
-    /// What it holds.
+    /// The reviewed content.
     pub content: Content,
-    /// What a key of the caller has made of all this.
+    /// The seal that a key of the caller has made over the header.
     sealed: Option<String>,
 }
 
-/// The form of the file. Time, and with it the seal, are all that two files of the same plan and
-/// live systems differ in.
+/// The format of the file. Two files of the same plan and live systems differ only in the time, and
+/// therefore in the seals.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Form<C> {
@@ -47,7 +47,7 @@ struct Form<C> {
     digest: String,
     /// SHA-256 over everything above.
     seal: String,
-    /// HMAC-SHA-256 over the same, where the caller has a key.
+    /// HMAC-SHA-256 over the same, if the caller has a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keyed_seal: Option<String>,
     content: C,
@@ -70,18 +70,18 @@ impl Saved {
     /// A changeset saved now, or at the time that `SOURCE_DATE_EPOCH` names; sealed if there is a key.
     ///
     /// # Errors
-    /// `Local` when that variable is no time.
+    /// `Local` when that variable is not a time.
     pub fn now(content: Content, key: Option<&SealKey>) -> Result<Self> {
         let (created_at, digest) = (time_of_creation()?, sha256(&content.bytes()));
         let sealed = key.map(|key| key.seal(&header(created_at, &digest)));
         Ok(Self { created_at, digest, content, sealed })
     }
 
-    /// Reads a saved changeset and sees that it is whole, of this version, at most `max_age` old, and
+    /// Reads a saved changeset and checks that it is whole, of this version, at most `max_age` old, and
     /// sealed with the caller's key if there is one.
     ///
     /// # Errors
-    /// `Rejected`, saying which of these it is not; `Local` when it cannot be read.
+    /// `Rejected`, naming the failed check; `Local` when the file cannot be read.
     pub fn read(path: &Path, max_age: Duration, key: Option<&SealKey>) -> Result<Self> {
         let saved = Self::parse(&read_file(path)?).map_err(|why| refused(path, &why))?;
         if let Some(key) = key {
@@ -92,10 +92,10 @@ impl Saved {
         Ok(saved)
     }
 
-    /// Reads the text of a file and sees that it is whole.
+    /// Reads the text of a file and checks that it is whole.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the damage.
     pub fn parse(text: &[u8]) -> std::result::Result<Self, String> {
         let form: Form<Content> = serde_json::from_slice(text)
             .map_err(|error| format!("is damaged, or not in a form that this version knows: {error}"))?;
@@ -122,12 +122,12 @@ impl Saved {
         Err(refused(path, &why))
     }
 
-    /// The plan to apply: the one that the caller expects, if the file is of that; else the file's own,
-    /// which has to be in the working directory and not behind a link. A file from elsewhere does not
-    /// choose a plan that nobody has looked at.
+    /// The plan to apply: the one that the caller expects, if the file belongs to it; otherwise the
+    /// file's own plan, which has to be in the working directory and not behind a link, so that a file
+    /// from elsewhere cannot choose a plan that the caller has never seen.
     ///
     /// # Errors
-    /// `Rejected` otherwise.
+    /// `Rejected` if neither is possible.
     pub fn plan(&self, path: &Path, expected: Option<&Path>) -> Result<PathBuf> {
         let plan = Path::new(&self.content.plan.path);
         let same = |expected: &Path| {
@@ -198,19 +198,19 @@ impl Saved {
     }
 }
 
-/// Writes a saved changeset: for the owner alone, the whole file or nothing, and never through a
-/// symbolic link.
+/// Writes a saved changeset atomically, readable only for its owner, and never through a symbolic
+/// link.
 ///
 /// # Errors
-/// `Local` when `path` is something else than a regular file, or cannot be written.
+/// `Local` when `path` is neither free nor a saved changeset, or cannot be written.
 pub fn write(path: &Path, saved: &Saved) -> Result<()> {
     let failed = |why: String| {
         Error::new(ErrorKind::Local, format!("write {}", path.display()), why)
             .advice("name a file in a folder that exists; the plan itself is never overwritten")
     };
     match std::fs::symlink_metadata(path) {
-        Ok(there) if !there.is_file() => return Err(failed("it is there and no regular file".to_owned())),
-        Ok(_) if !is_saved(path) => return Err(failed("it is there and no saved changeset".to_owned())),
+        Ok(there) if !there.is_file() => return Err(failed("it is not a regular file".to_owned())),
+        Ok(_) if !is_saved(path) => return Err(failed("it exists and is not a saved changeset".to_owned())),
         _ => {}
     }
     replace(path, &saved.text()).map_err(|error| failed(error.to_string()))
@@ -237,13 +237,12 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// What both seals go over.
+/// The text that both seals cover.
 fn header(created_at: Timestamp, digest: &str) -> String {
     format!("{FORMAT}\n{created_at}\n{digest}\n")
 }
 
-/// This seal keeps the time from being changed by accident. Only a key keeps it from being changed on
-/// purpose.
+/// Detects accidental changes of the time. Only a seal with a key detects deliberate ones.
 fn seal(created_at: Timestamp, digest: &str) -> String {
     sha256(header(created_at, digest).as_bytes())
 }
@@ -256,8 +255,8 @@ fn has_link(path: &Path) -> bool {
 
 fn time_of_creation() -> Result<Timestamp> {
     let wrong = |text: &str| {
-        Error::new(ErrorKind::Local, "SOURCE_DATE_EPOCH", format!("`{text}` is no time"))
-            .advice("it holds the seconds since 1970, or is not set at all")
+        Error::new(ErrorKind::Local, "SOURCE_DATE_EPOCH", format!("`{text}` is not a time"))
+            .advice("set it to the seconds since 1970, or unset it")
     };
     match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => {
@@ -274,7 +273,7 @@ fn time_of_creation() -> Result<Timestamp> {
 fn refused(path: &Path, why: &str) -> Error {
     let message = format!("it {why}; nothing was done");
     Error::new(ErrorKind::Rejected, format!("apply {}", path.display()), message)
-        .advice("save the changes anew with `groundwork plan PLAN --out FILE`, and review them")
+        .advice("save the changes again with `groundwork plan PLAN --out FILE`, and review them")
 }
 
 /// A duration in its largest two units.

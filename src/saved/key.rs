@@ -20,15 +20,16 @@ const SHORTEST: usize = 32;
 /// The largest key file, in bytes.
 const LARGEST: usize = 4096;
 
-/// A key with which the caller seals what is saved, so that nobody else can change it on its way.
+/// A key with which the caller seals a saved changeset, so that others cannot change it unnoticed
+/// between `plan` and `apply`.
 pub struct SealKey {
     key: hmac::Key,
     path: PathBuf,
 }
 
 impl SealKey {
-    /// The caller's key: in the file that [`SEAL_KEY`] names, else in `seal.key` in the configuration
-    /// folder. `None` when there is neither.
+    /// The caller's key: from the file that [`SEAL_KEY`] names, otherwise from `seal.key` in the
+    /// configuration folder. `None` when neither exists.
     ///
     /// # Errors
     /// `Local` when the file cannot be read, others may read it, or it is too short for a key.

@@ -1,10 +1,10 @@
 //! A changeset in a file, between its review and its application.
 //!
-//! The file is compared, never obeyed: `apply` computes the changeset again from the plan, the caller's
-//! variables and the live systems, and continues only when that is exactly what the file says. So a
-//! forged file can bring nothing about that the plan would not. It holds no secret and no hash of one:
-//! of a secret value it has the server's own version number. A key of the caller seals it, where there
-//! is one.
+//! The file is only compared, never executed: `apply` computes the changeset again from the plan, the
+//! caller's variables and the live systems, and continues only if the result equals the file. A forged
+//! file therefore cannot cause any change that the plan would not. The file contains no secret and no
+//! hash of one: for a secret value it has the server's version number. If the caller has a key, the key
+//! seals the file.
 
 pub mod commit;
 mod compare;

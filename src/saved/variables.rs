@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Document, Node};
 
-/// Sees that every variable that was given for the review has the same value in what the caller says now:
-/// given again, or the plan's default. `reviewed` is the plan with the variables of the review, `now`
-/// that with the caller's.
+/// Checks that every variable that was given for the review still has the same value: given again by
+/// the caller, or as the plan's default. `reviewed` is the plan with the variables of the review, `now`
+/// the plan with the caller's.
 ///
 /// # Errors
 /// `Rejected`, naming the variables that differ. Their values are not shown.

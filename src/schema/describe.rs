@@ -20,9 +20,9 @@ pub struct Field {
     pub kind: String,
     /// Whether it must be there.
     pub required: bool,
-    /// What it is when it is not declared.
+    /// The value when it is not declared.
     pub default: Option<Value>,
-    /// What it means.
+    /// Its description.
     pub about: String,
 }
 
@@ -84,7 +84,7 @@ impl Listing<'_> {
     fn properties(&mut self, properties: &Map<String, Value>, schema: &Value, path: &str, depth: usize) {
         let required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
         let about = |of: &Value| of.get("description").and_then(Value::as_str).map(str::to_owned);
-        // A choice that is told by its one key says what it is beside the key.
+        // A variant with a single key is described beside that key.
         let choice = about(schema).filter(|_| properties.len() == 1).unwrap_or_default();
         for (name, property) in properties {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };

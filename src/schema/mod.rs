@@ -48,7 +48,7 @@ pub fn plan_schema() -> Value {
     })
 }
 
-/// What can be said of a step that is gone.
+/// The schema of the rules for a step that is gone.
 fn removed_schema() -> Value {
     json!({
         "type": "object",

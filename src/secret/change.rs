@@ -1,4 +1,4 @@
-//! What happens to a secret value.
+//! The change of a secret value, without the value.
 
 use schemars::JsonSchema;
 use serde::Serialize;

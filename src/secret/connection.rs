@@ -46,11 +46,11 @@ const COMPANIONS: [&str; 22] = [
     "userid",
     "username",
 ];
-/// What stands before a colon without being a user.
+/// Words before a colon that are not users.
 const NO_USERS: [&str; 10] = ["mailto", "acct", "sip", "sips", "xmpp", "urn", "arn", "tel", "sha256", "ssh"];
 /// Schemes whose servers take an `@` in a path.
 const WITH_PATHS: [&str; 6] = ["http", "https", "ldap", "ldaps", "s3", "file"];
-/// What ends a stretch of text in a file.
+/// The quotes that end a stretch of text in a file.
 const QUOTES: [char; 3] = ['"', '\'', '`'];
 
 /// The passwords in the addresses that stand in a text of any kind.
@@ -66,8 +66,8 @@ pub fn passwords(text: &str) -> Vec<Range<usize>> {
     merged(found)
 }
 
-/// The passwords in a value that is one address or connection string. That is certain enough for
-/// notations that cannot be told from other text in the middle of a file.
+/// The passwords in a value that is one address or connection string. This covers notations that, in
+/// the middle of a file, look like other text.
 pub fn passwords_of(value: &str) -> Vec<Range<usize>> {
     let mut found = in_pairs(value, true);
     if found.is_empty() {
@@ -202,7 +202,7 @@ fn value(text: &str, before: Option<char>, whole: bool) -> &str {
     text.split(|c| ends.contains(&c) || !whole && QUOTES.contains(&c)).next().unwrap_or_default().trim_end()
 }
 
-/// What stands for a password that comes from elsewhere, or is no longer to be read.
+/// Whether this is not a password but a placeholder for one, or a masked one.
 fn is_placeholder(password: &str) -> bool {
     let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let between = |start, end| {
@@ -216,7 +216,7 @@ fn is_placeholder(password: &str) -> bool {
         || between('<', '>')
         || between('{', '}')
         || password.chars().all(|c| "*•….xX".contains(c))
-        // What is not known yet.
+        // A value that is not known yet.
         || password.contains(|c: char| ('\u{e000}'..='\u{f8ff}').contains(&c))
 }
 

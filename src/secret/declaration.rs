@@ -1,8 +1,8 @@
-//! What a plan says of a secret field, as a digest; never of a value.
+//! Digests of how a plan declares its secret fields; never of a value.
 //!
-//! A plan that a stranger has changed may set a guess against a live value, and "changed" would tell
-//! whether it is right. So a field is compared only while it is declared as it was when somebody
-//! last approved it; the journal keeps the digest of that.
+//! A plan that a stranger has changed may declare a guess at a live value, and "changed" would reveal
+//! whether it is right. So a field is compared only while its declaration is the one that a person
+//! last approved; the journal keeps the digest of that declaration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +21,8 @@ pub type Declarations = BTreeMap<String, String>;
 /// Characters of a digest: 128 bits.
 const LENGTH: usize = 32;
 
-/// The digest of each field's declaration and of those that it rests on. It is empty, which equals
-/// none, for what is not known yet, and for a file of which cannot be told who put it there.
+/// The digest of each field's declaration and of those that it rests on. It is empty, which matches no
+/// digest, for a value that is not known yet and for a file of unknown provenance.
 pub fn declarations(sources: &Sources) -> Declarations {
     let mut found = Found { sources, digests: BTreeMap::new(), open: BTreeSet::new() };
     sources.keys().map(|name| (name.clone(), found.digest(name).unwrap_or_default())).collect()

@@ -1,4 +1,4 @@
-//! What looks like a secret in text that should have none: known formats, private keys, passwords
+//! Finds what looks like a secret in text that should have none: known formats, private keys, passwords
 //! in addresses, and text that is too random to be written by a person.
 
 use std::ops::Range;
@@ -12,7 +12,7 @@ pub struct Sighting {
     pub start: usize,
     /// Byte after the last.
     pub end: usize,
-    /// What it looks like, such as `a Vault token`.
+    /// The kind of secret that it looks like, such as `a Vault token`.
     pub what: &'static str,
     /// Whether it is a secret beyond doubt: neither an identifier nor merely random.
     pub certain: bool,
@@ -203,7 +203,7 @@ fn random(text: &str, start: usize, token: &str) -> Option<Sighting> {
     if is_random { sighting("random text") } else { None }
 }
 
-/// Random text that is no secret: digests, public keys, ciphertext, identifiers.
+/// Random text that is not a secret: digests, public keys, ciphertext, identifiers.
 fn is_public(before: &str, body: &str) -> bool {
     const BEFORE: [&str; 10] = [
         "sha256:",
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn known_formats_are_seen_where_they_stand() {
-        // Put together here, so that nobody who scans this repository is alarmed.
+        // Put together here, so that secret scanners do not report this repository.
         let cases = [
             ("AKIA", "IOSFODNN7EXAMPLE", "an AWS access key id"),
             ("hvs.", "CAESIJ5aBcDeFgHiJkLmNoPq", "a Vault token"),

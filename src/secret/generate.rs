@@ -173,7 +173,7 @@ fn private_key(algorithm: KeyPair) -> Secret {
             AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).map(|der| der.as_ref().to_vec())
         }),
     };
-    Secret::from(pem("PRIVATE KEY", &der.expect("key generation needs randomness alone")))
+    Secret::from(pem("PRIVATE KEY", &der.expect("key generation needs only randomness")))
 }
 
 /// Textual encoding of RFC 7468: base64 in lines of 64 characters.

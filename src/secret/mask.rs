@@ -1,4 +1,4 @@
-//! Text in which secrets are made unreadable before anybody sees it.
+//! Masks the secrets in text before the text is shown.
 
 use std::ops::Range;
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::connection::{is_address_field, merged, passwords_of};
 use super::detect::{self, Sighting, is_secret_name};
 
-/// What stands in the place of a secret.
+/// The text that replaces a secret.
 pub const MASK: &str = "(masked)";
-/// Names that only a configuration has: what ends so, without dashes and underscores, or is this word.
+/// Names that only a configuration has: ends of names without dashes and underscores, and last words.
 const ENDS: [&str; 13] = [
     "pwd",
     "bindpw",
@@ -37,7 +37,7 @@ pub fn text(name: &str, text: &str) -> String {
 }
 
 /// A text that others wrote, without what may be a secret: by its form, by the name that it is given
-/// there, or because it is random. What `declared` says as well is no secret of theirs.
+/// there, or because it is random. Text that is also in `declared` is not masked: the plan shows it anyway.
 pub fn live_text(name: &str, text: &str, declared: &str) -> String {
     let mut found = certain(name, text);
     let possible = detect::sightings(text).into_iter().map(|sighting| sighting.start..sighting.end);

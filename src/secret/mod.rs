@@ -67,7 +67,7 @@ impl From<String> for Secret {
 }
 
 impl PartialEq for Secret {
-    /// Compares in time that depends on the lengths alone.
+    /// Compares in time that depends only on the lengths.
     fn eq(&self, other: &Self) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(self.expose_bytes(), other.expose_bytes()).is_ok()
     }

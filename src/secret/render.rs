@@ -1,4 +1,4 @@
-//! What the fields of a secret come to, given what is live.
+//! The values of a secret's fields, given the live values.
 //!
 //! A literal, a variable and a file are what they are. A generated value is the live one, if there
 //! is one. A template is evaluated over the other fields' values; a JSON document is written with
@@ -43,7 +43,7 @@ pub enum RenderError {
         /// The line in the result, from 1.
         line: usize,
     },
-    /// Bytes that are no text where only text can stand.
+    /// Bytes that are not text where only text is possible.
     #[error("`{0}` is not UTF-8 text")]
     NotText(String),
     /// A value that should have been loaded.
@@ -94,7 +94,7 @@ pub fn check_templates(sources: &Sources) -> Vec<(String, RenderError)> {
             None if reaches_itself(name, &uses) => {
                 found.push(((*name).to_owned(), RenderError::Cycle((*name).to_owned())));
             }
-            // What rests on a circle is told where that is.
+            // A field that only rests on a circle is fine itself; the mistake is reported at the circle.
             _ => {}
         }
     }

@@ -33,7 +33,7 @@ pub struct SecretSource {
     pieces: Option<Vec<Piece>>,
     /// Who put a file there, once loaded.
     provenance: Option<Provenance>,
-    /// What a plan says of it without a look at the live value; `None` when that may be compared.
+    /// The change to show without comparing with the live value; `None` when comparing is allowed.
     unseen: Option<SecretChange>,
 }
 
@@ -54,7 +54,7 @@ pub enum Input {
     Json(BTreeMap<String, SecretSource>),
 }
 
-/// What a source needs from its surroundings to be loaded.
+/// The surroundings that a source is loaded from.
 #[derive(Clone, Debug, Default)]
 pub struct Loader {
     /// The plan's folder; files outside of it are refused.
@@ -63,11 +63,11 @@ pub struct Loader {
     pub vars: Value,
     /// Where the templates that are read are noted.
     pub templates: template::Templates,
-    /// What the caller allows, variables of the environment above all.
+    /// The caller's permissions, above all those for environment variables.
     pub trust: Trust,
     /// How many bytes were taken from files and templates.
     pub counter: Arc<AtomicUsize>,
-    /// What the repository around the folder tracks, once a file was read.
+    /// The files that the repository around the folder tracks, once a file was read.
     pub(crate) tracked: Arc<OnceLock<Tracked>>,
 }
 
@@ -181,8 +181,8 @@ impl SecretSource {
         &self.input
     }
 
-    /// The value, once loaded. Generated values and templates have none: only the live system
-    /// and the sibling fields tell what they are; see [`super::render`].
+    /// The value, once loaded. Generated values and templates have none: they come from the live system
+    /// and the sibling fields; see [`super::render`].
     pub fn value(&self) -> Option<&Secret> {
         self.value.as_ref()
     }
@@ -197,12 +197,12 @@ impl SecretSource {
         self.provenance
     }
 
-    /// Says what a plan tells of it instead of comparing it with the live value.
+    /// Sets the change to show, so that the value is not compared with the live one.
     pub fn hide(&mut self, change: SecretChange) {
         self.unseen = Some(change);
     }
 
-    /// What a plan tells of it instead of comparing it.
+    /// The change to show instead of comparing the value.
     pub fn unseen(&self) -> Option<SecretChange> {
         self.unseen
     }
@@ -265,8 +265,8 @@ impl SecretSource {
         Ok(())
     }
 
-    /// What is probably not meant. It tells something of the value, so that it is said only once
-    /// somebody has approved the plan.
+    /// A warning about a value that is probably not meant. It reveals something about the value, so it is
+    /// shown only after the plan is approved.
     pub fn remark(&self) -> Option<String> {
         match &self.input {
             Input::Env(_) | Input::File(_) if self.value.as_ref().is_some_and(is_broken_line) => {
@@ -285,8 +285,8 @@ fn is_broken_line(value: &Secret) -> bool {
     !line.contains(&b'\n')
 }
 
-/// The error is the same whether the variable is set, until the caller allows it. Any bytes are
-/// a value: whether it is text is nothing that a plan tells.
+/// Until the caller allows the variable, the error is the same whether it is set or not. Any bytes are
+/// a value: `plan` does not reveal whether they are text.
 fn read_env(name: &str, trust: &Trust) -> Result<Secret, LoadError> {
     if !is_variable(name) {
         return Err(LoadError::WrongEnv(name.to_owned()));
@@ -314,7 +314,7 @@ impl Serialize for SecretSource {
     }
 }
 
-/// The key by which a serialised source is told from ordinary data.
+/// The key that distinguishes a serialised source from ordinary data.
 pub const SECRET_KEY: &str = "$secret";
 
 impl<'de> Deserialize<'de> for SecretSource {

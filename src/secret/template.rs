@@ -2,8 +2,8 @@
 //!
 //! A plan may come from a stranger. A template that could compare, cut or choose would turn a value
 //! into something that shows, such as an error. So there are no statements, and what is done to a
-//! field is one of a few encodings that work for every text. What stands between braces and names no
-//! field is an ordinary expression over the plan's variables, evaluated where no field is in reach.
+//! field is one of a few encodings that work for every text. Text between braces that names no field
+//! is an ordinary expression over the plan's variables, evaluated where no field is in reach.
 
 use base64::Engine;
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub enum Part {
 pub struct Insert {
     /// Its name.
     pub field: String,
-    /// What is done to it, in order.
+    /// The filters to apply, in order.
     pub filters: Vec<Filter>,
     /// The line in the template, from 1.
     pub line: usize,
@@ -194,7 +194,7 @@ fn split_expression(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// What stands between braces: a field with filters, or an expression that names no field.
+/// The part between braces: a field with filters, or an expression that names no field.
 fn insertion(body: &str, line: usize) -> Result<Part, Mistake> {
     if let Some(insert) = field_insertion(body, line)? {
         return Ok(Part::Field(insert));
@@ -254,7 +254,7 @@ fn field_insertion(body: &str, line: usize) -> Result<Option<Insert>, Mistake> {
 /// The parts with the expressions evaluated over the plan's variables; each becomes a value of its own.
 ///
 /// # Errors
-/// What is wrong with an expression, such as a name that does not exist; when they come to too much.
+/// A mistake in an expression, such as a name that does not exist; when the results are too large.
 pub fn evaluated(parts: Vec<Part>, vars: &Value) -> Result<Vec<Piece>, String> {
     let mut size = 0;
     let piece = |part| match part {

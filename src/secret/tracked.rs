@@ -1,4 +1,4 @@
-//! Whose word a file beside the plan is: a file that the repository tracks comes with a stranger's
+//! The provenance of a file beside the plan: a file that the repository tracks comes with a stranger's
 //! branch and is as public as the branch; any other was put there by the caller.
 
 use std::path::Path;
@@ -12,7 +12,7 @@ pub enum Provenance {
     Caller,
     /// It comes with the repository.
     Repository,
-    /// The repository does not let it be told.
+    /// The repository cannot be read, so it may be either.
     Unknown,
 }
 

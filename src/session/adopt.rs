@@ -1,4 +1,4 @@
-//! Vouching for what nobody has signed, or somebody whose key is lost: once, by a person.
+//! Lets a person vouch, once, for entries that are not signed, or signed with a key that is lost.
 
 use super::Error;
 use super::checked::Checked;
@@ -12,14 +12,15 @@ use crate::plan::Section;
 use crate::providers::Providers;
 use crate::signing::{Signer, SigningKey};
 
-/// What a person is asked to vouch for. No other run of the plan goes on meanwhile.
+/// The journal and the objects that a person is asked to vouch for. No other run of the plan goes on
+/// meanwhile.
 pub struct Adoption {
     providers: Providers,
     /// The plan's name.
     pub plan: String,
     /// What is wrong with the journal; nothing when it is the plan's already.
     pub doubt: Option<crate::error::Error>,
-    /// What lies in custody and does not count.
+    /// Objects in custody that do not count yet.
     pub objects: Vec<Unvouched>,
     _lock: LocalLock,
 }
@@ -53,7 +54,7 @@ impl Adoption {
         self.providers.journal()
     }
 
-    /// What the journal says is the plan's.
+    /// The things that the journal records as the plan's.
     ///
     /// # Errors
     /// As [`Providers::journal`].

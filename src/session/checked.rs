@@ -30,15 +30,15 @@ pub struct Checked {
     pub outputs: OutputTable,
     /// The edges.
     pub graph: Graph,
-    /// What is allowed but probably not meant.
+    /// Warnings about things that are allowed but probably not meant.
     pub warnings: Vec<Diagnostic>,
-    /// What the plan wants of the caller, allowed or not.
+    /// The permissions that the plan needs of the caller, given or not.
     pub wanted: Vec<Wanted>,
-    /// What is to be removed.
+    /// The scope of removal.
     pub extent: Extent,
 }
 
-/// What a command is going to do with a plan.
+/// The use that a command makes of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Talk to the plan's servers and accounts.
@@ -76,7 +76,7 @@ pub fn check(path: &Path, vars: &[(String, Node)], given: &Trust) -> Result<Chec
     Ok(checked)
 }
 
-/// What was given for this run, with what is remembered for the plan.
+/// The grants for this run, with those that are remembered for the plan.
 fn trust_in(document: &Document, given: &Trust) -> Result<Trust, Diagnostics> {
     let store = trust::Store::of_plan(&document.folder, &document.name);
     let remembered = store.map_or(Ok(BTreeMap::new()), |store| store.load()).map_err(|error| {
@@ -88,7 +88,7 @@ fn trust_in(document: &Document, given: &Trust) -> Result<Trust, Diagnostics> {
 }
 
 impl Checked {
-    /// What the plan wants for this and the caller has not allowed.
+    /// The permissions that the plan needs for this purpose and the caller has not given.
     pub fn missing(&self, purpose: Purpose) -> impl Iterator<Item = &Wanted> {
         let concerns =
             move |wanted: &Wanted| purpose == Purpose::Everything || wanted.grant.subject != Subject::Env;
@@ -155,7 +155,7 @@ pub(super) fn local_journal(resolved: &Resolved) -> error::Result<Journal> {
     journal_of(resolved, Arc::new(authority))
 }
 
-/// The same for whoever may sign.
+/// The same, with an authority that is loaded already.
 pub(super) fn journal_of(resolved: &Resolved, authority: Arc<Authority>) -> error::Result<Journal> {
     let document = &resolved.document;
     Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest), authority)

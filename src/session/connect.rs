@@ -56,7 +56,7 @@ pub(super) async fn connect_in_scope(
     Ok((providers, scope))
 }
 
-/// What the plan alone tells.
+/// The providers as far as the plan determines them, without the network.
 fn offline(checked: &Checked) -> Result<Providers, Error> {
     let resolved = &checked.resolved;
     Ok(Providers {
@@ -149,8 +149,8 @@ async fn with_copy(checked: &mut Checked) -> Result<Arc<Journal>, Error> {
     Ok(journal)
 }
 
-/// Takes the plan's lock away from whoever holds it, if the lock's id is exactly `id`. Gives who
-/// held it, in words; `None` when there is no lock.
+/// Takes the plan's lock away from its holder, if the lock's id is exactly `id`. Returns a description
+/// of the holder; `None` when there is no lock.
 ///
 /// # Errors
 /// `Rejected` when the plan has no lock; `Conflict` when the lock has another id.

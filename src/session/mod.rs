@@ -34,9 +34,9 @@ pub const PARALLELISM: usize = 16;
 pub struct Session {
     /// The clients.
     pub providers: Providers,
-    /// What was seen.
+    /// The observed plan.
     pub world: World,
-    /// What could not be looked at beside the steps' things, and why.
+    /// Sources beside the steps' things that could not be read, and why.
     pub gaps: Vec<(String, String)>,
     local: Option<LocalLock>,
     parallelism: usize,
@@ -51,10 +51,10 @@ pub enum Error {
     /// A live system, or this machine, does not let the run begin.
     #[error(transparent)]
     Live(#[from] crate::error::Error),
-    /// What a saved changeset rests on is not as it was when it was reviewed.
-    #[error("what was reviewed is not what is there now")]
+    /// The state on which a saved changeset rests has changed since its review.
+    #[error("the saved changeset is out of date")]
     Outdated(Vec<Difference>),
-    /// What cannot be looked at or planned yet, and why, where all of it has to be.
+    /// Steps and sources that cannot be planned or read yet, and why, although all of them must be.
     #[error("not every step could be planned")]
     Incomplete(Vec<(String, String)>),
 }
@@ -68,10 +68,11 @@ impl From<crate::changeset::Error> for Error {
 }
 
 impl Session {
-    /// Connects and observes every step. Writes nothing, anywhere. What cannot be read is a gap.
+    /// Connects and observes every step. Writes nothing, anywhere. A source that cannot be read is a gap.
     ///
     /// # Errors
-    /// When the plan wants what the caller has not allowed, the account is not the plan's, credentials are missing, or the journal is damaged.
+    /// When the plan lacks the caller's permission, the account is not the plan's, credentials are missing,
+    /// or the journal is damaged.
     pub async fn observe(mut checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         checked.require_allowed(Purpose::Everything)?;
         let (providers, scope) = connect::connect_in_scope(&mut checked, Reach::Everything).await?;
@@ -80,7 +81,7 @@ impl Session {
             if !is_hidden(&error) {
                 return Err(error.into());
             }
-            let message = format!("{error}; what other machines have done is not known");
+            let message = format!("{error}; the changes of other machines are not known");
             events.warn(format!("the journal's copy cannot be read: {message}"));
             gaps.push(("journal".to_owned(), message));
         }
@@ -88,7 +89,7 @@ impl Session {
         if let Belief::Lost(lines) = journal.belief() {
             events.warn(format!(
                 "the plan's journal is gone, of which this machine has seen {lines} lines: what they say of its \
-                 things is not known any more; restore the file if there is a copy of it"
+                 things is no longer known; restore the file if there is a copy of it"
             ));
         }
         if let Some(doubt) = doubt(&journal) {
@@ -104,8 +105,8 @@ impl Session {
         Ok(Self { providers, world, gaps, local: None, parallelism })
     }
 
-    /// As [`Session::observe`], as the only run of this plan on this machine: what is observed is
-    /// changed by no other run before this one has ended.
+    /// As [`Session::observe`], as the only run of this plan on this machine: no other run changes the
+    /// observed things before this one has ended.
     ///
     /// # Errors
     /// As [`Session::observe`]; `Conflict` when another run has the lock.
@@ -131,7 +132,7 @@ impl Session {
         Ok(changeset)
     }
 
-    /// Sees that everything could be looked at, and every step of the changeset be planned.
+    /// Checks that everything could be read and every step of the changeset could be planned.
     ///
     /// # Errors
     /// `Incomplete`, with what is left for later.
@@ -143,12 +144,12 @@ impl Session {
         if left.is_empty() { Ok(()) } else { Err(Error::Incomplete(left)) }
     }
 
-    /// What is to be kept of a changeset of this session, so that it can be applied later.
+    /// The content to save of a changeset of this session, so that it can be applied later.
     pub fn record(&self, changeset: &Changeset, origin: &Origin) -> Content {
         Content::new(origin, &self.world, self.identities(), changeset)
     }
 
-    /// Whose systems this session has looked at.
+    /// The identities of the systems that this session has observed.
     fn identities(&self) -> Identities {
         let aws = self.providers.aws.get().map(|client| client.scope());
         let vault = self.providers.vault.get().map(|client| match &self.world.cluster {
@@ -213,7 +214,7 @@ impl Session {
         Ok(apply::apply(&mut self.world, approved, &self.providers, options, events).await?)
     }
 
-    /// Somebody may have changed something between the observation and the lock.
+    /// Checks that nothing has changed between the observation and the lock.
     async fn require_unchanged(&mut self, approved: &Changeset) -> Result<(), Error> {
         let moved = self.providers.journal()?.pull().await?;
         observe::observe_again(&mut self.world, &self.providers, self.parallelism).await;
@@ -235,7 +236,7 @@ impl Session {
     }
 }
 
-/// Why nothing counts that the journal says.
+/// Why the journal's entries do not count.
 fn doubt(journal: &Journal) -> Option<String> {
     let error = journal.require_believed().err()?;
     Some(format!("{error}; {}", error.advice.as_deref().unwrap_or_default()))
@@ -246,14 +247,14 @@ fn is_hidden(error: &crate::error::Error) -> bool {
     matches!(error.kind, ErrorKind::Denied | ErrorKind::Unavailable | ErrorKind::Throttled)
 }
 
-/// Tells of copies in custody that could not be used, and of nodes of Vault that are not well.
+/// Reports copies in custody that could not be used, and nodes of Vault that are not healthy.
 pub fn tell_warnings(providers: &Providers, tell: &dyn Fn(String)) {
     let custody = providers.custody.get().map(|custody| custody.take_warnings());
     let vault = providers.vault.get().map(|vault| vault.warnings().take());
     custody.into_iter().chain(vault).flatten().for_each(tell);
 }
 
-/// What was approved is not what would be done now.
+/// The error when the approved changes differ from those that would be applied now.
 fn outdated(what: String) -> crate::error::Error {
     let message = format!("{what}, since the changes were approved; nothing was written");
     crate::error::Error::new(ErrorKind::Conflict, "apply", message)

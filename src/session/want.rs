@@ -1,4 +1,4 @@
-//! What a plan wants of the caller.
+//! A permission that a plan needs of the caller.
 
 use crate::plan::{Diagnostic, Span};
 use crate::trust::Grant;
@@ -10,7 +10,7 @@ pub struct Wanted {
     pub grant: Grant,
     /// Where in the plan it is asked for.
     pub span: Option<Span>,
-    /// What happens once it is allowed, as a sentence: `the plan sends … to …`.
+    /// The consequence of allowing it, as a sentence: `the plan sends … to …`.
     pub why: String,
 }
 
@@ -26,7 +26,7 @@ impl Wanted {
             .help(self.grant.advice())
     }
 
-    /// The same for a command that only tells.
+    /// The same for a command that only reports it.
     pub fn note(&self) -> Diagnostic {
         let message = format!("{}; `plan` and `apply` refuse that until you allow it", self.why);
         Diagnostic::note(self.span, message).help(self.grant.advice())

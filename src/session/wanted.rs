@@ -1,4 +1,5 @@
-//! What a plan wants of the caller: the servers, roles, files and variables that it names.
+//! The permissions that a plan needs of the caller: for the servers, roles, files and variables that it
+//! names.
 
 use std::collections::HashSet;
 
@@ -10,14 +11,14 @@ use crate::session::Wanted;
 use crate::template::unknown;
 use crate::trust::{Grant, Standing, Subject, is_variable, standing};
 
-/// What one part of a plan wants.
+/// The permissions that one part of a plan needs.
 type Part = fn(&Checked) -> Vec<Wanted>;
 
 /// The parts of a plan that want something.
 const PARTS: [Part; 5] = [vault_servers, vault_authority, aws_accounts, custody_folders, variables];
 
-/// Everything that the plan wants, each thing once, in the order of the parts. Nothing is asked of
-/// anybody, and no variable is read.
+/// Every permission that the plan needs, once, in the order of the parts. Asks no questions and reads
+/// no variables.
 pub(super) fn wanted(checked: &Checked) -> Vec<Wanted> {
     let mut known = HashSet::new();
     let all = PARTS.iter().flat_map(|part| part(checked));
@@ -54,7 +55,7 @@ fn vault_servers(checked: &Checked) -> Vec<Wanted> {
         .collect()
 }
 
-/// An authority that cannot be read is a mistake of its own, told by whoever needs it.
+/// An authority that cannot be read is a separate mistake, reported by the code that needs it.
 fn vault_authority(checked: &Checked) -> Vec<Wanted> {
     let resolved = &checked.resolved;
     let (Some(node), Some(path)) = (resolved.document.section(Section::Vault), &resolved.vault.ca_cert)

@@ -1,5 +1,5 @@
-//! What this machine keeps for a plan outside of the plan's folder: its signing key, and how far it
-//! has seen the journal.
+//! This machine's own files for a plan, outside of the plan's folder: the signing key, and a note of
+//! how far the machine has seen the journal.
 
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -25,12 +25,12 @@ pub struct Home {
     folder: PathBuf,
 }
 
-/// A key as it lies in its file.
+/// The format of a key's file.
 #[derive(Serialize, Deserialize)]
 struct KeyFile {
     plan: String,
     folder: PathBuf,
-    /// For people.
+    /// For people; the program computes it from the key.
     signer: Signer,
     key: String,
 }
@@ -44,19 +44,19 @@ impl Drop for KeyFile {
 /// A place in the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// How many lines there are.
+    /// The number of lines.
     pub seq: u64,
-    /// The hash of the last, in hexadecimal.
+    /// The hash of the last line, in hexadecimal.
     pub hash: String,
 }
 
-/// What this machine has seen and done, beside the key.
+/// This machine's notes about the journal and custody.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// How far the journal was.
+    /// The end of the journal when this machine last saw it.
     #[serde(default)]
     pub journal: Option<Head>,
-    /// Whose key this machine has put into custody, or found there.
+    /// The signing key that this machine has put into custody, or found there.
     #[serde(default)]
     pub in_custody: Option<Signer>,
 }
@@ -77,7 +77,7 @@ impl Home {
     /// The plan's key, if this machine has it.
     ///
     /// # Errors
-    /// `Local` when the file is there and cannot be used, or others can read it.
+    /// `Local` when the file exists but cannot be used, or others can read it.
     pub fn key(&self) -> Result<Option<SigningKey>> {
         let path = self.path("json");
         let read = read_private(&path).and_then(|text| text.map(|text| parse(&text)).transpose());
@@ -86,7 +86,7 @@ impl Home {
     }
 
     /// The keys that this machine has for plans of this name in other folders: clones and worktrees.
-    /// What cannot be read is left out.
+    /// Skips files that cannot be read.
     pub fn keys_of_namesakes(&self) -> Vec<SigningKey> {
         let Ok(entries) = self.keys.read_dir() else { return Vec::new() };
         let paths = entries.flatten().map(|entry| entry.path());
@@ -95,7 +95,7 @@ impl Home {
         read.filter(|file| file.plan == self.plan).filter_map(|file| key_of(&file).ok()).collect()
     }
 
-    /// Keeps the plan's key, durably, and never in the place of another.
+    /// Writes the plan's key durably, and never replaces another key.
     ///
     /// # Errors
     /// `Local` when it cannot be written, or there is one.
@@ -111,13 +111,13 @@ impl Home {
         self.put(&path, &file, false).map_err(|error| failed("write", &path, &error))
     }
 
-    /// What this machine has seen. A file that is not whole tells nothing.
+    /// This machine's notes; empty if the file is missing or damaged.
     pub fn seen(&self) -> Seen {
         let text = confined_path::read_caller_file(&self.path("seen"), KEY).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    /// Notes what this machine has seen.
+    /// Writes this machine's notes.
     ///
     /// # Errors
     /// `Local` when it cannot be written.
@@ -149,13 +149,14 @@ fn failed(verb: &str, path: &Path, why: &io::Error) -> Error {
         .advice("make yourself the only user of the file and its folder (`chmod 600`, `chmod 700`)")
 }
 
-/// The environment variable with the path of a key's file, for where nothing outlives a run.
+/// The environment variable with the path of a key's file, for machines on which no file outlives a
+/// run.
 pub const VARIABLE: &str = "GROUNDWORK_SIGNING_KEY";
 
 /// The key of the file that the caller names in the environment.
 ///
 /// # Errors
-/// `Local` when there is no such file, others can read it, or it is not a key's.
+/// `Local` when there is no such file, others can read it, or it does not contain a key.
 pub fn key_of_environment() -> Result<Option<SigningKey>> {
     let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else { return Ok(None) };
     let path = PathBuf::from(path);
@@ -171,7 +172,7 @@ fn is_key_file(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
 }
 
-/// A file that nobody else can read or write.
+/// Reads a file, if only this user can read and write it.
 fn read_private(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let text = match confined_path::read_caller_file(path, KEY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -185,7 +186,7 @@ fn read_private(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
 }
 
 fn parse(text: &[u8]) -> io::Result<KeyFile> {
-    // The parser's error is left out: it could quote the key.
+    // Leaves out the parser's error, because it could quote the key.
     serde_json::from_slice(text).map_err(|_| io::Error::other("is not a signing key's file"))
 }
 

@@ -1,4 +1,4 @@
-//! The key of a plan, what it signs, and by whom that is known to be signed.
+//! The signing key of a plan, its signatures, and their signers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,15 +16,15 @@ use crate::secret::{Secret, random_bytes};
 const KEY_LEN: usize = 32;
 /// Length of a signature in bytes.
 const SIGNATURE_LEN: usize = 64;
-/// What a key's text begins with.
+/// The beginning of a key's text.
 const FORMAT: &str = "groundwork-signing-key/1 ";
 
-/// Who signs: an Ed25519 public key, written in hexadecimal. It is its own fingerprint.
+/// A signer's Ed25519 public key, written in hexadecimal. It is its own fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Signer([u8; KEY_LEN]);
 
-/// Why a text does not say who signs.
+/// The error for a text that is not a fingerprint.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not the fingerprint of a signing key, which has 64 hexadecimal digits")]
 pub struct InvalidSigner(String);
@@ -59,18 +59,18 @@ impl From<Signer> for String {
     }
 }
 
-/// A signature with who made it.
+/// A signature with its signer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seal {
-    /// Whose key it takes to make it.
+    /// The key that is claimed to have made it; see [`Seal::proves`].
     pub signer: Signer,
     /// Base64.
     signature: String,
 }
 
 impl Seal {
-    /// From its two parts as they are written.
+    /// Reads the two parts of the written form.
     pub fn from_text(signer: &str, signature: &str) -> Option<Self> {
         Some(Self { signer: signer.parse().ok()?, signature: signature.to_owned() })
     }
@@ -113,7 +113,7 @@ impl SigningKey {
         Ok(Self { pair, seed, signer })
     }
 
-    /// The key of a text that [`SigningKey::to_secret`] has given.
+    /// Reads a text that [`SigningKey::to_secret`] returned.
     ///
     /// # Errors
     /// `Local` when it is not one.
@@ -126,7 +126,7 @@ impl SigningKey {
         Self::from_seed(Secret::new(seed.to_vec()))
     }
 
-    /// The form in which it is kept.
+    /// The text in which it is stored.
     pub fn to_secret(&self) -> Secret {
         let digits = Zeroizing::new(hex::encode(self.seed.expose_bytes()));
         Secret::from(format!("{FORMAT}{}", *digits))
@@ -150,7 +150,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// What is signed. Each part goes with its length, so that nothing can be moved between two.
+/// The signed message. Each part has its length in front, so that no bytes can move between parts.
 fn message(purpose: &str, parts: &[&[u8]]) -> Vec<u8> {
     let mut message = Vec::new();
     for part in std::iter::once(&purpose.as_bytes()).chain(parts) {

@@ -1,8 +1,8 @@
-//! Who wrote a plan's journal and what is in its custody: a key of the plan signs both.
+//! Signatures of a plan's journal and custody: a key of the plan signs both.
 //!
 //! The private half is on the machine that made it, outside of the plan's folder, and in the plan's
-//! custody, from where another machine has it. Whose signature counts is the caller's word
-//! (`signer=FINGERPRINT`), save for keys that this machine has itself.
+//! custody, from which another machine gets it. The caller decides which signers to trust
+//! (`signer=FINGERPRINT`); keys that this machine has itself are always trusted.
 
 mod home;
 mod key;
@@ -17,13 +17,13 @@ pub use key::{InvalidSigner, Seal, Signer, SigningKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::trust::{Grant, Subject, Trust};
 
-/// Who may sign for one plan, and with what this machine does.
+/// The signers that one plan trusts, and the key with which this machine signs.
 #[derive(Debug)]
 pub struct Authority {
     plan: String,
-    /// Whom the caller trusts.
+    /// The signers that the caller trusts.
     trusted: BTreeSet<Signer>,
-    /// Nothing when the caller has no configuration folder.
+    /// `None` when the caller has no configuration folder.
     home: Option<Home>,
     held: RwLock<Held>,
 }
@@ -31,17 +31,18 @@ pub struct Authority {
 /// The keys of this machine.
 #[derive(Debug, Default)]
 struct Held {
-    /// With which it signs.
+    /// The key that it signs with.
     own: Option<Arc<SigningKey>>,
-    /// Of plans of the same name in other folders.
+    /// The keys of plans of the same name in other folders.
     namesakes: Vec<Arc<SigningKey>>,
 }
 
 impl Authority {
-    /// For the plan of this name in this folder, with what the caller trusts. Writes nothing.
+    /// The authority for the plan of this name in this folder, with the caller's grants. Writes
+    /// nothing.
     ///
     /// # Errors
-    /// `Rejected` when a permission names no key; `Local` when the key here cannot be read.
+    /// `Rejected` when a grant does not name a key; `Local` when this machine's key cannot be read.
     pub fn of_plan(folder: &Path, plan: &str, trust: &Trust) -> Result<Self> {
         let authority = Self::at(Home::of_plan(folder, plan), plan, trust)?;
         if let Some(key) = home::key_of_environment()? {
@@ -50,7 +51,7 @@ impl Authority {
         Ok(authority)
     }
 
-    /// As [`Authority::of_plan`], with this place for what the machine keeps.
+    /// As [`Authority::of_plan`], with this place for the machine's files.
     ///
     /// # Errors
     /// As [`Authority::of_plan`].
@@ -63,12 +64,12 @@ impl Authority {
         Ok(Self { plan: plan.to_owned(), trusted, home, held: RwLock::new(Held { own, namesakes }) })
     }
 
-    /// The plan's name, which is part of what is signed.
+    /// The plan's name, which is part of every signed message.
     pub fn plan(&self) -> &str {
         &self.plan
     }
 
-    /// Whether what this key has signed is the plan's.
+    /// Whether a signature of this signer counts as the plan's.
     pub fn trusts(&self, signer: &Signer) -> bool {
         self.trusted.contains(signer) || self.has_key_of(signer)
     }
@@ -101,7 +102,7 @@ impl Authority {
         self.adopt(SigningKey::generate()?)
     }
 
-    /// Signs with this key from now on; for one that custody had.
+    /// Stores this key, which comes from custody, and signs with it from now on.
     ///
     /// # Errors
     /// As [`Authority::make`].
@@ -125,17 +126,17 @@ impl Authority {
         }
     }
 
-    /// Whether this machine has a key that is not known to be in all of custody.
+    /// Whether this machine has a key that may be missing on a part of custody.
     pub fn is_unshared(&self) -> bool {
         self.key().is_some_and(|key| self.seen().in_custody != Some(key.signer()))
     }
 
-    /// What this machine has seen before.
+    /// This machine's notes from earlier runs.
     pub fn seen(&self) -> Seen {
         self.home.as_ref().map(Home::seen).unwrap_or_default()
     }
 
-    /// Notes what this machine has seen, where it can.
+    /// Changes this machine's notes, if it has a place for them.
     ///
     /// # Errors
     /// `Local` when it cannot be written.
@@ -147,7 +148,7 @@ impl Authority {
         if seen == before { Ok(()) } else { home.note(&seen) }
     }
 
-    /// The refusal of what somebody has signed whom the caller does not trust.
+    /// The error for `what`, whose signer the caller does not trust.
     pub fn unknown(&self, what: &str, signer: &Signer) -> Error {
         let grant = Grant::new(Subject::Signer, signer.to_string());
         let message = format!("{what} is signed with the key {signer}, which this machine does not know");
@@ -172,7 +173,7 @@ fn no_key() -> Error {
 
 fn no_home() -> Error {
     Error::new(ErrorKind::Local, "signing key", "there is no folder for the plan's signing key")
-        .advice("set GROUNDWORK_CONFIG_DIR to a folder that belongs to you alone and outlives the run")
+        .advice("set GROUNDWORK_CONFIG_DIR to a folder that only you can use and that outlives the run")
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub fn within<T: Send + 'static>(
     result
 }
 
-/// Does `work` in a thread of its own, and looks at what that takes.
+/// Does `work` in a thread of its own, and watches the time and memory that it uses.
 fn watched<T: Send + 'static>(
     text: &str,
     context: &Value,
@@ -101,7 +101,7 @@ pub fn sized(value: Value) -> Result<Value, String> {
     }
 }
 
-/// The memory that this process uses, in KiB; 0 where the system does not tell.
+/// The memory that this process uses, in KiB; 0 where the system does not report it.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,5 +1,5 @@
-//! What the evaluation of a whole plan may take. Each text with expressions is bounded by itself; many of
-//! them must not add up.
+//! Limits on the evaluation of a whole plan. Each text with expressions has limits of its own; these ones
+//! keep many of them from adding up.
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -3,11 +3,11 @@
 //! Templates make policies (HCL, JSON) and files in which text stands between double quotes, or a
 //! line means something by itself. A value with a quote or a line break in it, from a variable or
 //! another system, could end that place and go on as a rule of its own. So each such value is
-//! marked when it is printed, and looked at where it stands in the result.
+//! marked when it is printed, and checked where it stands in the result.
 
 use minijinja::{AutoEscape, Environment, Error, Output, State, Value};
 
-/// Before a value that must be looked at.
+/// Before a value that must be checked.
 const OPEN: char = '\u{f8f2}';
 /// After it.
 const CLOSE: char = '\u{f8f3}';
@@ -19,7 +19,7 @@ pub fn install(environment: &mut Environment<'_>) {
     environment.set_formatter(print);
 }
 
-/// What can end the place that a value stands in, and our own marks.
+/// The characters that can end the place where a value stands, and our own marks.
 const BREAKING: [char; 6] = ['"', '\\', '\n', '\r', OPEN, CLOSE];
 
 /// Whether a template's own text holds a mark, which would pair with those that are put around values.
@@ -42,7 +42,7 @@ fn print(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
 /// The rendered text without marks.
 ///
 /// # Errors
-/// What breaks out, by the line of the result; never the value.
+/// When a value would break out. The message names the line of the result, never the value.
 pub fn release(rendered: &str) -> Result<String, String> {
     if !rendered.contains([OPEN, CLOSE]) {
         return Ok(rendered.to_owned());

@@ -59,7 +59,7 @@ pub fn environment<'source>() -> Environment<'source> {
     // The default delimiters are always accepted.
     environment.set_syntax(syntax.unwrap_or_default());
     environment.set_fuel(Some(FUEL));
-    // What lives longer than a loop's turn could double itself in each.
+    // A namespace outlives the turn of a loop, so its content could double in each turn.
     environment.remove_global("namespace");
     environment.set_recursion_limit(RECURSION);
     environment
@@ -73,8 +73,8 @@ pub fn is_global(name: &str) -> bool {
 /// Renders text with values.
 ///
 /// # Errors
-/// The engine's message, without any value; what takes or gives too much, or would break out of its
-/// place.
+/// The engine's message, without any value; also when the text takes or yields too much, or a value
+/// would break out of its place.
 pub fn render(text: &str, values: &Value) -> std::result::Result<String, String> {
     if guard::has_mark(text) {
         return Err(guard::RESERVED.to_owned());
@@ -98,7 +98,7 @@ pub fn describe(error: &minijinja::Error) -> String {
 }
 
 /// Reads the template file `name`: in `templates/` beside the plan, or beside the plan's folder, or
-/// relative to the plan itself. Gives its path, for messages, and its text; `None` when it is nowhere.
+/// relative to the plan itself. Returns its path, for messages, and its text; `None` when it is missing.
 ///
 /// # Errors
 /// When it is not a file that a plan may read, or is not UTF-8.

@@ -1,8 +1,8 @@
 //! Placeholders that a server fills in itself, such as `{{name}}` in a statement of a database role.
 //!
-//! A field says beside its kind which family of placeholders it takes. They are no expressions: the text
-//! between the braces reaches the server as it stands. Everything else between braces is an expression
-//! of the plan, so a placeholder that is misspelt is an undefined name.
+//! A field states beside its kind which family of placeholders it takes. They are not expressions: the
+//! text between the braces reaches the server unchanged. Everything else between braces is an expression
+//! of the plan, so a misspelt placeholder is an undefined name.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
-//! Every request to a live system, as it ends, for who wants to see them (`--verbose`).
+//! Reports every request to a live system when it ends (`--verbose`).
 //!
-//! A call is told by what it was and how it went. Bodies, headers and query strings are not part
-//! of it, so that no token and no secret can be.
+//! A report names the operation and its result. It has no bodies, headers or query strings, so it
+//! cannot contain a token or another secret.
 
 mod calls;
 
@@ -19,44 +19,44 @@ pub struct Call<'a> {
     pub operation: String,
     /// The address without user, password and query.
     pub address: String,
-    /// What came back.
+    /// The status, or the reason why there is none.
     pub answer: Answer,
-    /// From the request to the whole answer.
+    /// From the request to the end of the response.
     pub took: Duration,
     /// The id by which the server knows the request.
     pub request_id: Option<&'a str>,
 }
 
-/// What came back.
+/// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// This HTTP status.
     Status(u16),
-    /// None, for this reason.
+    /// No response, for this reason.
     None(String),
 }
 
 static OBSERVER: OnceLock<fn(&Call<'_>)> = OnceLock::new();
 
-/// Has every call of this process told to `observer`.
+/// Passes every call of this process to `observer`.
 pub fn observe_with(observer: fn(&Call<'_>)) {
     // The first one stays.
     let _ = OBSERVER.set(observer);
 }
 
-/// Whether calls are told.
+/// Whether an observer receives the calls.
 pub fn is_on() -> bool {
     OBSERVER.get().is_some()
 }
 
-/// Tells a call that has ended.
+/// Passes a call that has ended to the observer.
 pub fn tell(call: &Call<'_>) {
     if let Some(observer) = OBSERVER.get() {
         observer(call);
     }
 }
 
-/// An address without what may be secret in it: user, password, query and fragment.
+/// An address without the parts that may be secret: user, password, query and fragment.
 pub fn public(address: &str) -> String {
     let address = address.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::origin::origin;
 use super::variable::{Standing, standing};
 
-/// What a permission is about.
+/// The subject of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// An origin (`scheme://host:port`) to which Vault credentials may be sent.
@@ -46,7 +46,7 @@ impl Subject {
         Self::ALL.iter().find(|(subject, _)| *subject == self).map_or("", |(_, word)| word)
     }
 
-    /// What its values are, in words.
+    /// A description of its values.
     fn values(self) -> &'static str {
         match self {
             Self::Vault | Self::Node => "the address of a server, such as https://vault.example:8200",
@@ -85,7 +85,7 @@ impl Subject {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Grant {
-    /// What it is about.
+    /// Its subject.
     pub subject: Subject,
     /// Which one.
     pub value: String,
@@ -100,7 +100,7 @@ pub enum InvalidGrant {
     /// The value is not one of this subject's.
     #[error("`{text}` is not a permission; {word} is {expected}", word = .subject.word(), expected = .subject.values())]
     Value {
-        /// What it was to be about.
+        /// The intended subject.
         subject: Subject,
         /// All of it.
         text: String,
@@ -118,9 +118,8 @@ impl Grant {
         Self { subject, value: subject.normal(&value).unwrap_or(value) }
     }
 
-    /// Whether whoever has given this has thereby given `wanted`. Who may have key shares may have a
-    /// token as well. A credential's variable is given by nothing, and the pipeline's own ones only by
-    /// their whole names.
+    /// Whether this permission includes `wanted`. A server that may get key shares may get a token as well.
+    /// No permission includes a credential's variable, and one of the pipeline's own only by its whole name.
     pub fn covers(&self, wanted: &Self) -> bool {
         match (self.subject, wanted.subject) {
             (Subject::Env, Subject::Env) => match (standing(&wanted.value), self.value.strip_suffix('*')) {
@@ -143,7 +142,7 @@ impl Grant {
         }
     }
 
-    /// How somebody allows it who trusts it.
+    /// How a caller who trusts it can allow it.
     pub fn advice(&self) -> String {
         let flag = self.flag();
         format!("if you trust it, use `{flag}` for this run, or `groundwork trust PLAN` to remember it")

@@ -1,4 +1,4 @@
-//! What the caller allows a plan to use.
+//! The permissions that the caller gives a plan.
 //!
 //! A plan file may come from a stranger. It says what it wants; whether it gets that is decided by
 //! the person or pipeline that runs the program, outside of the plan's folder: on the command line,
@@ -73,7 +73,7 @@ impl Trust {
         self
     }
 
-    /// What the environment allows: the grants in [`VARIABLE`], and the servers, the authority and the
+    /// The grants of the environment: those in [`VARIABLE`], and the servers, the authority and the
     /// profile that the variables of Vault and AWS name.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Trust {
         let grants = words.map(str::parse).collect::<std::result::Result<Vec<Grant>, InvalidGrant>>();
         let grants = grants.map_err(|error| {
             Error::new(ErrorKind::Local, VARIABLE, error.to_string())
-                .advice("correct the variable; `groundwork trust --help` tells its form")
+                .advice("correct the variable; `groundwork trust --help` shows its form")
         })?;
         let grants = grants.into_iter().map(|grant| (grant, Source::Variable(VARIABLE)));
         Ok(Self::default().with_given(grants).with_given(surroundings::grants()))

@@ -1,4 +1,4 @@
-//! Servers as they are told apart: by scheme, host and port.
+//! The origin that identifies a server: scheme, host and port.
 
 use reqwest::Url;
 

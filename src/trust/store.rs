@@ -87,7 +87,8 @@ impl Store {
     }
 }
 
-/// What tells the plan of this name in this folder from all others, and the folder as it really is.
+/// The id that distinguishes the plan of this name in this folder from all others, and the folder's real
+/// path.
 pub(crate) fn plan_id(folder: &Path, plan: &str) -> (String, PathBuf) {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let digest = Sha256::new()

@@ -1,4 +1,4 @@
-//! What the caller allows by the variables that AWS and Vault have for it.
+//! The grants that the caller gives through the variables of AWS and Vault.
 
 use std::path::Path;
 

@@ -25,9 +25,9 @@ const RESERVED: [&str; 11] = [
     "BUILDKITE_",
     "TF_TOKEN_",
 ];
-/// The same for names that are no credential unless they say so.
+/// The same for names that are not credentials unless they contain one of [`TELLING`].
 const TOOLS: [&str; 4] = ["VAULT_", "CI_", "BITBUCKET_", "SYSTEM_"];
-/// Parts of names by which those say so.
+/// Parts of names that mark those as credentials.
 const TELLING: [&str; 8] =
     ["TOKEN", "PASSWORD", "JWT", "SECRET_ID", "ROLE_ID", "REPOSITORY_URL", "UNSEAL", "CLIENT_KEY"];
 /// Credentials under names of their own.

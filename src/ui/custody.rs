@@ -1,4 +1,4 @@
-//! What custody holds, for people.
+//! Shows the contents of custody to people.
 
 use std::fmt::Write;
 
@@ -53,7 +53,7 @@ fn object(object: &Object) -> String {
     text
 }
 
-/// What a person vouches for in custody.
+/// Shows the objects in custody that a person is asked to vouch for.
 pub fn show_unvouched(objects: &[Unvouched]) {
     for object in objects {
         let signer = object.signer.map_or("nobody".to_owned(), |signer| format!("the key {signer}"));

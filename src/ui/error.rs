@@ -23,15 +23,15 @@ pub fn show_plain(error: &dyn std::error::Error) {
 
 /// Shows what is not as it was when a saved changeset was reviewed.
 pub fn show_outdated(differences: &[Difference]) {
-    let title = "what was reviewed is not what is there now; nothing was done";
+    let title = "the saved changeset is out of date; nothing was changed";
     console::note(list(
         title,
         differences.iter().map(ToString::to_string),
-        "save the changes anew with `groundwork plan PLAN --out FILE`, and review them",
+        "save the changes again with `groundwork plan PLAN --out FILE`, and review them",
     ));
 }
 
-/// Shows what could not be looked at or planned, with `--strict`; a reason that repeats is told once.
+/// Shows what could not be observed or planned, with `--strict`; each reason is given only once.
 pub fn show_incomplete(left: &[(String, String)]) {
     let title = "this cannot be planned yet, and `--strict` wants everything planned";
     let mut first = HashMap::new();

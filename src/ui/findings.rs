@@ -1,4 +1,4 @@
-//! What `validate` found, for people and as JSON.
+//! The findings of `validate`, for people and as JSON.
 
 use serde_json::{Value, json};
 

@@ -27,7 +27,8 @@ pub fn show_signer(signer: Option<Signer>) {
     }
 }
 
-/// What a person vouches for: who has written the journal, and what it says is the plan's.
+/// Shows the claims that a person is asked to vouch for: the journal's writers, and the things that it
+/// records as the plan's.
 pub fn show_claims(records: &[Record], things: &Things) {
     let mut text = format!("{} lines", records.len());
     if let (Some(first), Some(last)) = (records.first(), records.last()) {
@@ -46,7 +47,7 @@ pub fn show_claims(records: &[Record], things: &Things) {
 
 fn render(plan: &str, records: &[Record], open: &[Record]) -> String {
     if records.is_empty() {
-        return format!("Nothing was ever applied of {plan}.");
+        return format!("{plan} has never been applied.");
     }
     let mut text = String::new();
     let mut run = "";

@@ -25,10 +25,11 @@ impl Progress {
     }
 }
 
-/// How often what is being done is told where there is no terminal to draw on.
+/// How often progress is reported without a terminal to draw on.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// What is being read: on a terminal at every moment, and gone afterwards; elsewhere now and then.
+/// Shows what is being read: on a terminal as a spinner that is cleared at the end; elsewhere as a line
+/// now and then.
 pub fn quiet(mut events: UnboundedReceiver<Event>, wanted: bool) -> Progress {
     Progress(tokio::spawn(async move {
         let bar = (wanted && is_live()).then(spinner);
@@ -71,7 +72,7 @@ pub fn json(mut events: UnboundedReceiver<Event>) -> Progress {
     }))
 }
 
-/// Whether lines may be drawn over: on a terminal, unless every request is told there too.
+/// Whether lines may be drawn over: on a terminal, unless every request is reported there too.
 fn is_live() -> bool {
     std::io::stderr().is_terminal() && !crate::trace::is_on()
 }

@@ -1,4 +1,4 @@
-//! What `validate` found, in the Static Analysis Results Interchange Format 2.1.0:
+//! The findings of `validate`, in the Static Analysis Results Interchange Format 2.1.0:
 //! <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>. Code scanning takes it, at
 //! GitHub and elsewhere.
 //!
@@ -29,7 +29,7 @@ pub fn log(path: &Path, told: &[Told]) -> Value {
                 "semanticVersion": env!("CARGO_PKG_VERSION"),
                 "rules": rules,
             } },
-            // What tells the runs over several plans of a repository apart.
+            // Distinguishes the runs over several plans of a repository.
             "automationDetails": { "id": format!("groundwork/{}/", told::shown(path)) },
             "columnKind": "unicodeCodePoints",
             "results": results,

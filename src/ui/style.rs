@@ -8,9 +8,9 @@ pub const GOOD: Style = AnsiColor::Green.on_default();
 pub const CHANGE: Style = AnsiColor::Yellow.on_default();
 /// Something goes away, or went wrong.
 pub const BAD: Style = AnsiColor::Red.on_default();
-/// What matters most on a line.
+/// The most important part of a line.
 pub const STRONG: Style = Style::new().bold();
-/// What can be skipped.
+/// Text that a reader can skip.
 pub const FAINT: Style = Style::new().dimmed();
 
 /// `text` in a style; [`crate::console`] strips it where colours are not wanted.

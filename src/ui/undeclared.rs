@@ -1,4 +1,4 @@
-//! What a plan leaves behind: things that no step declares any more, and the end of `destroy`.
+//! Shows the orphans, which no step declares any longer, and the end of `destroy`.
 
 use super::changeset::wrap::{columns, pad, shortened, wrapped};
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
@@ -68,7 +68,7 @@ pub fn summary(counts: &Counts) -> String {
         .map(|(count, what, style)| paint(*style, format_args!("{count} {what}")))
         .collect();
     match (counts.delete, told.is_empty()) {
-        (0, true) => format!("{} Nothing is there that this plan has made.", paint(GOOD, "Nothing to do.")),
+        (0, true) => format!("{} This plan has no remaining resources.", paint(GOOD, "Nothing to do.")),
         (0, false) => format!("{} {}.", paint(GOOD, "Nothing to do."), told.join(", ")),
         _ => format!("{}.", told.join(", ")),
     }

@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 
 use crate::confined_path::{Folder, Keeping, Missing, split};
 
-/// A file below a folder. Every use opens it anew, and follows no link below that folder.
+/// A file below a folder. Every use opens it again, and follows no link below that folder.
 #[derive(Clone, Debug)]
 pub struct LocalFile {
     root: PathBuf,
@@ -22,13 +22,13 @@ impl LocalFile {
         Self { root: root.to_owned(), below, keeping }
     }
 
-    /// A file that the caller has named himself, wherever it is.
+    /// A file that the caller has named, in any folder.
     pub fn of_caller(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Self::new(path.parent().unwrap_or(Path::new(".")), name, Keeping::Private)
     }
 
-    /// Where it is, for messages.
+    /// Its path, for messages.
     pub fn path(&self) -> PathBuf {
         self.root.join(&self.below)
     }
@@ -36,7 +36,7 @@ impl LocalFile {
     /// Its content; `None` when there is no such file.
     ///
     /// # Errors
-    /// When it is a link or not a regular file, belongs to somebody else, is longer than `limit`, or
+    /// When it is a link or not a regular file, belongs to another user, is longer than `limit`, or
     /// cannot be read.
     pub fn read(&self, limit: u64) -> io::Result<Option<Vec<u8>>> {
         let (parent, name) = split(&self.below)?;
@@ -46,8 +46,8 @@ impl LocalFile {
         }
     }
 
-    /// Opens it for reading and writing. When it does not exist, it is made, with the folders on
-    /// the way, for its owner only. What is in it stays.
+    /// Opens it for reading and writing, and keeps its content. Creates a missing file, with its
+    /// parent folders, for the owner only.
     ///
     /// # Errors
     /// As [`LocalFile::read`]; when it cannot be made.
@@ -56,8 +56,7 @@ impl LocalFile {
         folder.open_file(name, OFlags::RDWR | OFlags::CREATE)
     }
 
-    /// As [`LocalFile::open`], at its end. What lies beyond `length` is cut, and the file's name is
-    /// on the disk.
+    /// As [`LocalFile::open`], at its end. Truncates the file to `length`, and makes its name durable.
     ///
     /// # Errors
     /// As [`LocalFile::open`].
@@ -71,7 +70,7 @@ impl LocalFile {
         Ok(file)
     }
 
-    /// Writes it in one step, for its owner only, durably. `write` puts the content on the disk.
+    /// Writes it atomically and durably, for its owner only. `write` puts the content on the disk.
     ///
     /// # Errors
     /// `AlreadyExists` when there is one and it is not to be replaced; as [`LocalFile::open`].
@@ -80,7 +79,7 @@ impl LocalFile {
         folder.put(name, 0o600, replace, write)
     }
 
-    /// Removes it; one that is not there is success.
+    /// Removes it; a missing file is a success.
     ///
     /// # Errors
     /// When it cannot be removed.

@@ -1,11 +1,11 @@
-//! The names in a git index (versions 2 to 4), so far as it takes to find out what is tracked.
+//! The names in a git index (versions 2 to 4), enough to find the tracked files.
 
 /// Bytes that are not an index of a known form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the git index is not of a known form")]
 pub struct NotUnderstood;
 
-/// What an index says.
+/// The parsed content of an index.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Index {
     /// The paths of its entries, as git orders them. Those of a split index that replace others
@@ -75,7 +75,7 @@ fn parse(bytes: &[u8], id: usize) -> Option<Index> {
         let content = rest.take(length)?;
         match signature {
             b"link" => base = Some(link(content, id)?),
-            // Those that begin with a capital letter may be left alone.
+            // Extensions that begin with a capital letter are optional.
             _ if signature[0].is_ascii_uppercase() || signature == b"sdir" => {}
             _ => return None,
         }

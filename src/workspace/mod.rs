@@ -1,7 +1,7 @@
 //! The folder `.groundwork` beside a plan: journal, lock, rescued secrets, keys.
 //!
-//! What lies there is believed, so it must be the caller's own: no link leads there or elsewhere, it
-//! belongs to the current user, nobody else may change it, and the repository does not bring it along.
+//! Groundwork trusts its content, so it must be the caller's own: no link leads there or out of it, it
+//! belongs to the current user, no other user may change it, and the repository does not track it.
 
 mod file;
 mod git_index;
@@ -19,14 +19,14 @@ use crate::error::{Error, ErrorKind, Result};
 /// The folder's name.
 pub const NAME: &str = ".groundwork";
 
-/// The folder `.groundwork` of one plan, looked at and found to be the caller's own.
+/// The folder `.groundwork` of one plan, after the check that it is the caller's own.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     folder: PathBuf,
 }
 
 impl Workspace {
-    /// The one in the folder of a plan, whether it exists already or not. Makes nothing.
+    /// The one in the folder of a plan, which need not exist yet. Creates nothing.
     ///
     /// # Errors
     /// `Local` when it is a link, when another user owns it or may change it, or when a repository
@@ -37,12 +37,12 @@ impl Workspace {
             .map_err(|error| workspace.refused(&error.to_string()))?;
         match repository::tracked(plan_folder, NAME) {
             Ok(Some(name)) => Err(workspace.tracked(&name)),
-            // It is git's own file, not the plan's: nobody is kept from working by it.
+            // The index is git's own file, not the plan's: an unknown format must not stop a run.
             Ok(None) | Err(NotUnderstood) => Ok(workspace),
         }
     }
 
-    /// What a person should know about it: whether it is tracked cannot always be found out.
+    /// A warning for people if the program cannot find out whether the repository tracks it.
     pub fn remark(plan_folder: &Path) -> Option<&'static str> {
         let is_there = plan_folder.join(NAME).symlink_metadata().is_ok();
         let is_unknown = is_there && repository::tracked(plan_folder, NAME).is_err();
@@ -57,13 +57,15 @@ impl Workspace {
     }
 
     fn refused(&self, why: &str) -> Error {
-        Error::new(ErrorKind::Local, format!("use {}", self.folder.join(NAME).display()), why)
-            .advice("it must be a folder of yours that nobody else can change; to have it on another disk, mount that there")
+        Error::new(ErrorKind::Local, format!("use {}", self.folder.join(NAME).display()), why).advice(
+            "it must be a folder that only you can change; to have it on another disk, mount that there",
+        )
     }
 
     fn tracked(&self, name: &str) -> Error {
         let message = format!(
-            "the repository tracks {name}: whoever can propose a change to it could make this plan own, or forget, things"
+            "the repository tracks {name}: anyone who can propose a change to it could make this plan own, \
+             or forget, things"
         );
         Error::new(ErrorKind::Local, format!("use {}", self.folder.join(NAME).display()), message).advice(format!(
             "run `git rm -r --cached {NAME}` in the plan's folder and add `{NAME}/` to .gitignore; for a journal that \

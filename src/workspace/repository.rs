@@ -1,4 +1,4 @@
-//! Whether the git repository around a folder tracks something in it.
+//! Finds out whether the git repository around a folder tracks a file in it.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -25,7 +25,7 @@ pub fn tracked(folder: &Path, name: &str) -> Result<Option<String>, NotUnderstoo
     Ok(found.map(|name| String::from_utf8_lossy(&name).into_owned()))
 }
 
-/// What the repository around a folder tracks, read once for many questions.
+/// The files that the repository around a folder tracks, read once for many lookups.
 #[derive(Debug)]
 pub(crate) struct Tracked(Result<Option<Entries>, NotUnderstood>);
 
@@ -39,7 +39,7 @@ struct Entries {
 }
 
 impl Tracked {
-    /// Reads what the repository around `folder` tracks, if there is one.
+    /// Reads the index of the repository around `folder`, if there is one.
     pub(crate) fn around(folder: &Path) -> Self {
         Self(entries(folder))
     }
@@ -60,8 +60,8 @@ impl Tracked {
         }
         let Some(entries) = self.0.as_ref().map_err(|error| *error)? else { return Ok(false) };
         let path = git_path(&entries.folder.join(plain));
-        // An entry of the shared index that is deleted is the caller's file; that it is not known makes
-        // no guess safe.
+        // An entry that is deleted from the shared index is the caller's file, but which entries are
+        // deleted is not known here, so each one counts as tracked.
         let indexes = [Some(&entries.index), entries.shared.as_ref()];
         Ok(indexes.into_iter().flatten().any(|index| index.names.iter().any(|entry| is_in(&path, entry))))
     }

@@ -168,7 +168,7 @@ fn a_provider_that_is_not_declared_is_a_mistake_with_its_place() {
     let told = [
         "there is no provider `aws.audti`",
         "did you mean `aws.audit`?",
-        "`aws.iam_access_key` is made in the plan's own account alone",
+        "`aws.iam_access_key` is made only in the plan's own account",
         "`vault.mount` is not a kind of AWS",
         "plan.yaml:5",
     ];

@@ -118,7 +118,7 @@ fn nothing_is_written_or_removed_without_the_right_word() {
     for alone in ["apply", "destroy"] {
         std::fs::write(&note, "by hand").expect("written");
         let ran = environment.run(&[alone, "plan.yaml"]);
-        assert!(ran.code == 1 && ran.stderr.contains("add --yes"), "{alone}: {ran:?}");
+        assert!(ran.code == 1 && ran.stderr.contains("Use --yes"), "{alone}: {ran:?}");
         assert!(note.exists() && tables(&environment) == ["gw-table"], "{alone}");
     }
     let (code, shown) = answered(&environment, &["destroy", "plan.yaml"], DESTROY, "precious");

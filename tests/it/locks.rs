@@ -128,7 +128,7 @@ fn another_machine_goes_on_with_the_journal_and_a_diverging_one_is_refused() {
     let refused = environment.run(&["apply", &at("three"), "--yes"]);
     assert!(refused.code == 1 && refused.stderr.contains("separate ways"), "{refused:?}");
     let shown = environment.run(&["journal", &at("three")]);
-    assert!(shown.code == 0 && shown.stderr.contains("this machine alone"), "{shown:?}");
+    assert!(shown.code == 0 && shown.stderr.contains("only this machine's journal"), "{shown:?}");
 }
 
 /// Somebody has encrypted the copy under a key; the journal's next lines replace the object.

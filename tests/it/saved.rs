@@ -123,7 +123,7 @@ fn without_a_yes_nobody_is_asked_where_nobody_is() {
     let folder = Folder::new();
     folder.saved();
     let ran = folder.run(&["apply", "changes.json"]);
-    assert!(ran.code == 1 && ran.stderr.contains("add --yes"), "{ran:?}");
+    assert!(ran.code == 1 && ran.stderr.contains("Use --yes"), "{ran:?}");
     assert!(!folder.path("letter.txt").exists());
 }
 
@@ -455,7 +455,7 @@ fn what_had_to_wait_was_not_reviewed_and_is_not_done() {
     assert_eq!(environment.run(&["plan", "plan.yaml", "--out", "changes.json"]).code, 3);
     let ran = environment.run(&["apply", "changes.json", "--yes"]);
     assert_eq!(ran.code, 3, "{ran:?}");
-    assert!(ran.stderr.contains("no part of the review"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("not part of the review"), "{}", ran.stderr);
     let changeset = environment.plan("plan.yaml");
     assert_eq!(step(&changeset, "key")["action"], "none");
     assert_eq!(step(&changeset, "note")["action"], "create");

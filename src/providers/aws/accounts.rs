@@ -61,11 +61,11 @@ pub fn require_allowed(account: &AwsAccount, trust: &Trust) -> Result<()> {
     Ok(())
 }
 
-/// The configuration of whoever works as this role. The role is assumed here already, so that what
-/// stands in the way is told before anything else is asked.
+/// The configuration for clients that work as this role. Assumes the role right away, so that a
+/// problem with it is reported before any other request.
 ///
 /// # Errors
-/// What STS says; `Local` when no code comes from the terminal or standard input.
+/// The error of STS; `Local` when no code comes from the terminal or standard input.
 pub async fn work_as(config: SdkConfig, role: &AssumeRole, calls: &Arc<Calls>) -> Result<SdkConfig> {
     let session = Session {
         sts: aws_sdk_sts::Client::new(&config),

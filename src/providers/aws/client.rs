@@ -85,7 +85,7 @@ pub struct Services {
     pub(super) lazy: Lazy,
 }
 
-/// Who the credentials belong to.
+/// The owner of the credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Twelve digits.
@@ -174,7 +174,7 @@ impl AwsClient {
         self.once.get_or_init(|| Services::new(&for_once(&self.config), &self.calls, Access::Write))
     }
 
-    /// Who the credentials belong to; asked once per run.
+    /// The owner of the credentials; asked once per run.
     ///
     /// # Errors
     /// `Rejected` when the plan names another account.
@@ -207,8 +207,8 @@ impl AwsClient {
         partition_of(&self.region)
     }
 
-    /// What is known without asking anybody: the account only if the plan names it or the
-    /// identity was asked for before.
+    /// The scope as far as it is known without a request: it has the account only if the plan names
+    /// it or an earlier request has returned the identity.
     pub fn scope(&self) -> Scope {
         let known = self.identity.get().map(|identity| identity.account_id.clone());
         Scope {
@@ -220,7 +220,7 @@ impl AwsClient {
         }
     }
 
-    /// Forgets what was read, so that it is read anew.
+    /// Forgets what was read, so that later steps read it again.
     pub async fn forget(&self) {
         self.aliases.forget().await;
         self.iam.forget().await;
@@ -320,7 +320,7 @@ impl Services {
     }
 }
 
-/// What a set of clients may do.
+/// Whether a set of clients may change anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
@@ -395,12 +395,12 @@ pub(super) fn missing(operation: &str, field: &str) -> Error {
         .advice("something between here and AWS changes its answers; check AWS_ENDPOINT_URL and proxies")
 }
 
-/// A region becomes a part of host names.
+/// A region becomes part of host names, so other characters are refused.
 fn require_region(region: &str) -> Result<()> {
     if region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Rejected, "connect to AWS", format!("`{region}` is no region"))
+    Err(Error::new(ErrorKind::Rejected, "connect to AWS", format!("`{region}` is not a region"))
         .advice("write it as us-east-1, in `aws.region` of the plan or in AWS_REGION"))
 }
 

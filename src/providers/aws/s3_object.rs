@@ -24,7 +24,7 @@ const DELETE: &str = "s3:DeleteObject";
 const NO_BUCKET: &str = "NoSuchBucket";
 /// Neither the object nor, before the plan has made it, the bucket.
 const ABSENT: [&str; 3] = ["NoSuchKey", NO_BUCKET, "NotFound"];
-/// The object is not as expected, or is being changed by somebody else in this moment.
+/// The object is not as expected, or another process is changing it at this moment.
 const MOVED: [&str; 2] = ["PreconditionFailed", "ConditionalRequestConflict"];
 
 /// An object and the way to it.
@@ -32,7 +32,7 @@ const MOVED: [&str; 2] = ["PreconditionFailed", "ConditionalRequestConflict"];
 pub struct S3Object {
     aws: Arc<AwsClient>,
     place: S3Location,
-    /// What a plan does not say of the object, as it was last read.
+    /// Settings of the object that a plan does not declare, as last read.
     kept: Mutex<Kept>,
     patience: Patience,
 }

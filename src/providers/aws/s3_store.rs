@@ -39,7 +39,7 @@ impl S3Store {
     /// `Rejected` when `url` is of another form.
     pub fn new(client: Arc<AwsClient>, url: &str) -> Result<Self> {
         let (bucket, prefix) = split(url).ok_or_else(|| {
-            let message = format!("`{url}` is no place in S3");
+            let message = format!("`{url}` is not a place in S3");
             Error::new(ErrorKind::Rejected, "custody.stores", message)
                 .advice("write `s3://BUCKET/PREFIX`, e.g. `s3://candlefish-custody/production`")
         })?;
@@ -89,7 +89,7 @@ impl S3Store {
         })
     }
 
-    /// Whether what is overwritten or deleted by somebody stays.
+    /// Requires a bucket that keeps the versions of overwritten and deleted objects.
     async fn check_versioning(&self) -> Result<()> {
         const OPERATION: &str = "s3:GetBucketVersioning";
         let request = self.client.read().s3.get_bucket_versioning().bucket(&self.bucket);
@@ -141,7 +141,7 @@ impl Store for S3Store {
         self.put(self.client.write(permit), Put { key: &key, bytes, new: true }).await.map(drop)
     }
 
-    /// A deletion alone would leave what was deleted as an old version, so each version goes.
+    /// Deletes each version, because S3 would keep a deleted object as an old version.
     async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
         let key = self.key(name, version);
         let request = self.client.read().s3.list_object_versions().bucket(&self.bucket).prefix(&key);
@@ -172,9 +172,9 @@ impl Store for S3Store {
         self.list(prefix).await
     }
 
-    /// What is read back, and removed, is exactly the version that was written: another run may do
-    /// the same at the same time. Where the caller may not delete, that is no reason against the
-    /// store; the bucket's lifecycle removes old canaries.
+    /// Reads back and removes exactly the version that it wrote, because another run may do the same
+    /// at the same time. A caller that may not delete can use the store all the same; the bucket's
+    /// lifecycle removes old canaries.
     async fn probe(&self, permit: &Permit, bytes: &[u8]) -> Result<Vec<u8>> {
         self.check_versioning().await?;
         let key = format!("{}{CANARY}", self.prefix);

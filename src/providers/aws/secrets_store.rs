@@ -38,7 +38,7 @@ impl SecretsStore {
         if prefix.is_empty() || !prefix.chars().all(allowed) {
             let message = format!("`{prefix}` cannot be the beginning of a secret's name");
             return Err(Error::new(ErrorKind::Rejected, "custody.stores", message)
-                .advice("use letters, digits and /_+=.@- alone, e.g. `groundwork/production`"));
+                .advice("use only letters, digits and /_+=.@-, e.g. `groundwork/production`"));
         }
         Ok(Self { client, prefix: prefix.to_owned() })
     }
@@ -156,7 +156,7 @@ impl Store for SecretsStore {
     }
 
     /// The canary stays, under one name: a secret that was just deleted blocks its name for a while,
-    /// and of the values it had the service drops old ones by itself.
+    /// and the service drops a secret's old values automatically.
     async fn probe(&self, permit: &Permit, bytes: &[u8]) -> Result<Vec<u8>> {
         let id = format!("{}/{CANARY}", self.prefix);
         let version_id = match self.has(&id).await? {

@@ -1,4 +1,4 @@
-//! What custody holds about a cluster, and the client of the kinds that need it.
+//! The objects of a cluster in custody, and the client of the kinds that need them.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ impl Initialisation {
     pub(super) async fn latest(custody: &Custody, address: &str) -> Result<Option<Self>> {
         let names = custody.list(&cluster(address)).await?;
         for name in names.iter().rev() {
-            // What somebody else has put there is not an answer.
+            // An object that another writer has put there is not an answer.
             if let Some(prefix) = name.strip_suffix("/init")
                 && custody.has(name).await?
             {
@@ -110,8 +110,8 @@ impl Initialisation {
 
     /// The names of those whose messages custody has.
     ///
-    /// Asks for everything of this initialisation, of which at least the answer is there: a store
-    /// that is lost then does not count, as it would if "nobody" were all that the others say.
+    /// Lists every object of this initialisation, of which at least the answer exists. Listing only
+    /// the holders would fail when a store is lost and the others have no holder's message.
     pub(super) async fn holders(&self, custody: &Custody) -> Result<Vec<String>> {
         let names = custody.list(&format!("{}/", self.prefix)).await?;
         let folder = self.holder("");

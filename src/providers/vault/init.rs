@@ -49,8 +49,8 @@ pub struct Desired {
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 255))]
     pub threshold: u32,
-    /// Who gets one share each, encrypted for them alone; as many as there are shares. Fetched
-    /// with `groundwork custody export-share`.
+    /// The holders, each of whom gets one share that only they can decrypt; as many as there are
+    /// shares. `groundwork custody export-share` fetches a share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<Holder>,
     /// Whether custody keeps the shares too once their holders have them. Without them a run
@@ -88,7 +88,7 @@ impl std::fmt::Display for Cluster {
     }
 }
 
-/// What the nodes say, and whether the initialisation was brought to its end.
+/// The state of the nodes, and whether the initialisation is complete.
 #[derive(Clone, Debug)]
 pub struct Observed {
     address: String,
@@ -96,23 +96,23 @@ pub struct Observed {
     cluster: SealStatus,
     /// How many nodes the plan has, with those that do not answer.
     declared: usize,
-    /// The servers that the cluster counts, as far as it tells.
+    /// The servers that the cluster counts, as far as it reports them.
     members: Members,
     /// Whether the shares in custody were proven and the journal says so.
     committed: bool,
     /// For each declared holder, what custody has for them.
     holders: BTreeMap<String, Handed>,
-    /// Those who have a share and are not declared.
+    /// Holders who have a share and are not declared.
     strangers: Vec<String>,
     /// Whether custody still has the shares themselves.
     shares_kept: bool,
     /// Copies and recipients that what is in custody lacks.
     gaps: Vec<Gap>,
-    /// Nodes that would get shares and have not before.
+    /// Nodes that would get shares for the first time.
     newcomers: BTreeMap<String, Newcomer>,
 }
 
-/// What custody has for a holder.
+/// A holder's share in custody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Handed {
     /// Nothing yet.
@@ -129,7 +129,7 @@ struct Node {
     status: SealStatus,
 }
 
-/// What other steps may refer to.
+/// The outputs that other steps may refer to.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "VaultInitOutputs")]
 pub struct Outputs {
@@ -191,7 +191,7 @@ impl Resource for VaultInit {
         let nodes = ask_nodes(&client.vault).await?;
         let cluster = nodes.iter().find(|node| node.status.initialized).map(|node| node.status.clone());
         let keys = holder_keys(&id.holders, client.custody.folder())?;
-        // What custody has does not matter to a cluster that is to be initialised.
+        // For a cluster that is to be initialised, the content of custody does not matter.
         let which = if cluster.is_some() { client.answered().await? } else { None };
         match (next(client.intent(), cluster.is_some(), which.is_some()), cluster) {
             (Next::Lost, _) => Err(lost(client.vault.address())),
@@ -223,7 +223,7 @@ impl Resource for VaultInit {
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
-        const REKEY: &str = "the key can only be split anew (rekey), with the present shares; put the present numbers back into the plan";
+        const REKEY: &str = "only a rekey with the present shares can split the key again; put the present numbers back into the plan";
         let mut diff = Diff::none();
         diff.immutable("shares", &observed.cluster.shares, &desired.shares, REKEY);
         diff.immutable("threshold", &observed.cluster.threshold, &desired.threshold, REKEY);
@@ -313,7 +313,7 @@ fn check_split(shares: u32, threshold: u32) -> Vec<FieldError> {
         (0 | 256.., _) => vec![FieldError::new("shares", "must be between 1 and 255")],
         (2.., 1) => vec![
             FieldError::new("threshold", "must be at least 2 when there are several shares")
-                .help("Vault refuses several shares of which one alone opens it"),
+                .help("Vault refuses several shares of which a single one opens it"),
         ],
         (_, 0) => vec![FieldError::new("threshold", "must be at least 1")],
         _ => Vec::new(),
@@ -323,7 +323,7 @@ fn check_split(shares: u32, threshold: u32) -> Vec<FieldError> {
 fn check_holders(desired: &Desired) -> Vec<FieldError> {
     let holders = &desired.holders;
     if holders.is_empty() {
-        let alone = FieldError::new("keep_shares", "somebody must have the shares").help("name `holders`");
+        let alone = FieldError::new("keep_shares", "must be true without holders").help("name `holders`");
         return if desired.keep_shares { Vec::new() } else { vec![alone] };
     }
     let mut mistakes = Vec::new();
@@ -358,9 +358,9 @@ fn holder_keys(holders: &[Holder], folder: &Path) -> Result<Vec<(String, HolderK
 }
 
 fn diff_holders(desired: &Desired, observed: &Observed, diff: &mut Diff) {
-    const GONE: &str = "custody no longer has the shares to hand out; with enough holders together the key \
-                        is split anew with `groundwork rotate`";
-    const SPLIT: &str = "whoever has a share keeps it until the key is split anew with `groundwork rotate`";
+    const GONE: &str = "custody no longer has the shares to hand out; enough holders together can split the \
+                        key again with `groundwork rotate`";
+    const SPLIT: &str = "the holder keeps this share until the key is split again with `groundwork rotate`";
     for (name, handed) in &observed.holders {
         let path = format!("holders[{name}]");
         let (is, shall, why) = match handed {

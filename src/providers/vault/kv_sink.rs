@@ -29,8 +29,8 @@ impl KvSink {
 /// How long an engine may take to set itself up, in milliseconds: some ten seconds in all.
 const WAITS: [u64; 7] = [100, 200, 400, 800, 1600, 3200, 3200];
 
-/// Asks until the engine answers. One that was mounted a moment ago, or raised to version 2, refuses
-/// everything for a while; what is delivered may have been given only once, and cannot come again later.
+/// Retries until the engine answers. An engine that was just mounted, or raised to version 2, refuses
+/// everything for a while, and a later run may not be able to get a once-only value again.
 async fn settled<T, F>(ask: impl Fn() -> F + Send) -> Result<T>
 where
     F: Future<Output = Result<T>> + Send,
@@ -70,7 +70,7 @@ impl Sink for KvSink {
     async fn prove(&self) -> Result<()> {
         let needed = match settled(|| self.vault.get_or_remains(&self.path)).await? {
             Ok(_) => "patch",
-            // What was deleted still counts as something that exists.
+            // A deleted secret still counts as one that exists.
             Err(remains) if remains["metadata"]["version"].is_u64() => "update",
             Err(_) => "create",
         };
@@ -109,8 +109,8 @@ impl KvSink {
             .advice("declare the mount as a step of kind `vault.mount`; the credential was not made"))
     }
 
-    /// A patch of the version that was read, or the first version after what was deleted: what
-    /// somebody else writes in between is never overwritten.
+    /// Patches the version that was read, or writes the first version after a deletion. Never
+    /// overwrites a concurrent write.
     async fn deliver_once(&self, permit: &Permit, fields: &Fields) -> Result<()> {
         let (live, exists) = match self.vault.get_or_remains(&self.path).await? {
             Ok(live) => (live, true),

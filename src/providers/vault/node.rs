@@ -97,7 +97,7 @@ impl fmt::Display for Health {
     }
 }
 
-/// Who leads the cluster (`GET sys/leader`).
+/// The cluster's leader (`GET sys/leader`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Leader {
     /// Whether the storage knows more than one node.
@@ -144,8 +144,8 @@ impl NodeClient {
         }
     }
 
-    /// What TLS proves about the node: the authority of the cluster's own that vouches for it, else its
-    /// public key. `None` without TLS.
+    /// The identity that TLS proves: the cluster's own authority if it vouches for the node, else the
+    /// node's public key. `None` without TLS.
     ///
     /// # Errors
     /// `Unavailable` when it cannot be asked, or shows no certificate.
@@ -175,7 +175,7 @@ impl NodeClient {
         answer.map_err(|error| self.unavailable(request, &error))
     }
 
-    /// Who leads the cluster, as this node sees it.
+    /// The cluster's leader, as this node sees it.
     pub async fn leader(&self) -> Result<Leader> {
         self.send(&Request::new("GET", "sys/leader", Effect::Read), None).await
     }
@@ -222,7 +222,7 @@ impl NodeClient {
     }
 
     /// Enters one share, hexadecimal or base64. Entering the same share again changes nothing; a
-    /// wrong share starts the count anew.
+    /// wrong share resets the count.
     pub async fn unseal(&self, _: &Permit, share: &Secret) -> Result<SealStatus> {
         let request = Request::new("POST", "sys/unseal", Effect::Write);
         let share = share.expose_str().ok_or_else(|| {
@@ -232,7 +232,7 @@ impl NodeClient {
         self.send(&request, Some(&json!({ "key": share.trim() }))).await
     }
 
-    /// Starts the count of entered shares anew.
+    /// Resets the count of entered shares.
     pub async fn reset_unseal(&self, _: &Permit) -> Result<SealStatus> {
         let request = Request::new("POST", "sys/unseal", Effect::Write);
         self.send(&request, Some(&json!({ "reset": true }))).await
@@ -282,16 +282,16 @@ fn told(answer: &reqwest::Result<reqwest::Response>) -> Answer {
     }
 }
 
-/// The server's refusal to initialise. One that was ended in the middle of an initialisation has
-/// made its storage and no shares, and refuses for ever.
+/// The server's refusal to initialise. A server that stopped in the middle of an initialisation has made
+/// its storage and no shares, and refuses every further attempt.
 fn refused(request: &Request, status: u16, body: &[u8]) -> Error {
     let error = from_status(request, status, messages(&String::from_utf8_lossy(body)));
     if !error.message.contains("already has state") {
         return error;
     }
     error.advice(
-        "an initialisation was cut off inside the server, which now holds half a cluster that nobody has shares \
-         of and that has never held a secret: stop the servers, empty their storage, start them, and run again",
+        "an initialisation was cut off inside the server, which now holds half a cluster that has no key \
+         shares and has never held a secret: stop the servers, empty their storage, start them, and run again",
     )
 }
 

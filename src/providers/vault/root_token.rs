@@ -153,7 +153,7 @@ impl Resource for VaultRootToken {
         let admin = w.appoint(w.permit(), &which, approle).await?;
         let admin_token = admin.login(&w.vault).await?;
         let ended = w.end(w.permit(), w.step(), &which, approle, &admin_token, unlocked.root_token()?).await;
-        // Whatever the result, the run must not continue with a token that may be revoked.
+        // In either case, the run must not continue with a token that may be revoked.
         match ended {
             Ok(()) => w.vault.set_token(admin_token).await,
             Err(_) => w.vault.clear_token().await,

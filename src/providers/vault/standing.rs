@@ -1,4 +1,4 @@
-//! Whether what custody holds about the cluster is enough today.
+//! Whether the cluster's objects in custody suffice today.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use super::custodian::{Admin, Custodian, Initialisation, Unlocked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
-/// What custody can do for the cluster, proven by decrypting.
+/// Whether custody suffices for the cluster, proven by decrypting.
 #[derive(Clone, Debug, Serialize)]
 pub struct Standing {
     /// Where the cluster's objects are in custody; nothing when there are none.
@@ -21,7 +21,7 @@ pub struct Standing {
     pub root_revoked: bool,
     /// Whether the admin's credential is there.
     pub admin: bool,
-    /// What makes custody not enough.
+    /// The reasons why custody does not suffice.
     pub problems: Vec<String>,
 }
 

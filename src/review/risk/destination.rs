@@ -1,4 +1,4 @@
-//! Where things go: what is not as it was at the last apply.
+//! Destinations that have changed since the last apply.
 
 use super::{Category, Finding, Severity};
 use crate::destination::{Destination, WhereThisGoes, value_text};

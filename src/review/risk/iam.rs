@@ -1,4 +1,4 @@
-//! IAM policies: who may do what, compared with what was so before.
+//! IAM policies: the permissions of each principal, compared with those before.
 //!
 //! Grammar and meaning of wildcards:
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html>
@@ -11,9 +11,9 @@ use crate::providers::aws::policy::{as_list, statement};
 use crate::resource::Change;
 use crate::review::policy::is_document;
 
-/// Services whose every action gives power over all others.
+/// Services whose full access gives power over all other services.
 const POWERFUL: [&str; 4] = ["iam", "sts", "organizations", "kms"];
-/// Elements by which something is left out rather than named.
+/// Elements that name the exceptions.
 const NEGATIONS: [&str; 3] = ["NotAction", "NotResource", "NotPrincipal"];
 
 /// The risks of a step's policy documents.
@@ -43,7 +43,7 @@ fn of_document(step: &StepChange, change: &Change) -> Vec<Finding> {
     found
 }
 
-/// A statement in the terms in which it is compared.
+/// A statement in the form that is compared.
 struct Statement {
     allows: bool,
     /// `*`, `AWS:123456789012`, `Service:s3.amazonaws.com`; one empty text where none is named.
@@ -52,7 +52,7 @@ struct Statement {
     /// `*` where none is named, as in a trust policy.
     resources: Vec<String>,
     condition: Value,
-    /// Its normal form, when it says what is left out; then it is compared as a whole.
+    /// Its normal form, if it names exceptions; it is then compared as a whole.
     negation: Option<Value>,
 }
 
@@ -106,7 +106,7 @@ fn wildcards_of(kind: &str, statement: &Statement) -> Vec<Finding> {
             true => (Severity::High, ""),
             false => (Severity::Medium, ", within a condition"),
         };
-        let message = format!("anybody (Principal `*`) may {actions}{bound}");
+        let message = format!("everyone (Principal `*`) may {actions}{bound}");
         found.push(Finding::new(severity, Category::PublicExposure, message));
     }
     if let Some(negation) = &statement.negation {
@@ -114,7 +114,7 @@ fn wildcards_of(kind: &str, statement: &Statement) -> Vec<Finding> {
         let message = format!("allows everything that is not named (`{}`)", names.join("`, `"));
         found.push(Finding::new(Severity::High, Category::Wildcard, message));
     }
-    // The key's own account must be able to administer it; what its people may do, IAM says.
+    // The key's own account must be able to administer it; IAM policies limit the account's users.
     let named = statement.principals.iter().all(|principal| principal != "*" && !principal.is_empty());
     if kind == "aws.kms_key" && named {
         return found;
@@ -137,7 +137,7 @@ fn wildcards_of(kind: &str, statement: &Statement) -> Vec<Finding> {
     found
 }
 
-/// What is allowed afterwards that was not allowed before, in words.
+/// Descriptions of the permissions that `after` adds to `before`.
 fn more_than(before: &[Statement], after: &[Statement]) -> Vec<String> {
     let mut more: Vec<String> = Vec::new();
     let split = |statements: &[Statement], allows: bool| -> Vec<usize> {
@@ -200,15 +200,15 @@ impl Part<'_> {
         }
         match self.principal {
             "" => {}
-            "*" => words.push_str(" for anybody"),
+            "*" => words.push_str(" for everyone"),
             who => words.push_str(&format!(" for {who}")),
         }
         words
     }
 }
 
-/// Whether a pattern with `*` and `?` fits everything that `text`, which may itself be a pattern,
-/// fits.
+/// Whether a pattern with `*` and `?` matches everything that `text`, which may itself be a pattern,
+/// matches.
 fn covers(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut at, mut in_text) = (0, 0);

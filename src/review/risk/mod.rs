@@ -1,7 +1,6 @@
-//! What is risky about a changeset: what is lost, opened, or no longer guarded by carrying it out.
+//! The risks of a changeset: things that it deletes, opens or no longer protects.
 //!
-//! Only what the changeset does is told, not what was so before: a wildcard that stays is none, one
-//! that comes is.
+//! Only changes are risks, not the state before: a new wildcard is a risk, an unchanged one is not.
 
 mod destination;
 mod iam;
@@ -19,13 +18,13 @@ use crate::visible::neutralise;
 /// Something about a changeset that deserves a second look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Risk {
-    /// The step; for a destination the place in the plan that decides about it.
+    /// The step; for a destination, the field of the plan that sets it.
     pub step: String,
     /// How bad it can get.
     pub severity: Severity,
-    /// What sort of risk it is.
+    /// The sort of risk.
     pub category: Category,
-    /// What will be so, a fragment without a full stop.
+    /// The consequence, a fragment without a full stop.
     pub message: String,
 }
 
@@ -35,9 +34,9 @@ pub struct Risk {
 pub enum Severity {
     /// Worth knowing.
     Low,
-    /// Can be right, and should be meant.
+    /// Can be right, but should be intended.
     Medium,
-    /// Cannot be taken back, or opens something to everybody.
+    /// Cannot be undone, or opens something to everyone.
     High,
 }
 
@@ -52,7 +51,7 @@ impl Severity {
     }
 }
 
-/// What sort of risk it is.
+/// The sort of a risk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Category {
@@ -60,15 +59,15 @@ pub enum Category {
     Destroy,
     /// A key is, or will be, scheduled for deletion.
     KeyDeletion,
-    /// Everybody gets at something.
+    /// Something becomes accessible to everyone.
     PublicExposure,
-    /// Everything, or everybody of a sort, is allowed.
+    /// Everything, or every member of a group, is allowed.
     Wildcard,
     /// A safeguard is switched off or taken away.
     ProtectionOff,
     /// More is allowed than before.
     BroaderGrant,
-    /// Something goes to, or is opened by, another place or person than at the last apply.
+    /// Something goes to another place than at the last apply, or another person can open it.
     Destination,
 }
 
@@ -81,7 +80,7 @@ pub fn assess(changeset: &Changeset) -> Vec<Risk> {
     risks
 }
 
-/// A risk before it is known of which step it is.
+/// A risk that is not assigned to a step yet.
 struct Finding {
     severity: Severity,
     category: Category,
@@ -121,18 +120,18 @@ fn of_step(step: &StepChange) -> Vec<Risk> {
 fn deletion(kind: &str) -> Finding {
     let (severity, category, message) = match kind {
         "vault.audit" => {
-            (Severity::High, Category::ProtectionOff, "is deleted: no request is recorded on it any more")
+            (Severity::High, Category::ProtectionOff, "is deleted: requests are no longer recorded on it")
         }
         "aws.kms_key" => (
             Severity::High,
             Category::KeyDeletion,
-            "is scheduled for deletion; what it encrypts can then never be read again",
+            "is scheduled for deletion; data encrypted with it can never be read again",
         ),
         "vault.mount" => (Severity::High, Category::Destroy, "is deleted, with everything in it"),
         "vault.auth_method" => (
             Severity::High,
             Category::Destroy,
-            "is deleted, with its roles; nobody logs in through it any more",
+            "is deleted, with its roles; logins through it no longer work",
         ),
         kind if registry::find(kind).is_some_and(|kind| kind.protected()) => {
             (Severity::High, Category::Destroy, "is deleted")
@@ -142,15 +141,15 @@ fn deletion(kind: &str) -> Finding {
     Finding::new(severity, category, message)
 }
 
-/// What an update sets back although the plan does not declare it.
+/// Fields that an update resets although the plan does not declare them.
 fn resets(step: &StepChange) -> impl Iterator<Item = Finding> {
     step.changes.iter().filter(|change| change.resets).map(|change| {
-        let message = format!("resets {}, which somebody may have set", change.path);
+        let message = format!("resets {}, which may have been set by hand", change.path);
         Finding::new(Severity::Medium, Category::Destroy, message)
     })
 }
 
-/// What ends with a removal although this plan did not make it.
+/// Things that a removal takes along although this plan did not make them.
 fn losses(step: &StepChange) -> impl Iterator<Item = Finding> {
     step.changes.iter().filter(|change| change.after.is_null()).map(|change| {
         let names = change.before.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -160,7 +159,7 @@ fn losses(step: &StepChange) -> impl Iterator<Item = Finding> {
     })
 }
 
-/// A few of many, and how many there are beside them.
+/// The first few items, and the number of the others.
 fn some(items: &[String]) -> String {
     const SHOWN: usize = 3;
     match items.len() {

@@ -1,4 +1,4 @@
-//! Fields whose value alone is a risk.
+//! Fields whose value by itself is a risk.
 
 use serde_json::Value;
 
@@ -16,13 +16,13 @@ enum When {
     Off,
     /// It is true.
     On,
-    /// There is none any more.
+    /// It is removed.
     Gone,
-    /// It limited something, and does so no more.
+    /// It no longer limits anything.
     Unbound,
-    /// Everybody is in it.
+    /// It now includes everyone (`*`).
     Everybody,
-    /// Permission bits let it be run.
+    /// Permission bits make it executable.
     Executable,
 }
 
@@ -39,17 +39,17 @@ const RULES: &[Rule] = &[
     Rule("aws.s3_bucket", "object_lock_retention", When::Gone, High, ProtectionOff, "objects are no longer held against deletion"),
     Rule("aws.kms_key", "rotation", When::Off, Medium, ProtectionOff, "the key is not rotated"),
     Rule("aws.kms_key", "enabled", When::Off, High, ProtectionOff, "the key is disabled: what it encrypts cannot be read"),
-    Rule("aws.kms_key", "pending_deletion", When::On, High, KeyDeletion, "is scheduled for deletion; what it encrypts can then never be read again"),
+    Rule("aws.kms_key", "pending_deletion", When::On, High, KeyDeletion, "is scheduled for deletion; data encrypted with it can never be read again"),
     Rule("aws.dynamodb_table", "point_in_time_recovery", When::Off, High, ProtectionOff, "the table cannot be brought back to an earlier time"),
     Rule("aws.dynamodb_table", "deletion_protection", When::Off, High, ProtectionOff, "the table can be deleted by a single request"),
     Rule("aws.dynamodb_table", "encryption.kms_key", When::Gone, Medium, ProtectionOff, "is no longer encrypted with a key of its own"),
-    Rule("aws.", "permissions_boundary", When::Gone, High, ProtectionOff, "nothing bounds its permissions any more"),
-    Rule("file.template", "mode", When::Executable, High, BroaderGrant, "can be run as a program by whoever uses this folder"),
-    Rule("vault.approle_role", "bind_secret_id", When::Off, High, ProtectionOff, "whoever knows the role-id can log in"),
+    Rule("aws.", "permissions_boundary", When::Gone, High, ProtectionOff, "its permissions are no longer bounded"),
+    Rule("file.template", "mode", When::Executable, High, BroaderGrant, "can be run as a program by every user of this folder"),
+    Rule("vault.approle_role", "bind_secret_id", When::Off, High, ProtectionOff, "anyone who knows the role-id can log in"),
     Rule("vault.audit", "options.log_raw", When::On, High, PublicExposure, "secrets are written to the audit log in the clear"),
     Rule("vault.auth_method", "user_lockout.disable", When::On, Medium, ProtectionOff, "passwords can be guessed without end"),
     Rule("vault.pki_role", "allow_any_name", When::On, High, Wildcard, "issues certificates for any name"),
-    Rule("vault.pki_role", "enforce_hostnames", When::Off, Low, ProtectionOff, "issues certificates for names that are no host names"),
+    Rule("vault.pki_role", "enforce_hostnames", When::Off, Low, ProtectionOff, "issues certificates for names that are not host names"),
     Rule("vault.kubernetes_role", "bound_service_account_namespaces", When::Everybody, High, Wildcard, "is bound to every namespace (`*`)"),
     Rule("vault.kubernetes_role", "bound_service_account_names", When::Everybody, Medium, Wildcard, "is bound to every service account (`*`)"),
     Rule("vault.", "token_bound_cidrs", When::Unbound, Medium, ProtectionOff, "its tokens work from anywhere"),
@@ -58,7 +58,7 @@ const RULES: &[Rule] = &[
     Rule("vault.", "bound_claims", When::Unbound, High, ProtectionOff, "takes every token of the issuer"),
 ];
 
-/// Fields whose items are what somebody may do, and those whose items are who may do it.
+/// Fields whose items are permissions. The items of [`BOUND`] are the principals that have them.
 const POLICIES: [&str; 3] = ["token_policies", "policies", "allowed_policies"];
 const BOUND: [&str; 7] = [
     "bound_service_account_names",
@@ -94,7 +94,7 @@ fn applies(Rule(_, path, when, ..): &Rule, change: &Change) -> bool {
     }
 }
 
-/// How the creation of something shows a safeguard that is off.
+/// The path by which a creation shows a safeguard that is off.
 fn is_off_with_reason(rule: &str, path: &str) -> bool {
     path.strip_prefix(rule) == Some(".off")
 }
@@ -138,7 +138,7 @@ fn has(value: &Value, item: &str) -> bool {
     items(value).contains(&item)
 }
 
-/// What is in a list that was not in it before.
+/// Risks of new items in a list.
 fn gained(step: &StepChange, change: &Change) -> Vec<Finding> {
     let before = items(&change.before);
     let new: Vec<&str> = items(&change.after).into_iter().filter(|item| !before.contains(item)).collect();
@@ -190,11 +190,11 @@ fn managed(new: &[&str], more: bool) -> Vec<Finding> {
     found
 }
 
-/// What goes away inside of something that stays.
+/// Risks of parts that are removed from a thing that stays.
 fn lost(step: &StepChange, change: &Change) -> Vec<Finding> {
     let pending = step.kind == "aws.kms_key" && change.path == "pending_deletion";
     if pending && change.before == true && change.after == false {
-        let message = "somebody has scheduled the key for deletion; this takes it back";
+        let message = "the key was scheduled for deletion; this cancels the deletion";
         return vec![Finding::new(Medium, KeyDeletion, message)];
     }
     if change.secret == Some(SecretChange::Removed) {

@@ -38,7 +38,7 @@ fn field_that_an_update_resets_is_a_risk() {
     let mut update = step("it", "vault.totp_key", "update", &[("skew", json!(null), json!("1"))]);
     assert!(words(update.clone()).is_empty(), "a declared field");
     update.changes[0].resets = true;
-    assert_eq!(words(update), ["medium destroy resets skew, which somebody may have set"]);
+    assert_eq!(words(update), ["medium destroy resets skew, which may have been set by hand"]);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_field_that_is_risky_is_named_and_its_opposite_is_not() {
         ("aws.kms_key", "enabled", "high protection-off the key is disabled"),
         ("aws.dynamodb_table", "point_in_time_recovery", "high protection-off the table cannot"),
         ("aws.dynamodb_table", "deletion_protection", "high protection-off the table can be deleted"),
-        ("vault.approle_role", "bind_secret_id", "high protection-off whoever knows"),
+        ("vault.approle_role", "bind_secret_id", "high protection-off anyone who knows"),
         ("vault.pki_role", "enforce_hostnames", "low protection-off issues"),
     ];
     for (kind, path, expected) in on_off {
@@ -99,9 +99,9 @@ fn each_other_field_has_its_rule() {
             "permissions_boundary",
             json!("arn"),
             none.clone(),
-            "high protection-off nothing bounds",
+            "high protection-off its permissions",
         ),
-        ("aws.kms_key", "pending_deletion", json!(true), json!(false), "medium key-deletion somebody"),
+        ("aws.kms_key", "pending_deletion", json!(true), json!(false), "medium key-deletion the key"),
         ("aws.kms_key", "pending_deletion", json!(false), json!(true), "high key-deletion is scheduled"),
         ("aws.iam_access_key", "keys[AKIA1]", json!("exists"), none.clone(), "low destroy an access key"),
         ("vault.audit", "options.log_raw", none.clone(), json!("true"), "high public-exposure secrets"),
@@ -214,7 +214,7 @@ fn deletions_are_told_by_what_is_lost() {
         ("aws.s3_bucket", "high destroy is deleted"),
         ("vault.mount", "high destroy is deleted, with everything"),
         ("vault.auth_method", "high destroy"),
-        ("vault.audit", "high protection-off is deleted: no request"),
+        ("vault.audit", "high protection-off is deleted: requests"),
         ("vault.policy", "medium destroy is deleted"),
     ];
     for (kind, expected) in rows {
@@ -249,12 +249,12 @@ fn wildcards_in_iam_policies_are_told_once_they_come() {
     let rows = [
         (
             allow(json!("*"), json!("s3:GetObject"), none()),
-            "high public-exposure policy: anybody (Principal `*`) may s3:GetObject",
+            "high public-exposure policy: everyone (Principal `*`) may s3:GetObject",
         ),
         (allow(json!({ "AWS": "*" }), json!("s3:GetObject"), none()), "high public-exposure"),
         (
             allow(json!("*"), json!("s3:GetObject"), if_org),
-            "medium public-exposure policy: anybody (Principal `*`) may s3:GetObject, within a condition",
+            "medium public-exposure policy: everyone (Principal `*`) may s3:GetObject, within a condition",
         ),
         (allow(none(), json!("*"), none()), "high wildcard policy: allows every action"),
         (allow(none(), json!(["s3:*"]), none()), "medium wildcard policy: allows every action of s3"),

@@ -1,4 +1,4 @@
-//! Vault policies: what each path allows, compared with what was so before.
+//! Vault policies: the capabilities on each path, compared with those before.
 //!
 //! Matching of paths: <https://openbao.org/docs/concepts/policies/>.
 
@@ -15,7 +15,7 @@ const WRITING: [&str; 5] = ["create", "update", "patch", "delete", "sudo"];
 /// Limits on requests.
 const LIMITS: [&str; 3] = ["allowed_parameters", "denied_parameters", "required_parameters"];
 
-/// What a policy allows on each of its paths.
+/// The capabilities of a policy on each of its paths.
 type Grants = BTreeMap<String, Grant>;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -115,13 +115,13 @@ fn told((path, _): (&String, &Grant)) -> String {
     path.clone()
 }
 
-/// Whether a path leaves nothing out.
+/// Whether a pattern matches every path.
 fn is_everything(path: &str) -> bool {
     path.trim_end_matches('*').split('/').all(|part| part == "+" || part.is_empty())
         && path.contains(['*', '+'])
 }
 
-/// Capabilities that a path has afterwards and had not before, in words.
+/// Descriptions of the capabilities that `after` adds to `before`.
 fn more_than(before: &Grants, after: &Grants) -> Vec<String> {
     let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let mut more = Vec::new();
@@ -144,7 +144,7 @@ fn more_than(before: &Grants, after: &Grants) -> Vec<String> {
     more
 }
 
-/// What counts for a path: its own rule, else the closest pattern that fits it.
+/// The effective grant for a path: its own rule, otherwise the closest pattern that matches it.
 fn effective(grants: &Grants, path: &str) -> Grant {
     if let Some(own) = grants.get(path) {
         return own.clone();
@@ -154,7 +154,7 @@ fn effective(grants: &Grants, path: &str) -> Grant {
     closest.map(|(_, grant)| grant.clone()).unwrap_or_default()
 }
 
-/// Whether a pattern of Vault's (`*` at the end, `+` for one segment) fits a path.
+/// Whether a pattern of Vault's (`*` at the end, `+` for one segment) matches a path.
 fn fits(pattern: &str, path: &str) -> bool {
     let (parts, open) = match pattern.strip_suffix('*') {
         Some(rest) => (rest, true),

@@ -1,4 +1,4 @@
-//! A changeset as one page that needs nothing else and talks to nobody.
+//! A changeset as one self-contained page that opens no connections.
 //!
 //! All text is escaped by the template engine. The page's policy allows the one style sheet and the
 //! one script that are in it, by their hashes, and no connection at all.
@@ -24,7 +24,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// Up to so many steps that change are open from the start.
 const OPEN: usize = 12;
 
-/// What the template is filled with.
+/// The values that the template shows.
 #[derive(Serialize)]
 struct Page<'a> {
     policy: String,

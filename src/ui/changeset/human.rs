@@ -36,9 +36,9 @@ pub fn render(review: &Review, width: usize, all: bool) -> String {
     text.push_str(&destinations::render(review, width));
     text.push_str(&risks(review, width));
     if review.is_abridged() {
-        let told = "Steps that differ in their name alone are shown once; `plan --full` shows each of them.";
+        let remark = "Steps that differ only in their name are shown once; `plan --full` shows each of them.";
         text.push('\n');
-        text.extend(wrapped(told, width).iter().map(|line| format!("{}\n", paint(FAINT, line))));
+        text.extend(wrapped(remark, width).iter().map(|line| format!("{}\n", paint(FAINT, line))));
     }
     text.push('\n');
     text.push_str(&match review.changeset.removes {
@@ -68,8 +68,8 @@ fn render_group(group: &Group, width: usize, all: bool) -> String {
         return String::new();
     }
     let title = columns(&group.title) + 2;
-    let told = counts(&group.counts, title, width);
-    let mut text = format!("\n{}  {told}\n", paint(STRONG.underline(), &group.title));
+    let counted = counts(&group.counts, title, width);
+    let mut text = format!("\n{}  {counted}\n", paint(STRONG.underline(), &group.title));
     let widest = |length: fn(&StepChange) -> usize, limit: usize| {
         shown.iter().map(|item| length(item.step)).max().unwrap_or_default().min(limit)
     };

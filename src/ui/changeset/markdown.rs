@@ -1,7 +1,7 @@
 //! A changeset as a comment of a pull request.
 //!
-//! What comes from plans and servers stands inside of code, where neither GitHub nor GitLab takes
-//! anything for markup, a mention or a link.
+//! Text from plans and servers is written as code, where neither GitHub nor GitLab treats anything as
+//! markup, a mention or a link.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -19,7 +19,7 @@ use crate::visible::neutralise;
 const LIMIT: usize = 65_536;
 /// Kept free for what is said about what is left out.
 const RESERVE: usize = 1_024;
-/// Risks that are told; more than these are counted.
+/// The number of risks that are shown; further ones are only counted.
 const RISKS: usize = 50;
 /// Characters of one destination's values that are shown.
 const DESTINATION: usize = 1_000;
@@ -45,12 +45,12 @@ pub fn render(review: &Review) -> String {
     }
     text.push_str(&left_out(&entries));
     if review.is_abridged() {
-        text.push_str("\n> Steps that differ in their name alone are shown once; `groundwork plan --full` shows each of them.\n");
+        text.push_str("\n> Steps that differ only in their name are shown once; `groundwork plan --full` shows each of them.\n");
     }
     text
 }
 
-/// The comment by which a script finds what it wrote before, to write it anew. It holds the plan's
+/// The HTML comment by which a script finds its earlier comment, to replace it. It holds the plan's
 /// name, so that several plans can have a comment each.
 fn marker(plan: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
@@ -76,7 +76,7 @@ fn head(review: &Review) -> String {
     text
 }
 
-/// Where it goes, open when something of that has changed.
+/// Where the changeset goes, expanded if any of it has changed.
 fn destinations(review: &Review) -> String {
     let all = review.destinations();
     if all.is_empty() {
@@ -93,7 +93,7 @@ fn destinations(review: &Review) -> String {
     text + CLOSING
 }
 
-/// What the plan has made and declares no more.
+/// The orphans: things that the plan has made and no longer declares.
 fn undeclared(review: &Review) -> String {
     let all = &review.changeset.undeclared;
     if all.is_empty() {
@@ -109,7 +109,7 @@ fn undeclared(review: &Review) -> String {
         let _ = writeln!(text, "- {goes}<b>{}</b> {}{reason}", code(&step.id), code(step.kind));
     }
     if all.len() > RISKS {
-        let _ = writeln!(text, "- and {} more; `groundwork plan` tells them all", all.len() - RISKS);
+        let _ = writeln!(text, "- and {} more; `groundwork plan` shows them all", all.len() - RISKS);
     }
     text
 }
@@ -129,7 +129,7 @@ fn risks(review: &Review) -> String {
         text.push_str(&render_risk(risk, steps));
     }
     if told.len() > RISKS {
-        let _ = writeln!(text, "- and {} more; `groundwork plan` tells them all", told.len() - RISKS);
+        let _ = writeln!(text, "- and {} more; `groundwork plan` shows them all", told.len() - RISKS);
     }
     text
 }
@@ -151,7 +151,7 @@ fn render_risk(risk: &Risk, steps: &[&str]) -> String {
 /// One item, long and short.
 struct Entry {
     group: usize,
-    /// What comes first when not everything fits.
+    /// The order of importance, for when not everything fits.
     rank: usize,
     steps: usize,
     title: String,
@@ -265,7 +265,7 @@ fn one_line(text: &str) -> String {
     text.replace('\n', " ")
 }
 
-/// Shows as much as fits: all titles if possible, then detail, what is dangerous or unusual first.
+/// Shows as much as fits: all titles if possible, then details, dangerous or unusual ones first.
 fn fit(entries: &mut [Entry], budget: usize) {
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by_key(|index| entries[*index].rank);
@@ -332,8 +332,8 @@ fn inline(text: &str) -> String {
     escaped(&neutralise(text).replace(['\n', '\t'], " "))
 }
 
-/// Parts of words are kept apart by word joiners, so that nothing turns into a mention, a reference
-/// or a link; what Markdown or HTML has a use for is written as a character reference.
+/// Word joiners separate parts of words, so that nothing turns into a mention, a reference or a link;
+/// characters that mean something in Markdown or HTML are written as character references.
 fn escaped(text: &str) -> String {
     // As a reference, because an invisible character that stands in the text as such is not let out.
     const JOINER: &str = "&#8288;";

@@ -1,4 +1,4 @@
-//! What the headers of a request say in a form of their own.
+//! Values that a request carries in headers of a special form.
 
 use crate::resource::Tags;
 

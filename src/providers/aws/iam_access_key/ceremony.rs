@@ -1,8 +1,8 @@
-//! How a key is made: intent, one request, escrow, delivery, proof, commit; and how that is gone on
-//! with after a cut.
+//! How a key is made: intent, one request, escrow, delivery, proof, commit; and how a later run
+//! continues after an interruption.
 //!
 //! IAM's list of keys is the only witness of a request whose answer was lost, and it may lag behind.
-//! So nothing is made anew before the list had [`LAG`] to show what the request has made.
+//! So no other key is made before the list has had [`LAG`] to show a key that the request made.
 
 use std::time::{Duration, Instant};
 
@@ -130,7 +130,7 @@ impl KeyCustodian {
         match self.note(permit, user, outcome).await {
             Err(failure) => failure,
             Ok(()) if result == Ending::Unknown => {
-                error.advice("run again: a key that was made without its secret is removed and made anew")
+                error.advice("run again: a key that was made without its secret is removed and replaced")
             }
             Ok(()) => error,
         }
@@ -238,7 +238,7 @@ fn unsettled(user: &str) -> Error {
         "an earlier request for a key of {user} was not answered, and IAM lists no key that it has made; the list may lag behind"
     );
     Error::new(ErrorKind::Unknown, CREATE, message).advice(
-        "run again: a key that has appeared by then is removed, because nobody has its secret, and another one is made",
+        "run again: a key that has appeared by then is removed, because its secret is lost, and another one is made",
     )
 }
 
@@ -250,5 +250,5 @@ fn unlisted(user: &str, key: &str) -> Error {
 
 fn wrong_owner(user: &str, owner: &str) -> Error {
     Error::new(ErrorKind::Conflict, "sts:GetCallerIdentity", format!("the key of {user} belongs to {owner}"))
-        .advice("somebody changed what custody holds; deactivate that key and look into it before going on")
+        .advice("the object in custody was replaced; deactivate that key and investigate before you continue")
 }

@@ -74,7 +74,7 @@ impl KeyCustodian {
         let mut held = BTreeSet::new();
         for key in ids(live) {
             let name = object(user, &key);
-            // What somebody else has put there is not the key's secret.
+            // An object that another writer has put there is not the key's secret.
             if kept.contains(&name) && self.custody.has(&name).await? {
                 held.insert(key);
             }
@@ -107,21 +107,21 @@ impl KeyCustodian {
             kept => kept?,
         };
         for name in kept.iter().rev().filter(|name| !listed.contains(*name)) {
-            // What cannot be opened cannot be used either; custody is proven before a key is made.
+            // An object that cannot be opened is of no use either; custody is proven before a key is made.
             let Ok(pair) = self.read(name).await else { continue };
             match self.owner(&pair).await {
                 Ok(owner) if owner == user => return Ok(Some(pair.access_key_id.clone())),
                 Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Throttled) => {
                     return Err(error);
                 }
-                // AWS does not know it, or not any more.
+                // AWS does not know the key, or no longer knows it.
                 _ => {}
             }
         }
         Ok(None)
     }
 
-    /// What the key in custody lacks.
+    /// The copies and recipients that the key in custody lacks.
     pub(super) async fn gaps(&self, user: &str, key: &str) -> Result<Vec<Gap>> {
         self.custody.gaps(&object(user, key)).await
     }
@@ -144,7 +144,7 @@ impl KeyCustodian {
             .ok_or_else(|| Error::new(ErrorKind::Local, format!("custody: {name}"), "is not an access key"))
     }
 
-    /// Whether a key was begun to be made, and not brought to its end.
+    /// Whether a run began to make a key and did not complete it.
     pub(super) fn is_unfinished(&self, user: &str) -> bool {
         self.journal.open_intent(CREATE, user).is_some()
     }

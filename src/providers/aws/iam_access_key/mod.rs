@@ -30,7 +30,7 @@ use crate::secret::{Declarations, Fields, Secret, SecretChange, declaration};
 #[derive(Debug)]
 pub struct IamAccessKey;
 
-/// What a plan declares.
+/// An access key as a plan declares it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "IamAccessKey")]
@@ -79,7 +79,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// What IAM, custody and the destinations say together.
+/// The state of a key in IAM, custody and the destinations.
 #[derive(Clone, Debug)]
 pub struct Observed {
     user: String,
@@ -93,7 +93,7 @@ pub struct Observed {
     gaps: Vec<Gap>,
 }
 
-/// What other steps may refer to; never the secret.
+/// The outputs that other steps may refer to; never the secret.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "IamAccessKeyOutputs")]
 pub struct Outputs {
@@ -247,8 +247,8 @@ impl Resource for IamAccessKey {
         w.recover(w.permit(), w.step(), desired, next).await
     }
 
-    /// Removes the keys whose secret custody has; the secret stays in custody, where it is of no
-    /// use any more.
+    /// Removes the keys whose secret custody has. The secret stays in custody, where it is no longer
+    /// of use.
     async fn delete(w: &Writer<'_, KeyCustodian>, id: &Id) -> Result<()> {
         let Some(live) = w.live(&id.user).await? else { return Ok(()) };
         let held: Vec<String> = w.held(&id.user, &live).await?.into_iter().collect();

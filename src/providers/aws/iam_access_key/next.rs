@@ -20,7 +20,7 @@ pub(super) enum Next {
     Create,
     /// This key's secret is in custody: deliver what is missing. The keys in `lost` go.
     Keep { key: String, lost: Vec<String> },
-    /// Only keys of ours whose secret never arrived: remove them and make one anew.
+    /// There are only keys of ours whose secret never arrived: remove them and make another one.
     Replace { lost: Vec<String> },
     /// Keys that are not ours, or whose secret custody has lost: never touched.
     Blocked { keys: Vec<String> },
@@ -59,7 +59,7 @@ impl Request {
     }
 
     /// Whether it may have made the key: the key was not there before, and dates from the minutes in
-    /// which the request took effect, if it did. One of any other time was made by somebody else.
+    /// which the request took effect, if it did. A key of any other time comes from another request.
     fn may_have_made(&self, key: &Key) -> bool {
         let in_time = |made| self.at - SKEW <= made && made <= self.at + EFFECT + SKEW;
         !self.baseline.contains(&key.id) && key.made.is_some_and(in_time)
@@ -67,10 +67,10 @@ impl Request {
 }
 
 /// The next step for the keys that are `live`, oldest first. `held` are those whose secret custody
-/// has; `requests` those that no run has brought to their end.
+/// has; `requests` those that no run has completed.
 ///
-/// A key that such a request has made and that is not held: nobody can have its secret, so removing
-/// it harms nobody.
+/// A key that such a request made and that is not held is lost: its secret exists nowhere, so removing
+/// the key does no harm.
 pub(super) fn next(live: &[Key], held: &BTreeSet<String>, requests: &[Request]) -> Next {
     let (ours, others): (Vec<_>, Vec<_>) = live.iter().partition(|key| held.contains(&key.id));
     let is_lost = |key: &&Key| requests.iter().any(|request| request.may_have_made(key));

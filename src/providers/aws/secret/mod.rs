@@ -189,7 +189,7 @@ fn compare_copies(diff: &mut Diff, declared: &BTreeSet<Replica>, failed: &BTreeM
     }
 }
 
-/// A live value that cannot be kept is never overwritten. Whether it can is told only of a value that is
+/// A live value that cannot be kept is never overwritten. The diff says so only for a value that is
 /// compared.
 fn compare_value(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     let path = if desired.value.is_some() { "value" } else { "data" };

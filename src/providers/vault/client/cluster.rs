@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use crate::trace::Calls;
 use crate::trust::Trust;
 
-/// How long standbys are given to elect one of them, when nobody is active: some seconds.
+/// How long standbys have to elect a leader when no node is active; an election takes some seconds.
 const ELECTION: Duration = Duration::from_secs(10);
 /// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
 /// same time to share one attempt, short enough for a retry to look again.
@@ -33,9 +33,9 @@ const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
 pub(super) struct Cluster {
     pub(super) http: reqwest::Client,
     pub(super) address: Url,
-    /// What the caller allows, for the servers that get a token.
+    /// The caller's grants, for the servers that get a token.
     pub(super) trust: Trust,
-    /// The certificates of the cluster's own authority, for nodes that are told to join.
+    /// The certificates of the cluster's own authority, for nodes that this run asks to join.
     ca: Option<Arc<str>>,
     /// The digest of the file that they are from.
     pub(super) ca_fingerprint: Option<String>,
@@ -49,18 +49,18 @@ pub(super) struct Cluster {
     pub(super) token_known: Mutex<Option<bool>>,
     /// vaultrs' client for each namespace, with the active node's address and the token.
     pub(super) apis: Mutex<BTreeMap<Option<String>, Arc<Api>>>,
-    /// What was listed in each namespace.
+    /// The cached listings of each namespace.
     listings: StdMutex<BTreeMap<Option<String>, Arc<Listings>>>,
     /// The plugins, which are those of all namespaces.
     pub(super) plugins: Cached,
-    /// What a person should know.
+    /// Problems that do not end the run, to show the user.
     pub(super) warnings: Warnings,
 }
 
 /// What is known about the cluster in this run.
 #[derive(Clone, Debug)]
 enum Readiness {
-    /// Where the active node is, and the cluster's id if that was told along with it.
+    /// Where the active node is, and the cluster's id if the same response had it.
     Ready(Url, Option<String>),
     Uninitialised,
     Sealed,
@@ -104,7 +104,7 @@ impl Cluster {
         })
     }
 
-    /// What was listed in a namespace.
+    /// The cached listings of a namespace.
     pub(super) fn listings(&self, namespace: Option<&str>) -> Arc<Listings> {
         let mut all = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(namespace.map(str::to_owned)).or_default())
@@ -150,7 +150,7 @@ impl Cluster {
         self.address.as_str().trim_end_matches('/')
     }
 
-    /// The id that the cluster made when it was initialised; `None` while it does not tell.
+    /// The id that the cluster made when it was initialised; `None` while it does not report one.
     pub(super) async fn id(&self) -> Option<String> {
         let active = self.active().await.ok()?;
         if let Some(Readiness::Ready(_, Some(id))) = &*self.readiness.lock().await {

@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer, Vault's own default.
 pub(in crate::providers::vault) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What the environment says, unless it is empty.
+/// The value of an environment variable, unless it is empty.
 pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -55,25 +55,25 @@ pub(super) fn named_by_caller(settings: &VaultSettings) -> Vec<String> {
 }
 
 /// # Errors
-/// When it is no address of a server, or one that must not be used.
+/// When it is not the address of a server, or is one that must not be used.
 pub(super) fn parse_address(address: &str) -> Result<Url> {
     let wrong = |why: String| {
         let shown = public(address);
         Error::new(ErrorKind::Local, "connect to Vault", format!("the address `{shown}` {why}"))
             .advice("write it as https://HOST:PORT")
     };
-    let url = Url::parse(address).map_err(|error| wrong(format!("is no URL: {error}")))?;
+    let url = Url::parse(address).map_err(|error| wrong(format!("is not a URL: {error}")))?;
     match url.scheme() {
         "http" | "https" if url.path() == "/" && url.query().is_none() => {
             endpoint::require_vault(address).map(|()| url)
         }
-        "http" | "https" => Err(wrong("has a path; Vault is addressed by host and port alone".to_owned())),
+        "http" | "https" => Err(wrong("has a path; Vault's address is only a host and a port".to_owned())),
         _ => Err(wrong("is neither http nor https".to_owned())),
     }
 }
 
-/// The certificates by which servers may prove who they are, as they were read: what is allowed is what
-/// is used.
+/// The certificates by which servers may prove who they are. It keeps the bytes that were read, so that
+/// the certificates that the caller allowed are the ones that are used.
 #[derive(Debug)]
 pub struct Authority {
     path: PathBuf,
@@ -98,7 +98,7 @@ impl Authority {
         format!("sha256:{}", trust::digest(&self.pem))
     }
 
-    /// The file's text, for nodes that are told to join.
+    /// The file's text, for nodes that this run asks to join.
     pub(super) fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.pem).ok()
     }
@@ -156,7 +156,7 @@ pub(super) fn admit(server: &Url, trust: &Trust) -> Result<()> {
 /// A client that follows no redirect and repeats nothing.
 ///
 /// # Errors
-/// When the authority's certificate is no good.
+/// When the authority's certificate cannot be used.
 pub(super) fn http_client(address: &Url, authority: Option<&Authority>) -> Result<reqwest::Client> {
     let mut builder = http::client()?
         .redirect(redirect::Policy::none())

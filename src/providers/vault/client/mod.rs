@@ -75,11 +75,11 @@ impl Provided for VaultClient {
 
 impl VaultClient {
     /// A client from a plan's settings, with `VAULT_ADDR`, `VAULT_CACERT` and `VAULT_NAMESPACE` for
-    /// what they leave open. `folder` is the plan's, `trust` what the caller allows it. Sends nothing.
+    /// what they leave open. `folder` is the plan's, `trust` the caller's grants to it. Sends nothing.
     ///
     /// # Errors
-    /// When there is no address, or the address or the CA certificate is no good; `Denied` when the
-    /// caller has not allowed one of them.
+    /// When there is no address, or when the address or the CA certificate cannot be used; `Denied`
+    /// when the caller has not allowed one of them.
     pub fn new(settings: &VaultSettings, folder: &Path, calls: Arc<Calls>, trust: &Trust) -> Result<Self> {
         let cluster = Arc::new(Cluster::new(settings, folder, calls, trust)?);
         let namespace = cluster.namespace.clone();
@@ -135,12 +135,12 @@ impl VaultClient {
         connection::named_by_caller(settings)
     }
 
-    /// What a person should know about the cluster.
+    /// Problems of the cluster that do not end the run, to show the user.
     pub fn warnings(&self) -> &Warnings {
         &self.cluster.warnings
     }
 
-    /// Every node, for what concerns single nodes.
+    /// Every node, for requests to single nodes.
     pub fn nodes(&self) -> Vec<NodeClient> {
         self.cluster.nodes()
     }
@@ -148,7 +148,7 @@ impl VaultClient {
     /// The node at `address`.
     ///
     /// # Errors
-    /// When `address` is no URL.
+    /// When `address` is not a URL.
     pub fn node(&self, address: &str) -> Result<NodeClient> {
         Ok(self.cluster.node_at(parse_address(address)?))
     }
@@ -168,12 +168,12 @@ impl VaultClient {
         self.cluster.active().await.map(drop)
     }
 
-    /// The id that the cluster made when it was initialised; `None` while it does not tell.
+    /// The id that the cluster made when it was initialised; `None` while it does not report one.
     pub async fn cluster_id(&self) -> Option<String> {
         self.cluster.id().await
     }
 
-    /// What was listed in the namespace.
+    /// The cached listings of the namespace.
     pub(super) fn listings(&self) -> &Listings {
         &self.listings
     }
@@ -208,14 +208,14 @@ impl VaultClient {
         Ok(self.read(&request, Some(body)).await?.ok().map(data))
     }
 
-    /// What the token may do: capabilities by path.
+    /// The token's capabilities by path.
     pub async fn capabilities(&self, paths: &[String]) -> Result<Listing> {
         let request = Request::new("POST", "sys/capabilities-self", Effect::Read);
         let answer = self.read(&request, Some(&json!({ "paths": paths }))).await?.unwrap_or_default();
         Ok(into_listing(data(answer)))
     }
 
-    /// What the server says about the token, except the token.
+    /// The server's record of the token, without the token itself.
     pub async fn lookup_self(&self) -> Result<Value> {
         let mut found = self.get("auth/token/lookup-self").await?.unwrap_or_default();
         if let Value::Object(fields) = &mut found {
@@ -266,7 +266,7 @@ impl VaultClient {
         self.write(permit, "PATCH", path, Some(body)).await
     }
 
-    /// Deletes `path`; what is gone already is success.
+    /// Deletes `path`. A path that is gone already counts as success.
     pub async fn delete(&self, permit: &Permit, path: &str) -> Result<()> {
         self.write(permit, "DELETE", path, None).await.map(drop)
     }

@@ -80,7 +80,7 @@ impl Custodian {
         self.note(permit, |operation, target| Entry::Escrowed { operation, target, object: which.answer() })
             .await?;
         match Unlocked::read(&self.custody, &which).await {
-            // What arrived is no whole answer: the journal must not leave it at "it is in custody".
+            // The answer is not complete: "it is in custody" must not be the journal's last word on it.
             Err(error) if error.kind == ErrorKind::Unknown => Err(self.record(permit, error).await),
             _ => Ok(which),
         }
@@ -163,7 +163,7 @@ async fn explain_race(node: &NodeClient, error: Error) -> Error {
 }
 
 fn too_late(address: &str) -> Error {
-    let message = format!("somebody else initialised {address} in this moment; their run has the shares");
+    let message = format!("another client initialised {address} at the same moment and has the shares");
     Error::new(ErrorKind::Conflict, INIT, message).advice(
         "find out who runs the same plan, or another one, for this cluster; go on with their custody stores \
          and journal, or remove the `vault.init` step",
@@ -173,12 +173,12 @@ fn too_late(address: &str) -> Error {
 pub(super) fn lost(address: &str) -> Error {
     let message = format!(
         "{address} is initialised, and custody has no answer to the request that a run of this plan sent: \
-         it got lost on the way, so the key shares and the root token are gone for good, or somebody else \
+         it got lost on the way, so the key shares and the root token are gone for good, or another client \
          initialised it at that time and has them"
     );
     Error::new(ErrorKind::Unknown, INIT, message).advice(
-        "ask first who else was at work; if nobody has the shares, nothing was seeded in it yet: stop the \
-         servers, remove their storage by hand, start them and run again; if somebody has, remove the \
+        "ask first who else was at work; if no client has the shares, nothing was seeded in it yet: stop the \
+         servers, remove their storage by hand, start them and run again; if one has them, remove the \
          `vault.init` step and set VAULT_TOKEN, or use the custody stores of that run",
     )
 }
@@ -194,8 +194,8 @@ fn strange_intent(which: &Initialisation, address: &str) -> Error {
 pub(super) fn foreign(address: &str) -> Error {
     let message = format!("{address} is initialised, but custody has no shares of it");
     Error::new(ErrorKind::Unknown, INIT, message).advice(
-        "when somebody else initialised it, remove the `vault.init` step and set VAULT_TOKEN; when this \
-         plan did, bring back the custody stores it wrote to; it is never initialised again",
+        "when this plan initialised it, bring back the custody stores it wrote to; otherwise remove the \
+         `vault.init` step and set VAULT_TOKEN; it is never initialised again",
     )
 }
 

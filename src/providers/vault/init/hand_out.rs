@@ -11,7 +11,7 @@ use crate::providers::vault::custodian::{Custodian, Initialisation, Unlocked, wi
 use crate::secret::Secret;
 
 impl Custodian {
-    /// What custody has of the shares, in one and in many.
+    /// Looks up the shares in custody: those in the answer, and those of single holders.
     pub(super) async fn look_at_shares(
         &self,
         which: &Initialisation,
@@ -40,10 +40,10 @@ impl Custodian {
 
     /// Gives each holder their share; then, if the plan says so, custody forgets the shares.
     ///
-    /// Vault could encrypt for the holders itself. It is given the run's own key nevertheless: what
-    /// it answers is then proven, by unsealing with it, before anybody depends on it; a key that
-    /// its owner cannot use is found while the shares still exist elsewhere; and a run that is cut
-    /// off at any moment has left at least one copy that the next run goes on from.
+    /// Vault could encrypt for the holders itself. It gets the run's own key nevertheless. The run
+    /// can then prove the answer, by unsealing with it, before any holder depends on it; a key that
+    /// its owner cannot use is found while the shares still exist elsewhere; and a run that is
+    /// interrupted at any moment leaves at least one copy from which the next run continues.
     pub(super) async fn distribute(
         &self,
         permit: &Permit,

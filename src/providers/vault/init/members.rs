@@ -14,18 +14,18 @@ use crate::providers::vault::VaultClient;
 
 /// How often the cluster is asked.
 const POLL: Duration = Duration::from_millis(500);
-/// How long servers may take to become voters: the cluster's own time to find a server stable, 10 s
-/// unless somebody has changed it, and what passes until it looks.
+/// How long servers may take to become voters: the time in which the cluster finds a server stable,
+/// by default 10 s, and the time until it looks.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long the cluster may take to notice that a server is dead: 10 s unless somebody has changed it.
+/// How long the cluster may take to notice that a server is dead; its default is 10 s.
 const NOTICE: Duration = Duration::from_secs(20);
 
 /// The servers of a Raft cluster, by their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Members(BTreeMap<String, Member>);
 
-/// What the cluster says of one of its servers.
+/// One of the cluster's servers, as the cluster reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 struct Member {
     /// Whether it is in touch with the leader and not behind.
@@ -34,7 +34,7 @@ struct Member {
     /// `leader`, `voter` or `non-voter`.
     #[serde(default)]
     status: String,
-    /// What it is to be; a reading replica never becomes a voter.
+    /// Its intended role; a read replica never becomes a voter.
     #[serde(default = "voter")]
     node_type: String,
 }
@@ -56,10 +56,10 @@ impl Member {
 }
 
 impl Members {
-    /// Asks the cluster; `None` when its storage is no Raft, or when it does not count health.
+    /// Asks the cluster; `None` when its storage is not Raft, or when it does not report health.
     ///
     /// # Errors
-    /// When nobody leads, or the token may not ask.
+    /// When there is no leader, or the token may not ask.
     pub(super) async fn ask(vault: &VaultClient) -> Result<Option<Self>> {
         let configuration = vault.get("sys/storage/raft/configuration").await?;
         let state = vault.get("sys/storage/raft/autopilot/state").await?;
@@ -107,11 +107,10 @@ impl Members {
     }
 }
 
-/// Waits until the nodes of the plan that were `reached` are healthy and may vote. Then dead servers that
-/// others have replaced are taken out of the cluster, for which they would count as votes that never
-/// come.
+/// Waits until the nodes of the plan that were `reached` are healthy and may vote. Then removes from the
+/// cluster the dead servers that others have replaced: it would still count on their votes.
 ///
-/// Is no error when the cluster takes its time or does not tell: it serves by now.
+/// A cluster that takes its time or does not report its state is not an error: it already serves.
 pub(super) async fn settle(vault: &VaultClient, permit: &Permit, reached: usize) -> Result<()> {
     let (started, nodes) = (Instant::now(), vault.nodes().len());
     let hidden = |members: &Members| started.elapsed() < NOTICE && members.may_hide_the_dead(nodes);
@@ -138,7 +137,7 @@ pub(super) async fn settle(vault: &VaultClient, permit: &Permit, reached: usize)
 
 fn warn_unsettled(vault: &VaultClient) {
     vault.warnings().insert(format!(
-        "not every node of {} has become a voter within {} s; `bao operator raft autopilot state` tells which",
+        "not every node of {} has become a voter within {} s; `bao operator raft autopilot state` shows which",
         vault.address(),
         PATIENCE.as_secs()
     ));

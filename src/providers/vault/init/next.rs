@@ -1,13 +1,13 @@
 //! What is to be done about the initialisation, decided from three facts.
 
-/// What the journal says about the initialisation.
+/// The initialisation as the journal records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intent {
     /// It knows of none.
     None,
     /// One was begun and neither ended nor refused.
     Open,
-    /// One was brought to its end.
+    /// One was completed.
     Committed,
 }
 
@@ -20,18 +20,18 @@ pub(super) enum Next {
     Finish,
     /// It is done; nodes may still have to be unsealed.
     Keep,
-    /// Our request took effect and its answer is nowhere.
+    /// Our request took effect and its answer is lost.
     Lost,
-    /// It was initialised by somebody else, or what we had about it is gone.
+    /// Another client initialised it, or our objects about it are gone.
     Foreign,
 }
 
-/// The next step of the ceremony. `escrowed` tells whether custody has the answer to the intent,
+/// The next step of the ceremony. `escrowed` is whether custody has the answer to the intent,
 /// or, without an open one, to any initialisation of this cluster.
 pub(super) fn next(intent: Intent, initialised: bool, escrowed: bool) -> Next {
     match (initialised, escrowed, intent) {
-        // The request never arrived, or the storage was wiped since. What custody has stays there
-        // under its own name.
+        // The request never arrived, or the storage was wiped since. Objects in custody stay there
+        // under their own names.
         (false, _, _) => Next::Initialise,
         (true, true, Intent::Committed) => Next::Keep,
         (true, true, Intent::Open | Intent::None) => Next::Finish,

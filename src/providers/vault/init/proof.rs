@@ -1,6 +1,6 @@
 //! Which nodes may get key shares.
 //!
-//! A plan may be a stranger's, and so may be what answers at an address. A node gets shares only when it
+//! A plan may be a stranger's, and so may the server at an address. A node gets shares only when it
 //! was proven to be of the cluster: it made them or took them before, with the same TLS identity; the
 //! cluster itself lists it; or the caller names it.
 
@@ -25,7 +25,7 @@ pub const REFUSED_SHARES: &str = "shares";
 /// The field of a node that is not the server that it was.
 const OTHER_IDENTITY: &str = "tls_identity";
 
-/// What proves a node.
+/// The evidence that a node belongs to the cluster.
 #[derive(Debug)]
 pub struct NodeProof {
     journal: std::sync::Arc<Journal>,
@@ -34,10 +34,10 @@ pub struct NodeProof {
     named: HashSet<String>,
 }
 
-/// A node that has not got shares before.
+/// A node that has never had shares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Newcomer {
-    /// What its TLS certificate proves; `None` without TLS.
+    /// The identity that its TLS certificate proves; `None` without TLS.
     pub(super) identity: Option<String>,
     /// Why it may not get shares.
     pub(super) refused: Option<String>,
@@ -63,7 +63,7 @@ impl Newcomer {
 }
 
 impl NodeProof {
-    /// That of a run: its journal, and what its caller allows and names.
+    /// The evidence of a run: its journal, its caller's grants and the addresses that the caller names.
     ///
     /// # Errors
     /// `Local` when the run has no journal.
@@ -73,7 +73,7 @@ impl NodeProof {
         Ok(Self { journal: providers.journal()?, trust: providers.trust.clone(), named })
     }
 
-    /// Those of these nodes that would get shares and have not before. `which` is the initialisation that
+    /// The nodes among these that would get shares for the first time. `which` is the initialisation that
     /// the shares are of, where that is known.
     pub(super) async fn newcomers(
         &self,
@@ -139,8 +139,8 @@ impl NodeProof {
         Some(Newcomer { identity, refused: (!allowed).then(|| format!("{why}; {advice}")), changed })
     }
 
-    /// Whether the caller names the node: in the environment, or by a permission. Who may get the
-    /// cluster's credentials at its address may get its shares there.
+    /// Whether the caller names the node: in the environment, or by a permission. A server that may
+    /// get the cluster's credentials at its address may get its shares there.
     fn is_allowed(&self, address: &str, cluster: &str) -> bool {
         self.named.contains(address)
             || self.has_grant(Subject::Node, address)
@@ -222,7 +222,7 @@ impl NodeProof {
         Ok(())
     }
 
-    /// Sees that every further node of a cluster that is about to be made is a known one. The first is
+    /// Checks that every further node of a cluster that is about to be made is known. The first one is
     /// initialised, which proves it.
     pub(super) fn require_known(&self, vault: &VaultClient) -> Result<()> {
         let nodes = vault.nodes();

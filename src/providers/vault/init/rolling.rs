@@ -54,11 +54,11 @@ impl Custodian {
         Ok(servers)
     }
 
-    /// Prepares a server for its end: waits until the cluster can spare it, and has it hand over if it
-    /// is the active one of several.
+    /// Prepares a server for its end: waits until the cluster can spare it, and makes it step down if
+    /// it is the active one of several.
     ///
     /// # Errors
-    /// `Unavailable` when the cluster does not settle, or nobody else takes over; `Denied` when the
+    /// `Unavailable` when the cluster does not settle, or no other server takes over; `Denied` when the
     /// admin may not ask for it.
     pub async fn release(&self, permit: &Permit, address: &str) -> Result<()> {
         self.await_settled().await?;
@@ -128,7 +128,7 @@ impl Custodian {
                 },
             };
             pause(started, || problem).await?;
-            // Who was active a moment ago may not be any more.
+            // The active node may have changed since.
             self.vault.reset_readiness().await;
         }
     }

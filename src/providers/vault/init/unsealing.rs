@@ -19,9 +19,9 @@ use crate::secret::Secret;
 const POLL: Duration = Duration::from_millis(200);
 /// How long a node may take to join, unseal or lead.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long a node that can unseal itself is given to do so.
+/// How long a node that can unseal itself has to do so.
 const UNSEAL_ALONE: Duration = Duration::from_secs(15);
-/// How long nodes are given to join by themselves before they are told to.
+/// How long nodes have to join by themselves before the run asks them to.
 const JOIN_ALONE: Duration = Duration::from_secs(5);
 
 impl Custodian {
@@ -40,9 +40,9 @@ impl Custodian {
         self.open(permit, &which).await
     }
 
-    /// What holders' shares do to every node of `vault`: those that are sealed get every share. It
-    /// is not an error when they are too few, as others may follow. A node that refuses them does not
-    /// keep the others from getting them; it is warned of.
+    /// Enters holders' shares into every node of `vault` that is sealed. It is not an error when there
+    /// are too few shares, as others may follow. A node that refuses them does not keep the other
+    /// nodes from getting them; the run warns of it.
     ///
     /// # Errors
     /// `Rejected` when every node says that a share is of another key, which resets its count.
@@ -232,7 +232,7 @@ async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secr
         return Err(no_shares(node.address()));
     }
     if status.sealed && status.progress > 0 {
-        // Shares that somebody else entered may belong to another key.
+        // Shares that another caller entered may belong to another key.
         status = node.reset_unseal(permit).await?;
     }
     // A node that rejoins its cluster may still call itself sealed when it has enough of them, and
@@ -262,8 +262,8 @@ pub(super) async fn await_answer(node: &NodeClient) -> Result<SealStatus> {
     }
 }
 
-/// A server with a seal of its own unseals itself when it starts. One that somebody has sealed stays
-/// so until it is started again or given the recovery keys, as OpenBao 2.6 and 2.7 do.
+/// A server with a seal of its own unseals itself when it starts. OpenBao 2.6 and 2.7 stay sealed after
+/// an operator has sealed them, until they are restarted or get the recovery keys.
 pub(super) async fn await_its_own_unsealing(node: &NodeClient, mut status: SealStatus) -> Result<SealStatus> {
     let started = Instant::now();
     while status.sealed && started.elapsed() < UNSEAL_ALONE {
@@ -273,7 +273,7 @@ pub(super) async fn await_its_own_unsealing(node: &NodeClient, mut status: SealS
     Ok(status)
 }
 
-/// Waits until the node knows the cluster; one that does not join by itself is told to.
+/// Waits until the node knows the cluster. Asks a node to join that does not do so by itself.
 async fn await_joined(permit: &Permit, node: &NodeClient, leader: &str) -> Result<SealStatus> {
     let (started, mut told) = (Instant::now(), false);
     loop {

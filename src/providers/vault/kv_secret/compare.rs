@@ -8,8 +8,8 @@ use super::{KvSecretSpec, Latest, LiveKvSecret};
 use crate::resource::Diff;
 use crate::secret::{Input, Secret, SecretSource};
 
-/// Every field, piece of metadata and limit that differs. Of a deleted version nobody can read the
-/// fields, so that they are compared once it is undeleted.
+/// Every field, piece of metadata and limit that differs. The fields of a deleted version cannot be
+/// read, so they are compared once it is undeleted.
 pub(super) fn diff(desired: &KvSecretSpec, live: &LiveKvSecret) -> Diff {
     let mut diff = Diff::none();
     match &live.latest {

@@ -1,6 +1,6 @@
 //! Secrets in a KV engine of version 2: <https://openbao.org/api-docs/secret/kv/kv-v2/>.
 //!
-//! KV holds JSON, so that a value is text: bytes that are no UTF-8 are refused. A value is written
+//! KV holds JSON, so a value is text, and bytes that are not UTF-8 are refused. A value is written
 //! only when it differs, since writing the same value again would make a new version.
 
 mod compare;
@@ -40,16 +40,16 @@ pub struct KvSecretSpec {
     /// Custom metadata: up to 64 texts of up to 512 bytes, which are not secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, MetadataText>,
-    /// How many versions to keep; 0 is the engine's setting. Left alone when absent.
+    /// How many versions to keep; 0 is the engine's setting. Not changed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_versions: Option<u32>,
-    /// How long versions last; 0 is the engine's setting. Left alone when absent.
+    /// How long versions last; 0 is the engine's setting. Not changed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_version_after: Option<Ttl>,
-    /// Every write must name the version that it follows; left alone when absent.
+    /// Every write must name the version that it follows. Not changed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cas_required: Option<bool>,
-    /// Remove fields and custom metadata that are not declared; otherwise they are left alone.
+    /// Remove fields and custom metadata that are not declared; otherwise they are kept.
     #[serde(default)]
     pub exact: bool,
 }
@@ -134,7 +134,7 @@ enum Latest {
     Destroyed,
 }
 
-/// What other steps may refer to. Never a value.
+/// The outputs that other steps may refer to; never a value.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct KvSecretOutputs {
     /// The engine's path.
@@ -157,8 +157,8 @@ fn value_text(value: &Value) -> Secret {
     }
 }
 
-/// The answer to a read, which for a deleted version holds its metadata alone. `None` when there is
-/// no version at all.
+/// A secret from the response to a read, which for a deleted version holds only its metadata. `None`
+/// when there is no version at all.
 fn live(id: &KvId, told: &Value) -> Option<LiveKvSecret> {
     let about = &told["metadata"];
     let data = told["data"].as_object();
@@ -187,8 +187,8 @@ fn live(id: &KvId, told: &Value) -> Option<LiveKvSecret> {
     })
 }
 
-/// A secret without its values, as its metadata tells. Where the token may not read that, the values come
-/// along in the only other answer there is, and are dropped.
+/// A secret without its values, from its metadata. Where the token may not read the metadata, the only
+/// other response includes the values, which are dropped.
 async fn without_values(client: &VaultClient, id: &KvId) -> Result<Option<LiveKvSecret>> {
     match client.get(&id.metadata()).await {
         Ok(told) => Ok(told.and_then(|told| live_of_metadata(id, &told))),
@@ -203,7 +203,7 @@ async fn without_values(client: &VaultClient, id: &KvId) -> Result<Option<LiveKv
     }
 }
 
-/// What a secret's metadata tells of its latest version. `None` when there is no version at all.
+/// A secret's latest version, from the secret's metadata. `None` when there is no version at all.
 fn live_of_metadata(id: &KvId, told: &Value) -> Option<LiveKvSecret> {
     let version = told["current_version"].as_u64().filter(|version| *version > 0)?;
     let about = &told["versions"][version.to_string()];
@@ -219,14 +219,14 @@ fn live_of_metadata(id: &KvId, told: &Value) -> Option<LiveKvSecret> {
     live(id, &latest).map(|found| found.with_limits(told))
 }
 
-/// The custom metadata in what the server tells of a secret or of its latest version.
+/// The custom metadata in a response about a secret or its latest version.
 fn custom_metadata(about: &Value) -> BTreeMap<String, String> {
     let custom = about["custom_metadata"].as_object().into_iter().flatten();
     custom.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
 }
 
 impl LiveKvSecret {
-    /// What is not understood stays as it is told, and is then not what is declared.
+    /// A limit that is not understood stays as the server reports it, and so differs from the declared one.
     fn with_limits(mut self, told: &Value) -> Self {
         self.max_versions = told["max_versions"].clone();
         let after = &told["delete_version_after"];
@@ -243,8 +243,8 @@ impl LiveKvSecret {
     }
 }
 
-/// What a secret in this engine needs: the engine, and what holds for all its secrets, so that even the
-/// first version is kept as long as the engine says.
+/// The steps that a secret in this engine depends on: the engine, and the settings for all its secrets,
+/// so that even the first version is kept as long as the engine says.
 pub(in crate::providers) fn engine(mount: &str) -> [Requirement; 2] {
     [
         Requirement::thing("vault.mount", mount),
@@ -253,7 +253,7 @@ pub(in crate::providers) fn engine(mount: &str) -> [Requirement; 2] {
 }
 
 impl KvSecretSpec {
-    /// Whether it says anything of what only the metadata's own path tells.
+    /// Whether it declares a limit, which only the metadata's own path reports.
     fn has_limits(&self) -> bool {
         self.max_versions.is_some() || self.delete_version_after.is_some() || self.cas_required.is_some()
     }

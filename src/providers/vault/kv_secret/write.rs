@@ -1,4 +1,4 @@
-//! Writing a KV secret: never over what somebody else wrote in between, and nothing that is as declared.
+//! Writes a KV secret: never over a concurrent write, and only what differs from the declaration.
 
 use std::collections::BTreeMap;
 
@@ -22,12 +22,12 @@ pub(super) async fn create(w: &Writer<'_, VaultClient>, desired: &KvSecretSpec) 
     write_all(w, &id, Value::Object(data), 0).await
 }
 
-/// Metadata and limits come before the first version, whose end they decide. A path without any version
-/// may have metadata of others already.
+/// Metadata and limits are written before the first version, whose end they decide. A path without any
+/// version may already have metadata from other writers.
 async fn set_first_metadata(w: &Writer<'_, VaultClient>, desired: &KvSecretSpec, id: &KvId) -> Result<()> {
     let told = w.get(&id.metadata()).await?.unwrap_or_default();
     if told["current_version"].as_u64().is_some_and(|version| version > 0) {
-        let message = "somebody else made it just now; nothing was written";
+        let message = "another process has just created it; nothing was written";
         return Err(Error::new(ErrorKind::Conflict, format!("POST {}", id.metadata()), message)
             .advice("plan again, and look at what is there"));
     }
@@ -35,7 +35,7 @@ async fn set_first_metadata(w: &Writer<'_, VaultClient>, desired: &KvSecretSpec,
     w.post(w.permit(), &id.metadata(), &body).await.map(drop)
 }
 
-/// What differs, by `diff`.
+/// Writes the differences in `diff`.
 pub(super) async fn update(
     w: &Writer<'_, VaultClient>,
     desired: &KvSecretSpec,
@@ -76,7 +76,7 @@ async fn write_differences(
     Ok(())
 }
 
-/// Undeletes the latest version. What it holds may be in use, and a generated value cannot be had again.
+/// Undeletes the latest version. Its values may be in use, and a generated value cannot be had again.
 async fn undelete(
     w: &Writer<'_, VaultClient>,
     desired: &KvSecretSpec,
@@ -168,7 +168,7 @@ async fn require_version_2(w: &Writer<'_, VaultClient>, id: &KvId) -> Result<()>
     };
     match mounts.get(&format!("{}/", id.mount)) {
         None => wrong("is not mounted", "declare a step of kind `vault.mount`, or correct `mount`"),
-        Some(mount) if mount["type"] != "kv" => wrong("is no kv engine", "name a kv engine in `mount`"),
+        Some(mount) if mount["type"] != "kv" => wrong("is not a kv engine", "name a kv engine in `mount`"),
         Some(mount) if mount["options"]["version"] != "2" => {
             wrong("is a kv engine of version 1", "raise it with `version: 2` in its `vault.mount` step")
         }
@@ -182,7 +182,7 @@ async fn write_all(w: &Writer<'_, VaultClient>, id: &KvId, data: Value, version:
     w.post(w.permit(), &id.data(), &body).await.map(drop)
 }
 
-/// Writes the fields in `changes` (`null` removes one), leaving the others alone.
+/// Writes the fields in `changes` (`null` removes one) and keeps the others.
 async fn write_some(
     w: &Writer<'_, VaultClient>,
     id: &KvId,
@@ -200,7 +200,7 @@ async fn write_some(
     }
 }
 
-/// What a patch would make of the secret: `null` removes a field, and all others stay as they are.
+/// The secret's fields after a patch: `null` removes a field, and all others stay as they are.
 ///
 /// # Errors
 /// When a field that stays holds a number that would not be written as it was read.

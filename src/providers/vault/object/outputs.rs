@@ -16,7 +16,7 @@ use crate::resource::Partial;
 pub struct ObjectOutputs<S>(Map<String, Value>, PhantomData<fn() -> S>);
 
 impl<S: PlainObject> ObjectOutputs<S> {
-    /// The outputs of an object with the fields `spec`, from the server's response `told`.
+    /// The outputs of an object with the fields `spec`, from the server's response.
     pub(super) fn told(spec: &S, told: &Value) -> Self {
         let mut all = own(spec);
         for (name, _) in S::OUTPUTS {

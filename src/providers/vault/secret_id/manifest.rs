@@ -19,12 +19,12 @@ use crate::template::unknown::is_unknown;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// A file inside the plan's folder, as YAML, readable by its owner alone. Keep it out of version
+    /// A file inside the plan's folder, as YAML, readable only by its owner. Keep it out of version
     /// control.
     pub file: String,
     /// The Secret's name.
     pub name: String,
-    /// The namespace of Kubernetes that it is for; without it that of whoever applies it.
+    /// The Kubernetes namespace that it is for. When absent, the client that applies it chooses one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Labels of the Secret.
@@ -39,7 +39,7 @@ impl Manifest {
         let names = [("deliver.kubernetes_manifest.name", self.name.as_str())].into_iter().chain(namespace);
         let wrong = names.filter(|(_, name)| !is_unknown(name) && !is_dns_name(name));
         let help = "use lower-case letters, digits, `-` and `.`, with a letter or digit at both ends";
-        wrong.map(|(path, _)| FieldError::new(path, "is no name in Kubernetes").help(help)).collect()
+        wrong.map(|(path, _)| FieldError::new(path, "is not a Kubernetes name").help(help)).collect()
     }
 
     fn metadata(&self) -> Value {

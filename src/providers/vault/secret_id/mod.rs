@@ -37,15 +37,15 @@ pub struct SecretIdSpec {
     pub mount: String,
     /// The role's name.
     pub role: LowerName,
-    /// What it is called among the role's secret-ids, e.g. after the machine that gets it.
+    /// Its name among the role's secret-ids, e.g. that of the machine that gets it.
     pub name: String,
     /// Where it goes, with the role-id and its accessor.
     pub deliver: SecretIdDelivery,
-    /// Deliver a token that gives the secret-id once within this time, instead of the secret-id; 0 is
-    /// not so.
+    /// Deliver a token that gives the secret-id once within this time, instead of the secret-id; 0
+    /// delivers the secret-id itself.
     #[serde(default)]
     pub wrap_ttl: Ttl,
-    /// How old it may become; then another one takes its place. 0 is without limit.
+    /// How old it may become; then another one replaces it. 0 is without limit.
     #[serde(default)]
     pub rotate_after: Ttl,
     /// How long it lasts; 0 is as long as the role says. It applies to one that is made.
@@ -54,14 +54,14 @@ pub struct SecretIdSpec {
     /// How often it can be used; 0 is as often as the role says. It applies to one that is made.
     #[serde(default)]
     pub num_uses: u64,
-    /// Networks from which it can be used; none is those of the role. Another set means another one.
+    /// Networks from which it can be used; when empty, those of the role. A change replaces the secret-id.
     #[serde(default)]
     pub cidr_list: Cidrs,
-    /// Networks from which its tokens can be used; none is those of the role. Another set means another
-    /// one.
+    /// Networks from which its tokens can be used; when empty, those of the role. A change replaces the
+    /// secret-id.
     #[serde(default)]
     pub token_bound_cidrs: Cidrs,
-    /// What audit devices log with its logins. Other data means another one.
+    /// Data that audit devices log with its logins. A change replaces the secret-id.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
 }
@@ -70,7 +70,7 @@ pub struct SecretIdSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretIdDelivery {
-    /// A file inside the plan's folder, as JSON, readable by its owner alone. Keep it out of version
+    /// A file inside the plan's folder, as JSON, readable only by its owner. Keep it out of version
     /// control.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -126,7 +126,7 @@ impl SecretIdId {
     }
 }
 
-/// What the server says of a secret-id.
+/// A secret-id as the server reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Issued {
     accessor: String,
@@ -154,10 +154,10 @@ impl LiveSecretId {
     }
 }
 
-/// What other steps may refer to; never the secret-id.
+/// The outputs that other steps may refer to; never the secret-id.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SecretIdOutputs {
-    /// What it can be looked up and destroyed by.
+    /// Identifies it for lookup and destruction.
     pub accessor: String,
 }
 
@@ -311,7 +311,7 @@ pipeline_secret_id:
     }
 
     fn outputs(observed: &LiveSecretId) -> SecretIdOutputs {
-        // What stands in the destination may be anything; only one that the role has is told.
+        // The destination may hold anything, so only an accessor that the role has is an output.
         let accessor = observed.current().map(|issued| issued.accessor.clone());
         SecretIdOutputs { accessor: accessor.unwrap_or_default() }
     }
@@ -321,8 +321,8 @@ pipeline_secret_id:
     }
 }
 
-/// Makes one and delivers it, once its destination was seen to take it. One that cannot be delivered
-/// all the same is destroyed, so that none is left that is valid and in nobody's hands.
+/// Makes one and delivers it, after checking that its destination can take it. If the delivery still
+/// fails, the secret-id is destroyed, so that no valid one is left without a holder.
 async fn make(w: &Writer<'_, Depository>, desired: &SecretIdSpec, id: &SecretIdId) -> Result<()> {
     w.prove(&desired.deliver).await?;
     let role_id = w.vault().get(&format!("{}/role-id", id.path())).await?.unwrap_or_default();

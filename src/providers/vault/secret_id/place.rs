@@ -75,7 +75,7 @@ impl Depository {
         self.awaited.begin(format!("the secret-id {id}"), DELIVERY)
     }
 
-    /// Sees that a destination takes a delivery.
+    /// Checks that a destination can take a delivery.
     pub(super) async fn prove(&self, place: &SecretIdDelivery) -> Result<()> {
         let manifest = place.kubernetes_manifest.as_ref().map(|manifest| &manifest.file);
         if let Some(file) = place.file.as_ref().or(manifest) {
@@ -94,13 +94,13 @@ impl Depository {
         KvSink::new(Arc::clone(&self.vault), &kv.mount, &kv.path)
     }
 
-    /// The accessor that stands in a destination; `None` when it holds none.
+    /// The accessor in a destination; `None` when there is none.
     pub(super) async fn accessor(&self, place: &SecretIdDelivery) -> Result<Option<String>> {
         if let Some(manifest) = &place.kubernetes_manifest {
             return Ok(self.read(&manifest.file)?.and_then(|bytes| manifest.field(&bytes, ACCESSOR)));
         }
         let held = match (&place.file, &place.vault_kv) {
-            // A file that is no JSON holds no accessor.
+            // A file that is not JSON holds no accessor.
             (Some(file), _) => {
                 let bytes = self.read(file)?;
                 bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()).unwrap_or_default()
@@ -120,7 +120,7 @@ impl Depository {
         Ok(held.map(|(bytes, _)| Zeroizing::new(bytes)))
     }
 
-    /// Writes a file that its owner alone can read.
+    /// Writes a file that only its owner can read.
     fn replace(&self, file: &str, bytes: &[u8]) -> Result<()> {
         confined_path::replace(&self.folder, file, bytes, 0o600)
             .map_err(|error| Error::new(ErrorKind::Local, format!("write {file}"), error.to_string()))
@@ -145,7 +145,7 @@ impl Depository {
         }
         let Some(kv) = &place.vault_kv else { return Ok(()) };
         let mut fields = fields.clone();
-        // What stands there from before is of no use beside the new one.
+        // A secret-id or token from an earlier delivery is of no use beside the new one.
         for stale in [SECRET_ID, WRAPPING_TOKEN] {
             fields.entry(stale.to_owned()).or_insert_with(|| String::new().into());
         }

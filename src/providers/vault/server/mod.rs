@@ -1,5 +1,5 @@
-//! How servers differ: OpenBao from HashiCorp Vault, and one version from the next. What a server is
-//! and has is asked of it, never assumed; the rest of the provider asks here.
+//! How servers differ: OpenBao from HashiCorp Vault, and one version from the next. This module asks the
+//! server what it is and has, and assumes nothing; the rest of the provider asks here.
 //!
 //! | | OpenBao 2.6 | OpenBao 2.7 | HashiCorp Vault |
 //! |---|---|---|---|
@@ -7,14 +7,14 @@
 //! | policies listed with their texts | yes | yes | no: each is read |
 //! | a policy is made only if it is not there (`cas`) | yes | yes | ignored |
 //! | audit devices over the API | if the configuration allows it | likewise | yes |
-//! | a new root token | by a token and shares | likewise | by shares alone |
+//! | a new root token | by a token and shares | likewise | by shares only |
 //! | namespaces | yes | yes | Enterprise |
 //! | an SSH engine without a key | has no default issuer | likewise | has no keys |
 //! | requests beside one another | one of two transactions may be undone | likewise | wait |
 //!
 //! Fields that one of them lacks (`token_strictly_bind_ip`, an audience that is not set, times of the
-//! Azure method) need nothing here: what is not declared is not compared, and what is not told is as if it
-//! had its default.
+//! Azure method) need nothing here: a field that is not declared is not compared, and a field that the
+//! server does not report counts as its default.
 
 mod plugins;
 mod root_generation;
@@ -35,7 +35,7 @@ pub(super) const POLICIES: &str = "sys/policies/detailed/acl";
 /// list or the token may not read it. Every server that has it has the policy `default`.
 ///
 /// # Errors
-/// What the request failed with, a refusal aside.
+/// The error of the request, unless it is a refusal.
 pub(super) fn listed_policies(answer: Result<Result<Value, Value>>) -> Result<Listing> {
     match answer {
         Ok(Ok(detailed)) => Ok(into_listing(data(detailed)["key_info"].take())),
@@ -55,7 +55,7 @@ fn lacks_namespace(remains: &Value) -> bool {
     errors.filter_map(Value::as_str).any(|error| error.contains("namespace not found"))
 }
 
-/// Whether a refusal means that audit devices are declared in the server's configuration alone.
+/// Whether a refusal means that audit devices are declared only in the server's configuration.
 pub(super) fn takes_audit_by_configuration(refusal: &Error) -> bool {
     refusal.kind == ErrorKind::Rejected && refusal.message.contains("audit device via API")
 }

@@ -1,4 +1,4 @@
-//! What a server has built in: <https://openbao.org/api-docs/system/plugins-catalog/>.
+//! A server's built-in plugins: <https://openbao.org/api-docs/system/plugins-catalog/>.
 
 use std::fmt;
 
@@ -66,7 +66,7 @@ impl Catalog<'_> {
         self.0.get(kind).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 
-    /// The product and its version, as its own plugins tell them: `v2.7.2+builtin.bao`,
+    /// The product and its version, as its own plugins report them: `v2.7.2+builtin.bao`,
     /// `v1.15.6+builtin.vault`.
     fn product(&self) -> Option<String> {
         let detailed = self.0.get("detailed")?.as_array()?;
@@ -84,7 +84,7 @@ impl Catalog<'_> {
     /// # Errors
     /// `Rejected` when the server does not have `plugin`, with what it has instead.
     fn require(&self, plugin: &Plugin<'_>) -> Result<()> {
-        // A server that does not tell is asked by using it.
+        // When the server lists no plugins, using this one shows whether it is there.
         if self.0.is_empty() || is_unknown(plugin.entry().1) || self.has(plugin) {
             return Ok(());
         }

@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// How a new root token is made from key shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootGeneration {
-    /// By anybody with enough shares: HashiCorp Vault, older OpenBao, and a newer OpenBao that was
-    /// told to (`disable_unauthed_generate_root_endpoints=false`).
+    /// By every caller with enough shares: HashiCorp Vault, older OpenBao, and a newer OpenBao with
+    /// `disable_unauthed_generate_root_endpoints=false`.
     Anybody,
     /// By a token that may, together with the shares: OpenBao, which answers 405 to the other path.
     WithToken,
@@ -51,7 +51,7 @@ impl RootGeneration {
         }
     }
 
-    /// Whether the shares alone do not suffice.
+    /// Whether a token is needed besides the shares.
     pub fn needs_token(self) -> bool {
         self == Self::WithToken
     }

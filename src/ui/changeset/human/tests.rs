@@ -1,4 +1,4 @@
-//! What a person reads, without colours.
+//! The text that a person reads, without colours.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ fn null() -> Value {
     json!(null)
 }
 
-/// A changeset with something of everything.
+/// A changeset with every kind of change.
 fn mixed() -> Changeset {
     let bucket = step(
         "state_bucket",
@@ -184,7 +184,7 @@ fn two_thousand_steps_that_are_written_out_fit_on_a_screen_and_the_odd_ones_are_
         "      rules.secret/data/team200/*  [\"sudo\"]",
         "  - team300_mount   vault.mount         live-team300_mount",
         "  medium  team200_policy  may use root-protected paths (sudo): secret/data/team200/*",
-        "Steps that differ in their name alone are shown once; `plan --full` shows each of them.",
+        "Steps that differ only in their name are shown once; `plan --full` shows each of them.",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line:?} is not in {text}");
     }
