@@ -56,6 +56,8 @@ pub struct Error {
     /// The server's id of the request. It is not part of the message, so that equal failures have
     /// equal messages.
     pub request_id: Option<String>,
+    /// The server's own code of the failure, e.g. `NoSuchEntity`.
+    code: Option<String>,
     /// Whether another attempt in this run could create a second thing.
     is_last: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -70,6 +72,7 @@ impl Error {
             message: neutralise(&message.into()),
             advice: None,
             request_id: None,
+            code: None,
             is_last: false,
             source: None,
         }
@@ -91,6 +94,18 @@ impl Error {
             self.message = format!("{}; {}", self.message, neutralise(&lost));
         }
         self
+    }
+
+    /// Adds the server's own code of the failure.
+    #[must_use]
+    pub fn code(mut self, code: Option<&str>) -> Self {
+        self.code = code.map(str::to_owned);
+        self
+    }
+
+    /// Whether the server gave this code.
+    pub fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
     }
 
     /// Adds the server's id of the request.

@@ -156,7 +156,7 @@ fn the_journal_tells_people_who_did_what_when() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", &plan(&by_item(), "one"));
     let empty = environment.run(&["journal", "plan.yaml"]);
-    assert!(empty.code == 0 && empty.stdout.contains("Nothing was ever applied"), "{empty:?}");
+    assert!(empty.code == 0 && empty.stdout.contains("locks has never been applied."), "{empty:?}");
     environment.apply("plan.yaml");
     let shown = environment.run(&["journal", "plan.yaml"]);
     for told in ["UTC", "@", "plan sha256:", "intent", "aws.iam_user gw-user", "Nothing is open."] {

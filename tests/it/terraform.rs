@@ -93,8 +93,9 @@ impl Terraform {
         let mut command = self.command(&[&["apply", "-auto-approve"], words].concat());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("Python starts");
         while !self.folder.join("started").exists() {
-            let ended = child.try_wait().expect("it is ours");
-            assert!(ended.is_none(), "Terraform ended: {ended:?}");
+            if child.try_wait().expect("it is ours").is_some() {
+                panic!("Terraform ended: {:?}", child.wait_with_output().expect("its output"));
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
         child

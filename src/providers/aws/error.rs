@@ -78,9 +78,9 @@ fn refused(
     let code = said.code().unwrap_or_default();
     let message = said.message().unwrap_or("the service gave no explanation");
     let (kind, advice) = classify(operation, code, message, status, lost);
-    let code = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
-    let error = Error::new(kind, operation, format!("{message} ({code})"));
-    with_advice(error.request(request_id), advice)
+    let shown = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
+    let error = Error::new(kind, operation, format!("{message} ({shown})"));
+    with_advice(error.code(said.code()).request(request_id), advice)
 }
 
 /// The service reported success in a form that the SDK cannot parse.
@@ -259,6 +259,18 @@ mod tests {
         assert_eq!(kind("kms:CreateKey", "LimitExceededException", "", 400), Rejected);
         assert_eq!(kind("dynamodb:CreateTable", "LimitExceededException", "", 400), Throttled);
         assert_eq!(kind("iam:GetUser", "ServiceFailure", "", 500), Unavailable);
+    }
+
+    #[test]
+    fn code_of_the_service_is_kept_and_its_text_is_not_searched() {
+        let said = aws_smithy_types::error::ErrorMetadata::builder()
+            .code("DeleteConflict")
+            .message("NoSuchEntity is part of this text")
+            .build();
+        let error = refused("iam:DeleteUser", &said, 409, None, Unavailable);
+        assert!(error.is("DeleteConflict") && !error.is("NoSuchEntity"), "{error}");
+        assert!(error.message.ends_with("(DeleteConflict)"), "{error}");
+        assert!(!refused("s3:HeadBucket", &Default::default(), 404, None, Unavailable).is(""), "no code");
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn too_soon(error: Error) -> Error {
 
 /// "In use" means that the table exists.
 fn already_there(error: Error) -> Error {
-    if !error.message.contains("ResourceInUseException") {
+    if !error.is("ResourceInUseException") {
         return error;
     }
     Error::new(ErrorKind::Conflict, error.operation, error.message)

@@ -75,14 +75,14 @@ async fn arn(client: &AwsClient, noun: &str, path: &str, name: &str) -> Result<S
 /// Removing a missing resource succeeds.
 fn gone_is_fine(result: Result<()>) -> Result<()> {
     match result {
-        Err(error) if error.kind == ErrorKind::Eventual && error.message.contains("NoSuchEntity") => Ok(()),
+        Err(error) if error.kind == ErrorKind::Eventual && error.is("NoSuchEntity") => Ok(()),
         other => other,
     }
 }
 
 /// Adds the blocking resources to IAM's refusal to delete.
 fn delete_conflict(error: Error, what: &str) -> Error {
-    if error.message.contains("DeleteConflict") {
+    if error.is("DeleteConflict") {
         return error.advice(format!("first remove what this plan did not add to it: {what}"));
     }
     error

@@ -297,7 +297,7 @@ async fn restore(w: &W<'_>, arn: &str, taken: impl IntoIterator<Item = Document>
 
 /// IAM keeps five versions of a policy. It reports a document that is too large with the same code.
 fn is_full(error: &Error) -> bool {
-    error.message.contains("(LimitExceeded)") && !error.message.contains("PolicySize")
+    error.is("LimitExceeded") && !error.message.contains("PolicySize")
 }
 
 /// Versions other than the default, oldest first. Their ids are `v1`, `v2`, … and are not reused.

@@ -283,7 +283,7 @@ pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
 }
 
 fn not_empty(error: Error, name: &str) -> Error {
-    if !error.message.contains("BucketNotEmpty") {
+    if !error.is("BucketNotEmpty") {
         return error;
     }
     error.advice(format!(

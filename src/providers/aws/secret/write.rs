@@ -127,7 +127,7 @@ async fn delete_primary(w: &W<'_>, id: &Id) -> Result<()> {
 
 /// AWS refuses to delete a secret that is still replicated; the sandbox's emulator does not.
 fn has_replicas(error: &Error) -> bool {
-    error.message.contains("(InvalidRequestException)") && error.message.contains("replica")
+    error.is("InvalidRequestException") && error.message.contains("replica")
 }
 
 /// The live value in the form that is compared with a declared `value`.
