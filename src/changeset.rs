@@ -126,7 +126,7 @@ impl StepChange {
 /// The scope of removal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Extent {
+pub enum RemovalScope {
     /// Only report what would be removed.
     #[default]
     Nothing,
@@ -136,7 +136,7 @@ pub enum Extent {
     Everything,
 }
 
-impl Extent {
+impl RemovalScope {
     /// Whether this scope does not remove anything.
     pub fn is_nothing(&self) -> bool {
         *self == Self::Nothing
@@ -150,8 +150,8 @@ pub struct Changeset {
     #[schemars(extend("const" = "1"))]
     format_version: &'static str,
     /// The scope of removal that was asked for.
-    #[serde(skip_serializing_if = "Extent::is_nothing")]
-    pub removes: Extent,
+    #[serde(skip_serializing_if = "RemovalScope::is_nothing")]
+    pub removes: RemovalScope,
     /// Which plan.
     pub plan: PlanIdentity,
     /// All steps, in an order in which they can be carried out.
@@ -232,7 +232,7 @@ impl Changeset {
     /// A changeset of these steps for this plan.
     pub fn new(
         document: &Document,
-        removes: Extent,
+        removes: RemovalScope,
         steps: Vec<StepChange>,
         undeclared: Vec<StepChange>,
     ) -> Self {
@@ -245,7 +245,7 @@ impl Changeset {
     pub fn of(plan: PlanIdentity, steps: Vec<StepChange>) -> Self {
         Self {
             format_version: "1",
-            removes: Extent::Nothing,
+            removes: RemovalScope::Nothing,
             plan,
             summary: Counts::of(&steps),
             steps,
@@ -257,7 +257,7 @@ impl Changeset {
     /// Whether a person has to agree to it: it writes, or goes elsewhere than the last apply.
     pub fn needs_approval(&self) -> bool {
         let mut changed = self.where_this_goes.iter().flat_map(WhereThisGoes::changed);
-        self.summary.writing() > 0 || (self.removes != Extent::Everything && changed.next().is_some())
+        self.summary.writing() > 0 || (self.removes != RemovalScope::Everything && changed.next().is_some())
     }
 
     /// The changes in `now` that were not approved with this changeset: each step, with the fields. An

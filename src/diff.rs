@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::changeset::{Action, Changeset, Error, Extent, StepChange};
+use crate::changeset::{Action, Changeset, Error, RemovalScope, StepChange};
 use crate::error::ErrorKind;
-use crate::observe::{Sight, World};
+use crate::observe::{Observation, ObservedPlan};
 use crate::plan::{Diagnostic, Diagnostics};
 use crate::removal;
 use crate::resolve::{OutputTable, declare, diagnose};
@@ -19,17 +19,17 @@ use crate::template::unknown;
 ///
 /// # Errors
 /// Mistakes in the plan that become visible only with values from other steps.
-pub fn compare(world: &mut World) -> Result<Changeset, Error> {
+pub fn compare(world: &mut ObservedPlan) -> Result<Changeset, Error> {
     let mut steps = match world.extent {
-        Extent::Everything => Vec::new(),
-        Extent::Nothing | Extent::Undeclared => compare_steps(world)?,
+        RemovalScope::Everything => Vec::new(),
+        RemovalScope::Nothing | RemovalScope::Undeclared => compare_steps(world)?,
     };
     let removals = removal::decide(world, &steps);
     steps.extend(removals.steps);
     Ok(Changeset::new(&world.resolved.document, world.extent, steps, removals.undeclared))
 }
 
-fn compare_steps(world: &mut World) -> Result<Vec<StepChange>, Diagnostics> {
+fn compare_steps(world: &mut ObservedPlan) -> Result<Vec<StepChange>, Diagnostics> {
     let loader = declare::loader(&world.resolved);
     let mut outputs = OutputTable::new();
     let mut steps = Vec::new();
@@ -56,7 +56,7 @@ fn compare_steps(world: &mut World) -> Result<Vec<StepChange>, Diagnostics> {
 /// # Errors
 /// Mistakes in the fields and unreadable sources, with their places.
 pub fn redeclare(
-    world: &mut World,
+    world: &mut ObservedPlan,
     index: usize,
     outputs: &OutputTable,
     loader: &crate::secret::Loader,
@@ -73,31 +73,31 @@ pub fn redeclare(
 }
 
 /// Adds a step's known outputs: the live ones, or those that are certain in advance.
-pub fn add_outputs(world: &World, index: usize, outputs: &mut OutputTable) {
+pub fn add_outputs(world: &ObservedPlan, index: usize, outputs: &mut OutputTable) {
     let instance = &world.instances[index];
     let known = instance.outputs().unwrap_or_else(|| instance.predicted_outputs(&world.scope));
     outputs.insert(world.resolved.steps[index].id.clone(), known);
 }
 
 /// The action for one step.
-pub fn decide(world: &World, index: usize) -> StepChange {
+pub fn decide(world: &ObservedPlan, index: usize) -> StepChange {
     let instance = &world.instances[index];
-    let (action, changes, reason) = match &world.sights[index] {
-        Sight::Nowhere(references) => (
+    let (action, changes, reason) = match &world.observations[index] {
+        Observation::AddressUnknown(references) => (
             Action::Deferred,
             Vec::new(),
             Some(format!("its location depends on {references}, known after apply")),
         ),
-        Sight::Hidden(error) if error.kind == ErrorKind::Unknown => {
+        Observation::Failed(error) if error.kind == ErrorKind::Unknown => {
             (Action::Blocked, Vec::new(), Some(hidden(world, index, error)))
         }
-        Sight::Hidden(error) => (Action::Deferred, Vec::new(), Some(hidden(world, index, error))),
-        Sight::After(first) => {
+        Observation::Failed(error) => (Action::Deferred, Vec::new(), Some(hidden(world, index, error))),
+        Observation::BehindBootstrap(first) => {
             let reason = format!("after {} has initialised the server", world.resolved.steps[*first].id);
             (Action::Create, instance.preview().changes, Some(reason))
         }
-        Sight::Seen if instance.is_unread() => unread(world, index),
-        Sight::Seen => match instance.diff(view(world, index)) {
+        Observation::Observed if instance.is_unread() => unread(world, index),
+        Observation::Observed => match instance.diff(view(world, index)) {
             None => (Action::Create, instance.preview().changes, None),
             Some(diff) => existing(world, index, diff),
         },
@@ -123,7 +123,7 @@ pub fn decide(world: &World, index: usize) -> StepChange {
 type Decision = (Action, Vec<crate::resource::Change>, Option<String>);
 
 /// Decides for a thing that exists: ours or not, the same or not, changeable or not.
-fn existing(world: &World, index: usize, diff: Diff) -> Decision {
+fn existing(world: &ObservedPlan, index: usize, diff: Diff) -> Decision {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
     let why =
@@ -148,13 +148,13 @@ fn existing(world: &World, index: usize, diff: Diff) -> Decision {
 }
 
 /// The part of a step's secret values that may be compared before the plan is approved.
-fn view(world: &World, index: usize) -> View<'_> {
+fn view(world: &ObservedPlan, index: usize) -> View<'_> {
     View::Recorded(world.things.get(&world.target(index)).and_then(|thing| thing.secrets.as_ref()))
 }
 
 /// A thing that holds values and that the journal does not know. The changeset shows only what the
 /// plan declares for it, and nothing of its live values.
-fn unread(world: &World, index: usize) -> Decision {
+fn unread(world: &ObservedPlan, index: usize) -> Decision {
     let changes = world.instances[index].preview().changes;
     let declared = &world.resolved.document.steps[world.resolved.steps[index].declared];
     match foreign(world, index) {
@@ -177,14 +177,14 @@ fn unread(world: &World, index: usize) -> Decision {
 const UNREAD: &str = "what is in it was not compared";
 
 /// The id that the step had when its thing was last written, if it was different.
-fn renamed(world: &World, index: usize) -> Option<String> {
+fn renamed(world: &ObservedPlan, index: usize) -> Option<String> {
     let before = &world.things.get(&world.target(index))?.step;
     (*before != world.resolved.steps[index].id).then(|| format!("was the step `{before}`"))
 }
 
 /// The owner of a thing that is not this plan's, according to its tags or else the journal.
 /// Once-only things are recognised by custody's records.
-pub fn foreign(world: &World, index: usize) -> Option<String> {
+pub fn foreign(world: &ObservedPlan, index: usize) -> Option<String> {
     let kind = world.resolved.steps[index].kind;
     let name = &world.resolved.document.name;
     match world.instances[index].tags() {
@@ -203,7 +203,7 @@ pub fn foreign(world: &World, index: usize) -> Option<String> {
 }
 
 /// Why a live thing could not be read, and advice.
-fn hidden(world: &World, index: usize, error: &crate::error::Error) -> String {
+fn hidden(world: &ObservedPlan, index: usize, error: &crate::error::Error) -> String {
     let unsealer = world.bootstrap_of(index).filter(|_| error.kind == ErrorKind::Sealed);
     match (unsealer, &error.advice) {
         (Some(step), _) => format!("{}; after {} unseals it", error.message, world.resolved.steps[step].id),

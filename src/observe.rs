@@ -7,14 +7,14 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::changeset::Extent;
+use crate::changeset::RemovalScope;
 use crate::error::{Error, ErrorKind};
 use crate::event::Events;
 use crate::graph::Graph;
 use crate::journal::{Things, target};
 use crate::providers::Providers;
 use crate::removal;
-use crate::removal::{Attached, Leftover};
+use crate::removal::{Attached, Orphan};
 use crate::resolve::{OutputTable, Resolved, declare};
 use crate::resource::Scope;
 use crate::resource::erased::Instance;
@@ -22,19 +22,19 @@ use crate::template::unknown;
 
 /// The observation of one step's live thing.
 #[derive(Debug)]
-pub enum Sight {
+pub enum Observation {
     /// It was read; [`Instance::exists`] returns whether it exists.
-    Seen,
+    Observed,
     /// It cannot exist before the step with this index is done.
-    After(usize),
+    BehindBootstrap(usize),
     /// Its location depends on these outputs, which are not known yet.
-    Nowhere(String),
+    AddressUnknown(String),
     /// Reading failed.
-    Hidden(Error),
+    Failed(Error),
 }
 
 /// All steps with their declarations and observations.
-pub struct World {
+pub struct ObservedPlan {
     /// The plan.
     pub resolved: Resolved,
     /// The edges.
@@ -42,7 +42,7 @@ pub struct World {
     /// Declared and live state, one for each step.
     pub instances: Instances,
     /// The observation of each step.
-    pub sights: Vec<Sight>,
+    pub observations: Vec<Observation>,
     /// Account, region and plan.
     pub scope: Scope,
     /// The id of the Vault cluster, if the plan uses one that reports its id.
@@ -50,11 +50,11 @@ pub struct World {
     /// The things that the journal records as this plan's.
     pub things: Things,
     /// Of these, the ones that no step declares any longer.
-    pub leftovers: Vec<Leftover>,
+    pub orphans: Vec<Orphan>,
     /// The attachments of the things that may be removed.
     pub attached: Attached,
     /// The things to remove.
-    pub extent: Extent,
+    pub extent: RemovalScope,
 }
 
 /// One instance for each step; an instance is taken out while a task works on it.
@@ -116,7 +116,7 @@ impl IndexMut<usize> for Instances {
 /// Observes every step, at most `parallelism` at once.
 ///
 /// Identities that contain outputs of other steps are observed in a later round, when these outputs
-/// are known. Errors are kept as [`Sight::Hidden`]; a later stage decides what they mean.
+/// are known. Errors are kept as [`Observation::Failed`]; a later stage decides what they mean.
 pub async fn observe(
     resolved: Resolved,
     graph: Graph,
@@ -125,32 +125,32 @@ pub async fn observe(
     scope: Scope,
     parallelism: usize,
     events: &Events,
-) -> World {
-    let sights = instances.iter().map(|_| Sight::Nowhere(String::new())).collect();
-    let mut world = World {
+) -> ObservedPlan {
+    let observations = instances.iter().map(|_| Observation::AddressUnknown(String::new())).collect();
+    let mut world = ObservedPlan {
         resolved,
         graph,
         instances: Instances::new(instances),
-        sights,
+        observations,
         scope,
         cluster: None,
         things: Things::default(),
-        leftovers: Vec::new(),
+        orphans: Vec::new(),
         attached: Attached::default(),
-        extent: Extent::default(),
+        extent: RemovalScope::default(),
     };
     observe_all(&mut world, providers, parallelism, events).await;
     world
 }
 
 /// Observes every step again.
-pub async fn observe_again(world: &mut World, providers: &Providers, parallelism: usize) {
+pub async fn observe_again(world: &mut ObservedPlan, providers: &Providers, parallelism: usize) {
     providers.forget().await;
     observe_all(world, providers, parallelism, &Events::default()).await;
     world.attached = removal::attached(world, providers, parallelism).await;
 }
 
-async fn observe_all(world: &mut World, providers: &Providers, parallelism: usize, events: &Events) {
+async fn observe_all(world: &mut ObservedPlan, providers: &Providers, parallelism: usize, events: &Events) {
     world.things = providers.journal.as_ref().map(|journal| journal.things()).unwrap_or_default();
     let mut pending: Vec<usize> = (0..world.instances.len()).collect();
     loop {
@@ -160,7 +160,7 @@ async fn observe_all(world: &mut World, providers: &Providers, parallelism: usiz
             for index in waiting {
                 let id = world.instances[index].id();
                 let references: Vec<&str> = unknown::references(&id).collect();
-                world.sights[index] = Sight::Nowhere(references.join(", "));
+                world.observations[index] = Observation::AddressUnknown(references.join(", "));
             }
             break;
         }
@@ -174,11 +174,11 @@ async fn observe_all(world: &mut World, providers: &Providers, parallelism: usiz
         pending = waiting;
     }
     world.cluster = providers.cluster().await;
-    world.leftovers = removal::observe(world, providers, parallelism).await;
+    world.orphans = removal::observe(world, providers, parallelism).await;
 }
 
 async fn observe_round(
-    world: &mut World,
+    world: &mut ObservedPlan,
     ready: &[usize],
     providers: &Providers,
     parallelism: usize,
@@ -208,15 +208,15 @@ async fn observe_round(
     }
     drop(running);
     for (index, result) in results {
-        world.sights[index] = match result {
-            Ok(()) => Sight::Seen,
-            Err(error) => Sight::Hidden(error),
+        world.observations[index] = match result {
+            Ok(()) => Observation::Observed,
+            Err(error) => Observation::Failed(error),
         };
     }
 }
 
 /// Evaluates the identities of waiting steps again, with the outputs known so far.
-fn redeclare(world: &mut World, waiting: &[usize]) {
+fn redeclare(world: &mut ObservedPlan, waiting: &[usize]) {
     let outputs = world.known_outputs();
     for index in waiting {
         let fields = declare::fields(&world.resolved, &world.resolved.steps[*index], &outputs);
@@ -227,7 +227,7 @@ fn redeclare(world: &mut World, waiting: &[usize]) {
     }
 }
 
-impl World {
+impl ObservedPlan {
     /// The live outputs of all things that exist.
     pub fn outputs(&self) -> OutputTable {
         let steps = self.resolved.steps.iter().zip(self.instances.iter());
@@ -247,9 +247,9 @@ impl World {
 
     /// Whether the outcome of an earlier run is unknown and requires a person's decision.
     pub fn has_unknown(&self) -> bool {
-        self.sights
+        self.observations
             .iter()
-            .any(|sight| matches!(sight, Sight::Hidden(error) if error.kind == ErrorKind::Unknown))
+            .any(|observation| matches!(observation, Observation::Failed(error) if error.kind == ErrorKind::Unknown))
     }
 
     /// The live outputs, and the certain outputs of things that do not exist yet.
@@ -265,16 +265,16 @@ impl World {
     /// not be read does not exist yet.
     fn explain_absences(&mut self, indices: &[usize]) {
         for index in indices {
-            let uninitialised = matches!(&self.sights[*index], Sight::Hidden(error) if error.kind == ErrorKind::Uninitialised);
+            let uninitialised = matches!(&self.observations[*index], Observation::Failed(error) if error.kind == ErrorKind::Uninitialised);
             if !uninitialised {
                 continue;
             }
             if let Some(initialiser) = self.bootstrap_of(*index)
-                && matches!(self.sights[initialiser], Sight::Seen)
+                && matches!(self.observations[initialiser], Observation::Observed)
                 && !self.instances[initialiser].exists()
             {
                 self.instances[*index].assume_absent();
-                self.sights[*index] = Sight::After(initialiser);
+                self.observations[*index] = Observation::BehindBootstrap(initialiser);
             }
         }
     }

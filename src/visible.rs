@@ -13,7 +13,7 @@ use std::fmt::Write;
 const COMMANDS: [&str; 3] = ["##[", "##vso[", "##teamcity["];
 
 /// Text of others, harmless on a terminal and among other text. Line ends and tabs stay.
-pub fn neutralise(text: &str) -> String {
+pub fn sanitize(text: &str) -> String {
     let mut deceiving = deceiving(text).peekable();
     let mut shown = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {
@@ -279,8 +279,8 @@ mod tests {
             ("(known after \u{f8f0}a\u{f8f1})", "(known after \u{f8f0}a\u{f8f1})"),
         ];
         for (text, shown) in rows {
-            assert_eq!(neutralise(text), shown);
-            assert_eq!(neutralise(shown), shown, "shown twice");
+            assert_eq!(sanitize(text), shown);
+            assert_eq!(sanitize(shown), shown, "shown twice");
         }
     }
 
@@ -299,7 +299,7 @@ mod tests {
             ("5µs", "5µs"),
         ];
         for (text, shown) in rows {
-            assert_eq!(neutralise(text), shown, "{text}");
+            assert_eq!(sanitize(text), shown, "{text}");
         }
     }
 

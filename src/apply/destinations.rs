@@ -6,7 +6,7 @@ use crate::custody::pgp::PublicKey;
 use crate::destination::{Destinations, WhereThisGoes};
 use crate::error::Result;
 use crate::journal::Entry;
-use crate::observe::World;
+use crate::observe::ObservedPlan;
 use crate::permit::Permit;
 use crate::plan::settings::{AwsAccount, CustodySettings, RecipientSettings};
 use crate::plan::{LockPlace, S3Location};
@@ -17,7 +17,7 @@ use crate::resource::erased::Instance;
 use crate::template::unknown::describe;
 
 /// Where a run goes, with what of that is not as the journal has it.
-pub fn of_world(world: &World, providers: &Providers) -> WhereThisGoes {
+pub fn of_world(world: &ObservedPlan, providers: &Providers) -> WhereThisGoes {
     let last = providers.journal.as_ref().and_then(|journal| journal.destinations());
     WhereThisGoes::new(collect(world, providers, &world.known_outputs()), last)
 }
@@ -26,7 +26,7 @@ pub fn of_world(world: &World, providers: &Providers) -> WhereThisGoes {
 ///
 /// # Errors
 /// When the journal cannot be written.
-pub async fn record(world: &World, providers: &Providers, permit: &Permit) -> Result<()> {
+pub async fn record(world: &ObservedPlan, providers: &Providers, permit: &Permit) -> Result<()> {
     let journal = providers.journal()?;
     let destinations = collect(world, providers, &world.known_outputs());
     if journal.destinations().is_some_and(|(_, last)| last == destinations) || destinations.is_empty() {
@@ -35,7 +35,7 @@ pub async fn record(world: &World, providers: &Providers, permit: &Permit) -> Re
     journal.append(permit, Entry::Destinations { destinations }).await
 }
 
-fn collect(world: &World, providers: &Providers, outputs: &OutputTable) -> Destinations {
+fn collect(world: &ObservedPlan, providers: &Providers, outputs: &OutputTable) -> Destinations {
     let mut all = Destinations::new();
     let mut add = |name: &str, values: Vec<String>| {
         let values: Vec<String> = values.iter().map(|value| describe(value)).collect();
@@ -74,7 +74,7 @@ fn collect(world: &World, providers: &Providers, outputs: &OutputTable) -> Desti
 }
 
 /// Account, region, profile and role: the plan's own, and those of each name that steps use.
-fn aws(world: &World) -> Vec<(String, Vec<String>)> {
+fn aws(world: &ObservedPlan) -> Vec<(String, Vec<String>)> {
     let settings = &world.resolved.aws;
     let uses = |alias: Option<&str>| {
         let mut steps = world.resolved.steps.iter().filter(|step| step.kind.provider() == "aws");

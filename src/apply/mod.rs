@@ -18,12 +18,12 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 
 use self::queue::Queue;
-use crate::changeset::{Action, Changeset, Extent};
+use crate::changeset::{Action, Changeset, RemovalScope};
 use crate::diff;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Events, Summary, millis};
 use crate::journal::{Entry, Thing};
-use crate::observe::{Sight, World};
+use crate::observe::{Observation, ObservedPlan};
 use crate::permit::Permit;
 use crate::plan::settings::RecipientSettings;
 use crate::providers::{self, Providers};
@@ -91,7 +91,7 @@ impl Report {
 /// When the journal cannot be written, or a secret input does not fit where it is inserted; then
 /// nothing else is written either.
 pub async fn apply(
-    world: &mut World,
+    world: &mut ObservedPlan,
     approved: Approved<'_>,
     providers: &Providers,
     options: &Options,
@@ -141,7 +141,7 @@ pub async fn apply(
 /// Checks that the secret inputs fit the templates of the steps that will be written, before any write.
 /// `plan` does not report a misfit, because that would reveal something about the values.
 fn prove_sources(
-    world: &World,
+    world: &ObservedPlan,
     changeset: &Changeset,
     permit: &Permit,
     events: &Events,
@@ -159,15 +159,15 @@ fn prove_sources(
 }
 
 /// Whether the plan has custody, and its signing key is not known to be in all of it.
-fn shares_key(world: &World, providers: &Providers) -> Result<bool, Error> {
-    let keeps = providers.custody_settings.is_some() && world.extent != Extent::Everything;
+fn shares_key(world: &ObservedPlan, providers: &Providers) -> Result<bool, Error> {
+    let keeps = providers.custody_settings.is_some() && world.extent != RemovalScope::Everything;
     Ok(keeps && providers.journal()?.authority().is_unshared())
 }
 
 /// Puts the plan's signing key into custody, so that other machines can go on with the plan. If the
 /// things that custody needs do not exist yet, a later run does it.
 async fn share_key(
-    world: &World,
+    world: &ObservedPlan,
     outputs: &OutputTable,
     providers: &Providers,
     permit: &Permit,
@@ -186,7 +186,7 @@ async fn share_key(
 
 /// The scheduler's state.
 struct Run<'w> {
-    world: &'w mut World,
+    world: &'w mut ObservedPlan,
     actions: HashMap<usize, Action>,
     outputs: OutputTable,
     loader: Loader,
@@ -220,7 +220,7 @@ struct Ready {
 }
 
 impl<'w> Run<'w> {
-    fn new(world: &'w mut World, changeset: &Changeset, options: &'w Options) -> Self {
+    fn new(world: &'w mut ObservedPlan, changeset: &Changeset, options: &'w Options) -> Self {
         let by_id: HashMap<&str, Action> =
             changeset.steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
         let steps = world.resolved.steps.iter().enumerate();
@@ -368,7 +368,7 @@ impl<'w> Run<'w> {
             kind: self.world.resolved.steps[index].kind,
             thing,
             action: self.actions[&index],
-            look_first: matches!(self.world.sights[index], Sight::After(_)),
+            look_first: matches!(self.world.observations[index], Observation::BehindBootstrap(_)),
             providers,
             permit,
             events: events.clone(),

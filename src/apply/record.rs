@@ -4,22 +4,22 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Report;
-use crate::changeset::{Action, Extent};
+use crate::changeset::{Action, RemovalScope};
 use crate::diff;
 use crate::error::Result;
 use crate::journal::{DELETE, Entry, FORGET, Thing};
-use crate::observe::World;
+use crate::observe::ObservedPlan;
 use crate::permit::Permit;
 use crate::providers::Providers;
 use crate::removal;
 
 /// A step's thing as the journal should record it, except for its cluster: the cluster's id is
 /// known only once the cluster is up.
-pub fn thing(world: &World, index: usize) -> Thing {
+pub fn thing(world: &ObservedPlan, index: usize) -> Thing {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
     let instance = &world.instances[index];
-    let lasts = instance.remains().permanent().is_some();
+    let lasts = instance.recorded().permanent().is_some();
     // A thing that is never removed by itself does not wait for others, and may need the whole
     // plan.
     let needs = world.graph.needs[index].iter().filter(|_| !lasts);
@@ -44,7 +44,7 @@ pub fn thing(world: &World, index: usize) -> Thing {
 /// # Errors
 /// When the journal cannot be written.
 pub async fn refresh(
-    world: &World,
+    world: &ObservedPlan,
     actions: &HashMap<usize, Action>,
     report: &Report,
     providers: &Providers,
@@ -77,7 +77,7 @@ pub async fn refresh(
 ///
 /// # Errors
 /// When the journal cannot be written.
-pub async fn let_go(world: &World, providers: &Providers, permit: &Permit) -> Result<()> {
+pub async fn let_go(world: &ObservedPlan, providers: &Providers, permit: &Permit) -> Result<()> {
     let journal = providers.journal()?;
     let end = |operation: &str, target: &str| Entry::Committed {
         operation: operation.to_owned(),
@@ -87,7 +87,7 @@ pub async fn let_go(world: &World, providers: &Providers, permit: &Permit) -> Re
     for target in world.things.leaving().filter(|target| removal::is_gone(world, target)) {
         journal.append(permit, end(DELETE, target)).await?;
     }
-    if world.extent == Extent::Undeclared {
+    if world.extent == RemovalScope::Undeclared {
         for target in removal::forgotten(world) {
             journal.append(permit, end(FORGET, &target)).await?;
         }

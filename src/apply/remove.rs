@@ -12,12 +12,12 @@ use crate::changeset::{Action, Changeset, StepChange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events, millis};
 use crate::journal::{DELETE, Entry};
-use crate::observe::World;
+use crate::observe::ObservedPlan;
 use crate::permit::Permit;
 use crate::plan::ownership::PLAN_TAG;
 use crate::providers::{self, Providers};
 use crate::removal;
-use crate::resource::{Attachment, Remains};
+use crate::resource::{Attachment, Recorded};
 
 /// A person has agreed to remove the thing of this step.
 #[derive(Debug)]
@@ -34,7 +34,11 @@ impl<'a> ApprovedRemoval<'a> {
 ///
 /// # Errors
 /// `Rejected` for a protected or unknown step; otherwise the error of the live system.
-pub async fn remove(world: &World, approved: ApprovedRemoval<'_>, providers: &Providers) -> Result<()> {
+pub async fn remove(
+    world: &ObservedPlan,
+    approved: ApprovedRemoval<'_>,
+    providers: &Providers,
+) -> Result<()> {
     let id = approved.0;
     let operation = || format!("remove {id}");
     let Some(index) = world.resolved.steps.iter().position(|step| step.id == id) else {
@@ -46,21 +50,21 @@ pub async fn remove(world: &World, approved: ApprovedRemoval<'_>, providers: &Pr
         return Err(Error::new(ErrorKind::Rejected, operation(), "it is protected")
             .advice("set `protect: false` in the step to allow its removal"));
     }
-    let mut remains = world.instances[index].remains();
-    remains.observe(providers).await?;
-    if let Some(part) = remains.part_of() {
+    let mut recorded = world.instances[index].recorded();
+    recorded.observe(providers).await?;
+    if let Some(part) = recorded.part_of() {
         return Err(Error::new(ErrorKind::Rejected, operation(), part.why));
     }
-    if let Some(blocking) = blocking(&remains.attachments(providers).await?) {
+    if let Some(blocking) = blocking(&recorded.attachments(providers).await?) {
         return Err(refused(id, blocking));
     }
-    remains.delete(providers, &Permit::mint(), id).await
+    recorded.delete(providers, &Permit::mint(), id).await
 }
 
 /// Carries out the removals of a changeset after everything else. Things that a failed step may
 /// still need remain.
 pub(super) async fn remove_all(
-    world: &World,
+    world: &ObservedPlan,
     changeset: &Changeset,
     providers: &Providers,
     permit: &Permit,
@@ -76,7 +80,7 @@ pub(super) async fn remove_all(
 
 /// The scheduler's state.
 struct Removing<'a> {
-    world: &'a World,
+    world: &'a ObservedPlan,
     steps: Vec<&'a StepChange>,
     waiting: BTreeSet<usize>,
     done: HashSet<&'a str>,
@@ -86,7 +90,7 @@ struct Removing<'a> {
 }
 
 impl<'a> Removing<'a> {
-    fn new(world: &'a World, steps: Vec<&'a StepChange>, report: &'a mut Report) -> Self {
+    fn new(world: &'a ObservedPlan, steps: Vec<&'a StepChange>, report: &'a mut Report) -> Self {
         let attached = if steps.is_empty() { HashMap::new() } else { removal::expected(world) };
         Self { world, waiting: (0..steps.len()).collect(), steps, done: HashSet::new(), attached, report }
     }
@@ -198,7 +202,7 @@ impl<'a> Removing<'a> {
             target: crate::journal::target(step.kind, &step.name),
             plan: self.world.resolved.document.name.clone(),
             untagged: self.world.things.is_announced(&crate::journal::target(step.kind, &step.name)),
-            remains: removal::remains(self.world, &step.id)?,
+            recorded: removal::recorded(self.world, &step.id)?,
             attached: self.attached.get(&step.id).cloned().unwrap_or_default(),
             providers,
             permit,
@@ -262,7 +266,7 @@ struct Task<'a> {
     plan: String,
     /// It may lack its tags, because the run that created it was interrupted.
     untagged: bool,
-    remains: Box<dyn Remains>,
+    recorded: Box<dyn Recorded>,
     /// The attachments known when the removal was approved.
     attached: HashSet<String>,
     providers: &'a Providers,
@@ -284,17 +288,17 @@ impl Task<'_> {
     /// Observes again, records the intent, removes, and confirms that the thing no longer exists.
     async fn run(&mut self) -> Result<()> {
         self.look().await?;
-        if !self.remains.exists() {
+        if !self.recorded.exists() {
             return self.note(self.gone()).await;
         }
         self.require_ours()?;
-        if let Some(part) = self.remains.part_of() {
+        if let Some(part) = self.recorded.part_of() {
             // The thing that contains it was removed before.
             self.require_gone().await.map_err(|error| error.advice(part.why))?;
             return self.note(self.gone()).await;
         }
         self.require_unattached().await?;
-        if !self.remains.exists() {
+        if !self.recorded.exists() {
             return self.note(self.gone()).await;
         }
         let intent = Entry::Intent {
@@ -323,7 +327,7 @@ impl Task<'_> {
 
     /// Another process may have created a thing of the same name since the approval.
     fn require_ours(&self) -> Result<()> {
-        let Some(tags) = self.remains.tags() else { return Ok(()) };
+        let Some(tags) = self.recorded.tags() else { return Ok(()) };
         match tags.get(PLAN_TAG) {
             Some(owner) if *owner == self.plan => Ok(()),
             None if self.untagged => Ok(()),
@@ -339,7 +343,7 @@ impl Task<'_> {
     async fn require_unattached(&mut self) -> Result<()> {
         let mut delays = retry::read_delays();
         loop {
-            let problem = match self.remains.attachments(self.providers).await {
+            let problem = match self.recorded.attachments(self.providers).await {
                 Ok(found) => match blocking(&found) {
                     None => return self.require_expected(&found),
                     Some(clause) => refused(&self.id, clause),
@@ -365,7 +369,7 @@ impl Task<'_> {
     async fn converge(&mut self) -> Result<()> {
         let mut delays = retry::write_delays();
         loop {
-            let error = match self.remains.delete(self.providers, self.permit, &self.id).await {
+            let error = match self.recorded.delete(self.providers, self.permit, &self.id).await {
                 Ok(()) => return self.require_gone().await,
                 Err(error) => error,
             };
@@ -385,7 +389,7 @@ impl Task<'_> {
         let mut delays = retry::read_delays();
         loop {
             self.look().await?;
-            if !self.remains.exists() {
+            if !self.recorded.exists() {
                 return Ok(());
             }
             match delays.next() {
@@ -402,7 +406,7 @@ impl Task<'_> {
     async fn look(&mut self) -> Result<()> {
         let mut delays = retry::read_delays();
         loop {
-            match self.remains.observe(self.providers).await {
+            match self.recorded.observe(self.providers).await {
                 Err(error) if error.is_retriable() => match delays.next() {
                     Some(delay) if self.wait(delay).await => {}
                     _ => return Err(error),

@@ -9,7 +9,7 @@ use super::retry;
 use crate::changeset::Action;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events};
-use crate::journal::{CREATE, Ending, Entry, Thing};
+use crate::journal::{CREATE, Entry, OperationOutcome, Thing};
 use crate::permit::Permit;
 use crate::providers::Providers;
 use crate::resource::erased::{Instance, Kind, View};
@@ -119,7 +119,7 @@ impl Task<'_> {
             Err(_) if self.kind.once_only() => return Ok(()),
             // Not after a conflict: then another process created the existing thing.
             Err(error) if is_refusal(error) && self.has_begun(instance).await => {
-                outcome(CREATE, &self.thing.target, Ending::Unknown, error)
+                outcome(CREATE, &self.thing.target, OperationOutcome::Unknown, error)
             }
             Err(error) => ended(CREATE, &self.thing.target, error),
         };
@@ -224,14 +224,19 @@ impl Task<'_> {
 /// had one.
 pub fn ended(operation: &str, target: &str, error: &Error) -> Entry {
     let definite = is_refusal(error) || error.kind == ErrorKind::Conflict;
-    outcome(operation, target, if definite { Ending::Failed } else { Ending::Unknown }, error)
+    outcome(
+        operation,
+        target,
+        if definite { OperationOutcome::Failed } else { OperationOutcome::Unknown },
+        error,
+    )
 }
 
 fn is_refusal(error: &Error) -> bool {
     matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied)
 }
 
-fn outcome(operation: &str, target: &str, result: Ending, error: &Error) -> Entry {
+fn outcome(operation: &str, target: &str, result: OperationOutcome, error: &Error) -> Entry {
     let (operation, target) = (operation.to_owned(), target.to_owned());
     Entry::Outcome { operation, target, result, message: error.report() }
 }

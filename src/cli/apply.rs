@@ -13,7 +13,7 @@ use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{Outcome, failed, permission};
 use crate::apply::{Approved, Options};
-use crate::changeset::{Action, Changeset, Extent};
+use crate::changeset::{Action, Changeset, RemovalScope};
 use crate::console;
 use crate::error::{Error, ErrorKind};
 use crate::event::Events;
@@ -73,7 +73,7 @@ impl ApplyArgs {
 /// and confirmed again, as long as each round makes progress.
 pub async fn run(mut args: ApplyArgs) -> Outcome {
     if args.prune {
-        args.plan = args.plan.with_extent(Extent::Undeclared);
+        args.plan = args.plan.with_extent(RemovalScope::Undeclared);
     }
     if args.format == Format::Json && !args.yes {
         console::note("error: --format json does not ask: add --yes");
@@ -206,7 +206,7 @@ async fn carry_out(
         session.require_complete(changeset)?;
     }
     if args.format == Format::Human {
-        let all = session.world.extent == Extent::Everything;
+        let all = session.world.extent == RemovalScope::Everything;
         ui::changeset::show(&Review::new(changeset, &session.world.scope), all);
     }
     if changeset.needs_approval() {
@@ -240,7 +240,7 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset, nodes: &mut NewNodes) 
     }
     let count = changeset.summary.writing();
     let name = removes_protected(changeset).then(|| changeset.plan.name.clone());
-    let removal = changeset.removes == Extent::Everything;
+    let removal = changeset.removes == RemovalScope::Everything;
     let answer = tokio::task::spawn_blocking(move || match name {
         Some(name) => console::ask_for(
             format!(
@@ -289,7 +289,7 @@ async fn write(
         () = interrupts(signals, &stop, &awaited, &events) => None,
     };
     if let Some(Ok(report)) = &result
-        && changeset.removes == Extent::Everything
+        && changeset.removes == RemovalScope::Everything
         && !report.done.is_empty()
     {
         tell_custody(session, &events);

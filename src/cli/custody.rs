@@ -16,7 +16,7 @@ use crate::custody::examine::Object;
 use crate::durable::{private_file, sync_folder};
 use crate::error::{Error, ErrorKind};
 use crate::providers::Providers;
-use crate::providers::vault::{Custodian, Standing, VaultInit, declared_threshold};
+use crate::providers::vault::{Custodian, CustodyStatus, VaultInit, declared_threshold};
 use crate::resolve::OutputTable;
 use crate::resource::{Provided, Resource};
 use crate::secret::Secret;
@@ -94,7 +94,7 @@ struct Which {
 #[derive(Serialize)]
 struct Findings<'a> {
     objects: &'a [Object],
-    vault: Option<&'a Standing>,
+    vault: Option<&'a CustodyStatus>,
     enough: bool,
     perfect: bool,
     repaired: &'a [String],
@@ -175,7 +175,7 @@ async fn repair(
 }
 
 /// Nothing when the plan does not initialise Vault.
-async fn standing(checked: &Checked, providers: &Providers) -> Result<Option<Standing>, session::Error> {
+async fn standing(checked: &Checked, providers: &Providers) -> Result<Option<CustodyStatus>, session::Error> {
     let resolved = &checked.resolved;
     let Some(step) = resolved.steps.iter().find(|step| step.kind.name() == VaultInit::KIND) else {
         return Ok(None);

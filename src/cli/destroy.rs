@@ -6,7 +6,7 @@ use super::Outcome;
 use super::apply::{self, ApplyArgs};
 use super::plan::Format;
 use super::plan_args::PlanArgs;
-use crate::changeset::Extent;
+use crate::changeset::RemovalScope;
 use crate::console;
 use crate::saved;
 use crate::session::PARALLELISM;
@@ -35,5 +35,5 @@ pub async fn run(args: DestroyArgs) -> Outcome {
         console::note("error: `destroy` takes a plan; `apply` carries out what `plan --destroy --out` saved");
         return Outcome::Usage;
     }
-    apply::run(ApplyArgs::new(plan.with_extent(Extent::Everything), yes, format, parallelism)).await
+    apply::run(ApplyArgs::new(plan.with_extent(RemovalScope::Everything), yes, format, parallelism)).await
 }

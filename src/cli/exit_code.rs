@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::apply::Report;
 use crate::changeset::Counts;
-use crate::observe::World;
+use crate::observe::ObservedPlan;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl From<Outcome> for ExitCode {
 
 impl Outcome {
     /// How a plan ended.
-    pub fn of_plan(world: &World, counts: &Counts, detailed: bool) -> Self {
+    pub fn of_plan(world: &ObservedPlan, counts: &Counts, detailed: bool) -> Self {
         match counts {
             _ if world.has_unknown() => Self::Unknown,
             counts if counts.stuck() > 0 => Self::Stuck,
@@ -48,7 +48,7 @@ impl Outcome {
     }
 
     /// How an application of a changeset with these counts ended.
-    pub fn of_apply(world: &World, report: &Report, counts: &Counts) -> Self {
+    pub fn of_apply(world: &ObservedPlan, report: &Report, counts: &Counts) -> Self {
         if report.has_unknown() || world.has_unknown() {
             Self::Unknown
         } else if !report.failed.is_empty() || report.stopped {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{Outcome, failed};
-use crate::changeset::{Changeset, Extent};
+use crate::changeset::{Changeset, RemovalScope};
 use crate::console;
 use crate::event::Events;
 use crate::plan::Diagnostics;
@@ -84,9 +84,9 @@ pub enum Format {
 /// Observes, compares, shows.
 pub async fn run(mut args: PlanCommand) -> Outcome {
     args.plan = args.plan.with_extent(match (args.prune, args.destroy) {
-        (_, true) => Extent::Everything,
-        (true, false) => Extent::Undeclared,
-        (false, false) => Extent::Nothing,
+        (_, true) => RemovalScope::Everything,
+        (true, false) => RemovalScope::Undeclared,
+        (false, false) => RemovalScope::Nothing,
     });
     let mut signals = match Signals::new() {
         Ok(signals) => signals,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::permission;
-use crate::changeset::Extent;
+use crate::changeset::RemovalScope;
 use crate::confined_path::{PLAN, read_to};
 use crate::plan::{self, Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
 use crate::saved::{self, Origin, PlanRecord};
@@ -39,7 +39,7 @@ pub struct PlanArgs {
     saved: Option<Vec<(String, Node)>>,
     /// The scope of removal.
     #[arg(skip)]
-    extent: Extent,
+    extent: RemovalScope,
     /// The commit that the plan has to be of, in place of the one that is checked out.
     #[arg(skip)]
     commit: Option<String>,
@@ -48,7 +48,7 @@ pub struct PlanArgs {
 impl PlanArgs {
     /// The same plan, of which this is to be removed.
     #[must_use]
-    pub fn with_extent(self, extent: Extent) -> Self {
+    pub fn with_extent(self, extent: RemovalScope) -> Self {
         Self { extent, ..self }
     }
 

@@ -266,7 +266,7 @@ pub(super) fn require_an_answer(listed: &Listed<'_>) -> Result<()> {
     let stores = &listed[..listed.len().saturating_sub(1)];
     match stores.iter().find_map(|(_, answer)| answer.as_ref().err()) {
         Some(error) if stores.iter().all(|(_, answer)| answer.is_err()) => {
-            Err(Error::new(error.kind, &error.operation, &error.message)
+            Err(Error::new(error.kind, &*error.operation, &error.message)
                 .advice(error.advice.clone().unwrap_or_else(|| "make a store work again".to_owned())))
         }
         _ => Ok(()),

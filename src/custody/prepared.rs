@@ -12,7 +12,7 @@ use super::document::{Document, Origin};
 use super::envelope::{SealingKey, Wrapped};
 use super::{Custody, Store, check_clock, check_name, encode, local, rejected, taken};
 use crate::error::{Error, ErrorKind, Result};
-use crate::net::timeout::hasten;
+use crate::net::timeout::scaled_delay;
 use crate::permit::Permit;
 use crate::secret::{Secret, random_bytes};
 use crate::signing::SigningKey;
@@ -261,7 +261,7 @@ impl Custody {
             let results = join_all(writes).await;
             if results.iter().all(Result::is_err) && attempt < ATTEMPTS {
                 attempt += 1;
-                tokio::time::sleep(hasten(PAUSE)).await;
+                tokio::time::sleep(scaled_delay(PAUSE)).await;
                 continue;
             }
             return self.weigh(name, results);

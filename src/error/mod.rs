@@ -7,7 +7,7 @@ use std::fmt;
 
 pub use field::FieldError;
 
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 /// The result of a request to a live system.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -48,16 +48,16 @@ pub struct Error {
     /// The meaning for the run.
     pub kind: ErrorKind,
     /// The operation, e.g. `s3:PutBucketVersioning` or `POST sys/mounts/secret`.
-    pub operation: String,
+    pub operation: Box<str>,
     /// The failure: the server's own message if there is one, without terminal escapes.
     pub message: String,
     /// What to do next, if known.
     pub advice: Option<String>,
     /// The server's id of the request. It is not part of the message, so that equal failures have
     /// equal messages.
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
     /// The server's own code of the failure, e.g. `NoSuchEntity`.
-    code: Option<String>,
+    code: Option<Box<str>>,
     /// Whether another attempt in this run could create a second thing.
     is_last: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -68,8 +68,8 @@ impl Error {
     pub fn new(kind: ErrorKind, operation: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             kind,
-            operation: operation.into(),
-            message: neutralise(&message.into()),
+            operation: operation.into().into(),
+            message: sanitize(&message.into()),
             advice: None,
             request_id: None,
             code: None,
@@ -91,7 +91,7 @@ impl Error {
     pub fn after_restoring(mut self, what: &str, restored: Result<()>) -> Self {
         if let Err(second) = restored {
             let lost = format!("{what} was detached first and could not be attached again: {second}");
-            self.message = format!("{}; {}", self.message, neutralise(&lost));
+            self.message = format!("{}; {}", self.message, sanitize(&lost));
         }
         self
     }
@@ -99,7 +99,7 @@ impl Error {
     /// Adds the server's own code of the failure.
     #[must_use]
     pub fn code(mut self, code: Option<&str>) -> Self {
-        self.code = code.map(str::to_owned);
+        self.code = code.map(Box::from);
         self
     }
 
@@ -111,7 +111,7 @@ impl Error {
     /// Adds the server's id of the request.
     #[must_use]
     pub fn request(mut self, id: Option<&str>) -> Self {
-        self.request_id = id.map(neutralise);
+        self.request_id = id.map(|id| sanitize(id).into());
         self
     }
 
@@ -173,7 +173,7 @@ const HOLLOW: [&str; 6] = [
 
 /// An error and its causes, outermost first: without repetitions, without uninformative texts, and
 /// without the operating system's error numbers.
-pub fn in_words<'a>(causes: impl Iterator<Item = &'a (dyn StdError + 'static)>) -> String {
+pub fn display_chain<'a>(causes: impl Iterator<Item = &'a (dyn StdError + 'static)>) -> String {
     let all: Vec<String> = causes.map(|cause| without_number(&cause.to_string()).to_owned()).collect();
     let mut words: Vec<&str> = Vec::new();
     for text in &all {
@@ -209,7 +209,7 @@ mod tests {
         struct Cause(&'static str);
         let told = |texts: &[&'static str]| {
             let causes: Vec<Cause> = texts.iter().map(|text| Cause(text)).collect();
-            in_words(causes.iter().map(|cause| cause as &(dyn StdError + 'static)))
+            display_chain(causes.iter().map(|cause| cause as &(dyn StdError + 'static)))
         };
         let refused = "Connection refused (os error 111)";
         assert_eq!(

@@ -61,7 +61,7 @@ pub enum Entry {
         /// The target of the request.
         target: String,
         /// How it ended.
-        result: Ending,
+        result: OperationOutcome,
         /// The server's message.
         message: String,
     },
@@ -103,7 +103,7 @@ pub enum Entry {
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ending {
+pub enum OperationOutcome {
     /// It took effect.
     Ok,
     /// It was refused and had no effect.
@@ -154,7 +154,7 @@ impl Entry {
             self,
             Self::Committed { .. }
                 | Self::Owned(_)
-                | Self::Outcome { result: Ending::Ok | Ending::Failed, .. }
+                | Self::Outcome { result: OperationOutcome::Ok | OperationOutcome::Failed, .. }
         )
     }
 }
@@ -222,7 +222,7 @@ pub(super) fn unsettled(records: &[Record], operation: &str, target: &str) -> Ve
     for record in records.iter().filter(|record| record.entry.subject() == Some((operation, target))) {
         match &record.entry {
             Entry::Intent { .. } => open.push(record.clone()),
-            Entry::Outcome { result: Ending::Failed, .. } => {
+            Entry::Outcome { result: OperationOutcome::Failed, .. } => {
                 open.pop();
             }
             entry if entry.settles() => open.clear(),

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 
 pub use belief::{Belief, Doubt};
 pub use chain::{Chain, Damaged, GENESIS};
-pub use entry::{Ending, Entry, Record, Who, open_intent};
+pub use entry::{Entry, OperationOutcome, Record, Who, open_intent};
 pub use thing::{CREATE, DELETE, FORGET, Thing, Things, target};
 
 use self::mirror::{Mirror, Place, diverged};
@@ -252,7 +252,7 @@ impl Journal {
     /// Whether the latest entry for `operation` on `target` says that its outcome is unknown.
     pub fn is_unknown(&self, operation: &str, target: &str) -> bool {
         self.is_latest(operation, target, |entry| {
-            matches!(entry, Entry::Outcome { result: Ending::Unknown, .. })
+            matches!(entry, Entry::Outcome { result: OperationOutcome::Unknown, .. })
         })
     }
 

@@ -89,12 +89,12 @@ fn an_intent_is_open_until_it_is_settled() {
     append(intent("ci"));
     append(committed("other"));
     assert!(open());
-    append(outcome(Ending::Unknown));
+    append(outcome(OperationOutcome::Unknown));
     assert!(open() && !journal.committed(OPERATION, "ci") && journal.is_unknown(OPERATION, "ci"));
     append(committed("ci"));
     assert!(!open() && journal.committed(OPERATION, "ci"));
     append(intent("ci"));
-    append(outcome(Ending::Failed));
+    append(outcome(OperationOutcome::Failed));
     assert!(!open());
 }
 

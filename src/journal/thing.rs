@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::entry::{Ending, Entry, Record};
+use super::entry::{Entry, OperationOutcome, Record};
 use crate::secret::Declarations;
 
 /// The operation that makes a thing, or takes one over.
@@ -111,10 +111,12 @@ impl Things {
                 self.leaving.remove(target);
                 self.all.remove(target);
             }
-            Entry::Outcome { operation, target, result: Ending::Failed, .. } if operation == DELETE => {
+            Entry::Outcome { operation, target, result: OperationOutcome::Failed, .. }
+                if operation == DELETE =>
+            {
                 self.leaving.remove(target);
             }
-            Entry::Outcome { operation, target, result: Ending::Failed, .. }
+            Entry::Outcome { operation, target, result: OperationOutcome::Failed, .. }
                 if operation == CREATE && self.is_announced(target) =>
             {
                 self.all.remove(target);
@@ -196,7 +198,7 @@ mod tests {
         }
     }
 
-    fn failed(result: Ending) -> Entry {
+    fn failed(result: OperationOutcome) -> Entry {
         Entry::Outcome {
             operation: CREATE.to_owned(),
             target: target("vault.policy", "a"),
@@ -244,17 +246,18 @@ mod tests {
             result,
             message: String::new(),
         };
-        assert_eq!(open(vec![outcome(Ending::Unknown)]), (true, true));
-        assert_eq!(open(vec![outcome(Ending::Failed)]), (true, false));
+        assert_eq!(open(vec![outcome(OperationOutcome::Unknown)]), (true, true));
+        assert_eq!(open(vec![outcome(OperationOutcome::Failed)]), (true, false));
     }
 
     #[test]
     fn what_was_refused_is_not_ours_and_what_is_unknown_may_be() {
         let a = thing("one", "a");
         let making = || Entry::Making(a.clone());
-        assert!(things(vec![making(), failed(Ending::Failed)]).get(&a.target).is_none());
-        assert!(things(vec![making(), failed(Ending::Unknown)]).is_announced(&a.target));
-        let again = things(vec![making(), Entry::Owned(a.clone()), making(), failed(Ending::Failed)]);
+        assert!(things(vec![making(), failed(OperationOutcome::Failed)]).get(&a.target).is_none());
+        assert!(things(vec![making(), failed(OperationOutcome::Unknown)]).is_announced(&a.target));
+        let again =
+            things(vec![making(), Entry::Owned(a.clone()), making(), failed(OperationOutcome::Failed)]);
         assert!(again.has(&a), "made once, and only a later attempt was refused");
     }
 }

@@ -25,7 +25,7 @@ pub fn of_once_only(limit: Duration) -> Duration {
 pub const HASTE: &str = "GROUNDWORK_HASTE";
 
 /// `wait`, or the shorter one that a test asks for.
-pub fn hasten(wait: Duration) -> Duration {
+pub fn scaled_delay(wait: Duration) -> Duration {
     #[cfg(debug_assertions)]
     let wait = wait / asked_haste().max(1);
     wait

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::diagnostic::{Sources, Span};
-use super::former::RemovedStep;
+use super::moved_removed::RemovedStep;
 use super::node::{Key, Node};
 use super::silence::Silence;
 

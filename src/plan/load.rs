@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::diagnostic::{Diagnostic, Diagnostics, MOST_MISTAKES, Sources, Span};
 use super::document::{DeclaredStep, Document, Section, VERSION};
-use super::former::{self, RemovedStep};
 use super::given;
+use super::moved_removed::{self, RemovedStep};
 use super::node::{Key, Node, NodeValue};
 use super::silence::{self, Silence};
 use super::text::{forbidden, is_forbidden, is_identifier};
@@ -198,10 +198,10 @@ impl Loader {
             self.take_steps(steps);
         }
         if let Some(node) = root.get("moved") {
-            self.moved.extend(former::moved(node, &mut self.mistakes));
+            self.moved.extend(moved_removed::moved(node, &mut self.mistakes));
         }
         if let Some(node) = root.get("removed") {
-            self.removed.extend(former::removed(node, &mut self.mistakes));
+            self.removed.extend(moved_removed::removed(node, &mut self.mistakes));
         }
         if let Some(include) = root.get("include") {
             self.take_includes(include);

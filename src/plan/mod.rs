@@ -2,10 +2,10 @@
 
 pub mod diagnostic;
 mod document;
-mod former;
 pub mod given;
 mod load;
 mod location;
+mod moved_removed;
 mod node;
 pub mod ownership;
 pub mod settings;
@@ -14,9 +14,9 @@ mod text;
 
 pub use diagnostic::{Diagnostic, Diagnostics, MOST_MISTAKES, Severity, Sources, Span};
 pub use document::{DeclaredStep, Document, Section, VERSION};
-pub use former::RemovedStep;
 pub(crate) use load::STEP_KEYS;
 pub use load::load;
 pub use location::{LockPlace, S3Location};
+pub use moved_removed::RemovedStep;
 pub use node::{Key, Node, NodeValue};
 pub use silence::Silence;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use futures::stream::{StreamExt, iter};
 
-use super::fate::{self, Candidate, Fate};
-use crate::changeset::{Action, Extent, StepChange};
+use super::decision::{self, Candidate, RemovalDecision};
+use crate::changeset::{Action, RemovalScope, StepChange};
 use crate::error::{Error, Result};
 use crate::journal::target;
-use crate::observe::World;
+use crate::observe::ObservedPlan;
 use crate::providers::Providers;
 use crate::resource::{Attachment, Part, mentions};
 
@@ -16,12 +16,12 @@ use crate::resource::{Attachment, Part, mentions};
 pub type Attached = HashMap<String, Result<Vec<Attachment>>>;
 
 /// Reads the attachments of everything that would be removed, at most `parallelism` things at once.
-pub async fn attached(world: &World, providers: &Providers, parallelism: usize) -> Attached {
-    let mut all = fate::leftovers(world);
-    if world.extent == Extent::Everything {
-        all.extend(fate::declared(world));
+pub async fn attached(world: &ObservedPlan, providers: &Providers, parallelism: usize) -> Attached {
+    let mut all = decision::orphans(world);
+    if world.extent == RemovalScope::Everything {
+        all.extend(decision::declared(world));
     }
-    let goes = all.into_iter().filter(|candidate| matches!(candidate.fate, Fate::Goes(_)));
+    let goes = all.into_iter().filter(|candidate| matches!(candidate.fate, RemovalDecision::Goes(_)));
     let look = |candidate: Candidate| async move {
         let found = read(world, providers, &candidate).await;
         (candidate.target, found)
@@ -29,10 +29,10 @@ pub async fn attached(world: &World, providers: &Providers, parallelism: usize) 
     iter(goes.map(look)).buffer_unordered(parallelism.max(1)).collect().await
 }
 
-async fn read(world: &World, providers: &Providers, candidate: &Candidate) -> Result<Vec<Attachment>> {
-    let mut leftovers = world.leftovers.iter();
-    if let Some(leftover) = leftovers.find(|leftover| leftover.thing.target == candidate.target) {
-        return leftover.remains.attachments(providers).await;
+async fn read(world: &ObservedPlan, providers: &Providers, candidate: &Candidate) -> Result<Vec<Attachment>> {
+    let mut orphans = world.orphans.iter();
+    if let Some(orphan) = orphans.find(|orphan| orphan.thing.target == candidate.target) {
+        return orphan.recorded.attachments(providers).await;
     }
     let mut steps = 0..world.resolved.steps.len();
     match steps.find(|index| world.target(*index) == candidate.target) {
@@ -43,16 +43,18 @@ async fn read(world: &World, providers: &Providers, candidate: &Candidate) -> Re
 
 /// Adds its attachments to each candidate. When they cannot be read, the removal is unclear. A
 /// thing whose successor is not created stays.
-pub(super) fn consider(world: &World, steps: &[StepChange], candidates: &mut [Candidate]) {
+pub(super) fn consider(world: &ObservedPlan, steps: &[StepChange], candidates: &mut [Candidate]) {
     let actions: HashMap<&str, Action> = steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
     let let_go = LettingGo::of(world, steps);
-    for candidate in candidates.iter_mut().filter(|candidate| matches!(candidate.fate, Fate::Goes(_))) {
+    for candidate in
+        candidates.iter_mut().filter(|candidate| matches!(candidate.fate, RemovalDecision::Goes(_)))
+    {
         match world.attached.get(&candidate.target) {
             Some(Ok(found)) => {
                 candidate.attachments =
                     found.iter().filter(|one| !let_go.ends(one) && !is_own(world, one)).cloned().collect();
             }
-            Some(Err(error)) => candidate.fate = Fate::Unclear(unreadable(error)),
+            Some(Err(error)) => candidate.fate = RemovalDecision::Unclear(unreadable(error)),
             None => {}
         }
         contain(candidate);
@@ -60,13 +62,13 @@ pub(super) fn consider(world: &World, steps: &[StepChange], candidates: &mut [Ca
         if let Some((id, action @ (Action::Blocked | Action::Deferred))) = successor {
             let why =
                 format!("`{id}` replaces it and is {}; it stays until that step is applied", action.name());
-            candidate.fate = Fate::Held(why);
+            candidate.fate = RemovalDecision::Held(why);
         }
     }
 }
 
 /// Whether it is a thing of this plan, whose own removal is decided separately.
-fn is_own(world: &World, attachment: &Attachment) -> bool {
+fn is_own(world: &ObservedPlan, attachment: &Attachment) -> bool {
     let holder = attachment.holder.as_ref().filter(|holder| holder.kind.is_empty());
     holder.is_some_and(|holder| world.things.iter().any(|thing| is_at(thing.name(), &holder.id)))
 }
@@ -100,7 +102,7 @@ fn contain(candidate: &mut Candidate) {
 struct LettingGo<'a>(HashMap<String, &'a StepChange>);
 
 impl<'a> LettingGo<'a> {
-    fn of(world: &World, steps: &'a [StepChange]) -> Self {
+    fn of(world: &ObservedPlan, steps: &'a [StepChange]) -> Self {
         let updated = steps.iter().filter(|step| matches!(step.action, Action::Update | Action::Adopt));
         let by_id: HashMap<&str, &StepChange> = updated.map(|step| (step.id.as_str(), step)).collect();
         let declared = world.resolved.steps.iter().enumerate();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::{Value, json};
 
 use super::attached::is_at;
-use super::fate::{Candidate, Fate};
+use super::decision::{Candidate, RemovalDecision};
 use crate::changeset::StepChange;
 use crate::journal::target;
 use crate::resource::{Attachment, Change, Diff};
@@ -42,7 +42,7 @@ pub fn settle(mut candidates: Vec<Candidate>) -> Vec<StepChange> {
 }
 
 fn goes(candidate: &Candidate) -> bool {
-    matches!(candidate.fate, Fate::Goes(_))
+    matches!(candidate.fate, RemovalDecision::Goes(_))
 }
 
 /// The needs of a thing that stays must stay too, and so must the thing to which it is attached.
@@ -54,7 +54,7 @@ fn hold(candidates: &mut [Candidate]) {
             .enumerate()
             .find_map(|(index, candidate)| Some((index, blocked(candidate, candidates)?)));
         let Some((index, why)) = blocked else { return };
-        candidates[index].fate = Fate::Held(why);
+        candidates[index].fate = RemovalDecision::Held(why);
     }
 }
 
@@ -67,7 +67,7 @@ fn hold_needs(candidates: &mut [Candidate]) {
         let (id, needs) = (candidates[index].id.clone(), candidates[index].needs.clone());
         for need in needs.iter().filter_map(|need| positions.get(need)) {
             if goes(&candidates[*need]) {
-                candidates[*need].fate = Fate::Held(format!("`{id}`, which stays, needs it"));
+                candidates[*need].fate = RemovalDecision::Held(format!("`{id}`, which stays, needs it"));
                 open.push(*need);
             }
         }
@@ -132,7 +132,7 @@ fn link(candidates: &mut [Candidate]) {
             let why = format!("removed with `{}`", candidates[container].id);
             candidates[index].needs.retain(|need| *need != whole);
             let reason = candidates[index].fate.reason().map(|reason| format!("{reason}; {why}"));
-            candidates[index].fate = Fate::Goes(Some(reason.unwrap_or(why)));
+            candidates[index].fate = RemovalDecision::Goes(Some(reason.unwrap_or(why)));
             add(&mut candidates[container].needs, &name);
         }
     }
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use crate::changeset::Action;
 
-    fn thing(id: &str, needs: &[&str], fate: Fate) -> Candidate {
+    fn thing(id: &str, needs: &[&str], fate: RemovalDecision) -> Candidate {
         Candidate {
             id: id.to_owned(),
             kind: "vault.policy",
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn dependents_go_before_their_needs() {
-        let goes = Fate::Goes(None);
+        let goes = RemovalDecision::Goes(None);
         let all = vec![
             thing("mount", &[], goes.clone()),
             thing("policy", &[], goes.clone()),
@@ -244,8 +244,9 @@ mod tests {
 
     #[test]
     fn needs_of_kept_things_are_kept() {
-        let goes = || Fate::Goes(None);
-        let stays: Vec<fn(String) -> Fate> = vec![Fate::Stays, Fate::Held, Fate::Unclear];
+        let goes = || RemovalDecision::Goes(None);
+        let stays: Vec<fn(String) -> RemovalDecision> =
+            vec![RemovalDecision::Stays, RemovalDecision::Held, RemovalDecision::Unclear];
         for stay in stays {
             let all = vec![
                 thing("key", &[], goes()),
@@ -260,19 +261,22 @@ mod tests {
         }
         let lasting = vec![
             thing("method", &[], goes()),
-            thing("config", &["method"], Fate::Lasts("part of it".to_owned())),
+            thing("config", &["method"], RemovalDecision::Lasts("part of it".to_owned())),
         ];
         assert_eq!(told(lasting)[0], ("method".to_owned(), Action::Delete));
     }
 
     #[test]
     fn cycle_of_old_needs_terminates() {
-        let all = vec![thing("a", &["b"], Fate::Goes(None)), thing("b", &["a"], Fate::Goes(None))];
+        let all = vec![
+            thing("a", &["b"], RemovalDecision::Goes(None)),
+            thing("b", &["a"], RemovalDecision::Goes(None)),
+        ];
         assert_eq!(told(all).len(), 2);
     }
 
     fn goes_with(id: &str, attachments: Vec<Attachment>) -> Candidate {
-        Candidate { attachments, ..thing(id, &[], Fate::Goes(None)) }
+        Candidate { attachments, ..thing(id, &[], RemovalDecision::Goes(None)) }
     }
 
     fn profile(name: &str) -> Attachment {
@@ -341,8 +345,10 @@ mod tests {
             why: "it is not confirmed".to_owned(),
         };
         let topic = Candidate { target: "vault.policy topic".to_owned(), ..goes_with("topic", Vec::new()) };
-        let waiting =
-            Candidate { part: Some(part), ..thing("waiting", &["vault.policy topic"], Fate::Goes(None)) };
+        let waiting = Candidate {
+            part: Some(part),
+            ..thing("waiting", &["vault.policy topic"], RemovalDecision::Goes(None))
+        };
         let steps = settle(vec![topic.clone(), waiting.clone()]);
         let told: Vec<(&str, Action)> = steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
         assert_eq!(told, [("topic", Action::Delete), ("waiting", Action::Delete)]);
@@ -350,7 +356,8 @@ mod tests {
             (&steps[1].needs, steps[1].reason.as_deref()),
             (&vec!["topic".to_owned()], Some("removed with `topic`"))
         );
-        let steps = settle(vec![Candidate { fate: Fate::Stays("declared".to_owned()), ..topic }, waiting]);
+        let steps =
+            settle(vec![Candidate { fate: RemovalDecision::Stays("declared".to_owned()), ..topic }, waiting]);
         let waiting = steps.iter().find(|step| step.id == "waiting").expect("there");
         assert_eq!(
             (waiting.action, waiting.reason.as_deref()),

@@ -161,7 +161,7 @@ fn instance(
 fn deceptive(resolved: &Resolved, step: &Step, name: &str) -> Option<Diagnostic> {
     let (told, why) =
         [&step.id, name].into_iter().find_map(|told| Some((told, visible::deceptive(told)?)))?;
-    let message = format!("`{}` can be mistaken for another name: {why}", visible::neutralise(told));
+    let message = format!("`{}` can be mistaken for another name: {why}", visible::sanitize(told));
     let place = &resolved.document.steps[step.declared].id;
     Some(Diagnostic::error(place.span, message).help("write the name in letters of one script"))
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::addresses;
 use super::elsewhere::with_namespace;
 use super::preview::flatten;
-use super::remains::{self, Known, Remains};
+use super::recorded::{self, Known, Recorded};
 use super::strict::parse;
 use super::{Attachment, Diff, Elsewhere, Part, Provided, Requirement, Resource, Scope, Tags, Writer};
 use crate::error::{Error, FieldError, Result};
@@ -49,7 +49,7 @@ pub trait Kind: Send + Sync {
     fn removal(&self) -> Option<&'static str>;
     /// The thing at an address that an instance of this kind has returned; `None` when it is not an
     /// address of this kind.
-    fn recall(&self, address: &Value) -> Option<Box<dyn Remains>>;
+    fn recall(&self, address: &Value) -> Option<Box<dyn Recorded>>;
     /// The JSON Schema of the declared fields.
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema;
     /// The JSON Schema of the outputs.
@@ -146,7 +146,7 @@ pub trait Instance: Send + Sync {
     /// Why the live thing cannot be removed by itself.
     fn part_of(&self) -> Option<Part>;
     /// The same thing without its declaration, for removal.
-    fn remains(&self) -> Box<dyn Remains>;
+    fn recorded(&self) -> Box<dyn Recorded>;
 }
 
 /// Which values may be compared.
@@ -207,8 +207,8 @@ impl<R: Resource> Kind for Erased<R> {
         R::REMOVAL
     }
 
-    fn recall(&self, address: &Value) -> Option<Box<dyn Remains>> {
-        Known::<R>::at(address).map(|known| Box::new(known) as Box<dyn Remains>)
+    fn recall(&self, address: &Value) -> Option<Box<dyn Recorded>> {
+        Known::<R>::at(address).map(|known| Box::new(known) as Box<dyn Recorded>)
     }
 
     fn fields_schema(&self, generator: &mut SchemaGenerator) -> Schema {
@@ -405,7 +405,7 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn outputs(&self) -> Option<Map<String, Value>> {
-        let mut outputs = self.live().map(remains::outputs::<R>)?;
+        let mut outputs = self.live().map(recorded::outputs::<R>)?;
         outputs.retain(|name, _| !(self.unread && R::TELLING.contains(&name.as_str())));
         Some(outputs)
     }
@@ -442,7 +442,7 @@ impl<R: Resource> Instance for Typed<R> {
     async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>> {
         let id = R::id(&self.desired);
         match self.live() {
-            Some(observed) => remains::attachments::<R>(providers, &id, self.place.as_ref(), observed).await,
+            Some(observed) => recorded::attachments::<R>(providers, &id, self.place.as_ref(), observed).await,
             None => Ok(Vec::new()),
         }
     }
@@ -452,10 +452,10 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn part_of(&self) -> Option<Part> {
-        remains::part_of::<R>(&R::id(&self.desired), self.place.as_ref(), self.live()?)
+        recorded::part_of::<R>(&R::id(&self.desired), self.place.as_ref(), self.live()?)
     }
 
-    fn remains(&self) -> Box<dyn Remains> {
+    fn recorded(&self) -> Box<dyn Recorded> {
         Box::new(self.known())
     }
 }

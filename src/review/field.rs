@@ -7,7 +7,7 @@ use super::policy;
 use crate::changeset::{Action, StepChange};
 use crate::resource::Change;
 use crate::secret::SecretChange;
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 /// The longest structure that is shown on one line, in characters.
 const SHORT: usize = 60;
@@ -48,9 +48,9 @@ pub fn fields(step: &StepChange) -> Vec<Field> {
 fn field(action: Action, change: &Change) -> Field {
     Field {
         // A key of a live map, such as a tag's, is part of a path.
-        path: neutralise(&change.path).replace(['\n', '\t'], " "),
+        path: sanitize(&change.path).replace(['\n', '\t'], " "),
         content: content(action, change),
-        note: change.note.as_deref().map(neutralise),
+        note: change.note.as_deref().map(sanitize),
     }
 }
 
@@ -95,7 +95,7 @@ fn secret(change: &Change) -> Content {
     let what = change.secret.unwrap_or(SecretChange::Changed);
     let words = match &change.source {
         Some(source) if what != SecretChange::Unchanged => {
-            format!("sensitive, {}: {}", what.name(), neutralise(source))
+            format!("sensitive, {}: {}", what.name(), sanitize(source))
         }
         _ => format!("sensitive, {}", what.name()),
     };
@@ -114,7 +114,7 @@ fn is_long(value: &Value) -> bool {
 /// Both sides as text, in the same notation.
 fn as_text(before: &Value, after: &Value) -> (String, String) {
     let (before, after) = policy::aligned(before, after);
-    (neutralise(&text(&before)), neutralise(&text(&after)))
+    (sanitize(&text(&before)), sanitize(&text(&after)))
 }
 
 /// A structure is shown in the notation of plans, whose lines differ without commas and braces.
@@ -137,7 +137,7 @@ fn short(value: &Value) -> Option<String> {
         Value::String(text) => text.trim_end_matches('\n').to_owned(),
         other => other.to_string(),
     };
-    Some(neutralise(&text).replace('\t', " "))
+    Some(sanitize(&text).replace('\t', " "))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::content::{AwsIdentity, Content, Identities, PlanRecord, StepRecord, VaultIdentity};
 use crate::destination::Destinations;
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 /// The number of characters shown of a value.
 const SHOWN: usize = 60;
@@ -27,8 +27,8 @@ pub struct Difference {
 
 impl Difference {
     fn new(subject: &str, what: &str, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
-        let (expected, found) = (neutralise(&expected.to_string()), neutralise(&found.to_string()));
-        Self { subject: neutralise(subject), what: neutralise(what), expected, found }
+        let (expected, found) = (sanitize(&expected.to_string()), sanitize(&found.to_string()));
+        Self { subject: sanitize(subject), what: sanitize(what), expected, found }
     }
 }
 

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::changeset::{Changeset, Extent, StepChange};
+use crate::changeset::{Changeset, RemovalScope, StepChange};
 use crate::confined_path;
 use crate::destination::{Destinations, WhereThisGoes};
-use crate::observe::{Sight, World};
+use crate::observe::{Observation, ObservedPlan};
 use crate::plan::Node;
 use crate::plan::ownership::PLAN_TAG;
 use crate::plan::settings::RecipientSettings;
-use crate::removal::Leftover;
+use crate::removal::Orphan;
 use crate::resolve::{OutputTable, Resolved};
 use crate::resource::erased::Instance;
 
@@ -57,8 +57,8 @@ pub struct PlanRecord {
     /// the later value wins.
     pub vars: Vec<(String, Value)>,
     /// The scope of removals.
-    #[serde(default, skip_serializing_if = "Extent::is_nothing")]
-    pub removes: Extent,
+    #[serde(default, skip_serializing_if = "RemovalScope::is_nothing")]
+    pub removes: RemovalScope,
 }
 
 /// The accounts and the cluster that were read.
@@ -104,13 +104,13 @@ pub struct StepRecord {
     /// The step's entry in the changeset, as `plan --format json` has it.
     pub change: Map<String, Value>,
     /// The observation that the entry depends on.
-    pub observed: Observation,
+    pub observed: ObservedStep,
 }
 
 /// The observed state of one thing, as far as a decision depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Observation {
+pub struct ObservedStep {
     /// `present`, `absent`, or the reason why it could not be read.
     pub state: String,
     /// The plan that its tags name.
@@ -134,23 +134,23 @@ pub struct Origin {
     /// The variables that were given.
     pub vars: Vec<(String, Node)>,
     /// The scope of removals.
-    pub removes: Extent,
+    pub removes: RemovalScope,
     /// The commit that is checked out around the plan, or that the caller expects.
     pub commit: Option<String>,
 }
 
 impl Content {
     /// Builds the content for this changeset.
-    pub fn new(origin: &Origin, world: &World, identities: Identities, changeset: &Changeset) -> Self {
+    pub fn new(origin: &Origin, world: &ObservedPlan, identities: Identities, changeset: &Changeset) -> Self {
         let indices: BTreeMap<&str, usize> =
             world.resolved.steps.iter().enumerate().map(|(index, step)| (step.id.as_str(), index)).collect();
         let record = |step: &StepChange| {
             let index = indices.get(step.id.as_str()).copied();
             let change = fields_of(step);
-            let leftover = || world.leftovers.iter().find(|leftover| leftover.id == step.id);
+            let orphan = || world.orphans.iter().find(|orphan| orphan.id == step.id);
             let observed = match index {
                 Some(index) => observe(world, index),
-                None => leftover().map(observe_leftover).unwrap_or_default(),
+                None => orphan().map(observe_orphan).unwrap_or_default(),
             };
             StepRecord { observed: observed.fingerprinted(&change), change }
         };
@@ -228,16 +228,16 @@ fn below(path: &Path, folder: &Path) -> String {
     parts.collect::<PathBuf>().display().to_string()
 }
 
-fn observe(world: &World, index: usize) -> Observation {
+fn observe(world: &ObservedPlan, index: usize) -> ObservedStep {
     let instance = &world.instances[index];
-    let state = match &world.sights[index] {
-        Sight::Seen if instance.exists() => "present".to_owned(),
-        Sight::Seen => "absent".to_owned(),
-        Sight::After(first) => format!("not before {}", world.resolved.steps[*first].id),
-        Sight::Nowhere(references) => format!("not before {references} is known"),
-        Sight::Hidden(error) => format!("not to be read: {error}"),
+    let state = match &world.observations[index] {
+        Observation::Observed if instance.exists() => "present".to_owned(),
+        Observation::Observed => "absent".to_owned(),
+        Observation::BehindBootstrap(first) => format!("not before {}", world.resolved.steps[*first].id),
+        Observation::AddressUnknown(references) => format!("not before {references} is known"),
+        Observation::Failed(error) => format!("not to be read: {error}"),
     };
-    Observation {
+    ObservedStep {
         state,
         owner: instance.tags().and_then(|tags| tags.get(PLAN_TAG).cloned()),
         outputs: instance.outputs().unwrap_or_default().into_iter().map(shortened).collect(),
@@ -246,14 +246,14 @@ fn observe(world: &World, index: usize) -> Observation {
     }
 }
 
-fn observe_leftover(leftover: &Leftover) -> Observation {
-    let state = match &leftover.hidden {
+fn observe_orphan(orphan: &Orphan) -> ObservedStep {
+    let state = match &orphan.hidden {
         Some(error) => format!("not to be read: {error}"),
-        None if leftover.remains.exists() => "present".to_owned(),
+        None if orphan.recorded.exists() => "present".to_owned(),
         None => "absent".to_owned(),
     };
-    let owner = leftover.remains.tags().and_then(|tags| tags.get(PLAN_TAG).cloned());
-    Observation { state, owner, ..Observation::default() }
+    let owner = orphan.recorded.tags().and_then(|tags| tags.get(PLAN_TAG).cloned());
+    ObservedStep { state, owner, ..ObservedStep::default() }
 }
 
 fn shortened((name, value): (String, Value)) -> (String, Value) {
@@ -263,7 +263,7 @@ fn shortened((name, value): (String, Value)) -> (String, Value) {
     }
 }
 
-impl Observation {
+impl ObservedStep {
     fn fingerprinted(mut self, change: &Map<String, Value>) -> Self {
         let parts = ["kind", "name", "changes"].map(|key| change.get(key).cloned().unwrap_or_default());
         self.fingerprint = sha256(json!([self, parts]).to_string().as_bytes());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::wanted;
-use crate::changeset::Extent;
+use crate::changeset::RemovalScope;
 use crate::error;
 use crate::graph::Graph;
 use crate::journal::{Journal, Who};
@@ -35,7 +35,7 @@ pub struct Checked {
     /// The permissions that the plan needs of the caller, given or not.
     pub wanted: Vec<Wanted>,
     /// The scope of removal.
-    pub extent: Extent,
+    pub extent: RemovalScope,
 }
 
 /// The use that a command makes of a plan.
@@ -69,7 +69,7 @@ pub fn check(path: &Path, vars: &[(String, Node)], given: &Trust) -> Result<Chec
     let remark = Workspace::remark(&resolved.document.folder);
     let mut warnings = found.list;
     warnings.extend(remark.map(|remark| Diagnostic::warning(None, remark)));
-    let extent = Extent::default();
+    let extent = RemovalScope::default();
     let wanted = Vec::new();
     let mut checked = Checked { resolved, instances, outputs, graph, warnings, wanted, extent };
     checked.wanted = wanted::wanted(&checked);

@@ -19,7 +19,7 @@ use crate::error::ErrorKind;
 use crate::event::Events;
 use crate::journal::{Belief, Journal};
 use crate::lock::LocalLock;
-use crate::observe::{self, World};
+use crate::observe::{self, ObservedPlan};
 use crate::plan::Diagnostics;
 use crate::providers::Providers;
 use crate::removal;
@@ -35,7 +35,7 @@ pub struct Session {
     /// The clients.
     pub providers: Providers,
     /// The observed plan.
-    pub world: World,
+    pub world: ObservedPlan,
     /// Sources beside the steps' things that could not be read, and why.
     pub gaps: Vec<(String, String)>,
     local: Option<LocalLock>,

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::custody::Unvouched;
 use crate::custody::examine::{Copy, CopyState, Object};
-use crate::providers::vault::Standing;
-use crate::visible::neutralise;
+use crate::providers::vault::CustodyStatus;
+use crate::visible::sanitize;
 
 /// What to do when stores have different values.
 pub const DIFFERENT: &str = "Stores have different values of an object, so one of them is wrong. Find out which \
@@ -57,7 +57,7 @@ fn object(object: &Object) -> String {
 pub fn show_unvouched(objects: &[Unvouched]) {
     for object in objects {
         let signer = object.signer.map_or("nobody".to_owned(), |signer| format!("the key {signer}"));
-        let (name, version, store) = (neutralise(&object.name), object.version, &object.store);
+        let (name, version, store) = (sanitize(&object.name), object.version, &object.store);
         crate::console::out(format_args!("  {name} version {version} in {store}, signed by {signer}"));
     }
 }
@@ -75,7 +75,7 @@ fn state(copy: &Copy) -> String {
 }
 
 /// Whether custody is enough for the cluster.
-pub fn standing(standing: &Standing) -> String {
+pub fn standing(standing: &CustodyStatus) -> String {
     if standing.prefix.is_none() && standing.problems.is_empty() {
         return "Vault: nothing in custody yet, and no server is initialised".to_owned();
     }

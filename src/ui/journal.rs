@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::console;
-use crate::journal::{Ending, Entry, Record, Things};
+use crate::journal::{Entry, OperationOutcome, Record, Things};
 use crate::signing::Signer;
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 /// Prints all records, one a line, with a heading for each run; at the end what is still open.
 pub fn show(plan: &str, records: &[Record], open: &[Record]) {
@@ -36,10 +36,10 @@ pub fn show_claims(records: &[Record], things: &Things) {
     }
     let writers: BTreeSet<&str> = records.iter().map(|record| record.who.who.as_str()).collect();
     for writer in writers {
-        text.push_str(&format!("\n  written by {}", neutralise(writer)));
+        text.push_str(&format!("\n  written by {}", sanitize(writer)));
     }
     for thing in things.iter() {
-        let (target, step) = (neutralise(&thing.target), neutralise(&thing.step));
+        let (target, step) = (sanitize(&thing.target), sanitize(&thing.step));
         text.push_str(&format!("\n  {target} belongs to the step {step}"));
     }
     console::out(text);
@@ -81,7 +81,7 @@ fn heading(record: &Record) -> String {
         "{}  {}\n",
         paint(
             STRONG,
-            format_args!("{}  {}", record.time.strftime("%Y-%m-%d %H:%M:%S UTC"), neutralise(&who.who))
+            format_args!("{}  {}", record.time.strftime("%Y-%m-%d %H:%M:%S UTC"), sanitize(&who.who))
         ),
         paint(FAINT, format_args!("process {}, run {}, plan {plan}", who.pid, who.run))
     )
@@ -92,11 +92,11 @@ fn describe(entry: &Entry) -> String {
         Entry::RunStarted => (FAINT, "run", "begins to write".to_owned()),
         Entry::Destinations { destinations } => {
             let parts = destinations.iter().map(|(name, values)| format!("{name} {}", values.join(", ")));
-            (FAINT, "went to", neutralise(&parts.collect::<Vec<_>>().join("; ")))
+            (FAINT, "went to", sanitize(&parts.collect::<Vec<_>>().join("; ")))
         }
         Entry::Node { origin, tls, .. } => {
             let tls = tls.as_deref().unwrap_or("no TLS");
-            (GOOD, "node", neutralise(&format!("{origin} belongs to the cluster ({tls})")))
+            (GOOD, "node", sanitize(&format!("{origin} belongs to the cluster ({tls})")))
         }
         Entry::RunFinished => (FAINT, "run", "ends".to_owned()),
         Entry::Adopted { lines } => {
@@ -116,17 +116,17 @@ fn describe(entry: &Entry) -> String {
         }
         Entry::Outcome { operation, target, result, message } => {
             let (word, style) = match result {
-                Ending::Ok => ("ok", GOOD),
-                Ending::Failed => ("failed", BAD),
-                Ending::Unknown => ("unknown", BAD),
+                OperationOutcome::Ok => ("ok", GOOD),
+                OperationOutcome::Failed => ("failed", BAD),
+                OperationOutcome::Unknown => ("unknown", BAD),
             };
-            (style, word, format!("{operation} {target}: {}", neutralise(message)))
+            (style, word, format!("{operation} {target}: {}", sanitize(message)))
         }
         Entry::Making(thing) => {
-            (CHANGE, "intent", format!("create {} for the step {}", neutralise(&thing.target), thing.step))
+            (CHANGE, "intent", format!("create {} for the step {}", sanitize(&thing.target), thing.step))
         }
         Entry::Owned(thing) => {
-            (GOOD, "owned", format!("{} belongs to the step {}", neutralise(&thing.target), thing.step))
+            (GOOD, "owned", format!("{} belongs to the step {}", sanitize(&thing.target), thing.step))
         }
     };
     format!("{}  {about}", paint(style, format_args!("{word:<7}")))

@@ -3,7 +3,7 @@
 use super::style::{BAD, CHANGE, FAINT, paint};
 use crate::console;
 use crate::trace::{Answer, Call};
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 /// Prints a call.
 pub fn show(call: &Call<'_>) {
@@ -15,11 +15,11 @@ fn line(call: &Call<'_>) -> String {
         Answer::Status(status @ 500..) => paint(BAD, status),
         Answer::Status(status @ 400..) => paint(CHANGE, status),
         Answer::Status(status) => status.to_string(),
-        Answer::None(why) => paint(BAD, neutralise(why)),
+        Answer::None(why) => paint(BAD, sanitize(why)),
     };
-    let id = call.request_id.map(|id| format!("  request {}", neutralise(id))).unwrap_or_default();
-    let (system, operation) = (call.system, neutralise(&call.operation));
-    let address = neutralise(&call.address);
+    let id = call.request_id.map(|id| format!("  request {}", sanitize(id))).unwrap_or_default();
+    let (system, operation) = (call.system, sanitize(&call.operation));
+    let address = sanitize(&call.address);
     format!(
         "{} {operation} {address}  {answer}  {} ms{}",
         paint(FAINT, system),

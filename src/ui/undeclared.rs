@@ -3,7 +3,7 @@
 use super::changeset::wrap::{columns, pad, shortened, wrapped};
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::changeset::{Action, Changeset, Counts, StepChange};
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 /// Columns before a reason.
 const INDENT: usize = 6;
@@ -34,9 +34,9 @@ fn line(step: &StepChange, (id, kind): (usize, usize), width: usize) -> String {
         Action::Deferred => ("?", CHANGE),
         _ => ("·", FAINT),
     };
-    let called = neutralise(&step.id);
+    let called = sanitize(&step.id);
     let is_told = step.name == step.id || step.id.ends_with(&format!("@{}", step.name));
-    let name = if is_told { String::new() } else { neutralise(&step.name) };
+    let name = if is_told { String::new() } else { sanitize(&step.name) };
     let start = format!("  {} {}", paint(style, sign), paint(STRONG, pad(&called, id)));
     let used = 4 + id.max(columns(&called)) + 2 + kind;
     let room = width.saturating_sub(used + 2);
@@ -48,7 +48,7 @@ fn line(step: &StepChange, (id, kind): (usize, usize), width: usize) -> String {
     } else {
         format!("{start}  {}  {}\n", paint(FAINT, pad(step.kind, kind)), shortened(&name, room))
     };
-    for line in step.reason.iter().flat_map(|reason| wrapped(&neutralise(reason), width - INDENT)) {
+    for line in step.reason.iter().flat_map(|reason| wrapped(&sanitize(reason), width - INDENT)) {
         text.push_str(&format!("{}{}\n", " ".repeat(INDENT), paint(FAINT, line)));
     }
     text

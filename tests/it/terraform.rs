@@ -93,9 +93,8 @@ impl Terraform {
         let mut command = self.command(&[&["apply", "-auto-approve"], words].concat());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("Python starts");
         while !self.folder.join("started").exists() {
-            if child.try_wait().expect("it is ours").is_some() {
-                panic!("Terraform ended: {:?}", child.wait_with_output().expect("its output"));
-            }
+            let ended = child.try_wait().expect("it is ours").is_some();
+            assert!(!ended, "Terraform ended: {:?}", child.wait_with_output());
             std::thread::sleep(Duration::from_millis(20));
         }
         child

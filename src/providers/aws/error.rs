@@ -9,10 +9,11 @@ use std::io;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::intercept::{Refused, request_id};
-use crate::error::{Error, ErrorKind, Result, in_words};
+use crate::error::{Error, ErrorKind, Result, display_chain};
 
 /// Converts the result of an SDK call. `operation` is `service:Operation`.
 pub trait Answer<T> {
@@ -70,7 +71,7 @@ where
 
 fn refused(
     operation: &str,
-    said: &aws_smithy_types::error::ErrorMetadata,
+    said: &ErrorMetadata,
     status: u16,
     request_id: Option<&str>,
     lost: ErrorKind,
@@ -85,7 +86,7 @@ fn refused(
 
 /// The service reported success in a form that the SDK cannot parse.
 fn unreadable(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind) -> Error {
-    let text = in_words(chain(error));
+    let text = display_chain(chain(error));
     Error::new(lost, operation, format!("the response cannot be read: {text}"))
         .advice("the endpoint is not AWS, or a proxy changes its responses; check AWS_ENDPOINT_URL")
 }
@@ -97,7 +98,7 @@ fn unanswered(operation: &str, error: &(dyn StdError + 'static), lost: ErrorKind
     if let Some(missing) = chain(error).find_map(|cause| cause.downcast_ref::<CredentialsError>()) {
         return no_credentials(operation, missing);
     }
-    let text = in_words(chain(error));
+    let text = display_chain(chain(error));
     if chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(never_sent) {
         return Error::new(ErrorKind::Unavailable, operation, format!("AWS cannot be reached: {text}"))
             .advice("check the network, the region, and AWS_ENDPOINT_URL if it is set");
@@ -263,14 +264,17 @@ mod tests {
 
     #[test]
     fn code_of_the_service_is_kept_and_its_text_is_not_searched() {
-        let said = aws_smithy_types::error::ErrorMetadata::builder()
+        let said = ErrorMetadata::builder()
             .code("DeleteConflict")
             .message("NoSuchEntity is part of this text")
             .build();
         let error = refused("iam:DeleteUser", &said, 409, None, Unavailable);
         assert!(error.is("DeleteConflict") && !error.is("NoSuchEntity"), "{error}");
         assert!(error.message.ends_with("(DeleteConflict)"), "{error}");
-        assert!(!refused("s3:HeadBucket", &Default::default(), 404, None, Unavailable).is(""), "no code");
+        assert!(
+            !refused("s3:HeadBucket", &ErrorMetadata::default(), 404, None, Unavailable).is(""),
+            "no code"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use vaultrs::error::ClientError;
 
 use super::request::{Effect, Request};
 use super::server::undid_transaction;
-use crate::error::{Error, ErrorKind, in_words};
+use crate::error::{Error, ErrorKind, display_chain};
 
 /// The parts of an error response that [`translate`] needs.
 struct Answer {
@@ -149,7 +149,7 @@ fn from_transport(request: &Request, error: &ClientError) -> Error {
 /// The chain of causes without repetitions, starting at the HTTP library's error.
 pub(super) fn explain(error: &(dyn std::error::Error + 'static)) -> String {
     let start = causes(error).position(|cause| cause.is::<reqwest::Error>()).unwrap_or(0);
-    in_words(causes(error).skip(start))
+    display_chain(causes(error).skip(start))
 }
 
 /// The causes, outermost first. rustify keeps reqwest's errors in `anyhow`, which is transparent.

@@ -1,7 +1,7 @@
 //! `vault.init`: the cluster's initialisation and its unsealing, once, without losing a share.
 
 mod ceremony;
-mod hand_out;
+mod distribute;
 mod members;
 mod next;
 mod proof;

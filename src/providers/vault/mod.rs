@@ -19,6 +19,7 @@ mod certificate;
 mod client;
 mod content;
 mod custodian;
+mod custody_status;
 mod error;
 mod fields;
 mod init;
@@ -41,7 +42,6 @@ mod secret_id;
 mod server;
 mod server_config;
 mod session;
-mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -50,6 +50,7 @@ pub use audit::Audit;
 pub use auth_method::AuthMethod;
 pub use client::{Authority, VaultClient, declared_authority};
 pub use custodian::Custodian;
+pub use custody_status::CustodyStatus;
 pub use init::{FIRST_SHARES, NodeProof, NodeState, REFUSED_SHARES, VaultInit, declared_threshold};
 pub use kubernetes_auth::KubernetesAuth;
 pub use kv_secret::KvSecret;
@@ -73,4 +74,3 @@ pub use secret_id::ApproleSecretId;
 pub use server::RootGeneration;
 pub use server_config::ServerConfig;
 pub use session::{EnvToken, HomeToken, TokenSource};
-pub use standing::Standing;

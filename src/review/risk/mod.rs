@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::changeset::{Action, Changeset, StepChange};
 use crate::providers::registry;
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 /// Something about a changeset that deserves a second look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -94,7 +94,7 @@ impl Finding {
 
     fn of(self, step: &str) -> Risk {
         let Self { severity, category, message } = self;
-        Risk { step: step.to_owned(), severity, category, message: neutralise(&message).replace('\n', " ") }
+        Risk { step: step.to_owned(), severity, category, message: sanitize(&message).replace('\n', " ") }
     }
 }
 

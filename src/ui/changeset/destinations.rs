@@ -4,7 +4,7 @@ use super::wrap::{columns, pad, wrapped};
 use crate::destination::{Destination, value_text};
 use crate::review::Review;
 use crate::ui::style::{CHANGE, FAINT, STRONG, paint};
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 /// One block of aligned lines; empty when there is nothing to show.
 pub fn render(review: &Review, width: usize) -> String {
@@ -25,13 +25,11 @@ pub fn render(review: &Review, width: usize) -> String {
 fn line(one: &Destination, column: usize, width: usize) -> String {
     let (sign, style) = if one.before.is_some() { ("~", CHANGE) } else { (" ", FAINT) };
     let room = width.saturating_sub(column + 6);
-    let values = neutralise(&value_text(&one.values));
-    let start = format!("  {} {}  ", paint(style, sign), pad(&neutralise(&one.name), column));
+    let values = sanitize(&value_text(&one.values));
+    let start = format!("  {} {}  ", paint(style, sign), pad(&sanitize(&one.name), column));
     let mut lines = wrapped(&values, room);
-    let was = one
-        .before
-        .iter()
-        .flat_map(|before| wrapped(&format!("was {}", neutralise(&value_text(before))), room));
+    let was =
+        one.before.iter().flat_map(|before| wrapped(&format!("was {}", sanitize(&value_text(before))), room));
     let was: Vec<String> = was.map(|line| paint(FAINT, line)).collect();
     lines.extend(was);
     format!("{start}{}\n", lines.join(&format!("\n{}", " ".repeat(column + 6))))

@@ -16,7 +16,7 @@ use super::svg;
 use crate::changeset::{Action, PlanIdentity, StepChange};
 use crate::destination::value_text;
 use crate::review::{Content, Field, Item, Review, Sign, counted, sign};
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -148,9 +148,9 @@ struct ShownDestination {
 
 fn destinations(review: &Review) -> Vec<ShownDestination> {
     let shown = review.destinations().into_iter().map(|one| ShownDestination {
-        name: neutralise(&one.name),
-        values: one.values.iter().map(|value| neutralise(value)).collect(),
-        before: one.before.as_ref().map(|before| neutralise(&value_text(before))),
+        name: sanitize(&one.name),
+        values: one.values.iter().map(|value| sanitize(value)).collect(),
+        before: one.before.as_ref().map(|before| sanitize(&value_text(before))),
     });
     shown.collect()
 }
@@ -245,13 +245,13 @@ fn shown_step<'a>(
     let stuck = matches!(step.action, Action::Blocked | Action::Deferred);
     ShownStep {
         number: number_of(numbers, &step.id),
-        id: neutralise(&step.id),
+        id: sanitize(&step.id),
         kind: step.kind,
-        name: (step.name != step.id).then(|| neutralise(&step.name)),
+        name: (step.name != step.id).then(|| sanitize(&step.name)),
         action: step.action.name(),
         sign: sign(step.action),
         open: step.action != Action::None && (few || step.action != Action::Create),
-        reason: step.reason.as_deref().map(neutralise),
+        reason: step.reason.as_deref().map(sanitize),
         stuck,
         fields: crate::review::fields(step).into_iter().map(shown_field).collect(),
         risks: risks.get(step.id.as_str()).cloned().unwrap_or_default(),

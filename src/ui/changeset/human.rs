@@ -4,14 +4,14 @@ use anstyle::Style;
 
 use super::destinations;
 use super::wrap::{columns, pad, shortened, some_of, wrapped};
-use crate::changeset::{Action, Counts, Extent, StepChange};
+use crate::changeset::{Action, Counts, RemovalScope, StepChange};
 use crate::review::{
     Content, Field, Group, Item, Line, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,
 };
 use crate::secret::SecretChange;
 use crate::ui::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::ui::undeclared;
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 /// Columns before a step's fields.
 const INDENT: usize = 6;
@@ -42,17 +42,17 @@ pub fn render(review: &Review, width: usize, all: bool) -> String {
     }
     text.push('\n');
     text.push_str(&match review.changeset.removes {
-        Extent::Everything => undeclared::summary(&review.changeset.summary),
+        RemovalScope::Everything => undeclared::summary(&review.changeset.summary),
         _ => summary(&review.changeset.summary, width),
     });
     text
 }
 
 fn heading(review: &Review, width: usize) -> String {
-    let name = format!("Plan {}", neutralise(&review.changeset.plan.name));
+    let name = format!("Plan {}", sanitize(&review.changeset.plan.name));
     let mut text = paint(STRONG, &name);
     if let Some(place) = &review.place {
-        let place = neutralise(place);
+        let place = sanitize(place);
         let fits = columns(&name) + 2 + columns(&place) <= width;
         text.push_str(if fits { "  " } else { "\n" });
         text.push_str(&paint(FAINT, place));
@@ -115,7 +115,7 @@ fn render_item(item: &Item, widths: &Columns) -> String {
     if !item.others.is_empty() {
         let also = format!("and {} more in the same way: ", item.others.len());
         let names = some_of(&item.other_names(), (width * NAME_LINES).saturating_sub(columns(&also)));
-        text.push_str(&block(&format!("{also}{}", neutralise(&names)), width, FAINT));
+        text.push_str(&block(&format!("{also}{}", sanitize(&names)), width, FAINT));
     }
     text.push_str(&reason(item, width));
     let column = item.fields.iter().map(|field| columns(&field.path)).max().unwrap_or_default();
@@ -130,7 +130,7 @@ fn render_item(item: &Item, widths: &Columns) -> String {
 fn title(item: &Item, widths: &Columns) -> String {
     let step = item.step;
     let style = style_of(step.action);
-    let (id, name) = (neutralise(&step.id), neutralise(&step.name));
+    let (id, name) = (sanitize(&step.id), sanitize(&step.name));
     let used = 4 + widths.id.max(columns(&id)) + 2 + widths.kind;
     let mark = paint(style.bold(), sign(step.action));
     if used > widths.all {
@@ -154,7 +154,7 @@ fn title(item: &Item, widths: &Columns) -> String {
 
 fn reason(item: &Item, width: usize) -> String {
     let Some(Reason::Told(reason, below)) = item.reason else { return String::new() };
-    let (action, reason) = (item.step.action, neutralise(reason));
+    let (action, reason) = (item.step.action, sanitize(reason));
     let too = if below > 0 { format!(" (as are the {below} below)") } else { String::new() };
     match action {
         Action::Blocked | Action::Deferred => {
@@ -305,7 +305,7 @@ fn render_risk(risk: &Risk, steps: &[&str], column: usize, width: usize) -> Stri
     if steps.len() > 1 {
         message.push_str(&format!(" (and {} more in the same way)", steps.len() - 1));
     }
-    let id = shortened(&neutralise(&risk.step), column);
+    let id = shortened(&sanitize(&risk.step), column);
     let start = 2 + 6 + 2 + column + 2;
     let lines = wrapped(&message, width.saturating_sub(start));
     let mut text = format!(

@@ -13,7 +13,7 @@ use crate::review::{
     Content, Field, Group, Item, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,
 };
 use crate::secret::SecretChange;
-use crate::visible::neutralise;
+use crate::visible::sanitize;
 
 /// GitHub's limit on a comment, in characters; counted in bytes here, which are never fewer.
 const LIMIT: usize = 65_536;
@@ -329,7 +329,7 @@ fn code(text: &str) -> String {
 
 /// Text among Markdown, on one line, in which nothing is markup, a mention or a link.
 fn inline(text: &str) -> String {
-    escaped(&neutralise(text).replace(['\n', '\t'], " "))
+    escaped(&sanitize(text).replace(['\n', '\t'], " "))
 }
 
 /// Word joiners separate parts of words, so that nothing turns into a mention, a reference or a link;

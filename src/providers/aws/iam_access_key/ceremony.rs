@@ -12,8 +12,8 @@ use super::custodian::{KeyCustodian, Pair, folder, ids, object};
 use super::next::Next;
 use super::{Desired, NO_SUCH_STATUS, Status, fields, status_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Ending, Entry, Record};
-use crate::net::timeout::hasten;
+use crate::journal::{Entry, OperationOutcome, Record};
+use crate::net::timeout::scaled_delay;
 use crate::permit::Permit;
 use crate::providers::aws::client::{missing, once_timeout};
 use crate::providers::aws::error::Answer;
@@ -47,13 +47,13 @@ impl KeyCustodian {
             let next = self.next(user, &live).await?;
             let intent = self.journal.open_intent(CREATE, user).filter(|_| next == Next::Create);
             let Some(intent) = intent else { return Ok(next) };
-            let left = hasten(LAG).saturating_sub(age(&intent).max(started.elapsed()));
+            let left = scaled_delay(LAG).saturating_sub(age(&intent).max(started.elapsed()));
             if left.is_zero() {
                 let in_doubt = waited && self.journal.is_unknown(CREATE, user);
                 return if in_doubt { Err(unsettled(user)) } else { Ok(next) };
             }
             waited = true;
-            tokio::time::sleep(left.min(hasten(SETTLE))).await;
+            tokio::time::sleep(left.min(scaled_delay(SETTLE))).await;
         }
     }
 
@@ -124,12 +124,16 @@ impl KeyCustodian {
 
     /// Records how the request failed.
     async fn not_made(&self, permit: &Permit, user: &str, error: Error) -> Error {
-        let result = if error.kind == ErrorKind::Unknown { Ending::Unknown } else { Ending::Failed };
+        let result = if error.kind == ErrorKind::Unknown {
+            OperationOutcome::Unknown
+        } else {
+            OperationOutcome::Failed
+        };
         let message = error.to_string();
         let outcome = |operation, target| Entry::Outcome { operation, target, result, message };
         match self.note(permit, user, outcome).await {
             Err(failure) => failure,
-            Ok(()) if result == Ending::Unknown => {
+            Ok(()) if result == OperationOutcome::Unknown => {
                 error.advice("run again: a key that was made without its secret is removed and replaced")
             }
             Ok(()) => error,
@@ -171,7 +175,7 @@ impl KeyCustodian {
                 Err(error) if error.is_retriable() && started.elapsed() < PATIENCE => {}
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(hasten(SETTLE)).await;
+            tokio::time::sleep(scaled_delay(SETTLE)).await;
         }
     }
 
@@ -187,10 +191,10 @@ impl KeyCustodian {
                     _ => Ok(()),
                 };
             }
-            if started.elapsed() > hasten(LAG) {
+            if started.elapsed() > scaled_delay(LAG) {
                 return Err(unlisted(user, key));
             }
-            tokio::time::sleep(hasten(SETTLE)).await;
+            tokio::time::sleep(scaled_delay(SETTLE)).await;
         }
     }
 

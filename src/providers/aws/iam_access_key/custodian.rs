@@ -189,7 +189,7 @@ impl KeyCustodian {
                 Ok(Box::new(KvSink::new(vault, &kv.mount, &kv.path)))
             }
             Err(error) => {
-                let again = Error::new(error.kind, &error.operation, &error.message);
+                let again = Error::new(error.kind, &*error.operation, &error.message);
                 Err(again.advice(error.advice.clone().unwrap_or_default()))
             }
         }

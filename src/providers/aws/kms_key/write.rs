@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 
 use super::{Desired, Id, KmsKey, Observed, grants, is_same_key, live};
 use crate::error::{Error, ErrorKind, Result};
-use crate::net::timeout::hasten;
+use crate::net::timeout::scaled_delay;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::Document;
@@ -46,7 +46,7 @@ async fn own_key(w: &W<'_>, desired: &Desired) -> Result<String> {
     if let Some(key_id) = w.made_keys.get(&desired.alias) {
         return Ok(key_id);
     }
-    let doubt = w.in_doubt_for().map(|age| hasten(LAG).saturating_sub(age));
+    let doubt = w.in_doubt_for().map(|age| scaled_delay(LAG).saturating_sub(age));
     match await_unnamed_key(w, &desired.tags, doubt.unwrap_or_default()).await? {
         Some(key_id) => Ok(key_id),
         None => create_key(w, desired).await,
@@ -65,7 +65,7 @@ async fn name_key(w: &W<'_>, desired: &Desired, key_id: &str) -> Result<()> {
         Err(error) => {
             if w.made_keys.get(&desired.alias).is_some() && !error.may_repeat_write() {
                 // The refusal is what the caller needs to know, whatever the list shows.
-                let _ = await_unnamed_key(w, &desired.tags, hasten(LAG)).await;
+                let _ = await_unnamed_key(w, &desired.tags, scaled_delay(LAG)).await;
             }
             return Err(error);
         }
@@ -92,7 +92,7 @@ async fn create_key(w: &W<'_>, desired: &Desired) -> Result<String> {
     let key_id = match request_key(w, desired).await {
         Ok(key_id) => key_id,
         Err(lost) if lost.kind == ErrorKind::Unknown => {
-            let found = await_unnamed_key(w, &desired.tags, hasten(LAG)).await;
+            let found = await_unnamed_key(w, &desired.tags, scaled_delay(LAG)).await;
             found.ok().flatten().ok_or_else(|| lost_key(lost))?
         }
         Err(error) => return Err(error),
@@ -113,7 +113,7 @@ async fn await_unnamed_key(w: &W<'_>, marks: &Tags, patience: Duration) -> Resul
         if !may_change || started.elapsed() >= patience {
             return seen;
         }
-        tokio::time::sleep(hasten(PAUSE)).await;
+        tokio::time::sleep(scaled_delay(PAUSE)).await;
     }
 }
 

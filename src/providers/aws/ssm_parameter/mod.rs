@@ -412,8 +412,8 @@ mod tests {
     fn parameter_in_one_response_is_an_error() {
         assert_eq!(both("a", Some(1), Some(2)).expect("both"), Some((1, 2)));
         assert_eq!(both::<i32, i32>("a", None, None).expect("neither"), None);
-        assert_eq!(both::<_, i32>("a", Some(1), None).unwrap_err().operation, GET);
-        assert_eq!(both::<i32, _>("a", None, Some(2)).unwrap_err().operation, DESCRIBE);
+        assert_eq!(both::<_, i32>("a", Some(1), None).unwrap_err().operation.as_ref(), GET);
+        assert_eq!(both::<i32, _>("a", None, Some(2)).unwrap_err().operation.as_ref(), DESCRIBE);
     }
 
     #[test]

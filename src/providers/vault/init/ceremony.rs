@@ -8,7 +8,7 @@ use super::next::Intent;
 use super::{Desired, holder_keys};
 use crate::custody::{Custody, pgp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Ending, Entry};
+use crate::journal::{Entry, OperationOutcome};
 use crate::permit::Permit;
 use crate::providers::vault::custodian::{Custodian, INIT, Initialisation, Unlocked};
 use crate::providers::vault::node::init_timeout;
@@ -99,7 +99,11 @@ impl Custodian {
 
     /// Records an outcome that is not success. Gives the error, or the journal's when that fails.
     async fn record(&self, permit: &Permit, error: Error) -> Error {
-        let result = if error.kind == ErrorKind::Unknown { Ending::Unknown } else { Ending::Failed };
+        let result = if error.kind == ErrorKind::Unknown {
+            OperationOutcome::Unknown
+        } else {
+            OperationOutcome::Failed
+        };
         let message = error.to_string();
         let noted = self
             .note(permit, |operation, target| Entry::Outcome { operation, target, result, message })

@@ -11,7 +11,7 @@ use crate::providers::Providers;
 
 /// A resource that is known only by its address.
 #[async_trait]
-pub trait Remains: Send + Sync {
+pub trait Recorded: Send + Sync {
     /// The live system's identification.
     fn id(&self) -> String;
     /// Why it is not removed by itself.
@@ -68,7 +68,7 @@ struct Address<I> {
 }
 
 #[async_trait]
-impl<R: Resource> Remains for Known<R> {
+impl<R: Resource> Recorded for Known<R> {
     fn id(&self) -> String {
         Elsewhere::qualify(self.place.as_ref(), &self.id.to_string())
     }

@@ -8,7 +8,7 @@ use crate::secret::Secret;
 
 /// Whether custody suffices for the cluster, proven by decrypting.
 #[derive(Clone, Debug, Serialize)]
-pub struct Standing {
+pub struct CustodyStatus {
     /// Where the cluster's objects are in custody; nothing when there are none.
     pub prefix: Option<String>,
     /// How many shares open it: as the server says, or the plan when no server answers.
@@ -30,11 +30,11 @@ impl Custodian {
     ///
     /// # Errors
     /// When no store can be listed.
-    pub async fn standing(&self, declared: Option<u32>) -> Result<Standing> {
+    pub async fn standing(&self, declared: Option<u32>) -> Result<CustodyStatus> {
         let which = self.answered().await?;
         let live = futures::future::join_all(self.vault.nodes().iter().map(|node| node.seal_status())).await;
         let live: Vec<_> = live.into_iter().flatten().filter(|status| status.initialized).collect();
-        let mut standing = Standing {
+        let mut standing = CustodyStatus {
             prefix: which.as_ref().map(|which| which.prefix().to_owned()),
             threshold: live.first().map(|status| status.threshold).or(declared),
             shares: 0,
@@ -53,7 +53,7 @@ impl Custodian {
         Ok(standing)
     }
 
-    async fn weigh(&self, which: &Initialisation, standing: &mut Standing) {
+    async fn weigh(&self, which: &Initialisation, standing: &mut CustodyStatus) {
         let mut problems = Vec::new();
         let mut note = |problem: Option<String>| problems.extend(problem);
         match self.shares_of(which).await {

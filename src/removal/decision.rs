@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::Leftover;
-use crate::changeset::{Action, Extent};
+use super::Orphan;
+use crate::changeset::{Action, RemovalScope};
 use crate::diff;
 use crate::error::ErrorKind;
 use crate::journal::target;
-use crate::observe::{Sight, World};
+use crate::observe::{Observation, ObservedPlan};
 use crate::plan::ownership::PLAN_TAG;
 use crate::plan::settings::VaultAuth;
 use crate::resource::{Attachment, Part, Requirement};
@@ -38,12 +38,12 @@ pub struct Candidate {
     /// The declared step that has replaced it.
     pub successor: Option<String>,
     /// The decision.
-    pub fate: Fate,
+    pub fate: RemovalDecision,
 }
 
 /// The decision for a thing, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum RemovalDecision {
     /// It is removed.
     Goes(Option<String>),
     /// It stays, and so do the things that it needs.
@@ -56,7 +56,7 @@ pub enum Fate {
     Unclear(String),
 }
 
-impl Fate {
+impl RemovalDecision {
     /// The decision as a changeset's action.
     pub fn action(&self) -> Action {
         match self {
@@ -96,84 +96,86 @@ struct Facts<'a> {
     removal: Option<&'a str>,
 }
 
-fn judge(facts: Facts<'_>) -> Fate {
+fn judge(facts: Facts<'_>) -> RemovalDecision {
     match facts {
-        Facts { permanent: Some(why), .. } => Fate::Lasts(format!("stays: {why}")),
-        Facts { foreign: Some(owner), .. } => Fate::Stays(format!("stays: it {owner}")),
-        Facts { retain: true, .. } => Fate::Stays("stays because of `retain: true`".to_owned()),
-        Facts { forbidden: Some(why), .. } => Fate::Held(why),
-        Facts { removal, .. } => Fate::Goes(removal.map(str::to_owned)),
+        Facts { permanent: Some(why), .. } => RemovalDecision::Lasts(format!("stays: {why}")),
+        Facts { foreign: Some(owner), .. } => RemovalDecision::Stays(format!("stays: it {owner}")),
+        Facts { retain: true, .. } => RemovalDecision::Stays("stays because of `retain: true`".to_owned()),
+        Facts { forbidden: Some(why), .. } => RemovalDecision::Held(why),
+        Facts { removal, .. } => RemovalDecision::Goes(removal.map(str::to_owned)),
     }
 }
 
 /// Orphans: things that no step declares any longer.
-pub fn leftovers(world: &World) -> Vec<Candidate> {
+pub fn orphans(world: &ObservedPlan) -> Vec<Candidate> {
     let required = required(world);
-    let fate = |leftover: &Leftover| match &leftover.hidden {
-        Some(error) => Some(Fate::Unclear(format!("cannot be looked for: {error}"))),
-        None if !leftover.remains.exists() => None,
-        None => Some(match judge(facts_of_leftover(world, leftover, &required)) {
-            Fate::Goes(what) if world.extent == Extent::Undeclared => Fate::Goes(Some(undeclared(what))),
+    let fate = |orphan: &Orphan| match &orphan.hidden {
+        Some(error) => Some(RemovalDecision::Unclear(format!("cannot be looked for: {error}"))),
+        None if !orphan.recorded.exists() => None,
+        None => Some(match judge(facts_of_leftover(world, orphan, &required)) {
+            RemovalDecision::Goes(what) if world.extent == RemovalScope::Undeclared => {
+                RemovalDecision::Goes(Some(undeclared(what)))
+            }
             fate => fate,
         }),
     };
-    let all = world.leftovers.iter();
-    all.filter_map(|leftover| {
+    let all = world.orphans.iter();
+    all.filter_map(|orphan| {
         Some(Candidate {
-            id: leftover.id.clone(),
-            kind: leftover.kind.name(),
-            name: leftover.remains.id(),
-            target: leftover.thing.target.clone(),
-            needs: leftover.thing.needs.clone(),
-            outputs: leftover.remains.outputs().unwrap_or_default(),
+            id: orphan.id.clone(),
+            kind: orphan.kind.name(),
+            name: orphan.recorded.id(),
+            target: orphan.thing.target.clone(),
+            needs: orphan.thing.needs.clone(),
+            outputs: orphan.recorded.outputs().unwrap_or_default(),
             attachments: Vec::new(),
-            own: leftover.thing.attaches.clone().unwrap_or_default(),
-            part: leftover.remains.part_of(),
-            successor: successor(world, leftover),
-            fate: fate(leftover)?,
+            own: orphan.thing.attaches.clone().unwrap_or_default(),
+            part: orphan.recorded.part_of(),
+            successor: successor(world, orphan),
+            fate: fate(orphan)?,
         })
     })
     .collect()
 }
 
 /// The step of the same id, which now declares another thing. `destroy` also removes that one.
-fn successor(world: &World, leftover: &Leftover) -> Option<String> {
-    let mut steps = world.resolved.steps.iter().filter(|_| world.extent != Extent::Everything);
-    steps.find(|step| step.id == leftover.thing.step).map(|step| step.id.clone())
+fn successor(world: &ObservedPlan, orphan: &Orphan) -> Option<String> {
+    let mut steps = world.resolved.steps.iter().filter(|_| world.extent != RemovalScope::Everything);
+    steps.find(|step| step.id == orphan.thing.step).map(|step| step.id.clone())
 }
 
 fn facts_of_leftover<'a>(
-    world: &World,
-    leftover: &'a Leftover,
+    world: &ObservedPlan,
+    orphan: &'a Orphan,
     required: &BTreeSet<(String, String)>,
 ) -> Facts<'a> {
     let document = &world.resolved.document;
-    let said = document.removed(&leftover.id);
-    let protect = said.and_then(|step| step.protect).unwrap_or(leftover.thing.protect);
-    let moved = document.moved_to(&leftover.thing.step);
-    let needed = required.iter().find(|(_, target)| *target == leftover.thing.target);
-    let is_lost = leftover.kind.in_cluster() && leftover.thing.cluster.is_none();
+    let said = document.removed(&orphan.id);
+    let protect = said.and_then(|step| step.protect).unwrap_or(orphan.thing.protect);
+    let moved = document.moved_to(&orphan.thing.step);
+    let needed = required.iter().find(|(_, target)| *target == orphan.thing.target);
+    let is_lost = orphan.kind.in_cluster() && orphan.thing.cluster.is_none();
     let forbidden = match (moved, needed, protect) {
         _ if is_lost => Some(NO_CLUSTER.to_owned()),
         (Some(new), _, _) => Some(format!(
             "`moved` assigns it to the step `{new}`, which declares another thing; give that \
              step's thing the old name, or remove the line from `moved`"
         )),
-        (None, Some((step, _)), _) if world.extent != Extent::Everything => {
+        (None, Some((step, _)), _) if world.extent != RemovalScope::Everything => {
             Some(format!("the step `{step}` still needs it"))
         }
         (None, _, true) => Some(format!(
             "protected; to allow its removal, write `removed: {{ {}: {{ protect: false }} }}` in the plan",
-            quoted(&leftover.id)
+            quoted(&orphan.id)
         )),
         _ => None,
     };
     Facts {
-        permanent: leftover.remains.permanent(),
-        foreign: foreign_leftover(world, leftover),
-        retain: said.and_then(|step| step.retain).unwrap_or(leftover.thing.retain),
+        permanent: orphan.recorded.permanent(),
+        foreign: foreign_leftover(world, orphan),
+        retain: said.and_then(|step| step.retain).unwrap_or(orphan.thing.retain),
         forbidden,
-        removal: leftover.kind.removal(),
+        removal: orphan.kind.removal(),
     }
 }
 
@@ -190,18 +192,18 @@ fn quoted(id: &str) -> String {
 }
 
 /// The owner of a tagged thing that no longer belongs to this plan.
-fn foreign_leftover(world: &World, leftover: &Leftover) -> Option<String> {
-    match leftover.remains.tags()?.get(PLAN_TAG) {
+fn foreign_leftover(world: &ObservedPlan, orphan: &Orphan) -> Option<String> {
+    match orphan.recorded.tags()?.get(PLAN_TAG) {
         Some(owner) if *owner == world.resolved.document.name => None,
         Some(owner) => Some(format!("belongs to the plan `{owner}`")),
-        None if world.things.is_announced(&leftover.thing.target) => None,
+        None if world.things.is_announced(&orphan.thing.target) => None,
         None => Some(format!("no longer carries the tag `{PLAN_TAG}`")),
     }
 }
 
 /// The requirements of the declared steps in other kinds, whether declared or not, with the step's
 /// id.
-fn required(world: &World) -> BTreeSet<(String, String)> {
+fn required(world: &ObservedPlan) -> BTreeSet<(String, String)> {
     let steps = world.resolved.steps.iter().zip(world.instances.iter());
     let all = steps.flat_map(|(step, instance)| {
         instance.requires().into_iter().filter_map(|requirement| match requirement {
@@ -213,16 +215,18 @@ fn required(world: &World) -> BTreeSet<(String, String)> {
 }
 
 /// The things of the declared steps, for `destroy`.
-pub fn declared(world: &World) -> Vec<Candidate> {
+pub fn declared(world: &ObservedPlan) -> Vec<Candidate> {
     let login = login(world);
     let targets: Vec<String> = (0..world.resolved.steps.len()).map(|index| world.target(index)).collect();
     let candidate = |index: usize| {
         let instance = &world.instances[index];
-        let fate = match &world.sights[index] {
-            Sight::Hidden(error) if error.kind == ErrorKind::Uninitialised => return None,
-            Sight::Hidden(error) => Fate::Unclear(format!("cannot be looked for: {error}")),
-            Sight::Seen if instance.exists() => judge(facts_of_declared(world, index, &login)),
-            Sight::Seen | Sight::After(_) | Sight::Nowhere(_) => return None,
+        let fate = match &world.observations[index] {
+            Observation::Failed(error) if error.kind == ErrorKind::Uninitialised => return None,
+            Observation::Failed(error) => RemovalDecision::Unclear(format!("cannot be looked for: {error}")),
+            Observation::Observed if instance.exists() => judge(facts_of_declared(world, index, &login)),
+            Observation::Observed | Observation::BehindBootstrap(_) | Observation::AddressUnknown(_) => {
+                return None;
+            }
         };
         Some(Candidate {
             id: world.resolved.steps[index].id.clone(),
@@ -242,13 +246,13 @@ pub fn declared(world: &World) -> Vec<Candidate> {
 }
 
 /// The attachments that a declared step makes now, and those that it made when it was applied.
-fn own(world: &World, index: usize) -> Vec<String> {
+fn own(world: &ObservedPlan, index: usize) -> Vec<String> {
     let recorded = world.things.get(&world.target(index)).and_then(|thing| thing.attaches.clone());
     let declared = world.instances[index].attaches();
     declared.into_iter().chain(recorded).flatten().collect()
 }
 
-fn facts_of_declared<'a>(world: &World, index: usize, login: &HashSet<usize>) -> Facts<'a> {
+fn facts_of_declared<'a>(world: &ObservedPlan, index: usize, login: &HashSet<usize>) -> Facts<'a> {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
     let name = &declared.id.name;
@@ -277,7 +281,7 @@ fn facts_of_declared<'a>(world: &World, index: usize, login: &HashSet<usize>) ->
         None
     };
     Facts {
-        permanent: world.instances[index].remains().permanent(),
+        permanent: world.instances[index].recorded().permanent(),
         foreign: elsewhere.or_else(|| diff::foreign(world, index)),
         retain: declared.retain,
         forbidden,
@@ -287,7 +291,7 @@ fn facts_of_declared<'a>(world: &World, index: usize, login: &HashSet<usize>) ->
 
 /// The role with which this run logs in to Vault, and the things that the role depends on: without
 /// any of them, nothing else could be removed there.
-fn login(world: &World) -> HashSet<usize> {
+fn login(world: &ObservedPlan) -> HashSet<usize> {
     let steps = &world.resolved.steps;
     let of_kind = |kind: &'static str| {
         (0..steps.len())
