@@ -53,7 +53,8 @@ Environment variables:
           What every plan may use: SUBJECT=VALUE, separated by commas, as --trust takes it.
           The servers of VAULT_ADDR and the profile of AWS_PROFILE are allowed already
   GROUNDWORK_CONFIG_DIR
-          Where `groundwork trust` remembers answers; default: ~/.config/groundwork
+          Where `groundwork trust` remembers answers and the plans' signing keys are;
+          default: ~/.config/groundwork
   GROUNDWORK_SIGNING_KEY
           The file with the plan's signing key, where no configuration folder outlives a run
   GROUNDWORK_ALLOW_ENDPOINT=1

@@ -109,6 +109,10 @@ impl Providers {
         if let Some(signer) = journal.signer() {
             authority.sign_as(&signer);
         }
+        if journal.is_empty() {
+            // A plan that starts again may have a new custody, which lacks the key.
+            authority.note(|seen| seen.in_custody = None)?;
+        }
         if authority.key().is_some() {
             return Ok(());
         }

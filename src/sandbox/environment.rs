@@ -32,6 +32,8 @@ pub fn variables(home: &Home, state: &State, key: Option<&AwsKey>) -> Vec<(Strin
     }
     variables.push(("GROUNDWORK_VAULT_NODES", urls.join(",")));
     variables.push((trust::VARIABLE, grants(home, state, &urls)));
+    // A plan's key of a rehearsal must not count for the real environment, nor be left behind.
+    variables.push((trust::CONFIG_DIR, home.caller().to_string_lossy().into_owned()));
     // Requests to the sandbox carry tokens, so they must not go through a proxy.
     variables.extend(http::no_proxy_variables());
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -85,6 +87,7 @@ mod tests {
         assert!(of("VAULT_CACERT").ends_with("tls/ca.pem"));
         assert_eq!(of("AWS_ACCESS_KEY_ID"), key.id);
         assert_eq!(of("AWS_SECRET_ACCESS_KEY").as_bytes(), key.secret.expose_bytes());
+        assert!(of("GROUNDWORK_CONFIG_DIR").ends_with("/caller") && home.caller().is_dir());
         let allowed = "vault=https://127.0.0.1:2,node=https://127.0.0.1:2,vault=https://127.0.0.1:4,";
         assert!(of("GROUNDWORK_TRUST").starts_with(allowed));
     }

@@ -12,7 +12,7 @@ use super::trust;
 /// Marks a folder as a sandbox's, and its lock keeps two commands from using it at once.
 const LOCK: &str = "groundwork-sandbox.lock";
 /// The folders of one generation of servers.
-const FOLDERS: [&str; 4] = ["config", "data", "tls", "tmp"];
+const FOLDERS: [&str; 5] = ["caller", "config", "data", "tls", "tmp"];
 const LOGS: &str = "logs";
 
 /// The sandbox's folder, by its absolute path.
@@ -62,6 +62,11 @@ impl Home {
         let state = self.state();
         remove(&state, |path| fs::remove_file(path))?;
         FOLDERS.iter().try_for_each(|name| remove(&self.root.join(name), |path| fs::remove_dir_all(path)))
+    }
+
+    /// The configuration folder of those who use the sandbox: signing keys and answers go with it.
+    pub fn caller(&self) -> PathBuf {
+        self.root.join("caller")
     }
 
     /// Deletes the data of one server.

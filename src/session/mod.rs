@@ -88,8 +88,8 @@ impl Session {
         let journal = providers.journal()?;
         if let Belief::Lost(lines) = journal.belief() {
             events.warn(format!(
-                "the plan's journal is gone, of which this machine has seen {lines} lines: what they say of its \
-                 things is no longer known; restore the file if there is a copy of it"
+                "the plan's journal is gone: this machine has seen {lines} lines of it, and no longer knows which \
+                 things are the plan's; restore the file if there is a copy of it"
             ));
         }
         if let Some(doubt) = doubt(&journal) {

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 pub use grant::{Grant, InvalidGrant, Subject};
 pub use origin::origin;
 pub use store::Store;
-pub(crate) use store::{config_folder, plan_id};
+pub(crate) use store::{CONFIG_DIR, config_folder, plan_id};
 pub use surroundings::digest;
 pub use variable::{Standing, is_variable, standing};
 

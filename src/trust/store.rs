@@ -99,10 +99,13 @@ pub(crate) fn plan_id(folder: &Path, plan: &str) -> (String, PathBuf) {
     (hex::encode(&digest[..16]), folder)
 }
 
+/// The environment variable with the caller's own folder for this program.
+pub(crate) const CONFIG_DIR: &str = "GROUNDWORK_CONFIG_DIR";
+
 /// The caller's own folder for this program.
 pub(crate) fn config_folder() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    folder("GROUNDWORK_CONFIG_DIR")
+    folder(CONFIG_DIR)
         .or_else(|| folder("XDG_CONFIG_HOME").map(|folder| folder.join("groundwork")))
         .or_else(|| folder("HOME").map(|home| home.join(".config/groundwork")))
 }

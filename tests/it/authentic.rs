@@ -273,3 +273,25 @@ fn planted_objects_in_a_store_count_for_nothing() {
     assert_eq!(mended.code, 0, "{mended:?}");
     assert!(!later.join("init.1.json").exists() && !answer.with_file_name("init.7.json").exists());
 }
+
+#[test]
+fn plan_that_starts_again_puts_its_key_into_custody_again() {
+    let cluster = Cluster::new("boot");
+    cluster.declare(&json!({}));
+    cluster.apply(&[]);
+    let folder = &cluster.environment.folder;
+    let keys = || {
+        let all = files(&folder.join("custody")).into_iter();
+        all.filter(|path| path.to_string_lossy().contains("signing-key")).collect::<Vec<_>>()
+    };
+    assert!(!keys().is_empty(), "another machine can go on");
+    // The environment is lost, and this machine has kept the key.
+    for path in [keys(), files(&folder.join(".groundwork/journal"))].concat() {
+        std::fs::remove_file(path).expect("removed");
+    }
+    cluster.declare(
+        &json!({ "app": { "kind": "vault.policy", "name": "app", "rules": { "secret/*": ["read"] } } }),
+    );
+    let applied = cluster.run(&["apply", "plan.yaml", "--yes"]);
+    assert!(applied.stderr.contains("journal is gone") && !keys().is_empty(), "{applied:?}");
+}
