@@ -30,7 +30,7 @@ pub struct Content {
     /// The accounts and the cluster that were read.
     pub identities: Identities,
     /// The destinations of the run, including the recipients of its secrets.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Destinations::is_empty")]
     pub destinations: Destinations,
     /// All steps, in the changeset's order.
     pub steps: Vec<StepRecord>,

@@ -11,6 +11,7 @@ mod budget;
 mod canary;
 mod ci;
 mod cluster;
+mod compat;
 mod confirm;
 mod contract;
 mod custody;
