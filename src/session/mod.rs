@@ -17,7 +17,7 @@ use crate::changeset::{Action, Changeset};
 use crate::diff;
 use crate::error::ErrorKind;
 use crate::event::Events;
-use crate::journal::{Belief, Journal};
+use crate::journal::Belief;
 use crate::lock::LocalLock;
 use crate::observe::{self, ObservedPlan};
 use crate::plan::Diagnostics;
@@ -72,7 +72,7 @@ impl Session {
     ///
     /// # Errors
     /// When the plan lacks the caller's permission, the account is not the plan's, credentials are missing,
-    /// or the journal is damaged.
+    /// or the journal is damaged or not believed.
     pub async fn observe(mut checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         checked.require_allowed(Purpose::Everything)?;
         let (providers, scope) = connect::connect_in_scope(&mut checked, Reach::Everything).await?;
@@ -92,10 +92,8 @@ impl Session {
                  things are the plan's; restore the file if there is a copy of it"
             ));
         }
-        if let Some(doubt) = doubt(&journal) {
-            events.warn(doubt.clone());
-            gaps.push(("journal".to_owned(), doubt));
-        }
+        // Without the journal everything that exists looks like another party's.
+        journal.require_believed()?;
         let Checked { resolved, instances, graph, extent, .. } = checked;
         let mut world =
             observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
@@ -113,7 +111,6 @@ impl Session {
     pub async fn observe_alone(checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         let local = checked.lock()?;
         let session = Self::observe(checked, parallelism, events).await?;
-        session.providers.journal()?.require_believed()?;
         if let Some((_, why)) = session.gaps.first() {
             return Err(crate::error::Error::new(ErrorKind::Denied, "journal", why.clone())
                 .advice("a run that writes has to read the journal's copy first")
@@ -234,12 +231,6 @@ impl Session {
     pub async fn remove(&self, approved: apply::ApprovedRemoval<'_>) -> Result<(), Error> {
         Ok(apply::remove(&self.world, approved, &self.providers).await?)
     }
-}
-
-/// Why the journal's entries do not count.
-fn doubt(journal: &Journal) -> Option<String> {
-    let error = journal.require_believed().err()?;
-    Some(format!("{error}; {}", error.advice.as_deref().unwrap_or_default()))
 }
 
 /// Whether an error means that something is there and cannot be seen from here.

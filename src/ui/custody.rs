@@ -56,9 +56,10 @@ fn object(object: &Object) -> String {
 /// Shows the objects in custody that a person is asked to vouch for.
 pub fn show_unvouched(objects: &[Unvouched]) {
     for object in objects {
-        let signer = object.signer.map_or("nobody".to_owned(), |signer| format!("the key {signer}"));
+        let signer =
+            object.signer.map_or("not signed".to_owned(), |signer| format!("signed by the key {signer}"));
         let (name, version, store) = (sanitize(&object.name), object.version, &object.store);
-        crate::console::out(format_args!("  {name} version {version} in {store}, signed by {signer}"));
+        crate::console::out(format_args!("  {name} version {version} in {store}, {signer}"));
     }
 }
 
