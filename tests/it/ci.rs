@@ -66,7 +66,7 @@ impl Pipeline {
         command
             .env("PATH", path)
             .env("STUB", self.stub())
-            .env("GROUNDWORK_CONFIG_DIR", self.folder().join("config"))
+            .env("GROUNDWORK_CONFIG_DIR", self.environment.config())
             .env("PLAN", "plans/production.yaml")
             .env("CI", "true");
         let own = [
