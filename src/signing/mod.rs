@@ -9,7 +9,7 @@ mod key;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 pub use home::{Head, Home, Seen};
 pub use key::{InvalidSigner, Seal, Signer, SigningKey};
@@ -25,16 +25,10 @@ pub struct Authority {
     trusted: BTreeSet<Signer>,
     /// `None` when the caller has no configuration folder.
     home: Option<Home>,
-    held: RwLock<Held>,
-}
-
-/// The keys of this machine.
-#[derive(Debug, Default)]
-struct Held {
-    /// The key that it signs with.
-    own: Option<Arc<SigningKey>>,
-    /// The keys of plans of the same name in other folders.
-    namesakes: Vec<Arc<SigningKey>>,
+    /// The key that this machine signs with.
+    own: RwLock<Option<Arc<SigningKey>>>,
+    /// The keys of plans of the same name in other folders, read when the own key does not decide.
+    namesakes: OnceLock<Vec<Arc<SigningKey>>>,
 }
 
 impl Authority {
@@ -59,9 +53,8 @@ impl Authority {
         let trusted = trust.values(Subject::Signer).map(str::parse).collect::<Result<_, InvalidSigner>>();
         let trusted =
             trusted.map_err(|error| Error::new(ErrorKind::Rejected, "signer", error.to_string()))?;
-        let own = home.as_ref().map_or(Ok(None), Home::key)?.map(Arc::new);
-        let namesakes = home.iter().flat_map(Home::keys_of_namesakes).map(Arc::new).collect();
-        Ok(Self { plan: plan.to_owned(), trusted, home, held: RwLock::new(Held { own, namesakes }) })
+        let own = RwLock::new(home.as_ref().map_or(Ok(None), Home::key)?.map(Arc::new));
+        Ok(Self { plan: plan.to_owned(), trusted, home, own, namesakes: OnceLock::new() })
     }
 
     /// The plan's name, which is part of every signed message.
@@ -76,14 +69,13 @@ impl Authority {
 
     /// Whether this machine has the key of this signer, for this folder or another clone.
     pub fn has_key_of(&self, signer: &Signer) -> bool {
-        let held = self.held();
-        let own = held.own.iter().chain(&held.namesakes);
-        own.into_iter().any(|key| key.signer() == *signer)
+        let is_theirs = |key: &Arc<SigningKey>| key.signer() == *signer;
+        self.key().as_ref().is_some_and(is_theirs) || self.namesakes().iter().any(is_theirs)
     }
 
     /// The key with which this machine signs.
     pub fn key(&self) -> Option<Arc<SigningKey>> {
-        self.held().own.clone()
+        self.own.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The key with which this machine signs.
@@ -114,15 +106,15 @@ impl Authority {
     }
 
     fn hold(&self, key: Arc<SigningKey>) {
-        self.held.write().unwrap_or_else(PoisonError::into_inner).own = Some(key);
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = Some(key);
     }
 
     /// Signs with the key of this signer, if this machine has it for a plan of the same name in
     /// another folder and none for this one.
     pub fn sign_as(&self, signer: &Signer) {
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        if held.own.is_none() {
-            held.own = held.namesakes.iter().find(|key| key.signer() == *signer).cloned();
+        let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
+        if own.is_none() {
+            *own = self.namesakes().iter().find(|key| key.signer() == *signer).cloned();
         }
     }
 
@@ -158,8 +150,9 @@ impl Authority {
         ))
     }
 
-    fn held(&self) -> std::sync::RwLockReadGuard<'_, Held> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    fn namesakes(&self) -> &[Arc<SigningKey>] {
+        let read = || self.home.iter().flat_map(Home::keys_of_namesakes).map(Arc::new).collect();
+        self.namesakes.get_or_init(read)
     }
 }
 
