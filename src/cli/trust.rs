@@ -5,6 +5,7 @@ use clap::Args;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed, permission};
 use crate::console;
+use crate::error::{Error, ErrorKind};
 use crate::plan::Document;
 use crate::session::{self, Checked, Purpose, Wanted};
 use crate::trust::Grant;
@@ -94,7 +95,7 @@ fn revoke(document: &Document, grants: &[Grant]) -> Result<Outcome, session::Err
     for grant in grants {
         if remembered.remove(grant).is_none() {
             let message = format!("{grant} is not remembered for {}", document.name);
-            return Err(crate::error::Error::new(crate::error::ErrorKind::Rejected, "trust", message)
+            return Err(Error::new(ErrorKind::Rejected, "trust", message)
                 .advice("`groundwork trust PLAN --list` shows what is")
                 .into());
         }

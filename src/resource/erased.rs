@@ -16,7 +16,7 @@ use super::preview::flatten;
 use super::recorded::{self, Known, Recorded};
 use super::strict::parse;
 use super::{Attachment, Diff, Elsewhere, Part, Provided, Requirement, Resource, Scope, Tags, Writer};
-use crate::error::{Error, FieldError, Result};
+use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::permit::Permit;
 use crate::providers::Providers;
 use crate::secret::{
@@ -314,7 +314,7 @@ impl<R: Resource> Instance for Typed<R> {
         match render(&self.compared().1, &Fields::new(), false) {
             Ok(_) => Ok(remarks),
             Err(error) => {
-                let error = Error::new(crate::error::ErrorKind::Local, self.id(), error.to_string());
+                let error = Error::new(ErrorKind::Local, self.id(), error.to_string());
                 Err(error.advice("nothing was written; change the value or the template and run again"))
             }
         }
@@ -426,13 +426,13 @@ impl<R: Resource> Instance for Typed<R> {
         self.refuse_unknown(step)?;
         if self.is_unread() {
             let message = "its values were not read before the write; nothing was written";
-            return Err(Error::new(crate::error::ErrorKind::Local, step, message)
+            return Err(Error::new(ErrorKind::Local, step, message)
                 .advice("this is a mistake in the program; report it"));
         }
         match &self.observed {
             Some(observed) if R::obstructs(observed) => {
                 let message = "another thing already exists in its place; nothing was written";
-                Err(Error::new(crate::error::ErrorKind::Conflict, step, message))
+                Err(Error::new(ErrorKind::Conflict, step, message))
             }
             None => R::create(&writer, &self.desired).await,
             Some(observed) => R::update(&writer, &self.desired, observed).await,
@@ -491,7 +491,7 @@ impl<R: Resource> Typed<R> {
         let fields = serde_json::to_value(&self.desired).unwrap_or(Value::Null);
         if unknown::has_unknown(&fields) {
             let message = "a field still depends on an unknown value; nothing was written";
-            return Err(Error::new(crate::error::ErrorKind::Local, step, message));
+            return Err(Error::new(ErrorKind::Local, step, message));
         }
         Ok(())
     }

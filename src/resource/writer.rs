@@ -1,11 +1,11 @@
 //! A client that may write.
 
 use std::ops::Deref;
-
-use crate::permit::Permit;
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+use crate::permit::Permit;
 
 /// A client together with the permission to write through it.
 #[derive(Debug)]

@@ -77,7 +77,8 @@ impl Session {
         checked.require_allowed(Purpose::Everything)?;
         let (providers, scope) = connect::connect_in_scope(&mut checked, Reach::Everything).await?;
         let mut gaps = Vec::new();
-        if let Err(error) = providers.journal()?.pull().await {
+        let journal = providers.journal()?;
+        if let Err(error) = journal.pull().await {
             if !is_hidden(&error) {
                 return Err(error.into());
             }
@@ -85,7 +86,6 @@ impl Session {
             events.warn(format!("the journal's copy cannot be read: {message}"));
             gaps.push(("journal".to_owned(), message));
         }
-        let journal = providers.journal()?;
         if let Belief::Lost(lines) = journal.belief() {
             events.warn(format!(
                 "the plan's journal is gone: this machine has seen {lines} lines of it, and no longer knows which \

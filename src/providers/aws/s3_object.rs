@@ -95,6 +95,19 @@ impl S3Object {
         }
         Ok(Stored::As(answer.at(PUT)?.e_tag.ok_or_else(|| missing(PUT, "ETag"))?))
     }
+
+    async fn remove_now(&self, permit: &Permit, held: &Held) -> Result<bool> {
+        let request =
+            self.aws.write(permit).s3.delete_object().bucket(&self.place.bucket).key(&self.place.key);
+        let request = request.expected_bucket_owner(self.aws.account_id().await?).if_match(&held.proof);
+        let answer = request.send().await;
+        let code =
+            answer.as_ref().err().and_then(|error| error.as_service_error()).and_then(|e| e.meta().code());
+        if code.is_some_and(|code| MOVED.contains(&code)) {
+            return Ok(false);
+        }
+        answer.found(DELETE, &ABSENT).map(|_| true)
+    }
 }
 
 fn code(error: &aws_sdk_s3::operation::put_object::PutObjectError) -> Option<&str> {
@@ -139,20 +152,5 @@ impl lock::Place for S3Object {
 
     fn path(&self) -> String {
         format!("{}/{}", self.place.bucket, self.place.key)
-    }
-}
-
-impl S3Object {
-    async fn remove_now(&self, permit: &Permit, held: &Held) -> Result<bool> {
-        let request =
-            self.aws.write(permit).s3.delete_object().bucket(&self.place.bucket).key(&self.place.key);
-        let request = request.expected_bucket_owner(self.aws.account_id().await?).if_match(&held.proof);
-        let answer = request.send().await;
-        let code =
-            answer.as_ref().err().and_then(|error| error.as_service_error()).and_then(|e| e.meta().code());
-        if code.is_some_and(|code| MOVED.contains(&code)) {
-            return Ok(false);
-        }
-        answer.found(DELETE, &ABSENT).map(|_| true)
     }
 }
