@@ -1,9 +1,12 @@
 //! Decides how long to wait before each retry. No other module does.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::sync::watch;
 
+use crate::error::{Error, Result};
 use crate::net::timeout::scaled_delay;
 
 /// Delays between attempts at a write. Throttling passes in seconds; a new IAM principal may stay
@@ -19,11 +22,87 @@ pub fn write_delays() -> impl Iterator<Item = Duration> {
 }
 
 /// Delays between reads of a thing that was just written.
-pub fn read_delays() -> impl Iterator<Item = Duration> {
+fn read_delays() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(scaled_delay(Duration::from_millis(50)))
         .with_max_delay(scaled_delay(Duration::from_secs(5)))
         .with_max_times(10)
         .with_jitter()
         .build()
+}
+
+/// The waits of one task.
+pub struct Waits {
+    /// Turns true when the run must end; `None` for a task that always runs to its end.
+    stop: Option<watch::Receiver<bool>>,
+}
+
+impl Waits {
+    /// Waits that end when the run must end.
+    pub fn until(stop: &watch::Receiver<bool>) -> Self {
+        Self { stop: Some(stop.clone()) }
+    }
+
+    /// Waits that last as long as they take.
+    pub fn to_the_end() -> Self {
+        Self { stop: None }
+    }
+
+    /// Waits. Returns `false`, immediately, when the run must end.
+    pub async fn wait(&self, delay: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => true,
+            () = self.stopped() => false,
+        }
+    }
+
+    async fn stopped(&self) {
+        let is_stopped = match self.stop.clone() {
+            Some(mut stop) => stop.wait_for(|stop| *stop).await.is_ok(),
+            None => false,
+        };
+        if !is_stopped {
+            // Nobody is left who could stop the run.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Reads, and repeats while the server reports that it is not ready: for example, a KV engine is
+    /// not ready immediately after it is mounted.
+    ///
+    /// # Errors
+    /// The last one.
+    pub async fn read(&self, mut read: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+        self.read_until(async || passing(read().await)).await
+    }
+
+    /// Reads until an attempt decides the outcome; the problem of an undecided one is the outcome when
+    /// the delays or the run come to an end.
+    ///
+    /// # Errors
+    /// As the attempts decide.
+    pub async fn read_until(
+        &self,
+        mut attempt: impl AsyncFnMut() -> ControlFlow<Result<()>, Error>,
+    ) -> Result<()> {
+        let mut delays = read_delays();
+        loop {
+            let problem = match attempt().await {
+                ControlFlow::Break(outcome) => return outcome,
+                ControlFlow::Continue(problem) => problem,
+            };
+            match delays.next() {
+                Some(delay) if self.wait(delay).await => {}
+                _ => return Err(problem),
+            }
+        }
+    }
+}
+
+/// Decides by a result, unless its error may pass.
+pub fn passing(result: Result<()>) -> ControlFlow<Result<()>, Error> {
+    match result {
+        Err(error) if error.is_retriable() => ControlFlow::Continue(error),
+        decided => ControlFlow::Break(decided),
+    }
 }

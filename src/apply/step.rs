@@ -1,17 +1,15 @@
 //! One step: record the intent, write, observe again.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
 
-use super::retry;
+use super::retry::{Waits, passing};
+use super::{Means, retry};
 use crate::changeset::Action;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, Events};
+use crate::event::Event;
 use crate::journal::{CREATE, Entry, OperationOutcome, Thing};
-use crate::permit::Permit;
-use crate::providers::Providers;
 use crate::resource::erased::{Instance, Kind, View};
 use crate::resource::{Blocked, Diff};
 
@@ -24,17 +22,12 @@ pub struct Task<'a> {
     pub action: Action,
     /// The plan could not observe the thing, because the server was not initialised.
     pub look_first: bool,
-    pub providers: &'a Providers,
-    pub permit: &'a Permit,
-    pub events: Events,
-    /// Turns true when the run must end.
-    pub stop: watch::Receiver<bool>,
+    pub means: Means<'a>,
 }
 
 impl Task<'_> {
     /// Writes the step until the live thing agrees with the plan.
     pub async fn run(&self, instance: &mut dyn Instance) -> Result<()> {
-        self.events.emit(Event::StepStarted { id: self.id.clone(), action: self.action.name() });
         let unread = instance.is_unread();
         instance.recognise(true);
         if self.look_first && self.is_there(instance).await? {
@@ -61,7 +54,7 @@ impl Task<'_> {
     }
 
     fn diff(&self, instance: &dyn Instance) -> Option<Diff> {
-        instance.diff(View::Approved(self.permit))
+        instance.diff(View::Approved(self.means.permit))
     }
 
     /// Values that the plan did not compare may forbid what was approved.
@@ -99,7 +92,7 @@ impl Task<'_> {
         if self.action != Action::Create {
             return Ok(None);
         }
-        let announced = self.providers.journal()?.open_intent(CREATE, &self.thing.target);
+        let announced = self.means.providers.journal()?.open_intent(CREATE, &self.thing.target);
         Ok(announced.map(|record| record.time))
     }
 
@@ -109,7 +102,7 @@ impl Task<'_> {
         if !self.is_new() || self.kind.once_only() {
             return Ok(());
         }
-        self.providers.journal()?.append(self.permit, Entry::Making(self.thing.clone())).await
+        self.means.note(Entry::Making(self.thing.clone())).await
     }
 
     async fn settle(&self, instance: &mut dyn Instance, result: &Result<()>) -> Result<()> {
@@ -123,14 +116,14 @@ impl Task<'_> {
             }
             Err(error) => ended(CREATE, &self.thing.target, error),
         };
-        self.providers.journal()?.append(self.permit, entry).await
+        self.means.note(entry).await
     }
 
     /// Whether a failed creation left something behind, or may have: a creation can take several
     /// requests, and a later one can be refused. This plan must finish what remains.
     async fn has_begun(&self, instance: &mut dyn Instance) -> bool {
         self.action == Action::Create
-            && match instance.observe(self.providers).await {
+            && match instance.observe(self.means.providers).await {
                 Ok(()) => instance.exists(),
                 Err(_) => true,
             }
@@ -139,9 +132,10 @@ impl Task<'_> {
     /// Writes and observes; on errors that may pass, it observes and writes again, except for kinds
     /// whose creation must not be repeated.
     async fn converge(&self, instance: &mut dyn Instance, begun: Option<Timestamp>) -> Result<()> {
+        let Means { providers, permit, events, .. } = self.means;
         let mut delays = retry::write_delays();
         loop {
-            let error = match instance.write(self.providers, self.permit, &self.id, begun).await {
+            let error = match instance.write(providers, permit, &self.id, begun).await {
                 Ok(()) => return self.require_in_sync(instance).await,
                 Err(error) => error,
             };
@@ -149,11 +143,11 @@ impl Task<'_> {
                 return Err(error);
             }
             let Some(delay) = delays.next() else { return Err(error) };
-            self.events.emit(Event::StepRetried { id: self.id.clone(), error: error.report() });
-            if !self.wait(delay).await {
+            events.emit(Event::StepRetried { id: self.id.clone(), error: error.report() });
+            if !self.waits().wait(delay).await {
                 return Err(error);
             }
-            self.providers.confirm_lock(self.permit).await?;
+            self.means.confirm_lock().await?;
             self.observe(instance).await?;
             if self.diff(instance).is_some_and(|diff| diff.is_empty()) {
                 return Ok(());
@@ -161,62 +155,42 @@ impl Task<'_> {
         }
     }
 
-    /// Observes, and repeats while the server reports that it is not ready: for example, a KV
-    /// engine is not ready immediately after it is mounted.
     async fn observe(&self, instance: &mut dyn Instance) -> Result<()> {
-        let mut delays = retry::read_delays();
-        loop {
-            match instance.observe(self.providers).await {
-                Err(error) if error.is_retriable() => match delays.next() {
-                    Some(delay) if self.wait(delay).await => {}
-                    _ => return Err(error),
-                },
-                seen => return seen,
-            }
-        }
+        self.waits().read(async || instance.observe(self.means.providers).await).await
     }
 
     /// The live thing must equal what was written; a change may take a moment to become visible.
     async fn require_in_sync(&self, instance: &mut dyn Instance) -> Result<()> {
-        let mut delays = retry::read_delays();
-        loop {
-            let seen = instance.observe(self.providers).await;
-            let problem = match seen {
-                Ok(()) => match self.diff(instance) {
-                    Some(diff) if diff.is_empty() => return Ok(()),
-                    Some(diff) => match diff.only_awaits() {
-                        None => still_different(&self.id, &diff),
-                        Some(waits) => {
-                            self.events.warn(format!("{}: {}: {}", self.id, waits.path, waits.why));
-                            return Ok(());
-                        }
-                    },
-                    None => {
-                        let message = "it was written but cannot be found";
-                        Error::new(ErrorKind::Rejected, format!("step {}", self.id), message)
-                    }
-                },
-                Err(error) if error.is_retriable() => error,
-                Err(error) => return Err(error),
-            };
-            match delays.next() {
-                Some(delay) if self.wait(delay).await => {}
-                _ => return Err(problem),
-            }
-        }
+        let attempt = async || match instance.observe(self.means.providers).await {
+            Ok(()) => self.judge(instance),
+            Err(error) => passing(Err(error)),
+        };
+        self.waits().read_until(attempt).await
     }
 
-    /// Waits, unless the run must end: then returns `false` immediately. A once-only step always
-    /// runs to its end.
-    async fn wait(&self, delay: Duration) -> bool {
-        if self.kind.once_only() {
-            tokio::time::sleep(delay).await;
-            return true;
+    /// Whether the live thing equals what was written.
+    fn judge(&self, instance: &dyn Instance) -> ControlFlow<Result<()>, Error> {
+        let Some(diff) = self.diff(instance) else {
+            let message = "it was written but cannot be found";
+            return ControlFlow::Continue(Error::new(
+                ErrorKind::Rejected,
+                format!("step {}", self.id),
+                message,
+            ));
+        };
+        match diff.only_awaits() {
+            _ if diff.is_empty() => {}
+            None => return ControlFlow::Continue(still_different(&self.id, &diff)),
+            Some(waits) => {
+                self.means.events.warn(format!("{}: {}: {}", self.id, waits.path, waits.why));
+            }
         }
-        tokio::select! {
-            () = tokio::time::sleep(delay) => true,
-            () = stopped(self.stop.clone()) => false,
-        }
+        ControlFlow::Break(Ok(()))
+    }
+
+    /// A once-only step always runs to its end.
+    fn waits(&self) -> Waits {
+        if self.kind.once_only() { Waits::to_the_end() } else { Waits::until(&self.means.options.stop) }
     }
 }
 
@@ -239,14 +213,6 @@ fn is_refusal(error: &Error) -> bool {
 fn outcome(operation: &str, target: &str, result: OperationOutcome, error: &Error) -> Entry {
     let (operation, target) = (operation.to_owned(), target.to_owned());
     Entry::Outcome { operation, target, result, message: error.report() }
-}
-
-/// Returns when the run must end.
-pub async fn stopped(mut stop: watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        // No sender remains that could stop the run.
-        std::future::pending::<()>().await;
-    }
 }
 
 fn still_different(id: &str, diff: &Diff) -> Error {

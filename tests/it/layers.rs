@@ -139,7 +139,7 @@ const EDGES: &[(&str, &str)] = &[
     ("diff", "changeset error observe plan removal resolve resource secret template"),
     (
         "apply",
-        "changeset custody destination diff error event graph journal lock net observe permit plan providers removal resolve resource secret template",
+        "changeset custody destination diff error event journal lock net observe permit plan providers removal resolve resource secret template",
     ),
     ("review", "changeset destination providers resource secret visible"),
     (
