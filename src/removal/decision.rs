@@ -223,7 +223,9 @@ pub fn declared(world: &ObservedPlan) -> Vec<Candidate> {
         let fate = match &world.observations[index] {
             Observation::Failed(error) if error.kind == ErrorKind::Uninitialised => return None,
             Observation::Failed(error) => RemovalDecision::Unclear(format!("cannot be looked for: {error}")),
-            Observation::Observed if instance.exists() => judge(facts_of_declared(world, index, &login)),
+            Observation::Observed if instance.exists() && !instance.is_deleted() => {
+                judge(facts_of_declared(world, index, &login))
+            }
             Observation::Observed | Observation::BehindBootstrap(_) | Observation::AddressUnknown(_) => {
                 return None;
             }

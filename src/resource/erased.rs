@@ -122,6 +122,8 @@ pub trait Instance: Send + Sync {
     fn assume_absent(&mut self);
     /// Whether the thing existed when it was observed.
     fn exists(&self) -> bool;
+    /// Whether it is deleted already, and can still be restored.
+    fn is_deleted(&self) -> bool;
     /// The live tags, for tagged kinds.
     fn tags(&self) -> Option<Tags>;
     /// The differences; `None` when the thing does not exist.
@@ -386,6 +388,10 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn exists(&self) -> bool {
         self.live().is_some()
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.observed.as_ref().is_some_and(R::is_deleted)
     }
 
     fn tags(&self) -> Option<Tags> {

@@ -214,6 +214,12 @@ pub trait Resource: Send + Sync + 'static {
         false
     }
 
+    /// Whether the observed thing is deleted already, and is kept only so that it can be restored. Then a
+    /// removal has nothing left to do. Pure.
+    fn is_deleted(_observed: &Self::Observed) -> bool {
+        false
+    }
+
     /// The outputs for other steps. Pure.
     fn outputs(observed: &Self::Observed) -> Self::Outputs;
 

@@ -79,7 +79,8 @@ impl<R: Resource> Recorded for Known<R> {
 
     async fn observe(&mut self, providers: &Providers) -> Result<()> {
         let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
-        self.observed = R::observe(&client, &self.id).await?.filter(|observed| !R::obstructs(observed));
+        let observed = R::observe(&client, &self.id).await?;
+        self.observed = observed.filter(|observed| !R::obstructs(observed) && !R::is_deleted(observed));
         Ok(())
     }
 

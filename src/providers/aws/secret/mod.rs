@@ -165,6 +165,10 @@ impl Resource for AwsSecret {
         Some(regions.map(|region| Attachment::ends("replicas", region).path()).collect())
     }
 
+    fn is_deleted(observed: &Observed) -> bool {
+        observed.pending_deletion
+    }
+
     fn outputs(observed: &Observed) -> Outputs {
         let (name, arn) = (observed.name.clone(), observed.arn.clone());
         Outputs { name, arn, version_id: observed.version_id.clone() }
@@ -322,5 +326,6 @@ mod tests {
     fn secret_pending_deletion_is_reported_once() {
         let live = Observed { pending_deletion: true, value: LiveValue::Absent, ..observed("") };
         assert_eq!(paths(&AwsSecret::diff(&desired(json!({ "value": "x" })), &live)), ["pending_deletion"]);
+        assert!(AwsSecret::is_deleted(&live) && !AwsSecret::is_deleted(&observed("x")));
     }
 }
