@@ -14,7 +14,6 @@ mod schedule_tests;
 mod step;
 
 pub use lock::{ApprovedUnlock, force_unlock, lock, unlock};
-pub use remove::{ApprovedRemoval, remove};
 
 use std::collections::HashSet;
 use std::time::Instant;

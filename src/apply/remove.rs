@@ -10,49 +10,9 @@ use crate::changeset::{Action, Changeset, StepChange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::target;
 use crate::observe::ObservedPlan;
-use crate::permit::Permit;
-use crate::providers::{self, Providers};
+use crate::providers;
 use crate::removal;
 use crate::resource::Recorded;
-
-/// A person has agreed to remove the thing of this step.
-#[derive(Debug)]
-pub struct ApprovedRemoval<'a>(&'a str);
-
-impl<'a> ApprovedRemoval<'a> {
-    /// Records the approval. Call it only where a person has seen what will be removed and agreed.
-    pub fn by_caller(step: &'a str) -> Self {
-        Self(step)
-    }
-}
-
-/// Removes the thing of the approved step; a protected thing is refused.
-///
-/// # Errors
-/// `Rejected` for a protected or unknown step; otherwise the error of the live system.
-pub async fn remove(
-    world: &ObservedPlan,
-    approved: ApprovedRemoval<'_>,
-    providers: &Providers,
-) -> Result<()> {
-    let id = approved.0;
-    let operation = || format!("remove {id}");
-    let Some(index) = world.resolved.steps.iter().position(|step| step.id == id) else {
-        return Err(Error::new(ErrorKind::Rejected, operation(), "the plan does not have this step"));
-    };
-    let step = &world.resolved.steps[index];
-    let declared = &world.resolved.document.steps[step.declared];
-    if declared.protect.unwrap_or_else(|| step.kind.protected()) {
-        return Err(Error::new(ErrorKind::Rejected, operation(), "it is protected")
-            .advice("set `protect: false` in the step to allow its removal"));
-    }
-    let mut recorded = world.instances[index].recorded();
-    recorded.observe(providers).await?;
-    if let Some(part) = recorded.part_of() {
-        return Err(Error::new(ErrorKind::Rejected, operation(), part.why));
-    }
-    recorded.delete(providers, &Permit::mint(), id).await
-}
 
 /// Carries out the removals of a changeset after everything else. Things that a failed step may
 /// still need remain.

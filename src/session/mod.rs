@@ -223,14 +223,6 @@ impl Session {
             (_, false) => Err(outdated(format!("these steps have changed: {}", changed.join(", "))).into()),
         }
     }
-
-    /// Removes the thing of one step, as approved.
-    ///
-    /// # Errors
-    /// When the step is protected, or the live system refuses.
-    pub async fn remove(&self, approved: apply::ApprovedRemoval<'_>) -> Result<(), Error> {
-        Ok(apply::remove(&self.world, approved, &self.providers).await?)
-    }
 }
 
 /// Whether an error means that something is there and cannot be seen from here.

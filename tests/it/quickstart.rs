@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Quickstart, files, paths, step, summary};
+use crate::support::{Quickstart, files, paths, step, summary, text_of};
 
 #[test]
 fn a_plan_on_nothing_is_complete_and_leaves_nothing() {
@@ -40,6 +40,23 @@ fn a_second_apply_writes_nothing_and_the_server_agrees() {
     let ran = quickstart.run(&["plan", "quickstart.yaml", "--detailed-exitcode"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stdout.contains("Nothing to do. 18 steps are as declared."), "{}", ran.stdout);
+
+    // The contract does not go through the ceremonies. The journal leads to their things, which stay.
+    let declared = std::fs::read_to_string(quickstart.environment.folder.join("quickstart.yaml"));
+    let declared = declared.expect("the plan");
+    for id in ["vault_init", "root_token"] {
+        let begin = declared.find(&format!("  {id}:")).expect("the step");
+        let end = declared[begin..].find("\n\n").map_or(declared.len(), |length| begin + length);
+        quickstart.edit(&declared[begin..end], "");
+    }
+    let changeset = quickstart.plan();
+    let undeclared = changeset["undeclared"].as_array().expect("undeclared things");
+    let ids: Vec<&str> = undeclared.iter().map(|step| text_of(&step["id"])).collect();
+    assert_eq!(ids, ["root_token", "vault_init"], "{changeset:#}");
+    for step in undeclared {
+        assert_eq!(step["action"], "none", "{step:#}");
+        assert!(text_of(&step["reason"]).starts_with("stays: "), "{step:#}");
+    }
 }
 
 #[test]
