@@ -52,7 +52,7 @@ fn a_second_apply_writes_nothing_and_the_server_agrees() {
     let changeset = quickstart.plan();
     let undeclared = changeset["undeclared"].as_array().expect("undeclared things");
     let ids: Vec<&str> = undeclared.iter().map(|step| text_of(&step["id"])).collect();
-    assert_eq!(ids, ["root_token", "vault_init"], "{changeset:#}");
+    assert_eq!(ids, ["vault_init", "root_token"], "{changeset:#}");
     for step in undeclared {
         assert_eq!(step["action"], "none", "{step:#}");
         assert!(text_of(&step["reason"]).starts_with("stays: "), "{step:#}");
