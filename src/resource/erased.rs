@@ -14,6 +14,7 @@ use super::addresses;
 use super::elsewhere::with_namespace;
 use super::preview::flatten;
 use super::recorded::{self, Known, Recorded};
+use super::risk::{Deletion, Risks};
 use super::strict::parse;
 use super::{Attachment, Diff, Elsewhere, Part, Provided, Requirement, Resource, Scope, Tags, Writer};
 use crate::error::{Error, ErrorKind, FieldError, Result};
@@ -47,6 +48,10 @@ pub trait Kind: Send + Sync {
     fn in_cluster(&self) -> bool;
     /// The consequences of a removal, for its reviewer.
     fn removal(&self) -> Option<&'static str>;
+    /// What its removal means for the review's risks.
+    fn deletion(&self) -> Deletion;
+    /// For each declared field which change is dangerous, or why none is.
+    fn risks(&self) -> Risks;
     /// The thing at an address that an instance of this kind has returned; `None` when it is not an
     /// address of this kind.
     fn recall(&self, address: &Value) -> Option<Box<dyn Recorded>>;
@@ -207,6 +212,14 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn removal(&self) -> Option<&'static str> {
         R::REMOVAL
+    }
+
+    fn deletion(&self) -> Deletion {
+        R::DELETION
+    }
+
+    fn risks(&self) -> Risks {
+        R::RISKS
     }
 
     fn recall(&self, address: &Value) -> Option<Box<dyn Recorded>> {

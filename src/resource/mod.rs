@@ -12,6 +12,7 @@ mod elsewhere;
 pub mod erased;
 mod preview;
 mod recorded;
+pub mod risk;
 mod scope;
 pub(crate) mod strict;
 mod under_way;
@@ -37,6 +38,7 @@ pub use scope::{Partial, Scope};
 pub use under_way::UnderWay;
 pub use writer::Writer;
 
+use self::risk::{Deletion, Risks};
 use crate::error::{FieldError, Result};
 use crate::providers::Providers;
 use crate::secret::{Declarations, LoadError, Loader, SecretSource};
@@ -79,6 +81,11 @@ pub trait Resource: Send + Sync + 'static {
     /// The consequences of its removal, for the reviewer: what is deleted with it, and what
     /// cannot be restored.
     const REMOVAL: Option<&'static str> = None;
+    /// What its removal means for the review's risks.
+    const DELETION: Deletion = Deletion::usual(Self::PROTECTED);
+    /// For each declared field which change is dangerous, or why none is; a test of the registry checks
+    /// that none is missing.
+    const RISKS: Risks = &[];
 
     /// The client of the kind; built once per run and shared by all steps.
     type Client: Provided;

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::providers::aws::policy::{as_list, element, statement};
+use crate::providers::aws::policy::{as_list, element, is_document, statement};
 
 /// The order of a statement's elements.
 const ELEMENTS: [&str; 9] = [
@@ -26,11 +26,6 @@ pub fn aligned(before: &Value, after: &Value) -> (Value, Value) {
     let after = document(after, Vec::new());
     let theirs = statements(&after);
     (document(before, theirs), after)
-}
-
-/// Whether it is an IAM policy document.
-pub fn is_document(value: &Value) -> bool {
-    value.get("Statement").is_some()
 }
 
 fn statements(document: &Value) -> Vec<Value> {

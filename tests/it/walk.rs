@@ -95,7 +95,9 @@ fn ten_changes_are_reviewed_bound_and_applied() {
 
     let password = &step(&changeset, "mongodb")["unchanged"][0];
     assert_eq!((&password["path"], &password["secret"]), (&json!("data.password"), &json!("unchanged")));
-    let told = [("secrets_admin", "broader-grant"), ("app_policies[jwt]", "broader-grant")];
+    // The last one is a tag of the user, for which policies may ask.
+    let user = ("secrets_admin", "broader-grant");
+    let told = [user, ("app_policies[jwt]", "broader-grant"), user];
     assert_eq!(risks(&changeset), told, "what is repaired is no risk: {:#}", changeset["risks"]);
 
     let others = ids(&changeset, |step| step["action"] == "none");

@@ -28,6 +28,7 @@ mod lazy;
 mod lock;
 pub mod policy;
 mod record;
+pub(super) mod risk;
 pub mod s3_bucket;
 mod s3_object;
 mod s3_store;

@@ -11,6 +11,8 @@ use super::Files;
 use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::plan_shape::is_plan;
+use crate::resource::Change;
+use crate::resource::risk::{Category, FieldChanges, Finding, Risks, Severity, analysed, identity, safe};
 use crate::resource::{Diff, Partial, Resource, Scope, Writer};
 use crate::secret::{LoadError, Loader};
 use crate::template::unknown;
@@ -70,6 +72,31 @@ pub struct Outputs {
     pub sha256: String,
 }
 
+/// Permission bits that let others run, change or read the file.
+fn of_mode(changes: &FieldChanges<'_>) -> Vec<Finding> {
+    let bits = |value: &Value| value.as_str().and_then(|text| u32::from_str_radix(text, 8).ok());
+    let of_change = |change: &&Change| {
+        let after = bits(&change.after)?;
+        let before = bits(&change.before);
+        let new = |mask: u32| after & mask != 0 && before.unwrap_or_default() & mask == 0;
+        let (severity, category, message) = match () {
+            () if new(0o111) => {
+                let message = "can be run as a program by every user of this folder";
+                (Severity::High, Category::BroaderGrant, message)
+            }
+            () if new(0o022) => {
+                (Severity::Medium, Category::BroaderGrant, "can be changed by other users of the machine")
+            }
+            () if before.is_some() && new(0o044) => {
+                (Severity::Low, Category::PublicExposure, "can be read by other users of the machine")
+            }
+            () => return None,
+        };
+        Some(Finding::new(severity, category, message))
+    };
+    changes.changes.iter().filter_map(of_change).collect()
+}
+
 impl Resource for Template {
     const KIND: &'static str = "file.template";
     const ABOUT: &'static str =
@@ -83,6 +110,11 @@ backend_file:
     region = "us-east-1"
   mode: "0640"
 "#;
+    const RISKS: Risks = &[&[
+        identity("path"),
+        safe("template content with", "the content before and after is shown"),
+        analysed("mode", of_mode),
+    ]];
     const HOLDS_VALUES: bool = true;
     const TELLING: &'static [&'static str] = &["sha256"];
 

@@ -16,6 +16,9 @@ use super::VaultClient;
 use super::cache::Listing;
 use super::fields;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::providers::vault::risk::METADATA;
+use crate::resource::risk::Category::BroaderGrant;
+use crate::resource::risk::{Risks, changed, identity};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 
 /// The name by which an auth method knows an entity.
@@ -62,6 +65,8 @@ pub trait AliasSpec: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
     const ABOUT: &'static str;
     /// As [`Resource::EXAMPLE`].
     const EXAMPLE: &'static str;
+    /// As [`Resource::RISKS`].
+    const RISKS: Risks;
     /// The path at which aliases are created.
     const PATH: &'static str;
     /// Fields besides the name and the accessor.
@@ -87,6 +92,11 @@ alice_at_userpass:
   mount: userpass
   canonical_id: \"{{ alice.id }}\"
 ";
+    const RISKS: Risks = &[&[
+        identity("name mount"),
+        changed("canonical_id").medium(BroaderGrant, "this login gets the policies of another entity"),
+        changed("custom_metadata").low(BroaderGrant, METADATA),
+    ]];
     const PATH: &'static str = "identity/entity-alias";
     const FIELDS: &'static [&'static str] = &["canonical_id", "custom_metadata"];
 
@@ -112,6 +122,10 @@ developers_at_github:
   mount: jwt
   canonical_id: \"{{ developers.id }}\"
 ";
+    const RISKS: Risks = &[&[
+        identity("name mount"),
+        changed("canonical_id").medium(BroaderGrant, "members get the policies of another group"),
+    ]];
     const PATH: &'static str = "identity/group-alias";
     const FIELDS: &'static [&'static str] = &["canonical_id"];
 
@@ -187,6 +201,7 @@ impl<S: AliasSpec> Resource for Alias<S> {
     const KIND: &'static str = S::KIND;
     const ABOUT: &'static str = S::ABOUT;
     const EXAMPLE: &'static str = S::EXAMPLE;
+    const RISKS: Risks = S::RISKS;
 
     type Client = VaultClient;
     type Id = AliasId;

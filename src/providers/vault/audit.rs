@@ -12,6 +12,8 @@ use super::fields::{self, Fixed};
 use super::mount::{check_path, refuse_blocked};
 use super::server::takes_audit_by_configuration;
 use crate::error::{Error, FieldError, Result};
+use crate::resource::risk::Category::PublicExposure;
+use crate::resource::risk::{Category, Deletion, Risks, Severity, fixed, identity, includes, on};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::template::unknown::is_unknown;
 
@@ -121,6 +123,18 @@ audit_log:
   type: file
   options: { file_path: /var/log/openbao/audit.log, mode: \"0600\" }
 ";
+    const DELETION: Deletion = Deletion::new(
+        Severity::High,
+        Category::ProtectionOff,
+        "is deleted: requests are no longer recorded on it",
+    );
+    const RISKS: Risks = &[&[
+        identity("path"),
+        fixed("type description local options"),
+        on("options.log_raw").high(PublicExposure, "secrets are written to the audit log in the clear"),
+        includes("options.hmac_accessor", "false")
+            .low(PublicExposure, "accessors of tokens are written to the audit log in the clear"),
+    ]];
     /// The server has audit devices only in its root namespace.
     const NAMESPACED: bool = false;
     const PROTECTED: bool = true;

@@ -13,6 +13,11 @@ use super::mount::{
 use super::notation::{Names, Ttl};
 use super::server::Plugin;
 use crate::error::{FieldError, Result};
+use crate::providers::vault::risk::{BATCH, NOT_REVOCABLE, TUNING_RISKS};
+use crate::resource::risk::Category::ProtectionOff;
+use crate::resource::risk::{
+    Category, Deletion, LABELS, Risks, Severity, becomes, fixed, identity, loosened, lowered, on, safe,
+};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::template::unknown::is_unknown;
 
@@ -169,6 +174,25 @@ approle:
   description: Applications and pipelines
   max_lease_ttl: 24h
 ";
+    const DELETION: Deletion = Deletion::new(
+        Severity::High,
+        Category::Destroy,
+        "is deleted, with its roles; logins through it no longer work",
+    );
+    const RISKS: Risks = &[
+        &[
+            identity("path"),
+            fixed("type local seal_wrap"),
+            safe("description", LABELS),
+            becomes("token_type", BATCH).low(ProtectionOff, NOT_REVOCABLE),
+            on("user_lockout.disable").medium(ProtectionOff, "passwords can be guessed without end"),
+            loosened("user_lockout.threshold")
+                .low(ProtectionOff, "more passwords can be guessed before a lockout"),
+            lowered("user_lockout.duration user_lockout.counter_reset")
+                .low(ProtectionOff, "passwords can be guessed faster (`{field}`)"),
+        ],
+        TUNING_RISKS,
+    ];
     const PROTECTED: bool = true;
     const REMOVAL: Option<&'static str> =
         Some("also deletes its roles and revokes every token that it has issued");

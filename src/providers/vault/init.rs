@@ -29,6 +29,8 @@ use super::custodian::Custodian;
 use crate::custody::recipient::parse_age;
 use crate::custody::{Gap, Holder, HolderKey, name_part};
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
+use crate::resource::risk::{Risks, added, fixed, gone, live_analysed, off};
 use crate::resource::{Diff, Partial, Resource, Scope, Writer};
 
 /// The kind `vault.init`.
@@ -163,6 +165,14 @@ impl Resource for VaultInit {
     - { name: bob, pgp: keys/bob.asc }
     - { name: carol, age: age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p }
 ";
+    const RISKS: Risks = &[&[
+        fixed("shares threshold"),
+        added("holders").high(Destination, "gets a key share"),
+        off("keep_shares")
+            .medium(ProtectionOff, "custody keeps no key shares: only enough holders together can unseal"),
+        live_analysed("nodes", proof::of_first_shares),
+        gone("servers").live().medium(Destroy, "a server is taken out of the cluster"),
+    ]];
     const PROTECTED: bool = true;
     const ONCE_ONLY: bool = true;
     const BOOTSTRAPS: bool = true;

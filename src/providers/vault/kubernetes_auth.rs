@@ -10,6 +10,10 @@ use super::fields;
 use super::mount::refuse_blocked;
 use super::notation::Pem;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
+use crate::resource::risk::{
+    Risks, added, changed, identity, replaced, safe, turned_off, turned_on, unbound,
+};
 use crate::resource::{Blocked, Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::{Input, SecretChange, SecretSource};
 
@@ -150,6 +154,17 @@ cluster:
   disable_local_ca_jwt: true
   token_reviewer_jwt: { env: REVIEWER_JWT }
 ";
+    const RISKS: Risks = &[&[
+        identity("mount"),
+        replaced("kubernetes_host").high(Destination, "another cluster says who may log in"),
+        changed("kubernetes_ca_cert").medium(Destination, "trusts another authority to be the cluster"),
+        turned_off("disable_local_ca_jwt").low(BroaderGrant, "uses the token of the pod in which Vault runs"),
+        safe("token_reviewer_jwt", "it opens nothing in Vault"),
+        added("pem_keys").high(BroaderGrant, "takes tokens that are signed with another key"),
+        unbound("issuer").low(ProtectionOff, "takes tokens of every issuer"),
+        replaced("issuer").medium(BroaderGrant, "takes tokens of another issuer"),
+        turned_on("disable_iss_validation").low(ProtectionOff, "takes tokens of every issuer"),
+    ]];
 
     type Client = VaultClient;
     type Id = String;

@@ -13,6 +13,9 @@ use super::fields::{self, Fixed};
 use super::notation::{Names, Ttl};
 use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::providers::vault::risk::TUNING_RISKS;
+use crate::resource::risk::Category::{Destroy, ProtectionOff};
+use crate::resource::risk::{Deletion, LABELS, Risks, Severity, changed, fixed, identity, raised, safe};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::template::unknown::is_unknown;
 
@@ -224,6 +227,17 @@ secrets:
   description: Secrets of applications
   max_lease_ttl: 24h
 ";
+    const DELETION: Deletion = Deletion::new(Severity::High, Destroy, "is deleted, with everything in it");
+    const RISKS: Risks = &[
+        &[
+            identity("path"),
+            fixed("type local seal_wrap external_entropy_access force_no_cache"),
+            raised("version").medium(Destroy, "the upgrade of the engine cannot be undone"),
+            safe("description", LABELS),
+            changed("options").low(ProtectionOff, "the engine works with other options"),
+        ],
+        TUNING_RISKS,
+    ];
     const PROTECTED: bool = true;
     const REMOVAL: Option<&'static str> =
         Some("also deletes all of its content, including content from other sources");

@@ -22,6 +22,9 @@ use super::fields::{self, Fixed};
 use super::mount::{pick, refuse_blocked};
 use super::notation::{CommaNames, Names, Ttl};
 use crate::error::{FieldError, Result};
+use crate::providers::vault::risk::UNLISTED;
+use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
+use crate::resource::risk::{Risks, added, becomes, fixed, identity, removed, safe, turned_on};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
 use issue::{generate_intermediate, generate_root, may_last, tune};
 
@@ -352,6 +355,15 @@ issuing:
   max_path_length: 0
   default: true
 ";
+    const RISKS: Risks = &[&[
+        identity("mount name"),
+        fixed("signed_by common_name organization ou country ttl key_type key_bits max_path_length"),
+        turned_on("default").low(Destination, "signs the requests that name no authority"),
+        becomes("leaf_not_after_behavior", "permit").medium(ProtectionOff, "certificates may outlast it"),
+        added("usage").low(BroaderGrant, "may be used for more"),
+        removed("crl_distribution_points ocsp_servers").medium(ProtectionOff, UNLISTED),
+        safe("issuing_certificates", "clients check the certificate that they find there"),
+    ]];
     const PROTECTED: bool = true;
 
     type Client = VaultClient;

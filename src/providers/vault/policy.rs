@@ -10,8 +10,10 @@ use serde_json::{Map, Value, json};
 use super::VaultClient;
 use super::mount::VAULTS_OWN;
 use super::notation::{Ttl, lower};
+use super::policy_risk::of_rules;
 use super::policy_text::{CAPABILITIES, from_data, mistakes, normalise, same};
 use crate::error::{FieldError, Result};
+use crate::resource::risk::{Risks, analysed, identity};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::{LoadError, Loader};
 use crate::template::Placeholders;
@@ -190,6 +192,7 @@ search:
       capabilities = [\"read\"]
     }
 ";
+    const RISKS: Risks = &[&[identity("name"), analysed("rules", of_rules)]];
 
     type Client = VaultClient;
     type Id = String;

@@ -11,6 +11,7 @@ use super::server::RootGeneration;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::journal::Entry;
 use crate::permit::Permit;
+use crate::resource::risk::{Risks, fixed, safe};
 use crate::resource::{Diff, Requirement, Resource, Writer};
 use crate::secret::Secret;
 
@@ -93,6 +94,10 @@ impl Resource for VaultRootToken {
         "Revokes Vault's root token after proving that an admin role, kept in custody, can replace it.";
     const EXAMPLE: &'static str =
         "root_token:\n  kind: vault.root_token\n  revoked: true\n  admin: { approle: { role: admin } }\n";
+    const RISKS: Risks = &[&[
+        safe("revoked", "it is always true, and an admin has proven before that it can do the plan's work"),
+        fixed("admin"),
+    ]];
     const PROTECTED: bool = true;
     const ONCE_ONLY: bool = true;
 

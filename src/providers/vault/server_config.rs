@@ -10,6 +10,8 @@ use super::fields;
 use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::file::Files;
+use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff, PublicExposure};
+use crate::resource::risk::{LABELS, Risks, becomes, changed, gone, identity, on, safe, turned_on};
 use crate::resource::{Diff, Partial, Resource, Scope, Writer};
 use crate::template::unknown::is_unknown;
 
@@ -305,6 +307,9 @@ fn is_place(value: &str) -> bool {
     ["file://", "env://"].iter().any(|scheme| value.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
 }
 
+/// Why a listener without TLS is a risk.
+const PLAIN_HTTP: &str = "tokens and secrets travel in the clear (`tls_disable`)";
+
 impl Resource for ServerConfig {
     const KIND: &'static str = "vault.server_config";
     const ABOUT: &'static str =
@@ -333,6 +338,33 @@ node_1:
       name: file
       options: { file_path: /var/log/openbao/audit.log }
 ";
+    const RISKS: Risks = &[&[
+        identity("path"),
+        changed("api_addr cluster_addr")
+            .low(Destination, "clients or other nodes look for it at another address (`{field}`)"),
+        safe("cluster_name", LABELS),
+        turned_on("ui").low(PublicExposure, "its web UI can be reached"),
+        becomes("log_level", "trace debug").low(PublicExposure, "its log has details of requests"),
+        changed("max_lease_ttl default_lease_ttl")
+            .low(BroaderGrant, "tokens last for another time (`{field}`)"),
+        changed("plugin_directory").medium(BroaderGrant, "programs of another folder can run as plugins"),
+        turned_on("disable_mlock").low(ProtectionOff, "memory with keys may be written to disk"),
+        safe("raft", "the file names it `storage`, which is judged"),
+        changed("storage")
+            .live()
+            .medium(Destination, "the data is kept elsewhere, or other nodes are joined"),
+        on("listeners.tls_disable").high(PublicExposure, PLAIN_HTTP),
+        on("listener.tcp.tls_disable").live().high(PublicExposure, PLAIN_HTTP),
+        changed("listener")
+            .live()
+            .medium(Destination, "clients are let in at another address, or in another way"),
+        changed("seal")
+            .high(Destination, "unseals with another key: what was sealed before must be migrated"),
+        changed("telemetry").low(PublicExposure, "metrics go elsewhere, or to others"),
+        gone("audit").high(ProtectionOff, "requests are no longer recorded"),
+        changed("audit").medium(ProtectionOff, "requests are recorded elsewhere, or in another way"),
+        changed("mode").live().low(PublicExposure, "other users of the machine may read it, or no longer"),
+    ]];
     const HOLDS_VALUES: bool = true;
 
     type Client = Files;

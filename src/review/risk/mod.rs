@@ -3,9 +3,7 @@
 //! Only changes are risks, not the state before: a new wildcard is a risk, an unchanged one is not.
 
 mod destination;
-mod iam;
-mod setting;
-mod vault;
+mod field;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,6 +11,8 @@ use serde_json::Value;
 
 use crate::changeset::{Action, Changeset, StepChange};
 use crate::providers::registry;
+pub use crate::resource::risk::{Category, Severity};
+use crate::resource::risk::{Deletion, Finding, some};
 use crate::visible::sanitize;
 
 /// Something about a changeset that deserves a second look.
@@ -28,74 +28,18 @@ pub struct Risk {
     pub message: String,
 }
 
-/// How bad it can get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing.
-    Low,
-    /// Can be right, but should be intended.
-    Medium,
-    /// Cannot be undone, or opens something to everyone.
-    High,
-}
-
-impl Severity {
-    /// The word in JSON and for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::High => "high",
-            Self::Medium => "medium",
-            Self::Low => "low",
-        }
-    }
-}
-
-/// The sort of a risk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Category {
-    /// Something is deleted.
-    Destroy,
-    /// A key is, or will be, scheduled for deletion.
-    KeyDeletion,
-    /// Something becomes accessible to everyone.
-    PublicExposure,
-    /// Everything, or every member of a group, is allowed.
-    Wildcard,
-    /// A safeguard is switched off or taken away.
-    ProtectionOff,
-    /// More is allowed than before.
-    BroaderGrant,
-    /// Something goes to another place than at the last apply, or another person can open it.
-    Destination,
-}
-
 /// All risks, the worst first, otherwise in the order of the steps.
 pub fn assess(changeset: &Changeset) -> Vec<Risk> {
     let destinations = changeset.where_this_goes.iter().flat_map(destination::findings);
-    let mut risks: Vec<Risk> = destinations.map(|(name, found)| found.of(name)).collect();
+    let mut risks: Vec<Risk> = destinations.map(|(name, found)| assigned(found, name)).collect();
     risks.extend(changeset.steps.iter().flat_map(of_step));
     risks.sort_by_key(|risk| std::cmp::Reverse(risk.severity));
     risks
 }
 
-/// A risk that is not assigned to a step yet.
-struct Finding {
-    severity: Severity,
-    category: Category,
-    message: String,
-}
-
-impl Finding {
-    fn new(severity: Severity, category: Category, message: impl Into<String>) -> Self {
-        Self { severity, category, message: message.into() }
-    }
-
-    fn of(self, step: &str) -> Risk {
-        let Self { severity, category, message } = self;
-        Risk { step: step.to_owned(), severity, category, message: sanitize(&message).replace('\n', " ") }
-    }
+fn assigned(found: Finding, step: &str) -> Risk {
+    let Finding { severity, category, message } = found;
+    Risk { step: step.to_owned(), severity, category, message: sanitize(&message).replace('\n', " ") }
 }
 
 fn of_step(step: &StepChange) -> Vec<Risk> {
@@ -103,9 +47,7 @@ fn of_step(step: &StepChange) -> Vec<Risk> {
         Action::None | Action::Blocked | Action::Deferred => return Vec::new(),
         Action::Delete => std::iter::once(deletion(step.kind)).chain(losses(step)).collect(),
         Action::Create | Action::Update | Action::Adopt => {
-            let mut found = setting::findings(step);
-            found.extend(iam::findings(step));
-            found.extend(vault::findings(step));
+            let mut found = field::findings(step);
             found.extend(resets(step));
             found
         }
@@ -114,31 +56,11 @@ fn of_step(step: &StepChange) -> Vec<Risk> {
         let message = "is not protected from deletion (`protect: false`)";
         found.push(Finding::new(Severity::Low, Category::ProtectionOff, message));
     }
-    found.into_iter().map(|found| found.of(&step.id)).collect()
+    found.into_iter().map(|found| assigned(found, &step.id)).collect()
 }
 
 fn deletion(kind: &str) -> Finding {
-    let (severity, category, message) = match kind {
-        "vault.audit" => {
-            (Severity::High, Category::ProtectionOff, "is deleted: requests are no longer recorded on it")
-        }
-        "aws.kms_key" => (
-            Severity::High,
-            Category::KeyDeletion,
-            "is scheduled for deletion; data encrypted with it can never be read again",
-        ),
-        "vault.mount" => (Severity::High, Category::Destroy, "is deleted, with everything in it"),
-        "vault.auth_method" => (
-            Severity::High,
-            Category::Destroy,
-            "is deleted, with its roles; logins through it no longer work",
-        ),
-        kind if registry::find(kind).is_some_and(|kind| kind.protected()) => {
-            (Severity::High, Category::Destroy, "is deleted")
-        }
-        _ => (Severity::Medium, Category::Destroy, "is deleted"),
-    };
-    Finding::new(severity, category, message)
+    registry::find(kind).map_or(Deletion::usual(false), |kind| kind.deletion()).finding()
 }
 
 /// Fields that an update resets although the plan does not declare them.
@@ -159,14 +81,7 @@ fn losses(step: &StepChange) -> impl Iterator<Item = Finding> {
     })
 }
 
-/// The first few items, and the number of the others.
-fn some(items: &[String]) -> String {
-    const SHOWN: usize = 3;
-    match items.len() {
-        0..=SHOWN => items.join(", "),
-        more => format!("{} and {} more", items[..SHOWN].join(", "), more - SHOWN),
-    }
-}
-
+#[cfg(test)]
+mod field_tests;
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,9 @@ use super::key_name::LiveKey;
 use super::{kms_key, partition, tags};
 use crate::confined_path::FILE;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::providers::aws::risk::KEY_RISKS;
+use crate::resource::risk::Category::BroaderGrant;
+use crate::resource::risk::{LABELS, Risks, becomes, identity, safe};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 use crate::secret::{LoadError, Loader};
 use crate::template::unknown::is_unknown;
@@ -159,6 +162,17 @@ impl Resource for BucketObject {
   cache_control: max-age=300
   metadata: { owner: platform-team }
 "#;
+    const RISKS: Risks = &[
+        &[
+            identity("bucket key region"),
+            safe("content template with file", "the content before and after is shown"),
+            becomes("content_type", "text/html image/svg+xml application/javascript text/javascript")
+                .low(BroaderGrant, "browsers run it as a page or a script"),
+            safe("cache_control", "it says how old a copy may be, and opens nothing"),
+            safe("metadata tags", LABELS),
+        ],
+        KEY_RISKS,
+    ];
     const TAGGED: bool = true;
     const HOLDS_VALUES: bool = true;
     const TELLING: &'static [&'static str] = &["sha256"];

@@ -10,6 +10,7 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
 use crate::providers::aws::scope::partition;
+use crate::resource::risk::{Risks, identity, safe};
 use crate::resource::{Diff, Partial, Resource, Scope, Writer};
 use crate::template::unknown::is_unknown;
 
@@ -70,6 +71,8 @@ impl Resource for CloudwatchDashboard {
           stat: Sum
           metrics: [ [ Candlefish/Vault, FailedLogins ] ]
 ";
+    const RISKS: Risks =
+        &[&[identity("name"), safe("body", "it shows metrics to those who may read them anyway")]];
 
     type Client = AwsClient;
     type Id = String;

@@ -11,8 +11,11 @@ use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::key_name::LiveKey;
+use crate::providers::aws::risk::KEY_RISKS;
 use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::{kms_key, tags};
+use crate::resource::risk::Category::Destroy;
+use crate::resource::risk::{LABELS, Risks, fixed, identity, safe, tightened};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 use crate::template::unknown::is_unknown;
 
@@ -112,6 +115,15 @@ impl Resource for CloudwatchLogGroup {
   retention_days: 365
   kms_key: arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("name"),
+            tightened("retention_days").medium(Destroy, "entries are deleted sooner"),
+            fixed("class"),
+            safe("tags", LABELS),
+        ],
+        KEY_RISKS,
+    ];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REMOVAL: Option<&'static str> = Some("with every event in it, for good");

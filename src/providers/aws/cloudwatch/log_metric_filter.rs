@@ -12,6 +12,8 @@ use super::refuse_existing;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
+use crate::resource::risk::Category::ProtectionOff;
+use crate::resource::risk::{Risks, changed, identity};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
@@ -122,6 +124,12 @@ impl Resource for LogMetricFilter {
   pattern: '{ $.error = "permission denied" }'
   metric: { namespace: Candlefish/Vault, name: FailedLogins, default_value: 0 }
 "#;
+    const RISKS: Risks = &[&[
+        identity("name log_group"),
+        changed("pattern").medium(ProtectionOff, "counts other entries, and alarms fire on these"),
+        changed("metric")
+            .medium(ProtectionOff, "counts into another metric, or otherwise: alarms may not fire"),
+    ]];
 
     type Client = AwsClient;
     type Id = Id;

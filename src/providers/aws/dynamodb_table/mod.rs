@@ -21,6 +21,11 @@ use super::client::AwsClient;
 use super::scope::regional_arn;
 use super::{UNKNOWN_VALUE, kms_key};
 use crate::error::{FieldError, Result};
+use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
+use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
+use crate::resource::risk::{
+    LABELS, Risks, added, changed, fixed, gone, identity, off, removed, replaced, safe,
+};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
 const KEY_IS_FIXED: &str =
@@ -72,6 +77,21 @@ sessions:
       hash_key: { name: device, type: S }
       projection: { include: [ address ] }
 "#;
+    const RISKS: Risks = &[&[
+        identity("name"),
+        fixed("preset hash_key range_key local_indexes"),
+        safe("billing class", "it decides the price and how many requests are served"),
+        off("point_in_time_recovery")
+            .high(ProtectionOff, "the table cannot be brought back to an earlier time"),
+        gone("encryption.kms_key").medium(ProtectionOff, NO_OWN_KEY),
+        replaced("encryption.kms_key").medium(Destination, OTHER_KEY),
+        off("deletion_protection").high(ProtectionOff, "the table can be deleted by a single request"),
+        removed("global_indexes").low(Destroy, "indexes are deleted, and queries that use them fail"),
+        added("ttl_attribute")
+            .medium(Destroy, "items are deleted when the time in this attribute has passed"),
+        changed("stream").low(ProtectionOff, "what follows the table's changes gets other data, or none"),
+        safe("tags", LABELS),
+    ]];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REMOVAL: Option<&'static str> = Some("with every item in it");

@@ -10,6 +10,8 @@ use super::NO_SUCH_ENTITY;
 use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::resource::risk::Category::ProtectionOff;
+use crate::resource::risk::{Risks, loosened, lowered, off, safe};
 use crate::resource::{Diff, Partial, Resource, Scope, Writer};
 
 /// The password policy of the account, which has at most one.
@@ -95,6 +97,15 @@ passwords:
   minimum_length: 16
   max_age_days: 90
 ";
+    const RISKS: Risks = &[&[
+        lowered("minimum_length").medium(ProtectionOff, "shorter passwords are allowed"),
+        off("require_lowercase require_uppercase require_numbers require_symbols")
+            .low(ProtectionOff, "simpler passwords are allowed (`{field}`)"),
+        off("users_may_change").low(ProtectionOff, "users cannot change a password that others know"),
+        loosened("max_age_days").low(ProtectionOff, "passwords expire later, or never"),
+        lowered("reuse_prevention").low(ProtectionOff, "old passwords can be used again sooner"),
+        safe("hard_expiry", "it decides who resets an expired password, not when it expires"),
+    ]];
 
     type Client = AwsClient;
     type Id = Id;

@@ -13,6 +13,9 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
+use crate::providers::aws::risk::{GRANT_RISKS, OTHER_ARN};
+use crate::resource::risk::Category::ProtectionOff;
+use crate::resource::risk::{Risks, changed, identity};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
 
 /// An IAM group. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
@@ -72,6 +75,7 @@ impl Resource for IamGroup {
       - allow: [ "iam:ListAccessKeys", "iam:UpdateAccessKey", "iam:DeleteAccessKey" ]
         on: "arn:aws:iam::*:user/candlefish/${aws:username}"
 "#;
+    const RISKS: Risks = &[&[identity("name"), changed("path").low(ProtectionOff, OTHER_ARN)], GRANT_RISKS];
 
     type Client = AwsClient;
     type Id = String;

@@ -10,6 +10,8 @@ use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::tags;
+use crate::resource::risk::Category::BroaderGrant;
+use crate::resource::risk::{LABELS, Risks, changed, fixed, identity, safe};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
 const PATH_IS_FIXED: &str = "IAM cannot move an instance profile to another path; declare another name";
@@ -55,6 +57,12 @@ vault_profile:
   role: candlefish-vault
   tags: { Team: platform }
 ";
+    const RISKS: Risks = &[&[
+        identity("name"),
+        fixed("path"),
+        changed("role").medium(BroaderGrant, "machines get the permissions of another role"),
+        safe("tags", LABELS),
+    ]];
     const TAGGED: bool = true;
     const REMOVAL: Option<&'static str> = Some("machines with this profile lose the permissions of its role");
 

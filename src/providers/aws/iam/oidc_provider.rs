@@ -12,6 +12,8 @@ use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
+use crate::resource::risk::Category::BroaderGrant;
+use crate::resource::risk::{LABELS, Risks, added, identity, safe};
 use crate::resource::{Attachment, Diff, Partial, Resource, Scope, Tags, Writer, mentions};
 use crate::template::unknown::is_unknown;
 
@@ -74,6 +76,12 @@ github:
   thumbprints: [ 6938fd4d98bab03faadb97b34396831e3780aea1 ]
   tags: { Team: platform }
 ";
+    const RISKS: Risks = &[&[
+        identity("url"),
+        added("client_ids").medium(BroaderGrant, "takes tokens that were issued for these"),
+        added("thumbprints").medium(BroaderGrant, "takes tokens from servers with these authorities"),
+        safe("tags", LABELS),
+    ]];
     const TAGGED: bool = true;
 
     type Client = AwsClient;

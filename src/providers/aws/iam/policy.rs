@@ -11,8 +11,10 @@ use super::{
 use crate::error::{Error, FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::tags;
+use crate::resource::risk::{LABELS, Risks, fixed, identity, safe};
 use crate::resource::{Attachment, Diff, Partial, Resource, Scope, Tags};
 
 const NAME_IS_TAKEN: &str = "the account has a policy of this name at another path or in other case. IAM \
@@ -108,6 +110,8 @@ read_artifacts:
       on: "*"
       when: { Bool: { "aws:SecureTransport": false } }
 "#;
+    const RISKS: Risks =
+        &[&[identity("name path"), fixed("description"), iam_policy("document"), safe("tags", LABELS)]];
     const TAGGED: bool = true;
 
     type Client = AwsClient;

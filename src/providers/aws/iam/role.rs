@@ -16,8 +16,12 @@ use crate::error::{FieldError, Result};
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
+use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
+use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, of_principal_tags};
 use crate::providers::aws::tags;
+use crate::resource::risk::Category::BroaderGrant;
+use crate::resource::risk::{LABELS, Risks, analysed, fixed, identity, raised, safe};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
 const PATH_IS_FIXED: &str =
@@ -152,6 +156,18 @@ payments:
         namespace: payments
         service_account: api
 "#;
+    const RISKS: Risks = &[
+        &[
+            identity("name"),
+            fixed("path"),
+            safe("description", LABELS),
+            iam_policy("trust assume_role_policy"),
+            raised("max_session_duration").low(BroaderGrant, "sessions last longer"),
+            analysed("tags", of_principal_tags),
+        ],
+        BOUNDARY_RISKS,
+        GRANT_RISKS,
+    ];
     const TAGGED: bool = true;
 
     type Client = AwsClient;

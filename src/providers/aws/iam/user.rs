@@ -16,7 +16,10 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
+use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, OTHER_ARN, of_principal_tags};
 use crate::providers::aws::tags;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
+use crate::resource::risk::{Risks, added, analysed, changed, identity, turned_on};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
 /// An IAM user. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
@@ -98,6 +101,17 @@ impl Resource for IamUser {
     read-secrets:
       - { allow: "secretsmanager:GetSecretValue", on: "*" }
 "#;
+    const RISKS: Risks = &[
+        &[
+            identity("name"),
+            changed("path").low(ProtectionOff, OTHER_ARN),
+            added("groups").medium(BroaderGrant, "joins groups, with their permissions"),
+            turned_on("console_login").low(BroaderGrant, "may have a console password"),
+            analysed("tags", of_principal_tags),
+        ],
+        BOUNDARY_RISKS,
+        GRANT_RISKS,
+    ];
     const TAGGED: bool = true;
 
     type Client = AwsClient;

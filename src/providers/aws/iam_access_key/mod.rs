@@ -22,6 +22,8 @@ use super::iam::check_name;
 use crate::custody::Gap;
 use crate::error::{FieldError, Result};
 use crate::providers::sink::{Delivery, VaultKv};
+use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy};
+use crate::resource::risk::{Risks, becomes, changed, gone, identity};
 use crate::resource::{Diff, Elsewhere, NOT_COMPARED, Requirement, Resource, Writer};
 use crate::secret::{Declarations, Fields, Secret, SecretChange, declaration};
 
@@ -116,6 +118,12 @@ impl Resource for IamAccessKey {
         path: candlefish/aws
         fields: { id: aws_access_key_id, secret: aws_secret_access_key }
 ";
+    const RISKS: Risks = &[&[
+        identity("user"),
+        changed("deliver").low(Destination, "the key is written to this place"),
+        becomes("status", "active").medium(BroaderGrant, "the key works again"),
+        gone("access_key_id keys").live().low(Destroy, "an access key whose secret never arrived is deleted"),
+    ]];
     const ONCE_ONLY: bool = true;
 
     type Client = KeyCustodian;

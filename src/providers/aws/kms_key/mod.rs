@@ -5,6 +5,7 @@ mod grants;
 mod live;
 mod lockout;
 mod made;
+mod risk;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,11 @@ use super::policy::{self, Document, PolicyType};
 use super::scope::regional_arn;
 use super::tags;
 use crate::error::{FieldError, Result};
+use crate::providers::aws::policy::key_policy;
+use crate::resource::risk::Category::{Destination, KeyDeletion, ProtectionOff};
+use crate::resource::risk::{
+    Deletion, LABELS, Risks, Severity, added, analysed, changed, fixed, identity, off, on, raised, safe,
+};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 use crate::template::unknown::is_unknown;
 
@@ -164,6 +170,9 @@ pub struct Outputs {
     pub alias_arn: String,
 }
 
+/// What the end of a deletion window means.
+const SCHEDULED: &str = "is scheduled for deletion; data encrypted with it can never be read again";
+
 impl Resource for KmsKey {
     const KIND: &'static str = "aws.kms_key";
     const ABOUT: &'static str = "A KMS key with its alias, policy, grants and rotation.";
@@ -182,6 +191,25 @@ impl Resource for KmsKey {
     backup: { grantee: "arn:aws:iam::123456789012:role/candlefish-backup", operations: [ Decrypt ] }
   tags: { Team: platform }
 "#;
+    const DELETION: Deletion = Deletion::new(Severity::High, KeyDeletion, SCHEDULED);
+    const RISKS: Risks = &[&[
+        identity("alias"),
+        changed("key_id")
+            .medium(Destination, "the alias names another key, with which its users encrypt from now on"),
+        safe("description tags", LABELS),
+        off("rotation").medium(ProtectionOff, "the key is not rotated"),
+        raised("rotation_period_days").low(ProtectionOff, "the key is rotated less often"),
+        key_policy("access policy"),
+        analysed("grants", risk::of_grants),
+        fixed("key_spec key_usage multi_region"),
+        added("replica_regions").low(Destination, "the key can also be used in other regions"),
+        safe("deletion_window_days", "it counts only when the key is removed"),
+        off("enabled").high(ProtectionOff, "the key is disabled: what it encrypts cannot be read"),
+        on("pending_deletion").live().high(KeyDeletion, SCHEDULED),
+        off("pending_deletion")
+            .live()
+            .medium(KeyDeletion, "the key was scheduled for deletion; this cancels the deletion"),
+    ]];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REMOVAL: Option<&'static str> =

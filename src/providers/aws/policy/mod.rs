@@ -5,6 +5,7 @@
 mod builder;
 mod check;
 mod normal;
+mod risk;
 
 use std::borrow::Cow;
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 pub use check::PolicyType;
 pub use normal::{as_list, element, statement};
+pub use risk::{iam_policy, key_policy};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::resource::Diff;
@@ -90,6 +92,11 @@ impl Document {
     pub fn check(&self, path: &str, of: PolicyType) -> Vec<crate::error::FieldError> {
         check::document(&self.0, path, of)
     }
+}
+
+/// Whether it is an IAM policy document.
+pub fn is_document(value: &Value) -> bool {
+    value.get("Statement").is_some()
 }
 
 /// Whether two statements have the same meaning, ignoring their `Sid`s.

@@ -5,6 +5,7 @@ mod desired;
 mod lifecycle;
 mod live;
 mod replication;
+mod risk;
 mod statements;
 mod write;
 
@@ -20,6 +21,12 @@ pub use replication::{Replication, ReplicationRule};
 use super::client::AwsClient;
 use super::{kms_key, partition};
 use crate::error::{FieldError, Result};
+use crate::providers::aws::policy::iam_policy;
+use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
+use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff, PublicExposure};
+use crate::resource::risk::{
+    LABELS, Risks, analysed, becomes, changed, fixed, gone, identity, lowered, off, replaced, safe, tightened,
+};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
 /// An S3 bucket.
@@ -86,6 +93,32 @@ web_bucket:
   lifecycle_rules:
     - { id: previews, prefix: previews/, expiration_days: 14 }
 "#;
+    const RISKS: Risks = &[&[
+        identity("name region"),
+        off("versioning")
+            .high(ProtectionOff, "versioning is suspended: what is overwritten or deleted is gone"),
+        gone("encryption.kms_key").medium(ProtectionOff, NO_OWN_KEY),
+        replaced("encryption.kms_key").medium(Destination, OTHER_KEY),
+        off("block_public_access").high(PublicExposure, "public access is not blocked"),
+        off("bucket_owner_enforced").medium(ProtectionOff, "access lists (ACLs) of single objects count"),
+        off("tls_only").medium(ProtectionOff, "requests without TLS are let in"),
+        iam_policy("policy"),
+        safe("policy_exact", "the statements that it removes are shown as a change of `policy`"),
+        gone("access_logging").medium(ProtectionOff, "accesses are no longer logged"),
+        replaced("access_logging").medium(Destination, "accesses are logged to another place"),
+        changed("replication").medium(Destination, "new objects are copied to other places, or no longer"),
+        tightened("noncurrent_version_expiration_days").medium(Destroy, "old versions are deleted sooner"),
+        tightened("abort_incomplete_uploads_days")
+            .low(Destroy, "parts of unfinished uploads are deleted sooner"),
+        analysed("lifecycle_rules", risk::of_lifecycle),
+        fixed("object_lock"),
+        gone("object_lock_retention").high(ProtectionOff, "objects are no longer held against deletion"),
+        becomes("object_lock_retention.mode", "governance")
+            .high(ProtectionOff, "users with the permission may delete objects that are held"),
+        lowered("object_lock_retention.days")
+            .high(ProtectionOff, "objects are held against deletion for a shorter time"),
+        safe("tags", LABELS),
+    ]];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
 

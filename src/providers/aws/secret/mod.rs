@@ -17,6 +17,10 @@ pub use live::{LiveValue, Observed, ValueResponse};
 use super::client::AwsClient;
 use super::{kms_key, policy};
 use crate::error::{FieldError, Result};
+use crate::providers::aws::policy::iam_policy;
+use crate::providers::aws::risk::KEY_RISKS;
+use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff};
+use crate::resource::risk::{LABELS, Risks, added, changed, gone, identity, off, removed, replaced, safe};
 use crate::resource::{Attachment, Blocked, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 use crate::secret::{SecretChange, SecretSource};
 
@@ -74,6 +78,31 @@ impl Resource for AwsSecret {
   kms_key: alias/candlefish-data
   replicas: [ { region: us-west-2 } ]
 "#;
+    const RISKS: Risks = &[
+        &[
+            identity("name"),
+            safe("description tags", LABELS),
+            safe(
+                "data value exact",
+                "the change of each value is shown, and one that is removed is always a risk",
+            ),
+            iam_policy("policy"),
+            gone("rotation").medium(ProtectionOff, "it is no longer rotated"),
+            replaced("rotation.function").medium(Destination, "another function reads and replaces it"),
+            changed("rotation.every_days rotation.schedule rotation.window")
+                .low(ProtectionOff, "it is rotated at other times"),
+            added("replicas").low(
+                Destination,
+                "its value is copied to other regions, or encrypted there with another key",
+            ),
+            removed("replicas").low(Destroy, "these copies are deleted"),
+            safe("recovery_window_days", "it counts only when the secret is removed"),
+            off("pending_deletion")
+                .live()
+                .low(BroaderGrant, "was scheduled for deletion; its value can be read again"),
+        ],
+        KEY_RISKS,
+    ];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const HOLDS_VALUES: bool = true;

@@ -13,6 +13,8 @@ use crate::providers::aws::UNKNOWN_VALUE;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
+use crate::resource::risk::Category::{Destination, ProtectionOff};
+use crate::resource::risk::{Risks, changed, gone, identity, replaced, turned_on};
 use crate::resource::{Diff, Part, Partial, Resource, Scope, Writer};
 use crate::secret::connection;
 use crate::template::unknown::is_unknown;
@@ -176,6 +178,15 @@ alert_queue:
   raw_delivery: true
   filter_policy: { severity: [ critical ] }
 ";
+    const RISKS: Risks = &[&[
+        identity("topic protocol endpoint"),
+        changed("filter_policy filter_scope")
+            .medium(ProtectionOff, "other messages are delivered than before"),
+        turned_on("raw_delivery").low(ProtectionOff, "messages arrive without SNS's signature"),
+        gone("dead_letter_queue").low(ProtectionOff, "messages that cannot be delivered are dropped"),
+        replaced("dead_letter_queue")
+            .low(Destination, "messages that cannot be delivered go to another queue"),
+    ]];
 
     type Client = AwsClient;
     type Id = Id;

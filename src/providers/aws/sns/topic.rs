@@ -12,9 +12,12 @@ use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::key_name::LiveKey;
+use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
+use crate::providers::aws::risk::KEY_RISKS;
 use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::{kms_key, tags};
+use crate::resource::risk::{LABELS, Risks, identity, safe};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 use crate::template::unknown::is_unknown;
 
@@ -88,6 +91,15 @@ impl Resource for SnsTopic {
   display_name: Candlefish
   kms_key: alias/candlefish-alerts
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("name"),
+            safe("display_name tags", LABELS),
+            iam_policy("policy"),
+            safe("content_based_deduplication", "it decides only whether repeated messages are sent once"),
+        ],
+        KEY_RISKS,
+    ];
     const TAGGED: bool = true;
     const REMOVAL: Option<&'static str> = Some("with its subscriptions");
 

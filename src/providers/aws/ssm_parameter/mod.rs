@@ -24,6 +24,9 @@ use super::scope::regional_arn;
 use super::secret_value;
 use super::{kms_key, tags};
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::providers::aws::risk::KEY_RISKS;
+use crate::resource::risk::Category::ProtectionOff;
+use crate::resource::risk::{LABELS, Risks, fixed, identity, replaced, safe, unbound};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 use crate::secret::{Fields, Input, Secret, SecretSource};
 
@@ -123,6 +126,18 @@ session_key:
   value: { generate: { length: 48 } }
   kms_key: alias/candlefish-data
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("name"),
+            fixed("type"),
+            safe("value values", "the change of the value is shown"),
+            safe("description tags", LABELS),
+            safe("tier", "it decides the price and the size"),
+            unbound("allowed_pattern").low(ProtectionOff, "any value is accepted"),
+            replaced("allowed_pattern").low(ProtectionOff, "other values are accepted"),
+        ],
+        KEY_RISKS,
+    ];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const HOLDS_VALUES: bool = true;

@@ -15,7 +15,9 @@ use crate::permit::Permit;
 use crate::providers::Providers;
 use crate::providers::vault::custodian::{INIT, Initialisation};
 use crate::providers::vault::{NodeClient, VaultClient};
+use crate::resource::Change;
 use crate::resource::Diff;
+use crate::resource::risk::{Category, FieldChanges, Finding, Severity};
 use crate::trust::{Grant, Subject, Trust, origin};
 
 /// The field of a node that gets key shares for the first time.
@@ -60,6 +62,18 @@ impl Newcomer {
             }
         }
     }
+}
+
+/// Nodes that get key shares for the first time.
+pub(super) fn of_first_shares(changes: &FieldChanges<'_>) -> Vec<Finding> {
+    let end = format!("].{FIRST_SHARES}");
+    let of_change = |change: &&Change| {
+        let node = change.path.strip_prefix("nodes[")?.strip_suffix(end.as_str())?;
+        let identity = change.after.as_str().unwrap_or("no TLS");
+        let message = format!("{node} ({identity}) gets key shares for the first time");
+        Some(Finding::new(Severity::High, Category::Destination, message))
+    };
+    changes.changes.iter().filter_map(of_change).collect()
 }
 
 impl NodeProof {

@@ -20,6 +20,8 @@ use super::VaultClient;
 use super::mount::check_path;
 use super::notation::{Ttl, seconds};
 use crate::error::{ErrorKind, FieldError, Result};
+use crate::providers::vault::risk::KV_RISKS;
+use crate::resource::risk::{LABELS, Risks, identity, safe};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::{Secret, SecretSource, check_templates};
 
@@ -291,6 +293,14 @@ mongodb:
     uri: { template: \"mongodb+srv://{{ data.username }}:{{ data.password }}@cluster0.example.net/\" }
   metadata: { owner: platform-team, rotation_days: 90 }
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("mount path"),
+            safe("data exact", "the change of each value is shown, and one that is removed is always a risk"),
+            safe("metadata", LABELS),
+        ],
+        KV_RISKS,
+    ];
     const PROTECTED: bool = true;
     const HOLDS_VALUES: bool = true;
     const REMOVAL: Option<&'static str> = Some("with every version, for good");

@@ -8,6 +8,9 @@ use super::super::role::{check_role, requirements, role_spec};
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, yes};
 use crate::error::{FieldError, Result};
+use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
+use crate::resource::risk::{Risks, changed, fixed, identity, loosened, off, unbound, widened};
 use crate::resource::{Attachment, Requirement};
 
 /// A role with which a machine logs in by a role-id and a secret-id.
@@ -62,6 +65,20 @@ pipeline:
   secret_id_ttl: 90d
   secret_id_bound_cidrs: [10.20.0.0/16]
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("mount name"),
+            changed("role_id").low(BroaderGrant, "another role-id logs in"),
+            off("bind_secret_id").high(ProtectionOff, "anyone who knows the role-id can log in"),
+            loosened("secret_id_ttl secret_id_num_uses")
+                .medium(ProtectionOff, "secret-ids can be used for longer or more often (`{field}`)"),
+            unbound("secret_id_bound_cidrs").medium(ProtectionOff, "its secret-ids work from anywhere"),
+            widened("secret_id_bound_cidrs").low(BroaderGrant, LETS_IN),
+            fixed("local_secret_ids"),
+        ],
+        TOKEN_RISKS,
+        LOGIN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] = &[(
         "local_secret_ids",

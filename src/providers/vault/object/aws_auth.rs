@@ -9,6 +9,8 @@ use super::super::server::Plugin;
 use super::{Object, PlainObject};
 use crate::error::FieldError;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
+use crate::resource::risk::{Risks, added, changed, identity, replaced, safe, turned_on, unbound};
 use crate::secret::SecretSource;
 
 /// The AWS method's client configuration, with which it verifies logins.
@@ -81,6 +83,22 @@ aws_client:
   sts_endpoint: https://sts.eu-central-1.amazonaws.com
   sts_region: eu-central-1
 ";
+    const RISKS: Risks = &[&[
+        identity("mount"),
+        changed("access_key role_arn")
+            .low(BroaderGrant, "the method works with other rights in AWS (`{field}`)"),
+        safe("secret_key", "it opens nothing in Vault"),
+        changed("endpoint iam_endpoint sts_endpoint")
+            .high(Destination, "another server says who may log in (`{field}`)"),
+        turned_on("use_sts_region_from_client")
+            .low(BroaderGrant, "the caller chooses the region that verifies the login"),
+        unbound("iam_server_id_header_value")
+            .medium(ProtectionOff, "a login to another server can be replayed here"),
+        replaced("iam_server_id_header_value")
+            .low(BroaderGrant, "takes logins that were made for another server"),
+        added("allowed_sts_header_values").low(BroaderGrant, "logins may sign more headers"),
+        safe("sts_region max_retries", "it decides only how AWS is reached"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("aws"));
 

@@ -9,7 +9,12 @@ use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, yes};
 use crate::error::FieldError;
+use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
+use crate::resource::risk::{
+    Risks, changed, fixed, identity, includes, off, replaced, turned_off, turned_on, unbound, widened,
+};
 
 /// A role with which IAM principals and EC2 instances log in.
 pub type AwsAuthRole = Object<AwsAuthRoleSpec>;
@@ -146,6 +151,11 @@ impl AwsAuthRoleSpec {
     }
 }
 
+/// Fields that limit who may log in.
+const BOUND: &str = "bound_iam_principal_arn bound_iam_principal_id bound_account_id bound_ami_id \
+                     bound_ec2_instance_id bound_iam_instance_profile_arn bound_iam_role_arn bound_region \
+                     bound_subnet_id bound_vpc_id";
+
 impl PlainObject for AwsAuthRoleSpec {
     const KIND: &'static str = "vault.aws_auth_role";
     const ABOUT: &'static str =
@@ -161,6 +171,27 @@ payments_task:
   token_policies: [payments-app]
   token_ttl: 1h
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("mount name"),
+            fixed("auth_type"),
+            includes("bound_iam_principal_arn", "*").high(Wildcard, "lets in every principal (`*`)"),
+            unbound(BOUND).medium(ProtectionOff, "`{field}` no longer limits who is let in"),
+            widened(BOUND).low(BroaderGrant, LETS_IN),
+            off("resolve_aws_unique_ids")
+                .medium(ProtectionOff, "a principal that is created again under the same name is let in"),
+            changed("inferred_entity_type inferred_aws_region")
+                .low(BroaderGrant, "instances are found in another way (`{field}`)"),
+            unbound("role_tag").medium(ProtectionOff, "a tag no longer limits an instance's policies"),
+            replaced("role_tag").low(ProtectionOff, "another tag limits an instance's policies"),
+            turned_on("allow_instance_migration")
+                .low(BroaderGrant, "a moved instance logs in without its nonce"),
+            turned_off("disallow_reauthentication")
+                .low(BroaderGrant, "an instance can get a token more than once"),
+        ],
+        TOKEN_RISKS,
+        LOGIN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] = &[FIXED_TYPE];
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[(

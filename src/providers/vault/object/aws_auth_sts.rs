@@ -9,6 +9,8 @@ use super::{Object, PlainObject};
 use crate::error::FieldError;
 use crate::providers::aws::is_account_id;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
+use crate::resource::risk::{Risks, changed, identity, replaced, unbound};
 use crate::template::unknown::is_unknown;
 
 /// The role with which the AWS method verifies logins from another account.
@@ -48,6 +50,12 @@ logins_from_production:
   account_id: \"123456789012\"
   sts_role: arn:aws:iam::123456789012:role/vault-reads-iam
 ";
+    const RISKS: Risks = &[&[
+        identity("mount account_id"),
+        changed("sts_role").medium(BroaderGrant, "logins of that account are verified with another role"),
+        unbound("external_id").medium(ProtectionOff, "the role is assumed without an external id"),
+        replaced("external_id").low(BroaderGrant, "the role is assumed with another external id"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount", "account_id"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("aws"));
 

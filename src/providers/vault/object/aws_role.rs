@@ -11,7 +11,11 @@ use super::super::notation::{Names, Ttl};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::error::FieldError;
+use crate::providers::aws::policy::iam_policy;
+use crate::providers::aws::risk::{OTHER_ARN, of_boundary, of_managed_policies};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
+use crate::resource::risk::{Risks, added, analysed, changed, identity, loosened};
 use crate::template::unknown::is_unknown;
 
 /// AWS credentials that an engine issues on request.
@@ -98,6 +102,18 @@ deployer:
   role_arns: [arn:aws:iam::123456789012:role/deployer]
   default_sts_ttl: 1h
 ";
+    const RISKS: Risks = &[&[
+        identity("mount name"),
+        changed("credential_type").medium(BroaderGrant, "credentials are of another type, with other limits"),
+        added("role_arns").medium(BroaderGrant, "may assume more roles"),
+        analysed("policy_arns", of_managed_policies),
+        iam_policy("policy_document"),
+        added("iam_groups").medium(BroaderGrant, "its users join groups, with their permissions"),
+        changed("iam_tags").low(BroaderGrant, "policies that ask for tags may allow its users other things"),
+        loosened("default_sts_ttl max_sts_ttl").low(BroaderGrant, "credentials last longer (`{field}`)"),
+        changed("user_path").low(ProtectionOff, OTHER_ARN),
+        analysed("permissions_boundary_arn", of_boundary),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Secrets("aws"));
 

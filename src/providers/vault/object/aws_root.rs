@@ -8,6 +8,8 @@ use super::super::server::Plugin;
 use super::{Object, PlainObject};
 use crate::error::FieldError;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, Destination};
+use crate::resource::risk::{Risks, changed, identity, safe};
 use crate::secret::SecretSource;
 
 /// The credentials with which the AWS engine issues other credentials.
@@ -59,6 +61,14 @@ vault_in_aws:
   secret_key: { env: SECRETS_ENGINE_KEY }
   region: us-east-1
 ";
+    const RISKS: Risks = &[&[
+        identity("mount"),
+        changed("access_key").low(BroaderGrant, "the engine works with the rights of another access key"),
+        safe("secret_key", "it opens nothing in Vault"),
+        changed("iam_endpoint sts_endpoint")
+            .high(Destination, "credentials are asked from another server (`{field}`)"),
+        safe("region max_retries", "it decides only how AWS is reached"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount"];
     const REPLACED_WHOLE: bool = true;
     const PERMANENT: Option<&'static str> =

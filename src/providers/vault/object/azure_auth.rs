@@ -10,6 +10,8 @@ use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of};
 use crate::error::FieldError;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
+use crate::resource::risk::{Risks, changed, identity, raised, safe};
 use crate::secret::SecretSource;
 
 /// The Azure method's configuration, with which it verifies logins.
@@ -90,6 +92,16 @@ azure_client:
   client_id: dd794de4-4c6c-40b3-a930-d84cd32e9699
   client_secret: { env: ENTRA_CLIENT_SECRET }
 ";
+    const RISKS: Risks = &[&[
+        identity("mount"),
+        changed("tenant_id").high(Destination, "another organisation says who may log in"),
+        changed("resource").medium(BroaderGrant, "takes logins that were made for another application"),
+        changed("environment").high(Destination, "another cloud says who may log in"),
+        changed("client_id").low(BroaderGrant, "the method works with the rights of another application"),
+        safe("client_secret", "it opens nothing in Vault"),
+        raised("root_password_ttl").low(ProtectionOff, "secrets of the application last longer"),
+        safe("max_retries retry_delay max_retry_delay", "it decides only how Azure is reached"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("azure"));
 

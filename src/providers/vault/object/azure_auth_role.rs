@@ -5,7 +5,10 @@ use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
+use crate::resource::risk::{Risks, identity, includes, unbound, widened};
 
 /// A role with which machines and applications in Azure log in.
 pub type AzureAuthRole = Object<AzureAuthRoleSpec>;
@@ -43,6 +46,10 @@ fn mount() -> String {
     "azure".to_owned()
 }
 
+/// Fields that limit who may log in.
+const BOUND: &str = "bound_service_principal_ids bound_group_ids bound_locations bound_subscription_ids \
+                     bound_resource_groups bound_scale_sets";
+
 impl PlainObject for AzureAuthRoleSpec {
     const KIND: &'static str = "vault.azure_auth_role";
     const ABOUT: &'static str =
@@ -59,6 +66,16 @@ payments_machines:
   token_policies: [payments-app]
   token_ttl: 1h
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("mount name"),
+            includes(BOUND, "*").high(Wildcard, "`{field}` lets in everyone (`*`)"),
+            unbound(BOUND).medium(ProtectionOff, "`{field}` no longer limits who is let in"),
+            widened(BOUND).low(BroaderGrant, LETS_IN),
+        ],
+        TOKEN_RISKS,
+        LOGIN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("azure"));
 

@@ -4,7 +4,10 @@ use super::super::notation::{Names, Pem};
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
+use crate::resource::risk::{Risks, changed, identity, removed, unbound, widened};
 
 /// A role with which holders of a certificate log in.
 pub type CertRole = Object<CertRoleSpec>;
@@ -44,6 +47,10 @@ fn mount() -> String {
     "cert".to_owned()
 }
 
+/// Fields that limit the names in certificates.
+const CERTIFICATE_NAMES: &str = "allowed_common_names allowed_dns_sans allowed_email_sans allowed_uri_sans \
+                                 allowed_organizational_units";
+
 impl PlainObject for CertRoleSpec {
     const KIND: &'static str = "vault.cert_role";
     const ABOUT: &'static str =
@@ -59,6 +66,17 @@ web_servers:
   allowed_common_names: [\"*.web.example.internal\"]
   token_policies: [web]
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("mount name"),
+            changed("certificate").high(BroaderGrant, "takes certificates of another authority"),
+            unbound(CERTIFICATE_NAMES).medium(ProtectionOff, "`{field}` no longer limits who is let in"),
+            widened(CERTIFICATE_NAMES).low(BroaderGrant, LETS_IN),
+            removed("required_extensions").medium(ProtectionOff, "extensions are no longer asked for"),
+        ],
+        TOKEN_RISKS,
+        LOGIN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
 
     fn path(&self) -> String {

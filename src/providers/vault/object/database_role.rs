@@ -11,6 +11,8 @@ use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::error::FieldError;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
+use crate::resource::risk::{Risks, changed, fixed, identity, loosened};
 
 /// Database users that an engine creates on request.
 pub type DatabaseRole = Object<DatabaseRoleSpec>;
@@ -81,6 +83,17 @@ orders_app:
   default_ttl: 1h
   max_ttl: 24h
 ";
+    const RISKS: Risks = &[&[
+        identity("mount name"),
+        changed("db_name").medium(Destination, "its users are made in another database"),
+        changed("creation_statements")
+            .medium(BroaderGrant, "its users are made, with their rights, by other statements"),
+        changed("revocation_statements rollback_statements renew_statements")
+            .medium(ProtectionOff, "other statements run with the engine's rights (`{field}`)"),
+        loosened("default_ttl max_ttl").low(BroaderGrant, "its users last longer (`{field}`)"),
+        fixed("credential_type"),
+        changed("credential_config").low(ProtectionOff, "credentials are made in another way"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] =
         &[("credential_type", "applications use the issued credentials; create a role under another name")];

@@ -10,6 +10,8 @@ use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::error::FieldError;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
+use crate::resource::risk::{Risks, changed, fixed, identity, raised};
 
 /// A database user whose password the engine rotates.
 pub type DatabaseStaticRole = Object<DatabaseStaticRoleSpec>;
@@ -52,6 +54,12 @@ orders_reports:
   username: reports
   rotation_period: 24h
 ";
+    const RISKS: Risks = &[&[
+        identity("mount name"),
+        fixed("db_name username"),
+        raised("rotation_period").low(ProtectionOff, "the password is rotated less often"),
+        changed("rotation_statements").medium(BroaderGrant, "other statements run with the engine's rights"),
+    ]];
     const PROTECTED: bool = true;
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] = &[("db_name", DECIDED), ("username", DECIDED)];

@@ -10,6 +10,9 @@ use super::super::notation::PolicyNames;
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
 use crate::error::{FieldError, Result};
+use crate::providers::vault::risk::{METADATA, of_policy_names};
+use crate::resource::risk::Category::BroaderGrant;
+use crate::resource::risk::{Risks, analysed, changed, identity, turned_off};
 use crate::resource::{Attachment, Requirement};
 
 /// A person or machine, independent of the login method.
@@ -42,6 +45,12 @@ payments_service:
   policies: [payments-app]
   metadata: { team: payments }
 ";
+    const RISKS: Risks = &[&[
+        identity("name"),
+        analysed("policies", of_policy_names),
+        changed("metadata").low(BroaderGrant, METADATA),
+        turned_off("disabled").medium(BroaderGrant, "its tokens are let in again"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["name"];
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server assigned.")];
 

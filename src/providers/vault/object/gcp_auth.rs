@@ -11,7 +11,10 @@ use super::super::notation::Names;
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of};
 use crate::error::FieldError;
+use crate::providers::vault::risk::METADATA;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, Destination};
+use crate::resource::risk::{Risks, changed, identity, safe};
 use crate::secret::SecretSource;
 
 /// The Google Cloud method's configuration, with which it verifies logins.
@@ -68,6 +71,14 @@ gcp_client:
   credentials: { env: GCP_CREDENTIALS }
   iam_alias: unique_id
 ";
+    const RISKS: Risks = &[&[
+        identity("mount"),
+        safe("credentials", "it opens nothing in Vault"),
+        changed("iam_alias gce_alias")
+            .medium(BroaderGrant, "logins are recognised, and get policies, by another name (`{field}`)"),
+        changed("iam_metadata gce_metadata").low(BroaderGrant, METADATA),
+        changed("custom_endpoint").high(Destination, "another server says who may log in"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount"];
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[
         ("client_email", "The service account of the credentials."),

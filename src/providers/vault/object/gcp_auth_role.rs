@@ -11,7 +11,10 @@ use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, yes};
 use crate::error::FieldError;
+use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
+use crate::resource::risk::{Risks, fixed, identity, includes, raised, removed, turned_on, unbound, widened};
 
 /// A role with which service accounts and instances of Google Cloud log in.
 pub type GcpAuthRole = Object<GcpAuthRoleSpec>;
@@ -91,6 +94,9 @@ impl GcpAuthRoleSpec {
     }
 }
 
+/// Fields that limit who may log in.
+const BOUND: &str = "bound_service_accounts bound_projects bound_zones bound_regions bound_instance_groups";
+
 impl PlainObject for GcpAuthRoleSpec {
     const KIND: &'static str = "vault.gcp_auth_role";
     const ABOUT: &'static str = "A role of the Google Cloud method, with which service accounts and instances log \
@@ -107,6 +113,24 @@ payments_service:
   token_policies: [payments-app]
   token_ttl: 1h
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("mount name"),
+            fixed("type"),
+            includes("bound_service_accounts", "*").high(Wildcard, "lets in every service account (`*`)"),
+            unbound(BOUND).medium(ProtectionOff, "`{field}` no longer limits who is let in"),
+            widened(BOUND).low(BroaderGrant, LETS_IN),
+            turned_on("add_group_aliases")
+                .medium(BroaderGrant, "its tokens get the policies of groups of projects and folders"),
+            raised("max_jwt_exp").low(BroaderGrant, "a stolen login can be used for longer"),
+            turned_on("allow_gce_inference").low(BroaderGrant, "instances log in as their service account"),
+            unbound("bound_labels").medium(ProtectionOff, "`{field}` no longer limits who is let in"),
+            removed("bound_labels")
+                .medium(BroaderGrant, "labels are no longer asked for, or with other values"),
+        ],
+        TOKEN_RISKS,
+        LOGIN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] =
         &[("type", "the type of login is decided at the role's creation; create a role with another name")];

@@ -6,7 +6,10 @@ use super::super::role::{IssuesTokens, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, policies};
 use crate::error::FieldError;
+use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::Destination;
+use crate::resource::risk::{Risks, changed, identity};
 
 /// The organisation whose members log in with a GitHub token.
 pub type GithubAuth = Object<GithubAuthSpec>;
@@ -46,6 +49,16 @@ example_org:
   organization_id: 1234567
   token_ttl: 8h
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("mount"),
+            changed("organization organization_id")
+                .high(Destination, "members of another organisation may log in (`{field}`)"),
+            changed("base_url").high(Destination, "another server says who may log in"),
+        ],
+        TOKEN_RISKS,
+        LOGIN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
         Some("the configuration is deleted with its auth method; remove the step of the method instead");

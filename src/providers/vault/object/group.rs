@@ -11,6 +11,9 @@ use super::super::notation::{Names, PolicyNames};
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
 use crate::error::{FieldError, Result};
+use crate::providers::vault::risk::{LETS_IN, METADATA, of_policy_names};
+use crate::resource::risk::Category::BroaderGrant;
+use crate::resource::risk::{Risks, added, analysed, changed, fixed, identity};
 use crate::resource::{Attachment, Requirement};
 
 /// Entities that share policies.
@@ -53,6 +56,13 @@ on_call:
   name: on-call
   policies: [operations]
 ";
+    const RISKS: Risks = &[&[
+        identity("name"),
+        fixed("type"),
+        analysed("policies", of_policy_names),
+        changed("metadata").low(BroaderGrant, METADATA),
+        added("member_entity_ids member_group_ids").low(BroaderGrant, LETS_IN),
+    ]];
     const IDENTITY: &'static [&'static str] = &["name"];
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server assigned.")];
     const FIXED: &'static [Fixed] = &[(

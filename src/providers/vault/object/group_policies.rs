@@ -8,7 +8,10 @@ use super::super::notation::{GroupNames, LowerName, PolicyNames};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_name, policies};
 use crate::error::FieldError;
+use crate::providers::vault::risk::of_policy_names;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::BroaderGrant;
+use crate::resource::risk::{Risks, added, analysed, identity};
 
 /// The policies of an LDAP group's members.
 pub type LdapGroup = Object<LdapGroupSpec>;
@@ -139,6 +142,7 @@ directory_operators:
   name: operators
   policies: [operations]
 ";
+    const RISKS: Risks = &[&[identity("mount name"), analysed("policies", of_policy_names)]];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));
 
@@ -170,6 +174,11 @@ directory_alice:
   policies: [operations]
   groups: [on-call]
 ";
+    const RISKS: Risks = &[&[
+        identity("mount name"),
+        analysed("policies", of_policy_names),
+        added("groups").medium(BroaderGrant, "joins groups, with their policies"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));
 
@@ -220,6 +229,7 @@ github_platform:
   name: platform
   policies: [operations]
 ";
+    const RISKS: Risks = &[&[identity("mount name"), analysed("policies", of_policy_names)]];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));
 
@@ -262,6 +272,7 @@ github_alice:
   name: alice
   policies: [operations]
 ";
+    const RISKS: Risks = &[&[identity("mount name"), analysed("policies", of_policy_names)]];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));
 

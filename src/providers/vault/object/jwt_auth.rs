@@ -8,6 +8,8 @@ use super::super::notation::{Names, Pem};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
+use crate::resource::risk::{Risks, added, changed, identity, replaced, safe, unbound, widened};
 use crate::secret::SecretSource;
 
 /// The verification of JWT signatures.
@@ -71,6 +73,21 @@ github_actions:
   oidc_discovery_url: https://token.actions.githubusercontent.com
   bound_issuer: https://token.actions.githubusercontent.com
 ";
+    const RISKS: Risks = &[&[
+        identity("mount"),
+        changed("oidc_discovery_url jwks_url")
+            .high(Destination, "another issuer says who may log in (`{field}`)"),
+        changed("oidc_discovery_ca_pem jwks_ca_pem")
+            .medium(Destination, "trusts another authority to be the issuer"),
+        added("jwt_validation_pubkeys").high(BroaderGrant, "takes tokens that are signed with another key"),
+        unbound("bound_issuer").medium(ProtectionOff, "takes tokens of every issuer"),
+        replaced("bound_issuer").medium(BroaderGrant, "takes tokens of another issuer"),
+        changed("default_role").low(BroaderGrant, "logins that name no role get another one"),
+        widened("jwt_supported_algs").low(BroaderGrant, "takes more signature algorithms"),
+        replaced("oidc_client_id")
+            .low(Destination, "logins with a browser are for another client of the issuer"),
+        safe("oidc_client_secret", "it opens nothing in Vault"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount"];
     const REPLACED_WHOLE: bool = true;
     const PERMANENT: Option<&'static str> =

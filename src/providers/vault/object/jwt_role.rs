@@ -8,7 +8,12 @@ use super::super::notation::Names;
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, METADATA, TOKEN_RISKS};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
+use crate::resource::risk::{
+    Risks, added, becomes, changed, identity, removed, replaced, safe, unbound, widened,
+};
 
 /// A role with which holders of a JWT log in.
 pub type JwtRole = Object<JwtRoleSpec>;
@@ -89,6 +94,30 @@ deploy_job:
   token_policies: [deploy]
   token_ttl: 15m
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("mount name"),
+            changed("role_type").low(BroaderGrant, "logs in another way"),
+            changed("user_claim")
+                .medium(BroaderGrant, "users are recognised by another claim, and may be taken for others"),
+            unbound("bound_audiences").medium(ProtectionOff, "takes tokens that were issued for others"),
+            widened("bound_audiences").low(BroaderGrant, LETS_IN),
+            unbound("bound_subject").high(ProtectionOff, "takes tokens of every subject"),
+            replaced("bound_subject").medium(BroaderGrant, "takes tokens of another subject"),
+            unbound("bound_claims").high(ProtectionOff, "takes every token of the issuer"),
+            removed("bound_claims")
+                .medium(BroaderGrant, "claims are no longer asked for, or with other values"),
+            becomes("bound_claims_type", "glob")
+                .medium(BroaderGrant, "`*` in the bound claims matches any text"),
+            changed("claim_mappings").low(BroaderGrant, METADATA),
+            changed("groups_claim")
+                .medium(BroaderGrant, "users get the groups, and their policies, of another claim"),
+            added("allowed_redirect_uris").medium(Destination, "logins may be sent to more addresses"),
+            safe("oidc_scopes", "the issuer is asked for these, and other fields bind the claims that count"),
+        ],
+        TOKEN_RISKS,
+        LOGIN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     // OpenBao keeps most fields that a write omits, but not `oidc_disable_confirmation`.
     const REPLACED_WHOLE: bool = true;

@@ -4,7 +4,10 @@ use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
+use crate::resource::risk::{Risks, added, becomes, identity, includes, replaced, unbound, widened};
 
 /// A role with which service accounts of a Kubernetes cluster log in.
 pub type KubernetesRole = Object<KubernetesRoleSpec>;
@@ -55,6 +58,27 @@ payments_pods:
   token_policies: [payments-app]
   token_ttl: 1h
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("mount name"),
+            includes("bound_service_account_names", "*")
+                .medium(Wildcard, "is bound to every service account (`*`)"),
+            includes("bound_service_account_namespaces", "*")
+                .high(Wildcard, "is bound to every namespace (`*`)"),
+            widened("bound_service_account_names bound_service_account_namespaces")
+                .low(BroaderGrant, LETS_IN),
+            added("bound_service_account_namespace_selector")
+                .medium(BroaderGrant, "other namespaces are let in, by label"),
+            unbound("audience").medium(ProtectionOff, "takes tokens that were issued for others"),
+            replaced("audience").low(BroaderGrant, "takes tokens that were issued for another audience"),
+            becomes("alias_name_source", "serviceaccount_name").medium(
+                BroaderGrant,
+                "a service account that is created again under the same name is the same entity",
+            ),
+        ],
+        TOKEN_RISKS,
+        LOGIN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
 
     fn path(&self) -> String {

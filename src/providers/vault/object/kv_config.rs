@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::Ttl;
 use super::{Object, PlainObject};
+use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::Requirement;
+use crate::resource::risk::{Risks, identity};
 
 /// The defaults for all secrets of an engine.
 pub type KvConfig = Object<KvConfigSpec>;
@@ -39,6 +41,7 @@ secret_versions:
   max_versions: 20
   cas_required: true
 ";
+    const RISKS: Risks = &[&[identity("mount")], KV_RISKS];
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
         Some("the configuration is deleted with its mount; remove the step of the mount instead");

@@ -6,7 +6,10 @@ use super::super::role::{IssuesTokens, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, policies, yes};
 use crate::error::FieldError;
+use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
+use crate::resource::risk::{Risks, becomes, changed, identity, off, on, safe, turned_off, turned_on};
 use crate::secret::SecretSource;
 
 /// The configuration of logins with an LDAP account.
@@ -141,6 +144,40 @@ directory:
   userattr: uid
   groupdn: ou=Groups,dc=example,dc=internal
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("mount"),
+            changed("url")
+                .high(Destination, "passwords are sent to another directory, which says who may log in"),
+            changed("binddn")
+                .low(BroaderGrant, "the directory is searched with the rights of another account"),
+            safe("bindpass", "it opens nothing in Vault"),
+            changed("userdn userattr userfilter upndomain")
+                .medium(BroaderGrant, "other accounts may log in (`{field}`)"),
+            turned_on("discoverdn anonymous_group_search")
+                .low(ProtectionOff, "the directory is searched anonymously (`{field}`)"),
+            changed("groupdn groupattr groupfilter use_token_groups")
+                .medium(BroaderGrant, "users may get other groups, with their policies (`{field}`)"),
+            changed("dereference_aliases").low(BroaderGrant, "aliases may lead to other accounts"),
+            turned_off("starttls").high(ProtectionOff, "passwords may be sent to the directory in the clear"),
+            on("insecure_tls")
+                .high(ProtectionOff, "any server can pass for the directory, and gets the passwords"),
+            changed("certificate").medium(Destination, "trusts another authority to be the directory"),
+            becomes("tls_min_version tls_max_version", "tls10 tls11")
+                .medium(ProtectionOff, "takes outdated versions of TLS (`{field}`)"),
+            safe(
+                "max_page_size connection_timeout request_timeout",
+                "it decides only how the directory is reached",
+            ),
+            changed("username_as_alias case_sensitive_names").medium(
+                BroaderGrant,
+                "users are recognised in another way, and may be taken for others (`{field}`)",
+            ),
+            off("deny_null_bind").high(ProtectionOff, "a login without a password may be let in"),
+        ],
+        TOKEN_RISKS,
+        LOGIN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
         Some("the configuration is deleted with its auth method; remove the step of the method instead");

@@ -89,6 +89,7 @@ use super::fields::{self, Fixed};
 use super::mount::{Mount, refuse_blocked};
 use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::resource::risk::Risks;
 use crate::resource::{Attachment, Diff, Part, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::SecretSource;
 use crate::template::unknown::is_unknown;
@@ -107,6 +108,8 @@ pub trait PlainObject:
     const PROTECTED: bool = false;
     /// As [`Resource::NAMESPACED`].
     const NAMESPACED: bool = true;
+    /// As [`Resource::RISKS`].
+    const RISKS: Risks;
     /// Fields that form the path and are not part of a request's body.
     const IDENTITY: &'static [&'static str];
     /// Fields that cannot be changed.
@@ -253,6 +256,7 @@ impl<S: PlainObject> Resource for Object<S> {
     const EXAMPLE: &'static str = S::EXAMPLE;
     const PROTECTED: bool = S::PROTECTED;
     const NAMESPACED: bool = S::NAMESPACED;
+    const RISKS: Risks = S::RISKS;
 
     type Client = VaultClient;
     type Id = ObjectId;

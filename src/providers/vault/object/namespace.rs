@@ -10,6 +10,7 @@ use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name};
 use crate::error::{FieldError, Result};
 use crate::resource::Attachment;
+use crate::resource::risk::{LABELS, Risks, identity, safe};
 
 /// A Vault inside Vault, with its own policies, mounts and identities.
 pub type Namespace = Object<NamespaceSpec>;
@@ -39,6 +40,7 @@ payments_secrets:
   path: secret
   type: kv
 ";
+    const RISKS: Risks = &[&[identity("name"), safe("custom_metadata", LABELS)]];
     const PROTECTED: bool = true;
     const IDENTITY: &'static [&'static str] = &["name"];
     const REPLACED_WHOLE: bool = true;

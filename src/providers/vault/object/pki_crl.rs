@@ -8,6 +8,8 @@ use super::super::notation::Ttl;
 use super::{Object, PlainObject};
 use crate::error::FieldError;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::ProtectionOff;
+use crate::resource::risk::{Risks, identity, on, raised, safe, turned_off, turned_on};
 
 /// How an engine publishes revocations.
 pub type PkiCrl = Object<PkiCrlSpec>;
@@ -70,6 +72,17 @@ pki_revocation:
   expiry: 72h
   auto_rebuild: true
 ";
+    const RISKS: Risks = &[&[
+        identity("mount"),
+        raised("expiry ocsp_expiry").low(ProtectionOff, "clients learn later of a revocation (`{field}`)"),
+        on("disable").medium(ProtectionOff, "no revocation list is published"),
+        on("ocsp_disable").low(ProtectionOff, "OCSP does not answer"),
+        turned_on("auto_rebuild").low(ProtectionOff, "a revocation is listed only when the list is rebuilt"),
+        turned_off("enable_delta").low(ProtectionOff, "no delta lists are published"),
+        raised("delta_rebuild_interval")
+            .low(ProtectionOff, "clients learn later of a revocation (`{field}`)"),
+        safe("auto_rebuild_grace_period", "it only says how long before its end a list is replaced"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
         Some("the configuration is deleted with its mount; remove the step of the mount instead");

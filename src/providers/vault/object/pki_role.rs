@@ -7,7 +7,12 @@ use serde_json::{Map, Value};
 use super::super::notation::{Names, Ttl};
 use super::{Object, PlainObject, check_name, yes};
 use crate::error::FieldError;
+use crate::providers::vault::risk::LETS_IN;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
+use crate::resource::risk::{
+    Risks, added, becomes, changed, identity, includes, loosened, lowered, off, on, turned_off, turned_on,
+};
 
 /// The certificates that may be requested.
 pub type PkiRole = Object<PkiRoleSpec>;
@@ -107,6 +112,26 @@ internal_servers:
   key_bits: 256
   max_ttl: 30d
 ";
+    const RISKS: Risks = &[&[
+        identity("mount name"),
+        includes("allowed_domains", "*").high(Wildcard, "issues certificates for any name"),
+        added("allowed_domains").low(BroaderGrant, LETS_IN),
+        turned_on("allow_glob_domains allow_wildcard_certificates")
+            .medium(BroaderGrant, "issues certificates for more names (`{field}`)"),
+        turned_on("allow_bare_domains allow_subdomains allow_localhost allow_ip_sans")
+            .low(BroaderGrant, "issues certificates for more names (`{field}`)"),
+        on("allow_any_name").high(Wildcard, "issues certificates for any name"),
+        off("enforce_hostnames").low(ProtectionOff, "issues certificates for names that are not host names"),
+        turned_on("server_flag client_flag")
+            .low(BroaderGrant, "its certificates may be used for more (`{field}`)"),
+        becomes("key_type", "any").low(ProtectionOff, "signs keys of any type"),
+        lowered("key_bits").medium(ProtectionOff, "its keys are shorter"),
+        loosened("ttl max_ttl").low(BroaderGrant, "its certificates last longer (`{field}`)"),
+        changed("organization ou").low(BroaderGrant, "its certificates have another subject (`{field}`)"),
+        turned_off("require_cn").low(ProtectionOff, "its certificates need no common name"),
+        on("no_store").medium(ProtectionOff, "its certificates are not stored, and cannot be revoked"),
+        turned_off("generate_lease").low(ProtectionOff, "its certificates are not revoked with their token"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const REPLACED_WHOLE: bool = true;
 

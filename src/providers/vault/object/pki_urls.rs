@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::Names;
 use super::{Object, PlainObject};
+use crate::providers::vault::risk::UNLISTED;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::ProtectionOff;
+use crate::resource::risk::{Risks, identity, removed, safe};
 
 /// The addresses of an engine's issuers and revocation lists.
 pub type PkiUrls = Object<PkiUrlsSpec>;
@@ -49,6 +52,12 @@ pki_urls:
   issuing_certificates: [https://vault.example.internal:8200/v1/pki/ca]
   crl_distribution_points: [https://vault.example.internal:8200/v1/pki/crl]
 ";
+    const RISKS: Risks = &[&[
+        identity("mount"),
+        removed("crl_distribution_points ocsp_servers").medium(ProtectionOff, UNLISTED),
+        safe("issuing_certificates", "clients check the certificate that they find there"),
+        safe("enable_templating", "it says how the addresses are written, which are judged themselves"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
         Some("the addresses are deleted with their mount; remove the step of the mount instead");

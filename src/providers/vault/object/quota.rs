@@ -8,6 +8,8 @@ use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::error::FieldError;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::ProtectionOff;
+use crate::resource::risk::{Risks, changed, fixed, identity, lowered, raised};
 
 /// A limit on the rate of requests to a path.
 pub type Quota = Object<QuotaSpec>;
@@ -48,6 +50,15 @@ everything:
   rate: 500
   interval: 1s
 ";
+    const RISKS: Risks = &[&[
+        identity("name"),
+        fixed("role"),
+        changed("path").medium(ProtectionOff, "limits another path than before"),
+        raised("rate").medium(ProtectionOff, "more requests are let in"),
+        lowered("interval").medium(ProtectionOff, "more requests are let in, since the interval is shorter"),
+        lowered("block_interval")
+            .low(ProtectionOff, "a client that exceeds the limit is let in again sooner"),
+    ]];
     /// The server has quotas only in its root namespace; their path may begin with a namespace.
     const NAMESPACED: bool = false;
     const IDENTITY: &'static [&'static str] = &["name"];

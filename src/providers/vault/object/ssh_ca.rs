@@ -12,6 +12,7 @@ use super::super::server::lacks_ssh_key;
 use super::{Object, PlainObject, check_one_of};
 use crate::error::{Error, FieldError};
 use crate::resource::Requirement;
+use crate::resource::risk::{Risks, fixed, identity, safe};
 use crate::secret::SecretSource;
 
 /// The key with which an SSH engine signs.
@@ -62,6 +63,11 @@ ssh_authority:
   kind: vault.ssh_ca
   key_type: ssh-ed25519
 ";
+    const RISKS: Risks = &[&[
+        identity("mount"),
+        fixed("key_type key_bits public_key"),
+        safe("private_key", "it is sent only when the authority is created"),
+    ]];
     const PROTECTED: bool = true;
     const IDENTITY: &'static [&'static str] = &["mount"];
     const FIXED: &'static [Fixed] = &[("key_type", DECIDED), ("key_bits", DECIDED), ("public_key", DECIDED)];

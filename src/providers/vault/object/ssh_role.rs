@@ -10,7 +10,13 @@ use super::super::fields::Fixed;
 use super::super::notation::{CommaNames, Ttl};
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::error::FieldError;
+use crate::providers::vault::risk::LETS_IN;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
+use crate::resource::risk::{
+    Risks, added, becomes, changed, fixed, identity, includes, loosened, removed, safe, turned_on, unbound,
+    widened,
+};
 
 /// The users and hosts for which an SSH engine gives access.
 pub type SshRole = Object<SshRoleSpec>;
@@ -147,6 +153,37 @@ operators_ssh:
   default_extensions: { permit-pty: \"\" }
   ttl: 30m
 ";
+    const RISKS: Risks = &[&[
+        identity("mount name"),
+        fixed("key_type"),
+        changed("default_user").medium(BroaderGrant, "logins that name no user are another's"),
+        includes("allowed_users", "*").high(Wildcard, "may log in as every user (`*`)"),
+        added("allowed_users").medium(BroaderGrant, "may log in as more users"),
+        changed("allowed_users_template default_user_template default_extensions_template")
+            .low(BroaderGrant, "templates of the caller's identity are filled in, or no longer (`{field}`)"),
+        turned_on("allow_user_certificates allow_host_certificates")
+            .medium(BroaderGrant, "signs more keys (`{field}`)"),
+        includes("allowed_domains", "*").high(Wildcard, "signs keys of hosts of any name (`*`)"),
+        added("allowed_domains").low(BroaderGrant, LETS_IN),
+        turned_on("allow_bare_domains allow_subdomains")
+            .low(BroaderGrant, "signs keys of more hosts (`{field}`)"),
+        turned_on("allow_user_key_ids").low(ProtectionOff, "the caller chooses how logs name a certificate"),
+        changed("key_id_format").low(ProtectionOff, "logs name its certificates in another way"),
+        unbound("allowed_critical_options").low(BroaderGrant, "the caller may choose every critical option"),
+        widened("allowed_critical_options").low(BroaderGrant, "the caller may choose more critical options"),
+        includes("allowed_extensions", "*").medium(Wildcard, "the caller may choose every extension (`*`)"),
+        added("allowed_extensions").low(BroaderGrant, "the caller may choose more extensions"),
+        removed("default_critical_options")
+            .medium(ProtectionOff, "certificates are no longer limited as before"),
+        added("default_extensions").low(BroaderGrant, "certificates allow more"),
+        becomes("algorithm_signer", "ssh-rsa").medium(ProtectionOff, "signs with SHA-1"),
+        loosened("ttl max_ttl").low(BroaderGrant, "its certificates last longer (`{field}`)"),
+        safe("not_before_duration", "a beginning in the past gives no more time to come"),
+        unbound("cidr_list").medium(ProtectionOff, "issues passwords for hosts anywhere"),
+        widened("cidr_list").low(BroaderGrant, "issues passwords for more hosts"),
+        removed("exclude_cidr_list").medium(BroaderGrant, "hosts are no longer excluded"),
+        safe("port", "the client reads it to choose the port, and nothing is decided by it"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const REPLACED_WHOLE: bool = true;
     const FIXED: &'static [Fixed] = &[(

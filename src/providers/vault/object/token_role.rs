@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::super::notation::{Cidrs, Names, PolicyNames, Ttl};
 use super::{Object, PlainObject, check_name, policies};
 use crate::error::FieldError;
+use crate::providers::vault::risk::{TOKEN_RISKS, of_policy_names};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
+use crate::resource::risk::{
+    Risks, added, analysed, changed, identity, includes, removed, turned_on, unbound,
+};
 
 /// A role for tokens created with `auth/token/create/NAME`.
 pub type TokenRole = Object<TokenRoleSpec>;
@@ -78,6 +83,26 @@ nightly_jobs:
   orphan: true
   token_period: 24h
 ";
+    const RISKS: Risks = &[
+        &[
+            identity("name"),
+            analysed("allowed_policies", of_policy_names),
+            unbound("allowed_policies")
+                .medium(BroaderGrant, "its tokens may have all policies of the one that creates them"),
+            includes("allowed_policies_glob", "*").high(Wildcard, "its tokens may have every policy (`*`)"),
+            added("allowed_policies_glob").medium(BroaderGrant, "its tokens may have more policies"),
+            removed("disallowed_policies disallowed_policies_glob")
+                .medium(BroaderGrant, "policies are no longer kept from its tokens (`{field}`)"),
+            includes("allowed_entity_aliases", "*")
+                .high(Wildcard, "its tokens may be for every entity (`*`)"),
+            added("allowed_entity_aliases").medium(BroaderGrant, "its tokens may be for more entities"),
+            turned_on("orphan").medium(ProtectionOff, "its tokens outlive the one that created them"),
+            turned_on("renewable").low(BroaderGrant, "its tokens can be renewed"),
+            changed("path_suffix")
+                .low(ProtectionOff, "a revocation by prefix no longer finds its new tokens"),
+        ],
+        TOKEN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["name"];
 
     fn path(&self) -> String {

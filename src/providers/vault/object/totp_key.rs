@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::error::FieldError;
 use crate::resource::Requirement;
+use crate::resource::risk::Category::ProtectionOff;
+use crate::resource::risk::{Risks, changed, identity, lowered, raised, safe};
 use crate::secret::SecretSource;
 
 /// A key from which Vault generates one-time codes.
@@ -68,6 +70,13 @@ registrar_codes:
   account_name: platform@example.com
   issuer: Registrar
 ";
+    const RISKS: Risks = &[&[
+        identity("mount name"),
+        safe("key account_name issuer", "it describes the same codes to the service that checks them"),
+        changed("algorithm").low(ProtectionOff, "codes are made with another hash"),
+        lowered("digits").low(ProtectionOff, "codes are easier to guess"),
+        raised("period").low(ProtectionOff, "a code is valid for longer"),
+    ]];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const RESET: &'static [(&'static str, &'static str)] = &[("skew", "1")];
     // Creating it again replaces the key.

@@ -9,6 +9,8 @@ use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::error::{Error, FieldError};
 use crate::resource::Requirement;
+use crate::resource::risk::Category::{BroaderGrant, Destroy, ProtectionOff};
+use crate::resource::risk::{Risks, fixed, identity, loosened, lowered, on, raised, tightened, turned_on};
 
 /// A key that encrypts or signs, and never leaves Vault.
 pub type TransitKey = Object<TransitKeySpec>;
@@ -101,6 +103,20 @@ payments_key:
   type: aes256-gcm96
   auto_rotate_period: 90d
 ";
+    const RISKS: Risks = &[&[
+        identity("mount name"),
+        fixed("type key_size derived convergent_encryption"),
+        on("exportable").high(BroaderGrant, "the key can be exported, which cannot be undone"),
+        on("allow_plaintext_backup")
+            .high(BroaderGrant, "the key can be backed up in plain text, which cannot be undone"),
+        turned_on("deletion_allowed")
+            .medium(ProtectionOff, "the key can be deleted, and with it what it encrypts"),
+        raised("min_decryption_version")
+            .medium(Destroy, "what older versions encrypted can no longer be decrypted"),
+        lowered("min_decryption_version").low(ProtectionOff, "older versions decrypt again"),
+        tightened("min_encryption_version").low(ProtectionOff, "older versions encrypt again"),
+        loosened("auto_rotate_period").low(ProtectionOff, "the key is rotated less often, or never"),
+    ]];
     const PROTECTED: bool = true;
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] =

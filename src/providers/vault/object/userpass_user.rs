@@ -4,7 +4,9 @@ use super::super::notation::LowerName;
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
+use crate::resource::risk::{Risks, identity, safe};
 use crate::secret::SecretSource;
 
 /// A person or machine that logs in with a name and a password.
@@ -43,6 +45,11 @@ alice:
   token_policies: [operations]
   token_ttl: 8h
 ";
+    const RISKS: Risks = &[
+        &[identity("mount name"), safe("password", "it is neither compared nor sent again")],
+        TOKEN_RISKS,
+        LOGIN_RISKS,
+    ];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
 
     fn path(&self) -> String {

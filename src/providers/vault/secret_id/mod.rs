@@ -19,6 +19,9 @@ use serde_json::{Map, Value, json};
 use super::notation::{Cidrs, LowerName, Ttl};
 use super::{VaultClient, kv_engine};
 use crate::error::{ErrorKind, FieldError, Result};
+use crate::providers::vault::risk::LETS_IN;
+use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
+use crate::resource::risk::{Risks, changed, identity, safe, unbound, widened};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::{Fields, Secret, SecretChange};
 pub use manifest::Manifest;
@@ -216,6 +219,19 @@ pipeline_secret_id:
   wrap_ttl: 30m
   rotate_after: 30d
 ";
+    const RISKS: Risks = &[&[
+        identity("mount role name"),
+        safe("deliver", "a place that has none gets one of its own, which is shown as a new secret-id"),
+        safe(
+            "wrap_ttl rotate_after ttl num_uses",
+            "it applies to the next secret-id, not to the one that exists",
+        ),
+        unbound("cidr_list").medium(ProtectionOff, "works from wherever its role allows"),
+        unbound("token_bound_cidrs").medium(ProtectionOff, "its tokens work from anywhere"),
+        widened("cidr_list token_bound_cidrs").low(BroaderGrant, LETS_IN),
+        safe("metadata", "audit devices log it, and nothing is decided by it"),
+        changed("secret_id").live().low(Destination, "another secret-id is issued and delivered"),
+    ]];
 
     type Client = Depository;
     type Id = SecretIdId;

@@ -18,6 +18,10 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::tags;
+use crate::resource::risk::Category::{Destination, ProtectionOff};
+use crate::resource::risk::{
+    LABELS, Risks, added, becomes, changed, identity, lowered, off, raised, removed, safe,
+};
 use crate::resource::{Diff, Partial, Resource, Scope, Tags, Writer};
 use crate::template::unknown::is_unknown;
 
@@ -202,6 +206,25 @@ impl Resource for CloudwatchAlarm {
   treat_missing_data: not_breaching
   alarm_actions: [ "arn:aws:sns:us-east-1:123456789012:candlefish-alerts" ]
 "#;
+    const RISKS: Risks = &[&[
+        identity("name"),
+        safe("description tags", LABELS),
+        changed("namespace metric dimensions statistic unit")
+            .medium(ProtectionOff, "watches something else (`{field}`)"),
+        changed("comparison").medium(ProtectionOff, "fires in another direction"),
+        lowered("threshold").low(ProtectionOff, "fires at a lower value"),
+        raised("threshold").low(ProtectionOff, "fires at a higher value"),
+        changed("period_seconds evaluation_periods datapoints_to_alarm")
+            .low(ProtectionOff, "fires earlier or later (`{field}`)"),
+        becomes("treat_missing_data", "not_breaching ignore missing")
+            .medium(ProtectionOff, "does not fire when the metric stops"),
+        off("actions_enabled").medium(ProtectionOff, "its actions do not run when it fires"),
+        removed("alarm_actions").medium(ProtectionOff, "these are no longer notified when it fires"),
+        removed("ok_actions insufficient_data_actions")
+            .low(ProtectionOff, "these are no longer notified (`{field}`)"),
+        added("alarm_actions ok_actions insufficient_data_actions")
+            .low(Destination, "also runs these (`{field}`)"),
+    ]];
     const TAGGED: bool = true;
 
     type Client = AwsClient;

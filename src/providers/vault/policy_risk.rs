@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Category, Finding, Severity, some};
-use crate::changeset::{Action, StepChange};
-use crate::providers::vault::{FIRST_SHARES, policy_text};
+use super::policy_text;
+use crate::resource::risk::{Category, FieldChanges, Finding, Severity, some};
 
 /// Capabilities that change something.
 const WRITING: [&str; 5] = ["create", "update", "patch", "delete", "sudo"];
@@ -24,28 +23,12 @@ struct Grant {
     limits: BTreeMap<String, Value>,
 }
 
-/// Nodes that get key shares for the first time.
-fn first_shares(step: &StepChange) -> Vec<Finding> {
-    let finding = |(node, identity): (&str, &Value)| {
-        let identity = identity.as_str().unwrap_or("no TLS");
-        let message = format!("{node} ({identity}) gets key shares for the first time");
-        Finding::new(Severity::High, Category::Destination, message)
-    };
-    step.nodes(FIRST_SHARES).map(finding).collect()
-}
-
-/// The risks of a step's ACL policy or initialisation.
-pub(super) fn findings(step: &StepChange) -> Vec<Finding> {
-    if step.kind == "vault.init" {
-        return first_shares(step);
-    }
-    if step.kind != "vault.policy" {
-        return Vec::new();
-    }
-    let (before, after) = (grants(step, false), grants(step, true));
+/// The risks of an ACL policy's rules.
+pub(super) fn of_rules(changes: &FieldChanges<'_>) -> Vec<Finding> {
+    let (before, after) = (grants(changes, false), grants(changes, true));
     let mut found = wildcards(&before, &after);
     let more = more_than(&before, &after);
-    if step.action != Action::Create && !more.is_empty() {
+    if !changes.is_new && !more.is_empty() {
         let message = format!("grants more than before: {}", some(&more));
         found.push(Finding::new(Severity::Medium, Category::BroaderGrant, message));
     }
@@ -53,11 +36,11 @@ pub(super) fn findings(step: &StepChange) -> Vec<Finding> {
 }
 
 /// The rules on one side of a step: as text, or path by path as a creation shows them.
-fn grants(step: &StepChange, afterwards: bool) -> Grants {
+fn grants(changes: &FieldChanges<'_>, afterwards: bool) -> Grants {
     let mut grants = Grants::new();
-    for change in &step.changes {
+    for change in &changes.changes {
         let value = if afterwards { &change.after } else { &change.before };
-        match (change.path.strip_prefix("rules"), value) {
+        match (change.path.strip_prefix(changes.field), value) {
             (Some(""), Value::String(text)) => {
                 for (path, rules) in policy_text::parse(text).unwrap_or_default() {
                     for rule in &rules {

@@ -5,35 +5,51 @@
 
 use serde_json::Value;
 
-use super::{Category, Finding, Severity, some};
-use crate::changeset::{Action, StepChange};
-use crate::providers::aws::policy::{as_list, statement};
+use super::{as_list, is_document, statement};
 use crate::resource::Change;
-use crate::review::policy::is_document;
+use crate::resource::risk::{Category, FieldChanges, FieldRisk, Finding, Severity, analysed, some};
+
+/// The fields are IAM policies.
+pub const fn iam_policy(fields: &'static str) -> FieldRisk {
+    analysed(fields, |changes| of_documents(changes, Owner::Anyone))
+}
+
+/// The fields are key policies. These let the key's own account administer the key.
+pub const fn key_policy(fields: &'static str) -> FieldRisk {
+    analysed(fields, |changes| of_documents(changes, Owner::MayAdminister))
+}
+
+/// What a policy has to give to the account that owns the thing.
+#[derive(Clone, Copy, PartialEq)]
+enum Owner {
+    /// Nothing in particular.
+    Anyone,
+    /// Every action: the key's own account must be able to administer it, and IAM policies limit the
+    /// account's users.
+    MayAdminister,
+}
 
 /// Services whose full access gives power over all other services.
 const POWERFUL: [&str; 4] = ["iam", "sts", "organizations", "kms"];
 /// Elements that name the exceptions.
 const NEGATIONS: [&str; 3] = ["NotAction", "NotResource", "NotPrincipal"];
 
-/// The risks of a step's policy documents.
-pub(super) fn findings(step: &StepChange) -> Vec<Finding> {
-    let documents =
-        step.changes.iter().filter(|change| is_document(&change.before) || is_document(&change.after));
-    documents.flat_map(|change| of_document(step, change)).collect()
+fn of_documents(changes: &FieldChanges<'_>, owner: Owner) -> Vec<Finding> {
+    let is_policy = |change: &&&Change| is_document(&change.before) || is_document(&change.after);
+    let documents = changes.changes.iter().filter(is_policy);
+    documents.flat_map(|change| of_document(change, owner, changes.is_new)).collect()
 }
 
-fn of_document(step: &StepChange, change: &Change) -> Vec<Finding> {
+fn of_document(change: &Change, owner: Owner, is_new: bool) -> Vec<Finding> {
     let before = statements(&change.before);
     let after = statements(&change.after);
-    let known: Vec<String> =
-        wildcards(step.kind, &before).into_iter().map(|finding| finding.message).collect();
-    let mut found = wildcards(step.kind, &after);
+    let known: Vec<String> = wildcards(owner, &before).into_iter().map(|finding| finding.message).collect();
+    let mut found = wildcards(owner, &after);
     found.retain(|finding| !known.contains(&finding.message));
     for finding in &mut found {
         finding.message = format!("{}: {}", change.path, finding.message);
     }
-    if step.action != Action::Create {
+    if !is_new {
         let more = more_than(&before, &after);
         if !more.is_empty() {
             let message = format!("{} grants more than before: {}", change.path, some(&more));
@@ -94,11 +110,11 @@ fn principals(normal: &Value) -> Vec<String> {
         .collect()
 }
 
-fn wildcards(kind: &str, statements: &[Statement]) -> Vec<Finding> {
-    statements.iter().filter(|statement| statement.allows).flat_map(|one| wildcards_of(kind, one)).collect()
+fn wildcards(owner: Owner, statements: &[Statement]) -> Vec<Finding> {
+    statements.iter().filter(|statement| statement.allows).flat_map(|one| wildcards_of(owner, one)).collect()
 }
 
-fn wildcards_of(kind: &str, statement: &Statement) -> Vec<Finding> {
+fn wildcards_of(owner: Owner, statement: &Statement) -> Vec<Finding> {
     let mut found = Vec::new();
     let actions = some(&statement.actions);
     if statement.principals.iter().any(|principal| principal == "*") {
@@ -114,9 +130,8 @@ fn wildcards_of(kind: &str, statement: &Statement) -> Vec<Finding> {
         let message = format!("allows everything that is not named (`{}`)", names.join("`, `"));
         found.push(Finding::new(Severity::High, Category::Wildcard, message));
     }
-    // The key's own account must be able to administer it; IAM policies limit the account's users.
     let named = statement.principals.iter().all(|principal| principal != "*" && !principal.is_empty());
-    if kind == "aws.kms_key" && named {
+    if owner == Owner::MayAdminister && named {
         return found;
     }
     for action in &statement.actions {
