@@ -106,3 +106,45 @@ pub fn passing(result: Result<()>) -> ControlFlow<Result<()>, Error> {
         decided => ControlFlow::Break(decided),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn error(kind: ErrorKind) -> Error {
+        Error::new(kind, "read", "no")
+    }
+
+    /// Reads with these results, in order: the last one, and how many were read.
+    async fn read(waits: &Waits, results: Vec<Result<()>>) -> (Option<ErrorKind>, usize) {
+        let (mut results, mut count) = (results.into_iter(), 0);
+        let outcome = waits
+            .read(async || {
+                count += 1;
+                results.next().unwrap_or(Ok(()))
+            })
+            .await;
+        (outcome.err().map(|error| error.kind), count)
+    }
+
+    #[tokio::test]
+    async fn only_errors_that_may_pass_are_repeated() {
+        let waits = Waits::to_the_end();
+        let passing = || Err(error(ErrorKind::Throttled));
+        assert_eq!(read(&waits, vec![passing(), Ok(()), passing()]).await, (None, 2));
+        let denied = vec![Err(error(ErrorKind::Denied)), Ok(())];
+        assert_eq!(read(&waits, denied).await, (Some(ErrorKind::Denied), 1));
+    }
+
+    #[tokio::test]
+    async fn stop_ends_the_waits_with_the_last_problem() {
+        let (sender, stop) = watch::channel(true);
+        let passing = vec![Err(error(ErrorKind::Throttled)), Ok(())];
+        assert_eq!(read(&Waits::until(&stop), passing).await, (Some(ErrorKind::Throttled), 1));
+        // Without a sender nobody can stop the run, so it goes on.
+        sender.send_replace(false);
+        drop(sender);
+        assert!(Waits::until(&stop).wait(Duration::ZERO).await);
+    }
+}

@@ -283,6 +283,19 @@ fn unconfirmed_subscription_goes_with_its_topic() {
 }
 
 #[test]
+fn secret_in_its_recovery_window_counts_as_removed() {
+    let steps = json!({ "secret": { "kind": "aws.secret", "name": "gw/token", "protect": false,
+                                    "value": { "generate": { "length": 20 } } } });
+    let account = Account::with(&steps);
+    let ran = account.destroy();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let again = account.destroy();
+    assert!(again.code == 0 && again.stdout.contains("Nothing to do"), "{again:?}");
+    let shown = account.plan("--full");
+    assert_eq!(changing(&shown), [("secret", "update"), ("stays", "create")], "it can be restored");
+}
+
+#[test]
 fn bucket_with_objects_is_blocked_beforehand() {
     let steps = json!({ "bucket": { "kind": "aws.s3_bucket", "name": "gw-data", "protect": false } });
     let account = Account::with(&steps);
