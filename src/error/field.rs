@@ -11,18 +11,28 @@ pub struct FieldError {
     pub help: Option<String>,
     /// Whether the value must not be shown.
     pub secret: bool,
+    /// Further fields whose values this judgement depends on, with all below them. It is not reported as long
+    /// as one of them is not known.
+    pub reads: Vec<String>,
 }
 
 impl FieldError {
     /// A mistake at `path`.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), help: None, secret: false }
+        Self { path: path.into(), message: message.into(), help: None, secret: false, reads: Vec::new() }
     }
 
     /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Adds a field whose value this judgement depends on, with all below it.
+    #[must_use]
+    pub fn reading(mut self, path: impl Into<String>) -> Self {
+        self.reads.push(path.into());
         self
     }
 

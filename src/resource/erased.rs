@@ -15,6 +15,7 @@ use super::elsewhere::with_namespace;
 use super::preview::flatten;
 use super::recorded::{self, Known, Recorded};
 use super::risk::{Deletion, Risks};
+use super::settled;
 use super::strict::parse;
 use super::{Attachment, Diff, Elsewhere, Part, Provided, Requirement, Resource, Scope, Tags, Writer};
 use crate::error::{Error, ErrorKind, FieldError, Result};
@@ -338,16 +339,17 @@ impl<R: Resource> Instance for Typed<R> {
     fn check(&self) -> Vec<FieldError> {
         let mut found = R::check(&self.desired);
         let is_known = |found: &[FieldError], path: &str| found.iter().any(|mistake| mistake.path == path);
-        for (path, text) in addresses::with_passwords(&self.fields()) {
+        let fields = self.fields();
+        for (path, text) in addresses::with_passwords(&fields) {
             if !is_known(&found, &path) && !self.is_literal_source(&text) {
                 found.push(addresses::mistake(path));
             }
         }
-        found
+        settled::mistakes(found, &[self.declared.clone(), fields])
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        Elsewhere::requires(self.place.as_ref(), R::requires(&self.desired))
+        Elsewhere::requires(self.place.as_ref(), settled::requirements(R::requires(&self.desired)))
     }
 
     fn key_files(&self) -> Vec<PathBuf> {

@@ -14,6 +14,7 @@ mod preview;
 mod recorded;
 pub mod risk;
 mod scope;
+mod settled;
 pub(crate) mod strict;
 mod under_way;
 mod writer;
@@ -116,8 +117,8 @@ pub trait Resource: Send + Sync + 'static {
         id
     }
 
-    /// Checks beyond the types, without network. Strings may contain the marker of a value that is
-    /// not known yet (see [`crate::template::unknown`]); such a string passes.
+    /// Checks beyond the types, without network, as if every value were known. The engine drops mistakes
+    /// at values that are not known yet, and those that [depend](FieldError::reading) on one.
     fn check(_desired: &Self::Desired) -> Vec<FieldError> {
         Vec::new()
     }

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::template::unknown::is_unknown;
 
 /// The account, region and plan of a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +57,13 @@ impl Partial {
             Some(value) => self.with(name, value),
             None => self,
         }
+    }
+
+    /// Adds the SHA-256 of this content, in hexadecimal, if all of the content is known.
+    #[must_use]
+    pub fn with_sha256(self, name: &str, content: &[u8]) -> Self {
+        let is_known = std::str::from_utf8(content).map_or(true, |text| !is_unknown(text));
+        self.with_some(name, is_known.then(|| hex::encode(Sha256::digest(content))))
     }
 
     /// The known outputs.

@@ -5,6 +5,7 @@ use crate::lint::policy::statements;
 use crate::plan::Severity;
 use crate::providers::aws::Document;
 use crate::providers::aws::kms_key::{Managers, managers};
+use crate::template::unknown;
 
 pub const RULES: &[&Rule] = &[&WITHOUT_ROTATION, &MANAGED_ON_CONDITION, &FOR_EVERYBODY];
 
@@ -77,8 +78,10 @@ const MANAGED_ON_CONDITION: Rule = Rule {
 "#,
     check: |facts, findings| {
         for fact in facts.of_kind("aws.kms_key") {
-            let policy = serde_json::from_value::<Document>(fact.fields["policy"].clone());
-            if policy.is_ok_and(|policy| managers(&policy) == Managers::OnCondition) {
+            let declared = &fact.fields["policy"];
+            let policy = serde_json::from_value::<Document>(declared.clone());
+            let is_bound = policy.is_ok_and(|policy| managers(&policy) == Managers::OnCondition);
+            if is_bound && !unknown::has_unknown(declared) {
                 findings.step(fact, "policy", "the key can be managed only while a condition holds");
             }
         }

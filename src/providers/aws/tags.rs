@@ -2,7 +2,6 @@
 
 use crate::error::FieldError;
 use crate::resource::Tags;
-use crate::template::unknown::is_unknown;
 
 pub use crate::plan::ownership::{PLAN_TAG, STEP_TAG};
 
@@ -28,7 +27,6 @@ pub fn check(tags: &Tags) -> Vec<FieldError> {
 fn check_one(key: &str, value: &str) -> Option<FieldError> {
     let wrong = |message: &str| Some(FieldError::new(format!("tags.{key}"), message));
     match () {
-        () if is_unknown(key) || is_unknown(value) => None,
         () if key.to_ascii_lowercase().starts_with("aws:") => {
             wrong("tags that start with `aws:` are reserved").map(|error| error.help("choose another prefix"))
         }

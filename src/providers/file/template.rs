@@ -15,7 +15,6 @@ use crate::resource::Change;
 use crate::resource::risk::{Category, FieldChanges, Finding, Risks, Severity, analysed, identity, safe};
 use crate::resource::{Diff, Partial, Resource, Scope, Writer};
 use crate::secret::{LoadError, Loader};
-use crate::template::unknown;
 
 /// The kind `file.template`.
 pub struct Template;
@@ -139,9 +138,7 @@ backend_file:
                     .help("write it as text, such as \"0644\""),
             );
         }
-        if let Some(why) =
-            confined_path::mistake_in_writing(&desired.path).filter(|_| !unknown::is_unknown(&desired.path))
-        {
+        if let Some(why) = confined_path::mistake_in_writing(&desired.path) {
             mistakes.push(FieldError::new("path", "a plan cannot write this file").help(why));
         }
         mistakes
@@ -198,9 +195,7 @@ backend_file:
     }
 
     fn predicted_outputs(desired: &Desired, _scope: &Scope) -> Partial {
-        let sha256 =
-            (!unknown::is_unknown(&desired.rendered)).then(|| hex::encode(Sha256::digest(&desired.rendered)));
-        Partial::default().with("path", &desired.path).with_some("sha256", sha256)
+        Partial::default().with("path", &desired.path).with_sha256("sha256", desired.rendered.as_bytes())
     }
 }
 

@@ -15,7 +15,6 @@ use crate::error::{Error, FieldError, Result};
 use crate::resource::risk::Category::PublicExposure;
 use crate::resource::risk::{Category, Deletion, Risks, Severity, fixed, identity, includes, on};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
-use crate::template::unknown::is_unknown;
 
 /// An audit device.
 #[derive(Debug)]
@@ -151,9 +150,7 @@ audit_log:
 
     fn check(desired: &AuditSpec) -> Vec<FieldError> {
         let mut errors: Vec<FieldError> = check_path(desired.path()).into_iter().collect();
-        if !["file", "syslog", "socket", "http"].contains(&desired.device.as_str())
-            && !is_unknown(&desired.device)
-        {
+        if !["file", "syslog", "socket", "http"].contains(&desired.device.as_str()) {
             errors.push(
                 FieldError::new("type", "is not a type of audit device").help("file, syslog, socket or http"),
             );

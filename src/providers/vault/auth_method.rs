@@ -19,7 +19,6 @@ use crate::resource::risk::{
     Category, Deletion, LABELS, Risks, Severity, becomes, fixed, identity, loosened, lowered, on, safe,
 };
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
-use crate::template::unknown::is_unknown;
 
 /// An auth method.
 #[derive(Debug)]
@@ -213,11 +212,7 @@ approle:
         if desired.listing_visibility == Visibility::Unknown {
             errors.push(visibility_error());
         }
-        if desired
-            .token_type
-            .as_deref()
-            .is_some_and(|declared| !types.contains(&declared) && !is_unknown(declared))
-        {
+        if desired.token_type.as_deref().is_some_and(|declared| !types.contains(&declared)) {
             errors.push(
                 FieldError::new("token_type", "is not a type of token")
                     .help(format!("one of {}", types.join(", "))),

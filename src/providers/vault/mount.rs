@@ -17,7 +17,6 @@ use crate::providers::vault::risk::TUNING_RISKS;
 use crate::resource::risk::Category::{Destroy, ProtectionOff};
 use crate::resource::risk::{Deletion, LABELS, Risks, Severity, changed, fixed, identity, raised, safe};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
-use crate::template::unknown::is_unknown;
 
 /// A secrets engine.
 #[derive(Debug)]
@@ -265,8 +264,8 @@ secrets:
         if desired.listing_visibility == Visibility::Unknown {
             errors.push(visibility_error());
         }
-        if desired.version.is_some() && desired.engine != "kv" && !is_unknown(&desired.engine) {
-            errors.push(FieldError::new("version", "is only for engines of type `kv`"));
+        if desired.version.is_some() && desired.engine != "kv" {
+            errors.push(FieldError::new("version", "is only for engines of type `kv`").reading("type"));
         }
         if desired.options.contains_key("version") {
             errors.push(

@@ -3,7 +3,6 @@
 use super::notation::PolicyNames;
 use crate::error::FieldError;
 use crate::resource::Requirement;
-use crate::template::unknown::is_unknown;
 
 /// The fields of a role's tokens that rules and edges need.
 pub(super) trait IssuesTokens {
@@ -83,13 +82,13 @@ const TOKEN_TYPES: [&str; 5] = ["default", "service", "batch", "default-service"
 /// Mistakes in the shared fields of roles: the name and the type of token.
 pub(super) fn check_role(name: &str, role: &impl IssuesTokens) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    if name.is_empty() || name.contains('/') && !is_unknown(name) {
+    if name.is_empty() || name.contains('/') {
         errors.push(
             FieldError::new("name", "is not a valid role name").help("use letters, digits, `-` and `_`"),
         );
     }
     let declared = role.token_type();
-    if !TOKEN_TYPES.contains(&declared) && !is_unknown(declared) {
+    if !TOKEN_TYPES.contains(&declared) {
         let help = format!("one of {}", TOKEN_TYPES.join(", "));
         errors.push(FieldError::new("token_type", "is not a type of token").help(help));
     }

@@ -13,7 +13,6 @@ use crate::providers::file::Files;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff, PublicExposure};
 use crate::resource::risk::{LABELS, Risks, becomes, changed, gone, identity, on, safe, turned_on};
 use crate::resource::{Diff, Partial, Resource, Scope, Writer};
-use crate::template::unknown::is_unknown;
 
 /// The configuration file of a server.
 #[derive(Debug)]
@@ -379,9 +378,7 @@ node_1:
 
     fn check(desired: &ServerConfigSpec) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        if let Some(why) =
-            confined_path::mistake_in_writing(&desired.path).filter(|_| !is_unknown(&desired.path))
-        {
+        if let Some(why) = confined_path::mistake_in_writing(&desired.path) {
             errors.push(FieldError::new("path", "a plan cannot write this file").help(why));
         }
         if desired.listeners.is_empty() {

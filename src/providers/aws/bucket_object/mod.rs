@@ -32,7 +32,6 @@ use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, becomes, identity, safe};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 use crate::secret::{LoadError, Loader};
-use crate::template::unknown::is_unknown;
 
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
@@ -302,13 +301,12 @@ impl Resource for BucketObject {
 
     fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
         let Desired { bucket, key, body, .. } = desired;
-        let known = std::str::from_utf8(body).map_or(true, |text| !is_unknown(text));
         Partial::default()
             .with("bucket", bucket)
             .with("key", key)
             .with("arn", arn(partition(scope), bucket, key))
             .with("url", format!("s3://{bucket}/{key}"))
-            .with_some("sha256", known.then(|| digest(body)))
+            .with_sha256("sha256", body)
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

@@ -12,7 +12,6 @@ use crate::providers::aws::json::Json;
 use crate::providers::aws::scope::partition;
 use crate::resource::risk::{Risks, identity, safe};
 use crate::resource::{Diff, Partial, Resource, Scope, Writer};
-use crate::template::unknown::is_unknown;
 
 const NOT_FOUND: &[&str] = &["ResourceNotFound", "DashboardNotFoundError"];
 const GET: &str = "cloudwatch:GetDashboard";
@@ -87,7 +86,7 @@ impl Resource for CloudwatchDashboard {
     fn check(desired: &Desired) -> Vec<FieldError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         let good = (1..=255).contains(&desired.name.len()) && desired.name.chars().all(allowed);
-        let wrong = (!good && !is_unknown(&desired.name)).then(|| {
+        let wrong = (!good).then(|| {
             FieldError::new("name", "not a valid name for a dashboard")
                 .help("1 to 255 letters, digits, `-` and `_`")
         });

@@ -17,7 +17,6 @@ use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::Category::Destroy;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, safe, tightened};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
-use crate::template::unknown::is_unknown;
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const CLASS_IS_FIXED: &str =
@@ -145,7 +144,7 @@ impl Resource for CloudwatchLogGroup {
             let error = FieldError::new("retention_days", "CloudWatch Logs does not support this retention");
             found.push(error.help(format!("write {}", nearest.unwrap_or(3653))));
         }
-        if desired.kms_key.as_deref().is_some_and(|key| !key.starts_with("arn:") && !is_unknown(key)) {
+        if desired.kms_key.as_deref().is_some_and(|key| !key.starts_with("arn:")) {
             let error = FieldError::new("kms_key", "CloudWatch Logs accepts only the ARN of a key");
             found.push(error.help("refer to the key's step, e.g. `{{ key.arn }}`"));
         }
@@ -302,7 +301,7 @@ fn to_sdk(tags: &Tags) -> HashMap<String, String> {
 fn check_name(name: &str) -> Option<FieldError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-/.#".contains(c);
     let good = (1..=512).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with("aws/");
-    (!good && !is_unknown(name)).then(|| {
+    (!good).then(|| {
         FieldError::new("name", "not a valid name for a log group")
             .help("1 to 512 letters, digits and `_-/.#`, not beginning with `aws/`")
     })

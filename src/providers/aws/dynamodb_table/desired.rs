@@ -9,7 +9,6 @@ use crate::error::FieldError;
 use crate::providers::aws::control::Control;
 use crate::providers::aws::tags;
 use crate::resource::Tags;
-use crate::template::unknown::is_unknown;
 
 /// The declared fields of a table.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -277,7 +276,7 @@ fn check_index_name(path: &str, name: &str) -> Option<FieldError> {
 fn check_name(name: &str) -> Option<FieldError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let fits = (3..=255).contains(&name.len()) && name.chars().all(allowed);
-    (!fits && !is_unknown(name)).then(|| {
+    (!fits).then(|| {
         FieldError::new("name", "not a valid name for a table").help("3 to 255 letters, digits and `_.-`")
     })
 }

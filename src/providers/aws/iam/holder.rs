@@ -16,7 +16,6 @@ use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::resource::{Attachment, Diff, Requirement, Resource as _, Tags};
-use crate::template::unknown::is_unknown;
 
 /// A user, role or group, which policies can be attached to.
 #[derive(Clone, Copy, Debug)]
@@ -410,7 +409,7 @@ fn impossible(operation: &str) -> Error {
 
 fn check_policy_arn(path: &str, arn: &str) -> Option<FieldError> {
     let fits = arn.starts_with("arn:aws") && arn.contains(":iam::") && arn.contains(":policy/");
-    (!fits && !is_unknown(arn)).then(|| {
+    (!fits).then(|| {
         FieldError::new(path, "not the ARN of a policy")
             .help("e.g. `arn:aws:iam::aws:policy/ReadOnlyAccess`, or `{{ step_id.arn }}`")
     })

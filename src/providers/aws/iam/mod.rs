@@ -31,7 +31,6 @@ use super::client::AwsClient;
 use super::scope::iam_arn;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::resource::{Partial, Scope, Tags, Writer};
-use crate::template::unknown::is_unknown;
 
 /// IAM's error code for a missing resource.
 pub const NO_SUCH_ENTITY: &[&str] = &["NoSuchEntity"];
@@ -106,7 +105,7 @@ fn from_sdk(tags: Option<Vec<Tag>>) -> Tags {
 pub fn check_name(path: &str, name: &str, longest: usize) -> Option<FieldError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
     let fits = !name.is_empty() && name.len() <= longest && name.chars().all(allowed);
-    (!fits && !is_unknown(name)).then(|| {
+    (!fits).then(|| {
         FieldError::new(path, "not a valid name in IAM")
             .help(format!("1 to {longest} letters, digits and `+=,.@_-`"))
     })
@@ -117,7 +116,7 @@ fn check_path(path: &str) -> Option<FieldError> {
     let fits =
         path == "/" || (path.len() <= 512 && path.len() > 2 && path.starts_with('/') && path.ends_with('/'));
     let fits = fits && path.chars().all(|c| ('!'..='~').contains(&c));
-    (!fits && !is_unknown(path)).then(|| {
+    (!fits).then(|| {
         FieldError::new("path", "not a valid path in IAM").help("start and end with `/`, e.g. `/apps/`")
     })
 }

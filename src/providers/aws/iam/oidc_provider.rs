@@ -15,7 +15,6 @@ use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, added, identity, safe};
 use crate::resource::{Attachment, Diff, Partial, Resource, Scope, Tags, Writer, mentions};
-use crate::template::unknown::is_unknown;
 
 /// An OpenID Connect provider.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetOpenIDConnectProvider.html>
@@ -99,7 +98,7 @@ github:
         let mut found: Vec<FieldError> = check_url(&desired.url).into_iter().collect();
         for (index, thumbprint) in desired.thumbprints.iter().flatten().enumerate() {
             let fits = thumbprint.len() == 40 && thumbprint.chars().all(|c| c.is_ascii_hexdigit());
-            if !fits && !is_unknown(thumbprint) {
+            if !fits {
                 let path = format!("thumbprints[{index}]");
                 found.push(FieldError::new(path, "a thumbprint has 40 hexadecimal digits"));
             }
@@ -219,7 +218,7 @@ fn issuer(url: &str) -> String {
 fn check_url(url: &str) -> Option<FieldError> {
     let fits =
         url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.contains(['?', ' ']));
-    (!fits && !is_unknown(url)).then(|| {
+    (!fits).then(|| {
         FieldError::new("url", "an issuer is an address with https, without a query").help(
             "write it exactly as the tokens' `iss` claim, e.g. `https://token.actions.githubusercontent.com`",
         )

@@ -9,7 +9,6 @@ use crate::error::FieldError;
 use crate::providers::aws::is_account_id;
 use crate::providers::aws::policy::Document;
 use crate::resource::{Requirement, Resource as _};
-use crate::template::unknown::is_unknown;
 
 /// A principal that may assume a role.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -150,18 +149,18 @@ impl Trust {
 
     fn check(&self, path: &str) -> Option<FieldError> {
         match self {
-            Self::Service(name) => (!name.contains(".amazonaws.") && !is_unknown(name)).then(|| {
+            Self::Service(name) => (!name.contains(".amazonaws.")).then(|| {
                 FieldError::new(format!("{path}.service"), "not the name of a service")
                     .help("e.g. `ec2.amazonaws.com`")
             }),
             Self::Account(account) => {
                 let fits = is_account_id(&account.id);
-                (!fits && !is_unknown(&account.id)).then(|| {
+                (!fits).then(|| {
                     FieldError::new(format!("{path}.account.id"), "an account has twelve digits")
                         .help("quote it, so that a leading zero is kept")
                 })
             }
-            Self::Principal(one) => (!one.arn.starts_with("arn:") && !is_unknown(&one.arn))
+            Self::Principal(one) => (!one.arn.starts_with("arn:"))
                 .then(|| FieldError::new(format!("{path}.principal.arn"), "not an ARN")),
             Self::Irsa(irsa) => check_provider(&format!("{path}.irsa"), &irsa.provider),
             Self::Oidc(oidc) => check_provider(&format!("{path}.oidc"), &oidc.provider),
@@ -205,7 +204,7 @@ impl Github {
     fn check(&self, path: &str) -> Option<FieldError> {
         let parts: Vec<&str> = self.repository.split('/').collect();
         let fits = matches!(parts[..], [owner, name] if !owner.is_empty() && !name.is_empty() && !owner.contains('*'));
-        if !fits && !is_unknown(&self.repository) {
+        if !fits {
             let mistake = FieldError::new(format!("{path}.repository"), "not a repository");
             return Some(mistake.help("write `organisation/repository`"));
         }
@@ -219,7 +218,7 @@ impl Github {
 }
 
 fn check_provider(path: &str, provider: &str) -> Option<FieldError> {
-    (!provider.contains(":oidc-provider/") && !is_unknown(provider)).then(|| {
+    (!provider.contains(":oidc-provider/")).then(|| {
         FieldError::new(format!("{path}.provider"), "not the ARN of an OpenID Connect provider")
             .help("refer to a step of kind `aws.iam_oidc_provider`: `{{ step_id.arn }}`")
     })

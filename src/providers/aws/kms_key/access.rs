@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::error::FieldError;
 use crate::providers::aws::is_account_id;
 use crate::providers::aws::policy::Document;
-use crate::template::unknown::is_unknown;
 
 /// The principals that may use or manage a key. All others are denied access.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -100,12 +99,11 @@ impl Access {
 }
 
 fn is_principal(name: &str) -> bool {
-    let is_account = is_account_id(name);
-    is_account || name.starts_with("arn:") || is_unknown(name)
+    is_account_id(name) || name.starts_with("arn:")
 }
 
 fn is_service(name: &str) -> bool {
-    name.contains(".amazonaws.") || is_unknown(name)
+    name.contains(".amazonaws.")
 }
 
 /// The actions for using a key, which depend on its usage.

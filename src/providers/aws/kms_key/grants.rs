@@ -13,7 +13,6 @@ use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::record::Record;
 use crate::resource::{Diff, Tags, Writer};
-use crate::template::unknown::is_unknown;
 
 /// A permission for a key. KMS cannot change a grant, so one that differs is created again and the old
 /// one revoked. <https://docs.aws.amazon.com/kms/latest/APIReference/API_GrantListEntry.html>
@@ -224,10 +223,10 @@ pub fn check(declared: &BTreeMap<String, Grant>) -> Vec<FieldError> {
         if name.is_empty() || name.len() > 256 || !name.chars().all(allowed) {
             found.push(FieldError::new(&path, "not a valid name for a grant"));
         }
-        for operation in grant.operations.iter().filter(|operation| !is_unknown(operation)) {
+        for (index, operation) in grant.operations.iter().enumerate() {
             if !GrantOperation::values().contains(&operation.as_str()) {
                 let mistake = FieldError::new(
-                    format!("{path}.operations"),
+                    format!("{path}.operations[{index}]"),
                     format!("KMS does not know the operation `{operation}`"),
                 );
                 found.push(mistake.help(format!("one of {}", GrantOperation::values().join(", "))));
@@ -284,6 +283,6 @@ mod tests {
     fn operations_and_names_are_checked() {
         let wrong = grants(json!({ "a b": { "grantee": "x", "operations": ["Decrypt", "Fly"] } }));
         let paths: Vec<String> = check(&wrong).into_iter().map(|mistake| mistake.path).collect();
-        assert_eq!(paths, ["grants.a b", "grants.a b.operations"]);
+        assert_eq!(paths, ["grants.a b", "grants.a b.operations[1]"]);
     }
 }

@@ -30,7 +30,6 @@ use crate::resource::risk::{
     Deletion, LABELS, Risks, Severity, added, analysed, changed, fixed, identity, off, on, raised, safe,
 };
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
-use crate::template::unknown::is_unknown;
 
 const IMMUTABLE: &str = "KMS fixes this when a key is created; declare another alias to get another key, and \
                          re-encrypt the data of the old one";
@@ -376,7 +375,7 @@ pub fn is_same_key(live: Option<&str>, declared: Option<&str>) -> bool {
 /// The step that declares this alias, if a plan names a key by alias.
 pub fn requirement(name: &str) -> Option<Requirement> {
     let alias = name.find("alias/").map(|start| &name[start..])?;
-    (!is_unknown(name)).then(|| Requirement::thing(KmsKey::KIND, alias))
+    Some(Requirement::thing(KmsKey::KIND, alias))
 }
 
 /// Whether an ARN ends with `part`, behind `key/` or the account.
@@ -395,9 +394,6 @@ fn compare_rotation(diff: &mut Diff, desired: &Desired, observed: &Observed) {
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateAlias.html>
 fn check_alias(alias: &str) -> Option<FieldError> {
     let wrong = |message: &str, help: &str| Some(FieldError::new("alias", message).help(help));
-    if is_unknown(alias) {
-        return None;
-    }
     let Some(name) = alias.strip_prefix("alias/") else {
         return wrong("an alias starts with `alias/`", &format!("write `alias/{alias}`"));
     };

@@ -68,10 +68,9 @@ fn bucket_policy(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     let live = live_others.and_then(|live| only(&live, |statement| is_ours(desired, observed, statement)));
     let declared = desired.policy.as_ref().map(|declared| {
         let others = split(Some(declared), &tls).1.unwrap_or_else(|| declared.with_statements(Vec::new()));
-        let whole = if declared.has_unknown() { declared.clone() } else { others };
-        observed.policy.as_ref().map_or(whole.clone(), |live| whole.inheriting(live))
+        observed.policy.as_ref().map_or(others.clone(), |live| others.inheriting(live))
     });
-    let nothing = |document: &Document| !document.has_unknown() && document.statements().is_empty();
+    let nothing = |document: &Document| document.value().is_object() && document.statements().is_empty();
     match (live, declared) {
         (None, None) => {}
         (None, Some(declared)) if nothing(&declared) => {}

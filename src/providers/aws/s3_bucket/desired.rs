@@ -11,7 +11,6 @@ use crate::providers::aws::control::{Control, Days};
 use crate::providers::aws::policy::{Document, PolicyType};
 use crate::providers::aws::tags;
 use crate::resource::Tags;
-use crate::template::unknown::is_unknown;
 
 /// The declared fields. Safeguards are on unless switched off with a reason.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -254,7 +253,6 @@ fn check_name(name: &str) -> Option<FieldError> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     match () {
-        () if is_unknown(name) => None,
         () if !(3..=63).contains(&name.len()) => wrong("a bucket's name has 3 to 63 characters"),
         () if !name.chars().all(allowed) => wrong("not a valid name for a bucket"),
         () if !name.starts_with(edge) || !name.ends_with(edge) || name.contains("..") => {
@@ -290,7 +288,6 @@ mod tests {
         for wrong in ["ab", "Abc", "a_b", "-abc", "abc-", "a..b", "10.0.0.1", "xn--abc", "abc-s3alias"] {
             assert!(check_name(wrong).is_some(), "{wrong}");
         }
-        assert!(check_name(&crate::template::unknown::marker("x.name")).is_none());
     }
 
     #[test]

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::FieldError;
-use crate::template::unknown::is_unknown;
 
 /// Where new objects are replicated.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication.html>
@@ -60,7 +59,7 @@ const fn yes() -> bool {
 impl Replication {
     /// The bucket name of each destination.
     pub fn buckets(&self) -> BTreeSet<&str> {
-        let known = self.rules.iter().map(|rule| rule.destination.as_str()).filter(|arn| !is_unknown(arn));
+        let known = self.rules.iter().map(|rule| rule.destination.as_str());
         known.filter_map(|arn| arn.rsplit(':').next()).collect()
     }
 
@@ -78,7 +77,7 @@ impl Replication {
         }
         for (index, rule) in self.rules.iter().enumerate() {
             let path = format!("replication.rules[{index}]");
-            if !rule.destination.starts_with("arn:") && !is_unknown(&rule.destination) {
+            if !rule.destination.starts_with("arn:") {
                 let error = FieldError::new(format!("{path}.destination"), "not an ARN");
                 found.push(error.help("write the bucket's ARN, e.g. `arn:aws:s3:::NAME`"));
             }

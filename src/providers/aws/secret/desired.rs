@@ -10,7 +10,6 @@ use crate::providers::aws::policy::{Document, PolicyType};
 use crate::providers::aws::{secret_value, tags};
 use crate::resource::Tags;
 use crate::secret::{SecretSource, Sources};
-use crate::template::unknown::is_unknown;
 
 /// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -130,7 +129,7 @@ impl Rotation {
             () if self.every_days.is_some_and(|days| !(1..=1000).contains(&days)) => {
                 Some(FieldError::new("rotation.every_days", "must be from 1 to 1000 days"))
             }
-            () if !self.function.starts_with("arn:") && !is_unknown(&self.function) => {
+            () if !self.function.starts_with("arn:") => {
                 Some(FieldError::new("rotation.function", "not an ARN"))
             }
             () => None,
@@ -145,7 +144,6 @@ fn check_name(name: &str) -> Option<FieldError> {
     let suffix = name.rsplit_once('-').map(|(_, end)| end);
     let wrong = |message: &str, help: &str| Some(FieldError::new("name", message).help(help));
     match () {
-        () if is_unknown(name) => None,
         () if name.is_empty() || name.len() > 512 || !name.chars().all(allowed) => {
             wrong("not a valid name for a secret", HELP)
         }

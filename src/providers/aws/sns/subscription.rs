@@ -17,7 +17,6 @@ use crate::resource::risk::Category::{Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, gone, identity, replaced, turned_on};
 use crate::resource::{Diff, Part, Partial, Resource, Scope, Writer};
 use crate::secret::connection;
-use crate::template::unknown::is_unknown;
 
 const NOT_FOUND: &[&str] = &["NotFound", "NotFoundException"];
 const LIST: &str = "sns:ListSubscriptionsByTopic";
@@ -200,12 +199,12 @@ alert_queue:
 
     fn check(desired: &Desired) -> Vec<FieldError> {
         let mut found = Vec::new();
-        if !desired.topic.starts_with("arn:") && !is_unknown(&desired.topic) {
+        if !desired.topic.starts_with("arn:") {
             let error = FieldError::new("topic", "not an ARN");
             found.push(error.help("refer to the topic's step, e.g. `{{ alerts.arn }}`"));
         }
         let begins = desired.protocol.begins();
-        if !desired.endpoint.starts_with(begins) && !is_unknown(&desired.endpoint) {
+        if !desired.endpoint.starts_with(begins) {
             let message = format!("an endpoint of `{}` begins with `{begins}`", desired.protocol.name());
             found.push(FieldError::new("endpoint", message));
         }

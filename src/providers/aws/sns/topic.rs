@@ -19,7 +19,6 @@ use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::{LABELS, Risks, identity, safe};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
-use crate::template::unknown::is_unknown;
 
 const NOT_FOUND: &[&str] =
     &["NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException"];
@@ -115,10 +114,9 @@ impl Resource for SnsTopic {
 
     fn check(desired: &Desired) -> Vec<FieldError> {
         let mut found: Vec<FieldError> = check_name(&desired.name).into_iter().collect();
-        if desired.content_based_deduplication && !desired.name.ends_with(FIFO) && !is_unknown(&desired.name)
-        {
+        if desired.content_based_deduplication && !desired.name.ends_with(FIFO) {
             let message = "only a topic that keeps the order detects duplicate messages";
-            let error = FieldError::new("content_based_deduplication", message);
+            let error = FieldError::new("content_based_deduplication", message).reading("name");
             found.push(error.help("remove it, or let the name end with `.fifo`"));
         }
         if let Some(policy) = &desired.policy {
@@ -281,7 +279,7 @@ fn check_name(name: &str) -> Option<FieldError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     let stem = name.strip_suffix(FIFO).unwrap_or(name);
     let good = !stem.is_empty() && name.len() <= 256 && stem.chars().all(allowed);
-    (!good && !is_unknown(name)).then(|| {
+    (!good).then(|| {
         FieldError::new("name", "not a valid name for a topic")
             .help("1 to 256 letters, digits, `-` and `_`; `.fifo` at the end for one that keeps the order")
     })

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use crate::error::FieldError;
 use crate::resource::Tags;
 use crate::secret::{Input, SecretSource, Sources};
-use crate::template::unknown::is_unknown;
 
 /// The default key of Systems Manager.
 pub const DEFAULT_KEY: &str = "alias/aws/ssm";
@@ -161,7 +160,6 @@ pub fn check_name(name: &str) -> Option<FieldError> {
     let first = name.trim_start_matches('/').to_ascii_lowercase();
     let wrong = |message: &str| Some(FieldError::new("name", message).help(HELP));
     match () {
-        () if is_unknown(name) => None,
         () if first.starts_with("aws") || first.starts_with("ssm") => {
             wrong("AWS reserves names that begin like this")
         }

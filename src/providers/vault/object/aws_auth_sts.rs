@@ -11,7 +11,6 @@ use crate::providers::aws::is_account_id;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, replaced, unbound};
-use crate::template::unknown::is_unknown;
 
 /// The role with which the AWS method verifies logins from another account.
 pub type AwsAuthSts = Object<AwsAuthStsSpec>;
@@ -70,15 +69,16 @@ logins_from_production:
     fn check(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let is_account = is_account_id(&self.account_id);
-        if !is_account && !is_unknown(&self.account_id) {
+        if !is_account {
             errors.push(
                 FieldError::new("account_id", "is not an AWS account id")
                     .help("write its 12 digits in quotes"),
             );
         }
         let account = self.sts_role.split(':').nth(4);
-        if is_account && !is_unknown(&self.sts_role) && account != Some(self.account_id.as_str()) {
-            errors.push(FieldError::new("sts_role", "is not a role of that account"));
+        if is_account && account != Some(self.account_id.as_str()) {
+            let error = FieldError::new("sts_role", "is not a role of that account");
+            errors.push(error.reading("account_id"));
         }
         errors
     }

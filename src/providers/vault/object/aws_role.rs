@@ -129,7 +129,8 @@ deployer:
         let mut errors: Vec<FieldError> = check_name("name", &self.name).into_iter().collect();
         errors.extend(check_one_of("credential_type", &self.credential_type, &CREDENTIALS));
         if self.role_arns != Names::default() && self.credential_type != "assumed_role" {
-            errors.push(FieldError::new("role_arns", "is only for `credential_type: assumed_role`"));
+            let error = FieldError::new("role_arns", "is only for `credential_type: assumed_role`");
+            errors.push(error.reading("credential_type"));
         }
         errors
     }

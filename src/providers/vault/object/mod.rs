@@ -92,7 +92,6 @@ use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::resource::risk::Risks;
 use crate::resource::{Attachment, Diff, Part, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::SecretSource;
-use crate::template::unknown::is_unknown;
 
 /// The declared fields of a plain object, named as Vault's API names them.
 pub trait PlainObject:
@@ -418,13 +417,13 @@ fn keys(fields: &Map<String, Value>) -> Vec<&str> {
 
 /// A name that can be part of a path.
 fn check_name(field: &str, name: &str) -> Option<FieldError> {
-    let wrong = name.is_empty() || name.contains('/') && !is_unknown(name);
+    let wrong = name.is_empty() || name.contains('/');
     wrong.then(|| FieldError::new(field, "is not a valid name").help("use letters, digits, `-`, `_` and `.`"))
 }
 
 /// Returns a field error unless `value` is one of `known`.
 fn check_one_of(field: &str, value: &str, known: &[&str]) -> Option<FieldError> {
-    let wrong = !known.contains(&value) && !is_unknown(value);
+    let wrong = !known.contains(&value);
     wrong.then(|| {
         FieldError::new(field, format!("`{value}` is not known")).help(format!("one of {}", known.join(", ")))
     })

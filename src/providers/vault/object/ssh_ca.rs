@@ -90,7 +90,8 @@ ssh_authority:
             errors.extend(check_one_of("key_type", key_type, &KEY_TYPES));
         }
         if self.key_bits.is_some() && self.key_type.as_deref() != Some("ssh-rsa") {
-            errors.push(FieldError::new("key_bits", "is only for keys of type `ssh-rsa`"));
+            errors
+                .push(FieldError::new("key_bits", "is only for keys of type `ssh-rsa`").reading("key_type"));
         }
         if self.public_key.is_some() != self.private_key.is_some() {
             errors.push(FieldError::new("", "`public_key` and `private_key` must be given together"));

@@ -141,7 +141,7 @@ payments_key:
             errors.push(FieldError::new("convergent_encryption", "needs `derived: true`"));
         }
         if self.key_size.is_some() && self.algorithm != "hmac" {
-            errors.push(FieldError::new("key_size", "is only for keys of type `hmac`"));
+            errors.push(FieldError::new("key_size", "is only for keys of type `hmac`").reading("type"));
         }
         if matches!(self.auto_rotate_period, Ttl::Seconds(1..3600)) {
             errors.push(FieldError::new("auto_rotate_period", "must be 0 or at least one hour"));

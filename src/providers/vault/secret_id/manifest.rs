@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 
 use crate::error::FieldError;
 use crate::secret::Fields;
-use crate::template::unknown::is_unknown;
 
 /// The manifest of a Kubernetes Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,7 +36,7 @@ impl Manifest {
     pub(super) fn check(&self) -> Vec<FieldError> {
         let namespace = self.namespace.as_deref().map(|name| ("deliver.kubernetes_manifest.namespace", name));
         let names = [("deliver.kubernetes_manifest.name", self.name.as_str())].into_iter().chain(namespace);
-        let wrong = names.filter(|(_, name)| !is_unknown(name) && !is_dns_name(name));
+        let wrong = names.filter(|(_, name)| !is_dns_name(name));
         let help = "use lower-case letters, digits, `-` and `.`, with a letter or digit at both ends";
         wrong.map(|(path, _)| FieldError::new(path, "is not a Kubernetes name").help(help)).collect()
     }

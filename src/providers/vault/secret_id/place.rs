@@ -17,7 +17,6 @@ use crate::providers::sink::Sink;
 use crate::providers::vault::{KvSink, VaultClient};
 use crate::resource::{Awaited, Awaiting, Elsewhere, Provided};
 use crate::secret::Fields;
-use crate::template::unknown::is_unknown;
 
 /// How long a secret-id may take from the request to its destination.
 const DELIVERY: Duration = Duration::from_mins(2);
@@ -55,7 +54,7 @@ pub(super) fn check(place: &SecretIdDelivery) -> Vec<FieldError> {
     let manifest = place.kubernetes_manifest.as_ref();
     let file = place.file.as_ref().map(|file| ("deliver.file", file));
     let in_manifest = manifest.map(|manifest| ("deliver.kubernetes_manifest.file", &manifest.file));
-    for (path, file) in file.into_iter().chain(in_manifest).filter(|(_, file)| !is_unknown(file)) {
+    for (path, file) in file.into_iter().chain(in_manifest) {
         if let Some(why) = confined_path::mistake_in_writing(file) {
             errors.push(FieldError::new(path, "a plan cannot write this file").help(why));
         }

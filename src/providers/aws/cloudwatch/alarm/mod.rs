@@ -23,7 +23,6 @@ use crate::resource::risk::{
     LABELS, Risks, added, becomes, changed, identity, lowered, off, raised, removed, safe,
 };
 use crate::resource::{Diff, Partial, Resource, Scope, Tags, Writer};
-use crate::template::unknown::is_unknown;
 
 const DESCRIBE: &str = "cloudwatch:DescribeAlarms";
 const PUT: &str = "cloudwatch:PutMetricAlarm";
@@ -239,7 +238,7 @@ impl Resource for CloudwatchAlarm {
 
     fn check(desired: &Desired) -> Vec<FieldError> {
         let mut found = check_numbers(desired);
-        if !is_unknown(&desired.name) && !(1..=255).contains(&desired.name.chars().count()) {
+        if !(1..=255).contains(&desired.name.chars().count()) {
             found.push(FieldError::new("name", "an alarm's name has 1 to 255 characters"));
         }
         found.extend(tags::check(&desired.tags));
