@@ -107,6 +107,8 @@ pub enum FieldRisk {
     Safe {
         /// The fields.
         fields: &'static str,
+        /// Whether these are parts of the live thing that no plan declares.
+        live: bool,
         /// Why.
         why: &'static str,
     },
@@ -231,7 +233,17 @@ const fn danger(fields: &'static str, when: When) -> Danger {
 
 /// No change of these fields is dangerous, and why.
 pub const fn safe(fields: &'static str, why: &'static str) -> FieldRisk {
-    FieldRisk::Safe { fields, why }
+    FieldRisk::Safe { fields, live: false, why }
+}
+
+/// No change of these parts of the live thing, which no plan declares, is dangerous, and why.
+pub const fn live_safe(fields: &'static str, why: &'static str) -> FieldRisk {
+    FieldRisk::Safe { fields, live: true, why }
+}
+
+/// The live thing is in a state in which it is not changed: the step is blocked.
+pub const fn state(fields: &'static str) -> FieldRisk {
+    live_safe(fields, "it is a state in which nothing is written")
 }
 
 /// The fields identify the thing: with another value the step declares another thing.
@@ -358,10 +370,10 @@ pub struct FieldChanges<'a> {
 impl FieldRisk {
     /// The fields that it is about, and whether these are parts of the live thing that no plan declares.
     pub fn fields(&self) -> (impl Iterator<Item = &'static str> + use<>, bool) {
-        let (fields, live) = match self {
-            Self::Safe { fields, .. } => (*fields, false),
-            Self::Rule(Rule { fields, live, .. }) | Self::Analysed { fields, live, .. } => (*fields, *live),
-        };
+        let (Self::Safe { fields, live, .. }
+        | Self::Rule(Rule { fields, live, .. })
+        | Self::Analysed { fields, live, .. }) = self;
+        let (fields, live) = (*fields, *live);
         (fields.split_whitespace(), live)
     }
 }

@@ -228,3 +228,97 @@ fn unknown_value_is_no_mistake() {
     assert!(found.is_empty(), "{}", found.join("\n"));
     assert!(tried > 1000, "only {tried} markers were tried");
 }
+
+/// Calls whose first text is the name of a field; in a source that several kinds share, only the first few are
+/// sure to be.
+const SURE: usize = 5;
+const NAMING: [&str; 14] = [
+    "FieldError::new(",
+    "check_name(",
+    "check_one_of(",
+    "policy::compare(",
+    ".touches(",
+    ".field(",
+    ".push(",
+    ".immutable(",
+    ".content(",
+    ".entries(",
+    ".awaited(",
+    ".secret(",
+    ".secrets(",
+    ".reset(",
+];
+
+/// The names of fields in a source, without those in its tests.
+fn names_in<'a>(source: &'a str, calls: &[&str]) -> BTreeSet<&'a str> {
+    let source = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let mut found = BTreeSet::new();
+    for call in calls {
+        for (start, _) in source.match_indices(call) {
+            let mut rest = source[start + call.len()..].trim_start();
+            for before in ["&mut diff,", "diff,", "&format!(", "format!("] {
+                rest = rest.strip_prefix(before).unwrap_or(rest).trim_start();
+            }
+            let text = rest.strip_prefix('"').and_then(|rest| rest.split('"').next());
+            found.extend(
+                text.and_then(|text| text.split(['.', '[', '{']).next()).filter(|name| !name.is_empty()),
+            );
+        }
+    }
+    found
+}
+
+/// The sources below a folder, with the kinds that each is a part of: those of the nearest module that has any.
+fn sources(folder: &Path, outer: &[&'static dyn Kind], found: &mut Vec<(String, Vec<&'static dyn Kind>)>) {
+    let kinds_in = |source: &str| -> Vec<&'static dyn Kind> {
+        let named =
+            |kind: &&&dyn Kind| source.contains(&format!("const KIND: &'static str = \"{}\";", kind.name()));
+        KINDS.iter().filter(named).copied().collect()
+    };
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    let own = kinds_in(&read(&folder.join("mod.rs"))).into_iter();
+    let own: Vec<_> = own.chain(kinds_in(&read(&folder.with_extension("rs")))).collect();
+    let kinds = if own.is_empty() { outer } else { &own };
+    for entry in folder.read_dir().expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, kinds, found);
+        } else if !path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("tests")) {
+            let source = read(&path);
+            let own = kinds_in(&source);
+            found.push((source, if own.is_empty() { kinds.to_vec() } else { own }));
+        }
+    }
+}
+
+/// The names of the kinds' fields, and of the parts of their live things that no plan declares.
+fn known_names(kinds: &[&'static dyn Kind]) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    for kind in kinds {
+        known.extend(Fields::of(*kind).names().into_iter().map(str::to_owned));
+        let risks = kind.risks().iter().copied().flatten().map(FieldRisk::fields);
+        let live = risks.filter(|(_, live)| *live).flat_map(|(names, _)| names);
+        known.extend(live.filter_map(|name| name.split('.').next()).map(str::to_owned));
+    }
+    known
+}
+
+#[test]
+fn name_of_a_field_in_a_source_exists() {
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/providers"), &[], &mut all);
+    let of_all = known_names(KINDS);
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for (source, kinds) in &all {
+        let (known, calls) = match kinds.is_empty() {
+            true => (of_all.clone(), &NAMING[..SURE]),
+            false => (known_names(kinds), &NAMING[..]),
+        };
+        let names = names_in(source, calls);
+        checked += names.len();
+        let of = kinds.first().map_or("several kinds", |kind| kind.name());
+        wrong.extend(names.iter().filter(|name| !known.contains(**name)).map(|name| format!("{of}: {name}")));
+    }
+    assert!(wrong.is_empty(), "neither a field nor a live part:\n{}", wrong.join("\n"));
+    assert!(checked > 250, "only {checked} names were found");
+}

@@ -30,7 +30,7 @@ use crate::custody::recipient::parse_age;
 use crate::custody::{Gap, Holder, HolderKey, name_part};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
-use crate::resource::risk::{Risks, added, fixed, gone, live_analysed, off};
+use crate::resource::risk::{Risks, added, fixed, gone, live_analysed, live_safe, off};
 use crate::resource::{Diff, Partial, Resource, Scope, Writer};
 
 /// The kind `vault.init`.
@@ -166,6 +166,7 @@ impl Resource for VaultInit {
     - { name: carol, age: age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p }
 ";
     const RISKS: Risks = &[&[
+        live_safe("custody", "custody gets what it lacks, and the shares are proven"),
         fixed("shares threshold"),
         added("holders").high(Destination, "gets a key share"),
         off("keep_shares")

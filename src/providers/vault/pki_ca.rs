@@ -24,7 +24,7 @@ use super::notation::{CommaNames, Names, Ttl};
 use crate::error::{FieldError, Result};
 use crate::providers::vault::risk::UNLISTED;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
-use crate::resource::risk::{Risks, added, becomes, fixed, identity, removed, safe, turned_on};
+use crate::resource::risk::{Risks, added, becomes, fixed, identity, removed, safe, state, turned_on};
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
 use issue::{generate_intermediate, generate_root, may_last, tune};
 
@@ -356,6 +356,7 @@ issuing:
   default: true
 ";
     const RISKS: Risks = &[&[
+        state("revoked"),
         identity("mount name"),
         fixed("signed_by common_name organization ou country ttl key_type key_bits max_path_length"),
         turned_on("default").low(Destination, "signs the requests that name no authority"),

@@ -29,7 +29,7 @@ use crate::confined_path::FILE;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::BroaderGrant;
-use crate::resource::risk::{LABELS, Risks, becomes, identity, safe};
+use crate::resource::risk::{LABELS, Risks, becomes, identity, live_safe, safe};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 use crate::secret::{LoadError, Loader};
 
@@ -163,6 +163,8 @@ impl Resource for BucketObject {
 "#;
     const RISKS: Risks = &[
         &[
+            live_safe("content_encoding", "it is removed, and the content is shown as it is"),
+            live_safe("encryption_context", "every replacement resets it, which is a risk by itself"),
             identity("bucket key region"),
             safe("content template with file", "the content before and after is shown"),
             becomes("content_type", "text/html image/svg+xml application/javascript text/javascript")

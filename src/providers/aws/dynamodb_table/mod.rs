@@ -24,7 +24,7 @@ use crate::error::{FieldError, Result};
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{
-    LABELS, Risks, added, changed, fixed, gone, identity, off, removed, replaced, safe,
+    LABELS, Risks, added, changed, fixed, gone, identity, off, removed, replaced, safe, state,
 };
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
@@ -78,6 +78,7 @@ sessions:
       projection: { include: [ address ] }
 "#;
     const RISKS: Risks = &[&[
+        state("status"),
         identity("name"),
         fixed("preset hash_key range_key local_indexes"),
         safe("billing class", "it decides the price and how many requests are served"),

@@ -23,7 +23,7 @@ use crate::custody::Gap;
 use crate::error::{FieldError, Result};
 use crate::providers::sink::{Delivery, VaultKv};
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy};
-use crate::resource::risk::{Risks, becomes, changed, gone, identity};
+use crate::resource::risk::{Risks, becomes, changed, gone, identity, live_safe};
 use crate::resource::{Diff, Elsewhere, NOT_COMPARED, Requirement, Resource, Writer};
 use crate::secret::{Declarations, Fields, Secret, SecretChange, declaration};
 
@@ -119,6 +119,7 @@ impl Resource for IamAccessKey {
         fields: { id: aws_access_key_id, secret: aws_secret_access_key }
 ";
     const RISKS: Risks = &[&[
+        live_safe("custody proven", "custody gets what it lacks, and the key is proven"),
         identity("user"),
         changed("deliver").low(Destination, "the key is written to this place"),
         becomes("status", "active").medium(BroaderGrant, "the key works again"),

@@ -28,6 +28,7 @@ use crate::providers::aws::policy::key_policy;
 use crate::resource::risk::Category::{Destination, KeyDeletion, ProtectionOff};
 use crate::resource::risk::{
     Deletion, LABELS, Risks, Severity, added, analysed, changed, fixed, identity, off, on, raised, safe,
+    state,
 };
 use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
 
@@ -192,6 +193,7 @@ impl Resource for KmsKey {
 "#;
     const DELETION: Deletion = Deletion::new(Severity::High, KeyDeletion, SCHEDULED);
     const RISKS: Risks = &[&[
+        state("state"),
         identity("alias"),
         changed("key_id")
             .medium(Destination, "the alias names another key, with which its users encrypt from now on"),

@@ -14,7 +14,7 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
 use crate::resource::risk::Category::{Destination, ProtectionOff};
-use crate::resource::risk::{Risks, changed, gone, identity, replaced, turned_on};
+use crate::resource::risk::{Risks, changed, gone, identity, live_safe, replaced, turned_on};
 use crate::resource::{Diff, Part, Partial, Resource, Scope, Writer};
 use crate::secret::connection;
 
@@ -178,6 +178,7 @@ alert_queue:
   filter_policy: { severity: [ critical ] }
 ";
     const RISKS: Risks = &[&[
+        live_safe("confirmed", "only its receiver can confirm it"),
         identity("topic protocol endpoint"),
         changed("filter_policy filter_scope")
             .medium(ProtectionOff, "other messages are delivered than before"),

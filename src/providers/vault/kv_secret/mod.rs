@@ -21,7 +21,7 @@ use super::mount::check_path;
 use super::notation::{Ttl, seconds};
 use crate::error::{ErrorKind, FieldError, Result};
 use crate::providers::vault::risk::KV_RISKS;
-use crate::resource::risk::{LABELS, Risks, identity, safe};
+use crate::resource::risk::{LABELS, Risks, identity, live_safe, safe};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::{Secret, SecretSource, check_templates};
 
@@ -295,6 +295,7 @@ mongodb:
 ";
     const RISKS: Risks = &[
         &[
+            live_safe("deleted", "its latest version is undeleted, so that its values are kept"),
             identity("mount path"),
             safe("data exact", "the change of each value is shown, and one that is removed is always a risk"),
             safe("metadata", LABELS),

@@ -16,7 +16,6 @@ use crate::providers::aws::risk::{OTHER_ARN, of_boundary, of_managed_policies};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, added, analysed, changed, identity, loosened};
-use crate::template::unknown::is_unknown;
 
 /// AWS credentials that an engine issues on request.
 pub type AwsRole = Object<AwsRoleSpec>;
@@ -68,7 +67,7 @@ pub struct Document(Value);
 
 impl From<Value> for Document {
     fn from(value: Value) -> Self {
-        let read = value.as_str().filter(|text| !is_unknown(text)).map(serde_json::from_str);
+        let read = value.as_str().map(serde_json::from_str);
         match read {
             Some(Ok(document)) => Self(document),
             // Text that is not JSON stays unchanged, and so differs from the declaration.

@@ -21,7 +21,7 @@ use super::{VaultClient, kv_engine};
 use crate::error::{ErrorKind, FieldError, Result};
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
-use crate::resource::risk::{Risks, changed, identity, safe, unbound, widened};
+use crate::resource::risk::{Risks, changed, identity, live_safe, safe, unbound, widened};
 use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
 use crate::secret::{Fields, Secret, SecretChange};
 pub use manifest::Manifest;
@@ -220,6 +220,7 @@ pipeline_secret_id:
   rotate_after: 30d
 ";
     const RISKS: Risks = &[&[
+        live_safe("secret_ids", "only those are destroyed that were never delivered, or are replaced"),
         identity("mount role name"),
         safe("deliver", "a place that has none gets one of its own, which is shown as a new secret-id"),
         safe(

@@ -20,7 +20,7 @@ use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::{Destination, ProtectionOff};
 use crate::resource::risk::{
-    LABELS, Risks, added, becomes, changed, identity, lowered, off, raised, removed, safe,
+    LABELS, Risks, added, becomes, changed, identity, lowered, off, raised, removed, safe, state,
 };
 use crate::resource::{Diff, Partial, Resource, Scope, Tags, Writer};
 
@@ -206,6 +206,7 @@ impl Resource for CloudwatchAlarm {
   alarm_actions: [ "arn:aws:sns:us-east-1:123456789012:candlefish-alerts" ]
 "#;
     const RISKS: Risks = &[&[
+        state("metrics"),
         identity("name"),
         safe("description tags", LABELS),
         changed("namespace metric dimensions statistic unit")
