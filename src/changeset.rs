@@ -162,9 +162,37 @@ pub struct Changeset {
     /// Not counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undeclared: Vec<StepChange>,
+    /// Things of this plan that are where this run does not go, and that it does not touch. Not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Elsewhere>,
     /// Where it goes and who can open what is kept, with what of that has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub where_this_goes: Option<WhereThisGoes>,
+}
+
+/// Things of this plan in one realm that this run does not go to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Elsewhere {
+    /// The realm, such as `account 123456789012, region eu-west-1`.
+    pub realm: String,
+    /// The things, by kind and name.
+    pub things: Vec<String>,
+}
+
+impl Elsewhere {
+    /// How many names the sentence lists.
+    const NAMED: usize = 3;
+
+    /// A sentence about them.
+    pub fn describe(&self) -> String {
+        let named = self.things.iter().take(Self::NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = match self.things.len().saturating_sub(Self::NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (are, they) = if self.things.len() == 1 { ("is", "it") } else { ("are", "them") };
+        format!("{named}{more} {are} in {}: this run does not go there and does not touch {they}", self.realm)
+    }
 }
 
 /// A plan's name and content.
@@ -250,6 +278,7 @@ impl Changeset {
             summary: Counts::of(&steps),
             steps,
             undeclared: Vec::new(),
+            elsewhere: Vec::new(),
             where_this_goes: None,
         }
     }

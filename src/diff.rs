@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use crate::changeset::{Action, Changeset, Error, RemovalScope, StepChange};
 use crate::error::ErrorKind;
+use crate::journal::Thing;
 use crate::observe::{Observation, ObservedPlan};
+use crate::place::Realm;
 use crate::plan::{Diagnostic, Diagnostics};
 use crate::removal;
 use crate::resolve::{OutputTable, declare, diagnose};
@@ -75,7 +77,7 @@ pub fn redeclare(
 /// Adds a step's known outputs: the live ones, or those that are certain in advance.
 pub fn add_outputs(world: &ObservedPlan, index: usize, outputs: &mut OutputTable) {
     let instance = &world.instances[index];
-    let known = instance.outputs().unwrap_or_else(|| instance.predicted_outputs(&world.scope));
+    let known = instance.outputs().unwrap_or_else(|| world.predicted_outputs(index));
     outputs.insert(world.resolved.steps[index].id.clone(), known);
 }
 
@@ -149,7 +151,7 @@ fn existing(world: &ObservedPlan, index: usize, diff: Diff) -> Decision {
 
 /// The part of a step's secret values that may be compared before the plan is approved.
 fn view(world: &ObservedPlan, index: usize) -> View<'_> {
-    View::Recorded(world.things.get(&world.target(index)).and_then(|thing| thing.secrets.as_ref()))
+    View::Recorded(world.record(index).and_then(|thing| thing.secrets.as_ref()))
 }
 
 /// A thing that holds values and that the journal does not know. The changeset shows only what the
@@ -178,7 +180,7 @@ const UNREAD: &str = "what is in it was not compared";
 
 /// The id that the step had when its thing was last written, if it was different.
 fn renamed(world: &ObservedPlan, index: usize) -> Option<String> {
-    let before = &world.things.get(&world.target(index))?.step;
+    let before = &world.record(index)?.step;
     (*before != world.resolved.steps[index].id).then(|| format!("was the step `{before}`"))
 }
 
@@ -192,14 +194,24 @@ pub fn foreign(world: &ObservedPlan, index: usize) -> Option<String> {
             Some(owner) if owner == name => None,
             Some(owner) => Some(format!("belongs to the plan `{owner}`")),
             // Created by a run that was interrupted before it set the tags.
-            None if world.things.is_announced(&world.target(index)) => None,
+            None if world.record(index).is_some_and(|thing| world.things.is_announced(thing)) => None,
             None => {
                 Some(format!("does not have the tag `{}`, so this plan did not create it", declare::PLAN_TAG))
             }
         },
-        None if kind.once_only() || world.things.get(&world.target(index)).is_some() => None,
-        None => Some("this plan's journal does not record its creation".to_owned()),
+        None if kind.once_only() || world.record(index).is_some() => None,
+        None => Some(match elsewhere(world, index) {
+            Some(realm) => format!("is not this plan's, whose journal has one of this name in {realm}"),
+            None => "is not in this plan's journal".to_owned(),
+        }),
     }
+}
+
+/// The realm of a thing of this plan that has a step's name and is certainly another one.
+fn elsewhere(world: &ObservedPlan, index: usize) -> Option<Realm> {
+    let (kind, name) = (world.resolved.steps[index].kind.name(), world.instances[index].name());
+    let mut others = world.things.iter().filter(|thing| thing.kind() == kind && thing.bare_name() == name);
+    others.find(|thing| thing.realm().conflicts(&world.realm(index))).map(Thing::realm)
 }
 
 /// Why a live thing could not be read, and advice.

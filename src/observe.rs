@@ -1,23 +1,25 @@
 //! Reads the live systems, all things at once, without writing.
 
+use std::collections::{BTreeSet, HashMap};
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
+use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use crate::changeset::RemovalScope;
 use crate::error::{Error, ErrorKind};
 use crate::event::Events;
 use crate::graph::Graph;
-use crate::journal::{Things, target};
-use crate::providers::Providers;
+use crate::journal::{Thing, Things, record_in, target};
+use crate::place::{Place, Realm, Realms};
 use crate::removal;
 use crate::removal::{Attached, Orphan};
 use crate::resolve::{OutputTable, Resolved, declare};
-use crate::resource::Scope;
 use crate::resource::erased::Instance;
+use crate::run::Run;
 use crate::template::unknown;
 
 /// The observation of one step's live thing.
@@ -43,14 +45,18 @@ pub struct ObservedPlan {
     pub instances: Instances,
     /// The observation of each step.
     pub observations: Vec<Observation>,
-    /// Account, region and plan.
-    pub scope: Scope,
-    /// The id of the Vault cluster, if the plan uses one that reports its id.
-    pub cluster: Option<String>,
+    /// The realms of the places that steps use, as far as the live systems have reported them.
+    pub realms: Realms,
+    /// Where the plan works, for the head of a review: the realms that were asked for first.
+    pub whereabouts: Option<String>,
     /// The things that the journal records as this plan's.
     pub things: Things,
+    /// The same by kind and the name that the live system compares.
+    recorded: HashMap<(String, String), Vec<Thing>>,
     /// Of these, the ones that no step declares any longer.
     pub orphans: Vec<Orphan>,
+    /// Things of this plan in realms that this run does not go to.
+    pub elsewhere: Vec<Thing>,
     /// The attachments of the things that may be removed.
     pub attached: Attached,
     /// The things to remove.
@@ -121,8 +127,8 @@ pub async fn observe(
     resolved: Resolved,
     graph: Graph,
     instances: Vec<Box<dyn Instance>>,
-    providers: &Providers,
-    scope: Scope,
+    run: &Run,
+    realms: Realms,
     parallelism: usize,
     events: &Events,
 ) -> ObservedPlan {
@@ -132,26 +138,39 @@ pub async fn observe(
         graph,
         instances: Instances::new(instances),
         observations,
-        scope,
-        cluster: None,
+        whereabouts: whereabouts(run, &realms),
+        realms,
         things: Things::default(),
+        recorded: HashMap::new(),
         orphans: Vec::new(),
+        elsewhere: Vec::new(),
         attached: Attached::default(),
         extent: RemovalScope::default(),
     };
-    observe_all(&mut world, providers, parallelism, events).await;
+    observe_all(&mut world, run, parallelism, events).await;
     world
 }
 
-/// Observes every step again.
-pub async fn observe_again(world: &mut ObservedPlan, providers: &Providers, parallelism: usize) {
-    providers.forget().await;
-    observe_all(world, providers, parallelism, &Events::default()).await;
-    world.attached = removal::attached(world, providers, parallelism).await;
+/// The plan's own places that were asked for first, in words.
+fn whereabouts(run: &Run, realms: &Realms) -> Option<String> {
+    let first = run.connections().filter(|connection| connection.asks_first());
+    let known: Vec<String> = first
+        .map(|connection| realms.of(connection.provider(), &Place::OWN))
+        .filter(|realm| !realm.is_unknown())
+        .map(|realm| realm.to_string())
+        .collect();
+    (!known.is_empty()).then(|| known.join("; "))
 }
 
-async fn observe_all(world: &mut ObservedPlan, providers: &Providers, parallelism: usize, events: &Events) {
-    world.things = providers.journal.as_ref().map(|journal| journal.things()).unwrap_or_default();
+/// Observes every step again.
+pub async fn observe_again(world: &mut ObservedPlan, run: &Run, parallelism: usize) {
+    run.forget().await;
+    observe_all(world, run, parallelism, &Events::default()).await;
+    world.attached = removal::attached(world, run, parallelism).await;
+}
+
+async fn observe_all(world: &mut ObservedPlan, run: &Run, parallelism: usize, events: &Events) {
+    world.record_things(run.journal.things());
     let mut pending: Vec<usize> = (0..world.instances.len()).collect();
     loop {
         let (ready, waiting): (Vec<usize>, Vec<usize>) =
@@ -164,23 +183,38 @@ async fn observe_all(world: &mut ObservedPlan, providers: &Providers, parallelis
             }
             break;
         }
+        ask_realms(world, &ready, run).await;
         for index in &ready {
-            let known = world.things.get(&world.target(*index)).is_some();
+            let known = world.record(*index).is_some();
             world.instances[*index].recognise(known);
         }
-        observe_round(world, &ready, providers, parallelism, events).await;
+        observe_round(world, &ready, run, parallelism, events).await;
         world.explain_absences(&ready);
         redeclare(world, &waiting);
         pending = waiting;
     }
-    world.cluster = providers.cluster().await;
-    world.orphans = removal::observe(world, providers, parallelism).await;
+    (world.orphans, world.elsewhere) = removal::observe(world, run, parallelism).await;
+}
+
+/// Asks for the realms of the places of these steps. A system that cannot be asked has an unknown realm;
+/// observing its steps says why.
+async fn ask_realms(world: &mut ObservedPlan, steps: &[usize], run: &Run) {
+    let is_in_realm = |index: &&usize| !world.resolved.steps[**index].kind.realm().is_empty();
+    let places: BTreeSet<(&'static str, Place)> =
+        steps.iter().filter(is_in_realm).map(|index| world.place(*index)).collect();
+    let asked = places.into_iter().map(|(provider, place)| async move {
+        let connection = run.connection_of(provider)?;
+        Some((provider, connection.realm(run, &place).await.ok()?, place))
+    });
+    for (provider, realm, place) in join_all(asked).await.into_iter().flatten() {
+        world.realms.set(provider, place, realm);
+    }
 }
 
 async fn observe_round(
     world: &mut ObservedPlan,
     ready: &[usize],
-    providers: &Providers,
+    run: &Run,
     parallelism: usize,
     events: &Events,
 ) {
@@ -196,7 +230,7 @@ async fn observe_round(
             let limit = Arc::clone(&limit);
             async move {
                 let _turn = limit.acquire_owned().await;
-                (index, instance.observe(providers).await)
+                (index, instance.observe(run).await)
             }
         })
         .collect();
@@ -240,6 +274,42 @@ impl ObservedPlan {
         self.graph.ancestors(index).into_iter().find(bootstraps)
     }
 
+    /// The provider and place of a step's thing.
+    pub fn place(&self, index: usize) -> (&'static str, Place) {
+        (self.resolved.steps[index].kind.provider(), self.instances[index].place().clone())
+    }
+
+    /// The realm of a step's thing, as far as its kind's names depend on it.
+    pub fn realm(&self, index: usize) -> Realm {
+        let (provider, place) = self.place(index);
+        self.realms.of(provider, &place).only(self.resolved.steps[index].kind.realm())
+    }
+
+    /// The journal's record of a step's live thing, if it is this plan's or may have become so.
+    pub fn record(&self, index: usize) -> Option<&Thing> {
+        let (kind, instance) = (self.resolved.steps[index].kind, &self.instances[index]);
+        let records = self.recorded.get(&(kind.name().to_owned(), instance.same_name()))?;
+        record_in(records, &self.realm(index), instance.place())
+    }
+
+    /// Takes over what the journal records now.
+    fn record_things(&mut self, things: Things) {
+        self.recorded.clear();
+        for thing in things.iter() {
+            let kind = self.resolved.registry.find(thing.kind());
+            let recorded = kind.and_then(|kind| kind.recall(&thing.address));
+            let name = recorded.map_or_else(|| thing.bare_name().to_owned(), |recorded| recorded.same_name());
+            self.recorded.entry((thing.kind().to_owned(), name)).or_default().push(thing.clone());
+        }
+        self.things = things;
+    }
+
+    /// The outputs of a step's thing that are certain in advance.
+    pub fn predicted_outputs(&self, index: usize) -> Map<String, Value> {
+        let (provider, place) = self.place(index);
+        self.instances[index].predicted_outputs(&self.realms.of(provider, &place))
+    }
+
     /// The journal's name for a step's thing.
     pub fn target(&self, index: usize) -> String {
         target(self.resolved.steps[index].kind.name(), &self.instances[index].id())
@@ -254,11 +324,12 @@ impl ObservedPlan {
 
     /// The live outputs, and the certain outputs of things that do not exist yet.
     pub fn known_outputs(&self) -> OutputTable {
-        let steps = self.resolved.steps.iter().zip(self.instances.iter());
-        let known = |instance: &dyn Instance| {
-            instance.outputs().unwrap_or_else(|| instance.predicted_outputs(&self.scope))
+        let known = |index: usize| {
+            let outputs = self.instances[index].outputs();
+            outputs.unwrap_or_else(|| self.predicted_outputs(index))
         };
-        steps.map(|(step, instance)| (step.id.clone(), known(instance))).collect()
+        let steps = self.resolved.steps.iter().enumerate();
+        steps.map(|(index, step)| (step.id.clone(), known(index))).collect()
     }
 
     /// A server that is not initialised is empty: if the plan initialises it, a thing that could

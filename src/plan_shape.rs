@@ -1,24 +1,32 @@
 //! Distinguishes a plan from any other file. Other files may hold secrets, so none of their text is shown.
 
-/// The keys of a plan.
-pub(crate) const PLAN_KEYS: [&str; 13] = [
-    "version", "name", "vars", "include", "aws", "vault", "custody", "journal", "lock", "lint", "steps",
-    "moved", "removed",
-];
+/// The keys of a plan, beside the sections of providers.
+pub(crate) const PLAN_KEYS: [&str; 11] =
+    ["version", "name", "vars", "include", "custody", "journal", "lock", "lint", "steps", "moved", "removed"];
 
-/// Whether a file is a plan or an include of one, judged by its outermost keys.
+/// Whether a file is a plan or an include of one, judged by its outermost keys: any other key may be the
+/// section of a provider.
 pub fn is_plan(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let mut keys: Vec<&str> = keys_of(text).collect();
     keys.sort_unstable();
     keys.dedup();
     let has_version = text.lines().any(|line| line.trim_end() == "version: 1");
-    has_version && keys.len() > 1 && keys.iter().all(|key| PLAN_KEYS.contains(key))
+    let (known, others): (Vec<&str>, Vec<&str>) = keys.into_iter().partition(|key| PLAN_KEYS.contains(key));
+    let may_be_section = |key: &&str| key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let fit = others.iter().all(may_be_section) && others.len() <= known.len();
+    has_version && known.len() + others.len() > 1 && fit
 }
 
-/// Whether a file is meant as a plan: most of its keys are a plan's. With `strictly`, all of them.
-pub(crate) fn is_meant_as_plan<'a>(keys: impl Iterator<Item = &'a str>, strictly: bool) -> bool {
-    let (known, others): (Vec<&str>, Vec<&str>) = keys.partition(|key| PLAN_KEYS.contains(key));
+/// Whether a file is meant as a plan: most of its keys are a plan's or these sections. With `strictly`, all
+/// of them.
+pub(crate) fn is_meant_as_plan<'a>(
+    keys: impl Iterator<Item = &'a str>,
+    sections: &[&str],
+    strictly: bool,
+) -> bool {
+    let is_known = |key: &&str| PLAN_KEYS.contains(key) || sections.contains(key);
+    let (known, others): (Vec<&str>, Vec<&str>) = keys.partition(is_known);
     if strictly { !known.is_empty() && others.is_empty() } else { known.len() > others.len() }
 }
 
@@ -56,7 +64,7 @@ mod tests {
     #[test]
     fn mistaken_plan_is_still_meant_as_one() {
         for plan in ["version: 1\nname: x\nvrs: {}\n", "version: 1\nname: [\n", "steps: {\n"] {
-            assert!(is_meant_as_plan(keys_of(plan), false), "{plan}");
+            assert!(is_meant_as_plan(keys_of(plan), &[], false), "{plan}");
         }
         for other in [
             "hvs.token",
@@ -67,8 +75,8 @@ mod tests {
             "version: 4\nserial: 1\noutputs: {}\n",
             "machine: x\npassword: y\n",
         ] {
-            assert!(!is_meant_as_plan(keys_of(other), false), "{other}");
+            assert!(!is_meant_as_plan(keys_of(other), &["aws"], false), "{other}");
         }
-        assert!(!is_meant_as_plan(["version", "password"].into_iter(), true));
+        assert!(!is_meant_as_plan(["version", "password"].into_iter(), &["aws", "vault"], true));
     }
 }

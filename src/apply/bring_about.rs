@@ -12,7 +12,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Observation, ObservedPlan};
 use crate::plan::Diagnostic;
 use crate::plan::settings::RecipientSettings;
-use crate::providers;
 use crate::resolve::{OutputTable, declare};
 use crate::resource::erased::Instance;
 use crate::secret::Loader;
@@ -80,7 +79,7 @@ impl<'a> Steps<'a> {
         let positions: HashMap<usize, usize> =
             self.order.iter().enumerate().map(|(item, index)| (*index, item)).collect();
         let items = self.order.iter().map(|index| Item {
-            service: providers::service(self.world.resolved.steps[*index].kind.name()),
+            service: self.world.resolved.service(self.world.resolved.steps[*index].kind.name()),
             course: course(self.actions[index]),
             needs: self.world.graph.needs[*index]
                 .iter()
@@ -89,7 +88,7 @@ impl<'a> Steps<'a> {
                 .collect(),
             broken_by: Vec::new(),
         });
-        Queue::new(items.collect(), providers::limit)
+        Queue::new(items.collect())
     }
 
     /// Gives a step its final fields. Returns who can open custody, for a once-only step.
@@ -161,15 +160,13 @@ impl<'a> Work for Steps<'a> {
 
     async fn carry_out(job: &mut Job<'a>) -> Result<()> {
         let Job { task, instance, recipients } = job;
-        let providers = task.means.providers;
+        let run = task.means.run;
         if let Some(recipients) = recipients.take() {
             // Boxed: connecting nests the SDK's futures too deeply for the compiler.
-            Box::pin(providers.custody()).await?.set_recipients(recipients);
+            Box::pin(run.custody()).await?.set_recipients(recipients);
         }
-        if task.kind.in_cluster() {
-            // The cluster's id may become known only now.
-            task.thing.cluster = providers.cluster().await;
-        }
+        // The realm may become known only now: a cluster has an id once it is up.
+        task.thing.realm = record::realm(run, task.kind, instance.place()).await;
         task.means.write(&task.id, task.action, task.run(instance.as_mut())).await
     }
 

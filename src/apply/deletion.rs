@@ -18,6 +18,8 @@ pub struct Deletion<'a> {
     pub id: String,
     /// The journal's name for the thing.
     pub target: String,
+    /// Its realm, as the journal's entries about the removal have it.
+    pub detail: Vec<String>,
     /// The plan's name.
     pub plan: String,
     /// It may lack its tags, because the run that created it was interrupted.
@@ -48,7 +50,7 @@ impl Deletion<'_> {
             step: self.id.clone(),
             operation: DELETE.to_owned(),
             target: self.target.clone(),
-            detail: Vec::new(),
+            detail: self.detail.clone(),
         };
         self.means.note(intent).await?;
         let result = self.converge(recorded).await;
@@ -61,7 +63,8 @@ impl Deletion<'_> {
     }
 
     fn gone(&self) -> Entry {
-        Entry::Committed { operation: DELETE.to_owned(), target: self.target.clone(), detail: Vec::new() }
+        let (target, detail) = (self.target.clone(), self.detail.clone());
+        Entry::Committed { operation: DELETE.to_owned(), target, detail }
     }
 
     fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
@@ -91,7 +94,7 @@ impl Deletion<'_> {
             {
                 return ControlFlow::Break(Err(error));
             }
-            match recorded.attachments(self.means.providers).await {
+            match recorded.attachments(self.means.run).await {
                 Ok(found) => match blocking(&found) {
                     None => ControlFlow::Break(self.require_expected(&found)),
                     Some(clause) => ControlFlow::Continue(self.refused(clause)),
@@ -120,10 +123,10 @@ impl Deletion<'_> {
 
     /// A removal can be repeated: a thing that no longer exists counts as success.
     async fn converge(&self, recorded: &mut dyn Recorded) -> Result<()> {
-        let Means { providers, permit, events, .. } = self.means;
+        let Means { run, permit, events, .. } = self.means;
         let mut delays = retry::write_delays();
         loop {
-            let error = match recorded.delete(providers, permit, &self.id).await {
+            let error = match recorded.delete(run, permit, &self.id).await {
                 Ok(()) => return self.require_gone(recorded).await,
                 Err(error) => error,
             };
@@ -152,7 +155,7 @@ impl Deletion<'_> {
     }
 
     async fn look(&self, recorded: &mut dyn Recorded) -> Result<()> {
-        self.waits().read(async || recorded.observe(self.means.providers).await).await
+        self.waits().read(async || recorded.observe(self.means.run).await).await
     }
 
     fn waits(&self) -> Waits {

@@ -8,34 +8,35 @@ use crate::error::Result;
 use crate::journal::Entry;
 use crate::observe::ObservedPlan;
 use crate::permit::Permit;
-use crate::plan::settings::{AwsAccount, CustodySettings, RecipientSettings};
+use crate::place::Place;
+use crate::plan::settings::{CustodySettings, RecipientSettings};
 use crate::plan::{LockPlace, S3Location};
-use crate::providers::Providers;
 use crate::resolve::OutputTable;
 use crate::resolve::places::Places;
 use crate::resource::erased::Instance;
+use crate::run::Run;
 use crate::template::unknown::describe;
 
 /// Where a run goes, with what of that is not as the journal has it.
-pub fn of_world(world: &ObservedPlan, providers: &Providers) -> WhereThisGoes {
-    let last = providers.journal.as_ref().and_then(|journal| journal.destinations());
-    WhereThisGoes::new(collect(world, providers, &world.known_outputs()), last)
+pub fn of_world(world: &ObservedPlan, run: &Run) -> WhereThisGoes {
+    let last = run.journal.destinations();
+    WhereThisGoes::new(collect(world, run, &world.known_outputs()), last)
 }
 
 /// Notes in the journal where a run went, unless it is known.
 ///
 /// # Errors
 /// When the journal cannot be written.
-pub async fn record(world: &ObservedPlan, providers: &Providers, permit: &Permit) -> Result<()> {
-    let journal = providers.journal()?;
-    let destinations = collect(world, providers, &world.known_outputs());
+pub async fn record(world: &ObservedPlan, run: &Run, permit: &Permit) -> Result<()> {
+    let journal = &run.journal;
+    let destinations = collect(world, run, &world.known_outputs());
     if journal.destinations().is_some_and(|(_, last)| last == destinations) || destinations.is_empty() {
         return Ok(());
     }
     journal.append(permit, Entry::Destinations { destinations }).await
 }
 
-fn collect(world: &ObservedPlan, providers: &Providers, outputs: &OutputTable) -> Destinations {
+fn collect(world: &ObservedPlan, run: &Run, outputs: &OutputTable) -> Destinations {
     let mut all = Destinations::new();
     let mut add = |name: &str, values: Vec<String>| {
         let values: Vec<String> = values.iter().map(|value| describe(value)).collect();
@@ -44,14 +45,13 @@ fn collect(world: &ObservedPlan, providers: &Providers, outputs: &OutputTable) -
         }
     };
     let folder = &world.resolved.document.folder;
-    for (name, values) in aws(world) {
-        add(&name, values);
-    }
-    if let Some(vault) = providers.vault.get() {
-        add("vault.address", vec![vault.address().to_owned()]);
-        add("vault.nodes", vault.nodes().iter().map(|node| node.address().to_owned()).collect());
-        add("vault.ca_cert", vault.ca_fingerprint().map(str::to_owned).into_iter().collect());
-        add("vault.namespace", vault.namespace().map(str::to_owned).into_iter().collect());
+    for connection in run.connections() {
+        let steps = (0..world.resolved.steps.len()).map(|index| world.place(index));
+        let places = steps.filter(|(provider, _)| *provider == connection.provider());
+        let places: Vec<Place> = places.map(|(_, place)| place).collect();
+        for (name, values) in connection.destinations(&places) {
+            add(&name, values);
+        }
     }
     // A mistake in these sections is reported elsewhere.
     if let Some(custody) = world.resolved.custody(outputs).ok().flatten() {
@@ -71,41 +71,6 @@ fn collect(world: &ObservedPlan, providers: &Providers, outputs: &OutputTable) -
         all.insert("journal".to_owned(), values);
     }
     all
-}
-
-/// Account, region, profile and role: the plan's own, and those of each name that steps use.
-fn aws(world: &ObservedPlan) -> Vec<(String, Vec<String>)> {
-    let settings = &world.resolved.aws;
-    let uses = |alias: Option<&str>| {
-        let mut steps = world.resolved.steps.iter().filter(|step| step.kind.provider() == "aws");
-        steps.any(|step| step.alias.as_deref() == alias)
-    };
-    let mut found = Vec::new();
-    if (uses(None) || world.scope.account_id.is_some())
-        && let Some(AwsAccount { profile, assume_role, .. }) = settings.account(None)
-    {
-        let region = Some(world.scope.region.clone()).filter(|region| !region.is_empty());
-        found.push(("aws.account_id".to_owned(), world.scope.account_id.iter().cloned().collect()));
-        found.push(("aws.region".to_owned(), region.into_iter().collect()));
-        found.push(("aws.profile".to_owned(), profile.into_iter().collect()));
-        let role = assume_role.map(|role| role.role_arn);
-        found.push(("aws.assume_role".to_owned(), role.into_iter().collect()));
-    }
-    for name in settings.aliases.keys().filter(|name| uses(Some(name))) {
-        let Some(AwsAccount { region, account_id, profile, assume_role }) = settings.account(Some(name))
-        else {
-            continue;
-        };
-        let parts = [
-            ("account", account_id),
-            ("region", region),
-            ("profile", profile),
-            ("role", assume_role.map(|role| role.role_arn)),
-        ];
-        let values = parts.into_iter().filter_map(|(word, value)| Some(format!("{word} {}", value?)));
-        found.push((format!("aws.aliases.{name}"), values.collect()));
-    }
-    found
 }
 
 fn recipients(custody: &CustodySettings, folder: &Path) -> Vec<String> {

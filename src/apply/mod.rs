@@ -27,8 +27,8 @@ use crate::event::{Event, Events, Summary, millis};
 use crate::journal::Entry;
 use crate::observe::ObservedPlan;
 use crate::permit::Permit;
-use crate::providers::Providers;
 use crate::resolve::OutputTable;
+use crate::run::Run;
 
 /// How to apply a changeset.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl Report {
 /// What every task of a run works with.
 #[derive(Clone, Copy)]
 struct Means<'a> {
-    providers: &'a Providers,
+    run: &'a Run,
     permit: &'a Permit,
     options: &'a Options,
     events: &'a Events,
@@ -94,11 +94,11 @@ struct Means<'a> {
 
 impl Means<'_> {
     async fn confirm_lock(&self) -> Result<(), Error> {
-        self.providers.confirm_lock(self.permit).await
+        self.run.confirm_lock(self.permit).await
     }
 
     async fn note(&self, entry: Entry) -> Result<(), Error> {
-        self.providers.journal()?.append(self.permit, entry).await
+        self.run.journal.append(self.permit, entry).await
     }
 
     /// Carries out a step's writes; an interrupted step remains among those under way.
@@ -109,9 +109,9 @@ impl Means<'_> {
         writes: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
         self.events.emit(Event::StepStarted { id: id.to_owned(), action: action.name() });
-        self.providers.under_way.begin(id, action.name());
+        self.run.under_way.begin(id, action.name());
         let result = writes.await;
-        self.providers.under_way.end(id);
+        self.run.under_way.end(id);
         result
     }
 }
@@ -125,35 +125,35 @@ impl Means<'_> {
 pub async fn apply(
     world: &mut ObservedPlan,
     approved: Approved<'_>,
-    providers: &Providers,
+    run: &Run,
     options: &Options,
     events: &Events,
 ) -> Result<Report, Error> {
     let started = Instant::now();
     let permit = Permit::mint();
-    let journal = providers.journal()?;
+    let journal = &run.journal;
     prove_sources(world, approved.0, &permit, events)?;
     let mut writes = approved.0.summary.writing() > 0;
     if writes {
         journal.append(&permit, Entry::RunStarted).await?;
     }
-    let means = Means { providers, permit: &permit, options, events };
+    let means = Means { run, permit: &permit, options, events };
     let mut report = Report::default();
     let BroughtAbout { actions, outputs } =
         bring_about::bring_about(world, approved.0, means, &mut report).await;
     remove::remove_all(world, approved.0, means, &mut report).await;
-    record::refresh(world, &actions, &report, providers, &permit).await?;
-    record::let_go(world, providers, &permit).await?;
+    record::refresh(world, &actions, &report, run, &permit).await?;
+    record::let_go(world, run, &permit).await?;
     if approved.0.needs_approval() {
-        destinations::record(world, providers, &permit).await?;
+        destinations::record(world, run, &permit).await?;
     }
     report.stopped = *options.stop.borrow();
     let has_things = !report.done.is_empty() || journal.things().iter().next().is_some();
-    if has_things && shares_key(world, providers)? {
+    if has_things && shares_key(world, run) {
         if !std::mem::replace(&mut writes, true) {
             journal.append(&permit, Entry::RunStarted).await?;
         }
-        share_key(world, &outputs, providers, &permit, events).await;
+        share_key(world, &outputs, run, &permit, events).await;
     }
     if writes && let Err(error) = journal.append(&permit, Entry::RunFinished).await {
         // All steps are done and recorded here; a later run copies the journal.
@@ -165,7 +165,7 @@ pub async fn apply(
         failed: report.failed.len(),
         skipped: report.skipped.len(),
         ms: millis(started.elapsed()),
-        api_calls: providers.calls.total(),
+        api_calls: run.calls.total(),
     };
     events.emit(Event::Summary(report.summary.clone()));
     Ok(report)
@@ -192,23 +192,17 @@ fn prove_sources(
 }
 
 /// Whether the plan has custody, and its signing key is not known to be in all of it.
-fn shares_key(world: &ObservedPlan, providers: &Providers) -> Result<bool, Error> {
-    let keeps = providers.custody_settings.is_some() && world.extent != RemovalScope::Everything;
-    Ok(keeps && providers.journal()?.authority().is_unshared())
+fn shares_key(world: &ObservedPlan, run: &Run) -> bool {
+    let keeps = run.custody_settings.is_some() && world.extent != RemovalScope::Everything;
+    keeps && run.journal.authority().is_unshared()
 }
 
 /// Puts the plan's signing key into custody, so that other machines can go on with the plan. If the
 /// things that custody needs do not exist yet, a later run does it.
-async fn share_key(
-    world: &ObservedPlan,
-    outputs: &OutputTable,
-    providers: &Providers,
-    permit: &Permit,
-    events: &Events,
-) {
+async fn share_key(world: &ObservedPlan, outputs: &OutputTable, run: &Run, permit: &Permit, events: &Events) {
     let Some(settings) = world.resolved.custody(outputs).ok().flatten() else { return };
     let shared = async {
-        let custody = providers.custody().await?;
+        let custody = run.custody().await?;
         custody.set_recipients(settings.recipients);
         custody.share_key(permit).await
     };

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::run::Service;
+
 /// A part of a run: a step to bring about, or a thing to remove. Items refer to each other by their
 /// positions in the queue.
 pub struct Item {
     /// The service that it writes to.
-    pub service: &'static str,
+    pub service: Service,
     /// What the queue does with it.
     pub course: Course,
     /// The items that must be settled before it. A broken one breaks this one too.
@@ -30,8 +32,6 @@ pub enum Course {
 /// The items of a run that have not begun, in the order in which they begin when nothing else decides.
 pub struct Queue {
     items: Vec<Item>,
-    /// How many items of a service run at the same time.
-    limit: fn(&str) -> usize,
     /// The items that need each item.
     dependents: Vec<Vec<usize>>,
     /// The same, and the items that it breaks without being one of their needs.
@@ -42,15 +42,15 @@ pub struct Queue {
     /// Items that end without a write.
     idle: BTreeSet<usize>,
     /// The items that may begin, by service.
-    ready: BTreeMap<&'static str, BTreeSet<usize>>,
+    ready: BTreeMap<Service, BTreeSet<usize>>,
     /// How many items of each service have begun and not ended.
-    busy: HashMap<&'static str, usize>,
+    busy: HashMap<Service, usize>,
     broken: BTreeSet<usize>,
 }
 
 impl Queue {
-    /// Queues the items; `limit` returns how many items of a service may run at the same time.
-    pub fn new(items: Vec<Item>, limit: fn(&str) -> usize) -> Self {
+    /// Queues the items.
+    pub fn new(items: Vec<Item>) -> Self {
         let mut dependents = vec![Vec::new(); items.len()];
         let mut affected = vec![Vec::new(); items.len()];
         for (index, item) in items.iter().enumerate() {
@@ -58,7 +58,6 @@ impl Queue {
             item.needs.iter().chain(&item.broken_by).for_each(|other| affected[*other].push(index));
         }
         let mut queue = Self {
-            limit,
             dependents,
             affected,
             missing: items.iter().map(|item| item.needs.len()).collect(),
@@ -88,10 +87,10 @@ impl Queue {
     /// Takes the first item that may begin and whose service has room. [`Queue::leave`] frees the room.
     pub fn next_ready(&mut self) -> Option<usize> {
         let has_room =
-            |service: &str| self.busy.get(service).copied().unwrap_or_default() < (self.limit)(service);
+            |service: &Service| self.busy.get(service).copied().unwrap_or_default() < service.at_once;
         let open = self.ready.iter().filter(|(service, _)| has_room(service));
         let (index, service) = open.filter_map(|(service, items)| Some((*items.first()?, *service))).min()?;
-        self.ready.get_mut(service)?.remove(&index);
+        self.ready.get_mut(&service)?.remove(&index);
         self.waiting.remove(&index);
         *self.busy.entry(service).or_default() += 1;
         Some(index)
@@ -99,7 +98,7 @@ impl Queue {
 
     /// Frees the room of an item that has begun.
     pub fn leave(&mut self, index: usize) {
-        if let Some(count) = self.busy.get_mut(self.items[index].service) {
+        if let Some(count) = self.busy.get_mut(&self.items[index].service) {
             *count -= 1;
         }
     }
@@ -119,7 +118,7 @@ impl Queue {
         self.broken.insert(index);
         for affected in std::mem::take(&mut self.affected[index]) {
             if self.waiting.contains(&affected) {
-                if let Some(ready) = self.ready.get_mut(self.items[affected].service) {
+                if let Some(ready) = self.ready.get_mut(&self.items[affected].service) {
                     ready.remove(&affected);
                 }
                 self.idle.insert(affected);
@@ -156,14 +155,15 @@ mod tests {
     use super::*;
 
     fn item(index: usize, course: Course, needs: &[usize]) -> Item {
-        let service = if index.is_multiple_of(2) { "even" } else { "odd" };
+        let (name, at_once) = if index.is_multiple_of(2) { ("even", 1) } else { ("odd", usize::MAX) };
+        let service = Service { name, at_once };
         Item { service, course, needs: needs.to_vec(), broken_by: Vec::new() }
     }
 
     /// Items that are all written, each with its needs.
     fn queue(needs: &[&[usize]]) -> Queue {
         let items = needs.iter().enumerate().map(|(index, needs)| item(index, Course::Write, needs));
-        Queue::new(items.collect(), |service| if service == "even" { 1 } else { usize::MAX })
+        Queue::new(items.collect())
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
             (write, vec![3]),
         ];
         let items = items.into_iter().enumerate().map(|(index, (course, needs))| item(index, course, &needs));
-        let mut queue = Queue::new(items.collect(), |_| usize::MAX);
+        let mut queue = Queue::new(items.collect());
         assert_eq!((queue.next_idle(), queue.breaker(0)), (Some(0), None));
         queue.break_off(0);
         assert_eq!((queue.next_idle(), queue.breaker(1)), (Some(1), Some(0)));
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn skipped_item_does_not_wait_for_its_needs() {
-        let mut queue = Queue::new(vec![item(0, Course::Write, &[]), item(1, Course::Skip, &[0])], |_| 1);
+        let mut queue = Queue::new(vec![item(0, Course::Write, &[]), item(1, Course::Skip, &[0])]);
         assert_eq!((queue.next_idle(), queue.next_ready()), (Some(1), Some(0)));
         queue.settle(0);
         assert_eq!(queue.next_idle(), None, "it ends only once");
@@ -220,10 +220,10 @@ mod tests {
     #[test]
     fn item_can_be_broken_without_a_need() {
         let beside = || Item { broken_by: vec![1], ..item(0, Course::Write, &[]) };
-        let mut queue = Queue::new(vec![beside(), item(1, Course::Write, &[])], |_| 1);
+        let mut queue = Queue::new(vec![beside(), item(1, Course::Write, &[])]);
         queue.break_off(1);
         assert_eq!((queue.next_idle(), queue.next_ready()), (Some(0), Some(1)), "it is no longer ready");
-        let mut queue = Queue::new(vec![beside(), item(1, Course::Write, &[])], |_| 1);
+        let mut queue = Queue::new(vec![beside(), item(1, Course::Write, &[])]);
         assert_eq!(queue.next_ready(), Some(0), "it does not wait");
         queue.break_off(1);
         assert_eq!(queue.next_idle(), None, "it has begun");

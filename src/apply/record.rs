@@ -7,14 +7,16 @@ use super::Report;
 use crate::changeset::{Action, RemovalScope};
 use crate::diff;
 use crate::error::Result;
-use crate::journal::{DELETE, Entry, FORGET, Thing};
+use crate::journal::{DELETE, Entry, FORGET, Thing, realm_detail};
 use crate::observe::ObservedPlan;
 use crate::permit::Permit;
-use crate::providers::Providers;
+use crate::place::{Place, Realm};
 use crate::removal;
+use crate::resource::erased::Kind;
+use crate::run::Run;
 
-/// A step's thing as the journal should record it, except for its cluster: the cluster's id is
-/// known only once the cluster is up.
+/// A step's thing as the journal should record it, as far as its realm is known: a cluster has an id only
+/// once it is up.
 pub fn thing(world: &ObservedPlan, index: usize) -> Thing {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
@@ -23,19 +25,24 @@ pub fn thing(world: &ObservedPlan, index: usize) -> Thing {
     // A thing that is never removed by itself does not wait for others, and may need the whole
     // plan.
     let needs = world.graph.needs[index].iter().filter(|_| !lasts);
-    let is_aws = step.kind.provider() == "aws";
+    let thing = Thing::new(&step.id, world.target(index), instance.address());
     Thing {
-        step: step.id.clone(),
-        target: world.target(index),
-        address: instance.address(),
-        account: world.scope.of(step.alias.as_deref()).account_id.clone().filter(|_| is_aws),
-        cluster: None,
+        realm: world.realm(index),
         needs: needs.map(|need| world.target(*need)).collect(),
         protect: declared.protect.unwrap_or_else(|| step.kind.protected()),
         retain: declared.retain,
         attaches: instance.attaches(),
         secrets: instance.declarations(),
+        ..thing
     }
+}
+
+/// The realm of a step's thing as the live system reports it now.
+pub async fn realm(run: &Run, kind: &dyn Kind, place: &Place) -> Realm {
+    let Some(connection) = run.connection_of(kind.provider()).filter(|_| !kind.realm().is_empty()) else {
+        return Realm::UNKNOWN;
+    };
+    connection.realm(run, place).await.unwrap_or_default().only(kind.realm())
 }
 
 /// Updates the journal's record of things that this plan already owns: another id, other needs,
@@ -47,10 +54,9 @@ pub async fn refresh(
     world: &ObservedPlan,
     actions: &HashMap<usize, Action>,
     report: &Report,
-    providers: &Providers,
+    run: &Run,
     permit: &Permit,
 ) -> Result<()> {
-    let journal = providers.journal()?;
     let done: HashSet<&str> = report.done.iter().map(String::as_str).collect();
     let is_old = |index: &usize| match actions.get(index) {
         Some(Action::None) => true,
@@ -62,11 +68,10 @@ pub async fn refresh(
             continue;
         }
         let mut thing = thing(world, index);
-        if world.resolved.steps[index].kind.in_cluster() {
-            thing.cluster = providers.cluster().await;
-        }
+        let kind = world.resolved.steps[index].kind;
+        thing.realm = realm(run, kind, world.instances[index].place()).await;
         if !world.things.has(&thing) {
-            journal.append(permit, Entry::Owned(thing)).await?;
+            run.journal.append(permit, Entry::Owned(thing)).await?;
         }
     }
     Ok(())
@@ -77,19 +82,19 @@ pub async fn refresh(
 ///
 /// # Errors
 /// When the journal cannot be written.
-pub async fn let_go(world: &ObservedPlan, providers: &Providers, permit: &Permit) -> Result<()> {
-    let journal = providers.journal()?;
-    let end = |operation: &str, target: &str| Entry::Committed {
+pub async fn let_go(world: &ObservedPlan, run: &Run, permit: &Permit) -> Result<()> {
+    let end = |operation: &str, target: &str, detail: Vec<String>| Entry::Committed {
         operation: operation.to_owned(),
         target: target.to_owned(),
-        detail: Vec::new(),
+        detail,
     };
-    for target in world.things.leaving().filter(|target| removal::is_gone(world, target)) {
-        journal.append(permit, end(DELETE, target)).await?;
+    for leaving in world.things.leaving().filter(|leaving| removal::is_gone(world, leaving)) {
+        run.journal.append(permit, end(DELETE, &leaving.target, leaving.realm.clone())).await?;
     }
     if world.extent == RemovalScope::Undeclared {
-        for target in removal::forgotten(world) {
-            journal.append(permit, end(FORGET, &target)).await?;
+        for thing in removal::forgotten(world) {
+            let forgotten = end(FORGET, &thing.target, realm_detail(&thing.realm()));
+            run.journal.append(permit, forgotten).await?;
         }
     }
     Ok(())

@@ -10,8 +10,7 @@ use crate::changeset::{Action, Changeset, StepChange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::target;
 use crate::observe::ObservedPlan;
-use crate::providers;
-use crate::removal;
+use crate::removal::{self, Target};
 use crate::resource::Recorded;
 
 /// Carries out the removals of a changeset after everything else. Things that a failed step may
@@ -61,14 +60,14 @@ impl Removals<'_> {
             let reason = successor.map(|id| not_applied(id, "replaces it"));
             let reason = reason.or_else(|| holder.map(|id| not_applied(id, "may need it")));
             items.push(Item {
-                service: providers::service(step.kind),
+                service: self.world.resolved.service(step.kind),
                 course: if reason.is_some() { Course::Skip } else { Course::Write },
                 needs: step.needs.iter().filter_map(|need| positions.get(need.as_str())).copied().collect(),
                 broken_by: holders.iter().filter_map(|holder| positions.get(holder)).copied().collect(),
             });
             self.undone.extend(reason.map(|reason| (item, reason)));
         }
-        Queue::new(items, providers::limit)
+        Queue::new(items)
     }
 }
 
@@ -110,17 +109,18 @@ impl<'a> Work for Removals<'a> {
 
     fn prepare(&mut self, item: usize) -> Result<Job<'a>> {
         let step = self.steps[item];
-        let target = target(step.kind, &step.name);
-        let recorded = removal::recorded(self.world, &step.id).ok_or_else(|| {
+        let found = removal::target_of(self.world, &step.id).ok_or_else(|| {
             Error::new(ErrorKind::Local, format!("remove {}", step.id), "its location is no longer known")
         })?;
+        let Target { recorded, target, detail, is_announced } = found;
         let deletion = Deletion {
             id: step.id.clone(),
             plan: self.world.resolved.document.name.clone(),
-            untagged: self.world.things.is_announced(&target),
+            untagged: is_announced,
             attached: self.attached.get(&step.id).cloned().unwrap_or_default(),
             means: self.means,
             target,
+            detail,
         };
         Ok(Job { deletion, recorded })
     }

@@ -11,6 +11,7 @@ use super::{Options, Report};
 use crate::changeset::Action;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events};
+use crate::run::Service;
 
 /// Work that records what the schedule does with it.
 #[derive(Default)]
@@ -182,12 +183,12 @@ async fn outcome(items: Vec<Scripted>, parallelism: usize) -> Outcome {
     let (sender, stop) = watch::channel(false);
     let (events, mut receiver) = Events::channel();
     let queued = items.iter().map(|item| Item {
-        service: item.service,
+        service: Service { name: item.service, at_once: if item.service == "one" { 2 } else { usize::MAX } },
         course: item.course.unwrap_or(Course::Write),
         needs: item.needs.clone(),
         broken_by: item.broken_by.clone(),
     });
-    let queue = Queue::new(queued.collect(), |service| if service == "one" { 2 } else { usize::MAX });
+    let queue = Queue::new(queued.collect());
     let mut fake = Fake { items, stop: Some(Rc::new(sender)), ..Fake::default() };
     let mut report = Report::default();
     run(&mut fake, queue, &Options { parallelism, stop }, &events, &mut report).await;

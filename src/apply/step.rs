@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 
 use super::retry::{Waits, passing};
-use super::{Means, retry};
+use super::{Means, record, retry};
 use crate::changeset::Action;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -37,7 +37,7 @@ impl Task<'_> {
             self.observe(instance).await?;
         }
         self.require_unblocked(instance)?;
-        let begun = self.begun()?;
+        let begun = self.begun();
         self.announce().await?;
         let result = self.bring_about(instance, begun).await;
         self.settle(instance, &result).await?;
@@ -88,12 +88,12 @@ impl Task<'_> {
 
     /// When an earlier run announced this creation, if how that ended is not known: what it made may be
     /// visible only later.
-    fn begun(&self) -> Result<Option<Timestamp>> {
+    fn begun(&self) -> Option<Timestamp> {
         if self.action != Action::Create {
-            return Ok(None);
+            return None;
         }
-        let announced = self.means.providers.journal()?.open_intent(CREATE, &self.thing.target);
-        Ok(announced.map(|record| record.time))
+        let announced = self.means.run.journal.open_intent(CREATE, &self.thing.target);
+        announced.map(|record| record.time)
     }
 
     /// Records in the journal that the thing is ours, for a later run, in case this run is
@@ -105,10 +105,19 @@ impl Task<'_> {
         self.means.note(Entry::Making(self.thing.clone())).await
     }
 
+    /// The thing as it is recorded once it is ours. A cluster has an id only after its initialisation.
+    async fn owned(&self, instance: &dyn Instance) -> Thing {
+        let mut thing = self.thing.clone();
+        if !thing.realm.knows(self.kind.realm()) {
+            thing.realm = record::realm(self.means.run, self.kind, instance.place()).await;
+        }
+        thing
+    }
+
     async fn settle(&self, instance: &mut dyn Instance, result: &Result<()>) -> Result<()> {
         let entry = match result {
             _ if !self.is_new() => return Ok(()),
-            Ok(()) => Entry::Owned(self.thing.clone()),
+            Ok(()) => Entry::Owned(self.owned(instance).await),
             Err(_) if self.kind.once_only() => return Ok(()),
             // Not after a conflict: then another process created the existing thing.
             Err(error) if is_refusal(error) && self.has_begun(instance).await => {
@@ -123,7 +132,7 @@ impl Task<'_> {
     /// requests, and a later one can be refused. This plan must finish what remains.
     async fn has_begun(&self, instance: &mut dyn Instance) -> bool {
         self.action == Action::Create
-            && match instance.observe(self.means.providers).await {
+            && match instance.observe(self.means.run).await {
                 Ok(()) => instance.exists(),
                 Err(_) => true,
             }
@@ -132,10 +141,10 @@ impl Task<'_> {
     /// Writes and observes; on errors that may pass, it observes and writes again, except for kinds
     /// whose creation must not be repeated.
     async fn converge(&self, instance: &mut dyn Instance, begun: Option<Timestamp>) -> Result<()> {
-        let Means { providers, permit, events, .. } = self.means;
+        let Means { run, permit, events, .. } = self.means;
         let mut delays = retry::write_delays();
         loop {
-            let error = match instance.write(providers, permit, &self.id, begun).await {
+            let error = match instance.write(run, permit, &self.id, begun).await {
                 Ok(()) => return self.require_in_sync(instance).await,
                 Err(error) => error,
             };
@@ -156,12 +165,12 @@ impl Task<'_> {
     }
 
     async fn observe(&self, instance: &mut dyn Instance) -> Result<()> {
-        self.waits().read(async || instance.observe(self.means.providers).await).await
+        self.waits().read(async || instance.observe(self.means.run).await).await
     }
 
     /// The live thing must equal what was written; a change may take a moment to become visible.
     async fn require_in_sync(&self, instance: &mut dyn Instance) -> Result<()> {
-        let attempt = async || match instance.observe(self.means.providers).await {
+        let attempt = async || match instance.observe(self.means.run).await {
             Ok(()) => self.judge(instance),
             Err(error) => passing(Err(error)),
         };

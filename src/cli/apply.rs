@@ -17,9 +17,9 @@ use crate::changeset::{Action, Changeset, RemovalScope};
 use crate::console;
 use crate::error::{Error, ErrorKind};
 use crate::event::Events;
-use crate::providers::registry;
-use crate::resource::Awaited;
+use crate::providers::PROVIDERS;
 use crate::review::Review;
+use crate::run::Awaited;
 use crate::saved::{self, PlanRecord, Saved, SealKey};
 use crate::session::{self, PARALLELISM, Purpose, Session};
 use crate::ui;
@@ -207,7 +207,8 @@ async fn carry_out(
     }
     if args.format == Format::Human {
         let all = session.world.extent == RemovalScope::Everything;
-        ui::changeset::show(&Review::new(changeset, &session.world.scope), all);
+        let (registry, place) = (session.world.resolved.registry, session.world.whereabouts.as_deref());
+        ui::changeset::show(&Review::new(changeset, registry, place), all);
     }
     if changeset.needs_approval() {
         let agreed = tokio::select! {
@@ -267,7 +268,7 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset, nodes: &mut NewNodes) 
 /// Whether a thing goes whose kind is protected, and whose protection the plan has lifted.
 fn removes_protected(changeset: &Changeset) -> bool {
     let mut removals = changeset.steps.iter().filter(|step| step.action == Action::Delete);
-    removals.any(|step| registry::find(step.kind).is_some_and(|kind| kind.protected()))
+    removals.any(|step| PROVIDERS.find(step.kind).is_some_and(|kind| kind.protected()))
 }
 
 async fn write(
@@ -283,7 +284,7 @@ async fn write(
     };
     let (stop, stopped) = watch::channel(false);
     let options = Options { parallelism: args.parallelism.max(1), stop: stopped };
-    let awaited = Arc::clone(&session.providers.awaited);
+    let awaited = Arc::clone(&session.run.awaited);
     let result = tokio::select! {
         result = session.apply(Approved::by_caller(changeset), &options, &events) => Some(result),
         () = interrupts(signals, &stop, &awaited, &events) => None,
@@ -305,7 +306,7 @@ async fn write(
 
 /// Reports where custody is kept: its copies of once-only secrets outlive everything else.
 fn tell_custody(session: &Session, events: &Events) {
-    let stores = session.providers.custody_settings.iter().flat_map(|settings| &settings.stores);
+    let stores = session.run.custody_settings.iter().flat_map(|settings| &settings.stores);
     let places: Vec<String> = stores.map(ToString::to_string).collect();
     if !places.is_empty() {
         events.progress(format!("custody is kept, in {}", places.join(" and ")));
@@ -334,17 +335,12 @@ async fn interrupts(signals: &mut Signals, stop: &watch::Sender<bool>, awaited: 
 
 /// The error that lists the outcomes which are unknown after everything was dropped.
 fn cut_off(session: &Session) -> Error {
-    let mut parts: Vec<String> = session
-        .providers
-        .under_way
-        .steps()
-        .into_iter()
-        .map(|(step, action)| format!("{action} {step}"))
-        .collect();
+    let mut parts: Vec<String> =
+        session.run.under_way.steps().into_iter().map(|(step, action)| format!("{action} {step}")).collect();
     if parts.is_empty() {
         return Error::new(ErrorKind::Local, "apply", "stopped at once; nothing was under way");
     }
-    for record in session.providers.journal.iter().flat_map(|journal| journal.open_intents()) {
+    for record in session.run.journal.open_intents() {
         if let Some((operation, target)) = record.entry.subject() {
             parts.push(format!("the intent {operation} {target}"));
         }

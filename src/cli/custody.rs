@@ -15,10 +15,11 @@ use crate::custody::Custody;
 use crate::custody::examine::Object;
 use crate::durable::{private_file, sync_folder};
 use crate::error::{Error, ErrorKind};
-use crate::providers::Providers;
+use crate::place::Place;
 use crate::providers::vault::{Custodian, CustodyStatus, VaultInit, declared_threshold};
 use crate::resolve::OutputTable;
 use crate::resource::{Provided, Resource};
+use crate::run::Run;
 use crate::secret::Secret;
 use crate::session::{self, Checked, Purpose, Reach};
 use crate::ui;
@@ -112,8 +113,8 @@ pub async fn run(args: CustodyArgs) -> Outcome {
 
 async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
     let mut checked = args.plan.open(Purpose::Connect).await?;
-    let providers = session::connect(&mut checked, Reach::Custody).await?;
-    let custody = providers.custody().await?;
+    let run = session::connect(&mut checked, Reach::Custody).await?;
+    let custody = run.custody().await?;
     let mut objects = custody.examine("", true).await?;
     let mut repaired = Vec::new();
     if args.repair {
@@ -126,7 +127,7 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
         repaired = repair(&custody, &objects, args.prefer.as_deref()).await?;
         objects = custody.examine("", true).await?;
     }
-    let standing = standing(&checked, &providers).await?;
+    let standing = standing(&checked, &run).await?;
     // Said already, copy by copy.
     custody.take_warnings();
     let enough = objects.iter().all(|object| object.is_obtainable() || object.is_foreign())
@@ -175,20 +176,20 @@ async fn repair(
 }
 
 /// Nothing when the plan does not initialise Vault.
-async fn standing(checked: &Checked, providers: &Providers) -> Result<Option<CustodyStatus>, session::Error> {
+async fn standing(checked: &Checked, run: &Run) -> Result<Option<CustodyStatus>, session::Error> {
     let resolved = &checked.resolved;
     let Some(step) = resolved.steps.iter().find(|step| step.kind.name() == VaultInit::KIND) else {
         return Ok(None);
     };
     let fields = resolved.fields(step, &OutputTable::new()).ok();
     let declared = fields.and_then(|fields| declared_threshold(fields.into()));
-    let custodian = Custodian::provide(providers).await?;
+    let custodian = Custodian::provide(run, &Place::OWN).await?;
     Ok(Some(custodian.standing(declared).await?))
 }
 
 async fn show(args: &ShowArgs) -> Result<Outcome, session::Error> {
-    let providers = session::connect(&mut args.plan.open(Purpose::Connect).await?, Reach::Custody).await?;
-    let objects = providers.custody().await?.examine("", false).await?;
+    let run = session::connect(&mut args.plan.open(Purpose::Connect).await?, Reach::Custody).await?;
+    let objects = run.custody().await?.examine("", false).await?;
     match args.format {
         Format::Json => console::json(&objects),
         Format::Human => console::out(ui::custody::objects(&objects)),
@@ -202,13 +203,13 @@ async fn export(args: &ExportArgs) -> Result<Outcome, session::Error> {
         console::note("error: a share is not shown on a terminal: pipe it, or name a file with --to");
         return Ok(Outcome::Usage);
     }
-    let providers = session::connect(&mut args.plan.open(Purpose::Connect).await?, Reach::Custody).await?;
-    let custodian = Custodian::provide(&providers).await?;
+    let run = session::connect(&mut args.plan.open(Purpose::Connect).await?, Reach::Custody).await?;
+    let custodian = Custodian::provide(&run, &Place::OWN).await?;
     let share = match (&args.which.holder, args.which.index) {
         (Some(holder), _) => custodian.share_for(holder).await?,
         (None, number) => custodian.share_at(number.unwrap_or_default()).await?,
     };
-    session::tell_warnings(&providers, &console::note);
+    session::tell_warnings(&run, &console::note);
     match to_stdout {
         true => console::secret_line(&share),
         false => write_new(&args.to, &share)?,

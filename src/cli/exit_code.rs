@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::apply::Report;
-use crate::changeset::Counts;
+use crate::changeset::{Counts, RemovalScope};
 use crate::observe::ObservedPlan;
 
 /// How a command ended.
@@ -41,7 +41,7 @@ impl Outcome {
     pub fn of_plan(world: &ObservedPlan, counts: &Counts, detailed: bool) -> Self {
         match counts {
             _ if world.has_unknown() => Self::Unknown,
-            counts if counts.stuck() > 0 => Self::Stuck,
+            counts if counts.stuck() > 0 || leaves_things(world) => Self::Stuck,
             counts if detailed && counts.writing() > 0 => Self::Pending,
             _ => Self::Done,
         }
@@ -53,7 +53,7 @@ impl Outcome {
             Self::Unknown
         } else if !report.failed.is_empty() || report.stopped {
             Self::Failed
-        } else if counts.stuck() > 0 {
+        } else if counts.stuck() > 0 || leaves_things(world) {
             Self::Stuck
         } else if !report.skipped.is_empty() {
             Self::Failed
@@ -61,4 +61,9 @@ impl Outcome {
             Self::Done
         }
     }
+}
+
+/// Whether everything was to be removed, and something is where this run does not go.
+fn leaves_things(world: &ObservedPlan) -> bool {
+    world.extent == RemovalScope::Everything && !world.elsewhere.is_empty()
 }

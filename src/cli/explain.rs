@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use super::Outcome;
 use crate::console;
 use crate::lint;
-use crate::providers::registry;
+use crate::providers::PROVIDERS;
 use crate::suggest::closest;
 use crate::ui;
 
@@ -41,15 +41,15 @@ pub fn run(args: &ExplainArgs) -> Outcome {
         },
         (None, Format::Text) if args.rules => ui::rules::list(),
         (None, Format::Markdown) if args.rules => ui::rules::markdown(),
-        (None, Format::Text) => ui::explain::list(),
-        (None, Format::Markdown) => ui::explain::markdown(),
+        (None, Format::Text) => ui::explain::list(&PROVIDERS),
+        (None, Format::Markdown) => ui::explain::markdown(&PROVIDERS),
     };
     console::out(text.trim_end());
     Outcome::Done
 }
 
 fn describe(name: &str, format: Format) -> Option<String> {
-    if let Some(kind) = registry::find(name) {
+    if let Some(kind) = PROVIDERS.find(name) {
         return Some(match format {
             Format::Text => ui::explain::kind(kind),
             Format::Markdown => ui::explain::kind_markdown(kind),
@@ -59,7 +59,7 @@ fn describe(name: &str, format: Format) -> Option<String> {
 }
 
 fn unknown(name: &str) -> Outcome {
-    let hint = closest(name, registry::names().chain(lint::all().map(|rule| rule.id))).map_or_else(
+    let hint = closest(name, PROVIDERS.names().chain(lint::all().map(|rule| rule.id))).map_or_else(
         || "`groundwork explain` lists all kinds, `explain --rules` all rules".to_owned(),
         |candidate| format!("did you mean `{candidate}`?"),
     );

@@ -59,7 +59,7 @@ async fn adopt(args: &JournalArgs) -> Result<Outcome, session::Error> {
         console::out("nothing to adopt: it is signed with a key that this machine has");
         return Ok(Outcome::Done);
     }
-    ui::journal::show_claims(&adoption.journal()?.entries(), &adoption.things()?);
+    ui::journal::show_claims(&adoption.journal().entries(), &adoption.things());
     ui::custody::show_unvouched(&adoption.objects);
     if let Some(doubt) = &adoption.doubt {
         console::note(doubt);

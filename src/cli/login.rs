@@ -54,8 +54,8 @@ pub async fn run(args: LoginArgs) -> ExitCode {
 async fn begin(plan: &PlanArgs) -> Result<Login, session::Error> {
     let connected = async {
         let mut checked = plan.open(Purpose::Connect).await?;
-        let providers = session::connect(&mut checked, Reach::Custody).await?;
-        Ok(Login::begin(&providers).await?)
+        let run = session::connect(&mut checked, Reach::Custody).await?;
+        Ok(Login::begin(&run).await?)
     };
     tokio::select! {
         login = connected => login,

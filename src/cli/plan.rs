@@ -103,8 +103,9 @@ pub async fn run(mut args: PlanCommand) -> Outcome {
 
 async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
     let (session, changeset) = prepare(&args.plan, args.parallelism, args.format.progress()).await?;
-    let scope = &session.world.scope;
-    let review = if args.full { Review::in_full(&changeset, scope) } else { Review::new(&changeset, scope) };
+    let place = session.world.whereabouts.as_deref();
+    let show = if args.full { Review::in_full } else { Review::new };
+    let review = show(&changeset, session.world.resolved.registry, place);
     match args.format {
         View::Human => ui::changeset::show(&review, args.all || args.destroy),
         View::Json => console::json(&review.json()),

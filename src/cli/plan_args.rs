@@ -9,6 +9,7 @@ use super::permission;
 use crate::changeset::RemovalScope;
 use crate::confined_path::{PLAN, read_to};
 use crate::plan::{self, Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
+use crate::providers::PROVIDERS;
 use crate::saved::{self, Origin, PlanRecord};
 use crate::session::{self, Checked, Purpose};
 use crate::trust::{Grant, InvalidGrant, Subject, Trust};
@@ -64,8 +65,8 @@ impl PlanArgs {
         commit: Option<String>,
     ) -> Result<Self, session::Error> {
         let vars: Vec<_> = record.vars.iter().cloned().map(|(name, value)| (name, Node::of(value))).collect();
-        let now = plan::load(&path, &self.overrides()?)?;
-        saved::require_same(&plan::load(&path, &vars)?, &now)?;
+        let now = plan::load(&path, &self.overrides()?, &PROVIDERS.sections())?;
+        saved::require_same(&plan::load(&path, &vars, &PROVIDERS.sections())?, &now)?;
         Ok(Self { plan: path, saved: Some(vars), extent: record.removes, commit, ..self.clone() })
     }
 

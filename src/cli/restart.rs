@@ -12,6 +12,7 @@ use super::{Outcome, child, failed};
 use crate::apply::by_command;
 use crate::console;
 use crate::error::{Error, ErrorKind};
+use crate::place::Place;
 use crate::providers::vault::{Custodian, NodeState};
 use crate::resource::Provided;
 use crate::session::{self, Purpose, Reach};
@@ -46,8 +47,8 @@ pub async fn run(args: RestartArgs) -> Outcome {
 async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
     let mut checked = args.plan.open(Purpose::Connect).await?;
     let _lock = checked.lock()?;
-    let providers = session::connect(&mut checked, Reach::Custody).await?;
-    let custodian = Custodian::provide(&providers).await?;
+    let run = session::connect(&mut checked, Reach::Custody).await?;
+    let custodian = Custodian::provide(&run, &Place::OWN).await?;
     let order = custodian.restart_order().await?;
     show(&order);
     if args.command.is_empty() {
@@ -63,7 +64,7 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
         done = rolling.all() => done,
         () = signals.next() => Err(stopped()),
     };
-    session::tell_warnings(&providers, &console::note);
+    session::tell_warnings(&run, &console::note);
     rolling.tell_what_is_left();
     done.map(|()| Outcome::Done).map_err(Into::into)
 }

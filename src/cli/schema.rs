@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::Outcome;
 use crate::console;
+use crate::providers::PROVIDERS;
 use crate::review;
 use crate::schema;
 
@@ -19,7 +20,7 @@ pub struct SchemaArgs {
 pub fn run(args: &SchemaArgs) -> Outcome {
     match args.changeset {
         true => console::json(&review::schema()),
-        false => console::json(&schema::plan_schema()),
+        false => console::json(&schema::plan_schema(&PROVIDERS)),
     }
     Outcome::Done
 }

@@ -7,6 +7,7 @@ use super::{Outcome, failed};
 use crate::apply::by_command;
 use crate::console;
 use crate::error::{Error, ErrorKind};
+use crate::place::Place;
 use crate::prompt;
 use crate::providers::vault::{Custodian, NodeProof, SealStatus, VaultClient};
 use crate::resource::Provided;
@@ -41,12 +42,12 @@ type Node = (String, SealStatus);
 
 async fn from_custody(checked: &mut Checked) -> Result<Vec<Node>, session::Error> {
     let _lock = checked.lock()?;
-    let providers = session::connect(checked, Reach::Custody).await?;
-    let custodian = Custodian::provide(&providers).await?;
+    let run = session::connect(checked, Reach::Custody).await?;
+    let custodian = Custodian::provide(&run, &Place::OWN).await?;
     let unsealed = custodian.unseal(&by_command()).await;
-    session::tell_warnings(&providers, &console::note);
+    session::tell_warnings(&run, &console::note);
     unsealed?;
-    let vault = VaultClient::provide(&providers).await?;
+    let vault = VaultClient::provide(&run, &Place::OWN).await?;
     let mut nodes = Vec::new();
     for node in vault.nodes() {
         // One that does not answer was warned of.
@@ -59,9 +60,9 @@ async fn from_custody(checked: &mut Checked) -> Result<Vec<Node>, session::Error
 
 /// Custody is left out, so that a lost AWS account does not stand between people and their Vault.
 async fn with_shares(checked: &mut Checked) -> Result<Vec<Node>, session::Error> {
-    let mut providers = session::connect(checked, Reach::Custody).await?;
-    providers.custody_settings = None;
-    let vault = VaultClient::provide(&providers).await?;
+    let mut run = session::connect(checked, Reach::Custody).await?;
+    run.custody_settings = None;
+    let vault = VaultClient::provide(&run, &Place::OWN).await?;
     let shares = prompt::secret_lines("Share").await.map_err(|error| {
         Error::new(ErrorKind::Local, "read the shares", error.to_string()).advice("give one share a line")
     })?;
@@ -70,9 +71,9 @@ async fn with_shares(checked: &mut Checked) -> Result<Vec<Node>, session::Error>
             .advice("give one share a line, in hexadecimal or base64")
             .into());
     }
-    let proof = NodeProof::of_run(&providers)?;
+    let proof = NodeProof::of_run(&run)?;
     let reached = Custodian::enter_shares(&vault, &proof, &by_command(), &shares).await;
-    session::tell_warnings(&providers, &console::note);
+    session::tell_warnings(&run, &console::note);
     Ok(reached?)
 }
 

@@ -78,6 +78,21 @@ impl Error {
         }
     }
 
+    /// The same error for one more place that reports it, without its source.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            kind: self.kind,
+            operation: self.operation.clone(),
+            message: self.message.clone(),
+            advice: self.advice.clone(),
+            request_id: self.request_id.clone(),
+            code: self.code.clone(),
+            is_last: self.is_last,
+            source: None,
+        }
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn advice(mut self, advice: impl Into<String>) -> Self {

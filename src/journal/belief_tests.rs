@@ -63,18 +63,7 @@ async fn append(journal: &Journal, entry: Entry) -> Result<()> {
 }
 
 fn thing(name: &str) -> Thing {
-    Thing {
-        step: name.to_owned(),
-        target: target("vault.policy", name),
-        address: serde_json::json!(name),
-        account: None,
-        cluster: None,
-        needs: vec![],
-        protect: false,
-        retain: false,
-        attaches: None,
-        secrets: None,
-    }
+    Thing::new(name, target("vault.policy", name), serde_json::json!(name))
 }
 
 fn record(seq: u64, entry: Entry) -> Record {
@@ -114,7 +103,7 @@ async fn unsigned_journal_is_nothing_until_adopted_once() {
     assert_eq!(place.text(), old, "nothing was written");
     journal.adopt(&Permit::mint()).await.expect("a person has looked at it");
     assert_eq!(place.belief(), Belief::Ours);
-    assert!(place.journal(place.ours()).things().get(&thing("theirs").target).is_some());
+    assert!(place.journal(place.ours()).things().has(&thing("theirs")));
     place.append(&["mine"]).await;
 }
 

@@ -28,7 +28,7 @@ pub struct Document {
     pub vars: Vec<(Key, Node)>,
     /// The names of those that were given from outside: their values are not evaluated.
     pub given: HashSet<String>,
-    /// The sections `aws`, `vault`, `custody`, `journal` and `lock`, as far as declared.
+    /// The sections of the providers, `custody`, `journal` and `lock`, as far as declared.
     pub sections: Vec<(Section, Node)>,
     /// Where each step is among `steps`.
     pub(super) by_id: HashMap<String, usize>,
@@ -45,10 +45,8 @@ pub struct Document {
 /// A section beside the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Section {
-    /// Account and region.
-    Aws,
-    /// Address and login.
-    Vault,
+    /// A provider: where it is, and how to log in.
+    Provider(&'static str),
     /// Who opens the once-only secrets, and where they are kept.
     Custody,
     /// Where the journal's copy is.
@@ -58,14 +56,13 @@ pub enum Section {
 }
 
 impl Section {
-    /// All sections.
-    pub const ALL: [Self; 5] = [Self::Aws, Self::Vault, Self::Custody, Self::Journal, Self::Lock];
+    /// The sections of the program itself.
+    pub const OWN: [Self; 3] = [Self::Custody, Self::Journal, Self::Lock];
 
     /// The key in the plan file.
     pub fn key(self) -> &'static str {
         match self {
-            Self::Aws => "aws",
-            Self::Vault => "vault",
+            Self::Provider(name) => name,
             Self::Custody => "custody",
             Self::Journal => "journal",
             Self::Lock => "lock",

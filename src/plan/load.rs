@@ -34,12 +34,18 @@ const RESERVED: [&str; 6] = ["plan", "each", "data", "true", "false", "none"];
 ///
 /// # Errors
 /// Every mistake in the outer shape of the plan and its includes, with its place.
-pub fn load(path: &Path, overrides: &[(String, Node)]) -> Result<Document, Diagnostics> {
+pub fn load(
+    path: &Path,
+    overrides: &[(String, Node)],
+    providers: &[&'static str],
+) -> Result<Document, Diagnostics> {
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    let mut loader = Loader { root: folder.clone(), ..Loader::default() };
+    let own = Section::OWN.into_iter();
+    let known_sections = providers.iter().map(|name| Section::Provider(name)).chain(own).collect();
+    let mut loader = Loader { root: folder.clone(), known_sections, ..Loader::default() };
     loader.read_plan(path);
     // Names that an unreadable file may declare are not reported as missing.
     if !loader.incomplete {
@@ -92,6 +98,7 @@ struct Loader {
     vars: Vec<(Key, Node)>,
     given: HashSet<String>,
     sections: Vec<(Section, Node)>,
+    known_sections: Vec<Section>,
     steps: Vec<DeclaredStep>,
     silences: Vec<Silence>,
     moved: Vec<(Key, Key)>,
@@ -141,10 +148,11 @@ impl Loader {
         self.digest.update(text.as_bytes());
         let file = self.sources.add(path.to_owned(), Arc::from(text.as_str()));
         let parsed = Node::parse(&text, file);
+        let sections: Vec<&str> = self.known_sections.iter().map(|section| section.key()).collect();
         let is_meant = match &parsed {
             Ok(root) if matches!(root.value, NodeValue::Null) => true,
-            Ok(root) => plan_shape::is_meant_as_plan(keys(root), is_link),
-            Err(_) => plan_shape::is_meant_as_plan(plan_shape::keys_of(&text), is_link),
+            Ok(root) => plan_shape::is_meant_as_plan(keys(root), &sections, is_link),
+            Err(_) => plan_shape::is_meant_as_plan(plan_shape::keys_of(&text), &sections, is_link),
         };
         if !is_meant {
             self.incomplete = true;
@@ -184,7 +192,7 @@ impl Loader {
                 self.vars.push((key.clone(), node.clone()));
             }
         }
-        for section in Section::ALL {
+        for section in self.known_sections.clone() {
             if let Some(node) = root.get(section.key())
                 && !self.sections.iter().any(|(known, _)| *known == section)
             {
@@ -209,13 +217,16 @@ impl Loader {
     }
 
     fn check_keys(&mut self, root: &Node) {
+        let sections = self.known_sections.iter().map(|section| section.key());
+        let others = sections.filter(|key| !PLAN_KEYS.contains(key));
+        let known: Vec<&str> = PLAN_KEYS.into_iter().chain(others).collect();
         for (key, _) in root.entries() {
-            if !PLAN_KEYS.contains(&key.name.as_str()) {
+            if !known.contains(&key.name.as_str()) {
                 let mistake = Diagnostic::error(key.span, format!("unknown key `{}`", key.name));
-                let candidate = closest(&key.name, PLAN_KEYS);
+                let candidate = closest(&key.name, known.iter().copied());
                 self.mistake(match candidate {
                     Some(_) => mistake.did_you_mean(candidate),
-                    None => mistake.help(format!("a plan has {}", PLAN_KEYS.join(", "))),
+                    None => mistake.help(format!("a plan has {}", known.join(", "))),
                 });
             }
         }
@@ -457,12 +468,19 @@ impl Loader {
         }
     }
 
+    fn is_section(&self, name: &str) -> bool {
+        self.known_sections.iter().any(|section| section.key() == name)
+    }
+
     fn check_names(&mut self) {
         let mut mistakes = Vec::new();
         let steps: HashMap<&str, Span> =
             self.steps.iter().map(|step| (step.id.name.as_str(), step.id.span)).collect();
         for (key, _) in &self.vars {
-            if !is_identifier(&key.name) || RESERVED.contains(&key.name.as_str()) || is_section(&key.name) {
+            if !is_identifier(&key.name)
+                || RESERVED.contains(&key.name.as_str())
+                || self.is_section(&key.name)
+            {
                 mistakes
                     .push(Diagnostic::error(key.span, format!("`{}` cannot be a variable's name", key.name)));
             } else if steps.contains_key(key.name.as_str()) {
@@ -473,7 +491,7 @@ impl Loader {
             }
         }
         for step in &self.steps {
-            if is_section(&step.id.name) {
+            if self.is_section(&step.id.name) {
                 mistakes.push(Diagnostic::error(
                     step.id.span,
                     format!("`{}` cannot be a step's id", step.id.name),
@@ -498,10 +516,6 @@ impl Loader {
 /// Keys that every step takes beside its kind's own fields.
 pub(crate) const STEP_KEYS: [&str; 9] =
     ["kind", "for_each", "when", "needs", "adopt", "protect", "retain", "provider", "lint"];
-
-fn is_section(name: &str) -> bool {
-    Section::ALL.iter().any(|section| section.key() == name)
-}
 
 /// A path in the one way that all ways to write it have in common.
 fn normal(path: &str) -> String {
@@ -542,7 +556,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("plan.yaml");
         std::fs::write(&path, text).expect("written");
-        load(&path, &[])
+        load(&path, &[], &["aws", "vault"])
     }
 
     fn messages(text: &str) -> Vec<String> {
@@ -583,7 +597,7 @@ mod tests {
             "version: 1\nname: x\ninclude: [../outside.yaml, .git/config, ./plan.yaml, link.yaml, none.yaml]\n",
         )
         .expect("written");
-        let mistakes = load(&path, &[]).expect_err("mistakes");
+        let mistakes = load(&path, &[], &["aws", "vault"]).expect_err("mistakes");
         let messages: Vec<&str> = mistakes.list.iter().map(|mistake| mistake.message.as_str()).collect();
         assert_eq!(
             messages[..3],

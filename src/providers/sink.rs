@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{FieldError, Result};
 use crate::permit::Permit;
-use crate::resource::Elsewhere;
+use crate::place::Place;
 use crate::secret::Fields;
 
 /// A destination for secrets.
@@ -46,12 +46,12 @@ pub struct VaultKv {
 }
 
 impl VaultKv {
-    /// Where the mount is; `None` is the plan's own namespace.
+    /// Where the mount is.
     ///
     /// # Errors
     /// When `namespace` is not a valid namespace path.
-    pub fn place(&self) -> Result<Option<Elsewhere>, FieldError> {
-        self.namespace.as_deref().map(Elsewhere::namespace).transpose()
+    pub fn place(&self) -> Result<Place, FieldError> {
+        self.namespace.as_deref().map_or(Ok(Place::OWN), Place::of_namespace)
     }
 }
 

@@ -9,34 +9,34 @@ use crate::changeset::{Action, RemovalScope, StepChange};
 use crate::error::{Error, Result};
 use crate::journal::target;
 use crate::observe::ObservedPlan;
-use crate::providers::Providers;
 use crate::resource::{Attachment, Part, mentions};
+use crate::run::Run;
 
 /// The attachments of the things that may be removed, by target; or the error from reading them.
 pub type Attached = HashMap<String, Result<Vec<Attachment>>>;
 
 /// Reads the attachments of everything that would be removed, at most `parallelism` things at once.
-pub async fn attached(world: &ObservedPlan, providers: &Providers, parallelism: usize) -> Attached {
+pub async fn attached(world: &ObservedPlan, run: &Run, parallelism: usize) -> Attached {
     let mut all = decision::orphans(world);
     if world.extent == RemovalScope::Everything {
         all.extend(decision::declared(world));
     }
     let goes = all.into_iter().filter(|candidate| matches!(candidate.fate, RemovalDecision::Goes(_)));
     let look = |candidate: Candidate| async move {
-        let found = read(world, providers, &candidate).await;
+        let found = read(world, run, &candidate).await;
         (candidate.target, found)
     };
     iter(goes.map(look)).buffer_unordered(parallelism.max(1)).collect().await
 }
 
-async fn read(world: &ObservedPlan, providers: &Providers, candidate: &Candidate) -> Result<Vec<Attachment>> {
+async fn read(world: &ObservedPlan, run: &Run, candidate: &Candidate) -> Result<Vec<Attachment>> {
     let mut orphans = world.orphans.iter();
-    if let Some(orphan) = orphans.find(|orphan| orphan.thing.target == candidate.target) {
-        return orphan.recorded.attachments(providers).await;
+    if let Some(orphan) = orphans.find(|orphan| orphan.target() == candidate.target) {
+        return orphan.recorded.attachments(run).await;
     }
     let mut steps = 0..world.resolved.steps.len();
     match steps.find(|index| world.target(*index) == candidate.target) {
-        Some(index) => world.instances[index].attachments(providers).await,
+        Some(index) => world.instances[index].attachments(run).await,
         None => Ok(Vec::new()),
     }
 }

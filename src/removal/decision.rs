@@ -1,6 +1,6 @@
 //! Decides for each thing: it is removed, it stays, or its removal is refused.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -8,11 +8,12 @@ use super::Orphan;
 use crate::changeset::{Action, RemovalScope};
 use crate::diff;
 use crate::error::ErrorKind;
-use crate::journal::target;
+use crate::journal::{Thing, target};
 use crate::observe::{Observation, ObservedPlan};
 use crate::plan::ownership::PLAN_TAG;
-use crate::plan::settings::VaultAuth;
+use crate::resource::erased::Kind;
 use crate::resource::{Attachment, Part, Requirement};
+use crate::run::Existing;
 
 /// A thing that exists, or may exist, with its decision.
 #[derive(Clone, Debug)]
@@ -83,9 +84,21 @@ impl RemovalDecision {
     }
 }
 
-/// Two clusters can have things of the same name.
-const NO_CLUSTER: &str = "the journal does not record in which Vault cluster the plan has created it; declare the step \
-                          and apply again to record it";
+/// Whether the journal does not record completely where a thing is: two realms can have things of the
+/// same name.
+fn is_lost(kind: &dyn Kind, thing: &Thing) -> bool {
+    !thing.realm().knows(kind.realm())
+}
+
+fn lost(kind: &dyn Kind, thing: &Thing) -> String {
+    let known = thing.realm();
+    let parts = kind.realm().iter().filter(|part| known.get(part).is_none()).copied();
+    format!(
+        "the journal does not record in which {} the plan has created it; declare the step and apply again \
+         to record it",
+        parts.collect::<Vec<_>>().join(" and ")
+    )
+}
 
 /// The facts that decide for an existing thing.
 struct Facts<'a> {
@@ -119,14 +132,17 @@ pub fn orphans(world: &ObservedPlan) -> Vec<Candidate> {
             fate => fate,
         }),
     };
+    let targets: HashMap<&String, String> =
+        world.orphans.iter().map(|orphan| (&orphan.thing.target, orphan.target())).collect();
+    let now = |need: &String| targets.get(need).unwrap_or(need).clone();
     let all = world.orphans.iter();
     all.filter_map(|orphan| {
         Some(Candidate {
             id: orphan.id.clone(),
             kind: orphan.kind.name(),
             name: orphan.recorded.id(),
-            target: orphan.thing.target.clone(),
-            needs: orphan.thing.needs.clone(),
+            target: orphan.target(),
+            needs: orphan.thing.needs.iter().map(now).collect(),
             outputs: orphan.recorded.outputs().unwrap_or_default(),
             attachments: Vec::new(),
             own: orphan.thing.attaches.clone().unwrap_or_default(),
@@ -153,10 +169,12 @@ fn facts_of_leftover<'a>(
     let said = document.removed(&orphan.id);
     let protect = said.and_then(|step| step.protect).unwrap_or(orphan.thing.protect);
     let moved = document.moved_to(&orphan.thing.step);
-    let needed = required.iter().find(|(_, target)| *target == orphan.thing.target);
-    let is_lost = orphan.kind.in_cluster() && orphan.thing.cluster.is_none();
+    let here = orphan.target();
+    let needed = required.iter().find(|(_, target)| *target == here);
     let forbidden = match (moved, needed, protect) {
-        _ if is_lost => Some(NO_CLUSTER.to_owned()),
+        _ if is_lost(orphan.kind, &orphan.thing) && orphan.recorded.tags().is_none() => {
+            Some(lost(orphan.kind, &orphan.thing))
+        }
         (Some(new), _, _) => Some(format!(
             "`moved` assigns it to the step `{new}`, which declares another thing; give that \
              step's thing the old name, or remove the line from `moved`"
@@ -196,7 +214,7 @@ fn foreign_leftover(world: &ObservedPlan, orphan: &Orphan) -> Option<String> {
     match orphan.recorded.tags()?.get(PLAN_TAG) {
         Some(owner) if *owner == world.resolved.document.name => None,
         Some(owner) => Some(format!("belongs to the plan `{owner}`")),
-        None if world.things.is_announced(&orphan.thing.target) => None,
+        None if world.things.is_announced(&orphan.thing) => None,
         None => Some(format!("no longer carries the tag `{PLAN_TAG}`")),
     }
 }
@@ -216,7 +234,7 @@ fn required(world: &ObservedPlan) -> BTreeSet<(String, String)> {
 
 /// The things of the declared steps, for `destroy`.
 pub fn declared(world: &ObservedPlan) -> Vec<Candidate> {
-    let login = login(world);
+    let access = own_access(world);
     let targets: Vec<String> = (0..world.resolved.steps.len()).map(|index| world.target(index)).collect();
     let candidate = |index: usize| {
         let instance = &world.instances[index];
@@ -224,7 +242,7 @@ pub fn declared(world: &ObservedPlan) -> Vec<Candidate> {
             Observation::Failed(error) if error.kind == ErrorKind::Uninitialised => return None,
             Observation::Failed(error) => RemovalDecision::Unclear(format!("cannot be looked for: {error}")),
             Observation::Observed if instance.exists() && !instance.is_deleted() => {
-                judge(facts_of_declared(world, index, &login))
+                judge(facts_of_declared(world, index, &access))
             }
             Observation::Observed | Observation::BehindBootstrap(_) | Observation::AddressUnknown(_) => {
                 return None;
@@ -249,23 +267,19 @@ pub fn declared(world: &ObservedPlan) -> Vec<Candidate> {
 
 /// The attachments that a declared step makes now, and those that it made when it was applied.
 fn own(world: &ObservedPlan, index: usize) -> Vec<String> {
-    let recorded = world.things.get(&world.target(index)).and_then(|thing| thing.attaches.clone());
+    let recorded = world.record(index).and_then(|thing| thing.attaches.clone());
     let declared = world.instances[index].attaches();
     declared.into_iter().chain(recorded).flatten().collect()
 }
 
-fn facts_of_declared<'a>(world: &ObservedPlan, index: usize, login: &HashSet<usize>) -> Facts<'a> {
+fn facts_of_declared<'a>(world: &ObservedPlan, index: usize, access: &HashSet<usize>) -> Facts<'a> {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
     let name = &declared.id.name;
-    let thing = world.things.get(&world.target(index)).filter(|_| step.kind.in_cluster());
-    let elsewhere =
-        thing.and_then(|thing| thing.cluster.as_ref()).filter(|there| Some(*there) != world.cluster.as_ref());
-    let elsewhere = elsewhere.map(|there| {
-        format!("belongs to the plan in another Vault cluster, {there}, according to its journal")
-    });
-    let forbidden = if thing.is_some_and(|thing| thing.cluster.is_none()) {
-        Some(NO_CLUSTER.to_owned())
+    let is_tagged = world.instances[index].tags().is_some();
+    let lost = world.record(index).filter(|thing| !is_tagged && is_lost(step.kind, thing));
+    let forbidden = if let Some(thing) = lost {
+        Some(self::lost(step.kind, thing))
     } else if declared.protect.unwrap_or_else(|| step.kind.protected()) {
         Some("protected; to allow its removal, set `protect: false` in the step".to_owned())
     } else if world.resolved.custody_references.contains(name) {
@@ -275,7 +289,7 @@ fn facts_of_declared<'a>(world: &ObservedPlan, index: usize, login: &HashSet<usi
     } else if world.resolved.place_references.contains(name) {
         let why = "it contains the journal's copy or the lock; to allow its removal, remove that section from the plan";
         Some(why.to_owned())
-    } else if login.contains(&index) {
+    } else if access.contains(&index) {
         let why = "this run logs in to Vault with it; to allow its removal, set another \
                    administrator's token in VAULT_TOKEN";
         Some(why.to_owned())
@@ -284,45 +298,35 @@ fn facts_of_declared<'a>(world: &ObservedPlan, index: usize, login: &HashSet<usi
     };
     Facts {
         permanent: world.instances[index].recorded().permanent(),
-        foreign: elsewhere.or_else(|| diff::foreign(world, index)),
+        foreign: diff::foreign(world, index),
         retain: declared.retain,
         forbidden,
         removal: step.kind.removal(),
     }
 }
 
-/// The role with which this run logs in to Vault, and the things that the role depends on: without
-/// any of them, nothing else could be removed there.
-fn login(world: &ObservedPlan) -> HashSet<usize> {
+/// The things that the run itself needs to reach a system, and what these depend on: without any of
+/// them, nothing else could be removed there.
+fn own_access(world: &ObservedPlan) -> HashSet<usize> {
     let steps = &world.resolved.steps;
-    let of_kind = |kind: &'static str| {
-        (0..steps.len())
-            .filter(move |index| steps[*index].kind.name() == kind && world.instances[*index].exists())
-    };
-    let root_is_gone =
-        of_kind("vault.root_token").next().is_some() || !steps.iter().any(|step| step.kind.bootstraps());
-    if std::env::var_os("VAULT_TOKEN").is_some() || !root_is_gone {
-        return HashSet::new();
-    }
-    let admins = of_kind("vault.root_token").filter_map(|index| {
-        let outputs = world.instances[index].outputs()?;
-        Some(format!("/{}", outputs.get("admin_role")?.as_str()?))
-    });
-    let declared = world
-        .resolved
-        .vault
-        .auth
-        .iter()
-        .map(|VaultAuth::Approle(approle)| format!("{}/{}", approle.mount, approle.role));
-    let names: Vec<String> = admins.chain(declared).collect();
-    let roles = of_kind("vault.approle_role").filter(|index| {
-        let id = world.instances[*index].id();
-        names.iter().any(|name| id == *name || (name.starts_with('/') && id.ends_with(name)))
-    });
-    roles
-        .flat_map(|role| {
-            let below = world.graph.ancestors(role).into_iter();
-            below.filter(|index| steps[*index].kind.provider() == "vault").chain([role])
+    let existing = |index: usize| {
+        let instance = &world.instances[index];
+        instance.exists().then(|| Existing {
+            step: index,
+            kind: steps[index].kind.name(),
+            id: instance.id(),
+            outputs: instance.outputs().unwrap_or_default(),
         })
-        .collect()
+    };
+    let things: Vec<Existing> = (0..steps.len()).filter_map(existing).collect();
+    let mut found = HashSet::new();
+    for provider in &world.resolved.providers {
+        let name = provider.provider();
+        let is_bootstrapped = steps.iter().any(|step| step.kind.provider() == name && step.kind.bootstraps());
+        for step in provider.own_access(&things, is_bootstrapped) {
+            let below = world.graph.ancestors(step).into_iter();
+            found.extend(below.filter(|index| steps[*index].kind.provider() == name).chain([step]));
+        }
+    }
+    found
 }

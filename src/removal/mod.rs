@@ -8,22 +8,24 @@
 mod attached;
 mod decision;
 mod order;
+mod reach;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::stream::{StreamExt, iter};
 
-use crate::changeset::{Action, RemovalScope, StepChange};
+use crate::changeset::{Action, Elsewhere, RemovalScope, StepChange};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Thing, target};
+use crate::journal::{Leaving, Thing, realm_detail, target};
 use crate::observe::{Observation, ObservedPlan};
-use crate::providers::aws::AwsClient;
-use crate::providers::vault::VaultClient;
-use crate::providers::{Providers, registry};
+use crate::place::Realm;
 use crate::resource::erased::Kind;
-use crate::resource::{Attachment, Provided, Recorded};
+use crate::resource::{Attachment, Recorded};
+use crate::run::Run;
 
 pub use attached::{Attached, attached};
+
+use reach::Reach;
 
 /// An orphan: a thing of this plan that no step declares any longer.
 pub struct Orphan {
@@ -39,6 +41,14 @@ pub struct Orphan {
     pub hidden: Option<Error>,
 }
 
+impl Orphan {
+    /// The name that the journal would give it today: its place may have another name than when it was
+    /// recorded.
+    pub fn target(&self) -> String {
+        target(self.kind.name(), &self.recorded.id())
+    }
+}
+
 /// The removals of a run, and the possible ones.
 #[derive(Debug, Default)]
 pub struct Removals {
@@ -49,72 +59,63 @@ pub struct Removals {
 }
 
 /// Observes everything that the journal records and no step declares, at most `parallelism` at
-/// once.
-pub async fn observe(world: &ObservedPlan, providers: &Providers, parallelism: usize) -> Vec<Orphan> {
-    let mut orphans = find(world);
+/// once. Returns these things, and those in realms that this run does not go to.
+pub async fn observe(world: &ObservedPlan, run: &Run, parallelism: usize) -> (Vec<Orphan>, Vec<Thing>) {
+    let (mut orphans, elsewhere) = find(world, run).await;
     iter(&mut orphans)
         .for_each_concurrent(parallelism, |orphan| async move {
             if orphan.hidden.is_none() {
-                orphan.hidden = look(orphan, world, providers).await.err();
+                orphan.hidden = look(orphan, run).await.err();
             }
         })
         .await;
-    orphans
+    (orphans, elsewhere)
 }
 
 /// Reads the live thing. A server that is not initialised is empty.
-async fn look(orphan: &mut Orphan, world: &ObservedPlan, providers: &Providers) -> Result<()> {
-    let elsewhere = |message: String| Err(Error::new(ErrorKind::Rejected, &orphan.id, message));
-    let alias = orphan.thing.alias();
-    if let (Some(account), None) = (&orphan.thing.account, account(world, &orphan.thing)) {
-        let here = AwsClient::of_account(providers, alias).await?;
-        let here = here.account_id().await?;
-        if here != account {
-            return elsewhere(format!(
-                "it is in the account {account}, but these credentials belong to {here}"
-            ));
-        }
-    }
-    if let (Some(cluster), None) = (&orphan.thing.cluster, &world.cluster) {
-        // The plan itself no longer uses Vault.
-        let here = VaultClient::provide(providers).await?.cluster_id().await;
-        if let Some(here) = here.filter(|here| here != cluster) {
-            return elsewhere(format!("it is in the Vault cluster {cluster}, but this one is {here}"));
-        }
-    }
-    match orphan.recorded.observe(providers).await {
+async fn look(orphan: &mut Orphan, run: &Run) -> Result<()> {
+    match orphan.recorded.observe(run).await {
         Err(error) if error.kind == ErrorKind::Uninitialised => Ok(()),
         seen => seen,
     }
 }
 
-/// The things that the journal records and no step declares. Things in other accounts and Vault
-/// clusters are separate: the same plan may be applied to several.
-fn find(world: &ObservedPlan) -> Vec<Orphan> {
-    let declared = declared(world);
-    let is_same = |there: Option<&String>, here: Option<&String>| match (there, here) {
-        (Some(there), Some(here)) => there == here,
-        _ => true,
-    };
-    let here = |thing: &Thing| {
-        is_same(thing.account.as_ref(), account(world, thing))
-            && is_same(thing.cluster.as_ref(), world.cluster.as_ref())
-    };
+/// The things that the journal records and no step declares; and those that are elsewhere: the same plan
+/// may be applied to several accounts and clusters.
+async fn find(world: &ObservedPlan, run: &Run) -> (Vec<Orphan>, Vec<Thing>) {
+    let declared = Declared::of(world);
+    let mut reach = Reach::of(run);
     let mut ids: HashSet<String> = world.resolved.steps.iter().map(|step| step.id.clone()).collect();
-    let mut orphans = Vec::new();
+    let (mut orphans, mut elsewhere) = (Vec::new(), Vec::new());
     for thing in world.things.iter() {
-        if declared.contains(&thing.target) || !here(thing) || is_somewhere(world, thing) {
+        // A kind, or an address, of another version of this program: it cannot be handled.
+        let Some(kind) = world.resolved.registry.find(thing.kind()) else { continue };
+        let Some(mut recorded) = kind.recall(&thing.address) else { continue };
+        let mut hidden = mismatch(thing, recorded.as_ref());
+        if declared.has(thing, &recorded.same_name()) || is_somewhere(world, thing) {
             continue;
         }
-        // A kind, or an address, of another version of this program: it cannot be handled.
-        let Some(kind) = registry::find(thing.kind()) else { continue };
-        let Some(recorded) = kind.recall(&thing.address) else { continue };
-        let taken = !ids.insert(thing.step.clone());
-        let id = if taken { format!("{}@{}", thing.step, thing.name()) } else { thing.step.clone() };
-        let hidden = mismatch(thing, recorded.as_ref());
+        match reach.place(thing, kind).await {
+            Ok(Some(place)) => recorded.look_in(place),
+            Ok(None) => {
+                elsewhere.push(thing.clone());
+                continue;
+            }
+            Err(error) => hidden = hidden.or(Some(error)),
+        }
+        hidden = hidden.or_else(|| may_be_declared(world, thing));
+        let id = names_of(thing).find(|id| ids.insert(id.clone())).unwrap_or_else(|| thing.target.clone());
         orphans.push(Orphan { id, thing: thing.clone(), kind, recorded, hidden });
     }
-    orphans
+    (orphans, elsewhere)
+}
+
+/// What an orphan may be called: by its step, which may be another thing now, else with its name, else with
+/// its realm.
+fn names_of(thing: &Thing) -> impl Iterator<Item = String> {
+    let (step, name) = (thing.step.clone(), format!("{}@{}", thing.step, thing.name()));
+    let with_realm = format!("{name} ({})", thing.realm());
+    [step, name, with_realm].into_iter()
 }
 
 /// Why a record is not acted upon whose address leads to another thing than it names.
@@ -131,23 +132,60 @@ fn mismatch(thing: &Thing, recorded: &dyn Recorded) -> Option<Error> {
     )
 }
 
-/// The account, if it is known, in which the thing would be observed.
-fn account<'a>(world: &'a ObservedPlan, thing: &Thing) -> Option<&'a String> {
-    world.scope.account(thing.alias())?.account_id.as_ref()
-}
+/// The things of the steps with a known location: by kind and name, the realms that they are in as far as
+/// these are known.
+struct Declared<'a>(HashMap<(&'a str, String), Vec<Realm>>);
 
-/// The targets of all declared things with a known location.
-fn declared(world: &ObservedPlan) -> HashSet<String> {
-    let steps = world.resolved.steps.iter().zip(world.instances.iter());
-    steps.map(|(step, instance)| target(step.kind.name(), &instance.id())).collect()
+impl<'a> Declared<'a> {
+    fn of(world: &'a ObservedPlan) -> Self {
+        let mut all: HashMap<_, Vec<Realm>> = HashMap::new();
+        for (index, step) in world.resolved.steps.iter().enumerate() {
+            let key = (step.kind.name(), world.instances[index].same_name());
+            all.entry(key).or_default().push(world.realm(index));
+        }
+        Self(all)
+    }
+
+    /// Whether a step declares this thing, or may do so: it has the same name, and no part of the realm
+    /// says that it is another thing.
+    fn has(&self, thing: &Thing, same_name: &str) -> bool {
+        let realms = self.0.get(&(thing.kind(), same_name.to_owned()));
+        realms.into_iter().flatten().any(|realm| !realm.conflicts(&thing.realm()))
+    }
 }
 
 /// Whether the thing's own step is declared but its location is not known yet: it may be this
 /// thing.
 fn is_somewhere(world: &ObservedPlan, thing: &Thing) -> bool {
     let id = world.resolved.document.moved_to(&thing.step).unwrap_or_else(|| thing.step.clone());
-    let step = world.resolved.steps.iter().position(|step| step.id == id && step.kind.name() == thing.kind());
-    step.is_some_and(|index| matches!(world.observations[index], Observation::AddressUnknown(_)))
+    unlocated(world, thing).any(|step| world.resolved.steps[step].id == id)
+}
+
+/// Why a thing is not removed that another step may declare, whose location is not known yet.
+fn may_be_declared(world: &ObservedPlan, thing: &Thing) -> Option<Error> {
+    let step = unlocated(world, thing).next()?;
+    let message = format!(
+        "the step `{}` may declare it, whose location is known after apply",
+        world.resolved.steps[step].id
+    );
+    Some(Error::new(ErrorKind::Rejected, &thing.step, message).advice("apply, then prune"))
+}
+
+/// The steps of the thing's kind whose location is not known yet.
+fn unlocated<'a>(world: &'a ObservedPlan, thing: &'a Thing) -> impl Iterator<Item = usize> {
+    let steps = world.resolved.steps.iter().enumerate().filter(|(_, step)| step.kind.name() == thing.kind());
+    steps
+        .map(|(index, _)| index)
+        .filter(|index| matches!(world.observations[*index], Observation::AddressUnknown(_)))
+}
+
+/// The things of this plan that are where this run does not go, by realm.
+pub fn elsewhere(world: &ObservedPlan) -> Vec<Elsewhere> {
+    let mut realms: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for thing in &world.elsewhere {
+        realms.entry(thing.realm().to_string()).or_default().push(thing.target.clone());
+    }
+    realms.into_iter().map(|(realm, things)| Elsewhere { realm, things }).collect()
 }
 
 /// The removals, the refused removals, and the reasons. `steps` are the changes of the declared
@@ -185,33 +223,69 @@ pub fn expected(world: &ObservedPlan) -> HashMap<String, HashSet<String>> {
     .collect()
 }
 
+/// A thing to remove.
+pub struct Target {
+    /// The live thing.
+    pub recorded: Box<dyn Recorded>,
+    /// The journal's name for it.
+    pub target: String,
+    /// Its realm, as the journal's entries about the removal have it.
+    pub detail: Vec<String>,
+    /// Whether its creation was only announced.
+    pub is_announced: bool,
+}
+
 /// The thing of a removal: of a declared step, else an orphan.
-pub fn recorded(world: &ObservedPlan, id: &str) -> Option<Box<dyn Recorded>> {
+pub fn target_of(world: &ObservedPlan, id: &str) -> Option<Target> {
     let step = world.resolved.steps.iter().position(|step| step.id == id);
     let declared = step.filter(|_| world.extent == RemovalScope::Everything);
-    let orphan = || world.orphans.iter().find(|orphan| orphan.id == id);
-    match declared {
-        Some(index) => Some(world.instances[index].recorded()),
-        None => orphan().and_then(|orphan| orphan.kind.recall(&orphan.thing.address)),
+    if let Some(index) = declared {
+        let record = world.record(index);
+        return Some(Target {
+            recorded: world.instances[index].recorded(),
+            target: record.map_or_else(|| world.target(index), |thing| thing.target.clone()),
+            detail: record.map(|thing| realm_detail(&thing.realm())).unwrap_or_default(),
+            is_announced: record.is_some_and(|thing| world.things.is_announced(thing)),
+        });
     }
+    let orphan = world.orphans.iter().find(|orphan| orphan.id == id)?;
+    let mut recorded = orphan.kind.recall(&orphan.thing.address)?;
+    recorded.look_in(orphan.recorded.place().clone());
+    Some(Target {
+        recorded,
+        target: orphan.thing.target.clone(),
+        detail: realm_detail(&orphan.thing.realm()),
+        is_announced: world.things.is_announced(&orphan.thing),
+    })
 }
 
-/// Whether a thing was observed when the run began, and did not exist.
-pub fn is_gone(world: &ObservedPlan, name: &str) -> bool {
-    let orphan = world.orphans.iter().find(|orphan| orphan.thing.target == name);
-    let declared = (0..world.resolved.steps.len()).find(|index| world.target(*index) == name);
-    match (orphan, declared) {
-        (Some(orphan), _) => orphan.hidden.is_none() && !orphan.recorded.exists(),
-        (None, Some(index)) => {
-            matches!(world.observations[index], Observation::Observed) && !world.instances[index].exists()
-        }
-        (None, None) => false,
+/// Whether a thing whose removal was announced was observed when the run began, and did not exist.
+pub fn is_gone(world: &ObservedPlan, leaving: &Leaving) -> bool {
+    let is_it = |thing: &Thing| {
+        thing.target == leaving.target
+            && (leaving.realm.is_empty() || leaving.realm == realm_detail(&thing.realm()))
+    };
+    if let Some(orphan) = world.orphans.iter().find(|orphan| is_it(&orphan.thing)) {
+        return orphan.hidden.is_none() && !orphan.recorded.exists();
     }
+    let declared = (0..world.resolved.steps.len()).find(|index| world.record(*index).is_some_and(is_it));
+    declared.is_some_and(|index| {
+        matches!(world.observations[index], Observation::Observed) && !world.instances[index].exists()
+    })
 }
 
-/// Orphans that stay: after a prune the plan no longer records them.
-pub fn forgotten(world: &ObservedPlan) -> Vec<String> {
-    let stay =
-        decision::orphans(world).into_iter().filter(|candidate| candidate.fate.action() == Action::None);
-    stay.map(|candidate| candidate.target).collect()
+/// Orphans that stay: after a prune the plan no longer records them. Of those elsewhere, which nobody can
+/// look at, the ones that the plan says it retains.
+pub fn forgotten(world: &ObservedPlan) -> Vec<&Thing> {
+    let staying: HashSet<String> = decision::orphans(world)
+        .into_iter()
+        .filter(|candidate| candidate.fate.action() == Action::None)
+        .map(|candidate| candidate.id)
+        .collect();
+    let orphans = world.orphans.iter().filter(|orphan| staying.contains(&orphan.id));
+    let retained = |thing: &&Thing| {
+        let removed = world.resolved.document.removed(&thing.step);
+        removed.is_some_and(|removed| removed.retain == Some(true))
+    };
+    orphans.map(|orphan| &orphan.thing).chain(world.elsewhere.iter().filter(retained)).collect()
 }

@@ -4,27 +4,24 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+use super::duplicates;
 use super::{OutputTable, Resolved, Step, diagnose};
 use crate::confined_path::in_words;
 use crate::custody::{paths, recipient};
 pub use crate::plan::ownership::{PLAN_TAG, STEP_TAG};
 use crate::plan::settings::CustodySettings;
 use crate::plan::{Diagnostic, Diagnostics, MOST_MISTAKES, Section, Severity, Span, ownership};
-use crate::resource::Scope;
 use crate::resource::erased::Instance;
 use crate::secret::{LoadError, Loader};
 use crate::template::budget;
 use crate::visible;
 
-/// Reads every step into its kind's types and checks it; with the outputs that are certain in
-/// this scope before anything exists.
+/// Reads every step into its kind's types and checks it; with the outputs that are certain before
+/// anything exists.
 ///
 /// # Errors
 /// All mistakes in all steps, with their places.
-pub fn declare(
-    resolved: &Resolved,
-    scope: &Scope,
-) -> Result<(Vec<Box<dyn Instance>>, OutputTable), Diagnostics> {
+pub fn declare(resolved: &Resolved) -> Result<(Vec<Box<dyn Instance>>, OutputTable), Diagnostics> {
     let mut outputs = OutputTable::new();
     let mut instances: Vec<Option<Box<dyn Instance>>> = resolved.steps.iter().map(|_| None).collect();
     let mut mistakes = resolved.mistakes.clone();
@@ -37,7 +34,10 @@ pub fn declare(
                 break;
             }
             Ok(instance) => {
-                outputs.insert(step.id.clone(), instance.predicted_outputs(scope));
+                outputs.insert(
+                    step.id.clone(),
+                    instance.predicted_outputs(&resolved.realms.of(step.kind.provider(), instance.place())),
+                );
                 instances[index] = Some(instance);
             }
             Err(found) => add_new(&mut mistakes, without_consequences(resolved, step, found)),
@@ -45,6 +45,9 @@ pub fn declare(
         if mistakes.len() > MOST_MISTAKES {
             break;
         }
+    }
+    if mistakes.is_empty() {
+        add_new(&mut mistakes, duplicates::find(resolved, &instances));
     }
     match resolved.custody(&outputs) {
         Ok(settings) => add_new(&mut mistakes, custody_mistakes(resolved, settings.as_ref())),
@@ -71,23 +74,6 @@ fn custody_mistakes(resolved: &Resolved, settings: Option<&CustodySettings>) -> 
             diagnose(node, found)
         }
         _ => Vec::new(),
-    }
-}
-
-/// Account and region as far as the plan itself names them.
-pub fn scope(resolved: &Resolved) -> Scope {
-    let of = |alias: Option<&str>| {
-        let account = resolved.aws.account(alias).unwrap_or_default();
-        Scope {
-            plan: resolved.document.name.clone(),
-            account_id: account.account_id,
-            region: account.region.unwrap_or_default(),
-            ..Scope::default()
-        }
-    };
-    Scope {
-        aliases: resolved.aws.aliases.keys().map(|name| (name.clone(), of(Some(name)))).collect(),
-        ..of(None)
     }
 }
 
@@ -177,8 +163,7 @@ pub fn fields(
 ) -> Result<Map<String, Value>, Vec<Diagnostic>> {
     let mut fields = resolved.fields(step, outputs)?;
     if step.kind.tagged() {
-        let mut tags: Map<String, Value> =
-            resolved.aws.tags.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        let mut tags: Map<String, Value> = provider_tags(resolved, step.kind.provider());
         tags.insert(PLAN_TAG.to_owned(), json!(resolved.document.name));
         tags.insert(STEP_TAG.to_owned(), json!(step.id.replace('[', "/").replace(']', "")));
         match fields.remove("tags") {
@@ -199,6 +184,13 @@ pub fn fields(
         fields.insert("tags".to_owned(), Value::Object(tags));
     }
     Ok(fields)
+}
+
+/// The tags that the section of a provider gives to its things.
+fn provider_tags(resolved: &Resolved, provider: &str) -> Map<String, Value> {
+    let found = resolved.providers.iter().find(|one| one.provider() == provider);
+    let tags = found.map(|provider| provider.tags()).unwrap_or_default();
+    tags.into_iter().map(|(key, value)| (key, json!(value))).collect()
 }
 
 /// Reads the secret inputs and templates of every step, to find what is missing before anything

@@ -2,6 +2,7 @@
 //! outputs are known.
 
 pub mod declare;
+mod duplicates;
 pub(crate) mod expression;
 mod names;
 pub mod places;
@@ -9,7 +10,9 @@ mod shape;
 mod steps;
 mod walk;
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -21,10 +24,12 @@ use names::Names;
 use shape::{Schema, Shape};
 
 use crate::confined_path::in_words;
-use crate::net::endpoint;
-use crate::plan::settings::{AwsSettings, CustodySettings, JournalSettings, LockSettings, VaultSettings};
+use crate::place::{Place, Realms};
+use crate::plan::settings::{CustodySettings, JournalSettings, LockSettings};
 use crate::plan::{Diagnostic, Document, Key, Node, Section};
+use crate::provider::{Entry, Provider, Registry};
 use crate::resource::strict::parse;
+use crate::run::{Connection, Service};
 use crate::template::budget::Budget;
 use crate::template::{self, budget, unknown};
 use crate::trust::Trust;
@@ -40,10 +45,12 @@ pub struct Resolved {
     pub trust: Trust,
     /// The variables' values.
     pub vars: Map<String, Value>,
-    /// The `aws:` section.
-    pub aws: AwsSettings,
-    /// The `vault:` section.
-    pub vault: VaultSettings,
+    /// The providers and kinds that it may use.
+    pub registry: &'static Registry,
+    /// The providers with their sections.
+    pub providers: Vec<Arc<dyn Connection>>,
+    /// The realms of the plan's own places and of further connections, as far as they are known.
+    pub realms: Realms,
     /// The steps that take part, `for_each` expanded, in the order declared.
     pub steps: Vec<Step>,
     /// Steps that the `custody:` section refers to.
@@ -64,29 +71,30 @@ pub struct Resolved {
 
 /// Gives every variable its value and expands the steps. Unknown kinds and names, wrong
 /// expressions and wrong sections are among the result's mistakes.
-pub fn resolve(document: Document) -> Resolved {
+pub fn resolve(document: Document, registry: &'static Registry) -> Resolved {
     let budget = Budget::default();
-    budget.clone().spend(|| resolve_within(document, budget))
+    budget.clone().spend(|| resolve_within(document, registry, budget))
 }
 
-fn resolve_within(document: Document, budget: Budget) -> Resolved {
+fn resolve_within(document: Document, registry: &'static Registry, budget: Budget) -> Resolved {
     let mut mistakes = Vec::new();
-    let vars = variables(&document, &mut mistakes);
-    let base = base_context(&document, &vars);
-    let aws = section(&document, Section::Aws, &base, &mut mistakes);
-    let vault = section(&document, Section::Vault, &base, &mut mistakes);
-    mistakes.extend(wrong_addresses(&document, &vault));
-    let base = with_aws(base, &aws);
-    if let Some(node) = document.section(Section::Aws) {
-        mistakes.extend(diagnose(node, aws.check()));
+    let vars = variables(&document, registry, &mut mistakes);
+    let mut base = base_context(&document, &vars);
+    let (mut providers, mut realms) = (Vec::new(), Realms::default());
+    for entry in registry.providers() {
+        let provider = open(&document, registry, entry, &base, &mut mistakes);
+        add_declared_realms(&mut realms, provider.as_ref());
+        base.extend(provider.expressions(&realms).map(|seen| (entry.name().to_owned(), seen)));
+        providers.push(provider);
     }
-    let steps = steps::expand(&document, &base, &aws, &mut mistakes);
+    let steps = steps::expand(&document, registry, &base, &providers, &mut mistakes);
     let ids = steps.iter().map(|step| step.id.as_str()).collect();
     mistakes.extend(document.check_former(&ids));
-    let custody_references = references::<CustodySettings>(&document, Section::Custody, &mut mistakes);
+    let custody_references =
+        references::<CustodySettings>(&document, registry, Section::Custody, &mut mistakes);
     let place_references = [
-        references::<JournalSettings>(&document, Section::Journal, &mut mistakes),
-        references::<LockSettings>(&document, Section::Lock, &mut mistakes),
+        references::<JournalSettings>(&document, registry, Section::Journal, &mut mistakes),
+        references::<LockSettings>(&document, registry, Section::Lock, &mut mistakes),
     ]
     .concat();
     let templates = template::Templates::default();
@@ -105,8 +113,9 @@ fn resolve_within(document: Document, budget: Budget) -> Resolved {
         trust: Trust::default(),
         document,
         vars,
-        aws,
-        vault,
+        registry,
+        providers,
+        realms,
         steps,
         custody_references,
         place_references,
@@ -170,9 +179,28 @@ impl Resolved {
         parse(value).map(Some).map_err(|mistakes| diagnose(node, mistakes))
     }
 
+    /// The service behind a kind, whose writes are bounded together.
+    pub fn service(&self, kind: &'static str) -> Service {
+        let name = kind.split('.').next().unwrap_or_default();
+        let provider = self.providers.iter().find(|provider| provider.provider() == name);
+        let unbounded = Service { name, at_once: usize::MAX };
+        provider.map_or(unbounded, |provider| provider.service(kind))
+    }
+
+    /// A provider with its section, by its type.
+    pub fn provider<P: Provider>(&self) -> Option<&P> {
+        let mut all = self.providers.iter().map(|provider| &**provider as &dyn Any);
+        all.find_map(|provider| provider.downcast_ref())
+    }
+
     /// The variables that every expression sees, and that the template loader uses too.
     pub fn context(&self) -> Map<String, Value> {
-        with_aws(base_context(&self.document, &self.vars), &self.aws)
+        let mut context = base_context(&self.document, &self.vars);
+        for provider in &self.providers {
+            let seen = provider.expressions(&self.realms);
+            context.extend(seen.map(|seen| (provider.provider().to_owned(), seen)));
+        }
+        context
     }
 
     /// Adds the referenced steps to what an expression sees. A repeated step is a map of its
@@ -210,32 +238,19 @@ fn known_outputs(step: &Step, outputs: &OutputTable) -> Map<String, Value> {
         .collect()
 }
 
-/// Addresses of Vault that are none, or could never be meant.
-fn wrong_addresses(document: &Document, vault: &VaultSettings) -> Vec<Diagnostic> {
-    let Some(node) = document.section(Section::Vault) else { return Vec::new() };
-    let address = vault.address.iter().map(|address| ("address".to_owned(), address));
-    let nodes = vault.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}]"), node));
-    let wrong = address.chain(nodes).filter(|(_, url)| !unknown::is_unknown(url));
-    wrong
-        .filter_map(|(path, url)| {
-            let span = node.at(&path).map_or(node.span, |node| node.span);
-            let shown = crate::trace::public(url);
-            endpoint::mistake(url).map(|why| {
-                Diagnostic::error(span, format!("`{shown}`: {why}")).hiding(url.contains('@').then_some(span))
-            })
-        })
-        .collect()
-}
-
 /// Evaluates the variables in the order declared; each may use those before it.
-fn variables(document: &Document, mistakes: &mut Vec<Diagnostic>) -> Map<String, Value> {
+fn variables(
+    document: &Document,
+    registry: &'static Registry,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Map<String, Value> {
     let (mut vars, mut size) = (Map::new(), 0);
     for (index, (key, node)) in document.vars.iter().enumerate() {
         let before = mistakes.len();
         let value = match document.given.contains(&key.name) {
             true => Ok(node.to_value()),
             false => {
-                Names::of_variable(document, index).check(node, &Shape::any(), mistakes);
+                Names::of_variable(document, registry, index).check(node, &Shape::any(), mistakes);
                 walk::evaluate(node, &Shape::any(), &Value::Object(vars.clone()))
             }
         };
@@ -265,11 +280,12 @@ fn too_large(key: &Key) -> Diagnostic {
 /// The steps that a section refers to.
 fn references<T: JsonSchema>(
     document: &Document,
+    registry: &'static Registry,
     section: Section,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Vec<String> {
     let Some(node) = document.section(section) else { return Vec::new() };
-    Names::of_section(document).check(node, &Schema::of::<T>().shape(), mistakes)
+    Names::of_section(document, registry).check(node, &Schema::of::<T>().shape(), mistakes)
 }
 
 fn base_context(document: &Document, vars: &Map<String, Value>) -> Map<String, Value> {
@@ -278,47 +294,57 @@ fn base_context(document: &Document, vars: &Map<String, Value>) -> Map<String, V
     context
 }
 
-/// `aws.region`, `aws.account_id`, and the same of each name under `aws.aliases`.
-fn with_aws(mut context: Map<String, Value>, aws: &AwsSettings) -> Map<String, Value> {
-    let known = |alias: Option<&str>, path: &str| {
-        let account = aws.account(alias).unwrap_or_default();
-        let or_marker = |value: Option<String>, field| {
-            value.unwrap_or_else(|| unknown::marker(&format!("{path}.{field}")))
-        };
-        let region = or_marker(account.region, "region");
-        json!({ "region": region, "account_id": or_marker(account.account_id, "account_id") })
-    };
-    let aliases =
-        aws.aliases.keys().map(|name| (name.clone(), known(Some(name), &format!("aws.aliases.{name}"))));
-    let aliases: Map<String, Value> = aliases.collect();
-    let mut own = known(None, "aws");
-    own["aliases"] = Value::Object(aliases);
-    context.insert("aws".to_owned(), own);
-    context
-}
-
-fn section<T: DeserializeOwned + JsonSchema + Default>(
-    document: &Document,
-    section: Section,
-    context: &Map<String, Value>,
-    mistakes: &mut Vec<Diagnostic>,
-) -> T {
-    let Some(node) = document.section(section) else { return T::default() };
-    let schema = Schema::of::<T>();
-    let mut unknown = Vec::new();
-    Names::of_section(document).without_outputs().check(node, &schema.shape(), &mut unknown);
-    if !unknown.is_empty() {
-        mistakes.extend(unknown);
-        return T::default();
-    }
-    let evaluated = walk::evaluate(node, &schema.shape(), &Value::Object(context.clone()));
-    match evaluated.and_then(|value| parse(value).map_err(|found| diagnose(node, found))) {
-        Ok(settings) => settings,
-        Err(found) => {
-            mistakes.extend(found);
-            T::default()
+/// The realms as far as the plan itself declares them.
+fn add_declared_realms(realms: &mut Realms, provider: &dyn Connection) {
+    let names = provider.aliases().into_iter().map(Some);
+    for alias in std::iter::once(None).chain(names) {
+        let place = Place { alias, namespace: None };
+        let realm = provider.known_realm(&place);
+        if !realm.is_unknown() {
+            realms.set(provider.provider(), place, realm);
         }
     }
+}
+
+/// A provider with its section, which sees variables only. One with mistakes is as without a section.
+fn open(
+    document: &Document,
+    registry: &'static Registry,
+    entry: &dyn Entry,
+    context: &Map<String, Value>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Arc<dyn Connection> {
+    let node = document.section(Section::Provider(entry.name()));
+    let opened = node.map_or_else(|| Ok(None), |node| section(document, registry, entry, node, context));
+    let opened = opened.and_then(|value| {
+        let provider =
+            entry.open(value).map_err(|found| node.map(|node| diagnose(node, found)).unwrap_or_default())?;
+        if let Some(node) = node {
+            mistakes.extend(diagnose(node, provider.check()));
+        }
+        Ok(provider)
+    });
+    opened.unwrap_or_else(|found| {
+        mistakes.extend(found);
+        entry.open(None).unwrap_or_else(|_| unreachable!("a plan without the section has no mistakes in it"))
+    })
+}
+
+/// A provider's section with every expression evaluated.
+fn section(
+    document: &Document,
+    registry: &'static Registry,
+    entry: &dyn Entry,
+    node: &Node,
+    context: &Map<String, Value>,
+) -> Result<Option<Value>, Vec<Diagnostic>> {
+    let schema = Schema::of_section(entry);
+    let mut unknown = Vec::new();
+    Names::of_section(document, registry).without_outputs().check(node, &schema.shape(), &mut unknown);
+    if !unknown.is_empty() {
+        return Err(unknown);
+    }
+    walk::evaluate(node, &schema.shape(), &Value::Object(context.clone())).map(Some)
 }
 
 /// Gives mistakes in fields their places.

@@ -6,19 +6,20 @@ use super::expression;
 use super::shape::Shape;
 use super::walk::{Text, texts};
 use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, Span};
-use crate::providers::registry;
+use crate::provider::{Entry, Registry};
 use crate::suggest::closest;
 use crate::template;
 use crate::template::placeholder::{Family, roots, shield};
 
 /// Names that are neither variables nor steps.
-const BUILT_IN: [&str; 3] = ["plan", "aws", "loop"];
+const BUILT_IN: [&str; 2] = ["plan", "loop"];
 /// The name of the entry that a step is repeated for.
 const EACH: &str = "each";
 
 /// The names that expressions of a place may use.
 pub struct Names<'a> {
     document: &'a Document,
+    registry: &'static Registry,
     /// How many of the variables are defined before.
     variables: usize,
     /// The step that they stand in.
@@ -29,13 +30,13 @@ pub struct Names<'a> {
 
 impl<'a> Names<'a> {
     /// In a section that may refer to steps.
-    pub fn of_section(document: &'a Document) -> Self {
-        Self { document, variables: document.vars.len(), step: None, outputs: true }
+    pub fn of_section(document: &'a Document, registry: &'static Registry) -> Self {
+        Self { document, registry, variables: document.vars.len(), step: None, outputs: true }
     }
 
     /// In the fields of a step.
-    pub fn of_step(document: &'a Document, step: &'a DeclaredStep) -> Self {
-        Self { step: Some(step), ..Self::of_section(document) }
+    pub fn of_step(document: &'a Document, registry: &'static Registry, step: &'a DeclaredStep) -> Self {
+        Self { step: Some(step), ..Self::of_section(document, registry) }
     }
 
     /// In a section, or in what decides which steps there are.
@@ -44,8 +45,8 @@ impl<'a> Names<'a> {
     }
 
     /// In the value of a variable, which sees those before it.
-    pub fn of_variable(document: &'a Document, index: usize) -> Self {
-        Self { variables: index, step: None, outputs: false, document }
+    pub fn of_variable(document: &'a Document, registry: &'static Registry, index: usize) -> Self {
+        Self { variables: index, step: None, outputs: false, document, registry }
     }
 
     /// The ids of the steps that the expressions below `node` refer to, before `for_each`. Names that
@@ -75,7 +76,7 @@ impl<'a> Names<'a> {
             let is_step = self.document.step(name).is_some();
             if is_step && self.outputs {
                 found.insert(name.to_owned());
-                mistakes.extend(unknown_output(self.document, name, rest, text.span));
+                mistakes.extend(self.unknown_output(name, rest, text.span));
             } else if !self.is_known(name) {
                 mistakes.push(self.unknown_name(name, is_step, text));
             }
@@ -86,7 +87,8 @@ impl<'a> Names<'a> {
         let variables = &self.document.vars[..self.variables];
         let is_each = name == EACH && self.step.is_some_and(|step| step.for_each.is_some());
         let is_variable = variables.iter().any(|(key, _)| key.name == name);
-        BUILT_IN.contains(&name) || is_each || is_variable || template::is_global(name)
+        let is_provider = self.registry.provider(name).is_some_and(Entry::is_in_expressions);
+        BUILT_IN.contains(&name) || is_provider || is_each || is_variable || template::is_global(name)
     }
 
     fn is_of_plan(&self, name: &str) -> bool {
@@ -118,6 +120,27 @@ impl<'a> Names<'a> {
             },
         }
     }
+
+    /// The mistake of referring to an output that the step's kind does not have.
+    fn unknown_output(&self, name: &str, rest: &str, span: Span) -> Option<Diagnostic> {
+        let step = self.document.step(name)?;
+        let kind = self.registry.find(&step.kind.0)?;
+        let output = rest.split('.').next().unwrap_or_default();
+        // A repeated step's instances come first, by key.
+        if step.for_each.is_some() || output.is_empty() {
+            return None;
+        }
+        let outputs = kind.output_names();
+        if outputs.iter().any(|known| known == output) {
+            return None;
+        }
+        let message = format!("step `{name}` ({}) has no output `{output}`", kind.name());
+        let mistake = Diagnostic::error(span, message);
+        Some(match closest(output, outputs.iter().map(String::as_str)) {
+            Some(candidate) => mistake.help(format!("did you mean `{candidate}`?")),
+            None => mistake.help(format!("its outputs are {}", outputs.join(", "))),
+        })
+    }
 }
 
 fn ambiguous(name: &str, span: Span) -> Diagnostic {
@@ -137,25 +160,4 @@ fn with_placeholders(mistake: Diagnostic, family: Option<Family>, meant: &str) -
         (Family::Exact(_), name) => format!("did you mean `{{{{{name}}}}}`? "),
     };
     mistake.help(format!("{meant}the server fills in {} here", family.describe()))
-}
-
-/// The mistake of referring to an output that the step's kind does not have.
-fn unknown_output(document: &Document, name: &str, rest: &str, span: Span) -> Option<Diagnostic> {
-    let step = document.step(name)?;
-    let kind = registry::find(&step.kind.0)?;
-    let output = rest.split('.').next().unwrap_or_default();
-    // A repeated step's instances come first, by key.
-    if step.for_each.is_some() || output.is_empty() {
-        return None;
-    }
-    let outputs = kind.output_names();
-    if outputs.iter().any(|known| known == output) {
-        return None;
-    }
-    let message = format!("step `{name}` ({}) has no output `{output}`", kind.name());
-    let mistake = Diagnostic::error(span, message);
-    Some(match closest(output, outputs.iter().map(String::as_str)) {
-        Some(candidate) => mistake.help(format!("did you mean `{candidate}`?")),
-        None => mistake.help(format!("its outputs are {}", outputs.join(", "))),
-    })
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
+use crate::provider;
 use crate::resource::erased::Kind;
 use crate::template::placeholder::Family;
 
@@ -33,6 +34,13 @@ impl Schema {
             Arc::new(Self { root, definitions: Value::Object(generator.take_definitions(true)) })
         });
         Arc::clone(schema)
+    }
+
+    /// The schema of a provider's section.
+    pub fn of_section(provider: &dyn provider::Entry) -> Self {
+        let mut generator = SchemaGenerator::default();
+        let root = provider.section_schema(&mut generator);
+        Self { root, definitions: Value::Object(generator.take_definitions(true)) }
     }
 
     /// The schema of a section.
@@ -193,10 +201,10 @@ pub fn type_of(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::registry;
+    use crate::providers::PROVIDERS;
 
     fn schema(kind: &str) -> Arc<Schema> {
-        Schema::of_kind(registry::find(kind).expect("a kind"))
+        Schema::of_kind(PROVIDERS.find(kind).expect("a kind"))
     }
 
     fn field<'a>(schema: &'a Schema, path: &[&str]) -> Shape<'a> {

@@ -1,16 +1,17 @@
 //! `for_each` and `when`.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::names::Names;
 use super::shape::{Schema, Shape};
 use super::walk;
-use crate::plan::settings::AwsSettings;
 use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, NodeValue};
-use crate::providers::registry;
+use crate::provider::Registry;
 use crate::resource::erased::Kind;
+use crate::run::Connection;
 use crate::suggest::closest;
 
 /// The most steps that a plan may have, `for_each` spelled out.
@@ -35,8 +36,9 @@ pub struct Step {
 /// The steps that take part.
 pub fn expand(
     document: &Document,
+    registry: &'static Registry,
     context: &Map<String, Value>,
-    aws: &AwsSettings,
+    providers: &[Arc<dyn Connection>],
     mistakes: &mut Vec<Diagnostic>,
 ) -> Vec<Step> {
     let context = &Value::Object(context.clone());
@@ -45,11 +47,11 @@ pub fn expand(
         if mistakes.len() >= MOST_MISTAKES {
             break;
         }
-        let Some(kind) = find_kind(declared, mistakes) else { continue };
+        let Some(kind) = find_kind(declared, registry, mistakes) else { continue };
         let schema = Schema::of_kind(kind);
         let references =
-            Names::of_step(document, declared).check(&declared.fields, &schema.shape(), mistakes);
-        if !decides(document, declared, mistakes) {
+            Names::of_step(document, registry, declared).check(&declared.fields, &schema.shape(), mistakes);
+        if !decides(document, registry, declared, mistakes) {
             continue;
         }
         let entries = entries(declared, context, mistakes);
@@ -64,7 +66,7 @@ pub fn expand(
                     Some((key, _)) => format!("{}[{key}]", declared.id.name),
                     None => declared.id.name.clone(),
                 };
-                let alias = alias(declared, kind, &with_each(context, each.as_ref()), aws, mistakes);
+                let alias = alias(declared, kind, &with_each(context, each.as_ref()), providers, mistakes);
                 steps.push(Step { id, declared: index, kind, each, alias, references: references.clone() });
             }
         }
@@ -73,12 +75,16 @@ pub fn expand(
     steps
 }
 
-fn find_kind(declared: &DeclaredStep, mistakes: &mut Vec<Diagnostic>) -> Option<&'static dyn Kind> {
+fn find_kind(
+    declared: &DeclaredStep,
+    registry: &'static Registry,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<&'static dyn Kind> {
     let (name, span) = &declared.kind;
-    let kind = registry::find(name);
+    let kind = registry.find(name);
     if kind.is_none() {
         let mistake = Diagnostic::error(*span, format!("there is no kind `{name}`"));
-        let candidate = closest(name, registry::names());
+        let candidate = closest(name, registry.names());
         mistakes.push(match candidate {
             Some(_) => mistake.did_you_mean(candidate),
             None => mistake.help("`groundwork explain` lists the kinds"),
@@ -144,35 +150,40 @@ fn takes_part(
     }
 }
 
-/// The account and region that a step is in; `None` for the plan's own.
+/// The further connection that a step uses; `None` for the plan's own.
 fn alias(
     declared: &DeclaredStep,
     kind: &dyn Kind,
     context: &Value,
-    aws: &AwsSettings,
+    providers: &[Arc<dyn Connection>],
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<String> {
     let node = declared.provider.as_ref()?;
     let value = constant(node, context, mistakes)?;
-    let name = value.as_str().and_then(|provider| provider.strip_prefix("aws.")).unwrap_or_default();
+    let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let (provider, name) = text.split_once('.').unwrap_or((&text, ""));
+    let aliases = |provider: &str| {
+        let found = providers.iter().find(|one| one.provider() == provider);
+        found.map(|one| one.aliases()).unwrap_or_default()
+    };
     let mistake = match () {
-        () if kind.provider() != "aws" => {
-            Diagnostic::error(node.span, format!("`{}` is not a kind of AWS", kind.name()))
-                .help("`provider` says in which AWS account and region a step is; remove it")
+        () if kind.provider() != provider && providers.iter().any(|one| one.provider() == provider) => {
+            Diagnostic::error(node.span, format!("`{}` is not a kind of `{provider}`", kind.name()))
+                .help("`provider` says which account or server of its own provider a step uses; remove it")
         }
         () if kind.once_only() => {
             Diagnostic::error(node.span, format!("`{}` is made only in the plan's own account", kind.name()))
                 .help("make it in a plan of that account")
         }
-        () if aws.aliases.contains_key(name) => return Some(name.to_owned()),
+        () if aliases(kind.provider()).iter().any(|alias| alias == name) => return Some(name.to_owned()),
         () => {
-            let known: Vec<String> = aws.aliases.keys().map(|name| format!("aws.{name}")).collect();
-            let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            let own = kind.provider();
+            let known: Vec<String> = aliases(own).iter().map(|name| format!("{own}.{name}")).collect();
             let candidate = closest(&text, known.iter().map(String::as_str));
             let mistake = Diagnostic::error(node.span, format!("there is no provider `{text}`"));
             match candidate {
                 Some(_) => mistake.did_you_mean(candidate),
-                None => mistake.help("declare the account under `aws: { aliases: { NAME: … } }`"),
+                None => mistake.help(format!("declare it under `{own}: {{ aliases: {{ NAME: … }} }}`")),
             }
         }
     };
@@ -194,13 +205,18 @@ const DECIDING: &str =
 
 /// Whether what decides which steps there are names only variables that are there. An expression may
 /// end before it comes to a name, so this does not depend on values.
-fn decides(document: &Document, declared: &DeclaredStep, mistakes: &mut Vec<Diagnostic>) -> bool {
+fn decides(
+    document: &Document,
+    registry: &'static Registry,
+    declared: &DeclaredStep,
+    mistakes: &mut Vec<Diagnostic>,
+) -> bool {
     let mut found = Vec::new();
     if let Some(node) = &declared.for_each {
-        Names::of_section(document).without_outputs().check(node, &Shape::any(), &mut found);
+        Names::of_section(document, registry).without_outputs().check(node, &Shape::any(), &mut found);
     }
     for node in [&declared.when, &declared.provider].into_iter().flatten() {
-        Names::of_step(document, declared).without_outputs().check(node, &Shape::any(), &mut found);
+        Names::of_step(document, registry, declared).without_outputs().check(node, &Shape::any(), &mut found);
     }
     let all_right = found.is_empty();
     mistakes.extend(found.into_iter().map(with_reason));

@@ -214,12 +214,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::providers::registry;
+    use crate::providers::PROVIDERS;
     use crate::resolve::shape::Schema;
 
     fn fields(kind: &str, yaml: &str) -> Result<Value, Vec<String>> {
         let node = Node::parse(yaml, 0).expect("YAML");
-        let schema = Schema::of_kind(registry::find(kind).expect("a kind"));
+        let schema = Schema::of_kind(PROVIDERS.find(kind).expect("a kind"));
         let context = json!({ "team": "pay", "n": 42, "on": true, "tags": { "cost": 7 } });
         evaluate(&node, &schema.shape(), &context)
             .map_err(|found| found.into_iter().map(|mistake| mistake.message).collect())

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Elsewhere;
+use crate::place::Place;
 
 /// An attachment of a live thing: it blocks the removal, or is deleted with the thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,18 +96,13 @@ impl Attachment {
     }
 
     /// The attachment as seen from outside the thing's place.
-    pub(super) fn in_place(mut self, place: Option<&Elsewhere>) -> Self {
-        self.container = self.container.map(|(kind, id)| (kind, Elsewhere::qualify(place, &id)));
+    pub(super) fn in_place(mut self, provider: &str, place: &Place) -> Self {
+        self.container = self.container.map(|(kind, id)| (kind, place.qualify(provider, &id)));
         if let Some(holder) = &mut self.holder {
-            let inner = holder.namespace.take();
-            let place = match (inner, place) {
-                (Some(inner), Some(Elsewhere::Namespace(outer))) => {
-                    Some(Elsewhere::Namespace(format!("{outer}/{inner}")))
-                }
-                (Some(inner), _) => Some(Elsewhere::Namespace(inner)),
-                (None, place) => place.cloned(),
+            holder.id = match holder.namespace.take() {
+                Some(inner) => place.below(&inner).qualify(provider, &holder.id),
+                None => place.qualify(provider, &holder.id),
             };
-            holder.id = Elsewhere::qualify(place.as_ref(), &holder.id);
         }
         self
     }
@@ -136,7 +131,7 @@ pub struct Part {
 
 impl Part {
     /// The same as seen from outside the thing's place.
-    pub(super) fn in_place(self, place: Option<&Elsewhere>) -> Self {
-        Self { id: Elsewhere::qualify(place, &self.id), ..self }
+    pub(super) fn in_place(self, provider: &str, place: &Place) -> Self {
+        Self { id: place.qualify(provider, &self.id), ..self }
     }
 }

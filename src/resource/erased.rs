@@ -11,16 +11,17 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 use super::addresses;
-use super::elsewhere::with_namespace;
+use super::placed::{requires_in, with_namespace};
 use super::preview::flatten;
 use super::recorded::{self, Known, Recorded};
 use super::risk::{Deletion, Risks};
 use super::settled;
 use super::strict::parse;
-use super::{Attachment, Diff, Elsewhere, Part, Provided, Requirement, Resource, Scope, Tags, Writer};
+use super::{Attachment, Diff, Part, Provided, Requirement, Resource, Tags, Writer};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::permit::Permit;
-use crate::providers::Providers;
+use crate::place::{Place, Realm};
+use crate::run::Run;
 use crate::secret::{
     Declarations, Fields, Input, LoadError, Loader, SecretSource, Sources, declarations, hide_unsettled,
     path_of, render,
@@ -45,8 +46,8 @@ pub trait Kind: Send + Sync {
     fn bootstraps(&self) -> bool;
     /// Whether it holds values, or content in which others may keep some.
     fn holds_values(&self) -> bool;
-    /// Whether its things are in a Vault cluster; other clusters can have things of the same names.
-    fn in_cluster(&self) -> bool;
+    /// The parts of the realm in which the names of its things are unique.
+    fn realm(&self) -> &'static [&'static str];
     /// The consequences of a removal, for its reviewer.
     fn removal(&self) -> Option<&'static str>;
     /// What its removal means for the review's risks.
@@ -87,10 +88,18 @@ pub trait Kind: Send + Sync {
 pub trait Instance: Send + Sync {
     /// Replaces the declared fields, e.g. when more of them are known; keeps the observation.
     fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>>;
-    /// Sets its account and region: the name under `aws.aliases`; `None` is the plan's own.
+    /// Sets the connection: the name of a further one, or the plan's own.
     fn use_alias(&mut self, alias: Option<&str>);
-    /// The live system's identification, with the account if it is not the plan's own.
+    /// Its place.
+    fn place(&self) -> &Place;
+    /// The live system's identification, with the place if it is not the plan's own.
     fn id(&self) -> String;
+    /// The same without the place.
+    fn name(&self) -> String;
+    /// The name in the form that the system compares, see [`Resource::same_name`].
+    fn same_name(&self) -> String;
+    /// The one place that its parent has for it, see [`Resource::occupies`].
+    fn occupies(&self) -> Option<String>;
     /// The same, complete and for programs: [`Kind::recall`] reads it.
     fn address(&self) -> Value;
     /// Declares its outputs as unused, so that requests only for outputs are not sent.
@@ -121,9 +130,9 @@ pub trait Instance: Send + Sync {
     /// Everything that creating it would set, as changes from nothing.
     fn preview(&self) -> Diff;
     /// The outputs that are known before it exists.
-    fn predicted_outputs(&self, scope: &Scope) -> Map<String, Value>;
+    fn predicted_outputs(&self, realm: &Realm) -> Map<String, Value>;
     /// Reads the live thing.
-    async fn observe(&mut self, providers: &Providers) -> Result<()>;
+    async fn observe(&mut self, run: &Run) -> Result<()>;
     /// Marks the thing as absent, without a request.
     fn assume_absent(&mut self);
     /// Whether the thing existed when it was observed.
@@ -140,15 +149,9 @@ pub trait Instance: Send + Sync {
     fn revision(&self) -> Option<String>;
     /// Creates it, or updates it when it exists. `begun` is when an earlier run began to create it, if
     /// how that ended is not known.
-    async fn write(
-        &self,
-        providers: &Providers,
-        permit: &Permit,
-        step: &str,
-        begun: Option<Timestamp>,
-    ) -> Result<()>;
+    async fn write(&self, run: &Run, permit: &Permit, step: &str, begun: Option<Timestamp>) -> Result<()>;
     /// The attachments of the live thing; empty when it does not exist.
-    async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>>;
+    async fn attachments(&self, run: &Run) -> Result<Vec<Attachment>>;
     /// The declared attachments; `None` for kinds that do not declare any.
     fn attaches(&self) -> Option<Vec<String>>;
     /// Why the live thing cannot be removed by itself.
@@ -207,8 +210,8 @@ impl<R: Resource> Kind for Erased<R> {
         R::HOLDS_VALUES
     }
 
-    fn in_cluster(&self) -> bool {
-        R::Client::IN_VAULT
+    fn realm(&self) -> &'static [&'static str] {
+        R::REALM
     }
 
     fn removal(&self) -> Option<&'static str> {
@@ -259,8 +262,7 @@ struct Typed<R: Resource> {
     desired: R::Desired,
     /// The fields as written, without defaults.
     declared: Value,
-    /// Its place, if it is not in the plan's own.
-    place: Option<Elsewhere>,
+    place: Place,
     /// Whether another step refers, or may refer, to its outputs.
     outputs_wanted: bool,
     /// Whether its values may be read.
@@ -271,8 +273,8 @@ struct Typed<R: Resource> {
 }
 
 /// A step's fields: typed, as written, and the place of its thing.
-fn read<R: Resource>(mut fields: Value) -> Result<(R::Desired, Value, Option<Elsewhere>), Vec<FieldError>> {
-    let place = if R::NAMESPACED { Elsewhere::take_namespace(&mut fields) } else { Ok(None) };
+fn read<R: Resource>(mut fields: Value) -> Result<(R::Desired, Value, Place), Vec<FieldError>> {
+    let place = if R::NAMESPACED { Place::take_namespace(&mut fields) } else { Ok(Place::OWN) };
     match (parse::<R::Desired>(fields.clone()), place) {
         (Ok(desired), Ok(place)) => Ok((desired, fields, place)),
         (desired, place) => {
@@ -287,16 +289,32 @@ impl<R: Resource> Instance for Typed<R> {
     fn redeclare(&mut self, fields: Value) -> Result<(), Vec<FieldError>> {
         let (desired, declared, place) = read::<R>(fields)?;
         (self.desired, self.declared) = (desired, declared);
-        self.place = place.or(self.place.take());
+        self.place.namespace = place.namespace;
         Ok(())
     }
 
     fn use_alias(&mut self, alias: Option<&str>) {
-        self.place = alias.map(|alias| Elsewhere::Alias(alias.to_owned())).or(self.place.take());
+        self.place.alias = alias.map(ToOwned::to_owned);
+    }
+
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn id(&self) -> String {
         self.known().id()
+    }
+
+    fn name(&self) -> String {
+        R::id(&self.desired).to_string()
+    }
+
+    fn same_name(&self) -> String {
+        R::same_name(&R::id(&self.desired))
+    }
+
+    fn occupies(&self) -> Option<String> {
+        R::occupies(&self.desired)
     }
 
     fn address(&self) -> Value {
@@ -349,7 +367,7 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn requires(&self) -> Vec<Requirement> {
-        Elsewhere::requires(self.place.as_ref(), settled::requirements(R::requires(&self.desired)))
+        requires_in::<R::Client>(&self.place, settled::requirements(R::requires(&self.desired)))
     }
 
     fn key_files(&self) -> Vec<PathBuf> {
@@ -377,12 +395,11 @@ impl<R: Resource> Instance for Typed<R> {
         diff
     }
 
-    fn predicted_outputs(&self, scope: &Scope) -> Map<String, Value> {
-        R::predicted_outputs(&self.desired, scope.of(self.place.as_ref().and_then(Elsewhere::alias)))
-            .into_map()
+    fn predicted_outputs(&self, realm: &Realm) -> Map<String, Value> {
+        R::predicted_outputs(&self.desired, realm).into_map()
     }
 
-    async fn observe(&mut self, providers: &Providers) -> Result<()> {
+    async fn observe(&mut self, run: &Run) -> Result<()> {
         let mut id = R::id(&self.desired);
         if !self.outputs_wanted {
             id = R::without_outputs(id);
@@ -391,7 +408,7 @@ impl<R: Resource> Instance for Typed<R> {
         if reads_values {
             id = R::with_values(id);
         }
-        let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
+        let client = R::Client::provide(run, &self.place).await?;
         self.observed = R::observe(&client, &id).await?;
         self.unread = !reads_values;
         Ok(())
@@ -435,14 +452,8 @@ impl<R: Resource> Instance for Typed<R> {
         self.live().and_then(R::revision)
     }
 
-    async fn write(
-        &self,
-        providers: &Providers,
-        permit: &Permit,
-        step: &str,
-        begun: Option<Timestamp>,
-    ) -> Result<()> {
-        let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
+    async fn write(&self, run: &Run, permit: &Permit, step: &str, begun: Option<Timestamp>) -> Result<()> {
+        let client = R::Client::provide(run, &self.place).await?;
         let writer = Writer::new(&*client, permit, step).after(begun);
         self.refuse_unknown(step)?;
         if self.is_unread() {
@@ -460,10 +471,10 @@ impl<R: Resource> Instance for Typed<R> {
         }
     }
 
-    async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>> {
+    async fn attachments(&self, run: &Run) -> Result<Vec<Attachment>> {
         let id = R::id(&self.desired);
         match self.live() {
-            Some(observed) => recorded::attachments::<R>(providers, &id, self.place.as_ref(), observed).await,
+            Some(observed) => recorded::attachments::<R>(run, &id, &self.place, observed).await,
             None => Ok(Vec::new()),
         }
     }
@@ -473,7 +484,7 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn part_of(&self) -> Option<Part> {
-        recorded::part_of::<R>(&R::id(&self.desired), self.place.as_ref(), self.live()?)
+        recorded::part_of::<R>(&R::id(&self.desired), &self.place, self.live()?)
     }
 
     fn recorded(&self) -> Box<dyn Recorded> {

@@ -6,17 +6,15 @@
 
 mod addresses;
 mod attachment;
-mod awaited;
 mod diff;
-mod elsewhere;
 pub mod erased;
+mod partial;
+mod placed;
 mod preview;
 mod recorded;
 pub mod risk;
-mod scope;
 mod settled;
 pub(crate) mod strict;
-mod under_way;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -30,18 +28,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use attachment::{Attachment, Holder, Part, mentions};
-pub use awaited::{Awaited, Awaiting};
 pub(crate) use diff::NOT_COMPARED;
 pub use diff::{Blocked, Change, Diff};
-pub use elsewhere::Elsewhere;
+pub use partial::Partial;
+pub use placed::requires_in;
 pub use recorded::Recorded;
-pub use scope::{Partial, Scope};
-pub use under_way::UnderWay;
 pub use writer::Writer;
 
 use self::risk::{Deletion, Risks};
 use crate::error::{FieldError, Result};
-use crate::providers::Providers;
+use crate::place::{Place, Realm};
+use crate::run::Run;
 use crate::secret::{Declarations, LoadError, Loader, SecretSource};
 
 /// Tags of a cloud resource, key to value.
@@ -78,7 +75,9 @@ pub trait Resource: Send + Sync + 'static {
     /// Outputs that are made from its content.
     const TELLING: &'static [&'static str] = &[];
     /// Whether a step may name the `namespace` of its thing.
-    const NAMESPACED: bool = <Self::Client as Provided>::IN_VAULT;
+    const NAMESPACED: bool = <Self::Client as Provided>::NAMESPACED;
+    /// The parts of the realm in which the names of its things are unique, see [`Provided::REALM`].
+    const REALM: &'static [&'static str] = <Self::Client as Provided>::REALM;
     /// The consequences of its removal, for the reviewer: what is deleted with it, and what
     /// cannot be restored.
     const REMOVAL: Option<&'static str> = None;
@@ -104,6 +103,18 @@ pub trait Resource: Send + Sync + 'static {
 
     /// The identity, from the plan only.
     fn id(desired: &Self::Desired) -> Self::Id;
+
+    /// The name in the form that the live system compares: two names that it takes for the same, such as
+    /// those that differ only by case, give the same text.
+    fn same_name(id: &Self::Id) -> String {
+        id.to_string()
+    }
+
+    /// The one place that a parent has for a thing of this kind, if it is like that, such as `the alias of
+    /// the group X`: two steps must not both want it.
+    fn occupies(_desired: &Self::Desired) -> Option<String> {
+        None
+    }
 
     /// The identity of a thing whose outputs are unused, for kinds that must send a request only
     /// for outputs.
@@ -238,7 +249,7 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// The outputs that are certain before the thing exists, such as an ARN made of names.
-    fn predicted_outputs(_desired: &Self::Desired, _scope: &Scope) -> Partial {
+    fn predicted_outputs(_desired: &Self::Desired, _realm: &Realm) -> Partial {
         Partial::default()
     }
 
@@ -248,21 +259,23 @@ pub trait Resource: Send + Sync + 'static {
     }
 }
 
-/// A client that the run's [`Providers`] can create.
+/// A client of the live system behind a kind. A run makes one for each place and shares it.
 pub trait Provided: Sized + Send + Sync + 'static {
-    /// Whether it reads and writes things in a Vault cluster, in one of its namespaces; these
-    /// things are lost with the cluster.
-    const IN_VAULT: bool = false;
+    /// The name of its provider.
+    const PROVIDER: &'static str;
+    /// The parts of the realm in which the names of its things are unique: the same name in another
+    /// realm is another thing.
+    const REALM: &'static [&'static str] = &[];
+    /// Whether the system has namespaces, so that a step may name the one of its thing.
+    const NAMESPACED: bool = false;
 
-    /// Returns the run's one client of this type, connecting on first use.
-    fn provide(providers: &Providers) -> impl Future<Output = Result<Arc<Self>>> + Send;
+    /// Returns the run's one client of this type for this place, connecting on first use.
+    fn provide(run: &Run, place: &Place) -> impl Future<Output = Result<Arc<Self>>> + Send;
 
-    /// The client for a step in another place, for clients that support several places.
-    fn provide_at(
-        providers: &Providers,
-        _place: Option<&Elsewhere>,
-    ) -> impl Future<Output = Result<Arc<Self>>> + Send {
-        Self::provide(providers)
+    /// The thing that makes the namespace of this name, by kind and id: it must exist before the things
+    /// in the namespace.
+    fn namespace_maker(_name: &str) -> Option<Requirement> {
+        None
     }
 }
 

@@ -4,20 +4,27 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Attachment, Elsewhere, Part, Provided, Resource, Tags, Writer};
+use super::{Attachment, Part, Provided, Resource, Tags, Writer};
 use crate::error::Result;
 use crate::permit::Permit;
-use crate::providers::Providers;
+use crate::place::Place;
+use crate::run::Run;
 
 /// A resource that is known only by its address.
 #[async_trait]
 pub trait Recorded: Send + Sync {
-    /// The live system's identification.
+    /// The live system's identification, with the place if it is not the plan's own.
     fn id(&self) -> String;
+    /// The name in the form that the system compares, see [`Resource::same_name`].
+    fn same_name(&self) -> String;
+    /// Its place.
+    fn place(&self) -> &Place;
+    /// Looks for it in this place from now on: the one that its step declared may have another name now.
+    fn look_in(&mut self, place: Place);
     /// Why it is not removed by itself.
     fn permanent(&self) -> Option<&'static str>;
     /// Reads the live thing.
-    async fn observe(&mut self, providers: &Providers) -> Result<()>;
+    async fn observe(&mut self, run: &Run) -> Result<()>;
     /// Whether the thing existed when it was observed.
     fn exists(&self) -> bool;
     /// The live tags, for tagged kinds.
@@ -27,21 +34,21 @@ pub trait Recorded: Send + Sync {
     /// Why it cannot be removed by itself, according to the last observation.
     fn part_of(&self) -> Option<Part>;
     /// Its attachments; empty when it did not exist.
-    async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>>;
+    async fn attachments(&self, run: &Run) -> Result<Vec<Attachment>>;
     /// Removes the live thing.
-    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()>;
+    async fn delete(&self, run: &Run, permit: &Permit, step: &str) -> Result<()>;
 }
 
 /// A thing of kind `R`, by its identity.
 pub struct Known<R: Resource> {
     id: R::Id,
-    place: Option<Elsewhere>,
+    place: Place,
     observed: Option<R::Observed>,
 }
 
 impl<R: Resource> Known<R> {
     /// The thing with this identity, in this place, not observed yet.
-    pub fn new(id: R::Id, place: Option<Elsewhere>) -> Self {
+    pub fn new(id: R::Id, place: Place) -> Self {
         Self { id, place, observed: None }
     }
 
@@ -64,21 +71,33 @@ struct Address<I> {
     id: I,
     /// As `alias` or `namespace`.
     #[serde(flatten)]
-    place: Option<Elsewhere>,
+    place: Place,
 }
 
 #[async_trait]
 impl<R: Resource> Recorded for Known<R> {
     fn id(&self) -> String {
-        Elsewhere::qualify(self.place.as_ref(), &self.id.to_string())
+        self.place.qualify(R::Client::PROVIDER, &self.id.to_string())
+    }
+
+    fn same_name(&self) -> String {
+        R::same_name(&self.id)
+    }
+
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn look_in(&mut self, place: Place) {
+        self.place = place;
     }
 
     fn permanent(&self) -> Option<&'static str> {
         R::permanent(&self.id)
     }
 
-    async fn observe(&mut self, providers: &Providers) -> Result<()> {
-        let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
+    async fn observe(&mut self, run: &Run) -> Result<()> {
+        let client = R::Client::provide(run, &self.place).await?;
         let observed = R::observe(&client, &self.id).await?;
         self.observed = observed.filter(|observed| !R::obstructs(observed) && !R::is_deleted(observed));
         Ok(())
@@ -97,18 +116,18 @@ impl<R: Resource> Recorded for Known<R> {
     }
 
     fn part_of(&self) -> Option<Part> {
-        part_of::<R>(&self.id, self.place.as_ref(), self.observed.as_ref()?)
+        part_of::<R>(&self.id, &self.place, self.observed.as_ref()?)
     }
 
-    async fn attachments(&self, providers: &Providers) -> Result<Vec<Attachment>> {
+    async fn attachments(&self, run: &Run) -> Result<Vec<Attachment>> {
         match &self.observed {
-            Some(observed) => attachments::<R>(providers, &self.id, self.place.as_ref(), observed).await,
+            Some(observed) => attachments::<R>(run, &self.id, &self.place, observed).await,
             None => Ok(Vec::new()),
         }
     }
 
-    async fn delete(&self, providers: &Providers, permit: &Permit, step: &str) -> Result<()> {
-        let client = R::Client::provide_at(providers, self.place.as_ref()).await?;
+    async fn delete(&self, run: &Run, permit: &Permit, step: &str) -> Result<()> {
+        let client = R::Client::provide(run, &self.place).await?;
         R::delete(&Writer::new(&*client, permit, step), &self.id).await
     }
 }
@@ -122,22 +141,18 @@ pub(super) fn outputs<R: Resource>(observed: &R::Observed) -> Map<String, Value>
 }
 
 /// As [`Resource::part_of`], seen from outside the thing's place.
-pub(super) fn part_of<R: Resource>(
-    id: &R::Id,
-    place: Option<&Elsewhere>,
-    observed: &R::Observed,
-) -> Option<Part> {
-    R::part_of(id, observed).map(|part| part.in_place(place))
+pub(super) fn part_of<R: Resource>(id: &R::Id, place: &Place, observed: &R::Observed) -> Option<Part> {
+    R::part_of(id, observed).map(|part| part.in_place(R::Client::PROVIDER, place))
 }
 
 /// As [`Resource::attachments`], seen from outside the thing's place.
 pub(super) async fn attachments<R: Resource>(
-    providers: &Providers,
+    run: &Run,
     id: &R::Id,
-    place: Option<&Elsewhere>,
+    place: &Place,
     observed: &R::Observed,
 ) -> Result<Vec<Attachment>> {
-    let client = R::Client::provide_at(providers, place).await?;
+    let client = R::Client::provide(run, place).await?;
     let found = R::attachments(&client, id, observed).await?;
-    Ok(found.into_iter().map(|attachment| attachment.in_place(place)).collect())
+    Ok(found.into_iter().map(|attachment| attachment.in_place(R::Client::PROVIDER, place)).collect())
 }

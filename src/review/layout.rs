@@ -226,10 +226,11 @@ fn ordered(columns: &[usize], edges: &[(usize, usize)]) -> Vec<Vec<usize>> {
 mod tests {
     use super::*;
     use crate::changeset::Changeset;
-    use crate::review::testing::{changeset, scope, step};
+    use crate::providers::PROVIDERS;
+    use crate::review::testing::{PLACE, changeset, step};
 
     fn drawn(changeset: &Changeset) -> Layout<'_> {
-        layout(&Review::new(changeset, &scope()))
+        layout(&Review::new(changeset, &PROVIDERS, PLACE))
     }
 
     fn steps(rows: &[(&str, &[&str])]) -> Changeset {

@@ -17,11 +17,12 @@ use serde::Serialize;
 
 pub use field::{Content, Field, fields};
 pub use lines::{Line, Sign};
-pub use risk::{Category, Risk, Severity};
+pub use risk::Risk;
 
 use crate::changeset::{Action, Changeset, Counts, StepChange};
 use crate::destination::Destination;
-use crate::resource::Scope;
+use crate::provider::Registry;
+pub use crate::resource::risk::{Category, Severity};
 
 /// How many items in a row must have the same reason before it is shown only once.
 const TOGETHER: usize = 3;
@@ -89,16 +90,21 @@ impl Item<'_> {
 
 impl<'a> Review<'a> {
     /// The review of a changeset, with repeated steps and reasons shown only once.
-    pub fn new(changeset: &'a Changeset, scope: &Scope) -> Self {
-        Self::with(changeset, scope, false)
+    pub fn new(changeset: &'a Changeset, registry: &'static Registry, place: Option<&str>) -> Self {
+        Self::with(changeset, registry, place, false)
     }
 
     /// The review with every step and every reason, even if they repeat.
-    pub fn in_full(changeset: &'a Changeset, scope: &Scope) -> Self {
-        Self::with(changeset, scope, true)
+    pub fn in_full(changeset: &'a Changeset, registry: &'static Registry, place: Option<&str>) -> Self {
+        Self::with(changeset, registry, place, true)
     }
 
-    fn with(changeset: &'a Changeset, scope: &Scope, is_full: bool) -> Self {
+    fn with(
+        changeset: &'a Changeset,
+        registry: &'static Registry,
+        place: Option<&str>,
+        is_full: bool,
+    ) -> Self {
         let mut groups: Vec<(&str, Vec<&StepChange>)> = Vec::new();
         for step in &changeset.steps {
             let provider = provider(step);
@@ -107,11 +113,10 @@ impl<'a> Review<'a> {
                 None => groups.push((provider, vec![step])),
             }
         }
-        let account = scope.account_id.as_ref();
-        let risks = risk::assess(changeset);
+        let risks = risk::assess(changeset, registry);
         let risky: HashSet<&str> = risks.iter().map(|risk| risk.step.as_str()).collect();
         let group = |(provider, steps): (&str, Vec<&'a StepChange>)| Group {
-            title: title(provider),
+            title: title(registry, provider),
             counts: Counts::of(steps.iter().copied()),
             items: match is_full {
                 true => steps.into_iter().map(|step| item((step, Vec::new()))).collect(),
@@ -120,7 +125,7 @@ impl<'a> Review<'a> {
         };
         Self {
             changeset,
-            place: account.map(|account| format!("account {account}, region {}", scope.region)),
+            place: place.map(ToOwned::to_owned),
             groups: groups.into_iter().map(group).collect(),
             risks,
             is_full,
@@ -258,18 +263,9 @@ pub fn provider(step: &StepChange) -> &str {
 }
 
 /// A provider's name, for people.
-fn title(provider: &str) -> String {
-    match provider {
-        "aws" => "AWS".to_owned(),
-        "gcp" => "Google Cloud".to_owned(),
-        "github" => "GitHub".to_owned(),
-        "postgres" => "PostgreSQL".to_owned(),
-        "file" => "Files".to_owned(),
-        other => {
-            let mut letters = other.chars();
-            letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
-        }
-    }
+fn title(registry: &Registry, provider: &str) -> String {
+    let title = registry.provider(provider).map(|provider| provider.title());
+    title.unwrap_or(provider).to_owned()
 }
 
 fn items<'a>(steps: &[&'a StepChange], risky: &HashSet<&str>) -> Vec<Item<'a>> {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::changeset::{Action, Changeset, PlanIdentity, StepChange};
-use crate::resource::{Diff, Scope};
+use crate::resource::Diff;
 use crate::secret::SecretChange;
 
 /// A field that changes: path, before, after.
@@ -43,16 +43,8 @@ pub fn changeset(steps: Vec<StepChange>) -> Changeset {
     Changeset::of(plan, steps)
 }
 
-/// The account and region to apply it in.
-pub fn scope() -> Scope {
-    Scope {
-        plan: "example".to_owned(),
-        account_id: Some("123456789012".to_owned()),
-        region: "us-east-1".to_owned(),
-        partition: "aws".to_owned(),
-        aliases: std::collections::BTreeMap::new(),
-    }
-}
+/// Where it is to be applied.
+pub const PLACE: Option<&str> = Some("account 123456789012, region us-east-1");
 
 fn action_of(name: &str) -> Action {
     let all = [

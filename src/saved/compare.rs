@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::content::{AwsIdentity, Content, Identities, PlanRecord, StepRecord, VaultIdentity};
+use super::content::{Content, Identities, PlanRecord, StepRecord};
 use crate::destination::Destinations;
+use crate::place::Realm;
 use crate::visible::sanitize;
 
 /// The number of characters shown of a value.
@@ -15,7 +16,7 @@ const SHOWN: usize = 60;
 /// One difference from the reviewed changeset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The subject: `step state_bucket`, `plan`, `AWS account`.
+    /// The subject: `step state_bucket`, `plan`, `where `aws` is`.
     pub subject: String,
     /// The differing part of it: `versioning`, `file quickstart.yaml`; may be empty.
     pub what: String,
@@ -96,36 +97,33 @@ pub fn differences(saved: &Content, now: &Content) -> Vec<Difference> {
     found
 }
 
-/// Whether these are other systems. A cluster that reports its id only now may be the same one.
+/// Whether these are other systems. A cluster that has an id only now may be the same one.
 fn are_others(saved: &Identities, now: &Identities) -> bool {
-    use VaultIdentity::{Address, ClusterId};
-    let tells_now = matches!((&saved.vault, &now.vault), (Some(Address(_)), Some(ClusterId(_))));
-    saved.aws != now.aws || saved.aliases != now.aliases || (saved.vault != now.vault && !tells_now)
+    let (saved, now) = (saved.realms(), now.realms());
+    let mut names = saved.keys().chain(now.keys());
+    names.any(|name| match (saved.get(name), now.get(name)) {
+        (Some(before), Some(after)) => before.conflicts(after),
+        _ => true,
+    })
 }
 
 fn identities(saved: &Identities, now: &Identities, found: &mut Vec<Difference>) {
-    let aws = |identity: Option<&AwsIdentity>| match identity {
-        Some(aws) => format!("{} ({}, {})", aws.account_id, aws.partition, aws.region),
-        None => "none".to_owned(),
-    };
-    let vault = |identities: &Identities| match &identities.vault {
-        Some(VaultIdentity::ClusterId(id)) => id.clone(),
-        Some(VaultIdentity::Address(address)) => format!("one at {address} that reports no id"),
-        None => "none".to_owned(),
-    };
-    if saved.aws != now.aws {
-        found.push(Difference::new("AWS account", "", aws(saved.aws.as_ref()), aws(now.aws.as_ref())));
-    }
-    let names: BTreeSet<&String> = saved.aliases.keys().chain(now.aliases.keys()).collect();
+    let is_older = matches!(saved, Identities::Older(_));
+    let (saved, now) = (saved.realms(), now.realms());
+    let names: BTreeSet<&String> = saved.keys().chain(now.keys()).collect();
     for name in names {
-        let (before, after) = (saved.aliases.get(name), now.aliases.get(name));
-        if before != after {
-            let subject = format!("AWS account `aws.{name}`");
-            found.push(Difference::new(&subject, "", aws(before), aws(after)));
+        let differs = match (saved.get(name), now.get(name)) {
+            // Older versions recorded fewer parts.
+            (Some(before), Some(after)) if is_older => before.exceeds(after),
+            (before, after) => before != after,
+        };
+        let text = |realms: &BTreeMap<String, Realm>| match realms.get(name) {
+            Some(realm) if !realm.is_unknown() => realm.to_string(),
+            _ => "not known".to_owned(),
+        };
+        if differs {
+            found.push(Difference::new(&format!("where `{name}` is"), "", text(&saved), text(&now)));
         }
-    }
-    if saved.vault != now.vault {
-        found.push(Difference::new("Vault cluster", "", vault(saved), vault(now)));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::changeset::{Changeset, RemovalScope, StepChange};
 use crate::confined_path;
 use crate::destination::{Destinations, WhereThisGoes};
 use crate::observe::{Observation, ObservedPlan};
+use crate::place::Realm;
 use crate::plan::Node;
 use crate::plan::ownership::PLAN_TAG;
 use crate::plan::settings::RecipientSettings;
@@ -27,7 +28,7 @@ pub struct Content {
     pub tool: String,
     /// The plan, and everything that was read for it.
     pub plan: PlanRecord,
-    /// The accounts and the cluster that were read.
+    /// The realms that were read.
     pub identities: Identities,
     /// The destinations of the run, including the recipients of its secrets.
     #[serde(default, skip_serializing_if = "Destinations::is_empty")]
@@ -61,40 +62,73 @@ pub struct PlanRecord {
     pub removes: RemovalScope,
 }
 
-/// The accounts and the cluster that were read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Identities {
-    /// The AWS account; absent when the plan has nothing to do with AWS.
-    pub aws: Option<AwsIdentity>,
-    /// The names under `aws.aliases` that steps use, with their accounts.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub aliases: BTreeMap<String, AwsIdentity>,
-    /// The Vault cluster; absent when the plan has nothing to do with Vault.
-    pub vault: Option<VaultIdentity>,
+/// The realms that were read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Identities {
+    /// By connection: `aws`, `aws.audit`, `vault`.
+    Realms(Realms),
+    /// As older versions recorded them.
+    Older(Older),
 }
 
-/// An AWS account in a region.
+/// Realms by connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AwsIdentity {
-    /// Twelve digits: the account of the credentials.
-    pub account_id: String,
-    /// `aws`, `aws-us-gov` or `aws-cn`.
-    pub partition: String,
-    /// The region.
-    pub region: String,
+pub struct Realms {
+    /// The realms; one that is not known is not among them.
+    pub realms: BTreeMap<String, Realm>,
 }
 
-/// A Vault cluster: by its id, or by its address while it reports no id because it is not
-/// initialised, is sealed or cannot be reached.
+/// The accounts and the cluster that were read, as older versions recorded them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Older {
+    aws: Option<OlderAccount>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    aliases: BTreeMap<String, OlderAccount>,
+    vault: Option<OlderCluster>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OlderAccount {
+    account_id: String,
+    partition: String,
+    region: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum VaultIdentity {
-    /// The id that the cluster made at its initialisation.
+enum OlderCluster {
     ClusterId(String),
-    /// The address that the run used.
     Address(String),
+}
+
+impl Identities {
+    /// The realms by connection.
+    pub fn new(realms: BTreeMap<String, Realm>) -> Self {
+        Self::Realms(Realms { realms })
+    }
+
+    /// The realms by connection, as far as they are recorded.
+    pub fn realms(&self) -> BTreeMap<String, Realm> {
+        let older = match self {
+            Self::Realms(Realms { realms }) => return realms.clone(),
+            Self::Older(older) => older,
+        };
+        let account = |account: &OlderAccount| {
+            Realm::default().with("account", &account.account_id).with("region", &account.region)
+        };
+        let cluster = |cluster: &OlderCluster| match cluster {
+            OlderCluster::ClusterId(id) => Realm::default().with("cluster", id),
+            OlderCluster::Address(_) => Realm::UNKNOWN,
+        };
+        let own = older.aws.iter().map(|aws| ("aws".to_owned(), account(aws)));
+        let aliases = older.aliases.iter().map(|(name, aws)| (format!("aws.{name}"), account(aws)));
+        let vault = older.vault.iter().map(|vault| ("vault".to_owned(), cluster(vault)));
+        own.chain(aliases).chain(vault).collect()
+    }
 }
 
 /// One step of the changeset, with the observation of its thing.

@@ -14,7 +14,7 @@ mod key;
 mod variables;
 
 pub use compare::{Difference, differences};
-pub use content::{AwsIdentity, Content, Identities, Origin, PlanRecord, VaultIdentity};
+pub use content::{Content, Identities, Origin, PlanRecord};
 pub use file::{Saved, is_saved, write};
 pub use key::{SEAL_KEY, SealKey};
 pub use variables::require_same;

@@ -105,10 +105,10 @@ impl Listing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::registry;
+    use crate::providers::PROVIDERS;
 
     fn paths(kind: &str) -> Vec<String> {
-        let kind = registry::find(kind).expect("a kind");
+        let kind = PROVIDERS.find(kind).expect("a kind");
         fields(kind).into_iter().map(|field| field.path).collect()
     }
 
@@ -130,10 +130,10 @@ mod tests {
 
     #[test]
     fn every_field_and_output_says_what_it_means() {
-        let unsaid: Vec<String> = registry::KINDS
-            .iter()
+        let unsaid: Vec<String> = PROVIDERS
+            .kinds()
             .flat_map(|kind| {
-                let described = fields(*kind).into_iter().chain(outputs(*kind));
+                let described = fields(kind).into_iter().chain(outputs(kind));
                 described
                     .filter(|field| field.about.len() <= 3 && !field.path.contains(".NAME."))
                     .map(|field| format!("{}: {}", kind.name(), field.path))

@@ -6,25 +6,26 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::plan::STEP_KEYS;
-use crate::plan::settings::{AwsSettings, CustodySettings, JournalSettings, LockSettings, VaultSettings};
-use crate::providers::registry;
+use crate::plan::settings::{CustodySettings, JournalSettings, LockSettings};
+use crate::provider::Registry;
 use crate::resource::erased::Kind;
 
 /// The pattern of a string that holds an expression, which may stand for a value of any type.
 const EXPRESSION: &str = r"\{\{.*\}\}";
 
 /// The schema of a whole plan file, draft-07 because that is what YAML language servers know.
-pub fn plan_schema() -> Value {
+pub fn plan_schema(registry: &Registry) -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
-    let aws = json!(generator.subschema_for::<AwsSettings>());
-    let vault = json!(generator.subschema_for::<VaultSettings>());
+    let sections = registry.providers().filter(|provider| provider.has_section());
+    let sections: Vec<(&str, Value)> =
+        sections.map(|provider| (provider.name(), provider.section_schema(&mut generator))).collect();
     let custody = json!(generator.subschema_for::<CustodySettings>());
     let journal = json!(generator.subschema_for::<JournalSettings>());
     let lock = json!(generator.subschema_for::<LockSettings>());
-    let kinds: Vec<Value> = registry::KINDS.iter().map(|kind| step_schema(*kind, &mut generator)).collect();
+    let kinds: Vec<Value> = registry.kinds().map(|kind| step_schema(kind, &mut generator)).collect();
     let mut definitions = Value::Object(generator.take_definitions(true));
     allow_expressions(&mut definitions);
-    json!({
+    let mut schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Groundwork plan",
         "type": "object",
@@ -36,16 +37,20 @@ pub fn plan_schema() -> Value {
             "vars": { "type": "object", "description": "variables; one without a value must be given by --var" },
             "include": { "type": "array", "items": { "type": "string" },
                          "description": "further files inside the plan's folder" },
-            "aws": aws, "vault": vault, "custody": custody,
+            "custody": custody,
             "journal": journal, "lock": lock, "lint": silences(),
-            "steps": { "type": "object", "additionalProperties": one_of(&kinds) },
+            "steps": { "type": "object", "additionalProperties": one_of(&kinds, registry) },
             "moved": { "type": "object", "additionalProperties": { "type": "string" },
                        "description": "steps that have another id now, as `old_id: new_id`; one of a repeated step is `\"team[payments]\"`" },
             "removed": { "type": "object", "additionalProperties": removed_schema(),
                          "description": "what holds for the things of steps that are gone, by the step's id" },
         },
         "definitions": definitions,
-    })
+    });
+    for (name, section) in sections {
+        schema["properties"][name] = section;
+    }
+    schema
 }
 
 /// The schema of the rules for a step that is gone.
@@ -62,8 +67,8 @@ fn removed_schema() -> Value {
 }
 
 /// A step of any kind: its `kind` selects which fields it may have.
-fn one_of(kinds: &[Value]) -> Value {
-    let names: Vec<&str> = registry::names().collect();
+fn one_of(kinds: &[Value], registry: &Registry) -> Value {
+    let names: Vec<&str> = registry.names().collect();
     let choices: Vec<Value> = kinds
         .iter()
         .zip(&names)

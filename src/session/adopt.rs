@@ -9,13 +9,13 @@ use crate::error::Result as LiveResult;
 use crate::journal::{Journal, Things};
 use crate::lock::LocalLock;
 use crate::plan::Section;
-use crate::providers::Providers;
+use crate::run::Run;
 use crate::signing::{Signer, SigningKey};
 
 /// The journal and the objects that a person is asked to vouch for. No other run of the plan goes on
 /// meanwhile.
 pub struct Adoption {
-    providers: Providers,
+    run: Run,
     /// The plan's name.
     pub plan: String,
     /// What is wrong with the journal; nothing when it is the plan's already.
@@ -35,36 +35,30 @@ impl Adoption {
         let plan = checked.resolved.document.name.clone();
         let copied = checked.resolved.document.section(Section::Journal).is_some();
         let reach = if copied { Reach::Everything } else { Reach::Custody };
-        let providers = connect(&mut checked, reach).await?;
-        let journal = providers.journal()?;
+        let run = connect(&mut checked, reach).await?;
+        let journal = &run.journal;
         journal.pull().await?;
         let doubt = journal.require_believed().err();
-        let objects = match providers.custody_settings {
-            Some(_) => providers.custody().await?.unvouched().await,
+        let objects = match run.custody_settings {
+            Some(_) => run.custody().await?.unvouched().await,
             None => Vec::new(),
         };
-        Ok(Self { plan, doubt, objects, providers, _lock: lock })
+        Ok(Self { plan, doubt, objects, run, _lock: lock })
     }
 
     /// The journal.
-    ///
-    /// # Errors
-    /// As [`Providers::journal`].
-    pub fn journal(&self) -> LiveResult<std::sync::Arc<Journal>> {
-        self.providers.journal()
+    pub fn journal(&self) -> &Journal {
+        &self.run.journal
     }
 
     /// The things that the journal records as the plan's.
-    ///
-    /// # Errors
-    /// As [`Providers::journal`].
-    pub fn things(&self) -> LiveResult<Things> {
-        Ok(Things::of(&self.journal()?.entries()))
+    pub fn things(&self) -> Things {
+        Things::of(&self.journal().entries())
     }
 
     /// Whether there is nothing to vouch for.
     pub fn is_needless(&self) -> bool {
-        let has_key = self.providers.journal().is_ok_and(|journal| journal.authority().key().is_some());
+        let has_key = self.journal().authority().key().is_some();
         self.doubt.is_none() && has_key && self.objects.is_empty()
     }
 
@@ -74,7 +68,7 @@ impl Adoption {
     /// # Errors
     /// When a key or the journal cannot be written.
     pub async fn vouch(&self) -> LiveResult<Signer> {
-        let journal = self.journal()?;
+        let journal = self.journal();
         let authority = journal.authority();
         let key = match authority.key() {
             Some(key) => key,
@@ -85,14 +79,14 @@ impl Adoption {
         };
         journal.adopt(&by_command()).await?;
         if !self.objects.is_empty() {
-            self.providers.custody().await?.vouch(&by_command(), &self.objects).await?;
+            self.run.custody().await?.vouch(&by_command(), &self.objects).await?;
         }
         Ok(key.signer())
     }
 
     /// The plan's key, if custody has one that counts and opens here.
     async fn key_in_custody(&self) -> Option<SigningKey> {
-        self.providers.custody_settings.as_ref()?;
-        self.providers.custody().await.ok()?.signing_key().await.ok()?
+        self.run.custody_settings.as_ref()?;
+        self.run.custody().await.ok()?.signing_key().await.ok()?
     }
 }

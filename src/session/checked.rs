@@ -10,9 +10,11 @@ use crate::error;
 use crate::graph::Graph;
 use crate::journal::{Journal, Who};
 use crate::lock::LocalLock;
+use crate::place::Realms;
 use crate::plan::{self, Diagnostic, Diagnostics, Document, Node};
+use crate::provider::Registry;
+use crate::providers::PROVIDERS;
 use crate::resolve::{self, OutputTable, Resolved, declare};
-use crate::resource::Scope;
 use crate::resource::erased::Instance;
 use crate::session::Wanted;
 use crate::signing::Authority;
@@ -53,11 +55,24 @@ pub enum Purpose {
 /// # Errors
 /// All mistakes found; permissions that cannot be read.
 pub fn check(path: &Path, vars: &[(String, Node)], given: &Trust) -> Result<Checked, Diagnostics> {
-    let document = plan::load(path, vars)?;
+    check_with(&PROVIDERS, path, vars, given)
+}
+
+/// As [`check`], with other providers than the program's own.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with(
+    registry: &'static Registry,
+    path: &Path,
+    vars: &[(String, Node)],
+    given: &Trust,
+) -> Result<Checked, Diagnostics> {
+    let document = plan::load(path, vars, &registry.sections())?;
     let trust = trust_in(&document, given)?;
-    let mut resolved = resolve::resolve(document);
+    let mut resolved = resolve::resolve(document, registry);
     resolved.trust = trust;
-    let (mut instances, outputs) = declare::declare(&resolved, &declare::scope(&resolved))?;
+    let (mut instances, outputs) = declare::declare(&resolved)?;
     let graph = Graph::build(&resolved, &instances)?;
     let found = Diagnostics::new(
         resolved.document.sources.clone(),
@@ -126,19 +141,13 @@ impl Checked {
         local_lock(&self.resolved)
     }
 
-    /// Declares every step again, now that account and region are known.
+    /// Declares every step again, now that these realms are known.
     ///
     /// # Errors
     /// Mistakes that only these bring to light.
-    pub(super) fn declare_in(&mut self, scope: &Scope) -> Result<(), Diagnostics> {
-        self.resolved.aws.account_id.clone_from(&scope.account_id);
-        self.resolved.aws.region = Some(scope.region.clone());
-        for (name, account) in &mut self.resolved.aws.aliases {
-            let scope = scope.of(Some(name));
-            account.account_id.clone_from(&scope.account_id);
-            account.region = Some(scope.region.clone()).filter(|region| !region.is_empty());
-        }
-        (self.instances, self.outputs) = declare::declare(&self.resolved, scope)?;
+    pub(super) fn declare_in(&mut self, realms: &Realms) -> Result<(), Diagnostics> {
+        self.resolved.realms.clone_from(realms);
+        (self.instances, self.outputs) = declare::declare(&self.resolved)?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! From a plan to the clients of a run: whose account it is, then what depends on that.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Error;
@@ -8,12 +8,10 @@ use super::checked::{Checked, Purpose, journal_of, local_journal};
 use crate::error::ErrorKind;
 use crate::journal::{Journal, Who};
 use crate::lock::{Info, RemoteLock};
+use crate::place::{Place, Realms};
 use crate::plan::settings::{CustodySettings, StoreSettings};
 use crate::plan::{Diagnostics, Section};
-use crate::providers::Providers;
-use crate::providers::aws::AwsClient;
-use crate::resolve::declare;
-use crate::resource::Scope;
+use crate::run::{Connection, Run};
 use crate::template::unknown;
 
 /// How much of a plan's surroundings a command needs.
@@ -31,45 +29,36 @@ pub enum Reach {
 /// # Errors
 /// When the journal is damaged; when the account has to be known and cannot be, or is not the one
 /// that the plan names.
-pub async fn connect(checked: &mut Checked, reach: Reach) -> Result<Providers, Error> {
-    Ok(connect_in_scope(checked, reach).await?.0)
+pub async fn connect(checked: &mut Checked, reach: Reach) -> Result<Run, Error> {
+    Ok(connect_in_realms(checked, reach).await?.0)
 }
 
-pub(super) async fn connect_in_scope(
-    checked: &mut Checked,
-    reach: Reach,
-) -> Result<(Providers, Scope), Error> {
+/// As [`connect`], with the realms that were asked for.
+pub(super) async fn connect_in_realms(checked: &mut Checked, reach: Reach) -> Result<(Run, Realms), Error> {
     checked.require_allowed(Purpose::Connect)?;
-    let mut providers = offline(checked)?;
-    let mut scope = declare::scope(&checked.resolved);
-    if needs_account(checked, &providers, reach) {
-        scope = Scope { aliases: scope.aliases, ..ask_account(&providers, None).await? };
-        if reach == Reach::Everything {
-            scope.aliases.extend(ask_aliases(checked, &providers).await?);
-        }
-        checked.declare_in(&scope)?;
-        providers.custody_settings = custody(checked)?;
+    let mut run = offline(checked)?;
+    let mut realms = checked.resolved.realms.clone();
+    let first = asked_first(checked, &run, reach);
+    if !first.is_empty() {
+        ask(checked, &run, &first, reach, &mut realms).await?;
+        checked.declare_in(&realms)?;
+        run.custody_settings = custody(checked)?;
     }
     if reach == Reach::Everything {
-        add_places(checked, &mut providers).await?;
+        add_places(checked, &mut run).await?;
     }
-    Ok((providers, scope))
+    Ok((run, realms))
 }
 
-/// The providers as far as the plan determines them, without the network.
-fn offline(checked: &Checked) -> Result<Providers, Error> {
+/// The run as far as the plan determines it, without the network.
+fn offline(checked: &Checked) -> Result<Run, Error> {
     let resolved = &checked.resolved;
-    Ok(Providers {
-        plan: resolved.document.name.clone(),
-        trust: resolved.trust.clone(),
-        folder: resolved.document.folder.clone(),
-        aws_settings: resolved.aws.clone(),
-        iam_steps: resolved.steps.iter().filter(|step| step.kind.name().starts_with("aws.iam_")).count(),
-        vault_settings: resolved.vault.clone(),
-        custody_settings: custody(checked)?,
-        journal: Some(Arc::new(local_journal(resolved)?)),
-        ..Providers::default()
-    })
+    let document = &resolved.document;
+    let journal = Arc::new(local_journal(resolved)?);
+    let mut run = Run::new(&document.name, &document.folder, resolved.trust.clone(), journal);
+    run.custody_settings = custody(checked)?;
+    run.kinds = resolved.steps.iter().map(|step| step.kind.name()).collect();
+    Ok(resolved.providers.iter().cloned().fold(run, Run::with))
 }
 
 fn custody(checked: &Checked) -> Result<Option<CustodySettings>, Error> {
@@ -77,52 +66,57 @@ fn custody(checked: &Checked) -> Result<Option<CustodySettings>, Error> {
     Ok(settings.map_err(|found| Diagnostics::new(checked.resolved.document.sources.clone(), found))?)
 }
 
-fn needs_account(checked: &Checked, providers: &Providers, reach: Reach) -> bool {
-    let stores = providers.custody_settings.iter().flat_map(|settings| &settings.stores);
-    let somewhere = |store: &StoreSettings| match store {
+/// The connections whose realms something depends on, so that they are asked before anything else.
+fn asked_first<'r>(checked: &Checked, run: &'r Run, reach: Reach) -> Vec<&'r dyn Connection> {
+    let stores = run.custody_settings.iter().flat_map(|settings| &settings.stores);
+    let is_somewhere = |store: &StoreSettings| match store {
         StoreSettings::File(_) => false,
         StoreSettings::S3(place) | StoreSettings::Secretsmanager(place) => unknown::is_unknown(place),
     };
-    let resolved = &checked.resolved;
-    stores.into_iter().any(somewhere)
-        || (reach == Reach::Everything
-            && (resolved.steps.iter().any(|step| step.kind.provider() == "aws")
-                || resolved.places(&checked.outputs, true).is_err()))
+    let (resolved, is_all) = (&checked.resolved, reach == Reach::Everything);
+    let has_unknown_places =
+        stores.into_iter().any(is_somewhere) || is_all && resolved.places(&checked.outputs, true).is_err();
+    let has_steps = |provider| is_all && resolved.steps.iter().any(|step| step.kind.provider() == provider);
+    let all = run.connections().filter(|connection| connection.asks_first());
+    all.filter(|connection| has_unknown_places || has_steps(connection.provider())).collect()
 }
 
-/// The account and region of the credentials: the plan's own, or those of this name. An account other
-/// than the one the plan names is refused here, before anything else is asked.
-async fn ask_account(providers: &Providers, alias: Option<&str>) -> Result<Scope, Error> {
-    let client = AwsClient::of_account(providers, alias).await?;
-    client.identity().await?;
-    Ok(client.scope())
-}
-
-/// Those of every further account and region that a step is in.
-async fn ask_aliases(checked: &Checked, providers: &Providers) -> Result<BTreeMap<String, Scope>, Error> {
-    let mut scopes = BTreeMap::new();
-    for alias in checked.resolved.steps.iter().filter_map(|step| step.alias.as_ref()) {
-        if !scopes.contains_key(alias) {
-            scopes.insert(alias.clone(), ask_account(providers, Some(alias)).await?);
+/// Asks for the realms of the plan's own places and, with `Everything`, of the connections that steps
+/// use. An account other than the one that the plan names is refused here, before anything else is asked.
+async fn ask(
+    checked: &Checked,
+    run: &Run,
+    first: &[&dyn Connection],
+    reach: Reach,
+    realms: &mut Realms,
+) -> Result<(), Error> {
+    for connection in first {
+        let provider = connection.provider();
+        let steps = checked.resolved.steps.iter().filter(|step| step.kind.provider() == provider);
+        let used = steps.filter(|_| reach == Reach::Everything);
+        let used = used.map(|step| Place::of_alias(step.alias.as_deref()));
+        for place in std::iter::once(Place::OWN).chain(used).collect::<BTreeSet<Place>>() {
+            let realm = connection.realm(run, &place).await?;
+            realms.set(provider, place, realm);
         }
     }
-    Ok(scopes)
+    Ok(())
 }
 
 /// Adds the journal's copy and the lock.
-async fn add_places(checked: &Checked, providers: &mut Providers) -> Result<(), Error> {
+async fn add_places(checked: &Checked, run: &mut Run) -> Result<(), Error> {
     let document = &checked.resolved.document;
     let places = checked.resolved.places(&checked.outputs, true);
     let places = places.map_err(|mistakes| Diagnostics::new(document.sources.clone(), mistakes))?;
     if let Some(place) = places.journal {
-        let copy = Arc::new(providers.s3_object(place).await?);
-        let authority = Arc::clone(providers.journal()?.authority());
-        providers.journal = Some(Arc::new(journal_of(&checked.resolved, authority)?.mirrored(copy)));
+        let copy = run.journal_copy(&place).await?;
+        let authority = Arc::clone(run.journal.authority());
+        run.journal = Arc::new(journal_of(&checked.resolved, authority)?.mirrored(copy));
     }
     if let Some(place) = places.lock {
-        let place = providers.lock_place(place).await?;
+        let place = run.lock_place(&place).await?;
         let info = Info::new(&Who::here(&document.digest), &place.path());
-        providers.lock = Some(RemoteLock::new(place, info, document.path.clone()));
+        run.lock = Some(RemoteLock::new(place, info, document.path.clone()));
     }
     Ok(())
 }
@@ -144,7 +138,7 @@ pub async fn journal(mut checked: Checked) -> Result<(Arc<Journal>, Option<Error
 }
 
 async fn with_copy(checked: &mut Checked) -> Result<Arc<Journal>, Error> {
-    let journal = connect(checked, Reach::Everything).await?.journal()?;
+    let journal = connect(checked, Reach::Everything).await?.journal;
     journal.pull().await?;
     Ok(journal)
 }
@@ -155,8 +149,8 @@ async fn with_copy(checked: &mut Checked) -> Result<Arc<Journal>, Error> {
 /// # Errors
 /// `Rejected` when the plan has no lock; `Conflict` when the lock has another id.
 pub async fn unlock(mut checked: Checked, id: &str) -> Result<Option<String>, Error> {
-    let providers = connect(&mut checked, Reach::Everything).await?;
-    let Some(lock) = &providers.lock else {
+    let run = connect(&mut checked, Reach::Everything).await?;
+    let Some(lock) = &run.lock else {
         return Err(crate::error::Error::new(ErrorKind::Rejected, "unlock", "the plan names no lock")
             .advice("the lock on this machine ends with the process that holds it")
             .into());

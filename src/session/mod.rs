@@ -7,9 +7,11 @@ mod want;
 mod wanted;
 
 pub use adopt::Adoption;
-pub use checked::{Checked, Purpose, check};
+pub use checked::{Checked, Purpose, check, check_with};
 pub use connect::{Reach, connect, journal, unlock};
 pub use want::Wanted;
+
+use std::collections::BTreeSet;
 
 use crate::apply;
 use crate::apply::destinations;
@@ -20,11 +22,11 @@ use crate::event::Events;
 use crate::journal::Belief;
 use crate::lock::LocalLock;
 use crate::observe::{self, ObservedPlan};
+use crate::place::Place;
 use crate::plan::Diagnostics;
-use crate::providers::Providers;
 use crate::removal;
-use crate::resource::Scope;
-use crate::saved::{AwsIdentity, Content, Difference, Identities, Origin, VaultIdentity};
+use crate::run::Run;
+use crate::saved::{Content, Difference, Identities, Origin};
 
 /// Things that are read at the same time, and steps that are written at the same time, unless
 /// the caller says otherwise.
@@ -33,7 +35,7 @@ pub const PARALLELISM: usize = 16;
 /// A plan, the live systems as they were observed, and the way to them.
 pub struct Session {
     /// The clients.
-    pub providers: Providers,
+    pub run: Run,
     /// The observed plan.
     pub world: ObservedPlan,
     /// Sources beside the steps' things that could not be read, and why.
@@ -75,9 +77,9 @@ impl Session {
     /// or the journal is damaged or not believed.
     pub async fn observe(mut checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         checked.require_allowed(Purpose::Everything)?;
-        let (providers, scope) = connect::connect_in_scope(&mut checked, Reach::Everything).await?;
+        let (run, realms) = connect::connect_in_realms(&mut checked, Reach::Everything).await?;
         let mut gaps = Vec::new();
-        let journal = providers.journal()?;
+        let journal = &run.journal;
         if let Err(error) = journal.pull().await {
             if !is_hidden(&error) {
                 return Err(error.into());
@@ -95,12 +97,11 @@ impl Session {
         // Without the journal everything that exists looks like another party's.
         journal.require_believed()?;
         let Checked { resolved, instances, graph, extent, .. } = checked;
-        let mut world =
-            observe::observe(resolved, graph, instances, &providers, scope, parallelism, events).await;
+        let mut world = observe::observe(resolved, graph, instances, &run, realms, parallelism, events).await;
         world.extent = extent;
-        world.attached = removal::attached(&world, &providers, parallelism).await;
-        tell_warnings(&providers, &|warning| events.warn(warning));
-        Ok(Self { providers, world, gaps, local: None, parallelism })
+        world.attached = removal::attached(&world, &run, parallelism).await;
+        tell_warnings(&run, &|warning| events.warn(warning));
+        Ok(Self { run, world, gaps, local: None, parallelism })
     }
 
     /// As [`Session::observe`], as the only run of this plan on this machine: no other run changes the
@@ -125,7 +126,8 @@ impl Session {
     /// Mistakes in the plan that only live values bring to light.
     pub fn compare(&mut self) -> Result<Changeset, Error> {
         let mut changeset = diff::compare(&mut self.world)?;
-        changeset.where_this_goes = Some(destinations::of_world(&self.world, &self.providers));
+        changeset.elsewhere = removal::elsewhere(&self.world);
+        changeset.where_this_goes = Some(destinations::of_world(&self.world, &self.run));
         Ok(changeset)
     }
 
@@ -146,21 +148,18 @@ impl Session {
         Content::new(origin, &self.world, self.identities(), changeset)
     }
 
-    /// The identities of the systems that this session has observed.
+    /// The identities of the systems that this session has observed, by connection.
     fn identities(&self) -> Identities {
-        let aws = self.providers.aws.get().map(|client| client.scope());
-        let vault = self.providers.vault.get().map(|client| match &self.world.cluster {
-            Some(id) => VaultIdentity::ClusterId(id.clone()),
-            None => VaultIdentity::Address(client.address().to_owned()),
-        });
-        let account = |scope: &Scope| {
-            let Scope { account_id, partition, region, .. } = scope.clone();
-            Some(AwsIdentity { account_id: account_id?, partition, region })
+        let world = &self.world;
+        let steps = (0..world.resolved.steps.len()).map(|index| world.place(index));
+        let used: BTreeSet<(&str, Option<String>)> =
+            steps.map(|(provider, place)| (provider, place.alias)).collect();
+        let realm = |(provider, alias): (&str, Option<String>)| {
+            let place = Place::of_alias(alias.as_deref());
+            let realm = world.realms.of(provider, &place);
+            (!realm.is_unknown()).then(|| (place.connection(provider), realm.clone()))
         };
-        let used = self.world.resolved.steps.iter().filter_map(|step| step.alias.as_ref());
-        let aliases =
-            used.filter_map(|name| Some((name.clone(), account(self.world.scope.aliases.get(name)?)?)));
-        Identities { aws: aws.as_ref().and_then(account), aliases: aliases.collect(), vault }
+        Identities::new(used.into_iter().filter_map(realm).collect())
     }
 
     /// Carries out an approved changeset of this session, under the plan's lock. Where that is a
@@ -180,7 +179,7 @@ impl Session {
             self.local = Some(checked::local_lock(&self.world.resolved)?);
         }
         let result = self.apply_locked(approved, options, events).await;
-        tell_warnings(&self.providers, &|warning| events.warn(warning));
+        tell_warnings(&self.run, &|warning| events.warn(warning));
         self.release(events).await;
         result
     }
@@ -188,7 +187,7 @@ impl Session {
     /// Gives the lock back that other machines see. To be called when [`Session::apply`] was cut
     /// off; otherwise it has been done.
     pub async fn release(&self, events: &Events) {
-        let Some(lock) = &self.providers.lock else { return };
+        let Some(lock) = &self.run.lock else { return };
         if let Err(error) = apply::unlock(lock).await {
             let advice = error.advice.as_deref().unwrap_or("run `groundwork unlock`");
             events.warn(format!("{error}; {advice}"));
@@ -201,20 +200,20 @@ impl Session {
         options: &apply::Options,
         events: &Events,
     ) -> Result<apply::Report, Error> {
-        self.providers.ready_to_sign().await?;
-        if let Some(lock) = &self.providers.lock
+        self.run.ready_to_sign().await?;
+        if let Some(lock) = &self.run.lock
             && approved.changeset().summary.writing() > 0
             && apply::lock(lock, &approved).await?
         {
             self.require_unchanged(approved.changeset()).await?;
         }
-        Ok(apply::apply(&mut self.world, approved, &self.providers, options, events).await?)
+        Ok(apply::apply(&mut self.world, approved, &self.run, options, events).await?)
     }
 
     /// Checks that nothing has changed between the observation and the lock.
     async fn require_unchanged(&mut self, approved: &Changeset) -> Result<(), Error> {
-        let moved = self.providers.journal()?.pull().await?;
-        observe::observe_again(&mut self.world, &self.providers, self.parallelism).await;
+        let moved = self.run.journal.pull().await?;
+        observe::observe_again(&mut self.world, &self.run, self.parallelism).await;
         let now = self.compare()?;
         let changed = approved.beyond(&now);
         match (moved, changed.is_empty()) {
@@ -231,10 +230,8 @@ fn is_hidden(error: &crate::error::Error) -> bool {
 }
 
 /// Reports copies in custody that could not be used, and nodes of Vault that are not healthy.
-pub fn tell_warnings(providers: &Providers, tell: &dyn Fn(String)) {
-    let custody = providers.custody.get().map(|custody| custody.take_warnings());
-    let vault = providers.vault.get().map(|vault| vault.warnings().take());
-    custody.into_iter().chain(vault).flatten().for_each(tell);
+pub fn tell_warnings(run: &Run, tell: &dyn Fn(String)) {
+    run.take_warnings().into_iter().for_each(tell);
 }
 
 /// The error when the approved changes differ from those that would be applied now.

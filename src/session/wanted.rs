@@ -2,11 +2,12 @@
 //! names.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::checked::{Checked, local_journal};
-use crate::plan::settings::{AwsAccount, StoreSettings};
+use crate::plan::settings::StoreSettings;
 use crate::plan::{Node, NodeValue, Section, Span};
-use crate::providers::vault::declared_authority;
+use crate::run::{Connection, Want};
 use crate::session::Wanted;
 use crate::template::unknown;
 use crate::trust::{Grant, Standing, Subject, is_variable, standing};
@@ -15,7 +16,7 @@ use crate::trust::{Grant, Standing, Subject, is_variable, standing};
 type Part = fn(&Checked) -> Vec<Wanted>;
 
 /// The parts of a plan that want something.
-const PARTS: [Part; 5] = [vault_servers, vault_authority, aws_accounts, custody_folders, variables];
+const PARTS: [Part; 3] = [sections, custody_folders, variables];
 
 /// Every permission that the plan needs, once, in the order of the parts. Asks no questions and reads
 /// no variables.
@@ -40,56 +41,16 @@ fn place(node: &Node, path: &str) -> Span {
     node.find(path).0
 }
 
-fn vault_servers(checked: &Checked) -> Vec<Wanted> {
-    let Some(node) = checked.resolved.document.section(Section::Vault) else { return Vec::new() };
-    let settings = &checked.resolved.vault;
-    let address = settings.address.iter().map(|address| ("address".to_owned(), address));
-    let nodes = settings.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}]"), node));
-    let known = address.chain(nodes).filter(|(_, address)| !unknown::is_unknown(address));
-    known
-        .map(|(path, address)| {
-            let grant = Grant::new(Subject::Vault, address.as_str());
-            let why = format!("the plan sends Vault credentials to {}", grant.value);
-            Wanted::new(grant, place(node, &path), why)
-        })
-        .collect()
-}
-
-/// An authority that cannot be read is a separate mistake, reported by the code that needs it.
-fn vault_authority(checked: &Checked) -> Vec<Wanted> {
-    let resolved = &checked.resolved;
-    let (Some(node), Some(path)) = (resolved.document.section(Section::Vault), &resolved.vault.ca_cert)
-    else {
-        return Vec::new();
+/// What the sections of the providers want.
+fn sections(checked: &Checked) -> Vec<Wanted> {
+    let document = &checked.resolved.document;
+    let of = |provider: &Arc<dyn Connection>| {
+        let node = document.section(Section::Provider(provider.provider()));
+        let wants = node.map(|_| provider.wants(&document.folder)).unwrap_or_default();
+        let wanted = |want: Want| Wanted::new(want.grant, node.map(|node| place(node, &want.path)), want.why);
+        wants.into_iter().map(wanted).collect::<Vec<_>>()
     };
-    let Some(Ok(authority)) = declared_authority(&resolved.vault, &resolved.document.folder) else {
-        return Vec::new();
-    };
-    let why = format!("the plan has {} prove who the servers of Vault are", path.display());
-    vec![Wanted::new(authority.grant(), place(node, "ca_cert"), why)]
-}
-
-fn aws_accounts(checked: &Checked) -> Vec<Wanted> {
-    let Some(node) = checked.resolved.document.section(Section::Aws) else { return Vec::new() };
-    let settings = &checked.resolved.aws;
-    let own = settings.account(None).map(|account| (String::new(), account));
-    let aliases =
-        settings.aliases.iter().map(|(name, account)| (format!("aliases.{name}."), account.clone()));
-    own.into_iter().chain(aliases).flat_map(|(path, account)| aws_account(node, &path, &account)).collect()
-}
-
-fn aws_account(node: &Node, path: &str, account: &AwsAccount) -> Vec<Wanted> {
-    let profile = account.profile.as_ref().map(|profile| {
-        let why = format!("the plan uses the credentials of your AWS profile `{profile}`");
-        let span = place(node, &format!("{path}profile"));
-        Wanted::new(Grant::new(Subject::AwsProfile, profile.as_str()), span, why)
-    });
-    let role = account.assume_role.as_ref().map(|role| {
-        let why = format!("the plan assumes the role {} with your AWS credentials", role.role_arn);
-        let span = place(node, &format!("{path}assume_role.role_arn"));
-        Wanted::new(Grant::new(Subject::AwsRole, role.role_arn.as_str()), span, why)
-    });
-    profile.into_iter().chain(role).collect()
+    checked.resolved.providers.iter().flat_map(of).collect()
 }
 
 /// Folders of custody outside of the plan's own.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::style::{FAINT, STRONG, paint};
-use crate::providers::registry;
+use crate::provider::Registry;
 use crate::resource::erased::Kind;
 use crate::schema::describe;
 use crate::schema::describe::Field;
@@ -12,10 +12,10 @@ const PROTECTED: &str = "Protected: it is not deleted unless the step says `prot
 const ONCE_ONLY: &str = "Once only: its secret is given a single time, and goes into custody first.";
 
 /// All kinds, a line each.
-pub fn list() -> String {
-    let width = registry::names().map(str::len).max().unwrap_or_default();
-    let lines: Vec<String> = registry::KINDS
-        .iter()
+pub fn list(registry: &Registry) -> String {
+    let width = registry.names().map(str::len).max().unwrap_or_default();
+    let lines: Vec<String> = registry
+        .kinds()
         .map(|kind| format!("{}  {}", paint(STRONG, format_args!("{:width$}", kind.name())), kind.about()))
         .collect();
     lines.join("\n")
@@ -53,17 +53,17 @@ pub fn kind_markdown(kind: &dyn Kind) -> String {
 }
 
 /// All kinds in Markdown, with a list of them at the top.
-pub fn markdown() -> String {
+pub fn markdown(registry: &Registry) -> String {
     let mut text = String::from(
         "# Kinds\n\nWritten by `groundwork explain --format markdown`; `make docs` brings it up to date.\n\
          In a path, `[]` stands for each entry of a list and `NAME` for a name of one's own.\n\n",
     );
-    for kind in registry::KINDS {
+    for kind in registry.kinds() {
         let name = kind.name();
         let _ = writeln!(text, "- [{name}](#{}): {}", name.replace('.', ""), kind.about());
     }
-    for kind in registry::KINDS {
-        let _ = write!(text, "\n{}", kind_markdown(*kind));
+    for kind in registry.kinds() {
+        let _ = write!(text, "\n{}", kind_markdown(kind));
     }
     text.trim_end().to_owned()
 }

@@ -2,15 +2,30 @@
 
 use super::changeset::wrap::{columns, pad, shortened, wrapped};
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
-use crate::changeset::{Action, Changeset, Counts, StepChange};
+use crate::changeset::{Action, Changeset, Counts, Elsewhere, StepChange};
 use crate::visible::sanitize;
 
 /// Columns before a reason.
 const INDENT: usize = 6;
 
-/// A paragraph about them, `width` columns wide; empty when there are none.
+/// Paragraphs about them and about things elsewhere, `width` columns wide; empty when there are none.
 pub fn render(changeset: &Changeset, width: usize) -> String {
-    let all = &changeset.undeclared;
+    orphans(&changeset.undeclared, width) + &elsewhere(&changeset.elsewhere, width)
+}
+
+fn elsewhere(all: &[Elsewhere], width: usize) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{}\n", paint(STRONG, "Elsewhere"));
+    for one in all {
+        let lines = wrapped(&sanitize(&one.describe()), width - 2);
+        text.extend(lines.iter().map(|line| format!("  {line}\n")));
+    }
+    text
+}
+
+fn orphans(all: &[StepChange], width: usize) -> String {
     if all.is_empty() {
         return String::new();
     }

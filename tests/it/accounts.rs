@@ -112,13 +112,13 @@ fn a_saved_changeset_is_of_all_the_accounts_that_it_was_made_in() {
     assert_eq!(saved.code, 0, "{saved:?}");
     let text = std::fs::read_to_string(environment.folder.join("changes.json")).expect("saved");
     let saved: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(saved["content"]["identities"]["aliases"]["audit"]["account_id"], AUDIT);
+    assert_eq!(saved["content"]["identities"]["realms"]["aws.audit"]["account"], AUDIT);
 
     // The profile leads to another account now; the plan's own is the same.
     let elsewhere = "222222222222";
     let refused = run(elsewhere, &["apply", "changes.json", "--yes"]);
     assert_eq!(refused.code, 1, "{refused:?}");
-    for words in ["AWS account `aws.audit`: expected 111111111111 (", "is 222222222222 ("] {
+    for words in ["where `aws.audit` is: expected account 111111111111, ", "is account 222222222222, "] {
         assert!(refused.stderr.contains(words), "{words} in {refused:?}");
     }
     assert!(!refused.stderr.contains("step "), "everything else differs too: {refused:?}");
@@ -169,7 +169,7 @@ fn a_provider_that_is_not_declared_is_a_mistake_with_its_place() {
         "there is no provider `aws.audti`",
         "did you mean `aws.audit`?",
         "`aws.iam_access_key` is made only in the plan's own account",
-        "`vault.mount` is not a kind of AWS",
+        "`vault.mount` is not a kind of `aws`",
         "plan.yaml:5",
     ];
     for words in told {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use groundwork::changeset::{Action, Changeset, PlanIdentity, StepChange};
-use groundwork::resource::{Diff, Scope};
+use groundwork::providers::PROVIDERS;
+use groundwork::resource::Diff;
 use groundwork::review::Review;
 use groundwork::secret::SecretChange;
 use groundwork::ui;
@@ -197,16 +198,6 @@ fn sample() -> Changeset {
     Changeset::of(plan, steps)
 }
 
-fn scope() -> Scope {
-    Scope {
-        plan: "candlefish-production".to_owned(),
-        account_id: Some("123456789012".to_owned()),
-        region: "us-east-1".to_owned(),
-        partition: "aws".to_owned(),
-        aliases: std::collections::BTreeMap::new(),
-    }
-}
-
 /// The page in a folder; `browse` gets its address.
 struct Page {
     folder: tempfile::TempDir,
@@ -219,7 +210,11 @@ impl Page {
     fn of(changeset: &Changeset) -> Option<Self> {
         let browser = browser()?;
         let folder = tempfile::tempdir().expect("a folder");
-        let html = ui::changeset::html(&Review::new(changeset, &scope()));
+        let html = ui::changeset::html(&Review::new(
+            changeset,
+            &PROVIDERS,
+            Some("account 123456789012, region us-east-1"),
+        ));
         std::fs::write(folder.path().join("page.html"), &html).expect("written");
         Some(Self { folder, html, browser })
     }

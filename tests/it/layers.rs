@@ -108,6 +108,7 @@ const EDGES: &[(&str, &str)] = &[
     ("confined_path", "plan_shape"),
     ("durable", ""),
     ("template", "confined_path"),
+    ("place", "error template"),
     ("workspace", "confined_path error"),
     ("trust", "confined_path durable error workspace"),
     ("secret", "confined_path template trust workspace"),
@@ -119,62 +120,58 @@ const EDGES: &[(&str, &str)] = &[
     ("net", "confined_path error trace"),
     ("custody", "confined_path durable error event net permit plan secret signing template workspace"),
     ("destination", ""),
-    ("journal", "confined_path destination durable error permit secret signing workspace"),
+    ("journal", "confined_path destination durable error permit place secret signing workspace"),
     ("console", "secret visible"),
     ("prompt", "console secret"),
     ("lock", "confined_path error journal permit workspace"),
-    ("resource", "error permit providers secret suggest template"),
+    ("run", "custody destination error journal lock permit place plan signing template trace trust"),
+    ("resource", "error permit place run secret suggest template"),
+    ("provider", "error resource run"),
     (
         "providers",
-        "confined_path custody error event journal lock net permit plan plan_shape prompt resource secret signing template trace trust",
+        "confined_path custody destination error event journal lock net permit place plan plan_shape prompt provider resource run secret template trace trust",
     ),
     ("changeset", "destination plan resource"),
     (
         "resolve",
-        "confined_path custody error net plan providers resource secret suggest template trace trust visible",
+        "confined_path custody error place plan provider resource run secret suggest template trust visible",
     ),
     ("graph", "plan resolve resource"),
-    ("removal", "changeset diff error journal observe plan providers resource"),
-    ("observe", "changeset error event graph journal providers removal resolve resource template"),
-    ("diff", "changeset error observe plan removal resolve resource secret template"),
+    ("removal", "changeset diff error journal observe place plan resource run"),
+    ("observe", "changeset error event graph journal place removal resolve resource run template"),
+    ("diff", "changeset error journal observe place plan removal resolve resource secret template"),
     (
         "apply",
-        "changeset custody destination diff error event journal lock net observe permit plan providers removal resolve resource secret template",
+        "changeset custody destination diff error event journal lock net observe permit place plan removal resolve resource run secret template",
     ),
-    ("review", "changeset destination providers resource secret visible"),
+    ("review", "changeset destination provider providers resource secret visible"),
     (
         "saved",
-        "changeset confined_path destination error observe plan removal resolve resource secret trust visible",
+        "changeset confined_path destination error observe place plan removal resolve resource secret trust visible",
     ),
     (
         "session",
-        "apply changeset custody diff error event graph journal lock observe plan providers removal resolve resource saved signing template trust workspace",
+        "apply changeset custody diff error event graph journal lock observe place plan provider providers removal resolve resource run saved signing template trust workspace",
     ),
-    ("schema", "plan providers resource"),
-    ("lint", "net plan providers resolve resource secret suggest template"),
+    ("schema", "plan provider resource"),
+    ("lint", "net plan provider providers resolve resource secret suggest template"),
     (
         "ui",
-        "changeset console custody destination error event graph journal lint plan providers resolve resource review saved schema secret signing trace visible",
+        "changeset console custody destination error event graph journal lint plan provider providers resolve resource review saved schema secret signing trace visible",
     ),
     ("hygiene", ""),
     ("sandbox", "event net secret trust"),
     (
         "cli",
-        "apply changeset confined_path console custody durable error event hygiene lint net observe plan prompt providers resolve resource review sandbox saved schema secret session suggest trace trust ui",
+        "apply changeset confined_path console custody durable error event hygiene lint net observe place plan prompt providers resolve resource review run sandbox saved schema secret session suggest trace trust ui",
     ),
 ];
 
 /// Modules that use each other, and why.
-const KNOTS: [(&[&str], &str); 2] = [
-    (
-        &["resource", "providers"],
-        "a kind's client comes from the run's `Providers`, and these hold the kinds",
-    ),
-    (
-        &["removal", "observe", "diff"],
-        "an observed world includes what is left over, whose changes are compared as any other",
-    ),
-];
+const KNOTS: [(&[&str], &str); 1] = [(
+    &["removal", "observe", "diff"],
+    "an observed world includes what is left over, whose changes are compared as any other",
+)];
 
 #[test]
 fn modules_use_only_listed_modules() {

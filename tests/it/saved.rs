@@ -7,7 +7,8 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use groundwork::custody::pgp::KeyPair;
-use groundwork::saved::{Content, SEAL_KEY, Saved};
+use groundwork::place::Realm;
+use groundwork::saved::{Content, Identities, SEAL_KEY, Saved};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -426,18 +427,23 @@ fn another_account_or_cluster_is_refused() {
     assert_eq!(environment.run(&["plan", "plan.yaml", "--out", "changes.json"]).code, 3);
     let text = std::fs::read(environment.folder.join("changes.json")).expect("saved");
     let other = forged(&text, |content| {
-        content.identities.aws.as_mut().expect("AWS").account_id = "123456789012".to_owned();
+        let mut realms = content.identities.realms();
+        let aws = realms.get_mut("aws").expect("AWS");
+        *aws = aws.clone().with("account", "123456789012");
+        content.identities = Identities::new(realms);
     });
     environment.write("other.json", &String::from_utf8(other).expect("text"));
     let ran = environment.run(&["apply", "other.json", "--yes"]);
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(ran.stderr.contains("AWS account: expected 123456789012"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("where `aws` is: expected account 123456789012"), "{}", ran.stderr);
     let other = forged(&text, |content| {
-        content.identities.vault = Some(groundwork::saved::VaultIdentity::ClusterId("4f1c".to_owned()));
+        let mut realms = content.identities.realms();
+        realms.insert("vault".to_owned(), Realm::default().with("cluster", "4f1c"));
+        content.identities = Identities::new(realms);
     });
     environment.write("other.json", &String::from_utf8(other).expect("text"));
     let ran = environment.run(&["apply", "other.json", "--yes"]);
-    assert!(ran.code == 1 && ran.stderr.contains("Vault cluster: expected 4f1c"), "{ran:?}");
+    assert!(ran.code == 1 && ran.stderr.contains("where `vault` is: expected cluster 4f1c"), "{ran:?}");
     // What was reviewed is done, and what was not is not.
     let ran = environment.run(&["apply", "changes.json", "--yes"]);
     assert_eq!(ran.code, 3, "{ran:?}");

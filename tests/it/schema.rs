@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use groundwork::providers::registry;
+use groundwork::providers::PROVIDERS;
 use groundwork::schema::plan_schema;
 use groundwork::session;
 use groundwork::trust::Trust;
@@ -16,13 +16,16 @@ fn project() -> &'static Path {
 fn the_schema_in_docs_is_current() {
     let text = std::fs::read_to_string(project().join("docs/plan.schema.json")).expect("the schema");
     let kept: Value = serde_json::from_str(&text).expect("JSON");
-    assert!(kept == plan_schema(), "docs/plan.schema.json is not what the program prints: run `make docs`");
+    assert!(
+        kept == plan_schema(&PROVIDERS),
+        "docs/plan.schema.json is not what the program prints: run `make docs`"
+    );
 }
 
 #[test]
 fn the_kinds_in_docs_are_current() {
     let kept = std::fs::read_to_string(project().join("docs/kinds.md")).expect("the kinds");
-    let printed = groundwork::ui::explain::markdown();
+    let printed = groundwork::ui::explain::markdown(&PROVIDERS);
     assert!(
         kept.trim_end() == printed.trim_end(),
         "docs/kinds.md is not what the program prints: run `make docs`"
@@ -41,7 +44,7 @@ fn the_schema_of_changesets_in_docs_is_current() {
 fn the_example_of_every_kind_is_a_valid_step() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
-    for kind in registry::KINDS {
+    for kind in PROVIDERS.kinds() {
         let steps: String =
             kind.example().trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
         let plan = format!(
@@ -61,7 +64,7 @@ fn the_example_of_every_kind_is_a_valid_step() {
 
 #[test]
 fn every_example_shows_its_own_kind() {
-    for kind in registry::KINDS {
+    for kind in PROVIDERS.kinds() {
         let line = format!("kind: {}", kind.name());
         assert!(kind.example().contains(&line), "the example of {} is of something else", kind.name());
         assert!(kind.about().ends_with('.'), "`{}` of {} is no sentence", kind.about(), kind.name());
@@ -70,7 +73,7 @@ fn every_example_shows_its_own_kind() {
 
 #[test]
 fn every_kind_has_a_contract_fixture() {
-    for name in registry::names() {
+    for name in PROVIDERS.names() {
         let path = project().join(format!("tests/contract/{name}.yaml"));
         assert!(path.exists(), "{} is missing", path.display());
     }

@@ -5,6 +5,7 @@ use crate::lint::facts::Fact;
 use crate::lint::findings::Findings;
 use crate::lint::policy::{Statement, granted_by, statements};
 use crate::plan::Severity;
+use crate::providers::aws::Aws;
 
 pub const RULES: &[&Rule] =
     &[&WILDCARD_ADMIN, &MANAGES_ACCESS, &ALL_BUT, &ACCESS_KEY, &FOREIGN, &UNBOUND_OIDC];
@@ -232,7 +233,10 @@ steps:
           Action: sts:AssumeRole
 "#,
     check: |facts, findings| {
-        let Some(own) = facts.resolved.aws.account_id.as_deref() else { return };
+        let Some(own) = facts.resolved.provider::<Aws>().and_then(|aws| aws.settings.account_id.as_deref())
+        else {
+            return;
+        };
         for fact in facts.of_kind("aws.iam_role") {
             for statement in statements(fact).iter().filter(|one| one.allows() && !one.is_narrowed()) {
                 let is_foreign = |arn: &&str| account(arn).is_some_and(|account| account != own);

@@ -228,8 +228,11 @@ fn method_ttl(facts: &Facts<'_>, fact: &Fact<'_>) -> u64 {
 
 /// The AppRoles that runs of the plan log in with.
 fn admins<'a>(facts: &'a Facts<'_>) -> Vec<&'a str> {
-    use crate::plan::settings::VaultAuth;
-    let login = facts.resolved.vault.auth.iter().map(|VaultAuth::Approle(login)| login.role.as_str());
+    use crate::providers::vault::Vault;
+    use crate::providers::vault::settings::VaultAuth;
+    let vault = facts.resolved.provider::<Vault>();
+    let auth = vault.and_then(|vault| vault.settings.auth.as_ref());
+    let login = auth.iter().map(|VaultAuth::Approle(login)| login.role.as_str());
     let proven =
         facts.of_kind("vault.root_token").filter_map(|fact| fact.fields["admin"]["approle"]["role"].as_str());
     login.chain(proven).collect()

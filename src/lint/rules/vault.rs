@@ -2,6 +2,8 @@
 
 use crate::lint::Rule;
 use crate::plan::{Section, Severity};
+use crate::provider::Provider;
+use crate::providers::vault::Vault;
 
 pub const RULES: &[&Rule] = &[&AUDIT, &ROOT_TOKEN, &ONE_SHARE, &CLEARTEXT];
 
@@ -96,12 +98,12 @@ const CLEARTEXT: Rule = Rule {
   nodes: [ http://127.0.0.1:8200 ]
 ",
     check: |facts, findings| {
-        let vault = &facts.resolved.vault;
+        let Some(vault) = facts.resolved.provider::<Vault>().map(|vault| &vault.settings) else { return };
         let address = vault.address.iter().map(|address| ("address".to_owned(), address));
         let nodes = vault.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}]"), node));
         for (path, url) in address.chain(nodes) {
             if url.starts_with("http://") && crate::net::endpoint::require_vault_tls(url).is_err() {
-                findings.section(Section::Vault, &path, format!("`{url}` is not encrypted"));
+                findings.section(Section::Provider(Vault::NAME), &path, format!("`{url}` is not encrypted"));
             }
         }
     },

@@ -9,15 +9,21 @@ use serde_json::json;
 use super::client::AwsClient;
 use super::iam_access_key::{Desired, IamAccessKey, KeyCustodian};
 use crate::custody::envelope::SealingKey;
-use crate::custody::{Keyring, Recipient, testing};
-use crate::journal::{Entry, Journal, Who};
+use crate::custody::testing::custody;
+use crate::custody::{Keyring, Recipient};
+use crate::journal::Entry;
 use crate::permit::Permit;
-use crate::plan::settings::{CustodySettings, RecipientSettings, VaultSettings};
-use crate::providers::Providers;
+use crate::place::Place;
+use crate::plan::settings::RecipientSettings;
+use crate::provider::Provider;
+use crate::providers::aws::Aws;
+use crate::providers::aws::settings::AwsSettings;
+use crate::providers::vault::Vault;
+use crate::providers::vault::settings::VaultSettings;
 use crate::providers::vault::testing::{Server, initialise};
 use crate::resource::{Provided, Resource, Writer};
+use crate::run::{Run, testing};
 use crate::secret::Secret;
-use crate::signing::testing::authority;
 use crate::trust::{Grant, Subject, Trust};
 
 /// A machine, a server that is ready, and a user for the test.
@@ -45,41 +51,30 @@ impl Surroundings {
             desired: serde_json::from_value(desired).unwrap(),
             user,
         };
-        let providers = new.providers();
+        let run = new.run();
         // Boxed, because the compiler cannot handle futures nested this deeply.
-        Box::pin(initialise(&providers)).await;
-        let aws = Box::pin(AwsClient::provide(&providers)).await.unwrap();
+        Box::pin(initialise(&run)).await;
+        let aws = Box::pin(AwsClient::provide(&run, &Place::OWN)).await.unwrap();
         aws.write(&new.permit).iam.create_user().user_name(&new.user).send().await.unwrap();
         new
     }
 
-    fn providers(&self) -> Providers {
-        let authority = authority(&self.folder.path().join("config"), "demo");
-        let journal = Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0"), authority).unwrap();
-        let providers = Providers {
-            plan: "demo".into(),
-            folder: self.folder.path().to_owned(),
-            vault_settings: VaultSettings {
-                address: Some(self.server.address.clone()),
-                ..VaultSettings::default()
-            },
-            custody_settings: Some(CustodySettings::default()),
-            journal: Some(Arc::new(journal)),
-            trust: Trust::new([Grant::new(Subject::Vault, self.server.address.as_str())]),
-            ..Providers::default()
-        };
-        let custody = testing::custody(self.folder.path(), self.identity.clone());
-        providers.custody.set(Arc::new(custody)).unwrap();
-        providers
+    fn run(&self) -> Run {
+        let vault = VaultSettings { address: Some(self.server.address.clone()), ..VaultSettings::default() };
+        let trust = Trust::new([Grant::new(Subject::Vault, self.server.address.as_str())]);
+        testing::run(self.folder.path(), trust)
+            .with(Arc::new(Aws::open(AwsSettings::default())))
+            .with(Arc::new(Vault::open(vault)))
+            .with_custody(custody(self.folder.path(), self.identity.clone()))
     }
 
     /// The custodian that a new run would create.
-    async fn run(&self) -> Arc<KeyCustodian> {
-        KeyCustodian::provide(&self.providers()).await.unwrap()
+    async fn client(&self) -> Arc<KeyCustodian> {
+        KeyCustodian::provide(&self.run(), &Place::OWN).await.unwrap()
     }
 
     async fn apply(&self) {
-        let client = self.run().await;
+        let client = self.client().await;
         let writer = Writer::new(&*client, &self.permit, "key");
         match IamAccessKey::observe(&client, &IamAccessKey::id(&self.desired)).await.unwrap() {
             None => IamAccessKey::create(&writer, &self.desired).await.unwrap(),
@@ -90,7 +85,7 @@ impl Surroundings {
     }
 
     async fn pending(&self) -> Vec<String> {
-        let client = self.run().await;
+        let client = self.client().await;
         match IamAccessKey::observe(&client, &IamAccessKey::id(&self.desired)).await.unwrap() {
             None => vec!["create".to_owned()],
             Some(observed) => {
@@ -101,27 +96,27 @@ impl Surroundings {
     }
 
     async fn live(&self) -> Vec<String> {
-        let aws = AwsClient::provide(&self.providers()).await.unwrap();
+        let aws = AwsClient::provide(&self.run(), &Place::OWN).await.unwrap();
         let listed = aws.read().iam.list_access_keys().user_name(&self.user).send().await.unwrap();
         listed.access_key_metadata.into_iter().filter_map(|key| key.access_key_id).collect()
     }
 
     /// Creates a key and discards its secret.
     async fn make_and_forget(&self) -> String {
-        let aws = AwsClient::provide(&self.providers()).await.unwrap();
+        let aws = AwsClient::provide(&self.run(), &Place::OWN).await.unwrap();
         let made = aws.write(&self.permit).iam.create_access_key().user_name(&self.user).send().await;
         made.unwrap().access_key.unwrap().access_key_id
     }
 
     async fn write_intent(&self, baseline: Vec<String>) {
-        let providers = self.providers();
+        let run = self.run();
         let intent = Entry::Intent {
             step: "key".into(),
             operation: "iam:CreateAccessKey".into(),
             target: self.user.clone(),
             detail: baseline,
         };
-        providers.journal().unwrap().append(&self.permit, intent).await.unwrap();
+        run.journal.append(&self.permit, intent).await.unwrap();
     }
 }
 
@@ -134,7 +129,7 @@ async fn key_is_created_once_delivered_and_verified() {
     let first = around.live().await;
     around.apply().await;
     assert_eq!(around.live().await, first);
-    let vault = crate::providers::vault::VaultClient::provide(&around.providers()).await.unwrap();
+    let vault = crate::providers::vault::VaultClient::provide(&around.run(), &Place::OWN).await.unwrap();
     let delivered = vault.get("secret/data/team/aws").await.unwrap().unwrap();
     assert_eq!(delivered["data"]["aws_access_key_id"], json!(first[0]));
     // A value lost at the destination is delivered again; its neighbours stay.
@@ -172,7 +167,7 @@ async fn undelivered_request_is_sent_again() {
 #[ignore = "needs an AWS emulator and a server binary in BAO_BIN"]
 async fn next_run_finishes_after_secret_was_stored() {
     let around = Surroundings::new().await;
-    let client = around.run().await;
+    let client = around.client().await;
     let made = client.make(&around.permit, "key", &around.desired).await.map(drop);
     made.unwrap();
     let first = around.live().await;
@@ -186,7 +181,7 @@ async fn next_run_finishes_after_secret_was_stored() {
 async fn foreign_key_is_never_touched() {
     let around = Surroundings::new().await;
     let theirs = around.make_and_forget().await;
-    let client = around.run().await;
+    let client = around.client().await;
     let observed = IamAccessKey::observe(&client, &IamAccessKey::id(&around.desired)).await.unwrap().unwrap();
     assert_eq!(IamAccessKey::diff(&around.desired, &observed).blocked.len(), 1);
     let writer = Writer::new(&*client, &around.permit, "key");
@@ -200,7 +195,7 @@ async fn foreign_key_is_never_touched() {
 async fn secret_is_never_stored_in_plain_text() {
     let around = Surroundings::new().await;
     around.apply().await;
-    let vault = crate::providers::vault::VaultClient::provide(&around.providers()).await.unwrap();
+    let vault = crate::providers::vault::VaultClient::provide(&around.run(), &Place::OWN).await.unwrap();
     let delivered = vault.get("secret/data/team/aws").await.unwrap().unwrap();
     let secret = delivered["data"]["aws_secret_access_key"].as_str().unwrap().to_owned();
     let mut folders = vec![around.folder.path().to_owned()];
@@ -222,8 +217,10 @@ async fn secret_is_never_stored_in_plain_text() {
 #[tokio::test]
 #[ignore = "needs an AWS emulator"]
 async fn kms_key_opens_only_envelopes_of_its_name() {
-    let providers = Providers::default();
-    let aws = AwsClient::provide(&providers).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let aws = Aws::open(AwsSettings::default());
+    let run = testing::run(folder.path(), Trust::default()).with(Arc::new(aws));
+    let aws = AwsClient::provide(&run, &Place::OWN).await.unwrap();
     let made = aws.write(&Permit::mint()).kms.create_key().send().await.unwrap();
     let key = made.key_metadata.unwrap().key_id;
     let keyring = Keyring { service: Some(aws), ..Keyring::default() };

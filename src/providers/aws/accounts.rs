@@ -14,8 +14,8 @@ use tokio::sync::OnceCell;
 use super::client::{AwsClient, missing};
 use super::error::Answer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::settings::{AssumeRole, AwsAccount};
 use crate::prompt;
+use crate::providers::aws::settings::{AssumeRole, AwsAccount};
 use crate::secret::Secret;
 use crate::trace::Calls;
 use crate::trust::{Grant, Subject, Trust};
@@ -35,6 +35,12 @@ impl Aliases {
     pub(super) fn cell(&self, name: &str) -> Arc<OnceCell<Arc<AwsClient>>> {
         let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cells.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// The client of this name, if it is connected.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<AwsClient>> {
+        let cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.get(name)?.get().cloned()
     }
 
     /// The clients that are connected.

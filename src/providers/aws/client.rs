@@ -15,20 +15,22 @@ use aws_types::service_config::ServiceConfigKey;
 use tokio::sync::OnceCell;
 
 use super::accounts;
+use super::arn::partition_of;
 use super::batch::Batches;
 use super::cache::Cached;
+use super::connection::Aws;
 use super::error::Answer;
 use super::iam::Bulk;
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use super::kms_key::MadeKeys;
 use super::lazy::Lazy;
-use super::scope::partition_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::timeout::{at_most, of_once_only};
 use crate::net::{endpoint, http};
 use crate::permit::Permit;
-use crate::providers::Providers;
-use crate::resource::{Elsewhere, Provided, Scope};
+use crate::place::{Place, Realm};
+use crate::resource::Provided;
+use crate::run::Run;
 use crate::secret::Secret;
 use crate::trace::Calls;
 
@@ -52,7 +54,6 @@ pub struct AwsClient {
     once: OnceLock<Services>,
     config: SdkConfig,
     calls: Arc<Calls>,
-    plan: String,
     region: String,
     declared_account: Option<String>,
     identity: OnceCell<Identity>,
@@ -97,57 +98,51 @@ pub struct Identity {
 }
 
 impl Provided for AwsClient {
-    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
-        // The SDK's future is nested more deeply than the compiler likes inside of ours.
-        providers.aws.get_or_try_init(|| Box::pin(Self::connect(providers, None))).await.cloned()
-    }
+    const PROVIDER: &'static str = "aws";
+    /// An account belongs to one partition.
+    const REALM: &'static [&'static str] = &["account", "region"];
 
-    async fn provide_at(providers: &Providers, place: Option<&Elsewhere>) -> Result<Arc<Self>> {
-        Self::of_account(providers, place.and_then(Elsewhere::alias)).await
+    async fn provide(run: &Run, place: &Place) -> Result<Arc<Self>> {
+        let connection: &Aws = run.connection()?;
+        // The SDK's future is nested more deeply than the compiler likes inside of ours.
+        let connect = || Box::pin(Self::connect(run, connection, place.alias.as_deref()));
+        match &place.alias {
+            None => connection.own.get_or_try_init(connect).await.cloned(),
+            Some(name) => connection.aliases.cell(name).get_or_try_init(connect).await.cloned(),
+        }
     }
 }
 
 impl AwsClient {
-    /// The client of the plan's own account, or of the one of this name under `aws.aliases`.
-    ///
-    /// # Errors
-    /// When there is no region, or the account is not the one that the plan names.
-    pub async fn of_account(providers: &Providers, alias: Option<&str>) -> Result<Arc<Self>> {
-        let Some(name) = alias else { return Self::provide(providers).await };
-        let cell = providers.aws_aliases.cell(name);
-        cell.get_or_try_init(|| Box::pin(Self::connect(providers, alias))).await.cloned()
-    }
-
     /// Finds credentials and region along the SDK's whole default chain (environment, profiles,
     /// SSO, container and instance roles), for the plan's own account or the one of this name, and
     /// assumes the role that the plan declares; `AWS_ENDPOINT_URL` is honoured.
     ///
     /// # Errors
     /// When there is no region, or the account is not the one that the plan names.
-    async fn connect(providers: &Providers, alias: Option<&str>) -> Result<Arc<Self>> {
-        let settings = providers.aws_settings.account(alias).unwrap_or_default();
-        accounts::require_allowed(&settings, &providers.trust)?;
+    async fn connect(run: &Run, connection: &Aws, alias: Option<&str>) -> Result<Arc<Self>> {
+        let settings = connection.settings.account(alias).ok_or_else(|| no_alias(alias))?;
+        accounts::require_allowed(&settings, &run.trust)?;
         let mut config = load_config(settings.region.clone(), settings.profile.as_deref()).await?;
         endpoints(&config).iter().try_for_each(|endpoint| endpoint::require_aws(endpoint))?;
         let region = config.region().map(ToString::to_string).filter(|region| !region.is_empty());
         let region = region.ok_or_else(no_region)?;
         require_region(&region)?;
         if let Some(role) = &settings.assume_role {
-            config = accounts::work_as(config, role, &providers.calls).await?;
+            config = accounts::work_as(config, role, &run.calls).await?;
         }
         let client = Self {
-            reading: Services::new(&config, &providers.calls, Access::Read),
+            reading: Services::new(&config, &run.calls, Access::Read),
             writing: OnceLock::new(),
             once: OnceLock::new(),
             config,
-            calls: providers.calls.clone(),
-            plan: providers.plan.clone(),
+            calls: run.calls.clone(),
             region,
             declared_account: settings.account_id,
             identity: OnceCell::new(),
             aliases: Cached::default(),
             made_keys: MadeKeys::default(),
-            iam: Bulk::new(providers.iam_steps),
+            iam: Bulk::new(run.steps_like("aws.iam_")),
             batches: Batches::default(),
         };
         if client.declared_account.is_some() {
@@ -207,17 +202,13 @@ impl AwsClient {
         partition_of(&self.region)
     }
 
-    /// The scope as far as it is known without a request: it has the account only if the plan names
+    /// The realm as far as it is known without a request: it has the account only if the plan names
     /// it or an earlier request has returned the identity.
-    pub fn scope(&self) -> Scope {
+    pub fn realm(&self) -> Realm {
         let known = self.identity.get().map(|identity| identity.account_id.clone());
-        Scope {
-            plan: self.plan.clone(),
-            account_id: known.or_else(|| self.declared_account.clone()),
-            region: self.region.clone(),
-            partition: self.partition().to_owned(),
-            aliases: BTreeMap::new(),
-        }
+        Realm::default()
+            .with_some("account", known.or_else(|| self.declared_account.clone()))
+            .with("region", &self.region)
     }
 
     /// Forgets what was read, so that later steps read it again.
@@ -423,13 +414,26 @@ fn not_known_yet(error: Error) -> Error {
         .advice("AWS does not know this access key yet, or no longer")
 }
 
+fn no_alias(alias: Option<&str>) -> Error {
+    let name = alias.unwrap_or_default();
+    let message = format!("the plan no longer declares the account `aws.{name}`");
+    Error::new(ErrorKind::Rejected, "connect to AWS", message)
+        .advice(format!("declare it again under `aws: {{ aliases: {{ {name}: … }} }}`"))
+}
+
 fn to_hash_map(context: &BTreeMap<String, String>) -> HashMap<String, String> {
     context.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::provider::Provider;
+    use crate::providers::aws::arn::partition;
+    use crate::run::testing;
+    use crate::trust::Trust;
 
     #[test]
     fn only_amazon_serves_buckets_as_host_names() {
@@ -438,25 +442,26 @@ mod tests {
         assert!(!needs_path_style("https://s3.eu-west-1.amazonaws.com"));
     }
 
-    fn providers(account: Option<&str>) -> Providers {
-        let settings = crate::plan::settings::AwsSettings {
+    fn run(folder: &Path, account: Option<&str>) -> Run {
+        let settings = crate::providers::aws::settings::AwsSettings {
             region: Some("cn-north-1".into()),
             account_id: account.map(str::to_owned),
             ..Default::default()
         };
-        Providers { plan: "p".into(), aws_settings: settings, ..Providers::default() }
+        testing::run(folder, Trust::default()).with(Arc::new(Aws::open(settings)))
     }
 
     #[tokio::test]
     async fn the_reading_clients_refuse_to_write_and_send_nothing() {
-        let providers = providers(None);
-        let client = AwsClient::provide(&providers).await.expect("connecting needs no network");
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = run(folder.path(), None);
+        let client = AwsClient::provide(&run, &Place::OWN).await.expect("connecting needs no network");
         let refused = client.read().iam.create_user().user_name("x").send().await.at("iam:CreateUser");
         let refused = refused.expect_err("refused");
         assert_eq!(refused.kind, ErrorKind::Rejected);
         assert!(refused.message.starts_with("CreateUser may write"), "{refused}");
-        assert_eq!(providers.calls.total(), crate::trace::CallCount::default());
-        assert_eq!(client.scope().partition, "aws-cn");
+        assert_eq!(run.calls.total(), crate::trace::CallCount::default());
+        assert_eq!(partition(&client.realm()), "aws-cn");
     }
 
     #[test]

@@ -6,12 +6,14 @@
 #[cfg(test)]
 mod access_key_tests;
 mod accounts;
+mod arn;
 mod batch;
 mod body;
 pub mod bucket_object;
 mod cache;
 mod client;
 pub mod cloudwatch;
+mod connection;
 pub mod control;
 pub mod dynamodb_table;
 mod error;
@@ -32,18 +34,19 @@ pub(super) mod risk;
 pub mod s3_bucket;
 mod s3_object;
 mod s3_store;
-mod scope;
 pub mod secret;
 mod secret_value;
 mod secrets_store;
+pub mod settings;
 pub mod sns;
 pub mod ssm_parameter;
 pub mod tags;
 
-pub use accounts::Aliases;
+pub use arn::{iam_arn, is_account_id, partition, partition_of, regional_arn};
 pub use bucket_object::BucketObject;
 pub use client::{AwsClient, Identity, Services};
 pub use cloudwatch::{CloudwatchAlarm, CloudwatchDashboard, CloudwatchLogGroup, LogMetricFilter};
+pub use connection::Aws;
 pub use dynamodb_table::DynamodbTable;
 pub use error::Answer;
 pub use iam::{
@@ -56,12 +59,42 @@ pub use policy::Document;
 pub use s3_bucket::S3Bucket;
 pub use s3_object::S3Object;
 pub use s3_store::S3Store;
-pub use scope::{iam_arn, is_account_id, partition, partition_of, regional_arn};
 pub use secret::AwsSecret;
 pub use secrets_store::SecretsStore;
 pub use sns::{SnsSubscription, SnsTopic};
 pub use ssm_parameter::SsmParameter;
 
+use crate::resource::erased::{Kind, kind};
+
+/// The realm of things whose names are unique in an account, whatever the region: those of IAM, and those
+/// that are global.
+const ACCOUNT: &[&str] = &["account"];
+
 /// Why Groundwork never overwrites a live value that it does not know.
 const UNKNOWN_VALUE: &str = "Groundwork does not know the live value and does not overwrite it; set a value \
                              that a plan can declare by hand, or use a newer version of Groundwork";
+
+/// The kinds, in the order in which `explain` lists them. A new kind needs one line here.
+#[rustfmt::skip]
+const KINDS: &[&dyn Kind] = &[
+    &kind::<KmsKey>(),
+    &kind::<S3Bucket>(),
+    &kind::<BucketObject>(),
+    &kind::<DynamodbTable>(),
+    &kind::<IamGroup>(),
+    &kind::<AwsSecret>(),
+    &kind::<SsmParameter>(),
+    &kind::<SnsTopic>(),
+    &kind::<SnsSubscription>(),
+    &kind::<CloudwatchAlarm>(),
+    &kind::<CloudwatchDashboard>(),
+    &kind::<CloudwatchLogGroup>(),
+    &kind::<LogMetricFilter>(),
+    &kind::<IamUser>(),
+    &kind::<IamRole>(),
+    &kind::<IamPolicy>(),
+    &kind::<IamInstanceProfile>(),
+    &kind::<IamOidcProvider>(),
+    &kind::<IamAccountPasswordPolicy>(),
+    &kind::<IamAccessKey>(),
+];

@@ -5,11 +5,17 @@ mod template;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 pub use template::Template;
 
+use crate::destination::Destinations;
 use crate::error::Result;
-use crate::providers::Providers;
+use crate::place::{Place, Realm};
+use crate::provider::Provider;
 use crate::resource::Provided;
+use crate::resource::erased::{Kind, kind};
+use crate::run::{Connection, Run};
 
 /// Reads and writes files inside the plan's folder.
 #[derive(Clone, Debug)]
@@ -19,7 +25,45 @@ pub struct Files {
 }
 
 impl Provided for Files {
-    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { folder: providers.folder.clone() }))
+    const PROVIDER: &'static str = "file";
+
+    async fn provide(run: &Run, _: &Place) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { folder: run.folder.clone() }))
+    }
+}
+
+/// Files in a plan.
+#[derive(Debug)]
+pub struct File;
+
+impl Provider for File {
+    const NAME: &'static str = "file";
+    const TITLE: &'static str = "Files";
+    const KINDS: &'static [&'static dyn Kind] = &[&kind::<Template>()];
+    const HAS_SECTION: bool = false;
+
+    type Settings = ();
+
+    fn open((): ()) -> Self {
+        Self
+    }
+}
+
+#[async_trait]
+impl Connection for File {
+    fn provider(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn known_realm(&self, _: &Place) -> Realm {
+        Realm::UNKNOWN
+    }
+
+    async fn realm(&self, _: &Run, _: &Place) -> Result<Realm> {
+        Ok(Realm::UNKNOWN)
+    }
+
+    fn destinations(&self, _: &[Place]) -> Destinations {
+        Destinations::new()
     }
 }

@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use super::Files;
 use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::plan_shape::is_plan;
-use crate::resource::Change;
 use crate::resource::risk::{Category, FieldChanges, Finding, Risks, Severity, analysed, identity, safe};
-use crate::resource::{Diff, Partial, Resource, Scope, Writer};
+use crate::resource::{Change, Diff, Partial, Resource, Writer};
 use crate::secret::{LoadError, Loader};
 
 /// The kind `file.template`.
@@ -194,7 +194,7 @@ backend_file:
         Outputs { path: observed.path.clone(), sha256: hex::encode(Sha256::digest(&observed.content)) }
     }
 
-    fn predicted_outputs(desired: &Desired, _scope: &Scope) -> Partial {
+    fn predicted_outputs(desired: &Desired, _realm: &Realm) -> Partial {
         Partial::default().with("path", &desired.path).with_sha256("sha256", desired.rendered.as_bytes())
     }
 }

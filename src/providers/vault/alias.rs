@@ -16,10 +16,11 @@ use super::VaultClient;
 use super::cache::Listing;
 use super::fields;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::providers::vault::risk::METADATA;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{Risks, changed, identity};
-use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
 
 /// The name by which an auth method knows an entity.
 pub type EntityAlias = Alias<EntityAliasSpec>;
@@ -74,6 +75,8 @@ pub trait AliasSpec: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
 
     /// The name that an auth method uses, and that method's path.
     fn known_as(&self) -> (&str, &str);
+    /// As [`Resource::occupies`].
+    fn occupies(&self) -> String;
 }
 
 impl AliasSpec for EntityAliasSpec {
@@ -103,6 +106,10 @@ alice_at_userpass:
     fn known_as(&self) -> (&str, &str) {
         (&self.name, &self.mount)
     }
+
+    fn occupies(&self) -> String {
+        format!("the alias at `{}` of the entity {}", self.mount, self.canonical_id)
+    }
 }
 
 impl AliasSpec for GroupAliasSpec {
@@ -131,6 +138,10 @@ developers_at_github:
 
     fn known_as(&self) -> (&str, &str) {
         (&self.name, &self.mount)
+    }
+
+    fn occupies(&self) -> String {
+        format!("the only alias of the group {}", self.canonical_id)
     }
 }
 
@@ -214,6 +225,10 @@ impl<S: AliasSpec> Resource for Alias<S> {
         AliasId { name: name.to_owned(), mount: mount.to_owned() }
     }
 
+    fn occupies(desired: &S) -> Option<String> {
+        Some(AliasSpec::occupies(desired))
+    }
+
     fn check(desired: &S) -> Vec<FieldError> {
         let (name, _) = desired.known_as();
         name.is_empty().then(|| FieldError::new("name", "is empty")).into_iter().collect()
@@ -255,7 +270,7 @@ impl<S: AliasSpec> Resource for Alias<S> {
         AliasOutputs { name: observed.alias.known_as().0.to_owned(), id: observed.id.clone() }
     }
 
-    fn predicted_outputs(desired: &S, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &S, _: &Realm) -> Partial {
         Partial::default().with("name", desired.known_as().0)
     }
 }

@@ -12,9 +12,10 @@ use super::fields::{self, Fixed};
 use super::mount::{check_path, refuse_blocked};
 use super::server::takes_audit_by_configuration;
 use crate::error::{Error, FieldError, Result};
+use crate::place::Realm;
 use crate::resource::risk::Category::PublicExposure;
 use crate::resource::risk::{Category, Deletion, Risks, Severity, fixed, identity, includes, on};
-use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
 
 /// An audit device.
 #[derive(Debug)]
@@ -136,6 +137,7 @@ audit_log:
     ]];
     /// The server has audit devices only in its root namespace.
     const NAMESPACED: bool = false;
+    const REALM: &'static [&'static str] = &["cluster"];
     const PROTECTED: bool = true;
 
     type Client = VaultClient;
@@ -201,7 +203,7 @@ audit_log:
         AuditOutputs { path: observed.path.clone() }
     }
 
-    fn predicted_outputs(desired: &AuditSpec, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &AuditSpec, _: &Realm) -> Partial {
         Partial::default().with("path", desired.path())
     }
 }

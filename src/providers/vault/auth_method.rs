@@ -13,12 +13,13 @@ use super::mount::{
 use super::notation::{Names, Ttl};
 use super::server::Plugin;
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
 use crate::providers::vault::risk::{BATCH, NOT_REVOCABLE, TUNING_RISKS};
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{
     Category, Deletion, LABELS, Risks, Severity, becomes, fixed, identity, loosened, lowered, on, safe,
 };
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Writer};
 
 /// An auth method.
 #[derive(Debug)]
@@ -281,7 +282,7 @@ approle:
         AuthMethodOutputs { path: observed.path.clone(), accessor: observed.accessor.clone() }
     }
 
-    fn predicted_outputs(desired: &AuthMethodSpec, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &AuthMethodSpec, _: &Realm) -> Partial {
         Partial::default().with("path", desired.path())
     }
 }

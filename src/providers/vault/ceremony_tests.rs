@@ -10,15 +10,15 @@ use serde_json::json;
 use super::custodian::{Custodian, Initialisation};
 use super::init::Desired;
 use super::testing::{LossyProxy, Server};
-use super::{VaultClient, VaultInit, VaultRootToken};
+use super::{Vault, VaultClient, VaultInit, VaultRootToken};
 use crate::custody::testing;
 use crate::error::ErrorKind;
-use crate::journal::{Journal, Who};
 use crate::permit::Permit;
-use crate::plan::settings::{CustodySettings, VaultSettings};
-use crate::providers::Providers;
+use crate::place::Place;
+use crate::provider::Provider;
+use crate::providers::vault::settings::VaultSettings;
 use crate::resource::{Provided, Resource, Writer};
-use crate::signing::testing::authority;
+use crate::run;
 use crate::trust::{Grant, Subject, Trust};
 
 const SHAMIR: &str = "";
@@ -45,30 +45,22 @@ impl Machine {
     }
 
     /// The clients of a new run.
-    async fn run(&self, nodes: &[&Server]) -> Arc<Custodian> {
+    async fn client(&self, nodes: &[&Server]) -> Arc<Custodian> {
         let addresses: Vec<String> = nodes.iter().map(|node| node.address.clone()).collect();
-        self.run_at(&addresses).await
+        self.client_at(&addresses).await
     }
 
-    async fn run_at(&self, addresses: &[String]) -> Arc<Custodian> {
-        let authority = authority(&self.folder.path().join("config"), "demo");
-        let journal = Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0"), authority).unwrap();
-        let providers = Providers {
-            plan: "demo".into(),
-            folder: self.folder.path().to_owned(),
-            vault_settings: VaultSettings {
-                address: Some(addresses[0].clone()),
-                nodes: addresses.to_vec(),
-                ..VaultSettings::default()
-            },
-            custody_settings: Some(CustodySettings::default()),
-            journal: Some(Arc::new(journal)),
-            trust: Trust::new(addresses.iter().map(|node| Grant::new(Subject::Vault, node.as_str()))),
-            ..Providers::default()
+    async fn client_at(&self, addresses: &[String]) -> Arc<Custodian> {
+        let settings = VaultSettings {
+            address: Some(addresses[0].clone()),
+            nodes: addresses.to_vec(),
+            ..VaultSettings::default()
         };
-        let custody = testing::custody(self.folder.path(), self.identity.clone());
-        providers.custody.set(Arc::new(custody)).unwrap();
-        Custodian::provide(&providers).await.unwrap()
+        let trust = Trust::new(addresses.iter().map(|node| Grant::new(Subject::Vault, node.as_str())));
+        let run = run::testing::run(self.folder.path(), trust)
+            .with(Arc::new(Vault::open(settings)))
+            .with_custody(testing::custody(self.folder.path(), self.identity.clone()));
+        Custodian::provide(&run, &Place::OWN).await.unwrap()
     }
 
     fn writer<'a>(&'a self, client: &'a Custodian) -> Writer<'a, Custodian> {
@@ -76,7 +68,7 @@ impl Machine {
     }
 
     async fn apply_init(&self, nodes: &[&Server]) {
-        let client = self.run(nodes).await;
+        let client = self.client(nodes).await;
         let writer = self.writer(&client);
         match VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap() {
             None => VaultInit::create(&writer, &DESIRED).await.unwrap(),
@@ -87,7 +79,7 @@ impl Machine {
 
     /// What a new run would change.
     async fn pending(&self, nodes: &[&Server]) -> Vec<String> {
-        let client = self.run(nodes).await;
+        let client = self.client(nodes).await;
         match VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap() {
             None => vec!["create".to_owned()],
             Some(observed) => {
@@ -118,13 +110,13 @@ async fn a_cluster_is_initialised_once_and_unsealed_from_custody_ever_after() {
     assert_eq!(machine.pending(&[&server]).await, ["create"]);
     assert!(!machine.folder.path().join(".groundwork").exists(), "looking leaves no trace");
     machine.apply_init(&[&server]).await;
-    let client = machine.run(&[&server]).await;
+    let client = machine.client(&[&server]).await;
     assert_eq!(policies(&client.vault).await, json!(["root"]));
     client.vault.put(&machine.permit, "sys/seal", &json!({})).await.unwrap();
     let sealed = format!("nodes[{}].sealed", server.address);
     assert_eq!(machine.pending(&[&server]).await, [sealed]);
     machine.apply_init(&[&server]).await;
-    assert_eq!(policies(&machine.run(&[&server]).await.vault).await, json!(["root"]));
+    assert_eq!(policies(&machine.client(&[&server]).await.vault).await, json!(["root"]));
     // One store is enough to unseal, even when the other one is broken and cannot be written.
     client.vault.put(&machine.permit, "sys/seal", &json!({})).await.unwrap();
     let broken = machine.folder.path().join("one");
@@ -138,7 +130,7 @@ async fn a_cluster_is_initialised_once_and_unsealed_from_custody_ever_after() {
 async fn a_run_cut_off_after_the_answer_was_kept_is_finished_by_the_next() {
     let machine = Machine::new();
     let server = Server::start(machine.folder.path(), SHAMIR);
-    let cut = machine.run(&[&server]).await;
+    let cut = machine.client(&[&server]).await;
     cut.initialise(&machine.permit, "vault", &DESIRED).await.unwrap();
     std::fs::remove_dir_all(machine.folder.path().join("one")).unwrap();
     let pending = machine.pending(&[&server]).await;
@@ -155,11 +147,11 @@ async fn an_answer_that_was_lost_is_unknown_and_never_asked_for_again() {
     let machine = Machine::new();
     let server = Server::start(machine.folder.path(), SHAMIR);
     let proxy = LossyProxy::start(&server);
-    let client = machine.run_at(std::slice::from_ref(&proxy.address)).await;
+    let client = machine.client_at(std::slice::from_ref(&proxy.address)).await;
     let error = VaultInit::create(&machine.writer(&client), &DESIRED).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unknown, "{error}");
     for _ in 0..2 {
-        let client = machine.run_at(std::slice::from_ref(&proxy.address)).await;
+        let client = machine.client_at(std::slice::from_ref(&proxy.address)).await;
         let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unknown);
         assert!(error.message.contains("gone for good") && error.advice.is_some(), "{error}");
@@ -175,7 +167,7 @@ async fn a_cluster_of_somebody_else_is_left_alone() {
     let (ours, theirs) = (Machine::new(), Machine::new());
     let server = Server::start(ours.folder.path(), SHAMIR);
     theirs.apply_init(&[&server]).await;
-    let client = ours.run(&[&server]).await;
+    let client = ours.client(&[&server]).await;
     let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unknown);
     assert!(error.message.contains("no shares"), "{error}");
@@ -187,7 +179,7 @@ async fn servers_that_unseal_themselves_give_recovery_keys() {
     let machine = Machine::new();
     let server = Server::start(machine.folder.path(), STATIC);
     machine.apply_init(&[&server]).await;
-    assert_eq!(policies(&machine.run(&[&server]).await.vault).await, json!(["root"]));
+    assert_eq!(policies(&machine.client(&[&server]).await.vault).await, json!(["root"]));
 }
 
 #[tokio::test]
@@ -197,7 +189,7 @@ async fn further_nodes_join_and_are_unsealed() {
     let nodes: Vec<Server> = (0..3).map(|_| Server::start(machine.folder.path(), SHAMIR)).collect();
     let nodes: Vec<&Server> = nodes.iter().collect();
     machine.apply_init(&nodes).await;
-    let client = machine.run(&nodes).await;
+    let client = machine.client(&nodes).await;
     for node in client.vault.nodes() {
         assert!(!node.seal_status().await.unwrap().sealed, "{node:?}");
     }
@@ -210,7 +202,7 @@ async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
     let server = Server::start(machine.folder.path(), SHAMIR);
     machine.apply_init(&[&server]).await;
     let desired = serde_json::from_value(json!({ "admin": { "approle": { "role": "admin" } } })).unwrap();
-    let client = machine.run(&[&server]).await;
+    let client = machine.client(&[&server]).await;
     policies(&client.vault).await;
     let write =
         async |path: &str, body| client.vault.post(&machine.permit, path, &body).await.map(drop).unwrap();
@@ -221,7 +213,7 @@ async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
 
     let error = VaultRootToken::create(&machine.writer(&client), &desired).await.unwrap_err();
     assert!(error.message.contains("sys/generate-root-token/attempt"), "{error}");
-    let client = machine.run(&[&server]).await;
+    let client = machine.client(&[&server]).await;
     assert_eq!(policies(&client.vault).await, json!(["root"]), "the root token is still there");
 
     let strong = format!(
@@ -232,7 +224,7 @@ async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
     VaultRootToken::create(&machine.writer(&client), &desired).await.unwrap();
     assert_eq!(policies(&client.vault).await, json!(["admin", "default"]));
 
-    let client = machine.run(&[&server]).await;
+    let client = machine.client(&[&server]).await;
     assert_eq!(policies(&client.vault).await, json!(["admin", "default"]), "later runs log in as the admin");
     let observed = VaultRootToken::observe(&client, &VaultRootToken::id(&desired)).await.unwrap().unwrap();
     assert!(VaultRootToken::diff(&desired, &observed).is_empty());
@@ -242,7 +234,7 @@ async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
         let receipt = machine.folder.path().join(store).join(format!("{}.1.json", which.revoked()));
         std::fs::remove_file(receipt).unwrap();
     }
-    let client = machine.run(&[&server]).await;
+    let client = machine.client(&[&server]).await;
     let id = VaultRootToken::id(&desired);
     assert!(VaultRootToken::observe(&client, &id).await.unwrap().is_none());
     VaultRootToken::create(&machine.writer(&client), &desired).await.unwrap();

@@ -10,8 +10,10 @@ use crate::custody::{Custody, name_part, pgp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Entry, Journal, Record};
 use crate::permit::Permit;
-use crate::providers::Providers;
-use crate::resource::{Awaited, Provided};
+use crate::place::Place;
+use crate::resource::Provided;
+use crate::run::Awaited;
+use crate::run::Run;
 use crate::secret::Secret;
 
 /// The operation under which the journal knows an initialisation.
@@ -30,10 +32,13 @@ pub struct Custodian {
 }
 
 impl Provided for Custodian {
-    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
-        let vault = VaultClient::provide(providers).await?;
-        let (custody, journal) = (providers.custody().await?, providers.journal()?);
-        let (awaited, proof) = (Arc::clone(&providers.awaited), NodeProof::of_run(providers)?);
+    const PROVIDER: &'static str = VaultClient::PROVIDER;
+    const REALM: &'static [&'static str] = &["cluster"];
+
+    async fn provide(run: &Run, place: &Place) -> Result<Arc<Self>> {
+        let vault = VaultClient::provide(run, place).await?;
+        let (custody, journal) = (run.custody().await?, Arc::clone(&run.journal));
+        let (awaited, proof) = (Arc::clone(&run.awaited), NodeProof::of_run(run)?);
         Ok(Arc::new(Self { vault, custody, journal, awaited, proof }))
     }
 }
@@ -261,13 +266,12 @@ impl Drop for Admin {
 /// finish. Its end is begun only once the admin was proven.
 struct CustodyToken {
     custody: Arc<Custody>,
-    journal: Option<Arc<Journal>>,
+    journal: Arc<Journal>,
 }
 
 impl CustodyToken {
     async fn root_is_ending(&self, which: &Initialisation) -> Result<bool> {
-        let begun = |journal: &Arc<Journal>| journal.knows(REVOKE, which.prefix());
-        Ok(self.journal.as_ref().is_some_and(begun) || which.has(&self.custody, &which.revoked()).await?)
+        Ok(self.journal.knows(REVOKE, which.prefix()) || which.has(&self.custody, &which.revoked()).await?)
     }
 }
 
@@ -293,10 +297,10 @@ impl TokenSource for CustodyToken {
 }
 
 /// The place in custody that may have a token; `None` when the plan has no custody.
-pub(super) async fn token_source(providers: &Providers) -> Result<Option<Arc<dyn TokenSource>>> {
-    if providers.custody_settings.is_none() {
+pub(super) async fn token_source(run: &Run) -> Result<Option<Arc<dyn TokenSource>>> {
+    if run.custody_settings.is_none() {
         return Ok(None);
     }
-    let (custody, journal) = (providers.custody().await?, providers.journal.clone());
+    let (custody, journal) = (run.custody().await?, run.journal.clone());
     Ok(Some(Arc::new(CustodyToken { custody, journal })))
 }

@@ -29,9 +29,10 @@ use super::custodian::Custodian;
 use crate::custody::recipient::parse_age;
 use crate::custody::{Gap, Holder, HolderKey, name_part};
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{Risks, added, fixed, gone, live_analysed, live_safe, off};
-use crate::resource::{Diff, Partial, Resource, Scope, Writer};
+use crate::resource::{Diff, Partial, Resource, Writer};
 
 /// The kind `vault.init`.
 #[derive(Debug)]
@@ -311,7 +312,7 @@ impl Resource for VaultInit {
         }
     }
 
-    fn predicted_outputs(_: &Desired, _: &Scope) -> Partial {
+    fn predicted_outputs(_: &Desired, _: &Realm) -> Partial {
         Partial::default().with("initialized", true)
     }
 }

@@ -10,11 +10,12 @@ use super::fields;
 use super::mount::refuse_blocked;
 use super::notation::Pem;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{
     Risks, added, changed, identity, replaced, safe, turned_off, turned_on, unbound,
 };
-use crate::resource::{Blocked, Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Blocked, Diff, Partial, Requirement, Resource, Writer};
 use crate::secret::{Input, SecretChange, SecretSource};
 
 /// How a Kubernetes method reaches and trusts its cluster.
@@ -252,7 +253,7 @@ cluster:
         KubernetesAuthOutputs { mount, kubernetes_host }
     }
 
-    fn predicted_outputs(desired: &KubernetesAuthSpec, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &KubernetesAuthSpec, _: &Realm) -> Partial {
         Partial::default().with("mount", &desired.mount).with("kubernetes_host", &desired.kubernetes_host)
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::custodian::{Admin, Custodian, Initialisation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::providers::Providers;
+use crate::place::Place;
 use crate::resource::Provided;
+use crate::run::Run;
 use crate::secret::Secret;
 
 /// The admin's token, made for one purpose and ended after it. It is never the root token, which
@@ -20,8 +21,8 @@ impl Login {
     ///
     /// # Errors
     /// When custody has no admin for this cluster, or the server refuses it.
-    pub async fn begin(providers: &Providers) -> Result<Self> {
-        let custodian = Custodian::provide(providers).await?;
+    pub async fn begin(run: &Run) -> Result<Self> {
+        let custodian = Custodian::provide(run, &Place::OWN).await?;
         let latest = Initialisation::latest(&custodian.custody, custodian.vault.address()).await?;
         let Some(which) = latest else { return Err(no_admin(&custodian)) };
         let admin = Admin::read(&custodian.custody, &which).await?;

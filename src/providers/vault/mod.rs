@@ -17,6 +17,7 @@ mod cache;
 mod ceremony_tests;
 mod certificate;
 mod client;
+mod connection;
 mod content;
 mod custodian;
 mod custody_status;
@@ -44,6 +45,7 @@ mod secret_id;
 mod server;
 mod server_config;
 mod session;
+pub mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -51,6 +53,7 @@ pub use alias::{EntityAlias, GroupAlias};
 pub use audit::Audit;
 pub use auth_method::AuthMethod;
 pub use client::{Authority, VaultClient, declared_authority};
+pub use connection::Vault;
 pub use custodian::Custodian;
 pub use custody_status::CustodyStatus;
 pub use init::{FIRST_SHARES, NodeProof, NodeState, REFUSED_SHARES, VaultInit, declared_threshold};
@@ -76,3 +79,61 @@ pub use secret_id::ApproleSecretId;
 pub use server::RootGeneration;
 pub use server_config::ServerConfig;
 pub use session::{EnvToken, HomeToken, TokenSource};
+
+use crate::resource::erased::{Kind, kind};
+
+/// The kinds, in the order in which `explain` lists them. A new kind needs one line here.
+#[rustfmt::skip]
+const KINDS: &[&dyn Kind] = &[
+    &kind::<VaultInit>(),
+    &kind::<VaultRootToken>(),
+    &kind::<Mount>(),
+    &kind::<AuthMethod>(),
+    &kind::<Audit>(),
+    &kind::<Policy>(),
+    &kind::<ApproleRole>(),
+    &kind::<ApproleSecretId>(),
+    &kind::<KubernetesAuth>(),
+    &kind::<KubernetesRole>(),
+    &kind::<JwtAuth>(),
+    &kind::<JwtRole>(),
+    &kind::<CertRole>(),
+    &kind::<TokenRole>(),
+    &kind::<Entity>(),
+    &kind::<Group>(),
+    &kind::<Quota>(),
+    &kind::<PasswordPolicy>(),
+    &kind::<PkiCa>(),
+    &kind::<PkiUrls>(),
+    &kind::<PkiCrl>(),
+    &kind::<PkiRole>(),
+    &kind::<EntityAlias>(),
+    &kind::<GroupAlias>(),
+    &kind::<UserpassUser>(),
+    &kind::<TransitKey>(),
+    &kind::<SshCa>(),
+    &kind::<SshRole>(),
+    &kind::<TotpKey>(),
+    &kind::<DatabaseConnection>(),
+    &kind::<DatabaseRole>(),
+    &kind::<DatabaseStaticRole>(),
+    &kind::<Namespace>(),
+    &kind::<KvConfig>(),
+    &kind::<AwsRoot>(),
+    &kind::<AwsRole>(),
+    &kind::<AwsAuth>(),
+    &kind::<AwsAuthRole>(),
+    &kind::<AwsAuthSts>(),
+    &kind::<GcpAuth>(),
+    &kind::<GcpAuthRole>(),
+    &kind::<AzureAuth>(),
+    &kind::<AzureAuthRole>(),
+    &kind::<LdapAuth>(),
+    &kind::<LdapGroup>(),
+    &kind::<LdapUser>(),
+    &kind::<GithubAuth>(),
+    &kind::<GithubTeam>(),
+    &kind::<GithubUser>(),
+    &kind::<ServerConfig>(),
+    &kind::<KvSecret>(),
+];

@@ -13,10 +13,11 @@ use super::fields::{self, Fixed};
 use super::notation::{Names, Ttl};
 use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::providers::vault::risk::TUNING_RISKS;
 use crate::resource::risk::Category::{Destroy, ProtectionOff};
 use crate::resource::risk::{Deletion, LABELS, Risks, Severity, changed, fixed, identity, raised, safe};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Writer};
 
 /// A secrets engine.
 #[derive(Debug)]
@@ -337,7 +338,7 @@ secrets:
         }
     }
 
-    fn predicted_outputs(desired: &MountSpec, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &MountSpec, _: &Realm) -> Partial {
         Partial::default().with("path", &desired.path)
     }
 }

@@ -22,10 +22,11 @@ use super::fields::{self, Fixed};
 use super::mount::{pick, refuse_blocked};
 use super::notation::{CommaNames, Names, Ttl};
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
 use crate::providers::vault::risk::UNLISTED;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, added, becomes, fixed, identity, removed, safe, state, turned_on};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Writer};
 use issue::{generate_intermediate, generate_root, may_last, tune};
 
 /// A certificate authority.
@@ -377,6 +378,10 @@ issuing:
         CaId { mount: desired.mount.clone(), name: desired.name.clone(), signer: desired.signed_by.clone() }
     }
 
+    fn occupies(desired: &PkiCaSpec) -> Option<String> {
+        desired.default.then(|| format!("the default issuer of the mount `{}`", desired.mount))
+    }
+
     fn check(desired: &PkiCaSpec) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let one_of = |field: &str, value: &str, known: &[&str]| {
@@ -481,7 +486,7 @@ issuing:
         }
     }
 
-    fn predicted_outputs(desired: &PkiCaSpec, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &PkiCaSpec, _: &Realm) -> Partial {
         Partial::default().with("name", &desired.name).with("mount", &desired.mount)
     }
 }

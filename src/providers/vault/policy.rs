@@ -13,8 +13,9 @@ use super::notation::{Ttl, lower};
 use super::policy_risk::of_rules;
 use super::policy_text::{CAPABILITIES, from_data, mistakes, normalise, same};
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
 use crate::resource::risk::{Risks, analysed, identity};
-use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
 use crate::secret::{LoadError, Loader};
 use crate::template::Placeholders;
 
@@ -265,7 +266,7 @@ search:
         PolicyOutputs { name: observed.name.clone() }
     }
 
-    fn predicted_outputs(desired: &PolicySpec, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &PolicySpec, _: &Realm) -> Partial {
         Partial::default().with("name", Self::id(desired))
     }
 }

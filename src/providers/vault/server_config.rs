@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 use super::fields;
 use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::providers::file::Files;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff, PublicExposure};
 use crate::resource::risk::{LABELS, Risks, becomes, changed, gone, identity, on, safe, turned_on};
-use crate::resource::{Diff, Partial, Resource, Scope, Writer};
+use crate::resource::{Diff, Partial, Resource, Writer};
 
 /// The configuration file of a server.
 #[derive(Debug)]
@@ -451,7 +452,7 @@ node_1:
         ServerConfigOutputs { path: observed.path.clone() }
     }
 
-    fn predicted_outputs(desired: &ServerConfigSpec, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &ServerConfigSpec, _: &Realm) -> Partial {
         Partial::default().with("path", &desired.path)
     }
 }

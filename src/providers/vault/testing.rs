@@ -14,8 +14,9 @@ use super::custodian::Custodian;
 use super::init::Desired;
 use super::{VaultClient, VaultInit};
 use crate::permit::Permit;
-use crate::providers::Providers;
+use crate::place::Place;
 use crate::resource::{Provided, Resource, Writer};
+use crate::run::Run;
 
 /// A server of its own, ended and removed with the value.
 pub struct Server {
@@ -123,12 +124,12 @@ fn relay(mut client: TcpStream, mut server: TcpStream, inits: &AtomicUsize) {
 }
 
 /// Initialises the cluster and mounts KV version 2 at `secret/`.
-pub async fn initialise(providers: &Providers) {
+pub async fn initialise(run: &Run) {
     let permit = Permit::mint();
-    let client = Custodian::provide(providers).await.unwrap();
+    let client = Custodian::provide(run, &Place::OWN).await.unwrap();
     let desired = Desired { shares: 1, threshold: 1, holders: Vec::new(), keep_shares: true };
     VaultInit::create(&Writer::new(&*client, &permit, "vault"), &desired).await.unwrap();
-    let vault = VaultClient::provide(providers).await.unwrap();
+    let vault = VaultClient::provide(run, &Place::OWN).await.unwrap();
     let mount = json!({ "type": "kv", "options": { "version": "2" } });
     let started = Instant::now();
     while let Err(error) = vault.post(&permit, "sys/mounts/secret", &mount).await {

@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::{Category, Finding, Severity, some};
 use crate::changeset::{Action, StepChange};
-use crate::providers::registry;
 use crate::resource::Change;
+use crate::resource::erased::Kind;
 use crate::resource::risk::{FieldChanges, FieldRisk, When, Zero, is_at};
 use crate::secret::SecretChange;
 
 /// The risks of a step's fields.
-pub(super) fn findings(step: &StepChange) -> Vec<Finding> {
+pub(super) fn findings(step: &StepChange, kind: Option<&dyn Kind>) -> Vec<Finding> {
     let is_new = step.action == Action::Create;
-    let risks = registry::find(step.kind).map(|kind| kind.risks()).unwrap_or_default();
+    let risks = kind.map(|kind| kind.risks()).unwrap_or_default();
     let risks: Vec<&FieldRisk> = risks.iter().copied().flatten().collect();
     let mut found = Vec::new();
     for change in &step.changes {

@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::changeset::{Action, Changeset, StepChange};
-use crate::providers::registry;
-pub use crate::resource::risk::{Category, Severity};
-use crate::resource::risk::{Deletion, Finding, some};
+use crate::provider::Registry;
+use crate::resource::erased::Kind;
+use crate::resource::risk::{Category, Deletion, Finding, Severity, some};
 use crate::visible::sanitize;
 
 /// Something about a changeset that deserves a second look.
@@ -29,10 +29,10 @@ pub struct Risk {
 }
 
 /// All risks, the worst first, otherwise in the order of the steps.
-pub fn assess(changeset: &Changeset) -> Vec<Risk> {
+pub fn assess(changeset: &Changeset, registry: &Registry) -> Vec<Risk> {
     let destinations = changeset.where_this_goes.iter().flat_map(destination::findings);
     let mut risks: Vec<Risk> = destinations.map(|(name, found)| assigned(found, name)).collect();
-    risks.extend(changeset.steps.iter().flat_map(of_step));
+    risks.extend(changeset.steps.iter().flat_map(|step| of_step(step, registry.find(step.kind))));
     risks.sort_by_key(|risk| std::cmp::Reverse(risk.severity));
     risks
 }
@@ -42,12 +42,12 @@ fn assigned(found: Finding, step: &str) -> Risk {
     Risk { step: step.to_owned(), severity, category, message: sanitize(&message).replace('\n', " ") }
 }
 
-fn of_step(step: &StepChange) -> Vec<Risk> {
+fn of_step(step: &StepChange, kind: Option<&dyn Kind>) -> Vec<Risk> {
     let mut found = match step.action {
         Action::None | Action::Blocked | Action::Deferred => return Vec::new(),
-        Action::Delete => std::iter::once(deletion(step.kind)).chain(losses(step)).collect(),
+        Action::Delete => std::iter::once(deletion(kind)).chain(losses(step)).collect(),
         Action::Create | Action::Update | Action::Adopt => {
-            let mut found = field::findings(step);
+            let mut found = field::findings(step, kind);
             found.extend(resets(step));
             found
         }
@@ -59,8 +59,8 @@ fn of_step(step: &StepChange) -> Vec<Risk> {
     found.into_iter().map(|found| assigned(found, &step.id)).collect()
 }
 
-fn deletion(kind: &str) -> Finding {
-    registry::find(kind).map_or(Deletion::usual(false), |kind| kind.deletion()).finding()
+fn deletion(kind: Option<&dyn Kind>) -> Finding {
+    kind.map_or(Deletion::usual(false), |kind| kind.deletion()).finding()
 }
 
 /// Fields that an update resets although the plan does not declare them.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::assess;
+use crate::providers::PROVIDERS;
 use crate::review::testing::{changeset, step, with_secret};
 use crate::secret::SecretChange;
 
@@ -12,7 +13,7 @@ pub(super) fn told(kind: &'static str, action: &str, path: &str, before: Value, 
 }
 
 fn words(step: crate::changeset::StepChange) -> Vec<String> {
-    let risks = assess(&changeset(vec![step]));
+    let risks = assess(&changeset(vec![step]), &PROVIDERS);
     let category = |risk: &super::Risk| json!(risk.category).as_str().unwrap_or_default().to_owned();
     risks.iter().map(|risk| format!("{} {} {}", risk.severity.name(), category(risk), risk.message)).collect()
 }
@@ -352,7 +353,7 @@ fn vault_policies_are_compared_path_by_path() {
 fn the_worst_comes_first_and_servers_words_are_harmless() {
     let first = step("a", "aws.kms_key", "update", &[("rotation", json!(true), json!(false))]);
     let second = step("b", "aws.kms_key", "delete", &[]);
-    let risks = assess(&changeset(vec![first, second]));
+    let risks = assess(&changeset(vec![first, second]), &PROVIDERS);
     assert_eq!(risks.iter().map(|risk| risk.step.as_str()).collect::<Vec<_>>(), ["b", "a"]);
     let hostile = told("vault.approle_role", "update", "token_policies", json!([]), json!(["a\u{1b}[2J\nb"]));
     assert!(!hostile[0].contains(['\u{1b}', '\n']), "{hostile:?}");
@@ -368,7 +369,7 @@ fn each_changed_destination_is_a_risk() {
         let mut changeset = changeset(Vec::new());
         let last = Some((jiff::Timestamp::UNIX_EPOCH, before));
         changeset.where_this_goes = Some(WhereThisGoes::new(of(name, "new"), last));
-        assess(&changeset).first().map(|risk| (risk.severity, risk.step.clone()))
+        assess(&changeset, &PROVIDERS).first().map(|risk| (risk.severity, risk.step.clone()))
     };
     let high = [
         "aws.account_id",

@@ -13,7 +13,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::svg;
-use crate::changeset::{Action, PlanIdentity, StepChange};
+use crate::changeset::{Action, Elsewhere, PlanIdentity, StepChange};
 use crate::destination::value_text;
 use crate::review::{Content, Field, Item, Review, Sign, counted, sign};
 use crate::visible::sanitize;
@@ -45,6 +45,7 @@ struct Page<'a> {
     alike: usize,
     prunes: bool,
     undeclared: &'a [StepChange],
+    elsewhere: Vec<String>,
     groups: Vec<ShownGroup<'a>>,
 }
 
@@ -84,6 +85,7 @@ pub fn render(review: &Review) -> String {
         alike: abridged.map(|item| item.others.len()).sum(),
         prunes: review.changeset.undeclared.iter().any(|step| step.action == Action::Delete),
         undeclared: &review.changeset.undeclared,
+        elsewhere: review.changeset.elsewhere.iter().map(Elsewhere::describe).collect(),
         groups: groups(review, &numbers),
     };
     let page = engine.render_str(PAGE, Serde(&page));

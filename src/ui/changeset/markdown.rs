@@ -73,6 +73,9 @@ fn head(review: &Review) -> String {
     text.push_str(&destinations(review));
     text.push_str(&risks(review));
     text.push_str(&undeclared(review));
+    for one in &review.changeset.elsewhere {
+        let _ = writeln!(text, "\n**Elsewhere**: {}", inline(&one.describe()));
+    }
     text
 }
 
@@ -370,10 +373,11 @@ mod tests {
 
     use super::*;
     use crate::changeset::Changeset;
-    use crate::review::testing::{changeset, scope, step};
+    use crate::providers::PROVIDERS;
+    use crate::review::testing::{PLACE, changeset, step};
 
     fn of(changeset: &Changeset) -> String {
-        render(&Review::new(changeset, &scope()))
+        render(&Review::new(changeset, &PROVIDERS, PLACE))
     }
 
     #[test]

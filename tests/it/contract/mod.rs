@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-use groundwork::providers::registry;
+use groundwork::providers::PROVIDERS;
 use groundwork::sandbox::{OpenBao, VaultServer};
 use serde_json::json;
 
@@ -61,7 +61,7 @@ impl Server {
 
 #[test]
 fn every_kind_keeps_the_contract() {
-    run(Server::Current, registry::names().collect());
+    run(Server::Current, PROVIDERS.names().collect());
 }
 
 /// What differs between servers is held in one place, `src/providers/vault/server/`; these kinds ask
@@ -75,7 +75,7 @@ fn kinds_that_servers_differ_in_keep_the_contract_on_an_older_openbao() {
         fixture(kind).is_ok_and(|fixture| fixture.servers.contains(&Server::Older.name().into()))
     };
     let kinds: Vec<&str> =
-        registry::names().filter(|kind| DIFFERENT.contains(kind) || only_there(kind)).collect();
+        PROVIDERS.names().filter(|kind| DIFFERENT.contains(kind) || only_there(kind)).collect();
     assert!(kinds.len() > DIFFERENT.len(), "fixtures of the older server are missing: {kinds:?}");
     run(Server::Older, kinds);
 }
@@ -85,7 +85,7 @@ fn kinds_that_servers_differ_in_keep_the_contract_on_an_older_openbao() {
 fn every_kind_of_vault_keeps_the_contract_on_an_older_openbao() {
     // Its databases are the same plugins.
     let kinds =
-        registry::names().filter(|kind| kind.starts_with("vault.") && !kind.starts_with("vault.database_"));
+        PROVIDERS.names().filter(|kind| kind.starts_with("vault.") && !kind.starts_with("vault.database_"));
     run(Server::Older, kinds.collect());
 }
 
@@ -93,7 +93,7 @@ fn every_kind_of_vault_keeps_the_contract_on_an_older_openbao() {
 fn kinds_of_hashicorp_vault_keep_the_contract_with_a_stand_in() {
     let of_stand_in =
         |kind: &str| fixture(kind).is_ok_and(|fixture| fixture.servers.contains(&"stand-in".to_owned()));
-    let kinds: Vec<&str> = registry::names().filter(|kind| of_stand_in(kind)).collect();
+    let kinds: Vec<&str> = PROVIDERS.names().filter(|kind| of_stand_in(kind)).collect();
     assert!(kinds.len() >= 9, "fixtures of the stand-in are missing: {kinds:?}");
     run(Server::StandIn, kinds);
 }
@@ -101,7 +101,7 @@ fn kinds_of_hashicorp_vault_keep_the_contract_with_a_stand_in() {
 /// A change of any field is a change that a plan shows, or the fixture says why it is none.
 #[test]
 fn every_field_of_a_kind_is_changed_by_its_fixture() {
-    let kinds = registry::KINDS.iter().filter(|kind| !CEREMONIES.contains(&kind.name()));
+    let kinds = PROVIDERS.kinds().filter(|kind| !CEREMONIES.contains(&kind.name()));
     let mut wrong = Vec::new();
     for kind in kinds {
         let fixture = fixture(kind.name()).expect("a fixture");
@@ -119,7 +119,7 @@ fn every_field_of_a_kind_is_changed_by_its_fixture() {
             .flat_map(|change| &change.shows)
             .map(|path| path.split(['.', '[']).next().unwrap_or_default())
             .collect();
-        for field in groundwork::schema::describe::fields(*kind).iter().filter(|field| field.depth == 0) {
+        for field in groundwork::schema::describe::fields(kind).iter().filter(|field| field.depth == 0) {
             let excused = fixture.not_shown.contains_key(&field.path);
             match shown.contains(field.path.as_str()) {
                 true if excused => {
@@ -205,7 +205,7 @@ impl Stage {
 fn inner() {
     let folder = PathBuf::from(std::env::var_os("CONTRACT_FOLDER").expect("started by the outer test"));
     let wanted = std::env::var(KIND).expect("started by the outer test");
-    let kind = registry::names().find(|kind| *kind == wanted).expect("a kind of the registry");
+    let kind = PROVIDERS.names().find(|kind| *kind == wanted).expect("a kind of the registry");
     let started = std::time::Instant::now();
     if let Err(problem) = block_on(Subject::new(&folder, kind).and_then_run()) {
         panic!("{kind}: {problem}");

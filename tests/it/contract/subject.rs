@@ -6,7 +6,7 @@ use groundwork::apply::{self, Approved, Options, Report};
 use groundwork::changeset::{Action, Changeset, RemovalScope};
 use groundwork::event::Events;
 use groundwork::journal::target;
-use groundwork::providers::registry;
+use groundwork::providers::PROVIDERS;
 use groundwork::removal::Orphan;
 use groundwork::session::{self, Checked, Session};
 use groundwork::trust::{Grant, Subject as TrustSubject, Trust};
@@ -184,11 +184,11 @@ impl Subject {
         let planned = self.plan(fixture, step).await?;
         changed_paths(&planned.1, Action::Create)?;
         let index = position(&planned.0)?;
-        let predicted = planned.0.world.instances[index].predicted_outputs(&planned.0.world.scope);
+        let predicted = planned.0.world.predicted_outputs(index);
         apply_plan(planned).await?;
         let (session, _) = self.plan(fixture, step).await?;
         let outputs = session.world.instances[index].outputs().ok_or("it was made and is not there")?;
-        let names = registry::find(self.kind).map(|kind| kind.output_names()).unwrap_or_default();
+        let names = PROVIDERS.find(self.kind).map(|kind| kind.output_names()).unwrap_or_default();
         for (name, value) in &predicted {
             if !names.contains(name) || outputs.get(name) != Some(value) {
                 return Err(format!("predicted {name} = {value}, observed {:?}", outputs.get(name)));
@@ -210,13 +210,12 @@ impl Subject {
         if report.done != ["subject"] {
             return Err(format!("pruned {:?}, skipped {:?}", report.done, report.skipped));
         }
-        let journal = session.providers.journal().map_err(|error| error.to_string())?;
-        if journal.things().iter().any(|thing| thing.step == "subject") {
+        if session.run.journal.things().iter().any(|thing| thing.step == "subject") {
             return Err("pruned, and the journal still has it".to_owned());
         }
         // An attempt whose outcome is not known is repeated.
-        let gone = registry::find(self.kind).and_then(|kind| kind.recall(&address)).ok_or("not recalled")?;
-        let again = gone.delete(&session.providers, &apply::by_command(), "subject").await;
+        let gone = PROVIDERS.find(self.kind).and_then(|kind| kind.recall(&address)).ok_or("not recalled")?;
+        let again = gone.delete(&session.run, &apply::by_command(), "subject").await;
         again.map_err(|error| format!("deleting again: {error}"))
     }
 
@@ -260,7 +259,7 @@ async fn stays((session, changeset): &(Session, Changeset)) -> Outcome {
     }
     let orphan = session.world.orphans.iter().find(|orphan| orphan.id == "subject");
     let recorded = &orphan.ok_or("the journal does not lead to it")?.recorded;
-    match recorded.delete(&session.providers, &apply::by_command(), "subject").await {
+    match recorded.delete(&session.run, &apply::by_command(), "subject").await {
         Ok(()) => Err("its deletion should be refused".to_owned()),
         Err(_) => Ok(()),
     }

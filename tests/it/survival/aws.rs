@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use groundwork::apply::{Approved, Options};
 use groundwork::changeset::{Action, Changeset};
 use groundwork::event::Events;
-use groundwork::providers::registry;
+use groundwork::providers::PROVIDERS;
 use groundwork::session::{self, Session};
 use groundwork::trust::Trust;
 use serde::Deserialize;
@@ -80,7 +80,7 @@ struct Writing {
 fn undeclared_settings_of_aws_survive_or_are_shown() {
     let only = std::env::var(KIND).ok();
     let wanted = |kind: &&str| only.as_ref().is_none_or(|only| only.split(',').any(|one| one == *kind));
-    let kinds = registry::names().filter(|kind| kind.starts_with("aws.")).filter(wanted);
+    let kinds = PROVIDERS.names().filter(|kind| kind.starts_with("aws.")).filter(wanted);
     let outcomes = side_by_side(kinds.collect(), STAGES, TestEnvironment::new, |stage, kind: &str| {
         (!survives(stage, kind)).then_some(kind)
     });
@@ -116,7 +116,7 @@ fn inner() {
     let wanted = |kind: &&str| only == *kind;
     let (mut all, mut wrong) = (Tally::default(), Vec::new());
     let mut driver = Driver::start();
-    for kind in registry::names().filter(|kind| kind.starts_with("aws.")).filter(wanted) {
+    for kind in PROVIDERS.names().filter(|kind| kind.starts_with("aws.")).filter(wanted) {
         match EXCUSED.iter().find(|(name, _)| *name == kind) {
             Some((_, why)) => println!("{kind}: not tried, {why}"),
             None => match block_on(Run { folder: &folder, kind, driver: &mut driver }.all()) {

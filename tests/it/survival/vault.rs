@@ -6,8 +6,7 @@ use std::process::Command;
 
 use groundwork::apply::{Approved, Options, by_command};
 use groundwork::event::Events;
-use groundwork::providers::registry;
-use groundwork::providers::vault::VaultClient;
+use groundwork::providers::PROVIDERS;
 use groundwork::resource::erased::View;
 use groundwork::session::{self, Session};
 use groundwork::trust::Trust;
@@ -151,7 +150,7 @@ fn profiles() -> Profiles {
 
 /// Every kind that the server has is tried, or has a reason why not.
 fn complete(kinds: &BTreeMap<String, Profile>, not_tried: &BTreeMap<String, String>) {
-    let of_vault = registry::names().filter(|kind| kind.starts_with("vault."));
+    let of_vault = PROVIDERS.names().filter(|kind| kind.starts_with("vault."));
     let here = of_vault.filter(|kind| fixture(kind).expect("a fixture").elsewhere.is_none());
     let missing: Vec<&str> =
         here.filter(|kind| kinds.contains_key(*kind) == not_tried.contains_key(*kind)).collect();
@@ -242,15 +241,12 @@ impl Subject {
     /// The paths that a plan would show now.
     async fn differences(&mut self) -> Result<Vec<String>, String> {
         let session = self.session.as_mut().expect("applied");
-        let vault = session.providers.vault.get().cloned();
-        if let Some(vault) = vault {
-            VaultClient::reset_readiness(&vault).await;
-        }
+        session.run.forget().await;
         let index = position(session);
-        let (world, providers) = (&mut session.world, &session.providers);
+        let (world, run) = (&mut session.world, &session.run);
         let instance = &mut world.instances[index];
         instance.recognise(true);
-        instance.observe(providers).await.map_err(|error| error.to_string())?;
+        instance.observe(run).await.map_err(|error| error.to_string())?;
         // What is not there any more is shown as to be made.
         let Some(diff) = instance.diff(View::Approved(&by_command())) else { return Ok(vec![String::new()]) };
         Ok(diff.changes.into_iter().map(|change| change.path).collect())

@@ -27,10 +27,12 @@ use super::key_name::LiveKey;
 use super::{kms_key, partition, tags};
 use crate::confined_path::FILE;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, becomes, identity, live_safe, safe};
-use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Diff, Partial, Requirement, Resource, Tags, Writer};
 use crate::secret::{LoadError, Loader};
 
 const GET: &str = "s3:GetObject";
@@ -151,6 +153,8 @@ pub struct Outputs {
 
 impl Resource for BucketObject {
     const KIND: &'static str = "aws.s3_object";
+    /// Names of buckets are unique in a partition.
+    const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "An object in an S3 bucket, from text, a template or a file; written only if \
                                  it has not changed since it was observed.";
     const EXAMPLE: &'static str = r#"runbook:
@@ -301,12 +305,12 @@ impl Resource for BucketObject {
         Outputs { bucket, key, arn: observed.arn.clone(), url, sha256: digest(&observed.body) }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
         let Desired { bucket, key, body, .. } = desired;
         Partial::default()
             .with("bucket", bucket)
             .with("key", key)
-            .with("arn", arn(partition(scope), bucket, key))
+            .with("arn", arn(partition(realm), bucket, key))
             .with("url", format!("s3://{bucket}/{key}"))
             .with_sha256("sha256", body)
     }

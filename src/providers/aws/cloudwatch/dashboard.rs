@@ -6,12 +6,14 @@ use serde_json::json;
 
 use super::refuse_existing;
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::ACCOUNT;
+use crate::providers::aws::arn::partition;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
-use crate::providers::aws::scope::partition;
 use crate::resource::risk::{Risks, identity, safe};
-use crate::resource::{Diff, Partial, Resource, Scope, Writer};
+use crate::resource::{Diff, Partial, Resource, Writer};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFound", "DashboardNotFoundError"];
 const GET: &str = "cloudwatch:GetDashboard";
@@ -55,6 +57,8 @@ pub struct Outputs {
 
 impl Resource for CloudwatchDashboard {
     const KIND: &'static str = "aws.cloudwatch_dashboard";
+    /// Dashboards are global.
+    const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "A CloudWatch dashboard, compared by its content.";
     const EXAMPLE: &'static str = r"security_dashboard:
   kind: aws.cloudwatch_dashboard
@@ -131,9 +135,9 @@ impl Resource for CloudwatchDashboard {
     }
 
     /// A dashboard's ARN does not contain a region.
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        let arn = scope.account_id.as_deref().map(|account| {
-            format!("arn:{}:cloudwatch::{account}:dashboard/{}", partition(scope), desired.name)
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
+        let arn = realm.get("account").map(|account| {
+            format!("arn:{}:cloudwatch::{account}:dashboard/{}", partition(realm), desired.name)
         });
         Partial::default().with("name", &desired.name).with_some("arn", arn)
     }

@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::key_name::LiveKey;
 use crate::providers::aws::risk::KEY_RISKS;
-use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::Category::Destroy;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, safe, tightened};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const CLASS_IS_FIXED: &str =
@@ -243,8 +244,8 @@ impl Resource for CloudwatchLogGroup {
         Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        let arn = regional_arn(scope, "logs", &format!("log-group:{}", desired.name));
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
+        let arn = regional_arn(realm, "logs", &format!("log-group:{}", desired.name));
         Partial::default().with("name", &desired.name).with_some("arn", arn)
     }
 

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::refuse_existing;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, identity};
-use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const PUT: &str = "logs:PutMetricFilter";
@@ -199,7 +200,7 @@ impl Resource for LogMetricFilter {
         }
     }
 
-    fn predicted_outputs(desired: &Desired, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &Desired, _: &Realm) -> Partial {
         Partial::default()
             .with("name", &desired.name)
             .with("namespace", &desired.metric.namespace)

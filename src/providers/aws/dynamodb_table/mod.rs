@@ -17,16 +17,17 @@ pub use desired::{
 use live::ALL_DAYS;
 pub use live::Observed;
 
+use super::arn::regional_arn;
 use super::client::AwsClient;
-use super::scope::regional_arn;
 use super::{UNKNOWN_VALUE, kms_key};
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{
     LABELS, Risks, added, changed, fixed, gone, identity, off, removed, replaced, safe, state,
 };
-use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Diff, Partial, Requirement, Resource, Tags, Writer};
 
 const KEY_IS_FIXED: &str =
     "DynamoDB fixes a table's keys when it is created; declare another name and move the items";
@@ -167,8 +168,8 @@ sessions:
         Outputs { name, arn, stream_arn: observed.stream_arn.clone() }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        let arn = regional_arn(scope, "dynamodb", &format!("table/{}", desired.name));
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
+        let arn = regional_arn(realm, "dynamodb", &format!("table/{}", desired.name));
         let partial = Partial::default().with("name", &desired.name).with_some("arn", arn);
         if desired.stream.is_none() { partial.with("stream_arn", None::<String>) } else { partial }
     }

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::NO_SUCH_ENTITY;
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, loosened, lowered, off, safe};
-use crate::resource::{Diff, Partial, Resource, Scope, Writer};
+use crate::resource::{Diff, Partial, Resource, Writer};
 
 /// The password policy of the account, which has at most one.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_PasswordPolicy.html>
@@ -90,6 +92,7 @@ pub struct Outputs {
 
 impl Resource for IamAccountPasswordPolicy {
     const KIND: &'static str = "aws.iam_account_password_policy";
+    const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "The account's requirements for console passwords.";
     const EXAMPLE: &'static str = "\
 passwords:
@@ -178,7 +181,7 @@ passwords:
         Outputs { passwords_expire: live.expire_passwords }
     }
 
-    fn predicted_outputs(desired: &Desired, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &Desired, _: &Realm) -> Partial {
         Partial::default().with("passwords_expire", desired.max_age_days.is_some())
     }
 }

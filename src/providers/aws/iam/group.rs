@@ -9,6 +9,8 @@ use super::bulk::Lookup;
 use super::holder::{self, Grants, Holder, LiveGrants};
 use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, predicted, root_path};
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
@@ -16,7 +18,7 @@ use crate::providers::aws::policy::Document;
 use crate::providers::aws::risk::{GRANT_RISKS, OTHER_ARN};
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, identity};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Writer};
 
 /// An IAM group. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
 pub struct IamGroup;
@@ -64,6 +66,7 @@ pub struct Observed {
 
 impl Resource for IamGroup {
     const KIND: &'static str = "aws.iam_group";
+    const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "An IAM group with its policies; users declare which groups they are in.";
     const EXAMPLE: &'static str = r#"operators:
   kind: aws.iam_group
@@ -156,8 +159,8 @@ impl Resource for IamGroup {
         Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        predicted(scope, "group", &desired.path, &desired.name)
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
+        predicted(realm, "group", &desired.path, &desired.name)
     }
 }
 

@@ -7,12 +7,14 @@ use super::{
     NO_SUCH_ENTITY, Outputs, W, check_name, check_named, from_sdk, gone_is_fine, predicted, root_path, to_sdk,
 };
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, changed, fixed, identity, safe};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
 
 const PATH_IS_FIXED: &str = "IAM cannot move an instance profile to another path; declare another name";
 
@@ -49,6 +51,7 @@ pub struct Observed {
 
 impl Resource for IamInstanceProfile {
     const KIND: &'static str = "aws.iam_instance_profile";
+    const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "An instance profile, which gives a role to EC2 machines.";
     const EXAMPLE: &'static str = "\
 vault_profile:
@@ -163,8 +166,8 @@ vault_profile:
         Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        predicted(scope, "instance-profile", &desired.path, &desired.name)
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
+        predicted(realm, "instance-profile", &desired.path, &desired.name)
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

@@ -27,10 +27,11 @@ pub use policy::IamPolicy;
 pub use role::IamRole;
 pub use user::IamUser;
 
+use super::arn::iam_arn;
 use super::client::AwsClient;
-use super::scope::iam_arn;
 use crate::error::{Error, ErrorKind, FieldError, Result};
-use crate::resource::{Partial, Scope, Tags, Writer};
+use crate::place::Realm;
+use crate::resource::{Partial, Tags, Writer};
 
 /// IAM's error code for a missing resource.
 pub const NO_SUCH_ENTITY: &[&str] = &["NoSuchEntity"];
@@ -61,8 +62,8 @@ pub struct PrincipalOutputs {
 }
 
 /// The known outputs of a resource that IAM identifies by name. `noun` is as in its ARN.
-fn predicted(scope: &Scope, noun: &str, path: &str, name: &str) -> Partial {
-    Partial::default().with("name", name).with_some("arn", iam_arn(scope, noun, path, name))
+fn predicted(realm: &Realm, noun: &str, path: &str, name: &str) -> Partial {
+    Partial::default().with("name", name).with_some("arn", iam_arn(realm, noun, path, name))
 }
 
 /// The ARN of a resource in the client's account. `path` starts and ends with `/`.
@@ -148,9 +149,9 @@ mod tests {
 
     #[test]
     fn arn_is_predicted() {
-        let scope = Scope { account_id: Some("123456789012".into()), ..Scope::default() };
-        let outputs = predicted(&scope, "user", "/apps/", "ci").into_map();
+        let realm = Realm::default().with("account", "123456789012");
+        let outputs = predicted(&realm, "user", "/apps/", "ci").into_map();
         assert_eq!(outputs["arn"], "arn:aws:iam::123456789012:user/apps/ci");
-        assert!(!predicted(&Scope::default(), "user", "/", "ci").into_map().contains_key("arn"));
+        assert!(!predicted(&Realm::default(), "user", "/", "ci").into_map().contains_key("arn"));
     }
 }

@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{NO_SUCH_ENTITY, W, arn, from_sdk, predicted, to_sdk};
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, added, identity, safe};
-use crate::resource::{Attachment, Diff, Partial, Resource, Scope, Tags, Writer, mentions};
+use crate::resource::{Attachment, Diff, Partial, Resource, Tags, Writer, mentions};
 
 /// An OpenID Connect provider.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetOpenIDConnectProvider.html>
@@ -65,6 +67,7 @@ pub struct Outputs {
 
 impl Resource for IamOidcProvider {
     const KIND: &'static str = "aws.iam_oidc_provider";
+    const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str =
         "An OpenID Connect provider whose tokens roles can trust: GitHub Actions, a Kubernetes cluster.";
     const EXAMPLE: &'static str = "\
@@ -185,9 +188,9 @@ github:
         Outputs { arn: observed.arn.clone(), issuer: observed.issuer.clone() }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
         let issuer = issuer(&desired.url);
-        let named = predicted(scope, "oidc-provider/", "", &issuer).into_map();
+        let named = predicted(realm, "oidc-provider/", "", &issuer).into_map();
         Partial::default().with("issuer", &issuer).with_some("arn", named.get("arn"))
     }
 
@@ -264,8 +267,8 @@ mod tests {
 
     #[test]
     fn arn_is_predicted() {
-        let scope = Scope { account_id: Some("123456789012".into()), ..Scope::default() };
-        let outputs = IamOidcProvider::predicted_outputs(&desired(json!({})), &scope).into_map();
+        let realm = Realm::default().with("account", "123456789012");
+        let outputs = IamOidcProvider::predicted_outputs(&desired(json!({})), &realm).into_map();
         assert_eq!(outputs["arn"], "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/id/1");
         assert_eq!(outputs["issuer"], "oidc.example.com/id/1");
     }

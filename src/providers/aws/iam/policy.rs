@@ -9,13 +9,15 @@ use super::{
     NO_SUCH_ENTITY, Outputs, W, arn, check_named, delete_conflict, from_sdk, predicted, root_path, to_sdk,
 };
 use crate::error::{Error, FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::tags;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, safe};
-use crate::resource::{Attachment, Diff, Partial, Resource, Scope, Tags};
+use crate::resource::{Attachment, Diff, Partial, Resource, Tags};
 
 const NAME_IS_TAKEN: &str = "the account has a policy of this name at another path or in other case. IAM \
                              allows a name only once and cannot move a policy; declare another name";
@@ -90,6 +92,7 @@ impl Observed {
 
 impl Resource for IamPolicy {
     const KIND: &'static str = "aws.iam_policy";
+    const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "A managed IAM policy; a change creates a new default version.";
     const EXAMPLE: &'static str = r#"terraform_state:
   kind: aws.iam_policy
@@ -230,8 +233,8 @@ read_artifacts:
         Outputs { name: observed.id.name.clone(), arn: observed.arn.clone() }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        predicted(scope, "policy", &desired.path, &desired.name)
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
+        predicted(realm, "policy", &desired.path, &desired.name)
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

@@ -13,6 +13,8 @@ use super::{
     root_path, to_sdk,
 };
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
@@ -22,7 +24,7 @@ use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, of_principal_tags
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, analysed, fixed, identity, raised, safe};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
 
 const PATH_IS_FIXED: &str =
     "IAM cannot move a role to another path; destroy the role and create it again, or declare another name";
@@ -126,6 +128,7 @@ pub struct Observed {
 
 impl Resource for IamRole {
     const KIND: &'static str = "aws.iam_role";
+    const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "An IAM role with its trust policy, attached and inline policies.";
     const EXAMPLE: &'static str = r#"vault_server:
   kind: aws.iam_role
@@ -290,8 +293,8 @@ payments:
         PrincipalOutputs { name, arn, unique_id }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        predicted(scope, "role", &desired.path, &desired.name)
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
+        predicted(realm, "role", &desired.path, &desired.name)
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

@@ -12,6 +12,8 @@ use super::{
     gone_is_fine, predicted, root_path, to_sdk,
 };
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
@@ -20,7 +22,7 @@ use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, OTHER_ARN, of_pri
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, added, analysed, changed, identity, turned_on};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
 
 /// An IAM user. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
 pub struct IamUser;
@@ -88,6 +90,7 @@ pub struct Observed {
 
 impl Resource for IamUser {
     const KIND: &'static str = "aws.iam_user";
+    const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str =
         "An IAM user with its policies and groups, without a password unless the plan allows one.";
     const EXAMPLE: &'static str = r#"secrets_admin:
@@ -233,8 +236,8 @@ impl Resource for IamUser {
         PrincipalOutputs { name, arn, unique_id }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        predicted(scope, "user", &desired.path, &desired.name)
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
+        predicted(realm, "user", &desired.path, &desired.name)
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

@@ -13,13 +13,16 @@ use crate::custody::{Custody, Gap, name_part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
 use crate::permit::Permit;
-use crate::providers::Providers;
+use crate::place::Place;
+use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::iam::NO_SUCH_ENTITY;
 use crate::providers::sink::{Delivery, Sink};
 use crate::providers::vault::{KvSink, VaultClient};
-use crate::resource::{Awaited, Provided};
+use crate::resource::Provided;
+use crate::run::Awaited;
+use crate::run::Run;
 use crate::secret::Secret;
 
 /// A key as custody keeps it.
@@ -47,11 +50,15 @@ pub struct KeyCustodian {
 }
 
 impl Provided for KeyCustodian {
-    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
-        let aws = AwsClient::provide(providers).await?;
-        let (custody, journal) = (providers.custody().await?, providers.journal()?);
-        let awaited = Arc::clone(&providers.awaited);
-        Ok(Arc::new(Self { aws, custody, journal, awaited, vault: VaultClient::provide(providers).await }))
+    const PROVIDER: &'static str = AwsClient::PROVIDER;
+    const REALM: &'static [&'static str] = ACCOUNT;
+
+    async fn provide(run: &Run, place: &Place) -> Result<Arc<Self>> {
+        let aws = AwsClient::provide(run, place).await?;
+        let (custody, journal) = (run.custody().await?, Arc::clone(&run.journal));
+        let awaited = Arc::clone(&run.awaited);
+        let vault = VaultClient::provide(run, &Place::OWN).await;
+        Ok(Arc::new(Self { aws, custody, journal, awaited, vault }))
     }
 }
 
@@ -185,13 +192,10 @@ impl KeyCustodian {
     pub(super) fn sink(&self, Delivery::VaultKv(kv): &Delivery) -> Result<Box<dyn Sink>> {
         match &self.vault {
             Ok(vault) => {
-                let vault = Arc::clone(vault).at(kv.place().ok().flatten().as_ref());
+                let vault = Arc::clone(vault).at(&kv.place().unwrap_or_default());
                 Ok(Box::new(KvSink::new(vault, &kv.mount, &kv.path)))
             }
-            Err(error) => {
-                let again = Error::new(error.kind, &*error.operation, &error.message);
-                Err(again.advice(error.advice.clone().unwrap_or_default()))
-            }
+            Err(error) => Err(error.again()),
         }
     }
 }

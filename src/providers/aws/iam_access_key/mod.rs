@@ -22,9 +22,10 @@ use super::iam::check_name;
 use crate::custody::Gap;
 use crate::error::{FieldError, Result};
 use crate::providers::sink::{Delivery, VaultKv};
+use crate::providers::vault::VaultClient;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy};
 use crate::resource::risk::{Risks, becomes, changed, gone, identity, live_safe};
-use crate::resource::{Diff, Elsewhere, NOT_COMPARED, Requirement, Resource, Writer};
+use crate::resource::{Diff, NOT_COMPARED, Requirement, Resource, Writer, requires_in};
 use crate::secret::{Declarations, Fields, Secret, SecretChange, declaration};
 
 /// An access key of an IAM user.
@@ -157,7 +158,7 @@ impl Resource for IamAccessKey {
         for Delivery::VaultKv(kv) in &desired.deliver {
             let mut in_vault = vec![Requirement::Kind("vault.init")];
             in_vault.extend(crate::providers::vault::kv_engine(&kv.mount));
-            requires.extend(Elsewhere::requires(kv.place().ok().flatten().as_ref(), in_vault));
+            requires.extend(requires_in::<VaultClient>(&kv.place().unwrap_or_default(), in_vault));
         }
         requires
     }

@@ -19,18 +19,19 @@ pub use made::MadeKeys;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::arn::regional_arn;
 use super::client::AwsClient;
 use super::policy::{self, Document, PolicyType};
-use super::scope::regional_arn;
 use super::tags;
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
 use crate::providers::aws::policy::key_policy;
 use crate::resource::risk::Category::{Destination, KeyDeletion, ProtectionOff};
 use crate::resource::risk::{
     Deletion, LABELS, Risks, Severity, added, analysed, changed, fixed, identity, off, on, raised, safe,
     state,
 };
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
 
 const IMMUTABLE: &str = "KMS fixes this when a key is created; declare another alias to get another key, and \
                          re-encrypt the data of the old one";
@@ -327,10 +328,10 @@ impl Resource for KmsKey {
         }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
         Partial::default()
             .with("alias", &desired.alias)
-            .with_some("alias_arn", regional_arn(scope, "kms", &desired.alias))
+            .with_some("alias_arn", regional_arn(realm, "kms", &desired.alias))
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

@@ -21,13 +21,15 @@ pub use replication::{Replication, ReplicationRule};
 use super::client::AwsClient;
 use super::{kms_key, partition};
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff, PublicExposure};
 use crate::resource::risk::{
     LABELS, Risks, analysed, becomes, changed, fixed, gone, identity, lowered, off, replaced, safe, tightened,
 };
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
 
 /// An S3 bucket.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
@@ -66,6 +68,8 @@ pub struct Outputs {
 
 impl Resource for S3Bucket {
     const KIND: &'static str = "aws.s3_bucket";
+    /// Names of buckets are unique in a partition.
+    const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "An S3 bucket: versioned, encrypted, private and reachable only over TLS, \
                                  unless a plan switches a safeguard off with a reason.";
     const EXAMPLE: &'static str = r#"state_bucket:
@@ -182,9 +186,10 @@ web_bucket:
         }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        let (name, partition) = (&desired.name, partition(scope));
-        let region = desired.region.as_ref().unwrap_or(&scope.region);
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
+        let (name, partition) = (&desired.name, partition(realm));
+        let region =
+            desired.region.as_ref().map_or_else(|| realm.get("region").unwrap_or_default(), String::as_str);
         let partial = Partial::default()
             .with("name", name)
             .with("arn", bucket_arn(partition, name))
@@ -219,8 +224,8 @@ mod tests {
     #[test]
     fn outputs_are_predicted() {
         let desired: Desired = serde_json::from_value(serde_json::json!({ "name": "b-1" })).expect("valid");
-        let scope = Scope { region: "cn-north-1".into(), partition: "aws-cn".into(), ..Scope::default() };
-        let outputs = S3Bucket::predicted_outputs(&desired, &scope).into_map();
+        let realm = Realm::default().with("region", "cn-north-1").with("partition", "aws-cn");
+        let outputs = S3Bucket::predicted_outputs(&desired, &realm).into_map();
         assert_eq!(outputs["arn"], "arn:aws-cn:s3:::b-1");
         assert_eq!(outputs["regional_domain_name"], "b-1.s3.cn-north-1.amazonaws.com.cn");
     }

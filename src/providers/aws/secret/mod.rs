@@ -17,11 +17,12 @@ pub use live::{LiveValue, Observed, ValueResponse};
 use super::client::AwsClient;
 use super::{kms_key, policy};
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{LABELS, Risks, added, changed, gone, identity, off, removed, replaced, safe};
-use crate::resource::{Attachment, Blocked, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Attachment, Blocked, Diff, Partial, Requirement, Resource, Tags, Writer};
 use crate::secret::{SecretChange, SecretSource};
 
 const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; copy it \
@@ -203,7 +204,7 @@ impl Resource for AwsSecret {
         Outputs { name, arn, version_id: observed.version_id.clone() }
     }
 
-    fn predicted_outputs(desired: &Desired, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &Desired, _: &Realm) -> Partial {
         Partial::default().with("name", &desired.name)
     }
 

@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 
 use super::SnsTopic;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::providers::aws::UNKNOWN_VALUE;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
 use crate::resource::risk::Category::{Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, gone, identity, live_safe, replaced, turned_on};
-use crate::resource::{Diff, Part, Partial, Resource, Scope, Writer};
+use crate::resource::{Diff, Part, Partial, Resource, Writer};
 use crate::secret::connection;
 
 const NOT_FOUND: &[&str] = &["NotFound", "NotFoundException"];
@@ -309,7 +310,7 @@ alert_queue:
         Outputs { topic, confirmed: arn.is_some(), arn }
     }
 
-    fn predicted_outputs(desired: &Desired, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &Desired, _: &Realm) -> Partial {
         Partial::default().with("topic", &desired.topic)
     }
 }

@@ -9,16 +9,17 @@ use serde_json::json;
 
 use super::SnsSubscription;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::key_name::LiveKey;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::risk::KEY_RISKS;
-use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::{LABELS, Risks, identity, safe};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
 
 const NOT_FOUND: &[&str] =
     &["NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException"];
@@ -231,10 +232,10 @@ impl Resource for SnsTopic {
         Outputs { name: observed.name.clone(), arn: observed.arn.clone() }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
         Partial::default()
             .with("name", &desired.name)
-            .with_some("arn", regional_arn(scope, "sns", &desired.name))
+            .with_some("arn", regional_arn(realm, "sns", &desired.name))
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {
@@ -307,8 +308,8 @@ mod tests {
     #[test]
     fn arn_is_predicted() {
         let account = Some("123456789012".to_owned());
-        let scope = Scope { region: "us-gov-west-1".into(), account_id: account, ..Scope::default() };
-        let outputs = SnsTopic::predicted_outputs(&desired(json!({})), &scope).into_map();
+        let realm = Realm::default().with("region", "us-gov-west-1").with_some("account", account);
+        let outputs = SnsTopic::predicted_outputs(&desired(json!({})), &realm).into_map();
         assert_eq!(outputs["arn"], "arn:aws-us-gov:sns:us-gov-west-1:123456789012:alerts");
     }
 }

@@ -17,17 +17,18 @@ use serde_json::json;
 pub use desired::Desired;
 use desired::{ParameterKind, Tier, check_name};
 
+use super::arn::regional_arn;
 use super::client::{AwsClient, missing};
 use super::error::Answer;
 use super::key_name::LiveKey;
-use super::scope::regional_arn;
 use super::secret_value;
 use super::{kms_key, tags};
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, replaced, safe, unbound};
-use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Tags, Writer};
+use crate::resource::{Diff, Partial, Requirement, Resource, Tags, Writer};
 use crate::secret::{Fields, Input, Secret, SecretSource};
 
 const DESCRIBE: &str = "ssm:DescribeParameters";
@@ -265,9 +266,9 @@ session_key:
         Outputs { name: observed.name.clone(), arn: observed.arn.clone(), version: observed.version }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
         let path = format!("parameter/{}", desired.name.trim_start_matches('/'));
-        Partial::default().with("name", &desired.name).with_some("arn", regional_arn(scope, "ssm", &path))
+        Partial::default().with("name", &desired.name).with_some("arn", regional_arn(realm, "ssm", &path))
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

@@ -18,7 +18,7 @@ use super::connection::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Warnings;
 use crate::net::timeout::at_most;
-use crate::plan::settings::VaultSettings;
+use crate::providers::vault::settings::VaultSettings;
 use crate::secret::Secret;
 use crate::trace::Calls;
 use crate::trust::Trust;

@@ -11,7 +11,7 @@ use crate::confined_path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::timeout::at_most;
 use crate::net::{endpoint, http};
-use crate::plan::settings::VaultSettings;
+use crate::providers::vault::settings::VaultSettings;
 use crate::trace::public;
 use crate::trust::{self, Grant, Subject, Trust};
 

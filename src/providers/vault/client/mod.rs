@@ -15,6 +15,7 @@ use vaultrs::client::{VaultClient as Api, VaultClientSettings};
 use vaultrs::error::ClientError;
 
 use super::cache::{Cached, Listing, Listings};
+use super::connection::Vault;
 use super::custodian::token_source;
 use super::error::{status, translate};
 use super::node::NodeClient;
@@ -22,9 +23,10 @@ use super::request::{self, Effect, Request, error_body};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Warnings;
 use crate::permit::Permit;
-use crate::plan::settings::VaultSettings;
-use crate::providers::Providers;
-use crate::resource::{Elsewhere, Provided};
+use crate::place::Place;
+use crate::providers::vault::settings::VaultSettings;
+use crate::resource::{Provided, Requirement};
+use crate::run::Run;
 use crate::trace::Calls;
 use crate::trust::Trust;
 use cluster::Cluster;
@@ -53,23 +55,26 @@ impl fmt::Debug for VaultClient {
 }
 
 impl Provided for VaultClient {
-    const IN_VAULT: bool = true;
+    const PROVIDER: &'static str = "vault";
+    const REALM: &'static [&'static str] = &["cluster", "namespace"];
+    const NAMESPACED: bool = true;
 
-    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
-        let made = providers.vault.get_or_try_init(|| async {
-            let calls = Arc::clone(&providers.calls);
-            let (settings, folder) = (&providers.vault_settings, &providers.folder);
-            let client = Self::new(settings, folder, calls, &providers.trust)?;
-            if let Some(source) = token_source(providers).await? {
+    async fn provide(run: &Run, place: &Place) -> Result<Arc<Self>> {
+        let connection: &Vault = run.connection()?;
+        let made = connection.client.get_or_try_init(|| async {
+            let calls = Arc::clone(&run.calls);
+            let (settings, folder) = (&connection.settings, &run.folder);
+            let client = Self::new(settings, folder, calls, &run.trust)?;
+            if let Some(source) = token_source(run).await? {
                 client.add_source(source);
             }
             Ok(Arc::new(client))
         });
-        made.await.cloned()
+        Ok(Arc::clone(made.await?).at(place))
     }
 
-    async fn provide_at(providers: &Providers, place: Option<&Elsewhere>) -> Result<Arc<Self>> {
-        Ok(Self::provide(providers).await?.at(place))
+    fn namespace_maker(name: &str) -> Option<Requirement> {
+        Some(Requirement::thing("vault.namespace", format!("sys/namespaces/{name}")))
     }
 }
 
@@ -97,10 +102,10 @@ impl VaultClient {
     }
 
     /// The same cluster, given in the plan's own namespace, in that of `place`.
-    pub(in crate::providers) fn at(self: Arc<Self>, place: Option<&Elsewhere>) -> Arc<Self> {
-        match place {
-            Some(Elsewhere::Namespace(path)) => Arc::new(self.below(path)),
-            _ => self,
+    pub(in crate::providers) fn at(self: Arc<Self>, place: &Place) -> Arc<Self> {
+        match &place.namespace {
+            Some(path) => Arc::new(self.below(path)),
+            None => self,
         }
     }
 

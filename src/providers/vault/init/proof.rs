@@ -5,6 +5,7 @@
 //! cluster itself lists it; or the caller names it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -12,12 +13,13 @@ use super::Node;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Entry, Journal};
 use crate::permit::Permit;
-use crate::providers::Providers;
+use crate::providers::vault::Vault;
 use crate::providers::vault::custodian::{INIT, Initialisation};
 use crate::providers::vault::{NodeClient, VaultClient};
 use crate::resource::Change;
 use crate::resource::Diff;
 use crate::resource::risk::{Category, FieldChanges, Finding, Severity};
+use crate::run::Run;
 use crate::trust::{Grant, Subject, Trust, origin};
 
 /// The field of a node that gets key shares for the first time.
@@ -30,7 +32,7 @@ const OTHER_IDENTITY: &str = "tls_identity";
 /// The evidence that a node belongs to the cluster.
 #[derive(Debug)]
 pub struct NodeProof {
-    journal: std::sync::Arc<Journal>,
+    journal: Arc<Journal>,
     trust: Trust,
     /// Addresses from the caller's environment.
     named: HashSet<String>,
@@ -81,10 +83,11 @@ impl NodeProof {
     ///
     /// # Errors
     /// `Local` when the run has no journal.
-    pub fn of_run(providers: &Providers) -> Result<Self> {
-        let named = VaultClient::named_by_caller(&providers.vault_settings);
+    pub fn of_run(run: &Run) -> Result<Self> {
+        let connection: &Vault = run.connection()?;
+        let named = VaultClient::named_by_caller(&connection.settings);
         let named = named.iter().filter_map(|address| origin(address)).collect();
-        Ok(Self { journal: providers.journal()?, trust: providers.trust.clone(), named })
+        Ok(Self { journal: Arc::clone(&run.journal), trust: run.trust.clone(), named })
     }
 
     /// The nodes among these that would get shares for the first time. `which` is the initialisation that

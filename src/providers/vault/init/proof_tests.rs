@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 
 use super::proof::{Newcomer, NodeProof};
 use super::{Node, SealStatus};
-use crate::journal::{Entry, Journal, Who};
+use crate::journal::Entry;
 use crate::permit::Permit;
-use crate::plan::settings::VaultSettings;
-use crate::providers::Providers;
-use crate::providers::vault::VaultClient;
+use crate::place::Place;
+use crate::provider::Provider;
 use crate::providers::vault::custodian::Initialisation;
+use crate::providers::vault::settings::VaultSettings;
+use crate::providers::vault::{Vault, VaultClient};
 use crate::resource::Provided;
+use crate::run;
 use crate::secret::Secret;
-use crate::signing::testing::authority;
 use crate::trust::{Grant, Subject, Trust};
 
 /// A server on a port of its own that answers each request with what `answer` makes of its path.
@@ -69,25 +70,16 @@ async fn newcomer(nodes: &[String], known: &[String]) -> Option<Newcomer> {
 /// The same, for shares of this initialisation.
 async fn newcomer_of(which: Option<&Initialisation>, nodes: &[String], known: &[String]) -> Option<Newcomer> {
     let folder = tempfile::tempdir().unwrap();
-    let authority = authority(&folder.path().join("config"), "demo");
-    let journal = Journal::of_plan(folder.path(), "demo", Who::here("sha256:0"), authority).unwrap();
+    let settings =
+        VaultSettings { address: Some(nodes[0].clone()), nodes: nodes.to_vec(), ..VaultSettings::default() };
+    let trust = Trust::new(nodes.iter().map(|node| Grant::new(Subject::Vault, node.as_str())));
+    let run = run::testing::run(folder.path(), trust).with(Arc::new(Vault::open(settings)));
     for origin in known {
         let (origin, initialisation) = (origin.clone(), "vault/init".to_owned());
         let node = Entry::Node { origin, tls: None, initialisation, cluster: None };
-        journal.append(&Permit::mint(), node).await.unwrap();
+        run.journal.append(&Permit::mint(), node).await.unwrap();
     }
-    let providers = Providers {
-        folder: folder.path().to_owned(),
-        vault_settings: VaultSettings {
-            address: Some(nodes[0].clone()),
-            nodes: nodes.to_vec(),
-            ..VaultSettings::default()
-        },
-        journal: Some(Arc::new(journal)),
-        trust: Trust::new(nodes.iter().map(|node| Grant::new(Subject::Vault, node.as_str()))),
-        ..Providers::default()
-    };
-    let vault = VaultClient::provide(&providers).await.unwrap();
+    let vault = VaultClient::provide(&run, &Place::OWN).await.unwrap();
     vault.set_token(Secret::from("s.token".to_owned())).await;
     let (sealed, others) = nodes.split_last().unwrap();
     let node = |address: &String, sealed: bool| {
@@ -96,7 +88,7 @@ async fn newcomer_of(which: Option<&Initialisation>, nodes: &[String], known: &[
         Node { address: address.clone(), status }
     };
     let all: Vec<Node> = others.iter().map(|one| node(one, false)).chain([node(sealed, true)]).collect();
-    let proof = NodeProof::of_run(&providers).unwrap();
+    let proof = NodeProof::of_run(&run).unwrap();
     proof.newcomers(&vault, which, &all).await.unwrap().remove(sealed)
 }
 

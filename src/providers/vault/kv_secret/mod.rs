@@ -20,9 +20,10 @@ use super::VaultClient;
 use super::mount::check_path;
 use super::notation::{Ttl, seconds};
 use crate::error::{ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::risk::{LABELS, Risks, identity, live_safe, safe};
-use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
 use crate::secret::{Secret, SecretSource, check_templates};
 
 /// A secret in a KV engine of version 2.
@@ -395,7 +396,7 @@ mongodb:
         Some(format!("version {} of {}", observed.version, observed.created))
     }
 
-    fn predicted_outputs(desired: &KvSecretSpec, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &KvSecretSpec, _: &Realm) -> Partial {
         Partial::default().with("mount", &desired.mount).with("path", &desired.path)
     }
 }

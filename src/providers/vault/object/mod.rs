@@ -89,8 +89,9 @@ use super::fields::{self, Fixed};
 use super::mount::{Mount, refuse_blocked};
 use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::resource::risk::Risks;
-use crate::resource::{Attachment, Diff, Part, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Attachment, Diff, Part, Partial, Provided, Requirement, Resource, Writer};
 use crate::secret::SecretSource;
 
 /// The declared fields of a plain object, named as Vault's API names them.
@@ -107,6 +108,8 @@ pub trait PlainObject:
     const PROTECTED: bool = false;
     /// As [`Resource::NAMESPACED`].
     const NAMESPACED: bool = true;
+    /// As [`Resource::REALM`].
+    const REALM: &'static [&'static str] = <VaultClient as Provided>::REALM;
     /// As [`Resource::RISKS`].
     const RISKS: Risks;
     /// Fields that form the path and are not part of a request's body.
@@ -255,6 +258,7 @@ impl<S: PlainObject> Resource for Object<S> {
     const EXAMPLE: &'static str = S::EXAMPLE;
     const PROTECTED: bool = S::PROTECTED;
     const NAMESPACED: bool = S::NAMESPACED;
+    const REALM: &'static [&'static str] = S::REALM;
     const RISKS: Risks = S::RISKS;
 
     type Client = VaultClient;
@@ -370,7 +374,7 @@ impl<S: PlainObject> Resource for Object<S> {
         ObjectOutputs::told(&observed.spec, &observed.told)
     }
 
-    fn predicted_outputs(desired: &S, _: &Scope) -> Partial {
+    fn predicted_outputs(desired: &S, _: &Realm) -> Partial {
         outputs::predicted(desired)
     }
 }

@@ -61,6 +61,7 @@ everything:
     ]];
     /// The server has quotas only in its root namespace; their path may begin with a namespace.
     const NAMESPACED: bool = false;
+    const REALM: &'static [&'static str] = &["cluster"];
     const IDENTITY: &'static [&'static str] = &["name"];
     const REPLACED_WHOLE: bool = true;
     /// OpenBao 2.6 and 2.7 respond with 204 and keep the former role.

@@ -19,10 +19,11 @@ use serde_json::{Map, Value, json};
 use super::notation::{Cidrs, LowerName, Ttl};
 use super::{VaultClient, kv_engine};
 use crate::error::{ErrorKind, FieldError, Result};
+use crate::place::Realm;
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, live_safe, safe, unbound, widened};
-use crate::resource::{Diff, Partial, Requirement, Resource, Scope, Writer};
+use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
 use crate::secret::{Fields, Secret, SecretChange};
 pub use manifest::Manifest;
 pub use place::Depository;
@@ -333,7 +334,7 @@ pipeline_secret_id:
         SecretIdOutputs { accessor: accessor.unwrap_or_default() }
     }
 
-    fn predicted_outputs(_: &SecretIdSpec, _: &Scope) -> Partial {
+    fn predicted_outputs(_: &SecretIdSpec, _: &Realm) -> Partial {
         Partial::default()
     }
 }

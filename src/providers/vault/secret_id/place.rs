@@ -12,10 +12,12 @@ use super::{ACCESSOR, KvPlace, SECRET_ID, SecretIdDelivery, SecretIdId, WRAPPING
 use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::permit::Permit;
-use crate::providers::Providers;
+use crate::place::Place;
 use crate::providers::sink::Sink;
 use crate::providers::vault::{KvSink, VaultClient};
-use crate::resource::{Awaited, Awaiting, Elsewhere, Provided};
+use crate::resource::{Provided, Requirement};
+use crate::run::Run;
+use crate::run::{Awaited, Awaiting};
 use crate::secret::Fields;
 
 /// How long a secret-id may take from the request to its destination.
@@ -30,16 +32,18 @@ pub struct Depository {
 }
 
 impl Provided for Depository {
-    const IN_VAULT: bool = true;
+    const PROVIDER: &'static str = VaultClient::PROVIDER;
+    const REALM: &'static [&'static str] = VaultClient::REALM;
+    const NAMESPACED: bool = VaultClient::NAMESPACED;
 
-    async fn provide(providers: &Providers) -> Result<Arc<Self>> {
-        Self::provide_at(providers, None).await
+    async fn provide(run: &Run, place: &Place) -> Result<Arc<Self>> {
+        let vault = VaultClient::provide(run, place).await?;
+        let (folder, awaited) = (run.folder.clone(), Arc::clone(&run.awaited));
+        Ok(Arc::new(Self { vault, folder, awaited }))
     }
 
-    async fn provide_at(providers: &Providers, place: Option<&Elsewhere>) -> Result<Arc<Self>> {
-        let vault = VaultClient::provide_at(providers, place).await?;
-        let (folder, awaited) = (providers.folder.clone(), Arc::clone(&providers.awaited));
-        Ok(Arc::new(Self { vault, folder, awaited }))
+    fn namespace_maker(name: &str) -> Option<Requirement> {
+        VaultClient::namespace_maker(name)
     }
 }
 

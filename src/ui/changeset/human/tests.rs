@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::changeset::Changeset;
-use crate::review::testing::{changeset, scope, step, with_secret};
+use crate::providers::PROVIDERS;
+use crate::review::testing::{PLACE, changeset, step, with_secret};
 use crate::secret::SecretChange;
 
 fn plain(changeset: &Changeset, width: usize, all: bool) -> String {
-    let text = render(&Review::new(changeset, &scope()), width, all);
+    let text = render(&Review::new(changeset, &PROVIDERS, PLACE), width, all);
     anstream::adapter::strip_str(&text).to_string()
 }
 
@@ -189,7 +190,7 @@ fn two_thousand_steps_that_are_written_out_fit_on_a_screen_and_the_odd_ones_are_
         assert!(text.lines().any(|shown| shown == line), "{line:?} is not in {text}");
     }
 
-    let full = Review::in_full(&changeset, &scope());
+    let full = Review::in_full(&changeset, &PROVIDERS, PLACE);
     let full = anstream::adapter::strip_str(&render(&full, 100, true)).to_string();
     let shown: HashSet<&str> = full.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
     let missing = changeset.steps.iter().filter(|step| !shown.contains(step.id.as_str()));
@@ -242,7 +243,7 @@ fn when_nothing_is_to_be_done_that_is_all() {
 
 #[test]
 fn colours_are_there_for_a_terminal() {
-    let text = render(&Review::new(&mixed(), &scope()), 100, false);
+    let text = render(&Review::new(&mixed(), &PROVIDERS, PLACE), 100, false);
     assert!(text.contains(&paint(GOOD, "production")), "{text}");
     assert!(text.contains(&format!("{BAD}")));
 }
@@ -258,7 +259,7 @@ fn a_server_cannot_write_on_the_terminal() {
     );
     row.name = hostile.to_owned();
     row.reason = Some(hostile.to_owned());
-    let text = render(&Review::new(&changeset(vec![row]), &scope()), 100, false);
+    let text = render(&Review::new(&changeset(vec![row]), &PROVIDERS, PLACE), 100, false);
     assert!(
         !text.contains("\u{1b}]") && !text.contains("\u{1b}[2J") && !text.contains('\u{202e}'),
         "{text:?}"

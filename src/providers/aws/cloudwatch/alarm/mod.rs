@@ -14,15 +14,16 @@ use request::request;
 
 use super::refuse_existing;
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
+use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
-use crate::providers::aws::scope::regional_arn;
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::{Destination, ProtectionOff};
 use crate::resource::risk::{
     LABELS, Risks, added, becomes, changed, identity, lowered, off, raised, removed, safe, state,
 };
-use crate::resource::{Diff, Partial, Resource, Scope, Tags, Writer};
+use crate::resource::{Diff, Partial, Resource, Tags, Writer};
 
 const DESCRIBE: &str = "cloudwatch:DescribeAlarms";
 const PUT: &str = "cloudwatch:PutMetricAlarm";
@@ -295,8 +296,8 @@ impl Resource for CloudwatchAlarm {
         Outputs { name, arn: observed.arn.clone() }
     }
 
-    fn predicted_outputs(desired: &Desired, scope: &Scope) -> Partial {
-        let arn = regional_arn(scope, "cloudwatch", &format!("alarm:{}", desired.name));
+    fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
+        let arn = regional_arn(realm, "cloudwatch", &format!("alarm:{}", desired.name));
         Partial::default().with("name", &desired.name).with_some("arn", arn)
     }
 

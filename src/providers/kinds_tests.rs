@@ -6,7 +6,8 @@ use std::path::Path;
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
-use super::*;
+use super::PROVIDERS;
+use crate::resource::erased::Kind;
 use crate::resource::risk::FieldRisk;
 use crate::template::unknown;
 
@@ -121,7 +122,7 @@ fn mistakes(kind: &dyn Kind) -> Vec<String> {
 
 #[test]
 fn each_field_has_its_risk_or_why_it_has_none() {
-    let found: Vec<String> = KINDS.iter().flat_map(|kind| mistakes(*kind)).collect();
+    let found: Vec<String> = PROVIDERS.kinds().flat_map(mistakes).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -219,8 +220,8 @@ fn mistakes_with_markers(kind: &dyn Kind) -> (usize, Vec<String>) {
 #[test]
 fn unknown_value_is_no_mistake() {
     let (mut tried, mut found) = (0, Vec::new());
-    for kind in KINDS {
-        let (more, mistakes) = mistakes_with_markers(*kind);
+    for kind in PROVIDERS.kinds() {
+        let (more, mistakes) = mistakes_with_markers(kind);
         tried += more;
         found.extend(mistakes);
     }
@@ -272,8 +273,8 @@ fn names_in<'a>(source: &'a str, calls: &[&str]) -> BTreeSet<&'a str> {
 fn sources(folder: &Path, outer: &[&'static dyn Kind], found: &mut Vec<(String, Vec<&'static dyn Kind>)>) {
     let kinds_in = |source: &str| -> Vec<&'static dyn Kind> {
         let named =
-            |kind: &&&dyn Kind| source.contains(&format!("const KIND: &'static str = \"{}\";", kind.name()));
-        KINDS.iter().filter(named).copied().collect()
+            |kind: &&dyn Kind| source.contains(&format!("const KIND: &'static str = \"{}\";", kind.name()));
+        PROVIDERS.kinds().filter(named).collect()
     };
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let own = kinds_in(&read(&folder.join("mod.rs"))).into_iter();
@@ -307,7 +308,8 @@ fn known_names(kinds: &[&'static dyn Kind]) -> BTreeSet<String> {
 fn name_of_a_field_in_a_source_exists() {
     let mut all = Vec::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/providers"), &[], &mut all);
-    let of_all = known_names(KINDS);
+    let every: Vec<&dyn Kind> = PROVIDERS.kinds().collect();
+    let of_all = known_names(&every);
     let (mut checked, mut wrong) = (0, Vec::new());
     for (source, kinds) in &all {
         let (known, calls) = match kinds.is_empty() {

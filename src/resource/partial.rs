@@ -1,42 +1,10 @@
-//! The known surroundings of a step before anything exists.
-
-use std::collections::BTreeMap;
+//! Outputs that are known before a thing exists.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::template::unknown::is_unknown;
-
-/// The account, region and plan of a step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// The plan's name.
-    pub plan: String,
-    /// Twelve digits; absent when neither the plan nor the caller's identity gives it.
-    pub account_id: Option<String>,
-    /// The AWS region, e.g. `us-east-1`.
-    pub region: String,
-    /// The AWS partition: `aws`, `aws-us-gov` or `aws-cn`; empty for the region's own.
-    pub partition: String,
-    /// The same for each account and region under `aws.aliases`.
-    pub aliases: BTreeMap<String, Self>,
-}
-
-impl Scope {
-    /// The surroundings of a step: the plan's own account and region, or those with this name.
-    pub fn of(&self, alias: Option<&str>) -> &Self {
-        self.account(alias).unwrap_or(self)
-    }
-
-    /// The account and region with this name, or the plan's own; `None` for an unknown name.
-    pub fn account(&self, alias: Option<&str>) -> Option<&Self> {
-        match alias {
-            Some(name) => self.aliases.get(name),
-            None => Some(self),
-        }
-    }
-}
 
 /// The outputs of a step that are known in advance; the others are known after apply.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,0 +1,147 @@
+//! Vault in one run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use super::KINDS;
+use super::client::{VaultClient, declared_authority};
+use super::settings::{VaultAuth, VaultSettings};
+use crate::destination::Destinations;
+use crate::error::{FieldError, Result};
+use crate::net::endpoint;
+use crate::place::{NAMESPACE, Place, Realm};
+use crate::provider::Provider;
+use crate::resource::Provided;
+use crate::resource::erased::Kind;
+use crate::run::{Connection, Existing, Run, Want};
+use crate::template::unknown;
+use crate::trace;
+use crate::trust::{Grant, Subject};
+
+/// Vault in a plan: its cluster. The client connects when a step first asks for it.
+#[derive(Debug)]
+pub struct Vault {
+    /// The `vault:` section.
+    pub settings: VaultSettings,
+    pub(super) client: OnceCell<Arc<VaultClient>>,
+}
+
+impl Provider for Vault {
+    const NAME: &'static str = "vault";
+    const TITLE: &'static str = "Vault";
+    const KINDS: &'static [&'static dyn Kind] = KINDS;
+
+    type Settings = VaultSettings;
+
+    fn open(settings: VaultSettings) -> Self {
+        Self { settings, client: OnceCell::new() }
+    }
+}
+
+impl Vault {
+    /// The addresses in the section, with the paths of their fields. One that is not known yet is not
+    /// among them.
+    fn addresses(&self) -> impl Iterator<Item = (String, &String)> {
+        let address = self.settings.address.iter().map(|address| ("address".to_owned(), address));
+        let nodes = self.settings.nodes.iter().enumerate();
+        let nodes = nodes.map(|(index, node)| (format!("nodes[{index}]"), node));
+        address.chain(nodes).filter(|(_, address)| !unknown::is_unknown(address))
+    }
+}
+
+#[async_trait]
+impl Connection for Vault {
+    fn provider(&self) -> &'static str {
+        Self::NAME
+    }
+
+    /// Addresses that are none, or could never be meant.
+    fn check(&self) -> Vec<FieldError> {
+        let wrong = self.addresses().filter_map(|(path, url)| {
+            let mistake =
+                FieldError::new(path, format!("`{}`: {}", trace::public(url), endpoint::mistake(url)?));
+            Some(if url.contains('@') { mistake.secret() } else { mistake })
+        });
+        wrong.collect()
+    }
+
+    /// An authority that cannot be read is a separate mistake, reported by the client.
+    fn wants(&self, folder: &Path) -> Vec<Want> {
+        let mut wants: Vec<Want> = self
+            .addresses()
+            .map(|(path, address)| {
+                let grant = Grant::new(Subject::Vault, address.as_str());
+                let why = format!("the plan sends Vault credentials to {}", grant.value);
+                Want { path, grant, why }
+            })
+            .collect();
+        if let Some(path) = &self.settings.ca_cert
+            && let Some(Ok(authority)) = declared_authority(&self.settings, folder)
+        {
+            let why = format!("the plan has {} prove who the servers of Vault are", path.display());
+            wants.push(Want { path: "ca_cert".to_owned(), grant: authority.grant(), why });
+        }
+        wants
+    }
+
+    /// The role with which this run logs in.
+    fn own_access(&self, things: &[Existing], is_bootstrapped: bool) -> Vec<usize> {
+        let of_kind = |kind| things.iter().filter(move |thing| thing.kind == kind);
+        let root_is_gone = of_kind("vault.root_token").next().is_some() || !is_bootstrapped;
+        if std::env::var_os("VAULT_TOKEN").is_some() || !root_is_gone {
+            return Vec::new();
+        }
+        let admins =
+            of_kind("vault.root_token").filter_map(|thing| thing.outputs.get("admin_role")?.as_str());
+        let declared = self.settings.auth.iter();
+        let declared =
+            declared.map(|VaultAuth::Approle(approle)| format!("{}/{}", approle.mount, approle.role));
+        let names: Vec<String> = admins.map(|role| format!("/{role}")).chain(declared).collect();
+        let is_login = |thing: &&Existing| {
+            names.iter().any(|name| thing.id == *name || (name.starts_with('/') && thing.id.ends_with(name)))
+        };
+        of_kind("vault.approle_role").filter(is_login).map(|thing| thing.step).collect()
+    }
+
+    fn known_realm(&self, _: &Place) -> Realm {
+        Realm::UNKNOWN
+    }
+
+    /// The cluster's id is absent while it does not report one. Namespaces are absolute paths; the root's
+    /// is `/`.
+    async fn realm(&self, run: &Run, place: &Place) -> Result<Realm> {
+        let client = VaultClient::provide(run, place).await?;
+        let cluster = client.cluster_id().await;
+        let path = client.namespace().unwrap_or_default().trim_matches('/');
+        Ok(Realm::default().with_some("cluster", cluster).with(NAMESPACE, format!("/{path}")))
+    }
+
+    fn destinations(&self, _: &[Place]) -> Destinations {
+        let mut all = Destinations::new();
+        let mut add = |name: &str, values: Vec<String>| {
+            if !values.is_empty() {
+                all.insert(name.to_owned(), values);
+            }
+        };
+        if let Some(vault) = self.client.get() {
+            add("vault.address", vec![vault.address().to_owned()]);
+            add("vault.nodes", vault.nodes().iter().map(|node| node.address().to_owned()).collect());
+            add("vault.ca_cert", vault.ca_fingerprint().map(str::to_owned).into_iter().collect());
+            add("vault.namespace", vault.namespace().map(str::to_owned).into_iter().collect());
+        }
+        all
+    }
+
+    async fn forget(&self) {
+        if let Some(client) = self.client.get() {
+            client.reset_readiness().await;
+        }
+    }
+
+    fn take_warnings(&self) -> Vec<String> {
+        self.client.get().map(|client| client.warnings().take()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,52 @@
+//! The `vault:` section of a plan.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The `vault:` section: where Vault is and how to log in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VaultSettings {
+    /// The cluster's address, e.g. `https://vault.example.internal:8200`. Default: `VAULT_ADDR`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Every node's own address, for unsealing. Default: `GROUNDWORK_VAULT_NODES`, separated by
+    /// commas, then only `address`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// The certificate authority that signed the servers' certificates, a PEM file beside the
+    /// plan. Default: `VAULT_CACERT`, then the system's authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_cert: Option<PathBuf>,
+    /// The namespace, on servers that have them. Default: `VAULT_NAMESPACE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// How later runs log in. Default: `VAULT_TOKEN`, then `~/.vault-token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<VaultAuth>,
+}
+
+/// How runs after the first one log in to Vault. `VAULT_TOKEN`, when set, goes first.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum VaultAuth {
+    /// Through an AppRole whose secret-id custody holds.
+    Approle(ApproleLogin),
+}
+
+/// An AppRole to log in through.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproleLogin {
+    /// Where the AppRole method is mounted.
+    #[serde(default = "default_approle_mount")]
+    pub mount: String,
+    /// The role's name.
+    pub role: String,
+}
+
+fn default_approle_mount() -> String {
+    "approle".to_owned()
+}

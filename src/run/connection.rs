@@ -1,0 +1,152 @@
+//! The presence of one provider in a run.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use super::Run;
+use crate::custody::{KeyService, Store};
+use crate::destination::Destinations;
+use crate::error::{FieldError, Result};
+use crate::journal::mirror;
+use crate::lock;
+use crate::place::{Place, Realm, Realms};
+use crate::plan::settings::StoreSettings;
+use crate::plan::{LockPlace, S3Location};
+use crate::trust::Grant;
+
+/// A service whose requests are bounded together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Service {
+    /// Its name.
+    pub name: &'static str,
+    /// How many of its things are written at the same time.
+    pub at_once: usize,
+}
+
+/// A permission that a section needs of the caller.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// The field below the section that asks for it.
+    pub path: String,
+    /// The permission.
+    pub grant: Grant,
+    /// The consequence of allowing it, as a sentence.
+    pub why: String,
+}
+
+/// A thing of the plan that exists.
+#[derive(Clone, Debug)]
+pub struct Existing {
+    /// The index of its step.
+    pub step: usize,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name, with the place if it is not the plan's own.
+    pub id: String,
+    /// Its outputs.
+    pub outputs: Map<String, Value>,
+}
+
+/// A provider in one plan: its settings, and its clients in a run. Making it reads and sends nothing;
+/// clients connect when a step asks for them.
+#[async_trait]
+pub trait Connection: Any + Send + Sync {
+    /// The provider's name.
+    fn provider(&self) -> &'static str;
+
+    /// Mistakes in the settings beyond their types, with paths below the section.
+    fn check(&self) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// The permissions that the settings need of the caller.
+    fn wants(&self, _folder: &Path) -> Vec<Want> {
+        Vec::new()
+    }
+
+    /// What expressions see under the provider's name; `realms` has what is known of its places.
+    fn expressions(&self, _realms: &Realms) -> Option<Value> {
+        None
+    }
+
+    /// The service behind a kind, whose writes are bounded together.
+    fn service(&self, _kind: &str) -> Service {
+        Service { name: self.provider(), at_once: usize::MAX }
+    }
+
+    /// Tags that every tagged thing of the provider gets.
+    fn tags(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    /// Which of these things of the plan the run itself needs to reach the system: without them nothing
+    /// else could be removed. `is_bootstrapped` says whether a step of the plan starts the server.
+    fn own_access(&self, _things: &[Existing], _is_bootstrapped: bool) -> Vec<usize> {
+        Vec::new()
+    }
+
+    /// The names of further connections that the plan declares, as for `provider: aws.NAME`.
+    fn aliases(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether the system is asked for its realm before anything else, because expressions use it.
+    fn asks_first(&self) -> bool {
+        false
+    }
+
+    /// The realm of a place, as far as it is known without a request.
+    fn known_realm(&self, place: &Place) -> Realm;
+
+    /// The realm of a place according to the live system.
+    ///
+    /// # Errors
+    /// When the system cannot be asked, or is not the one that the plan names.
+    async fn realm(&self, run: &Run, place: &Place) -> Result<Realm>;
+
+    /// Where this run goes and with which identity, by the place in the plan that decides about it, such
+    /// as `vault.address`. `places` are those that steps use.
+    fn destinations(&self, places: &[Place]) -> Destinations;
+
+    /// Forgets everything that was read.
+    async fn forget(&self) {}
+
+    /// Problems of the system that do not end the run, each reported once.
+    fn take_warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// A store of custody, if this system keeps such stores.
+    ///
+    /// # Errors
+    /// When the settings are wrong. A system that cannot be reached gives a store that says so.
+    async fn store(&self, _run: &Run, _settings: &StoreSettings) -> Result<Option<Box<dyn Store>>> {
+        Ok(None)
+    }
+
+    /// The key management service of custody's recipients, if this system has it.
+    async fn key_service(&self, _run: &Run) -> Option<Arc<dyn KeyService>> {
+        None
+    }
+
+    /// The place of a journal's copy, if this system keeps copies.
+    ///
+    /// # Errors
+    /// When the system cannot be used at all.
+    async fn journal_copy(&self, _run: &Run, _place: &S3Location) -> Result<Option<Arc<dyn mirror::Place>>> {
+        Ok(None)
+    }
+
+    /// The place of a lock, if this system keeps locks.
+    ///
+    /// # Errors
+    /// When the system cannot be used at all.
+    async fn lock_place(&self, _run: &Run, _place: &LockPlace) -> Result<Option<Box<dyn lock::Place>>> {
+        Ok(None)
+    }
+}
