@@ -58,6 +58,7 @@ mod surroundings;
 mod survival;
 mod sweep;
 mod terraform;
+mod toy;
 mod trust;
 mod two_worlds;
 mod values;
