@@ -17,7 +17,7 @@ use super::recorded::{self, Known, Recorded};
 use super::risk::{Deletion, Risks};
 use super::settled;
 use super::strict::parse;
-use super::{Attachment, Diff, Part, Provided, Requirement, Resource, Tags, Writer};
+use super::{Attachment, Diff, Look, Part, Provided, Requirement, Resource, Tags, Writer};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::permit::Permit;
 use crate::place::{Place, Realm};
@@ -400,17 +400,11 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     async fn observe(&mut self, run: &Run) -> Result<()> {
-        let mut id = R::id(&self.desired);
-        if !self.outputs_wanted {
-            id = R::without_outputs(id);
-        }
-        let reads_values = self.known || !R::HOLDS_VALUES;
-        if reads_values {
-            id = R::with_values(id);
-        }
+        let values = self.known || !R::HOLDS_VALUES;
+        let look = Look { declared: Some(&self.desired), outputs: self.outputs_wanted, values };
         let client = R::Client::provide(run, &self.place).await?;
-        self.observed = R::observe(&client, &id).await?;
-        self.unread = !reads_values;
+        self.observed = R::observe(&client, &R::id(&self.desired), look).await?;
+        self.unread = !values;
         Ok(())
     }
 

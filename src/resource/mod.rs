@@ -8,6 +8,7 @@ mod addresses;
 mod attachment;
 mod diff;
 pub mod erased;
+mod look;
 mod partial;
 mod placed;
 mod preview;
@@ -30,6 +31,7 @@ use serde::de::DeserializeOwned;
 pub use attachment::{Attachment, Holder, Part, mentions};
 pub(crate) use diff::NOT_COMPARED;
 pub use diff::{Blocked, Change, Diff};
+pub use look::Look;
 pub use partial::Partial;
 pub use placed::requires_in;
 pub use recorded::Recorded;
@@ -48,7 +50,7 @@ pub type Tags = BTreeMap<String, String>;
 ///
 /// All functions are associated functions: a kind does not have state of its own. The declaration
 /// is [`Resource::Desired`], the live state is [`Resource::Observed`].
-pub trait Resource: Send + Sync + 'static {
+pub trait Resource: Sized + Send + Sync + 'static {
     /// The name in a plan's `kind:` field, `provider.noun`.
     const KIND: &'static str;
     /// One sentence for `groundwork explain`: the kind's purpose.
@@ -89,7 +91,8 @@ pub trait Resource: Send + Sync + 'static {
 
     /// The client of the kind; built once per run and shared by all steps.
     type Client: Provided;
-    /// The live system's identification of the thing. The journal keeps it, so that a thing can be
+    /// The address of the thing in the live system, and nothing else but what its removal needs; [`Look`]
+    /// says what to read. The journal keeps it, so that a thing can be
     /// found after its step is removed: it must not contain secrets or values that come only from
     /// the step's fields.
     type Id: Display + Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
@@ -114,18 +117,6 @@ pub trait Resource: Send + Sync + 'static {
     /// the group X`: two steps must not both want it.
     fn occupies(_desired: &Self::Desired) -> Option<String> {
         None
-    }
-
-    /// The identity of a thing whose outputs are unused, for kinds that must send a request only
-    /// for outputs.
-    fn without_outputs(id: Self::Id) -> Self::Id {
-        id
-    }
-
-    /// The identity of a thing whose values are to be read as well. Without this a kind reads, of what
-    /// is secret, nothing that it can leave unread.
-    fn with_values(id: Self::Id) -> Self::Id {
-        id
     }
 
     /// Checks beyond the types, without network, as if every value were known. The engine drops mistakes
@@ -171,10 +162,11 @@ pub trait Resource: Send + Sync + 'static {
         Self::sources(desired).into_iter().try_for_each(|source| source.load(loader))
     }
 
-    /// Reads the live thing; `None` when it does not exist. Never writes.
+    /// Reads of the live thing what `look` says; `None` when it does not exist. Never writes.
     fn observe(
         client: &Self::Client,
         id: &Self::Id,
+        look: Look<'_, Self>,
     ) -> impl Future<Output = Result<Option<Self::Observed>>> + Send;
 
     /// Compares field by field, and by meaning rather than by notation. Pure.

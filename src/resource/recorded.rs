@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Attachment, Part, Provided, Resource, Tags, Writer};
+use super::{Attachment, Look, Part, Provided, Resource, Tags, Writer};
 use crate::error::Result;
 use crate::permit::Permit;
 use crate::place::Place;
@@ -98,7 +98,7 @@ impl<R: Resource> Recorded for Known<R> {
 
     async fn observe(&mut self, run: &Run) -> Result<()> {
         let client = R::Client::provide(run, &self.place).await?;
-        let observed = R::observe(&client, &self.id).await?;
+        let observed = R::observe(&client, &self.id, Look::BARE).await?;
         self.observed = observed.filter(|observed| !R::obstructs(observed) && !R::is_deleted(observed));
         Ok(())
     }

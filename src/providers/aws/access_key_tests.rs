@@ -21,7 +21,7 @@ use crate::providers::aws::settings::AwsSettings;
 use crate::providers::vault::Vault;
 use crate::providers::vault::settings::VaultSettings;
 use crate::providers::vault::testing::{Server, initialise};
-use crate::resource::{Provided, Resource, Writer};
+use crate::resource::{Look, Provided, Resource, Writer};
 use crate::run::{Run, testing};
 use crate::secret::Secret;
 use crate::trust::{Grant, Subject, Trust};
@@ -76,7 +76,7 @@ impl Surroundings {
     async fn apply(&self) {
         let client = self.client().await;
         let writer = Writer::new(&*client, &self.permit, "key");
-        match IamAccessKey::observe(&client, &IamAccessKey::id(&self.desired)).await.unwrap() {
+        match IamAccessKey::observe(&client, &IamAccessKey::id(&self.desired), Look::BARE).await.unwrap() {
             None => IamAccessKey::create(&writer, &self.desired).await.unwrap(),
             Some(observed) => IamAccessKey::update(&writer, &self.desired, &observed).await.unwrap(),
         }
@@ -86,7 +86,7 @@ impl Surroundings {
 
     async fn pending(&self) -> Vec<String> {
         let client = self.client().await;
-        match IamAccessKey::observe(&client, &IamAccessKey::id(&self.desired)).await.unwrap() {
+        match IamAccessKey::observe(&client, &IamAccessKey::id(&self.desired), Look::BARE).await.unwrap() {
             None => vec!["create".to_owned()],
             Some(observed) => {
                 let diff = IamAccessKey::diff(&self.desired, &observed);
@@ -182,7 +182,10 @@ async fn foreign_key_is_never_touched() {
     let around = Surroundings::new().await;
     let theirs = around.make_and_forget().await;
     let client = around.client().await;
-    let observed = IamAccessKey::observe(&client, &IamAccessKey::id(&around.desired)).await.unwrap().unwrap();
+    let observed = IamAccessKey::observe(&client, &IamAccessKey::id(&around.desired), Look::BARE)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(IamAccessKey::diff(&around.desired, &observed).blocked.len(), 1);
     let writer = Writer::new(&*client, &around.permit, "key");
     let refused = IamAccessKey::update(&writer, &around.desired, &observed).await.unwrap_err();

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::plan_shape::is_plan;
 use crate::resource::risk::{Category, FieldChanges, Finding, Risks, Severity, analysed, identity, safe};
-use crate::resource::{Change, Diff, Partial, Resource, Writer};
+use crate::resource::{Change, Diff, Look, Partial, Resource, Writer};
 use crate::secret::{LoadError, Loader};
 
 /// The kind `file.template`.
@@ -156,7 +156,7 @@ backend_file:
         Ok(())
     }
 
-    async fn observe(client: &Files, path: &String) -> Result<Option<Observed>> {
+    async fn observe(client: &Files, path: &String, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let live = confined_path::read_output(&client.folder, path)
             .map_err(|error| Error::new(ErrorKind::Local, format!("read {path}"), error.to_string()))?;
         Ok(live.map(|(bytes, mode)| Observed {

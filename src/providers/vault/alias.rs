@@ -20,7 +20,7 @@ use crate::place::Realm;
 use crate::providers::vault::risk::METADATA;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{Risks, changed, identity};
-use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
 
 /// The name by which an auth method knows an entity.
 pub type EntityAlias = Alias<EntityAliasSpec>;
@@ -238,7 +238,7 @@ impl<S: AliasSpec> Resource for Alias<S> {
         vec![Requirement::Kind("vault.init"), Requirement::thing("vault.auth_method", desired.known_as().1)]
     }
 
-    async fn observe(client: &VaultClient, id: &AliasId) -> Result<Option<LiveAlias<S>>> {
+    async fn observe(client: &VaultClient, id: &AliasId, _: Look<'_, Self>) -> Result<Option<LiveAlias<S>>> {
         find(&*listing::<S>(client).await?, id)
     }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, FieldError, Result};
 use crate::place::Realm;
 use crate::resource::risk::Category::PublicExposure;
 use crate::resource::risk::{Category, Deletion, Risks, Severity, fixed, identity, includes, on};
-use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
 
 /// An audit device.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ audit_log:
         vec![Requirement::Kind("vault.init")]
     }
 
-    async fn observe(client: &VaultClient, id: &String) -> Result<Option<LiveAudit>> {
+    async fn observe(client: &VaultClient, id: &String, _: Look<'_, Self>) -> Result<Option<LiveAudit>> {
         let devices = client.audit_devices().await?;
         let Some(told) = devices.get(&format!("{id}/")) else { return Ok(None) };
         Ok(Some(LiveAudit { device: live_spec(id, told)?, path: id.clone() }))

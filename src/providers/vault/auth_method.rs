@@ -19,7 +19,7 @@ use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{
     Category, Deletion, LABELS, Risks, Severity, becomes, fixed, identity, loosened, lowered, on, safe,
 };
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
 
 /// An auth method.
 #[derive(Debug)]
@@ -226,7 +226,7 @@ approle:
         vec![Requirement::Kind("vault.init")]
     }
 
-    async fn observe(client: &VaultClient, id: &Place) -> Result<Option<LiveAuthMethod>> {
+    async fn observe(client: &VaultClient, id: &Place, _: Look<'_, Self>) -> Result<Option<LiveAuthMethod>> {
         let methods = client.auth_methods().await?;
         let Some(told) = methods.get(&format!("{id}/")) else {
             return client.require_plugin(Plugin::Auth(&id.plugin)).await.map(|()| None);

@@ -17,7 +17,7 @@ use crate::permit::Permit;
 use crate::place::Place;
 use crate::provider::Provider;
 use crate::providers::vault::settings::VaultSettings;
-use crate::resource::{Provided, Resource, Writer};
+use crate::resource::{Look, Provided, Resource, Writer};
 use crate::run;
 use crate::trust::{Grant, Subject, Trust};
 
@@ -70,7 +70,7 @@ impl Machine {
     async fn apply_init(&self, nodes: &[&Server]) {
         let client = self.client(nodes).await;
         let writer = self.writer(&client);
-        match VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap() {
+        match VaultInit::observe(&client, &VaultInit::id(&DESIRED), Look::BARE).await.unwrap() {
             None => VaultInit::create(&writer, &DESIRED).await.unwrap(),
             Some(observed) => VaultInit::update(&writer, &DESIRED, &observed).await.unwrap(),
         }
@@ -80,7 +80,7 @@ impl Machine {
     /// What a new run would change.
     async fn pending(&self, nodes: &[&Server]) -> Vec<String> {
         let client = self.client(nodes).await;
-        match VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap() {
+        match VaultInit::observe(&client, &VaultInit::id(&DESIRED), Look::BARE).await.unwrap() {
             None => vec!["create".to_owned()],
             Some(observed) => {
                 let diff = VaultInit::diff(&DESIRED, &observed);
@@ -152,7 +152,7 @@ async fn an_answer_that_was_lost_is_unknown_and_never_asked_for_again() {
     assert_eq!(error.kind, ErrorKind::Unknown, "{error}");
     for _ in 0..2 {
         let client = machine.client_at(std::slice::from_ref(&proxy.address)).await;
-        let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap_err();
+        let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED), Look::BARE).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unknown);
         assert!(error.message.contains("gone for good") && error.advice.is_some(), "{error}");
         let error = VaultInit::create(&machine.writer(&client), &DESIRED).await.unwrap_err();
@@ -168,7 +168,7 @@ async fn a_cluster_of_somebody_else_is_left_alone() {
     let server = Server::start(ours.folder.path(), SHAMIR);
     theirs.apply_init(&[&server]).await;
     let client = ours.client(&[&server]).await;
-    let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED)).await.unwrap_err();
+    let error = VaultInit::observe(&client, &VaultInit::id(&DESIRED), Look::BARE).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unknown);
     assert!(error.message.contains("no shares"), "{error}");
 }
@@ -226,7 +226,8 @@ async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
 
     let client = machine.client(&[&server]).await;
     assert_eq!(policies(&client.vault).await, json!(["admin", "default"]), "later runs log in as the admin");
-    let observed = VaultRootToken::observe(&client, &VaultRootToken::id(&desired)).await.unwrap().unwrap();
+    let observed =
+        VaultRootToken::observe(&client, &VaultRootToken::id(&desired), Look::BARE).await.unwrap().unwrap();
     assert!(VaultRootToken::diff(&desired, &observed).is_empty());
     // A run that was cut off after the revocation is finished by the next.
     let which = Initialisation::latest(&client.custody, &server.address).await.unwrap().unwrap();
@@ -236,9 +237,9 @@ async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
     }
     let client = machine.client(&[&server]).await;
     let id = VaultRootToken::id(&desired);
-    assert!(VaultRootToken::observe(&client, &id).await.unwrap().is_none());
+    assert!(VaultRootToken::observe(&client, &id, Look::BARE).await.unwrap().is_none());
     VaultRootToken::create(&machine.writer(&client), &desired).await.unwrap();
-    assert!(VaultRootToken::observe(&client, &id).await.unwrap().is_some());
+    assert!(VaultRootToken::observe(&client, &id, Look::BARE).await.unwrap().is_some());
     // The way back that was proven leads there.
     client.vault.post(&machine.permit, "sys/generate-root-token/attempt", &json!({})).await.unwrap();
 }

@@ -32,7 +32,7 @@ use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{Risks, added, fixed, gone, live_analysed, live_safe, off};
-use crate::resource::{Diff, Partial, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Resource, Writer};
 
 /// The kind `vault.init`.
 #[derive(Debug)]
@@ -199,7 +199,7 @@ impl Resource for VaultInit {
         desired.holders.iter().filter_map(|holder| holder.pgp.clone()).collect()
     }
 
-    async fn observe(client: &Custodian, id: &Cluster) -> Result<Option<Observed>> {
+    async fn observe(client: &Custodian, id: &Cluster, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let nodes = ask_nodes(&client.vault).await?;
         let cluster = nodes.iter().find(|node| node.status.initialized).map(|node| node.status.clone());
         let keys = holder_keys(&id.holders, client.custody.folder())?;

@@ -15,7 +15,7 @@ use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{
     Risks, added, changed, identity, replaced, safe, turned_off, turned_on, unbound,
 };
-use crate::resource::{Blocked, Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Blocked, Diff, Look, Partial, Requirement, Resource, Writer};
 use crate::secret::{Input, SecretChange, SecretSource};
 
 /// How a Kubernetes method reaches and trusts its cluster.
@@ -201,7 +201,11 @@ cluster:
         desired.token_reviewer_jwt.iter_mut().collect()
     }
 
-    async fn observe(client: &VaultClient, id: &String) -> Result<Option<LiveKubernetesAuth>> {
+    async fn observe(
+        client: &VaultClient,
+        id: &String,
+        _: Look<'_, Self>,
+    ) -> Result<Option<LiveKubernetesAuth>> {
         match client.get(&path(id)).await? {
             Some(told) if told["kubernetes_host"] != NOWHERE => live(id, &told).map(Some),
             _ => Ok(None),

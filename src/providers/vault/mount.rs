@@ -17,7 +17,7 @@ use crate::place::Realm;
 use crate::providers::vault::risk::TUNING_RISKS;
 use crate::resource::risk::Category::{Destroy, ProtectionOff};
 use crate::resource::risk::{Deletion, LABELS, Risks, Severity, changed, fixed, identity, raised, safe};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
 
 /// A secrets engine.
 #[derive(Debug)]
@@ -281,7 +281,7 @@ secrets:
         vec![Requirement::Kind("vault.init")]
     }
 
-    async fn observe(client: &VaultClient, id: &Place) -> Result<Option<LiveMount>> {
+    async fn observe(client: &VaultClient, id: &Place, _: Look<'_, Self>) -> Result<Option<LiveMount>> {
         let mounts = client.mounts().await?;
         let Some(told) = mounts.get(&format!("{id}/")) else {
             return client.require_plugin(Plugin::Secrets(&id.plugin)).await.map(|()| None);

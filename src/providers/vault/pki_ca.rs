@@ -26,7 +26,7 @@ use crate::place::Realm;
 use crate::providers::vault::risk::UNLISTED;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, added, becomes, fixed, identity, removed, safe, state, turned_on};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
 use issue::{generate_intermediate, generate_root, may_last, tune};
 
 /// A certificate authority.
@@ -120,9 +120,6 @@ const fn unlimited() -> i64 {
 pub struct CaId {
     mount: String,
     name: String,
-    /// The declared signer, whose certificate is read as well.
-    #[serde(skip)]
-    signer: Option<Signer>,
 }
 
 impl fmt::Display for CaId {
@@ -279,12 +276,18 @@ fn signed_by(read: &certificate::Read, declared: Option<(&Signer, Option<&str>)>
     Ok(SignedBy::Other(read.signer_name.clone()))
 }
 
-/// A live authority, from its certificate, its signer's certificate and the server's response.
-fn live(id: &CaId, told: &Value, is_default: bool, signer: Option<&str>) -> Result<LiveCa> {
+/// A live authority, from its certificate, the declared signer with its certificate, and the server's
+/// response.
+fn live(
+    id: &CaId,
+    told: &Value,
+    is_default: bool,
+    signer: Option<(&Signer, Option<&str>)>,
+) -> Result<LiveCa> {
     let text = |name: &str| told[name].as_str().unwrap_or_default().trim().to_owned();
     let certificate = text("certificate");
     let read = certificate::read(&certificate)?;
-    let signed_by = signed_by(&read, id.signer.as_ref().map(|declared| (declared, signer)))?;
+    let signed_by = signed_by(&read, signer)?;
     let mut reported = told.as_object().cloned().unwrap_or_default();
     reported.retain(|name, value| !OF_THE_SERVER.contains(&name.as_str()) && !value.is_null());
     let mut fields = pick(&told.as_object().cloned().unwrap_or_default(), &TUNED);
@@ -375,7 +378,7 @@ issuing:
     type Outputs = PkiCaOutputs;
 
     fn id(desired: &PkiCaSpec) -> CaId {
-        CaId { mount: desired.mount.clone(), name: desired.name.clone(), signer: desired.signed_by.clone() }
+        CaId { mount: desired.mount.clone(), name: desired.name.clone() }
     }
 
     fn occupies(desired: &PkiCaSpec) -> Option<String> {
@@ -413,15 +416,18 @@ issuing:
         required
     }
 
-    async fn observe(client: &VaultClient, id: &CaId) -> Result<Option<LiveCa>> {
+    /// Reads the certificate of the declared signer as well.
+    async fn observe(client: &VaultClient, id: &CaId, look: Look<'_, Self>) -> Result<Option<LiveCa>> {
         let found = find(client, &format!("{}/issuers", id.mount), "issuer_name", &id.name).await?;
         let Some((issuer, entry)) = found else { return Ok(None) };
         let told = client.get(&format!("{}/issuer/{issuer}", id.mount)).await?.unwrap_or_default();
-        let signer = match &id.signer {
+        let declared = look.declared.and_then(|desired| desired.signed_by.as_ref());
+        let certificate = match declared {
             Some(signer) => certificate_of(client, signer).await?,
             None => None,
         };
-        live(id, &told, entry["is_default"] == true, signer.as_deref()).map(Some)
+        let signer = declared.map(|signer| (signer, certificate.as_deref()));
+        live(id, &told, entry["is_default"] == true, signer).map(Some)
     }
 
     fn diff(desired: &PkiCaSpec, observed: &LiveCa) -> Diff {

@@ -15,7 +15,7 @@ use super::policy_text::{CAPABILITIES, from_data, mistakes, normalise, same};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::resource::risk::{Risks, analysed, identity};
-use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
 use crate::secret::{LoadError, Loader};
 use crate::template::Placeholders;
 
@@ -226,7 +226,7 @@ search:
         }
     }
 
-    async fn observe(client: &VaultClient, id: &String) -> Result<Option<LivePolicy>> {
+    async fn observe(client: &VaultClient, id: &String, _: Look<'_, Self>) -> Result<Option<LivePolicy>> {
         let found = match client.policies().await? {
             Some(listing) => listing.get(id).cloned(),
             None => client.get(&format!("sys/policies/acl/{id}")).await?,

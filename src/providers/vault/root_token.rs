@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::journal::Entry;
 use crate::permit::Permit;
 use crate::resource::risk::{Risks, fixed, safe};
-use crate::resource::{Diff, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Requirement, Resource, Writer};
 use crate::secret::Secret;
 
 /// The time limit from the request for the admin's credential until custody has stored it.
@@ -126,7 +126,7 @@ impl Resource for VaultRootToken {
         vec![Requirement::Provider("vault"), Requirement::Kind("aws.iam_access_key")]
     }
 
-    async fn observe(client: &Custodian, _: &RootToken) -> Result<Option<Observed>> {
+    async fn observe(client: &Custodian, _: &RootToken, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let Some(which) = client.initialisation().await? else {
             // Custody does not have a record of this cluster: it is new, or cannot be reached.
             return match client.vault.ready().await {

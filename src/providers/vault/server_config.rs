@@ -13,7 +13,7 @@ use crate::place::Realm;
 use crate::providers::file::Files;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff, PublicExposure};
 use crate::resource::risk::{LABELS, Risks, becomes, changed, gone, identity, on, safe, turned_on};
-use crate::resource::{Diff, Partial, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Resource, Writer};
 
 /// The configuration file of a server.
 #[derive(Debug)]
@@ -404,7 +404,7 @@ node_1:
         errors
     }
 
-    async fn observe(client: &Files, path: &String) -> Result<Option<LiveConfig>> {
+    async fn observe(client: &Files, path: &String, _: Look<'_, Self>) -> Result<Option<LiveConfig>> {
         let failed =
             |error: std::io::Error| Error::new(ErrorKind::Local, format!("read {path}"), error.to_string());
         let Some((bytes, mode)) = confined_path::read_output(&client.folder, path).map_err(failed)? else {

@@ -10,7 +10,7 @@ use groundwork::error::{Error, ErrorKind, FieldError, Result};
 use groundwork::place::{NAMESPACE, Place, Realm, Realms};
 use groundwork::provider::Provider;
 use groundwork::resource::erased::{Kind, kind};
-use groundwork::resource::{Diff, Partial, Provided, Resource, Tags, Writer};
+use groundwork::resource::{Diff, Look, Partial, Provided, Resource, Tags, Writer};
 use groundwork::run::{Connection, Run, Want};
 use groundwork::trust::{Grant, Subject};
 use schemars::JsonSchema;
@@ -247,7 +247,7 @@ impl Resource for Lamp {
         (desired.brightness > 100).then(mistake).into_iter().collect()
     }
 
-    async fn observe(client: &Client, id: &String) -> Result<Option<LampSpec>> {
+    async fn observe(client: &Client, id: &String, _: Look<'_, Self>) -> Result<Option<LampSpec>> {
         Ok(client.get(&client.lamp(id)).await?.and_then(|found| serde_json::from_value(found).ok()))
     }
 
@@ -324,7 +324,7 @@ impl Resource for Note {
         id.to_lowercase()
     }
 
-    async fn observe(client: &Client, id: &String) -> Result<Option<NoteSpec>> {
+    async fn observe(client: &Client, id: &String, _: Look<'_, Self>) -> Result<Option<NoteSpec>> {
         Ok(client.get(&client.note(id)).await?.and_then(|found| serde_json::from_value(found).ok()))
     }
 

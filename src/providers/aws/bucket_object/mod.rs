@@ -32,7 +32,7 @@ use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, becomes, identity, live_safe, safe};
-use crate::resource::{Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 use crate::secret::{LoadError, Loader};
 
 const GET: &str = "s3:GetObject";
@@ -232,7 +232,7 @@ impl Resource for BucketObject {
     }
 
     /// Sends two requests at once.
-    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &Id, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let (object, tags) = tokio::join!(get(client, id), live_tags(client, id)).in_order()?;
         let Some(object) = object else { return Ok(None) };
         assemble(client, id, object, tags).await.map(Some)

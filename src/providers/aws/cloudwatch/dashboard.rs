@@ -13,7 +13,7 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
 use crate::resource::risk::{Risks, identity, safe};
-use crate::resource::{Diff, Partial, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Resource, Writer};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFound", "DashboardNotFoundError"];
 const GET: &str = "cloudwatch:GetDashboard";
@@ -97,7 +97,7 @@ impl Resource for CloudwatchDashboard {
         wrong.into_iter().collect()
     }
 
-    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &String, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let answer = client.read().cloudwatch().get_dashboard().dashboard_name(id).send().await;
         let Some(live) = answer.found(GET, NOT_FOUND)? else { return Ok(None) };
         Ok(Some(Observed {
@@ -116,7 +116,7 @@ impl Resource for CloudwatchDashboard {
     }
 
     async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
-        let found = Self::observe(w, &desired.name).await?.is_some();
+        let found = Self::observe(w, &desired.name, Look::BARE).await?.is_some();
         refuse_existing(PUT, found, &format!("the dashboard {}", desired.name))?;
         put(w, desired).await
     }

@@ -17,7 +17,7 @@ use crate::providers::aws::risk::KEY_RISKS;
 use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::Category::Destroy;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, safe, tightened};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const CLASS_IS_FIXED: &str =
@@ -158,7 +158,7 @@ impl Resource for CloudwatchLogGroup {
     }
 
     /// Sends two requests.
-    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &String, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let Some(group) = describe(client, id).await? else { return Ok(None) };
         let arn =
             group.log_group_arn.or(group.arn).ok_or_else(|| missing("logs:DescribeLogGroups", "ARN"))?;

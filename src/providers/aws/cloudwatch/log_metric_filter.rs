@@ -15,7 +15,7 @@ use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, identity};
-use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const PUT: &str = "logs:PutMetricFilter";
@@ -154,7 +154,7 @@ impl Resource for LogMetricFilter {
         vec![Requirement::thing("aws.cloudwatch_log_group", &desired.log_group)]
     }
 
-    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &Id, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let request = client.read().logs().describe_metric_filters().log_group_name(&id.log_group);
         let pages = request.filter_name_prefix(&id.name).into_paginator().items().send();
         let filters = pages.try_collect().await.found("logs:DescribeMetricFilters", NOT_FOUND)?;
@@ -178,7 +178,11 @@ impl Resource for LogMetricFilter {
 
     async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
         let id = Self::id(desired);
-        refuse_existing(PUT, Self::observe(w, &id).await?.is_some(), &format!("the metric filter {id}"))?;
+        refuse_existing(
+            PUT,
+            Self::observe(w, &id, Look::BARE).await?.is_some(),
+            &format!("the metric filter {id}"),
+        )?;
         put(w, desired, &Undeclared::default()).await
     }
 

@@ -27,7 +27,7 @@ use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{
     LABELS, Risks, added, changed, fixed, gone, identity, off, removed, replaced, safe, state,
 };
-use crate::resource::{Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 
 const KEY_IS_FIXED: &str =
     "DynamoDB fixes a table's keys when it is created; declare another name and move the items";
@@ -116,7 +116,7 @@ sessions:
         desired.kms_key().and_then(kms_key::requirement).into_iter().collect()
     }
 
-    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &String, _: Look<'_, Self>) -> Result<Option<Observed>> {
         live::observe(client, id).await
     }
 

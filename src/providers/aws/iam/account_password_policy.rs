@@ -14,7 +14,7 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, loosened, lowered, off, safe};
-use crate::resource::{Diff, Partial, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Resource, Writer};
 
 /// The password policy of the account, which has at most one.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_PasswordPolicy.html>
@@ -136,7 +136,7 @@ passwords:
         .collect()
     }
 
-    async fn observe(client: &AwsClient, _: &Id) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, _: &Id, _: Look<'_, Self>) -> Result<Option<Observed>> {
         const OPERATION: &str = "iam:GetAccountPasswordPolicy";
         let answer = client.read().iam.get_account_password_policy().send().await;
         let Some(answer) = answer.found(OPERATION, NO_SUCH_ENTITY)? else { return Ok(None) };

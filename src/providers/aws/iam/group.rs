@@ -18,7 +18,7 @@ use crate::providers::aws::policy::Document;
 use crate::providers::aws::risk::{GRANT_RISKS, OTHER_ARN};
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, identity};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
 
 /// An IAM group. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
 pub struct IamGroup;
@@ -100,7 +100,7 @@ impl Resource for IamGroup {
     }
 
     /// Sends three requests at once, and one for each inline policy; none in a large plan.
-    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &String, _: Look<'_, Self>) -> Result<Option<Observed>> {
         match client.iam.group(client, id).await? {
             Lookup::Absent => Ok(None),
             Lookup::Present(group) => Ok(Some(group)),

@@ -33,24 +33,6 @@ pub enum Holder<'a> {
 pub struct HolderId {
     /// The name.
     pub name: String,
-    /// Whether the plan declares a boundary. It decides how to read the holder and is not part of the
-    /// identity.
-    #[serde(skip)]
-    pub bounded: bool,
-}
-
-impl HolderId {
-    /// The id of a step.
-    pub fn new(name: &str, boundary: Option<&String>) -> Self {
-        Self { name: name.to_owned(), bounded: boundary.is_some() }
-    }
-
-    /// Whether the bulk read can be trusted when it reports no boundary. If the plan declares one, the
-    /// boundary is read separately, because ministack 1.5.33 omits boundaries from the bulk read. AWS
-    /// includes them.
-    pub fn may_lack(&self, live: &LiveGrants) -> bool {
-        !self.bounded || live.permissions_boundary.is_some()
-    }
 }
 
 impl fmt::Display for HolderId {

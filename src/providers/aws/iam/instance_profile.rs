@@ -14,7 +14,7 @@ use crate::providers::aws::error::Answer;
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, changed, fixed, identity, safe};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 
 const PATH_IS_FIXED: &str = "IAM cannot move an instance profile to another path; declare another name";
 
@@ -90,7 +90,7 @@ vault_profile:
         vec![Requirement::thing("aws.iam_role", &desired.role)]
     }
 
-    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &String, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let answer = client.read().iam.get_instance_profile().instance_profile_name(id).send().await;
         let Some(answer) = answer.found("iam:GetInstanceProfile", NO_SUCH_ENTITY)? else { return Ok(None) };
         let profile = answer.instance_profile;
@@ -139,7 +139,7 @@ vault_profile:
     }
 
     async fn delete(w: &Writer<'_, AwsClient>, id: &String) -> Result<()> {
-        let Some(live) = Self::observe(w, id).await? else { return Ok(()) };
+        let Some(live) = Self::observe(w, id, Look::BARE).await? else { return Ok(()) };
         if let Some(role) = &live.role {
             remove_role(w, id, role).await?;
         }

@@ -16,7 +16,7 @@ use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, added, identity, safe};
-use crate::resource::{Attachment, Diff, Partial, Resource, Tags, Writer, mentions};
+use crate::resource::{Attachment, Diff, Look, Partial, Resource, Tags, Writer, mentions};
 
 /// An OpenID Connect provider.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetOpenIDConnectProvider.html>
@@ -110,7 +110,7 @@ github:
         found
     }
 
-    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &String, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let arn = arn(client, "oidc-provider/", "", id).await?;
         let request = client.read().iam.get_open_id_connect_provider().open_id_connect_provider_arn(&arn);
         let answer = request.send().await.found("iam:GetOpenIDConnectProvider", NO_SUCH_ENTITY)?;

@@ -17,7 +17,7 @@ use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::tags;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, safe};
-use crate::resource::{Attachment, Diff, Partial, Resource, Tags};
+use crate::resource::{Attachment, Diff, Look, Partial, Resource, Tags};
 
 const NAME_IS_TAKEN: &str = "the account has a policy of this name at another path or in other case. IAM \
                              allows a name only once and cannot move a policy; declare another name";
@@ -134,7 +134,7 @@ read_artifacts:
     }
 
     /// Sends two requests, one after the other; in a large plan one, for the tags.
-    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &Id, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let arn = arn(client, "policy", &id.path, &id.name).await?;
         let answer = client.read().iam.get_policy().policy_arn(&arn).send().await;
         let Some(answer) = answer.found("iam:GetPolicy", NO_SUCH_ENTITY)? else {

@@ -24,7 +24,7 @@ use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, of_principal_tags
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, analysed, fixed, identity, raised, safe};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 
 const PATH_IS_FIXED: &str =
     "IAM cannot move a role to another path; destroy the role and create it again, or declare another name";
@@ -180,7 +180,7 @@ payments:
     type Outputs = PrincipalOutputs;
 
     fn id(desired: &Desired) -> HolderId {
-        HolderId::new(&desired.name, desired.permissions_boundary.as_ref())
+        HolderId { name: desired.name.clone() }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
@@ -200,8 +200,9 @@ payments:
     }
 
     /// Sends three requests at once, and one for each inline policy; none in a large plan.
-    async fn observe(client: &AwsClient, id: &HolderId) -> Result<Option<Observed>> {
-        match client.iam.role(client, id).await? {
+    async fn observe(client: &AwsClient, id: &HolderId, look: Look<'_, Self>) -> Result<Option<Observed>> {
+        let bounded = look.declares(|desired| desired.permissions_boundary.is_some());
+        match client.iam.role(client, &id.name, bounded).await? {
             Lookup::Absent => Ok(None),
             Lookup::Present(role) => Ok(Some(role)),
             Lookup::Unknown => read(client, &id.name).await,

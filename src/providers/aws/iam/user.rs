@@ -22,7 +22,7 @@ use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, OTHER_ARN, of_pri
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, added, analysed, changed, identity, turned_on};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 
 /// An IAM user. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
 pub struct IamUser;
@@ -124,7 +124,7 @@ impl Resource for IamUser {
     type Outputs = PrincipalOutputs;
 
     fn id(desired: &Desired) -> HolderId {
-        HolderId::new(&desired.name, desired.permissions_boundary.as_ref())
+        HolderId { name: desired.name.clone() }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
@@ -143,8 +143,9 @@ impl Resource for IamUser {
     }
 
     /// Sends five requests at once, and one for each inline policy; one in a large plan.
-    async fn observe(client: &AwsClient, id: &HolderId) -> Result<Option<Observed>> {
-        let user = match client.iam.user(client, id).await? {
+    async fn observe(client: &AwsClient, id: &HolderId, look: Look<'_, Self>) -> Result<Option<Observed>> {
+        let bounded = look.declares(|desired| desired.permissions_boundary.is_some());
+        let user = match client.iam.user(client, &id.name, bounded).await? {
             Lookup::Absent => return Ok(None),
             Lookup::Present(user) => user,
             Lookup::Unknown => {

@@ -25,7 +25,7 @@ use crate::providers::sink::{Delivery, VaultKv};
 use crate::providers::vault::VaultClient;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy};
 use crate::resource::risk::{Risks, becomes, changed, gone, identity, live_safe};
-use crate::resource::{Diff, NOT_COMPARED, Requirement, Resource, Writer, requires_in};
+use crate::resource::{Diff, Look, NOT_COMPARED, Requirement, Resource, Writer, requires_in};
 use crate::secret::{Declarations, Fields, Secret, SecretChange, declaration};
 
 /// An access key of an IAM user.
@@ -175,7 +175,7 @@ impl Resource for IamAccessKey {
         desired.unseen = unsettled;
     }
 
-    async fn observe(client: &KeyCustodian, id: &Id) -> Result<Option<Observed>> {
+    async fn observe(client: &KeyCustodian, id: &Id, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let Some(live) = client.live(&id.user).await? else { return Ok(None) };
         let next = client.next(&id.user, &live).await?;
         if next == Next::Create {

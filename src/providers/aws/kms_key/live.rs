@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_kms::types::{KeyMetadata, KeyState, MultiRegionConfiguration};
 
-use super::{Id, Observed, grants};
+use super::{Observed, grants};
 use crate::error::Result;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -15,9 +15,9 @@ use crate::resource::Tags;
 
 /// The key behind an alias. One `ListAliases` serves all keys, then each key takes four requests at
 /// once, and one more if grants are declared.
-pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
-    match key_id(client, &id.alias).await? {
-        Some(key_id) => read(client, id, &key_id).await,
+pub async fn observe(client: &AwsClient, alias: &str, with_grants: bool) -> Result<Option<Observed>> {
+    match key_id(client, alias).await? {
+        Some(key_id) => read(client, alias, &key_id, with_grants).await,
         None => Ok(None),
     }
 }
@@ -39,9 +39,10 @@ async fn list_aliases(client: &AwsClient) -> Result<HashMap<String, String>> {
     Ok(entries.into_iter().filter_map(|entry| Some((entry.alias_name?, entry.target_key_id?))).collect())
 }
 
-async fn read(client: &AwsClient, id: &Id, key_id: &str) -> Result<Option<Observed>> {
-    let grants =
-        async { if id.grants { grants::read(client, key_id).await } else { Ok(grants::LiveGrants::new()) } };
+async fn read(client: &AwsClient, alias: &str, key_id: &str, with_grants: bool) -> Result<Option<Observed>> {
+    let grants = async {
+        if with_grants { grants::read(client, key_id).await } else { Ok(grants::LiveGrants::new()) }
+    };
     let (metadata, policy, rotation, tags, grants) = tokio::join!(
         describe(client, key_id),
         policy(client, key_id),
@@ -51,13 +52,12 @@ async fn read(client: &AwsClient, id: &Id, key_id: &str) -> Result<Option<Observ
     )
     .in_order()?;
     // The plan has created grants and no longer declares any.
-    let grants = if !id.grants && !grants::RECORD.live(&tags).is_empty() {
+    let grants = if !with_grants && !grants::RECORD.live(&tags).is_empty() {
         grants::read(client, key_id).await?
     } else {
         grants
     };
-    let observed =
-        metadata.map(|metadata| assemble(&id.alias, metadata, policy, rotation, tags)).transpose()?;
+    let observed = metadata.map(|metadata| assemble(alias, metadata, policy, rotation, tags)).transpose()?;
     Ok(observed.map(|observed| Observed { grants, ..observed }))
 }
 

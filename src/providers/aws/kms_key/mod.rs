@@ -31,7 +31,7 @@ use crate::resource::risk::{
     Deletion, LABELS, Risks, Severity, added, analysed, changed, fixed, identity, off, on, raised, safe,
     state,
 };
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 
 const IMMUTABLE: &str = "KMS fixes this when a key is created; declare another alias to get another key, and \
                          re-encrypt the data of the old one";
@@ -123,9 +123,6 @@ fn thirty() -> u8 {
 pub struct Id {
     alias: String,
     deletion_window_days: u8,
-    /// Whether grants are read, which takes a request that few keys need.
-    #[serde(skip)]
-    grants: bool,
 }
 
 impl fmt::Display for Id {
@@ -224,11 +221,7 @@ impl Resource for KmsKey {
     type Outputs = Outputs;
 
     fn id(desired: &Desired) -> Id {
-        Id {
-            alias: desired.alias.clone(),
-            deletion_window_days: desired.deletion_window_days,
-            grants: !desired.grants.is_empty(),
-        }
+        Id { alias: desired.alias.clone(), deletion_window_days: desired.deletion_window_days }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
@@ -252,8 +245,8 @@ impl Resource for KmsKey {
         found
     }
 
-    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
-        live::observe(client, id).await
+    async fn observe(client: &AwsClient, id: &Id, look: Look<'_, Self>) -> Result<Option<Observed>> {
+        live::observe(client, &id.alias, look.declares(|desired| !desired.grants.is_empty())).await
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {

@@ -75,7 +75,7 @@ async fn name_key(w: &W<'_>, desired: &Desired, key_id: &str) -> Result<()> {
 
 /// Applies the declared state to the key that has just got the alias.
 async fn settle(w: &W<'_>, desired: &Desired, key_id: &str) -> Result<()> {
-    let live = live::observe(w, &KmsKey::id(desired)).await?;
+    let live = live::observe(w, &desired.alias, !desired.grants.is_empty()).await?;
     let live = live.filter(|live| is_same_key(Some(&live.arn), Some(key_id)));
     update_key(w, desired, &live.ok_or_else(|| not_visible(&desired.alias))?).await
 }

@@ -117,12 +117,13 @@ struct Bucket<'a> {
 
 /// Reads a bucket. The request for its versioning decides whether it exists, because every bucket
 /// answers it; the other requests treat "no such bucket" as "not set". AWS refuses each request if the
-/// bucket is not in our account; ministack 1.5.33 and moto 5.2.5 ignore `ExpectedBucketOwner`.
-pub async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+/// bucket is not in our account; ministack 1.5.33 and moto 5.2.5 ignore `ExpectedBucketOwner`. Replication takes
+/// another request.
+pub async fn observe(client: &AwsClient, id: &Id, with_replication: bool) -> Result<Option<Observed>> {
     let region = id.region.as_deref();
     let owner = client.account_id().await?;
     let s3 = client.read().s3_in(region);
-    let bucket = Bucket { s3, name: &id.name, owner, with_replication: id.with_replication };
+    let bucket = Bucket { s3, name: &id.name, owner, with_replication };
     let blank = Observed::blank(&id.name, region.unwrap_or(client.region()), client.partition(), false);
     bucket.read(blank).await.map_err(|error| explain(error, &id.name))
 }

@@ -29,19 +29,17 @@ use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff, Publi
 use crate::resource::risk::{
     LABELS, Risks, analysed, becomes, changed, fixed, gone, identity, lowered, off, replaced, safe, tightened,
 };
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 
 /// An S3 bucket.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 pub struct S3Bucket;
 
-/// The name; the region, if it is not the plan's; and whether replication is read, which takes another
-/// request.
+/// The name; and the region, if it is not the plan's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Id {
     name: String,
     region: Option<String>,
-    with_replication: bool,
 }
 
 impl fmt::Display for Id {
@@ -133,8 +131,7 @@ web_bucket:
     type Outputs = Outputs;
 
     fn id(desired: &Desired) -> Id {
-        let (name, region) = (desired.name.clone(), desired.region.clone());
-        Id { name, region, with_replication: desired.replication.is_some() }
+        Id { name: desired.name.clone(), region: desired.region.clone() }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
@@ -150,8 +147,8 @@ web_bucket:
         desired.kms_key().and_then(kms_key::requirement).into_iter().chain(buckets).collect()
     }
 
-    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
-        live::observe(client, id).await
+    async fn observe(client: &AwsClient, id: &Id, look: Look<'_, Self>) -> Result<Option<Observed>> {
+        live::observe(client, id, look.declares(|desired| desired.replication.is_some())).await
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {

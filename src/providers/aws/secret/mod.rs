@@ -22,7 +22,7 @@ use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{LABELS, Risks, added, changed, gone, identity, off, removed, replaced, safe};
-use crate::resource::{Attachment, Blocked, Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Blocked, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 use crate::secret::{SecretChange, SecretSource};
 
 const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; copy it \
@@ -42,8 +42,6 @@ pub struct AwsSecret;
 pub struct Id {
     name: String,
     recovery_window_days: u8,
-    #[serde(skip)]
-    values: bool,
 }
 
 impl fmt::Display for Id {
@@ -117,11 +115,7 @@ impl Resource for AwsSecret {
     type Outputs = Outputs;
 
     fn id(desired: &Desired) -> Id {
-        Id { name: desired.name.clone(), recovery_window_days: desired.recovery_window_days, values: false }
-    }
-
-    fn with_values(id: Id) -> Id {
-        Id { values: true, ..id }
+        Id { name: desired.name.clone(), recovery_window_days: desired.recovery_window_days }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
@@ -143,8 +137,8 @@ impl Resource for AwsSecret {
         }
     }
 
-    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
-        live::observe(client, &id.name, id.values).await
+    async fn observe(client: &AwsClient, id: &Id, look: Look<'_, Self>) -> Result<Option<Observed>> {
+        live::observe(client, &id.name, look.values).await
     }
 
     /// Only the deletion is reported for a secret that is scheduled for deletion.

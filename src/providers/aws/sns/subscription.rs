@@ -16,7 +16,7 @@ use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
 use crate::resource::risk::Category::{Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, gone, identity, live_safe, replaced, turned_on};
-use crate::resource::{Diff, Part, Partial, Resource, Writer};
+use crate::resource::{Diff, Look, Part, Partial, Resource, Writer};
 use crate::secret::connection;
 
 const NOT_FOUND: &[&str] = &["NotFound", "NotFoundException"];
@@ -225,7 +225,7 @@ alert_queue:
     }
 
     /// One request, and a second if the subscription is confirmed.
-    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &Id, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let Some(arn) = find(client, id).await? else { return Ok(None) };
         let Some(arn) = Some(arn).filter(|arn| arn.starts_with("arn:")) else {
             return Ok(Some(Observed::waiting(id)));

@@ -19,7 +19,7 @@ use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::{LABELS, Risks, identity, safe};
-use crate::resource::{Attachment, Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 
 const NOT_FOUND: &[&str] =
     &["NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException"];
@@ -132,7 +132,7 @@ impl Resource for SnsTopic {
     }
 
     /// Sends two requests at once.
-    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &String, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let arn = arn(client, id).await?;
         let (attributes, tags) = tokio::join!(attributes(client, &arn), live_tags(client, &arn));
         let Some(attributes) = attributes? else { return Ok(None) };

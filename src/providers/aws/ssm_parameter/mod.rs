@@ -3,7 +3,6 @@
 mod desired;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 
 use aws_sdk_ssm::operation::put_parameter::builders::PutParameterFluentBuilder;
 use aws_sdk_ssm::types::{
@@ -11,7 +10,7 @@ use aws_sdk_ssm::types::{
 };
 use aws_smithy_types::error::operation::BuildError;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 pub use desired::Desired;
@@ -28,7 +27,7 @@ use crate::place::Realm;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, replaced, safe, unbound};
-use crate::resource::{Diff, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 use crate::secret::{Fields, Input, Secret, SecretSource};
 
 const DESCRIBE: &str = "ssm:DescribeParameters";
@@ -45,32 +44,6 @@ type W<'a> = Writer<'a, AwsClient>;
 /// A parameter.
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
 pub struct SsmParameter;
-
-/// The name, and whether the value is to be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub struct Id {
-    name: String,
-    values: bool,
-}
-
-impl From<String> for Id {
-    fn from(name: String) -> Self {
-        Self { name, values: false }
-    }
-}
-
-impl From<Id> for String {
-    fn from(id: Id) -> Self {
-        id.name
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
-    }
-}
 
 /// The parameter as Systems Manager reports it. `Debug` shows no value.
 #[derive(Clone, Debug)]
@@ -145,17 +118,13 @@ session_key:
     const REMOVAL: Option<&'static str> = Some("with every version, for good");
 
     type Client = AwsClient;
-    type Id = Id;
+    type Id = String;
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
 
-    fn id(desired: &Desired) -> Id {
-        Id::from(desired.name.clone())
-    }
-
-    fn with_values(id: Id) -> Id {
-        Id { values: true, ..id }
+    fn id(desired: &Desired) -> String {
+        desired.name.clone()
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
@@ -180,17 +149,16 @@ session_key:
     }
 
     /// Two requests for many parameters, and one for the tags of each.
-    async fn observe(client: &AwsClient, id: &Id) -> Result<Option<Observed>> {
-        let Id { name, values: with_value } = id;
+    async fn observe(client: &AwsClient, name: &String, look: Look<'_, Self>) -> Result<Option<Observed>> {
         let about = client.batches.parameters.ask(name, |names| describe(client, names));
         let value = async {
-            match with_value {
+            match look.values {
                 true => client.batches.parameter_values.ask(name, |names| values(client, names)).await,
                 false => Ok(None),
             }
         };
         let (about, value) = tokio::join!(about, value);
-        let found = match with_value {
+        let found = match look.values {
             true => both(name, about?, value?)?,
             false => about?.map(|about| (about, Secret::new(Vec::new()))),
         };
@@ -257,8 +225,8 @@ session_key:
         Ok(())
     }
 
-    async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
-        let answer = w.write(w.permit()).ssm().delete_parameter().name(&id.name).send().await;
+    async fn delete(w: &W<'_>, name: &String) -> Result<()> {
+        let answer = w.write(w.permit()).ssm().delete_parameter().name(name).send().await;
         answer.found("ssm:DeleteParameter", &["ParameterNotFound"]).map(drop)
     }
 

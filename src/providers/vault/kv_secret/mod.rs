@@ -23,7 +23,7 @@ use crate::error::{ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::risk::{LABELS, Risks, identity, live_safe, safe};
-use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
 use crate::secret::{Secret, SecretSource, check_templates};
 
 /// A secret in a KV engine of version 2.
@@ -79,15 +79,11 @@ impl TryFrom<Value> for MetadataText {
     }
 }
 
-/// Where a secret is, whether its values are to be read, and whether its limits are, which takes a second
-/// request beside the values.
+/// Where a secret is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvId {
     mount: String,
     path: String,
-    limits: bool,
-    #[serde(skip)]
-    values: bool,
 }
 
 impl fmt::Display for KvId {
@@ -314,12 +310,7 @@ mongodb:
     type Outputs = KvSecretOutputs;
 
     fn id(desired: &KvSecretSpec) -> KvId {
-        let limits = desired.has_limits();
-        KvId { mount: desired.mount.clone(), path: desired.path.clone(), limits, values: false }
-    }
-
-    fn with_values(id: KvId) -> KvId {
-        KvId { values: true, ..id }
+        KvId { mount: desired.mount.clone(), path: desired.path.clone() }
     }
 
     fn check(desired: &KvSecretSpec) -> Vec<FieldError> {
@@ -349,15 +340,16 @@ mongodb:
         ("data", desired.data.iter_mut().map(|(name, source)| (name.clone(), source)).collect())
     }
 
-    async fn observe(client: &VaultClient, id: &KvId) -> Result<Option<LiveKvSecret>> {
-        if !id.values {
+    /// Limits take a second request beside the values.
+    async fn observe(client: &VaultClient, id: &KvId, look: Look<'_, Self>) -> Result<Option<LiveKvSecret>> {
+        if !look.values {
             return without_values(client, id).await;
         }
         let found = match client.get_or_remains(&id.data()).await? {
             Ok(told) | Err(told) => live(id, &told),
         };
         match found {
-            Some(found) if id.limits => {
+            Some(found) if look.declares(KvSecretSpec::has_limits) => {
                 let told = client.get(&id.metadata()).await?.unwrap_or_default();
                 Ok(Some(found.with_limits(&told)))
             }
@@ -387,7 +379,7 @@ mongodb:
     }
 
     fn outputs(observed: &LiveKvSecret) -> KvSecretOutputs {
-        let KvId { mount, path, .. } = observed.id.clone();
+        let KvId { mount, path } = observed.id.clone();
         KvSecretOutputs { mount, path, version: observed.version }
     }
 

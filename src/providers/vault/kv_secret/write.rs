@@ -8,7 +8,7 @@ use super::super::VaultClient;
 use super::compare::{kept, touches_metadata, undeclared};
 use super::{KvId, KvSecret, KvSecretSpec, Latest, LiveKvSecret, custom_metadata};
 use crate::error::{Error, ErrorKind, Result};
-use crate::resource::{Diff, Resource, Writer};
+use crate::resource::{Diff, Look, Resource, Writer};
 use crate::secret::{RenderError, Secret, render};
 
 /// The first version, and its metadata.
@@ -85,7 +85,7 @@ async fn undelete(
     let id = KvSecret::id(desired);
     let path = format!("{}/undelete/{}", id.mount, id.path);
     w.post(w.permit(), &path, &json!({ "versions": [observed.version] })).await?;
-    let restored = KvSecret::observe(w, &KvSecret::with_values(id.clone())).await?;
+    let restored = KvSecret::observe(w, &id, Look::whole(desired)).await?;
     restored.filter(|now| now.latest == Latest::Readable && now.version == observed.version).ok_or_else(
         || {
             let message = format!("version {} cannot be read although it was undeleted", observed.version);

@@ -91,7 +91,7 @@ use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::resource::risk::Risks;
-use crate::resource::{Attachment, Diff, Part, Partial, Provided, Requirement, Resource, Writer};
+use crate::resource::{Attachment, Diff, Look, Part, Partial, Provided, Requirement, Resource, Writer};
 use crate::secret::SecretSource;
 
 /// The declared fields of a plain object, named as Vault's API names them.
@@ -229,12 +229,6 @@ pub struct Object<S>(PhantomData<fn() -> S>);
 pub struct ObjectId {
     path: String,
     identity: Map<String, Value>,
-    /// Whether the responses of [`PlainObject::PARTS`] are read, too: because outputs are needed,
-    /// or because they contain compared fields.
-    #[serde(skip)]
-    parts: bool,
-    #[serde(skip)]
-    parts_compared: bool,
 }
 
 impl fmt::Display for ObjectId {
@@ -270,11 +264,7 @@ impl<S: PlainObject> Resource for Object<S> {
     fn id(desired: &S) -> ObjectId {
         let mut identity = fields::fields(desired);
         identity.retain(|name, _| S::IDENTITY.contains(&name.as_str()));
-        ObjectId { path: desired.path(), identity, parts: true, parts_compared: desired.compares_parts() }
-    }
-
-    fn without_outputs(id: ObjectId) -> ObjectId {
-        ObjectId { parts: id.parts_compared, ..id }
+        ObjectId { path: desired.path(), identity }
     }
 
     fn check(desired: &S) -> Vec<FieldError> {
@@ -291,7 +281,9 @@ impl<S: PlainObject> Resource for Object<S> {
         desired.secrets().into_iter().map(|(_, source)| source).collect()
     }
 
-    async fn observe(client: &VaultClient, id: &ObjectId) -> Result<Option<Live<S>>> {
+    /// Reads the responses of [`PlainObject::PARTS`] too when outputs are wanted, or when they contain
+    /// compared fields.
+    async fn observe(client: &VaultClient, id: &ObjectId, look: Look<'_, Self>) -> Result<Option<Live<S>>> {
         let told = match client.get(&id.path).await {
             Err(error) if S::is_absence(&error) => None,
             told => told?.filter(S::is_set),
@@ -303,8 +295,9 @@ impl<S: PlainObject> Resource for Object<S> {
             return Ok(None);
         };
         let reported = told.as_object().cloned().unwrap_or_default();
+        let with_parts = look.outputs || look.declares(S::compares_parts);
         // One after the other: concurrent reads fail, because OpenBao reads in transactions.
-        for part in S::PARTS.iter().filter(|_| id.parts) {
+        for part in S::PARTS.iter().filter(|_| with_parts) {
             let part = client.get(&format!("{}/{part}", id.path)).await?;
             if let (Some(Value::Object(part)), Value::Object(told)) = (part, &mut told) {
                 told.extend(part);
@@ -331,7 +324,7 @@ impl<S: PlainObject> Resource for Object<S> {
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &S) -> Result<()> {
-        if S::IRREPLACEABLE && Self::observe(w, &Self::id(desired)).await?.is_some() {
+        if S::IRREPLACEABLE && Self::observe(w, &Self::id(desired), Look::BARE).await?.is_some() {
             let message = "it was created by someone else in the meantime; nothing was written";
             return Err(Error::new(ErrorKind::Conflict, format!("POST {}", desired.path()), message)
                 .advice("plan again, and check the existing one"));

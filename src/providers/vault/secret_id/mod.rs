@@ -23,7 +23,7 @@ use crate::place::Realm;
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, live_safe, safe, unbound, widened};
-use crate::resource::{Diff, Partial, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
 use crate::secret::{Fields, Secret, SecretChange};
 pub use manifest::Manifest;
 pub use place::Depository;
@@ -264,7 +264,11 @@ pipeline_secret_id:
         [Requirement::Kind("vault.init"), role].into_iter().chain(kv).collect()
     }
 
-    async fn observe(client: &Depository, id: &SecretIdId) -> Result<Option<LiveSecretId>> {
+    async fn observe(
+        client: &Depository,
+        id: &SecretIdId,
+        _: Look<'_, Self>,
+    ) -> Result<Option<LiveSecretId>> {
         let issued = issued(client.vault(), id).await?;
         if issued.is_empty() {
             return Ok(None);

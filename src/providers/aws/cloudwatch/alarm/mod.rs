@@ -23,7 +23,7 @@ use crate::resource::risk::Category::{Destination, ProtectionOff};
 use crate::resource::risk::{
     LABELS, Risks, added, becomes, changed, identity, lowered, off, raised, removed, safe, state,
 };
-use crate::resource::{Diff, Partial, Resource, Tags, Writer};
+use crate::resource::{Diff, Look, Partial, Resource, Tags, Writer};
 
 const DESCRIBE: &str = "cloudwatch:DescribeAlarms";
 const PUT: &str = "cloudwatch:PutMetricAlarm";
@@ -248,7 +248,7 @@ impl Resource for CloudwatchAlarm {
     }
 
     /// One request for many alarms, and one for the tags of each.
-    async fn observe(client: &AwsClient, id: &String) -> Result<Option<Observed>> {
+    async fn observe(client: &AwsClient, id: &String, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let alarm = client.batches.alarms.ask(id, |names| describe(client, names)).await?;
         let Some(alarm) = alarm else { return Ok(None) };
         let arn = alarm.alarm_arn.clone().ok_or_else(|| missing(DESCRIBE, "ARN"))?;
