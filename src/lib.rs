@@ -23,7 +23,7 @@
 //! plan to use, [`signing`] who wrote its journal and what is in custody, [`sandbox`] the local AWS
 //! and Vault, [`event`] what the stages report and [`trace`] every request.
 //!
-//! At the bottom: [`error`] and [`permit`], [`net`] for HTTP, [`confined_path`], [`workspace`] and
+//! At the bottom: [`error`] and [`permit`], [`environment`] for the process's variables, [`net`] for HTTP, [`confined_path`], [`workspace`] and
 //! [`durable`] for files, [`visible`] for others' text, [`console`] and [`prompt`] for the terminal
 //! ([`ui`] is what they show), [`hygiene`] for the process's memory. `tests/it/layers.rs` lists which
 //! module may use which.
@@ -40,6 +40,7 @@ pub mod custody;
 pub mod destination;
 pub mod diff;
 pub mod durable;
+pub mod environment;
 pub mod error;
 pub mod event;
 pub mod graph;

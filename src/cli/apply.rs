@@ -11,7 +11,7 @@ use super::new_nodes::NewNodes;
 use super::plan::{Format, prepare_alone, prepare_checked_alone};
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
-use super::{Outcome, failed, permission};
+use super::{ENVIRONMENT, Outcome, failed, permission};
 use crate::apply::{Approved, Options};
 use crate::changeset::{Action, Changeset, RemovalScope};
 use crate::console;
@@ -123,7 +123,7 @@ async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
 }
 
 async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, session::Error> {
-    let key = SealKey::of_caller()?;
+    let key = SealKey::of_caller(&ENVIRONMENT)?;
     let saved = Saved::read(&args.plan.plan, args.max_age.unwrap_or(MAX_AGE), key.as_ref())?;
     let path = saved.plan(&args.plan.plan, args.expected.as_deref())?;
     let plan = args.plan.of_saved(&saved.content.plan, path, args.commit.clone())?;

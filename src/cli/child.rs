@@ -8,6 +8,7 @@ use std::process::{ExitCode, ExitStatus};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::ENVIRONMENT;
 use crate::net::http;
 
 /// The command and its arguments.
@@ -20,7 +21,7 @@ pub fn command(words: &[OsString]) -> std::process::Command {
 /// Sets the variables by which a command finds Vault, and by which it does not send Vault's token to a
 /// proxy in the clear.
 pub fn lead_to_vault(command: &mut std::process::Command, address: &str) {
-    command.env("VAULT_ADDR", address).envs(http::no_proxy_variables_for(address));
+    command.env("VAULT_ADDR", address).envs(http::no_proxy_variables_for(address, &ENVIRONMENT));
 }
 
 /// Runs a command to its end, whatever signals come meanwhile; gives the code to end with.

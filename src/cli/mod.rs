@@ -26,18 +26,23 @@ mod validate;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
 pub use exit_code::Outcome;
 
 use crate::console;
+use crate::environment::Environment;
 use crate::error::ErrorKind;
 use crate::hygiene;
 use crate::prompt;
 use crate::session;
 use crate::trace;
 use crate::ui;
+
+/// The environment, which is read once.
+static ENVIRONMENT: LazyLock<Environment> = LazyLock::new(Environment::of_process);
 
 /// The description of the environment's variables in `--help`.
 const VARIABLES: &str = "\

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::ENVIRONMENT;
 use crate::console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Diagnostic, Diagnostics, Document, Sources};
@@ -29,7 +31,7 @@ pub async fn ask(checked: &Checked, purpose: Purpose) -> Vec<Grant> {
 
 /// Whether a person sees a question and can answer it. In a pipeline none can, even if it has a terminal.
 pub(super) fn can_ask() -> bool {
-    let in_pipeline = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+    let in_pipeline = ENVIRONMENT.path("CI").is_some_and(|value| value != Path::new("false"));
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !in_pipeline
 }
 
@@ -56,7 +58,7 @@ async fn ask_each(sources: &Sources, plan: &str, missing: Vec<Wanted>) -> Vec<Gr
 /// # Errors
 /// `Local` when there is none.
 pub fn store(document: &Document) -> Result<Store> {
-    Store::of_plan(&document.folder, &document.name).ok_or_else(|| {
+    Store::of_plan(&ENVIRONMENT, &document.folder, &document.name).ok_or_else(|| {
         Error::new(ErrorKind::Local, "trust", "there is no folder to remember it in")
             .advice("set HOME or GROUNDWORK_CONFIG_DIR")
     })

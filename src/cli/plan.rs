@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
-use super::{Outcome, failed};
+use super::{ENVIRONMENT, Outcome, failed};
 use crate::changeset::{Changeset, RemovalScope};
 use crate::console;
 use crate::event::Events;
@@ -129,8 +129,8 @@ fn save(
     session: &Session,
     changeset: &Changeset,
 ) -> Result<(), session::Error> {
-    let key = SealKey::of_caller()?;
-    let saved = Saved::now(session.record(changeset, &args.plan.origin()?), key.as_ref())?;
+    let key = SealKey::of_caller(&ENVIRONMENT)?;
+    let saved = Saved::now(session.record(changeset, &args.plan.origin()?), key.as_ref(), &ENVIRONMENT)?;
     saved::write(file, &saved)?;
     console::note(format_args!("saved in {} ({})", file.display(), saved.digest));
     Ok(())

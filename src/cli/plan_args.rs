@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::permission;
+use super::{ENVIRONMENT, permission};
 use crate::changeset::RemovalScope;
 use crate::confined_path::{PLAN, read_to};
 use crate::plan::{self, Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
@@ -118,7 +118,8 @@ impl PlanArgs {
     }
 
     fn check_with(&self, more: &[Grant]) -> Result<Checked, session::Error> {
-        let trust = Trust::of_environment()?.with(self.given().cloned()).with(more.iter().cloned());
+        let trust =
+            Trust::of_environment(&ENVIRONMENT)?.with(self.given().cloned()).with(more.iter().cloned());
         let checked = session::check(&self.plan, &self.overrides()?, &trust)?;
         Ok(Checked { extent: self.extent, ..checked })
     }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::envelope::Wrapped;
 use super::pgp::{KeyPair, PublicKey};
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::plan::settings::RecipientSettings;
 use crate::secret::Secret;
@@ -113,12 +114,12 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// The keyring of this process: the keys in the files that [`AGE_IDENTITY`] and [`PGP_KEY`] name.
+    /// The keyring of the caller: the keys in the files that [`AGE_IDENTITY`] and [`PGP_KEY`] name.
     ///
     /// # Errors
     /// `Local` when a file cannot be read, is world-readable or does not contain a key.
-    pub fn from_env(service: Option<Arc<dyn KeyService>>) -> Result<Self> {
-        let file = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    pub fn from_env(environment: &Environment, service: Option<Arc<dyn KeyService>>) -> Result<Self> {
+        let file = |name: &str| environment.path(name);
         let identities = file(AGE_IDENTITY).map_or(Ok(Vec::new()), |path| read_identities(&path))?;
         let read_pgp = |path: PathBuf| KeyPair::parse(&read_private(&path, PGP_KEY)?);
         Ok(Self { identities, service, pgp: file(PGP_KEY).map(read_pgp).transpose()? })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::durable::make_folder;
+use crate::environment::Environment;
 use crate::signing::testing::{authority, reader};
 use crate::signing::{Authority, Signer, SigningKey};
 
@@ -31,7 +32,13 @@ impl Place {
     }
 
     fn journal(&self, authority: Arc<Authority>) -> Journal {
-        Journal::of_plan(self.folder.path(), "demo", Who::here("sha256:0"), authority).expect("opens")
+        Journal::of_plan(
+            self.folder.path(),
+            "demo",
+            Who::here("sha256:0", &Environment::default()),
+            authority,
+        )
+        .expect("opens")
     }
 
     /// As the next run finds it.
@@ -67,7 +74,7 @@ fn thing(name: &str) -> Thing {
 }
 
 fn record(seq: u64, entry: Entry) -> Record {
-    Record { seq, time: Timestamp::UNIX_EPOCH, who: Who::here("sha256:0"), entry }
+    Record { seq, time: Timestamp::UNIX_EPOCH, who: Who::here("sha256:0", &Environment::default()), entry }
 }
 
 /// A journal as a version of the program without signatures has it, or as a stranger makes it.

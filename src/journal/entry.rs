@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::thing::{CREATE, Thing};
 use crate::destination::Destinations;
+use crate::environment::Environment;
 
 /// One event that happened or is about to happen.
 ///
@@ -189,9 +190,10 @@ pub struct Who {
 
 impl Who {
     /// This process, in a new run of the plan with digest `plan`.
-    pub fn here(plan: impl Into<String>) -> Self {
-        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-        let user = user.unwrap_or_else(|_| format!("uid-{}", rustix::process::getuid().as_raw()));
+    pub fn here(plan: impl Into<String>, environment: &Environment) -> Self {
+        let text = |name: &str| environment.value(name)?.to_str().map(str::to_owned);
+        let user = text("USER").or_else(|| text("LOGNAME"));
+        let user = user.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self {
             run: uuid::Uuid::new_v4().to_string(),

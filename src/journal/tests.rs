@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::*;
+use crate::environment::Environment;
 use crate::place::Realm;
 use crate::signing::SigningKey;
 use crate::signing::testing::authority;
@@ -26,7 +27,8 @@ fn committed(target: &str) -> Entry {
 /// The journal in this folder, with a key that is kept beside it.
 fn journal(folder: &Path) -> Journal {
     let authority = authority(&folder.join("config"), "demo");
-    Journal::of_plan(folder, "demo", Who::here("sha256:0"), authority).expect("opens")
+    Journal::of_plan(folder, "demo", Who::here("sha256:0", &Environment::default()), authority)
+        .expect("opens")
 }
 
 fn text_of_three(folder: &Path) -> Vec<u8> {
@@ -104,7 +106,7 @@ fn a_tail_torn_at_any_byte_is_cut_and_the_journal_goes_on() {
         let open = || {
             Journal::open(
                 LocalFile::of_caller(&path),
-                Who::here("sha256:0"),
+                Who::here("sha256:0", &Environment::default()),
                 authority(folder.path(), "demo"),
             )
         };
@@ -267,8 +269,12 @@ async fn copy_with_lines_of_a_stranger_is_refused() {
     let (folder, place) = (tempfile::tempdir().unwrap(), bucket());
     append(&with_copy(folder.path(), &place), Entry::RunStarted).await.expect("appends");
     let text = place.text();
-    let record =
-        |seq| Record { seq, time: Timestamp::now(), who: Who::here("sha256:0"), entry: committed("ci") };
+    let record = |seq| Record {
+        seq,
+        time: Timestamp::now(),
+        who: Who::here("sha256:0", &Environment::default()),
+        entry: committed("ci"),
+    };
     let mut unsigned = Chain::parse(&text).expect("whole");
     let unsigned = unsigned.extend_unsigned(record(2));
     let theirs = SigningKey::generate().expect("a key");

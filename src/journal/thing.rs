@@ -246,6 +246,7 @@ fn is_meant(detail: &[String], realm: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use crate::environment::Environment;
     use serde_json::json;
 
     use super::super::Who;
@@ -259,7 +260,12 @@ mod tests {
         let records: Vec<Record> = entries
             .into_iter()
             .zip(1..)
-            .map(|(entry, seq)| Record { seq, time: jiff::Timestamp::UNIX_EPOCH, who: Who::here("x"), entry })
+            .map(|(entry, seq)| Record {
+                seq,
+                time: jiff::Timestamp::UNIX_EPOCH,
+                who: Who::here("x", &Environment::default()),
+                entry,
+            })
             .collect();
         Things::of(&records)
     }

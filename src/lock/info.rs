@@ -72,6 +72,7 @@ impl Info {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::Environment;
 
     #[test]
     fn terraform_lock_is_understood() {
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn written_lock_has_terraforms_keys() {
-        let info = Info::new(&Who::here("sha256:0"), "bucket/key");
+        let info = Info::new(&Who::here("sha256:0", &Environment::default()), "bucket/key");
         let value = serde_json::to_value(&info).expect("plain data");
         let keys: Vec<&str> = value.as_object().expect("a map").keys().map(String::as_str).collect();
         assert_eq!(keys, ["ID", "Operation", "Info", "Who", "Version", "Created", "Path"]);

@@ -73,14 +73,16 @@ fn taken(plan: &str, file: &File) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::Environment;
 
     #[test]
     fn second_run_names_the_lock_holder() {
         let folder = tempfile::tempdir().expect("a folder");
-        let who = Who::here("sha256:0");
+        let who = Who::here("sha256:0", &Environment::default());
         let workspace = Workspace::of(folder.path()).expect("usable");
         let held = LocalLock::acquire(&workspace, "demo", &who).expect("free");
-        let refused = LocalLock::acquire(&workspace, "demo", &Who::here("sha256:0")).expect_err("taken");
+        let refused = LocalLock::acquire(&workspace, "demo", &Who::here("sha256:0", &Environment::default()))
+            .expect_err("taken");
         assert_eq!(refused.kind, ErrorKind::Conflict);
         assert!(refused.message.contains(&who.who) && refused.message.contains(&who.pid.to_string()));
         LocalLock::acquire(&workspace, "other", &who).expect("another plan is free");

@@ -204,6 +204,7 @@ pub fn unreadable(path: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use crate::environment::Environment;
     use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
     use super::*;
@@ -263,7 +264,7 @@ mod tests {
     }
 
     fn lock_at(place: &Memory) -> RemoteLock {
-        let info = Info::new(&Who::here("sha256:0"), "bucket/key");
+        let info = Info::new(&Who::here("sha256:0", &Environment::default()), "bucket/key");
         RemoteLock::new(Box::new(place.clone()), info, "plan.yaml".into())
     }
 
@@ -307,7 +308,7 @@ mod tests {
         let (place, permit) = (place(), Permit::mint());
         let lock = lock_at(&place);
         lock.take(&permit).await.expect("free");
-        let other = Info::new(&Who::here("sha256:0"), "bucket/key");
+        let other = Info::new(&Who::here("sha256:0", &Environment::default()), "bucket/key");
         *place.lock() = Some(other.clone());
         tokio::time::sleep(FRESH).await;
         let lost = lock.confirm(&permit).await.expect_err("not ours");

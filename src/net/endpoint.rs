@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::trace::public;
 
-/// Set to `1`, this variable allows servers that would be refused here.
+/// Set to `1` in the caller's environment, this variable allows servers that would be refused here.
 pub const ALLOW: &str = "GROUNDWORK_ALLOW_ENDPOINT";
 /// The ends of Amazon's own host names.
 const AMAZON: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
@@ -31,19 +32,20 @@ const METADATA_V6: [Ipv6Addr; 3] = [
 ///
 /// # Errors
 /// `Rejected` unless [`ALLOW`] is set.
-pub fn require_aws(endpoint: &str) -> Result<()> {
+pub fn require_aws(endpoint: &str, environment: &Environment) -> Result<()> {
     let trusted = |url: &Url| is_loopback(url) || (url.scheme() == "https" && is_amazon(url));
-    require(endpoint, "connect to AWS", trusted, "is neither AWS nor this machine")
+    require(endpoint, environment, "connect to AWS", trusted, "is neither AWS nor this machine")
 }
 
 /// Requires that what is sent to a Vault cannot be read on the way.
 ///
 /// # Errors
 /// `Rejected` unless [`ALLOW`] is set.
-pub fn require_vault(address: &str) -> Result<()> {
+pub fn require_vault(address: &str, environment: &Environment) -> Result<()> {
     let trusted = |url: &Url| is_loopback(url) || url.scheme() == "https";
     require(
         address,
+        environment,
         "connect to Vault",
         trusted,
         "is not encrypted: tokens and secrets could be read on the way",
@@ -144,7 +146,13 @@ impl Resolve for GuardedResolver {
     }
 }
 
-fn require(address: &str, operation: &str, trusted: impl Fn(&Url) -> bool, why: &str) -> Result<()> {
+fn require(
+    address: &str,
+    environment: &Environment,
+    operation: &str,
+    trusted: impl Fn(&Url) -> bool,
+    why: &str,
+) -> Result<()> {
     let shown = public(address);
     if Url::parse(address).is_ok_and(|url| has_user_info(&url)) {
         return Err(Error::new(ErrorKind::Rejected, operation, format!("{shown}: {USER_INFO}"))
@@ -155,7 +163,7 @@ fn require(address: &str, operation: &str, trusted: impl Fn(&Url) -> bool, why: 
         return Err(Error::new(ErrorKind::Rejected, operation, message).advice("correct the address"));
     }
     let known = Url::parse(address).is_ok_and(|url| trusted(&url));
-    if known || std::env::var(ALLOW).is_ok_and(|value| value == "1") {
+    if known || environment.text(ALLOW) == Some("1") {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Rejected, operation, format!("{shown} {why}"))
@@ -176,6 +184,14 @@ fn is_amazon(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn require_aws(endpoint: &str) -> Result<()> {
+        super::require_aws(endpoint, &Environment::default())
+    }
+
+    fn require_vault(address: &str) -> Result<()> {
+        super::require_vault(address, &Environment::default())
+    }
 
     #[test]
     fn aws_is_amazon_or_this_machine() {
@@ -198,6 +214,14 @@ mod tests {
             let refused = require_aws(foreign).expect_err(foreign);
             assert!(refused.advice.is_some_and(|advice| advice.contains(ALLOW)));
         }
+    }
+
+    #[test]
+    fn caller_can_allow_another_server() {
+        let allowing = |value: &str| {
+            super::require_vault("http://vault.example.net:8200", &Environment::new([(ALLOW, value)]))
+        };
+        assert!(allowing("1").is_ok() && allowing("yes").is_err() && allowing("").is_err());
     }
 
     #[test]

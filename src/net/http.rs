@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use reqwest::{NoProxy, Url};
 
 use super::endpoint;
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Hosts on this machine, in the notation of `NO_PROXY`.
@@ -28,9 +29,9 @@ const EXCEPT: [&str; 2] = ["NO_PROXY", "no_proxy"];
 ///
 /// # Errors
 /// When the environment names a proxy that cannot be used.
-pub fn client() -> Result<reqwest::ClientBuilder> {
+pub fn client(environment: &Environment) -> Result<reqwest::ClientBuilder> {
     let builder = direct();
-    Ok(match Proxy::from_environment()? {
+    Ok(match Proxy::of(environment)? {
         Some(proxy) => builder.proxy(proxy.for_reqwest()?),
         None => builder,
     })
@@ -46,8 +47,8 @@ pub fn direct() -> reqwest::ClientBuilder {
 ///
 /// # Errors
 /// When the environment names a proxy that cannot be used.
-pub fn aws_client() -> Result<SharedHttpClient> {
-    let proxy = Proxy::from_environment()?.map(|proxy| proxy.for_aws()).transpose()?;
+pub fn aws_client(environment: &Environment) -> Result<SharedHttpClient> {
+    let proxy = Proxy::of(environment)?.map(|proxy| proxy.for_aws()).transpose()?;
     Ok(aws_client_through(proxy.unwrap_or_else(ProxyConfig::disabled)))
 }
 
@@ -89,21 +90,21 @@ impl HttpClient for OnFirstRequest {
 }
 
 /// The variables that keep another program from sending requests for this machine through a proxy.
-pub fn no_proxy_variables() -> [(&'static str, String); 2] {
-    without_proxy(LOOPBACK_HOSTS.to_owned())
+pub fn no_proxy_variables(environment: &Environment) -> [(&'static str, String); 2] {
+    without_proxy(LOOPBACK_HOSTS.to_owned(), environment)
 }
 
 /// The same for requests to `address` by the rule of this module; none when they may use a proxy.
-pub fn no_proxy_variables_for(address: &str) -> Vec<(&'static str, String)> {
+pub fn no_proxy_variables_for(address: &str, environment: &Environment) -> Vec<(&'static str, String)> {
     let url = Url::parse(address).ok().filter(|url| url.scheme() == "http" || endpoint::is_loopback(url));
     let host = url.as_ref().and_then(Url::host_str).map(|host| host.trim_matches(['[', ']']));
-    host.map(|host| without_proxy(format!("{LOOPBACK_HOSTS},{host}")).into()).unwrap_or_default()
+    host.map(|host| without_proxy(format!("{LOOPBACK_HOSTS},{host}"), environment).into()).unwrap_or_default()
 }
 
-fn without_proxy(own: String) -> [(&'static str, String); 2] {
-    let value = match first(&EXCEPT, variable) {
+fn without_proxy(own: String, environment: &Environment) -> [(&'static str, String); 2] {
+    let value = match first(&EXCEPT, environment) {
         // Together with other words some programs do not understand it.
-        Some((_, all)) if all.trim() == "*" => all,
+        Some((_, all)) if all.trim() == "*" => all.to_owned(),
         Some((_, others)) => format!("{others},{own}"),
         None => own,
     };
@@ -120,18 +121,14 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn from_environment() -> Result<Option<Self>> {
-        Self::find(variable)
-    }
-
-    fn find(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
-        let Some((name, text)) = first(&VARIABLES, &variable) else { return Ok(None) };
-        let address = if text.contains("://") { text } else { format!("http://{text}") };
+    fn of(environment: &Environment) -> Result<Option<Self>> {
+        let Some((name, text)) = first(&VARIABLES, environment) else { return Ok(None) };
+        let address = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let usable = |url: Url| ["http", "https"].contains(&url.scheme()) && url.has_host();
         if !Url::parse(&address).is_ok_and(usable) {
             return Err(unusable(name));
         }
-        let except = match first(&EXCEPT, &variable) {
+        let except = match first(&EXCEPT, environment) {
             Some((_, others)) => format!("{LOOPBACK},{others}"),
             None => LOOPBACK.to_owned(),
         };
@@ -150,15 +147,8 @@ impl Proxy {
 }
 
 /// The first of these variables that is set and not empty.
-fn first(
-    names: &[&'static str],
-    variable: impl Fn(&str) -> Option<String>,
-) -> Option<(&'static str, String)> {
-    names.iter().find_map(|name| Some((*name, variable(name).filter(|value| !value.is_empty())?)))
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+fn first<'a>(names: &[&'static str], environment: &'a Environment) -> Option<(&'static str, &'a str)> {
+    names.iter().find_map(|name| Some((*name, environment.text(name)?)))
 }
 
 /// Does not quote the address, because there may be a password in it.
@@ -173,8 +163,7 @@ mod tests {
     use super::*;
 
     fn found(variables: &[(&str, &str)]) -> Result<Option<Proxy>> {
-        let of = |name: &str| variables.iter().find(|(known, _)| *known == name);
-        Proxy::find(|name| of(name).map(|(_, value)| (*value).to_owned()))
+        Proxy::of(&Environment::new(variables.iter().copied()))
     }
 
     #[test]
@@ -189,12 +178,13 @@ mod tests {
 
     #[test]
     fn other_programs_send_plain_requests_directly() {
-        let names = |address| no_proxy_variables_for(address).into_iter().map(|(name, _)| name);
+        let none = Environment::default();
+        let names = |address| no_proxy_variables_for(address, &none).into_iter().map(|(name, _)| name);
         for direct in ["http://vault.example:8200", "https://127.0.0.1:8200", "https://localhost"] {
             assert_eq!(names(direct).collect::<Vec<_>>(), EXCEPT, "{direct}");
         }
         assert_eq!(names("https://vault.example:8200").count(), 0);
-        let (_, hosts) = no_proxy_variables_for("http://vault.example:8200").remove(0);
+        let (_, hosts) = no_proxy_variables_for("http://vault.example:8200", &none).remove(0);
         assert!(hosts.ends_with("localhost,127.0.0.1,::1,vault.example"), "{hosts}");
     }
 

@@ -323,7 +323,7 @@ fn own_access(world: &ObservedPlan) -> HashSet<usize> {
     for provider in &world.resolved.providers {
         let name = provider.provider();
         let is_bootstrapped = steps.iter().any(|step| step.kind.provider() == name && step.kind.bootstraps());
-        for step in provider.own_access(&things, is_bootstrapped) {
+        for step in provider.own_access(&things, is_bootstrapped, world.resolved.trust.environment()) {
             let below = world.graph.ancestors(step).into_iter();
             found.extend(below.filter(|index| steps[*index].kind.provider() == name).chain([step]));
         }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::Run;
 use crate::custody::{KeyService, Store};
 use crate::destination::Destinations;
+use crate::environment::Environment;
 use crate::error::{FieldError, Result};
 use crate::journal::mirror;
 use crate::lock;
@@ -86,7 +87,12 @@ pub trait Connection: Any + Send + Sync {
 
     /// Which of these things of the plan the run itself needs to reach the system: without them nothing
     /// else could be removed. `is_bootstrapped` says whether a step of the plan starts the server.
-    fn own_access(&self, _things: &[Existing], _is_bootstrapped: bool) -> Vec<usize> {
+    fn own_access(
+        &self,
+        _things: &[Existing],
+        _is_bootstrapped: bool,
+        _environment: &Environment,
+    ) -> Vec<usize> {
         Vec::new()
     }
 

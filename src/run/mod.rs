@@ -16,6 +16,7 @@ pub use connection::{Connection, Existing, Service, Want};
 pub use under_way::UnderWay;
 
 use crate::custody::{Custody, FileStore, KeyService, Keyring, Store};
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Journal, mirror};
 use crate::lock::{self, RemoteLock};
@@ -73,6 +74,11 @@ impl Run {
         }
     }
 
+    /// The environment of the run.
+    pub const fn environment(&self) -> &Environment {
+        self.trust.environment()
+    }
+
     /// The same run with a connection to one more system.
     #[must_use]
     pub fn with(mut self, connection: Arc<dyn Connection>) -> Self {
@@ -124,7 +130,7 @@ impl Run {
     pub async fn custody(&self) -> Result<Arc<Custody>> {
         let Some(settings) = &self.custody_settings else { return Err(no_custody()) };
         let made = self.custody.get_or_try_init(|| async {
-            let keyring = Keyring::from_env(self.key_service(settings).await)?;
+            let keyring = Keyring::from_env(self.environment(), self.key_service(settings).await)?;
             let mut stores = Vec::with_capacity(settings.stores.len());
             for store in &settings.stores {
                 stores.push(self.store(store).await?);

@@ -6,6 +6,7 @@ use std::process::Command;
 use super::aws_key::AwsKey;
 use super::home::Home;
 use super::state::State;
+use crate::environment::Environment;
 use crate::net::http;
 use crate::trust::{self, Grant, Subject};
 
@@ -35,7 +36,7 @@ pub fn variables(home: &Home, state: &State, key: Option<&AwsKey>) -> Vec<(Strin
     // A plan's key of a rehearsal must not count for the real environment, nor be left behind.
     variables.push((trust::CONFIG_DIR, home.caller().to_string_lossy().into_owned()));
     // Requests to the sandbox carry tokens, so they must not go through a proxy.
-    variables.extend(http::no_proxy_variables());
+    variables.extend(http::no_proxy_variables(&Environment::of_process()));
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

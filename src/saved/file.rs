@@ -1,5 +1,6 @@
 //! The file: a header, and the content that it seals.
 
+use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::content::{Content, sha256};
 use super::key::SealKey;
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version of the format; other versions are refused.
@@ -71,8 +73,8 @@ impl Saved {
     ///
     /// # Errors
     /// `Local` when that variable is not a time.
-    pub fn now(content: Content, key: Option<&SealKey>) -> Result<Self> {
-        let (created_at, digest) = (time_of_creation()?, sha256(&content.bytes()));
+    pub fn now(content: Content, key: Option<&SealKey>, environment: &Environment) -> Result<Self> {
+        let (created_at, digest) = (time_of_creation(environment)?, sha256(&content.bytes()));
         let sealed = key.map(|key| key.seal(&header(created_at, &digest)));
         Ok(Self { created_at, digest, content, sealed })
     }
@@ -253,17 +255,17 @@ fn has_link(path: &Path) -> bool {
     parts.into_iter().any(Path::is_symlink)
 }
 
-fn time_of_creation() -> Result<Timestamp> {
+fn time_of_creation(environment: &Environment) -> Result<Timestamp> {
     let wrong = |text: &str| {
         Error::new(ErrorKind::Local, "SOURCE_DATE_EPOCH", format!("`{text}` is not a time"))
             .advice("set it to the seconds since 1970, or unset it")
     };
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => {
-            let seconds: i64 = text.trim().parse().map_err(|_| wrong(&text))?;
-            Timestamp::from_second(seconds).map_err(|_| wrong(&text))
+    match environment.value("SOURCE_DATE_EPOCH").and_then(OsStr::to_str) {
+        Some(text) => {
+            let seconds: i64 = text.trim().parse().map_err(|_| wrong(text))?;
+            Timestamp::from_second(seconds).map_err(|_| wrong(text))
         }
-        Err(_) => {
+        None => {
             let now = Timestamp::now();
             Ok(Timestamp::from_second(now.as_second()).unwrap_or(now))
         }

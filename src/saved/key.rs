@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::trust;
@@ -33,11 +34,11 @@ impl SealKey {
     ///
     /// # Errors
     /// `Local` when the file cannot be read, others may read it, or it is too short for a key.
-    pub fn of_caller() -> Result<Option<Self>> {
-        if let Some(path) = std::env::var_os(SEAL_KEY).filter(|path| !path.is_empty()) {
-            return Self::read(Path::new(&path)).map(Some);
+    pub fn of_caller(environment: &Environment) -> Result<Option<Self>> {
+        if let Some(path) = environment.path(SEAL_KEY) {
+            return Self::read(&path).map(Some);
         }
-        let path = trust::config_folder().map(|folder| folder.join(FILE));
+        let path = trust::config_folder(environment).map(|folder| folder.join(FILE));
         path.filter(|path| path.symlink_metadata().is_ok()).map(|path| Self::read(&path)).transpose()
     }
 

@@ -121,12 +121,14 @@ impl<'a> Found<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::Environment;
     use crate::secret::Loader;
     use crate::trust::Trust;
 
     fn of(declared: &Value, vars: &Value) -> Declarations {
         let mut sources: Sources = serde_json::from_value(declared.clone()).expect("valid");
         let trust = Trust::new(["env=PATH".parse().expect("a grant")]);
+        let trust = trust.in_environment(Environment::new([("PATH", "/usr/bin")]));
         let loader = Loader { folder: ".".into(), vars: vars.clone(), trust, ..Loader::default() };
         for source in sources.values_mut() {
             source.load(&loader).expect("loads");

@@ -297,9 +297,9 @@ fn read_env(name: &str, trust: &Trust) -> Result<Secret, LoadError> {
     if !trust.allows(&Grant::new(Subject::Env, name)) {
         return Err(LoadError::ForeignEnv(name.to_owned()));
     }
-    match std::env::var_os(name) {
+    match trust.environment().value(name) {
         Some(value) if value.is_empty() => Err(LoadError::EmptyEnv(name.to_owned())),
-        Some(value) => Ok(Secret::new(value.into_encoded_bytes())),
+        Some(value) => Ok(Secret::new(value.as_encoded_bytes().to_vec())),
         None => Err(LoadError::MissingEnv(name.to_owned())),
     }
 }

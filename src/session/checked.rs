@@ -93,7 +93,7 @@ pub fn check_with(
 
 /// The grants for this run, with those that are remembered for the plan.
 fn trust_in(document: &Document, given: &Trust) -> Result<Trust, Diagnostics> {
-    let store = trust::Store::of_plan(&document.folder, &document.name);
+    let store = trust::Store::of_plan(given.environment(), &document.folder, &document.name);
     let remembered = store.map_or(Ok(BTreeMap::new()), |store| store.load()).map_err(|error| {
         let mistake = Diagnostic::error(None, error.to_string()).help(error.advice.unwrap_or_default());
         Diagnostics::new(document.sources.clone(), vec![mistake])
@@ -154,7 +154,7 @@ impl Checked {
 
 pub(super) fn local_lock(resolved: &Resolved) -> error::Result<LocalLock> {
     let document = &resolved.document;
-    LocalLock::acquire(&Workspace::of(&document.folder)?, &document.name, &Who::here(&document.digest))
+    LocalLock::acquire(&Workspace::of(&document.folder)?, &document.name, &who(resolved))
 }
 
 /// The journal of a plan, as it is on this machine.
@@ -167,5 +167,10 @@ pub(super) fn local_journal(resolved: &Resolved) -> error::Result<Journal> {
 /// The same, with an authority that is loaded already.
 pub(super) fn journal_of(resolved: &Resolved, authority: Arc<Authority>) -> error::Result<Journal> {
     let document = &resolved.document;
-    Journal::of_plan(&document.folder, &document.name, Who::here(&document.digest), authority)
+    Journal::of_plan(&document.folder, &document.name, who(resolved), authority)
+}
+
+/// This process, as the journal and the locks name it.
+pub(super) fn who(resolved: &Resolved) -> Who {
+    Who::here(&resolved.document.digest, resolved.trust.environment())
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Error;
-use super::checked::{Checked, Purpose, journal_of, local_journal};
+use super::checked::{Checked, Purpose, journal_of, local_journal, who};
 use crate::error::ErrorKind;
-use crate::journal::{Journal, Who};
+use crate::journal::Journal;
 use crate::lock::{Info, RemoteLock};
 use crate::place::{Place, Realms};
 use crate::plan::settings::{CustodySettings, StoreSettings};
@@ -115,7 +115,7 @@ async fn add_places(checked: &Checked, run: &mut Run) -> Result<(), Error> {
     }
     if let Some(place) = places.lock {
         let place = run.lock_place(&place).await?;
-        let info = Info::new(&Who::here(&document.digest), &place.path());
+        let info = Info::new(&who(&checked.resolved), &place.path());
         run.lock = Some(RemoteLock::new(place, info, document.path.clone()));
     }
     Ok(())

@@ -12,6 +12,7 @@ use super::key::{Signer, SigningKey};
 use crate::confined_path::{self, KEY};
 use crate::durable;
 use crate::durable::{make_folder, sync_folder};
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::trust::{config_folder, plan_id};
@@ -64,8 +65,8 @@ pub struct Seen {
 impl Home {
     /// The place for the plan of this name in this folder; `None` when the caller has no
     /// configuration folder.
-    pub fn of_plan(folder: &Path, plan: &str) -> Option<Self> {
-        Some(Self::within(&config_folder()?, folder, plan))
+    pub fn of_plan(environment: &Environment, folder: &Path, plan: &str) -> Option<Self> {
+        Some(Self::within(&config_folder(environment)?, folder, plan))
     }
 
     /// The place for a plan below this configuration folder.
@@ -157,9 +158,8 @@ pub const VARIABLE: &str = "GROUNDWORK_SIGNING_KEY";
 ///
 /// # Errors
 /// `Local` when there is no such file, others can read it, or it does not contain a key.
-pub fn key_of_environment() -> Result<Option<SigningKey>> {
-    let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else { return Ok(None) };
-    let path = PathBuf::from(path);
+pub fn key_of_environment(environment: &Environment) -> Result<Option<SigningKey>> {
+    let Some(path) = environment.path(VARIABLE) else { return Ok(None) };
     let read = read_private(&path).and_then(|text| text.ok_or_else(|| io::ErrorKind::NotFound.into()));
     let file = read.and_then(|text| parse(&text)).map_err(|error| {
         Error::new(ErrorKind::Local, VARIABLE, format!("cannot use {}: {error}", path.display()))

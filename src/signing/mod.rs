@@ -38,8 +38,8 @@ impl Authority {
     /// # Errors
     /// `Rejected` when a grant does not name a key; `Local` when this machine's key cannot be read.
     pub fn of_plan(folder: &Path, plan: &str, trust: &Trust) -> Result<Self> {
-        let authority = Self::at(Home::of_plan(folder, plan), plan, trust)?;
-        if let Some(key) = home::key_of_environment()? {
+        let authority = Self::at(Home::of_plan(trust.environment(), folder, plan), plan, trust)?;
+        if let Some(key) = home::key_of_environment(trust.environment())? {
             authority.hold(Arc::new(key));
         }
         Ok(authority)

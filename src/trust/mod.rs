@@ -22,6 +22,7 @@ pub(crate) use store::{CONFIG_DIR, config_folder, plan_id};
 pub use surroundings::digest;
 pub use variable::{Standing, is_variable, standing};
 
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The environment variable with grants, separated by commas or whitespace.
@@ -48,14 +49,16 @@ impl fmt::Display for Source {
     }
 }
 
-/// The grants that hold for one run of one plan.
+/// What the caller gives one run of one plan: grants, and the environment, of which the plan gets what the
+/// grants say.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     grants: Vec<(Grant, Source)>,
+    environment: Environment,
 }
 
 impl Trust {
-    /// These grants and no others.
+    /// These grants and no others, in an empty environment.
     pub fn new(grants: impl IntoIterator<Item = Grant>) -> Self {
         Self::default().with(grants)
     }
@@ -73,13 +76,24 @@ impl Trust {
         self
     }
 
-    /// The grants of the environment: those in [`VARIABLE`], and the servers, the authority and the
+    /// The same grants in this environment, whatever it says of grants itself.
+    #[must_use]
+    pub fn in_environment(self, environment: Environment) -> Self {
+        Self { environment, ..self }
+    }
+
+    /// The environment that the run is in.
+    pub const fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// The grants of an environment, and the environment itself: those in [`VARIABLE`], and the servers, the authority and the
     /// profile that the variables of Vault and AWS name.
     ///
     /// # Errors
     /// `Local` when [`VARIABLE`] has something that is not a grant.
-    pub fn of_environment() -> Result<Self> {
-        let text = std::env::var(VARIABLE).unwrap_or_default();
+    pub fn of_environment(environment: &Environment) -> Result<Self> {
+        let text = environment.text(VARIABLE).unwrap_or_default();
         let words = text.split(|one: char| one == ',' || one.is_whitespace()).filter(|word| !word.is_empty());
         let grants = words.map(str::parse).collect::<std::result::Result<Vec<Grant>, InvalidGrant>>();
         let grants = grants.map_err(|error| {
@@ -87,7 +101,8 @@ impl Trust {
                 .advice("correct the variable; `groundwork trust --help` shows its form")
         })?;
         let grants = grants.into_iter().map(|grant| (grant, Source::Variable(VARIABLE)));
-        Ok(Self::default().with_given(grants).with_given(surroundings::grants()))
+        let given = Self::default().with_given(grants).with_given(surroundings::grants(environment));
+        Ok(given.in_environment(environment.clone()))
     }
 
     /// Whether the caller has allowed this.

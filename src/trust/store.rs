@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::Grant;
 use crate::durable::make_folder;
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::workspace::LocalFile;
 
@@ -33,8 +34,8 @@ struct Content {
 impl Store {
     /// The place for the plan of this name in this folder: below `GROUNDWORK_CONFIG_DIR`, else
     /// `$XDG_CONFIG_HOME/groundwork`, else `~/.config/groundwork`. `None` when none of them is known.
-    pub fn of_plan(folder: &Path, plan: &str) -> Option<Self> {
-        Some(Self::within(&config_folder()?, folder, plan))
+    pub fn of_plan(environment: &Environment, folder: &Path, plan: &str) -> Option<Self> {
+        Some(Self::within(&config_folder(environment)?, folder, plan))
     }
 
     /// The place for a plan below this configuration folder.
@@ -103,8 +104,8 @@ pub(crate) fn plan_id(folder: &Path, plan: &str) -> (String, PathBuf) {
 pub(crate) const CONFIG_DIR: &str = "GROUNDWORK_CONFIG_DIR";
 
 /// The caller's own folder for this program.
-pub(crate) fn config_folder() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+pub(crate) fn config_folder(environment: &Environment) -> Option<PathBuf> {
+    let folder = |name: &str| environment.path(name);
     folder(CONFIG_DIR)
         .or_else(|| folder("XDG_CONFIG_HOME").map(|folder| folder.join("groundwork")))
         .or_else(|| folder("HOME").map(|home| home.join(".config/groundwork")))

@@ -6,9 +6,11 @@ use sha2::{Digest, Sha256};
 
 use super::{Grant, Source, Subject};
 use crate::confined_path::{KEY, read_caller_file};
+use crate::environment::Environment;
 
 /// The servers, the authority and the profile that the environment names.
-pub fn grants() -> Vec<(Grant, Source)> {
+pub fn grants(environment: &Environment) -> Vec<(Grant, Source)> {
+    let variable = |name: &str| environment.text(name).map(str::to_owned);
     let mut found = Vec::new();
     let mut give = |name, subject, values: Vec<String>| {
         found.extend(values.into_iter().map(|value| (Grant::new(subject, value), Source::Variable(name))));
@@ -39,8 +41,4 @@ pub fn digest(content: &[u8]) -> String {
 /// The digest of a file with authorities; one that cannot be read allows nothing.
 fn authorities(path: &str) -> Option<String> {
     read_caller_file(Path::new(path), KEY).ok().map(|content| digest(&content))
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

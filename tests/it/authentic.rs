@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use groundwork::environment::Environment;
 use groundwork::journal::{Chain, Entry, Record, Who};
 use groundwork::secret::Secret;
 use groundwork::signing::SigningKey;
@@ -220,7 +221,8 @@ fn record_with_another_things_address_removes_nothing() {
     thing.address = serde_json::from_str(&address).expect("an address");
     let seq = chain.records.len() as u64 + 1;
     let time = chain.records[0].time;
-    let record = Record { seq, time, who: Who::here("sha256:0"), entry: Entry::Owned(thing) };
+    let record =
+        Record { seq, time, who: Who::here("sha256:0", &Environment::default()), entry: Entry::Owned(thing) };
     let line = chain.extend(record, "demo", &clones.key());
     clones.put("here", &(clones.text("here") + std::str::from_utf8(&line).unwrap()));
     let plan = clones.plan("here", &["one"]);

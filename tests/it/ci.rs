@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use groundwork::environment::Environment;
 use groundwork::plan::{Node, NodeValue};
 use groundwork::saved::Saved;
 use serde_json::{Value, json};
@@ -127,7 +128,8 @@ impl Pipeline {
         let file = self.folder().join("changes.json");
         let whole = std::fs::read(&file).expect("the artifact");
         let content = Saved::parse(&whole).expect("whole").content;
-        std::fs::write(&file, Saved::now(content, None).expect("a time").text()).expect("written");
+        std::fs::write(&file, Saved::now(content, None, &Environment::default()).expect("a time").text())
+            .expect("written");
         let ran = self.run(apply);
         assert!(ran.code == 1 && ran.stderr.contains("is not sealed"), "{ran:?}");
         std::fs::write(&file, whole).expect("written");

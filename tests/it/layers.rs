@@ -98,6 +98,33 @@ fn files_are_opened_only_in_listed_places() {
     assert!(strays.is_empty(), "{}", strays.join("\n"));
 }
 
+/// Where variables of the process are read, and why there. Everything else is given an `Environment`.
+const READERS: [(&str, &str); 6] = [
+    ("cli/mod.rs", "once"),
+    ("environment.rs", "all of them, for everything else"),
+    ("durable.rs", "a fault that a test of a debug build plans"),
+    ("net/timeout.rs", "time limits are those of the process"),
+    ("sandbox/", "the programs that it starts inherit the environment"),
+    ("providers/vault/testing.rs", "the server that tests start"),
+];
+
+#[test]
+fn environment_is_read_only_in_listed_places() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut readers = BTreeSet::new();
+    for path in sources(&src) {
+        let inside = path.strip_prefix(&src).expect("below src").to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        if text.contains("env::var") || text.contains("Environment::of_process") {
+            let listed = READERS.iter().find(|(place, _)| inside.starts_with(place));
+            let (place, _) = listed.unwrap_or_else(|| panic!("{inside} reads the environment"));
+            readers.insert(*place);
+        }
+    }
+    let idle: Vec<_> = READERS.iter().filter(|(place, _)| !readers.contains(place)).collect();
+    assert!(idle.is_empty(), "these read nothing any more: {idle:?}");
+}
+
 /// Top-level modules from the bottom up, and which others each may use. An edge that is not here needs a
 /// reason, and one that is not used is removed.
 const EDGES: &[(&str, &str)] = &[
@@ -107,29 +134,36 @@ const EDGES: &[(&str, &str)] = &[
     ("plan_shape", ""),
     ("confined_path", "plan_shape"),
     ("durable", ""),
+    ("environment", ""),
     ("template", "confined_path"),
     ("place", "error template"),
     ("workspace", "confined_path error"),
-    ("trust", "confined_path durable error workspace"),
+    ("trust", "confined_path durable environment error workspace"),
     ("secret", "confined_path template trust workspace"),
-    ("signing", "confined_path durable error secret trust"),
+    ("signing", "confined_path durable environment error secret trust"),
     ("trace", ""),
     ("event", "trace"),
     ("suggest", ""),
     ("plan", "confined_path error plan_shape secret suggest visible"),
-    ("net", "confined_path error trace"),
-    ("custody", "confined_path durable error event net permit plan secret signing template workspace"),
+    ("net", "confined_path environment error trace"),
+    (
+        "custody",
+        "confined_path durable environment error event net permit plan secret signing template workspace",
+    ),
     ("destination", ""),
-    ("journal", "confined_path destination durable error permit place secret signing workspace"),
+    ("journal", "confined_path destination durable environment error permit place secret signing workspace"),
     ("console", "secret visible"),
     ("prompt", "console secret"),
     ("lock", "confined_path error journal permit workspace"),
-    ("run", "custody destination error journal lock permit place plan signing template trace trust"),
+    (
+        "run",
+        "custody destination environment error journal lock permit place plan signing template trace trust",
+    ),
     ("resource", "error permit place run secret suggest template"),
     ("provider", "error resource run"),
     (
         "providers",
-        "confined_path custody destination error event journal lock net permit place plan plan_shape prompt provider resource run secret template trace trust",
+        "confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt provider resource run secret template trace trust",
     ),
     ("changeset", "destination plan resource"),
     (
@@ -147,7 +181,7 @@ const EDGES: &[(&str, &str)] = &[
     ("review", "changeset destination provider providers resource secret visible"),
     (
         "saved",
-        "changeset confined_path destination error observe place plan removal resolve resource secret trust visible",
+        "changeset confined_path destination environment error observe place plan removal resolve resource secret trust visible",
     ),
     (
         "session",
@@ -160,10 +194,10 @@ const EDGES: &[(&str, &str)] = &[
         "changeset console custody destination error event graph journal lint plan provider providers resolve resource review saved schema secret signing trace visible",
     ),
     ("hygiene", ""),
-    ("sandbox", "event net secret trust"),
+    ("sandbox", "environment event net secret trust"),
     (
         "cli",
-        "apply changeset confined_path console custody durable error event hygiene lint net observe place plan prompt providers resolve resource review run sandbox saved schema secret session suggest trace trust ui",
+        "apply changeset confined_path console custody durable environment error event hygiene lint net observe place plan prompt providers resolve resource review run sandbox saved schema secret session suggest trace trust ui",
     ),
 ];
 

@@ -7,6 +7,7 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use groundwork::custody::pgp::KeyPair;
+use groundwork::environment::Environment;
 use groundwork::place::Realm;
 use groundwork::saved::{Content, Identities, SEAL_KEY, Saved};
 use jiff::Timestamp;
@@ -90,7 +91,7 @@ fn now() -> i64 {
 fn forged(text: &[u8], change: impl FnOnce(&mut Content)) -> Vec<u8> {
     let mut content = Saved::parse(text).expect("whole").content;
     change(&mut content);
-    Saved::now(content, None).expect("a time").text()
+    Saved::now(content, None, &Environment::default()).expect("a time").text()
 }
 
 #[test]

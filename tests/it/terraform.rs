@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use groundwork::environment::Environment;
 use groundwork::journal::Who;
 use serde_json::{Value, json};
 
@@ -159,7 +160,7 @@ fn each_sees_the_others_lock(lock: &Value, terraforms: &str) {
     assert_eq!(ran.code, 0, "{ran:?}");
     let refused = heard.recv().expect("Terraform was run");
     assert_eq!(refused.code, 1, "{refused:?}");
-    let who = Who::here("").who;
+    let who = Who::here("", &Environment::of_process()).who;
     for told in ["Error acquiring the state lock", &format!("Who:       {who}"), "groundwork, process"] {
         assert!(refused.stderr.contains(told), "{told} in {refused:?}");
     }

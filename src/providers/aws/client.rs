@@ -24,6 +24,7 @@ use super::iam::Bulk;
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use super::kms_key::MadeKeys;
 use super::lazy::Lazy;
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::timeout::{at_most, of_once_only};
 use crate::net::{endpoint, http};
@@ -123,8 +124,11 @@ impl AwsClient {
     async fn connect(run: &Run, connection: &Aws, alias: Option<&str>) -> Result<Arc<Self>> {
         let settings = connection.settings.account(alias).ok_or_else(|| no_alias(alias))?;
         accounts::require_allowed(&settings, &run.trust)?;
-        let mut config = load_config(settings.region.clone(), settings.profile.as_deref()).await?;
-        endpoints(&config).iter().try_for_each(|endpoint| endpoint::require_aws(endpoint))?;
+        let mut config =
+            load_config(settings.region.clone(), settings.profile.as_deref(), run.environment()).await?;
+        endpoints(&config)
+            .iter()
+            .try_for_each(|endpoint| endpoint::require_aws(endpoint, run.environment()))?;
         let region = config.region().map(ToString::to_string).filter(|region| !region.is_empty());
         let region = region.ok_or_else(no_region)?;
         require_region(&region)?;
@@ -318,12 +322,16 @@ pub(super) enum Access {
     Write,
 }
 
-async fn load_config(region: Option<String>, profile: Option<&str>) -> Result<SdkConfig> {
+async fn load_config(
+    region: Option<String>,
+    profile: Option<&str>,
+    environment: &Environment,
+) -> Result<SdkConfig> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(at_most(ATTEMPT_TIMEOUT));
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http::aws_client()?)
+        .http_client(http::aws_client(environment)?)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts.build());
     if let Some(region) = region {

@@ -10,6 +10,7 @@ use super::KINDS;
 use super::client::{VaultClient, declared_authority};
 use super::settings::{VaultAuth, VaultSettings};
 use crate::destination::Destinations;
+use crate::environment::Environment;
 use crate::error::{FieldError, Result};
 use crate::net::endpoint;
 use crate::place::{NAMESPACE, Place, Realm};
@@ -88,10 +89,15 @@ impl Connection for Vault {
     }
 
     /// The role with which this run logs in.
-    fn own_access(&self, things: &[Existing], is_bootstrapped: bool) -> Vec<usize> {
+    fn own_access(
+        &self,
+        things: &[Existing],
+        is_bootstrapped: bool,
+        environment: &Environment,
+    ) -> Vec<usize> {
         let of_kind = |kind| things.iter().filter(move |thing| thing.kind == kind);
         let root_is_gone = of_kind("vault.root_token").next().is_some() || !is_bootstrapped;
-        if std::env::var_os("VAULT_TOKEN").is_some() || !root_is_gone {
+        if environment.value("VAULT_TOKEN").is_some() || !root_is_gone {
             return Vec::new();
         }
         let admins =

@@ -25,8 +25,8 @@ pub struct EnvToken;
 
 #[async_trait]
 impl TokenSource for EnvToken {
-    async fn token(&self, _: &VaultClient) -> Result<Option<Secret>> {
-        Ok(std::env::var("VAULT_TOKEN").ok().filter(|token| !token.is_empty()).map(Secret::from))
+    async fn token(&self, client: &VaultClient) -> Result<Option<Secret>> {
+        Ok(client.environment().text("VAULT_TOKEN").map(|token| Secret::from(token.to_owned())))
     }
 
     fn describe(&self) -> String {
@@ -40,8 +40,8 @@ pub struct HomeToken;
 
 #[async_trait]
 impl TokenSource for HomeToken {
-    async fn token(&self, _: &VaultClient) -> Result<Option<Secret>> {
-        let Some(home) = std::env::var_os("HOME") else { return Ok(None) };
+    async fn token(&self, client: &VaultClient) -> Result<Option<Secret>> {
+        let Some(home) = client.environment().value("HOME") else { return Ok(None) };
         let path = PathBuf::from(home).join(".vault-token");
         match tokio::fs::read(&path).await {
             Ok(bytes) => Ok(Some(Secret::new(bytes.trim_ascii().to_vec())).filter(|token| !token.is_empty())),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use groundwork::apply::{self, Approved, Options, Report};
 use groundwork::changeset::{Action, Changeset, RemovalScope};
+use groundwork::environment::Environment;
 use groundwork::event::Events;
 use groundwork::journal::target;
 use groundwork::providers::PROVIDERS;
@@ -137,7 +138,9 @@ impl Subject {
         });
         let path = self.folder.join("plan.yaml");
         std::fs::write(&path, plan.to_string()).map_err(|error| error.to_string())?;
-        let trust = Trust::of_environment().expect("grants").with([Grant::new(TrustSubject::Env, "PATH")]);
+        let trust = Trust::of_environment(&Environment::of_process())
+            .expect("grants")
+            .with([Grant::new(TrustSubject::Env, "PATH")]);
         let checked = session::check(&path, &[], &trust).map_err(|mistakes| mistakes.to_string())?;
         let checked = Checked { extent, ..checked };
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;

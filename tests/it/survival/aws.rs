@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use groundwork::apply::{Approved, Options};
 use groundwork::changeset::{Action, Changeset};
+use groundwork::environment::Environment;
 use groundwork::event::Events;
 use groundwork::providers::PROVIDERS;
 use groundwork::session::{self, Session};
@@ -352,8 +353,9 @@ impl Run<'_> {
         let plan = json!({ "version": 1, "name": name, "steps": steps });
         let path = self.folder.join(format!("{}.yaml", self.kind));
         std::fs::write(&path, plan.to_string()).map_err(|error| error.to_string())?;
-        let checked = session::check(&path, &[], &Trust::of_environment().expect("grants"))
-            .map_err(|mistakes| mistakes.to_string())?;
+        let checked =
+            session::check(&path, &[], &Trust::of_environment(&Environment::of_process()).expect("grants"))
+                .map_err(|mistakes| mistakes.to_string())?;
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
         let changeset = session.compare().map_err(|error| error.to_string())?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use groundwork::apply::{Approved, Options, by_command};
+use groundwork::environment::Environment;
 use groundwork::event::Events;
 use groundwork::providers::PROVIDERS;
 use groundwork::resource::erased::View;
@@ -198,8 +199,9 @@ impl Subject {
         let path = self.folder.join("plan.yaml");
         std::fs::write(&path, plan.to_string()).map_err(|error| error.to_string())?;
         self.session = None;
-        let checked = session::check(&path, &[], &Trust::of_environment().expect("grants"))
-            .map_err(|mistakes| mistakes.to_string())?;
+        let checked =
+            session::check(&path, &[], &Trust::of_environment(&Environment::of_process()).expect("grants"))
+                .map_err(|mistakes| mistakes.to_string())?;
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
         let changeset = session.compare().map_err(|error| error.to_string())?;

@@ -6,11 +6,11 @@ mod provider;
 mod world;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use groundwork::apply::{Approved, Options, Report};
 use groundwork::changeset::{Action, Changeset, RemovalScope};
+use groundwork::environment::Environment;
 use groundwork::event::Events;
 use groundwork::provider::{Registry, provider};
 use groundwork::providers::{aws::Aws, file::File, vault::Vault};
@@ -19,6 +19,7 @@ use groundwork::session::{self, Session};
 use groundwork::trust::{Grant, Subject, Trust};
 use groundwork::{schema, ui};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use self::provider::Toy;
 use self::world::World;
@@ -28,26 +29,9 @@ use crate::support::block_on;
 static REGISTRY: Registry =
     Registry::new(&[&provider::<Aws>(), &provider::<Vault>(), &provider::<File>(), &provider::<Toy>()]);
 
-/// Where the inner tests keep the plan's keys; starts them in a process of their own, because the program
-/// reads this from its environment.
-const INNER: &str = "TOY_FOLDER";
-
-/// Runs an ignored test of this binary in a process of its own; gives what it printed.
-fn in_own_process(test: &str, variables: &[(&str, String)]) -> String {
-    // In memory where that is possible: a journal waits for the disk at each line.
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
-    let mut inner = Command::new(std::env::current_exe().expect("this program"));
-    inner.args(["--exact", test, "--ignored", "--nocapture"]);
-    inner.env(INNER, folder.path()).env("GROUNDWORK_CONFIG_DIR", folder.path().join("config"));
-    inner.envs(variables.iter().map(|(name, value)| (*name, value)));
-    let output = inner.output().expect("the inner test starts");
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert!(output.status.success() && said[0].contains("1 passed"), "{}", said.concat());
-    said.concat()
-}
-
-fn inner_folder() -> PathBuf {
-    PathBuf::from(std::env::var_os(INNER).expect("started by the outer test"))
+/// A folder for plans; in memory where that is possible: a journal waits for the disk at each line.
+fn folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
 }
 
 /// A plan file, and what its caller allows.
@@ -57,9 +41,11 @@ struct Plan {
 }
 
 impl Plan {
+    /// A plan in this folder, whose caller keeps the keys of plans there as well.
     fn new(folder: &Path, url: &str) -> Self {
         let grant = url.starts_with("http").then(|| Grant::new(Subject::Vault, url));
-        Self { path: folder.join("plan.yaml"), trust: Trust::new(grant) }
+        let environment = Environment::new([("GROUNDWORK_CONFIG_DIR", folder.join("config"))]);
+        Self { path: folder.join("plan.yaml"), trust: Trust::new(grant).in_environment(environment) }
     }
 
     fn write(&self, plan: &Value) {
@@ -109,16 +95,10 @@ fn keys(world: &Mutex<World>) -> Vec<String> {
 
 #[test]
 fn toy_provider_works_without_core_changes() {
-    in_own_process("toy::whole_life", &[]);
-}
-
-#[test]
-#[ignore = "started by the test above"]
-fn whole_life() {
     block_on(async {
-        let (folder, world) = (inner_folder(), Arc::new(Mutex::new(World::default())));
+        let (folder, world) = (folder(), Arc::new(Mutex::new(World::default())));
         let url = world::serve(Arc::clone(&world));
-        let plan = Plan::new(&folder, &url);
+        let plan = Plan::new(folder.path(), &url);
         let declared = |steps: Value| {
             json!({ "version": 1, "name": "toys", "steps": steps, "toy": {
                 "url": url, "tenant": "ours", "zone": "east", "tags": { "team": "toys" },
@@ -217,7 +197,7 @@ async fn saved_changeset_notices_another_tenant(
     declared: &Value,
 ) {
     let content = session.record(changeset, &plan.origin(RemovalScope::Nothing));
-    let text = Saved::now(content.clone(), None).expect("sealed").text();
+    let text = Saved::now(content.clone(), None, &Environment::default()).expect("sealed").text();
     let read = Saved::parse(&text).expect("read back");
     assert_eq!(read.content, content);
     let mut other = declared.clone();

@@ -3,6 +3,7 @@
 //! written, and nothing that the plan made is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Mutex;
 
 use groundwork::changeset::{Action, RemovalScope};
@@ -12,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Map, Value, json};
 
 use super::world::{World, world};
-use super::{Plan, in_own_process, inner_folder};
+use super::{Plan, folder};
 use crate::support::block_on;
 
 const TENANTS: [&str; 2] = ["one", "two"];
@@ -28,21 +29,13 @@ const SEED: &str = "MODEL_SEED";
 
 #[test]
 fn random_plan_edits_never_touch_declared_or_foreign_things() {
-    let count = std::env::var(SEQUENCES).unwrap_or_else(|_| "100".to_owned());
-    let seed = std::env::var(SEED).unwrap_or_else(|_| "0".to_owned());
-    let said = in_own_process("toy::model::sequences", &[(SEQUENCES, count), (SEED, seed)]);
-    println!("{}", said.lines().filter(|line| line.starts_with("model:")).collect::<Vec<_>>().join("\n"));
-}
-
-#[test]
-#[ignore = "started by the test above"]
-fn sequences() {
-    let of = |name: &str| {
-        std::env::var(name).expect("started by the outer test").parse::<u64>().expect("a number")
+    let asked = |name: &str, otherwise: u64| {
+        std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
     };
+    let (first, folder) = (asked(SEED, 0), folder());
     let mut counts = Counts::default();
-    for seed in of(SEED)..of(SEED) + of(SEQUENCES) {
-        block_on(sequence(seed, &mut counts));
+    for seed in first..first + asked(SEQUENCES, 100) {
+        block_on(sequence(seed, folder.path(), &mut counts));
     }
     println!("model: {counts:?}");
     assert!(counts.removed > 0 && counts.kept_elsewhere > 0 && counts.refused > 0, "{counts:?}");
@@ -259,13 +252,13 @@ fn strangers(rng: &mut StdRng) -> BTreeMap<String, Value> {
     all
 }
 
-async fn sequence(seed: u64, counts: &mut Counts) {
+async fn sequence(seed: u64, folder: &Path, counts: &mut Counts) {
     let mut rng = StdRng::seed_from_u64(seed);
     let name = format!("model-{seed}");
     let live = world(&name);
     let strangers = strangers(&mut rng);
     live.lock().unwrap().things.clone_from(&strangers);
-    let folder = inner_folder().join(&name);
+    let folder = folder.join(&name);
     std::fs::create_dir_all(&folder).expect("a folder");
     let plan = Plan::new(&folder, "memory:");
     let mut model = Model::random(&mut rng);

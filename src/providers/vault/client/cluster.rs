@@ -13,7 +13,7 @@ use super::super::cache::{Cached, Listings};
 use super::super::node::{Health, NodeClient};
 use super::super::session::TokenSource;
 use super::connection::{
-    Authority, admit, authority, cluster_address, http_client, node_addresses, parse_address, variable,
+    Authority, admit, authority, cluster_address, http_client, node_addresses, parse_address,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Warnings;
@@ -78,20 +78,26 @@ impl Cluster {
         calls: Arc<Calls>,
         trust: &Trust,
     ) -> Result<Self> {
-        let address = parse_address(&cluster_address(settings)?)?;
-        let nodes =
-            node_addresses(settings).iter().map(|node| parse_address(node)).collect::<Result<Vec<_>>>()?;
+        let environment = trust.environment();
+        let address = parse_address(&cluster_address(settings, environment)?, environment)?;
+        let nodes = node_addresses(settings, environment)
+            .iter()
+            .map(|node| parse_address(node, environment))
+            .collect::<Result<Vec<_>>>()?;
         // Before the first request to any of them.
         nodes.iter().chain([&address]).try_for_each(|server| admit(server, trust))?;
         let authority = authority(settings, folder, trust)?;
         Ok(Self {
-            http: http_client(&address, authority.as_ref())?,
+            http: http_client(&address, authority.as_ref(), environment)?,
             ca: authority.as_ref().and_then(Authority::text).map(Arc::from),
             ca_fingerprint: authority.as_ref().map(Authority::fingerprint),
             trust: trust.clone(),
             nodes: if nodes.is_empty() { vec![address.clone()] } else { nodes },
             address,
-            namespace: settings.namespace.clone().or_else(|| variable("VAULT_NAMESPACE")),
+            namespace: settings
+                .namespace
+                .clone()
+                .or_else(|| environment.text("VAULT_NAMESPACE").map(str::to_owned)),
             calls,
             readiness: Mutex::default(),
             sources: RwLock::default(),

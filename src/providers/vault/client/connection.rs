@@ -8,6 +8,7 @@ use reqwest::{Certificate, Url, redirect};
 
 use super::super::error::explain;
 use crate::confined_path;
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::timeout::at_most;
 use crate::net::{endpoint, http};
@@ -20,17 +21,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer, Vault's own default.
 pub(in crate::providers::vault) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The value of an environment variable, unless it is empty.
-pub(super) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// The cluster's address: the plan's, `VAULT_ADDR`, or that of the first node.
 ///
 /// # Errors
 /// When none of them is known.
-pub(super) fn cluster_address(settings: &VaultSettings) -> Result<String> {
-    let declared = settings.address.clone().or_else(|| variable("VAULT_ADDR"));
+pub(super) fn cluster_address(settings: &VaultSettings, environment: &Environment) -> Result<String> {
+    let declared = settings.address.clone().or_else(|| environment.text("VAULT_ADDR").map(str::to_owned));
     declared.or_else(|| settings.nodes.first().cloned()).ok_or_else(|| {
         Error::new(ErrorKind::Local, "connect to Vault", "no address is known")
             .advice("declare `vault.address` in the plan or set VAULT_ADDR")
@@ -38,25 +34,25 @@ pub(super) fn cluster_address(settings: &VaultSettings) -> Result<String> {
 }
 
 /// The nodes that the plan names, else those of `GROUNDWORK_VAULT_NODES`, separated by commas.
-pub(super) fn node_addresses(settings: &VaultSettings) -> Vec<String> {
-    if settings.nodes.is_empty() { callers_nodes() } else { settings.nodes.clone() }
+pub(super) fn node_addresses(settings: &VaultSettings, environment: &Environment) -> Vec<String> {
+    if settings.nodes.is_empty() { callers_nodes(environment) } else { settings.nodes.clone() }
 }
 
-fn callers_nodes() -> Vec<String> {
-    let nodes = variable("GROUNDWORK_VAULT_NODES").unwrap_or_default();
+fn callers_nodes(environment: &Environment) -> Vec<String> {
+    let nodes = environment.text("GROUNDWORK_VAULT_NODES").unwrap_or_default();
     nodes.split(',').map(str::trim).filter(|node| !node.is_empty()).map(str::to_owned).collect()
 }
 
 /// The addresses of nodes that come from the caller's environment. A plan may list nodes itself, and the
 /// caller's word on one of them counts all the same.
-pub(super) fn named_by_caller(settings: &VaultSettings) -> Vec<String> {
-    let address = variable("VAULT_ADDR").filter(|_| settings.address.is_none());
-    address.into_iter().chain(callers_nodes()).collect()
+pub(super) fn named_by_caller(settings: &VaultSettings, environment: &Environment) -> Vec<String> {
+    let address = environment.text("VAULT_ADDR").filter(|_| settings.address.is_none());
+    address.map(str::to_owned).into_iter().chain(callers_nodes(environment)).collect()
 }
 
 /// # Errors
 /// When it is not the address of a server, or is one that must not be used.
-pub(super) fn parse_address(address: &str) -> Result<Url> {
+pub(super) fn parse_address(address: &str, environment: &Environment) -> Result<Url> {
     let wrong = |why: String| {
         let shown = public(address);
         Error::new(ErrorKind::Local, "connect to Vault", format!("the address `{shown}` {why}"))
@@ -65,7 +61,7 @@ pub(super) fn parse_address(address: &str) -> Result<Url> {
     let url = Url::parse(address).map_err(|error| wrong(format!("is not a URL: {error}")))?;
     match url.scheme() {
         "http" | "https" if url.path() == "/" && url.query().is_none() => {
-            endpoint::require_vault(address).map(|()| url)
+            endpoint::require_vault(address, environment).map(|()| url)
         }
         "http" | "https" => Err(wrong("has a path; Vault's address is only a host and a port".to_owned())),
         _ => Err(wrong("is neither http nor https".to_owned())),
@@ -135,11 +131,11 @@ pub(super) fn authority(settings: &VaultSettings, folder: &Path, trust: &Trust) 
         trust.require(&declared.grant(), "connect to Vault", &why)?;
         return Ok(Some(declared));
     }
-    callers_authority().transpose()
+    callers_authority(trust.environment()).transpose()
 }
 
-fn callers_authority() -> Option<Result<Authority>> {
-    let path = PathBuf::from(variable("VAULT_CACERT")?);
+fn callers_authority(environment: &Environment) -> Option<Result<Authority>> {
+    let path = PathBuf::from(environment.text("VAULT_CACERT")?);
     Some(Authority::of(&path, confined_path::read_caller_file(&path, confined_path::KEY)))
 }
 
@@ -157,8 +153,12 @@ pub(super) fn admit(server: &Url, trust: &Trust) -> Result<()> {
 ///
 /// # Errors
 /// When the authority's certificate cannot be used.
-pub(super) fn http_client(address: &Url, authority: Option<&Authority>) -> Result<reqwest::Client> {
-    let mut builder = http::client()?
+pub(super) fn http_client(
+    address: &Url,
+    authority: Option<&Authority>,
+    environment: &Environment,
+) -> Result<reqwest::Client> {
+    let mut builder = http::client(environment)?
         .redirect(redirect::Policy::none())
         .dns_resolver(Arc::new(endpoint::GuardedResolver))
         .retry(reqwest::retry::never())
@@ -178,6 +178,10 @@ pub(super) fn http_client(address: &Url, authority: Option<&Authority>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse_address(address: &str) -> Result<Url> {
+        super::parse_address(address, &Environment::default())
+    }
 
     #[test]
     fn addresses_are_checked_before_use() {

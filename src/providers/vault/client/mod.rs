@@ -20,6 +20,7 @@ use super::custodian::token_source;
 use super::error::{status, translate};
 use super::node::NodeClient;
 use super::request::{self, Effect, Request, error_body};
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Warnings;
 use crate::permit::Permit;
@@ -136,8 +137,13 @@ impl VaultClient {
     }
 
     /// The addresses of nodes that the caller's environment names, and the plan does not.
-    pub(super) fn named_by_caller(settings: &VaultSettings) -> Vec<String> {
-        connection::named_by_caller(settings)
+    pub(super) fn named_by_caller(settings: &VaultSettings, environment: &Environment) -> Vec<String> {
+        connection::named_by_caller(settings, environment)
+    }
+
+    /// The environment of the run.
+    pub(super) fn environment(&self) -> &Environment {
+        self.cluster.trust.environment()
     }
 
     /// Problems of the cluster that do not end the run, to show the user.
@@ -155,7 +161,7 @@ impl VaultClient {
     /// # Errors
     /// When `address` is not a URL.
     pub fn node(&self, address: &str) -> Result<NodeClient> {
-        Ok(self.cluster.node_at(parse_address(address)?))
+        Ok(self.cluster.node_at(parse_address(address, self.environment())?))
     }
 
     /// Forgets which node is active, whether the cluster is sealed, and everything that was read;

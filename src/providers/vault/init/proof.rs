@@ -85,7 +85,7 @@ impl NodeProof {
     /// `Local` when the run has no journal.
     pub fn of_run(run: &Run) -> Result<Self> {
         let connection: &Vault = run.connection()?;
-        let named = VaultClient::named_by_caller(&connection.settings);
+        let named = VaultClient::named_by_caller(&connection.settings, run.environment());
         let named = named.iter().filter_map(|address| origin(address)).collect();
         Ok(Self { journal: Arc::clone(&run.journal), trust: run.trust.clone(), named })
     }
