@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_kms::types::{KeyMetadata, KeyState, MultiRegionConfiguration};
 
-use super::{Observed, grants};
+use super::{Desired, Observed, grants, is_same_key};
 use crate::error::Result;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -13,13 +13,28 @@ use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::resource::Tags;
 
-/// The key behind an alias. One `ListAliases` serves all keys, then each key takes four requests at
-/// once, and one more if grants are declared.
-pub async fn observe(client: &AwsClient, alias: &str, with_grants: bool) -> Result<Option<Observed>> {
-    match key_id(client, alias).await? {
-        Some(key_id) => read(client, alias, &key_id, with_grants).await,
-        None => Ok(None),
+/// The key behind an alias, or the declared key that is to get it. One `ListAliases` serves all keys, then
+/// each key takes four requests at once, and one more if grants are declared.
+pub async fn observe(client: &AwsClient, alias: &str, declared: Option<&Desired>) -> Result<Option<Observed>> {
+    let with_grants = declared.is_some_and(|desired| !desired.grants.is_empty());
+    let declared = declared.and_then(|desired| desired.key_id.as_deref()).filter(|key| is_reference(key));
+    let Some(key_id) = key_id(client, alias).await? else {
+        let Some(declared) = declared else { return Ok(None) };
+        let unnamed = read(client, alias, declared, with_grants).await?.filter(|key| !key.pending_deletion);
+        return Ok(unnamed.map(|key| Observed { is_named: false, ..key }));
+    };
+    let observed = read(client, alias, &key_id, with_grants).await?;
+    match (observed, declared) {
+        (Some(key), Some(declared)) if !is_same_key(Some(&key.arn), Some(declared)) => {
+            Ok(Some(Observed { declared_tags: tags(client, declared).await?, ..key }))
+        }
+        (observed, _) => Ok(observed),
     }
+}
+
+/// Whether a declared key is an id or an ARN; it may depend on an output that is not known yet.
+fn is_reference(key: &str) -> bool {
+    key.chars().all(|c| c.is_ascii_alphanumeric() || "-_:/".contains(c))
 }
 
 /// The id of the key that an alias points to.
@@ -71,6 +86,8 @@ fn assemble(
     let arn = metadata.arn.ok_or_else(|| missing("kms:DescribeKey", "ARN"))?;
     Ok(Observed {
         alias: alias.to_owned(),
+        is_named: true,
+        declared_tags: Tags::new(),
         alias_arn: arn.replace(&format!("key/{}", metadata.key_id), alias),
         key_id: metadata.key_id,
         arn,

@@ -36,6 +36,10 @@ use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Ta
 const IMMUTABLE: &str = "KMS fixes this when a key is created; declare another alias to get another key, and \
                          re-encrypt the data of the old one";
 
+const ONE_STEP: &str = "two steps would change it in turns; declare the key in one step, with one alias";
+
+const MOVE_BY_HAND: &str = "to take it over, remove the alias by hand and add `adopt: true` to the step";
+
 const IS_BROKEN: &str = "the key is unusable and cannot be enabled: its key material was never imported or \
                          has expired, or its key store is not connected. Import the material or connect the \
                          store, then run again";
@@ -52,7 +56,7 @@ pub struct Desired {
     /// The alias, `alias/…`: the name that identifies the key.
     pub alias: String,
     /// Id or ARN of an existing key that gets this alias, instead of a new one. The alias is removed
-    /// from the key that it now names.
+    /// from the key that it now names. A key that this plan did not create needs `adopt: true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
     /// The description.
@@ -135,6 +139,10 @@ impl fmt::Display for Id {
 #[derive(Clone, Debug)]
 pub struct Observed {
     alias: String,
+    /// Whether the key has the alias; otherwise it is the declared key, which is to get it.
+    is_named: bool,
+    /// The tags of the declared key, while the alias names another one.
+    declared_tags: Tags,
     alias_arn: String,
     key_id: String,
     arn: String,
@@ -246,15 +254,19 @@ impl Resource for KmsKey {
     }
 
     async fn observe(client: &AwsClient, id: &Id, look: Look<'_, Self>) -> Result<Option<Observed>> {
-        live::observe(client, &id.alias, look.declares(|desired| !desired.grants.is_empty())).await
+        live::observe(client, &id.alias, look.declared).await
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
         let mut diff = Diff::none();
         if let Some(declared) = desired.key_id.as_deref()
-            && !is_same_key(Some(&observed.arn), Some(declared))
+            && (!observed.is_named || !is_same_key(Some(&observed.arn), Some(declared)))
         {
-            diff.field("key_id", &observed.key_id, declared);
+            let before = observed.is_named.then_some(observed.key_id.as_str());
+            match desired.why_not_taken(observed) {
+                Some(why) => diff.immutable("key_id", &before, &Some(declared), &why),
+                None => diff.field("key_id", &before, &Some(declared)),
+            };
         }
         diff.immutable("state", &observed.broken, &None::<String>, IS_BROKEN);
         diff.field("pending_deletion", &observed.pending_deletion, &false).field(
@@ -342,6 +354,19 @@ impl Desired {
     fn key_policy(&self, partition: &str, account: &str) -> Option<(&'static str, Document)> {
         let made = self.access.as_ref().map(|access| access.policy(partition, account, &self.key_usage));
         made.map(|policy| ("access", policy)).or_else(|| Some(("policy", self.policy.clone()?)))
+    }
+
+    /// Why the declared key does not get the alias: another step has it. Whether this plan may take over
+    /// a key without the alias is decided by its tags, as for every other thing.
+    fn why_not_taken(&self, observed: &Observed) -> Option<String> {
+        let tags = if observed.is_named { &observed.declared_tags } else { &observed.tags };
+        let owner = tags.get(tags::PLAN_TAG)?;
+        if self.tags.get(tags::PLAN_TAG) == Some(owner) {
+            let step =
+                tags.get(tags::STEP_TAG).filter(|step| self.tags.get(tags::STEP_TAG) != Some(*step))?;
+            return Some(format!("the key belongs to the step `{step}` of this plan, and {ONE_STEP}"));
+        }
+        observed.is_named.then(|| format!("the key belongs to the plan `{owner}`; {MOVE_BY_HAND}"))
     }
 
     fn missing_replicas(&self, observed: &Observed) -> Vec<&String> {
@@ -437,6 +462,8 @@ mod tests {
     fn observed() -> Observed {
         Observed {
             alias: "alias/x".into(),
+            is_named: true,
+            declared_tags: Tags::new(),
             alias_arn: "arn:aws:kms:us-east-1:1:alias/x".into(),
             key_id: "k".into(),
             arn: "arn:aws:kms:us-east-1:1:key/k".into(),
@@ -516,6 +543,32 @@ mod tests {
         let declared = desired(json!({ "multi_region": true, "replica_regions": ["eu-west-2"] }));
         assert!(KmsKey::diff(&declared, &replicated).is_empty());
         assert_eq!(KmsKey::check(&desired(json!({ "replica_regions": ["x"] })))[0].path, "replica_regions");
+    }
+
+    #[test]
+    fn declared_key_of_others_is_not_taken() {
+        let marks = |plan: &str, step: &str| {
+            Tags::from([(tags::PLAN_TAG.into(), plan.into()), (tags::STEP_TAG.into(), step.into())])
+        };
+        let declared = desired(json!({ "key_id": "k", "tags": marks("ours", "key") }));
+        let blocked = |observed: Observed| {
+            let diff = KmsKey::diff(&declared, &observed);
+            assert!(paths(&diff).contains(&"key_id"), "{diff:?}");
+            diff.blocked.first().map(|blocked| blocked.why.clone()).unwrap_or_default()
+        };
+        // Without the alias the tags decide, in the engine.
+        let unnamed = |tags: Tags| Observed { is_named: false, tags, ..observed() };
+        assert_eq!(blocked(unnamed(marks("theirs", "key"))), "");
+        assert_eq!(blocked(unnamed(marks("ours", "key"))), "");
+        assert!(blocked(unnamed(marks("ours", "other"))).contains("step `other`"));
+        let moved = |tags: Tags| Observed {
+            arn: "arn:aws:kms:us-east-1:1:key/z".into(),
+            declared_tags: tags,
+            ..observed()
+        };
+        assert_eq!(blocked(moved(Tags::new())), "");
+        assert!(blocked(moved(marks("theirs", "key"))).contains("plan `theirs`"));
+        assert!(blocked(moved(marks("ours", "other"))).contains("step `other`"));
     }
 
     #[test]

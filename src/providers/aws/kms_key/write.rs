@@ -31,13 +31,28 @@ type W<'a> = Writer<'a, AwsClient>;
 /// plan that names an existing key creates none.
 pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     let key_id = match &desired.key_id {
-        Some(key_id) => key_id.clone(),
+        Some(key_id) => free_key(w, desired, key_id).await?,
         None => own_key(w, desired).await?,
     };
     if !w.made_keys.is_named(&desired.alias) {
         name_key(w, desired, &key_id).await?;
     }
     settle(w, desired, &key_id).await
+}
+
+/// The declared key, which was not known when the plan was made, unless it belongs to another step by its
+/// tags. A key of another plan that was known is adopted, not created.
+async fn free_key(w: &W<'_>, desired: &Desired, key_id: &str) -> Result<String> {
+    let live = live::tags(w, key_id).await?;
+    match live.get(tags::PLAN_TAG) {
+        Some(plan) if !tags::same_owner(&desired.tags, &live) => {
+            let step = live.get(tags::STEP_TAG).map(String::as_str).unwrap_or_default();
+            let message = format!("the key {key_id} belongs to the step `{step}` of the plan `{plan}`");
+            Err(Error::new(ErrorKind::Conflict, "kms:CreateAlias", message)
+                .advice("declare a key in one step, with one alias"))
+        }
+        _ => Ok(key_id.to_owned()),
+    }
 }
 
 /// The key that this run or an earlier one has created, or a new one. While it is in doubt whether an
@@ -75,7 +90,7 @@ async fn name_key(w: &W<'_>, desired: &Desired, key_id: &str) -> Result<()> {
 
 /// Applies the declared state to the key that has just got the alias.
 async fn settle(w: &W<'_>, desired: &Desired, key_id: &str) -> Result<()> {
-    let live = live::observe(w, &desired.alias, !desired.grants.is_empty()).await?;
+    let live = live::observe(w, &desired.alias, Some(desired)).await?;
     let live = live.filter(|live| is_same_key(Some(&live.arn), Some(key_id)));
     update_key(w, desired, &live.ok_or_else(|| not_visible(&desired.alias))?).await
 }
@@ -175,18 +190,26 @@ async fn ours(w: &W<'_>, key_id: String, marks: &Tags) -> Result<Option<String>>
     Ok(usable.then_some(key_id))
 }
 
-/// Moves the alias to the declared key if it names another, and applies the declared state to that key.
+/// Gives the alias to the declared key if it names another or none, and applies the declared state to that
+/// key.
 pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
     match desired.key_id.as_ref().filter(|_| KmsKey::diff(desired, observed).touches("key_id")) {
         Some(key_id) => {
-            let request = w.write(w.permit()).kms.update_alias().alias_name(&desired.alias);
-            let moved = request.target_key_id(key_id).send().await.at("kms:UpdateAlias");
-            w.aliases.clear().await;
-            moved?;
+            match observed.is_named {
+                true => move_alias(w, &desired.alias, key_id).await?,
+                false => name_key(w, desired, key_id).await?,
+            }
             settle(w, desired, key_id).await
         }
         None => update_key(w, desired, observed).await,
     }
+}
+
+async fn move_alias(w: &W<'_>, alias: &str, key_id: &str) -> Result<()> {
+    let request = w.write(w.permit()).kms.update_alias().alias_name(alias).target_key_id(key_id);
+    let moved = request.send().await.at("kms:UpdateAlias");
+    w.aliases.clear().await;
+    moved.map(drop)
 }
 
 /// Applies the fields that differ. A deletion is cancelled first, and a disabled key is enabled first:
