@@ -91,6 +91,15 @@ impl<'a> Steps<'a> {
         Queue::new(items.collect())
     }
 
+    /// Whether the thing may have existed where the plan could not see it: behind a server that was not
+    /// initialised, or in something that this run changes, such as an engine that is upgraded.
+    fn was_hidden(&self, index: usize) -> bool {
+        let is_changed =
+            |need: &usize| matches!(self.actions.get(need), Some(Action::Update | Action::Adopt));
+        matches!(self.world.observations[index], Observation::BehindBootstrap(_))
+            || self.actions[&index] == Action::Create && self.world.graph.needs[index].iter().any(is_changed)
+    }
+
     /// Gives a step its final fields. Returns who can open custody, for a once-only step.
     fn declare(&mut self, index: usize) -> Result<Option<Vec<RecipientSettings>>, Vec<Diagnostic>> {
         diff::redeclare(self.world, index, &self.outputs, &self.loader)?;
@@ -143,12 +152,15 @@ impl<'a> Work for Steps<'a> {
             let text: Vec<String> = mistakes.into_iter().map(|mistake| mistake.message).collect();
             Error::new(ErrorKind::Rejected, format!("step {}", self.id(item)), text.join("; "))
         })?;
+        let declared = self.world.resolved.steps[index].declared;
         let task = Task {
             id: self.id(item),
             kind: self.world.resolved.steps[index].kind,
             thing: record::thing(self.world, index),
             action: self.action(item),
-            look_first: matches!(self.world.observations[index], Observation::BehindBootstrap(_)),
+            look_first: self.was_hidden(index),
+            adopts: self.world.resolved.document.steps[declared].adopt,
+            is_built_in: self.world.instances[index].recorded().permanent().is_some(),
             means: self.means,
         };
         Ok(Job { task, instance: self.world.instances.take(index), recipients })

@@ -20,8 +20,12 @@ pub struct Task<'a> {
     /// The journal's record of the thing.
     pub thing: Thing,
     pub action: Action,
-    /// The plan could not observe the thing, because the server was not initialised.
+    /// The plan may not have seen the thing, which may exist.
     pub look_first: bool,
+    /// The plan adopts the thing if it exists.
+    pub adopts: bool,
+    /// Every server has the thing from its beginning.
+    pub is_built_in: bool,
     pub means: Means<'a>,
 }
 
@@ -70,15 +74,31 @@ impl Task<'_> {
         Error::new(ErrorKind::Conflict, format!("step {}", self.id), message)
     }
 
-    /// Whether a newly started server already has the thing, from its configuration or a restored
-    /// snapshot.
+    /// Whether the thing exists already as declared: a newly started server has it from its
+    /// configuration or a restored snapshot.
     async fn is_there(&self, instance: &mut dyn Instance) -> Result<bool> {
         self.observe(instance).await?;
         let Some(diff) = self.diff(instance) else { return Ok(false) };
         match diff.blocked.first() {
             Some(blocked) => Err(self.conflict(blocked)),
-            None => Ok(diff.is_empty()),
+            None if diff.is_empty() => Ok(true),
+            None if self.is_ours() => Ok(false),
+            None => Err(self.taken(&diff)),
         }
+    }
+
+    /// Whether the thing may be changed if it exists although it was to be created: the plan says so, the
+    /// journal records it as this plan's, or every server of the kind has it.
+    fn is_ours(&self) -> bool {
+        let things = self.means.run.journal.things();
+        self.adopts || self.is_built_in || things.knows(&self.thing)
+    }
+
+    fn taken(&self, diff: &Diff) -> Error {
+        let paths: Vec<&str> = diff.changes.iter().map(|change| change.path.as_str()).collect();
+        let message = format!("it exists already and differs in {}; nothing was written", paths.join(", "));
+        Error::new(ErrorKind::Conflict, format!("step {}", self.id), message)
+            .advice("plan again; to take it over, add `adopt: true` to the step")
     }
 
     /// Whether this step makes the thing part of this plan.

@@ -209,6 +209,11 @@ impl Things {
         self.standing(thing) == Some(Standing::Announced)
     }
 
+    /// Whether it is this plan's, or may have become so.
+    pub fn knows(&self, thing: &Thing) -> bool {
+        self.standing(thing).is_some()
+    }
+
     /// Whether its record is settled and equal to `thing`.
     pub fn has(&self, thing: &Thing) -> bool {
         let mut records = self.records(thing.kind(), thing.bare_name());

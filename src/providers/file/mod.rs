@@ -9,8 +9,9 @@ use async_trait::async_trait;
 
 pub use template::Template;
 
+use crate::confined_path;
 use crate::destination::Destinations;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::place::{Place, Realm};
 use crate::provider::Provider;
 use crate::resource::Provided;
@@ -22,6 +23,24 @@ use crate::run::{Connection, Run};
 pub struct Files {
     /// The plan's folder.
     pub folder: PathBuf,
+}
+
+impl Files {
+    /// Refuses a creation when the file exists by now: a write would replace what somebody else has put
+    /// there.
+    ///
+    /// # Errors
+    /// When it exists, or cannot be read.
+    pub fn refuse_existing(&self, path: &str) -> Result<()> {
+        let live = confined_path::read_output(&self.folder, path)
+            .map_err(|error| Error::new(ErrorKind::Local, format!("read {path}"), error.to_string()))?;
+        if live.is_none() {
+            return Ok(());
+        }
+        let message = "it was created by someone else in the meantime; nothing was written";
+        Err(Error::new(ErrorKind::Conflict, format!("write {path}"), message)
+            .advice("plan again, and check the existing one"))
+    }
 }
 
 impl Provided for Files {

@@ -96,6 +96,12 @@ fn of_mode(changes: &FieldChanges<'_>) -> Vec<Finding> {
     changes.changes.iter().filter_map(of_change).collect()
 }
 
+fn write(w: &Writer<'_, Files>, desired: &Desired) -> Result<()> {
+    let mode = parse_mode(&desired.mode).unwrap_or(0o600);
+    confined_path::replace(&w.folder, &desired.path, desired.rendered.as_bytes(), mode)
+        .map_err(|error| Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string()))
+}
+
 impl Resource for Template {
     const KIND: &'static str = "file.template";
     const ABOUT: &'static str =
@@ -175,14 +181,12 @@ backend_file:
     }
 
     async fn create(w: &Writer<'_, Files>, desired: &Desired) -> Result<()> {
-        let mode = parse_mode(&desired.mode).unwrap_or(0o600);
-        confined_path::replace(&w.folder, &desired.path, desired.rendered.as_bytes(), mode).map_err(|error| {
-            Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string())
-        })
+        w.refuse_existing(&desired.path)?;
+        write(w, desired)
     }
 
     async fn update(w: &Writer<'_, Files>, desired: &Desired, _observed: &Observed) -> Result<()> {
-        Self::create(w, desired).await
+        write(w, desired)
     }
 
     async fn delete(w: &Writer<'_, Files>, path: &String) -> Result<()> {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::VaultClient;
 use super::cache::Listing;
 use super::fields;
+use super::mount::refuse_existing;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::providers::vault::risk::METADATA;
@@ -77,6 +78,8 @@ pub trait AliasSpec: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
     fn known_as(&self) -> (&str, &str);
     /// As [`Resource::occupies`].
     fn occupies(&self) -> String;
+    /// Whether a listed alias is in the place that this one occupies.
+    fn shares_slot(&self, told: &Value) -> bool;
 }
 
 impl AliasSpec for EntityAliasSpec {
@@ -110,6 +113,10 @@ alice_at_userpass:
     fn occupies(&self) -> String {
         format!("the alias at `{}` of the entity {}", self.mount, self.canonical_id)
     }
+
+    fn shares_slot(&self, told: &Value) -> bool {
+        text(&told["canonical_id"]) == self.canonical_id && is_at(told, &self.mount)
+    }
 }
 
 impl AliasSpec for GroupAliasSpec {
@@ -142,6 +149,10 @@ developers_at_github:
 
     fn occupies(&self) -> String {
         format!("the only alias of the group {}", self.canonical_id)
+    }
+
+    fn shares_slot(&self, told: &Value) -> bool {
+        text(&told["canonical_id"]) == self.canonical_id
     }
 }
 
@@ -183,13 +194,38 @@ async fn listing<S: AliasSpec>(client: &VaultClient) -> Result<Arc<Listing>> {
     }
 }
 
+/// The alias of this name. The server ignores case: it would move the one in another notation.
 fn find<S: AliasSpec>(listing: &Listing, id: &AliasId) -> Result<Option<LiveAlias<S>>> {
-    let path = format!("auth/{}/", id.mount);
-    let is_it = |told: &Value| told["name"] == id.name.as_str() && told["mount_path"] == path.as_str();
-    let Some((found, told)) = listing.iter().find(|(_, told)| is_it(told)) else { return Ok(None) };
+    let is_same = |told: &Value| is_at(told, &id.mount) && folded(text(&told["name"])) == folded(&id.name);
+    let exact = listing.iter().find(|(_, told)| is_same(told) && text(&told["name"]) == id.name);
+    let Some((found, told)) = exact.or_else(|| listing.iter().find(|(_, told)| is_same(told))) else {
+        return Ok(None);
+    };
     let own = [("name", json!(id.name)), ("mount", json!(id.mount))];
     let alias = fields::parse(told, S::FIELDS, own)?;
     Ok(Some(LiveAlias { alias, id: found.clone(), custom_metadata: told["custom_metadata"].clone() }))
+}
+
+/// Whether a listed alias is one at the auth method of this path.
+fn is_at(told: &Value, mount: &str) -> bool {
+    text(&told["mount_path"]) == format!("auth/{mount}/")
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// Whether another alias now has the name, or the one place that its entity or group has for it. A write
+/// would take it away, as the server has no request that only creates an alias.
+async fn is_taken<S: AliasSpec>(client: &VaultClient, desired: &S) -> Result<bool> {
+    let listing = client.list(&format!("{}/id", S::PATH)).await?.unwrap_or_default();
+    let Some(listing) = listing["key_info"].as_object() else { return Ok(false) };
+    let is_named = find::<S>(listing, &Alias::<S>::id(desired))?.is_some();
+    Ok(is_named || listing.values().any(|told| desired.shares_slot(told)))
 }
 
 /// The fields of a request. The server requires the method's accessor, which the listing of methods
@@ -225,6 +261,10 @@ impl<S: AliasSpec> Resource for Alias<S> {
         AliasId { name: name.to_owned(), mount: mount.to_owned() }
     }
 
+    fn same_name(id: &AliasId) -> String {
+        AliasId { name: folded(&id.name), ..id.clone() }.to_string()
+    }
+
     fn occupies(desired: &S) -> Option<String> {
         Some(AliasSpec::occupies(desired))
     }
@@ -247,6 +287,7 @@ impl<S: AliasSpec> Resource for Alias<S> {
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &S) -> Result<()> {
+        refuse_existing(is_taken(w, desired).await?, S::PATH)?;
         w.post(w.permit(), S::PATH, &body(w, desired).await?).await.map(drop)
     }
 
@@ -290,5 +331,24 @@ mod tests {
         let found = find::<EntityAliasSpec>(listing, &id("b")).expect("valid").expect("there");
         assert_eq!((found.id.as_str(), found.alias.canonical_id.as_str()), ("2", "y"));
         assert!(find::<EntityAliasSpec>(listing, &id("c")).expect("valid").is_none());
+    }
+
+    #[test]
+    fn alias_in_another_case_is_the_same() {
+        let told = json!({
+            "1": { "name": "Alice", "mount_path": "auth/a/", "canonical_id": "x" },
+            "2": { "name": "bob", "mount_path": "auth/a/", "canonical_id": "y" },
+            "3": { "name": "BOB", "mount_path": "auth/a/", "canonical_id": "z" },
+        });
+        let listing = told.as_object().expect("a listing");
+        let find = |name: &str| {
+            let id = AliasId { name: name.to_owned(), mount: "a".to_owned() };
+            find::<EntityAliasSpec>(listing, &id).expect("valid").map(|alias| alias.id)
+        };
+        assert_eq!(find("alice").as_deref(), Some("1"));
+        assert_eq!(find("BOB").as_deref(), Some("3"), "the exact one is preferred");
+        let id = |name: &str| AliasId { name: name.to_owned(), mount: "Mount".to_owned() };
+        assert_eq!(EntityAlias::same_name(&id("ALICE")), EntityAlias::same_name(&id("alice")));
+        assert_eq!(EntityAlias::same_name(&id("a")), "a at Mount", "a mount's path is as it is written");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::VaultClient;
 use super::fields;
-use super::mount::refuse_blocked;
+use super::mount::{refuse_blocked, refuse_existing};
 use super::notation::Pem;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
@@ -230,6 +230,11 @@ cluster:
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &KubernetesAuthSpec) -> Result<()> {
+        // A write replaces the configuration: the server has no request that only creates one.
+        refuse_existing(
+            Self::observe(w, &desired.mount, Look::BARE).await?.is_some(),
+            &path(&desired.mount),
+        )?;
         write(w, desired, Map::new()).await
     }
 

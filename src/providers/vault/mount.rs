@@ -346,6 +346,16 @@ secrets:
 /// Why a built-in thing is never removed.
 pub(super) const VAULTS_OWN: &str = "it belongs to Vault itself";
 
+/// Refuses a creation when something exists by now: it is not this plan's.
+pub(super) fn refuse_existing(found: bool, path: &str) -> Result<()> {
+    if !found {
+        return Ok(());
+    }
+    let message = "it was created by someone else in the meantime; nothing was written";
+    Err(Error::new(ErrorKind::Conflict, format!("POST {path}"), message)
+        .advice("plan again, and check the existing one"))
+}
+
 /// The engine never updates blocked fields; this check makes sure that nothing is written.
 pub(super) fn refuse_blocked(diff: &Diff, kind: &str, id: &str) -> Result<()> {
     match diff.blocked.first() {

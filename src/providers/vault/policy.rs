@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::VaultClient;
-use super::mount::VAULTS_OWN;
+use super::mount::{VAULTS_OWN, refuse_existing};
 use super::notation::{Ttl, lower};
 use super::policy_risk::of_rules;
 use super::policy_text::{CAPABILITIES, from_data, mistakes, normalise, same};
@@ -244,9 +244,12 @@ search:
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &PolicySpec) -> Result<()> {
-        // OpenBao refuses if it was created in the meantime; HashiCorp Vault ignores `cas`.
+        let path = format!("sys/policies/acl/{}", Self::id(desired));
+        // OpenBao refuses `cas` 0 for an existing policy; HashiCorp Vault ignores it and has no request that
+        // only creates.
+        refuse_existing(w.get(&path).await?.is_some(), &path)?;
         let body = json!({ "policy": desired.rules.text(), "cas": 0 });
-        w.post(w.permit(), &format!("sys/policies/acl/{}", Self::id(desired)), &body).await.map(drop)
+        w.post(w.permit(), &path, &body).await.map(drop)
     }
 
     async fn update(w: &Writer<'_, VaultClient>, desired: &PolicySpec, observed: &LivePolicy) -> Result<()> {

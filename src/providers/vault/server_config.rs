@@ -310,6 +310,12 @@ fn is_place(value: &str) -> bool {
 /// Why a listener without TLS is a risk.
 const PLAIN_HTTP: &str = "tokens and secrets travel in the clear (`tls_disable`)";
 
+fn write(w: &Writer<'_, Files>, desired: &ServerConfigSpec) -> Result<()> {
+    let text = desired.render()?;
+    confined_path::replace(&w.folder, &desired.path, text.as_bytes(), MODE)
+        .map_err(|error| Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string()))
+}
+
 impl Resource for ServerConfig {
     const KIND: &'static str = "vault.server_config";
     const ABOUT: &'static str =
@@ -433,14 +439,12 @@ node_1:
     }
 
     async fn create(w: &Writer<'_, Files>, desired: &ServerConfigSpec) -> Result<()> {
-        let text = desired.render()?;
-        confined_path::replace(&w.folder, &desired.path, text.as_bytes(), MODE).map_err(|error| {
-            Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string())
-        })
+        w.refuse_existing(&desired.path)?;
+        write(w, desired)
     }
 
     async fn update(w: &Writer<'_, Files>, desired: &ServerConfigSpec, _: &LiveConfig) -> Result<()> {
-        Self::create(w, desired).await
+        write(w, desired)
     }
 
     async fn delete(w: &Writer<'_, Files>, path: &String) -> Result<()> {

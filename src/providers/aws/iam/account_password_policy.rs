@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NO_SUCH_ENTITY;
-use crate::error::{FieldError, Result};
+use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
@@ -165,6 +165,11 @@ passwords:
     }
 
     async fn create(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
+        // IAM's request replaces a policy that exists.
+        if Self::observe(w, &Id, Look::BARE).await?.is_some() {
+            let error = Error::new(ErrorKind::Conflict, UPDATE, "the account already has a password policy");
+            return Err(error.advice("it was set in the meantime; run `groundwork plan` again"));
+        }
         put(w, desired).await
     }
 
@@ -186,6 +191,8 @@ passwords:
     }
 }
 
+const UPDATE: &str = "iam:UpdateAccountPasswordPolicy";
+
 /// IAM replaces the whole policy: a field missing from the request gets AWS's default.
 async fn put(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
     let request = w.write(w.permit()).iam.update_account_password_policy();
@@ -199,7 +206,7 @@ async fn put(w: &Writer<'_, AwsClient>, desired: &Desired) -> Result<()> {
         .set_max_password_age(desired.max_age_days)
         .password_reuse_prevention(desired.reuse_prevention)
         .hard_expiry(desired.hard_expiry);
-    request.send().await.at("iam:UpdateAccountPasswordPolicy").map(drop)
+    request.send().await.at(UPDATE).map(drop)
 }
 
 #[cfg(test)]

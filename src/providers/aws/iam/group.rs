@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bulk::Lookup;
 use super::holder::{self, Grants, Holder, LiveGrants};
-use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, predicted, root_path};
+use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, folded, predicted, root_path};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::providers::aws::ACCOUNT;
@@ -88,6 +88,10 @@ impl Resource for IamGroup {
 
     fn id(desired: &Desired) -> String {
         desired.name.clone()
+    }
+
+    fn same_name(id: &String) -> String {
+        folded(id)
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    NO_SUCH_ENTITY, Outputs, W, check_name, check_named, from_sdk, gone_is_fine, predicted, root_path, to_sdk,
+    NO_SUCH_ENTITY, Outputs, W, check_name, check_named, folded, from_sdk, gone_is_fine, predicted,
+    root_path, to_sdk,
 };
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
@@ -77,6 +78,10 @@ vault_profile:
 
     fn id(desired: &Desired) -> String {
         desired.name.clone()
+    }
+
+    fn same_name(id: &String) -> String {
+        folded(id)
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {

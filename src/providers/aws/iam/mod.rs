@@ -122,6 +122,12 @@ fn check_path(path: &str) -> Option<FieldError> {
     })
 }
 
+/// A name as IAM compares it: names are not distinguished by case.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
+pub fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
 /// Checks name and path of a resource whose name has at most `longest` characters.
 fn check_named(name: &str, longest: usize, path: &str) -> Vec<FieldError> {
     check_name("name", name, longest).into_iter().chain(check_path(path)).collect()

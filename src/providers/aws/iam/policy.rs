@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    NO_SUCH_ENTITY, Outputs, W, arn, check_named, delete_conflict, from_sdk, predicted, root_path, to_sdk,
+    NO_SUCH_ENTITY, Outputs, W, arn, check_named, delete_conflict, folded, from_sdk, predicted, root_path,
+    to_sdk,
 };
 use crate::error::{Error, FieldError, Result};
 use crate::place::Realm;
@@ -125,6 +126,10 @@ read_artifacts:
 
     fn id(desired: &Desired) -> Id {
         Id { path: desired.path.clone(), name: desired.name.clone() }
+    }
+
+    fn same_name(id: &Id) -> String {
+        Id { name: folded(&id.name), ..id.clone() }.to_string()
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {

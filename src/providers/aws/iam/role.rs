@@ -9,8 +9,8 @@ use super::bulk::Lookup;
 use super::holder::{self, Grants, Holder, HolderId, LiveGrants};
 use super::trust::{self, Trust};
 use super::{
-    IamInstanceProfile, NO_SUCH_ENTITY, PrincipalOutputs, check_named, delete_conflict, from_sdk, predicted,
-    root_path, to_sdk,
+    IamInstanceProfile, NO_SUCH_ENTITY, PrincipalOutputs, check_named, delete_conflict, folded, from_sdk,
+    predicted, root_path, to_sdk,
 };
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
@@ -181,6 +181,10 @@ payments:
 
     fn id(desired: &Desired) -> HolderId {
         HolderId { name: desired.name.clone() }
+    }
+
+    fn same_name(id: &HolderId) -> String {
+        folded(&id.name)
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::bulk::Lookup;
 use super::holder::{self, Grants, Holder, HolderId, LiveGrants};
 use super::{
-    NO_SUCH_ENTITY, PrincipalOutputs, W, check_name, check_named, credentials, delete_conflict, from_sdk,
-    gone_is_fine, predicted, root_path, to_sdk,
+    NO_SUCH_ENTITY, PrincipalOutputs, W, check_name, check_named, credentials, delete_conflict, folded,
+    from_sdk, gone_is_fine, predicted, root_path, to_sdk,
 };
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
@@ -125,6 +125,10 @@ impl Resource for IamUser {
 
     fn id(desired: &Desired) -> HolderId {
         HolderId { name: desired.name.clone() }
+    }
+
+    fn same_name(id: &HolderId) -> String {
+        folded(&id.name)
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {

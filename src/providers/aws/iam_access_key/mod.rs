@@ -18,7 +18,7 @@ use serde_json::json;
 pub use self::custodian::KeyCustodian;
 use self::custodian::Pair;
 use self::next::Next;
-use super::iam::check_name;
+use super::iam::{check_name, folded};
 use crate::custody::Gap;
 use crate::error::{FieldError, Result};
 use crate::providers::sink::{Delivery, VaultKv};
@@ -136,6 +136,10 @@ impl Resource for IamAccessKey {
 
     fn id(desired: &Desired) -> Id {
         Id { user: desired.user.clone(), deliver: desired.deliver.clone() }
+    }
+
+    fn same_name(id: &Id) -> String {
+        folded(&id.user)
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {

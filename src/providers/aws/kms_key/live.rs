@@ -15,7 +15,11 @@ use crate::resource::Tags;
 
 /// The key behind an alias, or the declared key that is to get it. One `ListAliases` serves all keys, then
 /// each key takes four requests at once, and one more if grants are declared.
-pub async fn observe(client: &AwsClient, alias: &str, declared: Option<&Desired>) -> Result<Option<Observed>> {
+pub async fn observe(
+    client: &AwsClient,
+    alias: &str,
+    declared: Option<&Desired>,
+) -> Result<Option<Observed>> {
     let with_grants = declared.is_some_and(|desired| !desired.grants.is_empty());
     let declared = declared.and_then(|desired| desired.key_id.as_deref()).filter(|key| is_reference(key));
     let Some(key_id) = key_id(client, alias).await? else {

@@ -265,6 +265,12 @@ alert_queue:
 
     /// Subscribing again returns the existing subscription, so a second request does no harm.
     async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
+        let id = Self::id(desired);
+        // SNS returns an existing subscription of the same attributes as if it had just made it.
+        if find(w, &id).await?.is_some() {
+            let error = Error::new(ErrorKind::Conflict, "sns:Subscribe", format!("{id} already exists"));
+            return Err(error.advice("it was created in the meantime; run `groundwork plan` again"));
+        }
         let request = w.write(w.permit()).sns().subscribe().topic_arn(&desired.topic);
         let request = request.protocol(desired.protocol.name()).endpoint(&desired.endpoint);
         let declared = ["filter_scope", "filter_policy", "raw_delivery", "dead_letter_queue"]

@@ -78,6 +78,7 @@ web_servers:
         LOGIN_RISKS,
     ];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const FOLDS_CASE: bool = true;
 
     fn path(&self) -> String {
         format!("auth/{}/certs/{}", self.mount, self.name)

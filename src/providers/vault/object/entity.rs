@@ -52,6 +52,7 @@ payments_service:
         turned_off("disabled").medium(BroaderGrant, "its tokens are let in again"),
     ]];
     const IDENTITY: &'static [&'static str] = &["name"];
+    const FOLDS_CASE: bool = true;
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server assigned.")];
 
     fn path(&self) -> String {

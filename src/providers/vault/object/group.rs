@@ -64,6 +64,7 @@ on_call:
         added("member_entity_ids member_group_ids").low(BroaderGrant, LETS_IN),
     ]];
     const IDENTITY: &'static [&'static str] = &["name"];
+    const FOLDS_CASE: bool = true;
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server assigned.")];
     const FIXED: &'static [Fixed] = &[(
         "type",

@@ -119,6 +119,7 @@ deploy_job:
         LOGIN_RISKS,
     ];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const FOLDS_CASE: bool = true;
     // OpenBao keeps most fields that a write omits, but not `oidc_disable_confirmation`.
     const REPLACED_WHOLE: bool = true;
 

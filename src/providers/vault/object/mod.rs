@@ -86,7 +86,7 @@ pub use userpass_user::UserpassUser;
 
 use super::VaultClient;
 use super::fields::{self, Fixed};
-use super::mount::{Mount, refuse_blocked};
+use super::mount::{Mount, refuse_blocked, refuse_existing};
 use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
@@ -126,9 +126,8 @@ pub trait PlainObject:
     /// Fields that the server never reports and that every update resets, with their values after
     /// the reset.
     const RESET: &'static [(&'static str, &'static str)] = &[];
-    /// Whether creating it again would destroy the existing one. Then its absence is checked
-    /// immediately before the creation.
-    const IRREPLACEABLE: bool = false;
+    /// Whether the server takes names that differ only by case for the same.
+    const FOLDS_CASE: bool = false;
     /// The reason why it cannot be deleted, for things that exist as long as their mount.
     const PERMANENT: Option<&'static str> = None;
     /// The plugin that it needs and that not every server has.
@@ -267,6 +266,13 @@ impl<S: PlainObject> Resource for Object<S> {
         ObjectId { path: desired.path(), identity }
     }
 
+    fn same_name(id: &ObjectId) -> String {
+        let name = id.identity.get("name").and_then(Value::as_str).filter(|_| S::FOLDS_CASE);
+        let folded =
+            name.and_then(|name| Some(id.path.strip_suffix(name)?.to_owned() + &name.to_lowercase()));
+        folded.unwrap_or_else(|| id.path.clone())
+    }
+
     fn check(desired: &S) -> Vec<FieldError> {
         let mut errors = desired.check();
         errors.extend(secrets::check(desired));
@@ -324,11 +330,9 @@ impl<S: PlainObject> Resource for Object<S> {
     }
 
     async fn create(w: &Writer<'_, VaultClient>, desired: &S) -> Result<()> {
-        if S::IRREPLACEABLE && Self::observe(w, &Self::id(desired), Look::BARE).await?.is_some() {
-            let message = "it was created by someone else in the meantime; nothing was written";
-            return Err(Error::new(ErrorKind::Conflict, format!("POST {}", desired.path()), message)
-                .advice("plan again, and check the existing one"));
-        }
+        // These paths take a write in any case: the server has no request that only creates.
+        let id = Self::id(desired);
+        refuse_existing(Self::observe(w, &id, Look::BARE).await?.is_some(), &id.path)?;
         send(w, desired, None).await
     }
 

@@ -74,7 +74,6 @@ ssh_authority:
     const OUTPUTS: &'static [(&'static str, &'static str)] =
         &[("public_key", "The key that hosts and users trust, as an OpenSSH public key.")];
     // Creating it again replaces the key that hosts trust.
-    const IRREPLACEABLE: bool = true;
 
     fn path(&self) -> String {
         format!("{}/config/ca", self.mount)

@@ -80,7 +80,6 @@ registrar_codes:
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const RESET: &'static [(&'static str, &'static str)] = &[("skew", "1")];
     // Creating it again replaces the key.
-    const IRREPLACEABLE: bool = true;
 
     fn path(&self) -> String {
         format!("{}/keys/{}", self.mount, self.name)

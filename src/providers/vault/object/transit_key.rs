@@ -124,7 +124,6 @@ payments_key:
     const OUTPUTS: &'static [(&'static str, &'static str)] =
         &[("latest_version", "The number of the newest version.")];
     // Creating it again does not fail, whatever its type.
-    const IRREPLACEABLE: bool = true;
 
     fn path(&self) -> String {
         format!("{}/keys/{}", self.mount, self.name)
