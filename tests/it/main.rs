@@ -37,6 +37,7 @@ mod nodes;
 mod notations;
 mod page;
 mod partial;
+mod places;
 mod postgres;
 mod quickstart;
 mod read_back;
