@@ -562,6 +562,7 @@ mod tests {
         assert_eq!(blocked(unnamed(marks("ours", "key"))), "");
         assert!(blocked(unnamed(marks("ours", "other"))).contains("step `other`"));
         let moved = |tags: Tags| Observed {
+            key_id: "z".into(),
             arn: "arn:aws:kms:us-east-1:1:key/z".into(),
             declared_tags: tags,
             ..observed()
