@@ -85,9 +85,12 @@ pub enum Entry {
         /// or `key sha256:…`, its public key; absent without TLS.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tls: Option<String>,
+        /// Its public key, where `tls` is its authority.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
         /// The initialisation that the shares belong to, as custody names it.
         initialisation: String,
-        /// The cluster's id.
+        /// The cluster's id, which finds the initialisation under other addresses.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cluster: Option<String>,
     },

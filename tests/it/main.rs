@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the output of a failed test is what a person reads")]
 
 mod accounts;
+mod addresses;
 mod adoption;
 mod authentic;
 mod aws;

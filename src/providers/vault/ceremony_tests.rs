@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::custodian::{Custodian, Initialisation};
+use super::custodian::Custodian;
 use super::init::Desired;
 use super::testing::{LossyProxy, Server};
 use super::{Vault, VaultClient, VaultInit, VaultRootToken};
@@ -136,7 +136,7 @@ async fn a_run_cut_off_after_the_answer_was_kept_is_finished_by_the_next() {
     let pending = machine.pending(&[&server]).await;
     assert_eq!(pending, [format!("nodes[{}].sealed", server.address), "custody.proven".to_owned()]);
     machine.apply_init(&[&server]).await;
-    let which = Initialisation::latest(&cut.custody, &server.address).await.unwrap().unwrap();
+    let which = cut.initialisation().await.unwrap().unwrap();
     let completed = machine.folder.path().join("one").join(format!("{}.1.json", which.answer()));
     assert!(completed.exists(), "the store that was lost has the answer again");
 }
@@ -230,7 +230,7 @@ async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
         VaultRootToken::observe(&client, &VaultRootToken::id(&desired), Look::BARE).await.unwrap().unwrap();
     assert!(VaultRootToken::diff(&desired, &observed).is_empty());
     // A run that was cut off after the revocation is finished by the next.
-    let which = Initialisation::latest(&client.custody, &server.address).await.unwrap().unwrap();
+    let which = client.initialisation().await.unwrap().unwrap();
     for store in ["one", "two"] {
         let receipt = machine.folder.path().join(store).join(format!("{}.1.json", which.revoked()));
         std::fs::remove_file(receipt).unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::lookup::{Found, find, find_for_servers};
 use super::{NodeProof, TokenSource, VaultClient};
 use crate::custody::{Custody, name_part, pgp};
 use crate::error::{Error, ErrorKind, Result};
@@ -52,10 +53,18 @@ pub(super) struct Initialisation {
 }
 
 impl Initialisation {
+    /// The folder of all of them.
+    pub(super) const ROOT: &str = "vault/";
+
+    /// The folder of those of the cluster at `address`. The id of the cluster is not known before the request.
+    pub(super) fn folder(address: &str) -> String {
+        format!("{}{}/", Self::ROOT, name_part(address))
+    }
+
     /// A new one for the cluster at `address`. The time in its name puts them in order.
     pub(super) fn begin(address: &str) -> Self {
         let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%S%3fz").to_string();
-        Self { prefix: format!("{}{now}", cluster(address)) }
+        Self { prefix: format!("{}{now}", Self::folder(address)) }
     }
 
     /// The one that an intent in the journal names.
@@ -66,23 +75,27 @@ impl Initialisation {
         }
     }
 
-    /// The latest whose answer custody has.
-    pub(super) async fn latest(custody: &Custody, address: &str) -> Result<Option<Self>> {
-        let names = custody.list(&cluster(address)).await?;
-        for name in names.iter().rev() {
-            // An object that another writer has put there is not an answer.
-            if let Some(prefix) = name.strip_suffix("/init")
-                && custody.has(name).await?
-            {
-                return Ok(Some(Self { prefix: prefix.to_owned() }));
-            }
-        }
-        Ok(None)
+    /// The one whose answer is the object `name`; `None` for other objects.
+    pub(super) fn of_answer(name: &str) -> Option<Self> {
+        let prefix = name.strip_suffix("/init")?;
+        let (_, when) = prefix.strip_prefix(Self::ROOT)?.split_once('/')?;
+        (!when.contains('/')).then(|| Self { prefix: prefix.to_owned() })
     }
 
-    /// Whether it is one of the cluster at `address`, which is part of its name.
+    /// Whether it was begun at `address`, which is part of its name.
     pub(super) fn is_of(&self, address: &str) -> bool {
-        self.prefix.starts_with(&cluster(address))
+        self.prefix.starts_with(&Self::folder(address))
+    }
+
+    /// Whether it was begun at the same address as `other`.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let folder = |one: &Self| one.prefix.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+        folder(self) == folder(other)
+    }
+
+    /// When it was begun, in a form that sorts.
+    pub(super) fn when(&self) -> &str {
+        self.prefix.rsplit('/').next().unwrap_or_default()
     }
 
     /// For the journal.
@@ -134,8 +147,34 @@ impl Initialisation {
     }
 }
 
-fn cluster(address: &str) -> String {
-    format!("vault/{}/", name_part(address))
+impl Custodian {
+    /// The initialisation of the cluster, in which its credentials are. Nothing that is in it may be sent to a
+    /// server: see [`Custodian::initialisation_to_use`].
+    pub(super) async fn initialisation(&self) -> Result<Option<Initialisation>> {
+        let found = self.found(self.vault.cluster_id().await.as_deref()).await?;
+        Ok(found.map(|found| found.which))
+    }
+
+    /// The same, once the server that serves is proven to be of the cluster.
+    ///
+    /// # Errors
+    /// `Denied` when nothing but its own word says so.
+    pub(super) async fn initialisation_to_use(&self) -> Result<Option<Initialisation>> {
+        let found = self.found(self.vault.cluster_id().await.as_deref()).await?;
+        let Some(found) = found else { return Ok(None) };
+        self.proof.require_recipient(&self.vault, &found).await?;
+        Ok(Some(found.which))
+    }
+
+    /// What custody has for the servers, of which one reports this id of the cluster.
+    pub(super) async fn found(&self, cluster: Option<&str>) -> Result<Option<Found>> {
+        find_for_servers((&self.custody, &self.journal, &self.proof), &self.vault, cluster).await
+    }
+
+    /// The same for what stays on this machine, where a guess does no harm.
+    pub(super) async fn found_here(&self, cluster: Option<&str>) -> Result<Option<Found>> {
+        find(&self.custody, &self.journal, &self.vault, cluster).await
+    }
 }
 
 /// The answer to `sys/init`; shares and root token are OpenPGP messages in base64.
@@ -267,6 +306,7 @@ impl Drop for Admin {
 struct CustodyToken {
     custody: Arc<Custody>,
     journal: Arc<Journal>,
+    proof: NodeProof,
 }
 
 impl CustodyToken {
@@ -278,9 +318,12 @@ impl CustodyToken {
 #[async_trait]
 impl TokenSource for CustodyToken {
     async fn token(&self, vault: &VaultClient) -> Result<Option<Secret>> {
-        let Some(which) = Initialisation::latest(&self.custody, vault.address()).await? else {
+        let known = (&*self.custody, &*self.journal, &self.proof);
+        let Some(found) = find_for_servers(known, vault, vault.cluster_id().await.as_deref()).await? else {
             return Ok(None);
         };
+        self.proof.require_recipient(vault, &found).await?;
+        let which = found.which;
         if !self.root_is_ending(&which).await? {
             let unlocked = Unlocked::read(&self.custody, &which).await?;
             return unlocked.map(|unlocked| unlocked.root_token()).transpose();
@@ -302,5 +345,5 @@ pub(super) async fn token_source(run: &Run) -> Result<Option<Arc<dyn TokenSource
         return Ok(None);
     }
     let (custody, journal) = (run.custody().await?, run.journal.clone());
-    Ok(Some(Arc::new(CustodyToken { custody, journal })))
+    Ok(Some(Arc::new(CustodyToken { custody, journal, proof: NodeProof::of_run(run)? })))
 }

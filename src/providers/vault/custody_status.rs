@@ -31,9 +31,13 @@ impl Custodian {
     /// # Errors
     /// When no store can be listed.
     pub async fn standing(&self, declared: Option<u32>) -> Result<CustodyStatus> {
-        let which = self.answered().await?;
         let live = futures::future::join_all(self.vault.nodes().iter().map(|node| node.seal_status())).await;
         let live: Vec<_> = live.into_iter().flatten().filter(|status| status.initialized).collect();
+        let cluster = live.iter().find_map(|status| status.cluster_id.as_deref());
+        let which = match live.is_empty() {
+            true => self.kept(None).await?,
+            false => self.answered(cluster).await?,
+        };
         let mut standing = CustodyStatus {
             prefix: which.as_ref().map(|which| which.prefix().to_owned()),
             threshold: live.first().map(|status| status.threshold).or(declared),
@@ -97,12 +101,27 @@ impl Custodian {
         Ok(different)
     }
 
+    /// What custody has of the cluster, for what stays on this machine.
+    async fn kept(&self, cluster: Option<&str>) -> Result<Option<Initialisation>> {
+        match self.answered(cluster).await? {
+            Some(which) => Ok(Some(which)),
+            None => Ok(self.found_here(cluster).await?.map(|found| found.which)),
+        }
+    }
+
+    /// The same, found by what the servers say.
+    async fn kept_of_servers(&self) -> Result<Initialisation> {
+        let live = futures::future::join_all(self.vault.nodes().iter().map(|node| node.seal_status())).await;
+        let cluster = live.into_iter().flatten().find_map(|status| status.cluster_id);
+        self.kept(cluster.as_deref()).await?.ok_or_else(nothing)
+    }
+
     /// The message for a holder, to be opened with the holder's own tool.
     ///
     /// # Errors
     /// `Rejected` when there is none.
     pub async fn share_for(&self, holder: &str) -> Result<Secret> {
-        let which = self.answered().await?.ok_or_else(nothing)?;
+        let which = self.kept_of_servers().await?;
         let known = which.holders(&self.custody).await?;
         if !known.iter().any(|name| name == holder) {
             let message = match known.as_slice() {
@@ -121,7 +140,7 @@ impl Custodian {
     /// # Errors
     /// `Rejected` when custody has no such share.
     pub async fn share_at(&self, number: usize) -> Result<Secret> {
-        let which = self.answered().await?.ok_or_else(nothing)?;
+        let which = self.kept_of_servers().await?;
         let shares = Unlocked::read(&self.custody, &which).await?.ok_or_else(nothing)?.shares()?;
         let count = shares.len();
         number.checked_sub(1).and_then(|index| shares.into_iter().nth(index)).ok_or_else(|| {

@@ -23,7 +23,7 @@ use self::next::{Next, next};
 use self::proof::Newcomer;
 pub use self::proof::{FIRST_SHARES, NodeProof, REFUSED_SHARES};
 pub use self::rolling::NodeState;
-use self::unsealing::ask_nodes;
+use self::unsealing::{ask_nodes, reported_id};
 use super::SealStatus;
 use super::custodian::Custodian;
 use crate::custody::recipient::parse_age;
@@ -204,8 +204,8 @@ impl Resource for VaultInit {
         let cluster = nodes.iter().find(|node| node.status.initialized).map(|node| node.status.clone());
         let keys = holder_keys(&id.holders, client.custody.folder())?;
         // For a cluster that is to be initialised, the content of custody does not matter.
-        let which = if cluster.is_some() { client.answered().await? } else { None };
-        match (next(client.intent(), cluster.is_some(), which.is_some()), cluster) {
+        let which = if cluster.is_some() { client.answered(reported_id(&nodes)).await? } else { None };
+        match (next(client.intent(which.as_ref()), cluster.is_some(), which.is_some()), cluster) {
             (Next::Lost, _) => Err(lost(client.vault.address())),
             (Next::Foreign, _) => Err(foreign(client.vault.address())),
             (next, Some(cluster)) => {
@@ -272,15 +272,14 @@ impl Resource for VaultInit {
     async fn create(w: &Writer<'_, Custodian>, desired: &Desired) -> Result<()> {
         w.proof.require_known(&w.vault)?;
         let which = w.initialise(w.permit(), w.step(), desired).await?;
-        w.proof
-            .record(w.permit(), &w.vault, &which, &w.vault.nodes().first().into_iter().collect::<Vec<_>>())
-            .await?;
+        w.proof.record(w.permit(), &which, &w.vault.nodes().first().into_iter().collect::<Vec<_>>()).await?;
         w.open(w.permit(), &which).await?;
         w.distribute(w.permit(), &which, desired).await
     }
 
     async fn update(w: &Writer<'_, Custodian>, desired: &Desired, observed: &Observed) -> Result<()> {
-        let which = w.answered().await?.ok_or_else(|| foreign(w.vault.address()))?;
+        let which = w.answered(reported_id(&observed.nodes)).await?;
+        let which = which.ok_or_else(|| foreign(w.vault.address()))?;
         if !observed.committed || observed.nodes.iter().any(|node| node.status.sealed) {
             w.open(w.permit(), &which).await?;
         } else if !observed.replaced().is_empty() {

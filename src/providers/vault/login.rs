@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::custodian::{Admin, Custodian, Initialisation};
+use super::custodian::{Admin, Custodian};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Place;
 use crate::resource::Provided;
@@ -23,8 +23,7 @@ impl Login {
     /// When custody has no admin for this cluster, or the server refuses it.
     pub async fn begin(run: &Run) -> Result<Self> {
         let custodian = Custodian::provide(run, &Place::OWN).await?;
-        let latest = Initialisation::latest(&custodian.custody, custodian.vault.address()).await?;
-        let Some(which) = latest else { return Err(no_admin(&custodian)) };
+        let Some(which) = custodian.initialisation_to_use().await? else { return Err(no_admin(&custodian)) };
         let admin = Admin::read(&custodian.custody, &which).await?;
         let Some(admin) = admin else { return Err(no_admin(&custodian)) };
         let token = admin.login(&custodian.vault).await?;

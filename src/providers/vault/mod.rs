@@ -28,6 +28,7 @@ mod kubernetes_auth;
 mod kv_secret;
 mod kv_sink;
 mod login;
+mod lookup;
 mod mount;
 mod node;
 mod notation;

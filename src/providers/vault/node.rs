@@ -153,8 +153,19 @@ impl NodeClient {
         if self.address.scheme() != "https" {
             return Ok(None);
         }
-        if let Some(ca) = &self.ca {
-            return Ok(Some(format!("ca sha256:{}", digest(ca.as_bytes()))));
+        match &self.ca {
+            Some(ca) => Ok(Some(format!("ca sha256:{}", digest(ca.as_bytes())))),
+            None => self.public_key().await,
+        }
+    }
+
+    /// The node's public key in TLS, which no other server proves; `None` without TLS.
+    ///
+    /// # Errors
+    /// As [`NodeClient::identity`].
+    pub(super) async fn public_key(&self) -> Result<Option<String>> {
+        if self.address.scheme() != "https" {
+            return Ok(None);
         }
         let request = Request::new("GET", "sys/seal-status", Effect::Read);
         let answer = self.get(&request, "sys/seal-status").await?;

@@ -153,7 +153,7 @@ impl Resource for VaultRootToken {
 
     async fn create(w: &Writer<'_, Custodian>, desired: &Desired) -> Result<()> {
         let AdminRole::Approle(approle) = &desired.admin;
-        let which = w.initialisation().await?.ok_or_else(no_root)?;
+        let which = w.initialisation_to_use().await?.ok_or_else(no_root)?;
         let unlocked = Unlocked::read(&w.custody, &which).await?.ok_or_else(no_root)?;
         let admin = w.appoint(w.permit(), &which, approle).await?;
         let admin_token = admin.login(&w.vault).await?;
@@ -185,10 +185,6 @@ impl Resource for VaultRootToken {
 }
 
 impl Custodian {
-    async fn initialisation(&self) -> Result<Option<Initialisation>> {
-        Initialisation::latest(&self.custody, self.vault.address()).await
-    }
-
     /// The admin's credential as custody returns it: the existing one if it works, else a new one.
     async fn appoint(&self, permit: &Permit, which: &Initialisation, approle: &Approle) -> Result<Admin> {
         if let Some(admin) = Admin::read(&self.custody, which).await? {

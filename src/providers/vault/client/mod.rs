@@ -164,6 +164,14 @@ impl VaultClient {
         Ok(self.cluster.node_at(parse_address(address, self.environment())?))
     }
 
+    /// The node that serves, which gets the token.
+    ///
+    /// # Errors
+    /// As [`VaultClient::ready`].
+    pub(super) async fn active_node(&self) -> Result<NodeClient> {
+        Ok(self.cluster.node_at(self.cluster.active().await?))
+    }
+
     /// Forgets which node is active, whether the cluster is sealed, and everything that was read;
     /// for after an initialisation, an unsealing or a restore.
     pub async fn reset_readiness(&self) {

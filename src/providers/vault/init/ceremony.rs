@@ -13,30 +13,74 @@ use crate::permit::Permit;
 use crate::providers::vault::custodian::{Custodian, INIT, Initialisation, Unlocked};
 use crate::providers::vault::node::init_timeout;
 use crate::providers::vault::{NodeClient, SealStatus};
+use crate::trust::{Grant, Subject};
 
 /// How long the stores may take with an answer before a run that is to end at once waits for them no
 /// longer.
 const KEEPING: Duration = Duration::from_mins(2);
 
 impl Custodian {
-    pub(super) fn intent(&self) -> Intent {
+    /// What the journal says of the initialisation that custody has the answer to; without one, of that at the
+    /// cluster's address.
+    pub(super) fn intent(&self, which: Option<&Initialisation>) -> Intent {
         let address = self.vault.address();
-        match (self.journal.open_intent(INIT, address), self.journal.committed(INIT, address)) {
-            (Some(_), _) => Intent::Open,
-            (None, true) => Intent::Committed,
-            (None, false) => Intent::None,
+        let (is_open, is_committed) = match which {
+            Some(which) => (self.is_open(which), self.is_committed(which)),
+            None => {
+                (self.journal.open_intent(INIT, address).is_some(), self.journal.committed(INIT, address))
+            }
+        };
+        match (is_open, is_committed) {
+            (true, _) => Intent::Open,
+            (false, true) => Intent::Committed,
+            (false, false) => Intent::None,
         }
     }
 
-    /// The initialisation whose answer is in custody: the one that is under way, else the latest.
-    pub(in crate::providers::vault) async fn answered(&self) -> Result<Option<Initialisation>> {
+    fn is_open(&self, which: &Initialisation) -> bool {
+        let open = self.journal.open_intents();
+        open.iter().any(|record| {
+            record.entry.subject().is_some_and(|(operation, _)| operation == INIT)
+                && Initialisation::of_intent(record).as_ref() == Some(which)
+        })
+    }
+
+    /// Whether the journal says that it is done, at whatever address.
+    pub(super) fn is_committed(&self, which: &Initialisation) -> bool {
+        let address = self.vault.address();
+        let names = |entry: &Entry| {
+            matches!(entry, Entry::Committed { operation, detail, .. }
+                if operation == INIT && detail.first().is_some_and(|prefix| prefix == which.prefix()))
+        };
+        self.journal.believed().iter().any(|record| names(&record.entry))
+            || (which.is_of(address) && self.journal.committed(INIT, address))
+    }
+
+    /// The address at which it was begun, under which the journal knows it.
+    fn target(&self, which: &Initialisation) -> String {
+        let records = self.journal.believed();
+        let begun = records.iter().rev().find_map(|record| match &record.entry {
+            Entry::Intent { operation, target, .. } if operation == INIT => {
+                (Initialisation::of_intent(record).as_ref() == Some(which)).then(|| target.clone())
+            }
+            _ => None,
+        });
+        begun.unwrap_or_else(|| self.vault.address().to_owned())
+    }
+
+    /// The initialisation whose answer is in custody: the one that is under way, else that of the servers, of
+    /// which one reports this id of the cluster.
+    pub(in crate::providers::vault) async fn answered(
+        &self,
+        cluster: Option<&str>,
+    ) -> Result<Option<Initialisation>> {
         let open = self.journal.open_intent(INIT, self.vault.address());
         match open.as_ref().and_then(Initialisation::of_intent) {
             Some(which) if !which.is_of(self.vault.address()) => {
                 Err(strange_intent(&which, self.vault.address()))
             }
             Some(which) => Ok(self.custody.exists(&which.answer()).await?.then_some(which)),
-            None => Initialisation::latest(&self.custody, self.vault.address()).await,
+            None => Ok(self.found(cluster).await?.map(|found| found.which)),
         }
     }
 
@@ -118,9 +162,11 @@ impl Custodian {
         for object in [which.key(), which.answer()] {
             self.custody.get(&object).await?.ok_or_else(|| foreign(self.vault.address()))?;
         }
-        self.note(permit, |operation, target| Entry::Verified { operation, target }).await?;
+        let (operation, target) = (INIT.to_owned(), self.target(which));
+        let verified = Entry::Verified { operation: operation.clone(), target: target.clone() };
+        self.journal.append(permit, verified).await?;
         let detail = vec![which.prefix().to_owned()];
-        self.note(permit, |operation, target| Entry::Committed { operation, target, detail }).await
+        self.journal.append(permit, Entry::Committed { operation, target, detail }).await
     }
 
     async fn note(&self, permit: &Permit, entry: impl FnOnce(String, String) -> Entry) -> Result<()> {
@@ -197,10 +243,12 @@ fn strange_intent(which: &Initialisation, address: &str) -> Error {
 
 pub(super) fn foreign(address: &str) -> Error {
     let message = format!("{address} is initialised, but custody has no shares of it");
-    Error::new(ErrorKind::Unknown, INIT, message).advice(
-        "when this plan initialised it, bring back the custody stores it wrote to; otherwise remove the \
-         `vault.init` step and set VAULT_TOKEN; it is never initialised again",
-    )
+    Error::new(ErrorKind::Unknown, INIT, message).advice(format!(
+        "when this plan initialised it, bring back the custody stores it wrote to; if that was under another \
+         address, use that one, or allow this one with `--trust {}`; otherwise remove the `vault.init` step and \
+         set VAULT_TOKEN; it is never initialised again",
+        Grant::new(Subject::Node, address)
+    ))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::journal::{Entry, Journal};
 use crate::permit::Permit;
 use crate::providers::vault::Vault;
 use crate::providers::vault::custodian::{INIT, Initialisation};
+use crate::providers::vault::lookup::Found;
 use crate::providers::vault::{NodeClient, VaultClient};
 use crate::resource::Change;
 use crate::resource::Diff;
@@ -114,6 +115,11 @@ impl NodeProof {
         Ok(found)
     }
 
+    /// Whether a node could get shares of `which`.
+    pub(super) async fn knows(&self, vault: &VaultClient, which: &Initialisation, node: &NodeClient) -> bool {
+        self.newcomer(vault, Some(which), node).await.is_none_or(|one| one.refused.is_none())
+    }
+
     /// What is to be said of a node before it gets shares; `None` when it is a known one.
     async fn newcomer(
         &self,
@@ -122,14 +128,17 @@ impl NodeProof {
         node: &NodeClient,
     ) -> Option<Newcomer> {
         let address = node.address();
-        let allowed = self.is_allowed(address, vault.address());
+        let is_here = which.is_none_or(|which| which.is_of(address));
         let identity = match node.identity().await {
             Ok(identity) => identity,
             Err(error) => {
+                let allowed = self.is_allowed(address, vault.address(), is_here);
                 let refused = (!allowed).then(|| format!("its TLS identity cannot be seen: {error}"));
                 return Some(Newcomer { identity: None, refused, changed: false });
             }
         };
+        let is_tied = is_here || which.is_some_and(|which| self.has_identity(identity.as_deref(), which));
+        let allowed = self.is_allowed(address, vault.address(), is_tied);
         let before = match self.recorded(address, which) {
             Some(before) if before == identity => return None,
             Some(before) => Some(before),
@@ -138,7 +147,7 @@ impl NodeProof {
         };
         // Only the caller's word on this very node outweighs what is on record of it.
         let changed = before.is_some();
-        let allowed = if changed { self.has_grant(Subject::Node, address) } else { allowed };
+        let allowed = if changed { self.is_granted(address) } else { allowed };
         let shown = |identity: &Option<String>| identity.clone().unwrap_or_else(|| "no TLS".to_owned());
         let why = match before {
             None => format!(
@@ -157,11 +166,64 @@ impl NodeProof {
     }
 
     /// Whether the caller names the node: in the environment, or by a permission. A server that may
-    /// get the cluster's credentials at its address may get its shares there.
-    fn is_allowed(&self, address: &str, cluster: &str) -> bool {
+    /// get the cluster's credentials at its address may get its shares there, unless nothing but its own
+    /// word ties it to the cluster.
+    fn is_allowed(&self, address: &str, cluster: &str, is_tied: bool) -> bool {
         self.named.contains(address)
-            || self.has_grant(Subject::Node, address)
-            || (address == cluster && self.has_grant(Subject::Vault, address))
+            || self.is_granted(address)
+            || (is_tied && address == cluster && self.has_grant(Subject::Vault, address))
+    }
+
+    /// Whether the caller has said of this very server that it may get key shares.
+    pub(in crate::providers::vault) fn is_granted(&self, address: &str) -> bool {
+        self.has_grant(Subject::Node, address)
+    }
+
+    /// Whether a node of the cluster has proven this identity before, at any address.
+    fn has_identity(&self, identity: Option<&str>, which: &Initialisation) -> bool {
+        identity.is_some()
+            && self.journal.believed().iter().any(|record| {
+                matches!(&record.entry, Entry::Node { tls, initialisation, .. }
+                    if tls.as_deref() == identity && initialisation == which.prefix())
+            })
+    }
+
+    /// Requires that the server which serves may get the credentials in custody of an initialisation. Where
+    /// its address is not the one in the initialisation's name, it takes evidence: a server may report any
+    /// cluster's id.
+    ///
+    /// # Errors
+    /// `Denied` when there is none, with the flag that allows it.
+    pub(in crate::providers::vault) async fn require_recipient(
+        &self,
+        vault: &VaultClient,
+        found: &Found,
+    ) -> Result<()> {
+        let which = &found.which;
+        if which.is_of(vault.address()) {
+            return Ok(());
+        }
+        let node = vault.active_node().await?;
+        let address = node.address();
+        if which.is_of(address) || self.is_allowed(address, vault.address(), false) {
+            return Ok(());
+        }
+        let identity = node.identity().await?;
+        if self.recorded(address, Some(which)).as_ref() == Some(&identity)
+            || self.has_identity(identity.as_deref(), which)
+        {
+            return Ok(());
+        }
+        let grant = Grant::new(Subject::Node, address);
+        let shown = identity.as_deref().unwrap_or("no TLS");
+        let message = format!(
+            "{address} ({shown}) says that it is of the cluster that custody has credentials of, and nothing \
+             on record proves it"
+        );
+        Err(Error::new(ErrorKind::Denied, "log in to Vault", message).advice(format!(
+            "use the address at which the cluster was initialised; if this is a node of your cluster, allow it \
+             with `--trust {grant}`"
+        )))
     }
 
     fn has_grant(&self, subject: Subject, address: &str) -> bool {
@@ -216,25 +278,40 @@ impl NodeProof {
         nodes.filter_map(|node| origin(node["api_address"].as_str()?)).collect()
     }
 
-    /// Records that these nodes have taken shares of `which`, unless that is known.
+    /// The last that is on record of a node of this initialisation.
+    fn latest(&self, address: &str, which: &Initialisation) -> Option<Entry> {
+        let of_node = |entry: &Entry| {
+            matches!(entry, Entry::Node { origin, initialisation, .. }
+                if origin == address && initialisation == which.prefix())
+        };
+        self.journal.believed().into_iter().rev().map(|record| record.entry).find(of_node)
+    }
+
+    /// Records that these nodes have taken shares of `which`, with the cluster's id and what identifies them,
+    /// unless all of it is known.
     ///
     /// # Errors
     /// When the journal cannot be written.
     pub(super) async fn record(
         &self,
         permit: &Permit,
-        vault: &VaultClient,
         which: &Initialisation,
         nodes: &[&NodeClient],
     ) -> Result<()> {
         for node in nodes {
             let tls = node.identity().await?;
-            if self.recorded(node.address(), Some(which)).as_ref() == Some(&tls) {
-                continue;
-            }
-            let cluster = vault.cluster_id().await;
+            let key = node.public_key().await.ok().flatten().filter(|key| tls.as_ref() != Some(key));
+            // A sealed node does not report it, and neither does one whose cluster has no leader yet.
+            let cluster = node.seal_status().await.ok().and_then(|status| status.cluster_id);
             let (origin, initialisation) = (node.address().to_owned(), which.prefix().to_owned());
-            self.journal.append(permit, Entry::Node { origin, tls, initialisation, cluster }).await?;
+            let mut entry = Entry::Node { origin, tls, key, initialisation, cluster };
+            if let Some(before) = self.latest(node.address(), which) {
+                keep_known(&mut entry, &before);
+                if entry == before {
+                    continue;
+                }
+            }
+            self.journal.append(permit, entry).await?;
         }
         Ok(())
     }
@@ -244,7 +321,7 @@ impl NodeProof {
     pub(super) fn require_known(&self, vault: &VaultClient) -> Result<()> {
         let nodes = vault.nodes();
         let known = |address: &str| {
-            self.is_allowed(address, vault.address()) || self.recorded(address, None).is_some()
+            self.is_allowed(address, vault.address(), true) || self.recorded(address, None).is_some()
         };
         let unknown = nodes.iter().skip(1).map(NodeClient::address).filter(|address| !known(address));
         let unknown: Vec<String> = unknown.map(str::to_owned).collect();
@@ -265,7 +342,23 @@ impl NodeProof {
     }
 }
 
-fn needs_shares(node: &Node) -> bool {
+/// Keeps what was known of a node and cannot be seen now.
+fn keep_known(entry: &mut Entry, before: &Entry) {
+    if let (
+        Entry::Node { tls, key, cluster, .. },
+        Entry::Node { tls: old, key: old_key, cluster: old_id, .. },
+    ) = (entry, before)
+    {
+        if tls == old && key.is_none() {
+            key.clone_from(old_key);
+        }
+        if cluster.is_none() {
+            cluster.clone_from(old_id);
+        }
+    }
+}
+
+pub(super) fn needs_shares(node: &Node) -> bool {
     node.status.sealed || !node.status.initialized
 }
 

@@ -76,7 +76,7 @@ async fn newcomer_of(which: Option<&Initialisation>, nodes: &[String], known: &[
     let run = run::testing::run(folder.path(), trust).with(Arc::new(Vault::open(settings)));
     for origin in known {
         let (origin, initialisation) = (origin.clone(), "vault/init".to_owned());
-        let node = Entry::Node { origin, tls: None, initialisation, cluster: None };
+        let node = Entry::Node { origin, tls: None, key: None, initialisation, cluster: None };
         run.journal.append(&Permit::mint(), node).await.unwrap();
     }
     let vault = VaultClient::provide(&run, &Place::OWN).await.unwrap();

@@ -8,12 +8,13 @@ use futures::future::join_all;
 use super::Node;
 use super::ceremony::foreign;
 use super::members::{Members, settle};
-use super::proof::{NodeProof, refusal};
+use super::proof::{NodeProof, needs_shares, refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::permit::Permit;
-use crate::providers::vault::custodian::{Custodian, INIT, Initialisation, Unlocked};
+use crate::providers::vault::custodian::{Custodian, Initialisation, Unlocked};
 use crate::providers::vault::{Health, NodeClient, SealStatus, VaultClient};
 use crate::secret::Secret;
+use crate::trust::origin;
 
 /// How often a cluster that is starting is asked.
 const POLL: Duration = Duration::from_millis(200);
@@ -23,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const UNSEAL_ALONE: Duration = Duration::from_secs(15);
 /// How long nodes have to join by themselves before the run asks them to.
 const JOIN_ALONE: Duration = Duration::from_secs(5);
+/// How long a node has to lead, before the leader that it names is taken to be another one.
+const FOLLOWS: Duration = Duration::from_secs(3);
 
 impl Custodian {
     /// Unseals every node from custody, and finishes an initialisation that was cut off.
@@ -36,7 +39,8 @@ impl Custodian {
             return Err(Error::new(ErrorKind::Uninitialised, "unseal", message)
                 .advice("`groundwork apply` initialises it, with a step of kind `vault.init`"));
         }
-        let which = self.answered().await?.ok_or_else(|| foreign(self.vault.address()))?;
+        let which = self.answered(reported_id(&nodes)).await?;
+        let which = which.ok_or_else(|| foreign(self.vault.address()))?;
         self.open(permit, &which).await
     }
 
@@ -119,13 +123,20 @@ impl Custodian {
         if reached.len() > 1 {
             settle(&self.vault, permit, reached.len() - refusals.len()).await?;
         }
-        let proven: Vec<&NodeClient> = opened.into_iter().chain(joined).collect();
+        let mut proven: Vec<&NodeClient> = Vec::new();
+        for node in opened.into_iter().chain(joined) {
+            // One that was open before has taken no share, and says of itself that it is of the cluster.
+            let took = reached.iter().any(|one| one.address == node.address() && needs_shares(one));
+            if took || self.proof.knows(&self.vault, which, node).await {
+                proven.push(node);
+            }
+        }
         // Unsealing does not wait for a journal that this machine cannot write.
         let can_append = self.journal.can_append();
         if can_append {
-            self.proof.record(permit, &self.vault, which, &proven).await?;
+            self.proof.record(permit, which, &proven).await?;
         }
-        if can_append && !self.journal.committed(INIT, self.vault.address()) {
+        if can_append && !self.is_committed(which) {
             unlocked.root_token()?;
             self.commit(permit, which).await?;
         }
@@ -164,6 +175,11 @@ pub(super) async fn ask_nodes(vault: &VaultClient) -> Result<Vec<Node>> {
         ));
     }
     Ok(answered)
+}
+
+/// The cluster's id, as the first node says that is not sealed.
+pub(super) fn reported_id(nodes: &[Node]) -> Option<&str> {
+    nodes.iter().find_map(|node| node.status.cluster_id.as_deref())
 }
 
 /// Enters every share into a sealed node that has joined the cluster.
@@ -296,8 +312,19 @@ async fn await_leader(nodes: &[NodeClient]) -> Result<()> {
         if health.iter().any(|health| matches!(health, Ok(Health::Active))) {
             return Ok(());
         }
+        // The leader that a node has just read may be the one from before it was sealed.
+        if started.elapsed() > FOLLOWS && is_led_elsewhere(nodes).await {
+            return Ok(());
+        }
         pause(started, &nodes[0], "has no leader").await?;
     }
+}
+
+/// Whether a node follows a leader that is none of these: a run may know of a standby only.
+async fn is_led_elsewhere(nodes: &[NodeClient]) -> bool {
+    let leaders = join_all(nodes.iter().map(NodeClient::leader)).await;
+    let is_here = |leader: &str| nodes.iter().any(|node| origin(leader).as_deref() == Some(node.address()));
+    leaders.into_iter().flatten().any(|one| !one.leader_address.is_empty() && !is_here(&one.leader_address))
 }
 
 async fn pause(since: Instant, node: &NodeClient, problem: &str) -> Result<()> {
