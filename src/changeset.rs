@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn smaller_update_is_covered_and_a_larger_or_other_one_is_not() {
+    fn approval_covers_smaller_updates_only() {
         let [first, second] = [change("first", Some("a remark")), change("second", None)];
         let approved = step(Action::Update, &[first.clone(), second.clone()]);
         assert!(approved.covers(&approved));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn creation_and_removal_stay_as_approved() {
+    fn creation_and_removal_must_match_their_approval() {
         let fields = [change("first", None), change("second", None)];
         for action in [Action::Create, Action::Delete, Action::Adopt] {
             let approved = step(action, &fields);

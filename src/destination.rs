@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told_value_by_value() {
+    fn destination_changes_are_listed_per_value() {
         assert_eq!(compared(&["age a"], &["age a"]), (vec![], vec![]));
         assert_eq!(
             compared(&["age a", "age b"], &["age a", "age c"]),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn one_key_per_pending_value_is_expected() {
+    fn pending_value_matches_exactly_one_key() {
         let pending = "kms (known after apply: key.arn)";
         assert_eq!(compared(&[pending], &["kms arn:1"]), (vec![], vec![]));
         assert_eq!(compared(&[pending], &["kms arn:1", "kms arn:2"]).0, ["kms arn:2"]);

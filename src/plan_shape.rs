@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plan_is_told_from_other_files() {
+    fn plan_is_distinguished_from_other_files() {
         assert!(is_plan(b"version: 1\nname: x\nsteps:\n  a: { kind: b.c }\n"));
         assert!(is_plan(b"# shared\nversion: 1\r\nvars: {}\n"));
         for other in [
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn mistaken_plan_is_still_meant_as_one() {
+    fn broken_plan_is_still_recognised_as_plan() {
         for plan in ["version: 1\nname: x\nvrs: {}\n", "version: 1\nname: [\n", "steps: {\n"] {
             assert!(is_meant_as_plan(keys_of(plan), &[], false), "{plan}");
         }

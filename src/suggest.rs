@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misspellings_are_found_and_strangers_are_not() {
+    fn misspelling_is_corrected_but_unrelated_word_is_not() {
         let known = ["versioning", "encryption", "tags"];
         assert_eq!(closest("versionning", known), Some("versioning"));
         assert_eq!(closest("quorum", known), None);

@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidden_characters_are_shown_as_what_they_are() {
+    fn hidden_characters_are_shown_escaped() {
         let rows = [
             ("a\n\tb é 漢字", "a\n\tb é 漢字"),
             ("gone\u{1b}]0;owned\u{7}\r", "gone\\u{1b}]0;owned\\u{7}\\u{d}"),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_two_scripts_in_a_name_are_shown_apart() {
+    fn mixed_scripts_in_a_name_are_escaped() {
         let rows = [
             ("p\u{430}ypal", "p\\u{430}ypal"),
             ("k\u{3bf}s-\u{5d0}", "k\\u{3bf}s-\\u{5d0}"),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn deceptive_names_are_told_with_the_reason() {
+    fn deceptive_name_is_reported_with_its_reason() {
         for good in ["app", "größe", "фото", "東京-prod", "a b", "kv/фото", "a/b-c.d_e@f"] {
             assert_eq!(deceptive(good), None, "{good}");
         }
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn terminal_gets_colours_of_ours_only() {
+    fn terminal_receives_only_our_colours() {
         let painted = "\u{1b}[1m\u{1b}[31mbad\u{1b}[0m ✓ → ⋯";
         assert_eq!(on_terminal(painted), painted);
         let rows = [
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn job_logs_find_no_commands() {
+    fn values_are_not_runner_commands_in_job_logs() {
         let rows = [
             ("::add-mask::x", "\\u{3a}:add-mask::x"),
             ("a\n \t::stop-commands::x", "a\n \t\\u{3a}:stop-commands::x"),
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_value() {
+    fn escaped_json_keeps_its_value() {
         let value =
             serde_json::json!({ "a\u{202e}": "\u{e0041}\u{9b} ##[add-mask]x ###[x] ####[x] é \u{7f}" });
         let text = value.to_string();

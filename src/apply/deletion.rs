@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn blocking_attachment_gives_its_clause() {
+    fn blocking_attachment_reports_its_reason() {
         let found = [Attachment::ends("policies", "a"), Attachment::blocks("keys", "k", "it has a key")];
         assert_eq!((blocking(&found), blocking(&found[..1])), (Some("it has a key"), None));
     }

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_read_and_removed() {
+    fn file_is_written_read_and_removed() {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(read(folder.path(), "a/b.txt").expect("readable"), None);
         for text in ["one", "two"] {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn place_is_proven_without_a_trace() {
+    fn path_probe_changes_no_files() {
         let folder = tempfile::tempdir().expect("a folder");
         prove(folder.path(), "a/b.txt").expect("can be written");
         assert_eq!(folder.path().join("a").read_dir().expect("a folder").count(), 0);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_lead_elsewhere_are_named() {
+    fn outside_and_hidden_paths_are_refused() {
         for path in ["", "/etc/x", "../x", "a/../../x", "a\\..\\x", "C:x", "c:/x", "a\0b", "a\u{1b}[2J"] {
             assert!(leads_out(path).is_some(), "{path:?}");
             assert!(read(Path::new("."), path).is_err(), "{path:?}");
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn store_may_be_in_the_default_hidden_place() {
+    fn store_path_may_use_default_hidden_folder() {
         for path in [".groundwork/custody", "./.groundwork/custody", ".groundwork/custody/one", "custody"] {
             assert_eq!(mistake_of_store(path), None, "{path}");
         }

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_names_are_listed_in_lower_case_once() {
+    fn reserved_names_are_lowercase_and_unique() {
         for (index, (name, _)) in RESERVED.iter().enumerate() {
             assert_eq!(*name, name.to_ascii_lowercase());
             assert!(!RESERVED[..index].iter().any(|(other, _)| other == name), "{name}");

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_the_plans_key_has_signed_is_ours() {
+    async fn document_is_ours_only_with_trusted_signature() {
         let config = tempfile::tempdir().expect("a folder");
         let ours = authority(config.path(), "demo");
         let (key, stranger) = (ours.key().expect("a key"), SigningKey::generate().expect("a key"));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn any_change_ends_the_signature() {
+    async fn changed_document_fails_signature_verification() {
         let config = tempfile::tempdir().expect("a folder");
         let ours = authority(config.path(), "demo");
         let signed = envelope("a", 2).await.sign(2, &ours.key().expect("a key"));

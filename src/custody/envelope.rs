@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_sealed_opens_and_is_not_in_the_document() {
+    async fn sealed_secret_opens_and_document_hides_it() {
         let (envelope, keyring) = sealed().await;
         let opened = envelope.open("vault/a", 2, &keyring).await.expect("opens");
         assert_eq!(opened.expose_str(), Some("s.root"));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_recipient_opens_alone_and_nobody_else_does() {
+    async fn envelope_opens_for_each_recipient_only() {
         let [one, two, other] = std::array::from_fn(|_| age::x25519::Identity::generate());
         let secret = Secret::from("x".to_owned());
         let envelope = seal("a", 1, "x", &[recipient(&one), recipient(&two)]).await;
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_to_any_part_is_refused() {
+    async fn envelope_with_any_changed_byte_is_refused() {
         let (envelope, keyring) = sealed().await;
         let text = serde_json::to_string(&envelope).expect("serialises").into_bytes();
         for position in 0..text.len() {
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn widened_object_opens_for_old_and_new() {
+    async fn widened_object_opens_for_old_and_new_recipients() {
         let [one, two] = std::array::from_fn(|_| age::x25519::Identity::generate());
         let envelope = seal("a", 1, "x", &[recipient(&one)]).await;
         let more = [recipient(&two)];
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_recipient_added_or_removed_is_noticed() {
+    async fn changed_recipient_list_is_refused() {
         let (envelope, keyring) = sealed().await;
         let mut more = envelope.clone();
         more.header.recipients.push(envelope.header.recipients[0].clone());

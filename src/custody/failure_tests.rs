@@ -176,7 +176,7 @@ fn bytes(path: &Path) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn store_that_fails_before_or_after_the_response_loses_nothing() {
+async fn store_failure_before_or_after_response_loses_nothing() {
     for store in [0, 1] {
         for before in [true, false] {
             let machine = Machine::new();
@@ -196,7 +196,7 @@ async fn store_that_fails_before_or_after_the_response_loses_nothing() {
 }
 
 #[tokio::test]
-async fn recipient_that_fails_at_any_moment_loses_nothing() {
+async fn recipient_failure_at_any_point_loses_nothing() {
     // The key service fails before: the object is sealed for the age identity only.
     let machine = Machine::new();
     machine.kms.set(false);
@@ -217,7 +217,7 @@ async fn recipient_that_fails_at_any_moment_loses_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_is_prepared_without_a_recipient_that_opens() {
+async fn prepare_requires_usable_recipient_and_store() {
     let machine = Machine::new();
     machine.kms.set(false);
     let custody = machine.run_with(Vec::new());
@@ -230,7 +230,7 @@ async fn nothing_is_prepared_without_a_recipient_that_opens() {
 }
 
 #[tokio::test]
-async fn secret_that_no_store_takes_is_picked_up_later() {
+async fn rescued_secret_is_stored_by_the_next_run() {
     let machine = Machine::new();
     let custody = machine.run();
     let prepared = custody.prepare_first(&machine.permit, "vault/a").await.expect("all works");
@@ -251,7 +251,7 @@ async fn secret_that_no_store_takes_is_picked_up_later() {
 }
 
 #[tokio::test]
-async fn different_values_are_found_and_a_person_decides() {
+async fn conflicting_copies_need_a_person_to_choose() {
     let machine = Machine::new();
     machine.run().put(&machine.permit, "vault/a", &secret()).await.expect("keeps");
     std::fs::remove_dir_all(machine.folder.path().join("two")).expect("loses");
@@ -274,7 +274,7 @@ async fn different_values_are_found_and_a_person_decides() {
 }
 
 #[tokio::test]
-async fn older_version_in_a_newer_place_is_damaged() {
+async fn older_version_under_newer_number_is_damaged() {
     let machine = Machine::new();
     let custody = machine.run();
     custody.put(&machine.permit, "vault/a", &secret()).await.expect("keeps");
@@ -293,7 +293,7 @@ async fn older_version_in_a_newer_place_is_damaged() {
 }
 
 #[tokio::test]
-async fn signing_key_is_completed_until_every_store_has_it() {
+async fn next_run_completes_signing_key_copies() {
     let machine = Machine::new();
     machine.stores[0].set(false);
     let custody = machine.run();

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handout_opens_for_its_holder_and_shows_nothing_of_the_share() {
+    fn handout_opens_for_holder_and_hides_the_share() {
         let identity = age::x25519::Identity::generate();
         let handout = Handout::seal("a/holders/bob", 2, &share(), &HolderKey::Age(identity.to_public()));
         let handout = handout.expect("seals");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn any_change_is_noticed() {
+    fn changed_handout_is_refused() {
         let key = HolderKey::Pgp(KeyPair::generate().unwrap().public_key().unwrap());
         let handout = Handout::seal("a/holders/alice", 1, &share(), &key).expect("seals");
         assert!(handout.message().starts_with("-----BEGIN PGP MESSAGE-----"));

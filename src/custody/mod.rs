@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_put_is_on_every_store_and_survives_the_loss_of_one() {
+    async fn secret_on_every_store_survives_losing_one() {
         let (folder, custody) = fresh();
         let permit = Permit::mint();
         custody.prove(&permit).await.expect("proves");
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_overwritten_but_by_a_new_version() {
+    async fn put_refuses_overwrite_and_replace_adds_version() {
         let (_folder, custody) = fresh();
         let permit = Permit::mint();
         custody.put(&permit, "a", &secret("x")).await.expect("puts");
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reading_leaves_no_trace() {
+    async fn reading_custody_creates_no_files() {
         let (folder, custody) = fresh();
         assert_eq!(custody.get("a").await.expect("reads"), None);
         assert!(!custody.exists("a").await.expect("reads"));
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn custody_that_cannot_be_opened_again_is_not_proven() {
+    async fn custody_without_opening_key_is_not_proven() {
         let folder = tempfile::tempdir().expect("a folder");
         let (ours, theirs) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
         let custody = testing::custody(folder.path(), ours);
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn store_that_cannot_be_had_is_warned_of() {
+    async fn unreachable_store_gives_a_warning() {
         let (folder, custody) = fresh();
         custody.put(&Permit::mint(), "a", &secret("x")).await.expect("puts");
         let Custody { recipients, keyring, mut stores, authority, .. } = custody;
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_at_the_epoch_is_wrong() {
+    fn clock_at_the_epoch_is_refused() {
         assert!(check_clock(Timestamp::UNIX_EPOCH).is_err() && check_clock(Timestamp::now()).is_ok());
     }
 }

@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_for_the_key_opens_after_the_key_was_kept() {
+    fn stored_key_decrypts_its_messages() {
         let pair = KeyPair::generate().expect("makes");
         let public =
             PublicKey::parse(&STANDARD.decode(pair.public().expect("writes")).unwrap()).expect("reads");
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_cannot_encrypt_is_refused() {
+    fn key_without_encryption_subkey_is_refused() {
         let parameters = SecretKeyParamsBuilder::default()
             .key_type(KeyType::Ed25519Legacy)
             .can_certify(true)
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_private_is_shown() {
+    fn debug_output_hides_the_private_key() {
         let shown = format!("{:?}", KeyPair::generate().expect("makes"));
         assert!(shown.starts_with("KeyPair(") && shown.len() < 60, "{shown}");
     }

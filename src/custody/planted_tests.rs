@@ -93,7 +93,7 @@ async fn planted_access_key_is_refused_and_named() {
 }
 
 #[tokio::test]
-async fn higher_version_that_is_not_ours_blocks_nothing() {
+async fn foreign_higher_version_blocks_nothing() {
     let place = Place::new();
     place.put("vault/a", "ours").await;
     let newer = r#"{"header":{"format":"groundwork-custody/9"},"nonce":"","ciphertext":""}"#;
@@ -127,7 +127,7 @@ async fn higher_version_that_is_not_ours_blocks_nothing() {
 }
 
 #[tokio::test]
-async fn highest_number_there_is_blocks_no_write() {
+async fn maximum_version_number_blocks_no_write() {
     let place = Place::new();
     place.plant("one", "vault/a", u32::MAX, b"garbage");
     place.put("vault/a", "ours").await;
@@ -171,7 +171,7 @@ async fn unreadable_copy_does_not_block_the_other() {
 }
 
 #[tokio::test]
-async fn ours_that_cannot_be_opened_is_not_passed_over() {
+async fn unopenable_own_version_is_not_skipped() {
     let place = Place::new();
     place.put("vault/a", "old").await;
     let custody = place.custody();
@@ -187,7 +187,7 @@ async fn ours_that_cannot_be_opened_is_not_passed_over() {
 }
 
 #[tokio::test]
-async fn planted_object_makes_room_for_ours() {
+async fn own_write_replaces_planted_object() {
     let place = Place::new();
     let custody = place.custody();
     let prepared = custody.prepare_first(&place.permit, "vault/a").await.expect("prepares");
@@ -199,7 +199,7 @@ async fn planted_object_makes_room_for_ours() {
 }
 
 #[tokio::test]
-async fn version_in_anothers_place_is_refused() {
+async fn object_under_wrong_name_or_version_is_refused() {
     let place = Place::new();
     place.put("vault/a", "old").await;
     let old = std::fs::read(place.path("one", "vault/a", 1)).expect("reads");
@@ -236,7 +236,7 @@ async fn unsigned_objects_count_once_a_person_vouches() {
 }
 
 #[tokio::test]
-async fn another_machine_has_the_key_from_custody_once_it_trusts_it() {
+async fn trusting_machine_reads_signing_key_from_custody() {
     let place = Place::new();
     let custody = place.custody();
     custody.share_key(&place.permit).await.expect("keeps");

@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_file_is_private_and_holds_identities() {
+    fn identity_file_must_be_private_and_valid() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("key.txt");
         let identity = age::x25519::Identity::generate();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_cannot_be_encrypted_for_are_found_without_the_network() {
+    fn unusable_recipient_keys_are_found_offline() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("bob.asc"), "no key").expect("writes");
         let age = |key: String| RecipientSettings::Age(key);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_not_known_yet_is_no_recipient() {
+    fn recipient_key_known_after_apply_is_refused() {
         let settings = RecipientSettings::Kms(unknown::marker("unseal_key.arn"));
         let error =
             Recipient::from_settings(&settings, Path::new("."), &Keyring::default()).err().expect("refused");

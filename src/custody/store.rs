@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn object_that_is_no_regular_file_is_not_read() {
+    async fn special_files_and_oversized_objects_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let (store, permit) = (FileStore::new(folder.path()), Permit::mint());
         let pipe = folder.path().join("a.1.json");
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn versions_and_names_are_told_apart() {
+    async fn store_distinguishes_names_and_versions() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = FileStore::new(folder.path());
         let permit = Permit::mint();
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn replaced_object_keeps_the_old_one_aside() {
+    async fn repair_keeps_the_replaced_object_aside() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = FileStore::new(folder.path());
         let permit = Permit::mint();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_probe_leaves_nothing_behind() {
+    async fn probe_leaves_no_files_behind() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = FileStore::new(folder.path());
         assert_eq!(store.probe(&Permit::mint(), b"x").await.expect("works"), b"x");

@@ -99,7 +99,7 @@ fn cut(text: &[u8], lines: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn unsigned_journal_is_nothing_until_adopted_once() {
+async fn unsigned_journal_is_ignored_until_adopted() {
     let (place, old) = (Place::new(), unsigned(&["theirs"]));
     place.write(&old);
     let journal = place.journal(place.ours());
@@ -115,7 +115,7 @@ async fn unsigned_journal_is_nothing_until_adopted_once() {
 }
 
 #[tokio::test]
-async fn strangers_signature_is_nothing_until_trusted() {
+async fn signature_of_unknown_signer_is_ignored_until_trusted() {
     let place = Place::new();
     let theirs = SigningKey::generate().expect("a key");
     place.write(&signed(&["theirs"], "demo", &theirs));
@@ -139,7 +139,7 @@ async fn signature_for_another_plan_does_not_count() {
 }
 
 #[tokio::test]
-async fn another_name_on_a_signature_does_not_count() {
+async fn signature_with_swapped_signer_is_forged() {
     let place = Place::new();
     let (theirs, ours) = (SigningKey::generate().expect("a key"), place.ours().key().expect("a key"));
     let text = String::from_utf8(signed(&["theirs"], "demo", &theirs)).expect("text");
@@ -168,7 +168,7 @@ async fn unsigned_line_after_a_signed_one_is_refused() {
 }
 
 #[tokio::test]
-async fn shorter_or_other_journal_than_was_seen_is_refused() {
+async fn rolled_back_or_replaced_journal_is_refused() {
     let place = Place::new();
     place.append(&["one"]).await;
     let old = place.text();
@@ -185,7 +185,7 @@ async fn shorter_or_other_journal_than_was_seen_is_refused() {
 }
 
 #[tokio::test]
-async fn journal_that_is_gone_is_missed_and_begun_anew() {
+async fn missing_journal_is_reported_and_started_again() {
     let place = Place::new();
     place.append(&["one"]).await;
     let old = place.text();
@@ -198,7 +198,7 @@ async fn journal_that_is_gone_is_missed_and_begun_anew() {
 }
 
 #[tokio::test]
-async fn private_key_is_nowhere_in_the_journal() {
+async fn journal_never_contains_the_private_key() {
     let place = Place::new();
     place.append(&["one"]).await;
     let key = place.ours().key().expect("a key").to_secret();

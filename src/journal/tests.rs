@@ -40,7 +40,7 @@ fn text_of_three(folder: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn reading_leaves_no_trace_and_appending_is_private() {
+fn reading_creates_no_file_and_appending_is_private() {
     let folder = tempfile::tempdir().expect("a folder");
     let journal = journal(folder.path());
     assert!(journal.entries().is_empty() && !folder.path().join(".groundwork").exists());
@@ -52,7 +52,7 @@ fn reading_leaves_no_trace_and_appending_is_private() {
 }
 
 #[test]
-fn what_was_appended_is_read_back() {
+fn appended_entries_are_read_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = journal(folder.path());
     first.append_here(intent("ci")).expect("appends");
@@ -71,7 +71,7 @@ fn what_was_appended_is_read_back() {
 }
 
 #[test]
-fn an_intent_is_open_until_it_is_settled() {
+fn intent_is_open_until_settled() {
     let folder = tempfile::tempdir().expect("a folder");
     let journal = journal(folder.path());
     let open = || journal.open_intent(OPERATION, "ci").is_some();
@@ -96,7 +96,7 @@ fn an_intent_is_open_until_it_is_settled() {
 }
 
 #[test]
-fn a_tail_torn_at_any_byte_is_cut_and_the_journal_goes_on() {
+fn torn_tail_is_cut_and_journal_continues() {
     let folder = tempfile::tempdir().expect("a folder");
     let whole = text_of_three(folder.path());
     let second_line = whole.iter().position(|byte| *byte == b'\n').expect("lines") + 1;
@@ -120,7 +120,7 @@ fn a_tail_torn_at_any_byte_is_cut_and_the_journal_goes_on() {
 }
 
 #[test]
-fn a_bit_flipped_anywhere_is_refused() {
+fn journal_with_any_bit_flipped_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let whole = text_of_three(folder.path());
     for position in 0..whole.len() {
@@ -205,7 +205,7 @@ async fn append(journal: &Journal, entry: Entry) -> Result<()> {
 }
 
 #[tokio::test]
-async fn another_machine_goes_on_from_the_copy() {
+async fn another_machine_continues_from_the_copy() {
     let (here, there, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), bucket());
     let first = with_copy(here.path(), &place);
     append(&first, intent("ci")).await.expect("appends");
@@ -220,7 +220,7 @@ async fn another_machine_goes_on_from_the_copy() {
 }
 
 #[tokio::test]
-async fn what_was_written_before_the_copy_could_be_made_is_carried_along() {
+async fn copy_includes_entries_from_before_it_existed() {
     let (folder, place) = (tempfile::tempdir().unwrap(), Arc::new(Memory::default()));
     let journal = with_copy(folder.path(), &place);
     append(&journal, Entry::RunStarted).await.expect("the file is enough for now");
@@ -231,7 +231,7 @@ async fn what_was_written_before_the_copy_could_be_made_is_carried_along() {
 }
 
 #[tokio::test]
-async fn an_intent_needs_its_copy_and_a_result_does_not() {
+async fn intent_requires_its_copy_but_outcome_does_not() {
     let (folder, place) = (tempfile::tempdir().unwrap(), bucket());
     let journal = with_copy(folder.path(), &place);
     place.lossy.store(1, Relaxed);
@@ -243,7 +243,7 @@ async fn an_intent_needs_its_copy_and_a_result_does_not() {
 }
 
 #[tokio::test]
-async fn separate_ways_are_refused() {
+async fn diverged_journals_are_refused() {
     let (here, there, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), bucket());
     let (first, second) = (with_copy(here.path(), &place), with_copy(there.path(), &place));
     append(&first, Entry::RunStarted).await.expect("appends");
@@ -253,7 +253,7 @@ async fn separate_ways_are_refused() {
 }
 
 #[tokio::test]
-async fn steps_that_append_at_once_share_a_request() {
+async fn concurrent_appends_share_a_request() {
     let (folder, place) = (tempfile::tempdir().unwrap(), bucket());
     let journal = with_copy(folder.path(), &place);
     let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
@@ -294,7 +294,7 @@ async fn copy_with_lines_of_a_stranger_is_refused() {
 }
 
 #[tokio::test]
-async fn copy_that_is_older_than_this_machine_has_seen_is_refused() {
+async fn copy_older_than_last_seen_is_refused() {
     let (folder, place) = (tempfile::tempdir().unwrap(), bucket());
     let first = with_copy(folder.path(), &place);
     append(&first, Entry::RunStarted).await.expect("appends");

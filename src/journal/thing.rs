@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thing_is_ours_from_its_announcement_to_its_removal() {
+    fn thing_is_ours_from_announcement_to_removal() {
         let (a, b) = (thing("one", "a"), thing("two", "b"));
         let all = things(vec![Entry::Making(a.clone()), Entry::Owned(a.clone()), Entry::Making(b.clone())]);
         assert_eq!(all.iter().collect::<Vec<_>>(), [&a, &b]);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_is_open_until_its_end_is_known() {
+    fn removal_stays_open_until_its_outcome_is_known() {
         let a = thing("one", "a");
         let intent = Entry::Intent {
             step: "one".to_owned(),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_not_ours_and_what_is_unknown_may_be() {
+    fn failed_creation_is_dropped_and_unknown_stays_announced() {
         let a = thing("one", "a");
         let making = || Entry::Making(a.clone());
         assert!(!owns(&things(vec![making(), failed(OperationOutcome::Failed)]), &a));

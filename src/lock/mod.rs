@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn own_repeated_request_is_recognised() {
+    async fn lock_recognises_its_own_repeated_request() {
         let place = Memory { lossy: true, ..place() };
         let lock = lock_at(&place);
         assert!(lock.take(&Permit::mint()).await.expect("it is ours"));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lost_lock_stops_run_after_its_release() {
+    async fn lost_lock_stays_lost_after_another_holders_release() {
         let (place, permit) = (place(), Permit::mint());
         let lock = lock_at(&place);
         lock.take(&permit).await.expect("free");

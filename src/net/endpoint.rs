@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn aws_is_amazon_or_this_machine() {
+    fn aws_endpoint_must_be_amazon_or_loopback() {
         for trusted in [
             "http://127.0.0.1:4566",
             "http://[::1]:4566",
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn vault_is_encrypted_or_this_machine() {
+    fn vault_address_must_be_encrypted_or_loopback() {
         assert!(require_vault("https://vault.example.net:8200").is_ok());
         assert!(require_vault("http://127.0.0.1:8200").is_ok());
         assert!(require_vault("http://vault.example.net:8200").is_err());
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_services_are_no_servers_in_any_notation() {
+    fn metadata_services_are_refused_in_any_notation() {
         for address in [
             "https://169.254.169.254",
             "https://169.254.169.254.:443",
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_leads_to_a_metadata_service_is_not_taken() {
+    async fn name_resolving_to_metadata_service_is_refused() {
         // Names that are addresses need no server to be looked up.
         let look = |name: &str| GuardedResolver.resolve(name.parse().expect("a name"));
         let refused = look("169.254.169.254").await.err().expect("refused").to_string();

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn proxy_of_plain_requests_is_never_used() {
+    fn proxy_for_plain_requests_is_ignored() {
         assert!(found(&[("HTTP_PROXY", "http://p:1"), ("http_proxy", "http://p:1")]).unwrap().is_none());
         let proxy = found(&[("all_proxy", "p:1"), ("no_proxy", "x.example")]).unwrap().unwrap();
         assert_eq!(proxy.address, "http://p:1");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn other_programs_send_plain_requests_directly() {
+    fn child_programs_bypass_proxy_for_plain_requests() {
         let none = Environment::default();
         let names = |address| no_proxy_variables_for(address, &none).into_iter().map(|(name, _)| name);
         for direct in ["http://vault.example:8200", "https://127.0.0.1:8200", "https://localhost"] {

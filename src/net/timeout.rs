@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_positive_number_of_seconds_is_a_limit() {
+    fn time_limit_must_be_a_positive_number() {
         assert_eq!(parse("1.5"), Some(Duration::from_millis(1500)));
         for wrong in ["", "0", "-1", "soon", "inf", "NaN"] {
             assert_eq!(parse(wrong), None, "{wrong}");

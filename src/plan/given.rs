@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_says_what_an_argument_is() {
+    fn default_determines_the_type_of_an_argument() {
         for text in
             ["1.10", "012345678901", "123456789012", "true", "{{ y }}", "a=b", "", "null", "1e3", " 1"]
         {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_default_only_json_is_no_text() {
+    fn argument_without_default_parses_canonical_json_only() {
         for text in ["1.10", "012345678901", "99999999999999999999", "1e3", "-0", "yes", "True"] {
             assert_eq!(given("null", text), Ok(json!(text)));
         }

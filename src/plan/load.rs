@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn several_mistakes_are_told_at_once() {
+    fn several_mistakes_are_reported_together() {
         let text = "version: 1\nname: x\nvrs: {}\nsteps:\n  Bad: { kind: a.b }\n  good: { needs: [bed], kind: a.b }\n  bad: {}\n";
         assert_eq!(
             messages(text),
@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn required_variables_and_clashes() {
+    fn missing_variables_and_name_clashes_are_reported() {
         let text = "version: 1\nname: x\nvars: { region: null, key: a }\nsteps: { key: { kind: a.b } }\n";
         assert_eq!(messages(text), ["variable `region` has no value", "`key` is both a variable and a step"]);
     }

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_has_a_bucket_and_a_key() {
+    fn s3_location_requires_bucket_and_key() {
         let place: S3Location = "s3://state/groundwork/prod/".parse().expect("a place");
         assert_eq!((place.bucket.as_str(), place.key.as_str()), ("state", "groundwork/prod"));
         for wrong in ["state/groundwork", "s3://state", "s3://state/", "s3:///key", "https://state/key"] {

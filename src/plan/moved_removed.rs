@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn sensible_moves_pass() {
+    fn valid_moves_and_removals_are_accepted() {
         for former in [
             "moved: { b: a }",
             "moved: { old: team }",
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_have_their_place_and_say_what_to_do() {
+    fn mistakes_name_their_place_and_a_remedy() {
         for (former, message, help) in [
             ("moved: { b: tam }", "there is no step `tam`", "did you mean `team`?"),
             ("moved: { a: team }", "step `a` is still declared", "take the line out"),

@@ -427,7 +427,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_and_places() {
+    fn parsed_nodes_keep_values_and_spans() {
         let text = "a: 1\nb:\n  - x: no\n    y: \"två\"\n";
         let node = Node::parse(text, 0).expect("valid");
         assert_eq!(node.to_value(), serde_json::json!({ "a": 1, "b": [{ "x": "no", "y": "två" }] }));
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn syntax_errors_are_shown_where_they_are() {
+    fn syntax_errors_name_their_line() {
         let rows = [
             ("a: [1, 2\nb: 3", 2),
             ("a: 1\nb: \"x\n", 3),
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn bombs_die_fast() {
+    fn alias_and_nesting_bombs_are_refused() {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
         for level in 1..10 {
             let previous = vec![format!("*a{}", level - 1); 9].join(", ");

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn blocking_attachment_holds_and_is_named() {
+    fn blocking_attachment_blocks_removal_and_is_named() {
         let steps = settle(vec![goes_with("role", vec![profile("web")])]);
         assert_eq!(steps[0].action, Action::Blocked);
         let reason = steps[0].reason.as_deref().unwrap_or_default();

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_expression_keeps_its_type_and_text_does_not() {
+    fn single_expression_keeps_type_but_text_does_not() {
         let context = json!({ "n": 3, "list": ["a"], "s": "x" });
         assert_eq!(evaluate("{{ n }}", &context), Ok(json!(3)));
         assert_eq!(evaluate("{{- n -}}", &context), Ok(json!(3)));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn undefined_is_an_error_everywhere() {
+    fn undefined_name_is_an_error_everywhere() {
         let context = json!({ "a": {} });
         for text in ["{{ b }}", "x{{ b }}", "{{ a.b }}", "{{ a.b.c }}", "{% if b %}x{% endif %}"] {
             assert!(evaluate(text, &context).is_err(), "{text}");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn expressions_count_to_their_last_character() {
+    fn expressions_with_unsupported_characters_are_refused() {
         let context = json!({ "stage": "dev", "on": false, "n": 1 });
         let rows = [
             ("{{ stage == 'dev' && on }}", "an expression cannot have `&&`; write `and`"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_may_follow_a_literal() {
+    fn text_after_a_literal_is_refused() {
         let literals =
             ["'a'", "\"a\"", "1", "1.5", "true", "none", "[1]", "{'a': 1}", "(1)", "n", "n.x", "f()"];
         for literal in literals {

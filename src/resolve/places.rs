@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_has_one_definite_place() {
+    fn lock_settings_give_exactly_one_place() {
         let settings = JournalSettings { s3: "s3://state/gw".to_owned() };
         let copy = copy(&settings, "demo").expect("a place");
         let item = |id: &str| LockPlace::Item { table: "locks".to_owned(), id: id.to_owned() };

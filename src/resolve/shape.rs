@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_fields_or_the_plans_own() {
+    fn schema_distinguishes_fields_from_own_keys() {
         let policy = schema("vault.policy");
         assert!(matches!(policy.shape().entry("rules"), Entry::Field(_)));
         assert!(matches!(policy.shape().entry("rulez"), Entry::Unknown));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_wanted_where_the_type_is_text() {
+    fn scalars_become_text_in_text_fields() {
         let bucket = schema("aws.s3_bucket");
         assert!(field(&bucket, &["tags", "x"]).wants_text("number"));
         assert!(field(&bucket, &["name"]).wants_text("boolean"));

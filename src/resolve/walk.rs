@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_become_the_same_are_refused() {
+    fn duplicate_or_invalid_evaluated_keys_are_refused() {
         let found = fields("vault.policy", "rules: { \"a/{{ team }}\": [read], a/pay: [list] }");
         assert_eq!(found, Err(vec!["the key `a/pay` is there twice".to_owned()]));
         let found = fields("vault.policy", "rules: { \"{{ tags }}\": [read], \"{{ '' }}\": [list] }");
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_not_text() {
+    fn null_is_not_accepted_as_text() {
         let found = fields("aws.s3_bucket", "tags: { x: ~ }");
         assert_eq!(found, Err(vec!["expected text, found nothing".to_owned()]));
         let found = fields("aws.kms_key", "{ alias: alias/x, tags: { a: \"{{ on }}\", b: \"{{ n }}\" } }");

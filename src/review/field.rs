@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn short_values_stand_on_one_line() {
+    fn short_values_are_shown_on_one_line() {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(one("create", json!(null), json!("x")), Content::Set("x".into()));
         assert_eq!(one("update", json!(true), json!(false)), Content::Changed(some("true"), some("false")));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_words() {
+    fn durations_are_shown_in_readable_units() {
         let rows = [
             ("token_ttl", 14_400, " (4h)"),
             ("max_session_duration", 5_400, " (1h30m)"),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_words() {
+    fn secrets_are_shown_as_words() {
         let base = || step("a", "vault.kv_secret", "update", &[]);
         let rows = [
             (SecretChange::New, "sensitive, new: env DB_URL"),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_drives_a_terminal() {
+    fn field_values_cannot_control_the_terminal() {
         let hostile = "a\u{1b}[31mb\u{7}\u{202e}c";
         let mut step =
             step("a", "x.y", "update", &[(hostile, json!(hostile), json!(format!("{hostile}\nb")))]);

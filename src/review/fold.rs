@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_by_its_key_alone_is_one() {
+    fn instances_differing_only_by_key_are_folded() {
         let mut steps: Vec<StepChange> = ["pay", "search", "mail"]
             .iter()
             .map(|key| {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn two_instances_and_nine_written_out_are_shown_apart() {
+    fn small_groups_of_steps_are_not_folded() {
         let two = [step("p[a]", "vault.policy", "create", &[]), step("p[b]", "vault.policy", "create", &[])];
         assert_eq!(told(&two).len(), 2);
         let nine: Vec<StepChange> =
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_that_are_written_out_are_one_but_for_the_odd() {
+    fn similar_written_out_steps_are_folded_except_outliers() {
         let name = |number: usize| format!("team{number:02}");
         let mut steps: Vec<StepChange> =
             (0..40).map(|number| policy(&name(number), json!(["read"]))).collect();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_a_value_too_makes_no_difference() {
+    fn value_equal_to_name_does_not_prevent_folding() {
         let file = |number: usize| {
             let name = format!("{number:04}");
             let fields =
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_follows_the_name_is_another_value() {
+    fn number_derived_from_name_prevents_folding() {
         let keyed = |number: usize| {
             let ttl = ("token_ttl", json!(null), json!(number * 10));
             step(&format!("role[{number}]"), "vault.approle_role", "create", &[ttl])
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn removals_and_refusals_stand_for_themselves() {
+    fn removals_and_blocked_steps_are_never_folded() {
         for action in ["delete", "blocked"] {
             let steps: Vec<StepChange> =
                 (0..20).map(|number| step(&format!("p[{number}]"), "vault.policy", action, &[])).collect();
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_has_no_fields_only_the_reason_counts() {
+    fn steps_without_fields_are_folded_by_reason() {
         let mut steps: Vec<StepChange> =
             ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay"]
                 .iter()
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_have_keys() {
+    fn instance_id_has_base_and_key() {
         assert_eq!((base("p[a.b]"), key("p[a.b]")), (Some("p"), Some("a.b")));
         assert_eq!((base("p"), key("p")), (None, None));
     }

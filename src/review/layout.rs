@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_stands_behind_what_it_needs() {
+    fn each_step_is_drawn_after_its_needs() {
         let changeset = steps(&[("a", &[]), ("b", &["a"]), ("c", &["a", "b"]), ("d", &[])]);
         let drawn = drawn(&changeset);
         let columns: Vec<usize> = drawn.nodes.iter().map(|node| node.column).collect();
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_stand_on_one_place_and_lines_do_not_cross_for_nothing() {
+    fn boxes_have_distinct_places_and_uncrossed_lines() {
         let changeset = steps(&[("a", &[]), ("b", &[]), ("x", &["b"]), ("y", &["a"])]);
         let drawn = drawn(&changeset);
         let row = |index: usize| drawn.nodes[index].row;
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_that_are_alike_are_one_box_and_make_no_circle() {
+    fn similar_steps_share_a_box_without_cycles() {
         let ids: Vec<String> = (10..40).flat_map(|n| [format!("a_{n}"), format!("b_{n}")]).collect();
         // Each is behind the one before: a_10, b_10, a_11, b_11 and so on.
         let all = ids.iter().enumerate().map(|(index, id)| StepChange {
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_drawn_of_nothing() {
+    fn empty_changeset_draws_nothing() {
         let changeset = steps(&[]);
         assert_eq!(drawn(&changeset).rows, 0);
     }

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_from_a_change_is_left_out() {
+    fn lines_far_from_a_change_are_omitted() {
         let text = |middle: &str| format!("1\n2\n3\n4\n5\n{middle}\n6\n7\n8\n9\n");
         assert_eq!(
             told(&text("a"), &text("b")),
@@ -93,13 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_line_end_is_told() {
+    fn missing_final_newline_is_shown() {
         assert_eq!(told("a\nb", "a\nb\n"), [" a", "-b", "@no line end", "+b"]);
         assert_eq!(told("a", "b"), ["-a", "+b"]);
     }
 
     #[test]
-    fn all_may_come_or_go() {
+    fn whole_text_can_be_added_or_removed() {
         assert_eq!(told("", "a\n"), ["+a"]);
         assert_eq!(told("a\n", ""), ["-a"]);
     }

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_words_sequences_and_numbers() {
+    fn id_yields_words_sequences_and_numbers() {
         let names = |id| candidates(id).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names("pay"), ["pay"]);
         assert_eq!(names("t01_eu_role"), ["t01", "eu", "role", "t01_eu", "eu_role", "t01_eu_role", "01"]);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_found_in_every_notation_and_only_as_a_word() {
+    fn name_is_found_as_word_in_every_notation() {
         let rows = [
             ("secret/data/pay_eu/*", "pay_eu", "secret/data/\u{f8f2}_/*"),
             ("pay-eu.example", "pay_eu", "\u{f8f2}-.example"),

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn order_and_spelling_make_no_lines() {
+    fn order_and_spelling_are_not_shown_as_changes() {
         let before = json!({ "Statement": [
             { "Effect": "Deny", "Action": "s3:*", "Resource": "*" },
             { "Resource": ["b", "a"], "Action": ["S3:GetObject", "s3:putobject"], "Effect": "Allow" },
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_more_is_told_whole() {
+    fn added_statement_is_shown_in_full() {
         let one = json!({ "Sid": "A", "Effect": "Allow", "Action": "a:b", "Resource": "r" });
         let two = json!({ "Sid": "B", "Effect": "Deny", "Action": "a:c", "Resource": "q" });
         let told = changes(&json!({ "Statement": one }), &json!({ "Statement": [two, one] }));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_left_alone() {
+    fn values_that_are_not_policies_stay_unchanged() {
         assert_eq!(aligned(&json!("a"), &json!([1])), (json!("a"), json!([1])));
     }
 }

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_key_is_an_error() {
+    fn credentials_file_without_a_key_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::create(dir.path()).unwrap();
         fs::write(home.aws_credentials(), "[default]\n").unwrap();

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_files_are_made_once() {
+    fn certificate_files_are_made_once() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::create(dir.path()).unwrap();
         ensure(&home).unwrap();

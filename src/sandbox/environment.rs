@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_led_to_the_sandbox() {
+    fn command_environment_points_to_the_sandbox() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::create(dir.path()).unwrap();
         let settings = Settings { nodes: 2, tls: true, ..Settings::default() };

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unopened_gate_leaves_nothing_behind() {
+    async fn unopened_gate_leaves_no_process_behind() {
         let dir = tempfile::tempdir().unwrap();
         for tied in [false, true] {
             let Gate { process, input, .. } = Gate::close(&sleeper(&dir), tied).unwrap();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_free_server_outlives_its_starter_and_stops_when_told() {
+    async fn untied_server_outlives_its_starter_until_stopped() {
         let dir = tempfile::tempdir().unwrap();
         let gate = Gate::close(&sleeper(&dir), false).unwrap();
         let process = gate.process.clone();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tied_server_ends_with_its_tie() {
+    async fn tied_server_ends_with_its_tie() {
         let dir = tempfile::tempdir().unwrap();
         let gate = Gate::close(&sleeper(&dir), true).unwrap();
         let process = gate.process.clone();

@@ -194,14 +194,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_in_other_use_is_refused() {
+    fn folder_in_other_use_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("data")).unwrap();
         assert!(matches!(Home::create(dir.path()), Err(Error::ForeignFolder { .. })));
     }
 
     #[test]
-    fn private_files_are_private_and_replace_whole() {
+    fn private_files_are_private_and_replaced_atomically() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         write_private(&path, b"one").unwrap();

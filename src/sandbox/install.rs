@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_pip_says_becomes_a_remedy() {
+    fn pip_errors_become_remedies() {
         let python = Python { program: "/usr/bin/python3".into(), version: (3, 11) };
         let cases = [
             ("/usr/bin/python3: No module named pip", "apt install python3-pip"),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_installed_without_an_own_folder() {
+    async fn installation_requires_a_private_folder() {
         let host = Host { cache: None, path: "/nowhere".into() };
         let outcome = installed(&EMULATOR, "", &host, &Events::default()).await;
         assert!(outcome.is_err_and(|error| error.to_string().contains("HOME")));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_interrupted_installation_is_no_installation() {
+    async fn interrupted_installation_does_not_count() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host { cache: Some(dir.path().to_owned()), path: "/nowhere".into() };
         std::fs::create_dir(dir.path().join(format!("{}.partial", EMULATOR.key()))).unwrap();

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kms_seal_needs_a_server_that_has_it() {
+    fn kms_seal_requires_a_supporting_server() {
         let seal = Seal::AwsKms { key: "alias/unseal".to_owned() };
         let mut settings = Settings { seal, ..Settings::default() };
         assert!(settings.check().is_err_and(|error| error.to_string().contains("2.6.2")));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_search_path_finds_nothing() {
+    fn empty_search_path_finds_nothing() {
         let host = Host { cache: None, path: OsString::new() };
         assert_eq!(host.find("sh"), None);
         assert!(Host { path: "/bin".into(), ..host }.find("sh").is_some());

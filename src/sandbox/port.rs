@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn port_that_is_let_go_becomes_free() {
+    async fn released_port_becomes_free() {
         let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = holder.local_addr().unwrap().port();
         let release = async {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn no_free_port_is_said() {
+    fn missing_free_port_is_reported() {
         let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = holder.local_addr().unwrap().port();
         assert!(!is_free(port));

@@ -135,12 +135,12 @@ mod tests {
     const STAT: &str = "4711 (a) b (c) S 1 4711 4711 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 9 0 98765 1 2 3";
 
     #[test]
-    fn the_start_time_is_field_22_whatever_the_name() {
+    fn start_time_is_field_22_for_any_name() {
         assert_eq!(from_stat(STAT, "boot").unwrap().started, "boot:98765");
     }
 
     #[test]
-    fn a_process_that_waits_to_be_reaped_has_ended() {
+    fn zombie_process_counts_as_ended() {
         assert_eq!(from_stat(&STAT.replace(") S ", ") Z "), "boot"), None);
         assert_eq!(from_ps("Sun Nov 22 03:14:52 2026 Z+\n"), None);
         assert_eq!(from_ps("Sun Nov 22 03:14:52 2026 Ss\n").unwrap().started, "Sun Nov 22 03:14:52 2026");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_with_our_number_is_not_ours() {
+    fn process_with_reused_pid_is_not_ours() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let mut ours = Process::of(pid).unwrap();
         ours.identify();

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_is_a_path_and_a_version() {
+    fn python_probe_returns_path_and_version() {
         let python = parse("/usr/bin/python3\n3.9\n").unwrap();
         assert_eq!(python, Python { program: "/usr/bin/python3".into(), version: (3, 9) });
         assert!(python.version < OLDEST && python.tag() == "py3.9");
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn none_on_the_path_is_said_with_the_remedy() {
+    async fn missing_python_error_names_a_remedy() {
         let host = Host { cache: None, path: "/nowhere".into() };
         let error = Python::find(&host).await.unwrap_err().to_string();
         assert!(error.contains("install Python with pip"), "{error}");

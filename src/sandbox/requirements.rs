@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn every_package_is_pinned_by_whole_hashes() {
+    fn every_package_is_pinned_by_full_hashes() {
         for set in [EMULATOR, openbao(OpenBao::Current), openbao(OpenBao::WithKmsSeal)] {
             let pins = set.pins();
             for pin in &pins {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pins_are_the_versions_promised() {
+    fn pins_match_the_promised_versions() {
         assert!(EMULATOR.key().starts_with("ministack-1.5.33-"));
         for version in [OpenBao::Current, OpenBao::WithKmsSeal] {
             assert_eq!(openbao(version).version(), Some(version.version()));

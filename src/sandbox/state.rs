@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn it_survives_the_disk() {
+    fn state_survives_a_save_and_load() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::create(dir.path()).unwrap();
         assert_eq!(State::load(&home).unwrap(), None);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_cannot_be_understood_is_no_empty_one() {
+    fn unreadable_state_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::create(dir.path()).unwrap();
         let mut newer = three();

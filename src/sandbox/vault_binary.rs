@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_told_apart_by_what_they_say() {
+    fn server_flavour_is_read_from_version_output() {
         assert_eq!(flavour("OpenBao v2.7.2 (9e0a0d3), committed 2026"), Some(Flavour::OpenBao));
         assert_eq!(flavour("Vault v1.20.0 (6fdd6b5), built 2025"), Some(Flavour::HashiCorp));
         assert_eq!(flavour("vaultwarden 1.0"), None);

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_joining_tls_node_says_it_all() {
+    fn joining_tls_node_renders_every_stanza() {
         insta::assert_snapshot!(config().render(), @r#"
         storage "raft" {
           path = "/s/data/vault-2"
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_plain_node_joins_nobody() {
+    fn first_plain_node_has_no_join_stanza() {
         let text = VaultConfig { tls: None, join: Vec::new(), ..config() }.render();
         assert!(
             text.contains("tls_disable = true") && !text.contains("retry_join") && !text.contains("_file")
@@ -217,20 +217,20 @@ mod tests {
     }
 
     #[test]
-    fn vault_gets_no_audit_stanza_but_the_mlock_setting() {
+    fn hashicorp_vault_gets_mlock_setting_without_audit_stanza() {
         let text = VaultConfig { flavour: Flavour::HashiCorp, ..config() }.render();
         assert!(!text.contains("audit \"file\"") && text.contains("disable_mlock = true"));
     }
 
     #[test]
-    fn seals_are_stanzas() {
+    fn seal_is_rendered_as_stanza() {
         let seal = Some(SealStanza::AwsKms { key: "alias/a".to_owned(), endpoint: "http://e".to_owned() });
         let text = VaultConfig { seal, ..config() }.render();
         assert!(text.contains("seal \"awskms\"") && text.contains("kms_key_id = \"alias/a\""));
     }
 
     #[test]
-    fn awkward_folder_names_stay_inside_their_quotes() {
+    fn special_characters_in_folder_names_stay_quoted() {
         let data = PathBuf::from("/a \"b\"\\c\nd/${x}");
         let text = VaultConfig { data: data.clone(), ..config() }.render();
         assert!(text.contains(r#"path = "/a \"b\"\\c\nd/${x}""#), "{text}");

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn commit_is_none_for_what_is_not_a_repository() {
+    fn commit_is_none_outside_a_valid_repository() {
         let cases: [&[(&str, &str)]; 4] = [
             &[("plan.yaml", "")],
             &[(".git/HEAD", "ref: refs/heads/main\n")],

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_within_fields_are_listed() {
+    fn nested_fields_are_listed() {
         let table = paths("aws.dynamodb_table");
         for path in ["hash_key", "hash_key.type", "billing.provisioned.read", "deletion_protection.off"] {
             assert!(table.iter().any(|listed| listed == path), "{path} is not in {table:?}");
@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_contains_itself_ends() {
+    fn recursive_type_description_terminates() {
         let secret = paths("vault.kv_secret");
         assert!(secret.iter().any(|path| path == "data.NAME.generate.length"), "{secret:?}");
         assert!(!secret.iter().any(|path| path.starts_with("data.NAME.json.NAME.json")));
     }
 
     #[test]
-    fn every_field_and_output_says_what_it_means() {
+    fn every_field_and_output_is_described() {
         let unsaid: Vec<String> = PROVIDERS
             .kinds()
             .flat_map(|kind| {

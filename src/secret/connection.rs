@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_value_is_read_in_further_notations() {
+    fn whole_value_allows_further_password_notations() {
         for (value, password) in [
             ("app:hunter2@db.example.net/app", "hunter2"),
             ("app:hunter2@/app", "hunter2"),

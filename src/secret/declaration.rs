@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_has_no_digest() {
+    fn unknown_value_has_no_digest() {
         let unknown = crate::template::unknown::marker("key.arn");
         let found = of(&json!({ "a": unknown, "b": { "template": "{{ data.a }}" }, "c": "x" }), &json!({}));
         let known = found.iter().filter(|(_, digest)| !digest.is_empty());
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn digest_of_a_file_tells_nothing_of_its_value() {
+    fn file_digest_reveals_nothing_of_its_value() {
         let folder = tempfile::tempdir().expect("a folder");
         let digest = |value: &str| {
             std::fs::write(folder.path().join("key"), value).expect("written");

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn known_formats_are_seen_where_they_stand() {
+    fn known_secret_formats_are_located() {
         // Put together here, so that secret scanners do not report this repository.
         let cases = [
             ("AKIA", "IOSFODNN7EXAMPLE", "an AWS access key id"),
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn private_keys_are_secret_and_public_ones_are_not() {
+    fn only_private_keys_count_as_secrets() {
         let body = "MIIBgDCCASWgAwIBAgIUYPNsWgHMZg7wTnF3FBwOjXuFSswCgYIKoZIzj0EAwIw";
         let block = |label: &str| format!("-----BEGIN {label}-----\n  {body}\n-----END {label}-----");
         assert!(seen(&format!("ca: |\n  {}\n", block("CERTIFICATE"))).is_empty());
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn random_text_is_told_from_names() {
+    fn random_text_is_distinguished_from_names() {
         for secret in [
             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzK4pLq8RtV",
             "q7Xc2Vb9Nm4Kp1Zt8Ls5",
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_in_urls_are_seen_unless_they_are_references() {
+    fn passwords_in_urls_are_detected_except_references() {
         assert_eq!(
             seen("uri: \"postgres://app:hunter2@db.example.net/app\""),
             [("hunter2", "a password in an address")]
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_is_borne() {
+    fn any_text_can_be_scanned() {
         for text in
             ["", "ä://ö:ü@", "-----BEGIN ", "-----BEGIN PRIVATE KEY", "éééééééééééééééééééééééé", "s."]
         {

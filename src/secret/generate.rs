@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_give_no_secret_are_refused() {
+    fn lengths_unfit_for_a_secret_are_refused() {
         for length in [0, 1, 7, 4097] {
             let generate = serde_json::from_value::<Generate>(serde_json::json!({ "length": length }));
             assert!(generate.is_err(), "{length}");
@@ -214,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn other_forms() {
+    fn bytes_and_uuid_have_declared_lengths() {
         assert_eq!(made(serde_json::json!({ "length": 16, "bytes": "hex" })).len(), 32);
         assert_eq!(made(serde_json::json!({ "length": 32, "bytes": "base64" })).len(), 44);
         assert_eq!(made(serde_json::json!({ "uuid": true })).len(), 36);
     }
 
     #[test]
-    fn private_keys_are_pem_and_give_their_public_half() {
+    fn generated_private_keys_yield_a_public_key() {
         for algorithm in ["ed25519", "rsa"] {
             let private = Secret::from(made(serde_json::json!({ "key_pair": algorithm })));
             let public = public_key(&private).expect("a key");

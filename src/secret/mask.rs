@@ -223,7 +223,7 @@ mod tests {
     const SECRET: &str = "hunter2, too";
 
     #[test]
-    fn values_behind_secret_names_are_masked_in_every_notation() {
+    fn secret_named_values_are_masked_in_every_notation() {
         for file in [
             "seal \"awskms\" {\n  secret_key = \"hunter2, too\"\n  region = \"us-east-1\"\n}\n",
             "storage:\n  password: hunter2, too\n  host: db\n",
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plan_declares_itself_is_shown() {
+    fn declared_values_are_shown_except_certain_secrets() {
         let file = "token: hunter2\npassword: other\n";
         assert_eq!(live_text("content", file, "token: hunter2\n"), "token: hunter2\npassword: (masked)\n");
         let certain = "url: postgres://a:hunter2@db\n";
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_secrets_and_other_values_are_shown() {
+    fn references_and_harmless_values_stay_visible() {
         for file in [
             "current_key = \"env://SEAL_KEY\"\ntls_key_file = \"/etc/key.pem\"\n",
             "password: {{ password }}\ntoken_ttl: 1h\nbypass: yes\n",

@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_see_live_values_variables_and_each_other() {
+    fn templates_read_live_values_variables_and_other_fields() {
         let sources = sources(json!({
             "a": { "template": "<{{ data.b }}>\n" },
             "b": { "template": "{{ data['pass-word'] }}@{{ region }}" },
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_keeps_what_was_generated_and_how_it_was_written() {
+    fn document_keeps_generated_values_and_its_notation() {
         let sources = sources(json!({
             "doc": { "json": { "user": "app", "password": { "generate": {} }, "url": { "template": "//{{ data.host }}" } } },
             "host": "db",
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_beforehand() {
+    fn template_mistakes_are_found_before_rendering() {
         let found = |declared: Value| {
             check_templates(&sources(declared)).into_iter().map(|(_, e)| e).collect::<Vec<_>>()
         };
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_stay_out_of_lines_that_go_on() {
+    fn line_break_within_a_line_is_refused() {
         let url = |template: &str, password: &str| {
             let sources = sources(json!({ "url": { "template": template }, "p": password }));
             render(&sources, &BTreeMap::new(), false).map(|rendered| text(&rendered, "url"))
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_kept_but_cannot_stand_in_a_template() {
+    fn bytes_are_kept_and_require_base64_in_templates() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("key"), [0xff, b'\n']).expect("written");
         let mut sources = BTreeMap::new();

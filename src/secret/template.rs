@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_encoded_fields_are_a_template() {
+    fn template_allows_text_and_filtered_fields() {
         let one = |name: &str, filters| vec![(name.to_owned(), filters)];
         assert_eq!(fields("a {{ data.b }} c"), one("b", 0));
         assert_eq!(fields("{{data.b|urlencode}}"), one("b", 1));
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_over_a_field_is_refused() {
+    fn other_expressions_over_a_field_are_refused() {
         let rows = [
             "(1/0) if data.p[0] in 'abc' else 1",
             "data.p[0]",
@@ -414,21 +414,21 @@ mod tests {
     }
 
     #[test]
-    fn braces_that_do_not_close_are_mistakes() {
+    fn unclosed_braces_are_mistakes() {
         for text in ["{{ data.a", "{{ 'x }}", "{# a", "{{ \"}}"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn refusals_say_what_to_write_instead() {
+    fn refusal_names_the_allowed_syntax() {
         let mistake = parse("{{ data.p | upper }}").expect_err("no such filter");
         assert!(mistake.message.contains("`{{ data.NAME | FILTER }}`"), "{mistake:?}");
         assert!(mistake.message.contains("`urlencode`"), "{mistake:?}");
     }
 
     #[test]
-    fn expressions_see_variables_and_no_fields() {
+    fn expressions_see_variables_but_not_fields() {
         let vars = json!({ "region": "eu-1", "data": { "p": "x" }, "on": true });
         let pieces = |text| evaluated(parse(text).expect("valid"), &vars);
         let value = |text: &str| Piece::Value(text.to_owned());
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn expressions_beside_fields_run_out_of_bounds() {
+    fn expressions_beside_fields_are_bounded() {
         let vars = json!({ "s": "x".repeat(4096) });
         for bomb in [
             "{{ 'x' * 10**9 }}",
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_take_every_text() {
+    fn filters_accept_any_text() {
         for text in ["", "a b", "ä/ö", "\"\\\n\r\0<'&>", "{\"a\": 1}", "\u{fffd}"] {
             let read: Value = serde_json::from_str(&Filter::Json.apply(text)).expect("JSON");
             assert_eq!(read, text);

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn tracked_files_are_told_from_others() {
+    fn tracked_files_are_distinguished_from_others() {
         for version in ["2", "3", "4"] {
             let root = tempfile::tempdir().expect("a folder");
             let plans = root.path().join("plans");
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn worktrees_have_an_index_of_their_own() {
+    fn worktree_uses_its_own_index() {
         let root = tempfile::tempdir().expect("a folder");
         let (main, other) = (root.path().join("main"), root.path().join("other"));
         std::fs::create_dir(&main).expect("a folder");
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_submodules_come_with_the_repository() {
+    fn submodule_files_count_as_repository_files() {
         let root = tempfile::tempdir().expect("a folder");
         let (main, other) = (root.path().join("main"), root.path().join("other"));
         let who = ["-c", "user.name=a", "-c", "user.email=a@example.net", "-c", "protocol.file.allow=always"];
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn index_that_is_not_understood_tells_nothing() {
+    fn unreadable_index_gives_unknown_provenance() {
         let root = tempfile::tempdir().expect("a folder");
         std::fs::write(root.path().join("a"), "a").expect("written");
         git(root.path(), &["init", "--quiet"]);

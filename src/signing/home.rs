@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn namesakes_in_other_folders_are_known() {
+    fn keys_of_namesakes_in_other_folders_are_found() {
         let config = tempfile::tempdir().unwrap();
         let [here, there] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
         let key = SigningKey::generate().expect("a key");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_is_kept_until_it_is_more() {
+    fn last_seen_journal_head_is_kept() {
         let (config, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let home = home(config.path(), folder.path(), "demo");
         assert_eq!(home.seen(), Seen::default());

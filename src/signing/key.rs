@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_signed_parts_are_proven() {
+    fn signature_proves_only_its_own_parts() {
         let key = SigningKey::generate().expect("a key");
         let seal = key.sign("test", &[b"ab", b"c"]);
         assert!(seal.proves("test", &[b"ab", b"c"]));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn key_is_the_same_after_it_was_kept() {
+    fn stored_key_is_read_back_unchanged() {
         let key = SigningKey::generate().expect("a key");
         let again = SigningKey::from_secret(&key.to_secret()).expect("a key");
         assert_eq!(again.signer(), key.signer());

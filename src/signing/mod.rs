@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signer_is_trusted_by_grant_or_by_having_its_key() {
+    fn signer_is_trusted_by_grant_or_own_key() {
         let config = tempfile::tempdir().unwrap();
         let [one, two] = std::array::from_fn(|_| SigningKey::generate().expect("a key").signer());
         let authority = testing::reader(config.path(), "demo", &[one]);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn namesakes_key_signs_where_it_has_signed_before() {
+    fn namesakes_key_signs_only_where_used_before() {
         let config = tempfile::tempdir().unwrap();
         let theirs = testing::authority(config.path(), "demo").key().expect("a key").signer();
         let clone = testing::reader(config.path(), "demo", &[]);

@@ -97,7 +97,7 @@ mod tests {
     use crate::resolve::expression::evaluate;
 
     #[test]
-    fn expressions_together_end_with_the_budget() {
+    fn expressions_share_one_time_budget() {
         let slow = "{% for i in range(2000) %}{% set x = i %}{% endfor %}x";
         let budget = Budget::of(Duration::from_millis(20));
         let ends =
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn budget_of_an_outer_plan_is_put_back() {
+    fn budget_of_outer_plan_is_restored() {
         let (outer, used_up) = (Budget::default(), Budget::of(Duration::ZERO));
         outer.spend(|| {
             assert!(used_up.spend(|| patience(TIME)).is_err());

@@ -118,7 +118,7 @@ mod tests {
     const RULE: &str = "path \"secret/{{ x }}/*\" {\n  capabilities = [\"read\"]\n}\n";
 
     #[test]
-    fn a_value_cannot_break_out_of_quotes() {
+    fn value_cannot_break_out_of_quotes() {
         assert!(render(RULE, &json!({ "x": "app" })).is_ok());
         for hostile in ["a\" {", "a\\", "a\nb", "a\r"] {
             let refused = render(RULE, &json!({ "x": hostile })).expect_err(hostile);
@@ -128,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_cannot_begin_a_line_of_its_own() {
+    fn value_within_a_line_cannot_add_lines() {
         assert!(render("A={{ x }}\n", &json!({ "x": "1\nB=2" })).is_err());
         assert_eq!(render("ca:\n  {{ x }}\n", &json!({ "x": "a\nb" })).as_deref(), Ok("ca:\n  a\nb\n"));
         assert!(render("A={{ x }}", &json!({ "x": "1\n" })).is_ok(), "as a file's text ends");
     }
 
     #[test]
-    fn what_is_meant_is_possible() {
+    fn explicit_filters_allow_special_characters() {
         let x = json!({ "x": "a \"b\"\n" });
         assert_eq!(render("a = {{ x|tojson }}", &x).as_deref(), Ok("a = \"a \\\"b\\\"\\n\""));
         assert_eq!(render("\"{{ x|safe }}\"", &x).as_deref(), Ok("\"a \"b\"\n\""));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_the_template_is_trusted_and_values_in_it_are_not() {
+    fn template_text_is_trusted_but_values_are_not() {
         let macro_text = "{% macro rule(x) %}path \"{{ x }}\" {\n}\n{% endmacro %}rules: {{ rule(p) }}";
         assert!(render(macro_text, &json!({ "p": "a" })).is_ok());
         assert!(render(macro_text, &json!({ "p": "a\" b" })).is_err());
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_cannot_be_forged() {
+    fn guard_marks_cannot_be_forged() {
         assert!(render("\"{{ x }}\"", &json!({ "x": "\u{f8f3}\" {\u{f8f2}" })).is_err());
         for text in ["\u{f8f2}{{ x }}", "{{ x }}\u{f8f3}", "\u{f8f2}a\u{f8f3}"] {
             assert_eq!(render(text, &json!({ "x": "\"" })).as_deref(), Err(&RESERVED.to_owned()), "{text:?}");

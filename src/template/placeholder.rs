@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_found_in_order_whatever_they_are() {
+    fn blocks_of_every_kind_are_found_in_order() {
         let text = "a { b {{ one }} {# two #}{% if three %}{{{ four }} {";
         assert_eq!(blocks(text), ["{{ one }}", "{# two #}", "{% if three %}", "{{{ four }}"]);
         assert_eq!((opening("{"), opening("é{%"), opening("")), (None, Some(2), None));
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn expressions_stand_beside_and_within_placeholders() {
+    fn expressions_work_beside_and_within_placeholders() {
         let accessor = "{{identity.entity.aliases.{{ method.accessor }}.name}}-{{ org }}";
         let text = rendered(accessor, "identity").expect("renders");
         assert_eq!(text, "{{identity.entity.aliases.auth_1.name}}-acme");
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn roots_are_the_names_a_plan_could_have_too() {
+    fn placeholder_roots_are_possible_plan_names() {
         let found = |text, family| roots(text, Family::named(family)).into_iter().collect::<Vec<_>>();
         assert_eq!(found("{{name}}{{ org }}{{password}}", "statement"), ["name", "password"]);
         assert_eq!(found("{{.X}}{{uuid}}", "username"), ["uuid"]);

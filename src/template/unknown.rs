@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marker_is_found_described_and_traced_back() {
+    fn marker_is_found_described_and_traced_back() {
         let text = format!("arn:{}/x", marker("key.arn"));
         assert!(is_unknown(&text) && !is_unknown("arn:x"));
         assert_eq!(describe(&text), "arn:(known after apply: key.arn)/x");

@@ -71,7 +71,7 @@ mod tests {
     use super::public;
 
     #[test]
-    fn an_address_is_told_without_its_secrets() {
+    fn traced_address_omits_its_secrets() {
         let rows = [
             ("https://user:pw@host:1/a/b?token=x#y", "https://host:1/a/b"),
             ("http://127.0.0.1:4566/", "http://127.0.0.1:4566/"),

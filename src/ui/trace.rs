@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_one_line_that_a_server_cannot_steer() {
+    fn traced_call_is_one_line_without_control_characters() {
         let call = Call {
             system: "vault",
             operation: "GET".to_owned(),

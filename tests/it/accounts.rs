@@ -62,7 +62,7 @@ fn plan(audit: &Value) -> String {
 }
 
 #[test]
-fn steps_of_one_plan_are_in_several_accounts_and_regions() {
+fn one_plan_spans_several_accounts_and_regions() {
     let environment = with_role();
     declare(&environment, &plan(&json!({ "account_id": AUDIT, "assume_role": role("shibboleth") })));
     let shown = environment.plan("plan.yaml");
@@ -84,7 +84,7 @@ fn steps_of_one_plan_are_in_several_accounts_and_regions() {
 }
 
 #[test]
-fn a_saved_changeset_is_of_all_the_accounts_that_it_was_made_in() {
+fn saved_changeset_is_bound_to_all_its_accounts() {
     let environment = TestEnvironment::new();
     let plan = json!({
         "version": 1, "name": "accounts", "aws": { "region": "us-east-1", "aliases": { "audit": { "profile": "audit" } } },
@@ -128,7 +128,7 @@ fn a_saved_changeset_is_of_all_the_accounts_that_it_was_made_in() {
 }
 
 #[test]
-fn a_whole_plan_works_as_a_role() {
+fn whole_plan_runs_as_an_assumed_role() {
     let environment = with_role();
     let plan = json!({
         "version": 1, "name": "accounts",
@@ -142,7 +142,7 @@ fn a_whole_plan_works_as_a_role() {
 }
 
 #[test]
-fn the_wrong_account_and_a_role_that_lets_nobody_in_are_refused_before_anything_is_asked() {
+fn wrong_account_or_role_is_refused_before_reading() {
     let environment = with_role();
     declare(&environment, &plan(&json!({ "account_id": "222222222222", "assume_role": role("shibboleth") })));
     let wrong = environment.run(&["plan", "plan.yaml"]);
@@ -156,7 +156,7 @@ fn the_wrong_account_and_a_role_that_lets_nobody_in_are_refused_before_anything_
 }
 
 #[test]
-fn a_provider_that_is_not_declared_is_a_mistake_with_its_place() {
+fn invalid_provider_is_reported_with_its_place() {
     let environment = TestEnvironment::new();
     let text = "version: 1\nname: accounts\naws: { region: us-east-1, aliases: { audit: {} } }\nsteps:\n  \
         user: { kind: aws.iam_user, name: a, provider: aws.audti }\n  \
@@ -210,7 +210,7 @@ fn pipe(mut from: TcpStream, mut to: TcpStream, mut hear: impl FnMut(&[u8])) {
 }
 
 #[test]
-fn the_code_of_an_mfa_device_comes_from_standard_input_and_reaches_sts_alone() {
+fn mfa_code_from_stdin_reaches_only_sts() {
     let environment = with_role();
     let mut mfa = role("shibboleth");
     mfa["mfa_serial"] = json!("arn:aws:iam::000000000000:mfa/ann");

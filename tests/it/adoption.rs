@@ -84,7 +84,7 @@ fn plan() -> serde_json::Value {
 }
 
 #[test]
-fn adoption_shows_nothing_of_what_is_there() {
+fn adoption_never_shows_existing_content() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", &plan().to_string());
     environment.write("rendered/vault.hcl", CONFIG);

@@ -102,7 +102,7 @@ fn unsigned(text: &str) -> String {
 }
 
 #[test]
-fn forged_journal_makes_nothing_ours_and_prunes_nothing() {
+fn forged_journal_grants_no_ownership_and_prunes_nothing() {
     let clones = Clones::new();
     let theirs = clones.plan("theirs", &["one", "two"]);
     clones.apply(&theirs);
@@ -153,7 +153,7 @@ fn older_journal_is_adopted_once() {
 }
 
 #[test]
-fn another_machine_counts_nothing_until_it_trusts_the_signer() {
+fn another_machine_ignores_journal_until_it_trusts_signer() {
     let clones = Clones::new();
     let plan = clones.plan("here", &["one", "two"]);
     clones.apply(&plan);
@@ -233,7 +233,7 @@ fn record_with_another_things_address_removes_nothing() {
 }
 
 #[test]
-fn signing_key_is_told_nowhere() {
+fn signing_key_is_never_shown() {
     let clones = Clones::new();
     let plan = clones.plan("here", &["one"]);
     let applied = clones.run(&["apply", &plan, "--yes", "--verbose"]);
@@ -245,7 +245,7 @@ fn signing_key_is_told_nowhere() {
 }
 
 #[test]
-fn planted_objects_in_a_store_count_for_nothing() {
+fn planted_objects_in_a_store_are_ignored() {
     let cluster = Cluster::new("boot");
     cluster.declare(&json!({}));
     cluster.apply(&[]);
@@ -277,7 +277,7 @@ fn planted_objects_in_a_store_count_for_nothing() {
 }
 
 #[test]
-fn plan_that_starts_again_puts_its_key_into_custody_again() {
+fn restarted_plan_stores_its_key_in_custody_again() {
     let cluster = Cluster::new("boot");
     cluster.declare(&json!({}));
     cluster.apply(&[]);

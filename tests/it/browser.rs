@@ -289,7 +289,7 @@ fn shown(dom: &str) -> Vec<String> {
 }
 
 #[test]
-fn search_and_filters_work_and_can_be_linked_to() {
+fn search_and_filters_work_and_are_linkable() {
     let Some(page) = Page::of(&sample()) else { return };
     let all = shown(&page.dump(""));
     assert!(all.contains(&"state_bucket".to_owned()) && !all.contains(&"custody_key".to_owned()), "{all:?}");
@@ -308,7 +308,7 @@ fn search_and_filters_work_and_can_be_linked_to() {
 }
 
 #[test]
-fn what_comes_from_outside_stays_text() {
+fn foreign_content_on_the_page_stays_text() {
     let Some(page) = Page::of(&sample()) else { return };
     let dom = page.dump("");
     assert!(dom.contains("<title>Plan candlefish-production</title>"), "nothing ran");
@@ -329,7 +329,7 @@ fn what_comes_from_outside_stays_text() {
 }
 
 #[test]
-fn a_mouse_and_a_keyboard_get_everywhere() {
+fn mouse_and_keyboard_reach_everything() {
     let Some(page) = Page::of(&sample()) else { return };
     let script = "const d = page.document; const out = {};\
         const visible = () => Array.from(d.querySelectorAll('.step:not([hidden])'), s => s.querySelector('.id').textContent);\
@@ -359,7 +359,7 @@ fn a_mouse_and_a_keyboard_get_everywhere() {
 }
 
 #[test]
-fn the_page_fits_a_phone_and_follows_the_light() {
+fn page_fits_phones_and_follows_colour_scheme() {
     let Some(page) = Page::of(&sample()) else { return };
     let script = "const d = page.document; d.querySelectorAll('details').forEach(e => e.open = true);\
         const colour = page.getComputedStyle(d.body).backgroundColor.match(/\\d+/g).map(Number);\
@@ -396,7 +396,7 @@ fn large() -> Changeset {
 }
 
 #[test]
-fn of_thousands_of_steps_the_odd_ones_are_seen_and_the_others_are_found() {
+fn large_plan_shows_outliers_and_finds_other_steps() {
     let Some(page) = Page::of(&large()) else { return };
     let script = "const d = page.document; const out = {};\
         const visible = () => Array.from(d.querySelectorAll('.step:not([hidden])'), s => s.querySelector('.id').textContent);\
@@ -418,7 +418,7 @@ fn of_thousands_of_steps_the_odd_ones_are_seen_and_the_others_are_found() {
 }
 
 #[test]
-fn pictures_are_drawn() {
+fn page_renders_as_light_dark_and_phone() {
     let Some(page) = Page::of(&sample()) else { return };
     let dark = ["--blink-settings=preferredColorScheme=0"];
     let pictures = [

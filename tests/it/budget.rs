@@ -35,7 +35,7 @@ fn second_apply(environment: &TestEnvironment, policies: usize, roles: usize) ->
 }
 
 #[test]
-fn a_list_is_read_once_however_many_steps_there_are() {
+fn list_is_read_once_for_all_steps() {
     let environment = TestEnvironment::new();
     let (few, none) = second_apply(&environment, 20, 10);
     let (many, none_either) = second_apply(&environment, 60, 30);
@@ -98,7 +98,7 @@ const READS: [&str; 2] = ["read", "list"];
 const WRITES: [&str; 4] = ["create", "update", "patch", "delete"];
 
 #[test]
-fn a_thousand_policies_and_five_hundred_roles_stay_within_the_budget() {
+fn large_plan_stays_within_the_request_budget() {
     let cluster = Cluster::new("budget");
     cluster.declare(&json!({}));
     cluster.apply(&[]);

@@ -35,7 +35,7 @@ pub fn leaking_files(folder: &Path, secrets: &[(String, Vec<u8>)]) -> Vec<String
 }
 
 #[test]
-fn a_planted_leak_is_found_in_every_form() {
+fn planted_leak_is_found_in_every_form() {
     let secret = b"correct-horse\nbattery/staple+?".to_vec();
     let secrets = [("planted".to_owned(), secret.clone())];
     for form in notations(&secret) {
@@ -46,7 +46,7 @@ fn a_planted_leak_is_found_in_every_form() {
 }
 
 #[test]
-fn no_secret_is_in_any_output_or_file_outside_custody() {
+fn secrets_never_appear_outside_custody() {
     let quickstart = Quickstart::new();
     // A secret that comes from outside, through the environment and through a file.
     quickstart
@@ -121,7 +121,7 @@ fn no_secret_is_in_any_output_or_file_outside_custody() {
 }
 
 #[test]
-fn no_secret_in_a_store_of_aws_is_told() {
+fn secrets_in_aws_stores_are_never_shown() {
     let environment = TestEnvironment::new();
     environment.write("stores.yaml", STORES);
     environment

@@ -178,7 +178,7 @@ fn findings_are_written_and_fail_the_job() {
 }
 
 #[test]
-fn github_comments_once_and_applies_what_was_shown() {
+fn github_comments_once_and_applies_the_reviewed_changeset() {
     let pipeline = Pipeline::new("github-actions.yml");
     let (plan, comment) = (pipeline.step("plan", "Plan"), pipeline.step("plan", "Comment"));
     succeeds(&pipeline.run(&plan));
@@ -210,7 +210,7 @@ fn github_comments_once_and_applies_what_was_shown() {
 }
 
 #[test]
-fn gitlab_comments_once_and_applies_what_was_shown() {
+fn gitlab_comments_once_and_applies_the_reviewed_changeset() {
     let pipeline = Pipeline::new("gitlab-ci.yml");
     let login = format!(
         "VAULT_ROLE=groundwork-plan VAULT_ID_TOKEN=signed-for-vault AWS_ID_TOKEN=signed-for-aws CI_JOB_ID=1\n\

@@ -259,7 +259,7 @@ fn environment() -> TestEnvironment {
 }
 
 #[test]
-fn three_rendered_nodes_let_go_of_one_whose_successor_has_another_name() {
+fn rendered_cluster_removes_member_replaced_under_another_name() {
     let environment = environment();
     let mut cluster = Cluster::start(&environment, 3, Value::Null, Vec::new());
     cluster.open();
@@ -275,7 +275,7 @@ fn three_rendered_nodes_let_go_of_one_whose_successor_has_another_name() {
 }
 
 #[test]
-fn three_rendered_nodes_are_unsealed_by_the_transit_engine_of_another_vault() {
+fn rendered_cluster_unseals_by_transit_of_another_vault() {
     let environment = environment();
     let (transit, token) = transit(&environment);
     let seal = json!({ "transit": {
@@ -350,14 +350,14 @@ fn opens_itself(environment: &TestEnvironment, seal: Value, variables: Vec<(&'st
 }
 
 #[test]
-fn one_rendered_node_is_unsealed_by_a_key_that_it_is_given() {
+fn rendered_node_unseals_with_a_static_key() {
     let seal = json!({ "static": { "current_key_id": "1", "current_key": "env://CLUSTER_SEAL_KEY" } });
     let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned();
     opens_itself(&environment(), seal, vec![("CLUSTER_SEAL_KEY", key)]);
 }
 
 #[test]
-fn one_rendered_node_is_unsealed_by_a_key_of_kms_that_the_same_plan_made() {
+fn rendered_node_unseals_with_the_plans_kms_key() {
     let vault = VaultServer::Pinned(OpenBao::WithKmsSeal);
     let environment = TestEnvironment::with(Settings { tls: true, vault, ..Settings::default() });
     let endpoint = environment.sandbox.aws_url();

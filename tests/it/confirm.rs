@@ -99,7 +99,7 @@ const APPLY: &str = "Apply these 2 changes? [y/N]";
 const DESTROY: &str = "type the plan's name, precious:";
 
 #[test]
-fn nothing_is_written_or_removed_without_the_right_word() {
+fn apply_and_destroy_require_the_right_answer() {
     let environment = environment();
     let note = environment.folder.join("note.txt");
     for refusal in ["", "n", "precious", "yes please"] {
@@ -126,7 +126,7 @@ fn nothing_is_written_or_removed_without_the_right_word() {
 }
 
 #[test]
-fn what_is_not_protected_goes_with_a_yes() {
+fn unprotected_thing_is_removed_after_yes() {
     let environment = TestEnvironment::new();
     let note = environment.folder.join("note.txt");
     environment.write(

@@ -142,7 +142,7 @@ fn with_kms_seal() -> Settings {
 }
 
 #[test]
-fn servers_that_unseal_themselves_give_recovery_keys_to_custody() {
+fn auto_unseal_servers_put_recovery_keys_in_custody() {
     for settings in [with_kms_seal(), Settings { seal: Seal::Static, ..Settings::default() }] {
         let operator = Operator::new(settings);
         let plan =
@@ -162,7 +162,7 @@ fn servers_that_unseal_themselves_give_recovery_keys_to_custody() {
 }
 
 #[test]
-fn three_nodes_with_tls_are_joined_and_unsealed_again_and_again() {
+fn three_tls_nodes_are_joined_and_unsealed() {
     let operator = Operator::new(Settings { nodes: 3, tls: true, ..Settings::default() });
     let plan = operator.plan("a", &operator.folders(), &json!({ "shares": 3, "threshold": 2 }), &json!({}));
     operator.succeed(&["apply", &plan, "--yes"]);
@@ -174,7 +174,7 @@ fn three_nodes_with_tls_are_joined_and_unsealed_again_and_again() {
 }
 
 #[test]
-fn of_two_runs_that_race_one_initialises_and_the_other_says_so() {
+fn racing_runs_initialise_once_and_loser_reports_it() {
     let operator = Operator::new(Settings::default());
     let split = json!({ "shares": 3, "threshold": 2 });
     let plans = ["a", "b"].map(|machine| operator.plan(machine, &operator.folders(), &split, &json!({})));
@@ -201,7 +201,7 @@ fn of_two_runs_that_race_one_initialises_and_the_other_says_so() {
 }
 
 #[test]
-fn a_cluster_of_somebody_else_is_explained_and_left_alone() {
+fn foreign_cluster_is_explained_and_left_untouched() {
     let operator = Operator::new(Settings::default());
     let split = json!({ "shares": 1, "threshold": 1 });
     let theirs = operator.plan("theirs", &operator.folders(), &split, &json!({}));
@@ -222,7 +222,7 @@ fn a_cluster_of_somebody_else_is_explained_and_left_alone() {
 }
 
 #[test]
-fn without_custody_the_request_is_never_sent() {
+fn init_is_never_requested_without_custody() {
     let operator = Operator::new(Settings::default());
     let split = json!({ "shares": 1, "threshold": 1 });
     let refused = |plan: &str, because: &str| {
@@ -264,7 +264,7 @@ fn write_public(path: &Path, pair: &KeyPair) {
 }
 
 #[test]
-fn every_kind_of_store_and_recipient_holds_a_copy_that_is_proven_and_mended() {
+fn every_custody_copy_is_proven_and_repaired() {
     let operator = Operator::new(Settings::default());
     write_public(&operator.environment.folder.join("alice.pgp"), &KeyPair::generate().unwrap());
     std::fs::create_dir(operator.environment.folder.join("a")).unwrap();
@@ -328,7 +328,7 @@ fn every_kind_of_store_and_recipient_holds_a_copy_that_is_proven_and_mended() {
 }
 
 #[test]
-fn each_holder_gets_one_share_and_together_they_unseal() {
+fn holders_get_one_share_each_and_unseal_together() {
     let operator = Operator::new(Settings::default());
     let (alice, bob) = (KeyPair::generate().unwrap(), age::x25519::Identity::generate());
     let folder = operator.environment.folder.join("a");

@@ -62,7 +62,7 @@ fn new_recipient_is_a_change_and_high_risk() {
 
 /// Nothing is written, and yet shares would go to another place at the next sealing.
 #[test]
-fn changed_node_alone_is_shown_and_asked_for() {
+fn node_change_without_writes_needs_confirmation() {
     let cluster = Cluster::new("nodes");
     cluster.declare(&json!({}));
     cluster.apply(&[]);

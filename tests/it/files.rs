@@ -35,7 +35,7 @@ fn readers(path: &str) -> [String; 6] {
 }
 
 #[test]
-fn hidden_files_are_read_by_no_field() {
+fn no_field_can_read_hidden_files() {
     let scene = Scene::new();
     for path in [".git/config", ".env", "a/.ssh/id_ed25519", ".groundwork/journal/x.jsonl", "./.npmrc"] {
         scene.write(path, format!("version: 1\nvars: {{ a: {CANARY} }}\n"));
@@ -65,7 +65,7 @@ fn special_and_large_files_are_refused_at_once() {
 }
 
 #[test]
-fn root_that_is_a_link_leads_nowhere() {
+fn linked_root_folder_is_not_followed() {
     let scene = Scene::new();
     scene.link("templates", Path::new("/"));
     scene.link("keys", &scene.outside());
@@ -86,7 +86,7 @@ fn root_that_is_a_link_leads_nowhere() {
 }
 
 #[test]
-fn file_that_is_not_a_plan_is_not_quoted() {
+fn file_other_than_a_plan_is_never_quoted() {
     let scene = Scene::new();
     let secrets = [
         CANARY.to_owned(),
@@ -133,7 +133,7 @@ fn linked_plan_is_quoted_only_as_a_plan() {
 }
 
 #[test]
-fn mistaken_plan_is_still_quoted() {
+fn broken_plan_is_still_quoted() {
     let scene = Scene::new();
     for mistake in ["steps: { a: [", "stpes: {}\n", "vars: { a: \"b }\n"] {
         let mistakes = scene.run(&{
@@ -146,7 +146,7 @@ fn mistaken_plan_is_still_quoted() {
 }
 
 #[test]
-fn places_that_others_run_are_not_written() {
+fn paths_that_other_tools_execute_are_refused() {
     let scene = Scene::new();
     for path in [
         ".git/hooks/post-checkout",
@@ -256,7 +256,7 @@ fn groundwork_folder_that_is_a_link_is_refused() {
 }
 
 #[test]
-fn lock_and_journal_that_are_links_are_not_followed() {
+fn linked_lock_and_journal_are_not_followed() {
     let (scene, commands) = harmless();
     scene.link(".groundwork/hostile.lock", &scene.outside().join("private"));
     refuses(&scene, &commands[1..2], "hostile.lock is a link");
@@ -285,7 +285,7 @@ fn groundwork_folder_that_others_may_change_is_refused() {
 }
 
 #[test]
-fn tracked_groundwork_folder_is_refused_until_it_is_not() {
+fn groundwork_folder_is_refused_while_tracked() {
     let (scene, commands) = harmless();
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
@@ -306,7 +306,7 @@ fn tracked_groundwork_folder_is_refused_until_it_is_not() {
 }
 
 #[test]
-fn name_of_a_plan_stays_a_name() {
+fn plan_name_with_path_parts_is_refused() {
     let scene = Scene::new();
     for name in ["../x", "a/b", ".x", "a\\\\b", &"x".repeat(300)] {
         scene.write("plan.yaml", format!("version: 1\nname: \"{name}\"\n{}", file("made.txt")));
@@ -316,7 +316,7 @@ fn name_of_a_plan_stays_a_name() {
 }
 
 #[test]
-fn store_elsewhere_takes_the_callers_word() {
+fn store_outside_the_folder_requires_callers_consent() {
     let scene = Scene::new();
     let identity = age::x25519::Identity::generate();
     let key = scene.outside().join("key.txt");
@@ -348,7 +348,7 @@ fn store_elsewhere_takes_the_callers_word() {
 }
 
 #[test]
-fn bombs_of_a_whole_plan_are_refused() {
+fn plan_wide_bombs_are_refused() {
     let scene = Scene::new();
     // Includes that include nine others each, eight levels deep.
     for level in 0..9 {
@@ -396,7 +396,7 @@ fn bombs_of_a_whole_plan_are_refused() {
 }
 
 #[test]
-fn response_without_end_is_given_up() {
+fn endless_response_is_aborted() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {

@@ -89,7 +89,7 @@ pub fn in_one_line(ran: &Ran) -> String {
 }
 
 #[test]
-fn a_value_cannot_break_out_of_a_policy_or_a_file() {
+fn value_cannot_break_out_of_policy_or_file() {
     let scene = Scene::new();
     scene.write(
         "templates/rule.hcl.j2",
@@ -132,7 +132,7 @@ fn a_value_cannot_break_out_of_a_policy_or_a_file() {
 }
 
 #[test]
-fn a_plan_cannot_drive_the_terminal_of_its_reader() {
+fn plan_cannot_control_its_readers_terminal() {
     let scene = Scene::new();
     let file = |path: &str| format!("steps:\n  f: {{ kind: file.template, path: {path}, content: x }}\n");
     for text in [
@@ -159,7 +159,7 @@ fn a_plan_cannot_drive_the_terminal_of_its_reader() {
 }
 
 #[test]
-fn paths_stay_inside_whatever_they_are_written_like() {
+fn escaping_paths_are_refused_in_any_notation() {
     let scene = Scene::new();
     let absolute = scene.outside().join("private");
     let absolute = absolute.display();
@@ -197,7 +197,7 @@ fn paths_stay_inside_whatever_they_are_written_like() {
 }
 
 #[test]
-fn links_do_not_lead_out_of_the_folder() {
+fn links_out_of_the_folder_are_refused() {
     let scene = Scene::new();
     let private = scene.outside().join("private");
     for name in ["link.yaml", "templates/link.j2", "link.key"] {
@@ -217,7 +217,7 @@ fn links_do_not_lead_out_of_the_folder() {
 }
 
 #[test]
-fn a_destination_that_is_a_link_is_neither_read_nor_written() {
+fn linked_destination_is_neither_read_nor_written() {
     let scene = Scene::new();
     scene.link("target", &scene.outside().join("private"));
     scene.link("out", &scene.outside());
@@ -243,7 +243,7 @@ fn a_destination_that_is_a_link_is_neither_read_nor_written() {
 }
 
 #[test]
-fn bombs_of_yaml_are_refused() {
+fn yaml_bombs_are_refused() {
     let scene = Scene::new();
     let mut laughs = String::from("vars:\n  a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     let mut merges = String::from("vars:\n  a0: &a0 { k: v }\n");
@@ -328,15 +328,15 @@ fn bombs_are_refused_in_every_place() {
 
 /// An evaluation that was given up goes on until its process ends, so it gets one of its own.
 #[test]
-fn bombs_of_templates_are_refused() {
+fn template_bombs_are_refused() {
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
-    inner.args(["hostile::bombs_of_templates", "--exact", "--ignored", "--nocapture"]);
+    inner.args(["hostile::template_bombs", "--exact", "--ignored", "--nocapture"]);
     assert!(inner.status().expect("the inner test starts").success(), "a bomb went off; see above");
 }
 
 #[test]
-#[ignore = "started by bombs_of_templates_are_refused in a process of its own"]
-fn bombs_of_templates() {
+#[ignore = "started by template_bombs_are_refused in a process of its own"]
+fn template_bombs() {
     let scene = Scene::new();
     let var = |text: &str| format!("vars: {{ x: aaaaaaaa, a: \"{text}\" }}\n");
     let doubled: String = (0..60).map(|_| "{% set x = x ~ x %}").collect::<String>() + "{{ x }}";
@@ -378,7 +378,7 @@ fn bombs_of_templates() {
 }
 
 #[test]
-fn policies_that_are_too_deep_are_refused() {
+fn too_deeply_nested_policies_are_refused() {
     let scene = Scene::new();
     for nested in ["[", "(", "{", "!", "-", "${"] {
         let rules = format!("path \\\"a\\\" {{ x = {} }}", nested.repeat(50_000));
@@ -392,7 +392,7 @@ fn policies_that_are_too_deep_are_refused() {
 }
 
 #[test]
-fn an_address_of_a_metadata_service_is_refused_before_anything_is_sent() {
+fn metadata_service_address_is_refused_before_any_request() {
     let scene = Scene::new();
     for address in [
         "https://169.254.169.254",
@@ -454,7 +454,7 @@ fn plan_against(address: &str) -> Ran {
 }
 
 #[test]
-fn what_a_server_says_cannot_drive_the_terminal() {
+fn server_response_cannot_control_the_terminal() {
     let body = "{\"errors\":[\"no\\u001b]0;owned\\u0007\\u001b[2J\\u202e\\u009b1mgone\"]}";
     let answer = format!(
         "HTTP/1.1 400 Bad\u{1b}[2J Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -468,7 +468,7 @@ fn what_a_server_says_cannot_drive_the_terminal() {
 }
 
 #[test]
-fn a_redirect_is_not_followed() {
+fn redirect_is_not_followed() {
     let (elsewhere, asked_elsewhere) = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_owned());
     for location in [elsewhere.as_str(), "http://169.254.169.254/latest/meta-data/"] {
         let answer = format!(
@@ -483,7 +483,7 @@ fn a_redirect_is_not_followed() {
 
 /// What answers in the place of AWS may go on for ever.
 #[test]
-fn response_of_aws_without_an_end_is_cut() {
+fn endless_aws_response_is_aborted() {
     let body = "x".repeat(33 << 20);
     let aws = Listener::start(move |_| Some(listener::json("200 OK", &body)));
     let folder = tempfile::tempdir().expect("a folder");

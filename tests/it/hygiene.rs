@@ -17,7 +17,7 @@ fn run_with(environment: &TestEnvironment, plan: &str, variables: &[(&str, &str)
 }
 
 #[test]
-fn credentials_go_to_aws_or_to_this_machine() {
+fn credentials_go_only_to_aws_or_loopback() {
     let environment = TestEnvironment::new();
     let foreign = "http://192.0.2.1:4566";
     for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_IAM", "AWS_ENDPOINT_URL_S3"] {
@@ -36,7 +36,7 @@ fn credentials_go_to_aws_or_to_this_machine() {
 }
 
 #[test]
-fn tokens_travel_encrypted_or_not_at_all() {
+fn token_is_never_sent_unencrypted() {
     let environment = TestEnvironment::new();
     let refused = run_with(&environment, POLICY, &[("VAULT_ADDR", "http://192.0.2.1:8200")]);
     assert!(
@@ -63,7 +63,7 @@ impl Drop for Guard {
 }
 
 #[test]
-fn nobody_else_looks_into_the_memory() {
+fn process_memory_is_protected_from_others() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", POLICY);
     let (listener, address) = silent();
@@ -93,7 +93,7 @@ fn nobody_else_looks_into_the_memory() {
 }
 
 #[test]
-fn what_is_written_is_for_the_owner_alone() {
+fn written_files_are_private_to_the_owner() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", USER);
     environment.apply("plan.yaml");

@@ -17,7 +17,7 @@ fn plan(steps: &Value) -> String {
 }
 
 #[test]
-fn a_password_for_the_console_is_found_and_removed() {
+fn undeclared_console_password_is_found_and_removed() {
     let environment = TestEnvironment::new();
     let user = |allowed: bool| {
         plan(&json!({ "user": { "kind": "aws.iam_user", "name": "gw-person", "console_login": allowed } }))
@@ -59,7 +59,7 @@ fn many() -> String {
 }
 
 #[test]
-fn a_large_plan_reads_iam_in_a_few_calls_and_sees_what_each_step_is() {
+fn large_plan_detects_drift_in_few_iam_calls() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", &many());
     environment.apply("plan.yaml");
@@ -91,7 +91,7 @@ fn a_large_plan_reads_iam_in_a_few_calls_and_sees_what_each_step_is() {
 }
 
 #[test]
-fn changes_leave_what_others_have_set() {
+fn changes_keep_settings_made_by_others() {
     let environment = TestEnvironment::new();
     let role = |extra: Value| {
         let mut role = json!({ "kind": "aws.iam_role", "name": "gw-role", "description": "one",

@@ -78,7 +78,7 @@ fn is_of(name: &Value, value: &Value) -> bool {
 }
 
 #[test]
-fn what_does_not_fit_is_found() {
+fn values_that_violate_the_schema_are_found() {
     use serde_json::json;
     let schema = json!({
         "$defs": { "word": { "oneOf": [{ "const": "a" }, { "type": "string", "enum": ["b"] }] } },

@@ -30,7 +30,7 @@ fn plan(key: &Value) -> String {
 }
 
 #[test]
-fn a_key_that_was_there_gets_the_alias_and_the_alias_can_move() {
+fn existing_key_gets_alias_and_alias_can_move() {
     let environment = TestEnvironment::new();
     let kms = kms(&environment, "us-east-1");
     let (first, second) = (new_key(&kms), new_key(&kms));
@@ -51,7 +51,7 @@ fn a_key_that_was_there_gets_the_alias_and_the_alias_can_move() {
 }
 
 #[test]
-fn a_key_is_replicated_where_the_plan_says_and_other_replicas_are_left_alone() {
+fn key_is_replicated_and_other_replicas_are_kept() {
     let environment = TestEnvironment::new();
     let declared = |regions: &[&str]| {
         plan(&json!({ "alias": "alias/gw-wide", "multi_region": true, "replica_regions": regions }))

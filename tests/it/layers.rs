@@ -18,7 +18,7 @@ const PLACES: [(&str, &[&str]); 8] = [
 ];
 
 #[test]
-fn what_belongs_to_one_folder_stays_there() {
+fn restricted_names_stay_in_their_folders() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut strays = Vec::new();
     for path in sources(&src) {
@@ -223,7 +223,7 @@ fn modules_use_only_listed_modules() {
 }
 
 #[test]
-fn modules_use_what_is_below_them_and_knots_are_small() {
+fn modules_use_lower_modules_except_in_small_cycles() {
     let place = |module: &str| {
         EDGES
             .iter()

@@ -177,7 +177,7 @@ fn position(changeset: &Value, id: &str) -> usize {
 }
 
 #[test]
-fn what_no_step_declares_is_shown_and_pruned_exactly() {
+fn undeclared_things_are_shown_and_pruned_exactly() {
     let life = Life::with(&steps());
     let password =
         life.vault("GET", "secret/data/app/database", &Value::Null).1["data"]["data"]["password"].clone();
@@ -275,7 +275,7 @@ fn what_no_step_declares_is_shown_and_pruned_exactly() {
 }
 
 #[test]
-fn a_thing_that_is_still_needed_stays() {
+fn thing_that_is_still_needed_stays() {
     let life = Life::with(&steps());
     life.declare(&without(&steps(), &["kv"]), &json!({}));
     let ran = life.run(&["apply", "plan.yaml", "--prune", "--yes"]);
@@ -299,7 +299,7 @@ fn a_thing_that_is_still_needed_stays() {
 }
 
 #[test]
-fn a_renamed_step_keeps_its_thing() {
+fn renamed_step_keeps_its_thing() {
     let life = Life::with(&steps());
     let rename = |old: &str, new: &str, thing: Value| {
         let mut renamed = without(&steps(), &[old]);
@@ -348,7 +348,7 @@ fn a_renamed_step_keeps_its_thing() {
 }
 
 #[test]
-fn taking_over_is_shown_asked_for_and_recorded_by_an_apply_alone() {
+fn adoption_is_shown_and_recorded_by_apply_only() {
     let life = Life::with(&json!({}));
     let rules = |path: &str| json!({ "policy": format!("path \"{path}\" {{ capabilities = [\"read\"] }}") });
     life.vault("PUT", "sys/policies/acl/reader", &rules("other/*"));
@@ -415,7 +415,7 @@ fn built_in_things_are_never_removed() {
 }
 
 #[test]
-fn destroy_removes_what_the_plan_made_and_no_more() {
+fn destroy_removes_only_what_the_plan_created() {
     let mut all = steps();
     all["keep"] = policy("keep");
     all["keep"]["retain"] = json!(true);
@@ -483,7 +483,7 @@ fn destroy_removes_what_the_plan_made_and_no_more() {
 }
 
 #[test]
-fn what_is_in_another_cluster_is_not_removed_for_its_name() {
+fn same_name_in_another_cluster_is_not_removed() {
     let steps = json!({ "reader": policy("reader"), "keep": policy("keep") });
     let (life, other) = (Life::with(&steps), Life::with(&steps));
     let write = |steps: Value| {
@@ -533,7 +533,7 @@ fn what_is_in_another_cluster_is_not_removed_for_its_name() {
 }
 
 #[test]
-fn a_destroy_that_breaks_off_is_resumed() {
+fn interrupted_destroy_is_resumed() {
     let mut all = steps();
     all["table"]["protect"] = json!(false);
     let life = Life::with(&all);

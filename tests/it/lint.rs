@@ -36,7 +36,7 @@ fn lines(rule: &Rule, report: &Report) -> Vec<usize> {
 }
 
 #[test]
-fn every_rule_finds_its_bad_example_at_the_right_lines_and_leaves_the_good_one() {
+fn every_rule_flags_the_marked_lines_only() {
     let mut wrong = Vec::new();
     for rule in lint::all() {
         let bad = plan(rule.bad);
@@ -60,7 +60,7 @@ fn every_rule_finds_its_bad_example_at_the_right_lines_and_leaves_the_good_one()
 }
 
 #[test]
-fn good_examples_are_good_by_every_rule_that_they_are_not_about() {
+fn good_examples_pass_every_other_rule() {
     // What is left out of an example so that it stays short.
     let of_whole_plans =
         ["audit-missing", "root-token-kept", "custody-single-store", "role-for-everybody", "manages-access"];
@@ -73,7 +73,7 @@ fn good_examples_are_good_by_every_rule_that_they_are_not_about() {
 }
 
 #[test]
-fn a_reason_silences_a_rule_in_a_step_and_in_a_plan() {
+fn reason_silences_rule_in_step_and_plan() {
     let step = "steps:\n  key:\n    kind: aws.kms_key\n    alias: alias/x\n    rotation: false\n";
     let allow = "lint: { allow: { key-without-rotation: \"the reason\" } }\n";
     for text in [format!("{step}    {allow}"), format!("{allow}{step}")] {
@@ -85,13 +85,13 @@ fn a_reason_silences_a_rule_in_a_step_and_in_a_plan() {
 }
 
 #[test]
-fn a_repeated_step_is_told_once() {
+fn repeated_step_is_reported_once() {
     let text = "steps:\n  key:\n    kind: aws.kms_key\n    for_each: [ a, b, c ]\n    alias: \"alias/{{ each.key }}\"\n    rotation: false\n";
     assert_eq!(report(&plan(text)).findings.len(), 1);
 }
 
 #[test]
-fn rules_are_described_in_full_and_named_alike() {
+fn rules_are_fully_described_and_consistently_named() {
     for rule in lint::all() {
         let is_id = rule.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         assert!(is_id, "{}", rule.id);
@@ -102,7 +102,7 @@ fn rules_are_described_in_full_and_named_alike() {
 }
 
 #[test]
-fn docs_lint_md_is_what_the_program_prints() {
+fn lint_page_in_docs_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md");
     let kept = std::fs::read_to_string(path).expect("docs/lint.md");
     assert!(kept == ui::rules::markdown(), "docs/lint.md is not what the program prints: run `make docs`");
@@ -116,7 +116,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Ran {
 
 /// Plans of the repository have nothing to be found: what is true is repaired or silenced.
 #[test]
-fn the_plans_of_the_project_are_clean() {
+fn project_plans_have_no_findings() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     for entry in project.join("plans").read_dir().expect("the plans").flatten() {
         let name = format!("plans/{}", entry.file_name().to_string_lossy());
@@ -128,7 +128,7 @@ fn the_plans_of_the_project_are_clean() {
 }
 
 #[test]
-fn a_warning_fails_only_where_it_is_asked_to_and_an_error_always() {
+fn warning_fails_only_when_strict_and_error_always() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |text: &str| std::fs::write(folder.path().join("plan.yaml"), plan(text)).expect("written");
     let rule = |id: &str| lint::find(id).expect("a rule");
@@ -141,7 +141,7 @@ fn a_warning_fails_only_where_it_is_asked_to_and_an_error_always() {
 }
 
 #[test]
-fn a_secret_that_is_found_is_never_shown() {
+fn found_secret_is_never_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("templates")).expect("made");
     let token = format!("hvs.{}", "CAESIJ5aBcDeFgHiJkLmNoPq");
@@ -264,7 +264,7 @@ fn sarif_has_every_finding_and_its_place() {
 }
 
 #[test]
-fn sarif_has_mistakes_too_and_fingerprints_do_not_move() {
+fn sarif_lists_mistakes_and_has_stable_fingerprints() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = sarif(folder.path(), "version: 1\nname: x\nstps: {}\n");
     let results = check_sarif(&log);
@@ -276,7 +276,7 @@ fn sarif_has_mistakes_too_and_fingerprints_do_not_move() {
 }
 
 #[test]
-fn json_tells_what_is_silenced_and_why() {
+fn json_lists_silenced_findings_with_reasons() {
     let folder = tempfile::tempdir().expect("a folder");
     let text = "steps:\n  key:\n    kind: aws.kms_key\n    alias: alias/x\n    rotation: false\n    \
                 lint: { allow: { key-without-rotation: \"goes away\" } }\n";

@@ -45,7 +45,7 @@ fn entries(environment: &TestEnvironment, plan: &str) -> Value {
 }
 
 #[test]
-fn terraforms_lock_is_respected_and_ours_is_one_that_it_would_respect() {
+fn terraform_lock_is_respected_and_ours_is_compatible() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", &plan(&by_item(), "one"));
     environment.apply("plan.yaml");
@@ -77,7 +77,7 @@ fn terraforms_lock_is_respected_and_ours_is_one_that_it_would_respect() {
 }
 
 #[test]
-fn a_lock_object_beside_the_journal() {
+fn s3_lock_object_is_respected_beside_the_journal() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", &plan(&json!({ "s3": true }), "one"));
     environment.apply("plan.yaml");
@@ -95,7 +95,7 @@ fn a_lock_object_beside_the_journal() {
 }
 
 #[test]
-fn another_machine_goes_on_with_the_journal_and_a_diverging_one_is_refused() {
+fn another_machine_continues_journal_and_divergence_is_refused() {
     let environment = TestEnvironment::new();
     let at = |folder: &str| format!("{folder}/plan.yaml");
     environment.write(&at("one"), &plan(&by_item(), "one"));
@@ -152,7 +152,7 @@ fn journal_copy_stays_under_its_key() {
 }
 
 #[test]
-fn the_journal_tells_people_who_did_what_when() {
+fn journal_shows_who_did_what_when() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", &plan(&by_item(), "one"));
     let empty = environment.run(&["journal", "plan.yaml"]);
@@ -170,7 +170,7 @@ fn the_journal_tells_people_who_did_what_when() {
 }
 
 #[test]
-fn wrong_places_are_found_offline() {
+fn invalid_lock_places_are_found_offline() {
     let environment = TestEnvironment::new();
     for lock in [json!({}), json!({ "dynamodb": "a", "s3": true }), json!({ "s3": "nowhere" })] {
         environment.write("plan.yaml", &plan(&lock, "one"));
@@ -186,7 +186,7 @@ fn apply_through(environment: &TestEnvironment, address: &str) -> Ran {
 }
 
 #[test]
-fn what_changed_between_the_approval_and_the_lock_stops_the_run() {
+fn change_between_approval_and_lock_stops_the_run() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", &plan(&by_item(), "one"));
     environment.apply("plan.yaml");
@@ -215,7 +215,7 @@ fn what_changed_between_the_approval_and_the_lock_stops_the_run() {
 }
 
 #[test]
-fn a_lock_that_was_taken_away_stops_further_writes() {
+fn lost_lock_stops_further_writes() {
     let environment = TestEnvironment::new();
     let lock = json!({ "s3": true });
     environment.write("plan.yaml", &plan(&lock, "one"));

@@ -23,7 +23,7 @@ fn steps(steps: &str) -> String {
 }
 
 #[test]
-fn a_misspelt_key_is_shown_with_the_right_one() {
+fn misspelt_key_is_shown_with_a_suggestion() {
     insta::assert_snapshot!(messages(&steps(
         "  bucket:\n    kind: aws.s3_bucket\n    name: example-state\n    versionning: true\n"
     )));
@@ -39,7 +39,7 @@ fn several_mistakes_are_shown_in_one_run() {
 }
 
 #[test]
-fn references_are_checked_before_anything_is_asked() {
+fn references_are_checked_before_any_request() {
     insta::assert_snapshot!(messages(&steps(
         "  key:\n    kind: aws.kms_key\n    alias: alias/x\n  \
          file:\n    kind: file.template\n    path: x.txt\n    content: \"{{ key.arm }} {{ kye.arn }}\"\n"
@@ -47,7 +47,7 @@ fn references_are_checked_before_anything_is_asked() {
 }
 
 #[test]
-fn a_circle_is_named() {
+fn reference_cycle_is_named() {
     insta::assert_snapshot!(messages(&steps(
         "  a:\n    kind: file.template\n    path: a.txt\n    content: \"{{ b.sha256 }}\"\n  \
          b:\n    kind: file.template\n    path: b.txt\n    content: \"{{ a.sha256 }}\"\n"
@@ -63,7 +63,7 @@ fn paths_stay_in_the_folder_of_the_plan() {
 }
 
 #[test]
-fn broken_yaml_is_shown_where_it_breaks() {
+fn yaml_error_is_shown_at_its_line() {
     insta::assert_snapshot!(messages("version: 1\nname: [ a\nsteps: {}\n"));
     insta::assert_snapshot!(messages("version: 1\nname: a\nname: b\n"));
     insta::assert_snapshot!(messages("- not\n- a plan\n"));

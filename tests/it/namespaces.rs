@@ -35,7 +35,7 @@ fn policy(cluster: &Cluster, namespace: &str) -> String {
 }
 
 #[test]
-fn the_same_name_in_several_namespaces_is_several_things() {
+fn same_name_in_several_namespaces_means_separate_things() {
     let cluster = Cluster::new("namespaces");
     cluster.declare(&everywhere());
     let shown = cluster.plan();
@@ -71,7 +71,7 @@ fn the_same_name_in_several_namespaces_is_several_things() {
 }
 
 #[test]
-fn what_leaves_the_plan_is_removed_from_its_own_namespace() {
+fn pruned_thing_is_removed_from_its_own_namespace() {
     let cluster = Cluster::new("namespaces");
     cluster.declare(&everywhere());
     cluster.apply(&[]);
@@ -93,7 +93,7 @@ fn what_leaves_the_plan_is_removed_from_its_own_namespace() {
 }
 
 #[test]
-fn an_access_key_is_delivered_into_a_namespace() {
+fn access_key_is_delivered_into_a_namespace() {
     let cluster = Cluster::new("namespaces");
     cluster.declare(&json!({
         "key": { "kind": "aws.iam_access_key", "user": "reporter",
@@ -119,7 +119,7 @@ fn an_access_key_is_delivered_into_a_namespace() {
 }
 
 #[test]
-fn mistakes_about_namespaces_carry_their_place() {
+fn namespace_mistakes_name_their_place() {
     let environment = TestEnvironment::new();
     let validate = |step: &str| {
         let text = format!("version: 1\nname: namespaces\nsteps:\n  one:\n    kind: {step}\n");

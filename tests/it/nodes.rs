@@ -61,7 +61,7 @@ fn declare_vault(cluster: &Cluster, settings: &Value) {
 }
 
 #[test]
-fn share_never_reaches_a_node_only_the_plan_names() {
+fn share_never_reaches_node_named_only_by_plan() {
     let (cluster, stranger, _) = with_stranger();
     let flag = format!("--trust node={}", stranger.url);
     let plan = cluster.plan();
@@ -122,7 +122,7 @@ fn new_node_is_confirmed_by_typing_its_address() {
 }
 
 #[test]
-fn callers_environment_names_nodes_that_a_plan_lists() {
+fn nodes_in_callers_environment_are_trusted() {
     let (cluster, stranger, own) = with_stranger();
     let mut command = cluster.command(&["plan", "plan.yaml", "--format", "json"]);
     command.env("GROUNDWORK_VAULT_NODES", format!("{own}, {}", stranger.url));
@@ -136,7 +136,7 @@ fn callers_environment_names_nodes_that_a_plan_lists() {
 }
 
 #[test]
-fn typed_share_never_reaches_a_stranger_either() {
+fn typed_share_never_reaches_an_untrusted_node() {
     let (cluster, stranger, own) = with_stranger();
     let (status, _) = cluster.ask("PUT", "", "sys/seal", &json!({}));
     assert_eq!(status, 204);
@@ -161,7 +161,7 @@ fn typed_share_never_reaches_a_stranger_either() {
 }
 
 #[test]
-fn further_nodes_of_a_fresh_cluster_need_the_flag() {
+fn additional_nodes_of_fresh_cluster_require_trust() {
     let cluster = Cluster::new("fresh");
     cluster.declare(&json!({}));
     let own = cluster.environment.sandbox.vault_addrs()[0].clone();

@@ -55,7 +55,7 @@ fn serve(client: TcpStream, page: &str, ears: &Mutex<Vec<String>>) {
 }
 
 #[test]
-fn page_in_a_browser_changes_nothing_in_the_sandbox() {
+fn browser_page_changes_nothing_in_the_sandbox() {
     let Some(browser) = browser() else { return };
     // As `groundwork sandbox` starts it.
     let environment = TestEnvironment::with(Settings { tls: true, ..Settings::default() });

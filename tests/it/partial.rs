@@ -42,7 +42,7 @@ fn deferred(environment: &TestEnvironment, plan: &str, variables: &[(&str, &str)
 }
 
 #[test]
-fn a_vault_that_cannot_be_reached_hides_only_itself() {
+fn unreachable_vault_defers_only_its_own_steps() {
     let quickstart = Quickstart::new();
     let nobody = [("VAULT_ADDR", "http://127.0.0.1:1")];
     let deferred = deferred(&quickstart.environment, "quickstart.yaml", &nobody);
@@ -55,7 +55,7 @@ fn a_vault_that_cannot_be_reached_hides_only_itself() {
 }
 
 #[test]
-fn a_sealed_vault_hides_only_what_is_in_it() {
+fn sealed_vault_defers_only_its_own_steps() {
     use age::secrecy::ExposeSecret;
     let environment = TestEnvironment::new();
     let identity = age::x25519::Identity::generate();
@@ -114,7 +114,7 @@ fn a_sealed_vault_hides_only_what_is_in_it() {
 }
 
 #[test]
-fn what_the_token_may_not_read_is_named_with_what_it_lacks() {
+fn plan_names_missing_read_permissions() {
     let quickstart = Quickstart::applied();
     let policy = json!({ "policy": "path \"sys/policies/*\" { capabilities = [\"read\", \"list\"] }" });
     quickstart.vault("POST", "sys/policies/acl/narrow", &policy);
@@ -159,7 +159,7 @@ fn refusing_aws() -> String {
 }
 
 #[test]
-fn what_aws_refuses_to_tell_is_deferred_and_the_same_every_time() {
+fn denied_aws_read_is_deferred_and_reproducible() {
     let environment = TestEnvironment::new();
     environment.write(
         "plan.yaml",
@@ -182,7 +182,7 @@ fn what_aws_refuses_to_tell_is_deferred_and_the_same_every_time() {
 }
 
 #[test]
-fn a_place_that_is_named_by_the_account_is_known_once_the_account_is() {
+fn account_id_resolves_in_names_and_places() {
     let environment = TestEnvironment::new();
     let identity = age::x25519::Identity::generate().to_public();
     let bucket = "custody-{{ aws.account_id }}";
@@ -203,7 +203,7 @@ fn a_place_that_is_named_by_the_account_is_known_once_the_account_is() {
 }
 
 #[test]
-fn a_plan_that_is_interrupted_ends_at_once() {
+fn interrupted_plan_ends_at_once() {
     let environment = TestEnvironment::new();
     environment.write(
         "plan.yaml",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Quickstart, files, paths, step, summary, text_of};
 
 #[test]
-fn a_plan_on_nothing_is_complete_and_leaves_nothing() {
+fn first_plan_is_complete_and_leaves_no_trace() {
     let quickstart = Quickstart::new();
     let before = files(&quickstart.environment.folder);
     let changeset = quickstart.plan();
@@ -27,7 +27,7 @@ fn a_plan_on_nothing_is_complete_and_leaves_nothing() {
 }
 
 #[test]
-fn a_second_apply_writes_nothing_and_the_server_agrees() {
+fn second_apply_writes_nothing_to_the_server() {
     let quickstart = Quickstart::applied();
     let logged = quickstart.vault_writes();
     assert!(logged > 10, "the first apply wrote to Vault: {logged}");
@@ -60,7 +60,7 @@ fn a_second_apply_writes_nothing_and_the_server_agrees() {
 }
 
 #[test]
-fn drift_is_named_exactly_and_repaired_exactly() {
+fn drift_is_named_and_repaired_exactly() {
     let quickstart = Quickstart::applied();
     quickstart.suspend_versioning("quickstart-terraform-state");
     quickstart.untag_user("quickstart-app", "Environment");
@@ -97,7 +97,7 @@ fn drift_is_named_exactly_and_repaired_exactly() {
 }
 
 #[test]
-fn a_foreign_thing_is_taken_over_only_when_the_plan_says_so() {
+fn existing_thing_is_adopted_only_when_declared() {
     let quickstart = Quickstart::new();
     quickstart.create_user("quickstart-app");
     let changeset = quickstart.plan();
@@ -114,7 +114,7 @@ fn a_foreign_thing_is_taken_over_only_when_the_plan_says_so() {
 }
 
 #[test]
-fn another_account_is_refused_before_anything_else() {
+fn another_account_is_refused_before_any_write() {
     let quickstart = Quickstart::new();
     quickstart.edit("account_id: \"000000000000\"", "account_id: \"123456789012\"");
     let ran = quickstart.run(&["apply", "quickstart.yaml", "--yes"]);
@@ -124,7 +124,7 @@ fn another_account_is_refused_before_anything_else() {
 }
 
 #[test]
-fn a_failed_step_stops_its_dependents_alone() {
+fn failed_step_stops_only_its_dependents() {
     let quickstart = Quickstart::new();
     // A folder stands where the file should go: the write fails, and nothing needs that file.
     std::fs::create_dir_all(quickstart.environment.folder.join("rendered/backend.hcl/x")).expect("a folder");

@@ -181,7 +181,7 @@ fn has(told: &Value, expected: &Value) -> bool {
 }
 
 #[test]
-fn what_the_server_writes_differently_is_no_change() {
+fn server_notation_is_not_reported_as_change() {
     let cluster = Cluster::new("read-back");
     cluster.environment.write("reviewer.jwt", "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmF0dXJl");
     cluster.declare(&surroundings());
@@ -219,7 +219,7 @@ fn what_the_server_writes_differently_is_no_change() {
 }
 
 #[test]
-fn a_change_keeps_what_a_partial_request_would_lose() {
+fn update_keeps_fields_that_partial_requests_lose() {
     let cluster = Cluster::new("partial");
     cluster.environment.write("reviewer.jwt", "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmF0dXJl");
     let declared = |host: &str, claim: &str| {

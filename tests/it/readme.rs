@@ -48,7 +48,7 @@ fn plans_in_the_readme_are_valid() {
 }
 
 #[test]
-fn policies_of_the_readme_arrive_as_shown() {
+fn readme_policies_are_applied_as_shown() {
     let text = readme();
     let plan = blocks(&text, "yaml")[0];
     let start = plan.find("  team_policies:").expect("the policies");
@@ -135,7 +135,7 @@ fn mistakes_are_drawn_as_the_readme_shows() {
 }
 
 #[test]
-fn command_lines_in_the_readme_are_right() {
+fn readme_command_lines_are_valid() {
     let text = readme();
     let folder = tempfile::tempdir().expect("a folder");
     let mut seen = 0;

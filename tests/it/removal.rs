@@ -135,7 +135,7 @@ fn role_in_foreign_profile_keeps_every_policy() {
 }
 
 #[test]
-fn role_and_profile_of_one_plan_go_together() {
+fn role_and_its_profile_are_removed_together() {
     let steps = json!({
         "app": role("gw-app"),
         "profile": { "kind": "aws.iam_instance_profile", "name": "gw-app", "role": "gw-app" },
@@ -199,7 +199,7 @@ fn group_with_foreign_members_is_kept() {
 }
 
 #[test]
-fn attached_policy_goes_once_its_holder_lets_go() {
+fn attached_policy_is_deleted_once_holder_releases_it() {
     let mut app = role("gw-app");
     app["managed_policies"] = json!(["{{ limits.arn }}"]);
     let limits = json!({ "kind": "aws.iam_policy", "name": "gw-limits", "document": document() });
@@ -257,7 +257,7 @@ fn failed_replacement_keeps_the_old_thing() {
 }
 
 #[test]
-fn unconfirmed_subscription_goes_with_its_topic() {
+fn unconfirmed_subscription_is_removed_with_its_topic() {
     let steps = json!({
         "topic": { "kind": "aws.sns_topic", "name": "gw-alerts" },
         "mail": { "kind": "aws.sns_subscription", "topic": "{{ topic.arn }}", "protocol": "https",
@@ -296,7 +296,7 @@ fn secret_in_its_recovery_window_counts_as_removed() {
 }
 
 #[test]
-fn bucket_with_objects_is_blocked_beforehand() {
+fn bucket_with_objects_is_blocked_at_planning() {
     let steps = json!({ "bucket": { "kind": "aws.s3_bucket", "name": "gw-data", "protect": false } });
     let account = Account::with(&steps);
     crate::aws::put_object(&account.environment, "gw-data", "precious", "text");
@@ -327,7 +327,7 @@ fn limited(account: &Account, denied: &[&str]) -> impl Fn(&[&str]) -> Ran {
 }
 
 #[test]
-fn refused_deletion_puts_back_what_was_taken_off() {
+fn refused_deletion_restores_what_was_detached() {
     let mut app = role("gw-app");
     app["managed_policies"] = json!([READ_ONLY]);
     app["inline_policies"] = json!({ "own": document() });
@@ -392,7 +392,7 @@ fn refused_deletion_puts_back_what_was_taken_off() {
 }
 
 #[test]
-fn refused_policy_version_costs_no_old_one() {
+fn refused_policy_version_keeps_old_versions() {
     let policy = |action: &str| {
         json!({ "limits": { "kind": "aws.iam_policy", "name": "gw-limits",
             "document": [{ "allow": action, "on": "*" }] } })
@@ -423,7 +423,7 @@ fn refused_policy_version_costs_no_old_one() {
 }
 
 #[test]
-fn shared_things_show_what_ends_with_them() {
+fn shared_things_show_what_their_removal_breaks() {
     let provider = "oidc.example.com/id/shared";
     let account = Account::with(&json!({
         "key": { "kind": "aws.kms_key", "alias": "alias/gw-key", "protect": false },

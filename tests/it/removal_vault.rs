@@ -6,7 +6,7 @@ use crate::lifecycle::{Life, changing, without};
 use crate::removal::{lost, reason};
 
 #[test]
-fn mount_shows_foreign_content_and_takes_its_keys() {
+fn mount_removal_shows_foreign_content_and_removes_keys() {
     let steps = json!({
         "kv": { "kind": "vault.mount", "path": "secret", "type": "kv", "version": 2, "protect": false },
         "own": { "kind": "vault.kv_secret", "mount": "secret", "path": "app/own", "protect": false,
@@ -36,7 +36,7 @@ fn mount_shows_foreign_content_and_takes_its_keys() {
 }
 
 #[test]
-fn issuer_with_a_shared_key_goes_only_with_its_mount() {
+fn shared_key_issuer_is_removed_only_with_mount() {
     let steps = json!({
         "pki": { "kind": "vault.mount", "path": "pki", "type": "pki", "max_lease_ttl": "87600h", "protect": false },
         "root": { "kind": "vault.pki_ca", "mount": "pki", "name": "root-a", "common_name": "Root A",

@@ -72,7 +72,7 @@ async fn up_is_idempotent_and_down_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn everything_listens_on_the_loopback_interface_only() {
+async fn servers_listen_on_loopback_only() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(&dir);
     let running = up(&options).await;
@@ -102,7 +102,7 @@ fn listening(number: i32) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_dead_server_is_started_again_where_it_was() {
+async fn dead_server_restarts_at_the_same_address() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(&dir);
     let first = up(&options).await;
@@ -119,7 +119,7 @@ async fn a_dead_server_is_started_again_where_it_was() {
 }
 
 #[tokio::test]
-async fn after_all_were_killed_a_new_sandbox_begins() {
+async fn killed_sandbox_starts_again_empty() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(&dir);
     let first = up(&options).await;
@@ -153,7 +153,7 @@ impl Drop for Stranger {
 }
 
 #[tokio::test]
-async fn a_stranger_that_got_our_process_id_is_left_alone() {
+async fn process_with_reused_pid_is_left_running() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(&dir);
     let running = up(&options).await;
@@ -173,7 +173,7 @@ async fn a_stranger_that_got_our_process_id_is_left_alone() {
 }
 
 #[tokio::test]
-async fn other_settings_are_refused_while_it_runs() {
+async fn running_sandbox_refuses_other_settings() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(&dir);
     let running = up(&options).await;
@@ -201,7 +201,7 @@ async fn three_nodes_speak_tls() {
 }
 
 #[tokio::test]
-async fn a_lost_server_comes_back_empty_and_the_others_go_on() {
+async fn lost_server_restarts_empty_and_others_continue() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(&dir);
     options.settings.nodes = 2;
@@ -225,7 +225,7 @@ async fn a_lost_server_comes_back_empty_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn what_persists_is_there_again() {
+async fn persistent_sandbox_keeps_its_environment() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(&dir);
     options.settings.persist = true;
@@ -240,7 +240,7 @@ async fn what_persists_is_there_again() {
 }
 
 #[tokio::test]
-async fn two_at_once_become_one() {
+async fn concurrent_starts_share_one_sandbox() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(&dir);
     let (one, two) = tokio::join!(up(&options), up(&options));
@@ -250,7 +250,7 @@ async fn two_at_once_become_one() {
 }
 
 #[tokio::test]
-async fn a_tied_sandbox_ends_with_its_owner() {
+async fn tied_sandbox_ends_with_its_owner() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(&dir);
     let running = up(&options).await;
@@ -264,7 +264,7 @@ async fn a_tied_sandbox_ends_with_its_owner() {
 }
 
 #[tokio::test]
-async fn a_missing_python_is_said_with_the_remedy() {
+async fn missing_python_error_names_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(&dir);
     options.host.path = dir.path().into();

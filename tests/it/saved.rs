@@ -95,7 +95,7 @@ fn forged(text: &[u8], change: impl FnOnce(&mut Content)) -> Vec<u8> {
 }
 
 #[test]
-fn the_same_plan_and_world_give_the_same_bytes() {
+fn same_plan_and_state_give_identical_bytes() {
     let folder = Folder::new();
     folder.applied();
     let (first, second, later) =
@@ -108,7 +108,7 @@ fn the_same_plan_and_world_give_the_same_bytes() {
 }
 
 #[test]
-fn what_was_reviewed_is_applied_and_only_once() {
+fn reviewed_changeset_is_applied_only_once() {
     let folder = Folder::new();
     folder.saved();
     let ran = folder.run(&["apply", "changes.json", "--yes", "--format", "json"]);
@@ -121,7 +121,7 @@ fn what_was_reviewed_is_applied_and_only_once() {
 }
 
 #[test]
-fn without_a_yes_nobody_is_asked_where_nobody_is() {
+fn apply_without_terminal_requires_yes() {
     let folder = Folder::new();
     folder.saved();
     let ran = folder.run(&["apply", "changes.json"]);
@@ -130,7 +130,7 @@ fn without_a_yes_nobody_is_asked_where_nobody_is() {
 }
 
 #[test]
-fn whatever_has_changed_since_the_review_is_named() {
+fn changes_since_the_review_are_named() {
     let folder = Folder::new();
     folder.applied();
     folder.write("note.txt", "by hand");
@@ -154,7 +154,7 @@ fn whatever_has_changed_since_the_review_is_named() {
 
 /// Whoever changes a public key can read what is sealed for it.
 #[test]
-fn changed_key_file_refuses_the_saved_changeset() {
+fn changed_key_file_invalidates_the_saved_changeset() {
     let folder = Folder::new();
     let age = age::x25519::Identity::generate().to_public();
     let recipients = format!("[ {{ age: {age} }}, {{ pgp: keys/alice.pgp }} ]");
@@ -256,7 +256,7 @@ fn changes_of_another_commit_are_refused() {
 }
 
 #[test]
-fn plan_behind_a_link_needs_naming() {
+fn plan_behind_a_link_must_be_named() {
     let folder = Folder::new();
     let whole = folder.saved();
     std::fs::create_dir(folder.path("real")).expect("a folder");
@@ -308,7 +308,7 @@ fn callers_key_refuses_files_without_its_seal() {
 }
 
 #[test]
-fn a_file_that_is_not_as_it_was_written_is_refused() {
+fn modified_changeset_file_is_refused() {
     let folder = Folder::new();
     let whole = String::from_utf8(folder.saved()).expect("text");
     let time = Saved::parse(whole.as_bytes()).expect("whole").created_at.to_string();
@@ -338,7 +338,7 @@ fn a_file_that_is_not_as_it_was_written_is_refused() {
 }
 
 #[test]
-fn a_review_does_not_last_for_ever() {
+fn expired_review_is_refused() {
     let folder = Folder::new();
     folder.save("changes.json", now() - 2 * 86_400);
     folder.refused(&["changes.json"], &["2 d ago", "--max-age"]);
@@ -352,7 +352,7 @@ fn a_review_does_not_last_for_ever() {
 }
 
 #[test]
-fn a_changeset_does_not_choose_a_plan_from_elsewhere() {
+fn changeset_cannot_select_a_plan_outside_folder() {
     let folder = Folder::new();
     folder.saved();
     folder.write("other.yaml", NOTE);
@@ -368,7 +368,7 @@ fn a_changeset_does_not_choose_a_plan_from_elsewhere() {
 }
 
 #[test]
-fn the_file_is_private_and_replaces_nothing_else() {
+fn changeset_file_is_private_and_replaces_nothing_else() {
     let folder = Folder::new();
     folder.saved();
     folder.saved();
@@ -390,7 +390,7 @@ fn the_file_is_private_and_replaces_nothing_else() {
 }
 
 #[test]
-fn whatever_the_file_holds_there_is_an_answer_and_no_panic() {
+fn corrupt_changeset_file_never_causes_a_panic() {
     let whole = Folder::new().saved();
     // A fixed sequence, so that a failure can be repeated.
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -452,7 +452,7 @@ fn another_account_or_cluster_is_refused() {
 }
 
 #[test]
-fn what_had_to_wait_was_not_reviewed_and_is_not_done() {
+fn deferred_step_is_unreviewed_and_not_applied() {
     let environment = TestEnvironment::new();
     environment.write(
         "plan.yaml",
@@ -471,7 +471,7 @@ fn what_had_to_wait_was_not_reviewed_and_is_not_done() {
 }
 
 #[test]
-fn exactly_the_reviewed_drift_is_repaired_and_one_change_more_is_refused() {
+fn only_reviewed_drift_is_repaired() {
     let quickstart = Quickstart::new();
     // From nothing: the steps behind the initialisation are part of the review.
     assert_eq!(quickstart.run(&["plan", "quickstart.yaml", "--out", "first.json", "--strict"]).code, 0);

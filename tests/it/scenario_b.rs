@@ -70,7 +70,7 @@ fn node(candlefish: &Quickstart, number: usize) -> String {
 }
 
 #[test]
-fn five_nodes_opened_by_key_shares_survive_the_loss_of_two_one_after_the_other() {
+fn five_shamir_nodes_survive_losing_two_in_sequence() {
     let settings = Settings { nodes: 5, tls: true, ..Settings::default() };
     let candlefish = Quickstart::with(PLAN, settings);
     applied(&candlefish);
@@ -112,7 +112,7 @@ fn order(candlefish: &Quickstart) -> Vec<(String, String)> {
 }
 
 #[test]
-fn servers_are_restarted_while_the_others_serve_and_the_active_one_hands_over_first() {
+fn rolling_restart_steps_down_and_restarts_leader_last() {
     let settings = Settings { nodes: 3, tls: true, ..Settings::default() };
     let candlefish = Quickstart::with(PLAN, settings);
     applied(&candlefish);
@@ -149,7 +149,7 @@ fn servers_are_restarted_while_the_others_serve_and_the_active_one_hands_over_fi
 }
 
 #[test]
-fn three_nodes_that_unseal_themselves_by_kms_leave_recovery_keys_in_custody() {
+fn kms_unsealed_cluster_leaves_recovery_keys_in_custody() {
     let settings = Settings {
         nodes: 3,
         tls: true,

@@ -13,7 +13,7 @@ fn project() -> &'static Path {
 }
 
 #[test]
-fn the_schema_in_docs_is_current() {
+fn plan_schema_in_docs_is_current() {
     let text = std::fs::read_to_string(project().join("docs/plan.schema.json")).expect("the schema");
     let kept: Value = serde_json::from_str(&text).expect("JSON");
     assert!(
@@ -23,7 +23,7 @@ fn the_schema_in_docs_is_current() {
 }
 
 #[test]
-fn the_kinds_in_docs_are_current() {
+fn kinds_page_in_docs_is_current() {
     let kept = std::fs::read_to_string(project().join("docs/kinds.md")).expect("the kinds");
     let printed = groundwork::ui::explain::markdown(&PROVIDERS);
     assert!(
@@ -33,7 +33,7 @@ fn the_kinds_in_docs_are_current() {
 }
 
 #[test]
-fn the_schema_of_changesets_in_docs_is_current() {
+fn changeset_schema_in_docs_is_current() {
     let text = std::fs::read_to_string(project().join("docs/changeset.schema.json")).expect("the schema");
     let kept: Value = serde_json::from_str(&text).expect("JSON");
     let now = serde_json::to_value(groundwork::review::schema()).expect("JSON");
@@ -41,7 +41,7 @@ fn the_schema_of_changesets_in_docs_is_current() {
 }
 
 #[test]
-fn the_example_of_every_kind_is_a_valid_step() {
+fn every_kinds_example_is_a_valid_step() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
     for kind in PROVIDERS.kinds() {

@@ -50,7 +50,7 @@ async fn login(environment: &TestEnvironment, credential: &Value) -> u16 {
 }
 
 #[test]
-fn a_secret_id_that_was_lost_is_replaced_and_ended() {
+fn lost_secret_id_is_replaced_and_revoked() {
     let environment = TestEnvironment::new();
     environment.write("secret-id.yaml", &plan());
     let first_run = environment.run(&["apply", "secret-id.yaml", "--yes"]);
@@ -112,7 +112,7 @@ async fn unwrap(environment: &TestEnvironment, token: &str) -> (u16, Value) {
 }
 
 #[test]
-fn a_secret_id_goes_into_a_manifest_or_under_a_wrapping_token() {
+fn secret_id_is_delivered_as_manifest_or_wrapped() {
     let environment = TestEnvironment::new();
     environment.write("secret-id.yaml", &plan());
     environment.apply("secret-id.yaml");
@@ -165,7 +165,7 @@ async fn issued(environment: &TestEnvironment, token: &str) -> usize {
 }
 
 #[test]
-fn secret_id_is_not_made_for_a_place_that_refuses_it() {
+fn secret_id_is_not_created_for_unwritable_destination() {
     let environment = TestEnvironment::new();
     let mut plan: Value = serde_json::from_str(&plan()).expect("JSON");
     let all = json!(["create", "read", "update", "delete", "list", "sudo"]);

@@ -6,7 +6,7 @@ use crate::cluster::{free_port, seal_status, start};
 use crate::support::{TestEnvironment, paths, step};
 
 #[test]
-fn a_server_starts_with_what_was_rendered() {
+fn server_starts_with_the_rendered_configuration() {
     let environment = TestEnvironment::new();
     let (port, cluster_port) = (free_port(), free_port());
     let (url, data) = (format!("http://127.0.0.1:{port}"), environment.folder.join("data"));

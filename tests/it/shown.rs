@@ -32,7 +32,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Ran {
 }
 
 #[test]
-fn journal_of_a_stranger_does_not_drive_the_terminal() {
+fn foreign_journal_cannot_control_the_terminal() {
     let folder = tempfile::tempdir().expect("a folder");
     let plan = "version: 1\nname: p\nsteps: { r: { kind: file.template, path: x, content: y } }\n";
     std::fs::write(folder.path().join("plan.yaml"), plan).expect("written");
@@ -58,7 +58,7 @@ fn journal_of_a_stranger_does_not_drive_the_terminal() {
 }
 
 #[test]
-fn values_of_a_server_are_shown_escaped_in_every_format() {
+fn server_values_are_escaped_in_every_format() {
     let environment = TestEnvironment::new();
     let plan = |description: &str| {
         json!({ "version": 1, "name": "p", "aws": { "region": "us-east-1" }, "steps": {

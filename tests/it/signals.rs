@@ -89,7 +89,7 @@ fn is_about(event: &Value, name: &str, step: &str) -> bool {
 }
 
 #[test]
-fn the_first_signal_lets_the_ceremony_finish_and_starts_nothing_else() {
+fn first_signal_finishes_ceremony_and_skips_the_rest() {
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         let (environment, identity) = environment();
         let mut applying = Applying::start(command(&environment, &identity, "json"));
@@ -114,7 +114,7 @@ fn the_first_signal_lets_the_ceremony_finish_and_starts_nothing_else() {
 }
 
 #[test]
-fn the_second_signal_stops_at_once_and_names_what_is_not_known() {
+fn second_signal_stops_and_names_unknown_outcomes() {
     let (environment, identity) = environment();
     let mut applying = Applying::start(command(&environment, &identity, "json"));
     applying.wait_for("step_started");
@@ -139,7 +139,7 @@ fn the_second_signal_stops_at_once_and_names_what_is_not_known() {
 }
 
 #[test]
-fn a_closed_pipe_loses_nothing() {
+fn closed_output_pipe_loses_nothing() {
     for format in ["json", "human"] {
         let (environment, identity) = environment();
         let mut child = command(&environment, &identity, format).spawn().expect("the program starts");
@@ -188,7 +188,7 @@ fn reluctant_aws() -> String {
 }
 
 #[test]
-fn a_step_that_waits_to_try_again_waits_no_more() {
+fn signal_ends_a_retry_wait() {
     let (environment, identity) = environment();
     let plan = "version: 1\nname: signals\nsteps: { user: { kind: aws.iam_user, name: gw-user } }\n";
     environment.write("plan.yaml", plan);

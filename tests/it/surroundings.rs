@@ -99,7 +99,7 @@ fn program(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn commands_in_a_sandbox_use_no_proxy_for_it() {
+fn sandbox_commands_bypass_proxy_for_its_servers() {
     let environment = TestEnvironment::new();
     let dir = environment.sandbox.dir();
     let shown = |before: Option<&str>| {
@@ -120,7 +120,7 @@ fn commands_in_a_sandbox_use_no_proxy_for_it() {
 }
 
 #[test]
-fn password_of_a_proxy_is_not_told() {
+fn proxy_password_is_never_shown() {
     let dir = tempfile::tempdir().expect("a folder");
     fs::write(
         dir.path().join("plan.yaml"),
@@ -188,7 +188,7 @@ fn mistakes(steps: &serde_json::Value, more: &str) -> String {
 }
 
 #[test]
-fn password_in_a_connection_string_is_refused_and_not_quoted() {
+fn connection_string_password_is_refused_and_not_quoted() {
     let secret = |form: &str| form.replace("PW", PASSWORD);
     for url in [
         "postgresql://vault:PW@db/postgres",
@@ -224,7 +224,7 @@ fn password_in_a_connection_string_is_refused_and_not_quoted() {
 }
 
 #[test]
-fn password_in_rendered_text_is_found_by_a_rule_and_not_quoted() {
+fn rendered_password_is_found_and_not_quoted() {
     for form in ["postgres://app:PW@db/app", "app:PW@tcp(db:3306)/app", "Server=db;User Id=app;Password=PW"] {
         let content = format!("# a file\nurl: {}\n", form.replace("PW", PASSWORD));
         let step = json!({ "kind": "file.template", "path": "a", "content": content });
@@ -235,7 +235,7 @@ fn password_in_rendered_text_is_found_by_a_rule_and_not_quoted() {
 }
 
 #[test]
-fn ownership_tags_are_not_a_plans_to_choose() {
+fn plan_cannot_set_ownership_tags() {
     for key in ["groundwork:plan", "groundwork:step", "Groundwork:Plan", "GROUNDWORK:STEP"] {
         let user = json!({ "kind": "aws.iam_user", "name": "u", "tags": { key: "other" } });
         let shown = mistakes(&json!({ "u": user }), "");
@@ -267,7 +267,7 @@ fn folder(root: &TempDir, name: &str, mode: u32) -> PathBuf {
 }
 
 #[test]
-fn sandbox_runs_nothing_from_a_folder_of_others() {
+fn sandbox_refuses_folders_that_others_can_change() {
     let root = tempfile::tempdir().expect("a folder");
     let plans = folder(&root, "plans", 0o755);
     let temporary = folder(&root, "tmp", 0o1777);

@@ -187,13 +187,13 @@ fn each_sees_the_others_lock(lock: &Value, terraforms: &str) {
 }
 
 #[test]
-fn locks_in_dynamodb() {
+fn terraform_and_groundwork_share_dynamodb_lock() {
     let lock = json!({ "dynamodb": "{{ table.name }}", "key": "gw-state/env/terraform.tfstate" });
     each_sees_the_others_lock(&lock, r#"dynamodb_table = "gw-locks""#);
 }
 
 #[test]
-fn lock_objects_in_s3() {
+fn terraform_and_groundwork_share_s3_lock_object() {
     let lock = json!({ "s3": "s3://gw-state/env/terraform.tfstate.tflock" });
     each_sees_the_others_lock(&lock, "use_lockfile = true");
 }
@@ -202,7 +202,7 @@ const CANDLEFISH: &str = "candlefish-production.yaml";
 const STATE: &str = "secrets-management/production/terraform.tfstate";
 
 #[test]
-fn the_production_plan_renders_what_terraform_runs_with() {
+fn production_plan_renders_working_terraform_configuration() {
     let candlefish = Quickstart::of(CANDLEFISH);
     candlefish.apply();
     let environment = &candlefish.environment;

@@ -91,7 +91,7 @@ fn in_one_line(ran: &Ran) -> String {
 }
 
 #[test]
-fn token_stays_from_a_plans_own_server() {
+fn token_is_withheld_from_a_plans_server() {
     let listener = vault_that_listens();
     let address = format!("vault: {{ address: \"{}\" }}\n", listener.address);
     let nodes = format!("vault: {{ nodes: [ \"{}\" ] }}\n", listener.address);
@@ -114,7 +114,7 @@ fn token_stays_from_a_plans_own_server() {
 }
 
 #[test]
-fn token_goes_where_the_caller_says() {
+fn token_is_sent_where_the_caller_allows() {
     let flag = |listener: &Listener| format!("vault={}", listener.address);
     let declared = |listener: &Listener| format!("vault: {{ address: \"{}\" }}\n{MOUNT}", listener.address);
     // By the flag, by the variable of grants, by the address in another notation.
@@ -136,7 +136,7 @@ fn token_goes_where_the_caller_says() {
 }
 
 #[test]
-fn token_file_stays_from_a_plans_own_server() {
+fn token_file_is_withheld_from_a_plans_server() {
     let listener = vault_that_listens();
     let scene = Scene::new(&format!("vault: {{ address: \"{}\" }}\n{MOUNT}", listener.address));
     std::fs::write(scene.home().join(".vault-token"), TOKEN).expect("written");
@@ -181,7 +181,7 @@ fn answer_holds_for_one_plan_and_one_address() {
 }
 
 #[test]
-fn answer_in_the_repository_counts_for_nothing() {
+fn answer_stored_in_the_repository_is_ignored() {
     let listener = vault_that_listens();
     let scene = Scene::new(&format!("vault: {{ address: \"{}\" }}\n{MOUNT}", listener.address));
     let grant = format!("vault={}", listener.address);
@@ -198,7 +198,7 @@ fn answer_in_the_repository_counts_for_nothing() {
 }
 
 #[test]
-fn authority_of_a_plan_proves_nothing_unasked() {
+fn plans_certificate_authority_requires_the_callers_consent() {
     let listener = vault_that_listens();
     let scene = Scene::new(&format!("vault: {{ ca_cert: ca.pem }}\n{MOUNT}"));
     let pem = || rcgen::generate_simple_self_signed(["v".to_owned()]).expect("a certificate").cert.pem();
@@ -226,7 +226,7 @@ fn authority_of_a_plan_proves_nothing_unasked() {
 }
 
 #[test]
-fn profile_and_role_are_not_the_plans_to_choose() {
+fn profile_and_role_require_the_callers_consent() {
     let role = "arn:aws:iam::111111111111:role/admin";
     let rows = [
         ("aws: { region: us-east-1, profile: admin }\n".to_owned(), "aws-profile=admin".to_owned()),
@@ -343,7 +343,7 @@ fn variable_is_read_only_once_allowed() {
 }
 
 #[test]
-fn credentials_are_no_variables_of_a_plan() {
+fn plan_cannot_read_credentials_as_variables() {
     for name in [
         "VAULT_TOKEN",
         "AWS_SECRET_ACCESS_KEY",
@@ -380,7 +380,7 @@ fn credentials_are_no_variables_of_a_plan() {
 }
 
 #[test]
-fn the_real_home_is_never_looked_into() {
+fn tests_never_use_the_real_home() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
     for file in
         files(&tests).iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs"))

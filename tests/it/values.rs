@@ -71,7 +71,7 @@ fn names_in_keys_are_checked_with_their_place() {
 }
 
 #[test]
-fn keys_make_edges_in_the_graph() {
+fn references_in_keys_are_graph_edges() {
     let steps = "  a:\n    kind: vault.policy\n    name: a\n    rules: { \"x/{{ b.name }}\": [read], \"y/{{ k.key_id }}\": [read] }\n  \
                  b:\n    kind: vault.policy\n    name: b\n    rules: { x: [read] }\n  k:\n    kind: aws.kms_key\n    alias: alias/k\n";
     let (_folder, path) = plan(steps);
@@ -82,7 +82,7 @@ fn keys_make_edges_in_the_graph() {
 }
 
 #[test]
-fn conditions_count_to_their_last_character() {
+fn condition_mistakes_are_reported_with_their_place() {
     let user = |line: &str| format!("  u:\n    kind: aws.iam_user\n    name: u\n    {line}\n");
     let rows = [
         ("when: \"{{ stage == 'dev' && on }}\"", "13:11: an expression cannot have `&&`; write `and`"),
@@ -104,7 +104,7 @@ fn conditions_count_to_their_last_character() {
 }
 
 #[test]
-fn scalars_are_the_text_in_the_file() {
+fn scalars_keep_the_text_of_the_file() {
     let user = fields(
         "  u:\n    kind: aws.iam_user\n    name: 0042\n    path: /1/\n    tags: { a: 1.10, 1e3: 81111e1, on: yes }\n",
     );
@@ -176,7 +176,7 @@ fn variables_from_outside_are_never_evaluated() {
 }
 
 #[test]
-fn sources_that_are_empty_are_reported() {
+fn empty_sources_are_reported() {
     let secret = |data: &str| {
         let (folder, path) = plan(&format!(
             "  s:\n    kind: vault.kv_secret\n    mount: secret\n    path: s\n    data: {data}\n"

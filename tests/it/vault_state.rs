@@ -27,7 +27,7 @@ fn note(changeset: &Value, id: &str) -> String {
 }
 
 #[test]
-fn kv_secrets_outlive_what_others_do_to_them() {
+fn kv_secrets_recover_from_changes_by_others() {
     let cluster = Cluster::new("kv-state");
     let secret = json!({
         "kind": "vault.kv_secret", "mount": "kv", "path": "app", "metadata": { "owner": "platform" },
@@ -121,7 +121,7 @@ fn write_whole(cluster: &Cluster, path: &str, body: &Value) -> String {
 }
 
 #[test]
-fn wider_policies_and_other_signers_are_not_declared() {
+fn wider_policy_or_other_signer_is_a_difference() {
     let cluster = Cluster::new("state");
     let ca = |mount: &str, name: &str| {
         json!({ "kind": "vault.pki_ca", "mount": mount, "name": name, "common_name": format!("State {name}"),

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_is_what_follows_the_dashes() {
+    fn sandbox_command_follows_the_double_dash() {
         let parsed = Tool::try_parse_from(["groundwork", "run", "--tls", "--", "sh", "-c", "--tls"]).unwrap();
         let SandboxCommand::Run { command, .. } = parsed.sandbox.command else { panic!() };
         assert_eq!(command, ["sh", "-c", "--tls"]);

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn only_content_of_objects_may_be_long() {
+    fn only_object_content_may_exceed_response_limit() {
         assert_eq!(limit_of("https://b.s3.amazonaws.com/key?x-id=GetObject"), JOURNAL);
         assert_eq!(limit_of("https://b.s3.amazonaws.com/key?versionId=1&x-id=GetObject"), JOURNAL);
         for other in

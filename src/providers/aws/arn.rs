@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_predicted_without_an_account() {
+    fn arn_is_not_predicted_without_account() {
         assert_eq!(iam_arn(&Realm::default().with("region", "us-east-1"), "user", "/", "a"), None);
     }
 }

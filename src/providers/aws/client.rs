@@ -444,7 +444,7 @@ mod tests {
     use crate::trust::Trust;
 
     #[test]
-    fn only_amazon_serves_buckets_as_host_names() {
+    fn only_amazon_uses_virtual_hosted_buckets() {
         assert!(needs_path_style("http://127.0.0.1:4566") && needs_path_style("http://localhost:4566/"));
         assert!(needs_path_style("https://minio.example.net"));
         assert!(!needs_path_style("https://s3.eu-west-1.amazonaws.com"));
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_reading_clients_refuse_to_write_and_send_nothing() {
+    async fn reading_client_refuses_writes_without_sending() {
         let folder = tempfile::tempdir().expect("a folder");
         let run = run(folder.path(), None);
         let client = AwsClient::provide(&run, &Place::OWN).await.expect("connecting needs no network");
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wrong_account_is_named() {
+    fn wrong_account_error_names_both_accounts() {
         let identity = Identity {
             account_id: "111111111111".into(),
             arn: "arn:aws:iam::111111111111:root".into(),

@@ -105,7 +105,7 @@ mod tests {
     use serde_json::{from_value, json};
 
     #[test]
-    fn off_needs_a_reason() {
+    fn switching_off_requires_a_reason() {
         let control = |value| from_value::<Control>(value).expect("a control");
         assert!(control(json!(true)).is_on() && control(json!(true)).check("versioning").is_none());
         let off = control(json!({ "off": "cost" }));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_a_number_or_never() {
+    fn days_are_positive_or_switched_off() {
         let days = |value| from_value::<Days>(value).expect("days");
         assert_eq!(days(json!(30)).get(), Some(30));
         assert_eq!(days(json!({ "off": "audit" })).get(), None);

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn code_of_the_service_is_kept_and_its_text_is_not_searched() {
+    fn error_kind_uses_service_code_not_text() {
         let said = ErrorMetadata::builder()
             .code("DeleteConflict")
             .message("NoSuchEntity is part of this text")

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_known_reads_are_reading() {
+    fn only_known_operations_count_as_reads() {
         let reads = [
             "GetBucketPolicy",
             "ListAliases",

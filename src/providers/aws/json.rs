@@ -75,7 +75,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn notation_does_not_matter() {
+    fn json_is_compared_regardless_of_notation() {
         let map: Json = serde_json::from_value(json!({ "a": 1, "b": [2.0] })).expect("valid");
         let text: Json = serde_json::from_value(json!("{\"b\": [2],\n \"a\": 1.0}")).expect("valid");
         assert_eq!(map, text);

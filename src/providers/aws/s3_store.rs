@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_have_a_bucket_and_perhaps_a_prefix() {
+    fn store_location_has_bucket_and_optional_prefix() {
         assert_eq!(split("s3://b/a/c/"), Some(("b", "a/c/".to_owned())));
         assert_eq!(split("s3://b"), Some(("b", String::new())));
         for wrong in ["b/a", "s3://", "s3:///a", "s3://b//a", "s3://b/../a", "https://b/a"] {

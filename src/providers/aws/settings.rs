@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn another_account_takes_over_region_and_profile_and_no_role() {
+    fn account_alias_inherits_region_and_profile_only() {
         let audit = settings().account(Some("audit")).expect("declared");
         assert_eq!((audit.region.as_deref(), audit.profile.as_deref()), (Some("eu-west-1"), Some("work")));
         let frankfurt = settings().account(Some("frankfurt")).expect("declared");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_are_checked_where_they_stand() {
+    fn role_mistakes_name_their_field() {
         let paths: Vec<String> = settings().check().into_iter().map(|mistake| mistake.path).collect();
         let role = "aliases.audit.assume_role";
         let wanted = ["role_arn", "session_name", "duration_seconds"].map(|field| format!("{role}.{field}"));

@@ -45,13 +45,13 @@ mod tests {
     }
 
     #[test]
-    fn only_differences_are_added() {
+    fn only_changed_tags_are_added() {
         let added = to_add(&tags(&[("a", "1"), ("b", "2")]), &tags(&[("a", "1"), ("c", "3")]));
         assert_eq!(added, tags(&[("b", "2")]));
     }
 
     #[test]
-    fn an_owner_is_plan_and_step() {
+    fn tag_owner_is_plan_and_step() {
         let ours = tags(&[(PLAN_TAG, "p"), (STEP_TAG, "s")]);
         assert!(same_owner(&ours, &ours));
         assert!(!same_owner(&ours, &tags(&[(PLAN_TAG, "p"), (STEP_TAG, "other")])));

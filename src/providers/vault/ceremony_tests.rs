@@ -104,7 +104,7 @@ async fn policies(vault: &VaultClient) -> serde_json::Value {
 
 #[tokio::test]
 #[ignore = "needs a server binary in BAO_BIN"]
-async fn a_cluster_is_initialised_once_and_unsealed_from_custody_ever_after() {
+async fn cluster_is_initialised_once_and_unsealed_from_custody() {
     let machine = Machine::new();
     let server = Server::start(machine.folder.path(), SHAMIR);
     assert_eq!(machine.pending(&[&server]).await, ["create"]);
@@ -127,7 +127,7 @@ async fn a_cluster_is_initialised_once_and_unsealed_from_custody_ever_after() {
 
 #[tokio::test]
 #[ignore = "needs a server binary in BAO_BIN"]
-async fn a_run_cut_off_after_the_answer_was_kept_is_finished_by_the_next() {
+async fn next_run_finishes_an_interrupted_initialisation() {
     let machine = Machine::new();
     let server = Server::start(machine.folder.path(), SHAMIR);
     let cut = machine.client(&[&server]).await;
@@ -143,7 +143,7 @@ async fn a_run_cut_off_after_the_answer_was_kept_is_finished_by_the_next() {
 
 #[tokio::test]
 #[ignore = "needs a server binary in BAO_BIN"]
-async fn an_answer_that_was_lost_is_unknown_and_never_asked_for_again() {
+async fn lost_init_response_is_never_requested_again() {
     let machine = Machine::new();
     let server = Server::start(machine.folder.path(), SHAMIR);
     let proxy = LossyProxy::start(&server);
@@ -163,7 +163,7 @@ async fn an_answer_that_was_lost_is_unknown_and_never_asked_for_again() {
 
 #[tokio::test]
 #[ignore = "needs a server binary in BAO_BIN"]
-async fn a_cluster_of_somebody_else_is_left_alone() {
+async fn foreign_cluster_is_left_untouched() {
     let (ours, theirs) = (Machine::new(), Machine::new());
     let server = Server::start(ours.folder.path(), SHAMIR);
     theirs.apply_init(&[&server]).await;
@@ -175,7 +175,7 @@ async fn a_cluster_of_somebody_else_is_left_alone() {
 
 #[tokio::test]
 #[ignore = "needs a server binary in BAO_BIN"]
-async fn servers_that_unseal_themselves_give_recovery_keys() {
+async fn auto_unseal_server_gives_recovery_keys() {
     let machine = Machine::new();
     let server = Server::start(machine.folder.path(), STATIC);
     machine.apply_init(&[&server]).await;
@@ -197,7 +197,7 @@ async fn further_nodes_join_and_are_unsealed() {
 
 #[tokio::test]
 #[ignore = "needs a server binary in BAO_BIN"]
-async fn the_root_token_ends_only_when_an_admin_can_do_its_work() {
+async fn root_token_is_revoked_only_with_capable_admin() {
     let machine = Machine::new();
     let server = Server::start(machine.folder.path(), SHAMIR);
     machine.apply_init(&[&server]).await;

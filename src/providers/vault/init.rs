@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn holders_are_as_many_as_shares_and_each_has_one_key() {
+    fn each_share_requires_one_holder_with_one_key() {
         let wrong = |names: &[&str], keep_shares| {
             let holders = names.iter().map(|name| holder(name)).collect();
             VaultInit::check(&Desired { holders, keep_shares, ..split(2, 2) }).len()
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_without_a_share_gets_one_only_while_there_are_shares() {
+    fn holder_receives_missing_share_while_shares_are_kept() {
         let mut observed = Observed {
             address: String::new(),
             nodes: Vec::new(),
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn sealed_nodes_are_a_change_and_other_shares_are_blocked() {
+    fn sealed_nodes_are_changes_and_resharing_is_blocked() {
         let node = |address: &str, sealed| Node { address: address.into(), status: status(true, sealed) };
         let observed = Observed {
             address: "http://a:1".into(),
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_missed_is_told_with_the_node_that_comes_back_or_when_nobody_can() {
+    fn missing_member_is_noted_or_removed_when_replaced() {
         let member = |status, healthy| json!({ "status": status, "healthy": healthy });
         let members = |names: &[&str]| {
             let servers: Vec<_> = names.iter().map(|name| json!({ "node_id": name })).collect();
@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_thresholds_are_found_before_the_network() {
+    fn impossible_thresholds_are_found_offline() {
         let wrong = |shares, threshold| !VaultInit::check(&split(shares, threshold)).is_empty();
         assert!(wrong(3, 4) && wrong(3, 1) && wrong(0, 0) && wrong(256, 3) && wrong(1, 0));
         assert!(!wrong(1, 1) && !wrong(5, 3));

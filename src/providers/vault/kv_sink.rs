@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_engine_that_is_being_set_up_is_waited_for() {
+    async fn request_is_retried_while_engine_upgrades() {
         let asked = AtomicUsize::new(0);
         let upgrading = "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief \
                          period and will resume service shortly.";
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_else_is_asked_again() {
+    async fn other_errors_are_not_retried() {
         let asked = AtomicUsize::new(0);
         let answer = settled(|| async {
             asked.fetch_add(1, Ordering::SeqCst);

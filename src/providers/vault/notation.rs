@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_seconds() {
+    fn durations_are_read_as_seconds() {
         let rows = [
             ("1h", 3600),
             ("30m", 1800),
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_have_one_notation() {
+    fn sets_are_normalised_to_one_notation() {
         assert_eq!(read::<PolicyNames>(json!(["B", "a", "b"])), json!(["a", "b"]));
         assert_eq!(read::<Names>(json!(["b", "A", "b"])), json!(["A", "b"]));
         assert_eq!(

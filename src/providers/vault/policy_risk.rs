@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_fit_paths() {
+    fn path_patterns_match_paths() {
         let rows = [
             ("secret/*", "secret/a/b", true),
             ("secret/a*", "secret/abc", true),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_has_several_spellings() {
+    fn catch_all_patterns_are_recognised() {
         assert!(["*", "+/*", "+", "+/+"].into_iter().all(is_everything));
         assert!(!["secret/*", "sys/*", "a", "+/a", ""].into_iter().any(is_everything));
     }

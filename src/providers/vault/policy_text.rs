@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn data_and_text_agree() {
+    fn rules_as_data_and_text_are_equal() {
         let data = serde_json::from_value(json!({ "secret/data/team/*": ["read", "list"] })).expect("a map");
         assert_eq!(from_data(&data), PLAIN);
         let text = "path \"a\" {\n capabilities = [\"read\"]\n min_wrapping_ttl = \"1s\"\n required_parameters = [\"b\", \"a\"]\n}";

@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn example_is_valid_and_keeping_token_refused() {
+    fn example_is_valid_and_unrevoked_token_is_refused() {
         let desired: Desired =
             serde_json::from_value(json!({ "admin": { "approle": { "role": "admin" } } })).expect("valid");
         assert!(VaultRootToken::check(&desired).is_empty());
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn another_admin_is_blocked() {
+    fn changed_admin_role_is_blocked() {
         let observed = Observed { mount: "approle".into(), role: "admin".into() };
         let approle = |role: &str| AdminRole::Approle(Approle { mount: "approle".into(), role: role.into() });
         let diff = |role| VaultRootToken::diff(&Desired { revoked: true, admin: approle(role) }, &observed);

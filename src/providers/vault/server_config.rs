@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn only_meaning_is_a_change() {
+    fn only_changed_meaning_is_a_difference() {
         let declared = spec(json!({}));
         let text = declared.render().expect("HCL");
         let spaced = format!("# By hand\n\n{}", text.replace("  ", "\t "));

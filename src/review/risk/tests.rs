@@ -43,7 +43,7 @@ fn field_that_an_update_resets_is_a_risk() {
 }
 
 #[test]
-fn a_field_that_is_risky_is_named_and_its_opposite_is_not() {
+fn risky_value_is_named_but_not_its_opposite() {
     let on_off = [
         ("aws.s3_bucket", "block_public_access", "high public-exposure public access is not blocked"),
         ("aws.s3_bucket", "versioning", "high protection-off versioning is suspended"),
@@ -70,7 +70,7 @@ fn a_field_that_is_risky_is_named_and_its_opposite_is_not() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn each_other_field_has_its_rule() {
+fn each_remaining_risky_field_has_a_rule() {
     let none = json!(null);
     let rows = [
         (
@@ -188,7 +188,7 @@ fn each_other_field_has_its_rule() {
 }
 
 #[test]
-fn what_becomes_tighter_is_no_risk() {
+fn tightened_settings_are_not_a_risk() {
     let rows = [
         ("aws.s3_bucket", "encryption.kms_key", json!(null), json!("k")),
         ("aws.iam_role", "permissions_boundary", json!(null), json!("arn")),
@@ -209,7 +209,7 @@ fn what_becomes_tighter_is_no_risk() {
 }
 
 #[test]
-fn deletions_are_told_by_what_is_lost() {
+fn deletion_risk_depends_on_what_is_lost() {
     let rows = [
         ("aws.kms_key", "high key-deletion is scheduled"),
         ("aws.s3_bucket", "high destroy is deleted"),
@@ -235,7 +235,7 @@ fn removal_names_what_others_lose() {
 }
 
 #[test]
-fn protection_that_the_plan_takes_away_is_told() {
+fn disabled_deletion_protection_is_a_risk() {
     let mut open = step("it", "aws.s3_bucket", "create", &[]);
     open.unprotected = true;
     assert_eq!(words(open.clone()), ["low protection-off is not protected from deletion (`protect: false`)"]);
@@ -244,7 +244,7 @@ fn protection_that_the_plan_takes_away_is_told() {
 }
 
 #[test]
-fn wildcards_in_iam_policies_are_told_once_they_come() {
+fn new_wildcards_in_iam_policies_are_risks() {
     let none = || json!(null);
     let if_org = json!({ "StringEquals": { "aws:PrincipalOrgID": "o-1" } });
     let rows = [
@@ -280,7 +280,7 @@ fn wildcards_in_iam_policies_are_told_once_they_come() {
 }
 
 #[test]
-fn iam_policies_that_grant_more_say_what() {
+fn broader_iam_policy_names_the_added_grants() {
     let none = || json!(null);
     let of = |actions: Value| allow(none(), actions, none());
     let more = |before: Value, after: Value| told("aws.iam_policy", "update", "document", before, after);
@@ -350,7 +350,7 @@ fn vault_policies_are_compared_path_by_path() {
 }
 
 #[test]
-fn the_worst_comes_first_and_servers_words_are_harmless() {
+fn worst_risk_comes_first_and_text_is_escaped() {
     let first = step("a", "aws.kms_key", "update", &[("rotation", json!(true), json!(false))]);
     let second = step("b", "aws.kms_key", "delete", &[]);
     let risks = assess(&changeset(vec![first, second]), &PROVIDERS);

@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn names_outside_of_fences_are_no_markup() {
+    fn names_outside_fences_are_escaped() {
         let hostile = "</summary><b>@all</b> [x](https://evil.example) `c` www.evil.example #12 *b* | $x$";
         let mut row = step("it", "vault.policy", "blocked", &[]);
         row.name = hostile.to_owned();
@@ -416,13 +416,13 @@ mod tests {
     }
 
     #[test]
-    fn the_marker_names_the_plan_and_nothing_else() {
+    fn comment_marker_names_only_the_plan() {
         assert_eq!(marker("a-b.c"), "<!-- groundwork:plan:a-b.c -->");
         assert_eq!(marker("a --> <b>"), "<!-- groundwork:plan:a_--___b_ -->");
     }
 
     #[test]
-    fn a_large_plan_fits_and_says_what_is_left_out() {
+    fn large_plan_fits_and_names_omitted_parts() {
         let long = "x".repeat(900);
         let many = |count: usize, kind: &'static str| -> Changeset {
             let rows = (0..count).map(|index| {
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_that_are_alike_stand_here_once_and_the_odd_one_whole() {
+    fn similar_steps_are_shown_once_and_outlier_whole() {
         let rows = (0..2_000).map(|index| {
             let ttl = if index == 700 { 7_200 } else { 3_600 };
             let fields =
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_declared_is_only_counted() {
+    fn unchanged_steps_are_only_counted() {
         let text = of(&changeset(vec![step("it", "vault.policy", "none", &[])]));
         assert!(text.contains("**Nothing to do.** 1 step is as declared."), "{text}");
         assert!(!text.contains("<code>it</code>"), "{text}");

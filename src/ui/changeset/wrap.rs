@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_break_between_words_and_inside_of_long_ones() {
+    fn lines_break_between_words_and_within_long_ones() {
         assert_eq!(wrapped("one two three four", 10), ["one two", "three four"]);
         assert_eq!(wrapped("arn:aws:s3:::bucket/some/key", 16), ["arn:aws:s3:::", "bucket/some/key"]);
         assert_eq!(wrapped(&"x".repeat(20), 8), ["xxxxxxxx", "xxxxxxxx", "xxxx"]);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_names_the_first_and_the_last_are_told() {
+    fn long_lists_show_first_and_last_names() {
         let names = ["one", "two", "three", "four", "five"];
         assert_eq!(some_of(&names, 40), "one, two, three, four, five");
         assert_eq!(some_of(&names, 26), "one, two, … 2 more …, five");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_is_left_out_of_what_is_too_long() {
+    fn long_text_is_shortened_in_the_middle() {
         assert_eq!(shortened("short", 10), "short");
         let text = shortened("alias/a-very-long-name-of-a-key", 15);
         assert_eq!((columns(&text), text.as_str()), (15, "alias/a-ve…-key"));

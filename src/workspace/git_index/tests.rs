@@ -34,7 +34,7 @@ fn repository(init: &[&str], settings: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 #[test]
-fn tracked_folder_is_found_in_each_form_of_index() {
+fn tracked_folder_is_found_in_every_index_format() {
     /// Arguments of `git init`, and settings.
     type Form = (&'static [&'static str], &'static [(&'static str, &'static str)]);
     let forms: [Form; 5] = [
@@ -70,7 +70,7 @@ fn tracked_link_and_intended_file_are_found() {
 }
 
 #[test]
-fn worktree_has_an_index_of_its_own() {
+fn worktree_uses_its_own_index() {
     let folder = repository(&[], &[]);
     git(folder.path(), &["commit", "--quiet", "--message", "x"]);
     git(folder.path(), &["worktree", "add", "--quiet", "other"]);

@@ -70,7 +70,7 @@ const DIFFERENT: [&str; 6] =
     ["vault.audit", "vault.auth_method", "vault.mount", "vault.namespace", "vault.policy", "vault.ssh_ca"];
 
 #[test]
-fn kinds_that_servers_differ_in_keep_the_contract_on_an_older_openbao() {
+fn kinds_keep_the_contract_on_older_openbao() {
     let only_there = |kind: &str| {
         fixture(kind).is_ok_and(|fixture| fixture.servers.contains(&Server::Older.name().into()))
     };
@@ -82,7 +82,7 @@ fn kinds_that_servers_differ_in_keep_the_contract_on_an_older_openbao() {
 
 #[test]
 #[ignore = "takes as long as the contract itself; `make sweep`"]
-fn every_kind_of_vault_keeps_the_contract_on_an_older_openbao() {
+fn every_vault_kind_keeps_contract_on_older_openbao() {
     // Its databases are the same plugins.
     let kinds =
         PROVIDERS.names().filter(|kind| kind.starts_with("vault.") && !kind.starts_with("vault.database_"));
@@ -90,7 +90,7 @@ fn every_kind_of_vault_keeps_the_contract_on_an_older_openbao() {
 }
 
 #[test]
-fn kinds_of_hashicorp_vault_keep_the_contract_with_a_stand_in() {
+fn kinds_keep_the_contract_with_hashicorp_stand_in() {
     let of_stand_in =
         |kind: &str| fixture(kind).is_ok_and(|fixture| fixture.servers.contains(&"stand-in".to_owned()));
     let kinds: Vec<&str> = PROVIDERS.names().filter(|kind| of_stand_in(kind)).collect();
@@ -100,7 +100,7 @@ fn kinds_of_hashicorp_vault_keep_the_contract_with_a_stand_in() {
 
 /// A change of any field is a change that a plan shows, or the fixture says why it is none.
 #[test]
-fn every_field_of_a_kind_is_changed_by_its_fixture() {
+fn fixtures_change_every_field_of_their_kind() {
     let kinds = PROVIDERS.kinds().filter(|kind| !CEREMONIES.contains(&kind.name()));
     let mut wrong = Vec::new();
     for kind in kinds {

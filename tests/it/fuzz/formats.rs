@@ -50,7 +50,7 @@ fn merged(mut one: Value, other: &Value) -> Value {
 }
 
 #[test]
-fn journals() {
+fn fuzzed_journals_never_cause_a_panic() {
     let who = json!({ "run": "r", "who": "ann@host", "pid": 1, "plan": "sha256:00", "time": "2026-11-22T06:00:00Z" });
     let thing = json!({ "step": "role", "target": "aws.iam_role gw", "address": { "name": "gw" }, "protect": false,
                         "retain": true, "needs": ["aws.iam_policy gw"], "account": "000000000000" });
@@ -87,7 +87,7 @@ fn journals() {
 }
 
 #[test]
-fn envelopes() {
+fn fuzzed_envelope_opens_only_if_unchanged() {
     let identity = age::x25519::Identity::generate();
     let recipients = [Recipient::Age(identity.to_public())];
     let keyring = Keyring { identities: vec![identity], ..Keyring::default() };
@@ -108,7 +108,7 @@ fn envelopes() {
 }
 
 #[test]
-fn documents_of_aws() {
+fn fuzzed_policy_document_equals_its_reparse() {
     let corpus: Vec<Vec<u8>> = [
         r#"{"Version":"2012-10-17","Statement":[{"Sid":"A","Effect":"Allow","Action":["s3:Get*"],"Resource":"*",
             "Condition":{"StringEquals":{"aws:PrincipalTag/a":["x","y"]}},"Principal":{"AWS":"000000000000"}}]}"#,
@@ -131,7 +131,7 @@ fn documents_of_aws() {
 }
 
 #[test]
-fn saved_changesets() {
+fn fuzzed_changesets_are_never_accepted() {
     let whole = json!({
         "groundwork_changeset": 1, "created_at": "2026-11-22T06:00:00Z", "digest": "sha256:00", "seal": "sha256:00",
         "content": {

@@ -35,7 +35,7 @@ const YAML: [&str; 22] = [
 ];
 
 #[test]
-fn plans() {
+fn fuzzed_plans_never_cause_a_panic() {
     let corpus = repository(&[
         "plans/quickstart.yaml",
         "plans/candlefish-production.yaml",
@@ -93,7 +93,7 @@ const JINJA: [&str; 30] = [
 ];
 
 #[test]
-fn templates() {
+fn fuzzed_templates_leave_no_marks() {
     let mut corpus = repository(&["templates/backend.hcl.j2", "templates/terraform.tfvars.j2"]);
     corpus.extend(
         [
@@ -116,7 +116,7 @@ fn templates() {
 }
 
 #[test]
-fn expressions() {
+fn fuzzed_expressions_always_return() {
     let corpus: Vec<Vec<u8>> = [
         "org ~ '-' ~ environment",
         "zones[0] if environment == 'production' else zones|last",
@@ -141,7 +141,7 @@ fn expressions() {
 }
 
 #[test]
-fn policies() {
+fn fuzzed_policies_never_cause_a_panic() {
     let corpus: Vec<Vec<u8>> = [
         "path \"secret/data/app/*\" {\n  capabilities = [\"read\", \"list\"]\n}\n",
         "path \"a\" { policy = \"write\" }\npath \"b\" {\n allowed_parameters = { \"x\" = [\"1\"] }\n min_wrapping_ttl = \"1h\" }",
@@ -170,7 +170,7 @@ fn policies() {
 }
 
 #[test]
-fn secrets_in_text() {
+fn secret_sightings_in_fuzzed_text_never_overlap() {
     let corpus = repository(&["plans/candlefish-production.yaml", "docs/lint.md"]);
     let tokens = [
         "-----BEGIN PRIVATE KEY-----",
@@ -196,7 +196,7 @@ fn secrets_in_text() {
 }
 
 #[test]
-fn texts_for_a_terminal() {
+fn fuzzed_text_cannot_control_the_terminal() {
     let corpus = [
         "\u{1b}[31merror\u{1b}[0m: \u{202e}txet \u{200b}\u{e0041} p\u{430}y ✓ 漢\n::add-mask::x",
         "##vso[task]x ##[add-mask] section_start:1:x\r\u{1b}[0K {\"a\": \"b\"}",

@@ -78,7 +78,7 @@ pub(super) struct Profile {
 }
 
 #[test]
-fn fields_of_vault_are_shown_or_survive_an_update() {
+fn vault_fields_survive_an_update_or_are_shown() {
     let cluster = Cluster::new("survival");
     cluster.declare(&json!({}));
     cluster.apply(&[]);

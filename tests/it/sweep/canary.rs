@@ -67,7 +67,7 @@ pub fn leaks<'a>(
 }
 
 #[test]
-fn a_planted_leak_is_caught_in_every_notation() {
+fn planted_leak_is_caught_in_every_notation() {
     let secret = b"s3cr/t+with \"quotes\"\nand a second line".to_vec();
     let secrets = BTreeSet::from([secret.clone()]);
     let second = "and a second line";

@@ -49,7 +49,7 @@ fn killed_creation_is_found_in_a_lagging_list() {
 }
 
 #[test]
-fn list_that_lags_for_a_whole_run_leads_to_no_second_kms_key() {
+fn lagging_list_never_leads_to_second_kms_key() {
     let mut scene = Scene::new(&lone_kms_key());
     scene.wire.stale_answers(LIST_KEYS, usize::MAX);
     let lost = scene.apply(Some((first(CREATE_KEY), Fault::ResponseLost)));
@@ -64,7 +64,7 @@ fn list_that_lags_for_a_whole_run_leads_to_no_second_kms_key() {
 
 /// The attempts after a refused alias have no other way to their key than the list, nor has the next run.
 #[test]
-fn key_whose_alias_failed_is_found_in_a_lagging_list() {
+fn key_without_alias_is_found_in_lagging_list() {
     for (fault, code) in [(Fault::Throttled, 0), (Fault::RequestLost, 0), (Fault::Denied, 1)] {
         let mut scene = Scene::new(&lone_kms_key());
         scene.wire.stale_answers(LIST_KEYS, 3);

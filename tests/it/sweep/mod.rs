@@ -1,7 +1,7 @@
 //! The fault sweep: every call of a run × everything that can go wrong with it.
 //!
 //! `bounded` is the part that every test run does; `full` is all of it:
-//! `cargo test --test it sweep::full -- --ignored --nocapture`. `SWEEP_PLAN` (a plan's name),
+//! `cargo test --test it sweep::full_sweep_is_clean -- --ignored --nocapture`. `SWEEP_PLAN` (a plan's name),
 //! `SWEEP_ONLY` (words of which a case's name must contain one, with commas
 //! between them), `SWEEP_EVERY` (a number: every n-th case) and `SWEEP_JOBS` narrow it down.
 //! `SWEEP_RESUME` names a file that keeps the verdicts: a sweep that was broken off goes on from it.
@@ -144,7 +144,7 @@ fn is_chosen(case: &Trouble) -> bool {
 }
 
 #[test]
-fn bounded() {
+fn bounded_sweep_is_clean() {
     let subject = quickstart();
     let reference = Reference::of(&subject);
     let (chosen, others): (Vec<_>, Vec<_>) = calls(&reference).into_iter().partition(is_chosen);
@@ -156,7 +156,7 @@ fn bounded() {
 
 #[test]
 #[ignore = "takes hours; `make sweep`"]
-fn full() {
+fn full_sweep_is_clean() {
     let only = std::env::var("SWEEP_PLAN").unwrap_or_default();
     let mut all = table::Results::new();
     for subject in [quickstart(), keys_by_kms()].into_iter().filter(|subject| subject.name.contains(&only)) {
@@ -175,7 +175,7 @@ fn full() {
 
 #[test]
 #[ignore = "takes a quarter of an hour; `make sweep`"]
-fn random_sequences() {
+fn random_sequences_are_clean() {
     let named = std::env::var("SWEEP_SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds: Vec<u64> = named.map_or(MORE_SEEDS, |seed| seed..seed + 1).collect();
     let subject = quickstart();

@@ -344,7 +344,7 @@ fn sweep(cases: Vec<Case>, jobs: usize) {
 
 /// A few of them: each store, each recipient and each moment at least once, and no store at all.
 #[test]
-fn custody_survives_each_store_and_recipient() {
+fn custody_survives_sampled_store_and_recipient_failures() {
     let cases = vec![
         Case(Once::Init, Store::S3, Recipient::Kms, Moment::After),
         Case(Once::AccessKey, Store::SecretsManager, Recipient::Kms, Moment::While),
@@ -384,7 +384,7 @@ const LOCKED: &str = "lock: { dynamodb: \"{{ table.name }}\", key: places }\nste
 
 /// The shares are on their way while the lock's table stops answering.
 #[test]
-fn hanging_lock_ends_a_run_and_loses_no_shares() {
+fn hanging_lock_ends_run_and_keeps_shares() {
     let mut subject = places();
     subject.plan = subject.plan.replacen("steps:\n", LOCKED, 1);
     let (mut scene, files) = set_up_with(subject, None);
@@ -410,7 +410,7 @@ fn hanging_lock_ends_a_run_and_loses_no_shares() {
 
 #[test]
 #[ignore = "takes ten minutes; `make sweep`"]
-fn custody_survives_every_store_and_recipient() {
+fn custody_survives_every_store_and_recipient_failure() {
     let only = std::env::var("SWEEP_ONLY").unwrap_or_default();
     let every = std::env::var("SWEEP_EVERY").ok().and_then(|every| every.parse().ok()).unwrap_or(1);
     let cases = Case::all().into_iter();

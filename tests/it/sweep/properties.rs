@@ -25,7 +25,7 @@ fn calls(scene: &Scene, label: &str) -> usize {
 
 /// P8. The first run hangs in a call while the second one is started.
 #[test]
-fn of_two_runs_at_once_one_proceeds_and_the_other_names_it() {
+fn second_run_is_refused_and_names_the_first() {
     let scene = Scene::new(&keys());
     scene.wire.begin(Some((first("kms:CreateKey"), Fault::Hung)));
     let mut holder = scene.command(&["apply", "--yes"]).stdout(Stdio::null()).spawn().expect("it starts");
@@ -46,7 +46,7 @@ fn of_two_runs_at_once_one_proceeds_and_the_other_names_it() {
 
 /// P9.
 #[test]
-fn a_plan_writes_nothing_anywhere() {
+fn plan_writes_nothing_anywhere() {
     let mut scene = Scene::new(&quickstart());
     for _ in 0..2 {
         let before = scene.files();
@@ -63,7 +63,7 @@ fn a_plan_writes_nothing_anywhere() {
 
 /// P1. A secret takes two requests; the second one is refused.
 #[test]
-fn what_a_refused_creation_has_left_is_finished_by_the_next_run() {
+fn next_run_finishes_a_partly_refused_creation() {
     let mut scene = Scene::new(&quickstart());
     let refused = scene.apply(Some((first("POST secret/metadata/app/database"), Fault::Denied)));
     assert_eq!(refused.code, 1, "{refused:?}");
@@ -73,7 +73,7 @@ fn what_a_refused_creation_has_left_is_finished_by_the_next_run() {
 
 /// What somebody else makes between the look and the creation is theirs, also for the next run.
 #[test]
-fn what_a_conflicting_creation_finds_is_not_taken_over() {
+fn conflicting_creation_does_not_adopt_existing_thing() {
     let mut scene = Scene::new(&lone_key());
     scene.run(&["plan"], None, &[]);
     create_user(scene.sandbox(), "keys-lone");
@@ -92,7 +92,7 @@ fn what_a_conflicting_creation_finds_is_not_taken_over() {
 
 /// P4 while IAM still answers as it did before the key was made.
 #[test]
-fn a_lost_access_key_is_found_in_a_list_that_lags_behind() {
+fn lost_access_key_is_found_in_lagging_list() {
     let mut scene = Scene::new(&keys());
     let lost = scene.apply(Some((first("iam:CreateAccessKey keys-ci"), Fault::ResponseLost)));
     assert_eq!(lost.code, 4, "{lost:?}");
@@ -109,7 +109,7 @@ fn a_lost_access_key_is_found_in_a_list_that_lags_behind() {
 
 /// A key of KMS has no name of its own and no token: a second one would stay unnoticed.
 #[test]
-fn lost_kms_key_is_found_in_a_lagging_list() {
+fn lost_kms_key_is_found_in_lagging_list() {
     let mut scene = Scene::new(&keys());
     // The first list comes before the request; three more know nothing of the key.
     scene.wire.stale_answers("kms:ListKeys", 3);
@@ -120,7 +120,7 @@ fn lost_kms_key_is_found_in_a_lagging_list() {
 
 /// P4: a person's key is not taken for one that an interrupted run has made.
 #[test]
-fn key_made_by_a_person_after_a_killed_run_stays() {
+fn manually_created_key_after_killed_run_stays() {
     let mut scene = Scene::new(&lone_key());
     let killed = scene.apply(Some((first("iam:CreateAccessKey keys-lone"), Fault::KilledBefore)));
     assert_ne!(killed.code, 0, "{killed:?}");
@@ -135,7 +135,7 @@ fn key_made_by_a_person_after_a_killed_run_stays() {
 
 /// P4 while IAM answers as it did before the key was made, for longer than a run.
 #[test]
-fn a_list_that_stays_behind_for_a_whole_run_leads_to_no_second_key() {
+fn lagging_list_never_leads_to_second_access_key() {
     let mut scene = Scene::new(&lone_key());
     let lost = scene.apply(Some((first("iam:CreateAccessKey keys-lone"), Fault::ResponseLost)));
     assert_eq!(lost.code, 4, "{lost:?}");
@@ -157,7 +157,7 @@ fn a_list_that_stays_behind_for_a_whole_run_leads_to_no_second_key() {
 /// P4 with `kill -9` before and after every durable write of an access key's life, and before and
 /// after the request itself.
 #[test]
-fn a_kill_at_any_boundary_of_a_keys_life_is_made_good_by_one_run() {
+fn run_recovers_key_after_kill_at_any_boundary() {
     let subject = lone_key();
     let reference = Reference::of(&subject);
     let kills = [Fault::KilledBefore, Fault::KilledAfter];
@@ -206,7 +206,7 @@ const LONE_KEY: &str = "  lone_user: { kind: aws.iam_user, name: keys-lone }\n  
 /// P3: custody that cannot be sealed or opened is noticed before anything irreplaceable is asked
 /// for.
 #[test]
-fn nothing_once_only_is_asked_for_while_custody_cannot_be_opened() {
+fn unopenable_custody_stops_every_once_only_request() {
     // This key needs no Vault, whose own shares are put into custody before it is initialised.
     let mut subject = keys();
     subject.plan += LONE_KEY;
@@ -229,7 +229,7 @@ fn nothing_once_only_is_asked_for_while_custody_cannot_be_opened() {
 /// P1 with a Vault that somebody seals in the middle. One that unseals itself does not do so then: it
 /// wants the recovery keys.
 #[test]
-fn a_vault_that_is_sealed_midway_is_unsealed_by_the_next_run() {
+fn vault_sealed_midway_is_unsealed_by_next_run() {
     for (subject, label) in
         [(quickstart(), "POST sys/policies/acl/groundwork"), (keys(), "POST sys/mounts/secret")]
     {
@@ -248,7 +248,7 @@ fn a_vault_that_is_sealed_midway_is_unsealed_by_the_next_run() {
 
 /// P1 with three nodes, the leading one of which goes down in the middle and comes back sealed.
 #[test]
-fn a_leader_lost_midway_costs_a_run_and_nothing_else() {
+fn leader_lost_midway_costs_only_one_run() {
     let Subject { name, plan, .. } = quickstart();
     let plan = plan.replace("  auth: { approle", "  nodes: NODES\n  auth: { approle");
     let mut scene =
@@ -280,7 +280,7 @@ fn a_leader_lost_midway_costs_a_run_and_nothing_else() {
 
 /// P2, P5 and P6 of a run in which nothing goes wrong.
 #[test]
-fn what_is_done_was_announced_and_is_done_once() {
+fn every_write_is_announced_and_done_once() {
     let mut scene = Scene::new(&keys());
     let ran = scene.apply(None);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -291,7 +291,7 @@ fn what_is_done_was_announced_and_is_done_once() {
 
 /// P7: the search looks where the tool writes, for what the servers issue.
 #[test]
-fn a_leak_planted_in_a_file_of_the_tool_is_caught() {
+fn leak_planted_in_a_tool_file_is_caught() {
     let mut scene = Scene::new(&keys());
     assert_eq!(scene.apply(None).code, 0);
     assert_eq!(scene.leaks(), Vec::<String>::new());

@@ -94,7 +94,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 #[test]
-fn hostile_plans_cannot_tell_two_worlds_apart() {
+fn hostile_plans_cannot_distinguish_two_worlds() {
     let tally = campaign(number("TWO_WORLDS_PLANS", 4), number("TWO_WORLDS_SEED", 1));
     assert!(tally.comparisons > 0 && tally.requests > 0);
 }
@@ -123,7 +123,7 @@ fn template_that_reads_a_secret_is_refused() {
 
 /// A right guess and a wrong one look the same, beside a secret of the plan's own and of others.
 #[test]
-fn guess_beside_a_secret_tells_nothing() {
+fn guess_beside_a_secret_reveals_nothing() {
     let stage = Stage::new();
     let world = stage.as_held();
     let guesses = ["wsecret-kv-0004", "wsecret-kv-9999"];
@@ -162,7 +162,7 @@ fn guess_beside_a_secret_tells_nothing() {
 
 #[test]
 #[ignore = "takes minutes; `TWO_WORLDS_PLANS=N` for more of it"]
-fn many_hostile_plans_cannot_tell_two_worlds_apart() {
+fn many_hostile_plans_cannot_distinguish_two_worlds() {
     let tally = campaign(number("TWO_WORLDS_PLANS", 200), number("TWO_WORLDS_SEED", 1000));
     assert!(tally.comparisons > 0 && tally.requests > 0);
 }

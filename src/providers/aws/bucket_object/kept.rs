@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn key_and_use_of_a_bucket_key_are_sent_again() {
+    fn encryption_key_and_bucket_key_are_sent_again() {
         let under = |encryption, bucket_key| Kept {
             encryption: Some(encryption),
             key: Some("k".to_owned()),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn encryption_in_two_layers_is_named() {
+    fn dual_layer_encryption_is_named() {
         let kept = |encryption| Kept { encryption: Some(encryption), ..Kept::default() };
         assert_eq!(kept(ServerSideEncryption::AwsKms).other_encryption(), None);
         assert_eq!(kept(ServerSideEncryption::AwsKmsDsse).other_encryption(), Some("aws:kms:dsse"));

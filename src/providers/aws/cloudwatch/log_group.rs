@@ -333,13 +333,13 @@ mod tests {
     }
 
     #[test]
-    fn the_next_possible_retention_is_suggested() {
+    fn next_valid_retention_is_suggested() {
         let found = CloudwatchLogGroup::check(&desired(json!({ "retention_days": 100 })));
         assert_eq!(found[0].help.as_deref(), Some("write 120"));
     }
 
     #[test]
-    fn classes_are_read_back() {
+    fn log_classes_are_read_back() {
         for class in [Class::Standard, Class::InfrequentAccess, Class::Delivery] {
             assert_eq!(shown_class(class.name()), json!(class));
         }

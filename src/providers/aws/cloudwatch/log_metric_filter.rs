@@ -265,7 +265,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_default_excludes_dimensions() {
+    fn default_value_excludes_dimensions() {
         let metric =
             json!({ "namespace": "n", "name": "m", "default_value": 0, "dimensions": { "a": "$.b" } });
         let desired = json!({ "name": "f", "log_group": "g", "pattern": "", "metric": metric });

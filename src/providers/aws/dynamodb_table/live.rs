@@ -314,7 +314,7 @@ mod tests {
     };
 
     #[test]
-    fn states_that_mean_broken_are_named() {
+    fn broken_table_states_are_named() {
         let table = |status: &str| TableDescription::builder().table_status(status.into());
         for working in ["ACTIVE", "CREATING", "UPDATING"] {
             assert_eq!(broken(&table(working).build()), None);

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_table_is_in_sync() {
+    fn lock_table_is_in_sync() {
         assert!(DynamodbTable::diff(&desired(json!({})), &observed()).is_empty());
     }
 

@@ -215,7 +215,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn no_expiry_has_several_spellings() {
+    fn absent_and_zero_expiry_are_equal() {
         let live = PasswordPolicy::builder()
             .minimum_password_length(14)
             .require_symbols(true)

@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn declared_policies_come_first() {
+    fn permissions_boundary_requires_its_declared_policy() {
         let boundary = "arn:aws:iam::123456789012:policy/apps/limit".to_owned();
         let grants = Grants { permissions_boundary: Some(&boundary), ..Grants::default() };
         assert_eq!(grants.requires(), [Requirement::thing("aws.iam_policy", "apps/limit")]);

@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_is_part_of_the_identity() {
+    fn path_is_part_of_the_policy_identity() {
         let id = |path: &str| Id { path: path.into(), name: "p".into() }.to_string();
         assert_eq!((id("/"), id("/apps/")), ("p".into(), "apps/p".into()));
     }

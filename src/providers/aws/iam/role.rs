@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn short_form_and_document_are_compared_alike() {
+    fn short_trust_form_matches_equal_document() {
         let declared = |trust: Value| -> Desired {
             serde_json::from_value(json!({ "name": "r", "trust": trust })).expect("valid")
         };

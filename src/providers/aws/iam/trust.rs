@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn each_makes_a_statement_that_iam_takes() {
+    fn each_trust_form_makes_a_valid_statement() {
         let all = trust(json!([
             { "service": "ec2.amazonaws.com" },
             { "account": { "id": "123456789012", "external_id": "x", "mfa": true } },
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_where_they_are() {
+    fn mistakes_name_their_field() {
         let wrong = trust(json!([
             { "service": "ec2" },
             { "account": { "id": "12" } },
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_of_the_plan_comes_first() {
+    fn github_trust_requires_its_oidc_provider() {
         let github =
             trust(json!([{ "github": { "provider": PROVIDER, "repository": "o/r", "branch": "b" } }]));
         let wanted = Requirement::thing("aws.iam_oidc_provider", "token.actions.githubusercontent.com");

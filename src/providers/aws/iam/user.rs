@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_forbidden_unless_allowed() {
+    fn undeclared_console_password_is_a_difference() {
         let with_password = Observed { console_login: true, ..observed() };
         assert_eq!(paths(json!({ "name": "ci" }), &with_password), ["console_login"]);
         assert!(paths(json!({ "name": "ci", "console_login": true }), &with_password).is_empty());

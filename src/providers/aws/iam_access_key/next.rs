@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn key_of_another_time_is_never_removed() {
+    fn key_created_at_another_time_is_never_removed() {
         let request = [Request { at: AT, baseline: Vec::new() }];
         let decide =
             |minutes| next(&keys("a", SignedDuration::from_mins(minutes)), &BTreeSet::new(), &request);
@@ -155,7 +155,7 @@ mod tests {
 
     /// IAM may list the key of an earlier request only after a later one was sent.
     #[test]
-    fn key_of_an_earlier_request_is_still_known() {
+    fn key_of_earlier_request_is_still_recognised() {
         let late = Request { at: AT + SignedDuration::from_mins(30), baseline: Vec::new() };
         let requests = [Request { at: AT, baseline: Vec::new() }, late];
         let live: Vec<Key> = [("a", 0), ("b", 30)]
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_may_be_somebodys_is_never_removed() {
+    fn possibly_foreign_key_is_never_removed() {
         let subsets = ["", "a", "b", "ab"];
         for live in subsets {
             for held in subsets {

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn each_group_makes_a_statement_that_kms_takes() {
+    fn each_access_group_makes_a_valid_statement() {
         let role = "arn:aws:iam::123456789012:role/r";
         let all = access(
             json!({ "admins": [role], "users": [role], "services": ["logs.us-east-1.amazonaws.com"] }),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn users_may_do_what_the_key_is_for() {
+    fn user_actions_match_the_key_usage() {
         let key = access(json!({ "account": false, "admins": ["123456789012"], "users": ["123456789012"] }));
         let statements = key.policy("aws", "1", "SIGN_VERIFY").statements();
         assert_eq!(

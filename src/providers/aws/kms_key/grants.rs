@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn declared_grants_are_compared_and_others_left_alone() {
+    fn only_declared_grants_are_compared() {
         let declared = |operations: Value| {
             json!({ "ours": { "grantee": "arn:aws:iam::1:role/r",
             "operations": operations, "encryption_context": { "a": "b" } } })

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_that_enabling_does_not_mend_are_named() {
+    fn states_that_enabling_cannot_fix_are_named() {
         for state in ["PendingImport", "Unavailable", "Melted"] {
             assert_eq!(broken(&state.into()).as_deref(), Some(state));
         }

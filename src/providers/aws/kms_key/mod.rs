@@ -579,7 +579,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_have_several_names() {
+    fn key_arn_matches_its_id_or_alias() {
         let arn = "arn:aws:kms:us-east-1:123456789012:key/abc";
         assert!(is_same_key(Some(arn), Some("abc")) && is_same_key(Some("abc"), Some(arn)));
         assert!(is_same_key(Some("arn:aws:kms:us-east-1:123456789012:alias/x"), Some("alias/x")));
@@ -599,7 +599,7 @@ mod tests {
     }
 
     #[test]
-    fn the_period_needs_rotation() {
+    fn rotation_period_requires_rotation() {
         let found = KmsKey::check(&desired(json!({ "rotation": false, "rotation_period_days": 100 })));
         assert_eq!(found[0].path, "rotation_period_days");
     }

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_document_passes() {
+    fn valid_document_passes_for_its_policy_type() {
         let identity = json!({ "Version": "2012-10-17",
             "Statement": { "Effect": "Allow", "Action": "s3:*", "Resource": "*" } });
         assert!(paths(identity.clone(), PolicyType::Identity).is_empty());
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_where_they_are() {
+    fn mistakes_name_their_field() {
         let wrong = json!({ "Version": "2012", "Statements": [], "Statement": [
             { "effect": "Allow", "Effect": "allow", "Action": "a", "NotAction": "b", "Principal": "*" }] });
         assert_eq!(

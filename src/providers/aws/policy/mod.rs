@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_map_are_the_same() {
+    fn text_and_map_forms_are_equal() {
         let map = document(json!({ "Statement": [{ "Effect": "Allow", "Action": "a:b", "Resource": "*" }] }));
         let text = document(json!(
             "{ \"Statement\": {\"Effect\":\"Allow\",\"Resource\":[\"*\"],\n\"Action\":[\"a:b\"]}}"
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_of_iam_are_decoded() {
+    fn iam_documents_are_percent_decoded() {
         let encoded = "%7B%22Statement%22%3A%5B%5D%2C%22Id%22%3A%22100%25+a%22%7D";
         let decoded = Document::parse_encoded("iam:GetRole", encoded).expect("JSON");
         assert_eq!(decoded.value()["Id"], "100%+a");

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn principals_have_several_spellings() {
+    fn equivalent_principals_are_equal() {
         let root = json!({ "Principal": { "AWS": "arn:aws:iam::123456789012:root" } });
         assert!(same(root.clone(), json!({ "Principal": { "AWS": ["123456789012"] } })));
         assert!(!same(root, json!({ "Principal": { "AWS": "arn:aws:iam::123456789012:role/root" } })));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_differ_by_case_all_count() {
+    fn condition_keys_differing_by_case_all_count() {
         let key = |keys: Value| json!({ "Condition": { "IpAddress": keys } });
         let one = key(json!({ "aws:SourceIp": "10.0.0.0/8" }));
         assert!(!same(
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_statements_matter_only_when_asked() {
+    fn statement_names_matter_unless_ignored() {
         let named = json!({ "Sid": "A", "Effect": "Allow" });
         assert!(!same(named.clone(), json!({ "Effect": "Allow" })));
         assert_eq!(anonymous_statement(&named), anonymous_statement(&json!({ "Effect": "Allow" })));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn other_values_are_unchanged() {
+    fn values_that_are_not_policies_stay_unchanged() {
         assert_eq!(document(&json!("text")), json!("text"));
         assert_eq!(statement(&json!(3)), json!(3));
     }

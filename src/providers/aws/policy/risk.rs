@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_cover_one_another() {
+    fn pattern_covers_narrower_patterns() {
         let rows = [
             ("*", "s3:*", true),
             ("s3:*", "s3:get*", true),

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_bucket_differs_in_the_whole_baseline() {
+    fn blank_bucket_differs_in_the_whole_baseline() {
         assert_eq!(
             paths(json!({}), &Observed::blank("abc", "us-east-1", "aws", false)),
             [
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_fields_are_compared() {
+    fn remaining_fields_are_compared() {
         let all = json!({ "encryption": { "kms_key": "k" },
             "access_logging": { "bucket": "logs" },
             "replication": { "role": "arn:r", "rules": [{ "id": "a", "destination": "arn:aws:s3:::d" }] }, "lifecycle_rules": [{ "id": "a", "expiration_days": 1 }],
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn declared_statements_are_merged_with_those_of_others() {
+    fn declared_statements_are_merged_with_foreign_ones() {
         let statement = |sid: &str, action: &str| {
             json!({ "Sid": sid, "Effect": "Allow", "Principal": "*",
             "Action": action, "Resource": "arn:aws:s3:::abc/*" })
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_of_others_statements_stays() {
+    fn version_of_foreign_statements_is_kept() {
         let ours = json!({ "Sid": "Ours", "Effect": "Deny", "Principal": "*", "Action": "s3:Put*", "Resource": "*" });
         let theirs = json!({ "Sid": "Home", "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
             "Resource": "arn:aws:s3:::abc/${aws:username}/*" });
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_encryption_is_blocked() {
+    fn unknown_encryption_is_blocked() {
         let live = Observed { encryption: LiveEncryption::Other("aws:kms:dsse".into()), ..hardened() };
         for declared in [json!({}), json!({ "encryption": { "kms_key": "k" } })] {
             let found = diff(&desired(declared), &live);

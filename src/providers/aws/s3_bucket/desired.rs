@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn names_follow_the_rules() {
+    fn bucket_names_follow_s3_rules() {
         for good in ["abc", "a.b-c1", "candlefish-terraform-state"] {
             assert!(check_name(good).is_none(), "{good}");
         }
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_where_they_are() {
+    fn mistakes_name_their_field() {
         assert_eq!(paths(json!({ "name": "abc", "versioning": false })), ["versioning"]);
         assert_eq!(
             paths(json!({ "name": "abc", "versioning": { "off": "x" }, "object_lock": true })),

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_of_others_stay_unless_rules_are_declared() {
+    fn foreign_rules_stay_unless_rules_are_declared() {
         let theirs = LiveRules::sort(LiveRules::default().merged(&desired(&declared())).expect("rules"));
         assert_eq!(theirs.merged(&desired(&json!({}))).expect("rules").len(), 4);
         assert_eq!(theirs.merged(&desired(&json!({ "lifecycle_rules": [] }))).expect("rules").len(), 2);

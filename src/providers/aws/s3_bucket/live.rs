@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_is_explained() {
+    fn denial_is_explained() {
         assert!(explained("AccessDenied", "no").0.contains("the bucket b exists"));
         assert!(explained("AccessDenied", "explicit deny in a resource-based policy").1.contains("tls_only"));
         assert_eq!(explained("ExpiredToken", "late, not AccessDenied").1, "");
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn encryption_in_two_layers_is_not_plain_kms() {
+    fn dual_layer_encryption_is_not_plain_kms() {
         let default =
             ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::AwsKmsDsse);
         let rule = ServerSideEncryptionRule::builder()

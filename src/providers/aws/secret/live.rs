@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_failed_is_named() {
+    fn failed_replica_is_named() {
         let replica = aws_sdk_secretsmanager::types::ReplicationStatusType::builder().region("eu-west-1");
         let replica = replica.status(StatusType::Failed).status_message("exists there").build();
         let about = DescribeSecretOutput::builder().replication_status(replica).build();

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_cannot_be_kept_is_blocked() {
+    fn value_that_cannot_be_kept_is_blocked() {
         let (data, value) = (json!({ "data": { "a": { "generate": {} } } }), json!({ "value": "x" }));
         let blocked = |declared: &Value, live: LiveValue| {
             let live = Observed { value: live, ..observed("") };
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_failed_is_blocked() {
+    fn failed_replica_is_blocked() {
         let declared = desired(json!({ "value": "x", "replicas": [{ "region": "eu-west-1" }] }));
         let mut live = observed("x");
         live.replicas.insert(Replica { region: "eu-west-1".into(), kms_key: None });
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_shown() {
+    fn secret_values_are_never_shown() {
         let declared = desired(json!({ "data": { "user": "declared-value" } }));
         let diff = AwsSecret::diff(&declared, &observed("{\"user\": \"live-value\"}"));
         let text = serde_json::to_string(&diff).expect("JSON") + &format!("{:?}", observed("live-value"));

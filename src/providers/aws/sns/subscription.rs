@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_filter_scope_is_blocked() {
+    fn unknown_filter_scope_is_blocked() {
         let declared = desired(json!({ "filter_policy": { "a": ["b"] } }));
         let same = live(&[("FilterPolicy", "{\"a\":[\"b\"]}"), ("FilterPolicyScope", "MessageHeaders")]);
         let diff = SnsSubscription::diff(&declared, &same);

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn values_fit_their_type() {
+    fn value_must_fit_the_parameter_type() {
         let path = |extra| desired(extra).check_value().map(|error| error.path);
         assert_eq!(path(json!({ "value": "x" })), None);
         assert_eq!(path(json!({})).as_deref(), Some("value"));

@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_value_is_kept() {
+    fn generated_value_is_kept() {
         let declared = desired(json!({ "type": "secure_string", "value": { "generate": {} } }));
         let mut live = observed(ParameterType::SecureString, "anything");
         live.key.name = Some(DEFAULT_KEY.into());
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn parameter_in_one_response_is_an_error() {
+    fn parameter_in_one_response_only_is_an_error() {
         assert_eq!(both("a", Some(1), Some(2)).expect("both"), Some((1, 2)));
         assert_eq!(both::<i32, i32>("a", None, None).expect("neither"), None);
         assert_eq!(both::<_, i32>("a", Some(1), None).unwrap_err().operation.as_ref(), GET);

@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_redirect_is_answered_by_asking_the_nodes_and_never_followed() {
+    async fn redirect_finds_active_node_without_being_followed() {
         let elsewhere = node(|_| answer("200 OK", "", "{}")).await;
         let location = format!("Location: {}/v1/sys/mounts\r\n", elsewhere.address);
         // It was the active node when it was asked, and is not when it gets the request.
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn concurrent_steps_share_one_request_until_something_is_written() {
+    async fn concurrent_reads_share_a_request_until_a_write() {
         let only = node(|head| match head.contains("seal-status") {
             true => answer("200 OK", "", r#"{"initialized":true,"sealed":false}"#),
             false => answer("200 OK", "", r#"{"data":{}}"#),
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_namespace_has_listings_of_its_own_and_the_same_token() {
+    async fn namespaces_share_token_but_not_listings() {
         let only = node(|head| match head.contains("seal-status") {
             true => answer("200 OK", "", r#"{"initialized":true,"sealed":false}"#),
             false => answer("200 OK", "", r#"{"data":{}}"#),
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_below_the_plans_own_namespace() {
+    fn step_namespace_is_below_the_plans_namespace() {
         let settings = |namespace: Option<&str>| VaultSettings {
             address: Some("http://127.0.0.1:8200".to_owned()),
             namespace: namespace.map(str::to_owned),
@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_cannot_serve_is_named_before_any_token_is_sent() {
+    async fn unusable_server_is_reported_before_sending_a_token() {
         let rows = [
             (r#"{"initialized":false,"sealed":true}"#, ErrorKind::Uninitialised),
             (r#"{"initialized":true,"sealed":true}"#, ErrorKind::Sealed),
@@ -568,7 +568,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_arrived_of_an_initialisation_is_never_thrown_away() {
+    async fn truncated_init_response_is_kept() {
         let cut = node(|_| "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"keys\":[\"ab".to_owned()).await;
         let client = client(&[&cut]).await;
         let arrived = client.nodes()[0].init(&Permit::mint(), &json!({})).await.expect("a part");
@@ -582,7 +582,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_that_joins_is_given_the_authority_of_the_leader() {
+    async fn joining_node_receives_the_leaders_certificate_authority() {
         let folder = tempfile::tempdir().expect("a folder");
         let signed = rcgen::generate_simple_self_signed(["vault".to_owned()]).expect("a certificate");
         std::fs::write(folder.path().join("ca.pem"), signed.cert.pem()).expect("written");
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn debug_shows_no_token() {
+    async fn debug_output_hides_the_token() {
         let only = node(|_| String::new()).await;
         assert!(!format!("{:?}", client(&[&only]).await).contains("hvs"));
     }

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_checked_before_use() {
+    fn token_is_checked_before_use() {
         assert!(header_text(&Secret::from("hvs.x".to_owned())).is_ok());
         let error = header_text(&Secret::from("hvs.x\n".to_owned())).expect_err("a line break");
         assert!(!format!("{error:?}").contains("hvs.x"));

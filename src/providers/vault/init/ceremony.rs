@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_that_unseal_themselves_get_recovery_keys() {
+    fn auto_unseal_server_gets_recovery_keys() {
         let status = json!({ "type": "shamir", "initialized": false, "sealed": true, "t": 0, "n": 0 });
         let mut status: SealStatus = serde_json::from_value(status).expect("a status");
         let desired = Desired { shares: 2, threshold: 2, holders: Vec::new(), keep_shares: true };

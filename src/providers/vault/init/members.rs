@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_settled_when_everyone_is_well_and_votes() {
+    fn cluster_is_settled_when_all_voters_are_healthy() {
         let two = [("a", "leader", true), ("b", "voter", true)];
         let with = |third| members(&[two[0], two[1], third]);
         assert!(with(("c", "voter", true)).settled(3));
@@ -177,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_only_reads_is_not_waited_for() {
+    fn read_replica_does_not_delay_settling() {
         let state = json!({ "servers": { "a": { "status": "non-voter", "healthy": true, "node_type": "non-voter" } } });
         let configuration = json!({ "config": { "servers": [{ "node_id": "a" }] } });
         assert!(Members::of(&configuration, &state).settled(1));
     }
 
     #[test]
-    fn only_who_was_replaced_for_certain_is_let_go() {
+    fn only_certainly_replaced_member_is_removed() {
         let with = |last: &[(&str, &str, bool)]| {
             let mut all = vec![("a", "leader", true), ("b", "voter", true)];
             all.extend(last);

@@ -93,7 +93,7 @@ async fn newcomer_of(which: Option<&Initialisation>, nodes: &[String], known: &[
 }
 
 #[tokio::test]
-async fn node_that_a_known_cluster_lists_gets_shares() {
+async fn node_listed_by_known_cluster_gets_shares() {
     let sealed = sealed();
     let known = serving(std::slice::from_ref(&sealed));
     let found = newcomer(&[known.clone(), sealed.clone()], &[known]).await.expect("it is new");
@@ -101,7 +101,7 @@ async fn node_that_a_known_cluster_lists_gets_shares() {
 }
 
 #[tokio::test]
-async fn node_that_the_cluster_does_not_list_gets_none() {
+async fn node_not_listed_by_cluster_gets_no_shares() {
     let sealed = sealed();
     let known = serving(&["http://127.0.0.1:1".to_owned()]);
     let found = newcomer(&[known.clone(), sealed.clone()], &[known]).await.expect("it is new");
@@ -110,7 +110,7 @@ async fn node_that_the_cluster_does_not_list_gets_none() {
 
 /// A stranger that serves beside the cluster may be what answers with the list.
 #[tokio::test]
-async fn list_counts_only_while_all_that_serve_are_known() {
+async fn list_counts_only_while_all_servers_are_known() {
     let sealed = sealed();
     let known = serving(std::slice::from_ref(&sealed));
     let stranger = serving(std::slice::from_ref(&sealed));
@@ -120,7 +120,7 @@ async fn list_counts_only_while_all_that_serve_are_known() {
 }
 
 #[tokio::test]
-async fn node_on_record_is_no_newcomer() {
+async fn recorded_node_is_not_a_newcomer() {
     let sealed = sealed();
     let known = serving(&[]);
     assert_eq!(newcomer(&[known.clone(), sealed.clone()], &[known, sealed]).await, None);

@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn node_that_refuses_leaves_the_others_unsealed() {
+    async fn refusing_node_does_not_block_unsealing_others() {
         let nodes = [node(false), node(true), node(true)];
         let shares = [Secret::from("aa".to_owned())];
         let (opened, refusals) = unseal_each(&Permit::mint(), &nodes, nodes[1].address(), &shares).await;

@@ -57,7 +57,7 @@ fn generated_values_are_kept_and_templates_follow() {
 }
 
 #[test]
-fn what_is_not_declared_is_removed_only_when_exact() {
+fn undeclared_field_is_removed_only_when_exact() {
     let live = secret(json!({ "a": "1", "b": "2" }));
     assert!(KvSecret::diff(&spec(json!({ "a": "1" }), Value::Null), &live).is_empty());
     let diff = KvSecret::diff(&spec(json!({ "a": "1" }), json!({ "exact": true })), &live);
@@ -84,7 +84,7 @@ fn without_data(destroyed: bool) -> LiveKvSecret {
 }
 
 #[test]
-fn deleted_version_is_undeleted_before_anything_is_made() {
+fn deleted_version_is_restored_before_generating_values() {
     let declared = spec(json!({ "a": "b", "password": { "generate": {} } }), Value::Null);
     let diff = KvSecret::diff(&declared, &without_data(false));
     assert_eq!(notes(&diff), ["deleted -"]);
@@ -94,7 +94,7 @@ fn deleted_version_is_undeleted_before_anything_is_made() {
 }
 
 #[test]
-fn destroyed_version_says_that_its_value_is_lost() {
+fn destroyed_version_notes_that_its_value_is_lost() {
     let declared = spec(json!({ "a": "b", "password": { "generate": {} } }), Value::Null);
     let diff = KvSecret::diff(&declared, &without_data(true));
     assert_eq!(
@@ -106,7 +106,7 @@ fn destroyed_version_says_that_its_value_is_lost() {
 }
 
 #[test]
-fn nothing_is_not_a_value_that_was_made() {
+fn empty_value_does_not_count_as_generated() {
     for nothing in [json!(""), Value::Null, json!(0), json!(0.0), json!(false)] {
         let live = secret(json!({ "password": nothing }));
         let declared = spec(json!({ "password": { "generate": {} } }), Value::Null);
@@ -136,7 +136,7 @@ fn field_without_value_is_removed_when_exact() {
 }
 
 #[test]
-fn limit_that_is_not_understood_differs() {
+fn unreadable_limit_counts_as_a_difference() {
     let declared = spec(json!({ "a": "1" }), json!({ "delete_version_after": 0, "max_versions": 0 }));
     let told = |after: Value| json!({ "delete_version_after": after, "max_versions": 0 });
     let with = |after: Value| secret(json!({ "a": "1" })).with_limits(&told(after));
@@ -145,7 +145,7 @@ fn limit_that_is_not_understood_differs() {
 }
 
 #[test]
-fn whole_write_keeps_what_a_patch_would_keep() {
+fn full_write_keeps_undeclared_fields_like_patch() {
     let told = json!({ "data": { "a": 1, "b": "2", "c": "3", "d": null, "e": 1.5 }, "metadata": {} });
     let changes = json!({ "b": "x", "c": null }).as_object().cloned().expect("a map");
     let written = write::merge("secret/data/a", told, changes.clone()).expect("written");
@@ -156,7 +156,7 @@ fn whole_write_keeps_what_a_patch_would_keep() {
 }
 
 #[test]
-fn secret_needs_its_engine_as_it_is_configured() {
+fn secret_requires_its_mount_and_kv_config() {
     let requires = KvSecret::requires(&spec(json!({ "a": "1" }), Value::Null));
     assert!(requires.contains(&Requirement::thing("vault.mount", "secret")));
     assert!(requires.contains(&Requirement::thing("vault.kv_config", "secret/config")));
@@ -177,7 +177,7 @@ fn bytes_are_refused_with_advice() {
 }
 
 #[test]
-fn mistakes_are_found_beforehand() {
+fn mistakes_are_found_by_check() {
     let errors = |data: Value, more: Value| KvSecret::check(&spec(data, more)).len();
     assert_eq!(errors(json!({ "a": { "template": "{{ data.x }}" } }), Value::Null), 1);
     assert_eq!(errors(json!({}), json!({ "path": "/a" })), 2);

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_a_secret_and_tells_whose_it_is() {
+    fn manifest_reads_back_only_its_own_secret() {
         let declared = manifest(json!({
             "file": "secrets/runner.yaml", "name": "runner", "namespace": "ci", "labels": { "app": "yes" },
         }));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_kubernetes() {
+    fn names_must_be_valid_in_kubernetes() {
         let errors = |name: &str, namespace: &str| {
             manifest(json!({ "file": "a", "name": name, "namespace": namespace })).check().len()
         };

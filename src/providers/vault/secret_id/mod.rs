@@ -446,13 +446,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_delivered_is_kept_until_it_is_old() {
+    fn delivered_secret_id_is_kept_until_rotation_age() {
         assert!(paths(json!({ "rotate_after": "2d" }), Some("a"), vec![one("a", 86_400)]).is_empty());
         assert_eq!(paths(json!({ "rotate_after": "1d" }), Some("a"), vec![one("a", 86_400)]), ["secret_id"]);
     }
 
     #[test]
-    fn one_that_was_lost_on_the_way_goes() {
+    fn undelivered_secret_id_is_removed() {
         let both = paths(json!({}), None, vec![one("a", 0)]);
         assert_eq!(both, ["secret_id", "secret_ids[a]"]);
         let left = paths(json!({}), Some("b"), vec![one("a", 9), one("b", 0)]);
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_carries_the_name_and_nothing_that_is_not_declared() {
+    fn request_carries_only_name_and_declared_fields() {
         let body = Value::Object(body(&spec(json!({ "num_uses": 3 }))));
         assert_eq!(body, json!({ "metadata": "{\"groundwork\":\"runner\"}", "num_uses": 3 }));
     }

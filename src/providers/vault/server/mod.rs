@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policies_are_listed_read_or_not_there() {
+    fn policy_listing_understands_every_server_response() {
         // As OpenBao 2.6.2 and 2.7.2 answer, shortened.
         let openbao =
             json!({ "data": { "keys": ["app"], "key_info": { "app": { "policy": "path \"a\" {}" } } } });
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn both_products_say_that_there_is_no_ssh_key() {
+    fn missing_ssh_key_is_recognised_for_both_products() {
         let refused = |words: &str| Error::new(ErrorKind::Rejected, "GET ssh/config/ca", words);
         assert!(lacks_ssh_key(&refused("no default issuer currently configured (400)")));
         assert!(lacks_ssh_key(&refused("keys haven't been configured yet (400)")));

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_lacks_is_named_with_what_it_has() {
+    fn missing_plugin_error_lists_available_plugins() {
         assert_eq!(requires(&openbao(), Plugin::Auth("approle")), Ok(()));
         assert_eq!(requires(&openbao(), Plugin::Secrets("kv-v2")), Ok(()));
         // The catalog does not list the engine, but its plugins.
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_tell_is_not_judged() {
+    fn server_without_plugin_catalog_is_not_refused() {
         assert_eq!(requires(&json!({}), Plugin::Auth("ldap")), Ok(()));
     }
 }

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_tells_the_way() {
+    fn response_determines_the_root_generation_method() {
         let failed = |kind| RootGeneration::from_answer(Err(Error::new(kind, "GET", "no")));
         let hashicorp = RootGeneration::from_answer(Ok(Some(json!({ "started": false }))));
         assert_eq!(hashicorp.expect("known"), RootGeneration::Anybody);

@@ -85,12 +85,12 @@ fn mixed() -> Changeset {
 }
 
 #[test]
-fn a_bit_of_everything() {
+fn mixed_changeset_is_rendered_in_full() {
     insta::assert_snapshot!(plain(&mixed(), 100, false));
 }
 
 #[test]
-fn on_a_narrow_terminal_nothing_is_wider_than_it() {
+fn narrow_terminal_output_fits_its_width() {
     for width in [40, 48, 60, 80, 100, 140] {
         for line in plain(&mixed(), width, true).lines() {
             assert!(columns(line) <= width, "{} of {width} columns: {line}", columns(line));
@@ -100,7 +100,7 @@ fn on_a_narrow_terminal_nothing_is_wider_than_it() {
 }
 
 #[test]
-fn repeated_steps_are_told_once() {
+fn repeated_steps_are_shown_once() {
     let mut steps: Vec<StepChange> = ["payments", "search", "mail", "billing"]
         .iter()
         .map(|key| {
@@ -119,7 +119,7 @@ fn repeated_steps_are_told_once() {
 }
 
 #[test]
-fn two_thousand_steps_that_are_alike_fit_on_a_screen() {
+fn two_thousand_similar_steps_fit_one_screen() {
     let steps = (0..2_000).map(|number| {
         let key = format!("team{number:04}");
         let mut step = step(
@@ -157,7 +157,7 @@ fn written_out() -> Vec<StepChange> {
 }
 
 #[test]
-fn two_thousand_steps_that_are_written_out_fit_on_a_screen_and_the_odd_ones_are_whole() {
+fn similar_written_out_steps_fold_except_outliers() {
     let mut steps = written_out();
     let quiet = plain(&changeset(steps.clone()), 100, true);
     assert!(quiet.lines().count() <= 40, "{} lines: {quiet}", quiet.lines().count());
@@ -198,7 +198,7 @@ fn two_thousand_steps_that_are_written_out_fit_on_a_screen_and_the_odd_ones_are_
 }
 
 #[test]
-fn what_is_no_longer_declared_stands_in_columns() {
+fn undeclared_resources_are_shown_in_columns() {
     let gone = |id: &str, kind: &'static str, action: &str, reason: Option<&str>| {
         let mut step = step(id, kind, action, &[]);
         step.reason = reason.map(ToOwned::to_owned);
@@ -235,21 +235,21 @@ fn many_removals_have_a_line_each() {
 }
 
 #[test]
-fn when_nothing_is_to_be_done_that_is_all() {
+fn unchanged_steps_are_hidden_unless_requested() {
     let quiet = changeset(vec![step("audit", "vault.audit", "none", &[])]);
     insta::assert_snapshot!(plain(&quiet, 100, false));
     assert!(plain(&quiet, 100, true).contains("= audit"));
 }
 
 #[test]
-fn colours_are_there_for_a_terminal() {
+fn terminal_output_has_colours() {
     let text = render(&Review::new(&mixed(), &PROVIDERS, PLACE), 100, false);
     assert!(text.contains(&paint(GOOD, "production")), "{text}");
     assert!(text.contains(&format!("{BAD}")));
 }
 
 #[test]
-fn a_server_cannot_write_on_the_terminal() {
+fn server_text_cannot_control_the_terminal() {
     let hostile = "x\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}y";
     let mut row = step(
         "it",
@@ -267,7 +267,7 @@ fn a_server_cannot_write_on_the_terminal() {
 }
 
 #[test]
-fn destinations_are_one_aligned_block() {
+fn destinations_are_shown_in_one_aligned_block() {
     use crate::destination::{Destinations, WhereThisGoes};
     let all = |recipients: &[&str]| -> Destinations {
         let texts = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();

@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn setting_lost_with_a_percentile_is_named() {
+    fn setting_lost_with_percentile_is_noted() {
         let mut live = observed();
         live.alarm.statistic = None;
         live.alarm.extended_statistic = Some("p99".into());
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_actions_does_not_matter() {
+    fn order_of_actions_does_not_matter() {
         let mut live = observed();
         live.alarm.alarm_actions = Some(vec!["b".into(), "a".into()]);
         let declared = desired(json!({ "alarm_actions": ["a", "b"] }));
