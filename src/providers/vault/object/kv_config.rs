@@ -43,6 +43,7 @@ secret_versions:
 ";
     const RISKS: Risks = &[&[identity("mount")], KV_RISKS];
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const COMES_WITH_MOUNT: bool = true;
     const PERMANENT: Option<&'static str> =
         Some("the configuration is deleted with its mount; remove the step of the mount instead");
 

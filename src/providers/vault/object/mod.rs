@@ -130,6 +130,9 @@ pub trait PlainObject:
     const FOLDS_CASE: bool = false;
     /// The reason why it cannot be deleted, for things that exist as long as their mount.
     const PERMANENT: Option<&'static str> = None;
+    /// Whether the server has it as soon as its mount exists, with defaults: then a creation, planned before
+    /// the mount existed, finds it.
+    const COMES_WITH_MOUNT: bool = false;
     /// The plugin that it needs and that not every server has.
     const PLUGIN: Option<Plugin<'static>> = None;
 
@@ -332,7 +335,9 @@ impl<S: PlainObject> Resource for Object<S> {
     async fn create(w: &Writer<'_, VaultClient>, desired: &S) -> Result<()> {
         // These paths take a write in any case: the server has no request that only creates.
         let id = Self::id(desired);
-        refuse_existing(Self::observe(w, &id, Look::BARE).await?.is_some(), &id.path)?;
+        if !S::COMES_WITH_MOUNT {
+            refuse_existing(Self::observe(w, &id, Look::BARE).await?.is_some(), &id.path)?;
+        }
         send(w, desired, None).await
     }
 

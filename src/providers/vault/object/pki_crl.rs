@@ -84,6 +84,7 @@ pki_revocation:
         safe("auto_rebuild_grace_period", "it only says how long before its end a list is replaced"),
     ]];
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const COMES_WITH_MOUNT: bool = true;
     const PERMANENT: Option<&'static str> =
         Some("the configuration is deleted with its mount; remove the step of the mount instead");
 

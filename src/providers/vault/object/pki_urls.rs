@@ -59,6 +59,7 @@ pki_urls:
         safe("enable_templating", "it says how the addresses are written, which are judged themselves"),
     ]];
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const COMES_WITH_MOUNT: bool = true;
     const PERMANENT: Option<&'static str> =
         Some("the addresses are deleted with their mount; remove the step of the mount instead");
 
