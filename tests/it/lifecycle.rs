@@ -515,18 +515,18 @@ fn same_name_in_another_cluster_is_not_removed() {
     // Nothing of the plan is in Vault any more: the leftovers are looked for, and found to be elsewhere.
     write(json!({ "note": { "kind": "file.template", "path": "note.txt", "content": "x" } }));
     let changeset = shown(&other, "--prune");
-    let things = &changeset["elsewhere"][0]["things"];
-    for kind in ["vault.policy reader", "vault.policy keep"] {
-        let is_it = |thing: &Value| text_of(thing).starts_with(kind);
-        assert!(things.as_array().is_some_and(|things| things.iter().any(is_it)), "{kind}: {changeset:#}");
+    let realms = changeset["elsewhere"].as_array().expect("things elsewhere").iter();
+    let things: Vec<&Value> = realms.flat_map(|realm| realm["things"].as_array().expect("things")).collect();
+    for named in ["vault.policy reader", "vault.policy keep"] {
+        assert!(things.iter().any(|thing| **thing == named), "{named}: {changeset:#}");
     }
 
-    // The server itself cannot be looked for, as this plan has no custody: it stays in any case.
     write(without(&steps, &["reader"]));
-    assert_eq!(changing(&shown(&other, "--prune")), [("server", "deferred")]);
+    assert!(changing(&shown(&other, "--prune")).is_empty());
     let ran = run(&other, &["apply", "plan.yaml", "--prune", "--yes"]);
-    assert_eq!(ran.code, 3, "{ran:?}");
+    assert_eq!(ran.code, 0, "{ran:?}");
     assert!(other.policies().contains(&"reader".to_owned()), "somebody else's is there still");
+    // The server itself cannot be looked for, as this plan has no custody: it stays in any case.
     assert_eq!(changing(&shown(&life, "--prune")), [("reader", "delete"), ("server", "deferred")]);
     assert_eq!(run(&life, &["apply", "plan.yaml", "--prune", "--yes"]).code, 3);
     assert!(!life.policies().contains(&"reader".to_owned()));
