@@ -34,7 +34,7 @@ fn random_plan_edits_never_touch_declared_or_foreign_things() {
     };
     let (first, folder) = (asked(SEED, 0), folder());
     let mut counts = Counts::default();
-    for seed in first..first + asked(SEQUENCES, 100) {
+    for seed in first..first + asked(SEQUENCES, 40) {
         block_on(sequence(seed, folder.path(), &mut counts));
     }
     println!("model: {counts:?}");
