@@ -78,6 +78,12 @@ impl Error {
         }
     }
 
+    /// A creation found a thing that another writer has made since the plan looked.
+    pub fn made_meanwhile(operation: impl Into<String>) -> Self {
+        let message = "it was created by someone else in the meantime; nothing was written";
+        Self::new(ErrorKind::Conflict, operation, message).advice("plan again, and check the existing one")
+    }
+
     /// The same error for one more place that reports it, without its source.
     #[must_use]
     pub fn again(&self) -> Self {

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::Requirement;
+use super::risk::is_at;
 use crate::error::FieldError;
 use crate::template::unknown::{has_unknown, is_unknown};
 
@@ -18,8 +19,8 @@ pub(super) fn mistakes(mut found: Vec<FieldError>, views: &[Value]) -> Vec<Field
         collect(view, "", &mut unknown);
     }
     found.retain(|mistake| {
-        let is_value = |at: &String| is_below(&mistake.path, at);
-        let is_read = |at: &String| mistake.reads.iter().any(|read| is_below(read, at) || is_below(at, read));
+        let is_value = |at: &String| is_at(&mistake.path, at);
+        let is_read = |at: &String| mistake.reads.iter().any(|read| is_at(read, at) || is_at(at, read));
         !is_unknown(&mistake.path) && !unknown.iter().any(|at| is_value(at) || is_read(at))
     });
     found
@@ -51,11 +52,6 @@ fn collect(value: &Value, path: &str, found: &mut Vec<String>) {
         }
         _ => {}
     }
-}
-
-/// Whether `path` is `at`, or below it.
-fn is_below(path: &str, at: &str) -> bool {
-    path.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 #[cfg(test)]

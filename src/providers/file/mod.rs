@@ -34,12 +34,7 @@ impl Files {
     pub fn refuse_existing(&self, path: &str) -> Result<()> {
         let live = confined_path::read_output(&self.folder, path)
             .map_err(|error| Error::new(ErrorKind::Local, format!("read {path}"), error.to_string()))?;
-        if live.is_none() {
-            return Ok(());
-        }
-        let message = "it was created by someone else in the meantime; nothing was written";
-        Err(Error::new(ErrorKind::Conflict, format!("write {path}"), message)
-            .advice("plan again, and check the existing one"))
+        if live.is_some() { Err(Error::made_meanwhile(format!("write {path}"))) } else { Ok(()) }
     }
 }
 

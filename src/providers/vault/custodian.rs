@@ -13,8 +13,7 @@ use crate::journal::{Entry, Journal, Record};
 use crate::permit::Permit;
 use crate::place::Place;
 use crate::resource::Provided;
-use crate::run::Awaited;
-use crate::run::Run;
+use crate::run::{Awaited, Run};
 use crate::secret::Secret;
 
 /// The operation under which the journal knows an initialisation.

@@ -348,12 +348,7 @@ pub(super) const VAULTS_OWN: &str = "it belongs to Vault itself";
 
 /// Refuses a creation when something exists by now: it is not this plan's.
 pub(super) fn refuse_existing(found: bool, path: &str) -> Result<()> {
-    if !found {
-        return Ok(());
-    }
-    let message = "it was created by someone else in the meantime; nothing was written";
-    Err(Error::new(ErrorKind::Conflict, format!("POST {path}"), message)
-        .advice("plan again, and check the existing one"))
+    if found { Err(Error::made_meanwhile(format!("POST {path}"))) } else { Ok(()) }
 }
 
 /// The engine never updates blocked fields; this check makes sure that nothing is written.

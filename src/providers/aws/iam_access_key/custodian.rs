@@ -21,8 +21,7 @@ use crate::providers::aws::iam::NO_SUCH_ENTITY;
 use crate::providers::sink::{Delivery, Sink};
 use crate::providers::vault::{KvSink, VaultClient};
 use crate::resource::Provided;
-use crate::run::Awaited;
-use crate::run::Run;
+use crate::run::{Awaited, Run};
 use crate::secret::Secret;
 
 /// A key as custody keeps it.

@@ -17,9 +17,8 @@ use crate::providers::vault::Vault;
 use crate::providers::vault::custodian::{INIT, Initialisation};
 use crate::providers::vault::lookup::Found;
 use crate::providers::vault::{NodeClient, VaultClient};
-use crate::resource::Change;
-use crate::resource::Diff;
 use crate::resource::risk::{Category, FieldChanges, Finding, Severity};
+use crate::resource::{Change, Diff};
 use crate::run::Run;
 use crate::trust::{Grant, Subject, Trust, origin};
 
@@ -83,7 +82,7 @@ impl NodeProof {
     /// The evidence of a run: its journal, its caller's grants and the addresses that the caller names.
     ///
     /// # Errors
-    /// `Local` when the run has no journal.
+    /// `Local` when the run was made without Vault.
     pub fn of_run(run: &Run) -> Result<Self> {
         let connection: &Vault = run.connection()?;
         let named = VaultClient::named_by_caller(&connection.settings, run.environment());
