@@ -128,17 +128,17 @@ pub async fn observe(
     graph: Graph,
     instances: Vec<Box<dyn Instance>>,
     run: &Run,
-    realms: Realms,
     parallelism: usize,
     events: &Events,
 ) -> ObservedPlan {
     let observations = instances.iter().map(|_| Observation::AddressUnknown(String::new())).collect();
+    let (whereabouts, realms) = (whereabouts(run, &resolved.realms), resolved.realms.clone());
     let mut world = ObservedPlan {
         resolved,
         graph,
         instances: Instances::new(instances),
         observations,
-        whereabouts: whereabouts(run, &realms),
+        whereabouts,
         realms,
         things: Things::default(),
         recorded: HashMap::new(),
@@ -153,7 +153,7 @@ pub async fn observe(
 
 /// The plan's own places that were asked for first, in words.
 fn whereabouts(run: &Run, realms: &Realms) -> Option<String> {
-    let first = run.connections().filter(|connection| connection.asks_first());
+    let first = run.connections.iter().filter(|connection| connection.asks_first());
     let known: Vec<String> = first
         .map(|connection| realms.of(connection.provider(), &Place::OWN))
         .filter(|realm| !realm.is_unknown())
@@ -203,8 +203,8 @@ async fn ask_realms(world: &mut ObservedPlan, steps: &[usize], run: &Run) {
     let places: BTreeSet<(&'static str, Place)> =
         steps.iter().filter(is_in_realm).map(|index| world.place(*index)).collect();
     let asked = places.into_iter().map(|(provider, place)| async move {
-        let connection = run.connection_of(provider)?;
-        Some((provider, connection.realm(run, &place).await.ok()?, place))
+        let realm = run.realm(provider, &place).await;
+        realm.map(|realm| (provider, realm, place))
     });
     for (provider, realm, place) in join_all(asked).await.into_iter().flatten() {
         world.realms.set(provider, place, realm);

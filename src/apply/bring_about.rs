@@ -177,8 +177,7 @@ impl<'a> Work for Steps<'a> {
             // Boxed: connecting nests the SDK's futures too deeply for the compiler.
             Box::pin(run.custody()).await?.set_recipients(recipients);
         }
-        // The realm may become known only now: a cluster has an id once it is up.
-        task.thing.realm = record::realm(run, task.kind, instance.place()).await;
+        record::complete_realm(&mut task.thing, run, task.kind, instance.place()).await;
         task.means.write(&task.id, task.action, task.run(instance.as_mut())).await
     }
 

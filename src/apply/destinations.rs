@@ -45,7 +45,7 @@ fn collect(world: &ObservedPlan, run: &Run, outputs: &OutputTable) -> Destinatio
         }
     };
     let folder = &world.resolved.document.folder;
-    for connection in run.connections() {
+    for connection in run.connections.iter() {
         let steps = (0..world.resolved.steps.len()).map(|index| world.place(index));
         let places = steps.filter(|(provider, _)| *provider == connection.provider());
         let places: Vec<Place> = places.map(|(_, place)| place).collect();

@@ -10,13 +10,12 @@ use crate::error::Result;
 use crate::journal::{DELETE, Entry, FORGET, Thing, realm_detail};
 use crate::observe::ObservedPlan;
 use crate::permit::Permit;
-use crate::place::{Place, Realm};
+use crate::place::Place;
 use crate::removal;
 use crate::resource::erased::Kind;
 use crate::run::Run;
 
-/// A step's thing as the journal should record it, as far as its realm is known: a cluster has an id only
-/// once it is up.
+/// A step's thing as the journal should record it, in its realm as far as that was observed.
 pub fn thing(world: &ObservedPlan, index: usize) -> Thing {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
@@ -25,24 +24,23 @@ pub fn thing(world: &ObservedPlan, index: usize) -> Thing {
     // A thing that is never removed by itself does not wait for others, and may need the whole
     // plan.
     let needs = world.graph.needs[index].iter().filter(|_| !lasts);
-    let thing = Thing::new(&step.id, world.target(index), instance.address());
-    Thing {
-        realm: world.realm(index),
-        needs: needs.map(|need| world.target(*need)).collect(),
-        protect: declared.protect.unwrap_or_else(|| step.kind.protected()),
-        retain: declared.retain,
-        attaches: instance.attaches(),
-        secrets: instance.declarations(),
-        ..thing
-    }
+    let mut thing = Thing::new(&step.id, world.target(index), instance.address());
+    thing.realm = world.realm(index);
+    thing.needs = needs.map(|need| world.target(*need)).collect();
+    thing.protect = declared.protect.unwrap_or_else(|| step.kind.protected());
+    thing.retain = declared.retain;
+    thing.attaches = instance.attaches();
+    thing.secrets = instance.declarations();
+    thing
 }
 
-/// The realm of a step's thing as the live system reports it now.
-pub async fn realm(run: &Run, kind: &dyn Kind, place: &Place) -> Realm {
-    let Some(connection) = run.connection_of(kind.provider()).filter(|_| !kind.realm().is_empty()) else {
-        return Realm::UNKNOWN;
-    };
-    connection.realm(run, place).await.unwrap_or_default().only(kind.realm())
+/// Asks for what is not known of a thing's realm: a cluster has an id once it is up.
+pub async fn complete_realm(thing: &mut Thing, run: &Run, kind: &dyn Kind, place: &Place) {
+    if !thing.realm.knows(kind.realm())
+        && let Ok(realm) = run.realm(kind.provider(), place).await
+    {
+        thing.realm = realm.only(kind.realm());
+    }
 }
 
 /// Updates the journal's record of things that this plan already owns: another id, other needs,
@@ -69,7 +67,7 @@ pub async fn refresh(
         }
         let mut thing = thing(world, index);
         let kind = world.resolved.steps[index].kind;
-        thing.realm = realm(run, kind, world.instances[index].place()).await;
+        complete_realm(&mut thing, run, kind, world.instances[index].place()).await;
         if !world.things.has(&thing) {
             run.journal.append(permit, Entry::Owned(thing)).await?;
         }

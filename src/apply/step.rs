@@ -125,12 +125,10 @@ impl Task<'_> {
         self.means.note(Entry::Making(self.thing.clone())).await
     }
 
-    /// The thing as it is recorded once it is ours. A cluster has an id only after its initialisation.
+    /// The thing as it is recorded once it is ours.
     async fn owned(&self, instance: &dyn Instance) -> Thing {
         let mut thing = self.thing.clone();
-        if !thing.realm.knows(self.kind.realm()) {
-            thing.realm = record::realm(self.means.run, self.kind, instance.place()).await;
-        }
+        record::complete_realm(&mut thing, self.means.run, self.kind, instance.place()).await;
         thing
     }
 

@@ -36,10 +36,10 @@ pub struct Thing {
     pub realm: Realm,
     /// The AWS account that it is in, as older versions recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
+    pub(super) account: Option<String>,
     /// The id of the Vault cluster that it is in, as older versions recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<String>,
+    pub(super) cluster: Option<String>,
     /// The things that it needs directly.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
@@ -134,6 +134,13 @@ pub struct Leaving {
     pub target: String,
     /// Its realm in words, as the entry has it; nothing when older versions wrote the entry.
     pub realm: Vec<String>,
+}
+
+impl Leaving {
+    /// Whether this is the thing of the removal.
+    pub fn is_of(&self, thing: &Thing) -> bool {
+        thing.target == self.target && is_meant(&self.realm, &realm_detail(&thing.realm()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

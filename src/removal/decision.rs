@@ -320,7 +320,7 @@ fn own_access(world: &ObservedPlan) -> HashSet<usize> {
     };
     let things: Vec<Existing> = (0..steps.len()).filter_map(existing).collect();
     let mut found = HashSet::new();
-    for provider in &world.resolved.providers {
+    for provider in world.resolved.providers.iter() {
         let name = provider.provider();
         let is_bootstrapped = steps.iter().any(|step| step.kind.provider() == name && step.kind.bootstraps());
         for step in provider.own_access(&things, is_bootstrapped, world.resolved.trust.environment()) {

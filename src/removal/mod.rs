@@ -261,14 +261,11 @@ pub fn target_of(world: &ObservedPlan, id: &str) -> Option<Target> {
 
 /// Whether a thing whose removal was announced was observed when the run began, and did not exist.
 pub fn is_gone(world: &ObservedPlan, leaving: &Leaving) -> bool {
-    let is_it = |thing: &Thing| {
-        thing.target == leaving.target
-            && (leaving.realm.is_empty() || leaving.realm == realm_detail(&thing.realm()))
-    };
-    if let Some(orphan) = world.orphans.iter().find(|orphan| is_it(&orphan.thing)) {
+    if let Some(orphan) = world.orphans.iter().find(|orphan| leaving.is_of(&orphan.thing)) {
         return orphan.hidden.is_none() && !orphan.recorded.exists();
     }
-    let declared = (0..world.resolved.steps.len()).find(|index| world.record(*index).is_some_and(is_it));
+    let is_it = |index: &usize| world.record(*index).is_some_and(|thing| leaving.is_of(thing));
+    let declared = (0..world.resolved.steps.len()).find(is_it);
     declared.is_some_and(|index| {
         matches!(world.observations[index], Observation::Observed) && !world.instances[index].exists()
     })

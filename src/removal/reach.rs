@@ -30,16 +30,16 @@ impl<'a> Reach<'a> {
         if parts.is_empty() {
             return Ok(Some(declared));
         }
-        let Some(connection) = self.run.connection_of(kind.provider()) else { return Ok(None) };
+        let Some(connection) = self.run.connections.named(kind.provider()) else { return Ok(None) };
+        let aliases = connection.aliases();
         if !there.knows(parts) {
-            return self.declared(thing, &declared, connection.aliases()).await;
+            return self.declared(thing, &declared, &aliases).await;
         }
         // The place of the record comes first, then the plan's own.
-        let mut aliases = vec![declared.alias.clone(), None];
-        aliases.extend(connection.aliases().into_iter().map(Some));
-        aliases.retain(|alias| alias.as_ref().is_none_or(|name| connection.aliases().contains(name)));
-        let mut problem = None;
-        for alias in aliases {
+        let recorded = declared.alias.clone().filter(|name| aliases.contains(name));
+        let others = std::iter::once(None).chain(aliases.into_iter().map(Some));
+        let mut unclear = Ok(None);
+        for alias in recorded.map(Some).into_iter().chain(others) {
             let place = Place { alias, namespace: None };
             match self.realm(kind.provider(), &place).await {
                 Ok(here) => {
@@ -48,23 +48,19 @@ impl<'a> Reach<'a> {
                         return Ok(Some(found));
                     }
                     if !here.knows(parts) && !here.conflicts(&there) {
-                        problem = Some(Ok(Some(declared.clone())));
+                        unclear = Ok(Some(declared.clone()));
                     }
                 }
-                Err(error) => problem = problem.or(Some(Err(error))),
+                Err(error) if matches!(unclear, Ok(None)) => unclear = Err(error),
+                Err(_) => {}
             }
         }
-        problem.unwrap_or(Ok(None))
+        unclear
     }
 
     /// The place that the record names, if nothing says that it is another realm now. Older versions did
     /// not record every part.
-    async fn declared(
-        &mut self,
-        thing: &Thing,
-        place: &Place,
-        aliases: Vec<String>,
-    ) -> Result<Option<Place>> {
+    async fn declared(&mut self, thing: &Thing, place: &Place, aliases: &[String]) -> Result<Option<Place>> {
         if place.alias.as_ref().is_some_and(|name| !aliases.contains(name)) {
             let message = "the journal does not record completely where it is, and the plan no longer declares its place";
             return Err(Error::new(ErrorKind::Rejected, &thing.step, message)
@@ -79,10 +75,7 @@ impl<'a> Reach<'a> {
         if let Some(known) = self.asked.get(&key) {
             return copied(known);
         }
-        let asked = match self.run.connection_of(provider) {
-            Some(connection) => connection.realm(self.run, place).await,
-            None => Ok(Realm::UNKNOWN),
-        };
+        let asked = self.run.realm(provider, place).await;
         self.asked.insert(key, copied(&asked));
         asked
     }

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::duplicates;
-use super::{OutputTable, Resolved, Step, diagnose};
+use super::{OutputTable, Resolved, Step, diagnose, duplicates};
 use crate::confined_path::in_words;
 use crate::custody::{paths, recipient};
 pub use crate::plan::ownership::{PLAN_TAG, STEP_TAG};
@@ -188,8 +187,7 @@ pub fn fields(
 
 /// The tags that the section of a provider gives to its things.
 fn provider_tags(resolved: &Resolved, provider: &str) -> Map<String, Value> {
-    let found = resolved.providers.iter().find(|one| one.provider() == provider);
-    let tags = found.map(|provider| provider.tags()).unwrap_or_default();
+    let tags = resolved.providers.named(provider).map(|provider| provider.tags()).unwrap_or_default();
     tags.into_iter().map(|(key, value)| (key, json!(value))).collect()
 }
 

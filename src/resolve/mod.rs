@@ -10,7 +10,6 @@ mod shape;
 mod steps;
 mod walk;
 
-use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -29,7 +28,7 @@ use crate::plan::settings::{CustodySettings, JournalSettings, LockSettings};
 use crate::plan::{Diagnostic, Document, Key, Node, Section};
 use crate::provider::{Entry, Provider, Registry};
 use crate::resource::strict::parse;
-use crate::run::{Connection, Service};
+use crate::run::{Connection, Connections, Service};
 use crate::template::budget::Budget;
 use crate::template::{self, budget, unknown};
 use crate::trust::Trust;
@@ -48,7 +47,7 @@ pub struct Resolved {
     /// The providers and kinds that it may use.
     pub registry: &'static Registry,
     /// The providers with their sections.
-    pub providers: Vec<Arc<dyn Connection>>,
+    pub providers: Connections,
     /// The realms of the plan's own places and of further connections, as far as they are known.
     pub realms: Realms,
     /// The steps that take part, `for_each` expanded, in the order declared.
@@ -80,7 +79,7 @@ fn resolve_within(document: Document, registry: &'static Registry, budget: Budge
     let mut mistakes = Vec::new();
     let vars = variables(&document, registry, &mut mistakes);
     let mut base = base_context(&document, &vars);
-    let (mut providers, mut realms) = (Vec::new(), Realms::default());
+    let (mut providers, mut realms) = (Connections::default(), Realms::default());
     for entry in registry.providers() {
         let provider = open(&document, registry, entry, &base, &mut mistakes);
         add_declared_realms(&mut realms, provider.as_ref());
@@ -182,21 +181,20 @@ impl Resolved {
     /// The service behind a kind, whose writes are bounded together.
     pub fn service(&self, kind: &'static str) -> Service {
         let name = kind.split('.').next().unwrap_or_default();
-        let provider = self.providers.iter().find(|provider| provider.provider() == name);
+        let provider = self.providers.named(name);
         let unbounded = Service { name, at_once: usize::MAX };
         provider.map_or(unbounded, |provider| provider.service(kind))
     }
 
     /// A provider with its section, by its type.
     pub fn provider<P: Provider>(&self) -> Option<&P> {
-        let mut all = self.providers.iter().map(|provider| &**provider as &dyn Any);
-        all.find_map(|provider| provider.downcast_ref())
+        self.providers.of_type()
     }
 
     /// The variables that every expression sees, and that the template loader uses too.
     pub fn context(&self) -> Map<String, Value> {
         let mut context = base_context(&self.document, &self.vars);
-        for provider in &self.providers {
+        for provider in self.providers.iter() {
             let seen = provider.expressions(&self.realms);
             context.extend(seen.map(|seen| (provider.provider().to_owned(), seen)));
         }

@@ -1,7 +1,6 @@
 //! `for_each` and `when`.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +10,7 @@ use super::walk;
 use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, NodeValue};
 use crate::provider::Registry;
 use crate::resource::erased::Kind;
-use crate::run::Connection;
+use crate::run::Connections;
 use crate::suggest::closest;
 
 /// The most steps that a plan may have, `for_each` spelled out.
@@ -38,7 +37,7 @@ pub fn expand(
     document: &Document,
     registry: &'static Registry,
     context: &Map<String, Value>,
-    providers: &[Arc<dyn Connection>],
+    providers: &Connections,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Vec<Step> {
     let context = &Value::Object(context.clone());
@@ -155,19 +154,16 @@ fn alias(
     declared: &DeclaredStep,
     kind: &dyn Kind,
     context: &Value,
-    providers: &[Arc<dyn Connection>],
+    providers: &Connections,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<String> {
     let node = declared.provider.as_ref()?;
     let value = constant(node, context, mistakes)?;
     let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
     let (provider, name) = text.split_once('.').unwrap_or((&text, ""));
-    let aliases = |provider: &str| {
-        let found = providers.iter().find(|one| one.provider() == provider);
-        found.map(|one| one.aliases()).unwrap_or_default()
-    };
+    let aliases = |provider: &str| providers.named(provider).map(|one| one.aliases()).unwrap_or_default();
     let mistake = match () {
-        () if kind.provider() != provider && providers.iter().any(|one| one.provider() == provider) => {
+        () if kind.provider() != provider && providers.named(provider).is_some() => {
             Diagnostic::error(node.span, format!("`{}` is not a kind of `{provider}`", kind.name()))
                 .help("`provider` says which account or server of its own provider a step uses; remove it")
         }

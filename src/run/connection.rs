@@ -156,3 +156,29 @@ pub trait Connection: Any + Send + Sync {
         Ok(None)
     }
 }
+
+/// The providers of a plan, a connection each.
+#[derive(Clone, Default)]
+pub struct Connections(Vec<Arc<dyn Connection>>);
+
+impl Connections {
+    /// Adds one more.
+    pub fn push(&mut self, connection: Arc<dyn Connection>) {
+        self.0.push(connection);
+    }
+
+    /// All of them, in the order of the registry.
+    pub fn iter(&self) -> impl Iterator<Item = &dyn Connection> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+
+    /// That of the provider with this name.
+    pub fn named(&self, provider: &str) -> Option<&dyn Connection> {
+        self.iter().find(|connection| connection.provider() == provider)
+    }
+
+    /// The one of this type.
+    pub fn of_type<C: Connection>(&self) -> Option<&C> {
+        self.iter().find_map(|connection| (connection as &dyn Any).downcast_ref())
+    }
+}

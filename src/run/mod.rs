@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 pub use awaited::{Awaited, Awaiting};
-pub use connection::{Connection, Existing, Service, Want};
+pub use connection::{Connection, Connections, Existing, Service, Want};
 pub use under_way::UnderWay;
 
 use crate::custody::{Custody, FileStore, KeyService, Keyring, Store};
@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Journal, mirror};
 use crate::lock::{self, RemoteLock};
 use crate::permit::Permit;
+use crate::place::{Place, Realm};
 use crate::plan::settings::{CustodySettings, RecipientSettings, StoreSettings};
 use crate::plan::{LockPlace, S3Location};
 use crate::signing::SigningKey;
@@ -51,7 +52,8 @@ pub struct Run {
     pub calls: Arc<Calls>,
     /// The kinds of the plan's steps, one for each step.
     pub kinds: Vec<&'static str>,
-    connections: Vec<Arc<dyn Connection>>,
+    /// The connections, one for each provider.
+    pub connections: Connections,
     custody: OnceCell<Arc<Custody>>,
 }
 
@@ -69,7 +71,7 @@ impl Run {
             awaited: Arc::default(),
             calls: Arc::default(),
             kinds: Vec::new(),
-            connections: Vec::new(),
+            connections: Connections::default(),
             custody: OnceCell::new(),
         }
     }
@@ -80,8 +82,9 @@ impl Run {
     }
 
     /// The same run with a connection to one more system.
+    #[cfg(test)]
     #[must_use]
-    pub fn with(mut self, connection: Arc<dyn Connection>) -> Self {
+    pub(crate) fn with(mut self, connection: Arc<dyn Connection>) -> Self {
         self.connections.push(connection);
         self
     }
@@ -100,26 +103,26 @@ impl Run {
         self.kinds.iter().filter(|kind| kind.starts_with(prefix)).count()
     }
 
-    /// The connections, one for each provider.
-    pub fn connections(&self) -> impl Iterator<Item = &dyn Connection> {
-        self.connections.iter().map(AsRef::as_ref)
-    }
-
-    /// The connection of the provider with this name.
-    pub fn connection_of(&self, provider: &str) -> Option<&dyn Connection> {
-        self.connections().find(|connection| connection.provider() == provider)
-    }
-
     /// The connection of this type, for the clients of its provider.
     ///
     /// # Errors
     /// `Local` when the run was made without this provider.
     pub fn connection<C: Connection>(&self) -> Result<&C> {
-        let mut all = self.connections().map(|connection| connection as &dyn std::any::Any);
-        all.find_map(|connection| connection.downcast_ref()).ok_or_else(|| {
+        self.connections.of_type().ok_or_else(|| {
             let message = "this run has no connection to the provider of the kind";
             Error::new(ErrorKind::Local, "connect", message)
         })
+    }
+
+    /// The realm of a provider's place, according to the live system.
+    ///
+    /// # Errors
+    /// As [`Connection::realm`].
+    pub async fn realm(&self, provider: &str, place: &Place) -> Result<Realm> {
+        match self.connections.named(provider) {
+            Some(connection) => connection.realm(self, place).await,
+            None => Ok(Realm::UNKNOWN),
+        }
     }
 
     /// The plan's custody. Making it writes nothing and sends nothing.
@@ -146,7 +149,7 @@ impl Run {
     /// Problems of custody and of the systems that do not end the run, to show the user.
     pub fn take_warnings(&self) -> Vec<String> {
         let custody = self.custody.get().map(|custody| custody.take_warnings());
-        let systems = self.connections().flat_map(|connection| connection.take_warnings());
+        let systems = self.connections.iter().flat_map(|connection| connection.take_warnings());
         custody.into_iter().flatten().chain(systems).collect()
     }
 
@@ -203,7 +206,7 @@ impl Run {
     /// # Errors
     /// When the system that keeps it cannot be used at all.
     pub async fn journal_copy(&self, place: &S3Location) -> Result<Arc<dyn mirror::Place>> {
-        for connection in self.connections() {
+        for connection in self.connections.iter() {
             if let Some(found) = connection.journal_copy(self, place).await? {
                 return Ok(found);
             }
@@ -216,7 +219,7 @@ impl Run {
     /// # Errors
     /// When the system that keeps it cannot be used at all.
     pub async fn lock_place(&self, place: &LockPlace) -> Result<Box<dyn lock::Place>> {
-        for connection in self.connections() {
+        for connection in self.connections.iter() {
             if let Some(found) = connection.lock_place(self, place).await? {
                 return Ok(found);
             }
@@ -226,7 +229,7 @@ impl Run {
 
     /// Forgets everything that was read, so that later steps read it again.
     pub async fn forget(&self) {
-        for connection in self.connections() {
+        for connection in self.connections.iter() {
             connection.forget().await;
         }
     }
@@ -241,7 +244,7 @@ impl Run {
             return Err(Error::new(ErrorKind::Rejected, "custody.stores", message)
                 .advice("refer to what is known beforehand, such as the `name` of a bucket"));
         }
-        for connection in self.connections() {
+        for connection in self.connections.iter() {
             if let Some(store) = connection.store(self, settings).await? {
                 return Ok(store);
             }
@@ -264,7 +267,7 @@ impl Run {
         if !settings.recipients.iter().any(|one| matches!(one, RecipientSettings::Kms(_))) {
             return None;
         }
-        for connection in self.connections() {
+        for connection in self.connections.iter() {
             if let Some(service) = connection.key_service(self).await {
                 return Some(service);
             }

@@ -145,8 +145,8 @@ impl Checked {
     ///
     /// # Errors
     /// Mistakes that only these bring to light.
-    pub(super) fn declare_in(&mut self, realms: &Realms) -> Result<(), Diagnostics> {
-        self.resolved.realms.clone_from(realms);
+    pub(super) fn declare_in(&mut self, realms: Realms) -> Result<(), Diagnostics> {
+        self.resolved.realms = realms;
         (self.instances, self.outputs) = declare::declare(&self.resolved)?;
         Ok(())
     }

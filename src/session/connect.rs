@@ -30,24 +30,18 @@ pub enum Reach {
 /// When the journal is damaged; when the account has to be known and cannot be, or is not the one
 /// that the plan names.
 pub async fn connect(checked: &mut Checked, reach: Reach) -> Result<Run, Error> {
-    Ok(connect_in_realms(checked, reach).await?.0)
-}
-
-/// As [`connect`], with the realms that were asked for.
-pub(super) async fn connect_in_realms(checked: &mut Checked, reach: Reach) -> Result<(Run, Realms), Error> {
     checked.require_allowed(Purpose::Connect)?;
     let mut run = offline(checked)?;
-    let mut realms = checked.resolved.realms.clone();
     let first = asked_first(checked, &run, reach);
     if !first.is_empty() {
-        ask(checked, &run, &first, reach, &mut realms).await?;
-        checked.declare_in(&realms)?;
+        let realms = ask(checked, &run, &first, reach).await?;
+        checked.declare_in(realms)?;
         run.custody_settings = custody(checked)?;
     }
     if reach == Reach::Everything {
         add_places(checked, &mut run).await?;
     }
-    Ok((run, realms))
+    Ok(run)
 }
 
 /// The run as far as the plan determines it, without the network.
@@ -58,7 +52,8 @@ fn offline(checked: &Checked) -> Result<Run, Error> {
     let mut run = Run::new(&document.name, &document.folder, resolved.trust.clone(), journal);
     run.custody_settings = custody(checked)?;
     run.kinds = resolved.steps.iter().map(|step| step.kind.name()).collect();
-    Ok(resolved.providers.iter().cloned().fold(run, Run::with))
+    run.connections = resolved.providers.clone();
+    Ok(run)
 }
 
 fn custody(checked: &Checked) -> Result<Option<CustodySettings>, Error> {
@@ -77,19 +72,14 @@ fn asked_first<'r>(checked: &Checked, run: &'r Run, reach: Reach) -> Vec<&'r dyn
     let has_unknown_places =
         stores.into_iter().any(is_somewhere) || is_all && resolved.places(&checked.outputs, true).is_err();
     let has_steps = |provider| is_all && resolved.steps.iter().any(|step| step.kind.provider() == provider);
-    let all = run.connections().filter(|connection| connection.asks_first());
+    let all = run.connections.iter().filter(|connection| connection.asks_first());
     all.filter(|connection| has_unknown_places || has_steps(connection.provider())).collect()
 }
 
 /// Asks for the realms of the plan's own places and, with `Everything`, of the connections that steps
-/// use. An account other than the one that the plan names is refused here, before anything else is asked.
-async fn ask(
-    checked: &Checked,
-    run: &Run,
-    first: &[&dyn Connection],
-    reach: Reach,
-    realms: &mut Realms,
-) -> Result<(), Error> {
+/// use; gives them with those that the plan declares. An account other than the one that the plan names is refused here, before anything else is asked.
+async fn ask(checked: &Checked, run: &Run, first: &[&dyn Connection], reach: Reach) -> Result<Realms, Error> {
+    let mut realms = checked.resolved.realms.clone();
     for connection in first {
         let provider = connection.provider();
         let steps = checked.resolved.steps.iter().filter(|step| step.kind.provider() == provider);
@@ -100,7 +90,7 @@ async fn ask(
             realms.set(provider, place, realm);
         }
     }
-    Ok(())
+    Ok(realms)
 }
 
 /// Adds the journal's copy and the lock.

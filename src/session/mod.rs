@@ -77,7 +77,7 @@ impl Session {
     /// or the journal is damaged or not believed.
     pub async fn observe(mut checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
         checked.require_allowed(Purpose::Everything)?;
-        let (run, realms) = connect::connect_in_realms(&mut checked, Reach::Everything).await?;
+        let run = connect(&mut checked, Reach::Everything).await?;
         let mut gaps = Vec::new();
         let journal = &run.journal;
         if let Err(error) = journal.pull().await {
@@ -97,7 +97,7 @@ impl Session {
         // Without the journal everything that exists looks like another party's.
         journal.require_believed()?;
         let Checked { resolved, instances, graph, extent, .. } = checked;
-        let mut world = observe::observe(resolved, graph, instances, &run, realms, parallelism, events).await;
+        let mut world = observe::observe(resolved, graph, instances, &run, parallelism, events).await;
         world.extent = extent;
         world.attached = removal::attached(&world, &run, parallelism).await;
         tell_warnings(&run, &|warning| events.warn(warning));

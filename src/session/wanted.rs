@@ -2,7 +2,6 @@
 //! names.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use super::checked::{Checked, local_journal};
 use crate::plan::settings::StoreSettings;
@@ -44,7 +43,7 @@ fn place(node: &Node, path: &str) -> Span {
 /// What the sections of the providers want.
 fn sections(checked: &Checked) -> Vec<Wanted> {
     let document = &checked.resolved.document;
-    let of = |provider: &Arc<dyn Connection>| {
+    let of = |provider: &dyn Connection| {
         let node = document.section(Section::Provider(provider.provider()));
         let wants = node.map(|_| provider.wants(&document.folder)).unwrap_or_default();
         let wanted = |want: Want| Wanted::new(want.grant, node.map(|node| place(node, &want.path)), want.why);
