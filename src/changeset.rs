@@ -196,10 +196,13 @@ impl Elsewhere {
 }
 
 /// A plan's name and content.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct PlanIdentity {
-    /// The declared name.
+    /// The declared name, or that of the stage's instance.
     pub name: String,
+    /// The chosen stage, in a plan that has stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// SHA-256 over the files and variables, `sha256:…`.
     pub digest: String,
 }
@@ -264,7 +267,11 @@ impl Changeset {
         steps: Vec<StepChange>,
         undeclared: Vec<StepChange>,
     ) -> Self {
-        let plan = PlanIdentity { name: document.name.clone(), digest: document.digest.clone() };
+        let plan = PlanIdentity {
+            name: document.name.clone(),
+            stage: document.stage_name().map(str::to_owned),
+            digest: document.digest.clone(),
+        };
         Self { removes, undeclared, ..Self::of(plan, steps) }
     }
 

@@ -117,8 +117,7 @@ pub fn decide(world: &ObservedPlan, index: usize) -> StepChange {
         unchanged: diff.map(|diff| diff.unchanged).unwrap_or_default(),
         needs: needs.into_iter().map(|need| world.resolved.steps[*need].id.clone()).collect(),
         reason,
-        unprotected: step.kind.protected()
-            && world.resolved.document.steps[step.declared].protect == Some(false),
+        unprotected: step.kind.protected() && step.says_unprotected(),
     }
 }
 

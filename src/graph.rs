@@ -213,7 +213,7 @@ mod tests {
         let path = folder.path().join("plan.yaml");
         std::fs::write(&path, format!("version: 1\nname: demo\naws: {{ region: us-east-1 }}\n{plan}"))
             .expect("written");
-        let checked = session::check(&path, &[], &crate::trust::Trust::default())
+        let checked = session::check(&path, &crate::plan::Given::default(), &crate::trust::Trust::default())
             .unwrap_or_else(|mistakes| panic!("{:?}", mistakes.list));
         let at = |id: &str| checked.resolved.steps.iter().position(|step| step.id == id).expect("a step");
         checked.graph.needs[at(step)].iter().map(|index| checked.resolved.steps[*index].id.clone()).collect()

@@ -18,7 +18,6 @@ use crate::run::Run;
 /// A step's thing as the journal should record it, in its realm as far as that was observed.
 pub fn thing(world: &ObservedPlan, index: usize) -> Thing {
     let step = &world.resolved.steps[index];
-    let declared = &world.resolved.document.steps[step.declared];
     let instance = &world.instances[index];
     let lasts = instance.recorded().permanent().is_some();
     // A thing that is never removed by itself does not wait for others, and may need the whole
@@ -27,8 +26,8 @@ pub fn thing(world: &ObservedPlan, index: usize) -> Thing {
     let mut thing = Thing::new(&step.id, world.target(index), instance.address());
     thing.realm = world.realm(index);
     thing.needs = needs.map(|need| world.target(*need)).collect();
-    thing.protect = declared.protect.unwrap_or_else(|| step.kind.protected());
-    thing.retain = declared.retain;
+    thing.protect = step.protect.unwrap_or_else(|| step.kind.protected());
+    thing.retain = step.retain;
     thing.attaches = instance.attaches();
     thing.secrets = instance.declarations();
     thing

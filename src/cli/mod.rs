@@ -19,6 +19,7 @@ mod restart;
 mod sandbox;
 mod schema;
 mod signals;
+mod stages;
 mod trust;
 mod unlock;
 mod unseal;
@@ -49,6 +50,8 @@ const VARIABLES: &str = "\
 Environment variables:
   AWS_*, VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT, VAULT_NAMESPACE
           As the AWS and Vault command lines have them
+  GROUNDWORK_STAGE
+          The stage of a plan that has stages, where --stage does not say it
   GROUNDWORK_AGE_IDENTITY
           The file with the age identity that opens custody
   GROUNDWORK_SEAL_KEY

@@ -20,10 +20,10 @@ use crate::ui;
 #[derive(Debug, Args)]
 pub struct PlanCommand {
     #[command(flatten)]
-    plan: PlanArgs,
+    pub(super) plan: PlanArgs,
     /// How to show it
     #[arg(long, value_enum, default_value_t)]
-    format: View,
+    pub(super) format: View,
     /// Exit with 2 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
@@ -41,13 +41,17 @@ pub struct PlanCommand {
     strict: bool,
     /// Show steps that are as declared too
     #[arg(long)]
-    all: bool,
+    pub(super) all: bool,
+    /// Plan every stage, and show them side by side: what is to be done in each, and the declared values that
+    /// differ
+    #[arg(long, conflicts_with_all = ["stage", "out", "destroy", "full", "strict"])]
+    all_stages: bool,
     /// Show each step by itself, also those that differ only in their name
     #[arg(long)]
     full: bool,
     /// How many things are read at the same time
     #[arg(long, value_name = "N", default_value_t = PARALLELISM)]
-    parallelism: usize,
+    pub(super) parallelism: usize,
 }
 
 /// How a changeset is shown.
@@ -66,7 +70,7 @@ pub enum View {
 
 impl View {
     /// The format of progress: text for a person, JSON otherwise.
-    fn progress(self) -> Format {
+    pub(super) fn progress(self) -> Format {
         if self == Self::Human { Format::Human } else { Format::Json }
     }
 }
@@ -92,8 +96,18 @@ pub async fn run(mut args: PlanCommand) -> Outcome {
         Ok(signals) => signals,
         Err(error) => return failed(&error.into()),
     };
+    if args.all_stages && args.format == View::Html {
+        console::note("error: `--all-stages` has no HTML form: use `--format markdown` or `json`");
+        return Outcome::Usage;
+    }
+    let shown = async {
+        match args.all_stages {
+            true => super::stages::compare(&args).await,
+            false => review(&args).await,
+        }
+    };
     tokio::select! {
-        outcome = review(&args) => outcome.unwrap_or_else(|error| failed(&error)),
+        outcome = shown => outcome.unwrap_or_else(|error| failed(&error)),
         () = signals.next() => {
             console::note("\nstopped; nothing was changed");
             Outcome::Failed
@@ -118,9 +132,16 @@ async fn review(args: &PlanCommand) -> Result<Outcome, session::Error> {
     if let Some(file) = &args.out {
         save(file, args, &session, &changeset)?;
     }
-    let outcome = Outcome::of_plan(&session.world, &changeset.summary, args.detailed_exitcode);
-    let whole = session.gaps.is_empty() || outcome == Outcome::Unknown;
-    Ok(if whole { outcome } else { Outcome::Stuck })
+    Ok(args.outcome(&session, &changeset))
+}
+
+impl PlanCommand {
+    /// How the plan ended.
+    pub(super) fn outcome(&self, session: &Session, changeset: &Changeset) -> Outcome {
+        let outcome = Outcome::of_plan(&session.world, &changeset.summary, self.detailed_exitcode);
+        let whole = session.gaps.is_empty() || outcome == Outcome::Unknown;
+        if whole { outcome } else { Outcome::Stuck }
+    }
 }
 
 fn save(

@@ -8,7 +8,9 @@ use clap::Args;
 use super::{ENVIRONMENT, permission};
 use crate::changeset::RemovalScope;
 use crate::confined_path::{PLAN, read_to};
-use crate::plan::{self, Diagnostic, Diagnostics, Node, NodeValue, Sources, given};
+use crate::plan::{
+    self, Diagnostic, Diagnostics, Given, Node, NodeValue, STAGE_VARIABLE, Sources, StageChoice, given,
+};
 use crate::providers::PROVIDERS;
 use crate::saved::{self, Origin, PlanRecord};
 use crate::session::{self, Checked, Purpose};
@@ -19,9 +21,12 @@ use crate::trust::{Grant, InvalidGrant, Subject, Trust};
 pub struct PlanArgs {
     /// The plan file
     pub plan: PathBuf,
-    /// Give a variable a value; may be repeated. The value is text, or a whole number or true/false where
-    /// the plan's default is not text; nothing in it is evaluated. Never a secret: others can read
-    /// command lines
+    /// Choose one of the plan's stages [default: GROUNDWORK_STAGE]
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    /// Give a variable a value; may be repeated. The variable's declaration decides how it is read: as text, a
+    /// number, true or false, or JSON for lists and maps; nothing in it is evaluated. Never a secret: others can
+    /// read command lines
     #[arg(long = "var", value_name = "NAME=VALUE")]
     vars: Vec<String>,
     /// Give variables values from a YAML file; may be repeated. Nothing in it is evaluated
@@ -35,9 +40,9 @@ pub struct PlanArgs {
     /// this run; may be repeated. Credentials of AWS, Vault and the pipeline cannot be allowed
     #[arg(long = "env", value_name = "NAME", value_parser = env_grant)]
     env: Vec<Grant>,
-    /// Variables that a saved changeset was made with, in place of those of the command line.
+    /// The stage and the variables of a saved changeset, in place of those of the command line.
     #[arg(skip)]
-    saved: Option<Vec<(String, Node)>>,
+    saved: Option<Given>,
     /// The scope of removal.
     #[arg(skip)]
     extent: RemovalScope,
@@ -57,17 +62,19 @@ impl PlanArgs {
     /// file's variables are used only because the caller's are the same.
     ///
     /// # Errors
-    /// When a variable is not what the caller says now.
+    /// When the stage or a variable is not what the caller says now.
     pub fn of_saved(
         &self,
         record: &PlanRecord,
         path: PathBuf,
         commit: Option<String>,
     ) -> Result<Self, session::Error> {
-        let vars: Vec<_> = record.vars.iter().cloned().map(|(name, value)| (name, Node::of(value))).collect();
-        let now = plan::load(&path, &self.overrides()?, &PROVIDERS.sections())?;
-        saved::require_same(&plan::load(&path, &vars, &PROVIDERS.sections())?, &now)?;
-        Ok(Self { plan: path, saved: Some(vars), extent: record.removes, commit, ..self.clone() })
+        let mut given = self.given()?;
+        saved::require_stage(record.stage.as_deref(), given.stage.as_ref())?;
+        let now = plan::load(&path, &given, &PROVIDERS.sections())?;
+        given.vars = record.vars.iter().cloned().map(|(name, value)| (name, Node::of(value))).collect();
+        saved::require_same(&plan::load(&path, &given, &PROVIDERS.sections())?, &now)?;
+        Ok(Self { plan: path, saved: Some(given), extent: record.removes, commit, ..self.clone() })
     }
 
     /// Allows the plan more, for this run.
@@ -84,7 +91,7 @@ impl PlanArgs {
         let commit = || saved::commit::of(folder.unwrap_or(Path::new(".")));
         Ok(Origin {
             plan: self.plan.clone(),
-            vars: self.overrides()?,
+            vars: self.given()?.vars,
             removes: self.extent,
             commit: self.commit.clone().or_else(commit),
         })
@@ -119,18 +126,18 @@ impl PlanArgs {
 
     fn check_with(&self, more: &[Grant]) -> Result<Checked, session::Error> {
         let trust =
-            Trust::of_environment(&ENVIRONMENT)?.with(self.given().cloned()).with(more.iter().cloned());
-        let checked = session::check(&self.plan, &self.overrides()?, &trust)?;
+            Trust::of_environment(&ENVIRONMENT)?.with(self.granted().cloned()).with(more.iter().cloned());
+        let checked = session::check(&self.plan, &self.given()?, &trust)?;
         Ok(Checked { extent: self.extent, ..checked })
     }
 
     /// The permissions that the command line gives the plan.
-    pub fn given(&self) -> impl Iterator<Item = &Grant> {
+    pub fn granted(&self) -> impl Iterator<Item = &Grant> {
         self.grants.iter().chain(&self.env)
     }
 
-    /// The variables: those of files first, then those of the command line.
-    fn overrides(&self) -> Result<Vec<(String, Node)>, Diagnostics> {
+    /// The stage, and the variables: those of files first, then those of the command line.
+    fn given(&self) -> Result<Given, Diagnostics> {
         if let Some(saved) = &self.saved {
             return Ok(saved.clone());
         }
@@ -148,7 +155,36 @@ impl PlanArgs {
             };
             vars.push((name.to_owned(), given::of_argument(value)));
         }
-        Ok(vars)
+        Ok(Given { stage: self.choice(), vars, options: self.options() })
+    }
+
+    /// The choice of a stage.
+    fn choice(&self) -> Option<StageChoice> {
+        let of_environment =
+            || ENVIRONMENT.text(STAGE_VARIABLE).map(|name| StageChoice::Environment(name.to_owned()));
+        self.stage.clone().map(StageChoice::Option).or_else(of_environment)
+    }
+
+    /// The same plan in another stage.
+    #[must_use]
+    pub fn in_stage(&self, name: &str) -> Self {
+        Self { stage: Some(name.to_owned()), ..self.clone() }
+    }
+
+    /// The stages that the plan has, while the caller has chosen none.
+    pub fn open_stages(&self) -> Vec<String> {
+        match self.choice() {
+            None => plan::stage_names(&self.plan, &PROVIDERS.sections()),
+            Some(_) => Vec::new(),
+        }
+    }
+
+    fn options(&self) -> Vec<String> {
+        let option = |name: &str, value: String| [name.to_owned(), value];
+        let files = self.var_files.iter().map(|file| option("--var-file", file.display().to_string()));
+        let vars = self.vars.iter().map(|var| option("--var", var.clone()));
+        let stage = self.stage.iter().map(|stage| option("--stage", stage.clone()));
+        stage.chain(files).chain(vars).flatten().collect()
     }
 }
 

@@ -45,7 +45,7 @@ async fn decide(args: &TrustArgs) -> Result<Outcome, session::Error> {
     if !args.revoke.is_empty() {
         return revoke(document, &args.revoke);
     }
-    let named: Vec<Grant> = args.plan.given().cloned().collect();
+    let named: Vec<Grant> = args.plan.granted().cloned().collect();
     permission::remember(document, &named)?;
     // Read the plan again, so that the permissions remembered just now are shown as remembered.
     let checked = if named.is_empty() { checked } else { args.plan.check()? }.with_signer();

@@ -1,14 +1,19 @@
 //! `groundwork validate`
 
+use std::collections::HashSet;
+
 use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
 
 use super::plan_args::PlanArgs;
-use super::{Outcome, failed};
+use super::{Outcome, failed, stages};
 use crate::console;
-use crate::lint::{self, told};
-use crate::plan::{Diagnostic, Diagnostics, Severity};
+use crate::lint::told::Told;
+use crate::lint::{self, Report, told};
+use crate::plan::{Diagnostic, Severity};
 use crate::session::{self, Checked, Purpose, Wanted};
 use crate::ui;
+use crate::ui::findings::Seen;
 
 /// Check everything about a plan that needs no network.
 #[derive(Debug, Args)]
@@ -35,47 +40,116 @@ enum Format {
     Sarif,
 }
 
-/// Checks, judges, and says what was found.
+/// Checks, judges, and says what was found. A plan with stages is checked in each of them, unless one is
+/// chosen.
 pub fn run(args: &ValidateArgs) -> Outcome {
-    match args.plan.check() {
-        Ok(checked) => judge(args, &checked),
-        Err(session::Error::Plan(mistakes)) if args.format != Format::Human => {
-            show_mistakes(args, &mistakes);
-            Outcome::Failed
-        }
-        Err(error) => failed(&error),
+    match args.plan.open_stages() {
+        stages if stages.is_empty() => finish(args, vec![check(args, None)]),
+        stages => finish(args, stages.iter().map(|stage| check(args, Some(stage))).collect()),
     }
 }
 
-fn judge(args: &ValidateArgs, checked: &Checked) -> Outcome {
-    let document = &checked.resolved.document;
-    let report = lint::run(&checked.resolved, &checked.instances, &checked.outputs);
-    let notes = checked.missing(Purpose::Everything).map(Wanted::note);
-    let remarks: Vec<Diagnostic> = checked.warnings.iter().cloned().chain(notes).collect();
+/// One stage, or the plan, after the check.
+struct Verdict {
+    stage: Option<String>,
+    checked: Result<(Checked, Report), session::Error>,
+}
+
+fn check(args: &ValidateArgs, stage: Option<&str>) -> Verdict {
+    let checked = stage.map_or_else(|| args.plan.check(), |stage| args.plan.in_stage(stage).check());
+    let checked = checked.map(|checked| {
+        let report = lint::run(&checked.resolved, &checked.instances, &checked.outputs);
+        (checked, report)
+    });
+    Verdict { stage: stage.map(str::to_owned), checked }
+}
+
+fn finish(args: &ValidateArgs, mut verdicts: Vec<Verdict>) -> Outcome {
+    add_overlaps(&mut verdicts);
     match args.format {
         Format::Human => {
-            ui::findings::show(document, checked.resolved.steps.len(), &report, &remarks);
+            let mut seen = Seen::default();
+            for verdict in &verdicts {
+                show(verdict, &mut seen);
+            }
         }
-        Format::Json => {
-            let told = told::of_report(&report, &remarks);
-            console::json(&ui::findings::json(Some(document), &told, &told::silenced(&report)));
-        }
+        Format::Json => console::json(&json(&verdicts)),
         Format::Sarif => {
-            let told = told::of_report(&report, &remarks);
-            console::json(&ui::sarif::log(&args.plan.plan, &told));
+            let mut fingerprints = HashSet::new();
+            let told =
+                verdicts.iter().flat_map(told).filter(|one| fingerprints.insert(one.fingerprint.clone()));
+            console::json(&ui::sarif::log(&args.plan.plan, &told.collect::<Vec<_>>()));
         }
     }
+    verdicts.iter().map(|verdict| outcome(args, verdict)).fold(Outcome::Done, stages::worse)
+}
+
+/// Adds what stages must not share to the warnings of the first.
+fn add_overlaps(verdicts: &mut [Verdict]) {
+    let all: Vec<(String, &Checked)> = verdicts
+        .iter()
+        .filter_map(|verdict| Some((verdict.stage.clone()?, &verdict.checked.as_ref().ok()?.0)))
+        .collect();
+    let found = session::stages::overlaps(&all);
+    if let Some((checked, _)) = verdicts.iter_mut().find_map(|verdict| verdict.checked.as_mut().ok()) {
+        checked.warnings.extend(found);
+    }
+}
+
+fn remarks(checked: &Checked) -> Vec<Diagnostic> {
+    let notes = checked.missing(Purpose::Everything).map(Wanted::note);
+    checked.warnings.iter().cloned().chain(notes).collect()
+}
+
+/// Shows the findings of a stage that were not shown for an earlier one.
+fn show(verdict: &Verdict, seen: &mut Seen) {
+    match &verdict.checked {
+        Ok((checked, report)) => {
+            let (document, steps) = (&checked.resolved.document, checked.resolved.steps.len());
+            ui::findings::show(document, steps, report, &remarks(checked), seen);
+        }
+        Err(session::Error::Plan(mistakes)) => {
+            ui::findings::show_mistakes(verdict.stage.as_deref(), mistakes, seen);
+        }
+        Err(error) => drop(failed(error)),
+    }
+}
+
+fn told(verdict: &Verdict) -> Vec<Told> {
+    match &verdict.checked {
+        Ok((checked, report)) => told::of_report(report, &remarks(checked)),
+        Err(session::Error::Plan(mistakes)) => told::of_mistakes(mistakes),
+        Err(error) => {
+            failed(error);
+            Vec::new()
+        }
+    }
+}
+
+/// The findings as one JSON value; those of several stages by the stage's name.
+fn json(verdicts: &[Verdict]) -> Value {
+    let one = |verdict: &Verdict| {
+        let told = told(verdict);
+        match &verdict.checked {
+            Ok((checked, report)) => {
+                ui::findings::json(Some(&checked.resolved.document), &told, &told::silenced(report))
+            }
+            Err(_) => ui::findings::json(None, &told, &[]),
+        }
+    };
+    if let [Verdict { stage: None, .. }] = verdicts {
+        return one(&verdicts[0]);
+    }
+    let stages: Map<String, Value> =
+        verdicts.iter().map(|verdict| (verdict.stage.clone().unwrap_or_default(), one(verdict))).collect();
+    json!({ "format_version": "1", "stages": stages })
+}
+
+fn outcome(args: &ValidateArgs, verdict: &Verdict) -> Outcome {
+    let Ok((checked, report)) = &verdict.checked else { return Outcome::Failed };
     let has_warnings = report.count(Severity::Warning) + checked.warnings.len() > 0;
     match report.count(Severity::Error) {
         0 if !(args.strict && has_warnings) => Outcome::Done,
         _ => Outcome::Failed,
-    }
-}
-
-fn show_mistakes(args: &ValidateArgs, mistakes: &Diagnostics) {
-    let told = told::of_mistakes(mistakes);
-    match args.format {
-        Format::Sarif => console::json(&ui::sarif::log(&args.plan.plan, &told)),
-        _ => console::json(&ui::findings::json(None, &told, &[])),
     }
 }

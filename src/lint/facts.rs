@@ -37,6 +37,8 @@ pub struct Fact<'a> {
     pub kind: &'static str,
     /// Whether the kind is protected by default.
     pub protected: bool,
+    /// Whether the step itself lifts that.
+    pub says_unprotected: bool,
     /// The fields with their defaults.
     pub fields: Value,
     /// The declaration.
@@ -49,6 +51,7 @@ impl<'a> Facts<'a> {
         let fact = |step: &crate::resolve::Step, instance: &dyn Instance| Fact {
             kind: step.kind.name(),
             protected: step.kind.protected(),
+            says_unprotected: step.says_unprotected(),
             fields: instance.fields(),
             declared: &resolved.document.steps[step.declared],
         };

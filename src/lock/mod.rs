@@ -8,7 +8,6 @@ mod info;
 mod local;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -61,7 +60,7 @@ pub struct Held {
 pub struct RemoteLock {
     place: Box<dyn Place>,
     info: Info,
-    plan: PathBuf,
+    plan: String,
     state: Mutex<State>,
 }
 
@@ -77,7 +76,7 @@ enum State {
 
 impl RemoteLock {
     /// A lock at `place` that is not taken yet. `plan` is the plan file, for advice.
-    pub fn new(place: Box<dyn Place>, info: Info, plan: PathBuf) -> Self {
+    pub fn new(place: Box<dyn Place>, info: Info, plan: String) -> Self {
         Self { place, info, plan, state: Mutex::new(State::Free) }
     }
 
@@ -134,11 +133,8 @@ impl RemoteLock {
         *state = State::Free;
         removed.map_err(|error| {
             let message = format!("{} may still be locked: {error}", self.place.path());
-            Error::new(error.kind, "unlock", message).advice(format!(
-                "run `groundwork unlock {} --id {}`",
-                self.plan.display(),
-                self.info.id
-            ))
+            Error::new(error.kind, "unlock", message)
+                .advice(format!("run `groundwork unlock {} --id {}`", self.plan, self.info.id))
         })
     }
 
@@ -181,8 +177,7 @@ impl RemoteLock {
         let message = format!("{path} is locked by {}", held.info.describe());
         Error::new(ErrorKind::Conflict, "lock", message).advice(format!(
             "wait until that run ends; if you are sure that it is dead, run `groundwork unlock {} --id {}`",
-            self.plan.display(),
-            held.info.id
+            self.plan, held.info.id
         ))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::secret::detect;
 
 /// A stretch of a source file, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Span {
     /// Which file, as an index into [`Sources`].
     pub file: usize,

@@ -1,12 +1,14 @@
 //! The plan as declared: sections and steps, expressions still unevaluated.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::diagnostic::{Sources, Span};
 use super::moved_removed::RemovedStep;
 use super::node::{Key, Node};
 use super::silence::Silence;
+use super::stage::Stage;
+use super::variable::Variables;
 
 /// The only version of the plan language there is.
 pub const VERSION: u64 = 1;
@@ -18,16 +20,26 @@ pub struct Document {
     pub sources: Sources,
     /// The plan file itself.
     pub path: PathBuf,
+    /// The plan file with the options that choose this stage and these variables, for commands that messages
+    /// advise.
+    pub command_line: String,
     /// The folder that the plan file is in; relative paths start here and may not leave it.
     pub folder: PathBuf,
-    /// The plan's name.
+    /// The plan's name, or that of the chosen stage's instance. An expression has its value once the plan is
+    /// resolved.
     pub name: String,
+    /// The name as declared.
+    pub declared_name: Node,
+    /// The stages; none for a plan with one instance.
+    pub stages: Vec<Stage>,
+    /// The chosen one, as an index.
+    pub stage: Option<usize>,
     /// SHA-256 over the plan file, its includes and the variables, `sha256:…`.
     pub digest: String,
     /// Declared variables with the values that win, in the order declared.
     pub vars: Vec<(Key, Node)>,
-    /// The names of those that were given from outside: their values are not evaluated.
-    pub given: HashSet<String>,
+    /// Their declarations, and what the caller gave: the values of these are not evaluated.
+    pub variables: Variables,
     /// The sections of the providers, `custody`, `journal` and `lock`, as far as declared.
     pub sections: Vec<(Section, Node)>,
     /// Where each step is among `steps`.
@@ -89,15 +101,26 @@ pub struct DeclaredStep {
     pub needs: Vec<Key>,
     /// Whether an existing thing that is not ours may be taken over.
     pub adopt: bool,
-    /// Whether deletion is refused; absent means the kind's default.
-    pub protect: Option<bool>,
-    /// Whether the thing stays when the step is gone from the plan.
-    pub retain: bool,
+    /// Whether deletion is refused, a boolean or an expression for one; absent means the stage's or the kind's
+    /// default.
+    pub protect: Option<Node>,
+    /// Whether the thing stays when the step is gone from the plan, a boolean or an expression for one.
+    pub retain: Option<Node>,
     /// Rules that the step silences.
     pub silences: Vec<Silence>,
 }
 
 impl Document {
+    /// The chosen stage.
+    pub fn stage(&self) -> Option<&Stage> {
+        self.stage.map(|index| &self.stages[index])
+    }
+
+    /// The name of the chosen stage.
+    pub fn stage_name(&self) -> Option<&str> {
+        self.stage().map(|stage| stage.id.name.as_str())
+    }
+
     /// A section's declaration.
     pub fn section(&self, section: Section) -> Option<&Node> {
         self.sections.iter().find(|(key, _)| *key == section).map(|(_, node)| node)

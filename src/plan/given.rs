@@ -1,43 +1,46 @@
-//! Values of variables that are given from outside, by `--var` and `--var-file`.
+//! What the caller gives beside the plan file: the stage, and values of variables, by `--var` and `--var-file`.
 
-use super::diagnostic::Diagnostic;
+use std::path::Path;
+
 use super::node::{Node, NodeValue};
+use super::stage::StageChoice;
 
-/// The value as the variable's default wants it: a text stays text, whatever it looks like, and a number
-/// or a truth value must be one.
-///
-/// # Errors
-/// When the value cannot be of the default's type.
-pub fn fit(name: &str, default: &Node, given: &Node) -> Result<Node, Diagnostic> {
-    let fits = match (&default.value, &given.value) {
-        (NodeValue::String(text), NodeValue::Bool(_) | NodeValue::Number(_)) if !text.contains("{{") => {
-            let text = given.text().map_or_else(|| given.to_value().to_string(), str::to_owned);
-            return Ok(Node { span: default.span, value: NodeValue::String(text), source: None });
-        }
-        (NodeValue::Bool(_), NodeValue::Bool(_))
-        | (NodeValue::Number(_), NodeValue::Number(_))
-        | (NodeValue::List(_), NodeValue::List(_))
-        | (NodeValue::Map(_), NodeValue::Map(_))
-        | (NodeValue::Null | NodeValue::String(_), _) => true,
-        (NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::List(_) | NodeValue::Map(_), _) => false,
-    };
-    if fits {
-        return Ok(Node { span: default.span, ..given.clone() });
+/// What the caller gives beside the plan file.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The stage.
+    pub stage: Option<StageChoice>,
+    /// Names of variables with their values; of a name that is given twice the later value counts.
+    pub vars: Vec<(String, Node)>,
+    /// The options of the command line that say all this, for commands that messages advise.
+    pub options: Vec<String>,
+}
+
+impl Given {
+    /// Only these variables.
+    pub fn of_vars(vars: Vec<(String, Node)>) -> Self {
+        Self { vars, ..Self::default() }
     }
-    let message = format!(
-        "variable `{name}` is {} in the plan, and the value given is {}",
-        default.describe(),
-        given.describe()
-    );
-    let mistake = Diagnostic::error(None, message);
-    Err(match default.value {
-        NodeValue::List(_) | NodeValue::Map(_) => mistake.help("give it in a `--var-file`"),
-        _ => mistake,
-    })
+}
+
+/// A plan file and options as a shell takes them.
+pub(super) fn command_line(path: &Path, options: &[String]) -> String {
+    let path = path.display().to_string();
+    let words: Vec<String> = std::iter::once(&path).chain(options).map(|word| quoted(word)).collect();
+    words.join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// The value of a `--var`: whole numbers and truth values as JSON writes them, everything else is text.
-/// Nothing is evaluated.
+/// Nothing is evaluated. The variable's declaration decides what becomes of it.
 pub fn of_argument(text: &str) -> Node {
     let number = serde_json::from_str::<serde_json::Number>(text).ok();
     let value = match (text, number) {
@@ -51,37 +54,12 @@ pub fn of_argument(text: &str) -> Node {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
-    fn given(default: &str, argument: &str) -> Result<Value, String> {
-        let default = Node::parse(default, 0).expect("YAML");
-        let fitted = fit("x", &default, &of_argument(argument));
-        fitted.map(|node| node.to_value()).map_err(|mistake| mistake.message)
-    }
-
     #[test]
-    fn default_determines_the_type_of_an_argument() {
-        for text in
-            ["1.10", "012345678901", "123456789012", "true", "{{ y }}", "a=b", "", "null", "1e3", " 1"]
-        {
-            assert_eq!(given("dev", text), Ok(json!(text)), "{text}");
-            assert_eq!(given("\"3\"", text), Ok(json!(text)), "{text}");
-        }
-        assert_eq!(given("3", "42"), Ok(json!(42)));
-        assert_eq!(given("true", "false"), Ok(json!(false)));
-        for (default, argument) in [("3", "03"), ("3", "1.5"), ("3", "x"), ("true", "yes"), ("[a]", "b")] {
-            assert!(given(default, argument).is_err(), "{default} {argument}");
-        }
-    }
-
-    #[test]
-    fn argument_without_default_parses_canonical_json_only() {
-        for text in ["1.10", "012345678901", "99999999999999999999", "1e3", "-0", "yes", "True"] {
-            assert_eq!(given("null", text), Ok(json!(text)));
-        }
-        assert_eq!(given("null", "-42"), Ok(json!(-42)));
-        assert_eq!(given("\"{{ a }}\"", "true"), Ok(json!(true)));
+    fn command_line_quotes_what_a_shell_would_change() {
+        let options = ["--stage", "dev", "--var", "motto=it's $HOME"].map(str::to_owned);
+        let line = command_line(Path::new("my plans/a.yaml"), &options);
+        assert_eq!(line, r"'my plans/a.yaml' --stage dev --var 'motto=it'\''s $HOME'");
     }
 }

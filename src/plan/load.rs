@@ -1,18 +1,23 @@
 //! Reading a plan file and its includes into a [`Document`].
 
-use std::collections::{HashMap, HashSet};
+mod steps;
+mod variables;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::diagnostic::{Diagnostic, Diagnostics, MOST_MISTAKES, Sources, Span};
+use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
 use super::document::{DeclaredStep, Document, Section, VERSION};
-use super::given;
+use super::given::{self, Given};
 use super::moved_removed::{self, RemovedStep};
 use super::node::{Key, Node, NodeValue};
 use super::silence::{self, Silence};
-use super::text::{forbidden, is_forbidden, is_identifier};
+use super::stage::{self, Stage};
+use super::text::{forbidden, is_forbidden};
+use super::variable::Variables;
 use crate::confined_path::{self, PLAN, PLAN_IN_ALL, in_words, read_caller_file};
 use crate::plan_shape::{self, PLAN_KEYS};
 use crate::suggest::closest;
@@ -30,26 +35,17 @@ const MAX_DEPTH: usize = 8;
 /// Names that expressions use for something else.
 const RESERVED: [&str; 6] = ["plan", "each", "data", "true", "false", "none"];
 
-/// Reads the plan at `path`, with variables overridden by `overrides` (name and value).
+/// Reads the plan at `path`, with the stage and the variables that the caller gives.
 ///
 /// # Errors
 /// Every mistake in the outer shape of the plan and its includes, with its place.
-pub fn load(
-    path: &Path,
-    overrides: &[(String, Node)],
-    providers: &[&'static str],
-) -> Result<Document, Diagnostics> {
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let own = Section::OWN.into_iter();
-    let known_sections = providers.iter().map(|name| Section::Provider(name)).chain(own).collect();
-    let mut loader = Loader { root: folder.clone(), known_sections, ..Loader::default() };
-    loader.read_plan(path);
+pub fn load(path: &Path, given: &Given, providers: &[&'static str]) -> Result<Document, Diagnostics> {
+    let mut loader = Loader::read(path, providers);
     // Names that an unreadable file may declare are not reported as missing.
+    let (mut chosen, mut vars) = (None, Vec::new());
     if !loader.incomplete {
-        loader.override_vars(overrides);
+        chosen = loader.choose_stage(given);
+        vars = loader.give(given, chosen);
         loader.check_names();
     }
     if loader.name.is_none() && loader.mistakes.is_empty() {
@@ -61,11 +57,15 @@ pub fn load(
     match loader.name {
         Some(name) if loader.mistakes.is_empty() => Ok(Document {
             path: path.to_owned(),
-            folder,
+            command_line: given::command_line(path, &given.options),
+            folder: loader.root,
             digest: format!("sha256:{}", hex::encode(loader.digest.finalize())),
-            name,
-            vars: loader.vars,
-            given: loader.given,
+            name: name.text().unwrap_or_default().to_owned(),
+            declared_name: name,
+            stages: loader.stages,
+            stage: chosen,
+            vars,
+            variables: loader.variables,
             sections: loader.sections,
             by_id: loader.known_steps,
             steps: loader.steps,
@@ -76,6 +76,11 @@ pub fn load(
         }),
         _ => Err(Diagnostics::new(loader.sources, loader.mistakes)),
     }
+}
+
+/// The names of the stages that the plan at `path` declares. Mistakes in it are reported by [`load`].
+pub fn stage_names(path: &Path, providers: &[&'static str]) -> Vec<String> {
+    Loader::read(path, providers).stages.into_iter().map(|stage| stage.id.name).collect()
 }
 
 #[derive(Default)]
@@ -91,12 +96,13 @@ struct Loader {
     /// How many includes were read, and the bytes of all files.
     includes: usize,
     bytes: u64,
-    name: Option<String>,
-    known_vars: HashSet<String>,
+    name: Option<Node>,
     /// Where each step is among `steps`.
     known_steps: HashMap<String, usize>,
-    vars: Vec<(Key, Node)>,
-    given: HashSet<String>,
+    variables: Variables,
+    /// The place of `stages:`, and what it declares.
+    stages_at: Option<Span>,
+    stages: Vec<Stage>,
     sections: Vec<(Section, Node)>,
     known_sections: Vec<Section>,
     steps: Vec<DeclaredStep>,
@@ -106,6 +112,19 @@ struct Loader {
 }
 
 impl Loader {
+    /// Reads the plan and its includes.
+    fn read(path: &Path, providers: &[&'static str]) -> Self {
+        let root = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let own = Section::OWN.into_iter();
+        let known_sections = providers.iter().map(|name| Section::Provider(name)).chain(own).collect();
+        let mut loader = Self { root, known_sections, ..Self::default() };
+        loader.read_plan(path);
+        loader
+    }
+
     fn mistake(&mut self, mistake: Diagnostic) {
         self.mistakes.push(mistake);
     }
@@ -185,12 +204,18 @@ impl Loader {
             self.name = root.get("name").and_then(|node| self.plan_name(node));
         }
         for (key, node) in root.get("vars").map(Node::entries).unwrap_or_default() {
-            if self.known_vars.len() == MAX_VARIABLES {
+            if self.variables.declared.len() == MAX_VARIABLES {
                 return self.too_many(key.span, MAX_VARIABLES, "variables");
             }
-            if self.known_vars.insert(key.name.clone()) {
-                self.vars.push((key.clone(), node.clone()));
+            if !self.variables.declared.iter().any(|known| known.key.name == key.name) {
+                self.variables.declare(key, node, &mut self.mistakes);
             }
+        }
+        if let Some((key, node)) = root.entries().iter().find(|(key, _)| key.name == "stages")
+            && self.stages_at.is_none()
+        {
+            self.stages_at = Some(key.span);
+            self.stages = stage::read(node, &mut self.mistakes);
         }
         for section in self.known_sections.clone() {
             if let Some(node) = root.get(section.key())
@@ -282,17 +307,16 @@ impl Loader {
         text
     }
 
-    /// The plan's name, after which files are named.
-    fn plan_name(&mut self, node: &Node) -> Option<String> {
+    /// The plan's name, after which files are named: text, or an expression whose value is checked later.
+    fn plan_name(&mut self, node: &Node) -> Option<Node> {
         let name = self.text(node, "name")?;
-        if name.contains(['/', '\\']) || name.starts_with('.') || name.len() > MAX_NAME {
-            let mistake = Diagnostic::error(node.span, "this cannot be a plan's name");
-            self.mistake(mistake.help(format!(
-                "a name has no slash, does not begin with a dot, and has at most {MAX_NAME} bytes"
-            )));
+        if let Some(help) = name_mistake(&name)
+            && !name.contains("{{")
+        {
+            self.mistake(Diagnostic::error(node.span, "this cannot be a plan's name").help(help));
             return None;
         }
-        Some(name)
+        Some(node.clone())
     }
 
     fn take_includes(&mut self, include: &Node) {
@@ -339,183 +363,19 @@ impl Loader {
             }
         }
     }
-
-    fn take_steps(&mut self, steps: &Node) {
-        if !matches!(steps.value, NodeValue::Map(_) | NodeValue::Null) {
-            return self.mistake(Diagnostic::error(steps.span, "`steps` is a map from id to step"));
-        }
-        for (id, node) in steps.entries() {
-            if self.mistakes.len() >= MOST_MISTAKES {
-                self.incomplete = true;
-                return;
-            }
-            if self.steps.len() == MAX_STEPS {
-                return self.too_many(id.span, MAX_STEPS, "steps");
-            }
-            if !is_identifier(&id.name) || RESERVED.contains(&id.name.as_str()) {
-                self.mistake(
-                    Diagnostic::error(id.span, format!("`{}` cannot be a step's id", id.name))
-                        .help("ids are lower-case letters, digits and underscores, and begin with a letter"),
-                );
-            } else if let Some(other) = self.known_steps.get(&id.name) {
-                let place = self.sources.locate(self.steps[*other].id.span);
-                let place =
-                    place.map(|(path, line, _)| format!(" in {}:{line}", path.display())).unwrap_or_default();
-                self.mistake(Diagnostic::error(
-                    id.span,
-                    format!("step `{}` is declared already{place}", id.name),
-                ));
-            } else if let Some(step) = self.take_step(id, node) {
-                self.known_steps.insert(id.name.clone(), self.steps.len());
-                self.steps.push(step);
-            }
-        }
-    }
-
-    fn take_step(&mut self, id: &Key, node: &Node) -> Option<DeclaredStep> {
-        let NodeValue::Map(entries) = &node.value else {
-            let mistake = Diagnostic::error(node.span, format!("a step is a map, found {}", node.describe()));
-            self.mistake(mistake);
-            return None;
-        };
-        let kind = match node.get("kind") {
-            Some(kind) => (self.text(kind, "kind")?, kind.span),
-            None => {
-                self.mistake(
-                    Diagnostic::error(id.span, format!("step `{}` has no `kind`", id.name))
-                        .help("`groundwork explain` lists the kinds"),
-                );
-                return None;
-            }
-        };
-        let own =
-            entries.iter().filter(|(key, _)| !STEP_KEYS.contains(&key.name.as_str())).cloned().collect();
-        Some(DeclaredStep {
-            id: id.clone(),
-            kind,
-            // A missing field has no place of its own, so it is reported at the step's id.
-            fields: Node { span: id.span, value: NodeValue::Map(own), source: None },
-            provider: node.get("provider").cloned(),
-            for_each: node.get("for_each").cloned(),
-            when: node.get("when").cloned(),
-            needs: node.get("needs").map(|needs| self.needs(needs)).unwrap_or_default(),
-            adopt: self.flag(node, "adopt").unwrap_or(false),
-            protect: self.flag(node, "protect"),
-            retain: self.flag(node, "retain").unwrap_or(false),
-            silences: node
-                .get("lint")
-                .map(|node| silence::read(node, &mut self.mistakes))
-                .unwrap_or_default(),
-        })
-    }
-
-    fn needs(&mut self, needs: &Node) -> Vec<Key> {
-        let NodeValue::List(items) = &needs.value else {
-            self.mistake(Diagnostic::error(needs.span, "`needs` is a list of step ids"));
-            return Vec::new();
-        };
-        items
-            .iter()
-            .filter_map(|item| self.text(item, "needs").map(|name| Key { span: item.span, name }))
-            .collect()
-    }
-
-    fn flag(&mut self, step: &Node, key: &str) -> Option<bool> {
-        let node = step.get(key)?;
-        if let NodeValue::Bool(flag) = node.value {
-            return Some(flag);
-        }
-        self.mistake(Diagnostic::error(
-            node.span,
-            format!("`{key}` is true or false, found {}", node.describe()),
-        ));
-        None
-    }
-
-    /// Applies `--var` and `--var-file`: the declared defaults determine which names exist, and the types
-    /// of their values.
-    fn override_vars(&mut self, overrides: &[(String, Node)]) {
-        for (name, value) in overrides {
-            self.digest.update(name.as_bytes());
-            self.digest.update(value.to_value().to_string().as_bytes());
-            let mut wrong = None;
-            value.texts(&mut |text, _| wrong = wrong.or(forbidden(text)));
-            if let Some(what) = wrong {
-                self.mistake(Diagnostic::error(None, format!("variable `{name}`: {what}")));
-            }
-            let names: Vec<String> = self.vars.iter().map(|(key, _)| key.name.clone()).collect();
-            if let Some((_, declared)) = self.vars.iter_mut().find(|(key, _)| key.name == *name) {
-                match given::fit(name, declared, value) {
-                    Ok(value) => *declared = value,
-                    Err(mistake) => self.mistakes.push(mistake),
-                }
-                self.given.insert(name.clone());
-            } else {
-                let candidate = closest(name, names.iter().map(String::as_str));
-                self.mistake(
-                    Diagnostic::error(None, format!("the plan declares no variable `{name}`"))
-                        .did_you_mean(candidate),
-                );
-            }
-        }
-        for index in 0..self.vars.len() {
-            let (key, node) = &self.vars[index];
-            if matches!(node.value, NodeValue::Null) {
-                let mistake = Diagnostic::error(key.span, format!("variable `{}` has no value", key.name))
-                    .help(format!("give one with `--var {}=…` or in a `--var-file`", key.name));
-                self.mistake(mistake);
-            }
-        }
-    }
-
-    fn is_section(&self, name: &str) -> bool {
-        self.known_sections.iter().any(|section| section.key() == name)
-    }
-
-    fn check_names(&mut self) {
-        let mut mistakes = Vec::new();
-        let steps: HashMap<&str, Span> =
-            self.steps.iter().map(|step| (step.id.name.as_str(), step.id.span)).collect();
-        for (key, _) in &self.vars {
-            if !is_identifier(&key.name)
-                || RESERVED.contains(&key.name.as_str())
-                || self.is_section(&key.name)
-            {
-                mistakes
-                    .push(Diagnostic::error(key.span, format!("`{}` cannot be a variable's name", key.name)));
-            } else if steps.contains_key(key.name.as_str()) {
-                mistakes.push(
-                    Diagnostic::error(key.span, format!("`{}` is both a variable and a step", key.name))
-                        .help("expressions could not distinguish them: rename one"),
-                );
-            }
-        }
-        for step in &self.steps {
-            if self.is_section(&step.id.name) {
-                mistakes.push(Diagnostic::error(
-                    step.id.span,
-                    format!("`{}` cannot be a step's id", step.id.name),
-                ));
-            }
-            if mistakes.len() >= MOST_MISTAKES {
-                break;
-            }
-            for need in &step.needs {
-                if !steps.contains_key(need.name.as_str()) {
-                    mistakes.push(
-                        Diagnostic::error(need.span, format!("there is no step `{}`", need.name))
-                            .did_you_mean(closest(&need.name, steps.keys().copied())),
-                    );
-                }
-            }
-        }
-        self.mistakes.extend(mistakes);
-    }
 }
 
 /// Keys that every step takes beside its kind's own fields.
 pub(crate) const STEP_KEYS: [&str; 9] =
     ["kind", "for_each", "when", "needs", "adopt", "protect", "retain", "provider", "lint"];
+
+/// Why a text cannot be a plan's name, after which files are named.
+pub fn name_mistake(name: &str) -> Option<String> {
+    let is_bad =
+        name.contains(['/', '\\']) || name.starts_with('.') || name.is_empty() || name.len() > MAX_NAME;
+    is_bad
+        .then(|| format!("a name has no slash, does not begin with a dot, and has at most {MAX_NAME} bytes"))
+}
 
 /// A path in the one way that all ways to write it have in common.
 fn normal(path: &str) -> String {
@@ -556,7 +416,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("plan.yaml");
         std::fs::write(&path, text).expect("written");
-        load(&path, &[], &["aws", "vault"])
+        load(&path, &Given::default(), &["aws", "vault"])
     }
 
     fn messages(text: &str) -> Vec<String> {
@@ -597,7 +457,7 @@ mod tests {
             "version: 1\nname: x\ninclude: [../outside.yaml, .git/config, ./plan.yaml, link.yaml, none.yaml]\n",
         )
         .expect("written");
-        let mistakes = load(&path, &[], &["aws", "vault"]).expect_err("mistakes");
+        let mistakes = load(&path, &Given::default(), &["aws", "vault"]).expect_err("mistakes");
         let messages: Vec<&str> = mistakes.list.iter().map(|mistake| mistake.message.as_str()).collect();
         assert_eq!(
             messages[..3],

@@ -1,5 +1,6 @@
 //! Places in S3, as a plan names them.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// `s3://BUCKET/KEY`.
@@ -38,6 +39,15 @@ pub enum LockPlace {
     },
     /// An object in S3.
     Object(S3Location),
+}
+
+impl fmt::Display for LockPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Item { table, id } => write!(f, "{id} in the table {table}"),
+            Self::Object(place) => write!(f, "s3://{}/{}", place.bucket, place.key),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ mod tests {
         );
         std::fs::write(&path, text).expect("written");
         let ids = HashSet::from(["a", "team[x]"]);
-        let (found, sources) = match plan::load(&path, &[], &[]) {
+        let (found, sources) = match plan::load(&path, &plan::Given::default(), &[]) {
             Ok(document) => (document.check_former(&ids), document.sources),
             Err(found) => (found.list, found.sources),
         };
@@ -225,7 +225,7 @@ mod tests {
         let path = folder.path().join("plan.yaml");
         let text = "version: 1\nname: x\nmoved: { old: new, \"team[a]\": \"team[b]\" }\n";
         std::fs::write(&path, text).expect("written");
-        let document = plan::load(&path, &[], &[]).expect("a plan");
+        let document = plan::load(&path, &plan::Given::default(), &[]).expect("a plan");
         assert_eq!(document.moved_to("old").as_deref(), Some("new"));
         assert_eq!(document.moved_to("old[k]").as_deref(), Some("new[k]"));
         assert_eq!(document.moved_to("team[a]").as_deref(), Some("team[b]"));

@@ -280,8 +280,8 @@ fn facts_of_declared<'a>(world: &ObservedPlan, index: usize, access: &HashSet<us
     let lost = world.record(index).filter(|thing| !is_tagged && is_lost(step.kind, thing));
     let forbidden = if let Some(thing) = lost {
         Some(self::lost(step.kind, thing))
-    } else if declared.protect.unwrap_or_else(|| step.kind.protected()) {
-        Some("protected; to allow its removal, set `protect: false` in the step".to_owned())
+    } else if step.protect.unwrap_or_else(|| step.kind.protected()) {
+        Some("protected; to allow its removal, set `protect: false` in the step or its stage".to_owned())
     } else if world.resolved.custody_references.contains(name) {
         let why = "custody is stored in it or decrypted with it, and custody is never removed; to allow its removal, \
                    remove it from `custody:` first";
@@ -299,7 +299,7 @@ fn facts_of_declared<'a>(world: &ObservedPlan, index: usize, access: &HashSet<us
     Facts {
         permanent: world.instances[index].recorded().permanent(),
         foreign: diff::foreign(world, index),
-        retain: declared.retain,
+        retain: step.retain,
         forbidden,
         removal: step.kind.removal(),
     }

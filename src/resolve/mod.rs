@@ -8,6 +8,7 @@ mod names;
 pub mod places;
 mod shape;
 mod steps;
+mod variables;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
@@ -20,17 +21,17 @@ use serde_json::{Map, Value, json};
 pub use steps::Step;
 
 use names::Names;
-use shape::{Schema, Shape};
+use shape::Schema;
+use variables::{name_of_instance, variables, with_stage};
 
-use crate::confined_path::in_words;
 use crate::place::{Place, Realms};
 use crate::plan::settings::{CustodySettings, JournalSettings, LockSettings};
-use crate::plan::{Diagnostic, Document, Key, Node, Section};
+use crate::plan::{Diagnostic, Document, Node, Section};
 use crate::provider::{Entry, Provider, Registry};
 use crate::resource::strict::parse;
 use crate::run::{Connection, Connections, Service};
 use crate::template::budget::Budget;
-use crate::template::{self, budget, unknown};
+use crate::template::{self, unknown};
 use crate::trust::Trust;
 
 /// The outputs of steps, by step id.
@@ -75,9 +76,15 @@ pub fn resolve(document: Document, registry: &'static Registry) -> Resolved {
     budget.clone().spend(|| resolve_within(document, registry, budget))
 }
 
-fn resolve_within(document: Document, registry: &'static Registry, budget: Budget) -> Resolved {
+fn resolve_within(mut document: Document, registry: &'static Registry, budget: Budget) -> Resolved {
     let mut mistakes = Vec::new();
     let vars = variables(&document, registry, &mut mistakes);
+    match name_of_instance(&document, registry, &vars) {
+        Ok(name) => document.name = name,
+        Err(found) if mistakes.is_empty() => mistakes = found,
+        // The name depends on variables with mistakes.
+        Err(_) => {}
+    }
     let mut base = base_context(&document, &vars);
     let (mut providers, mut realms) = (Connections::default(), Realms::default());
     for entry in registry.providers() {
@@ -236,45 +243,6 @@ fn known_outputs(step: &Step, outputs: &OutputTable) -> Map<String, Value> {
         .collect()
 }
 
-/// Evaluates the variables in the order declared; each may use those before it.
-fn variables(
-    document: &Document,
-    registry: &'static Registry,
-    mistakes: &mut Vec<Diagnostic>,
-) -> Map<String, Value> {
-    let (mut vars, mut size) = (Map::new(), 0);
-    for (index, (key, node)) in document.vars.iter().enumerate() {
-        let before = mistakes.len();
-        let value = match document.given.contains(&key.name) {
-            true => Ok(node.to_value()),
-            false => {
-                Names::of_variable(document, registry, index).check(node, &Shape::any(), mistakes);
-                walk::evaluate(node, &Shape::any(), &Value::Object(vars.clone()))
-            }
-        };
-        match value {
-            Ok(value) => {
-                size += budget::size(&value);
-                if size > budget::VARIABLES_IN_ALL {
-                    mistakes.push(too_large(key));
-                    break;
-                }
-                vars.insert(key.name.clone(), value);
-            }
-            // An undefined name has been reported.
-            Err(found) if mistakes.len() == before => mistakes.extend(found),
-            Err(_) => {}
-        }
-    }
-    vars
-}
-
-fn too_large(key: &Key) -> Diagnostic {
-    let limit = in_words(budget::VARIABLES_IN_ALL as u64);
-    let message = format!("with the value of `{}`, the plan's variables are larger than {limit}", key.name);
-    Diagnostic::error(key.span, message).help("put large texts into template files")
-}
-
 /// The steps that a section refers to.
 fn references<T: JsonSchema>(
     document: &Document,
@@ -287,7 +255,7 @@ fn references<T: JsonSchema>(
 }
 
 fn base_context(document: &Document, vars: &Map<String, Value>) -> Map<String, Value> {
-    let mut context = vars.clone();
+    let mut context = with_stage(vars, document.stage());
     context.insert("plan".to_owned(), json!({ "name": document.name }));
     context
 }

@@ -13,6 +13,8 @@ use crate::template::placeholder::{Family, roots, shield};
 
 /// Names that are neither variables nor steps.
 const BUILT_IN: [&str; 2] = ["plan", "loop"];
+/// The name of the chosen stage, in a plan that has stages.
+const STAGE: &str = "stage";
 /// The name of the entry that a step is repeated for.
 const EACH: &str = "each";
 
@@ -88,7 +90,13 @@ impl<'a> Names<'a> {
         let is_each = name == EACH && self.step.is_some_and(|step| step.for_each.is_some());
         let is_variable = variables.iter().any(|(key, _)| key.name == name);
         let is_provider = self.registry.provider(name).is_some_and(Entry::is_in_expressions);
-        BUILT_IN.contains(&name) || is_provider || is_each || is_variable || template::is_global(name)
+        let is_stage = name == STAGE && !self.document.stages.is_empty();
+        BUILT_IN.contains(&name)
+            || is_stage
+            || is_provider
+            || is_each
+            || is_variable
+            || template::is_global(name)
     }
 
     fn is_of_plan(&self, name: &str) -> bool {

@@ -30,6 +30,19 @@ pub struct Step {
     pub alias: Option<String>,
     /// Ids of the steps, before `for_each`, whose outputs its fields use.
     pub references: Vec<String>,
+    /// Whether deletion is refused, as the step or its stage says; absent means the kind's default.
+    pub protect: Option<bool>,
+    /// Whether the step itself says so.
+    pub says_protect: bool,
+    /// Whether the thing stays when the step is gone from the plan.
+    pub retain: bool,
+}
+
+impl Step {
+    /// Whether the step itself lifts the protection from deletion.
+    pub fn says_unprotected(&self) -> bool {
+        self.says_protect && self.protect == Some(false)
+    }
 }
 
 /// The steps that take part.
@@ -65,8 +78,26 @@ pub fn expand(
                     Some((key, _)) => format!("{}[{key}]", declared.id.name),
                     None => declared.id.name.clone(),
                 };
-                let alias = alias(declared, kind, &with_each(context, each.as_ref()), providers, mistakes);
-                steps.push(Step { id, declared: index, kind, each, alias, references: references.clone() });
+                let seen = with_each(context, each.as_ref());
+                let stage = document.stage();
+                let alias = alias(declared, kind, &seen, providers, mistakes);
+                let own = flag("protect", declared.protect.as_ref(), &seen, mistakes);
+                let protect = own.or(stage.and_then(|stage| stage.protect));
+                let retain = flag("retain", declared.retain.as_ref(), &seen, mistakes)
+                    .or(stage.and_then(|stage| stage.retain))
+                    .unwrap_or(false);
+                let (says_protect, references) = (own.is_some(), references.clone());
+                steps.push(Step {
+                    id,
+                    declared: index,
+                    kind,
+                    each,
+                    alias,
+                    references,
+                    protect,
+                    says_protect,
+                    retain,
+                });
             }
         }
     }
@@ -138,14 +169,22 @@ fn takes_part(
     mistakes: &mut Vec<Diagnostic>,
 ) -> bool {
     let Some(node) = &declared.when else { return true };
-    match constant(node, &with_each(context, each), mistakes) {
-        Some(Value::Bool(flag)) => flag,
-        Some(_) => {
-            let mistake = Diagnostic::error(node.span, "`when` is true or false");
-            mistakes.push(mistake.help("compare, as in `when: \"{{ environment == 'production' }}\"`"));
-            false
+    flag("when", Some(node), &with_each(context, each), mistakes).unwrap_or(false)
+}
+
+/// A boolean, or an expression over variables for one; `None` where there is none, or it is a mistake.
+fn flag(key: &str, node: Option<&Node>, context: &Value, mistakes: &mut Vec<Diagnostic>) -> Option<bool> {
+    let node = node?;
+    match constant(node, context, mistakes)? {
+        Value::Bool(flag) => Some(flag),
+        _ => {
+            let mistake =
+                Diagnostic::error(node.span, format!("`{key}` is true or false, found {}", node.describe()));
+            mistakes.push(
+                mistake.help(format!("compare, as in `{key}: \"{{{{ environment == 'production' }}}}\"`")),
+            );
+            None
         }
-        None => false,
     }
 }
 
@@ -196,8 +235,7 @@ fn with_each(context: &Value, each: Option<&(String, Value)>) -> Value {
     context
 }
 
-const DECIDING: &str =
-    "`for_each`, `when` and `provider` decide which steps there are and see only variables";
+const DECIDING: &str = "`for_each`, `when`, `provider`, `protect` and `retain` are decided before the run and see only variables";
 
 /// Whether what decides which steps there are names only variables that are there. An expression may
 /// end before it comes to a name, so this does not depend on values.
@@ -211,7 +249,9 @@ fn decides(
     if let Some(node) = &declared.for_each {
         Names::of_section(document, registry).without_outputs().check(node, &Shape::any(), &mut found);
     }
-    for node in [&declared.when, &declared.provider].into_iter().flatten() {
+    for node in
+        [&declared.when, &declared.provider, &declared.protect, &declared.retain].into_iter().flatten()
+    {
         Names::of_step(document, registry, declared).without_outputs().check(node, &Shape::any(), &mut found);
     }
     let all_right = found.is_empty();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::secret::{Fields, Secret, SecretChange, Sources, mask, path_of, render};
 
 /// One field that differs.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Change {
     /// The location, as a dotted path below the step.
     pub path: String,

@@ -129,6 +129,11 @@ fn text(value: &Value) -> String {
     }
 }
 
+/// A value on one line.
+pub fn brief(value: &Value) -> String {
+    short(value).unwrap_or_default().replace('\n', " ")
+}
+
 /// A value on one line; `None` when there is none.
 fn short(value: &Value) -> Option<String> {
     let text = match value {

@@ -8,6 +8,7 @@ mod lines;
 mod name;
 mod policy;
 mod risk;
+pub mod stages;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

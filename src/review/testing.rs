@@ -39,7 +39,11 @@ pub fn with_secret(mut step: StepChange, path: &str, what: SecretChange, source:
 
 /// A changeset of these steps.
 pub fn changeset(steps: Vec<StepChange>) -> Changeset {
-    let plan = PlanIdentity { name: "example".to_owned(), digest: format!("sha256:{}", "0".repeat(64)) };
+    let plan = PlanIdentity {
+        name: "example".to_owned(),
+        digest: format!("sha256:{}", "0".repeat(64)),
+        ..PlanIdentity::default()
+    };
     Changeset::of(plan, steps)
 }
 

@@ -51,6 +51,9 @@ pub struct PlanRecord {
     /// `template NAME`, and those with public keys that secrets are encrypted for as `key NAME`. Files
     /// of secrets are not among them.
     pub files: BTreeMap<String, String>,
+    /// The chosen stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// The commit that was checked out in the plan's repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
@@ -226,6 +229,7 @@ impl PlanRecord {
         Self {
             path: below(&origin.plan, &here),
             name: document.name.clone(),
+            stage: document.stage_name().map(str::to_owned),
             digest: document.digest.clone(),
             files,
             commit: origin.commit.clone(),

@@ -17,4 +17,4 @@ pub use compare::{Difference, differences};
 pub use content::{Content, Identities, Origin, PlanRecord};
 pub use file::{Saved, is_saved, write};
 pub use key::{SEAL_KEY, SealKey};
-pub use variables::require_same;
+pub use variables::{require_same, require_stage};

@@ -34,7 +34,9 @@ pub fn plan_schema(registry: &Registry) -> Value {
         "properties": {
             "version": { "const": crate::plan::VERSION },
             "name": { "type": ["string", "number", "boolean"], "description": "the plan's name; marks what it owns" },
-            "vars": { "type": "object", "description": "variables; one without a value must be given by --var" },
+            "vars": { "type": "object", "additionalProperties": variable_schema(),
+                      "description": "variables; one without a value must be given by --var or by the stage" },
+            "stages": stages_schema(),
             "include": { "type": "array", "items": { "type": "string" },
                          "description": "further files inside the plan's folder" },
             "custody": custody,
@@ -51,6 +53,63 @@ pub fn plan_schema(registry: &Registry) -> Value {
         schema["properties"][name] = section;
     }
     schema
+}
+
+/// The schema of a variable: any value, of which a map with `type` is a declaration.
+fn variable_schema() -> Value {
+    let rules = ["default", "description", "one_of", "pattern", "min", "max", "conditions"];
+    let rules = rules.map(|key| json!({ "required": [key] }));
+    json!({
+        "description": "a value, or a declaration: `{ type: integer, default: 3, one_of: [ 1, 3, 5 ] }`",
+        "if": {
+            "type": "object",
+            "required": ["type"],
+            "properties": { "type": { "enum": ["string", "integer", "number", "boolean", "list", "map"] } },
+            "anyOf": rules,
+        },
+        "then": {
+            "additionalProperties": false,
+            "properties": {
+                "type": {},
+                "default": { "description": "the value where none is given" },
+                "description": { "type": "string", "description": "what the variable is for" },
+                "one_of": { "type": "array", "minItems": 1, "description": "the only values" },
+                "pattern": { "type": "string", "description": "a regular expression that texts match as a whole" },
+                "min": { "type": "number", "description": "the least number, or the least length" },
+                "max": { "type": "number", "description": "the greatest number, or the greatest length" },
+                "conditions": { "type": "array", "description": "expressions that must be true", "items": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["check", "message"],
+                    "properties": {
+                        "check": { "type": "string", "pattern": EXPRESSION },
+                        "message": { "type": "string", "minLength": 1, "description": "what to say when it is false" },
+                    },
+                } },
+            },
+        },
+    })
+}
+
+/// The schema of the instances of one plan.
+fn stages_schema() -> Value {
+    let stage = json!({
+        "type": ["object", "null"],
+        "additionalProperties": false,
+        "properties": {
+            "name": { "type": "string", "description": "the name of the instance; default: the plan's name, a hyphen and the stage's" },
+            "vars": { "type": ["object", "null"], "description": "values of variables in this stage" },
+            "protect": { "type": "boolean", "description": "`protect` of the steps that do not say it themselves" },
+            "retain": { "type": "boolean", "description": "`retain` of the steps that do not say it themselves" },
+        },
+    });
+    json!({
+        "description": "the instances of this plan, chosen by --stage; each has its own journal, lock and ownership tags",
+        "anyOf": [
+            { "type": "object", "minProperties": 1, "additionalProperties": stage },
+            { "type": "array", "minItems": 1, "items": { "type": "string" } },
+        ],
+    })
 }
 
 /// The schema of the rules for a step that is gone.
@@ -103,14 +162,18 @@ fn step_schema(kind: &dyn Kind, generator: &mut schemars::SchemaGenerator) -> Va
 
 fn common_fields() -> Map<String, Value> {
     let text = |about: &str| json!({ "description": about });
+    let flag = |about: &str| {
+        let expression = json!({ "type": "string", "pattern": EXPRESSION });
+        json!({ "anyOf": [{ "type": "boolean" }, expression], "description": about })
+    };
     let fields = [
         text("the kind of step"),
         text("a map or list: the step is repeated for each entry, as each.key and each.value"),
         text("whether the step takes part"),
         json!({ "type": "array", "items": { "type": "string" }, "description": "steps that come first" }),
         json!({ "type": "boolean", "description": "take over a thing that exists and is not ours" }),
-        json!({ "type": "boolean", "description": "refuse to delete it" }),
-        json!({ "type": "boolean", "description": "leave it when the step is taken out of the plan" }),
+        flag("refuse to delete it"),
+        flag("leave it when the step is taken out of the plan"),
         json!({ "type": "string", "description": "the account and region it is in: aws.NAME, declared under aws.aliases" }),
         silences(),
     ];

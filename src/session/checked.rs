@@ -11,7 +11,7 @@ use crate::graph::Graph;
 use crate::journal::{Journal, Who};
 use crate::lock::LocalLock;
 use crate::place::Realms;
-use crate::plan::{self, Diagnostic, Diagnostics, Document, Node};
+use crate::plan::{self, Diagnostic, Diagnostics, Document, Given};
 use crate::provider::Registry;
 use crate::providers::PROVIDERS;
 use crate::resolve::{self, OutputTable, Resolved, declare};
@@ -49,13 +49,13 @@ pub enum Purpose {
     Everything,
 }
 
-/// Reads and checks a plan without the network. It may use what `given` allows, and what the caller
-/// has allowed before.
+/// Reads and checks a plan without the network, with the stage and the variables that are given. It may use
+/// what `trust` allows, and what the caller has allowed before.
 ///
 /// # Errors
 /// All mistakes found; permissions that cannot be read.
-pub fn check(path: &Path, vars: &[(String, Node)], given: &Trust) -> Result<Checked, Diagnostics> {
-    check_with(&PROVIDERS, path, vars, given)
+pub fn check(path: &Path, given: &Given, trust: &Trust) -> Result<Checked, Diagnostics> {
+    check_with(&PROVIDERS, path, given, trust)
 }
 
 /// As [`check`], with other providers than the program's own.
@@ -65,13 +65,13 @@ pub fn check(path: &Path, vars: &[(String, Node)], given: &Trust) -> Result<Chec
 pub fn check_with(
     registry: &'static Registry,
     path: &Path,
-    vars: &[(String, Node)],
-    given: &Trust,
+    given: &Given,
+    trust: &Trust,
 ) -> Result<Checked, Diagnostics> {
-    let document = plan::load(path, vars, &registry.sections())?;
-    let trust = trust_in(&document, given)?;
+    let document = plan::load(path, given, &registry.sections())?;
     let mut resolved = resolve::resolve(document, registry);
-    resolved.trust = trust;
+    // Permissions go by the plan's name, which is known only now.
+    resolved.trust = trust_in(&resolved.document, trust)?;
     let (mut instances, outputs) = declare::declare(&resolved)?;
     let graph = Graph::build(&resolved, &instances)?;
     let found = Diagnostics::new(

@@ -106,7 +106,7 @@ async fn add_places(checked: &Checked, run: &mut Run) -> Result<(), Error> {
     if let Some(place) = places.lock {
         let place = run.lock_place(&place).await?;
         let info = Info::new(&who(&checked.resolved), &place.path());
-        run.lock = Some(RemoteLock::new(place, info, document.path.clone()));
+        run.lock = Some(RemoteLock::new(place, info, document.command_line.clone()));
     }
     Ok(())
 }

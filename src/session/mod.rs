@@ -3,6 +3,7 @@
 mod adopt;
 mod checked;
 mod connect;
+pub mod stages;
 mod want;
 mod wanted;
 

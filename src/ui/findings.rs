@@ -1,17 +1,42 @@
 //! The findings of `validate`, for people and as JSON.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::diagnostics;
 use crate::console;
 use crate::lint::Report;
 use crate::lint::told::Told;
-use crate::plan::{Diagnostic, Diagnostics, Document, Severity};
+use crate::plan::{Diagnostic, Diagnostics, Document, Severity, Span};
+
+/// What was shown already, for an earlier stage of the same plan.
+#[derive(Default)]
+pub struct Seen(HashSet<(Option<Span>, String)>);
+
+impl Seen {
+    fn is_new(&mut self, one: &Diagnostic) -> bool {
+        self.0.insert((one.span, one.message.clone()))
+    }
+}
+
+/// Shows the mistakes of a plan, or of one of its stages.
+pub fn show_mistakes(stage: Option<&str>, mistakes: &Diagnostics, seen: &mut Seen) {
+    let list: Vec<Diagnostic> = mistakes.list.iter().filter(|one| seen.is_new(one)).cloned().collect();
+    let is_new = !list.is_empty();
+    if is_new {
+        diagnostics::show(&Diagnostics::new(mistakes.sources.clone(), list));
+    }
+    if let Some(stage) = stage {
+        let same = if is_new { "" } else { "the same " };
+        console::note(format_args!("stage {stage}: {same}mistakes"));
+    }
+}
 
 /// Shows a well-formed plan's findings, and counts them.
-pub fn show(document: &Document, steps: usize, report: &Report, warnings: &[Diagnostic]) {
+pub fn show(document: &Document, steps: usize, report: &Report, warnings: &[Diagnostic], seen: &mut Seen) {
     let findings = report.findings.iter().map(crate::lint::Finding::diagnostic);
-    let list: Vec<Diagnostic> = warnings.iter().cloned().chain(findings).collect();
+    let list = warnings.iter().cloned().chain(findings).filter(|one| seen.is_new(one)).collect();
     diagnostics::show_all(&Diagnostics::new(report.sources.clone(), list));
     console::out(summary(document, steps, report));
 }
@@ -47,7 +72,13 @@ pub fn json(document: Option<&Document>, told: &[Told], silenced: &[(Told, &str)
         .collect();
     json!({
         "format_version": "1",
-        "plan": document.map(|document| json!({ "name": document.name, "digest": document.digest })),
+        "plan": document.map(|document| {
+            let mut plan = json!({ "name": document.name, "digest": document.digest });
+            if let Some(stage) = document.stage_name() {
+                plan["stage"] = json!(stage);
+            }
+            plan
+        }),
         "findings": told,
         "summary": { "errors": count("error"), "warnings": count("warning"), "silenced": silenced.len() },
         "silenced": silenced,

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod progress;
 pub mod rules;
 pub mod sarif;
+pub mod stages;
 mod style;
 pub mod trace;
 mod undeclared;

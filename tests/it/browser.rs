@@ -194,6 +194,7 @@ fn sample() -> Changeset {
     let plan = PlanIdentity {
         name: "candlefish-production".to_owned(),
         digest: format!("sha256:{}", "3f".repeat(32)),
+        ..PlanIdentity::default()
     };
     Changeset::of(plan, steps)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use groundwork::plan::Diagnostics;
+use groundwork::plan::Given;
 use groundwork::session;
 use groundwork::trust::Trust;
 use serde_json::json;
@@ -55,7 +56,7 @@ impl Scene {
 
     pub fn check(&self, plan: &str) -> Result<(), Diagnostics> {
         self.write("plan.yaml", format!("{HEAD}{plan}"));
-        session::check(&self.plans().join("plan.yaml"), &[], &Trust::default()).map(|_| ())
+        session::check(&self.plans().join("plan.yaml"), &Given::default(), &Trust::default()).map(|_| ())
     }
 
     /// The mistakes of a plan that must have some, one a line.

@@ -178,7 +178,7 @@ const EDGES: &[(&str, &str)] = &[
         "apply",
         "changeset custody destination diff error event journal lock net observe permit place plan removal resolve resource run secret template",
     ),
-    ("review", "changeset destination provider providers resource secret visible"),
+    ("review", "changeset destination plan provider providers resource secret visible"),
     (
         "saved",
         "changeset confined_path destination environment error observe place plan removal resolve resource secret trust visible",

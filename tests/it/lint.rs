@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use groundwork::lint::{self, Report, Rule};
+use groundwork::plan::Given;
 use groundwork::plan::Severity;
 use groundwork::trust::Trust;
 use groundwork::{session, ui};
@@ -20,8 +21,8 @@ fn report(plan: &str) -> Report {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("plan.yaml");
     std::fs::write(&path, plan).expect("written");
-    let checked =
-        session::check(&path, &[], &Trust::default()).unwrap_or_else(|mistakes| panic!("{mistakes}\n{plan}"));
+    let checked = session::check(&path, &Given::default(), &Trust::default())
+        .unwrap_or_else(|mistakes| panic!("{mistakes}\n{plan}"));
     lint::run(&checked.resolved, &checked.instances, &checked.outputs)
 }
 

@@ -23,6 +23,7 @@ mod guard;
 mod hostile;
 mod hygiene;
 mod iam;
+mod instances;
 mod intrude;
 mod json_schema;
 mod kms;

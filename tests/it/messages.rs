@@ -1,6 +1,7 @@
 //! What people read: errors in plans, and the changeset.
 
 use annotate_snippets::Renderer;
+use groundwork::plan::Given;
 use groundwork::session;
 use groundwork::trust::Trust;
 use groundwork::ui::diagnostics::render;
@@ -10,7 +11,7 @@ fn messages(plan: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("plan.yaml");
     std::fs::write(&path, plan).expect("written");
-    let Err(mistakes) = session::check(&path, &[], &Trust::default()) else {
+    let Err(mistakes) = session::check(&path, &Given::default(), &Trust::default()) else {
         panic!("the plan has no mistake")
     };
     let text = render(&mistakes, &Renderer::plain());

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use groundwork::plan::Given;
 use groundwork::providers::PROVIDERS;
 use groundwork::schema::plan_schema;
 use groundwork::session;
@@ -55,7 +56,7 @@ fn every_kinds_example_is_a_valid_step() {
         );
         let path = folder.path().join(format!("{}.yaml", kind.name()));
         std::fs::write(&path, plan).expect("written");
-        if let Err(mistakes) = session::check(&path, &[], &Trust::default()) {
+        if let Err(mistakes) = session::check(&path, &Given::default(), &Trust::default()) {
             wrong.push(format!("{}: {mistakes}", kind.name()));
         }
     }
@@ -82,7 +83,7 @@ fn every_kind_has_a_contract_fixture() {
 #[test]
 fn every_plan_of_the_project_is_valid() {
     for path in plans() {
-        if let Err(mistakes) = session::check(&path, &[], &Trust::default()) {
+        if let Err(mistakes) = session::check(&path, &Given::default(), &Trust::default()) {
             panic!("{}: {mistakes}", path.display());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use groundwork::plan::Given;
 use groundwork::resource::erased::Instance;
 use groundwork::session;
 use groundwork::trust::Trust;
@@ -22,7 +23,7 @@ fn plan(steps: &str) -> (tempfile::TempDir, PathBuf) {
 /// The mistakes in a plan with these steps, as `LINE:COLUMN: MESSAGE`.
 fn mistakes(steps: &str) -> Vec<String> {
     let (folder, path) = plan(steps);
-    let Err(found) = session::check(&path, &[], &Trust::default()) else { return Vec::new() };
+    let Err(found) = session::check(&path, &Given::default(), &Trust::default()) else { return Vec::new() };
     let file = format!("{}:", path.display());
     drop(folder);
     found.to_string().lines().map(|line| line.replace(&file, "")).collect()
@@ -31,7 +32,8 @@ fn mistakes(steps: &str) -> Vec<String> {
 /// The evaluated fields of the first step.
 fn fields(steps: &str) -> Value {
     let (_folder, path) = plan(steps);
-    let checked = session::check(&path, &[], &Trust::default()).unwrap_or_else(|found| panic!("{found}"));
+    let checked =
+        session::check(&path, &Given::default(), &Trust::default()).unwrap_or_else(|found| panic!("{found}"));
     Instance::fields(&*checked.instances[0])
 }
 
@@ -75,7 +77,8 @@ fn references_in_keys_are_graph_edges() {
     let steps = "  a:\n    kind: vault.policy\n    name: a\n    rules: { \"x/{{ b.name }}\": [read], \"y/{{ k.key_id }}\": [read] }\n  \
                  b:\n    kind: vault.policy\n    name: b\n    rules: { x: [read] }\n  k:\n    kind: aws.kms_key\n    alias: alias/k\n";
     let (_folder, path) = plan(steps);
-    let checked = session::check(&path, &[], &Trust::default()).unwrap_or_else(|found| panic!("{found}"));
+    let checked =
+        session::check(&path, &Given::default(), &Trust::default()).unwrap_or_else(|found| panic!("{found}"));
     assert_eq!(checked.resolved.steps[0].references, ["b", "k"]);
     let rules = checked.instances[0].fields()["rules"].to_string();
     assert!(rules.contains("x/b") && rules.contains("k.key_id"), "{rules}");
@@ -157,9 +160,9 @@ fn variables_from_outside_are_never_evaluated() {
     let steps = "  u:\n    kind: aws.iam_user\n    name: u\n    tags: { s: \"{{ stage }}\" }\n";
     let (folder, path) = plan(steps);
     let given = |text: &str| {
-        let vars = [("stage".to_owned(), groundwork::plan::given::of_argument(text))];
-        let checked =
-            session::check(&path, &vars, &Trust::default()).unwrap_or_else(|found| panic!("{found}"));
+        let vars = vec![("stage".to_owned(), groundwork::plan::given::of_argument(text))];
+        let checked = session::check(&path, &Given::of_vars(vars), &Trust::default())
+            .unwrap_or_else(|found| panic!("{found}"));
         checked.instances[0].fields()["tags"]["s"].clone()
     };
     for text in ["1.10", "012345678901", "123456789012", "true", "{{ team }}", "{% if", "a=b"] {

@@ -153,7 +153,7 @@ const UNPROTECTED: Rule = Rule {
     alias: alias/example
 ",
     check: |facts, findings| {
-        for fact in facts.steps.iter().filter(|fact| fact.protected && fact.declared.protect == Some(false)) {
+        for fact in facts.steps.iter().filter(|fact| fact.protected && fact.says_unprotected) {
             findings.step(fact, "", format!("`{}` may be deleted, with everything in it", fact.id()));
         }
     },

@@ -49,7 +49,9 @@ pub fn render(review: &Review, width: usize, all: bool) -> String {
 }
 
 fn heading(review: &Review, width: usize) -> String {
-    let name = format!("Plan {}", sanitize(&review.changeset.plan.name));
+    let plan = &review.changeset.plan;
+    let stage = plan.stage.as_ref().map(|stage| format!(", stage {}", sanitize(stage))).unwrap_or_default();
+    let name = format!("Plan {}{stage}", sanitize(&plan.name));
     let mut text = paint(STRONG, &name);
     if let Some(place) = &review.place {
         let place = sanitize(place);

@@ -61,7 +61,12 @@ fn head(review: &Review) -> String {
     let changeset = review.changeset;
     let counts = &changeset.summary;
     let told: Vec<String> = counted(counts).into_iter().map(|(_, words)| words).collect();
-    let mut text = format!("{}\n## Plan {}\n\n", marker(&changeset.plan.name), code(&changeset.plan.name));
+    let mut text = format!(
+        "{}\n## Plan {}{}\n\n",
+        marker(&changeset.plan.name),
+        code(&changeset.plan.name),
+        changeset.plan.stage.iter().map(|stage| format!(", stage {}", code(stage))).collect::<String>()
+    );
     if counts.writing() + counts.stuck() == 0 {
         let _ = writeln!(text, "**Nothing to do.** {}", as_declared(counts));
     } else {

@@ -7,6 +7,7 @@ use groundwork::changeset::{Action, Changeset, RemovalScope};
 use groundwork::environment::Environment;
 use groundwork::event::Events;
 use groundwork::journal::target;
+use groundwork::plan::Given;
 use groundwork::providers::PROVIDERS;
 use groundwork::removal::Orphan;
 use groundwork::session::{self, Checked, Session};
@@ -141,7 +142,8 @@ impl Subject {
         let trust = Trust::of_environment(&Environment::of_process())
             .expect("grants")
             .with([Grant::new(TrustSubject::Env, "PATH")]);
-        let checked = session::check(&path, &[], &trust).map_err(|mistakes| mistakes.to_string())?;
+        let checked =
+            session::check(&path, &Given::default(), &trust).map_err(|mistakes| mistakes.to_string())?;
         let checked = Checked { extent, ..checked };
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;

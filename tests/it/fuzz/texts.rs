@@ -1,5 +1,6 @@
 //! What people and servers write: plans, templates, expressions, policies, and text on its way to a terminal.
 
+use groundwork::plan::Given;
 use groundwork::providers::vault::granted;
 use groundwork::secret::detect;
 use groundwork::template;
@@ -46,7 +47,7 @@ fn fuzzed_plans_never_cause_a_panic() {
     let path = folder.path().join("plan.yaml");
     campaign("plans", 250, &corpus, &YAML, |case| {
         std::fs::write(&path, case).expect("written");
-        match session::check(&path, &[], &Trust::default()) {
+        match session::check(&path, &Given::default(), &Trust::default()) {
             Ok(checked) => {
                 let report = lint::run(&checked.resolved, &checked.instances, &checked.outputs);
                 ui::sarif::log(&path, &lint::told::of_report(&report, &checked.warnings));
@@ -136,7 +137,7 @@ fn fuzzed_expressions_always_return() {
         );
         std::fs::write(&path, plan).expect("written");
         // Either way it must return.
-        let _ = session::check(&path, &[], &Trust::default());
+        let _ = session::check(&path, &Given::default(), &Trust::default());
     });
 }
 

@@ -12,6 +12,7 @@ use groundwork::apply::{Approved, Options};
 use groundwork::changeset::{Action, Changeset};
 use groundwork::environment::Environment;
 use groundwork::event::Events;
+use groundwork::plan::Given;
 use groundwork::providers::PROVIDERS;
 use groundwork::session::{self, Session};
 use groundwork::trust::Trust;
@@ -353,9 +354,12 @@ impl Run<'_> {
         let plan = json!({ "version": 1, "name": name, "steps": steps });
         let path = self.folder.join(format!("{}.yaml", self.kind));
         std::fs::write(&path, plan.to_string()).map_err(|error| error.to_string())?;
-        let checked =
-            session::check(&path, &[], &Trust::of_environment(&Environment::of_process()).expect("grants"))
-                .map_err(|mistakes| mistakes.to_string())?;
+        let checked = session::check(
+            &path,
+            &Given::default(),
+            &Trust::of_environment(&Environment::of_process()).expect("grants"),
+        )
+        .map_err(|mistakes| mistakes.to_string())?;
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
         let changeset = session.compare().map_err(|error| error.to_string())?;

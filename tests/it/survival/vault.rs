@@ -7,6 +7,7 @@ use std::process::Command;
 use groundwork::apply::{Approved, Options, by_command};
 use groundwork::environment::Environment;
 use groundwork::event::Events;
+use groundwork::plan::Given;
 use groundwork::providers::PROVIDERS;
 use groundwork::resource::erased::View;
 use groundwork::session::{self, Session};
@@ -199,9 +200,12 @@ impl Subject {
         let path = self.folder.join("plan.yaml");
         std::fs::write(&path, plan.to_string()).map_err(|error| error.to_string())?;
         self.session = None;
-        let checked =
-            session::check(&path, &[], &Trust::of_environment(&Environment::of_process()).expect("grants"))
-                .map_err(|mistakes| mistakes.to_string())?;
+        let checked = session::check(
+            &path,
+            &Given::default(),
+            &Trust::of_environment(&Environment::of_process()).expect("grants"),
+        )
+        .map_err(|mistakes| mistakes.to_string())?;
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
         let changeset = session.compare().map_err(|error| error.to_string())?;

@@ -12,6 +12,7 @@ use groundwork::apply::{Approved, Options, Report};
 use groundwork::changeset::{Action, Changeset, RemovalScope};
 use groundwork::environment::Environment;
 use groundwork::event::Events;
+use groundwork::plan::Given;
 use groundwork::provider::{Registry, provider};
 use groundwork::providers::{aws::Aws, file::File, vault::Vault};
 use groundwork::saved::{Origin, Saved, differences};
@@ -53,7 +54,7 @@ impl Plan {
     }
 
     fn mistakes(&self) -> Vec<String> {
-        match session::check_with(&REGISTRY, &self.path, &[], &self.trust) {
+        match session::check_with(&REGISTRY, &self.path, &Given::default(), &self.trust) {
             Ok(_) => Vec::new(),
             Err(found) => found.list.into_iter().map(|mistake| mistake.message).collect(),
         }
@@ -61,7 +62,7 @@ impl Plan {
 
     /// The session and its changeset, or the mistakes.
     async fn plan(&self, extent: RemovalScope) -> Result<(Session, Changeset), String> {
-        let checked = session::check_with(&REGISTRY, &self.path, &[], &self.trust);
+        let checked = session::check_with(&REGISTRY, &self.path, &Given::default(), &self.trust);
         let mut checked = checked.map_err(|found| found.to_string())?;
         checked.extent = extent;
         let observed = Session::observe(checked, 4, &Events::default()).await;

@@ -1,0 +1,102 @@
+//! The steps of a plan.
+
+use super::super::diagnostic::{Diagnostic, MOST_MISTAKES};
+use super::super::document::DeclaredStep;
+use super::super::node::{Key, Node, NodeValue};
+use super::super::silence;
+use super::super::text::is_identifier;
+use super::{Loader, MAX_STEPS, RESERVED, STEP_KEYS};
+
+impl Loader {
+    pub(super) fn take_steps(&mut self, steps: &Node) {
+        if !matches!(steps.value, NodeValue::Map(_) | NodeValue::Null) {
+            return self.mistake(Diagnostic::error(steps.span, "`steps` is a map from id to step"));
+        }
+        for (id, node) in steps.entries() {
+            if self.mistakes.len() >= MOST_MISTAKES {
+                self.incomplete = true;
+                return;
+            }
+            if self.steps.len() == MAX_STEPS {
+                return self.too_many(id.span, MAX_STEPS, "steps");
+            }
+            if !is_identifier(&id.name) || RESERVED.contains(&id.name.as_str()) {
+                self.mistake(
+                    Diagnostic::error(id.span, format!("`{}` cannot be a step's id", id.name))
+                        .help("ids are lower-case letters, digits and underscores, and begin with a letter"),
+                );
+            } else if let Some(other) = self.known_steps.get(&id.name) {
+                let place = self.sources.locate(self.steps[*other].id.span);
+                let place =
+                    place.map(|(path, line, _)| format!(" in {}:{line}", path.display())).unwrap_or_default();
+                self.mistake(Diagnostic::error(
+                    id.span,
+                    format!("step `{}` is declared already{place}", id.name),
+                ));
+            } else if let Some(step) = self.take_step(id, node) {
+                self.known_steps.insert(id.name.clone(), self.steps.len());
+                self.steps.push(step);
+            }
+        }
+    }
+
+    fn take_step(&mut self, id: &Key, node: &Node) -> Option<DeclaredStep> {
+        let NodeValue::Map(entries) = &node.value else {
+            let mistake = Diagnostic::error(node.span, format!("a step is a map, found {}", node.describe()));
+            self.mistake(mistake);
+            return None;
+        };
+        let kind = match node.get("kind") {
+            Some(kind) => (self.text(kind, "kind")?, kind.span),
+            None => {
+                self.mistake(
+                    Diagnostic::error(id.span, format!("step `{}` has no `kind`", id.name))
+                        .help("`groundwork explain` lists the kinds"),
+                );
+                return None;
+            }
+        };
+        let own =
+            entries.iter().filter(|(key, _)| !STEP_KEYS.contains(&key.name.as_str())).cloned().collect();
+        Some(DeclaredStep {
+            id: id.clone(),
+            kind,
+            // A missing field has no place of its own, so it is reported at the step's id.
+            fields: Node { span: id.span, value: NodeValue::Map(own), source: None },
+            provider: node.get("provider").cloned(),
+            for_each: node.get("for_each").cloned(),
+            when: node.get("when").cloned(),
+            needs: node.get("needs").map(|needs| self.needs(needs)).unwrap_or_default(),
+            adopt: self.flag(node, "adopt").unwrap_or(false),
+            protect: node.get("protect").cloned(),
+            retain: node.get("retain").cloned(),
+            silences: node
+                .get("lint")
+                .map(|node| silence::read(node, &mut self.mistakes))
+                .unwrap_or_default(),
+        })
+    }
+
+    fn needs(&mut self, needs: &Node) -> Vec<Key> {
+        let NodeValue::List(items) = &needs.value else {
+            self.mistake(Diagnostic::error(needs.span, "`needs` is a list of step ids"));
+            return Vec::new();
+        };
+        items
+            .iter()
+            .filter_map(|item| self.text(item, "needs").map(|name| Key { span: item.span, name }))
+            .collect()
+    }
+
+    fn flag(&mut self, step: &Node, key: &str) -> Option<bool> {
+        let node = step.get(key)?;
+        if let NodeValue::Bool(flag) = node.value {
+            return Some(flag);
+        }
+        self.mistake(Diagnostic::error(
+            node.span,
+            format!("`{key}` is true or false, found {}", node.describe()),
+        ));
+        None
+    }
+}
