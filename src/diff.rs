@@ -70,7 +70,7 @@ pub fn redeclare(
     instance.redeclare(Value::Object(fields)).map_err(|found| diagnose(node, found))?;
     let span = world.resolved.document.steps[step.declared].id.span;
     instance
-        .load(loader)
+        .load(&loader.seeing(world.resolved.context_of(step)))
         .map_err(|error| vec![Diagnostic::error(span, format!("step `{}`: {error}", step.id))])
 }
 

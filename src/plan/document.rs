@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::diagnostic::{Sources, Span};
+use super::group::Scope;
 use super::moved_removed::RemovedStep;
 use super::node::{Key, Node};
 use super::silence::Silence;
@@ -44,8 +46,10 @@ pub struct Document {
     pub sections: Vec<(Section, Node)>,
     /// Where each step is among `steps`.
     pub(super) by_id: HashMap<String, usize>,
-    /// The steps, in the order declared.
+    /// The steps, in the order declared; those of groups come last.
     pub steps: Vec<DeclaredStep>,
+    /// The ids of the steps that were made for a use of a group, by the id of the use.
+    pub used: HashMap<String, Vec<String>>,
     /// Rules that the plan silences everywhere.
     pub silences: Vec<Silence>,
     /// Steps that have another id now: the old one and the new.
@@ -108,6 +112,8 @@ pub struct DeclaredStep {
     pub retain: Option<Node>,
     /// Rules that the step silences.
     pub silences: Vec<Silence>,
+    /// The use of a group that it was made for.
+    pub scope: Option<Arc<Scope>>,
 }
 
 impl Document {

@@ -1,5 +1,6 @@
 //! Reading a plan file and its includes into a [`Document`].
 
+mod groups;
 mod steps;
 mod variables;
 
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
 use super::document::{DeclaredStep, Document, Section, VERSION};
 use super::given::{self, Given};
+use super::group::{Group, GroupUse};
 use super::moved_removed::{self, RemovedStep};
 use super::node::{Key, Node, NodeValue};
 use super::silence::{self, Silence};
@@ -69,6 +71,7 @@ pub fn load(path: &Path, given: &Given, providers: &[&'static str]) -> Result<Do
             sections: loader.sections,
             by_id: loader.known_steps,
             steps: loader.steps,
+            used: loader.used,
             silences: loader.silences,
             moved: loader.moved,
             removed: loader.removed,
@@ -103,6 +106,10 @@ struct Loader {
     /// The place of `stages:`, and what it declares.
     stages_at: Option<Span>,
     stages: Vec<Stage>,
+    groups: HashMap<String, Group>,
+    uses: Vec<GroupUse>,
+    /// The ids of the steps that were made for each use.
+    used: HashMap<String, Vec<String>>,
     sections: Vec<(Section, Node)>,
     known_sections: Vec<Section>,
     steps: Vec<DeclaredStep>,
@@ -122,6 +129,9 @@ impl Loader {
         let known_sections = providers.iter().map(|name| Section::Provider(name)).chain(own).collect();
         let mut loader = Self { root, known_sections, ..Self::default() };
         loader.read_plan(path);
+        if !loader.incomplete {
+            loader.expand_groups();
+        }
         loader
     }
 
@@ -226,6 +236,9 @@ impl Loader {
         }
         if let Some(node) = root.get("lint") {
             self.silences.extend(silence::read(node, &mut self.mistakes));
+        }
+        if let Some(groups) = root.get("groups") {
+            self.take_groups(groups);
         }
         if let Some(steps) = root.get("steps") {
             self.take_steps(steps);

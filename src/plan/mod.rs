@@ -3,6 +3,7 @@
 pub mod diagnostic;
 mod document;
 pub mod given;
+mod group;
 mod load;
 mod location;
 mod moved_removed;
@@ -17,6 +18,8 @@ mod variable;
 pub use diagnostic::{Diagnostic, Diagnostics, MOST_MISTAKES, Severity, Sources, Span};
 pub use document::{DeclaredStep, Document, Section, VERSION};
 pub use given::Given;
+pub use group::Scope;
+pub(crate) use group::USE_KEYS;
 pub(crate) use load::STEP_KEYS;
 pub use load::{load, name_mistake, stage_names};
 pub use location::{LockPlace, S3Location};

@@ -122,7 +122,7 @@ impl Variable {
     ///
     /// # Errors
     /// When the value cannot be of the variable's type.
-    fn fit(&self, value: &Node) -> Result<Node, Diagnostic> {
+    pub(super) fn fit(&self, value: &Node) -> Result<Node, Diagnostic> {
         let name = &self.key.name;
         let wanted = match (&self.rules, &self.default.value) {
             (Some(rules), _) => rules.kind,

@@ -194,10 +194,11 @@ fn provider_tags(resolved: &Resolved, provider: &str) -> Map<String, Value> {
 /// Reads the secret inputs and templates of every step, to find what is missing before anything
 /// else happens. An unset variable is a warning: it may be set where the plan is applied.
 pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -> Vec<Diagnostic> {
-    let loader = loader(resolved);
+    let general = loader(resolved);
     let mut found = Vec::new();
     for (step, instance) in resolved.steps.iter().zip(instances) {
         let span = resolved.document.steps[step.declared].id.span;
+        let loader = general.seeing(resolved.context_of(step));
         match resolved.budget.spend(|| instance.load(&loader)) {
             // Permissions that the plan lacks are reported separately from its mistakes.
             Ok(()) | Err(LoadError::ForeignEnv(_)) => {}
@@ -213,7 +214,7 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
         if found.len() >= MOST_MISTAKES && found.iter().any(|one| one.severity == Severity::Error) {
             break;
         }
-        if loader.taken() > budget::FILES_IN_ALL {
+        if general.taken() > budget::FILES_IN_ALL {
             found.push(too_large(resolved, step, "files", budget::FILES_IN_ALL));
             break;
         }
@@ -227,11 +228,10 @@ fn too_large(resolved: &Resolved, step: &Step, what: &str, limit: usize) -> Diag
     Diagnostic::error(resolved.document.steps[step.declared].id.span, message)
 }
 
-/// The part of the plan that sources and templates see.
+/// The part of the plan that the sources and templates of every step see.
 pub fn loader(resolved: &Resolved) -> Loader {
     Loader {
         folder: resolved.document.folder.clone(),
-        vars: Value::Object(resolved.context()),
         templates: resolved.templates.clone(),
         trust: resolved.trust.clone(),
         ..Loader::default()

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use minijinja::Value as Dynamic;
-use minijinja::value::Serde;
 use serde_json::Value;
 
 use crate::template;
 use crate::template::placeholder::{blocks, outside_strings};
-use crate::template::{bounds, describe, environment, unknown};
+use crate::template::{Context, bounds, describe, environment, unknown};
 
 /// Operators of other languages, with what to write instead.
 const FOREIGN: [(&str, &str); 6] = [
@@ -26,7 +24,7 @@ const OPERATORS: &str = "+-*/%~|.,:()[]{}<>=!\"'_";
 ///
 /// # Errors
 /// What is wrong with an expression, or which name in it is undefined.
-pub fn evaluate(text: &str, context: &Value) -> Result<Value, String> {
+pub fn evaluate(text: &str, context: &Context) -> Result<Value, String> {
     match shape(text) {
         Shape::Plain => Ok(Value::String(text.to_owned())),
         Shape::Expression(expression) => bounds::within(expression, context, evaluate_expression),
@@ -49,9 +47,9 @@ pub fn undeclared(text: &str) -> Result<BTreeSet<String>, String> {
     match shape(text) {
         Shape::Plain => Ok(BTreeSet::new()),
         Shape::Expression(expression) => {
-            bounds::within(expression, &Value::Null, |text, _| undeclared_in(&whole(text)))
+            bounds::within(expression, &Context::default(), |text, _| undeclared_in(&whole(text)))
         }
-        Shape::Template => bounds::within(text, &Value::Null, |text, _| undeclared_in(text)),
+        Shape::Template => bounds::within(text, &Context::default(), |text, _| undeclared_in(text)),
     }
 }
 
@@ -62,14 +60,14 @@ fn undeclared_in(text: &str) -> Result<BTreeSet<String>, String> {
     Ok(template.undeclared_variables(true).into_iter().collect())
 }
 
-fn evaluate_expression(expression: &str, context: &Value) -> Result<Value, String> {
+fn evaluate_expression(expression: &str, context: &Context) -> Result<Value, String> {
     let environment = environment();
     // The engine stops reading an expression at a character that it does not know; a template it
     // reads to the end.
     let text = whole(expression);
     environment.template_from_str(&text).map_err(|error| with_advice(&text, describe(&error)))?;
     let compiled = environment.compile_expression(expression).map_err(|error| describe(&error))?;
-    let value = compiled.eval(Dynamic::from(Serde(context))).map_err(|error| describe(&error))?;
+    let value = compiled.eval(context.value()).map_err(|error| describe(&error))?;
     // Strict mode lets a bare undefined expression pass.
     if value.is_undefined() {
         return Err(format!("`{}` is undefined", expression.trim()));
@@ -135,7 +133,7 @@ mod tests {
 
     #[test]
     fn single_expression_keeps_type_but_text_does_not() {
-        let context = json!({ "n": 3, "list": ["a"], "s": "x" });
+        let context = Context::from(json!({ "n": 3, "list": ["a"], "s": "x" }));
         assert_eq!(evaluate("{{ n }}", &context), Ok(json!(3)));
         assert_eq!(evaluate("{{- n -}}", &context), Ok(json!(3)));
         assert_eq!(evaluate(" {{ list }} ", &context), Ok(json!(["a"])));
@@ -145,7 +143,7 @@ mod tests {
 
     #[test]
     fn undefined_name_is_an_error_everywhere() {
-        let context = json!({ "a": {} });
+        let context = Context::from(json!({ "a": {} }));
         for text in ["{{ b }}", "x{{ b }}", "{{ a.b }}", "{{ a.b.c }}", "{% if b %}x{% endif %}"] {
             assert!(evaluate(text, &context).is_err(), "{text}");
         }
@@ -153,7 +151,7 @@ mod tests {
 
     #[test]
     fn expressions_with_unsupported_characters_are_refused() {
-        let context = json!({ "stage": "dev", "on": false, "n": 1 });
+        let context = Context::from(json!({ "stage": "dev", "on": false, "n": 1 }));
         let rows = [
             ("{{ stage == 'dev' && on }}", "an expression cannot have `&&`; write `and`"),
             ("{{ 'dev' || on }}", "an expression cannot have `||`; write `or`"),
@@ -182,7 +180,7 @@ mod tests {
             for rest in ["$", "&", "`", "\\", "@x", "? 1", "; x", "'", "\"", "#", "^ 2", "x", "1", "}"] {
                 let text = format!("{{{{ {literal} {rest} }}}}");
                 assert!(undeclared(&text).is_err(), "{text}");
-                assert!(evaluate(&text, &json!({ "n": { "x": 1 } })).is_err(), "{text}");
+                assert!(evaluate(&text, &Context::from(json!({ "n": { "x": 1 } }))).is_err(), "{text}");
             }
         }
     }
@@ -190,6 +188,6 @@ mod tests {
     #[test]
     fn endless_templates_run_out_of_fuel() {
         let text = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
-        assert!(evaluate(text, &json!({})).is_err());
+        assert!(evaluate(text, &Context::default()).is_err());
     }
 }

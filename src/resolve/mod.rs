@@ -6,6 +6,7 @@ mod duplicates;
 pub(crate) mod expression;
 mod names;
 pub mod places;
+mod scope;
 mod shape;
 mod steps;
 mod variables;
@@ -31,7 +32,7 @@ use crate::provider::{Entry, Provider, Registry};
 use crate::resource::strict::parse;
 use crate::run::{Connection, Connections, Service};
 use crate::template::budget::Budget;
-use crate::template::{self, unknown};
+use crate::template::{self, Context, unknown};
 use crate::trust::Trust;
 
 /// The outputs of steps, by step id.
@@ -63,6 +64,8 @@ pub struct Resolved {
     by_name: HashMap<String, Vec<usize>>,
     /// The ids of declared steps whose outputs are used somewhere.
     referred_to: HashSet<String>,
+    /// The names that every expression sees.
+    context: Context,
     /// The time that evaluations may take.
     budget: Budget,
     /// The mistakes so far; [`declare::declare`] looks for more before all are reported.
@@ -90,7 +93,7 @@ fn resolve_within(mut document: Document, registry: &'static Registry, budget: B
     for entry in registry.providers() {
         let provider = open(&document, registry, entry, &base, &mut mistakes);
         add_declared_realms(&mut realms, provider.as_ref());
-        base.extend(provider.expressions(&realms).map(|seen| (entry.name().to_owned(), seen)));
+        base = with_provider(&base, provider.as_ref(), &realms);
         providers.push(provider);
     }
     let steps = steps::expand(&document, registry, &base, &providers, &mut mistakes);
@@ -128,6 +131,7 @@ fn resolve_within(mut document: Document, registry: &'static Registry, budget: B
         templates,
         by_name,
         referred_to,
+        context: base,
         budget,
         mistakes,
     }
@@ -145,14 +149,18 @@ impl Resolved {
     /// # Errors
     /// Expressions that fail, with their places.
     pub fn fields(&self, step: &Step, outputs: &OutputTable) -> Result<Map<String, Value>, Vec<Diagnostic>> {
-        let mut context = self.context();
-        if let Some((key, value)) = &step.each {
-            context.insert("each".to_owned(), json!({ "key": key, "value": value }));
-        }
-        self.add_references(&mut context, &step.references, outputs);
+        let context = steps::with_each(&self.context, step.each.as_ref());
+        let mut others = self.outputs_of(&step.references, outputs);
+        let mut context = context.with(&others);
         let declared = &self.document.steps[step.declared];
+        if let Some(scope) = &declared.scope {
+            let mut own = self.budget.spend(|| scope::parameters(scope, &context))?;
+            let local = |(local, id): (&String, &String)| Some((local.clone(), others.remove(id)?));
+            own.extend(scope.steps.iter().filter_map(local));
+            context = context.with(&own);
+        }
         let schema = Schema::of_kind(step.kind);
-        let evaluate = || walk::evaluate(&declared.fields, &schema.shape(), &Value::Object(context));
+        let evaluate = || walk::evaluate(&declared.fields, &schema.shape(), &context);
         match self.budget.spend(evaluate)? {
             Value::Object(fields) => Ok(fields),
             _ => Ok(Map::new()),
@@ -178,9 +186,8 @@ impl Resolved {
             Section::Custody => &self.custody_references,
             _ => &self.place_references,
         };
-        let mut context = self.context();
-        self.add_references(&mut context, references, outputs);
-        let evaluate = || walk::evaluate(node, &Schema::of::<T>().shape(), &Value::Object(context));
+        let context = self.context.with(&self.outputs_of(references, outputs));
+        let evaluate = || walk::evaluate(node, &Schema::of::<T>().shape(), &context);
         let value = self.budget.spend(evaluate)?;
         parse(value).map(Some).map_err(|mistakes| diagnose(node, mistakes))
     }
@@ -198,19 +205,25 @@ impl Resolved {
         self.providers.of_type()
     }
 
-    /// The variables that every expression sees, and that the template loader uses too.
-    pub fn context(&self) -> Map<String, Value> {
-        let mut context = base_context(&self.document, &self.vars);
-        for provider in self.providers.iter() {
-            let seen = provider.expressions(&self.realms);
-            context.extend(seen.map(|seen| (provider.provider().to_owned(), seen)));
-        }
-        context
+    /// The names that the templates of a step see: variables, the entry that it is repeated for, and those
+    /// parameters of its group that depend on nothing else.
+    pub fn context_of(&self, step: &Step) -> Context {
+        let context = steps::with_each(&self.context, step.each.as_ref());
+        self.budget.spend(|| scope::constant(&self.document.steps[step.declared], &context))
     }
 
-    /// Adds the referenced steps to what an expression sees. A repeated step is a map of its
-    /// instances by key.
-    fn add_references(&self, context: &mut Map<String, Value>, references: &[String], outputs: &OutputTable) {
+    /// Takes over the realms that the live systems have reported.
+    pub fn learn(&mut self, realms: Realms) {
+        self.context =
+            self.providers.iter().fold(base_context(&self.document, &self.vars), |context, provider| {
+                with_provider(&context, provider, &realms)
+            });
+        self.realms = realms;
+    }
+
+    /// The outputs of the referenced steps. A repeated step is a map of its instances by key.
+    fn outputs_of(&self, references: &[String], outputs: &OutputTable) -> Map<String, Value> {
+        let mut found = Map::new();
         for name in references {
             let mut instances = Map::new();
             let made = self.by_name.get(name).into_iter().flatten();
@@ -218,13 +231,14 @@ impl Resolved {
                 let values = Value::Object(known_outputs(step, outputs));
                 match &step.each {
                     Some((key, _)) => instances.insert(key.clone(), values),
-                    None => context.insert(name.clone(), values),
+                    None => found.insert(name.clone(), values),
                 };
             }
-            if !context.contains_key(name) {
-                context.insert(name.clone(), Value::Object(instances));
+            if !found.contains_key(name) {
+                found.insert(name.clone(), Value::Object(instances));
             }
         }
+        found
     }
 }
 
@@ -254,10 +268,15 @@ fn references<T: JsonSchema>(
     Names::of_section(document, registry).check(node, &Schema::of::<T>().shape(), mistakes)
 }
 
-fn base_context(document: &Document, vars: &Map<String, Value>) -> Map<String, Value> {
-    let mut context = with_stage(vars, document.stage());
-    context.insert("plan".to_owned(), json!({ "name": document.name }));
-    context
+fn base_context(document: &Document, vars: &Map<String, Value>) -> Context {
+    let plan = ("plan".to_owned(), json!({ "name": document.name }));
+    with_stage(vars, document.stage()).with(&[plan].into_iter().collect())
+}
+
+/// With what expressions see under the provider's name.
+fn with_provider(context: &Context, provider: &dyn Connection, realms: &Realms) -> Context {
+    let seen = provider.expressions(realms).map(|seen| (provider.provider().to_owned(), seen));
+    context.with(&seen.into_iter().collect())
 }
 
 /// The realms as far as the plan itself declares them.
@@ -277,7 +296,7 @@ fn open(
     document: &Document,
     registry: &'static Registry,
     entry: &dyn Entry,
-    context: &Map<String, Value>,
+    context: &Context,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Arc<dyn Connection> {
     let node = document.section(Section::Provider(entry.name()));
@@ -302,7 +321,7 @@ fn section(
     registry: &'static Registry,
     entry: &dyn Entry,
     node: &Node,
-    context: &Map<String, Value>,
+    context: &Context,
 ) -> Result<Option<Value>, Vec<Diagnostic>> {
     let schema = Schema::of_section(entry);
     let mut unknown = Vec::new();
@@ -310,7 +329,7 @@ fn section(
     if !unknown.is_empty() {
         return Err(unknown);
     }
-    walk::evaluate(node, &schema.shape(), &Value::Object(context.clone())).map(Some)
+    walk::evaluate(node, &schema.shape(), context).map(Some)
 }
 
 /// Gives mistakes in fields their places.

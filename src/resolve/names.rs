@@ -28,12 +28,14 @@ pub struct Names<'a> {
     step: Option<&'a DeclaredStep>,
     /// Whether outputs of steps are there.
     outputs: bool,
+    /// Whether the place is not the step itself, but the use of a group that it was made for.
+    in_use: bool,
 }
 
 impl<'a> Names<'a> {
     /// In a section that may refer to steps.
     pub fn of_section(document: &'a Document, registry: &'static Registry) -> Self {
-        Self { document, registry, variables: document.vars.len(), step: None, outputs: true }
+        Self { document, registry, variables: document.vars.len(), step: None, outputs: true, in_use: false }
     }
 
     /// In the fields of a step.
@@ -48,7 +50,7 @@ impl<'a> Names<'a> {
 
     /// In the value of a variable, which sees those before it.
     pub fn of_variable(document: &'a Document, registry: &'static Registry, index: usize) -> Self {
-        Self { variables: index, step: None, outputs: false, document, registry }
+        Self { variables: index, outputs: false, ..Self::of_section(document, registry) }
     }
 
     /// The ids of the steps that the expressions below `node` refer to, before `for_each`. Names that
@@ -75,6 +77,12 @@ impl<'a> Names<'a> {
         };
         for dotted in names {
             let (name, rest) = dotted.split_once('.').unwrap_or((&dotted, ""));
+            let scope = self.step.filter(|_| !self.in_use).and_then(|step| step.scope.as_deref());
+            if let Some(value) = scope.and_then(|scope| scope.parameter(name)) {
+                self.check_parameter(value, found, mistakes);
+                continue;
+            }
+            let name = scope.and_then(|scope| scope.steps.get(name)).map_or(name, String::as_str);
             let is_step = self.document.step(name).is_some();
             if is_step && self.outputs {
                 found.insert(name.to_owned());
@@ -85,9 +93,26 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// The value of a parameter stands where the group is used, and sees the names of that place. All steps of
+    /// the use come here, so its mistakes are reported once.
+    fn check_parameter(&self, value: &Node, found: &mut BTreeSet<String>, mistakes: &mut Vec<Diagnostic>) {
+        let outer = Names { in_use: true, ..*self };
+        let mut own = Vec::new();
+        found.extend(outer.check(value, &Shape::any(), &mut own));
+        let is_new = |mistake: &Diagnostic| {
+            !mistakes.iter().any(|known| known.span == mistake.span && known.message == mistake.message)
+        };
+        let own: Vec<_> = own.into_iter().filter(is_new).collect();
+        mistakes.extend(own);
+    }
+
     fn is_known(&self, name: &str) -> bool {
         let variables = &self.document.vars[..self.variables];
-        let is_each = name == EACH && self.step.is_some_and(|step| step.for_each.is_some());
+        let is_repeated = |step: &DeclaredStep| match &step.scope {
+            Some(scope) if self.in_use => scope.is_repeated,
+            _ => step.for_each.is_some(),
+        };
+        let is_each = name == EACH && self.step.is_some_and(is_repeated);
         let is_variable = variables.iter().any(|(key, _)| key.name == name);
         let is_provider = self.registry.provider(name).is_some_and(Entry::is_in_expressions);
         let is_stage = name == STAGE && !self.document.stages.is_empty();
@@ -115,6 +140,10 @@ impl<'a> Names<'a> {
         if self.is_of_plan(name) {
             let message = format!("the variable `{name}` is not defined yet");
             return Diagnostic::error(text.span, message).help("a variable sees those declared before it");
+        }
+        if let Some(ids) = self.document.used.get(name) {
+            let message = format!("`{name}` uses a group, and has no outputs of its own");
+            return Diagnostic::error(text.span, message).help(format!("its steps are {}", ids.join(", ")));
         }
         let vars = self.document.vars.iter().map(|(key, _)| key.name.as_str());
         let steps = self.document.steps.iter().map(|step| step.id.name.as_str());

@@ -2,16 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::names::Names;
 use super::shape::{Schema, Shape};
-use super::walk;
+use super::{scope, walk};
 use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, NodeValue};
 use crate::provider::Registry;
 use crate::resource::erased::Kind;
 use crate::run::Connections;
 use crate::suggest::closest;
+use crate::template::Context;
 
 /// The most steps that a plan may have, `for_each` spelled out.
 const MOST: usize = 20_000;
@@ -49,11 +50,10 @@ impl Step {
 pub fn expand(
     document: &Document,
     registry: &'static Registry,
-    context: &Map<String, Value>,
+    context: &Context,
     providers: &Connections,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Vec<Step> {
-    let context = &Value::Object(context.clone());
     let mut steps = Vec::new();
     for (index, declared) in document.steps.iter().enumerate() {
         if mistakes.len() >= MOST_MISTAKES {
@@ -66,19 +66,24 @@ pub fn expand(
         if !decides(document, registry, declared, mistakes) {
             continue;
         }
-        let entries = entries(declared, context, mistakes);
+        // A repeated use is repeated outside of the group, a repeated step of a group inside.
+        let entries = match &declared.scope {
+            Some(scope) if scope.is_repeated => entries(declared, context, mistakes),
+            _ => entries(declared, &scope::constant(declared, context), mistakes),
+        };
         if steps.len() + entries.len() > MOST {
             let message = format!("a plan has at most {MOST} steps, `for_each` spelled out");
             mistakes.push(Diagnostic::error(declared.id.span, message));
             break;
         }
         for each in entries {
-            if takes_part(declared, each.as_ref(), context, mistakes) {
+            let outer = with_each(context, each.as_ref());
+            let seen = scope::constant(declared, &outer);
+            if takes_part(declared, &outer, &seen, mistakes) {
                 let id = match &each {
                     Some((key, _)) => format!("{}[{key}]", declared.id.name),
                     None => declared.id.name.clone(),
                 };
-                let seen = with_each(context, each.as_ref());
                 let stage = document.stage();
                 let alias = alias(declared, kind, &seen, providers, mistakes);
                 let own = flag("protect", declared.protect.as_ref(), &seen, mistakes);
@@ -126,7 +131,7 @@ fn find_kind(
 /// The entries that a step is repeated for; a single `None` for a step that is not.
 fn entries(
     declared: &DeclaredStep,
-    context: &Value,
+    context: &Context,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Vec<Option<(String, Value)>> {
     let Some(node) = &declared.for_each else { return vec![None] };
@@ -164,16 +169,19 @@ fn repeated(node: &Node, entries: &[(String, Value)]) -> Option<Diagnostic> {
 
 fn takes_part(
     declared: &DeclaredStep,
-    each: Option<&(String, Value)>,
-    context: &Value,
+    outer: &Context,
+    inner: &Context,
     mistakes: &mut Vec<Diagnostic>,
 ) -> bool {
-    let Some(node) = &declared.when else { return true };
-    flag("when", Some(node), &with_each(context, each), mistakes).unwrap_or(false)
+    let of_use = declared.scope.as_ref().and_then(|scope| scope.when.as_ref());
+    let mut holds = |node: Option<&Node>, context: &Context| {
+        node.is_none_or(|node| flag("when", Some(node), context, mistakes).unwrap_or(false))
+    };
+    holds(of_use, outer) && holds(declared.when.as_ref(), inner)
 }
 
 /// A boolean, or an expression over variables for one; `None` where there is none, or it is a mistake.
-fn flag(key: &str, node: Option<&Node>, context: &Value, mistakes: &mut Vec<Diagnostic>) -> Option<bool> {
+fn flag(key: &str, node: Option<&Node>, context: &Context, mistakes: &mut Vec<Diagnostic>) -> Option<bool> {
     let node = node?;
     match constant(node, context, mistakes)? {
         Value::Bool(flag) => Some(flag),
@@ -192,7 +200,7 @@ fn flag(key: &str, node: Option<&Node>, context: &Value, mistakes: &mut Vec<Diag
 fn alias(
     declared: &DeclaredStep,
     kind: &dyn Kind,
-    context: &Value,
+    context: &Context,
     providers: &Connections,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<String> {
@@ -227,12 +235,9 @@ fn alias(
 }
 
 /// The context for the expressions of one instance of a repeated step.
-fn with_each(context: &Value, each: Option<&(String, Value)>) -> Value {
-    let mut context = context.clone();
-    if let (Some((key, value)), Value::Object(fields)) = (each, &mut context) {
-        fields.insert("each".to_owned(), json!({ "key": key, "value": value }));
-    }
-    context
+pub fn with_each(context: &Context, each: Option<&(String, Value)>) -> Context {
+    let each = each.map(|(key, value)| ("each".to_owned(), json!({ "key": key, "value": value })));
+    context.with(&each.into_iter().collect())
 }
 
 const DECIDING: &str = "`for_each`, `when`, `provider`, `protect` and `retain` are decided before the run and see only variables";
@@ -260,7 +265,7 @@ fn decides(
 }
 
 /// The value of something that decides which steps there are: it may use variables only.
-fn constant(node: &Node, context: &Value, mistakes: &mut Vec<Diagnostic>) -> Option<Value> {
+fn constant(node: &Node, context: &Context, mistakes: &mut Vec<Diagnostic>) -> Option<Value> {
     match walk::evaluate(node, &Shape::any(), context) {
         Ok(value) => Some(value),
         Err(found) => {
@@ -286,7 +291,10 @@ fn check_switched_off(document: &Document, steps: &[Step], mistakes: &mut Vec<Di
     for step in steps {
         for name in &step.references {
             let Some(&target) = names.get(name.as_str()) else { continue };
-            if document.steps[target].when.is_some() && !on.contains(&target) {
+            let switched = &document.steps[target];
+            let may_be_off =
+                switched.when.is_some() || switched.scope.as_ref().is_some_and(|scope| scope.when.is_some());
+            if may_be_off && !on.contains(&target) {
                 let span = document.steps[step.declared].id.span;
                 mistakes.push(
                     Diagnostic::error(

@@ -8,7 +8,7 @@ use super::{expression, walk};
 use crate::confined_path::in_words;
 use crate::plan::{Diagnostic, Document, Key, Node, Stage, name_mistake};
 use crate::provider::Registry;
-use crate::template::budget;
+use crate::template::{Context, budget};
 
 /// Evaluates the variables in the order declared; each may use those before it. Values that break the rules of
 /// their declarations are mistakes.
@@ -50,17 +50,14 @@ fn evaluate(
 ) -> Result<Value, Vec<Diagnostic>> {
     match document.variables.is_given(name) {
         true => Ok(node.to_value()),
-        false => walk::evaluate(node, &Shape::any(), &Value::Object(with_stage(before, stage))),
+        false => walk::evaluate(node, &Shape::any(), &with_stage(before, stage)),
     }
 }
 
-/// What expressions see: the variables, and the name of the stage in a plan that has stages.
-pub fn with_stage(vars: &Map<String, Value>, stage: Option<&Stage>) -> Map<String, Value> {
-    let mut context = vars.clone();
-    if let Some(stage) = stage {
-        context.insert("stage".to_owned(), json!(stage.id.name));
-    }
-    context
+/// The variables, and the name of the stage in a plan that has stages.
+pub fn with_stage(vars: &Map<String, Value>, stage: Option<&Stage>) -> Context {
+    let stage = stage.map(|stage| ("stage".to_owned(), json!(stage.id.name)));
+    Context::of(vars).with(&stage.into_iter().collect())
 }
 
 /// Holds the variable to the rules of its declaration.
@@ -80,7 +77,7 @@ fn check_rules(
     if let Err(why) = rules.check(&vars[&key.name]) {
         return mistakes.push(of_variable(&why));
     }
-    let context = Value::Object(with_stage(vars, document.stage()));
+    let context = with_stage(vars, document.stage());
     for condition in &rules.conditions {
         let before = mistakes.len();
         Names::of_variable(document, registry, index + 1).check(&condition.check, &Shape::any(), mistakes);
@@ -158,7 +155,7 @@ fn name_in(
         (true, Some(stage)) if !is_own => Ok(format!("{text}-{}", stage.id.name)),
         (true, _) => Ok(text.to_owned()),
         (false, _) => {
-            let value = walk::evaluate(node, &Shape::any(), &Value::Object(with_stage(vars, stage)))?;
+            let value = walk::evaluate(node, &Shape::any(), &with_stage(vars, stage))?;
             Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
         }
     }

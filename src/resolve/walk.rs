@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::expression;
 use super::shape::{Entry, Shape, type_of};
 use crate::plan::{Diagnostic, Key, Node, NodeValue, Span};
+use crate::template::Context;
 use crate::template::placeholder::{Family, shield};
 
 /// The field whose text is not evaluated: a template file's name or a secret's template, which sees
@@ -18,7 +19,7 @@ const VERBATIM: &str = "template";
 /// # Errors
 /// Every expression that fails, every scalar that YAML would change, and keys that become the same,
 /// with their places.
-pub fn evaluate(node: &Node, shape: &Shape<'_>, context: &Value) -> Result<Value, Vec<Diagnostic>> {
+pub fn evaluate(node: &Node, shape: &Shape<'_>, context: &Context) -> Result<Value, Vec<Diagnostic>> {
     let mut walk = Walk { context, mistakes: Vec::new() };
     let value = walk.value(node, shape);
     if walk.mistakes.is_empty() { Ok(value) } else { Err(walk.mistakes) }
@@ -94,7 +95,7 @@ fn is_verbatim(key: &Key, node: &Node) -> bool {
 }
 
 struct Walk<'a> {
-    context: &'a Value,
+    context: &'a Context,
     mistakes: Vec<Diagnostic>,
 }
 
@@ -220,7 +221,7 @@ mod tests {
     fn fields(kind: &str, yaml: &str) -> Result<Value, Vec<String>> {
         let node = Node::parse(yaml, 0).expect("YAML");
         let schema = Schema::of_kind(PROVIDERS.find(kind).expect("a kind"));
-        let context = json!({ "team": "pay", "n": 42, "on": true, "tags": { "cost": 7 } });
+        let context = Context::from(json!({ "team": "pay", "n": 42, "on": true, "tags": { "cost": 7 } }));
         evaluate(&node, &schema.shape(), &context)
             .map_err(|found| found.into_iter().map(|mistake| mistake.message).collect())
     }
@@ -306,17 +307,21 @@ mod tests {
         for scalar in SCALARS {
             let text = Node::parse(scalar, 0).expect("YAML").as_str() == Some(scalar);
             for yaml in [format!("x: {scalar}"), format!("x: [ {{ y: {scalar} }} ]")] {
-                let found = evaluate(&Node::parse(&yaml, 0).expect("YAML"), &Shape::any(), &json!({}));
+                let found =
+                    evaluate(&Node::parse(&yaml, 0).expect("YAML"), &Shape::any(), &Context::default());
                 assert_eq!(found.is_ok(), text || scalar == "false", "{yaml}: {found:?}");
             }
-            let quoted =
-                evaluate(&Node::parse(&format!("'{scalar}'"), 0).expect("YAML"), &Shape::any(), &json!({}));
+            let quoted = evaluate(
+                &Node::parse(&format!("'{scalar}'"), 0).expect("YAML"),
+                &Shape::any(),
+                &Context::default(),
+            );
             assert_eq!(quoted.ok(), Some(json!(scalar)));
             let data = fields("vault.kv_secret", &format!("data: {{ x: {scalar} }}"));
             assert_eq!(data.is_ok(), text || scalar == "false", "{scalar}: {data:?}");
         }
         let json = "{ a: 42, b: -7, c: true, d: null, e: , f: 18446744073709551615, g: \"{{ 0.5 }}\" }";
-        let found = evaluate(&Node::parse(json, 0).expect("YAML"), &Shape::any(), &json!({}));
+        let found = evaluate(&Node::parse(json, 0).expect("YAML"), &Shape::any(), &Context::default());
         let wanted = json!({ "a": 42, "b": -7, "c": true, "d": null, "e": null, "f": 18_446_744_073_709_551_615_u64, "g": 0.5 });
         assert_eq!(found.ok(), Some(wanted));
     }

@@ -5,8 +5,8 @@ pub mod describe;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::plan::STEP_KEYS;
 use crate::plan::settings::{CustodySettings, JournalSettings, LockSettings};
+use crate::plan::{STEP_KEYS, USE_KEYS};
 use crate::provider::Registry;
 use crate::resource::erased::Kind;
 
@@ -25,6 +25,8 @@ pub fn plan_schema(registry: &Registry) -> Value {
     let kinds: Vec<Value> = registry.kinds().map(|kind| step_schema(kind, &mut generator)).collect();
     let mut definitions = Value::Object(generator.take_definitions(true));
     allow_expressions(&mut definitions);
+    definitions["Step"] = one_of(&kinds, registry);
+    let step = json!({ "$ref": "#/definitions/Step" });
     let mut schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Groundwork plan",
@@ -41,7 +43,10 @@ pub fn plan_schema(registry: &Registry) -> Value {
                          "description": "further files inside the plan's folder" },
             "custody": custody,
             "journal": journal, "lock": lock, "lint": silences(),
-            "steps": { "type": "object", "additionalProperties": one_of(&kinds, registry) },
+            "groups": groups_schema(&step),
+            "steps": { "type": "object", "additionalProperties": {
+                "if": { "required": ["group"] }, "then": use_schema(), "else": step,
+            } },
             "moved": { "type": "object", "additionalProperties": { "type": "string" },
                        "description": "steps that have another id now, as `old_id: new_id`; one of a repeated step is `\"team[payments]\"`" },
             "removed": { "type": "object", "additionalProperties": removed_schema(),
@@ -110,6 +115,34 @@ fn stages_schema() -> Value {
             { "type": "array", "minItems": 1, "items": { "type": "string" } },
         ],
     })
+}
+
+/// The schema of groups of steps.
+fn groups_schema(step: &Value) -> Value {
+    let group = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["steps"],
+        "properties": {
+            "parameters": { "type": ["object", "null"], "additionalProperties": variable_schema(),
+                            "description": "parameters; one without a value must be given where the group is used" },
+            "steps": { "type": "object", "minProperties": 1, "additionalProperties": step },
+        },
+    });
+    json!({ "type": "object", "additionalProperties": group,
+            "description": "steps that the plan uses several times, with parameters" })
+}
+
+/// The schema of a step that uses a group.
+fn use_schema() -> Value {
+    let of_use = [
+        ("group", json!({ "type": "string", "description": "the group whose steps are made" })),
+        ("with", json!({ "type": ["object", "null"], "description": "values of the group's parameters" })),
+    ];
+    let common = common_fields().into_iter().filter(|(key, _)| USE_KEYS.contains(&key.as_str()));
+    let of_use = of_use.into_iter().map(|(key, schema)| (key.to_owned(), schema));
+    let properties: Map<String, Value> = of_use.chain(common).collect();
+    json!({ "type": "object", "additionalProperties": false, "properties": properties })
 }
 
 /// The schema of the rules for a step that is gone.

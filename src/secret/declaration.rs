@@ -129,7 +129,7 @@ mod tests {
         let mut sources: Sources = serde_json::from_value(declared.clone()).expect("valid");
         let trust = Trust::new(["env=PATH".parse().expect("a grant")]);
         let trust = trust.in_environment(Environment::new([("PATH", "/usr/bin")]));
-        let loader = Loader { folder: ".".into(), vars: vars.clone(), trust, ..Loader::default() };
+        let loader = Loader { folder: ".".into(), vars: vars.clone().into(), trust, ..Loader::default() };
         for source in sources.values_mut() {
             source.load(&loader).expect("loads");
         }

@@ -330,8 +330,11 @@ mod tests {
 
     fn sources(declared: Value) -> Sources {
         let mut sources: Sources = serde_json::from_value(declared).expect("valid");
-        let loader =
-            Loader { folder: PathBuf::from("."), vars: json!({ "region": "eu-1" }), ..Loader::default() };
+        let loader = Loader {
+            folder: PathBuf::from("."),
+            vars: crate::template::Context::from(json!({ "region": "eu-1" })),
+            ..Loader::default()
+        };
         for source in sources.values_mut() {
             source.load(&loader).expect("loads");
         }

@@ -16,7 +16,7 @@ use super::{Generate, Secret};
 use crate::confined_path;
 use crate::secret::SecretChange;
 use crate::template;
-use crate::template::{Placeholders, placeholder_roots, shield};
+use crate::template::{Context, Placeholders, placeholder_roots, shield};
 use crate::trust::{Grant, Standing, Subject, Trust, is_variable, standing};
 use crate::workspace::Tracked;
 
@@ -60,7 +60,7 @@ pub struct Loader {
     /// The plan's folder; files outside of it are refused.
     pub folder: PathBuf,
     /// The plan's variables, for templates.
-    pub vars: Value,
+    pub vars: Context,
     /// Where the templates that are read are noted.
     pub templates: template::Templates,
     /// The caller's permissions, above all those for environment variables.
@@ -124,23 +124,26 @@ impl Loader {
         let found = found.map_err(|source| LoadError::File { path: name.to_owned(), source })?;
         let (_, text) = found.ok_or_else(missing)?;
         self.templates.note(name, &text);
-        let mut values = self.vars.as_object().cloned().unwrap_or_default();
-        values.extend(with.clone());
+        let values = self.vars.with(with);
         let wrong = |message: String| LoadError::Template(format!("{}: {message}", name.display()));
-        if let Some(root) =
-            placeholder_roots(&text, placeholders).iter().find(|root| values.contains_key(*root))
-        {
+        if let Some(root) = placeholder_roots(&text, placeholders).iter().find(|root| values.has(root)) {
             return Err(wrong(format!(
                 "`{root}` is a placeholder of the server and a name in the plan; rename that"
             )));
         }
-        let rendered = template::render(&shield(&text, placeholders), &json!(values)).map_err(wrong)?;
+        let rendered = template::render(&shield(&text, placeholders), &values).map_err(wrong)?;
         self.counter.fetch_add(rendered.len(), Ordering::Relaxed);
         Ok(rendered)
     }
 }
 
 impl Loader {
+    /// The same for a step whose templates see these names.
+    #[must_use]
+    pub fn seeing(&self, vars: Context) -> Self {
+        Self { vars, ..self.clone() }
+    }
+
     /// How many bytes of files and rendered templates this loader has given out.
     pub fn taken(&self) -> usize {
         self.counter.load(Ordering::Relaxed)

@@ -10,7 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::template;
-use crate::template::{deep, describe, environment, opening, unknown};
+use crate::template::{Context, deep, describe, environment, opening, unknown};
 
 /// A template, taken apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -255,7 +255,7 @@ fn field_insertion(body: &str, line: usize) -> Result<Option<Insert>, Mistake> {
 ///
 /// # Errors
 /// A mistake in an expression, such as a name that does not exist; when the results are too large.
-pub fn evaluated(parts: Vec<Part>, vars: &Value) -> Result<Vec<Piece>, String> {
+pub fn evaluated(parts: Vec<Part>, vars: &Context) -> Result<Vec<Piece>, String> {
     let mut size = 0;
     let piece = |part| match part {
         Part::Text(text) => Ok(Piece::Text(text)),
@@ -429,7 +429,7 @@ mod tests {
 
     #[test]
     fn expressions_see_variables_but_not_fields() {
-        let vars = json!({ "region": "eu-1", "data": { "p": "x" }, "on": true });
+        let vars = Context::from(json!({ "region": "eu-1", "data": { "p": "x" }, "on": true }));
         let pieces = |text| evaluated(parse(text).expect("valid"), &vars);
         let value = |text: &str| Piece::Value(text.to_owned());
         assert_eq!(pieces("{{ region | upper }}"), Ok(vec![value("EU-1")]));
@@ -441,7 +441,7 @@ mod tests {
 
     #[test]
     fn expressions_beside_fields_are_bounded() {
-        let vars = json!({ "s": "x".repeat(4096) });
+        let vars = Context::from(json!({ "s": "x".repeat(4096) }));
         for bomb in [
             "{{ 'x' * 10**9 }}",
             "{{ 'x' * 1000000000 }}",

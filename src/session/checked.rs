@@ -146,7 +146,7 @@ impl Checked {
     /// # Errors
     /// Mistakes that only these bring to light.
     pub(super) fn declare_in(&mut self, realms: Realms) -> Result<(), Diagnostics> {
-        self.resolved.realms = realms;
+        self.resolved.learn(realms);
         (self.instances, self.outputs) = declare::declare(&self.resolved)?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::budget;
+use super::{Context, budget};
 
 /// The longest text with expressions in it, in bytes.
 const LONGEST: usize = 128 * 1024;
@@ -30,8 +30,8 @@ const LARGEST: usize = 4 * 1024 * 1024;
 /// Those of `work`; when the text is too long, or takes too much.
 pub fn within<T: Send + 'static>(
     text: &str,
-    context: &Value,
-    work: fn(&str, &Value) -> Result<T, String>,
+    context: &Context,
+    work: fn(&str, &Context) -> Result<T, String>,
 ) -> Result<T, String> {
     if text.len() > LONGEST {
         return Err(format!("a text with expressions has at most {} KiB", LONGEST / 1024));
@@ -48,8 +48,8 @@ pub fn within<T: Send + 'static>(
 /// Does `work` in a thread of its own, and watches the time and memory that it uses.
 fn watched<T: Send + 'static>(
     text: &str,
-    context: &Value,
-    work: fn(&str, &Value) -> Result<T, String>,
+    context: &Context,
+    work: fn(&str, &Context) -> Result<T, String>,
     patience: Duration,
 ) -> Result<T, String> {
     let (sender, receiver) = channel();

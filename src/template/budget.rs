@@ -95,18 +95,20 @@ mod tests {
 
     use super::*;
     use crate::resolve::expression::evaluate;
+    use crate::template::Context;
 
     #[test]
     fn expressions_share_one_time_budget() {
         let slow = "{% for i in range(2000) %}{% set x = i %}{% endfor %}x";
         let budget = Budget::of(Duration::from_millis(20));
-        let ends =
-            |budget: &Budget| (0..100_000).find_map(|_| budget.spend(|| evaluate(slow, &json!({})).err()));
+        let ends = |budget: &Budget| {
+            (0..100_000).find_map(|_| budget.spend(|| evaluate(slow, &Context::default()).err()))
+        };
         let error = ends(&budget).expect("an end");
         assert!(error.contains("too long"), "{error}");
-        let error = budget.spend(|| evaluate("{{ 1 + 1 }}", &json!({}))).expect_err("used up");
+        let error = budget.spend(|| evaluate("{{ 1 + 1 }}", &Context::default())).expect_err("used up");
         assert!(error.contains("take too long all together"), "{error}");
-        assert_eq!(evaluate("{{ 1 + 1 }}", &json!({})), Ok(json!(2)), "others have their own");
+        assert_eq!(evaluate("{{ 1 + 1 }}", &Context::default()), Ok(json!(2)), "others have their own");
     }
 
     #[test]

@@ -110,10 +110,14 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::RESERVED;
-    use crate::template::render;
+    use crate::template;
+
+    fn render(text: &str, values: &Value) -> Result<String, String> {
+        template::render(text, &values.clone().into())
+    }
 
     const RULE: &str = "path \"secret/{{ x }}/*\" {\n  capabilities = [\"read\"]\n}\n";
 

@@ -2,6 +2,7 @@
 
 pub mod bounds;
 pub mod budget;
+mod context;
 pub(crate) mod guard;
 pub(crate) mod placeholder;
 pub mod unknown;
@@ -13,12 +14,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub(crate) use bounds::deep;
+pub use context::Context;
 pub use placeholder::Family as Placeholders;
 pub(crate) use placeholder::{opening, roots as placeholder_roots, shield};
 
@@ -75,14 +76,14 @@ pub fn is_global(name: &str) -> bool {
 /// # Errors
 /// The engine's message, without any value; also when the text takes or yields too much, or a value
 /// would break out of its place.
-pub fn render(text: &str, values: &Value) -> std::result::Result<String, String> {
+pub fn render(text: &str, values: &Context) -> std::result::Result<String, String> {
     if guard::has_mark(text) {
         return Err(guard::RESERVED.to_owned());
     }
     let rendered = bounds::within(text, values, |text, values| {
         let mut environment = environment();
         guard::install(&mut environment);
-        let rendered = environment.render_str(text, Serde(values)).map_err(|error| describe(&error))?;
+        let rendered = environment.render_str(text, values.value()).map_err(|error| describe(&error))?;
         guard::release(&rendered).map(Value::from).and_then(bounds::sized)
     })?;
     Ok(rendered.as_str().unwrap_or_default().to_owned())

@@ -266,7 +266,7 @@ mod tests {
     fn rendered(text: &str, family: &str) -> Result<String, String> {
         let family = Family::named(family);
         assert!(family.is_some());
-        render(&shield(text, family), &json!({ "org": "acme", "method": { "accessor": "auth_1" } }))
+        render(&shield(text, family), &json!({ "org": "acme", "method": { "accessor": "auth_1" } }).into())
     }
 
     #[test]

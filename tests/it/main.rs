@@ -19,6 +19,7 @@ mod custody;
 mod destinations;
 mod files;
 mod fuzz;
+mod groups;
 mod guard;
 mod hostile;
 mod hygiene;

@@ -34,14 +34,15 @@ fn program(folder: &Path, arguments: &[&str]) -> Ran {
 fn plans_in_the_readme_are_valid() {
     let text = readme();
     let plans = blocks(&text, "yaml");
-    assert_eq!(plans.len(), 3, "a new example needs a line here");
+    assert_eq!(plans.len(), 4, "a new example needs a line here");
     let folder = tempfile::tempdir().expect("a folder");
     let former = format!(
         "version: 1\nname: former\nsteps:\n  new_id:\n    kind: vault.policy\n    name: x\n    rules: {{ x: [read] }}\n{}",
-        plans[2]
+        plans[3]
     );
     let staged = format!("version: 1\n{}", plans[1]);
-    for plan in [plans[0], &staged, &former] {
+    let grouped = format!("version: 1\nname: grouped\n{}", plans[2]);
+    for plan in [plans[0], &staged, &grouped, &former] {
         std::fs::write(folder.path().join("plan.yaml"), plan).expect("written");
         let ran = program(folder.path(), &["validate", "plan.yaml"]);
         assert!(!ran.stderr.contains("error: "), "{plan}\n{}", ran.stderr);

@@ -21,26 +21,34 @@ impl Loader {
                 return self.too_many(id.span, MAX_STEPS, "steps");
             }
             if !is_identifier(&id.name) || RESERVED.contains(&id.name.as_str()) {
-                self.mistake(
-                    Diagnostic::error(id.span, format!("`{}` cannot be a step's id", id.name))
-                        .help("ids are lower-case letters, digits and underscores, and begin with a letter"),
-                );
-            } else if let Some(other) = self.known_steps.get(&id.name) {
-                let place = self.sources.locate(self.steps[*other].id.span);
-                let place =
-                    place.map(|(path, line, _)| format!(" in {}:{line}", path.display())).unwrap_or_default();
-                self.mistake(Diagnostic::error(
-                    id.span,
-                    format!("step `{}` is declared already{place}", id.name),
-                ));
+                self.mistake(Self::no_id(id));
+            } else if node.get("group").is_some() {
+                self.take_use(id, node);
             } else if let Some(step) = self.take_step(id, node) {
-                self.known_steps.insert(id.name.clone(), self.steps.len());
-                self.steps.push(step);
+                self.add_step(id, step);
             }
         }
     }
 
-    fn take_step(&mut self, id: &Key, node: &Node) -> Option<DeclaredStep> {
+    pub(super) fn no_id(id: &Key) -> Diagnostic {
+        Diagnostic::error(id.span, format!("`{}` cannot be a step's id", id.name))
+            .help("ids are lower-case letters, digits and underscores, and begin with a letter")
+    }
+
+    /// Adds a step, which is declared at `at`, unless there is one of its id.
+    pub(super) fn add_step(&mut self, at: &Key, step: DeclaredStep) {
+        if let Some(other) = self.known_steps.get(&at.name) {
+            let place = self.sources.locate(self.steps[*other].id.span);
+            let place =
+                place.map(|(path, line, _)| format!(" in {}:{line}", path.display())).unwrap_or_default();
+            let message = format!("step `{}` is declared already{place}", at.name);
+            return self.mistake(Diagnostic::error(at.span, message));
+        }
+        self.known_steps.insert(at.name.clone(), self.steps.len());
+        self.steps.push(step);
+    }
+
+    pub(super) fn take_step(&mut self, id: &Key, node: &Node) -> Option<DeclaredStep> {
         let NodeValue::Map(entries) = &node.value else {
             let mistake = Diagnostic::error(node.span, format!("a step is a map, found {}", node.describe()));
             self.mistake(mistake);
@@ -74,10 +82,11 @@ impl Loader {
                 .get("lint")
                 .map(|node| silence::read(node, &mut self.mistakes))
                 .unwrap_or_default(),
+            scope: None,
         })
     }
 
-    fn needs(&mut self, needs: &Node) -> Vec<Key> {
+    pub(super) fn needs(&mut self, needs: &Node) -> Vec<Key> {
         let NodeValue::List(items) = &needs.value else {
             self.mistake(Diagnostic::error(needs.span, "`needs` is a list of step ids"));
             return Vec::new();
@@ -88,7 +97,7 @@ impl Loader {
             .collect()
     }
 
-    fn flag(&mut self, step: &Node, key: &str) -> Option<bool> {
+    pub(super) fn flag(&mut self, step: &Node, key: &str) -> Option<bool> {
         let node = step.get(key)?;
         if let NodeValue::Bool(flag) = node.value {
             return Some(flag);

@@ -376,7 +376,7 @@ mod tests {
         std::fs::write(folder.path().join("wrong.hcl.j2"), "path {{ team }} {").expect("written");
         let loader = Loader {
             folder: folder.path().to_owned(),
-            vars: json!({ "mount": "kv", "team": "none" }),
+            vars: crate::template::Context::from(json!({ "mount": "kv", "team": "none" })),
             ..Loader::default()
         };
         let load = |name: &str| {

@@ -218,7 +218,7 @@ fn described_like_any_other() {
     let schema = schema::plan_schema(&REGISTRY);
     assert_eq!(schema["properties"]["toy"]["$ref"], "#/definitions/ToySettings");
     assert!(schema["definitions"]["ToySettings"]["properties"]["aliases"].is_object());
-    let kinds = &schema["properties"]["steps"]["additionalProperties"]["properties"]["kind"]["enum"];
+    let kinds = &schema["definitions"]["Step"]["properties"]["kind"]["enum"];
     assert!(kinds.as_array().expect("kinds").contains(&json!("toy.note")));
     let note = ui::explain::kind_markdown(REGISTRY.find("toy.note").expect("a kind"));
     for words in ["## toy.note", "A note.", "| `namespace` |", "What it says."] {

@@ -9,7 +9,11 @@ fn spec(data: Value, more: Value) -> KvSecretSpec {
         all[name] = value;
     }
     let mut spec: KvSecretSpec = serde_json::from_value(all).expect("valid");
-    let loader = Loader { folder: ".".into(), vars: json!({ "host": "db" }), ..Loader::default() };
+    let loader = Loader {
+        folder: ".".into(),
+        vars: crate::template::Context::from(json!({ "host": "db" })),
+        ..Loader::default()
+    };
     for source in KvSecret::sources(&mut spec) {
         source.load(&loader).expect("loads");
     }
