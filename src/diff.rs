@@ -1,6 +1,6 @@
 //! Compares desired and observed state, and decides the action for each step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
@@ -11,9 +11,11 @@ use crate::observe::{Observation, ObservedPlan};
 use crate::place::Realm;
 use crate::plan::{Diagnostic, Diagnostics};
 use crate::removal;
+use crate::resolve::step_secrets::StepSecret;
 use crate::resolve::{OutputTable, declare, diagnose};
 use crate::resource::Diff;
 use crate::resource::erased::View;
+use crate::secret::{Fields, Loader, Secret};
 use crate::template::unknown;
 
 /// Compares every step in graph order, so that each step sees the outputs of the steps before it.
@@ -36,11 +38,17 @@ fn compare_steps(world: &mut ObservedPlan) -> Result<Vec<StepChange>, Diagnostic
     let mut outputs = OutputTable::new();
     let mut steps = Vec::new();
     let mut mistakes = Vec::new();
+    // Secrets that this run changes are not known before it.
+    let mut changing: HashSet<(usize, String)> = HashSet::new();
     for index in world.graph.order.clone() {
-        match redeclare(world, index, &outputs, &loader) {
+        let mut secrets = step_secrets(world, index);
+        secrets.retain(|_, (secret, _)| !changing.contains(secret));
+        match redeclare(world, index, &outputs, &loader, values(secrets)) {
             Ok(()) => {
                 let change = decide(world, index);
                 add_outputs(world, index, &mut outputs);
+                let sensitive = change.changes.iter().filter(|change| change.sensitive);
+                changing.extend(sensitive.map(|change| (index, change.path.clone())));
                 steps.push(change);
             }
             Err(found) => mistakes.extend(found),
@@ -53,15 +61,47 @@ fn compare_steps(world: &mut ObservedPlan) -> Result<Vec<StepChange>, Diagnostic
     }
 }
 
-/// Evaluates a step's fields and secret inputs with the outputs known so far.
+/// The secrets that a step takes from others, as far as they were read, by the references of the step.
+fn step_secrets(world: &ObservedPlan, index: usize) -> BTreeMap<String, (StepSecret, Secret)> {
+    let step = &world.resolved.steps[index];
+    let taken = world.instances[index].step_secrets().into_iter();
+    let read = |written: String| {
+        let secret = world.resolved.step_secret(step, &written)?;
+        let value = world.instances[secret.0].secret(&secret.1)?;
+        Some((written, (secret, value)))
+    };
+    taken.filter_map(read).collect()
+}
+
+fn values(secrets: BTreeMap<String, (StepSecret, Secret)>) -> Fields {
+    secrets.into_iter().map(|(written, (_, value))| (written, value)).collect()
+}
+
+/// Evaluates a step's fields and secret inputs with the outputs known so far, and with the secrets of the steps
+/// before it as they are now.
 ///
 /// # Errors
-/// Mistakes in the fields and unreadable sources, with their places.
-pub fn redeclare(
+/// As [`redeclare`].
+pub fn redeclare_for_write(
     world: &mut ObservedPlan,
     index: usize,
     outputs: &OutputTable,
-    loader: &crate::secret::Loader,
+    loader: &Loader,
+) -> Result<(), Vec<Diagnostic>> {
+    let secrets = values(step_secrets(world, index));
+    redeclare(world, index, outputs, loader, secrets)
+}
+
+/// Evaluates a step's fields and secret inputs with the outputs and secrets known so far.
+///
+/// # Errors
+/// Mistakes in the fields and unreadable sources, with their places.
+fn redeclare(
+    world: &mut ObservedPlan,
+    index: usize,
+    outputs: &OutputTable,
+    loader: &Loader,
+    secrets: Fields,
 ) -> Result<(), Vec<Diagnostic>> {
     let step = &world.resolved.steps[index];
     let node = &world.resolved.document.steps[step.declared].fields;
@@ -70,7 +110,7 @@ pub fn redeclare(
     instance.redeclare(Value::Object(fields)).map_err(|found| diagnose(node, found))?;
     let span = world.resolved.document.steps[step.declared].id.span;
     instance
-        .load(&loader.seeing(world.resolved.context_of(step)))
+        .load(&loader.seeing(world.resolved.context_of(step), secrets))
         .map_err(|error| vec![Diagnostic::error(span, format!("step `{}`: {error}", step.id))])
 }
 

@@ -20,7 +20,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Adds the edges: references, `needs`, custody's references, the places of journal and lock
+    /// Adds the edges: references, secrets of other steps, `needs`, custody's references, the places of journal and lock
     /// before every once-only step, and the requirements of the kinds.
     ///
     /// # Errors
@@ -90,6 +90,9 @@ fn add_required(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &
             }
             needs[index].remove(&index);
         }
+        let taken = instance.step_secrets();
+        let taken = taken.iter().filter_map(|written| resolved.step_secret(&resolved.steps[index], written));
+        needs[index].extend(taken.map(|(other, _)| other));
     }
 }
 

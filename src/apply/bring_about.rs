@@ -102,7 +102,7 @@ impl<'a> Steps<'a> {
 
     /// Gives a step its final fields. Returns who can open custody, for a once-only step.
     fn declare(&mut self, index: usize) -> Result<Option<Vec<RecipientSettings>>, Vec<Diagnostic>> {
-        diff::redeclare(self.world, index, &self.outputs, &self.loader)?;
+        diff::redeclare_for_write(self.world, index, &self.outputs, &self.loader)?;
         if !self.world.resolved.steps[index].kind.once_only() {
             return Ok(None);
         }

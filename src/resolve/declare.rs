@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{OutputTable, Resolved, Step, diagnose, duplicates};
+use super::{OutputTable, Resolved, Step, diagnose, duplicates, step_secrets};
 use crate::confined_path::in_words;
 use crate::custody::{paths, recipient};
 pub use crate::plan::ownership::{PLAN_TAG, STEP_TAG};
 use crate::plan::settings::CustodySettings;
 use crate::plan::{Diagnostic, Diagnostics, MOST_MISTAKES, Section, Severity, Span, ownership};
 use crate::resource::erased::Instance;
-use crate::secret::{LoadError, Loader};
+use crate::secret::{Fields, LoadError, Loader};
 use crate::template::budget;
 use crate::visible;
 
@@ -47,6 +47,7 @@ pub fn declare(resolved: &Resolved) -> Result<(Vec<Box<dyn Instance>>, OutputTab
     }
     if mistakes.is_empty() {
         add_new(&mut mistakes, duplicates::find(resolved, &instances));
+        add_new(&mut mistakes, step_secrets::check(resolved, &instances));
     }
     match resolved.custody(&outputs) {
         Ok(settings) => add_new(&mut mistakes, custody_mistakes(resolved, settings.as_ref())),
@@ -198,7 +199,7 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
     let mut found = Vec::new();
     for (step, instance) in resolved.steps.iter().zip(instances) {
         let span = resolved.document.steps[step.declared].id.span;
-        let loader = general.seeing(resolved.context_of(step));
+        let loader = general.seeing(resolved.context_of(step), Fields::new());
         match resolved.budget.spend(|| instance.load(&loader)) {
             // Permissions that the plan lacks are reported separately from its mistakes.
             Ok(()) | Err(LoadError::ForeignEnv(_)) => {}

@@ -8,6 +8,7 @@ mod names;
 pub mod places;
 mod scope;
 mod shape;
+pub mod step_secrets;
 mod steps;
 mod variables;
 mod walk;
@@ -138,6 +139,12 @@ fn resolve_within(mut document: Document, registry: &'static Registry, budget: B
 }
 
 impl Resolved {
+    /// The index of the step with this id, after `for_each`.
+    pub fn index_of(&self, id: &str) -> Option<usize> {
+        let made = self.by_name.get(id.split('[').next().unwrap_or(id))?;
+        made.iter().copied().find(|index| self.steps[*index].id == id)
+    }
+
     /// Whether something in the plan uses outputs of a step, or of one that it was repeated with.
     pub fn is_referred_to(&self, step: &Step) -> bool {
         self.referred_to.contains(&self.document.steps[step.declared].id.name)

@@ -23,8 +23,8 @@ use crate::permit::Permit;
 use crate::place::{Place, Realm};
 use crate::run::Run;
 use crate::secret::{
-    Declarations, Fields, Input, LoadError, Loader, SecretSource, Sources, declarations, hide_unsettled,
-    path_of, render,
+    Declarations, Fields, Input, LoadError, Loader, Secret, SecretSource, Sources, declarations,
+    hide_unsettled, path_of, render,
 };
 use crate::template::unknown;
 
@@ -123,6 +123,12 @@ pub trait Instance: Send + Sync {
     fn key_files(&self) -> Vec<PathBuf>;
     /// The environment variables that the secret inputs come from.
     fn env_names(&self) -> Vec<String>;
+    /// The secrets of other steps that it takes, as they are written.
+    fn step_secrets(&self) -> Vec<String>;
+    /// The paths of the secrets that other steps can take from it.
+    fn offered(&self) -> Vec<String>;
+    /// The live value of one of these, if it was read.
+    fn secret(&self, path: &str) -> Option<Secret>;
     /// Reads the secret inputs.
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError>;
     /// The declared fields with their defaults; a secret's source as a description.
@@ -378,6 +384,22 @@ impl<R: Resource> Instance for Typed<R> {
         // Sources can be had only of what may be changed.
         let Ok((mut desired, ..)) = read::<R>(self.declared.clone()) else { return Vec::new() };
         R::sources(&mut desired).iter().flat_map(|source| source.env_names()).collect()
+    }
+
+    fn step_secrets(&self) -> Vec<String> {
+        let mut desired = self.desired.clone();
+        R::sources(&mut desired).iter().flat_map(|source| source.step_secrets()).collect()
+    }
+
+    fn offered(&self) -> Vec<String> {
+        let mut desired = self.desired.clone();
+        let (below, sources) = R::compared(&mut desired);
+        sources.keys().map(|name| path_of(below, name)).collect()
+    }
+
+    fn secret(&self, path: &str) -> Option<Secret> {
+        let observed = self.observed.as_ref().filter(|_| !self.is_unread())?;
+        R::secrets(observed).remove(path)
     }
 
     fn load(&mut self, loader: &Loader) -> Result<(), LoadError> {

@@ -41,7 +41,7 @@ use self::risk::{Deletion, Risks};
 use crate::error::{FieldError, Result};
 use crate::place::{Place, Realm};
 use crate::run::Run;
-use crate::secret::{Declarations, LoadError, Loader, SecretSource};
+use crate::secret::{Declarations, Fields, LoadError, Loader, SecretSource};
 
 /// Tags of a cloud resource, key to value.
 pub type Tags = BTreeMap<String, String>;
@@ -139,6 +139,12 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// The secret inputs, which [`Resource::load`] reads.
     fn sources(_desired: &mut Self::Desired) -> Vec<&mut SecretSource> {
         Vec::new()
+    }
+
+    /// The live values of the fields that [`Resource::compared`] lists, by path: other steps can take them, with
+    /// `secret: STEP.PATH`.
+    fn secrets(_observed: &Self::Observed) -> Fields {
+        Fields::new()
     }
 
     /// The secret inputs that [`Resource::diff`] compares with live values, by name, and the path that

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::template::Piece;
+use super::template::{Insert, Piece};
 use super::tracked::Provenance;
 use super::{Input, SecretSource, Sources};
 use crate::secret::SecretChange;
@@ -58,6 +58,11 @@ pub fn path_of(below: &str, name: &str) -> String {
     if below.is_empty() { name.to_owned() } else { format!("{below}.{name}") }
 }
 
+fn filters(insert: &Insert) -> String {
+    let names: Vec<&str> = insert.filters.iter().map(|filter| filter.recorded()).collect();
+    format!("[{}]", names.join(", "))
+}
+
 struct Found<'a> {
     sources: &'a Sources,
     digests: BTreeMap<String, Option<String>>,
@@ -92,6 +97,7 @@ impl<'a> Found<'a> {
                 }
                 (Provenance::Repository, None) | (Provenance::Unknown, _) => None,
             },
+            Input::Step(written) => (!is_unknown(written)).then(|| json!(["secret", written])),
             Input::Template(_) => {
                 let pieces: Option<Vec<Value>> =
                     source.pieces()?.iter().map(|piece| self.told_piece(piece)).collect();
@@ -110,10 +116,9 @@ impl<'a> Found<'a> {
             piece if piece.is_unknown() => None,
             Piece::Text(text) | Piece::Value(text) => Some(json!(["text", text])),
             Piece::Field(insert) => {
-                let filters: Vec<&str> = insert.filters.iter().map(|filter| filter.recorded()).collect();
-                let filters = format!("[{}]", filters.join(", "));
-                Some(json!(["field", insert.field, filters, self.digest(&insert.field)?]))
+                Some(json!(["field", insert.field, filters(insert), self.digest(&insert.field)?]))
             }
+            Piece::Step(insert) => Some(json!(["secret", insert.field, filters(insert)])),
         }
     }
 }

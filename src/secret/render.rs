@@ -167,7 +167,7 @@ fn references(name: &str, source: &SecretSource) -> Result<Vec<Insert>, RenderEr
                 template::parse(text).map_err(|mistake| wrong(name, mistake.line, mistake.message))?;
             let insert = |part| match part {
                 Part::Field(insert) => Some(insert),
-                Part::Text(_) | Part::Expression(_) => None,
+                Part::Text(_) | Part::Expression(_) | Part::Step(_) => None,
             };
             Ok(parts.into_iter().filter_map(insert).collect())
         }
@@ -233,8 +233,12 @@ impl<'a> Work<'a> {
                 Ok(made.cloned().or_else(|| self.make.then(|| generate.make())))
             }
             Input::Template(text) if is_unknown(text) => Ok(None),
+            Input::Step(_) => match source.value() {
+                None if self.make => Err(RenderError::NotLoaded(name.to_owned())),
+                value => Ok(value.cloned()),
+            },
             Input::Template(_) => match source.pieces() {
-                Some(pieces) => self.template(name, pieces),
+                Some(pieces) => self.template(name, source, pieces),
                 None => Err(RenderError::NotLoaded(name.to_owned())),
             },
             Input::Json(fields) => self.document(name, fields, live),
@@ -246,7 +250,12 @@ impl<'a> Work<'a> {
     }
 
     /// The only place where a template of secrets becomes a text.
-    fn template(&mut self, name: &str, pieces: &[Piece]) -> Result<Option<Secret>, RenderError> {
+    fn template(
+        &mut self,
+        name: &str,
+        source: &SecretSource,
+        pieces: &[Piece],
+    ) -> Result<Option<Secret>, RenderError> {
         let mut texts = Vec::with_capacity(pieces.len());
         let (mut known, mut length) = (true, 0);
         for piece in pieces {
@@ -254,6 +263,11 @@ impl<'a> Work<'a> {
                 Piece::Text(text) | Piece::Value(text) => Some(Zeroizing::new(text.clone())),
                 Piece::Field(insert) => match self.field(&insert.field)? {
                     Some(value) => Some(inserted(insert, &value)?),
+                    None => None,
+                },
+                Piece::Step(insert) => match source.other(&insert.field) {
+                    Some(value) => Some(inserted(insert, value)?),
+                    None if self.make => return Err(RenderError::NotLoaded(insert.field.clone())),
                     None => None,
                 },
             };

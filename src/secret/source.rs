@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::template::{self as secret_template, Piece};
 use super::tracked::{self, Provenance};
-use super::{Generate, Secret};
+use super::{Fields, Generate, Secret};
 use crate::confined_path;
 use crate::secret::SecretChange;
 use crate::template;
@@ -23,7 +23,7 @@ use crate::workspace::Tracked;
 /// The declared origin of a secret field, and its value once the engine has loaded it.
 ///
 /// In a plan it is either a plain string, for the fields of a secret that are not secret, or a
-/// map with one key: `generate`, `env`, `file`, `template` or `json`.
+/// map with one key: `generate`, `env`, `file`, `secret`, `template` or `json`.
 /// It serialises to a description for people, never to the value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SecretSource {
@@ -33,6 +33,8 @@ pub struct SecretSource {
     pieces: Option<Vec<Piece>>,
     /// Who put a file there, once loaded.
     provenance: Option<Provenance>,
+    /// The secrets of other steps that a template inserts, as far as they are known.
+    others: Fields,
     /// The change to show without comparing with the live value; `None` when comparing is allowed.
     unseen: Option<SecretChange>,
 }
@@ -48,6 +50,8 @@ pub enum Input {
     Env(String),
     /// The bytes of this file, relative to the plan, unchanged.
     File(PathBuf),
+    /// A secret of another step of the plan, `STEP.PATH`.
+    Step(String),
     /// A template over the other fields, as `{{ data.NAME }}`, and the plan's variables.
     Template(String),
     /// A JSON document whose string leaves are origins themselves; one level of fields.
@@ -65,6 +69,8 @@ pub struct Loader {
     pub templates: template::Templates,
     /// The caller's permissions, above all those for environment variables.
     pub trust: Trust,
+    /// The secrets of other steps that are known, by the references of this step.
+    pub secrets: Fields,
     /// How many bytes were taken from files and templates.
     pub counter: Arc<AtomicUsize>,
     /// The files that the repository around the folder tracks, once a file was read.
@@ -138,10 +144,10 @@ impl Loader {
 }
 
 impl Loader {
-    /// The same for a step whose templates see these names.
+    /// The same for a step whose templates see these names, and which takes these secrets of other steps.
     #[must_use]
-    pub fn seeing(&self, vars: Context) -> Self {
-        Self { vars, ..self.clone() }
+    pub fn seeing(&self, vars: Context, secrets: Fields) -> Self {
+        Self { vars, secrets, ..self.clone() }
     }
 
     /// How many bytes of files and rendered templates this loader has given out.
@@ -176,7 +182,7 @@ impl Loader {
 impl SecretSource {
     /// A source with this origin, not loaded yet.
     pub fn new(input: Input) -> Self {
-        Self { input, value: None, pieces: None, provenance: None, unseen: None }
+        Self { input, value: None, pieces: None, provenance: None, others: Fields::new(), unseen: None }
     }
 
     /// The declared origin.
@@ -193,6 +199,21 @@ impl SecretSource {
     /// A template taken apart, once loaded.
     pub(super) fn pieces(&self) -> Option<&[Piece]> {
         self.pieces.as_deref()
+    }
+
+    /// A secret of another step that a template inserts, once it is known.
+    pub(super) fn other(&self, written: &str) -> Option<&Secret> {
+        self.others.get(written)
+    }
+
+    /// The secrets of other steps that it takes, as they are written.
+    pub fn step_secrets(&self) -> Vec<String> {
+        match &self.input {
+            Input::Step(written) => vec![written.clone()],
+            Input::Template(text) => secret_template::step_secrets(text),
+            Input::Json(fields) => fields.values().flat_map(Self::step_secrets).collect(),
+            Input::Literal(_) | Input::Generate(_) | Input::Env(_) | Input::File(_) => Vec::new(),
+        }
     }
 
     /// Who put a file where it is, once loaded.
@@ -231,7 +252,11 @@ impl SecretSource {
             Input::Generate(generate) => format!("generated, {}", generate.describe()),
             Input::Env(name) => format!("env {name}"),
             Input::File(path) => format!("file {}", path.display()),
-            Input::Template(_) => "template".to_owned(),
+            Input::Step(written) => format!("from {written}"),
+            Input::Template(text) => match secret_template::step_secrets(text) {
+                others if others.is_empty() => "template".to_owned(),
+                others => format!("template with {}", others.join(", ")),
+            },
             Input::Json(fields) => {
                 format!("json of {}", fields.keys().cloned().collect::<Vec<_>>().join(", "))
             }
@@ -259,7 +284,11 @@ impl SecretSource {
                 }
                 None
             }
+            Input::Step(written) => loader.secrets.get(written).cloned(),
             Input::Template(text) => {
+                let others = secret_template::step_secrets(text).into_iter();
+                self.others =
+                    others.filter_map(|one| Some((one.clone(), loader.secrets.get(&one)?.clone()))).collect();
                 self.pieces = Some(loader.pieces(text)?);
                 None
             }
@@ -326,7 +355,7 @@ impl<'de> Deserialize<'de> for SecretSource {
     }
 }
 
-const FORMS: &str = "a string, or a map with one of `generate`, `env`, `file`, `template`, `json`";
+const FORMS: &str = "a string, or a map with one of `generate`, `env`, `file`, `secret`, `template`, `json`";
 
 fn parse(value: Value) -> Result<Input, String> {
     let fields = match value {
@@ -347,6 +376,7 @@ fn parse(value: Value) -> Result<Input, String> {
         }
         "env" => text(value).map(Input::Env),
         "file" => text(value).map(|path| Input::File(path.into())),
+        "secret" => text(value).map(Input::Step),
         "template" => text(value).map(Input::Template),
         "json" => serde_json::from_value(value).map(Input::Json).map_err(|error| format!("`json`: {error}")),
         other => Err(format!("unknown secret source `{other}`, expected {FORMS}")),
@@ -385,7 +415,8 @@ impl JsonSchema for SecretSource {
                 form("generate", json!(generate), "made once and kept ever after"),
                 form("env", json!({ "type": "string" }), "an environment variable"),
                 form("file", json!({ "type": "string" }), "a file's bytes, relative to the plan"),
-                form("template", json!({ "type": "string" }), "text with other fields inserted, as {{ data.NAME }} or {{ data.NAME | urlencode }}"),
+                form("secret", json!({ "type": "string" }), "a secret of another step, as STEP.PATH: database.data.password"),
+                form("template", json!({ "type": "string" }), "text with other fields inserted, as {{ data.NAME }} or {{ data.NAME | urlencode }}, or secrets of other steps, as {{ secrets.STEP.PATH }}"),
                 form("json", json!(nested), "a JSON document of further sources"),
             ],
         })

@@ -21,12 +21,14 @@ pub enum Part {
     Expression(String),
     /// A field of the secret.
     Field(Insert),
+    /// A secret of another step.
+    Step(Insert),
 }
 
-/// A field that is inserted.
+/// A field of the secret, or a secret of another step, that is inserted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Insert {
-    /// Its name.
+    /// Its name; of another step's secret the reference, `STEP.PATH`.
     pub field: String,
     /// The filters to apply, in order.
     pub filters: Vec<Filter>,
@@ -82,6 +84,8 @@ const LONGEST: usize = 128 * 1024;
 const LARGEST: usize = 1024 * 1024;
 /// The name by which a template knows the fields.
 const FIELDS: &str = "data";
+/// The name by which a template knows the secrets of other steps.
+const STEPS: &str = "secrets";
 
 impl Filter {
     fn named(name: &str) -> Option<Self> {
@@ -199,6 +203,9 @@ fn insertion(body: &str, line: usize) -> Result<Part, Mistake> {
     if let Some(insert) = field_insertion(body, line)? {
         return Ok(Part::Field(insert));
     }
+    if let Some(insert) = step_insertion(body, line)? {
+        return Ok(Part::Step(insert));
+    }
     let wrong = |message: String| Mistake { line, message };
     let names = deep(body.len(), || {
         let environment = environment();
@@ -207,7 +214,7 @@ fn insertion(body: &str, line: usize) -> Result<Part, Mistake> {
         Ok::<_, String>(template.undeclared_variables(false))
     });
     let names = names.and_then(|names| names).map_err(wrong)?;
-    if names.contains(FIELDS) {
+    if names.contains(FIELDS) || names.contains(STEPS) {
         return Err(wrong(only_encodings()));
     }
     Ok(Part::Expression(body.trim().to_owned()))
@@ -217,7 +224,7 @@ fn only_encodings() -> String {
     let names: Vec<String> = FILTERS.iter().map(|(name, _)| format!("`{name}`")).collect();
     format!(
         "a field of a secret is inserted as it is or encoded, and nothing else is done with it: write \
-         `{{{{ data.NAME }}}}` or `{{{{ data.NAME | FILTER }}}}` with one of {}",
+         `{{{{ data.NAME }}}}` or `{{{{ data.NAME | FILTER }}}}` with one of {}; likewise `{{{{ secrets.STEP.PATH }}}}`",
         names.join(", ")
     )
 }
@@ -239,16 +246,41 @@ fn field_insertion(body: &str, line: usize) -> Result<Option<Insert>, Mistake> {
         return Ok(None);
     };
     let is_name = !field.is_empty() && !field.contains('\\');
-    let filters = rest.trim();
-    let filters: Option<Vec<Filter>> = match filters.strip_prefix('|') {
-        Some(filters) => filters.split('|').map(|name| Filter::named(name.trim())).collect(),
-        None if filters.is_empty() => Some(Vec::new()),
-        None => None,
-    };
-    match filters.filter(|_| is_name) {
+    match filters(rest).filter(|_| is_name) {
         Some(filters) => Ok(Some(Insert { field: field.to_owned(), filters, line })),
         None => Err(wrong()),
     }
+}
+
+/// `secrets.STEP.PATH` or `secrets.STEP[KEY].PATH`, and filters; `None` when it begins otherwise.
+fn step_insertion(body: &str, line: usize) -> Result<Option<Insert>, Mistake> {
+    let Some(rest) = body.trim().strip_prefix(STEPS).and_then(|rest| rest.strip_prefix('.')) else {
+        return Ok(None);
+    };
+    let (written, rest) = rest.split_at(rest.find([' ', '|', '\t', '\n']).unwrap_or(rest.len()));
+    let is_reference = |c: char| c.is_alphanumeric() || "_-.[]/@+:".contains(c);
+    match filters(rest).filter(|_| written.contains('.') && written.chars().all(is_reference)) {
+        Some(filters) => Ok(Some(Insert { field: written.to_owned(), filters, line })),
+        None => Err(Mistake { line, message: only_encodings() }),
+    }
+}
+
+/// The filters behind a name; `None` when there is something else.
+fn filters(rest: &str) -> Option<Vec<Filter>> {
+    let rest = rest.trim();
+    match rest.strip_prefix('|') {
+        Some(filters) => filters.split('|').map(|name| Filter::named(name.trim())).collect(),
+        None => rest.is_empty().then(Vec::new),
+    }
+}
+
+/// The secrets of other steps that a template inserts, as they are written; none of one that is wrong.
+pub fn step_secrets(text: &str) -> Vec<String> {
+    let of = |part| match part {
+        Part::Step(insert) => Some(insert.field),
+        Part::Text(_) | Part::Expression(_) | Part::Field(_) => None,
+    };
+    parse(text).unwrap_or_default().into_iter().filter_map(of).collect()
 }
 
 /// The parts with the expressions evaluated over the plan's variables; each becomes a value of its own.
@@ -260,6 +292,7 @@ pub fn evaluated(parts: Vec<Part>, vars: &Context) -> Result<Vec<Piece>, String>
     let piece = |part| match part {
         Part::Text(text) => Ok(Piece::Text(text)),
         Part::Field(insert) => Ok(Piece::Field(insert)),
+        Part::Step(insert) => Ok(Piece::Step(insert)),
         Part::Expression(expression) => {
             let value = template::render(&format!("{{{{ {expression} }}}}"), vars)?;
             size += value.len();
@@ -281,6 +314,8 @@ pub enum Piece {
     Value(String),
     /// A field of the secret.
     Field(Insert),
+    /// A secret of another step.
+    Step(Insert),
 }
 
 impl Piece {
@@ -338,7 +373,7 @@ mod tests {
         let parts = parse(text).unwrap_or_else(|mistake| panic!("{text}: {mistake:?}"));
         let field = |part| match part {
             Part::Field(insert) => Some((insert.field, insert.filters.len())),
-            Part::Text(_) | Part::Expression(_) => None,
+            Part::Text(_) | Part::Expression(_) | Part::Step(_) => None,
         };
         parts.into_iter().filter_map(field).collect()
     }

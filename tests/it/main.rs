@@ -57,6 +57,7 @@ mod server_config;
 mod shown;
 mod signals;
 mod stages;
+mod step_secrets;
 mod support;
 mod surroundings;
 mod survival;

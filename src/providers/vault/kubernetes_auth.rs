@@ -179,9 +179,10 @@ cluster:
 
     fn check(desired: &KubernetesAuthSpec) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let from_outside = |source: &SecretSource| matches!(source.input(), Input::Env(_) | Input::File(_));
+        let from_outside =
+            |source: &SecretSource| matches!(source.input(), Input::Env(_) | Input::File(_) | Input::Step(_));
         if desired.token_reviewer_jwt.as_ref().is_some_and(|source| !from_outside(source)) {
-            let help = "take it from `env` or `file`";
+            let help = "take it from `env` or `file`, or from another step with `secret`";
             errors.push(FieldError::new(JWT, "is a secret that the cluster issues").help(help));
         }
         if desired.disable_local_ca_jwt && desired.kubernetes_ca_cert.is_empty() {

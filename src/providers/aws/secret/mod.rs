@@ -23,7 +23,7 @@ use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{LABELS, Risks, added, changed, gone, identity, off, removed, replaced, safe};
 use crate::resource::{Attachment, Blocked, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
-use crate::secret::{SecretChange, SecretSource};
+use crate::secret::{Fields, SecretChange, SecretSource, path_of};
 
 const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; copy it \
                          elsewhere and delete the secret, or declare another name";
@@ -128,6 +128,11 @@ impl Resource for AwsSecret {
 
     fn sources(desired: &mut Desired) -> Vec<&mut SecretSource> {
         desired.data.values_mut().chain(desired.value.as_mut()).collect()
+    }
+
+    fn secrets(observed: &Observed) -> Fields {
+        let fields = observed.fields().into_iter().map(|(name, value)| (path_of("data", &name), value));
+        fields.chain(write::plain(observed)).collect()
     }
 
     fn compared(desired: &mut Desired) -> (&'static str, BTreeMap<String, &mut SecretSource>) {

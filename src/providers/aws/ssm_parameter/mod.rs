@@ -143,6 +143,10 @@ session_key:
         desired.value.iter_mut().collect()
     }
 
+    fn secrets(observed: &Observed) -> Fields {
+        observed.values()
+    }
+
     /// A string has its comparison elsewhere; one that became a secret is compared as one.
     fn compared(desired: &mut Desired) -> (&'static str, BTreeMap<String, &mut SecretSource>) {
         ("", desired.value.iter_mut().map(|value| ("value".to_owned(), value)).collect())

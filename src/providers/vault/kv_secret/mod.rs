@@ -24,7 +24,7 @@ use crate::place::Realm;
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::risk::{LABELS, Risks, identity, live_safe, safe};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
-use crate::secret::{Secret, SecretSource, check_templates};
+use crate::secret::{Fields, Secret, SecretSource, check_templates, path_of};
 
 /// A secret in a KV engine of version 2.
 #[derive(Debug)]
@@ -334,6 +334,10 @@ mongodb:
 
     fn sources(desired: &mut KvSecretSpec) -> Vec<&mut SecretSource> {
         desired.data.values_mut().collect()
+    }
+
+    fn secrets(observed: &LiveKvSecret) -> Fields {
+        observed.data.iter().map(|(name, value)| (path_of("data", name), value.clone())).collect()
     }
 
     fn compared(desired: &mut KvSecretSpec) -> (&'static str, BTreeMap<String, &mut SecretSource>) {

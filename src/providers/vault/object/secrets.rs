@@ -21,7 +21,7 @@ pub(super) fn check<S: PlainObject>(desired: &S) -> Vec<FieldError> {
     let wrong = desired.secrets().into_iter().filter(|(_, source)| !from_outside(source));
     let error = |(name, _): (&str, _)| {
         FieldError::new(name, "is a secret that cannot be read back from the server")
-            .help("take it from `env` or `file`")
+            .help("take it from `env` or `file`, or from another step with `secret`")
     };
     wrong.map(error).collect()
 }
@@ -57,7 +57,11 @@ pub(super) fn body<S: PlainObject>(desired: &S, with_secrets: bool) -> Result<Ma
 
 /// A secret's text, without the trailing line break of a file.
 fn text<'a>(source: &'a SecretSource, path: &str) -> Result<&'a str> {
-    let text = source.value().and_then(|value| value.expose_str());
+    let absent = || {
+        Error::new(ErrorKind::Local, format!("POST {path}"), format!("the value of {source} is not known"))
+            .advice("apply the step that it comes from first")
+    };
+    let text = source.value().ok_or_else(absent)?.expose_str();
     text.map(|text| text.trim_end_matches(['\r', '\n'])).ok_or_else(|| {
         Error::new(ErrorKind::Local, format!("POST {path}"), format!("{source} is not text"))
             .advice("a secret that goes to Vault's API must be UTF-8")
