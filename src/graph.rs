@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::plan::{Diagnostic, Diagnostics, LockPlace, S3Location};
+use crate::plan::{Diagnostic, Diagnostics, LockPlace};
 use crate::resolve::{OutputTable, Resolved};
 use crate::resource::Requirement;
 use crate::resource::erased::Instance;
@@ -117,13 +117,22 @@ fn is_place(resolved: &Resolved, index: usize, instance: &dyn Instance) -> bool 
     }
     // Mistakes in these sections are reported elsewhere.
     let places = resolved.places(&OutputTable::new(), false).unwrap_or_default();
-    let (kind, id) = (step.kind.name(), instance.id());
-    let bucket = |place: &S3Location| kind == "aws.s3_bucket" && id == place.bucket;
-    let locked = |lock: &LockPlace| match lock {
-        LockPlace::Item { table, .. } => kind == "aws.dynamodb_table" && id == *table,
-        LockPlace::Object(place) => bucket(place),
-    };
-    places.journal.as_ref().is_some_and(bucket) || places.lock.as_ref().is_some_and(locked)
+    let journal = places.journal.map(LockPlace::Object);
+    journal.iter().chain(&places.lock).any(|place| is_container(step.kind.name(), instance, place))
+}
+
+/// Whether the thing is the table or bucket of a lock, or of a journal's copy.
+fn is_container(kind: &str, instance: &dyn Instance, place: &LockPlace) -> bool {
+    match place {
+        LockPlace::Item { table, .. } => kind == "aws.dynamodb_table" && instance.id() == *table,
+        LockPlace::Object(place) => kind == "aws.s3_bucket" && instance.id() == place.bucket,
+    }
+}
+
+/// Whether a step of the plan makes the table or bucket of this place.
+pub fn makes(resolved: &Resolved, instances: &[Box<dyn Instance>], place: &LockPlace) -> bool {
+    let mut steps = resolved.steps.iter().zip(instances);
+    steps.any(|(step, instance)| is_container(step.kind.name(), instance.as_ref(), place))
 }
 
 /// Makes steps that must come last come after all others of a provider, except their own dependents.

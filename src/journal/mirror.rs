@@ -51,6 +51,8 @@ pub enum Stored {
 #[derive(Debug)]
 pub struct Mirror {
     place: Arc<dyn Place>,
+    /// Whether a step of the plan makes the bucket, so that it may not exist yet.
+    is_made: bool,
     seen: Mutex<Seen>,
 }
 
@@ -62,9 +64,10 @@ struct Seen {
 }
 
 impl Mirror {
-    /// The copy at `place`, of which nothing is known yet.
-    pub fn new(place: Arc<dyn Place>) -> Self {
-        Self { place, seen: Mutex::default() }
+    /// The copy at `place`, of which nothing is known yet. `is_made` says whether a step of the plan makes the
+    /// bucket; otherwise it must exist.
+    pub fn new(place: Arc<dyn Place>, is_made: bool) -> Self {
+        Self { place, is_made, seen: Mutex::default() }
     }
 
     /// The copy, empty when there is none, checked line by line.
@@ -95,8 +98,9 @@ impl Mirror {
                     *seen = Seen { version: Some(version), length: text.len() };
                     return Ok(());
                 }
-                Stored::Nowhere if seen.version.is_none() => return Ok(()),
-                Stored::Nowhere => return Err(self.gone()),
+                Stored::Nowhere if seen.version.is_some() => return Err(self.gone()),
+                Stored::Nowhere if !self.is_made => return Err(self.nowhere()),
+                Stored::Nowhere => return Ok(()),
                 // It may be our own write, whose response was lost.
                 Stored::Moved => {
                     let copy = self.look(&mut seen).await?;
@@ -129,6 +133,14 @@ impl Mirror {
         let message = format!("{} was damaged or changed by hand: {damage}", self.place.describe());
         Error::new(ErrorKind::Rejected, "journal", message)
             .advice("restore an earlier version of the object; buckets made by Groundwork keep them")
+    }
+
+    fn nowhere(&self) -> Error {
+        let place = self.place.describe();
+        let message =
+            format!("{place} cannot be written: the bucket does not exist, and no step of the plan makes it");
+        Error::new(ErrorKind::Rejected, "journal", message)
+            .advice("correct `journal:` in the plan, or declare the bucket as a step")
     }
 
     fn gone(&self) -> Error {

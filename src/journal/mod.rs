@@ -71,10 +71,11 @@ impl Journal {
         Ok(Self { place, who, authority, state, mirror: None })
     }
 
-    /// The same journal, with a copy at `place` from now on.
+    /// The same journal, with a copy at `place` from now on. `is_made` says whether a step of the plan makes the
+    /// bucket; otherwise it must exist.
     #[must_use]
-    pub fn mirrored(mut self, place: Arc<dyn Place>) -> Self {
-        self.mirror = Some(Mirror::new(place));
+    pub fn mirrored(mut self, place: Arc<dyn Place>, is_made: bool) -> Self {
+        self.mirror = Some(Mirror::new(place, is_made));
         self
     }
 

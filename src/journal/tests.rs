@@ -197,7 +197,7 @@ fn bucket() -> Arc<Memory> {
 }
 
 fn with_copy(folder: &Path, place: &Arc<Memory>) -> Journal {
-    journal(folder).mirrored(place.clone())
+    journal(folder).mirrored(place.clone(), true)
 }
 
 async fn append(journal: &Journal, entry: Entry) -> Result<()> {

@@ -61,6 +61,8 @@ pub struct RemoteLock {
     place: Box<dyn Place>,
     info: Info,
     plan: String,
+    /// Whether a step of the plan makes the table or bucket, so that it may not exist yet.
+    is_made: bool,
     state: Mutex<State>,
 }
 
@@ -77,7 +79,13 @@ enum State {
 impl RemoteLock {
     /// A lock at `place` that is not taken yet. `plan` is the plan file, for advice.
     pub fn new(place: Box<dyn Place>, info: Info, plan: String) -> Self {
-        Self { place, info, plan, state: Mutex::new(State::Free) }
+        Self { place, info, plan, is_made: true, state: Mutex::new(State::Free) }
+    }
+
+    /// Says whether a step of the plan makes the table or bucket. Otherwise it must exist.
+    #[must_use]
+    pub fn made_by_plan(self, is_made: bool) -> Self {
+        Self { is_made, ..self }
     }
 
     /// Takes the lock. Returns `false` when its table or bucket does not exist yet: then the lock
@@ -156,6 +164,7 @@ impl RemoteLock {
     async fn take_in(&self, state: &mut State, permit: &Permit) -> Result<bool> {
         match self.place.put(permit, &self.info).await {
             Ok(Put::Taken) => {}
+            Ok(Put::Nowhere) if !self.is_made => return Err(self.nowhere()),
             Ok(Put::Nowhere) => return Ok(false),
             // It may be our own request, whose response was lost.
             refused => match (self.place.held().await?, refused) {
@@ -179,6 +188,17 @@ impl RemoteLock {
             "wait until that run ends; if you are sure that it is dead, run `groundwork unlock {} --id {}`",
             self.plan, held.info.id
         ))
+    }
+
+    fn nowhere(&self) -> Error {
+        let message = format!(
+            "there is nothing to keep the lock {} in: the table or bucket does not exist, and no step of the plan \
+             makes it",
+            self.place.path()
+        );
+        Error::new(ErrorKind::Rejected, "lock", message).advice(
+            "correct `lock:` in the plan, or declare the table or bucket as a step; nothing was changed",
+        )
     }
 
     fn lost(&self, now: Option<&Held>) -> Error {

@@ -23,7 +23,8 @@ impl Resolved {
 
 /// Takes a reference apart at the first dot that is not part of a key.
 fn split(written: &str) -> Option<(&str, &str)> {
-    let start = written.find(']').map_or(0, |end| end + 1);
+    let has_key = written.find(['.', '[']).is_some_and(|at| written[at..].starts_with('['));
+    let start = written.find(']').filter(|_| has_key).map_or(0, |end| end + 1);
     let dot = start + written[start..].find('.')?;
     Some((&written[..dot], &written[dot + 1..]))
 }
@@ -91,6 +92,7 @@ mod tests {
     fn reference_is_split_behind_the_key() {
         assert_eq!(split("db.data.password"), Some(("db", "data.password")));
         assert_eq!(split("db[a.b].value"), Some(("db[a.b]", "value")));
+        assert_eq!(split("db.data.list[0]"), Some(("db", "data.list[0]")));
         assert_eq!(split("db"), None);
     }
 }

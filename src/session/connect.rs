@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::Error;
 use super::checked::{Checked, Purpose, journal_of, local_journal, who};
 use crate::error::ErrorKind;
+use crate::graph;
 use crate::journal::Journal;
 use crate::lock::{Info, RemoteLock};
 use crate::place::{Place, Realms};
 use crate::plan::settings::{CustodySettings, StoreSettings};
-use crate::plan::{Diagnostics, Section};
+use crate::plan::{Diagnostics, LockPlace, Section};
 use crate::run::{Connection, Run};
 use crate::template::unknown;
 
@@ -98,15 +99,19 @@ async fn add_places(checked: &Checked, run: &mut Run) -> Result<(), Error> {
     let document = &checked.resolved.document;
     let places = checked.resolved.places(&checked.outputs, true);
     let places = places.map_err(|mistakes| Diagnostics::new(document.sources.clone(), mistakes))?;
+    let is_made = |place: &LockPlace| graph::makes(&checked.resolved, &checked.instances, place);
     if let Some(place) = places.journal {
+        let is_made = is_made(&LockPlace::Object(place.clone()));
         let copy = run.journal_copy(&place).await?;
         let authority = Arc::clone(run.journal.authority());
-        run.journal = Arc::new(journal_of(&checked.resolved, authority)?.mirrored(copy));
+        run.journal = Arc::new(journal_of(&checked.resolved, authority)?.mirrored(copy, is_made));
     }
     if let Some(place) = places.lock {
+        let is_made = is_made(&place);
         let place = run.lock_place(&place).await?;
         let info = Info::new(&who(&checked.resolved), &place.path());
-        run.lock = Some(RemoteLock::new(place, info, document.command_line.clone()));
+        let lock = RemoteLock::new(place, info, document.command_line.clone());
+        run.lock = Some(lock.made_by_plan(is_made));
     }
     Ok(())
 }

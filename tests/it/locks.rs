@@ -77,6 +77,28 @@ fn terraform_lock_is_respected_and_ours_is_compatible() {
 }
 
 #[test]
+fn missing_container_that_no_step_makes_stops_the_run() {
+    let environment = TestEnvironment::new();
+    let user = json!({ "user": { "kind": "aws.iam_user", "name": "gw-user" } });
+    for (section, place, words) in [
+        ("lock", json!({ "dynamodb": "nope" }), "nothing to keep the lock"),
+        ("lock", json!({ "s3": "s3://gw-nope/x.tflock" }), "nothing to keep the lock"),
+        ("journal", json!({ "s3": "s3://gw-nope/journal" }), "no step of the plan makes it"),
+    ] {
+        let mut text =
+            json!({ "version": 1, "name": "nowhere", "aws": { "region": "us-east-1" }, "steps": user });
+        text[section] = place;
+        environment.write("plan.yaml", &text.to_string());
+        let warned = environment.run(&["validate", "plan.yaml"]);
+        assert!(warned.stderr.contains("container-not-in-plan"), "{warned:?}");
+        let refused = environment.run(&["apply", "plan.yaml", "--yes"]);
+        assert!(refused.code == 1 && format!("{refused:?}").contains(words), "{refused:?}");
+        let users = crate::iam::iam(&environment, crate::aws::OWN).list_users().send();
+        assert!(block_on(users).expect("listed").users().is_empty(), "nothing is written");
+    }
+}
+
+#[test]
 fn s3_lock_object_is_respected_beside_the_journal() {
     let environment = TestEnvironment::new();
     environment.write("plan.yaml", &plan(&json!({ "s3": true }), "one"));

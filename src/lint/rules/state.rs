@@ -1,10 +1,10 @@
 //! Requirements of plans that several people run.
 
 use crate::lint::Rule;
-use crate::lint::facts::Facts;
-use crate::plan::{Section, Severity};
+use crate::lint::facts::{Fact, Facts};
+use crate::plan::{LockPlace, Section, Severity};
 
-pub const RULES: &[&Rule] = &[&JOURNAL, &LOCK];
+pub const RULES: &[&Rule] = &[&JOURNAL, &LOCK, &CONTAINER];
 
 const JOURNAL: Rule = Rule {
     id: "journal-only-here",
@@ -24,8 +24,9 @@ lock: { dynamodb: example-locks }
 aws: { region: us-east-1 }
 steps:
   key: { kind: aws.kms_key, alias: alias/example }
+  state: { kind: aws.s3_bucket, name: example-state, encryption: { kms_key: "{{ key.arn }}" } }
 journal: { s3: "s3://example-state/groundwork" }
-lock: { dynamodb: example-locks }
+lock: { s3: true }
 "#,
     check: |facts, findings| {
         if is_production(facts) && facts.document().section(Section::Journal).is_none() {
@@ -51,12 +52,48 @@ journal: { s3: "s3://example-state/groundwork" }
 aws: { region: us-east-1 }
 steps:
   key: { kind: aws.kms_key, alias: alias/example }
+  state: { kind: aws.s3_bucket, name: example-state, encryption: { kms_key: "{{ key.arn }}" } }
 journal: { s3: "s3://example-state/groundwork" }
 lock: { s3: true }
 "#,
     check: |facts, findings| {
         if is_production(facts) && facts.document().section(Section::Lock).is_none() {
             findings.plan("a production plan has only a local lock, which other machines do not see");
+        }
+    },
+};
+
+const CONTAINER: Rule = Rule {
+    id: "container-not-in-plan",
+    severity: Severity::Warning,
+    title: "No step makes the bucket or table of the journal or the lock",
+    explanation: "The journal's copy and the lock need a bucket or table. If no step makes it, it must exist before \
+                  the first apply; a misspelt name is found only then.",
+    help: "correct the name, declare the bucket or table as a step, or silence this rule and say who makes it",
+    bad: r"aws: { region: us-east-1 }
+steps:
+  key: { kind: aws.kms_key, alias: alias/example }
+lock: { dynamodb: example-lokcs }            # here
+",
+    good: r"aws: { region: us-east-1 }
+steps:
+  locks: { kind: aws.dynamodb_table, name: example-locks, preset: terraform_lock }
+lock: { dynamodb: example-locks }
+",
+    check: |facts, findings| {
+        let places = facts.resolved.places(facts.outputs, false).unwrap_or_default();
+        let journal = places.journal.map(LockPlace::Object);
+        for (section, place) in [(Section::Journal, journal), (Section::Lock, places.lock)] {
+            let Some(place) = place else { continue };
+            let (kind, name) = match &place {
+                LockPlace::Item { table, .. } => ("aws.dynamodb_table", table),
+                LockPlace::Object(place) => ("aws.s3_bucket", &place.bucket),
+            };
+            let is_made = |fact: &Fact<'_>| fact.kind == kind && fact.fields["name"] == name.as_str();
+            if !facts.steps.iter().any(is_made) {
+                let message = format!("no step makes `{name}`, which `{}` needs", section.key());
+                findings.section(section, "", message);
+            }
         }
     },
 };
