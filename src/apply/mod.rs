@@ -1,6 +1,7 @@
 //! Applies an approved changeset. Only this stage may write.
 
 mod bring_about;
+mod convergence;
 mod deletion;
 pub mod destinations;
 mod lock;

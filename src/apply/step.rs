@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 
+use super::convergence::{Convergence, Differs};
 use super::retry::{Waits, passing};
 use super::{Means, record, retry};
 use crate::changeset::Action;
@@ -160,10 +161,11 @@ impl Task<'_> {
     /// whose creation must not be repeated.
     async fn converge(&self, instance: &mut dyn Instance, begun: Option<Timestamp>) -> Result<()> {
         let Means { run, permit, events, .. } = self.means;
+        let before = self.diff(instance);
         let mut delays = retry::write_delays();
         loop {
             let error = match instance.write(run, permit, &self.id, begun).await {
-                Ok(()) => return self.require_in_sync(instance).await,
+                Ok(()) => return self.require_in_sync(instance, before).await,
                 Err(error) => error,
             };
             if self.kind.once_only() || !error.may_repeat_write() {
@@ -187,16 +189,17 @@ impl Task<'_> {
     }
 
     /// The live thing must equal what was written; a change may take a moment to become visible.
-    async fn require_in_sync(&self, instance: &mut dyn Instance) -> Result<()> {
+    async fn require_in_sync(&self, instance: &mut dyn Instance, before: Option<Diff>) -> Result<()> {
+        let mut reads = Convergence::new(&self.id, before);
         let attempt = async || match instance.observe(self.means.run).await {
-            Ok(()) => self.judge(instance),
+            Ok(()) => self.judge(instance, &mut reads),
             Err(error) => passing(Err(error)),
         };
         self.waits().read_until(attempt).await
     }
 
     /// Whether the live thing equals what was written.
-    fn judge(&self, instance: &dyn Instance) -> ControlFlow<Result<()>, Error> {
+    fn judge(&self, instance: &dyn Instance, reads: &mut Convergence<'_>) -> ControlFlow<Result<()>, Error> {
         let Some(diff) = self.diff(instance) else {
             let message = "it was written but cannot be found";
             return ControlFlow::Continue(Error::new(
@@ -207,7 +210,12 @@ impl Task<'_> {
         };
         match diff.only_awaits() {
             _ if diff.is_empty() => {}
-            None => return ControlFlow::Continue(still_different(&self.id, &diff)),
+            None => {
+                return match reads.judge(diff) {
+                    Differs::Yet(error) => ControlFlow::Continue(error),
+                    Differs::Forever(error) => ControlFlow::Break(Err(error)),
+                };
+            }
             Some(waits) => {
                 self.means.events.warn(format!("{}: {}: {}", self.id, waits.path, waits.why));
             }
@@ -240,11 +248,4 @@ fn is_refusal(error: &Error) -> bool {
 fn outcome(operation: &str, target: &str, result: OperationOutcome, error: &Error) -> Entry {
     let (operation, target) = (operation.to_owned(), target.to_owned());
     Entry::Outcome { operation, target, result, message: error.report() }
-}
-
-fn still_different(id: &str, diff: &Diff) -> Error {
-    let paths: Vec<&str> = diff.changes.iter().map(|change| change.path.as_str()).collect();
-    let message = format!("these fields still differ after the write: {}", paths.join(", "));
-    Error::new(ErrorKind::Rejected, format!("step {id}"), message)
-        .advice("another process may be changing it; check with `groundwork plan`")
 }

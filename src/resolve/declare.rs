@@ -7,11 +7,13 @@ use serde_json::{Map, Value, json};
 use super::{OutputTable, Resolved, Step, diagnose, duplicates, step_secrets};
 use crate::confined_path::in_words;
 use crate::custody::{paths, recipient};
+use crate::error::FieldError;
 pub use crate::plan::ownership::{PLAN_TAG, STEP_TAG};
 use crate::plan::settings::CustodySettings;
-use crate::plan::{Diagnostic, Diagnostics, MOST_MISTAKES, Section, Severity, Span, ownership};
+use crate::plan::{Diagnostic, Diagnostics, MOST_MISTAKES, STEP_KEYS, Section, Severity, Span, ownership};
 use crate::resource::erased::Instance;
 use crate::secret::{Fields, LoadError, Loader};
+use crate::suggest::closest;
 use crate::template::budget;
 use crate::visible;
 
@@ -129,7 +131,8 @@ fn instance(
     let node = &resolved.document.steps[step.declared].fields;
     let fields = Value::Object(fields(resolved, step, outputs)?);
     *size += budget::size(&fields);
-    let mut instance = step.kind.declare(fields).map_err(|found| diagnose(node, found))?;
+    let declared = step.kind.declare(fields).map_err(|found| found.into_iter().map(with_step_keys).collect());
+    let mut instance = declared.map_err(|found| diagnose(node, found))?;
     instance.use_alias(step.alias.as_deref());
     if !resolved.is_referred_to(step) {
         instance.without_outputs();
@@ -140,6 +143,28 @@ fn instance(
             Some(mistake) => Err(vec![mistake]),
         },
         mistakes => Err(diagnose(node, mistakes)),
+    }
+}
+
+/// An unknown key of a step may be meant as one that every step takes, which its kind does not know.
+fn with_step_keys(mistake: FieldError) -> FieldError {
+    let Some(name) = mistake.message.strip_prefix("unknown key `").and_then(|rest| rest.strip_suffix('`'))
+    else {
+        return mistake;
+    };
+    if mistake.path != name {
+        return mistake;
+    }
+    match (closest(name, STEP_KEYS), &mistake.help) {
+        (Some(candidate), Some(help)) if !help.starts_with("did you mean") => {
+            let help = format!("did you mean `{candidate}`?");
+            mistake.help(help)
+        }
+        (None, Some(help)) if help.starts_with("known keys") => {
+            let help = format!("{help}; every step also takes {}", STEP_KEYS.join(", "));
+            mistake.help(help)
+        }
+        _ => mistake,
     }
 }
 
@@ -210,7 +235,16 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
             Err(error @ (LoadError::MissingEnv(_) | LoadError::EmptyEnv(_))) => {
                 found.push(Diagnostic::warning(span, format!("step `{}`: {error}", step.id)));
             }
-            Err(error) => found.push(Diagnostic::error(span, format!("step `{}`: {error}", step.id))),
+            Err(error) => {
+                let mistake = Diagnostic::error(span, format!("step `{}`: {error}", step.id));
+                found.push(match named_step(resolved, &error) {
+                    Some(id) => mistake.help(format!(
+                        "`{id}` is a step: write `{{{{ secrets.{id}.FIELD }}}}` for a secret of it, such as \
+                         `secrets.{id}.data.password`"
+                    )),
+                    None => mistake,
+                });
+            }
         }
         if found.len() >= MOST_MISTAKES && found.iter().any(|one| one.severity == Severity::Error) {
             break;
@@ -221,6 +255,13 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
         }
     }
     found
+}
+
+/// The step that a template of secrets names as if it were a variable.
+fn named_step<'a>(resolved: &'a Resolved, error: &LoadError) -> Option<&'a str> {
+    let LoadError::Template(message) = error else { return None };
+    let mut steps = resolved.document.steps.iter().map(|step| step.id.name.as_str());
+    steps.find(|id| message.contains(&format!("`{id}` is undefined")))
 }
 
 fn too_large(resolved: &Resolved, step: &Step, what: &str, limit: usize) -> Diagnostic {

@@ -145,6 +145,11 @@ impl<'a> Names<'a> {
             let message = format!("`{name}` uses a group, and has no outputs of its own");
             return Diagnostic::error(text.span, message).help(format!("its steps are {}", ids.join(", ")));
         }
+        if template::is_filter(name) && text.written.contains(&format!("{name}(")) {
+            let message = format!("there is no function `{name}`");
+            return Diagnostic::error(text.span, message)
+                .help(format!("it is a filter: write `VALUE | {name}`"));
+        }
         let vars = self.document.vars.iter().map(|(key, _)| key.name.as_str());
         let steps = self.document.steps.iter().map(|step| step.id.name.as_str());
         let mistake = Diagnostic::error(text.span, format!("there is no variable or step `{name}`"));

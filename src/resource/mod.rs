@@ -16,6 +16,7 @@ mod recorded;
 pub mod risk;
 mod settled;
 pub(crate) mod strict;
+mod wording;
 mod writer;
 
 use std::collections::BTreeMap;

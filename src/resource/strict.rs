@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::wording::{Wording, reworded};
 use crate::error::FieldError;
 use crate::suggest::closest;
 
@@ -19,7 +20,7 @@ pub(crate) fn parse<T: DeserializeOwned>(fields: Value) -> Result<T, Vec<FieldEr
         };
         let mistake = field_error(&error.path().to_string(), &error.inner().to_string());
         let is_new = !mistakes.contains(&mistake);
-        let missing = mistake.message.starts_with("missing field");
+        let missing = error.inner().to_string().starts_with("missing field");
         // After a removal, a missing field may be the removed one.
         if is_new && (!missing || mistakes.is_empty()) {
             mistakes.push(mistake.clone());
@@ -35,7 +36,8 @@ pub(crate) fn parse<T: DeserializeOwned>(fields: Value) -> Result<T, Vec<FieldEr
 fn field_error(path: &str, message: &str) -> FieldError {
     let path = if path == "." { "" } else { path };
     let Some(rest) = message.strip_prefix("unknown field `") else {
-        return FieldError::new(path, message.to_owned());
+        let Wording { message, help } = reworded(message);
+        return help.into_iter().fold(FieldError::new(path, message), FieldError::help);
     };
     let mut names = rest.split('`').step_by(2);
     let name = names.next().unwrap_or_default();

@@ -71,6 +71,16 @@ pub fn is_global(name: &str) -> bool {
     environment().globals().any(|(known, _)| known == name)
 }
 
+/// Whether the engine has a filter of this name, such as `upper`.
+pub fn is_filter(name: &str) -> bool {
+    let environment = environment();
+    let text = format!("{{{{ \"\" | {name} }}}}");
+    environment.template_from_str(&text).is_ok_and(|template| {
+        let rendered = template.render(());
+        rendered.err().is_none_or(|error| error.kind() != minijinja::ErrorKind::UnknownFilter)
+    })
+}
+
 /// Renders text with values.
 ///
 /// # Errors

@@ -31,8 +31,11 @@ impl Loader {
     }
 
     pub(super) fn no_id(id: &Key) -> Diagnostic {
-        Diagnostic::error(id.span, format!("`{}` cannot be a step's id", id.name))
-            .help("ids are lower-case letters, digits and underscores, and begin with a letter")
+        let mistake = Diagnostic::error(id.span, format!("`{}` cannot be a step's id", id.name));
+        if RESERVED.contains(&id.name.as_str()) {
+            return mistake.help("the name is reserved, because expressions use it for something else");
+        }
+        mistake.help("ids are lower-case letters, digits and underscores, and begin with a letter")
     }
 
     /// Adds a step, which is declared at `at`, unless there is one of its id.

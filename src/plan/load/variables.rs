@@ -70,8 +70,7 @@ impl Loader {
                 || RESERVED.contains(&key.name.as_str())
                 || self.is_section(&key.name)
             {
-                mistakes
-                    .push(Diagnostic::error(key.span, format!("`{}` cannot be a variable's name", key.name)));
+                mistakes.push(no_name(key));
             } else if steps.contains_key(key.name.as_str()) {
                 mistakes.push(
                     Diagnostic::error(key.span, format!("`{}` is both a variable and a step", key.name))
@@ -102,6 +101,16 @@ impl Loader {
             }
         }
         self.mistakes.extend(mistakes);
+    }
+}
+
+fn no_name(key: &Key) -> Diagnostic {
+    let mistake = Diagnostic::error(key.span, format!("`{}` cannot be a variable's name", key.name));
+    match is_identifier(&key.name) {
+        true => mistake.help("the name is reserved, because expressions use it for something else"),
+        false => {
+            mistake.help("names are lower-case letters, digits and underscores, and begin with a letter")
+        }
     }
 }
 
