@@ -13,7 +13,7 @@ pub struct Statement<'a> {
 }
 
 /// Condition keys that restrict who `*` stands for.
-const NARROWING: [&str; 14] = [
+const NARROWING: [&str; 15] = [
     "aws:principalorgid",
     "aws:principalorgpaths",
     "aws:principalaccount",
@@ -21,6 +21,8 @@ const NARROWING: [&str; 14] = [
     "aws:principaltag",
     "aws:sourcearn",
     "aws:sourceaccount",
+    // Of SNS, in the policy that every topic begins with.
+    "aws:sourceowner",
     "aws:sourceorgid",
     "aws:sourceip",
     "aws:sourcevpc",

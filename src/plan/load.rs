@@ -14,6 +14,7 @@ use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
 use super::document::{DeclaredStep, Document, Section, VERSION};
 use super::given::{self, Given};
 use super::group::{Group, GroupUse};
+use super::keys::unknown_keys;
 use super::moved_removed::{self, RemovedStep};
 use super::node::{Key, Node, NodeValue};
 use super::silence::{self, Silence};
@@ -22,7 +23,6 @@ use super::text::{forbidden, is_forbidden};
 use super::variable::Variables;
 use crate::confined_path::{self, PLAN, PLAN_IN_ALL, in_words, read_caller_file};
 use crate::plan_shape::{self, PLAN_KEYS};
-use crate::suggest::closest;
 
 /// How many includes a plan may have, counted as often as they are read.
 const MAX_INCLUDES: usize = 200;
@@ -258,16 +258,8 @@ impl Loader {
         let sections = self.known_sections.iter().map(|section| section.key());
         let others = sections.filter(|key| !PLAN_KEYS.contains(key));
         let known: Vec<&str> = PLAN_KEYS.into_iter().chain(others).collect();
-        for (key, _) in root.entries() {
-            if !known.contains(&key.name.as_str()) {
-                let mistake = Diagnostic::error(key.span, format!("unknown key `{}`", key.name));
-                let candidate = closest(&key.name, known.iter().copied());
-                self.mistake(match candidate {
-                    Some(_) => mistake.did_you_mean(candidate),
-                    None => mistake.help(format!("a plan has {}", known.join(", "))),
-                });
-            }
-        }
+        let help = format!("a plan has {}", known.join(", "));
+        self.mistakes.extend(unknown_keys(root, &known, &help));
     }
 
     fn check_version(&mut self, root: &Node) {

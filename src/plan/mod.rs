@@ -4,6 +4,7 @@ pub mod diagnostic;
 mod document;
 pub mod given;
 mod group;
+mod keys;
 mod load;
 mod location;
 mod moved_removed;

@@ -4,6 +4,7 @@
 //! ownership tags, permissions, saved changesets.
 
 use super::diagnostic::{Diagnostic, Span};
+use super::keys::unknown_key;
 use super::node::{Key, Node, NodeValue};
 use crate::suggest::closest;
 
@@ -93,21 +94,18 @@ fn of(mut stage: Stage, fields: &Node, mistakes: &mut Vec<Diagnostic>) -> Stage 
                 let message = format!("`{name}` of a stage is {wanted}, found {}", node.describe());
                 mistakes.push(Diagnostic::error(node.span, message));
             }
-            (name, _) => mistakes.push(unknown(key, name)),
+            _ => mistakes.push(unknown(key)),
         }
     }
     stage
 }
 
-fn unknown(key: &Key, name: &str) -> Diagnostic {
-    let mistake = Diagnostic::error(key.span, format!("unknown key `{name}`"));
-    match closest(name, KEYS) {
-        None => mistake.help(format!(
-            "a stage has {}; express other differences with variables, or with expressions over `stage`",
-            KEYS.join(", ")
-        )),
-        candidate => mistake.did_you_mean(candidate),
-    }
+fn unknown(key: &Key) -> Diagnostic {
+    let help = format!(
+        "a stage has {}; express other differences with variables, or with expressions over `stage`",
+        KEYS.join(", ")
+    );
+    unknown_key(key, KEYS, help)
 }
 
 fn is_stage_name(name: &str) -> bool {

@@ -5,6 +5,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use groundwork::sandbox::Running;
 
 use crate::support::{TestEnvironment, block_on};
@@ -50,6 +51,15 @@ pub fn dynamodb(environment: &TestEnvironment) -> aws_sdk_dynamodb::Client {
 pub fn s3(environment: &TestEnvironment) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::config::Builder::from(&config(&environment.sandbox)).force_path_style(true);
     aws_sdk_s3::Client::from_conf(config.build())
+}
+
+/// Makes a bucket that keeps versions.
+pub fn versioned_bucket(environment: &TestEnvironment, name: &str) {
+    let s3 = s3(environment);
+    block_on(s3.create_bucket().bucket(name).send()).expect("a bucket");
+    let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+    let request = s3.put_bucket_versioning().bucket(name).versioning_configuration(versioning);
+    block_on(request.send()).expect("versions");
 }
 
 /// Puts a lock item as Terraform does.

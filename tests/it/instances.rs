@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use aws_sdk_sns::types::Tag;
 use groundwork::plan::{Given, StageChoice, given};
 use groundwork::session;
@@ -274,11 +273,7 @@ fn no_order_of_actions_touches_another_stage() {
     };
     let cluster = Cluster::new("gw");
     let environment = &cluster.environment;
-    let s3 = crate::aws::s3(environment);
-    block_on(s3.create_bucket().bucket("gw-state").send()).expect("a bucket");
-    let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-    let request = s3.put_bucket_versioning().bucket("gw-state").versioning_configuration(versioning);
-    block_on(request.send()).expect("versions");
+    crate::aws::versioned_bucket(environment, "gw-state");
     let stranger = Tag::builder().key("groundwork:plan").value("gw-other").build().expect("a tag");
     block_on(sns(environment).create_topic().name("gw-other-a").tags(stranger).send()).expect("a topic");
     let with_custody = |folder: &str| {

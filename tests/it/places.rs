@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use serde_json::{Value, json};
 
 use crate::aws::{OWN, config_with, credentials};
@@ -603,11 +602,7 @@ fn names_of_iam_and_aliases_are_compared_without_case() {
 fn unseal_in_a_fresh_clone_keeps_one_journal() {
     let cluster = Cluster::new("places");
     let environment = &cluster.environment;
-    let s3 = crate::aws::s3(environment);
-    block_on(s3.create_bucket().bucket("gw-places").send()).expect("a bucket");
-    let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-    let request = s3.put_bucket_versioning().bucket("gw-places").versioning_configuration(versioning);
-    block_on(request.send()).expect("versions");
+    crate::aws::versioned_bucket(environment, "gw-places");
     let text = json!({
         "version": 1, "name": "places", "aws": { "region": "us-east-1" },
         "custody": {

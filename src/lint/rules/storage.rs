@@ -1,6 +1,7 @@
 //! Buckets and tables.
 
 use crate::lint::Rule;
+use crate::lint::facts::Fact;
 use crate::lint::policy::statements;
 use crate::plan::Severity;
 
@@ -96,7 +97,8 @@ const WITHOUT_OWN_KEY: Rule = Rule {
     title: "Data is not encrypted with a customer-managed key",
     explanation: "AWS encrypts everything at rest with its own keys. Only with your own KMS key can you \
                   control who may decrypt, see who did, and cut off all access by disabling one key. The \
-                  rule skips tables of Terraform locks, whose data does not need it.",
+                  rule skips tables of Terraform locks, whose data does not need it, and buckets that receive \
+                  access logs, which S3 does not write with such a key.",
     help: "add `encryption: { kms_key: … }`, for example with a reference to an `aws.kms_key` step",
     bad: r"steps:
   sessions:                              # here
@@ -117,15 +119,23 @@ const WITHOUT_OWN_KEY: Rule = Rule {
     kind: aws.s3_bucket
     name: example-data
     encryption: { kms_key: alias/example-data }
+    access_logging: { bucket: example-logs, prefix: data/ }
+  logs:
+    kind: aws.s3_bucket
+    name: example-logs
   locks:
     kind: aws.dynamodb_table
     name: example-locks
     preset: terraform_lock
 ",
     check: |facts, findings| {
+        let buckets = || facts.of_kind("aws.s3_bucket");
+        let receives_logs = |fact: &Fact<'_>| {
+            buckets().any(|other| other.fields["access_logging"]["bucket"] == fact.fields["name"])
+        };
         let tables =
             facts.of_kind("aws.dynamodb_table").filter(|fact| fact.text("preset") != "terraform_lock");
-        for fact in facts.of_kind("aws.s3_bucket").chain(tables) {
+        for fact in buckets().filter(|fact| !receives_logs(fact)).chain(tables) {
             if fact.fields["encryption"].is_null() {
                 findings.step(fact, "", "the data is encrypted with a key of AWS, not with yours");
             }

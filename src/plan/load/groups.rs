@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::super::diagnostic::{Diagnostic, MOST_MISTAKES};
 use super::super::group::{Group, GroupUse, USE_KEYS};
+use super::super::keys::unknown_keys;
 use super::super::node::{Key, Node, NodeValue};
 use super::super::silence;
 use super::super::text::is_identifier;
@@ -31,10 +32,7 @@ impl Loader {
     }
 
     fn group(&mut self, id: &Key, node: &Node) -> Group {
-        for (key, _) in node.entries().iter().filter(|(key, _)| !KEYS.contains(&key.name.as_str())) {
-            let mistake = Diagnostic::error(key.span, format!("unknown key `{}`", key.name));
-            self.mistake(mistake.help("a group has `parameters` and `steps`"));
-        }
+        self.mistakes.extend(unknown_keys(node, &KEYS, "a group has `parameters` and `steps`"));
         let mut parameters = Variables::default();
         for (key, value) in node.get("parameters").map(Node::entries).unwrap_or_default() {
             parameters.declare(key, value, &mut self.mistakes);
@@ -72,16 +70,9 @@ impl Loader {
 
     /// Notes a step that uses a group; groups may stand in a file that is read later.
     pub(super) fn take_use(&mut self, id: &Key, node: &Node) {
-        for (key, _) in node.entries().iter().filter(|(key, _)| !USE_KEYS.contains(&key.name.as_str())) {
-            let mistake = Diagnostic::error(key.span, format!("unknown key `{}`", key.name));
-            self.mistake(match closest(&key.name, USE_KEYS) {
-                None => mistake.help(format!(
-                    "a step that uses a group has {}; parameters stand below `with`",
-                    USE_KEYS.join(", ")
-                )),
-                candidate => mistake.did_you_mean(candidate),
-            });
-        }
+        let help =
+            format!("a step that uses a group has {}; parameters stand below `with`", USE_KEYS.join(", "));
+        self.mistakes.extend(unknown_keys(node, &USE_KEYS, &help));
         let Some(group) = node.get("group") else { return };
         let Some(name) = self.text(group, "group") else { return };
         let with = node.get("with").filter(|with| !matches!(with.value, NodeValue::Map(_) | NodeValue::Null));

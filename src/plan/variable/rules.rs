@@ -4,8 +4,8 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use super::super::diagnostic::Diagnostic;
+use super::super::keys::unknown_key;
 use super::super::node::{Key, Node, NodeValue};
-use crate::suggest::closest;
 
 /// The keys of a declaration with a type.
 const KEYS: [&str; 8] = ["type", "default", "description", "one_of", "pattern", "min", "max", "conditions"];
@@ -169,7 +169,10 @@ impl Rules {
                 return self.conditions = items.iter().filter_map(|item| condition(item, mistakes)).collect();
             }
             ("conditions", _) => "a list",
-            (name, _) => return mistakes.push(unknown(key, name)),
+            _ => {
+                let help = format!("a variable has {}", KEYS.join(", "));
+                return mistakes.push(unknown_key(key, KEYS, help));
+            }
         };
         let message = format!("`{}` of a variable is {wanted}, found {}", key.name, value.describe());
         mistakes.push(Diagnostic::error(value.span, message));
@@ -228,14 +231,6 @@ impl Rules {
         let least = self.min.filter(|min| size < *min).map(|min| format!("must be at least {min}{unit}"));
         let most = self.max.filter(|max| size > *max).map(|max| format!("must be at most {max}{unit}"));
         least.or(most).map_or(Ok(()), Err)
-    }
-}
-
-fn unknown(key: &Key, name: &str) -> Diagnostic {
-    let mistake = Diagnostic::error(key.span, format!("unknown key `{name}`"));
-    match closest(name, KEYS) {
-        None => mistake.help(format!("a variable has {}", KEYS.join(", "))),
-        candidate => mistake.did_you_mean(candidate),
     }
 }
 

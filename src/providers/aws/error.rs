@@ -156,11 +156,32 @@ fn classify(
     }
     match code {
         _ if status >= 500 => (lost, None),
-        _ if is_denial(code) || status == 403 => (
-            ErrorKind::Denied,
-            Some("give the caller this permission in IAM; it is named like the operation above"),
-        ),
+        _ if is_denial(code) || status == 403 => (ErrorKind::Denied, Some(advice_on_denial(message))),
         _ => (ErrorKind::Rejected, None),
+    }
+}
+
+/// What to do about a denial, by what AWS says denies it:
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html>.
+fn advice_on_denial(message: &str) -> &'static str {
+    let says = |words: &str| message.contains(words);
+    match () {
+        () if says("BlockPublicPolicy") || says("public policies are blocked") => {
+            "the bucket or the account blocks public policies: name principals in the policy, or add a condition that \
+             limits who they are; the caller's permissions are not the reason"
+        }
+        () if says("service control policy") || says("resource control policy") => {
+            "a policy of the organisation denies it: ask those who manage the organisation"
+        }
+        () if says("permissions boundary") => {
+            "the caller's permissions boundary does not allow it: extend the boundary"
+        }
+        () if says("session policy") => "the session policy of the assumed role does not allow it",
+        () if says("VPC endpoint policy") => "the policy of the VPC endpoint does not allow it",
+        () if says("explicit deny") => {
+            "a policy denies it explicitly, which no permission outweighs: find the statement and change it"
+        }
+        () => "give the caller this permission in IAM; it is named like the operation above",
     }
 }
 
@@ -248,6 +269,27 @@ mod tests {
 
     fn kind(operation: &str, code: &str, message: &str, status: u16) -> ErrorKind {
         classify(operation, code, message, status, Unavailable).0
+    }
+
+    #[test]
+    fn denial_is_explained_by_what_denies_it() {
+        let user =
+            "User: arn:aws:iam::1:user/a is not authorized to perform: s3:PutBucketPolicy on resource: \"x\"";
+        let rows = [
+            (
+                "because public policies are blocked by the BlockPublicPolicy block public access setting.",
+                "blocks public",
+            ),
+            ("with an explicit deny in a service control policy", "organisation"),
+            ("because no permissions boundary allows the action", "boundary"),
+            ("with an explicit deny in an identity-based policy", "denies it explicitly"),
+            ("because no identity-based policy allows the s3:PutBucketPolicy action", "in IAM"),
+        ];
+        for (why, words) in rows {
+            let (_, advice) =
+                classify("s3:PutBucketPolicy", "AccessDenied", &format!("{user} {why}"), 403, Unavailable);
+            assert!(advice.is_some_and(|advice| advice.contains(words)), "{why}: {advice:?}");
+        }
     }
 
     #[test]

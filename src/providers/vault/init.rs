@@ -370,8 +370,8 @@ fn holder_keys(holders: &[Holder], folder: &Path) -> Result<Vec<(String, HolderK
 
 fn diff_holders(desired: &Desired, observed: &Observed, diff: &mut Diff) {
     const GONE: &str = "custody no longer has the shares to hand out; enough holders together can split the \
-                        key again with `groundwork rotate`";
-    const SPLIT: &str = "the holder keeps this share until the key is split again with `groundwork rotate`";
+                        key again with `bao operator rekey`";
+    const SPLIT: &str = "the holder keeps this share until the key is split again with `bao operator rekey`";
     for (name, handed) in &observed.holders {
         let path = format!("holders[{name}]");
         let (is, shall, why) = match handed {
