@@ -10,7 +10,9 @@ help:  ## What can be made
 build:  ## The program, target/debug/groundwork
 	cargo build --locked
 
-demo: build  ## The quickstart in a local AWS and Vault, explained step by step
+# Without what only other plans and debuggers need; dependencies are shared with `make test`.
+demo:  ## The quickstart in a local AWS and Vault, explained step by step
+	CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 cargo build --locked --no-default-features
 	./scripts/demo.sh
 
 test:  ## All tests; those in tests/it start real servers
@@ -20,6 +22,7 @@ test:  ## All tests; those in tests/it start real servers
 lint:  ## Format and lints
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features -- -D warnings
 
 bench:  ## Calls, times and memory against the sandbox
 	cargo build --locked --release

@@ -30,6 +30,8 @@
 
 // The layout of the futures that carry a whole run nests deeper than the compiler's default.
 #![recursion_limit = "256"]
+// A smaller build leaves helpers without users.
+#![cfg_attr(not(feature = "full"), allow(dead_code, unused_imports))]
 
 pub mod apply;
 pub mod changeset;

@@ -1,5 +1,6 @@
 //! A provider: the contract of a system that Groundwork manages, and the list of all of them.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::FieldError;
+use crate::error::{Error, ErrorKind, FieldError};
 use crate::resource::erased::Kind;
 use crate::resource::strict::parse;
 use crate::run::Connection;
@@ -24,6 +25,8 @@ pub trait Provider: Connection + Sized {
     const TITLE: &'static str;
     /// Its kinds, in the order in which `explain` lists them.
     const KINDS: &'static [&'static dyn Kind];
+    /// The kinds that a build may lack, each with the feature of Cargo.toml that has it.
+    const OPTIONAL_KINDS: &'static [(&'static str, &'static str)] = &[];
     /// Whether a plan has a section for it.
     const HAS_SECTION: bool = true;
     /// Whether expressions see something of it, see [`Connection::expressions`].
@@ -44,6 +47,8 @@ pub trait Entry: Send + Sync {
     fn title(&self) -> &'static str;
     /// See [`Provider::KINDS`].
     fn kinds(&self) -> &'static [&'static dyn Kind];
+    /// See [`Provider::OPTIONAL_KINDS`].
+    fn optional_kinds(&self) -> &'static [(&'static str, &'static str)];
     /// See [`Provider::HAS_SECTION`].
     fn has_section(&self) -> bool;
     /// See [`Provider::IN_EXPRESSIONS`].
@@ -76,6 +81,10 @@ impl<P: Provider> Entry for Erased<P> {
 
     fn kinds(&self) -> &'static [&'static dyn Kind] {
         P::KINDS
+    }
+
+    fn optional_kinds(&self) -> &'static [(&'static str, &'static str)] {
+        P::OPTIONAL_KINDS
     }
 
     fn has_section(&self) -> bool {
@@ -133,8 +142,42 @@ impl Registry {
         self.kinds().find(|kind| kind.name() == name)
     }
 
+    /// Why there is no kind with this name, if another build of the program has it.
+    pub fn left_out(&self, name: &str) -> Option<LeftOut> {
+        let optional = self.providers().flat_map(|provider| provider.optional_kinds());
+        let (_, feature) = optional.into_iter().find(|(kind, _)| *kind == name)?;
+        self.find(name).is_none().then(|| LeftOut { what: format!("kind `{name}`"), feature })
+    }
+
     /// The names of all kinds.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.kinds().map(|kind| kind.name())
+    }
+}
+
+/// What this build of the program lacks because a feature of Cargo.toml is off.
+#[derive(Debug)]
+pub struct LeftOut {
+    /// What is missing: "kind `aws.sns_topic`".
+    pub what: String,
+    /// The feature that has it.
+    pub feature: &'static str,
+}
+
+impl LeftOut {
+    /// What to do about it.
+    pub fn advice(&self) -> String {
+        format!("build with `cargo build --features {}`; plain `cargo build` has everything", self.feature)
+    }
+
+    /// The error of what needs it.
+    pub fn error(&self, operation: &str) -> Error {
+        Error::new(ErrorKind::Rejected, operation, self.to_string()).advice(self.advice())
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this build of groundwork has no {}, which needs the feature `{}`", self.what, self.feature)
     }
 }

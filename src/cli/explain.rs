@@ -59,6 +59,10 @@ fn describe(name: &str, format: Format) -> Option<String> {
 }
 
 fn unknown(name: &str) -> Outcome {
+    if let Some(left_out) = PROVIDERS.left_out(name) {
+        console::note(format_args!("error: {left_out}; {}", left_out.advice()));
+        return Outcome::Usage;
+    }
     let hint = closest(name, PROVIDERS.names().chain(lint::all().map(|rule| rule.id))).map_or_else(
         || "`groundwork explain` lists all kinds, `explain --rules` all rules".to_owned(),
         |candidate| format!("did you mean `{candidate}`?"),

@@ -324,3 +324,21 @@ fn name_of_a_field_in_a_source_exists() {
     assert!(wrong.is_empty(), "neither a field nor a live part:\n{}", wrong.join("\n"));
     assert!(checked > 250, "only {checked} names were found");
 }
+
+/// The tests have every kind, so what the features switch is read from the sources.
+#[test]
+fn kinds_that_features_switch_are_those_that_are_called_optional() {
+    for (provider, source) in [("aws", include_str!("aws/mod.rs")), ("vault", include_str!("vault/mod.rs"))] {
+        let provider = PROVIDERS.provider(provider).expect("a provider");
+        let lines: Vec<&str> = source.lines().map(str::trim).collect();
+        let kinds = lines.iter().enumerate().filter(|(_, line)| line.starts_with("&kind::<"));
+        let features: Vec<Option<&str>> = kinds
+            .map(|(at, _)| lines[at - 1].strip_prefix("#[cfg(feature = \"")?.strip_suffix("\")]"))
+            .collect();
+        assert_eq!(features.len(), provider.kinds().len());
+        let names = provider.kinds().iter().map(|kind| kind.name());
+        let switched: BTreeSet<_> =
+            names.zip(features).filter_map(|(name, feature)| Some((name, feature?))).collect();
+        assert_eq!(switched, provider.optional_kinds().iter().copied().collect());
+    }
+}

@@ -117,7 +117,9 @@ fn find_kind(
 ) -> Option<&'static dyn Kind> {
     let (name, span) = &declared.kind;
     let kind = registry.find(name);
-    if kind.is_none() {
+    if let Some(left_out) = registry.left_out(name) {
+        mistakes.push(Diagnostic::error(*span, left_out.to_string()).help(left_out.advice()));
+    } else if kind.is_none() {
         let mistake = Diagnostic::error(*span, format!("there is no kind `{name}`"));
         let candidate = closest(name, registry.names());
         mistakes.push(match candidate {

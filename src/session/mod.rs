@@ -16,15 +16,16 @@ use std::collections::BTreeSet;
 
 use crate::apply;
 use crate::apply::destinations;
-use crate::changeset::{Action, Changeset};
+use crate::changeset::{Action, Changeset, RemovalScope};
 use crate::diff;
 use crate::error::ErrorKind;
 use crate::event::Events;
-use crate::journal::Belief;
+use crate::journal::{Belief, Thing, Things};
 use crate::lock::LocalLock;
 use crate::observe::{self, ObservedPlan};
 use crate::place::Place;
 use crate::plan::Diagnostics;
+use crate::provider::Registry;
 use crate::removal;
 use crate::run::Run;
 use crate::saved::{Content, Difference, Identities, Origin};
@@ -70,6 +71,13 @@ impl From<crate::changeset::Error> for Error {
     }
 }
 
+/// Checks that this build has every kind of which the journal records a thing: a removal would pass over
+/// the others without a word.
+fn require_kinds(registry: &Registry, things: &Things) -> Result<(), crate::error::Error> {
+    let left_out = |thing: &Thing| Some(registry.left_out(thing.kind())?.error(&thing.target));
+    things.iter().find_map(left_out).map_or(Ok(()), Err)
+}
+
 impl Session {
     /// Connects and observes every step. Writes nothing, anywhere. A source that cannot be read is a gap.
     ///
@@ -98,6 +106,9 @@ impl Session {
         // Without the journal everything that exists looks like another party's.
         journal.require_believed()?;
         let Checked { resolved, instances, graph, extent, .. } = checked;
+        if extent != RemovalScope::Nothing {
+            require_kinds(resolved.registry, &journal.things())?;
+        }
         let mut world = observe::observe(resolved, graph, instances, &run, parallelism, events).await;
         world.extent = extent;
         world.attached = removal::attached(&world, &run, parallelism).await;

@@ -4,8 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What may be named only below a folder.
-const PLACES: [(&str, &[&str]); 8] = [
+const PLACES: [(&str, &[&str]); 13] = [
     ("aws_sdk_", &["providers/aws", "sandbox/kms.rs"]),
+    // Not every build has these.
+    ("aws_sdk_cloudwatch::", &["providers/aws/cloudwatch", "providers/aws/batch.rs"]),
+    ("aws_sdk_cloudwatchlogs::", &["providers/aws/cloudwatch"]),
+    ("aws_sdk_secretsmanager::", &["providers/aws/secret/", "providers/aws/secrets_store.rs"]),
+    ("aws_sdk_sns::", &["providers/aws/sns"]),
+    ("aws_sdk_ssm::", &["providers/aws/ssm_parameter", "providers/aws/batch.rs"]),
     ("aws_config::", &["providers/aws", "sandbox/kms.rs"]),
     ("vaultrs::", &["providers/vault"]),
     ("rustify::", &["providers/vault"]),

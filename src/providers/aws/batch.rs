@@ -5,45 +5,39 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_cloudwatch::types::MetricAlarm;
-use aws_sdk_ssm::types::ParameterMetadata;
 use tokio::sync::oneshot;
 
-use super::secret::ValueResponse;
 use crate::error::Result;
-use crate::secret::Secret;
 
 /// How long the first lookup waits for others; negligible compared with a request.
 const GATHERING: Duration = Duration::from_millis(5);
 
-/// Lookups that wait for a batch.
+/// Lookups that wait for a batch, which has as many names as the service accepts.
 #[derive(Debug)]
-pub struct Batch<T> {
-    size: usize,
+pub struct Batch<T, const SIZE: usize> {
     waiting: Mutex<Vec<Question<T>>>,
 }
 
-/// The batches of one client, each as large as its service accepts.
-#[derive(Debug)]
+/// The batches of one client.
+#[derive(Debug, Default)]
 pub struct Batches {
     /// [`DescribeAlarms`](https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html)
-    pub alarms: Batch<MetricAlarm>,
+    #[cfg(feature = "aws-cloudwatch")]
+    pub alarms: Batch<aws_sdk_cloudwatch::types::MetricAlarm, 100>,
     /// [`DescribeParameters`](https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeParameters.html)
-    pub parameters: Batch<ParameterMetadata>,
+    #[cfg(feature = "aws-ssm")]
+    pub parameters: Batch<aws_sdk_ssm::types::ParameterMetadata, 50>,
     /// [`GetParameters`](https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html)
-    pub parameter_values: Batch<Secret>,
+    #[cfg(feature = "aws-ssm")]
+    pub parameter_values: Batch<crate::secret::Secret, 10>,
     /// [`BatchGetSecretValue`](https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html)
-    pub secrets: Batch<ValueResponse>,
+    #[cfg(feature = "aws-secretsmanager")]
+    pub secrets: Batch<super::secret::ValueResponse, 20>,
 }
 
-impl Default for Batches {
+impl<T, const SIZE: usize> Default for Batch<T, SIZE> {
     fn default() -> Self {
-        Self {
-            alarms: Batch::of(100),
-            parameters: Batch::of(50),
-            parameter_values: Batch::of(10),
-            secrets: Batch::of(20),
-        }
+        Self { waiting: Mutex::default() }
     }
 }
 
@@ -53,12 +47,7 @@ struct Question<T> {
     answer: oneshot::Sender<Option<T>>,
 }
 
-impl<T: Clone + Send> Batch<T> {
-    /// A batch of at most `size` names per request.
-    pub fn of(size: usize) -> Self {
-        Self { size, waiting: Mutex::default() }
-    }
-
+impl<T: Clone + Send, const SIZE: usize> Batch<T, SIZE> {
     /// The answer of `fetch` for `name`. `fetch` gets all names that are requested at the moment. If it
     /// fails for several names, each is requested separately, so that one denied name does not hide the
     /// others.
@@ -90,7 +79,7 @@ impl<T: Clone + Send> Batch<T> {
     {
         let names: BTreeSet<String> = questions.iter().map(|question| question.name.clone()).collect();
         let names: Vec<String> = names.into_iter().collect();
-        for some in names.chunks(self.size) {
+        for some in names.chunks(SIZE) {
             let found = fetch(some.to_vec()).await;
             let asked = questions.extract_if(.., |question| some.contains(&question.name));
             for Question { name, answer } in asked {
@@ -135,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn concurrent_lookups_share_requests() {
-        let (batch, requests) = (Batch::of(2), AtomicUsize::new(0));
+        let (batch, requests) = (Batch::<String, 2>::default(), AtomicUsize::new(0));
         let fetch = |names: Vec<String>| -> Fetched<String> {
             requests.fetch_add(1, Ordering::Relaxed);
             let known = names.into_iter().filter(|name| name != "c");
@@ -150,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn denied_name_does_not_hide_the_others() {
-        let batch = Batch::of(10);
+        let batch = Batch::<i32, 10>::default();
         let fetch = |names: Vec<String>| -> Fetched<i32> {
             std::future::ready(match names.iter().any(|name| name == "closed") {
                 true => Err(Error::new(ErrorKind::Denied, "test", "no")),
@@ -164,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiters_of_a_cancelled_batch_send_own_requests() {
-        let batch = Batch::of(10);
+        let batch = Batch::<i32, 10>::default();
         let fetch = |names: Vec<String>| -> Fetched<i32> {
             std::future::ready(Ok(names.into_iter().map(|name| (name, 1)).collect()))
         };

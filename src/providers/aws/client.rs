@@ -77,8 +77,6 @@ pub struct Services {
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// Key Management Service.
     pub kms: aws_sdk_kms::Client,
-    /// Secrets Manager.
-    pub secretsmanager: aws_sdk_secretsmanager::Client,
     /// Security Token Service.
     pub sts: aws_sdk_sts::Client,
     /// Simple Storage Service, in the plan's region; see [`Services::s3_in`].
@@ -294,7 +292,6 @@ impl Services {
             iam: client!(aws_sdk_iam, config, calls, access),
             dynamodb: client!(aws_sdk_dynamodb, config, calls, access),
             kms: client!(aws_sdk_kms, config, calls, access),
-            secretsmanager: client!(aws_sdk_secretsmanager, config, calls, access),
             sts: client!(aws_sdk_sts, config, calls, access),
             s3: client!(aws_sdk_s3, config, calls, access, |builder: aws_sdk_s3::config::Builder| {
                 builder.force_path_style(config.endpoint_url().is_some_and(needs_path_style))

@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::KINDS;
 use super::accounts::Aliases;
 use super::client::AwsClient;
 use super::lock::LockItem;
 use super::s3_object::S3Object;
 use super::s3_store::S3Store;
+#[cfg(feature = "aws-secretsmanager")]
 use super::secrets_store::SecretsStore;
+use super::{KINDS, OPTIONAL_KINDS};
 use crate::custody::{KeyService, Store, Unreachable};
 use crate::destination::Destinations;
 use crate::error::{FieldError, Result};
@@ -23,6 +24,8 @@ use crate::lock;
 use crate::place::{Place, Realm, Realms};
 use crate::plan::settings::StoreSettings;
 use crate::plan::{LockPlace, S3Location};
+#[cfg(not(feature = "aws-secretsmanager"))]
+use crate::provider::LeftOut;
 use crate::provider::Provider;
 use crate::providers::aws::settings::{AwsAccount, AwsSettings};
 use crate::providers::patience::{PatientKeys, PatientStore};
@@ -54,6 +57,7 @@ impl Provider for Aws {
     const NAME: &'static str = "aws";
     const TITLE: &'static str = "AWS";
     const KINDS: &'static [&'static dyn Kind] = KINDS;
+    const OPTIONAL_KINDS: &'static [(&'static str, &'static str)] = OPTIONAL_KINDS;
     const IN_EXPRESSIONS: bool = true;
 
     type Settings = AwsSettings;
@@ -196,12 +200,18 @@ impl Connection for Aws {
             StoreSettings::Secretsmanager(prefix) => format!("Secrets Manager {prefix}"),
             StoreSettings::File(_) => return Ok(None),
         };
+        #[cfg(not(feature = "aws-secretsmanager"))]
+        if matches!(settings, StoreSettings::Secretsmanager(_)) {
+            let left_out = LeftOut { what: "Secrets Manager".to_owned(), feature: "aws-secretsmanager" };
+            return Err(left_out.error("custody.stores"));
+        }
         // Without AWS, what another store has can still be had.
         let client = match AwsClient::provide(run, &Place::OWN).await {
             Ok(client) => client,
             Err(error) => return Ok(Some(Box::new(Unreachable::new(name, error)))),
         };
         Ok(Some(match settings {
+            #[cfg(feature = "aws-secretsmanager")]
             StoreSettings::Secretsmanager(prefix) => {
                 Box::new(PatientStore::new(SecretsStore::new(client, prefix)?))
             }

@@ -1,4 +1,4 @@
-//! Clients of services that not every plan uses, each created on first use.
+//! Clients of services that not every plan uses and not every build has, each created on first use.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,55 +8,52 @@ use super::client::{Access, Services, service_client};
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use crate::trace::Calls;
 
-/// The shared configuration, and the clients created so far.
-#[derive(Clone, Debug)]
-pub struct Lazy {
-    config: SdkConfig,
-    calls: Arc<Calls>,
-    access: Access,
-    cloudwatch: OnceLock<aws_sdk_cloudwatch::Client>,
-    logs: OnceLock<aws_sdk_cloudwatchlogs::Client>,
-    sns: OnceLock<aws_sdk_sns::Client>,
-    ssm: OnceLock<aws_sdk_ssm::Client>,
-}
-
-impl Lazy {
-    /// Starts without clients.
-    pub(super) fn new(config: &SdkConfig, calls: &Arc<Calls>, access: Access) -> Self {
-        Self {
-            config: config.clone(),
-            calls: calls.clone(),
-            access,
-            cloudwatch: OnceLock::new(),
-            logs: OnceLock::new(),
-            sns: OnceLock::new(),
-            ssm: OnceLock::new(),
+/// Defines [`Lazy`] and the methods that return its clients: feature, method, crate of the SDK.
+macro_rules! lazy {
+    ($($(#[$about:meta])* $feature:literal $name:ident: $service:ident;)*) => {
+        /// The shared configuration, and the clients created so far.
+        #[derive(Clone, Debug)]
+        pub struct Lazy {
+            config: SdkConfig,
+            calls: Arc<Calls>,
+            access: Access,
+            $(#[cfg(feature = $feature)] $name: OnceLock<$service::Client>,)*
         }
-    }
+
+        impl Lazy {
+            /// Starts without clients.
+            pub(super) fn new(config: &SdkConfig, calls: &Arc<Calls>, access: Access) -> Self {
+                Self {
+                    config: config.clone(),
+                    calls: calls.clone(),
+                    access,
+                    $(#[cfg(feature = $feature)] $name: OnceLock::new(),)*
+                }
+            }
+        }
+
+        impl Services {
+            $(
+                $(#[$about])*
+                #[cfg(feature = $feature)]
+                pub fn $name(&self) -> &$service::Client {
+                    let Lazy { config, calls, access, .. } = &self.lazy;
+                    self.lazy.$name.get_or_init(|| service_client!($service, config, calls, *access))
+                }
+            )*
+        }
+    };
 }
 
-impl Services {
+lazy! {
     /// CloudWatch: alarms and dashboards.
-    pub fn cloudwatch(&self) -> &aws_sdk_cloudwatch::Client {
-        let Lazy { config, calls, access, .. } = &self.lazy;
-        self.lazy.cloudwatch.get_or_init(|| service_client!(aws_sdk_cloudwatch, config, calls, *access))
-    }
-
+    "aws-cloudwatch" cloudwatch: aws_sdk_cloudwatch;
     /// CloudWatch Logs.
-    pub fn logs(&self) -> &aws_sdk_cloudwatchlogs::Client {
-        let Lazy { config, calls, access, .. } = &self.lazy;
-        self.lazy.logs.get_or_init(|| service_client!(aws_sdk_cloudwatchlogs, config, calls, *access))
-    }
-
+    "aws-cloudwatch" logs: aws_sdk_cloudwatchlogs;
+    /// Secrets Manager.
+    "aws-secretsmanager" secretsmanager: aws_sdk_secretsmanager;
     /// Simple Notification Service.
-    pub fn sns(&self) -> &aws_sdk_sns::Client {
-        let Lazy { config, calls, access, .. } = &self.lazy;
-        self.lazy.sns.get_or_init(|| service_client!(aws_sdk_sns, config, calls, *access))
-    }
-
+    "aws-sns" sns: aws_sdk_sns;
     /// Systems Manager, whose Parameter Store holds parameters.
-    pub fn ssm(&self) -> &aws_sdk_ssm::Client {
-        let Lazy { config, calls, access, .. } = &self.lazy;
-        self.lazy.ssm.get_or_init(|| service_client!(aws_sdk_ssm, config, calls, *access))
-    }
+    "aws-ssm" ssm: aws_sdk_ssm;
 }

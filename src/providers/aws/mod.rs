@@ -12,6 +12,7 @@ mod body;
 pub mod bucket_object;
 mod cache;
 mod client;
+#[cfg(feature = "aws-cloudwatch")]
 pub mod cloudwatch;
 mod connection;
 pub mod control;
@@ -34,17 +35,22 @@ pub(super) mod risk;
 pub mod s3_bucket;
 mod s3_object;
 mod s3_store;
+#[cfg(feature = "aws-secretsmanager")]
 pub mod secret;
 mod secret_value;
+#[cfg(feature = "aws-secretsmanager")]
 mod secrets_store;
 pub mod settings;
+#[cfg(feature = "aws-sns")]
 pub mod sns;
+#[cfg(feature = "aws-ssm")]
 pub mod ssm_parameter;
 pub mod tags;
 
 pub use arn::{iam_arn, is_account_id, partition, partition_of, regional_arn};
 pub use bucket_object::BucketObject;
 pub use client::{AwsClient, Identity, Services};
+#[cfg(feature = "aws-cloudwatch")]
 pub use cloudwatch::{CloudwatchAlarm, CloudwatchDashboard, CloudwatchLogGroup, LogMetricFilter};
 pub use connection::Aws;
 pub use dynamodb_table::DynamodbTable;
@@ -59,9 +65,13 @@ pub use policy::Document;
 pub use s3_bucket::S3Bucket;
 pub use s3_object::S3Object;
 pub use s3_store::S3Store;
+#[cfg(feature = "aws-secretsmanager")]
 pub use secret::AwsSecret;
+#[cfg(feature = "aws-secretsmanager")]
 pub use secrets_store::SecretsStore;
+#[cfg(feature = "aws-sns")]
 pub use sns::{SnsSubscription, SnsTopic};
+#[cfg(feature = "aws-ssm")]
 pub use ssm_parameter::SsmParameter;
 
 use crate::resource::erased::{Kind, kind};
@@ -74,7 +84,8 @@ const ACCOUNT: &[&str] = &["account"];
 const UNKNOWN_VALUE: &str = "Groundwork does not know the live value and does not overwrite it; set a value \
                              that a plan can declare by hand, or use a newer version of Groundwork";
 
-/// The kinds, in the order in which `explain` lists them. A new kind needs one line here.
+/// The kinds, in the order in which `explain` lists them. A new kind needs one line here, and one in
+/// [`OPTIONAL_KINDS`] if not every build has it.
 #[rustfmt::skip]
 const KINDS: &[&dyn Kind] = &[
     &kind::<KmsKey>(),
@@ -82,13 +93,21 @@ const KINDS: &[&dyn Kind] = &[
     &kind::<BucketObject>(),
     &kind::<DynamodbTable>(),
     &kind::<IamGroup>(),
+    #[cfg(feature = "aws-secretsmanager")]
     &kind::<AwsSecret>(),
+    #[cfg(feature = "aws-ssm")]
     &kind::<SsmParameter>(),
+    #[cfg(feature = "aws-sns")]
     &kind::<SnsTopic>(),
+    #[cfg(feature = "aws-sns")]
     &kind::<SnsSubscription>(),
+    #[cfg(feature = "aws-cloudwatch")]
     &kind::<CloudwatchAlarm>(),
+    #[cfg(feature = "aws-cloudwatch")]
     &kind::<CloudwatchDashboard>(),
+    #[cfg(feature = "aws-cloudwatch")]
     &kind::<CloudwatchLogGroup>(),
+    #[cfg(feature = "aws-cloudwatch")]
     &kind::<LogMetricFilter>(),
     &kind::<IamUser>(),
     &kind::<IamRole>(),
@@ -97,4 +116,16 @@ const KINDS: &[&dyn Kind] = &[
     &kind::<IamOidcProvider>(),
     &kind::<IamAccountPasswordPolicy>(),
     &kind::<IamAccessKey>(),
+];
+
+/// The kinds whose SDK is large and which the quickstart does not use, each with the feature that has it.
+const OPTIONAL_KINDS: &[(&str, &str)] = &[
+    ("aws.secret", "aws-secretsmanager"),
+    ("aws.ssm_parameter", "aws-ssm"),
+    ("aws.sns_topic", "aws-sns"),
+    ("aws.sns_subscription", "aws-sns"),
+    ("aws.cloudwatch_alarm", "aws-cloudwatch"),
+    ("aws.cloudwatch_dashboard", "aws-cloudwatch"),
+    ("aws.cloudwatch_log_group", "aws-cloudwatch"),
+    ("aws.log_metric_filter", "aws-cloudwatch"),
 ];

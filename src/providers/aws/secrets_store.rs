@@ -49,14 +49,14 @@ impl SecretsStore {
 
     /// Whether there is a secret of this name that is not about to be deleted.
     async fn has(&self, id: &str) -> Result<bool> {
-        let answer = self.client.read().secretsmanager.describe_secret().secret_id(id).send().await;
+        let answer = self.client.read().secretsmanager().describe_secret().secret_id(id).send().await;
         let found = answer.found("secretsmanager:DescribeSecret", NOT_FOUND)?;
         Ok(found.is_some_and(|secret| secret.deleted_date.is_none()))
     }
 
     async fn get(&self, id: &str, version_id: Option<String>) -> Result<Vec<u8>> {
         const OPERATION: &str = "secretsmanager:GetSecretValue";
-        let request = self.client.read().secretsmanager.get_secret_value().secret_id(id);
+        let request = self.client.read().secretsmanager().get_secret_value().secret_id(id);
         let answer = request.set_version_id(version_id).send().await.at(OPERATION)?;
         answer.secret_string.map(String::into_bytes).ok_or_else(|| missing(OPERATION, "secret string"))
     }
@@ -65,7 +65,7 @@ impl SecretsStore {
     /// answer was lost has the same token and the same value, which the service knows to be one.
     async fn make(&self, permit: &Permit, id: &str, bytes: &[u8]) -> Result<Option<String>> {
         const OPERATION: &str = "secretsmanager:CreateSecret";
-        let request = self.client.write(permit).secretsmanager.create_secret().name(id);
+        let request = self.client.write(permit).secretsmanager().create_secret().name(id);
         let request = request.client_request_token(token(bytes)).secret_string(text(OPERATION, bytes)?);
         let request =
             request.description("Kept by Groundwork's custody, encrypted; see `groundwork custody show`");
@@ -84,7 +84,7 @@ impl SecretsStore {
     /// Gives the secret another value.
     async fn change(&self, permit: &Permit, id: &str, bytes: &[u8]) -> Result<Option<String>> {
         const OPERATION: &str = "secretsmanager:PutSecretValue";
-        let request = self.client.write(permit).secretsmanager.put_secret_value().secret_id(id);
+        let request = self.client.write(permit).secretsmanager().put_secret_value().secret_id(id);
         let request = request.client_request_token(token(bytes)).secret_string(text(OPERATION, bytes)?);
         Ok(request.send().await.at(OPERATION)?.version_id)
     }
@@ -123,14 +123,14 @@ impl Store for SecretsStore {
 
     /// At once, without the time in which a deletion can be taken back.
     async fn remove(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
-        let request = self.client.write(permit).secretsmanager.delete_secret();
+        let request = self.client.write(permit).secretsmanager().delete_secret();
         let request = request.secret_id(self.id(name, version)).force_delete_without_recovery(true);
         request.send().await.found("secretsmanager:DeleteSecret", NOT_FOUND).map(drop)
     }
 
     /// The service keeps it for a week.
     async fn set_aside(&self, permit: &Permit, name: &str, version: u32) -> Result<()> {
-        let request = self.client.write(permit).secretsmanager.delete_secret();
+        let request = self.client.write(permit).secretsmanager().delete_secret();
         let request = request.secret_id(self.id(name, version)).recovery_window_in_days(7);
         request.send().await.found("secretsmanager:DeleteSecret", NOT_FOUND).map(drop)
     }
@@ -143,7 +143,7 @@ impl Store for SecretsStore {
     async fn objects(&self, prefix: &str) -> Result<Vec<(String, u32)>> {
         let begins = Filter::builder().key(FilterNameStringType::Name);
         let begins = begins.values(format!("{}/{prefix}", self.prefix)).build();
-        let pages = self.client.read().secretsmanager.list_secrets().filters(begins).into_paginator();
+        let pages = self.client.read().secretsmanager().list_secrets().filters(begins).into_paginator();
         let pages: Vec<_> = pages.send().try_collect().await.at("secretsmanager:ListSecrets")?;
         let secrets: Vec<_> =
             pages.into_iter().flat_map(|page| page.secret_list.unwrap_or_default()).collect();

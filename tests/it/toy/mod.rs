@@ -3,6 +3,7 @@
 
 mod model;
 mod provider;
+mod smaller;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ fn folder() -> TempDir {
 struct Plan {
     path: PathBuf,
     trust: Trust,
+    registry: &'static Registry,
 }
 
 impl Plan {
@@ -46,7 +48,8 @@ impl Plan {
     fn new(folder: &Path, url: &str) -> Self {
         let grant = url.starts_with("http").then(|| Grant::new(Subject::Vault, url));
         let environment = Environment::new([("GROUNDWORK_CONFIG_DIR", folder.join("config"))]);
-        Self { path: folder.join("plan.yaml"), trust: Trust::new(grant).in_environment(environment) }
+        let trust = Trust::new(grant).in_environment(environment);
+        Self { path: folder.join("plan.yaml"), trust, registry: &REGISTRY }
     }
 
     fn write(&self, plan: &Value) {
@@ -54,7 +57,7 @@ impl Plan {
     }
 
     fn mistakes(&self) -> Vec<String> {
-        match session::check_with(&REGISTRY, &self.path, &Given::default(), &self.trust) {
+        match session::check_with(self.registry, &self.path, &Given::default(), &self.trust) {
             Ok(_) => Vec::new(),
             Err(found) => found.list.into_iter().map(|mistake| mistake.message).collect(),
         }
@@ -62,7 +65,7 @@ impl Plan {
 
     /// The session and its changeset, or the mistakes.
     async fn plan(&self, extent: RemovalScope) -> Result<(Session, Changeset), String> {
-        let checked = session::check_with(&REGISTRY, &self.path, &Given::default(), &self.trust);
+        let checked = session::check_with(self.registry, &self.path, &Given::default(), &self.trust);
         let mut checked = checked.map_err(|found| found.to_string())?;
         checked.extent = extent;
         let observed = Session::observe(checked, 4, &Events::default()).await;
@@ -117,7 +120,7 @@ fn toy_provider_works_without_core_changes() {
         validates(&plan, &declared);
         plan.write(&declared(steps.clone()));
         assert!(plan.mistakes().is_empty(), "{:?}", plan.mistakes());
-        let refused = Plan { trust: Trust::default(), path: plan.path.clone() };
+        let refused = Plan { trust: Trust::default(), path: plan.path.clone(), registry: &REGISTRY };
         let refused = refused.plan(RemovalScope::Nothing).await.err().expect("not allowed");
         assert!(refused.contains(&format!("the plan sends toys to {url}")), "{refused}");
 
@@ -152,7 +155,9 @@ fn toy_provider_works_without_core_changes() {
             (vec!["desk"], "brightness")
         );
 
-        plan.write(&declared(json!({ "desk": desk })));
+        let only_desk = declared(json!({ "desk": desk }));
+        smaller::build_says_what_it_lacks(&plan, &declared(steps), &only_desk).await;
+        plan.write(&only_desk);
         let (pruned, _) = plan.apply(RemovalScope::Undeclared).await.expect("pruned");
         assert_eq!(pruned.summary.delete, 2, "{pruned:?}");
         assert_eq!(keys(&world), ["lamp/ours/east/-/desk"]);

@@ -148,12 +148,12 @@ pub async fn observe(client: &AwsClient, name: &str, with_value: bool) -> Result
 }
 
 async fn describe(client: &AwsClient, name: &str) -> Result<Option<DescribeSecretOutput>> {
-    client.read().secretsmanager.describe_secret().secret_id(name).send().await.found(DESCRIBE, NOT_FOUND)
+    client.read().secretsmanager().describe_secret().secret_id(name).send().await.found(DESCRIBE, NOT_FOUND)
 }
 
 /// Values, or why they cannot be read, by name. A name without either was not answered.
 async fn values(client: &AwsClient, names: Vec<String>) -> Result<HashMap<String, ValueResponse>> {
-    let request = client.read().secretsmanager.batch_get_secret_value().set_secret_id_list(Some(names));
+    let request = client.read().secretsmanager().batch_get_secret_value().set_secret_id_list(Some(names));
     let pages: Vec<_> = request.into_paginator().send().try_collect().await.at(GET)?;
     let mut responses = HashMap::new();
     for page in pages {
@@ -197,7 +197,7 @@ fn current_value(
 }
 
 async fn policy(client: &AwsClient, name: &str) -> Result<Option<Document>> {
-    let answer = client.read().secretsmanager.get_resource_policy().secret_id(name).send().await;
+    let answer = client.read().secretsmanager().get_resource_policy().secret_id(name).send().await;
     let answer = answer.found(POLICY, NOT_FOUND)?;
     answer.and_then(|answer| answer.resource_policy).map(|text| Document::parse(POLICY, &text)).transpose()
 }

@@ -30,7 +30,7 @@ type W<'a> = Writer<'a, AwsClient>;
 /// Creates the secret with its value and ownership tags in one request, then applies everything else.
 pub async fn create(w: &W<'_>, desired: &Desired) -> Result<()> {
     let value = value(CREATE, desired, &Fields::new(), EMPTY)?;
-    let request = w.write(w.permit()).secretsmanager.create_secret().name(&desired.name);
+    let request = w.write(w.permit()).secretsmanager().create_secret().name(&desired.name);
     let request = request
         .secret_string(secret_value::text(CREATE, &value)?)
         .description(&desired.description)
@@ -53,7 +53,7 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     if !observed.pending_deletion {
         return update_fields(w, desired, observed).await;
     }
-    let request = w.write(w.permit()).secretsmanager.restore_secret().secret_id(&observed.name);
+    let request = w.write(w.permit()).secretsmanager().restore_secret().secret_id(&observed.name);
     request.send().await.at("secretsmanager:RestoreSecret")?;
     match observe(w, &observed.name, true).await? {
         Some(restored) if !restored.pending_deletion => update_fields(w, desired, &restored).await,
@@ -69,7 +69,7 @@ pub async fn update(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
 async fn update_fields(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result<()> {
     let diff = AwsSecret::diff(desired, observed);
     if diff.touches("description") || diff.touches("kms_key") {
-        let request = w.write(w.permit()).secretsmanager.update_secret().secret_id(&desired.name);
+        let request = w.write(w.permit()).secretsmanager().update_secret().secret_id(&desired.name);
         let request = request.description(&desired.description);
         // An absent id selects the key that AWS manages.
         let request = request.kms_key_id(desired.kms_key.as_deref().unwrap_or_default());
@@ -78,7 +78,7 @@ async fn update_fields(w: &W<'_>, desired: &Desired, observed: &Observed) -> Res
     if diff.touches("data") || diff.touches("value") {
         let live = if desired.value.is_some() { plain(observed) } else { observed.kept(&desired.data) };
         let value = value(PUT, desired, &live, observed.document().unwrap_or(EMPTY))?;
-        let request = w.write(w.permit()).secretsmanager.put_secret_value().secret_id(&desired.name);
+        let request = w.write(w.permit()).secretsmanager().put_secret_value().secret_id(&desired.name);
         request.secret_string(secret_value::text(PUT, &value)?).send().await.at(PUT)?;
     }
     if let Some(policy) = desired.policy.as_ref().filter(|_| diff.touches("policy")) {
@@ -92,7 +92,7 @@ async fn update_fields(w: &W<'_>, desired: &Desired, observed: &Observed) -> Res
     }
     if diff.touches("tags") {
         let added = to_sdk(&tags::to_add(&desired.tags, &observed.tags));
-        let request = w.write(w.permit()).secretsmanager.tag_resource().secret_id(&desired.name);
+        let request = w.write(w.permit()).secretsmanager().tag_resource().secret_id(&desired.name);
         request.set_tags(Some(added)).send().await.at("secretsmanager:TagResource")?;
     }
     Ok(())
@@ -120,7 +120,7 @@ pub async fn delete(w: &W<'_>, id: &Id) -> Result<()> {
 }
 
 async fn delete_primary(w: &W<'_>, id: &Id) -> Result<()> {
-    let request = w.write(w.permit()).secretsmanager.delete_secret().secret_id(&id.name);
+    let request = w.write(w.permit()).secretsmanager().delete_secret().secret_id(&id.name);
     let request = request.recovery_window_in_days(id.recovery_window_days.into());
     request.send().await.found("secretsmanager:DeleteSecret", NOT_FOUND).map(drop)
 }
@@ -154,7 +154,7 @@ fn value(operation: &str, desired: &Desired, live: &Fields, document: &str) -> R
 
 /// AWS itself refuses a policy that gives everyone access.
 async fn put_policy(w: &W<'_>, name: &str, policy: &Document) -> Result<()> {
-    let request = w.write(w.permit()).secretsmanager.put_resource_policy().secret_id(name);
+    let request = w.write(w.permit()).secretsmanager().put_resource_policy().secret_id(name);
     let request = request.resource_policy(policy.text()).block_public_policy(true);
     request.send().await.at("secretsmanager:PutResourcePolicy").map(drop)
 }
@@ -168,7 +168,7 @@ async fn replicate(
 ) -> Result<()> {
     let removed: Vec<String> = live.difference(declared).map(|replica| replica.region.clone()).collect();
     if !removed.is_empty() {
-        let request = w.write(w.permit()).secretsmanager.remove_regions_from_replication().secret_id(name);
+        let request = w.write(w.permit()).secretsmanager().remove_regions_from_replication().secret_id(name);
         let request = request.set_remove_replica_regions(Some(removed));
         request.send().await.at("secretsmanager:RemoveRegionsFromReplication")?;
     }
@@ -176,7 +176,7 @@ async fn replicate(
     if added.is_empty() {
         return Ok(());
     }
-    let request = w.write(w.permit()).secretsmanager.replicate_secret_to_regions().secret_id(name);
+    let request = w.write(w.permit()).secretsmanager().replicate_secret_to_regions().secret_id(name);
     let request = request.set_add_replica_regions(Some(regions(&added)));
     request.send().await.at("secretsmanager:ReplicateSecretToRegions").map(drop)
 }
@@ -194,7 +194,7 @@ async fn rotate(w: &W<'_>, name: &str, rotation: &Rotation) -> Result<()> {
         .set_automatically_after_days(rotation.every_days.map(i64::from))
         .set_schedule_expression(rotation.schedule.clone())
         .set_duration(rotation.window.clone());
-    let request = w.write(w.permit()).secretsmanager.rotate_secret().secret_id(name);
+    let request = w.write(w.permit()).secretsmanager().rotate_secret().secret_id(name);
     let request = request.rotation_lambda_arn(&rotation.function).rotation_rules(rules.build());
     request.rotate_immediately(false).send().await.at("secretsmanager:RotateSecret").map(drop)
 }
