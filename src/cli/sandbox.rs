@@ -121,6 +121,7 @@ fn exports(running: &Running) {
     for (name, value) in running.environment() {
         out(format_args!("export {name}={}", quoted(&value)));
     }
+    out(format_args!("export PATH=\"$PATH:\"{}", quoted(&running.tools().to_string_lossy())));
     note("\npaste these lines into a shell, or use: groundwork sandbox run -- CMD");
 }
 

@@ -1,6 +1,7 @@
 //! The environment with which a command talks only to the sandbox.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 
 use super::aws_key::AwsKey;
@@ -63,6 +64,20 @@ pub fn apply(variables: &[(String, String)], command: &mut Command) {
     command.envs(variables.iter().map(|(name, value)| (name, value)));
 }
 
+/// Puts a folder at the end of a command's `PATH`, where it hides no program of the machine.
+pub fn add_to_path(folder: &Path, command: &mut Command) {
+    let given =
+        command.get_envs().find(|(name, _)| *name == "PATH").map(|(_, value)| value.map(OsString::from));
+    let path = given.unwrap_or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    // An empty entry is the working directory, and so is an empty `PATH`.
+    let named = std::env::split_paths(&path).filter(|entry| !entry.as_os_str().is_empty());
+    let folders = named.chain([folder.to_owned()]);
+    // A folder with a colon in its name cannot stand in a `PATH`; the command then does without it.
+    if let Ok(path) = std::env::join_paths(folders) {
+        command.env("PATH", path);
+    }
+}
+
 fn is_foreign(name: &OsString) -> bool {
     let name = name.as_encoded_bytes();
     FOREIGN.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
@@ -91,6 +106,15 @@ mod tests {
         assert!(of("GROUNDWORK_CONFIG_DIR").ends_with("/caller") && home.caller().is_dir());
         let allowed = "vault=https://127.0.0.1:2,node=https://127.0.0.1:2,vault=https://127.0.0.1:4,";
         assert!(of("GROUNDWORK_TRUST").starts_with(allowed));
+    }
+
+    #[test]
+    fn tools_are_last_on_the_path() {
+        let mut command = Command::new("true");
+        command.env("PATH", "/usr/bin:/bin");
+        add_to_path(Path::new("/cache/bin"), &mut command);
+        let path = command.get_envs().find(|(name, _)| *name == "PATH").unwrap().1.unwrap();
+        assert_eq!(path, "/usr/bin:/bin:/cache/bin");
     }
 
     #[test]

@@ -47,6 +47,11 @@ impl Programs {
         self.vault.flavour == Flavour::OpenBao
     }
 
+    /// The folder with Vault's program.
+    pub fn tools(&self) -> PathBuf {
+        self.vault.program.parent().map(PathBuf::from).unwrap_or_default()
+    }
+
     /// The command of a server, with its configuration written.
     pub fn launch(&self, home: &Home, state: &State, server: &Server) -> Result<Launch, Error> {
         let (program, arguments, mut environment) = match server.role {

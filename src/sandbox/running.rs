@@ -1,6 +1,6 @@
 //! A sandbox that is up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::aws_key::AwsKey;
@@ -15,14 +15,23 @@ pub struct Running {
     home: Home,
     state: State,
     key: AwsKey,
+    /// The folder of the program that plays Vault, which is its command line too.
+    tools: PathBuf,
     /// Whether no server ran before.
     pub started: bool,
     _ties: Vec<Tie>,
 }
 
 impl Running {
-    pub(super) fn new(home: Home, state: State, key: AwsKey, ties: Vec<Tie>, started: bool) -> Self {
-        Self { home, state, key, started, _ties: ties }
+    pub(super) fn new(
+        home: Home,
+        state: State,
+        key: AwsKey,
+        tools: PathBuf,
+        ties: Vec<Tie>,
+        started: bool,
+    ) -> Self {
+        Self { home, state, key, tools, started, _ties: ties }
     }
 
     /// The folder that `down` and `status` take.
@@ -61,9 +70,16 @@ impl Running {
         environment::variables(&self.home, &self.state, Some(&self.key))
     }
 
+    /// The folder of Vault's command line (`bao`, or what the sandbox was given), for the end of `PATH`.
+    pub fn tools(&self) -> &Path {
+        &self.tools
+    }
+
     /// Sets [`Self::environment`] for a command and removes every other AWS and Vault variable
-    /// from it, so that the command cannot reach real servers or use real credentials.
+    /// from it, so that the command cannot reach real servers or use real credentials. The command finds
+    /// [`Self::tools`] behind everything else on its `PATH`.
     pub fn apply_to(&self, command: &mut Command) {
         environment::apply(&self.environment(), command);
+        environment::add_to_path(&self.tools, command);
     }
 }

@@ -38,7 +38,7 @@ pub async fn up(options: &Options, events: &Events) -> Result<Running, Error> {
         None => begin(&starter, &options.settings).await?,
     };
     let key = AwsKey::load(&home)?.ok_or_else(|| Error::Unguarded { dir: home.root().to_owned() })?;
-    Ok(Running::new(home, state, key, ties, !was_running))
+    Ok(Running::new(home, state, key, programs.tools(), ties, !was_running))
 }
 
 fn agree(home: &Home, is: &Settings, asked: &Settings) -> Result<(), Error> {
