@@ -264,7 +264,7 @@ fn hidden(world: &ObservedPlan, index: usize, error: &crate::error::Error) -> St
 }
 
 /// Replaces markers with descriptions, for people and JSON alike.
-fn described(mut change: crate::resource::Change) -> crate::resource::Change {
+pub fn described(mut change: crate::resource::Change) -> crate::resource::Change {
     change.path = unknown::describe(&change.path);
     describe_value(&mut change.before);
     describe_value(&mut change.after);

@@ -5,7 +5,7 @@ use super::plan::{PlanCommand, View, prepare};
 use crate::console;
 use crate::plan::{Diagnostic, Diagnostics, Sources};
 use crate::review::stages::{Comparison, Declared, PlannedStage};
-use crate::session::{self, Session};
+use crate::session;
 use crate::ui;
 
 /// Plans every stage, and shows them beside each other.
@@ -26,7 +26,7 @@ pub async fn compare(args: &PlanCommand) -> Result<Outcome, session::Error> {
         let (planned, outcome) = match planned {
             Ok((session, changeset)) => {
                 let outcome = args.outcome(&session, &changeset);
-                (Ok(Declared { steps: declared(&session), changeset }), outcome)
+                (Ok(Declared { steps: session::stages::declared(&session), changeset }), outcome)
             }
             Err(error) => {
                 console::note(format_args!("stage {stage}:"));
@@ -43,16 +43,6 @@ pub async fn compare(args: &PlanCommand) -> Result<Outcome, session::Error> {
         View::Human | View::Html => ui::stages::show(&comparison, args.all),
     }
     Ok(worst)
-}
-
-/// The declared fields of a stage's steps, with secrets masked.
-fn declared(session: &Session) -> Vec<(String, &'static str, Vec<crate::resource::Change>)> {
-    let steps = session.world.resolved.steps.iter().enumerate();
-    steps
-        .map(|(index, step)| {
-            (step.id.clone(), step.kind.name(), session.world.instances[index].preview().changes)
-        })
-        .collect()
 }
 
 /// The outcome that needs a person's attention more.

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::Checked;
+use super::{Checked, Session};
+use crate::diff::described;
 use crate::place::Place;
 use crate::plan::Diagnostic;
+use crate::resource::Change;
 use crate::run::Connection;
 use crate::template::unknown;
+use crate::trust::Grant;
 
 /// How many things a warning names.
 const NAMED: usize = 3;
@@ -65,16 +68,34 @@ fn shared_things(one: &Checked, other: &Checked) -> Vec<String> {
     };
     let theirs = names(other);
     let mine = names(one).into_iter().filter(|(key, _)| theirs.contains_key(key));
+    let wants = |connection: &dyn Connection, checked: &Checked| -> Vec<Grant> {
+        let folder = checked.resolved.document.folder.clone();
+        connection.wants(&folder).into_iter().map(|want| want.grant).collect()
+    };
     let is_in_one_place = |(kind, _, place): &(String, String, Place)| {
         let provider = kind.split('.').next().unwrap_or_default();
         let (here, there) = (connection(one, provider), connection(other, provider));
         here.zip(there).is_none_or(|(here, there)| {
             let places = [Place { alias: place.alias.clone(), namespace: None }];
-            here.destinations(&places) == there.destinations(&places)
+            // Nothing is connected, so the addresses that a section declares are only in what it wants.
+            wants(here, one) == wants(there, other)
+                && here.destinations(&places) == there.destinations(&places)
                 && !here.known_realm(&places[0]).conflicts(&there.known_realm(&places[0]))
         })
     };
     mine.filter(|(key, _)| is_in_one_place(key)).map(|(_, thing)| thing).collect()
+}
+
+/// The declared fields of a stage's steps, by id and kind, with secrets masked and unknown values described.
+pub fn declared(session: &Session) -> Vec<(String, &'static str, Vec<Change>)> {
+    let steps = session.world.resolved.steps.iter().enumerate();
+    steps
+        .map(|(index, step)| {
+            let changes = session.world.instances[index].preview().changes;
+            let changes = changes.into_iter().map(described).collect();
+            (step.id.clone(), step.kind.name(), changes)
+        })
+        .collect()
 }
 
 fn connection<'a>(checked: &'a Checked, provider: &str) -> Option<&'a dyn Connection> {
