@@ -2,7 +2,7 @@
 # servers are installed on Debian as root, and asked for elsewhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench docs deny sweep mutants
+.PHONY: help build demo test lint bench docs guide deny sweep mutants
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -31,8 +31,12 @@ bench:  ## Calls, times and memory against the sandbox
 docs: build  ## The pages and schemas in docs/ that the program prints
 	./target/debug/groundwork explain --format markdown > docs/kinds.md
 	./target/debug/groundwork explain --rules --format markdown > docs/lint.md
+	./target/debug/groundwork explain --sections --format markdown > docs/guide/src/sections.md
 	./target/debug/groundwork schema > docs/plan.schema.json
 	./target/debug/groundwork schema --changeset > docs/changeset.schema.json
+
+guide:  ## The guide in docs/guide as pages for a browser, target/guide/index.html
+	./scripts/guide.sh
 
 deny:  ## Licences, banned crates, sources (needs cargo-deny)
 	cargo deny check bans licenses sources

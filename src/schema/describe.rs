@@ -42,7 +42,8 @@ pub fn outputs(kind: &dyn Kind) -> Vec<Field> {
     found.into_iter().map(|field| Field { required: false, default: None, ..field }).collect()
 }
 
-fn list(schema: &Value, definitions: &Value) -> Vec<Field> {
+/// The fields that a value of this schema can have, each followed by those within it.
+pub(super) fn list(schema: &Value, definitions: &Value) -> Vec<Field> {
     let mut listing = Listing { definitions, found: Vec::new(), open: Vec::new() };
     listing.within(schema, "", 0);
     listing.found
@@ -67,11 +68,14 @@ impl Listing<'_> {
         for form in ["anyOf", "oneOf"].iter().filter_map(|form| schema.get(*form)?.as_array()).flatten() {
             self.within(form, path, depth);
         }
+        for form in ["else", "then"].iter().filter_map(|form| schema.get(*form)) {
+            self.within(form, path, depth);
+        }
         if let Some(items) = schema.get("items") {
             self.within(items, &format!("{path}[]"), depth);
         }
         if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
-            self.within(values, &format!("{path}.NAME"), depth);
+            self.within(values, format!("{path}.NAME").trim_start_matches('.'), depth);
         }
         if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
             self.properties(properties, &schema, path, depth);

@@ -1,6 +1,7 @@
 //! The JSON Schema of plan files, for completion and checks in editors.
 
 pub mod describe;
+pub mod section;
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -15,6 +16,11 @@ const EXPRESSION: &str = r"\{\{.*\}\}";
 
 /// The schema of a whole plan file, draft-07 because that is what YAML language servers know.
 pub fn plan_schema(registry: &Registry) -> Value {
+    schema(registry, true)
+}
+
+/// As [`plan_schema`], or without the expressions that may stand for values: for descriptions.
+fn schema(registry: &Registry, expressions: bool) -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
     let sections = registry.providers().filter(|provider| provider.has_section());
     let sections: Vec<(&str, Value)> =
@@ -24,8 +30,12 @@ pub fn plan_schema(registry: &Registry) -> Value {
     let lock = json!(generator.subschema_for::<LockSettings>());
     let kinds: Vec<Value> = registry.kinds().map(|kind| step_schema(kind, &mut generator)).collect();
     let mut definitions = Value::Object(generator.take_definitions(true));
-    allow_expressions(&mut definitions);
-    definitions["Step"] = one_of(&kinds, registry);
+    definitions["Step"] = if expressions {
+        allow_expressions(&mut definitions);
+        one_of(&kinds, registry)
+    } else {
+        json!({ "type": "object", "required": ["kind"], "properties": common_fields() })
+    };
     let step = json!({ "$ref": "#/definitions/Step" });
     let mut schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -34,7 +44,7 @@ pub fn plan_schema(registry: &Registry) -> Value {
         "required": ["version", "name"],
         "additionalProperties": false,
         "properties": {
-            "version": { "const": crate::plan::VERSION },
+            "version": { "const": crate::plan::VERSION, "description": "the version of the plan language" },
             "name": { "type": ["string", "number", "boolean"], "description": "the plan's name; marks what it owns" },
             "vars": { "type": "object", "additionalProperties": variable_schema(),
                       "description": "variables; one without a value must be given by --var or by the stage" },
@@ -44,7 +54,7 @@ pub fn plan_schema(registry: &Registry) -> Value {
             "custody": custody,
             "journal": journal, "lock": lock, "lint": silences(),
             "groups": groups_schema(&step),
-            "steps": { "type": "object", "additionalProperties": {
+            "steps": { "type": "object", "description": "the steps, by ids of your choice", "additionalProperties": {
                 "if": { "required": ["group"] }, "then": use_schema(), "else": step,
             } },
             "moved": { "type": "object", "additionalProperties": { "type": "string" },

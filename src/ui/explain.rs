@@ -7,6 +7,8 @@ use crate::provider::Registry;
 use crate::resource::erased::Kind;
 use crate::schema::describe;
 use crate::schema::describe::Field;
+use crate::schema::section;
+use crate::schema::section::Section;
 
 const PROTECTED: &str = "Protected: it is not deleted unless the step says `protect: false`.";
 const ONCE_ONLY: &str = "Once only: its secret is given a single time, and goes into custody first.";
@@ -66,6 +68,60 @@ pub fn markdown(registry: &Registry) -> String {
         let _ = write!(text, "\n{}", kind_markdown(kind));
     }
     text.trim_end().to_owned()
+}
+
+/// All sections, a line each.
+pub fn section_list(registry: &Registry) -> String {
+    let sections = section::all(registry);
+    let width = sections.iter().map(|section| section.name.len()).max().unwrap_or_default();
+    let line =
+        |one: &Section| format!("{}  {}", paint(STRONG, format_args!("{:width$}", one.name)), one.about);
+    sections.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A section: what it is, its fields, an example.
+pub fn section(section: &Section) -> String {
+    let mut text = format!("{}: {}\n", paint(STRONG, &section.name), section.about);
+    let needed = if section.required { ", required" } else { "" };
+    let _ = writeln!(text, "{}{needed}", section.kind);
+    if !section.fields.is_empty() {
+        let _ = write!(text, "\n{}\n", paint(STRONG, "Fields"));
+        text.extend(section.fields.iter().map(entry));
+    }
+    let _ = write!(text, "\n{}\n{}", paint(STRONG, "Example"), section.example);
+    text
+}
+
+/// A section in Markdown.
+pub fn section_markdown(section: &Section) -> String {
+    let needed = if section.required { ", required" } else { "" };
+    let kind = sentence(&format!("{}{needed}", section.kind));
+    let mut text = format!("## {}\n\n{kind} {}\n", section.name, sentence(&section.about));
+    if !section.fields.is_empty() {
+        let _ = write!(text, "\n| field | type | default | |\n|---|---|---|---|\n");
+        text.extend(section.fields.iter().map(row));
+    }
+    let _ = write!(text, "\n```yaml\n{}\n```\n", section.example);
+    text
+}
+
+/// All sections in Markdown.
+pub fn sections_markdown(registry: &Registry) -> String {
+    let mut text = String::from(
+        "# Sections of a plan\n\nWritten by `groundwork explain --sections --format markdown`; `make docs` brings it up \
+         to date.\nIn a path, `[]` stands for each entry of a list and `NAME` for a name of one's own.\n",
+    );
+    for section in section::all(registry) {
+        let _ = write!(text, "\n{}", section_markdown(&section));
+    }
+    text.trim_end().to_owned()
+}
+
+/// A description as a sentence of its own.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}{}", letters.as_str(), if text.ends_with('.') { "" } else { "." })
 }
 
 fn remarks(kind: &dyn Kind) -> impl Iterator<Item = &'static str> {
