@@ -38,6 +38,7 @@ mod methods;
 mod namespaces;
 mod nodes;
 mod notations;
+mod orchard;
 mod page;
 mod partial;
 mod places;

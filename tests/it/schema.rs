@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use groundwork::plan::Given;
+use groundwork::plan::{Given, StageChoice, stage_names};
 use groundwork::providers::PROVIDERS;
 use groundwork::schema::plan_schema;
 use groundwork::session;
@@ -83,10 +83,21 @@ fn every_kind_has_a_contract_fixture() {
 #[test]
 fn every_plan_of_the_project_is_valid() {
     for path in plans() {
-        if let Err(mistakes) = session::check(&path, &Given::default(), &Trust::default()) {
-            panic!("{}: {mistakes}", path.display());
+        for stage in stages(&path) {
+            let given = Given { stage, ..Given::default() };
+            if let Err(mistakes) = session::check(&path, &given, &Trust::default()) {
+                panic!("{}: {mistakes}", path.display());
+            }
         }
     }
+}
+
+/// A choice of each stage of a plan; without stages, none.
+fn stages(path: &Path) -> Vec<Option<StageChoice>> {
+    let names = stage_names(path, &PROVIDERS.sections());
+    let choices: Vec<Option<StageChoice>> =
+        names.into_iter().map(|name| Some(StageChoice::Option(name))).collect();
+    if choices.is_empty() { vec![None] } else { choices }
 }
 
 fn plans() -> Vec<PathBuf> {
