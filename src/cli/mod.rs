@@ -45,6 +45,13 @@ use crate::ui;
 /// The environment, which is read once.
 static ENVIRONMENT: LazyLock<Environment> = LazyLock::new(Environment::of_process);
 
+/// Where the guide has a chapter about a command.
+macro_rules! guide {
+    ($page:literal) => {
+        concat!("Guide: docs/guide/src/", $page, ".md")
+    };
+}
+
 /// The description of the environment's variables in `--help`.
 const VARIABLES: &str = "\
 Environment variables:
@@ -67,12 +74,15 @@ Environment variables:
           The file with the plan's signing key, where no configuration folder outlives a run
   GROUNDWORK_ALLOW_ENDPOINT=1
           Allow an AWS endpoint that is neither Amazon's nor on this machine, and a Vault that is
-          reached over the network without encryption";
+          reached over the network without encryption
+
+Guide: docs/guide/src/first-hour.md, or as pages for a browser with `make guide`";
 
 /// Bootstraps an environment's AWS account and Vault from one plan file, and rebuilds it after a
 /// disaster.
 #[derive(Debug, Parser)]
-#[command(name = "groundwork", version, about, max_term_width = 100, subcommand_required = true, after_long_help = VARIABLES)]
+#[command(name = "groundwork", version, about, max_term_width = 100, subcommand_required = true,
+    after_help = guide!("first-hour"), after_long_help = VARIABLES)]
 pub struct Cli {
     /// Report every request to AWS and Vault on standard error: what, how it ended, how long it took,
     /// the request's id; never a body, a header or a token
@@ -85,38 +95,51 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Write a commented starter plan and its templates
+    #[command(after_help = guide!("first-hour"))]
     Init(init::InitArgs),
     /// Check everything about a plan that needs no network
+    #[command(after_help = guide!("policies"))]
     Validate(validate::ValidateArgs),
     /// Show what would change; write nothing
+    #[command(after_help = guide!("ci"))]
     Plan(plan::PlanCommand),
     /// Show what will change, ask, and do it
+    #[command(after_help = guide!("changing"))]
     Apply(apply::ApplyArgs),
     /// Remove everything that a plan has made, after showing it and asking
+    #[command(after_help = guide!("teardown"))]
     Destroy(destroy::DestroyArgs),
     /// Show what was done, when, by whom: the record of all runs of a plan
+    #[command(after_help = guide!("journals-and-locks"))]
     Journal(journal::JournalArgs),
     /// Take away the lock of a run that is dead
+    #[command(after_help = guide!("journals-and-locks"))]
     Unlock(unlock::UnlockArgs),
     /// Show what a plan wants to use of yours, ask, and remember the answers outside of its folder
+    #[command(after_help = guide!("trust"))]
     Trust(trust::TrustArgs),
     /// Log in to Vault as the plan's admin, run a command, and revoke the token
+    #[command(after_help = guide!("first-hour"))]
     Login(login::LoginArgs),
     /// Unseal every node, from custody or with shares that people enter
+    #[command(after_help = guide!("custody"))]
     Unseal(unseal::UnsealArgs),
     /// Restart the servers of Vault one after the other, the active one last; or show the order
     Restart(restart::RestartArgs),
     /// Check, list and export the copies that are kept of once-only secrets
+    #[command(after_help = guide!("custody"))]
     Custody(custody::CustodyArgs),
     /// Draw the steps of a plan and what each needs
     Graph(graph::GraphArgs),
-    /// Describe the kinds of steps
+    /// Describe the kinds of steps, the sections of a plan, and the rules of `validate`
+    #[command(after_help = guide!("sections"))]
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of plan files, for editors
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// A local AWS and Vault, for rehearsal
+    #[command(after_help = guide!("first-hour"))]
     Sandbox(sandbox::SandboxArgs),
 }
 
