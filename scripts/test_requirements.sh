@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the tests need beside Rust and Python: cargo-nextest, which runs them, PostgreSQL for the kinds
-# that need a database, and chromium for the page of `plan --format html`. The last two are installed
-# on Debian when run as root.
+# that need a database, chromium for the page of `plan --format html`, and for the guide git, GnuPG and age, with
+# which its readers make keys. All but the first are installed on Debian when run as root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +15,9 @@ fi
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 command -v chromium >/dev/null || missing+=(chromium fonts-dejavu)
+command -v git >/dev/null || missing+=(git)
+command -v gpg >/dev/null || missing+=(gnupg)
+command -v age-keygen >/dev/null || missing+=(age)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

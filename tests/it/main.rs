@@ -21,6 +21,7 @@ mod files;
 mod fuzz;
 mod groups;
 mod guard;
+mod guide;
 mod hostile;
 mod hygiene;
 mod iam;
