@@ -1,11 +1,11 @@
-//! What the caller gives beside the plan file: the stage, and values of variables, by `--var` and `--var-file`.
+//! Given by the caller beside the plan file: the stage, and values of variables, by `--var` and `--var-file`.
 
 use std::path::Path;
 
 use super::node::{Node, NodeValue};
 use super::stage::StageChoice;
 
-/// What the caller gives beside the plan file.
+/// The stage and the values that the caller gives beside the plan file.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
     /// The stage.

@@ -27,12 +27,12 @@ pub enum VariableType {
     Map,
 }
 
-/// What the values of a variable have to be.
+/// The conditions on the values of a variable.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// Their type.
     pub kind: VariableType,
-    /// What the variable is for.
+    /// The purpose of the variable.
     pub description: Option<String>,
     /// The only values, if not empty.
     one_of: Vec<Value>,
@@ -213,7 +213,7 @@ impl Rules {
     /// Checks a value; the conditions are expressions, which [`crate::resolve`] evaluates.
     ///
     /// # Errors
-    /// What the value has to be.
+    /// The condition on the value.
     pub fn check(&self, value: &Value) -> Result<(), String> {
         if !self.kind.is_of(value) {
             return Err(format!("must be {}", self.kind.describe()));
