@@ -1,6 +1,7 @@
 //! `aws.kms_key`: a key of the Key Management Service, known by its alias.
 
 mod access;
+mod alias;
 mod grants;
 mod live;
 mod lockout;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 pub use access::Access;
+pub use alias::{is_same_key, requirement};
 pub use grants::Grant;
 pub use live::aliases;
 pub use lockout::{Managers, managers};
@@ -31,14 +33,10 @@ use crate::resource::risk::{
     Deletion, LABELS, Risks, Severity, added, analysed, changed, fixed, identity, off, on, raised, safe,
     state,
 };
-use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Resource, Tags, Writer};
 
 const IMMUTABLE: &str = "KMS fixes this when a key is created; declare another alias to get another key, and \
                          re-encrypt the data of the old one";
-
-const ONE_STEP: &str = "two steps would change it in turns; declare the key in one step, with one alias";
-
-const MOVE_BY_HAND: &str = "to take it over, remove the alias by hand and add `adopt: true` to the step";
 
 const IS_BROKEN: &str = "the key is unusable and cannot be enabled: its key material was never imported or \
                          has expired, or its key store is not connected. Import the material or connect the \
@@ -234,7 +232,7 @@ impl Resource for KmsKey {
 
     fn check(desired: &Desired) -> Vec<FieldError> {
         let mut found: Vec<FieldError> =
-            check_alias(&desired.alias).into_iter().chain(check_numbers(desired)).collect();
+            alias::check(&desired.alias).into_iter().chain(check_numbers(desired)).collect();
         if let Some(policy) = &desired.policy {
             found.extend(policy.check("policy", PolicyType::Resource));
             found.extend(lockout::check(policy));
@@ -259,15 +257,7 @@ impl Resource for KmsKey {
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
         let mut diff = Diff::none();
-        if let Some(declared) = desired.key_id.as_deref()
-            && (!observed.is_named || !is_same_key(Some(&observed.arn), Some(declared)))
-        {
-            let before = observed.is_named.then_some(observed.key_id.as_str());
-            match desired.why_not_taken(observed) {
-                Some(why) => diff.immutable("key_id", &before, &Some(declared), &why),
-                None => diff.field("key_id", &before, &Some(declared)),
-            };
-        }
+        alias::compare(&mut diff, desired, observed);
         diff.immutable("state", &observed.broken, &None::<String>, IS_BROKEN);
         diff.field("pending_deletion", &observed.pending_deletion, &false).field(
             "description",
@@ -356,19 +346,6 @@ impl Desired {
         made.map(|policy| ("access", policy)).or_else(|| Some(("policy", self.policy.clone()?)))
     }
 
-    /// Why the declared key does not get the alias: another step has it. Whether this plan may take over
-    /// a key without the alias is decided by its tags, as for every other thing.
-    fn why_not_taken(&self, observed: &Observed) -> Option<String> {
-        let tags = if observed.is_named { &observed.declared_tags } else { &observed.tags };
-        let owner = tags.get(tags::PLAN_TAG)?;
-        if self.tags.get(tags::PLAN_TAG) == Some(owner) {
-            let step =
-                tags.get(tags::STEP_TAG).filter(|step| self.tags.get(tags::STEP_TAG) != Some(*step))?;
-            return Some(format!("the key belongs to the step `{step}` of this plan, and {ONE_STEP}"));
-        }
-        observed.is_named.then(|| format!("the key belongs to the plan `{owner}`; {MOVE_BY_HAND}"))
-    }
-
     fn missing_replicas(&self, observed: &Observed) -> Vec<&String> {
         self.replica_regions.iter().filter(|region| !observed.replica_regions.contains(*region)).collect()
     }
@@ -382,51 +359,11 @@ impl Observed {
     }
 }
 
-/// Whether a live key, which services return as an ARN, is the declared one, which may be an ARN, an id
-/// or an alias. An alias matches only if the service kept it.
-pub fn is_same_key(live: Option<&str>, declared: Option<&str>) -> bool {
-    match (live, declared) {
-        (Some(live), Some(declared)) => {
-            live == declared || ends_with_part(live, declared) || ends_with_part(declared, live)
-        }
-        (live, declared) => live == declared,
-    }
-}
-
-/// The step that declares this alias, if a plan names a key by alias.
-pub fn requirement(name: &str) -> Option<Requirement> {
-    let alias = name.find("alias/").map(|start| &name[start..])?;
-    Some(Requirement::thing(KmsKey::KIND, alias))
-}
-
-/// Whether an ARN ends with `part`, behind `key/` or the account.
-fn ends_with_part(arn: &str, part: &str) -> bool {
-    arn.starts_with("arn:") && arn.strip_suffix(part).is_some_and(|rest| rest.ends_with([':', '/']))
-}
-
 /// The period is compared only if it is declared.
 fn compare_rotation(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     diff.field("rotation", &observed.rotation.is_some(), &desired.rotates());
     if let (true, Some(declared)) = (desired.rotates(), desired.rotation_period_days) {
         diff.field("rotation_period_days", &observed.rotation, &declared);
-    }
-}
-
-/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateAlias.html>
-fn check_alias(alias: &str) -> Option<FieldError> {
-    let wrong = |message: &str, help: &str| Some(FieldError::new("alias", message).help(help));
-    let Some(name) = alias.strip_prefix("alias/") else {
-        return wrong("an alias starts with `alias/`", &format!("write `alias/{alias}`"));
-    };
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "/_-".contains(c);
-    match () {
-        () if name.starts_with("aws/") => {
-            wrong("`alias/aws/` is reserved for keys that AWS manages", "choose another name")
-        }
-        () if name.is_empty() || alias.len() > 256 || !name.chars().all(allowed) => {
-            wrong("not a valid alias", "letters, digits, `/`, `_` and `-`; 256 characters at most")
-        }
-        () => None,
     }
 }
 
@@ -453,13 +390,13 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn desired(extra: Value) -> Desired {
+    pub(super) fn desired(extra: Value) -> Desired {
         let mut fields = json!({ "alias": "alias/x" });
         fields.as_object_mut().expect("a map").extend(extra.as_object().expect("a map").clone());
         serde_json::from_value(fields).expect("valid")
     }
 
-    fn observed() -> Observed {
+    pub(super) fn observed() -> Observed {
         Observed {
             alias: "alias/x".into(),
             is_named: true,
@@ -482,7 +419,7 @@ mod tests {
         }
     }
 
-    fn paths(diff: &Diff) -> Vec<&str> {
+    pub(super) fn paths(diff: &Diff) -> Vec<&str> {
         diff.changes.iter().map(|change| change.path.as_str()).collect()
     }
 
@@ -546,56 +483,9 @@ mod tests {
     }
 
     #[test]
-    fn declared_key_of_others_is_not_taken() {
-        let marks = |plan: &str, step: &str| {
-            Tags::from([(tags::PLAN_TAG.into(), plan.into()), (tags::STEP_TAG.into(), step.into())])
-        };
-        let declared = desired(json!({ "key_id": "k", "tags": marks("ours", "key") }));
-        let blocked = |observed: Observed| {
-            let diff = KmsKey::diff(&declared, &observed);
-            assert!(paths(&diff).contains(&"key_id"), "{diff:?}");
-            diff.blocked.first().map(|blocked| blocked.why.clone()).unwrap_or_default()
-        };
-        // Without the alias the tags decide, in the engine.
-        let unnamed = |tags: Tags| Observed { is_named: false, tags, ..observed() };
-        assert_eq!(blocked(unnamed(marks("theirs", "key"))), "");
-        assert_eq!(blocked(unnamed(marks("ours", "key"))), "");
-        assert!(blocked(unnamed(marks("ours", "other"))).contains("step `other`"));
-        let moved = |tags: Tags| Observed {
-            key_id: "z".into(),
-            arn: "arn:aws:kms:us-east-1:1:key/z".into(),
-            declared_tags: tags,
-            ..observed()
-        };
-        assert_eq!(blocked(moved(Tags::new())), "");
-        assert!(blocked(moved(marks("theirs", "key"))).contains("plan `theirs`"));
-        assert!(blocked(moved(marks("ours", "other"))).contains("step `other`"));
-    }
-
-    #[test]
     fn key_pending_deletion_is_reported_once() {
         let dying = Observed { pending_deletion: true, enabled: false, ..observed() };
         assert_eq!(paths(&KmsKey::diff(&desired(json!({})), &dying)), ["pending_deletion"]);
-    }
-
-    #[test]
-    fn key_arn_matches_its_id_or_alias() {
-        let arn = "arn:aws:kms:us-east-1:123456789012:key/abc";
-        assert!(is_same_key(Some(arn), Some("abc")) && is_same_key(Some("abc"), Some(arn)));
-        assert!(is_same_key(Some("arn:aws:kms:us-east-1:123456789012:alias/x"), Some("alias/x")));
-        assert!(
-            !is_same_key(Some(arn), Some("bc")) && !is_same_key(Some(arn), None) && is_same_key(None, None)
-        );
-    }
-
-    #[test]
-    fn aliases_are_checked() {
-        let message = |alias: &str| check_alias(alias).map(|error| error.message);
-        assert_eq!(message("alias/a/b_c-1"), None);
-        for wrong in ["x", "alias/", "alias/a b", "alias/aws/s3"] {
-            assert!(message(wrong).is_some(), "{wrong}");
-        }
-        assert_eq!(check_alias("x").and_then(|error| error.help).as_deref(), Some("write `alias/x`"));
     }
 
     #[test]
