@@ -5,7 +5,8 @@
 //! or `NO_COLOR` is set. All text passes [`visible`] on its way out, regardless of its author.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::visible::{self, on_terminal};
 
@@ -15,15 +16,32 @@ pub fn out(text: impl Display) {
 }
 
 fn print(harmless: &str) {
-    let _ = writeln!(anstream::stdout(), "{harmless}");
+    note_loss(writeln!(anstream::stdout(), "{harmless}"));
+}
+
+/// Whether a result could not be printed, although the reader has not gone away.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+fn note_loss(printed: std::io::Result<()>) {
+    let Err(error) = printed else { return };
+    if error.kind() != ErrorKind::BrokenPipe && !LOST.swap(true, Ordering::Relaxed) {
+        note(format_args!("error: cannot write to standard output: {error}"));
+    }
+}
+
+/// Whether a part of the results is lost: the output's disk is full, for example.
+pub fn has_lost_results() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Prints a secret that a person asked for, with a line end. The caller has made sure that standard
 /// output is not a terminal.
 pub fn secret_line(secret: &crate::secret::Secret) {
     let mut out = std::io::stdout().lock();
-    let _ =
+    let printed =
         out.write_all(secret.expose_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    drop(out);
+    note_loss(printed);
 }
 
 /// Prints a remark for people, with a line end.

@@ -7,6 +7,8 @@ use clap::Args;
 
 use super::Outcome;
 use crate::console;
+use crate::providers::PROVIDERS;
+use crate::schema::plan_schema;
 
 /// The files to write, with paths relative to the folder. The plan is the quickstart that the tests
 /// run, so that a newcomer starts from something that works.
@@ -19,6 +21,11 @@ const FILES: [(&str, &str); 3] = [
     ),
 ];
 
+/// The schema by which editors complete and check the plan; `groundwork schema` prints it again.
+const SCHEMA: &str = "plan.schema.json";
+/// Where the example's schema is, seen from its folder.
+const SCHEMA_OF_EXAMPLE: &str = "../docs/plan.schema.json";
+
 /// Write a commented starter plan and its templates.
 #[derive(Debug, Args)]
 pub struct InitArgs {
@@ -29,12 +36,15 @@ pub struct InitArgs {
 
 /// Writes the files, none of which may exist.
 pub fn run(args: &InitArgs) -> Outcome {
-    if let Some((name, _)) = FILES.iter().find(|(name, _)| args.folder.join(name).exists()) {
+    let mut names = FILES.iter().map(|(name, _)| *name).chain([SCHEMA]);
+    if let Some(name) = names.find(|name| args.folder.join(name).exists()) {
         let path = args.folder.join(name);
         console::note(format_args!("error: {} exists already; nothing was written", path.display()));
         return Outcome::Failed;
     }
-    for (name, text) in FILES {
+    let schema = serde_json::to_string_pretty(&plan_schema(&PROVIDERS)).unwrap_or_default() + "\n";
+    let files = FILES.map(|(name, text)| (name, text.replace(SCHEMA_OF_EXAMPLE, SCHEMA)));
+    for (name, text) in files.iter().map(|(name, text)| (*name, text)).chain([(SCHEMA, &schema)]) {
         let path = args.folder.join(name);
         if let Err(error) = write_new(&path, text) {
             console::note(format_args!("error: cannot write {}: {error}", path.display()));

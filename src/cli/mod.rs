@@ -157,12 +157,17 @@ impl Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return whole(usage(&error)),
     };
     if cli.verbose {
         trace::observe_with(ui::trace::show);
     }
-    dispatch(cli.command)
+    whole(dispatch(cli.command))
+}
+
+/// The exit code: a script must not take a part of the results for all of them.
+fn whole(ended: ExitCode) -> ExitCode {
+    if console::has_lost_results() && ended == ExitCode::SUCCESS { Outcome::Failed.into() } else { ended }
 }
 
 /// Help and version are results; everything else is a mistake on the command line.

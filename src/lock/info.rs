@@ -54,8 +54,9 @@ impl Info {
                 text.push_str(&format!(", {part}"));
             }
         }
-        if let Some(age) = self.age() {
-            text.push_str(&format!(", since {} ({age} ago)", self.created));
+        if let (Some(age), Ok(created)) = (self.age(), self.created.parse::<Timestamp>()) {
+            let since = created.strftime("%Y-%m-%dT%H:%M:%SZ");
+            text.push_str(&format!(", since {since} ({age} ago)"));
         }
         format!("{text}, lock id {}", self.id)
     }

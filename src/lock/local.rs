@@ -63,11 +63,13 @@ fn taken(plan: &str, file: &File) -> Error {
     let holder = text.and_then(|text| serde_json::from_slice::<Holder>(&text).ok());
     let message = match holder {
         Some(Holder { who, since }) => {
+            let since = since.strftime("%Y-%m-%d %H:%M:%S UTC");
             format!("another run of {plan} holds the lock: {}, process {}, since {since}", who.who, who.pid)
         }
         None => format!("another run of {plan} holds the lock and has not recorded its holder"),
     };
-    Error::new(ErrorKind::Conflict, "lock", message).advice("wait until that run ends, then run again")
+    Error::new(ErrorKind::Conflict, "lock", message)
+        .advice("wait until that run ends, then run again")
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub fn difference(before: &str, after: &str) -> Vec<Line> {
                 ChangeTag::Insert => Sign::Added,
                 ChangeTag::Delete => Sign::Removed,
             };
-            lines.push(Line { sign, text: change.value().trim_end_matches('\n').to_owned() });
+            lines.push(Line { sign, text: line(change.value(), sign) });
             if change.missing_newline()
                 && sign != Sign::Same
                 && before.ends_with('\n') != after.ends_with('\n')
@@ -65,6 +65,16 @@ pub fn difference(before: &str, after: &str) -> Vec<Line> {
     }
     gap(&mut lines, before.lines().count().saturating_sub(shown_to));
     lines
+}
+
+/// A line without its line break. Of one that changes, a carriage return is shown: two lines may differ in
+/// nothing else.
+fn line(value: &str, sign: Sign) -> String {
+    let text = value.trim_end_matches('\n');
+    match text.strip_suffix('\r') {
+        Some(text) if sign != Sign::Same => format!("{text}\\r"),
+        _ => text.to_owned(),
+    }
 }
 
 fn gap(lines: &mut Vec<Line>, count: usize) {
@@ -96,6 +106,11 @@ mod tests {
     fn missing_final_newline_is_shown() {
         assert_eq!(told("a\nb", "a\nb\n"), [" a", "-b", "@no line end", "+b"]);
         assert_eq!(told("a", "b"), ["-a", "+b"]);
+    }
+
+    #[test]
+    fn carriage_return_is_shown_where_it_differs() {
+        assert_eq!(told("a\r\nb\r\n", "a\nb\r\n"), ["-a\\r", "+a", " b\r"]);
     }
 
     #[test]

@@ -27,12 +27,16 @@ pub fn show_signer(signer: Option<Signer>) {
     }
 }
 
+/// A time as people read it.
+const TIME: &str = "%Y-%m-%d %H:%M:%S UTC";
+
 /// Shows the claims that a person is asked to vouch for: the journal's writers, and the things that it
 /// records as the plan's.
 pub fn show_claims(records: &[Record], things: &Things) {
     let mut text = format!("{} lines", records.len());
     if let (Some(first), Some(last)) = (records.first(), records.last()) {
-        text.push_str(&format!(", from {} to {}", first.time, last.time));
+        let [first, last] = [first, last].map(|record| record.time.strftime(TIME));
+        text.push_str(&format!(", from {first} to {last}"));
     }
     let writers: BTreeSet<&str> = records.iter().map(|record| record.who.who.as_str()).collect();
     for writer in writers {
@@ -68,7 +72,8 @@ fn render(plan: &str, records: &[Record], open: &[Record]) -> String {
         _ => text.push_str(&format!("\n{}", paint(BAD, "Not known to have ended:"))),
     }
     for record in open {
-        text.push_str(&format!("\n  {}  {}", paint(FAINT, record.time), describe(&record.entry)));
+        let time = paint(FAINT, record.time.strftime(TIME));
+        text.push_str(&format!("\n  {time}  {}", describe(&record.entry)));
     }
     text
 }

@@ -69,3 +69,28 @@ fn yaml_error_is_shown_at_its_line() {
     insta::assert_snapshot!(messages("version: 1\nname: a\nname: b\n"));
     insta::assert_snapshot!(messages("- not\n- a plan\n"));
 }
+
+/// A result that is not whole must not end with 0.
+#[test]
+fn full_output_device_is_an_error() {
+    for (arguments, code) in [(vec!["explain"], 1), (vec!["schema"], 1), (vec!["--help"], 1)] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
+        let ran = crate::support::program().args(&arguments).stdout(full).output().expect("it starts");
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(code), "{arguments:?}: {told}");
+        assert!(told.contains("cannot write to standard output"), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
+fn generated_plan_leads_editors_to_a_schema_that_is_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ran = crate::support::program().arg("init").arg(folder.path()).output().expect("it starts");
+    assert!(ran.status.success(), "{ran:?}");
+    let plan = std::fs::read_to_string(folder.path().join("plan.yaml")).expect("written");
+    let (_, schema) = plan.lines().next().expect("a line").split_once("$schema=").expect("a schema");
+    let text = std::fs::read(folder.path().join(schema)).expect("it is there");
+    assert!(
+        serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|schema| schema["$schema"].is_string())
+    );
+}

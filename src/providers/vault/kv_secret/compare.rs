@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{KvSecretSpec, Latest, LiveKvSecret};
@@ -14,6 +15,8 @@ pub(super) fn diff(desired: &KvSecretSpec, live: &LiveKvSecret) -> Diff {
     let mut diff = Diff::none();
     match &live.latest {
         Latest::Deleted(when) => {
+            let time: Option<Timestamp> = when.parse().ok();
+            let when = time.map_or(when.clone(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
             let note = format!(
                 "version {} was deleted at {when}; it is undeleted first, so that its values are kept",
                 live.version
