@@ -18,6 +18,8 @@ pub enum Action {
     Update,
     /// It exists, is not ours, and the plan says to take it over.
     Adopt,
+    /// It will be removed, and made again.
+    Replace,
     /// It will be removed.
     Delete,
     /// It is as declared.
@@ -35,6 +37,7 @@ impl Action {
             Self::Create => "create",
             Self::Update => "update",
             Self::Adopt => "adopt",
+            Self::Replace => "replace",
             Self::Delete => "delete",
             Self::None => "none",
             Self::Blocked => "blocked",
@@ -44,7 +47,7 @@ impl Action {
 
     /// Whether carrying it out writes.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Delete)
+        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Replace | Self::Delete)
     }
 }
 
@@ -134,12 +137,39 @@ pub enum RemovalScope {
     Undeclared,
     /// Remove everything that the plan has created.
     Everything,
+    /// The same, with what is protected, and with custody, the journal and the lock.
+    Teardown,
 }
 
 impl RemovalScope {
     /// Whether this scope does not remove anything.
     pub fn is_nothing(&self) -> bool {
         *self == Self::Nothing
+    }
+
+    /// Whether this scope removes what the plan declares.
+    pub fn removes_all(self) -> bool {
+        matches!(self, Self::Everything | Self::Teardown)
+    }
+}
+
+/// The part of a plan that a run is limited to, and the things that it replaces, by the ids of steps or
+/// of their instances.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// Only these steps, with what they need; all steps if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
+    /// The things of these steps are replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<String>,
+}
+
+impl Selection {
+    /// Whether nothing is selected: the whole plan is meant, and nothing is replaced.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.replaces.is_empty()
     }
 }
 
@@ -152,6 +182,9 @@ pub struct Changeset {
     /// The scope of removal that was asked for.
     #[serde(skip_serializing_if = "RemovalScope::is_nothing")]
     pub removes: RemovalScope,
+    /// The part of the plan that was asked for.
+    #[serde(skip_serializing_if = "Selection::is_empty")]
+    pub selection: Selection,
     /// Which plan.
     pub plan: PlanIdentity,
     /// All steps, in an order in which they can be carried out.
@@ -216,6 +249,9 @@ pub struct Counts {
     pub update: usize,
     /// Steps to take over.
     pub adopt: usize,
+    /// Steps whose things are deleted and created again.
+    #[serde(skip_serializing_if = "is_none")]
+    pub replace: usize,
     /// Steps to delete.
     pub delete: usize,
     /// Steps that are as declared.
@@ -224,6 +260,12 @@ pub struct Counts {
     pub blocked: usize,
     /// Steps whose action is not known yet.
     pub deferred: usize,
+}
+
+/// A count that only some runs have.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Counts {
@@ -241,6 +283,7 @@ impl Counts {
             Action::Create => &mut self.create,
             Action::Update => &mut self.update,
             Action::Adopt => &mut self.adopt,
+            Action::Replace => &mut self.replace,
             Action::Delete => &mut self.delete,
             Action::None => &mut self.none,
             Action::Blocked => &mut self.blocked,
@@ -250,7 +293,7 @@ impl Counts {
 
     /// Steps whose action writes.
     pub fn writing(&self) -> usize {
-        self.create + self.update + self.adopt + self.delete
+        self.create + self.update + self.adopt + self.replace + self.delete
     }
 
     /// Steps that remain undone whatever is applied.
@@ -264,6 +307,7 @@ impl Changeset {
     pub fn new(
         document: &Document,
         removes: RemovalScope,
+        selection: Selection,
         steps: Vec<StepChange>,
         undeclared: Vec<StepChange>,
     ) -> Self {
@@ -272,7 +316,7 @@ impl Changeset {
             stage: document.stage_name().map(str::to_owned),
             digest: document.digest.clone(),
         };
-        Self { removes, undeclared, ..Self::of(plan, steps) }
+        Self { removes, selection, undeclared, ..Self::of(plan, steps) }
     }
 
     /// A changeset of these steps for the plan of this identity, which removes nothing that the plan
@@ -281,6 +325,7 @@ impl Changeset {
         Self {
             format_version: "1",
             removes: RemovalScope::Nothing,
+            selection: Selection::default(),
             plan,
             summary: Counts::of(&steps),
             steps,
@@ -290,10 +335,29 @@ impl Changeset {
         }
     }
 
+    /// A sentence that says which part of the plan it is about, if not the whole.
+    pub fn part(&self) -> Option<String> {
+        if self.removes == RemovalScope::Teardown {
+            let all = "A complete teardown: what is protected goes too, and at the end custody, the journal with its \
+                       copy, and the lock. A saved secret, a key share or an old state cannot be had again";
+            return Some(all.to_owned());
+        }
+        let named = self.selection.targets.join(", ");
+        let sentence = "Only a part of the plan, as `--target` says";
+        (!named.is_empty())
+            .then(|| format!("{sentence}: {named}, and what is needed for that; the rest stays as it is"))
+    }
+
     /// Whether a person has to agree to it: it writes, or goes elsewhere than the last apply.
     pub fn needs_approval(&self) -> bool {
         let mut changed = self.where_this_goes.iter().flat_map(WhereThisGoes::changed);
-        self.summary.writing() > 0 || (self.removes != RemovalScope::Everything && changed.next().is_some())
+        match self.removes {
+            RemovalScope::Teardown => true,
+            RemovalScope::Everything => self.summary.writing() > 0,
+            RemovalScope::Nothing | RemovalScope::Undeclared => {
+                self.summary.writing() > 0 || changed.next().is_some()
+            }
+        }
     }
 
     /// The changes in `now` that were not approved with this changeset: each step, with the fields. An

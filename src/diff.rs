@@ -1,5 +1,7 @@
 //! Compares desired and observed state, and decides the action for each step.
 
+mod replacement;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
@@ -18,6 +20,8 @@ use crate::resource::erased::View;
 use crate::secret::{Fields, Loader, Secret};
 use crate::template::unknown;
 
+use replacement::{Anew, has_new_outputs};
+
 /// Compares every step in graph order, so that each step sees the outputs of the steps before it.
 /// Removals follow.
 ///
@@ -25,28 +29,38 @@ use crate::template::unknown;
 /// Mistakes in the plan that become visible only with values from other steps.
 pub fn compare(world: &mut ObservedPlan) -> Result<Changeset, Error> {
     let mut steps = match world.extent {
-        RemovalScope::Everything => Vec::new(),
+        RemovalScope::Everything | RemovalScope::Teardown => Vec::new(),
         RemovalScope::Nothing | RemovalScope::Undeclared => compare_steps(world)?,
     };
     let removals = removal::decide(world, &steps);
     steps.extend(removals.steps);
-    Ok(Changeset::new(&world.resolved.document, world.extent, steps, removals.undeclared))
+    let selection = world.selected.asked.clone();
+    Ok(Changeset::new(&world.resolved.document, world.extent, selection, steps, removals.undeclared))
 }
 
 fn compare_steps(world: &mut ObservedPlan) -> Result<Vec<StepChange>, Diagnostics> {
     let loader = declare::loader(&world.resolved);
     let mut outputs = OutputTable::new();
     let mut steps = Vec::new();
+    let anew = Anew::of(world);
     let mut mistakes = Vec::new();
     // Secrets that this run changes are not known before it.
     let mut changing: HashSet<(usize, String)> = HashSet::new();
     for index in world.graph.order.clone() {
+        if !world.selected.has(index) {
+            continue;
+        }
         let mut secrets = step_secrets(world, index);
         secrets.retain(|_, (secret, _)| !changing.contains(secret));
         match redeclare(world, index, &outputs, &loader, values(secrets)) {
             Ok(()) => {
-                let change = decide(world, index);
-                add_outputs(world, index, &mut outputs);
+                let change = anew.changed(world, index, decide(world, index));
+                if has_new_outputs(world, index, change.action) {
+                    let predicted = world.predicted_outputs(index);
+                    outputs.insert(world.resolved.steps[index].id.clone(), predicted);
+                } else {
+                    add_outputs(world, index, &mut outputs);
+                }
                 let sensitive = change.changes.iter().filter(|change| change.sensitive);
                 changing.extend(sensitive.map(|change| (index, change.path.clone())));
                 steps.push(change);
@@ -134,6 +148,9 @@ pub fn decide(world: &ObservedPlan, index: usize) -> StepChange {
             (Action::Blocked, Vec::new(), Some(hidden(world, index, error)))
         }
         Observation::Failed(error) => (Action::Deferred, Vec::new(), Some(hidden(world, index, error))),
+        Observation::NotAsked => {
+            (Action::Deferred, Vec::new(), Some("it is outside of what `--target` names".to_owned()))
+        }
         Observation::BehindBootstrap(first) => {
             let reason = format!("after {} has initialised the server", world.resolved.steps[*first].id);
             (Action::Create, instance.preview().changes, Some(reason))

@@ -1,5 +1,7 @@
 //! Steps and the edges between them.
 
+mod selected;
+
 use std::collections::{BTreeSet, HashMap};
 
 use petgraph::algo::{tarjan_scc, toposort};
@@ -9,6 +11,8 @@ use crate::plan::{Diagnostic, Diagnostics, LockPlace};
 use crate::resolve::{OutputTable, Resolved};
 use crate::resource::Requirement;
 use crate::resource::erased::Instance;
+
+pub use selected::Selected;
 
 /// The dependency order of the steps. Steps are indices into [`Resolved::steps`].
 #[derive(Clone, Debug, Default)]

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::changeset::RemovalScope;
 use crate::error::{Error, ErrorKind};
 use crate::event::Events;
-use crate::graph::Graph;
+use crate::graph::{Graph, Selected};
 use crate::journal::{Thing, Things, record_in, target};
 use crate::place::{Place, Realm, Realms};
 use crate::removal;
@@ -33,6 +33,8 @@ pub enum Observation {
     AddressUnknown(String),
     /// Reading failed.
     Failed(Error),
+    /// It is outside of the part of the plan that the run is limited to.
+    NotAsked,
 }
 
 /// All steps with their declarations and observations.
@@ -61,6 +63,8 @@ pub struct ObservedPlan {
     pub attached: Attached,
     /// The things to remove.
     pub extent: RemovalScope,
+    /// The steps that the run deals with.
+    pub selected: Selected,
 }
 
 /// One instance for each step; an instance is taken out while a task works on it.
@@ -127,11 +131,12 @@ pub async fn observe(
     resolved: Resolved,
     graph: Graph,
     instances: Vec<Box<dyn Instance>>,
+    selected: Selected,
     run: &Run,
     parallelism: usize,
     events: &Events,
 ) -> ObservedPlan {
-    let observations = instances.iter().map(|_| Observation::AddressUnknown(String::new())).collect();
+    let observations = instances.iter().map(|_| Observation::NotAsked).collect();
     let (whereabouts, realms) = (whereabouts(run, &resolved.realms), resolved.realms.clone());
     let mut world = ObservedPlan {
         resolved,
@@ -146,6 +151,7 @@ pub async fn observe(
         elsewhere: Vec::new(),
         attached: Attached::default(),
         extent: RemovalScope::default(),
+        selected,
     };
     observe_all(&mut world, run, parallelism, events).await;
     world
@@ -171,7 +177,9 @@ pub async fn observe_again(world: &mut ObservedPlan, run: &Run, parallelism: usi
 
 async fn observe_all(world: &mut ObservedPlan, run: &Run, parallelism: usize, events: &Events) {
     world.record_things(run.journal.things());
-    let mut pending: Vec<usize> = (0..world.instances.len()).collect();
+    let mut pending: Vec<usize> =
+        (0..world.instances.len()).filter(|index| world.selected.reads(*index)).collect();
+    let total = pending.len();
     loop {
         let (ready, waiting): (Vec<usize>, Vec<usize>) =
             pending.into_iter().partition(|index| !unknown::is_unknown(&world.instances[*index].id()));
@@ -188,12 +196,14 @@ async fn observe_all(world: &mut ObservedPlan, run: &Run, parallelism: usize, ev
             let known = world.record(*index).is_some();
             world.instances[*index].recognise(known);
         }
-        observe_round(world, &ready, run, parallelism, events).await;
+        observe_round(world, &ready, total, run, parallelism, events).await;
         world.explain_absences(&ready);
         redeclare(world, &waiting);
         pending = waiting;
     }
-    (world.orphans, world.elsewhere) = removal::observe(world, run, parallelism).await;
+    if !world.selected.is_partial() {
+        (world.orphans, world.elsewhere) = removal::observe(world, run, parallelism).await;
+    }
 }
 
 /// Asks for the realms of the places of these steps. A system that cannot be asked has an unknown realm;
@@ -214,11 +224,11 @@ async fn ask_realms(world: &mut ObservedPlan, steps: &[usize], run: &Run) {
 async fn observe_round(
     world: &mut ObservedPlan,
     ready: &[usize],
+    total: usize,
     run: &Run,
     parallelism: usize,
     events: &Events,
 ) {
-    let total = world.instances.len();
     let before = total - ready.len();
     let limit = Arc::new(Semaphore::new(parallelism));
     let chosen: std::collections::HashSet<usize> = ready.iter().copied().collect();

@@ -1,6 +1,6 @@
 //! Brings a plan's steps about: creates, updates and adopts their things.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::queue::{Course, Item, Queue};
 use super::schedule::{self, Work};
@@ -31,7 +31,7 @@ pub async fn bring_about(
     means: Means<'_>,
     report: &mut Report,
 ) -> BroughtAbout {
-    let mut steps = Steps::new(world, changeset, means);
+    let mut steps = Steps::new(world, changeset, means, report);
     let queue = steps.queue();
     schedule::run(&mut steps, queue, means.options, means.events, report).await;
     BroughtAbout { actions: steps.actions, outputs: steps.outputs }
@@ -44,6 +44,8 @@ struct Steps<'a> {
     actions: HashMap<usize, Action>,
     outputs: OutputTable,
     loader: Loader,
+    /// Steps whose things were to be deleted first, and are still there.
+    undone: HashSet<String>,
     means: Means<'a>,
 }
 
@@ -56,7 +58,7 @@ struct Job<'a> {
 }
 
 impl<'a> Steps<'a> {
-    fn new(world: &'a mut ObservedPlan, changeset: &Changeset, means: Means<'a>) -> Self {
+    fn new(world: &'a mut ObservedPlan, changeset: &Changeset, means: Means<'a>, report: &Report) -> Self {
         let by_id: HashMap<&str, Action> =
             changeset.steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
         let steps = world.resolved.steps.iter().enumerate();
@@ -68,6 +70,7 @@ impl<'a> Steps<'a> {
             order: world.graph.order.iter().copied().filter(|index| actions.contains_key(index)).collect(),
             outputs: world.outputs(),
             loader: declare::loader(&world.resolved),
+            undone: report.undone().map(str::to_owned).collect(),
             actions,
             means,
             world,
@@ -80,7 +83,11 @@ impl<'a> Steps<'a> {
             self.order.iter().enumerate().map(|(item, index)| (*index, item)).collect();
         let items = self.order.iter().map(|index| Item {
             service: self.world.resolved.service(self.world.resolved.steps[*index].kind.name()),
-            course: course(self.actions[index]),
+            course: if self.undone.contains(&self.world.resolved.steps[*index].id) {
+                Course::Skip
+            } else {
+                course(self.actions[index])
+            },
             needs: self.world.graph.needs[*index]
                 .iter()
                 .filter_map(|need| positions.get(need))
@@ -98,6 +105,14 @@ impl<'a> Steps<'a> {
             |need: &usize| matches!(self.actions.get(need), Some(Action::Update | Action::Adopt));
         matches!(self.world.observations[index], Observation::BehindBootstrap(_))
             || self.actions[&index] == Action::Create && self.world.graph.needs[index].iter().any(is_changed)
+    }
+
+    /// The action that is left: a replaced thing was deleted before.
+    fn carried_out(&self, item: usize) -> Action {
+        match self.actions[&self.order[item]] {
+            Action::Replace => Action::Create,
+            action => action,
+        }
     }
 
     /// Gives a step its final fields. Returns who can open custody, for a once-only step.
@@ -142,6 +157,7 @@ impl<'a> Work for Steps<'a> {
         match (broken, self.action(item)) {
             (_, Action::None) => None,
             (Some(need), _) => Some(format!("depends on {}, which was not applied", self.id(need))),
+            (None, Action::Replace) => Some("the old thing is still there".to_owned()),
             (None, action) => Some(format!("it is {}", action.name())),
         }
     }
@@ -157,7 +173,8 @@ impl<'a> Work for Steps<'a> {
             id: self.id(item),
             kind: self.world.resolved.steps[index].kind,
             thing: record::thing(self.world, index),
-            action: self.action(item),
+            action: self.carried_out(item),
+            look_again: self.world.selected.is_after_replacement(index),
             look_first: self.was_hidden(index),
             adopts: self.world.resolved.document.steps[declared].adopt,
             is_built_in: self.world.instances[index].recorded().permanent().is_some(),

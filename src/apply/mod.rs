@@ -13,6 +13,7 @@ mod schedule;
 #[cfg(test)]
 mod schedule_tests;
 mod step;
+mod teardown;
 
 pub use lock::{ApprovedUnlock, force_unlock, lock, unlock};
 
@@ -73,11 +74,19 @@ pub struct Report {
     pub skipped: Vec<(String, String)>,
     /// Whether the run was stopped before its end.
     pub stopped: bool,
+    /// Whether nothing of the plan is left, not even its journal.
+    pub is_torn_down: bool,
     /// The counts that the last event reports.
     pub summary: Summary,
 }
 
 impl Report {
+    /// The ids of the steps that failed or never started.
+    fn undone(&self) -> impl Iterator<Item = &str> {
+        let failed = self.failed.iter().map(|(id, _)| id.as_str());
+        failed.chain(self.skipped.iter().map(|(id, _)| id.as_str()))
+    }
+
     /// Whether a failed request may have taken effect.
     pub fn has_unknown(&self) -> bool {
         self.failed.iter().any(|(_, error)| error.kind == ErrorKind::Unknown)
@@ -134,12 +143,18 @@ pub async fn apply(
     let permit = Permit::mint();
     let journal = &run.journal;
     prove_sources(world, approved.0, &permit, events)?;
-    let mut writes = approved.0.summary.writing() > 0;
+    let mut writes = approved.0.summary.writing() > 0 || world.extent == RemovalScope::Teardown;
     if writes {
         journal.append(&permit, Entry::RunStarted).await?;
     }
     let means = Means { run, permit: &permit, options, events };
     let mut report = Report::default();
+    if world.extent == RemovalScope::Teardown {
+        teardown::tear_down(world, approved.0, means, &mut report).await?;
+        report.stopped = *options.stop.borrow();
+        return Ok(summed_up(report, approved.0, started, run, events));
+    }
+    remove::remove_replaced(world, approved.0, means, &mut report).await;
     let BroughtAbout { actions, outputs } =
         bring_about::bring_about(world, approved.0, means, &mut report).await;
     remove::remove_all(world, approved.0, means, &mut report).await;
@@ -160,16 +175,27 @@ pub async fn apply(
         // All steps are done and recorded here; a later run copies the journal.
         events.warn(format!("the end of this run is not in every copy of the journal: {error}"));
     }
+    Ok(summed_up(report, approved.0, started, run, events))
+}
+
+/// Reports the end of a run, with its counts.
+fn summed_up(
+    mut report: Report,
+    changeset: &Changeset,
+    started: Instant,
+    run: &Run,
+    events: &Events,
+) -> Report {
     report.summary = Summary {
         done: report.done.len(),
-        unchanged: approved.0.summary.none,
+        unchanged: changeset.summary.none,
         failed: report.failed.len(),
         skipped: report.skipped.len(),
         ms: millis(started.elapsed()),
         api_calls: run.calls.total(),
     };
     events.emit(Event::Summary(report.summary.clone()));
-    Ok(report)
+    report
 }
 
 /// Checks that the secret inputs fit the templates of the steps that will be written, before any write.
@@ -194,7 +220,7 @@ fn prove_sources(
 
 /// Whether the plan has custody, and its signing key is not known to be in all of it.
 fn shares_key(world: &ObservedPlan, run: &Run) -> bool {
-    let keeps = run.custody_settings.is_some() && world.extent != RemovalScope::Everything;
+    let keeps = run.custody_settings.is_some() && !world.extent.removes_all();
     keeps && run.journal.authority().is_unshared()
 }
 

@@ -7,7 +7,7 @@ use super::Report;
 use crate::changeset::{Action, RemovalScope};
 use crate::diff;
 use crate::error::Result;
-use crate::journal::{DELETE, Entry, FORGET, Thing, realm_detail};
+use crate::journal::{DELETE, Entry, FORGET, OperationOutcome, Thing, realm_detail};
 use crate::observe::ObservedPlan;
 use crate::permit::Permit;
 use crate::place::Place;
@@ -87,6 +87,15 @@ pub async fn let_go(world: &ObservedPlan, run: &Run, permit: &Permit) -> Result<
     };
     for leaving in world.things.leaving().filter(|leaving| removal::is_gone(world, leaving)) {
         run.journal.append(permit, end(DELETE, &leaving.target, leaving.realm.clone())).await?;
+    }
+    for leaving in world.things.leaving().filter(|leaving| removal::is_back(world, leaving)) {
+        let entry = Entry::Outcome {
+            operation: DELETE.to_owned(),
+            target: leaving.target.clone(),
+            result: OperationOutcome::Failed,
+            message: "the run was cut off before; it is declared, and still there".to_owned(),
+        };
+        run.journal.append(permit, entry).await?;
     }
     if world.extent == RemovalScope::Undeclared {
         for thing in removal::forgotten(world) {

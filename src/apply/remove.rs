@@ -18,6 +18,31 @@ use crate::resource::Recorded;
 pub async fn remove_all(world: &ObservedPlan, changeset: &Changeset, means: Means<'_>, report: &mut Report) {
     let steps: Vec<&StepChange> =
         changeset.steps.iter().filter(|step| step.action == Action::Delete).collect();
+    remove(world, steps, means, report).await;
+}
+
+/// Removes what the changeset replaces, before anything is created in its place. What is gone is absent
+/// from then on.
+pub async fn remove_replaced(
+    world: &mut ObservedPlan,
+    changeset: &Changeset,
+    means: Means<'_>,
+    report: &mut Report,
+) {
+    let is_replaced =
+        |step: &&StepChange| changeset.step(&step.id).is_some_and(|step| step.action == Action::Replace);
+    let steps = removal::replaced(world);
+    remove(world, steps.iter().filter(is_replaced).collect(), means, report).await;
+    // Done is what is there again.
+    for id in std::mem::take(&mut report.done) {
+        if let Some(index) = world.resolved.steps.iter().position(|step| step.id == id) {
+            world.instances[index].assume_absent();
+        }
+    }
+}
+
+/// Removes the things of these steps, dependents first.
+pub async fn remove(world: &ObservedPlan, steps: Vec<&StepChange>, means: Means<'_>, report: &mut Report) {
     if steps.is_empty() {
         return;
     }
@@ -47,8 +72,7 @@ struct Job<'a> {
 impl Removals<'_> {
     /// Its dependents come before each removal. Its other needs were written before, or keep it.
     fn queue(&mut self, report: &Report) -> Queue {
-        let failed = report.failed.iter().map(|(id, _)| id.as_str());
-        let undone: HashSet<&str> = failed.chain(report.skipped.iter().map(|(id, _)| id.as_str())).collect();
+        let undone: HashSet<&str> = report.undone().collect();
         let positions: HashMap<&str, usize> =
             self.steps.iter().enumerate().map(|(item, step)| (step.id.as_str(), item)).collect();
         let needing = needing(self.world);

@@ -181,7 +181,10 @@ impl<W: Work> Schedule<'_, W> {
         self.queue.break_off(item);
         let id = self.work.id(item);
         self.events.emit(Event::StepSkipped { id: id.clone(), reason: reason.clone() });
-        self.report.skipped.push((id, reason));
+        // A replaced thing may have failed to go, which says more.
+        if self.report.undone().all(|undone| undone != id) {
+            self.report.skipped.push((id, reason));
+        }
     }
 
     fn skip_rest(&mut self) {

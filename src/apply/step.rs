@@ -23,6 +23,8 @@ pub struct Task<'a> {
     pub action: Action,
     /// The plan may not have seen the thing, which may exist.
     pub look_first: bool,
+    /// Something that it depends on is replaced by this run.
+    pub look_again: bool,
     /// The plan adopts the thing if it exists.
     pub adopts: bool,
     /// Every server has the thing from its beginning.
@@ -38,7 +40,7 @@ impl Task<'_> {
         if self.look_first && self.is_there(instance).await? {
             return Ok(());
         }
-        if unread {
+        if unread || self.look_again {
             self.observe(instance).await?;
         }
         self.require_unblocked(instance)?;
@@ -165,7 +167,10 @@ impl Task<'_> {
         let mut delays = retry::write_delays();
         loop {
             let error = match instance.write(run, permit, &self.id, begun).await {
-                Ok(()) => return self.require_in_sync(instance, before).await,
+                Ok(()) => {
+                    instance.renewed();
+                    return self.require_in_sync(instance, before).await;
+                }
                 Err(error) => error,
             };
             if self.kind.once_only() || !error.may_repeat_write() {

@@ -1,5 +1,6 @@
 //! `groundwork apply`
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +8,11 @@ use std::time::Duration;
 use clap::Args;
 use tokio::sync::watch;
 
+use super::lock_args::{LockArgs, duration};
 use super::new_nodes::NewNodes;
-use super::plan::{Format, prepare_alone, prepare_checked_alone};
+use super::plan::{Format, prepare_alone};
 use super::plan_args::PlanArgs;
+use super::select_args::SelectArgs;
 use super::signals::Signals;
 use super::{ENVIRONMENT, Outcome, failed, permission};
 use crate::apply::{Approved, Options};
@@ -40,6 +43,8 @@ pub struct ApplyArgs {
     /// Remove things of this plan that are no longer declared
     #[arg(long)]
     prune: bool,
+    #[command(flatten)]
+    select: SelectArgs,
     /// Fail, before anything is written, when a step cannot be planned completely
     #[arg(long)]
     strict: bool,
@@ -53,6 +58,11 @@ pub struct ApplyArgs {
     /// such as the merge of it [default: the commit that is checked out]
     #[arg(long, value_name = "COMMIT", value_parser = commit)]
     commit: Option<String>,
+    #[command(flatten)]
+    lock: LockArgs,
+    /// The plan's name, by which a complete teardown is confirmed.
+    #[arg(skip)]
+    confirm: Option<String>,
     /// How to report: text, or one JSON event a line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -62,10 +72,29 @@ pub struct ApplyArgs {
 }
 
 impl ApplyArgs {
+    /// The same, confirmed with this name.
+    pub(super) fn confirmed(self, confirm: Option<String>) -> Self {
+        Self { confirm, ..self }
+    }
+
     /// As given on a command line.
-    pub(super) fn new(plan: PlanArgs, yes: bool, format: Format, parallelism: usize) -> Self {
+    pub(super) fn new(plan: PlanArgs, yes: bool, lock: LockArgs, format: Format, parallelism: usize) -> Self {
+        let select = SelectArgs::default();
         let (strict, max_age, expected, commit) = (false, None, None, None);
-        Self { plan, yes, prune: false, strict, max_age, expected, commit, format, parallelism }
+        Self {
+            plan,
+            yes,
+            prune: false,
+            select,
+            strict,
+            max_age,
+            expected,
+            commit,
+            lock,
+            confirm: None,
+            format,
+            parallelism,
+        }
     }
 }
 
@@ -75,7 +104,8 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
     if args.prune {
         args.plan = args.plan.with_extent(RemovalScope::Undeclared);
     }
-    if args.format == Format::Json && !args.yes {
+    args.plan = args.plan.with_selection(args.select.selection());
+    if args.format == Format::Json && !args.yes && args.confirm.is_none() {
         console::note("error: --format json does not ask: add --yes");
         return Outcome::Usage;
     }
@@ -105,8 +135,10 @@ pub async fn run(mut args: ApplyArgs) -> Outcome {
 /// Applies exactly the changes that were saved. Steps that were deferred then have not been reviewed,
 /// so they are not applied, not even with `--yes`.
 async fn apply_saved(args: &ApplyArgs, signals: &mut Signals) -> Outcome {
-    if args.prune {
-        console::note("error: a saved changeset says itself what is removed: leave --prune out");
+    if args.prune || !args.select.selection().is_empty() {
+        console::note(
+            "error: a saved changeset says itself what it is about: leave --prune, --target and --replace out",
+        );
         return Outcome::Usage;
     }
     match saved_round(args, signals).await {
@@ -134,7 +166,7 @@ async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, s
         return Err(session::Error::Outdated(changed));
     }
     let (session, changeset) = tokio::select! {
-        prepared = prepare_checked_alone(checked, args.parallelism, args.format) => prepared?,
+        prepared = prepare_alone(checked, args.parallelism, args.format, args.lock) => prepared?,
         () = signals.next() => return Ok(Round::stopped_early()),
     };
     let changed = saved::differences(&saved.content, &session.record(&changeset, &origin));
@@ -145,10 +177,8 @@ async fn saved_round(args: &ApplyArgs, signals: &mut Signals) -> Result<Round, s
 }
 
 fn age(text: &str) -> Result<Duration, String> {
-    let days = jiff::SpanRelativeTo::days_are_24_hours();
-    let span: jiff::Span = text.parse().map_err(|_| "write it as 30m, 24h or 7d".to_owned())?;
-    let age = span.to_duration(days).ok().and_then(|age| Duration::try_from(age).ok());
-    age.filter(|age| !age.is_zero()).ok_or_else(|| "write it as 30m, 24h or 7d".to_owned())
+    let age = duration(text)?;
+    if age.is_zero() { Err("a review that may not have an age is none".to_owned()) } else { Ok(age) }
 }
 
 fn commit(text: &str) -> Result<String, String> {
@@ -177,8 +207,12 @@ async fn round(
     nodes: &mut NewNodes,
     signals: &mut Signals,
 ) -> Result<Round, session::Error> {
+    let prepared = async {
+        let checked = args.plan.open(Purpose::Everything).await?;
+        prepare_alone(checked, args.parallelism, args.format, args.lock).await
+    };
     let (session, changeset) = tokio::select! {
-        prepared = prepare_alone(&args.plan, args.parallelism, args.format) => prepared?,
+        prepared = prepared => prepared?,
         () = signals.next() => return Ok(Round::stopped_early()),
     };
     if !args.yes && permission::can_ask() {
@@ -206,7 +240,7 @@ async fn carry_out(
         session.require_complete(changeset)?;
     }
     if args.format == Format::Human {
-        let all = session.world.extent == RemovalScope::Everything;
+        let all = session.world.extent.removes_all();
         let (registry, place) = (session.world.resolved.registry, session.world.whereabouts.as_deref());
         ui::changeset::show(&Review::new(changeset, registry, place), all);
     }
@@ -229,6 +263,9 @@ async fn carry_out(
 }
 
 async fn approve(args: &ApplyArgs, changeset: &Changeset, nodes: &mut NewNodes) -> bool {
+    if changeset.removes == RemovalScope::Teardown {
+        return approve_teardown(args, &changeset.plan.name).await;
+    }
     if args.yes {
         return true;
     }
@@ -259,6 +296,33 @@ async fn approve(args: &ApplyArgs, changeset: &Changeset, nodes: &mut NewNodes) 
     })
     .await;
     let agreed = answer.unwrap_or(false);
+    if !agreed {
+        console::note("nothing was changed");
+    }
+    agreed
+}
+
+/// A complete teardown takes the plan's name, from a terminal or from the command line; `--yes` is not enough.
+async fn approve_teardown(args: &ApplyArgs, name: &str) -> bool {
+    let agreed = match &args.confirm {
+        Some(confirmed) if confirmed == name => true,
+        Some(confirmed) => {
+            console::note(format_args!("error: `--confirm {confirmed}` is not the plan's name, {name}"));
+            false
+        }
+        None if std::io::stdin().is_terminal() => {
+            let question = format!("Everything goes, for good. To go on, type the plan's name, {name}: ");
+            let name = name.to_owned();
+            tokio::task::spawn_blocking(move || console::ask_for(question, &name)).await.unwrap_or(false)
+        }
+        None => {
+            console::note(format_args!(
+                "error: cannot ask for confirmation: stdin is not a terminal, and `--yes` is not enough for a complete \
+                 teardown. Use --confirm {name}"
+            ));
+            false
+        }
+    };
     if !agreed {
         console::note("nothing was changed");
     }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::Outcome;
 use super::apply::{self, ApplyArgs};
+use super::lock_args::LockArgs;
 use super::plan::Format;
 use super::plan_args::PlanArgs;
 use crate::changeset::RemovalScope;
@@ -19,6 +20,15 @@ pub struct DestroyArgs {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+    /// A complete teardown: also what is protected, and at the end custody, the journal with its copy, and the
+    /// lock, with what they are in. Things that others have put there stay
+    #[arg(long)]
+    everything: bool,
+    /// With `--everything`, without a terminal: the plan's name
+    #[arg(long, value_name = "NAME", requires = "everything")]
+    confirm: Option<String>,
+    #[command(flatten)]
+    lock: LockArgs,
     /// How to report: text, or one JSON event a line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -30,10 +40,12 @@ pub struct DestroyArgs {
 /// Removes the things that the plan has made. After an interruption it can run again: it skips things
 /// that are gone.
 pub async fn run(args: DestroyArgs) -> Outcome {
-    let DestroyArgs { plan, yes, format, parallelism } = args;
+    let DestroyArgs { plan, yes, everything, confirm, lock, format, parallelism } = args;
     if saved::is_saved(&plan.plan) {
         console::note("error: `destroy` takes a plan; `apply` carries out what `plan --destroy --out` saved");
         return Outcome::Usage;
     }
-    apply::run(ApplyArgs::new(plan.with_extent(RemovalScope::Everything), yes, format, parallelism)).await
+    let extent = if everything { RemovalScope::Teardown } else { RemovalScope::Everything };
+    let plan = plan.with_extent(extent);
+    apply::run(ApplyArgs::new(plan, yes, lock, format, parallelism).confirmed(confirm)).await
 }

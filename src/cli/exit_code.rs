@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::apply::Report;
-use crate::changeset::{Counts, RemovalScope};
+use crate::changeset::Counts;
 use crate::observe::ObservedPlan;
 
 /// How a command ended.
@@ -65,5 +65,5 @@ impl Outcome {
 
 /// Whether everything was to be removed, and something is where this run does not go.
 fn leaves_things(world: &ObservedPlan) -> bool {
-    world.extent == RemovalScope::Everything && !world.elsewhere.is_empty()
+    world.extent.removes_all() && !world.elsewhere.is_empty()
 }

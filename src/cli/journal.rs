@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::lock_args::LockArgs;
 use super::plan::Format;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
@@ -21,6 +22,8 @@ pub struct JournalArgs {
     /// Do not ask; for a person who has looked at the journal
     #[arg(long, short, requires = "adopt")]
     yes: bool,
+    #[command(flatten)]
+    lock: LockArgs,
     /// How to show it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -54,7 +57,7 @@ async fn show(args: &JournalArgs) -> Result<Outcome, session::Error> {
 }
 
 async fn adopt(args: &JournalArgs) -> Result<Outcome, session::Error> {
-    let adoption = Adoption::look(args.plan.open(Purpose::Connect).await?).await?;
+    let adoption = Adoption::look(args.plan.open(Purpose::Connect).await?, &args.lock.wait()).await?;
     if adoption.is_needless() {
         console::out("nothing to adopt: it is signed with a key that this machine has");
         return Ok(Outcome::Done);

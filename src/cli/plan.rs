@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::lock_args::LockArgs;
 use super::plan_args::PlanArgs;
+use super::select_args::SelectArgs;
 use super::signals::Signals;
 use super::{ENVIRONMENT, Outcome, failed};
 use crate::changeset::{Changeset, RemovalScope};
@@ -31,8 +33,13 @@ pub struct PlanCommand {
     #[arg(long)]
     prune: bool,
     /// Show what `destroy` would remove
-    #[arg(long, conflicts_with = "prune")]
+    #[arg(long, conflicts_with_all = ["prune", "targets", "replaces"])]
     destroy: bool,
+    /// With `--destroy`: show what `destroy --everything` would remove
+    #[arg(long, requires = "destroy")]
+    everything: bool,
+    #[command(flatten)]
+    select: SelectArgs,
     /// Save the changes in FILE, to be applied as they are with `apply FILE`. It holds no secret
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -87,7 +94,9 @@ pub enum Format {
 
 /// Observes, compares, shows.
 pub async fn run(mut args: PlanCommand) -> Outcome {
-    args.plan = args.plan.with_extent(match (args.prune, args.destroy) {
+    let selection = args.select.selection();
+    args.plan = args.plan.with_selection(selection).with_extent(match (args.prune, args.destroy) {
+        (_, true) if args.everything => RemovalScope::Teardown,
         (_, true) => RemovalScope::Everything,
         (true, false) => RemovalScope::Undeclared,
         (false, false) => RemovalScope::Nothing,
@@ -163,39 +172,31 @@ pub async fn prepare(
     parallelism: usize,
     format: Format,
 ) -> Result<(Session, Changeset), session::Error> {
-    prepare_with(args.open(Purpose::Everything).await?, parallelism, format, false).await
+    prepare_with(args.open(Purpose::Everything).await?, parallelism, format, None).await
 }
 
-/// As [`prepare`], as the only run of the plan on this machine.
+/// The same for a plan that has been checked, as its only run on this machine.
 pub async fn prepare_alone(
-    args: &PlanArgs,
-    parallelism: usize,
-    format: Format,
-) -> Result<(Session, Changeset), session::Error> {
-    prepare_checked_alone(args.open(Purpose::Everything).await?, parallelism, format).await
-}
-
-/// As [`prepare_alone`], for a plan that has been checked.
-pub async fn prepare_checked_alone(
     checked: Checked,
     parallelism: usize,
     format: Format,
+    lock: LockArgs,
 ) -> Result<(Session, Changeset), session::Error> {
-    prepare_with(checked, parallelism, format, true).await
+    prepare_with(checked, parallelism, format, Some(lock)).await
 }
 
 async fn prepare_with(
     checked: Checked,
     parallelism: usize,
     format: Format,
-    alone: bool,
+    alone: Option<LockArgs>,
 ) -> Result<(Session, Changeset), session::Error> {
     warn(&checked, format);
     let (events, receiver) = Events::channel();
     let progress = ui::progress::quiet(receiver, format == Format::Human);
     let observed = match alone {
-        true => Session::observe_alone(checked, parallelism.max(1), &events).await,
-        false => Session::observe(checked, parallelism.max(1), &events).await,
+        Some(lock) => Session::observe_alone(checked, parallelism.max(1), lock.limit(), &events).await,
+        None => Session::observe(checked, parallelism.max(1), &events).await,
     };
     drop(events);
     progress.finish().await;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{ENVIRONMENT, permission};
-use crate::changeset::RemovalScope;
+use crate::changeset::{RemovalScope, Selection};
 use crate::confined_path::{PLAN, read_to};
 use crate::plan::{
     self, Diagnostic, Diagnostics, Given, Node, NodeValue, STAGE_VARIABLE, Sources, StageChoice, given,
@@ -46,6 +46,9 @@ pub struct PlanArgs {
     /// The scope of removal.
     #[arg(skip)]
     extent: RemovalScope,
+    /// The part of the plan that the run deals with.
+    #[arg(skip)]
+    selection: Selection,
     /// The commit that the plan has to be of, in place of the one that is checked out.
     #[arg(skip)]
     commit: Option<String>,
@@ -56,6 +59,12 @@ impl PlanArgs {
     #[must_use]
     pub fn with_extent(self, extent: RemovalScope) -> Self {
         Self { extent, ..self }
+    }
+
+    /// The same plan, of which only this is dealt with.
+    #[must_use]
+    pub fn with_selection(self, selection: Selection) -> Self {
+        Self { selection, ..self }
     }
 
     /// The plan of a saved changeset at this path, with the permissions of this command line. The
@@ -74,7 +83,8 @@ impl PlanArgs {
         let now = plan::load(&path, &given, &PROVIDERS.sections())?;
         given.vars = record.vars.iter().cloned().map(|(name, value)| (name, Node::of(value))).collect();
         saved::require_same(&plan::load(&path, &given, &PROVIDERS.sections())?, &now)?;
-        Ok(Self { plan: path, saved: Some(given), extent: record.removes, commit, ..self.clone() })
+        let (extent, selection) = (record.removes, record.selection.clone());
+        Ok(Self { plan: path, saved: Some(given), extent, selection, commit, ..self.clone() })
     }
 
     /// Allows the plan more, for this run.
@@ -93,6 +103,7 @@ impl PlanArgs {
             plan: self.plan.clone(),
             vars: self.given()?.vars,
             removes: self.extent,
+            selection: self.selection.clone(),
             commit: self.commit.clone().or_else(commit),
         })
     }
@@ -128,7 +139,8 @@ impl PlanArgs {
         let trust =
             Trust::of_environment(&ENVIRONMENT)?.with(self.granted().cloned()).with(more.iter().cloned());
         let checked = session::check(&self.plan, &self.given()?, &trust)?;
-        Ok(Checked { extent: self.extent, ..checked })
+        let checked = Checked { extent: self.extent, ..checked };
+        Ok(if self.selection.is_empty() { checked } else { checked.select(self.selection.clone())? })
     }
 
     /// The permissions that the command line gives the plan.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::lock_args::LockArgs;
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{Outcome, child, failed};
@@ -29,6 +30,8 @@ pub struct RestartArgs {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+    #[command(flatten)]
+    lock: LockArgs,
     /// The command that restarts one server, and ends once the server has started; it finds the server's
     /// address in `VAULT_ADDR` and its host in `VAULT_HOST`
     #[arg(last = true, value_name = "CMD")]
@@ -46,7 +49,7 @@ pub async fn run(args: RestartArgs) -> Outcome {
 
 async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
     let mut checked = args.plan.open(Purpose::Connect).await?;
-    let _lock = checked.lock()?;
+    let _lock = checked.lock(&args.lock.wait()).await?;
     let run = session::connect(&mut checked, Reach::Custody).await?;
     let custodian = Custodian::provide(&run, &Place::OWN).await?;
     let order = custodian.restart_order().await?;

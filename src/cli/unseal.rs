@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::lock_args::LockArgs;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
 use crate::apply::by_command;
@@ -22,13 +23,15 @@ pub struct UnsealArgs {
     /// Holders may do this one after the other, each on their own machine
     #[arg(long)]
     share: bool,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 /// Unseals and says how each node is now.
 pub async fn run(args: UnsealArgs) -> Outcome {
     let done = match args.plan.open(Purpose::Connect).await {
         Ok(mut checked) if args.share => with_shares(&mut checked).await,
-        Ok(mut checked) => from_custody(&mut checked).await,
+        Ok(mut checked) => from_custody(&mut checked, args.lock).await,
         Err(error) => Err(error),
     };
     match done {
@@ -40,8 +43,8 @@ pub async fn run(args: UnsealArgs) -> Outcome {
 /// A node's address and how it is.
 type Node = (String, SealStatus);
 
-async fn from_custody(checked: &mut Checked) -> Result<Vec<Node>, session::Error> {
-    let _lock = checked.lock()?;
+async fn from_custody(checked: &mut Checked, lock: LockArgs) -> Result<Vec<Node>, session::Error> {
+    let _lock = checked.lock(&lock.wait()).await?;
     let run = session::connect(checked, Reach::Custody).await?;
     let custodian = Custodian::provide(&run, &Place::OWN).await?;
     let unsealed = custodian.unseal(&by_command()).await;

@@ -190,6 +190,18 @@ impl Folder {
         }
     }
 
+    /// Removes a folder in this one, if it is empty; one that is gone, or is not empty, is success.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_folder(&self, name: &str) -> Result<()> {
+        match unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => self.sync(),
+        }
+    }
+
     /// The names in the folder, and whether each is a folder. Links are left out.
     ///
     /// # Errors

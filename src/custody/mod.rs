@@ -11,6 +11,7 @@
 mod complete;
 mod document;
 pub mod envelope;
+mod erase;
 pub mod examine;
 pub mod handout;
 mod newest;

@@ -351,7 +351,7 @@ impl Custody {
         if store.read(name, version).await? == bytes { Ok(()) } else { Err(taken(name)) }
     }
 
-    fn is_ours(&self, name: &str, version: u32, bytes: &[u8]) -> bool {
+    pub(super) fn is_ours(&self, name: &str, version: u32, bytes: &[u8]) -> bool {
         Document::decode(name, version, bytes)
             .is_ok_and(|document| document.origin(version, &self.authority) == Origin::Ours)
     }

@@ -40,6 +40,10 @@ pub trait Store: Send + Sync {
     async fn set_aside(&self, permit: &Permit, name: &str, version: u32) -> Result<()>;
     /// Puts `bytes` in the place of a damaged version.
     async fn repair(&self, permit: &Permit, name: &str, version: u32, bytes: &[u8]) -> Result<()>;
+    /// Removes what is left in a place without objects: what was put aside, and empty folders.
+    async fn tidy(&self, _permit: &Permit) -> Result<()> {
+        Ok(())
+    }
     /// Writes `bytes` under a name that no object has, and returns the bytes that it reads back. Repeated
     /// calls leave at most that one name behind.
     async fn probe(&self, permit: &Permit, bytes: &[u8]) -> Result<Vec<u8>>;
@@ -118,6 +122,16 @@ impl FileStore {
         folder.remove(&file)
     }
 
+    /// Removes the folder itself, if it is below the plan's and empty.
+    fn remove_root(&self) -> io::Result<()> {
+        if self.below.is_empty() {
+            return Ok(());
+        }
+        let (parent, name) = self.below.rsplit_once('/').unwrap_or(("", &self.below));
+        let parent = Folder::open(&self.root, parent, self.keeping, Missing::Leave)?;
+        parent.map_or(Ok(()), |parent| parent.remove_folder(name))
+    }
+
     fn probe_file(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let folder = self.make("")?;
         enough_space(&folder)?;
@@ -186,6 +200,13 @@ impl Store for FileStore {
         Ok(objects)
     }
 
+    async fn tidy(&self, _permit: &Permit) -> Result<()> {
+        let tidied = self
+            .open("", Missing::Leave)
+            .and_then(|folder| folder.map_or(Ok(()), |folder| sweep(&folder, DEPTH)));
+        tidied.and_then(|()| self.remove_root()).map_err(|source| self.failed("store", &source))
+    }
+
     async fn probe(&self, _permit: &Permit, bytes: &[u8]) -> Result<Vec<u8>> {
         self.probe_file(bytes).map_err(|source| self.failed("canary", &source))
     }
@@ -206,6 +227,21 @@ fn put(folder: &Folder, name: &str, bytes: &[u8], replace: bool) -> io::Result<(
         Some((read, _)) if read == bytes => Ok(()),
         _ => Err(io::Error::other("what was read back is not what was written")),
     }
+}
+
+/// Removes the folders that hold nothing but what was put aside.
+fn sweep(folder: &Folder, depth: usize) -> io::Result<()> {
+    for (name, is_folder) in folder.entries()? {
+        if is_folder && depth > 0 {
+            if let Some(inner) = folder.enter(&name)? {
+                sweep(&inner, depth - 1)?;
+            }
+            folder.remove_folder(&name)?;
+        } else if [".replaced.", ".rejected.", ".canary."].iter().any(|aside| name.starts_with(aside)) {
+            folder.remove(&name)?;
+        }
+    }
+    Ok(())
 }
 
 fn walk(folder: &Folder, prefix: &str, depth: usize, objects: &mut Vec<(String, u32)>) -> io::Result<()> {

@@ -23,6 +23,9 @@ pub trait Place: fmt::Debug + Send + Sync {
     /// there is no object.
     async fn store(&self, permit: &Permit, text: &[u8], version: Option<&str>) -> Result<Stored>;
 
+    /// Removes the object, with what the place keeps of earlier versions.
+    async fn erase(&self, permit: &Permit) -> Result<()>;
+
     /// A description of the place, e.g. `s3://bucket/key`.
     fn describe(&self) -> String;
 }
@@ -115,6 +118,17 @@ impl Mirror {
             "journal",
             format!("{} keeps changing", self.place.describe()),
         ))
+    }
+
+    /// Removes the copy for good.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub async fn erase(&self, permit: &Permit) -> Result<()> {
+        let mut seen = self.seen.lock().await;
+        self.place.erase(permit).await?;
+        *seen = Seen::default();
+        Ok(())
     }
 
     /// A description of the place.

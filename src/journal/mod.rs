@@ -17,6 +17,7 @@ mod thing;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -46,6 +47,8 @@ pub struct Journal {
     authority: Arc<Authority>,
     state: Mutex<State>,
     mirror: Option<Mirror>,
+    /// Whether the copy is removed, and no longer kept.
+    detached: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl Journal {
     pub fn open(place: LocalFile, who: Who, authority: Arc<Authority>) -> Result<Self> {
         let (_, chain) = load(&place)?;
         let state = Mutex::new(State::of(chain, &authority));
-        Ok(Self { place, who, authority, state, mirror: None })
+        Ok(Self { place, who, authority, state, mirror: None, detached: AtomicBool::new(false) })
     }
 
     /// The same journal, with a copy at `place` from now on. `is_made` says whether a step of the plan makes the
@@ -187,11 +190,35 @@ impl Journal {
         if is_milestone {
             self.note_head()?;
         }
-        let Some(mirror) = &self.mirror else { return Ok(()) };
+        let Some(mirror) = self.mirror.as_ref().filter(|_| !self.detached.load(Ordering::Relaxed)) else {
+            return Ok(());
+        };
         match mirror.update(permit, || Ok(load(&self.place)?.0)).await {
             Err(error) if needed => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Removes the copy for good. From now on the journal is only here.
+    ///
+    /// # Errors
+    /// When the copy cannot be removed.
+    pub async fn erase_copy(&self, permit: &Permit) -> Result<()> {
+        self.detached.store(true, Ordering::Relaxed);
+        match &self.mirror {
+            Some(mirror) => mirror.erase(permit).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the journal of this machine, with the key that signs it.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn erase(&self) -> Result<()> {
+        self.authority.forget_seen()?;
+        self.place.remove().map_err(|source| self.failed("remove", &source))?;
+        self.authority.forget_key()
     }
 
     /// Notes the last line, so that this machine from now on refuses a shorter or different journal.

@@ -175,6 +175,11 @@ impl Place for Memory {
         }
     }
 
+    async fn erase(&self, _: &Permit) -> Result<()> {
+        *self.kept.lock().expect("unpoisoned") = None;
+        Ok(())
+    }
+
     fn describe(&self) -> String {
         "memory".to_owned()
     }

@@ -69,7 +69,7 @@ fn taken(plan: &str, file: &File) -> Error {
         None => format!("another run of {plan} holds the lock and has not recorded its holder"),
     };
     Error::new(ErrorKind::Conflict, "lock", message)
-        .advice("wait until that run ends, then run again")
+        .advice("wait until that run ends, then run again; `--lock-timeout 10m` waits for it")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod info;
 mod local;
+mod wait;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use tokio::sync::Mutex;
 
 pub use info::Info;
 pub use local::{Holder, LocalLock};
+pub use wait::Wait;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::permit::Permit;
@@ -31,6 +33,8 @@ pub trait Place: fmt::Debug + Send + Sync {
     async fn held(&self) -> Result<Option<Held>>;
     /// Removes the lock that was read, if it has not changed; returns `false` when it has.
     async fn remove(&self, permit: &Permit, held: &Held) -> Result<bool>;
+    /// Removes the lock with what the place keeps of earlier ones.
+    async fn erase(&self, permit: &Permit) -> Result<()>;
     /// The locked object, `bucket/key`.
     fn path(&self) -> String;
 }
@@ -74,6 +78,8 @@ enum State {
     Ours(Instant),
     /// This run held it and no longer does.
     Lost,
+    /// This run has removed it for good, with everything that it protects.
+    Retired,
 }
 
 impl RemoteLock {
@@ -118,6 +124,7 @@ impl RemoteLock {
                 }
             },
             State::Lost => Err(self.lost(None)),
+            State::Retired => Ok(()),
             State::Free => self.take_in(&mut state, permit).await.map(drop),
         }
     }
@@ -144,6 +151,18 @@ impl RemoteLock {
             Error::new(error.kind, "unlock", message)
                 .advice(format!("run `groundwork unlock {} --id {}`", self.plan, self.info.id))
         })
+    }
+
+    /// Removes the lock and its traces for good: nothing is left that it protects but what this run removes.
+    ///
+    /// # Errors
+    /// `Conflict` when this run no longer holds it; when it cannot be removed.
+    pub async fn retire(&self, permit: &Permit) -> Result<()> {
+        self.confirm(permit).await?;
+        let mut state = self.state.lock().await;
+        self.place.erase(permit).await?;
+        *state = State::Retired;
+        Ok(())
     }
 
     /// Removes the lock, regardless of its holder, if its id is exactly `id`. Returns the former
@@ -185,7 +204,7 @@ impl RemoteLock {
         };
         let message = format!("{path} is locked by {}", held.info.describe());
         Error::new(ErrorKind::Conflict, "lock", message).advice(format!(
-            "wait until that run ends; if you are sure that it is dead, run `groundwork unlock {} --id {}`",
+            "wait until that run ends, which `--lock-timeout 10m` does; if you are sure that it is dead, run `groundwork unlock {} --id {}`",
             self.plan, held.info.id
         ))
     }
@@ -265,6 +284,11 @@ mod tests {
                 *lock = None;
             }
             Ok(same)
+        }
+
+        async fn erase(&self, _: &Permit) -> Result<()> {
+            *self.lock() = None;
+            Ok(())
         }
 
         fn path(&self) -> String {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use futures::stream::{StreamExt, iter};
 
 use super::decision::{self, Candidate, RemovalDecision};
+use super::replaced;
 use crate::changeset::{Action, RemovalScope, StepChange};
 use crate::error::{Error, Result};
 use crate::journal::target;
@@ -18,9 +19,10 @@ pub type Attached = HashMap<String, Result<Vec<Attachment>>>;
 /// Reads the attachments of everything that would be removed, at most `parallelism` things at once.
 pub async fn attached(world: &ObservedPlan, run: &Run, parallelism: usize) -> Attached {
     let mut all = decision::orphans(world);
-    if world.extent == RemovalScope::Everything {
-        all.extend(decision::declared(world));
-    }
+    all.extend(match world.extent {
+        RemovalScope::Everything | RemovalScope::Teardown => decision::declared(world),
+        RemovalScope::Nothing | RemovalScope::Undeclared => replaced::candidates(world),
+    });
     let goes = all.into_iter().filter(|candidate| matches!(candidate.fate, RemovalDecision::Goes(_)));
     let look = |candidate: Candidate| async move {
         let found = read(world, run, &candidate).await;

@@ -100,6 +100,12 @@ fn lost(kind: &dyn Kind, thing: &Thing) -> String {
     )
 }
 
+const LOGS_IN: &str = "this run logs in to Vault with it; to allow its removal, set another administrator's token in \
+                       VAULT_TOKEN";
+const CLUSTER_IS_THERE: &str = "the cluster is still there, and custody has its only keys: stop its servers, remove \
+                                their storage, start them again empty, and run this again; custody, the journal \
+                                and what they are in go then";
+
 /// The facts that decide for an existing thing.
 struct Facts<'a> {
     permanent: Option<&'a str>,
@@ -156,7 +162,7 @@ pub fn orphans(world: &ObservedPlan) -> Vec<Candidate> {
 
 /// The step of the same id, which now declares another thing. `destroy` also removes that one.
 fn successor(world: &ObservedPlan, orphan: &Orphan) -> Option<String> {
-    let mut steps = world.resolved.steps.iter().filter(|_| world.extent != RemovalScope::Everything);
+    let mut steps = world.resolved.steps.iter().filter(|_| !world.extent.removes_all());
     steps.find(|step| step.id == orphan.thing.step).map(|step| step.id.clone())
 }
 
@@ -167,7 +173,8 @@ fn facts_of_leftover<'a>(
 ) -> Facts<'a> {
     let document = &world.resolved.document;
     let said = document.removed(&orphan.id);
-    let protect = said.and_then(|step| step.protect).unwrap_or(orphan.thing.protect);
+    let protect = said.and_then(|step| step.protect).unwrap_or(orphan.thing.protect)
+        && world.extent != RemovalScope::Teardown;
     let moved = document.moved_to(&orphan.thing.step);
     let here = orphan.target();
     let needed = required.iter().find(|(_, target)| *target == here);
@@ -179,7 +186,7 @@ fn facts_of_leftover<'a>(
             "`moved` assigns it to the step `{new}`, which declares another thing; give that \
              step's thing the old name, or remove the line from `moved`"
         )),
-        (None, Some((step, _)), _) if world.extent != RemovalScope::Everything => {
+        (None, Some((step, _)), _) if !world.extent.removes_all() => {
             Some(format!("the step `{step}` still needs it"))
         }
         (None, _, true) => Some(format!(
@@ -234,6 +241,11 @@ fn required(world: &ObservedPlan) -> BTreeSet<(String, String)> {
 
 /// The things of the declared steps, for `destroy`.
 pub fn declared(world: &ObservedPlan) -> Vec<Candidate> {
+    of_steps(world, 0..world.resolved.steps.len())
+}
+
+/// The things of these steps.
+pub fn of_steps(world: &ObservedPlan, steps: impl Iterator<Item = usize>) -> Vec<Candidate> {
     let access = own_access(world);
     let targets: Vec<String> = (0..world.resolved.steps.len()).map(|index| world.target(index)).collect();
     let candidate = |index: usize| {
@@ -244,9 +256,10 @@ pub fn declared(world: &ObservedPlan) -> Vec<Candidate> {
             Observation::Observed if instance.exists() && !instance.is_deleted() => {
                 judge(facts_of_declared(world, index, &access))
             }
-            Observation::Observed | Observation::BehindBootstrap(_) | Observation::AddressUnknown(_) => {
-                return None;
-            }
+            Observation::Observed
+            | Observation::BehindBootstrap(_)
+            | Observation::AddressUnknown(_)
+            | Observation::NotAsked => return None,
         };
         Some(Candidate {
             id: world.resolved.steps[index].id.clone(),
@@ -262,7 +275,7 @@ pub fn declared(world: &ObservedPlan) -> Vec<Candidate> {
             fate,
         })
     };
-    (0..targets.len()).filter_map(candidate).collect()
+    steps.filter_map(candidate).collect()
 }
 
 /// The attachments that a declared step makes now, and those that it made when it was applied.
@@ -278,8 +291,12 @@ fn facts_of_declared<'a>(world: &ObservedPlan, index: usize, access: &HashSet<us
     let name = &declared.id.name;
     let is_tagged = world.instances[index].tags().is_some();
     let lost = world.record(index).filter(|thing| !is_tagged && is_lost(step.kind, thing));
+    let is_teardown = world.extent == RemovalScope::Teardown;
     let forbidden = if let Some(thing) = lost {
         Some(self::lost(step.kind, thing))
+    } else if is_teardown {
+        let is_needed = access.contains(&index) || step.kind.bootstraps();
+        is_needed.then(|| if step.kind.bootstraps() { CLUSTER_IS_THERE } else { LOGS_IN }.to_owned())
     } else if step.protect.unwrap_or_else(|| step.kind.protected()) {
         Some("protected; to allow its removal, set `protect: false` in the step or its stage".to_owned())
     } else if world.resolved.custody_references.contains(name) {
@@ -290,19 +307,28 @@ fn facts_of_declared<'a>(world: &ObservedPlan, index: usize, access: &HashSet<us
         let why = "it contains the journal's copy or the lock; to allow its removal, remove that section from the plan";
         Some(why.to_owned())
     } else if access.contains(&index) {
-        let why = "this run logs in to Vault with it; to allow its removal, set another \
-                   administrator's token in VAULT_TOKEN";
-        Some(why.to_owned())
+        Some(LOGS_IN.to_owned())
     } else {
         None
     };
+    let permanent = world.instances[index].recorded().permanent();
+    let ends_with_cluster = is_teardown && access.contains(&index) && bootstraps(world, step.kind.provider());
     Facts {
-        permanent: world.instances[index].recorded().permanent(),
+        permanent: match permanent {
+            Some(_) if is_teardown && step.kind.bootstraps() => None,
+            None if ends_with_cluster => Some("this run logs in with it; it ends with the cluster"),
+            permanent => permanent,
+        },
         foreign: diff::foreign(world, index),
         retain: step.retain,
         forbidden,
         removal: step.kind.removal(),
     }
+}
+
+/// Whether a step of the plan starts the provider's server.
+fn bootstraps(world: &ObservedPlan, provider: &str) -> bool {
+    world.resolved.steps.iter().any(|step| step.kind.provider() == provider && step.kind.bootstraps())
 }
 
 /// The things that the run itself needs to reach a system, and what these depend on: without any of
@@ -322,8 +348,8 @@ fn own_access(world: &ObservedPlan) -> HashSet<usize> {
     let mut found = HashSet::new();
     for provider in world.resolved.providers.iter() {
         let name = provider.provider();
-        let is_bootstrapped = steps.iter().any(|step| step.kind.provider() == name && step.kind.bootstraps());
-        for step in provider.own_access(&things, is_bootstrapped, world.resolved.trust.environment()) {
+        for step in provider.own_access(&things, bootstraps(world, name), world.resolved.trust.environment())
+        {
             let below = world.graph.ancestors(step).into_iter();
             found.extend(below.filter(|index| steps[*index].kind.provider() == name).chain([step]));
         }

@@ -7,8 +7,10 @@
 
 mod attached;
 mod decision;
+mod last;
 mod order;
 mod reach;
+mod replaced;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,6 +26,8 @@ use crate::resource::{Attachment, Recorded};
 use crate::run::Run;
 
 pub use attached::{Attached, attached};
+pub use last::rests_on;
+pub use replaced::replaced;
 
 use reach::Reach;
 
@@ -192,10 +196,13 @@ pub fn elsewhere(world: &ObservedPlan) -> Vec<Elsewhere> {
 /// steps.
 pub fn decide(world: &ObservedPlan, steps: &[StepChange]) -> Removals {
     let mut all = decision::orphans(world);
-    if world.extent == RemovalScope::Everything {
+    if world.extent.removes_all() {
         all.splice(0..0, decision::declared(world));
     }
     attached::consider(world, steps, &mut all);
+    if world.extent == RemovalScope::Teardown {
+        last::put_last(world, &mut all);
+    }
     let settled = order::settle(all);
     match world.extent {
         RemovalScope::Nothing => Removals { steps: Vec::new(), undeclared: settled },
@@ -203,7 +210,9 @@ pub fn decide(world: &ObservedPlan, steps: &[StepChange]) -> Removals {
             let (undeclared, steps) = settled.into_iter().partition(|step| step.action == Action::None);
             Removals { steps, undeclared }
         }
-        RemovalScope::Everything => Removals { steps: settled, undeclared: Vec::new() },
+        RemovalScope::Everything | RemovalScope::Teardown => {
+            Removals { steps: settled, undeclared: Vec::new() }
+        }
     }
 }
 
@@ -211,8 +220,8 @@ pub fn decide(world: &ObservedPlan, steps: &[StepChange]) -> Removals {
 /// steps, see [`Attachment::path`].
 pub fn expected(world: &ObservedPlan) -> HashMap<String, HashSet<String>> {
     let all = match world.extent {
-        RemovalScope::Everything => decision::declared(world),
-        RemovalScope::Nothing | RemovalScope::Undeclared => Vec::new(),
+        RemovalScope::Everything | RemovalScope::Teardown => decision::declared(world),
+        RemovalScope::Nothing | RemovalScope::Undeclared => replaced::candidates(world),
     };
     let all = all.into_iter().chain(decision::orphans(world));
     all.map(|candidate| {
@@ -238,7 +247,8 @@ pub struct Target {
 /// The thing of a removal: of a declared step, else an orphan.
 pub fn target_of(world: &ObservedPlan, id: &str) -> Option<Target> {
     let step = world.resolved.steps.iter().position(|step| step.id == id);
-    let declared = step.filter(|_| world.extent == RemovalScope::Everything);
+    let removes = |index: &usize| world.extent.removes_all() || world.selected.replaces(*index);
+    let declared = step.filter(removes);
     if let Some(index) = declared {
         let record = world.record(index);
         return Some(Target {
@@ -269,6 +279,18 @@ pub fn is_gone(world: &ObservedPlan, leaving: &Leaving) -> bool {
     declared.is_some_and(|index| {
         matches!(world.observations[index], Observation::Observed) && !world.instances[index].exists()
     })
+}
+
+/// Whether a thing whose removal was announced is declared, and was observed to be there: the run that was to
+/// remove it, perhaps to replace it, was cut off before.
+pub fn is_back(world: &ObservedPlan, leaving: &Leaving) -> bool {
+    let mut steps = 0..world.resolved.steps.len();
+    !world.extent.removes_all()
+        && steps.any(|index| {
+            matches!(world.observations[index], Observation::Observed)
+                && world.instances[index].exists()
+                && world.record(index).is_some_and(|thing| leaving.is_of(thing))
+        })
 }
 
 /// Orphans that stay: after a prune the plan no longer records them. Of those elsewhere, which nobody can

@@ -2,6 +2,7 @@
 //! list. A step's declared and observed state stay together behind it, typed, and never need a
 //! downcast.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ use super::recorded::{self, Known, Recorded};
 use super::risk::{Deletion, Risks};
 use super::settled;
 use super::strict::parse;
-use super::{Attachment, Diff, Look, Part, Provided, Requirement, Resource, Tags, Writer};
+use super::{Attachment, Diff, Look, Part, Provided, Replacement, Requirement, Resource, Tags, Writer};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::permit::Permit;
 use crate::place::{Place, Realm};
@@ -46,12 +47,16 @@ pub trait Kind: Send + Sync {
     fn bootstraps(&self) -> bool;
     /// Whether it holds values, or content in which others may keep some.
     fn holds_values(&self) -> bool;
+    /// Whether its things are on the machine that runs.
+    fn on_this_machine(&self) -> bool;
     /// The parts of the realm in which the names of its things are unique.
     fn realm(&self) -> &'static [&'static str];
     /// The consequences of a removal, for its reviewer.
     fn removal(&self) -> Option<&'static str>;
     /// What its removal means for the review's risks.
     fn deletion(&self) -> Deletion;
+    /// How a thing of the kind is replaced.
+    fn replacement(&self) -> Replacement;
     /// For each declared field which change is dangerous, or why none is.
     fn risks(&self) -> Risks;
     /// The thing at an address that an instance of this kind has returned; `None` when it is not an
@@ -107,6 +112,13 @@ pub trait Instance: Send + Sync {
     /// Says whether the journal has it as the plan's, or a person has approved what is done to it:
     /// whether its values may be read.
     fn recognise(&mut self, known: bool);
+    /// Asks for new values in place of those that were made once, until they are written. Returns whether
+    /// there are any.
+    fn renew(&mut self) -> bool;
+    /// Whether new values are asked for and not written yet.
+    fn is_renewing(&self) -> bool;
+    /// Notes that the new values are written.
+    fn renewed(&mut self);
     /// Whether it is there, and its values were not to be read.
     fn is_unread(&self) -> bool;
     /// The declarations of the fields whose values are compared, as digests by path; `None` for a kind
@@ -216,6 +228,10 @@ impl<R: Resource> Kind for Erased<R> {
         R::HOLDS_VALUES
     }
 
+    fn on_this_machine(&self) -> bool {
+        R::ON_THIS_MACHINE
+    }
+
     fn realm(&self) -> &'static [&'static str] {
         R::REALM
     }
@@ -226,6 +242,10 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn deletion(&self) -> Deletion {
         R::DELETION
+    }
+
+    fn replacement(&self) -> Replacement {
+        R::REPLACEMENT
     }
 
     fn risks(&self) -> Risks {
@@ -259,6 +279,7 @@ impl<R: Resource> Kind for Erased<R> {
             known: false,
             observed: None,
             unread: false,
+            renewing: false,
         };
         Ok(Box::new(typed))
     }
@@ -276,6 +297,8 @@ struct Typed<R: Resource> {
     observed: Option<R::Observed>,
     /// Whether it was observed without its values.
     unread: bool,
+    /// Whether it is to get new values.
+    renewing: bool,
 }
 
 /// A step's fields: typed, as written, and the place of its thing.
@@ -333,6 +356,19 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn recognise(&mut self, known: bool) {
         self.known = known;
+    }
+
+    fn renew(&mut self) -> bool {
+        self.renewing = R::renew(&mut self.desired.clone());
+        self.renewing
+    }
+
+    fn is_renewing(&self) -> bool {
+        self.renewing
+    }
+
+    fn renewed(&mut self) {
+        self.renewing = false;
     }
 
     fn is_unread(&self) -> bool {
@@ -448,8 +484,8 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn diff(&self, view: View<'_>) -> Option<Diff> {
         let observed = self.observed.as_ref()?;
-        let View::Recorded(record) = view else { return Some(R::diff(&self.desired, observed)) };
-        let mut desired = self.desired.clone();
+        let View::Recorded(record) = view else { return Some(R::diff(&self.wanted(), observed)) };
+        let mut desired = self.wanted().into_owned();
         let (below, mut fields) = R::compared(&mut desired);
         hide_unsettled(below, fields.iter_mut().map(|(name, source)| (name.as_str(), &mut **source)), record);
         let mut places = R::declared_places(&desired);
@@ -483,7 +519,7 @@ impl<R: Resource> Instance for Typed<R> {
                 Err(Error::new(ErrorKind::Conflict, step, message))
             }
             None => R::create(&writer, &self.desired).await,
-            Some(observed) => R::update(&writer, &self.desired, observed).await,
+            Some(observed) => R::update(&writer, &self.wanted(), observed).await,
         }
     }
 
@@ -509,6 +545,16 @@ impl<R: Resource> Instance for Typed<R> {
 }
 
 impl<R: Resource> Typed<R> {
+    /// The declaration, with new values where these are asked for.
+    fn wanted(&self) -> Cow<'_, R::Desired> {
+        if !self.renewing {
+            return Cow::Borrowed(&self.desired);
+        }
+        let mut desired = self.desired.clone();
+        R::renew(&mut desired);
+        Cow::Owned(desired)
+    }
+
     /// The sources that are compared with live values, and the path that they are below.
     fn compared(&self) -> (&'static str, Sources) {
         let mut desired = self.desired.clone();

@@ -13,6 +13,7 @@ mod partial;
 mod placed;
 mod preview;
 mod recorded;
+mod replacement;
 pub mod risk;
 mod settled;
 pub(crate) mod strict;
@@ -36,6 +37,7 @@ pub use look::Look;
 pub use partial::Partial;
 pub use placed::requires_in;
 pub use recorded::Recorded;
+pub use replacement::Replacement;
 pub use writer::Writer;
 
 use self::risk::{Deletion, Risks};
@@ -75,6 +77,9 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// not know as the plan's, nothing is compared and nothing of its content shown: the plan may be a
     /// stranger's.
     const HOLDS_VALUES: bool = false;
+    /// Whether its things are on the machine that runs: another machine, with a fresh clone, does not have
+    /// them.
+    const ON_THIS_MACHINE: bool = false;
     /// Outputs that are made from its content.
     const TELLING: &'static [&'static str] = &[];
     /// Whether a step may name the `namespace` of its thing.
@@ -86,6 +91,8 @@ pub trait Resource: Sized + Send + Sync + 'static {
     const REMOVAL: Option<&'static str> = None;
     /// What its removal means for the review's risks.
     const DELETION: Deletion = Deletion::usual(Self::PROTECTED);
+    /// What `--replace` does with a thing of this kind.
+    const REPLACEMENT: Replacement = Replacement::Recreated;
     /// For each declared field which change is dangerous, or why none is; a test of the registry checks
     /// that none is missing.
     const RISKS: Risks = &[];
@@ -162,6 +169,14 @@ pub trait Resource: Sized + Send + Sync + 'static {
 
     /// Says which of those places are not to be compared.
     fn hide_places(_desired: &mut Self::Desired, _unsettled: Vec<String>) {}
+
+    /// Asks for new values in place of those that were made once: [`Resource::diff`] then shows them as
+    /// changes, and [`Resource::update`] makes them. Returns whether there are any. For kinds whose
+    /// [`Resource::REPLACEMENT`] is [`Replacement::Renewed`].
+    fn renew(desired: &mut Self::Desired) -> bool {
+        // All of them, not only the first.
+        Self::sources(desired).into_iter().filter_map(|source| source.renew().then_some(())).count() > 0
+    }
 
     /// Reads files beside the plan: secret inputs, templates. Called before [`Resource::diff`] and
     /// before every write; does not contact live systems.

@@ -145,7 +145,8 @@ fn worse(one: Action, other: Action) -> Action {
         Action::Adopt => 3,
         Action::Deferred => 4,
         Action::Blocked => 5,
-        Action::Delete => 6,
+        Action::Replace => 6,
+        Action::Delete => 7,
     };
     if rank(other) > rank(one) { other } else { one }
 }

@@ -87,6 +87,7 @@ pub fn differences(saved: &Content, now: &Content) -> Vec<Difference> {
     let (before, after) = (by_id(saved), by_id(now));
     for step in saved.steps.iter().map(id_of) {
         match after.get(&step) {
+            now if is_of_other_machine(&before[&step], now) => {}
             Some(now) => compare_step(&step, &before[&step], now, &mut found),
             None => found.push(Difference::new(&subject(&step), "", "a part of the changes", "none")),
         }
@@ -134,6 +135,13 @@ fn destinations(saved: &Destinations, now: &Destinations, found: &mut Vec<Differ
             |all: &Destinations| all.get(name).map_or_else(|| "none".to_owned(), |all| all.join(", "));
         found.push(Difference::new("where this goes", name, values(saved), values(now)));
     }
+}
+
+/// Whether a file of the machine that planned is absent here: a fresh clone does not have what a plan renders.
+/// What is written is decided by the plan, its templates and the outputs of other steps, and these are compared.
+fn is_of_other_machine(saved: &StepRecord, now: Option<&StepRecord>) -> bool {
+    let is_absent = now.is_none_or(|now| now.observed.local && now.observed.state == "absent");
+    saved.observed.local && saved.observed.state == "present" && is_absent
 }
 
 fn id_of(step: &StepRecord) -> String {

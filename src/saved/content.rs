@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::changeset::{Changeset, RemovalScope, StepChange};
+use crate::changeset::{Changeset, RemovalScope, Selection, StepChange};
 use crate::confined_path;
 use crate::destination::{Destinations, WhereThisGoes};
 use crate::observe::{Observation, ObservedPlan};
@@ -63,6 +63,9 @@ pub struct PlanRecord {
     /// The scope of removals.
     #[serde(default, skip_serializing_if = "RemovalScope::is_nothing")]
     pub removes: RemovalScope,
+    /// The part of the plan that was asked for.
+    #[serde(default, skip_serializing_if = "Selection::is_empty")]
+    pub selection: Selection,
 }
 
 /// The realms that were read.
@@ -159,6 +162,9 @@ pub struct ObservedStep {
     /// The server's revision, which changes with each write, where the server has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Whether it is on the machine that planned, so that another machine may not have it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub local: bool,
     /// SHA-256 over all of this, the thing's identity and the fields that differ.
     pub fingerprint: String,
 }
@@ -172,6 +178,8 @@ pub struct Origin {
     pub vars: Vec<(String, Node)>,
     /// The scope of removals.
     pub removes: RemovalScope,
+    /// The part of the plan that was asked for.
+    pub selection: Selection,
     /// The commit that is checked out around the plan, or that the caller expects.
     pub commit: Option<String>,
 }
@@ -234,6 +242,7 @@ impl PlanRecord {
             files,
             commit: origin.commit.clone(),
             removes: origin.removes,
+            selection: origin.selection.clone(),
             vars: origin.vars.iter().map(|(name, node)| (name.clone(), node.to_value())).collect(),
         }
     }
@@ -274,12 +283,14 @@ fn observe(world: &ObservedPlan, index: usize) -> ObservedStep {
         Observation::BehindBootstrap(first) => format!("not before {}", world.resolved.steps[*first].id),
         Observation::AddressUnknown(references) => format!("not before {references} is known"),
         Observation::Failed(error) => format!("not to be read: {error}"),
+        Observation::NotAsked => "not asked for".to_owned(),
     };
     ObservedStep {
         state,
         owner: instance.tags().and_then(|tags| tags.get(PLAN_TAG).cloned()),
         outputs: instance.outputs().unwrap_or_default().into_iter().map(shortened).collect(),
         revision: instance.revision(),
+        local: world.resolved.steps[index].kind.on_this_machine(),
         fingerprint: String::new(),
     }
 }
@@ -291,7 +302,8 @@ fn observe_orphan(orphan: &Orphan) -> ObservedStep {
         None => "absent".to_owned(),
     };
     let owner = orphan.recorded.tags().and_then(|tags| tags.get(PLAN_TAG).cloned());
-    ObservedStep { state, owner, ..ObservedStep::default() }
+    let local = orphan.kind.on_this_machine();
+    ObservedStep { state, owner, local, ..ObservedStep::default() }
 }
 
 fn shortened((name, value): (String, Value)) -> (String, Value) {

@@ -229,7 +229,7 @@ impl<'a> Work<'a> {
             Input::Literal(text) => Ok((!is_unknown(text)).then(|| Secret::from(text.clone()))),
             // An empty value is not one that was made.
             Input::Generate(generate) => {
-                let made = live.filter(|live| !live.expose_bytes().is_empty());
+                let made = live.filter(|live| !source.is_renewed() && !live.expose_bytes().is_empty());
                 Ok(made.cloned().or_else(|| self.make.then(|| generate.make())))
             }
             Input::Template(text) if is_unknown(text) => Ok(None),

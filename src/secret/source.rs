@@ -37,6 +37,8 @@ pub struct SecretSource {
     others: Fields,
     /// The change to show without comparing with the live value; `None` when comparing is allowed.
     unseen: Option<SecretChange>,
+    /// Whether a value that was made once is made again.
+    renewed: bool,
 }
 
 /// The declared origin.
@@ -182,7 +184,8 @@ impl Loader {
 impl SecretSource {
     /// A source with this origin, not loaded yet.
     pub fn new(input: Input) -> Self {
-        Self { input, value: None, pieces: None, provenance: None, others: Fields::new(), unseen: None }
+        let others = Fields::new();
+        Self { input, value: None, pieces: None, provenance: None, others, unseen: None, renewed: false }
     }
 
     /// The declared origin.
@@ -234,6 +237,26 @@ impl SecretSource {
     /// Whether a live value is kept as it is, because it was made once.
     pub fn is_generated(&self) -> bool {
         matches!(self.input, Input::Generate(_))
+    }
+
+    /// Asks for another value in place of one that was made once. Returns whether there is such a value.
+    pub fn renew(&mut self) -> bool {
+        match &mut self.input {
+            Input::Generate(_) => {
+                self.renewed = true;
+                true
+            }
+            // All of them, not only the first.
+            Input::Json(fields) => {
+                fields.values_mut().filter_map(|one| one.renew().then_some(())).count() > 0
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether another value is made in place of the live one.
+    pub fn is_renewed(&self) -> bool {
+        self.renewed
     }
 
     /// The environment variables that it comes from.

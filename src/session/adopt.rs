@@ -7,7 +7,7 @@ use crate::apply::by_command;
 use crate::custody::Unvouched;
 use crate::error::Result as LiveResult;
 use crate::journal::{Journal, Things};
-use crate::lock::LocalLock;
+use crate::lock::{LocalLock, Wait};
 use crate::plan::Section;
 use crate::run::Run;
 use crate::signing::{Signer, SigningKey};
@@ -29,9 +29,9 @@ impl Adoption {
     /// Looks at the journal and its copy. Writes nothing.
     ///
     /// # Errors
-    /// When the copy cannot be read, or the journal is damaged.
-    pub async fn look(mut checked: Checked) -> Result<Self, Error> {
-        let lock = checked.lock()?;
+    /// When another run has the lock, the copy cannot be read, or the journal is damaged.
+    pub async fn look(mut checked: Checked, wait: &Wait<'_>) -> Result<Self, Error> {
+        let lock = checked.lock(wait).await?;
         let plan = checked.resolved.document.name.clone();
         let copied = checked.resolved.document.section(Section::Journal).is_some();
         let reach = if copied { Reach::Everything } else { Reach::Custody };

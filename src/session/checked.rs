@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::wanted;
-use crate::changeset::RemovalScope;
+use crate::changeset::{RemovalScope, Selection};
 use crate::error;
-use crate::graph::Graph;
+use crate::graph::{Graph, Selected};
 use crate::journal::{Journal, Who};
-use crate::lock::LocalLock;
+use crate::lock::{LocalLock, Wait};
 use crate::place::Realms;
 use crate::plan::{self, Diagnostic, Diagnostics, Document, Given};
 use crate::provider::Registry;
@@ -38,6 +38,8 @@ pub struct Checked {
     pub wanted: Vec<Wanted>,
     /// The scope of removal.
     pub extent: RemovalScope,
+    /// The steps that a run deals with.
+    pub selected: Selected,
 }
 
 /// The use that a command makes of a plan.
@@ -86,7 +88,8 @@ pub fn check_with(
     warnings.extend(remark.map(|remark| Diagnostic::warning(None, remark)));
     let extent = RemovalScope::default();
     let wanted = Vec::new();
-    let mut checked = Checked { resolved, instances, outputs, graph, warnings, wanted, extent };
+    let selected = Selected::default();
+    let mut checked = Checked { resolved, instances, outputs, graph, warnings, wanted, extent, selected };
     checked.wanted = wanted::wanted(&checked);
     Ok(checked)
 }
@@ -124,6 +127,17 @@ impl Checked {
         }
     }
 
+    /// The same plan, for a run that deals with this part of it.
+    ///
+    /// # Errors
+    /// Names that the plan does not have.
+    pub fn select(mut self, asked: Selection) -> Result<Self, Diagnostics> {
+        let selected = Selected::of(&self.resolved, &self.graph, asked);
+        let sources = || self.resolved.document.sources.clone();
+        self.selected = selected.map_err(|mistakes| Diagnostics::new(sources(), mistakes))?;
+        Ok(self)
+    }
+
     /// The same plan, which also wants the key that has signed its journal.
     #[must_use]
     pub fn with_signer(mut self) -> Self {
@@ -137,8 +151,8 @@ impl Checked {
     ///
     /// # Errors
     /// `Conflict`, naming the holder, when another run has it.
-    pub fn lock(&self) -> error::Result<LocalLock> {
-        local_lock(&self.resolved)
+    pub async fn lock(&self, wait: &Wait<'_>) -> error::Result<LocalLock> {
+        wait.take(async || local_lock(&self.resolved)).await
     }
 
     /// Declares every step again, now that these realms are known.

@@ -13,6 +13,7 @@ pub use connect::{Reach, connect, journal, unlock};
 pub use want::Wanted;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::apply;
 use crate::apply::destinations;
@@ -21,7 +22,7 @@ use crate::diff;
 use crate::error::ErrorKind;
 use crate::event::Events;
 use crate::journal::{Belief, Thing, Things};
-use crate::lock::LocalLock;
+use crate::lock::{LocalLock, Wait};
 use crate::observe::{self, ObservedPlan};
 use crate::place::Place;
 use crate::plan::Diagnostics;
@@ -29,6 +30,7 @@ use crate::provider::Registry;
 use crate::removal;
 use crate::run::Run;
 use crate::saved::{Content, Difference, Identities, Origin};
+use crate::workspace::Workspace;
 
 /// Things that are read at the same time, and steps that are written at the same time, unless
 /// the caller says otherwise.
@@ -43,6 +45,8 @@ pub struct Session {
     /// Sources beside the steps' things that could not be read, and why.
     pub gaps: Vec<(String, String)>,
     local: Option<LocalLock>,
+    /// How long to wait for a lock.
+    lock_timeout: Duration,
     parallelism: usize,
 }
 
@@ -105,31 +109,37 @@ impl Session {
         }
         // Without the journal everything that exists looks like another party's.
         journal.require_believed()?;
-        let Checked { resolved, instances, graph, extent, .. } = checked;
+        let Checked { resolved, instances, graph, extent, selected, .. } = checked;
         if extent != RemovalScope::Nothing {
             require_kinds(resolved.registry, &journal.things())?;
         }
-        let mut world = observe::observe(resolved, graph, instances, &run, parallelism, events).await;
+        let mut world =
+            observe::observe(resolved, graph, instances, selected, &run, parallelism, events).await;
         world.extent = extent;
         world.attached = removal::attached(&world, &run, parallelism).await;
         tell_warnings(&run, &|warning| events.warn(warning));
-        Ok(Self { run, world, gaps, local: None, parallelism })
+        Ok(Self { run, world, gaps, local: None, lock_timeout: Duration::ZERO, parallelism })
     }
 
     /// As [`Session::observe`], as the only run of this plan on this machine: no other run changes the
-    /// observed things before this one has ended.
+    /// observed things before this one has ended. Waits up to `lock_timeout` for a lock.
     ///
     /// # Errors
     /// As [`Session::observe`]; `Conflict` when another run has the lock.
-    pub async fn observe_alone(checked: Checked, parallelism: usize, events: &Events) -> Result<Self, Error> {
-        let local = checked.lock()?;
+    pub async fn observe_alone(
+        checked: Checked,
+        parallelism: usize,
+        lock_timeout: Duration,
+        events: &Events,
+    ) -> Result<Self, Error> {
+        let local = checked.lock(&Wait::up_to(lock_timeout, &|waiting| events.warn(waiting))).await?;
         let session = Self::observe(checked, parallelism, events).await?;
         if let Some((_, why)) = session.gaps.first() {
             return Err(crate::error::Error::new(ErrorKind::Denied, "journal", why.clone())
                 .advice("a run that writes has to read the journal's copy first")
                 .into());
         }
-        Ok(Self { local: Some(local), ..session })
+        Ok(Self { local: Some(local), lock_timeout, ..session })
     }
 
     /// The difference between the plan and what was observed.
@@ -193,6 +203,12 @@ impl Session {
         let result = self.apply_locked(approved, options, events).await;
         tell_warnings(&self.run, &|warning| events.warn(warning));
         self.release(events).await;
+        if result.as_ref().is_ok_and(|report| report.is_torn_down) {
+            let document = &self.world.resolved.document;
+            let cleared = Workspace::of(&document.folder)?.clear(&document.name);
+            cleared
+                .map_err(|error| crate::error::Error::new(ErrorKind::Local, "teardown", error.to_string()))?;
+        }
         result
     }
 
@@ -213,9 +229,11 @@ impl Session {
         events: &Events,
     ) -> Result<apply::Report, Error> {
         self.run.ready_to_sign().await?;
+        let tell = |waiting| events.warn(waiting);
+        let wait = Wait::up_to(self.lock_timeout, &tell).unless(options.stop.clone());
         if let Some(lock) = &self.run.lock
-            && approved.changeset().summary.writing() > 0
-            && apply::lock(lock, &approved).await?
+            && (approved.changeset().summary.writing() > 0 || self.world.extent == RemovalScope::Teardown)
+            && wait.take(async || apply::lock(lock, &approved).await).await?
         {
             self.require_unchanged(approved.changeset()).await?;
         }

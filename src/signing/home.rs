@@ -127,6 +127,15 @@ impl Home {
         self.put(&path, seen, true).map_err(|error| failed("write", &path, &error))
     }
 
+    /// Removes one of the plan's files; one that is not there is success.
+    ///
+    /// # Errors
+    /// `Local` when it cannot be removed.
+    pub fn remove(&self, extension: &str) -> Result<()> {
+        let path = self.path(extension);
+        durable::remove(&path).map_err(|error| failed("remove", &path, &error))
+    }
+
     fn path(&self, extension: &str) -> PathBuf {
         self.keys.join(&self.id).with_extension(extension)
     }

@@ -123,6 +123,22 @@ impl Authority {
         self.key().is_some_and(|key| self.seen().in_custody != Some(key.signer()))
     }
 
+    /// Removes this machine's notes about the plan.
+    ///
+    /// # Errors
+    /// `Local` when they cannot be removed.
+    pub fn forget_seen(&self) -> Result<()> {
+        self.home.as_ref().map_or(Ok(()), |home| home.remove("seen"))
+    }
+
+    /// Removes the plan's key from this machine. A key that the environment names is the caller's.
+    ///
+    /// # Errors
+    /// `Local` when it cannot be removed.
+    pub fn forget_key(&self) -> Result<()> {
+        self.home.as_ref().map_or(Ok(()), |home| home.remove("json"))
+    }
+
     /// This machine's notes from earlier runs.
     pub fn seen(&self) -> Seen {
         self.home.as_ref().map(Home::seen).unwrap_or_default()

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::style::{FAINT, STRONG, paint};
 use crate::provider::Registry;
+use crate::resource::Replacement;
 use crate::resource::erased::Kind;
 use crate::schema::describe;
 use crate::schema::describe::Field;
@@ -12,6 +13,7 @@ use crate::schema::section::Section;
 
 const PROTECTED: &str = "Protected: it is not deleted unless the step says `protect: false`.";
 const ONCE_ONLY: &str = "Once only: its secret is given a single time, and goes into custody first.";
+const RENEWED: &str = "`apply --replace` replaces its generated or once-only value; the thing stays.";
 
 /// All kinds, a line each.
 pub fn list(registry: &Registry) -> String {
@@ -124,8 +126,14 @@ fn sentence(text: &str) -> String {
     format!("{first}{}{}", letters.as_str(), if text.ends_with('.') { "" } else { "." })
 }
 
-fn remarks(kind: &dyn Kind) -> impl Iterator<Item = &'static str> {
-    [kind.protected().then_some(PROTECTED), kind.once_only().then_some(ONCE_ONLY)].into_iter().flatten()
+fn remarks(kind: &dyn Kind) -> impl Iterator<Item = String> {
+    let anew = match kind.replacement() {
+        Replacement::Recreated => None,
+        Replacement::Renewed => Some(RENEWED.to_owned()),
+        Replacement::Never(why) => Some(format!("`--replace` cannot replace it: {why}.")),
+    };
+    let marks = [kind.protected().then_some(PROTECTED), kind.once_only().then_some(ONCE_ONLY)];
+    marks.into_iter().flatten().map(str::to_owned).chain(anew)
 }
 
 fn example(kind: &dyn Kind) -> String {

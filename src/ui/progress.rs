@@ -166,6 +166,7 @@ fn past(action: &str) -> &str {
         "create" => "created",
         "update" => "updated",
         "adopt" => "adopted",
+        "replace" => "replaced",
         "delete" => "deleted",
         other => other,
     }

@@ -2,7 +2,7 @@
 
 use super::changeset::wrap::{columns, pad, shortened, wrapped};
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
-use crate::changeset::{Action, Changeset, Counts, Elsewhere, StepChange};
+use crate::changeset::{Action, Changeset, Counts, Elsewhere, RemovalScope, StepChange};
 use crate::visible::sanitize;
 
 /// Columns before a reason.
@@ -11,6 +11,22 @@ const INDENT: usize = 6;
 /// Paragraphs about them and about things elsewhere, `width` columns wide; empty when there are none.
 pub fn render(changeset: &Changeset, width: usize) -> String {
     orphans(&changeset.undeclared, width) + &elsewhere(&changeset.elsewhere, width)
+}
+
+/// The order of a complete teardown, which the groups by provider do not show; empty for anything else.
+pub fn order(changeset: &Changeset, width: usize) -> String {
+    if changeset.removes != RemovalScope::Teardown {
+        return String::new();
+    }
+    let steps = changeset.steps.iter().filter(|step| step.action == Action::Delete);
+    let named: Vec<String> = steps.map(|step| sanitize(&step.id)).collect();
+    let mut text = format!("\n{}\n", paint(STRONG, "In this order"));
+    let all = named
+        .into_iter()
+        .chain(["custody, the journal's copy and the lock (before what they are in)".to_owned()]);
+    let all = all.chain(["the journal".to_owned()]).collect::<Vec<_>>().join(" → ");
+    text.extend(wrapped(&all, width - 2).iter().map(|line| format!("  {line}\n")));
+    text
 }
 
 fn elsewhere(all: &[Elsewhere], width: usize) -> String {

@@ -56,6 +56,19 @@ impl Workspace {
         LocalFile::new(&self.folder, format!("{NAME}/{path}"), Keeping::Guarded)
     }
 
+    /// Removes what a plan that is torn down leaves in it, and itself if nothing else is in it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn clear(&self, plan: &str) -> std::io::Result<()> {
+        self.file(&format!("{plan}.lock")).remove()?;
+        let open = |below: &str| Folder::open(&self.folder, below, Keeping::Guarded, Missing::Leave);
+        if let Some(folder) = open(NAME)? {
+            folder.remove_folder("journal")?;
+        }
+        open("")?.map_or(Ok(()), |folder| folder.remove_folder(NAME))
+    }
+
     fn refused(&self, why: &str) -> Error {
         Error::new(ErrorKind::Local, format!("use {}", self.folder.join(NAME).display()), why).advice(
             "it must be a folder that only you can change; to have it on another disk, mount that there",

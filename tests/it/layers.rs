@@ -176,7 +176,7 @@ const EDGES: &[(&str, &str)] = &[
         "resolve",
         "confined_path custody error place plan provider resource run secret suggest template trust visible",
     ),
-    ("graph", "plan resolve resource"),
+    ("graph", "changeset plan resolve resource suggest"),
     ("removal", "changeset diff error journal observe place plan resource run"),
     ("observe", "changeset error event graph journal place removal resolve resource run template"),
     ("diff", "changeset error journal observe place plan removal resolve resource secret template"),
@@ -203,7 +203,7 @@ const EDGES: &[(&str, &str)] = &[
     ("sandbox", "environment event net secret trust"),
     (
         "cli",
-        "apply changeset confined_path console custody durable environment error event hygiene lint net observe place plan prompt providers resolve resource review run sandbox saved schema secret session suggest trace trust ui",
+        "apply changeset confined_path console custody durable environment error event hygiene lint lock net observe place plan prompt providers resolve resource review run sandbox saved schema secret session suggest trace trust ui",
     ),
 ];
 

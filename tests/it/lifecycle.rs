@@ -1,7 +1,8 @@
 //! What no longer belongs: steps that are gone, renamed, taken over, and whole plans.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -49,9 +50,25 @@ impl Life {
         self.run_with(arguments, &[])
     }
 
-    fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+    /// The program with these arguments.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.environment.command(arguments);
         command.env("GROUNDWORK_AGE_IDENTITY", self.environment.folder.join("identity.txt"));
+        command
+    }
+
+    /// The sandbox.
+    pub fn environment(&self) -> &TestEnvironment {
+        &self.environment
+    }
+
+    /// Where the plan is.
+    pub fn folder(&self) -> &Path {
+        &self.environment.folder
+    }
+
+    fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
         Ran::of(command.output().expect("the program starts"))
     }

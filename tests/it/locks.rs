@@ -236,6 +236,51 @@ fn change_between_approval_and_lock_stops_the_run() {
     environment.apply("plan.yaml");
 }
 
+/// Ends another run a moment later.
+fn soon(deed: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        deed();
+    });
+}
+
+#[test]
+fn lock_timeout_waits_for_local_and_remote_lock() {
+    let environment = TestEnvironment::new();
+    environment.write("plan.yaml", &plan(&json!({ "s3": true }), "one"));
+    environment.apply("plan.yaml");
+    environment.write("plan.yaml", &plan(&json!({ "s3": true }), "two"));
+    let key = "groundwork/locks.jsonl.tflock";
+    put_object(&environment, "gw-state", key, TERRAFORM);
+    let late = environment.run(&["apply", "plan.yaml", "--yes", "--lock-timeout", "1s"]);
+    assert_eq!(late.code, 1, "{late:?}");
+    for told in
+        ["waiting up to 1s for the lock", "ann@build-7", &format!("unlock plan.yaml --id {TERRAFORM_ID}")]
+    {
+        assert!(late.stderr.contains(told), "{told} in {late:?}");
+    }
+    let client = crate::aws::s3(&environment);
+    soon(move || delete_object(&client, "gw-state", key));
+    let ran = environment.run(&["apply", "plan.yaml", "--yes", "--lock-timeout", "1m"]);
+    assert!(ran.code == 0 && ran.stderr.contains("ann@build-7"), "{ran:?}");
+
+    // The same on this machine, where another process holds the file.
+    environment.write("plan.yaml", &plan(&json!({ "s3": true }), "three"));
+    let file = environment.folder.join(".groundwork/locks.lock");
+    let held = std::fs::File::options().read(true).write(true).open(file).expect("a lock");
+    held.lock().expect("free");
+    let refused = environment.run(&["apply", "plan.yaml", "--yes"]);
+    assert!(
+        refused.code == 1 && refused.stderr.contains("another run of locks holds the lock"),
+        "{refused:?}"
+    );
+    soon(move || drop(held));
+    let ran = environment.run(&["apply", "plan.yaml", "--yes", "--lock-timeout", "1m"]);
+    assert!(ran.code == 0 && ran.stderr.contains("waiting up to 60s for the lock"), "{ran:?}");
+    let wrong = environment.run(&["apply", "plan.yaml", "--lock-timeout", "soon"]);
+    assert!(wrong.code == 64 && wrong.stderr.contains("write it as"), "{wrong:?}");
+}
+
 #[test]
 fn lost_lock_stops_further_writes() {
     let environment = TestEnvironment::new();

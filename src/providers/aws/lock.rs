@@ -57,6 +57,14 @@ impl Place for LockItem {
         self.patience.write(DELETE, self.remove_now(permit, held)).await
     }
 
+    /// The item is all that there is.
+    async fn erase(&self, permit: &Permit) -> Result<()> {
+        match self.held().await? {
+            Some(held) => self.remove(permit, &held).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     fn path(&self) -> String {
         self.id.clone()
     }

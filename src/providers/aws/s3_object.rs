@@ -96,6 +96,30 @@ impl S3Object {
         Ok(Stored::As(answer.at(PUT)?.e_tag.ok_or_else(|| missing(PUT, "ETag"))?))
     }
 
+    /// Deletes each version and marker, because S3 would keep a deleted object as an old version.
+    async fn erase_now(&self, permit: &Permit) -> Result<()> {
+        let S3Location { bucket, key } = &self.place;
+        let account = self.aws.account_id().await?;
+        loop {
+            let request = self.aws.read().s3.list_object_versions().bucket(bucket).prefix(key);
+            let answer = request.expected_bucket_owner(account).send().await;
+            let Some(page) = answer.found("s3:ListObjectVersions", &ABSENT)? else { return Ok(()) };
+            let versions = page.versions.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
+            let markers =
+                page.delete_markers.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
+            let all = versions.chain(markers).filter(|(found, _)| found.as_ref() == Some(key));
+            let all: Vec<Option<String>> = all.map(|(_, version)| version).collect();
+            if all.is_empty() {
+                return Ok(());
+            }
+            for version in all {
+                let request = self.aws.write(permit).s3.delete_object().bucket(bucket).key(key);
+                let request = request.expected_bucket_owner(account).set_version_id(version);
+                request.send().await.found(DELETE, &ABSENT)?;
+            }
+        }
+    }
+
     async fn remove_now(&self, permit: &Permit, held: &Held) -> Result<bool> {
         let request =
             self.aws.write(permit).s3.delete_object().bucket(&self.place.bucket).key(&self.place.key);
@@ -124,6 +148,10 @@ impl Place for S3Object {
         self.put(permit, text, "application/x-ndjson", version).await
     }
 
+    async fn erase(&self, permit: &Permit) -> Result<()> {
+        self.patience.write(DELETE, self.erase_now(permit)).await
+    }
+
     fn describe(&self) -> String {
         format!("s3://{}/{}", self.place.bucket, self.place.key)
     }
@@ -148,6 +176,10 @@ impl lock::Place for S3Object {
 
     async fn remove(&self, permit: &Permit, held: &Held) -> Result<bool> {
         self.patience.write(DELETE, self.remove_now(permit, held)).await
+    }
+
+    async fn erase(&self, permit: &Permit) -> Result<()> {
+        self.patience.write(DELETE, self.erase_now(permit)).await
     }
 
     fn path(&self) -> String {

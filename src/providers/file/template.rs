@@ -121,6 +121,7 @@ backend_file:
         analysed("mode", of_mode),
     ]];
     const HOLDS_VALUES: bool = true;
+    const ON_THIS_MACHINE: bool = true;
     const TELLING: &'static [&'static str] = &["sha256"];
 
     type Client = Files;

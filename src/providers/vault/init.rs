@@ -32,7 +32,7 @@ use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{Risks, added, fixed, gone, live_analysed, live_safe, off};
-use crate::resource::{Diff, Look, Partial, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Replacement, Resource, Writer};
 
 /// The kind `vault.init`.
 #[derive(Debug)]
@@ -176,6 +176,9 @@ impl Resource for VaultInit {
         gone("servers").live().medium(Destroy, "a server is taken out of the cluster"),
     ]];
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement = Replacement::Never(
+        "a cluster cannot be made uninitialised; to begin again, stop the servers, remove their storage, and apply",
+    );
     const ONCE_ONLY: bool = true;
     const BOOTSTRAPS: bool = true;
 

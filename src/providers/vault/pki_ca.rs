@@ -26,7 +26,7 @@ use crate::place::Realm;
 use crate::providers::vault::risk::UNLISTED;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, added, becomes, fixed, identity, removed, safe, state, turned_on};
-use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
 use issue::{generate_intermediate, generate_root, may_last, tune};
 
 /// A certificate authority.
@@ -370,6 +370,9 @@ issuing:
         safe("issuing_certificates", "clients check the certificate that they find there"),
     ]];
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement = Replacement::Never(
+        "who trusts it would have to trust another one at the same moment; declare a second one beside it, have it trusted, then take the old step out",
+    );
 
     type Client = VaultClient;
     type Id = CaId;

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::journal::Entry;
 use crate::permit::Permit;
 use crate::resource::risk::{Risks, fixed, safe};
-use crate::resource::{Diff, Look, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Replacement, Requirement, Resource, Writer};
 use crate::secret::Secret;
 
 /// The time limit from the request for the admin's credential until custody has stored it.
@@ -99,6 +99,9 @@ impl Resource for VaultRootToken {
         fixed("admin"),
     ]];
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement = Replacement::Never(
+        "it is revoked, and no run needs another one; the admin's login can make one with `sys/generate-root`",
+    );
     const ONCE_ONLY: bool = true;
 
     type Client = Custodian;

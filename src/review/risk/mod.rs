@@ -46,6 +46,14 @@ fn of_step(step: &StepChange, kind: Option<&dyn Kind>) -> Vec<Risk> {
     let mut found = match step.action {
         Action::None | Action::Blocked | Action::Deferred => return Vec::new(),
         Action::Delete => std::iter::once(deletion(kind)).chain(losses(step)).collect(),
+        Action::Replace => {
+            // Both: what is deleted with the old thing, and what the new one opens.
+            let (lost, new) = step.changes.iter().cloned().partition(|change| change.after.is_null());
+            let part = |action, changes| StepChange { action, changes, ..step.clone() };
+            let (old, new) = (part(Action::Delete, lost), part(Action::Create, new));
+            let found = std::iter::once(deletion(kind)).chain(losses(&old).collect::<Vec<_>>());
+            found.chain(field::findings(&new, kind)).collect()
+        }
         Action::Create | Action::Update | Action::Adopt => {
             let mut found = field::findings(step, kind);
             found.extend(resets(step));

@@ -32,6 +32,7 @@ pub fn render(review: &Review, width: usize, all: bool) -> String {
     for group in &review.groups {
         text.push_str(&render_group(group, width, all));
     }
+    text.push_str(&undeclared::order(review.changeset, width));
     text.push_str(&undeclared::render(review.changeset, width));
     text.push_str(&destinations::render(review, width));
     text.push_str(&risks(review, width));
@@ -42,7 +43,7 @@ pub fn render(review: &Review, width: usize, all: bool) -> String {
     }
     text.push('\n');
     text.push_str(&match review.changeset.removes {
-        RemovalScope::Everything => undeclared::summary(&review.changeset.summary),
+        RemovalScope::Everything | RemovalScope::Teardown => undeclared::summary(&review.changeset.summary),
         _ => summary(&review.changeset.summary, width),
     });
     text
@@ -60,6 +61,9 @@ fn heading(review: &Review, width: usize) -> String {
         text.push_str(&paint(FAINT, place));
     }
     text.push('\n');
+    for line in review.changeset.part().iter().flat_map(|part| wrapped(&sanitize(part), width)) {
+        text.push_str(&format!("{}\n", paint(CHANGE, line)));
+    }
     text
 }
 
@@ -106,7 +110,7 @@ fn style_of(action: Action) -> Style {
     match action {
         Action::Create => GOOD,
         Action::Update | Action::Adopt | Action::Deferred => CHANGE,
-        Action::Delete | Action::Blocked => BAD,
+        Action::Replace | Action::Delete | Action::Blocked => BAD,
         Action::None => FAINT,
     }
 }

@@ -75,6 +75,9 @@ fn head(review: &Review) -> String {
     if let Some(place) = &review.place {
         let _ = writeln!(text, "<br>{}", inline(place));
     }
+    if let Some(part) = changeset.part() {
+        let _ = writeln!(text, "\n**{}**", inline(&part));
+    }
     text.push_str(&destinations(review));
     text.push_str(&risks(review));
     text.push_str(&undeclared(review));
@@ -296,7 +299,7 @@ fn fit(entries: &mut [Entry], budget: usize) {
 
 fn rank(action: Action) -> usize {
     match action {
-        Action::Delete => 1,
+        Action::Delete | Action::Replace => 1,
         Action::Blocked => 2,
         Action::Update => 3,
         Action::Adopt => 4,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use groundwork::apply::{Approved, Options, Report};
-use groundwork::changeset::{Action, Changeset, RemovalScope};
+use groundwork::changeset::{Action, Changeset, RemovalScope, Selection};
 use groundwork::environment::Environment;
 use groundwork::event::Events;
 use groundwork::plan::Given;
@@ -83,7 +83,8 @@ impl Plan {
     }
 
     fn origin(&self, removes: RemovalScope) -> Origin {
-        Origin { plan: self.path.clone(), vars: Vec::new(), removes, commit: None }
+        let selection = Selection::default();
+        Origin { plan: self.path.clone(), vars: Vec::new(), removes, selection, commit: None }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::providers::aws::risk::KEY_RISKS;
 use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::Category::Destroy;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, safe, tightened};
-use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Replacement, Requirement, Resource, Tags, Writer};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const CLASS_IS_FIXED: &str =
@@ -126,6 +126,8 @@ impl Resource for CloudwatchLogGroup {
     ];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement =
+        Replacement::Never("every event in it would be lost; declare another log group");
     const REMOVAL: Option<&'static str> = Some("with every event in it, for good");
 
     type Client = AwsClient;

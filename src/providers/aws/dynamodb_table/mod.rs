@@ -27,7 +27,7 @@ use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{
     LABELS, Risks, added, changed, fixed, gone, identity, off, removed, replaced, safe, state,
 };
-use crate::resource::{Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Tags, Writer};
 
 const KEY_IS_FIXED: &str =
     "DynamoDB fixes a table's keys when it is created; declare another name and move the items";
@@ -96,6 +96,8 @@ sessions:
     ]];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement =
+        Replacement::Never("every item in it would be lost; declare another table and move the items");
     const REMOVAL: Option<&'static str> = Some("with every item in it");
 
     type Client = AwsClient;

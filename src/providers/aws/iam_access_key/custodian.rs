@@ -99,6 +99,9 @@ impl KeyCustodian {
                 Some(key) => Ok(Next::Keep { key, lost: Vec::new() }),
                 None => Ok(Next::Create),
             },
+            Next::Keep { key, lost } => {
+                Ok(Next::Keep { key: self.successor(user, &held).unwrap_or(key), lost })
+            }
             next => Ok(next),
         }
     }

@@ -6,6 +6,7 @@
 mod ceremony;
 mod custodian;
 mod next;
+mod replace;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use serde_json::json;
 pub use self::custodian::KeyCustodian;
 use self::custodian::Pair;
 use self::next::Next;
+use self::replace::Replaced;
 use super::iam::{check_name, folded};
 use crate::custody::Gap;
 use crate::error::{FieldError, Result};
@@ -25,7 +27,7 @@ use crate::providers::sink::{Delivery, VaultKv};
 use crate::providers::vault::VaultClient;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy};
 use crate::resource::risk::{Risks, becomes, changed, gone, identity, live_safe};
-use crate::resource::{Diff, Look, NOT_COMPARED, Requirement, Resource, Writer, requires_in};
+use crate::resource::{Diff, Look, NOT_COMPARED, Replacement, Requirement, Resource, Writer, requires_in};
 use crate::secret::{Declarations, Fields, Secret, SecretChange, declaration};
 
 /// An access key of an IAM user.
@@ -50,6 +52,10 @@ pub struct Desired {
     #[serde(skip)]
     #[schemars(skip)]
     unseen: Vec<String>,
+    /// Whether another key is made in place of the one that exists.
+    #[serde(skip)]
+    #[schemars(skip)]
+    renewed: bool,
 }
 
 /// Whether a key can be used.
@@ -94,6 +100,8 @@ pub struct Observed {
     unproven: bool,
     /// Copies and recipients that the key in custody lacks.
     gaps: Vec<Gap>,
+    /// A run began to replace the key and did not end it.
+    replacement: Option<Replaced>,
 }
 
 /// The outputs that other steps may refer to; never the secret.
@@ -127,6 +135,7 @@ impl Resource for IamAccessKey {
         gone("access_key_id keys").live().low(Destroy, "an access key whose secret never arrived is deleted"),
     ]];
     const ONCE_ONLY: bool = true;
+    const REPLACEMENT: Replacement = Replacement::Renewed;
 
     type Client = KeyCustodian;
     type Id = Id;
@@ -191,6 +200,7 @@ impl Resource for IamAccessKey {
             delivered: vec![false; id.deliver.len()],
             unproven: client.is_unfinished(&id.user),
             gaps: Vec::new(),
+            replacement: client.replacement(&id.user, &live, &next),
             next,
         };
         if let Next::Keep { key, .. } = &observed.next {
@@ -213,7 +223,7 @@ impl Resource for IamAccessKey {
                 diff.push("access_key_id", json!(lost), json!(null));
                 diff.note("its secret never arrived; it is removed and a new key is made");
             }
-            Next::Keep { lost, .. } => {
+            Next::Keep { key, lost } => {
                 match &observed.status {
                     Ok(status) => diff.field("status", status, &desired.status),
                     Err(other) => diff.immutable("status", other, &desired.status, NO_SUCH_STATUS),
@@ -228,6 +238,23 @@ impl Resource for IamAccessKey {
                     if unseen {
                         diff.note(NOT_COMPARED);
                     }
+                }
+                match (&observed.replacement, desired.renewed) {
+                    (Some(Replaced::Old(keys)), _) => {
+                        if keys.is_empty() {
+                            diff.push("proven", json!(false), json!(true));
+                            diff.note(
+                                "an earlier run replaced the key and was cut off before it had noted that",
+                            );
+                        }
+                        for key in keys {
+                            diff.push(&format!("keys[{key}]"), json!("exists"), json!(null));
+                            diff.note("its successor is made; it goes once that is delivered and proven");
+                        }
+                    }
+                    (Some(Replaced::Current), _) => another_key(&mut diff, key, BEGUN),
+                    (None, true) => another_key(&mut diff, key, ASKED),
+                    (None, false) => {}
                 }
                 for key in lost {
                     diff.push(&format!("keys[{key}]"), json!("exists"), json!(null));
@@ -256,8 +283,16 @@ impl Resource for IamAccessKey {
         }
     }
 
-    async fn update(w: &Writer<'_, KeyCustodian>, desired: &Desired, _: &Observed) -> Result<()> {
+    fn renew(desired: &mut Desired) -> bool {
+        desired.renewed = true;
+        true
+    }
+
+    async fn update(w: &Writer<'_, KeyCustodian>, desired: &Desired, observed: &Observed) -> Result<()> {
         let next = w.settled(&desired.user).await?;
+        if desired.renewed || observed.replacement.is_some() {
+            return w.replace(w.permit(), w.step(), desired, next).await;
+        }
         w.recover(w.permit(), w.step(), desired, next).await
     }
 
@@ -284,6 +319,14 @@ impl Resource for IamAccessKey {
         };
         Outputs { access_key_id, user: observed.user.clone() }
     }
+}
+
+const ASKED: &str = "another key is made, delivered and proven, then this one is deleted";
+const BEGUN: &str =
+    "an earlier run was cut off while it replaced the key: another one is made, then this one is deleted";
+
+fn another_key(diff: &mut Diff, key: &str, note: &str) {
+    diff.push("access_key_id", json!(key), json!("another key")).note(note);
 }
 
 fn block(diff: &mut Diff, keys: &[String]) {
@@ -344,6 +387,7 @@ mod tests {
             delivered: vec![delivered],
             unproven: false,
             gaps: Vec::new(),
+            replacement: None,
         };
         let keep = || Next::Keep { key: "AKIA1".into(), lost: Vec::new() };
         assert!(IamAccessKey::diff(&desired, &observed(keep(), true)).is_empty());

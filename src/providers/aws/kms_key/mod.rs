@@ -33,7 +33,7 @@ use crate::resource::risk::{
     Deletion, LABELS, Risks, Severity, added, analysed, changed, fixed, identity, off, on, raised, safe,
     state,
 };
-use crate::resource::{Attachment, Diff, Look, Partial, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Replacement, Resource, Tags, Writer};
 
 const IMMUTABLE: &str = "KMS fixes this when a key is created; declare another alias to get another key, and \
                          re-encrypt the data of the old one";
@@ -217,6 +217,9 @@ impl Resource for KmsKey {
     ]];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement = Replacement::Never(
+        "what it has encrypted could no longer be decrypted; declare another step with another alias, encrypt the data again with that, then take the old step out",
+    );
     const REMOVAL: Option<&'static str> =
         Some("its data can no longer be decrypted, and after the deletion window it is lost");
 

@@ -22,7 +22,9 @@ use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{LABELS, Risks, added, changed, gone, identity, off, removed, replaced, safe};
-use crate::resource::{Attachment, Blocked, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{
+    Attachment, Blocked, Diff, Look, Partial, Replacement, Requirement, Resource, Tags, Writer,
+};
 use crate::secret::{Fields, SecretChange, SecretSource, path_of};
 
 const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; copy it \
@@ -104,6 +106,7 @@ impl Resource for AwsSecret {
     ];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement = Replacement::Renewed;
     const HOLDS_VALUES: bool = true;
     const REMOVAL: Option<&'static str> =
         Some("it can be restored for `recovery_window_days`, then it is gone");

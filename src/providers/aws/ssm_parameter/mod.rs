@@ -27,7 +27,7 @@ use crate::place::Realm;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, replaced, safe, unbound};
-use crate::resource::{Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Tags, Writer};
 use crate::secret::{Fields, Input, Secret, SecretSource};
 
 const DESCRIBE: &str = "ssm:DescribeParameters";
@@ -114,6 +114,7 @@ session_key:
     ];
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement = Replacement::Renewed;
     const HOLDS_VALUES: bool = true;
     const REMOVAL: Option<&'static str> = Some("with every version, for good");
 

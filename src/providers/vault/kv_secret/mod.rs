@@ -23,7 +23,7 @@ use crate::error::{ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::risk::{LABELS, Risks, identity, live_safe, safe};
-use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
 use crate::secret::{Fields, Secret, SecretSource, check_templates, path_of};
 
 /// A secret in a KV engine of version 2.
@@ -300,6 +300,7 @@ mongodb:
         KV_RISKS,
     ];
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement = Replacement::Renewed;
     const HOLDS_VALUES: bool = true;
     const REMOVAL: Option<&'static str> = Some("with every version, for good");
 

@@ -9,9 +9,9 @@ use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::error::FieldError;
-use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, changed, fixed, identity, raised};
+use crate::resource::{Replacement, Requirement};
 
 /// A database user whose password the engine rotates.
 pub type DatabaseStaticRole = Object<DatabaseStaticRoleSpec>;
@@ -61,6 +61,8 @@ orders_reports:
         changed("rotation_statements").medium(BroaderGrant, "other statements run with the engine's rights"),
     ]];
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement =
+        Replacement::Never("`vault write -f MOUNT/rotate-role/NAME` gives the account another password");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] = &[("db_name", DECIDED), ("username", DECIDED)];
 

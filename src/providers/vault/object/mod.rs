@@ -91,7 +91,9 @@ use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::resource::risk::Risks;
-use crate::resource::{Attachment, Diff, Look, Part, Partial, Provided, Requirement, Resource, Writer};
+use crate::resource::{
+    Attachment, Diff, Look, Part, Partial, Provided, Replacement, Requirement, Resource, Writer,
+};
 use crate::secret::SecretSource;
 
 /// The declared fields of a plain object, named as Vault's API names them.
@@ -106,6 +108,8 @@ pub trait PlainObject:
     const EXAMPLE: &'static str;
     /// As [`Resource::PROTECTED`].
     const PROTECTED: bool = false;
+    /// As [`Resource::REPLACEMENT`].
+    const REPLACEMENT: Replacement = Replacement::Recreated;
     /// As [`Resource::NAMESPACED`].
     const NAMESPACED: bool = true;
     /// As [`Resource::REALM`].
@@ -253,6 +257,7 @@ impl<S: PlainObject> Resource for Object<S> {
     const ABOUT: &'static str = S::ABOUT;
     const EXAMPLE: &'static str = S::EXAMPLE;
     const PROTECTED: bool = S::PROTECTED;
+    const REPLACEMENT: Replacement = S::REPLACEMENT;
     const NAMESPACED: bool = S::NAMESPACED;
     const REALM: &'static [&'static str] = S::REALM;
     const RISKS: Risks = S::RISKS;

@@ -11,8 +11,8 @@ use super::super::notation::Pem;
 use super::super::server::lacks_ssh_key;
 use super::{Object, PlainObject, check_one_of};
 use crate::error::{Error, FieldError};
-use crate::resource::Requirement;
 use crate::resource::risk::{Risks, fixed, identity, safe};
+use crate::resource::{Replacement, Requirement};
 use crate::secret::SecretSource;
 
 /// The key with which an SSH engine signs.
@@ -69,6 +69,9 @@ ssh_authority:
         safe("private_key", "it is sent only when the authority is created"),
     ]];
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement = Replacement::Never(
+        "every host that trusts it would refuse its certificates; mount a second engine beside it, have it trusted, then take the old step out",
+    );
     const IDENTITY: &'static [&'static str] = &["mount"];
     const FIXED: &'static [Fixed] = &[("key_type", DECIDED), ("key_bits", DECIDED), ("public_key", DECIDED)];
     const OUTPUTS: &'static [(&'static str, &'static str)] =

@@ -8,9 +8,9 @@ use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::error::{Error, FieldError};
-use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destroy, ProtectionOff};
 use crate::resource::risk::{Risks, fixed, identity, loosened, lowered, on, raised, tightened, turned_on};
+use crate::resource::{Replacement, Requirement};
 
 /// A key that encrypts or signs, and never leaves Vault.
 pub type TransitKey = Object<TransitKeySpec>;
@@ -118,6 +118,9 @@ payments_key:
         loosened("auto_rotate_period").low(ProtectionOff, "the key is rotated less often, or never"),
     ]];
     const PROTECTED: bool = true;
+    const REPLACEMENT: Replacement = Replacement::Never(
+        "what it has encrypted could no longer be decrypted; `vault write -f MOUNT/keys/NAME/rotate` adds a version and keeps the old ones",
+    );
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] =
         &[("type", DECIDED), ("key_size", DECIDED), ("derived", DECIDED), ("convergent_encryption", DECIDED)];

@@ -23,7 +23,7 @@ use crate::place::Realm;
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, live_safe, safe, unbound, widened};
-use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
 use crate::secret::{Fields, Secret, SecretChange};
 pub use manifest::Manifest;
 pub use place::Depository;
@@ -68,6 +68,10 @@ pub struct SecretIdSpec {
     /// Data that audit devices log with its logins. A change replaces the secret-id.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+    /// Whether another one is made in place of the one that exists.
+    #[serde(skip)]
+    #[schemars(skip)]
+    renewed: bool,
 }
 
 /// Where a secret-id goes; exactly one of them.
@@ -234,6 +238,7 @@ pipeline_secret_id:
         safe("metadata", "audit devices log it, and nothing is decided by it"),
         changed("secret_id").live().low(Destination, "another secret-id is issued and delivered"),
     ]];
+    const REPLACEMENT: Replacement = Replacement::Renewed;
 
     type Client = Depository;
     type Id = SecretIdId;
@@ -284,7 +289,10 @@ pipeline_secret_id:
                 diff.note("none of this name stands where it is delivered to");
             }
             Some(current) => {
-                if let Ttl::Seconds(limit @ 1..) = desired.rotate_after
+                if desired.renewed {
+                    diff.secret(SECRET_ID, SecretChange::Changed, None);
+                    diff.note("another one is made and delivered, then this one is destroyed");
+                } else if let Ttl::Seconds(limit @ 1..) = desired.rotate_after
                     && current.age >= limit
                 {
                     diff.secret(SECRET_ID, SecretChange::Changed, None);
@@ -300,6 +308,11 @@ pipeline_secret_id:
             diff.note("it was never delivered, or its successor was");
         }
         diff
+    }
+
+    fn renew(desired: &mut SecretIdSpec) -> bool {
+        desired.renewed = true;
+        true
     }
 
     async fn create(w: &Writer<'_, Depository>, desired: &SecretIdSpec) -> Result<()> {
