@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::lock_args::LockArgs;
 use super::plan::Format;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
@@ -21,7 +22,7 @@ use crate::resolve::OutputTable;
 use crate::resource::{Provided, Resource};
 use crate::run::Run;
 use crate::secret::Secret;
-use crate::session::{self, Checked, Purpose, Reach};
+use crate::session::{self, Checked, Purpose, Reach, Rewrapping};
 use crate::ui;
 
 /// Check, list and export the copies that are kept of once-only secrets.
@@ -39,6 +40,9 @@ enum Command {
     Check(CheckArgs),
     /// List what is kept, for whom and since when; decrypt nothing
     Show(ShowArgs),
+    /// Seal everything again for the recipients that the plan names now, and no others: after one was
+    /// added or removed
+    Rewrap(RewrapArgs),
     /// Write one key share to a file
     ExportShare(ExportArgs),
 }
@@ -54,9 +58,22 @@ struct CheckArgs {
     /// theirs aside: a store as the check names it
     #[arg(long, value_name = "STORE", requires = "repair")]
     prefer: Option<String>,
+    #[command(flatten)]
+    lock: LockArgs,
     /// How to show it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+#[derive(Debug, Args)]
+struct RewrapArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +123,7 @@ pub async fn run(args: CustodyArgs) -> Outcome {
     let ended = match args.command {
         Command::Check(args) => check(&args).await,
         Command::Show(args) => show(&args).await,
+        Command::Rewrap(args) => rewrap(&args).await,
         Command::ExportShare(args) => export(&args).await,
     };
     ended.unwrap_or_else(|error| failed(&error))
@@ -113,7 +131,11 @@ pub async fn run(args: CustodyArgs) -> Outcome {
 
 async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
     let mut checked = args.plan.open(Purpose::Connect).await?;
-    let run = session::connect(&mut checked, Reach::Custody).await?;
+    let _lock = if args.repair { Some(checked.lock(&args.lock.wait()).await?) } else { None };
+    let run = match checked.resolved.custody_references.is_empty() {
+        true => session::connect(&mut checked, Reach::Custody).await?,
+        false => with_recipients(args, &mut checked).await?,
+    };
     let custody = run.custody().await?;
     let mut objects = custody.examine("", true).await?;
     let mut repaired = Vec::new();
@@ -144,6 +166,9 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
             if objects.iter().any(Object::differs) {
                 console::out(ui::custody::DIFFERENT);
             }
+            if !objects.iter().all(Object::is_well_directed) {
+                console::out(ui::custody::MISDIRECTED);
+            }
             if let Some(one) = &standing {
                 console::out(ui::custody::standing(one));
             }
@@ -154,6 +179,50 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
         (true, false) => Outcome::Stuck,
         (true, true) => Outcome::Done,
     })
+}
+
+/// A run that knows the recipients that steps make; if these cannot be read, one that does not.
+async fn with_recipients(args: &CheckArgs, checked: &mut Checked) -> Result<Run, session::Error> {
+    match session::with_recipients(args.plan.check()?).await {
+        Ok(run) => Ok(run),
+        Err(error) => {
+            let run = session::connect(checked, Reach::Custody).await?;
+            console::note(format_args!(
+                "the recipients that the plan names cannot be read, and are not compared: {error}"
+            ));
+            Ok(run)
+        }
+    }
+}
+
+async fn rewrap(args: &RewrapArgs) -> Result<Outcome, session::Error> {
+    let checked = args.plan.open(Purpose::Connect).await?;
+    let work = Rewrapping::look(checked, &args.lock.wait()).await?;
+    work.take_warnings().into_iter().for_each(console::note);
+    let told = ui::custody::misdirected(&work.objects, &work.handed_out);
+    if !told.is_empty() {
+        console::out(told);
+    }
+    let count = work.objects.len();
+    if count == 0 {
+        console::out("everything in custody is sealed for the plan's recipients");
+        return Ok(Outcome::Done);
+    }
+    let question = format_args!("Seal these {count} objects again, only for the plan's recipients? [y/N] ");
+    if !(args.yes || console::can_ask("rewrap") && console::ask(question)) {
+        console::note("nothing was changed");
+        return Ok(Outcome::Failed);
+    }
+    let done = work.carry_out(&args.lock.wait(), &|told| console::out(told)).await;
+    work.take_warnings().into_iter().for_each(console::note);
+    done?;
+    if work.objects.iter().any(|one| !one.former.is_empty()) {
+        console::note(
+            "older versions stay on the stores, and whoever could open them may have kept what is in them: to end \
+             that, replace the secrets (`groundwork apply PLAN --replace STEP`)",
+        );
+    }
+    Ok(Outcome::Done)
 }
 
 async fn repair(

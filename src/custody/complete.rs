@@ -43,6 +43,7 @@ impl Custody {
                 gaps.push(gap(format!("a copy in {}", self.name_of(store))));
             }
             if let Document::Envelope(envelope) = whole.document {
+                self.warn_former(&envelope);
                 gaps.extend(
                     self.not_sealed_for(&envelope)
                         .iter()
@@ -72,6 +73,16 @@ impl Custody {
             self.clear_rescue(permit, name, version).await?;
         }
         Ok(())
+    }
+
+    /// Warns of recipients that the plan no longer names.
+    fn warn_former(&self, envelope: &Envelope) {
+        for who in self.compared(envelope).1 {
+            self.warnings.insert(format!(
+                "custody: {who} can open what is kept, and the plan no longer names it; `groundwork custody \
+                 rewrap PLAN` seals everything only for the plan's recipients"
+            ));
+        }
     }
 
     /// A description of a store that is the same on every machine that has the plan.

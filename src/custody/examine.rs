@@ -27,6 +27,12 @@ pub struct Object {
     pub copies: Vec<Copy>,
     /// Versions with a higher number that are not the plan's or cannot be used.
     pub aside: Vec<Aside>,
+    /// The plan's recipients that it is not sealed for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+    /// Those that it is sealed for and that the plan no longer names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<String>,
 }
 
 /// A version in a store that is skipped.
@@ -98,7 +104,14 @@ impl Object {
     /// Whether every store's copy can be used, and for every recipient that can be tried.
     pub fn is_perfect(&self) -> bool {
         let opens = |copy: &Copy| copy.recipients.iter().all(|recipient| recipient.opens != Some(false));
-        self.aside.is_empty() && self.copies.iter().all(|copy| copy.state == CopyState::Whole && opens(copy))
+        self.is_well_directed()
+            && self.aside.is_empty()
+            && self.copies.iter().all(|copy| copy.state == CopyState::Whole && opens(copy))
+    }
+
+    /// Whether it is sealed for the recipients that the plan names, and no others.
+    pub fn is_well_directed(&self) -> bool {
+        self.lacks.is_empty() && self.former.is_empty()
     }
 
     /// Whether every existing copy is foreign, so that the object does not belong to the plan.
@@ -124,11 +137,15 @@ impl Custody {
             let Some(highest) = versions.last().copied() else { continue };
             let counts = self.search_in(&name, &listed, false).await.whole;
             let version = counts.as_ref().map_or(highest, |whole| whole.version);
+            let (lacks, former) = match counts.as_ref().map(|whole| &whole.document) {
+                Some(Document::Envelope(envelope)) => self.compared(envelope),
+                _ => (Vec::new(), Vec::new()),
+            };
             let signer = counts.and_then(|whole| whole.document.signer());
             let aside = self.aside(&name, version, &listed).await;
             let copies = self.copies(&name, version, open).await?;
             let versions = versions.into_iter().collect();
-            objects.push(Object { name, version, versions, signer, copies, aside });
+            objects.push(Object { name, version, versions, signer, copies, aside, lacks, former });
         }
         Ok(objects)
     }

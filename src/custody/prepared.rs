@@ -41,6 +41,18 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// The version that is chosen.
+    pub(super) fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The recipients that it will be sealed for.
+    pub(super) fn recipients(&self) -> &[Wrapped] {
+        self.key.recipients()
+    }
+}
+
 impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Prepared({} version {})", self.name, self.version)

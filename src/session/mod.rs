@@ -3,6 +3,7 @@
 mod adopt;
 mod checked;
 mod connect;
+mod rewrap;
 pub mod stages;
 mod want;
 mod wanted;
@@ -10,6 +11,7 @@ mod wanted;
 pub use adopt::Adoption;
 pub use checked::{Checked, Purpose, check, check_with};
 pub use connect::{Reach, connect, journal, unlock};
+pub use rewrap::{Rewrapping, with_recipients};
 pub use want::Wanted;
 
 use std::collections::BTreeSet;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
-use crate::custody::Unvouched;
 use crate::custody::examine::{Copy, CopyState, Object};
+use crate::custody::{Misdirected, Unvouched};
 use crate::providers::vault::CustodyStatus;
 use crate::visible::sanitize;
 
@@ -12,6 +12,10 @@ use crate::visible::sanitize;
 pub const DIFFERENT: &str = "Stores have different values of an object, so one of them is wrong. Find out which \
                              one works; `groundwork custody check PLAN --repair --prefer STORE` puts its copy \
                              in the place of the others, which keep theirs aside.";
+
+/// What to do when objects are sealed for others than the plan names.
+pub const MISDIRECTED: &str = "Objects are sealed for other recipients than the plan names; `groundwork custody \
+                               rewrap PLAN` seals them for the plan's recipients.";
 
 /// Objects, their copies and recipients; never a value.
 pub fn objects(objects: &[Object]) -> String {
@@ -50,7 +54,35 @@ fn object(object: &Object) -> String {
             aside.because
         );
     }
+    for (who, what) in [(&object.lacks, "not sealed for"), (&object.former, "still sealed for")] {
+        for one in who {
+            let _ = write!(text, "\n  {} {one}", paint(BAD, what));
+        }
+    }
     text
+}
+
+/// What is sealed for others than the plan's recipients, and what stays as it is.
+pub fn misdirected(objects: &[Misdirected], handed_out: &[String]) -> String {
+    let mut text = String::new();
+    for Misdirected { object, version, lacks, former } in objects {
+        let _ = write!(text, "{}  version {version}", paint(STRONG, object));
+        for (who, style, sign) in [(lacks, GOOD, "+"), (former, BAD, "-")] {
+            for one in who {
+                let _ = write!(text, "\n  {} {one}", paint(style, sign));
+            }
+        }
+        text.push('\n');
+    }
+    if !handed_out.is_empty() {
+        let _ = writeln!(
+            text,
+            "left as they are, because only their holders open them: {} shares; to give them to others, \
+             generate new shares in Vault (`vault operator rekey`)",
+            handed_out.len()
+        );
+    }
+    text.trim_end().to_owned()
 }
 
 /// Shows the objects in custody that a person is asked to vouch for.

@@ -1,5 +1,6 @@
 //! Once-only secrets through the program: initialising, custody on all kinds of stores, holders.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -325,6 +326,95 @@ fn every_custody_copy_is_proven_and_repaired() {
         let shown = operator.succeed(&arguments);
         assert!(shown.stdout.contains("/init") && !shown.stdout.contains(text.trim()));
     }
+}
+
+/// The recipients of the newest copies in a folder of custody.
+fn sealed_for(folder: &Path) -> BTreeSet<String> {
+    let mut newest: BTreeMap<String, (u32, Value)> = BTreeMap::new();
+    for file in files(folder).into_iter().filter(|file| file.extension().is_some_and(|end| end == "json")) {
+        let envelope: Value = serde_json::from_slice(&std::fs::read(file).expect("readable")).expect("JSON");
+        let (name, version) = (envelope["header"]["name"].as_str(), envelope["header"]["version"].as_u64());
+        let (Some(name), Some(version)) = (name, version) else { continue };
+        let version = u32::try_from(version).expect("small");
+        if newest.get(name).is_none_or(|(known, _)| *known < version) {
+            newest.insert(name.to_owned(), (version, envelope.clone()));
+        }
+    }
+    let recipients =
+        newest.into_values().filter_map(|(_, one)| one["header"]["recipients"].as_array().cloned());
+    recipients.flatten().map(|one| one["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+#[test]
+fn custody_is_sealed_again_for_the_plans_recipients() {
+    let operator = Operator::new(Settings::default());
+    let second = age::x25519::Identity::generate();
+    let (folder, other) = (operator.environment.folder.clone(), second.to_public().to_string());
+    let custody = |recipients: &[&str]| {
+        let recipients: Vec<Value> = recipients.iter().map(|one| json!({ "age": one })).collect();
+        json!({ "recipients": recipients, "stores": [{ "file": "one" }, { "file": "two" }] })
+    };
+    let init = json!({ "shares": 1, "threshold": 1 });
+    let declare = |recipients: &[&str]| operator.plan("a", &custody(recipients), &init, &json!({}));
+    let plan = declare(&[&operator.public]);
+    operator.succeed(&["apply", &plan, "--yes"]);
+    let idle = operator.succeed(&["custody", "rewrap", &plan]);
+    assert!(idle.stdout.contains("everything in custody is sealed for the plan's recipients"), "{idle:?}");
+
+    // A recipient more: only what `apply` looks after would get a key for it.
+    declare(&[&operator.public, &other]);
+    let checked = operator.run(&["custody", "check", &plan]);
+    assert!(
+        checked.code == 3 && checked.stdout.contains(&format!("not sealed for age {other}")),
+        "{checked:?}"
+    );
+    let refused = operator.run(&["custody", "rewrap", &plan]);
+    assert!(
+        refused.code == 1 && refused.stderr.contains("nothing was changed")
+            || refused.stderr.contains("--yes")
+    );
+    // A death in between leaves what the next run does.
+    let mut command = operator.command(&["custody", "rewrap", &plan, "--yes"]);
+    let killed = Ran::of(command.env("GROUNDWORK_FAULT", "after@4").output().expect("it starts"));
+    assert_ne!(killed.code, 0, "{killed:?}");
+    let ran = operator.succeed(&["custody", "rewrap", &plan, "--yes"]);
+    assert!(ran.stdout.contains("sealed again: "), "{ran:?}");
+    assert_eq!(operator.check(&plan).0, 0);
+    let journal = operator.succeed(&["journal", &plan]);
+    assert!(
+        journal.stdout.contains("rewrap custody") && journal.stdout.contains("Nothing is open."),
+        "{journal:?}"
+    );
+
+    // The first one goes. Whoever has both keys does it.
+    let identity = std::fs::read_to_string(folder.join("age.txt")).expect("the identity");
+    let both = format!("{identity}\n{}\n", second.to_string().expose_secret());
+    std::fs::write(folder.join("age.txt"), both).expect("written");
+    declare(&[&other]);
+    let shown = operator.run(&["plan", &plan]);
+    assert!(
+        shown.stderr.contains("the plan no longer names it") && shown.stderr.contains("custody rewrap"),
+        "{shown:?}"
+    );
+    let repaired = operator.run(&["custody", "check", &plan, "--repair"]);
+    let told = format!("still sealed for age {}", operator.public);
+    assert!(repaired.code == 3 && repaired.stdout.contains(&told), "{repaired:?}");
+    let ran = operator.succeed(&["custody", "rewrap", &plan, "--yes"]);
+    assert!(ran.stderr.contains("replace the secrets"), "{ran:?}");
+    for store in ["a/one", "a/two"] {
+        assert_eq!(sealed_for(&folder.join(store)), BTreeSet::from([other.clone()]), "{store}");
+    }
+    std::fs::write(folder.join("age.txt"), second.to_string().expose_secret()).expect("written");
+    assert_eq!(operator.check(&plan).0, 0, "the new recipient alone opens everything");
+    assert_eq!(operator.run(&["apply", &plan, "--yes"]).code, 0);
+
+    // What is in custody appears nowhere else.
+    let secrets = crate::support::custody_in(&folder.join("a/one"), &second);
+    assert!(!secrets.is_empty());
+    let all = format!("{idle:?}{checked:?}{refused:?}{killed:?}{journal:?}{shown:?}{repaired:?}{ran:?}");
+    assert_eq!(crate::canary::leaks(all.as_bytes(), &secrets), Vec::<&str>::new());
+    let leaking = crate::canary::leaking_files(&folder.join("a"), &secrets);
+    assert_eq!(leaking, Vec::<String>::new());
 }
 
 #[test]
