@@ -65,8 +65,8 @@ impl Family {
     pub fn describe(self) -> String {
         match self {
             Self::Identity => "`{{identity.entity.id}}`, `{{identity.entity.name}}`, \
-                `{{identity.entity.metadata.KEY}}`, `{{identity.entity.aliases.ACCESSOR.name}}` and \
-                `{{identity.groups.ids.ID.name}}`"
+                `{{identity.entity.metadata.KEY}}`, `{{identity.entity.aliases.ACCESSOR.name}}`, \
+                `{{identity.groups.ids.ID.name}}`, and `{{ .path }}{{ .key }}` of a filter"
                 .to_owned(),
             Self::Exact(names) => {
                 let names: Vec<String> = names.iter().map(|name| format!("`{{{{{name}}}}}`")).collect();
@@ -89,6 +89,8 @@ impl Family {
     fn root(self, inner: &str) -> Option<&str> {
         match self {
             Self::Exact(names) => names.contains(&inner).then_some(inner),
+            // A list is filtered by these, in `list_scan_response_keys_filter_path`.
+            Self::Identity if inner.trim_start().starts_with('.') => Some(""),
             Self::Identity => is_identity(inner).then_some("identity"),
             Self::Go(functions) => {
                 let start = inner.trim_start_matches(['-', '(', ' ', '\t', '\n']);

@@ -169,7 +169,7 @@ const EDGES: &[(&str, &str)] = &[
     ("provider", "error resource run"),
     (
         "providers",
-        "confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt provider resource run secret template trace trust",
+        "confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt provider resource run secret suggest template trace trust",
     ),
     ("changeset", "destination plan resource"),
     (

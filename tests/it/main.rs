@@ -43,6 +43,7 @@ mod orchard;
 mod page;
 mod partial;
 mod places;
+mod policy_shapes;
 mod postgres;
 mod quickstart;
 mod read_back;

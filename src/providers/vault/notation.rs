@@ -28,29 +28,52 @@ impl Default for Ttl {
     }
 }
 
-/// Seconds of a duration in Go's notation, plus `d` for days; `None` when it is not a duration.
-pub(super) fn seconds(text: &str) -> Option<u64> {
+/// The units of a duration in Go's notation, plus `d` for days, in nanoseconds.
+const UNITS: [(&str, u128); 9] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("μs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("d", 86_400_000_000_000),
+];
+
+/// Nanoseconds of a duration: seconds, or numbers with units such as `1h30m`, `1.5h` or `1500ms`; `None` when
+/// it is not a duration.
+pub(super) fn nanoseconds(text: &str) -> Option<u128> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(seconds);
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(u128::from(seconds) * 1_000_000_000);
     }
-    let mut total: u64 = 0;
-    let mut rest = text;
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    let mut total: u128 = 0;
+    if rest.is_empty() {
+        return None;
+    }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0)?;
-        let unit = rest[digits..].chars().next()?;
-        let factor = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return None,
-        };
-        let number: u64 = rest[..digits].parse().ok()?;
-        total = total.checked_add(number.checked_mul(factor)?)?;
-        rest = &rest[digits + unit.len_utf8()..];
+        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let (unit, behind) =
+            behind.split_at(behind.find(|c: char| !c.is_alphabetic()).unwrap_or(behind.len()));
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') || fraction.len() > 18 {
+            return None;
+        }
+        let whole: u128 = if whole.is_empty() { 0 } else { u128::from(whole.parse::<u64>().ok()?) };
+        let part: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+        let divisor = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+        total = total.checked_add(whole.checked_mul(*factor)?)?.checked_add(part * factor / divisor)?;
+        rest = behind;
     }
-    (!text.is_empty()).then_some(total)
+    Some(total)
+}
+
+/// Whole seconds of a duration, as the server takes them; `None` when it is not a duration.
+pub(super) fn seconds(text: &str) -> Option<u64> {
+    u64::try_from(nanoseconds(text)? / 1_000_000_000).ok()
 }
 
 impl Serialize for Ttl {
@@ -87,7 +110,7 @@ impl JsonSchema for Ttl {
             "description": "a duration: seconds, or text such as 90m, 1h30m or 7d",
             "anyOf": [
                 { "type": "integer", "minimum": 0 },
-                { "type": "string", "pattern": "^([0-9]+|([0-9]+[smhd])+)$" },
+                { "type": "string", "pattern": "^\\+?([0-9]+|([0-9.]+(ns|us|ms|[smhd]))+)$" },
             ],
         })
     }

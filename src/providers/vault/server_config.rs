@@ -1,12 +1,12 @@
 //! `vault.server_config`: the configuration file of a server, rendered and compared as HCL.
 //! <https://openbao.org/docs/configuration/>.
 
-use hcl::{Attribute, Block, Body, Structure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::fields;
+use super::hcl::{Document, parse, value_of};
 use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
@@ -241,65 +241,36 @@ const MODE: u32 = 0o600;
 
 impl ServerConfigSpec {
     /// The file's text.
-    fn render(&self) -> Result<String> {
-        hcl::to_string(&self.body())
-            .map_err(|error| Error::new(ErrorKind::Local, format!("render {}", self.path), error.to_string()))
-    }
-
-    fn body(&self) -> Body {
+    fn render(&self) -> String {
         let mut all = fields::fields(self);
         all.retain(|name, _| {
             !["path", "raft", "listeners", "seal", "telemetry", "audit"].contains(&name.as_str())
         });
-        let mut parts = structures(&all);
-        parts.push(block("storage", &["raft"], &fields::fields(&self.raft)));
-        parts.extend(
-            self.listeners.iter().map(|listener| block("listener", &["tcp"], &fields::fields(listener))),
-        );
+        let mut document = Document::default();
+        document.fields(&all);
+        document.block("storage", &["raft"], |block| block.fields(&fields::fields(&self.raft)));
+        for listener in &self.listeners {
+            document.block("listener", &["tcp"], |block| block.fields(&fields::fields(listener)));
+        }
         let seal = self.seal.as_ref().map(fields::fields).unwrap_or_default();
-        parts.extend(seal.iter().filter_map(|(kind, seal)| Some(block("seal", &[kind], seal.as_object()?))));
+        for (kind, seal) in seal.iter().filter_map(|(kind, seal)| Some((kind, seal.as_object()?))) {
+            document.block("seal", &[kind], |block| block.fields(seal));
+        }
         if !self.telemetry.is_empty() {
-            parts.push(block("telemetry", &[], &self.telemetry));
+            document.block("telemetry", &[], |block| block.fields(&self.telemetry));
         }
         for audit in &self.audit {
-            let options = block("options", &[], &fields::fields(&audit.options));
-            let stanza =
-                Block::builder("audit").add_label(audit.device.as_str()).add_label(audit.name.as_str());
-            parts.push(Structure::Block(stanza.add_structure(options).build()));
+            document.block("audit", &[&audit.device, &audit.name], |block| {
+                block.block("options", &[], |options| options.fields(&fields::fields(&audit.options)));
+            });
         }
-        Body::from(parts)
+        document.into_text()
     }
-}
-
-/// Attributes, and one block for each object in a list.
-fn structures(fields: &Map<String, Value>) -> Vec<Structure> {
-    let of = |(name, value): (&String, &Value)| match value {
-        Value::Array(items) if items.iter().all(Value::is_object) => {
-            items.iter().filter_map(Value::as_object).map(|item| block(name, &[], item)).collect()
-        }
-        value => vec![Structure::Attribute(Attribute::new(name.as_str(), expression(value)))],
-    };
-    fields.iter().flat_map(of).collect()
-}
-
-fn expression(value: &Value) -> hcl::Expression {
-    hcl::to_expression(value).unwrap_or(hcl::Expression::Null)
-}
-
-fn block(name: &str, labels: &[&str], fields: &Map<String, Value>) -> Structure {
-    let mut block = Block::builder(name);
-    for label in labels {
-        block = block.add_label(*label);
-    }
-    for part in structures(fields) {
-        block = block.add_structure(part);
-    }
-    Structure::Block(block.build())
 }
 
 /// A text's meaning: without spaces, comments and the order of named entries.
 fn meaning(text: &str) -> Option<Value> {
-    hcl::from_str(text).ok()
+    parse(text).ok().map(|items| value_of(&items))
 }
 
 /// Whether a value is a location from which the server reads a key, and not the key.
@@ -311,7 +282,7 @@ fn is_place(value: &str) -> bool {
 const PLAIN_HTTP: &str = "tokens and secrets travel in the clear (`tls_disable`)";
 
 fn write(w: &Writer<'_, Files>, desired: &ServerConfigSpec) -> Result<()> {
-    let text = desired.render()?;
+    let text = desired.render();
     confined_path::replace(&w.folder, &desired.path, text.as_bytes(), MODE)
         .map_err(|error| Error::new(ErrorKind::Local, format!("write {}", desired.path), error.to_string()))
 }
@@ -424,7 +395,7 @@ node_1:
     }
 
     fn diff(desired: &ServerConfigSpec, observed: &LiveConfig) -> Diff {
-        let declared = desired.render().ok().and_then(|text| meaning(&text)).unwrap_or_default();
+        let declared = meaning(&desired.render()).unwrap_or_default();
         let mut declared = declared.as_object().cloned().unwrap_or_default();
         declared.insert("mode".to_owned(), json!(format!("{MODE:04o}")));
         let live = observed.content.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
@@ -493,7 +464,7 @@ mod tests {
             "audit": [{ "type": "file", "name": "log", "options": { "file_path": "/log" } }],
             "telemetry": { "disable_hostname": true },
         }));
-        let text = declared.render().expect("HCL");
+        let text = declared.render();
         for stanza in [
             "storage \"raft\" {",
             "retry_join {",
@@ -511,7 +482,7 @@ mod tests {
     #[test]
     fn only_changed_meaning_is_a_difference() {
         let declared = spec(json!({}));
-        let text = declared.render().expect("HCL");
+        let text = declared.render();
         let spaced = format!("# By hand\n\n{}", text.replace("  ", "\t "));
         assert!(paths(&declared, &spaced).is_empty());
         assert_eq!(paths(&declared, &text.replace("/data", "/other")), ["storage"]);

@@ -1,5 +1,9 @@
 //! ACL policies: <https://openbao.org/api-docs/system/policies/>.
 
+mod risk;
+mod rules;
+pub mod text;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -7,11 +11,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use self::risk::of_rules;
+use self::rules::CAPABILITIES;
+use self::text::{from_data, mistakes, normalise, same};
 use super::VaultClient;
 use super::mount::{VAULTS_OWN, refuse_existing};
 use super::notation::{Ttl, lower};
-use super::policy_risk::of_rules;
-use super::policy_text::{CAPABILITIES, from_data, mistakes, normalise, same};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::resource::risk::{Risks, analysed, identity};
@@ -312,9 +317,9 @@ fn check_name(name: &str) -> Option<FieldError> {
             FieldError::new("name", format!("`{name}` belongs to Vault")).help("choose another name"),
         );
     }
-    let bad = name.is_empty() || name.contains('/') || name.contains(char::is_whitespace);
+    let bad = name.is_empty() || name.contains(char::is_whitespace) || name.split('/').any(str::is_empty);
     (bad).then(|| {
-        FieldError::new("name", "is not a valid policy name").help("use letters, digits, `-` and `_`")
+        FieldError::new("name", "is not a valid policy name").help("use letters, digits, `-`, `_` and `/`")
     })
 }
 
@@ -401,5 +406,7 @@ mod tests {
         assert_eq!(errors("app", json!({ "a": ["read"] })), 0);
         assert_eq!(errors("Root", json!({ "a": ["reads"] })), 2);
         assert_eq!(errors("a b", json!("path a {")), 2);
+        assert_eq!(errors("teams/app", json!({ "a": ["read"] })), 0);
+        assert_eq!(errors("teams/", json!({ "a": ["read"] })), 1);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::policy_text;
+use super::text;
 use crate::resource::risk::{Category, FieldChanges, Finding, Severity, some};
 
 /// Capabilities that change something.
@@ -42,7 +42,7 @@ fn grants(changes: &FieldChanges<'_>, afterwards: bool) -> Grants {
         let value = if afterwards { &change.after } else { &change.before };
         match (change.path.strip_prefix(changes.field), value) {
             (Some(""), Value::String(text)) => {
-                for (path, rules) in policy_text::parse(text).unwrap_or_default() {
+                for (path, rules) in text::parse(text).unwrap_or_default() {
                     for rule in &rules {
                         add(grants.entry(path.clone()).or_default(), rule);
                     }
@@ -121,7 +121,7 @@ fn more_than(before: &Grants, after: &Grants) -> Vec<String> {
         } else if old.limits != new.limits
             && old.limits.iter().any(|(name, _)| !new.limits.contains_key(name))
         {
-            more.push(format!("any parameters on {path}"));
+            more.extend([format!("any parameters on {path}")]);
         }
     }
     more
