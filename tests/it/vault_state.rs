@@ -77,6 +77,32 @@ fn kv_secrets_recover_from_changes_by_others() {
     without_patch(&cluster, &mut steps);
 }
 
+/// The database is made later, by whom the engine does not know.
+#[test]
+fn connection_can_precede_its_database() {
+    let cluster = Cluster::new("early-connection");
+    let mut steps = json!({
+        "engine": { "kind": "vault.mount", "path": "database", "type": "database" },
+        "orders": {
+            "kind": "vault.database_connection", "name": "orders", "plugin_name": "postgresql-database-plugin",
+            "connection_url": "postgresql://{{username}}:{{password}}@127.0.0.1:1/orders", "username": "vault",
+            "password": { "file": "password" },
+        },
+    });
+    cluster.environment.write("password", "of a user to come");
+    cluster.declare(&steps);
+    let ran = cluster.run(&["apply", "plan.yaml", "--yes"]);
+    assert!(ran.code != 0 && format!("{ran:?}").contains("verifying connection"), "{ran:?}");
+    steps["orders"]["verify_connection"] = json!(false);
+    cluster.declare(&steps);
+    cluster.apply(&[]);
+    assert_eq!(step(&cluster.plan(), "orders")["action"], "none");
+    steps["orders"]["allowed_roles"] = json!(["app"]);
+    cluster.declare(&steps);
+    cluster.apply(&[]);
+    assert_eq!(read(&cluster, "database/config/orders")["allowed_roles"], json!(["app"]));
+}
+
 /// A token that may not patch writes the whole secret, and keeps what others have in it.
 fn without_patch(cluster: &Cluster, steps: &mut Value) {
     let policy = "path \"kv/*\" { capabilities = [\"create\", \"read\", \"update\", \"list\"] }\n\

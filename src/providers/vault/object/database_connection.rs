@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::fields::Fixed;
 use super::super::notation::{Names, Ttl};
-use super::{Object, PlainObject, check_name};
+use super::{Object, PlainObject, check_name, yes};
 use crate::error::FieldError;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff, Wildcard};
@@ -39,6 +39,11 @@ pub struct DatabaseConnectionSpec {
     /// another change, and never after the engine has rotated it (`rotate_root`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretSource>,
+    /// Whether the server connects to the database before it keeps the connection. `false` is for a database
+    /// that does not exist yet. Sent whenever the connection is written, and never compared: the server keeps
+    /// no record of it.
+    #[serde(default = "yes")]
+    pub verify_connection: bool,
     /// Let the engine rotate the password once, after it is connected, to a password that only the
     /// engine knows. This cannot be undone.
     #[serde(default)]
@@ -105,6 +110,7 @@ orders_database:
         changed("connection_url").high(Destination, "the engine sends its password to another address"),
         changed("username").low(BroaderGrant, "the engine works with the rights of another user"),
         safe("password", "it opens nothing in Vault"),
+        safe("verify_connection", "it decides whether a write tries the connection"),
         on("rotate_root").medium(Destroy, "the password is replaced by one that only the engine knows"),
         includes("allowed_roles", "*").medium(Wildcard, "every role of the engine may use it (`*`)"),
         added("allowed_roles").low(BroaderGrant, "more roles may use it"),
@@ -120,6 +126,7 @@ orders_database:
             .medium(BroaderGrant, "other statements run with the engine's rights"),
     ]];
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const SENT_ONLY: &'static [&'static str] = &["verify_connection"];
     const FIXED: &'static [Fixed] =
         &[("plugin_name", "issued credentials belong to this plugin; create another connection")];
 
@@ -136,6 +143,11 @@ orders_database:
         if !connection::passwords_of(&self.connection_url).is_empty() {
             let help = "replace it with {{username}}:{{password}}, and set `password`";
             errors.push(FieldError::new("connection_url", "holds a password").help(help).secret());
+        }
+        if self.rotate_root && !self.verify_connection {
+            let message = "the engine connects to the database to rotate the password";
+            let help = "leave `rotate_root` out until the database exists, or `verify_connection`";
+            errors.push(FieldError::new("rotate_root", message).help(help).reading("verify_connection"));
         }
         errors
     }
@@ -202,6 +214,7 @@ orders_database:
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::fields::fields;
     use super::super::tests::live_of;
     use super::*;
     use crate::resource::{Diff, Resource};
@@ -241,6 +254,16 @@ mod tests {
     fn nested_fields_of_the_response_are_found() {
         assert!(diff(json!({}), false).is_empty());
         assert!(diff(json!({ "rotate_root": true }), true).is_empty());
+    }
+
+    #[test]
+    fn verification_is_sent_and_never_compared() {
+        assert!(diff(json!({ "verify_connection": false }), false).is_empty());
+        let unverified = spec(json!({ "verify_connection": false }));
+        assert_eq!(fields(&unverified)["verify_connection"], false);
+        assert!(unverified.check().is_empty());
+        let rotated = spec(json!({ "verify_connection": false, "rotate_root": true }));
+        assert_eq!(rotated.check()[0].path, "rotate_root");
     }
 
     #[test]

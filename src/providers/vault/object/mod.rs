@@ -130,6 +130,8 @@ pub trait PlainObject:
     /// Fields that the server never reports and that every update resets, with their values after
     /// the reset.
     const RESET: &'static [(&'static str, &'static str)] = &[];
+    /// Fields that say how the server handles a write: sent with every write, and never compared.
+    const SENT_ONLY: &'static [&'static str] = &[];
     /// Whether the server takes names that differ only by case for the same.
     const FOLDS_CASE: bool = false;
     /// The reason why it cannot be deleted, for things that exist as long as their mount.
@@ -321,7 +323,8 @@ impl<S: PlainObject> Resource for Object<S> {
     }
 
     fn diff(desired: &S, observed: &Live<S>) -> Diff {
-        let (live, declared) = (fields::fields(&observed.spec), secrets::readable(desired));
+        let (live, mut declared) = (fields::fields(&observed.spec), secrets::readable(desired));
+        declared.retain(|name, _| !S::SENT_ONLY.contains(&name.as_str()));
         let mut diff = fields::compare(&live, &declared, &desired.fixed(&observed.spec));
         if let Some((field, why)) = S::broken(&observed.told) {
             diff.immutable(field, &observed.told[field], &Value::Null, &why);
