@@ -34,6 +34,9 @@ pub fn leads_out(path: &str) -> Option<&'static str> {
         () if path.is_empty() => Some("an empty path leads nowhere"),
         () if path.contains(char::is_control) => Some("a path has no control characters"),
         () if path.contains('\\') => Some("a path is written with `/`"),
+        () if path.contains("://") => {
+            Some("this is an address, and nothing is fetched; copy the file into the plan's folder")
+        }
         () if drive || path.starts_with('/') => {
             Some("the path is absolute; it must stay inside the plan's folder")
         }

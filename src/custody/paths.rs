@@ -29,7 +29,15 @@ pub fn check(settings: &CustodySettings) -> Vec<FieldError> {
         ),
         _ => None,
     });
-    keys.chain(stores).collect()
+    let nobody = settings.recipients.is_empty().then(|| {
+        FieldError::new("recipients", "is empty, so that no key could open the secrets in custody")
+            .help("add one, such as `- age: age1…`, whose key `age-keygen` makes")
+    });
+    let nowhere = settings.stores.is_empty().then(|| {
+        FieldError::new("stores", "is empty, so that the secrets in custody would have no place")
+            .help("add one, such as `- file: .groundwork/custody`; two in different places are better")
+    });
+    nobody.into_iter().chain(nowhere).chain(keys).chain(stores).collect()
 }
 
 fn mistake(

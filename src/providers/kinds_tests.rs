@@ -192,7 +192,7 @@ fn mistakes_in(kind: &dyn Kind, step: &Value) -> Option<BTreeSet<String>> {
     let instance = kind.declare(step.clone()).ok()?;
     Some(
         instance
-            .check()
+            .check(None)
             .into_iter()
             .map(|mistake| format!("{}: {}", mistake.path, mistake.message))
             .collect(),

@@ -137,7 +137,7 @@ fn instance(
     if !resolved.is_referred_to(step) {
         instance.without_outputs();
     }
-    match instance.check() {
+    match instance.check(resolved.providers.named(step.kind.provider())) {
         mistakes if mistakes.is_empty() => match deceptive(resolved, step, &instance.id()) {
             None => Ok(instance),
             Some(mistake) => Err(vec![mistake]),

@@ -22,7 +22,7 @@ use super::{Attachment, Diff, Look, Part, Provided, Replacement, Requirement, Re
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::permit::Permit;
 use crate::place::{Place, Realm};
-use crate::run::Run;
+use crate::run::{Connection, Run};
 use crate::secret::{
     Declarations, Fields, Input, LoadError, Loader, Secret, SecretSource, Sources, declarations,
     hide_unsettled, path_of, render,
@@ -127,8 +127,8 @@ pub trait Instance: Send + Sync {
     /// Checks that the secret inputs fit the templates that insert them, and returns remarks on them.
     /// Both reveal something about the values, hence the permit.
     fn prove(&self, permit: &Permit) -> Result<Vec<String>>;
-    /// Checks beyond the types.
-    fn check(&self) -> Vec<FieldError>;
+    /// Checks beyond the types; `connection` is that of its provider in the plan.
+    fn check(&self, connection: Option<&dyn Connection>) -> Vec<FieldError>;
     /// Implied edges.
     fn requires(&self) -> Vec<Requirement>;
     /// Files with public keys, relative to the plan's folder.
@@ -396,13 +396,19 @@ impl<R: Resource> Instance for Typed<R> {
         }
     }
 
-    fn check(&self) -> Vec<FieldError> {
+    fn check(&self, connection: Option<&dyn Connection>) -> Vec<FieldError> {
         let mut found = R::check(&self.desired);
         let is_known = |found: &[FieldError], path: &str| found.iter().any(|mistake| mistake.path == path);
         let fields = self.fields();
         for (path, text) in addresses::with_passwords(&fields) {
             if !is_known(&found, &path) && !self.is_literal_source(&text) {
                 found.push(addresses::mistake(path));
+            }
+        }
+        let of_the_place = connection.map(|connection| connection.check_fields(&self.place, &fields));
+        for mistake in of_the_place.into_iter().flatten() {
+            if !is_known(&found, &mistake.path) {
+                found.push(mistake);
             }
         }
         settled::mistakes(found, &[self.declared.clone(), fields])

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod attachment;
+pub mod constants;
 mod diff;
 pub mod erased;
 mod look;

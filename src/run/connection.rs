@@ -65,6 +65,11 @@ pub trait Connection: Any + Send + Sync {
         Vec::new()
     }
 
+    /// Constants in the fields of a step that cannot be, whatever its kind, or that cannot be in this place.
+    fn check_fields(&self, _place: &Place, _fields: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
     /// The permissions that the settings need of the caller.
     fn wants(&self, _folder: &Path) -> Vec<Want> {
         Vec::new()

@@ -2,11 +2,16 @@
 
 use crate::place::Realm;
 
-/// The partition that a region belongs to: `aws`, `aws-cn` or `aws-us-gov`.
+/// The partition that a region belongs to, such as `aws`, `aws-cn` or `aws-us-gov`.
 pub fn partition_of(region: &str) -> &'static str {
     match region {
         region if region.starts_with("cn-") => "aws-cn",
         region if region.starts_with("us-gov-") => "aws-us-gov",
+        region if region.starts_with("eusc-") => "aws-eusc",
+        region if region.starts_with("us-iso-") => "aws-iso",
+        region if region.starts_with("us-isob-") => "aws-iso-b",
+        region if region.starts_with("eu-isoe-") => "aws-iso-e",
+        region if region.starts_with("us-isof-") => "aws-iso-f",
         _ => "aws",
     }
 }

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::accounts::Aliases;
+use super::arn::partition_of;
 use super::client::AwsClient;
+use super::constants;
 use super::lock::LockItem;
 use super::s3_object::S3Object;
 use super::s3_store::S3Store;
@@ -96,6 +98,12 @@ impl Connection for Aws {
 
     fn check(&self) -> Vec<FieldError> {
         self.settings.check()
+    }
+
+    fn check_fields(&self, place: &Place, fields: &Value) -> Vec<FieldError> {
+        let realm = self.known_realm(place);
+        let region = realm.get("region").filter(|region| !unknown::is_unknown(region));
+        constants::in_fields(fields, realm.get("partition").or_else(|| region.map(partition_of)))
     }
 
     fn wants(&self, _: &Path) -> Vec<Want> {

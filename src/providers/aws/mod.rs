@@ -15,6 +15,7 @@ mod client;
 #[cfg(feature = "aws-cloudwatch")]
 pub mod cloudwatch;
 mod connection;
+pub(in crate::providers) mod constants;
 pub mod control;
 pub mod dynamodb_table;
 mod error;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::constants;
 use crate::error::FieldError;
 use crate::plan::ownership;
 
@@ -109,7 +110,14 @@ impl AwsSettings {
             let mistake = FieldError::new(format!("tags.{key}"), "tags that start with `aws:` are reserved");
             mistake.help("choose another prefix")
         });
-        roles.chain(ownership::check(self.tags.keys())).chain(reserved).collect()
+        let own = (String::new(), self.region.as_deref(), self.account_id.as_deref());
+        let others = self.aliases.iter().map(|(name, account)| {
+            (format!("aliases.{name}."), account.region.as_deref(), account.account_id.as_deref())
+        });
+        let accounts = std::iter::once(own).chain(others);
+        let accounts =
+            accounts.flat_map(|(path, region, account)| constants::of_account(&path, region, account));
+        accounts.chain(roles).chain(ownership::check(self.tags.keys())).chain(reserved).collect()
     }
 }
 

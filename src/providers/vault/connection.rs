@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::KINDS;
@@ -15,7 +16,9 @@ use crate::error::{FieldError, Result};
 use crate::net::endpoint;
 use crate::place::{NAMESPACE, Place, Realm};
 use crate::provider::Provider;
+use crate::providers::aws::constants;
 use crate::resource::Provided;
+use crate::resource::constants::networks;
 use crate::resource::erased::Kind;
 use crate::run::{Connection, Existing, Run, Want};
 use crate::template::unknown;
@@ -67,6 +70,12 @@ impl Connection for Vault {
             Some(if url.contains('@') { mistake.secret() } else { mistake })
         });
         wrong.collect()
+    }
+
+    fn check_fields(&self, _: &Place, fields: &Value) -> Vec<FieldError> {
+        let mut found = networks(fields, |name| name.ends_with("_cidrs") || name.ends_with("cidr_list"));
+        found.extend(constants::in_fields(fields, None));
+        found
     }
 
     /// An authority that cannot be read is a separate mistake, reported by the client.

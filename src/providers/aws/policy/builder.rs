@@ -18,8 +18,8 @@ pub struct Rule {
     pub deny: Option<OneOrMany>,
     /// The resource or resources.
     pub on: Option<OneOrMany>,
-    /// The principals, in resource policies: accounts, ARNs, services such as `logs.amazonaws.com`, or
-    /// `*`.
+    /// The principals, in resource policies: accounts, ARNs, services such as `logs.amazonaws.com`,
+    /// providers of identities, or `*`.
     pub to: Option<OneOrMany>,
     /// Conditions: operator → key → value or values.
     pub when: Option<Map<String, Value>>,
@@ -88,16 +88,37 @@ fn statement(rule: Value) -> Result<Value, String> {
     Ok(Value::Object(statement))
 }
 
-/// Names of services are service principals; `*` is everyone; all others are AWS principals.
+/// The names of sign-ins outside of AWS.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-federated-web-identity>
+const SIGN_INS: [&str; 4] =
+    ["cognito-identity.amazonaws.com", "accounts.google.com", "graph.facebook.com", "www.amazon.com"];
+
+/// Whether a principal is a provider of identities, which is neither an account nor a service.
+pub(super) fn is_federated(name: &str) -> bool {
+    SIGN_INS.contains(&name) || name.contains(":oidc-provider/") || name.contains(":saml-provider/")
+}
+
+/// Names of services are service principals, providers of identities are federated ones; `*` is everyone; all
+/// others are AWS principals.
 fn principal(to: &OneOrMany) -> Value {
-    let is_service = |name: &&String| name.ends_with(".amazonaws.com") || name.ends_with(".amazonaws.com.cn");
-    let (services, others): (Vec<&String>, Vec<&String>) = to.texts().iter().partition(is_service);
-    match (services.is_empty(), others.as_slice()) {
-        (true, [everybody]) if *everybody == "*" => json!("*"),
-        (true, _) => json!({ "AWS": others }),
-        (false, []) => json!({ "Service": services }),
-        (false, _) => json!({ "AWS": others, "Service": services }),
+    if let [everybody] = to.texts()
+        && everybody == "*"
+    {
+        return json!("*");
     }
+    let mut of_each = Map::new();
+    for name in to.texts() {
+        let is_service = name.ends_with(".amazonaws.com") || name.ends_with(".amazonaws.com.cn");
+        let family = match () {
+            () if is_federated(name) => "Federated",
+            () if is_service => "Service",
+            () => "AWS",
+        };
+        if let Value::Array(names) = of_each.entry(family).or_insert_with(|| json!([])) {
+            names.push(json!(name));
+        }
+    }
+    Value::Object(of_each)
 }
 
 #[cfg(test)]
@@ -110,6 +131,9 @@ mod tests {
             json!({ "allow": "s3:GetObject", "on": ["a", "b"], "when": { "Bool": { "k": true } } }),
             json!({ "sid": "S", "deny": ["s3:*"], "to": ["logs.us-east-1.amazonaws.com", "123456789012"], "on": "*" }),
             json!({ "deny": "s3:*", "to": "*", "on": "*" }),
+            json!({ "allow": "sts:AssumeRoleWithWebIdentity", "on": "*",
+                "to": ["arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com",
+                       "cognito-identity.amazonaws.com"] }),
         ];
         assert_eq!(
             statements(rules).expect("rules"),
@@ -119,6 +143,9 @@ mod tests {
                 json!({ "Sid": "S", "Effect": "Deny", "Action": ["s3:*"], "Resource": "*",
                     "Principal": { "AWS": ["123456789012"], "Service": ["logs.us-east-1.amazonaws.com"] } }),
                 json!({ "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*" }),
+                json!({ "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Resource": "*", "Principal": {
+                    "Federated": ["arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com",
+                                  "cognito-identity.amazonaws.com"] } }),
             ]
         );
     }

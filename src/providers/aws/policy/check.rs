@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::builder::is_federated;
 use super::normal::as_list;
 use crate::error::FieldError;
 
@@ -67,6 +68,7 @@ fn statement(value: &Value, path: &str, of: PolicyType) -> Vec<FieldError> {
         found.extend(exactly_one(fields, path, "Resource", "NotResource"));
     }
     found.extend(principal(fields, path, of));
+    found.extend(federated(fields, path));
     found
 }
 
@@ -102,6 +104,19 @@ fn principal(fields: &Map<String, Value>, path: &str, of: PolicyType) -> Option<
         }
         _ => None,
     }
+}
+
+/// Providers of identities in the place of accounts: AWS takes them there for users that do not exist.
+fn federated(fields: &Map<String, Value>, path: &str) -> Option<FieldError> {
+    ["Principal", "NotPrincipal"].into_iter().find_map(|element| {
+        let named = as_list(fields.get(element)?.get("AWS"));
+        let provider = named.iter().filter_map(Value::as_str).find(|name| is_federated(name))?;
+        let mistake = format!("`{provider}` is a provider of identities, not an account or a user");
+        Some(
+            FieldError::new(format!("{path}.{element}.AWS"), mistake)
+                .help(format!("write it under `Federated`: {element}: {{ Federated: {provider} }}")),
+        )
+    })
 }
 
 fn unknown_keys(fields: &Map<String, Value>, known: &[&str], path: &str) -> Vec<FieldError> {
@@ -148,6 +163,13 @@ mod tests {
                 "p.Statement[0]"
             ],
         );
+        let provider = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com";
+        let trust = |family: &str| {
+            json!({ "Statement": { "Effect": "Allow", "Principal": { family: [provider] },
+            "Action": "sts:AssumeRoleWithWebIdentity" } })
+        };
+        assert_eq!(paths(trust("AWS"), PolicyType::Trust), ["p.Statement.Principal.AWS"]);
+        assert!(paths(trust("Federated"), PolicyType::Trust).is_empty());
         assert_eq!(paths(json!({}), PolicyType::Trust), ["p.Statement"]);
     }
 }
