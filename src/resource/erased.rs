@@ -22,7 +22,7 @@ use super::{Attachment, Diff, Look, Part, Provided, Replacement, Requirement, Re
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::permit::Permit;
 use crate::place::{Place, Realm};
-use crate::run::{Connection, Run};
+use crate::run::{Connection, Permission, Run};
 use crate::secret::{
     Declarations, Fields, Input, LoadError, Loader, Secret, SecretSource, Sources, declarations,
     hide_unsettled, path_of, render,
@@ -129,6 +129,8 @@ pub trait Instance: Send + Sync {
     fn prove(&self, permit: &Permit) -> Result<Vec<String>>;
     /// Checks beyond the types; `connection` is that of its provider in the plan.
     fn check(&self, connection: Option<&dyn Connection>) -> Vec<FieldError>;
+    /// The permissions that a run needs for it.
+    fn permissions(&self) -> Vec<Permission>;
     /// Implied edges.
     fn requires(&self) -> Vec<Requirement>;
     /// Files with public keys, relative to the plan's folder.
@@ -412,6 +414,10 @@ impl<R: Resource> Instance for Typed<R> {
             }
         }
         settled::mistakes(found, &[self.declared.clone(), fields])
+    }
+
+    fn permissions(&self) -> Vec<Permission> {
+        R::permissions(&self.desired)
     }
 
     fn requires(&self) -> Vec<Requirement> {

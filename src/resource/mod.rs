@@ -44,7 +44,7 @@ pub use writer::Writer;
 use self::risk::{Deletion, Risks};
 use crate::error::{FieldError, Result};
 use crate::place::{Place, Realm};
-use crate::run::Run;
+use crate::run::{Permission, Run};
 use crate::secret::{Declarations, Fields, LoadError, Loader, SecretSource};
 
 /// Tags of a cloud resource, key to value.
@@ -136,6 +136,12 @@ pub trait Resource: Sized + Send + Sync + 'static {
 
     /// Things which, if the plan declares them, must exist before this step.
     fn requires(_desired: &Self::Desired) -> Vec<Requirement> {
+        Vec::new()
+    }
+
+    /// The permissions that a run needs to look at it and to write it, for systems whose plans also declare the
+    /// run's own rights.
+    fn permissions(_desired: &Self::Desired) -> Vec<Permission> {
         Vec::new()
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::Run;
+use super::{Declared, Run};
 use crate::custody::{KeyService, Store};
 use crate::destination::Destinations;
 use crate::environment::Environment;
@@ -67,6 +67,11 @@ pub trait Connection: Any + Send + Sync {
 
     /// Constants in the fields of a step that cannot be, whatever its kind, or that cannot be in this place.
     fn check_fields(&self, _place: &Place, _fields: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Mistakes that only all steps of the plan show, each with the index of the step that it is in.
+    fn check_plan(&self, _steps: &[&dyn Declared]) -> Vec<(usize, FieldError)> {
         Vec::new()
     }
 

@@ -2,6 +2,7 @@
 
 mod awaited;
 mod connection;
+mod permission;
 #[cfg(test)]
 pub(crate) mod testing;
 mod under_way;
@@ -13,6 +14,7 @@ use tokio::sync::OnceCell;
 
 pub use awaited::{Awaited, Awaiting};
 pub use connection::{Connection, Connections, Existing, Service, Want};
+pub use permission::{Declared, Needs, Permission};
 pub use under_way::UnderWay;
 
 use crate::custody::{Custody, FileStore, KeyService, Keyring, Store};
@@ -52,6 +54,8 @@ pub struct Run {
     pub calls: Arc<Calls>,
     /// The kinds of the plan's steps, one for each step.
     pub kinds: Vec<&'static str>,
+    /// The permissions that each step needs, so that rights can be proven before others are given up.
+    pub needs: Arc<Vec<Needs>>,
     /// The connections, one for each provider.
     pub connections: Connections,
     custody: OnceCell<Arc<Custody>>,
@@ -71,6 +75,7 @@ impl Run {
             awaited: Arc::default(),
             calls: Arc::default(),
             kinds: Vec::new(),
+            needs: Arc::default(),
             connections: Connections::default(),
             custody: OnceCell::new(),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::wanted;
+use super::{wanted, whole};
 use crate::changeset::{RemovalScope, Selection};
 use crate::error;
 use crate::graph::{Graph, Selected};
@@ -76,10 +76,9 @@ pub fn check_with(
     resolved.trust = trust_in(&resolved.document, trust)?;
     let (mut instances, outputs) = declare::declare(&resolved)?;
     let graph = Graph::build(&resolved, &instances)?;
-    let found = Diagnostics::new(
-        resolved.document.sources.clone(),
-        declare::check_sources(&resolved, &mut instances),
-    );
+    let mut found = declare::check_sources(&resolved, &mut instances);
+    found.extend(whole::mistakes(&resolved, &instances));
+    let found = Diagnostics::new(resolved.document.sources.clone(), found);
     if found.has_errors() {
         return Err(found);
     }

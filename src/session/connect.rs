@@ -12,7 +12,7 @@ use crate::lock::{Info, RemoteLock};
 use crate::place::{Place, Realms};
 use crate::plan::settings::{CustodySettings, StoreSettings};
 use crate::plan::{Diagnostics, LockPlace, Section};
-use crate::run::{Connection, Run};
+use crate::run::{Connection, Needs, Run};
 use crate::template::unknown;
 
 /// How much of a plan's surroundings a command needs.
@@ -37,6 +37,7 @@ pub async fn connect(checked: &mut Checked, reach: Reach) -> Result<Run, Error> 
     if !first.is_empty() {
         let realms = ask(checked, &run, &first, reach).await?;
         checked.declare_in(realms)?;
+        run.needs = Arc::new(needs(checked));
         run.custody_settings = custody(checked)?;
     }
     if reach == Reach::Everything {
@@ -54,7 +55,20 @@ fn offline(checked: &Checked) -> Result<Run, Error> {
     run.custody_settings = custody(checked)?;
     run.kinds = resolved.steps.iter().map(|step| step.kind.name()).collect();
     run.connections = resolved.providers.clone();
+    run.needs = Arc::new(needs(checked));
     Ok(run)
+}
+
+/// The permissions that the steps need.
+fn needs(checked: &Checked) -> Vec<Needs> {
+    let steps = checked.resolved.steps.iter().zip(&checked.instances);
+    let needs = steps.map(|(step, instance)| Needs {
+        step: step.id.clone(),
+        provider: step.kind.provider(),
+        place: instance.place().clone(),
+        permissions: instance.permissions(),
+    });
+    needs.filter(|needs| !needs.permissions.is_empty()).collect()
 }
 
 fn custody(checked: &Checked) -> Result<Option<CustodySettings>, Error> {

@@ -7,6 +7,7 @@ mod rewrap;
 pub mod stages;
 mod want;
 mod wanted;
+mod whole;
 
 pub use adopt::Adoption;
 pub use checked::{Checked, Purpose, check, check_with};

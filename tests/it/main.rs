@@ -4,6 +4,7 @@
 
 mod accounts;
 mod addresses;
+mod admin;
 mod adoption;
 mod authentic;
 mod aws;

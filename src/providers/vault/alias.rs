@@ -16,12 +16,14 @@ use super::VaultClient;
 use super::cache::Listing;
 use super::fields;
 use super::mount::refuse_existing;
+use super::permissions;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::providers::vault::risk::METADATA;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{Risks, changed, identity};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::run::Permission;
 
 /// The name by which an auth method knows an entity.
 pub type EntityAlias = Alias<EntityAliasSpec>;
@@ -272,6 +274,10 @@ impl<S: AliasSpec> Resource for Alias<S> {
     fn check(desired: &S) -> Vec<FieldError> {
         let (name, _) = desired.known_as();
         name.is_empty().then(|| FieldError::new("name", "is empty")).into_iter().collect()
+    }
+
+    fn permissions(_: &S) -> Vec<Permission> {
+        vec![permissions::list(format!("{}/id", S::PATH)), permissions::write(S::PATH)]
     }
 
     fn requires(desired: &S) -> Vec<Requirement> {

@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 use super::VaultClient;
 use super::fields::{self, Fixed};
 use super::mount::{check_path, refuse_blocked};
+use super::permissions;
 use super::server::takes_audit_by_configuration;
 use crate::error::{Error, FieldError, Result};
 use crate::place::Realm;
 use crate::resource::risk::Category::PublicExposure;
 use crate::resource::risk::{Category, Deletion, Risks, Severity, fixed, identity, includes, on};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::run::Permission;
 
 /// An audit device.
 #[derive(Debug)]
@@ -158,6 +160,16 @@ audit_log:
             );
         }
         errors
+    }
+
+    fn permissions(desired: &AuditSpec) -> Vec<Permission> {
+        let path = format!("sys/audit/{}", desired.path());
+        vec![
+            permissions::read("sys/audit"),
+            permissions::sudo("sys/audit"),
+            permissions::write(&path),
+            permissions::sudo(path),
+        ]
     }
 
     fn requires(_: &AuditSpec) -> Vec<Requirement> {

@@ -11,6 +11,7 @@ use super::mount::{
     FIXED, Place, TUNED, VAULTS_OWN, Visibility, check_path, flatten, pick, refuse_blocked, visibility_error,
 };
 use super::notation::{Names, Ttl};
+use super::permissions;
 use super::server::Plugin;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
@@ -20,6 +21,7 @@ use crate::resource::risk::{
     Category, Deletion, LABELS, Risks, Severity, becomes, fixed, identity, loosened, lowered, on, safe,
 };
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::run::Permission;
 
 /// An auth method.
 #[derive(Debug)]
@@ -220,6 +222,14 @@ approle:
             );
         }
         errors
+    }
+
+    fn permissions(desired: &AuthMethodSpec) -> Vec<Permission> {
+        let path = format!("sys/auth/{}", desired.path());
+        let written = [path.clone(), path + "/tune"];
+        let written =
+            written.into_iter().flat_map(|path| [permissions::write(&path), permissions::sudo(path)]);
+        std::iter::once(permissions::read("sys/auth")).chain(written).collect()
     }
 
     fn requires(_: &AuthMethodSpec) -> Vec<Requirement> {

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::KINDS;
 use super::client::{VaultClient, declared_authority};
+use super::permissions;
 use super::settings::{VaultAuth, VaultSettings};
 use crate::destination::Destinations;
 use crate::environment::Environment;
@@ -20,7 +21,7 @@ use crate::providers::aws::constants;
 use crate::resource::Provided;
 use crate::resource::constants::networks;
 use crate::resource::erased::Kind;
-use crate::run::{Connection, Existing, Run, Want};
+use crate::run::{Connection, Declared, Existing, Run, Want};
 use crate::template::unknown;
 use crate::trace;
 use crate::trust::{Grant, Subject};
@@ -76,6 +77,10 @@ impl Connection for Vault {
         let mut found = networks(fields, |name| name.ends_with("_cidrs") || name.ends_with("cidr_list"));
         found.extend(constants::in_fields(fields, None));
         found
+    }
+
+    fn check_plan(&self, steps: &[&dyn Declared]) -> Vec<(usize, FieldError)> {
+        permissions::check(steps)
     }
 
     /// An authority that cannot be read is a separate mistake, reported by the client.

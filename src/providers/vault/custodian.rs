@@ -13,7 +13,7 @@ use crate::journal::{Entry, Journal, Record};
 use crate::permit::Permit;
 use crate::place::Place;
 use crate::resource::Provided;
-use crate::run::{Awaited, Run};
+use crate::run::{Awaited, Needs, Run};
 use crate::secret::Secret;
 
 /// The operation under which the journal knows an initialisation.
@@ -29,6 +29,8 @@ pub struct Custodian {
     pub(super) journal: Arc<Journal>,
     pub(super) awaited: Arc<Awaited>,
     pub(super) proof: NodeProof,
+    /// The permissions that the steps of the plan need.
+    pub(super) needs: Arc<Vec<Needs>>,
 }
 
 impl Provided for Custodian {
@@ -39,7 +41,8 @@ impl Provided for Custodian {
         let vault = VaultClient::provide(run, place).await?;
         let (custody, journal) = (run.custody().await?, Arc::clone(&run.journal));
         let (awaited, proof) = (Arc::clone(&run.awaited), NodeProof::of_run(run)?);
-        Ok(Arc::new(Self { vault, custody, journal, awaited, proof }))
+        let needs = Arc::clone(&run.needs);
+        Ok(Arc::new(Self { vault, custody, journal, awaited, proof, needs }))
     }
 }
 

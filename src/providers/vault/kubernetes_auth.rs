@@ -9,6 +9,7 @@ use super::VaultClient;
 use super::fields;
 use super::mount::{refuse_blocked, refuse_existing};
 use super::notation::Pem;
+use super::permissions;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
@@ -16,6 +17,7 @@ use crate::resource::risk::{
     Risks, added, changed, identity, replaced, safe, turned_off, turned_on, unbound,
 };
 use crate::resource::{Blocked, Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::run::Permission;
 use crate::secret::{Input, SecretChange, SecretSource};
 
 /// How a Kubernetes method reaches and trusts its cluster.
@@ -192,6 +194,10 @@ cluster:
             );
         }
         errors
+    }
+
+    fn permissions(desired: &KubernetesAuthSpec) -> Vec<Permission> {
+        vec![permissions::read(path(&desired.mount)), permissions::write(path(&desired.mount))]
     }
 
     fn requires(desired: &KubernetesAuthSpec) -> Vec<Requirement> {

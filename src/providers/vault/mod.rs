@@ -34,6 +34,7 @@ mod mount;
 mod node;
 mod notation;
 mod object;
+mod permissions;
 mod pki_ca;
 mod policy;
 mod request;
@@ -72,6 +73,7 @@ pub use object::{
 };
 pub use pki_ca::PkiCa;
 pub use policy::Policy;
+pub use policy::acl::Acl;
 pub use policy::text::granted;
 pub use root_token::VaultRootToken;
 pub use secret_id::ApproleSecretId;

@@ -11,6 +11,7 @@ use super::VaultClient;
 use super::content;
 use super::fields::{self, Fixed};
 use super::notation::{Names, Ttl};
+use super::permissions;
 use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
@@ -18,6 +19,7 @@ use crate::providers::vault::risk::TUNING_RISKS;
 use crate::resource::risk::Category::{Destroy, ProtectionOff};
 use crate::resource::risk::{Deletion, LABELS, Risks, Severity, changed, fixed, identity, raised, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::run::Permission;
 
 /// A secrets engine.
 #[derive(Debug)]
@@ -275,6 +277,11 @@ secrets:
             );
         }
         errors
+    }
+
+    fn permissions(desired: &MountSpec) -> Vec<Permission> {
+        let path = format!("sys/mounts/{}", desired.path);
+        vec![permissions::read("sys/mounts"), permissions::write(&path), permissions::write(path + "/tune")]
     }
 
     fn requires(_: &MountSpec) -> Vec<Requirement> {

@@ -21,12 +21,14 @@ use super::content;
 use super::fields::{self, Fixed};
 use super::mount::{pick, refuse_blocked};
 use super::notation::{CommaNames, Names, Ttl};
+use super::permissions;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::providers::vault::risk::UNLISTED;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, added, becomes, fixed, identity, removed, safe, state, turned_on};
 use crate::resource::{Attachment, Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
+use crate::run::Permission;
 use issue::{generate_intermediate, generate_root, may_last, tune};
 
 /// A certificate authority.
@@ -407,6 +409,19 @@ issuing:
             errors.push(FieldError::new("ttl", "must be more than 0"));
         }
         errors
+    }
+
+    fn permissions(desired: &PkiCaSpec) -> Vec<Permission> {
+        let made = match &desired.signed_by {
+            None => vec![permissions::write(format!("{}/root/generate/internal", desired.mount))],
+            Some(Signer { mount, issuer }) => vec![
+                permissions::list(format!("{}/keys", desired.mount)),
+                permissions::write(format!("{}/intermediate/generate/internal", desired.mount)),
+                permissions::write(format!("{mount}/issuer/{issuer}/sign-intermediate")),
+                permissions::write(format!("{}/intermediate/set-signed", desired.mount)),
+            ],
+        };
+        made.into_iter().chain([permissions::patch(desired.issuer())]).collect()
     }
 
     fn requires(desired: &PkiCaSpec) -> Vec<Requirement> {

@@ -6,17 +6,23 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::VaultClient;
 use super::custodian::{Admin, Custodian, Initialisation, REVOKE, Unlocked};
+use super::permissions::{Missing, in_words, path_from_home, rules_for};
 use super::server::RootGeneration;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::journal::Entry;
 use crate::permit::Permit;
 use crate::resource::risk::{Risks, fixed, safe};
-use crate::resource::{Diff, Look, Replacement, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Provided, Replacement, Requirement, Resource, Writer};
 use crate::secret::Secret;
+use crate::template::unknown::is_unknown;
 
 /// The time limit from the request for the admin's credential until custody has stored it.
 const KEEPING: Duration = Duration::from_mins(3);
+
+/// How many paths one question about capabilities has.
+const AT_ONCE: usize = 500;
 
 /// The kind `vault.root_token`.
 #[derive(Debug)]
@@ -252,18 +258,33 @@ impl Custodian {
         }
     }
 
-    /// Checks that the session's token, the admin's, can assign policies, renew its own credential
-    /// and generate a root token. Without the last, the only recovery is a restart of the servers.
+    /// Checks that the session's token, the admin's, can assign policies, renew its own credential, generate a
+    /// root token and do what the plan's steps need. Without root generation, the only recovery is a restart of the
+    /// servers.
     async fn prove_admin(&self, approle: &Approle) -> Result<()> {
         let generation = RootGeneration::of(&self.vault).await?;
-        let needed = needed_paths(approle, generation);
-        let found = self.vault.capabilities(&needed).await?;
-        let capable = |path: &&String| may_write(found.get(*path));
-        let missing: Vec<&String> = needed.iter().filter(|path| !capable(path)).collect();
-        if missing.is_empty() {
-            return Ok(());
+        let own = needed_paths(approle, generation).into_iter();
+        let own =
+            own.map(|path| Missing { path, any_of: &["update"], step: VaultRootToken::KIND.to_owned() });
+        let of_steps =
+            self.needs.iter().filter(|needs| needs.provider == VaultClient::PROVIDER).flat_map(|needs| {
+                needs.permissions.iter().filter(|one| !is_unknown(&one.on)).map(|one| Missing {
+                    path: path_from_home(&needs.place, &one.on),
+                    any_of: one.any_of,
+                    step: needs.step.clone(),
+                })
+            });
+        let needed: Vec<Missing> = own.chain(of_steps).collect();
+        let mut missing = Vec::new();
+        for some in needed.chunks(AT_ONCE) {
+            let paths: Vec<String> = some.iter().map(|one| one.path.clone()).collect();
+            let found = self.vault.capabilities(&paths).await?;
+            missing.extend(some.iter().filter(|one| !may(found.get(&one.path), one.any_of)).cloned());
         }
-        Err(not_enough(approle, &missing))
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(not_enough(approle, &missing)),
+        }
     }
 }
 
@@ -280,9 +301,12 @@ fn needed_paths(approle: &Approle, generation: RootGeneration) -> Vec<String> {
     needed
 }
 
-fn may_write(capabilities: Option<&serde_json::Value>) -> bool {
+/// Whether the server reports one of these capabilities.
+fn may(capabilities: Option<&serde_json::Value>, any_of: &[&str]) -> bool {
     let listed = capabilities.and_then(serde_json::Value::as_array).into_iter().flatten();
-    listed.filter_map(serde_json::Value::as_str).any(|capability| matches!(capability, "root" | "update"))
+    listed
+        .filter_map(serde_json::Value::as_str)
+        .any(|capability| capability == "root" || any_of.contains(&capability))
 }
 
 fn no_root() -> Error {
@@ -291,15 +315,15 @@ fn no_root() -> Error {
     )
 }
 
-fn not_enough(approle: &Approle, missing: &[&String]) -> Error {
-    let paths: Vec<String> = missing.iter().map(|path| format!("`{path}`")).collect();
+fn not_enough(approle: &Approle, missing: &[Missing]) -> Error {
     let message = format!(
-        "the role {} may not write {}; the root token was not revoked, because only it can",
+        "the role {} may not {}; the root token was not revoked, because only it can",
         approle.role,
-        paths.join(", ")
+        in_words(missing)
     );
+    let rules = rules_for(missing);
     Error::new(ErrorKind::Rejected, REVOKE, message)
-        .advice("grant the role's policies the capability `update` on these paths, then run again")
+        .advice(format!("add these rules to a policy of the role, then run again:\n{rules}"))
 }
 
 #[cfg(test)]
@@ -316,9 +340,9 @@ mod tests {
 
     #[test]
     fn only_write_capabilities_count() {
-        let row = |list: serde_json::Value| may_write(Some(&list));
+        let row = |list: serde_json::Value| may(Some(&list), &["update"]);
         assert!(row(json!(["root"])) && row(json!(["create", "update"])));
-        assert!(!row(json!(["deny"])) && !row(json!(["read", "list"])) && !may_write(None));
+        assert!(!row(json!(["deny"])) && !row(json!(["read", "list"])) && !may(None, &["update"]));
     }
 
     #[test]

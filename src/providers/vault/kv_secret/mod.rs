@@ -19,11 +19,13 @@ use serde_json::{Map, Value, json};
 use super::VaultClient;
 use super::mount::check_path;
 use super::notation::{Ttl, seconds};
+use super::permissions;
 use crate::error::{ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::risk::{LABELS, Risks, identity, live_safe, safe};
 use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
+use crate::run::Permission;
 use crate::secret::{Fields, Secret, SecretSource, check_templates, path_of};
 
 /// A secret in a KV engine of version 2.
@@ -327,6 +329,13 @@ mongodb:
         );
         errors.extend(check_metadata(&desired.metadata));
         errors
+    }
+
+    fn permissions(desired: &KvSecretSpec) -> Vec<Permission> {
+        let id = Self::id(desired);
+        let metadata = [permissions::read(id.metadata()), permissions::write(id.metadata())];
+        let metadata = metadata.into_iter().filter(|_| desired.has_metadata());
+        [permissions::read(id.data()), permissions::write(id.data())].into_iter().chain(metadata).collect()
     }
 
     fn requires(desired: &KvSecretSpec) -> Vec<Requirement> {

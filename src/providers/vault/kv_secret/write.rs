@@ -150,7 +150,7 @@ impl KvSecretSpec {
         body
     }
 
-    fn has_metadata(&self) -> bool {
+    pub(super) fn has_metadata(&self) -> bool {
         !self.metadata.is_empty() || self.has_limits()
     }
 }

@@ -7,11 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::super::fields::Fixed;
 use super::super::notation::{Names, Ttl};
+use super::super::permissions;
 use super::{Object, PlainObject, check_name, yes};
 use crate::error::FieldError;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff, Wildcard};
 use crate::resource::risk::{Risks, added, becomes, changed, fixed, identity, includes, on, safe};
+use crate::run::Permission;
 use crate::secret::{SecretSource, connection};
 
 /// An engine's connection to a database.
@@ -150,6 +152,12 @@ orders_database:
             errors.push(FieldError::new("rotate_root", message).help(help).reading("verify_connection"));
         }
         errors
+    }
+
+    fn permissions(&self) -> Vec<Permission> {
+        let rotated = format!("{}/rotate-root/{}", self.mount, self.name);
+        let rotated = self.rotate_root.then(|| permissions::write(rotated));
+        [permissions::read(self.path()), permissions::write(self.path())].into_iter().chain(rotated).collect()
     }
 
     fn requires(&self) -> Vec<Requirement> {

@@ -87,6 +87,7 @@ pub use userpass_user::UserpassUser;
 use super::VaultClient;
 use super::fields::{self, Fixed};
 use super::mount::{Mount, refuse_blocked, refuse_existing};
+use super::permissions;
 use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
@@ -94,6 +95,7 @@ use crate::resource::risk::Risks;
 use crate::resource::{
     Attachment, Diff, Look, Part, Partial, Provided, Replacement, Requirement, Resource, Writer,
 };
+use crate::run::Permission;
 use crate::secret::SecretSource;
 
 /// The declared fields of a plain object, named as Vault's API names them.
@@ -151,6 +153,11 @@ pub trait PlainObject:
     /// As [`Resource::check`].
     fn check(&self) -> Vec<FieldError> {
         Vec::new()
+    }
+
+    /// As [`Resource::permissions`].
+    fn permissions(&self) -> Vec<Permission> {
+        vec![permissions::read(self.path()), permissions::write(self.path())]
     }
 
     /// Requirements besides an initialised Vault.
@@ -287,6 +294,10 @@ impl<S: PlainObject> Resource for Object<S> {
         let mut errors = desired.check();
         errors.extend(secrets::check(desired));
         errors
+    }
+
+    fn permissions(desired: &S) -> Vec<Permission> {
+        desired.permissions()
     }
 
     fn requires(desired: &S) -> Vec<Requirement> {

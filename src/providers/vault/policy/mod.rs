@@ -1,5 +1,6 @@
 //! ACL policies: <https://openbao.org/api-docs/system/policies/>.
 
+pub mod acl;
 mod risk;
 mod rules;
 pub mod text;
@@ -17,10 +18,12 @@ use self::text::{from_data, mistakes, normalise, same};
 use super::VaultClient;
 use super::mount::{VAULTS_OWN, refuse_existing};
 use super::notation::{Ttl, lower};
+use super::permissions;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::resource::risk::{Risks, analysed, identity};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::run::Permission;
 use crate::secret::{LoadError, Loader};
 use crate::template::Placeholders;
 
@@ -220,6 +223,11 @@ search:
 
     fn requires(_: &PolicySpec) -> Vec<Requirement> {
         vec![Requirement::Kind("vault.init")]
+    }
+
+    fn permissions(desired: &PolicySpec) -> Vec<Permission> {
+        let path = format!("sys/policies/acl/{}", Self::id(desired));
+        vec![permissions::read(&path), permissions::write(path)]
     }
 
     fn load(desired: &mut PolicySpec, loader: &Loader) -> Result<(), LoadError> {

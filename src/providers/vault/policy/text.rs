@@ -24,7 +24,7 @@ pub(super) fn same(a: &str, b: &str) -> bool {
 }
 
 /// The text for rules given as data, by path.
-pub(super) fn from_data(rules: &BTreeMap<String, Value>) -> String {
+pub(in crate::providers::vault) fn from_data(rules: &BTreeMap<String, Value>) -> String {
     let rule = |value: &Value| match value {
         Value::Array(_) => Map::from_iter([("capabilities".to_owned(), value.clone())]),
         Value::Object(fields) => fields.clone(),

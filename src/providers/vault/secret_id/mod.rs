@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::notation::{Cidrs, LowerName, Ttl};
+use super::permissions;
 use super::{VaultClient, kv_engine};
 use crate::error::{ErrorKind, FieldError, Result};
 use crate::place::Realm;
@@ -24,6 +25,7 @@ use crate::providers::vault::risk::LETS_IN;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, live_safe, safe, unbound, widened};
 use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
+use crate::run::Permission;
 use crate::secret::{Fields, Secret, SecretChange};
 pub use manifest::Manifest;
 pub use place::Depository;
@@ -260,6 +262,12 @@ pipeline_secret_id:
             errors.push(FieldError::new("metadata", format!("`{MARK}` is the program's own key")));
         }
         errors
+    }
+
+    fn permissions(desired: &SecretIdSpec) -> Vec<Permission> {
+        let role = Self::id(desired).path();
+        let ids = format!("{role}/secret-id");
+        vec![permissions::read(format!("{role}/role-id")), permissions::list(&ids), permissions::write(ids)]
     }
 
     fn requires(desired: &SecretIdSpec) -> Vec<Requirement> {
