@@ -8,7 +8,7 @@ use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::plan::{Diagnostic, Diagnostics, LockPlace};
-use crate::resolve::{OutputTable, Resolved};
+use crate::resolve::{OutputTable, Resolved, Step};
 use crate::resource::Requirement;
 use crate::resource::erased::Instance;
 
@@ -54,25 +54,14 @@ impl Graph {
 }
 
 fn declared_edges(resolved: &Resolved) -> Vec<BTreeSet<usize>> {
-    let mut names: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (index, step) in resolved.steps.iter().enumerate() {
-        names.entry(&resolved.document.steps[step.declared].id.name).or_default().push(index);
-    }
-    resolved
-        .steps
-        .iter()
-        .map(|step| {
-            let explicit = resolved.document.steps[step.declared].needs.iter().map(|need| &need.name);
-            let custody = resolved.custody_references.iter().filter(|_| step.kind.once_only());
-            explicit
-                .chain(&step.references)
-                .chain(custody)
-                .filter_map(|name| names.get(name.as_str()))
-                .flatten()
-                .copied()
-                .collect()
-        })
-        .collect()
+    let edges = |step: &Step| {
+        let explicit = resolved.document.steps[step.declared].needs.iter().map(|need| &need.name);
+        let custody = resolved.custody_references.iter().filter(|_| step.kind.once_only());
+        let used = step.references.iter().flat_map(|name| resolved.instances_of(name, Some(step)));
+        let all = explicit.chain(custody).flat_map(|name| resolved.instances_of(name, None));
+        all.chain(used).copied().collect()
+    };
+    resolved.steps.iter().map(edges).collect()
 }
 
 fn add_required(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &[Box<dyn Instance>]) {

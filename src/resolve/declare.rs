@@ -105,10 +105,7 @@ fn in_order_of_references(resolved: &Resolved) -> Vec<usize> {
 /// reported only once, where the reference was checked.
 fn without_consequences(resolved: &Resolved, step: &Step, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let told = |span: Option<Span>| resolved.mistakes.iter().any(|mistake| mistake.span == span);
-    let is_there = |name: &String| {
-        let declared = |other: &Step| resolved.document.steps[other.declared].id.name == *name;
-        resolved.steps.iter().any(declared)
-    };
+    let is_there = |name: &String| !resolved.instances_of(name, None).is_empty();
     let complete = step.references.iter().all(is_there);
     found.into_iter().filter(|mistake| complete && !told(mistake.span)).collect()
 }

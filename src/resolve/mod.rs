@@ -5,6 +5,7 @@ pub mod declare;
 mod duplicates;
 pub(crate) mod expression;
 mod names;
+mod own_entry;
 pub mod places;
 mod scope;
 mod shape;
@@ -63,6 +64,8 @@ pub struct Resolved {
     pub templates: template::Templates,
     /// Which of the steps have been made of each declared one, by its id.
     by_name: HashMap<String, Vec<usize>>,
+    /// The steps by their ids.
+    by_id: HashMap<String, usize>,
     /// The ids of declared steps whose outputs are used somewhere.
     referred_to: HashSet<String>,
     /// The names that every expression sees.
@@ -109,6 +112,7 @@ fn resolve_within(mut document: Document, registry: &'static Registry, budget: B
     .concat();
     let templates = template::Templates::default();
     let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+    let by_id = steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect();
     for (index, step) in steps.iter().enumerate() {
         by_name.entry(document.steps[step.declared].id.name.clone()).or_default().push(index);
     }
@@ -131,6 +135,7 @@ fn resolve_within(mut document: Document, registry: &'static Registry, budget: B
         place_references,
         templates,
         by_name,
+        by_id,
         referred_to,
         context: base,
         budget,
@@ -141,8 +146,7 @@ fn resolve_within(mut document: Document, registry: &'static Registry, budget: B
 impl Resolved {
     /// The index of the step with this id, after `for_each`.
     pub fn index_of(&self, id: &str) -> Option<usize> {
-        let made = self.by_name.get(id.split('[').next().unwrap_or(id))?;
-        made.iter().copied().find(|index| self.steps[*index].id == id)
+        self.by_id.get(id).copied()
     }
 
     /// Whether something in the plan uses outputs of a step, or of one that it was repeated with.
@@ -157,7 +161,7 @@ impl Resolved {
     /// Expressions that fail, with their places.
     pub fn fields(&self, step: &Step, outputs: &OutputTable) -> Result<Map<String, Value>, Vec<Diagnostic>> {
         let context = steps::with_each(&self.context, step.each.as_ref());
-        let mut others = self.outputs_of(&step.references, outputs);
+        let mut others = self.outputs_of(&step.references, Some(step), outputs);
         let mut context = context.with(&others);
         let declared = &self.document.steps[step.declared];
         if let Some(scope) = &declared.scope {
@@ -193,7 +197,7 @@ impl Resolved {
             Section::Custody => &self.custody_references,
             _ => &self.place_references,
         };
-        let context = self.context.with(&self.outputs_of(references, outputs));
+        let context = self.context.with(&self.outputs_of(references, None, outputs));
         let evaluate = || walk::evaluate(node, &Schema::of::<T>().shape(), &context);
         let value = self.budget.spend(evaluate)?;
         parse(value).map(Some).map_err(|mistakes| diagnose(node, mistakes))
@@ -228,13 +232,18 @@ impl Resolved {
         self.realms = realms;
     }
 
-    /// The outputs of the referenced steps. A repeated step is a map of its instances by key.
-    fn outputs_of(&self, references: &[String], outputs: &OutputTable) -> Map<String, Value> {
+    /// The outputs of the referenced steps. A repeated step is a map of its instances by key, or of only one when
+    /// `by` uses no other.
+    fn outputs_of(
+        &self,
+        references: &[String],
+        by: Option<&Step>,
+        outputs: &OutputTable,
+    ) -> Map<String, Value> {
         let mut found = Map::new();
         for name in references {
             let mut instances = Map::new();
-            let made = self.by_name.get(name).into_iter().flatten();
-            for step in made.map(|index| &self.steps[*index]) {
+            for step in self.instances_of(name, by).iter().map(|index| &self.steps[*index]) {
                 let values = Value::Object(known_outputs(step, outputs));
                 match &step.each {
                     Some((key, _)) => instances.insert(key.clone(), values),
@@ -246,6 +255,18 @@ impl Resolved {
             }
         }
         found
+    }
+
+    /// The steps that have been made of the declared one with this id; only the one with the key of `by`, when `by`
+    /// uses no other.
+    pub fn instances_of(&self, name: &str, by: Option<&Step>) -> &[usize] {
+        let made = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
+        let own = by.filter(|step| step.own_entries.contains(name)).and_then(|step| step.each.as_ref());
+        let own = own.and_then(|(key, _)| self.by_id.get(&format!("{name}[{key}]")));
+        match own.map(|index| made.partition_point(|other| other < index)) {
+            Some(at) => made.get(at..=at).unwrap_or(made),
+            None => made,
+        }
     }
 }
 

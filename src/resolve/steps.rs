@@ -1,12 +1,13 @@
 //! `for_each` and `when`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::names::Names;
 use super::shape::{Schema, Shape};
-use super::{scope, walk};
+use super::{own_entry, scope, walk};
 use crate::plan::{DeclaredStep, Diagnostic, Document, MOST_MISTAKES, Node, NodeValue};
 use crate::provider::Registry;
 use crate::resource::erased::Kind;
@@ -31,6 +32,8 @@ pub struct Step {
     pub alias: Option<String>,
     /// Ids of the steps, before `for_each`, whose outputs its fields use.
     pub references: Vec<String>,
+    /// Of these, the repeated ones of which it uses nothing but the entry of its own key.
+    pub own_entries: Arc<BTreeSet<String>>,
     /// Whether deletion is refused, as the step or its stage says; absent means the kind's default.
     pub protect: Option<bool>,
     /// Whether the step itself says so.
@@ -63,6 +66,11 @@ pub fn expand(
         let schema = Schema::of_kind(kind);
         let references =
             Names::of_step(document, registry, declared).check(&declared.fields, &schema.shape(), mistakes);
+        let own_entries = match (&declared.for_each, &declared.scope) {
+            (Some(_), None) => own_entry::only_used(&declared.fields, &schema.shape(), &references),
+            _ => BTreeSet::new(),
+        };
+        let own_entries = Arc::new(own_entries);
         if !decides(document, registry, declared, mistakes) {
             continue;
         }
@@ -99,6 +107,7 @@ pub fn expand(
                     each,
                     alias,
                     references,
+                    own_entries: Arc::clone(&own_entries),
                     protect,
                     says_protect,
                     retain,

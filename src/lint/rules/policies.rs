@@ -1,5 +1,7 @@
 //! Vault policies that do not do what they appear to do.
 
+use std::collections::HashSet;
+
 use crate::lint::Rule;
 use crate::lint::facts::{Fact, Facts};
 use crate::lint::policy::granted_by;
@@ -57,18 +59,16 @@ const NO_SUCH_MOUNT: Rule = Rule {
         if !facts.makes_vault() {
             return;
         }
-        let mounts = paths_of(facts, "vault.mount");
-        let methods: Vec<String> =
-            facts.of_kind("vault.auth_method").map(|fact| method_path(fact).to_owned()).collect();
+        let mounts = Mounts::of(paths_of(facts, "vault.mount"), &BUILT_IN_MOUNTS);
+        let methods = facts.of_kind("vault.auth_method").map(|fact| method_path(fact).to_owned()).collect();
+        let methods = Mounts::of(methods, &BUILT_IN_METHODS);
         for fact in facts.of_kind("vault.policy") {
             for (path, _) in granted_by(fact) {
-                let (known, at): (Vec<&str>, &str) = match path.strip_prefix("auth/") {
-                    Some(rest) => {
-                        (methods.iter().map(String::as_str).chain(BUILT_IN_METHODS).collect(), rest)
-                    }
-                    None => (mounts.iter().map(String::as_str).chain(BUILT_IN_MOUNTS).collect(), &path),
+                let (known, at) = match path.strip_prefix("auth/") {
+                    Some(rest) => (&methods, rest),
+                    None => (&mounts, path.as_str()),
                 };
-                if !is_open(at) && !known.iter().any(|mount| is_below(at, mount)) {
+                if !is_open(at) && !known.cover(at) {
                     findings.vault_path(fact, &path, format!("nothing is mounted at `{path}`"));
                 }
             }
@@ -195,9 +195,23 @@ fn is_open(path: &str) -> bool {
     first.contains(['*', '+', '{']) || crate::template::unknown::is_unknown(first)
 }
 
-fn is_below(path: &str, mount: &str) -> bool {
-    let rest = path.strip_prefix(mount.trim_end_matches('/'));
-    // `secret*` matches everything that begins with `secret`.
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '*']))
-        || crate::template::unknown::is_unknown(mount)
+/// Where something is mounted.
+struct Mounts {
+    paths: HashSet<String>,
+    /// Whether one of them is not known yet, so that it may be anywhere.
+    is_open: bool,
+}
+
+impl Mounts {
+    fn of(declared: Vec<String>, built_in: &[&str]) -> Self {
+        let is_open = declared.iter().any(|path| crate::template::unknown::is_unknown(path));
+        let all = declared.iter().map(String::as_str).chain(built_in.iter().copied());
+        Self { paths: all.map(|path| path.trim_end_matches('/').to_owned()).collect(), is_open }
+    }
+
+    /// Whether a path is at or below one of them. `secret*` matches everything that begins with `secret`.
+    fn cover(&self, path: &str) -> bool {
+        let ends = path.match_indices(['/', '*']).map(|(end, _)| end).chain([path.len()]);
+        self.is_open || ends.into_iter().any(|end| self.paths.contains(&path[..end]))
+    }
 }
