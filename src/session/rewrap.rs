@@ -47,12 +47,21 @@ impl Rewrapping {
         let permit = by_command();
         self.run.ready_to_sign().await?;
         wait.take(async || self.run.confirm_lock(&permit).await).await?;
-        let done = self.seal(tell).await;
+        let done = self.recorded(tell).await;
         let released = match &self.run.lock {
             Some(lock) => unlock(lock).await,
             None => Ok(()),
         };
         done.and(released)
+    }
+
+    /// Seals, between the entries that say who writes and when.
+    async fn recorded(&self, tell: &(dyn Fn(String) + Sync)) -> LiveResult<()> {
+        let permit = by_command();
+        self.run.journal.append(&permit, Entry::RunStarted).await?;
+        let done = self.seal(tell).await;
+        let ended = self.run.journal.append(&permit, Entry::RunFinished).await;
+        done.and(ended)
     }
 
     async fn seal(&self, tell: &(dyn Fn(String) + Sync)) -> LiveResult<()> {
