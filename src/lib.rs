@@ -70,6 +70,7 @@ pub mod schema;
 pub mod secret;
 pub mod session;
 pub mod signing;
+pub mod stop;
 pub mod suggest;
 pub mod template;
 pub mod trace;

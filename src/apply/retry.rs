@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::net::timeout::scaled_delay;
+use crate::stop::Stop;
 
 /// Delays between attempts at a write. Throttling passes in seconds; a new IAM principal may stay
 /// invisible to other services for two minutes. Jitter prevents parallel steps from retrying at the
@@ -32,39 +33,22 @@ fn read_delays() -> impl Iterator<Item = Duration> {
 }
 
 /// The waits of one task.
-pub struct Waits {
-    /// Turns true when the run must end; `None` for a task that always runs to its end.
-    stop: Option<watch::Receiver<bool>>,
-}
+pub struct Waits(Stop);
 
 impl Waits {
     /// Waits that end when the run must end.
     pub fn until(stop: &watch::Receiver<bool>) -> Self {
-        Self { stop: Some(stop.clone()) }
+        Self(Stop::by(stop))
     }
 
     /// Waits that last as long as they take.
     pub fn to_the_end() -> Self {
-        Self { stop: None }
+        Self(Stop::default())
     }
 
     /// Waits. Returns `false`, immediately, when the run must end.
     pub async fn wait(&self, delay: Duration) -> bool {
-        tokio::select! {
-            () = tokio::time::sleep(delay) => true,
-            () = self.stopped() => false,
-        }
-    }
-
-    async fn stopped(&self) {
-        let is_stopped = match self.stop.clone() {
-            Some(mut stop) => stop.wait_for(|stop| *stop).await.is_ok(),
-            None => false,
-        };
-        if !is_stopped {
-            // Nobody is left who could stop the run.
-            std::future::pending::<()>().await;
-        }
+        self.0.wait(delay).await
     }
 
     /// Reads, and repeats while the server reports that it is not ready: for example, a KV engine is

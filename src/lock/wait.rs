@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::error::{ErrorKind, Result};
+use crate::stop::Stop;
 
 /// The first pause between two attempts, and the longest; each is twice the one before.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
@@ -15,20 +16,19 @@ const REMIND: Duration = Duration::from_secs(30);
 pub struct Wait<'a> {
     limit: Duration,
     tell: &'a (dyn Fn(String) + Sync),
-    /// Turns true when the run must end.
-    stop: Option<watch::Receiver<bool>>,
+    stop: Stop,
 }
 
 impl<'a> Wait<'a> {
     /// Waits up to `limit`, and reports each time for whom.
     pub fn up_to(limit: Duration, tell: &'a (dyn Fn(String) + Sync)) -> Self {
-        Self { limit, tell, stop: None }
+        Self { limit, tell, stop: Stop::default() }
     }
 
     /// The same, until the run must end.
     #[must_use]
-    pub fn unless(self, stop: watch::Receiver<bool>) -> Self {
-        Self { stop: Some(stop), ..self }
+    pub fn unless(self, stop: &watch::Receiver<bool>) -> Self {
+        Self { stop: Stop::by(stop), ..self }
     }
 
     /// Repeats the attempt while another run holds the lock and there is time.
@@ -53,27 +53,10 @@ impl<'a> Wait<'a> {
                 let left = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
                 (self.tell)(format!("waiting up to {left:?} for the lock: {}", taken.message));
             }
-            if !self.rest(pause.min(left)).await {
+            if !self.stop.wait(pause.min(left)).await {
                 return Err(taken);
             }
             pause = (pause * 2).min(longest);
-        }
-    }
-
-    /// Returns `false`, immediately, when the run must end.
-    async fn rest(&self, pause: Duration) -> bool {
-        let stopped = async {
-            let is_stopped = match self.stop.clone() {
-                Some(mut stop) => stop.wait_for(|stop| *stop).await.is_ok(),
-                None => false,
-            };
-            if !is_stopped {
-                std::future::pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => true,
-            () = stopped => false,
         }
     }
 }
@@ -98,7 +81,7 @@ mod tests {
             None => (None, None),
         };
         if let Some(stop) = stop {
-            wait = wait.unless(stop);
+            wait = wait.unless(&stop);
         }
         let mut attempts = 0;
         let outcome = wait

@@ -233,7 +233,7 @@ impl Session {
     ) -> Result<apply::Report, Error> {
         self.run.ready_to_sign().await?;
         let tell = |waiting| events.warn(waiting);
-        let wait = Wait::up_to(self.lock_timeout, &tell).unless(options.stop.clone());
+        let wait = Wait::up_to(self.lock_timeout, &tell).unless(&options.stop);
         if let Some(lock) = &self.run.lock
             && (approved.changeset().summary.writing() > 0 || self.world.extent == RemovalScope::Teardown)
             && wait.take(async || apply::lock(lock, &approved).await).await?

@@ -149,6 +149,7 @@ const EDGES: &[(&str, &str)] = &[
     ("signing", "confined_path durable environment error secret trust"),
     ("trace", ""),
     ("event", "trace"),
+    ("stop", ""),
     ("suggest", ""),
     ("plan", "confined_path error plan_shape secret suggest visible"),
     ("net", "confined_path environment error trace"),
@@ -160,7 +161,7 @@ const EDGES: &[(&str, &str)] = &[
     ("journal", "confined_path destination durable environment error permit place secret signing workspace"),
     ("console", "secret visible"),
     ("prompt", "console secret"),
-    ("lock", "confined_path error journal permit workspace"),
+    ("lock", "confined_path error journal permit stop workspace"),
     (
         "run",
         "custody destination environment error journal lock permit place plan signing template trace trust",
@@ -182,7 +183,7 @@ const EDGES: &[(&str, &str)] = &[
     ("diff", "changeset error journal observe place plan removal resolve resource secret template"),
     (
         "apply",
-        "changeset custody destination diff error event journal lock net observe permit place plan removal resolve resource run secret template",
+        "changeset custody destination diff error event journal lock net observe permit place plan removal resolve resource run secret stop template",
     ),
     ("review", "changeset destination plan provider providers resource secret visible"),
     (
