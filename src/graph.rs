@@ -92,8 +92,18 @@ fn add_required(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &
 /// Once-only steps run after the places of the journal's copy and the lock exist, except for steps
 /// that these places need.
 fn add_places(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &[Box<dyn Instance>]) {
-    let places: Vec<usize> =
-        (0..instances.len()).filter(|at| is_place(resolved, *at, instances[*at].as_ref())).collect();
+    // Mistakes in these sections are reported elsewhere.
+    let declared = resolved.places(&OutputTable::new(), false).unwrap_or_default();
+    let declared: Vec<LockPlace> =
+        declared.journal.map(LockPlace::Object).into_iter().chain(declared.lock).collect();
+    let is_place = |at: &usize| {
+        let name = &resolved.document.steps[resolved.steps[*at].declared].id.name;
+        resolved.place_references.contains(name)
+            || declared
+                .iter()
+                .any(|place| is_container(resolved.steps[*at].kind.name(), instances[*at].as_ref(), place))
+    };
+    let places: Vec<usize> = (0..instances.len()).filter(is_place).collect();
     for index in (0..instances.len()).filter(|at| resolved.steps[*at].kind.once_only()) {
         let all: Vec<Vec<usize>> = needs.iter().map(|set| set.iter().copied().collect()).collect();
         let free = |place: &&usize| **place != index && !reachable(&all, **place).contains(&index);
@@ -101,25 +111,9 @@ fn add_places(needs: &mut [BTreeSet<usize>], resolved: &Resolved, instances: &[B
     }
 }
 
-/// Whether the step creates the bucket or table named in the sections `journal:` and `lock:`, by a
-/// reference or in plain text.
-fn is_place(resolved: &Resolved, index: usize, instance: &dyn Instance) -> bool {
-    let step = &resolved.steps[index];
-    if resolved.place_references.contains(&resolved.document.steps[step.declared].id.name) {
-        return true;
-    }
-    // Mistakes in these sections are reported elsewhere.
-    let places = resolved.places(&OutputTable::new(), false).unwrap_or_default();
-    let journal = places.journal.map(LockPlace::Object);
-    journal.iter().chain(&places.lock).any(|place| is_container(step.kind.name(), instance, place))
-}
-
 /// Whether the thing is the table or bucket of a lock, or of a journal's copy.
 fn is_container(kind: &str, instance: &dyn Instance, place: &LockPlace) -> bool {
-    match place {
-        LockPlace::Item { table, .. } => kind == "aws.dynamodb_table" && instance.id() == *table,
-        LockPlace::Object(place) => kind == "aws.s3_bucket" && instance.id() == place.bucket,
-    }
+    place.container() == (kind, &instance.id())
 }
 
 /// Whether a step of the plan makes the table or bucket of this place.

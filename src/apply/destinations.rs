@@ -9,8 +9,8 @@ use crate::journal::Entry;
 use crate::observe::ObservedPlan;
 use crate::permit::Permit;
 use crate::place::Place;
+use crate::plan::LockPlace;
 use crate::plan::settings::{CustodySettings, RecipientSettings};
-use crate::plan::{LockPlace, S3Location};
 use crate::resolve::OutputTable;
 use crate::resolve::places::Places;
 use crate::resource::erased::Instance;
@@ -67,7 +67,7 @@ fn collect(world: &ObservedPlan, run: &Run, outputs: &OutputTable) -> Destinatio
     // A plan that reaches nothing but files goes nowhere.
     if !all.is_empty() {
         let here = format!(".groundwork/journal/{}.jsonl", world.resolved.document.name);
-        let values = std::iter::once(here).chain(copy.iter().map(object_name)).collect();
+        let values = std::iter::once(here).chain(copy.iter().map(ToString::to_string)).collect();
         all.insert("journal".to_owned(), values);
     }
     all
@@ -91,10 +91,6 @@ fn key(folder: &Path, path: &Path) -> String {
 fn lock_name(place: &LockPlace) -> String {
     match place {
         LockPlace::Item { table, id } => format!("DynamoDB {table}, {id}"),
-        LockPlace::Object(place) => object_name(place),
+        LockPlace::Object(place) => place.to_string(),
     }
-}
-
-fn object_name(place: &S3Location) -> String {
-    format!("s3://{}/{}", place.bucket, place.key)
 }

@@ -23,7 +23,7 @@ pub use group::Scope;
 pub(crate) use group::USE_KEYS;
 pub(crate) use load::STEP_KEYS;
 pub use load::{load, name_mistake, stage_names};
-pub use location::{LockPlace, S3Location};
+pub use location::{LockPlace, S3Location, bucket_and_prefix};
 pub use moved_removed::RemovedStep;
 pub use node::{Key, Node, NodeValue};
 pub use silence::Silence;

@@ -6,7 +6,7 @@ use super::attached::is_at;
 use super::decision::{Candidate, RemovalDecision};
 use crate::observe::ObservedPlan;
 use crate::plan::settings::StoreSettings;
-use crate::plan::{LockPlace, S3Location};
+use crate::plan::{LockPlace, S3Location, bucket_and_prefix};
 use crate::resource::Attachment;
 
 /// A part of a bucket that is the run's own.
@@ -16,48 +16,49 @@ struct Own {
     key: String,
 }
 
-impl Own {
-    fn of(place: &S3Location) -> Self {
-        Self { bucket: place.bucket.clone(), key: place.key.clone() }
-    }
+/// What the run itself keeps in things of the plan.
+#[derive(Default)]
+struct Kept {
+    parts: Vec<Own>,
+    /// The buckets and tables, by kind and name.
+    containers: HashSet<(&'static str, String)>,
 }
 
-/// The buckets and keys of custody's stores, the journal's copy and the lock; and the lock's table.
-fn own(world: &ObservedPlan) -> (Vec<Own>, Option<String>) {
-    let outputs = world.known_outputs();
-    let places = world.resolved.places(&outputs, false).unwrap_or_default();
-    let mut own: Vec<Own> = places.journal.iter().map(Own::of).collect();
-    let mut table = None;
-    match &places.lock {
-        Some(LockPlace::Object(place)) => own.push(Own::of(place)),
-        Some(LockPlace::Item { table: name, .. }) => table = Some(name.clone()),
-        None => {}
+impl Kept {
+    /// In custody's stores, as the journal's copy, and as the lock.
+    fn of(world: &ObservedPlan) -> Self {
+        let outputs = world.known_outputs();
+        let places = world.resolved.places(&outputs, false).unwrap_or_default();
+        let mut kept = Self::default();
+        for place in places.journal.map(LockPlace::Object).into_iter().chain(places.lock) {
+            let (kind, name) = place.container();
+            kept.containers.insert((kind, name.to_owned()));
+            if let LockPlace::Object(S3Location { bucket, key }) = place {
+                kept.parts.push(Own { bucket, key });
+            }
+        }
+        let custody = world.resolved.custody(&outputs).ok().flatten();
+        for store in custody.into_iter().flat_map(|settings| settings.stores) {
+            let StoreSettings::S3(url) = store else { continue };
+            let Some((bucket, key)) = bucket_and_prefix(&url) else { continue };
+            kept.containers.insert(("aws.s3_bucket", bucket.to_owned()));
+            kept.parts.push(Own { bucket: bucket.to_owned(), key });
+        }
+        kept
     }
-    let custody = world.resolved.custody(&outputs).ok().flatten();
-    for store in custody.into_iter().flat_map(|settings| settings.stores) {
-        let StoreSettings::S3(url) = store else { continue };
-        let place = url.strip_prefix("s3://").unwrap_or(&url).to_owned();
-        let (bucket, prefix) = place.split_once('/').unwrap_or((&place, ""));
-        let prefix = prefix.trim_end_matches('/');
-        let key = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        own.push(Own { bucket: bucket.to_owned(), key });
-    }
-    (own, table)
 }
 
 /// The ids of the steps whose things the run itself rests on.
 pub fn rests_on(world: &ObservedPlan) -> HashSet<String> {
-    let (own, table) = own(world);
+    steps_of(world, &Kept::of(world))
+}
+
+fn steps_of(world: &ObservedPlan, kept: &Kept) -> HashSet<String> {
     let steps = &world.resolved.steps;
     let is_place = |index: &usize| {
         let (step, name) = (&steps[*index], world.instances[*index].name());
         let declared = &world.resolved.document.steps[step.declared].id.name;
-        let is_named = match step.kind.name() {
-            "aws.s3_bucket" => own.iter().any(|place| place.bucket == name),
-            "aws.dynamodb_table" => table.as_ref() == Some(&name),
-            _ => false,
-        };
-        is_named
+        kept.containers.contains(&(step.kind.name(), name))
             || world.resolved.custody_references.contains(declared)
             || world.resolved.place_references.contains(declared)
     };
@@ -70,8 +71,8 @@ pub fn rests_on(world: &ObservedPlan) -> HashSet<String> {
 /// Puts these things behind all others, and takes out of their attachments what the run itself has put there
 /// and removes first.
 pub(super) fn put_last(world: &ObservedPlan, candidates: &mut [Candidate]) {
-    let (own, _) = own(world);
-    let ids = rests_on(world);
+    let kept = Kept::of(world);
+    let ids = steps_of(world, &kept);
     let last: Vec<String> = candidates
         .iter()
         .filter(|candidate| ids.contains(&candidate.id))
@@ -86,7 +87,7 @@ pub(super) fn put_last(world: &ObservedPlan, candidates: &mut [Candidate]) {
             continue;
         }
         let bucket = candidate.name.clone();
-        candidate.attachments.retain(|one| !own.iter().any(|place| is_in(place, &bucket, one)));
+        candidate.attachments.retain(|one| !kept.parts.iter().any(|place| is_in(place, &bucket, one)));
         if let RemovalDecision::Goes(why) = &mut candidate.fate {
             let last = "last, after custody, the journal's copy and the lock";
             *why = Some(why.as_ref().map_or(last.to_owned(), |why| format!("{last}; {why}")));

@@ -85,11 +85,8 @@ lock: { dynamodb: example-locks }
         let journal = places.journal.map(LockPlace::Object);
         for (section, place) in [(Section::Journal, journal), (Section::Lock, places.lock)] {
             let Some(place) = place else { continue };
-            let (kind, name) = match &place {
-                LockPlace::Item { table, .. } => ("aws.dynamodb_table", table),
-                LockPlace::Object(place) => ("aws.s3_bucket", &place.bucket),
-            };
-            let is_made = |fact: &Fact<'_>| fact.kind == kind && fact.fields["name"] == name.as_str();
+            let (kind, name) = place.container();
+            let is_made = |fact: &Fact<'_>| fact.kind == kind && fact.fields["name"] == name;
             if !facts.steps.iter().any(is_made) {
                 let message = format!("no step makes `{name}`, which `{}` needs", section.key());
                 findings.section(section, "", message);

@@ -40,7 +40,7 @@ pub struct S3Object {
 impl S3Object {
     /// The object at `place`.
     pub fn new(aws: Arc<AwsClient>, place: S3Location) -> Self {
-        let patience = Patience::with(format!("s3://{}/{}", place.bucket, place.key));
+        let patience = Patience::with(place.to_string());
         Self { aws, place, kept: Mutex::default(), patience }
     }
 
@@ -153,7 +153,7 @@ impl Place for S3Object {
     }
 
     fn describe(&self) -> String {
-        format!("s3://{}/{}", self.place.bucket, self.place.key)
+        self.place.to_string()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::custody::Store;
 use crate::custody::store::{parse_versioned, versioned};
 use crate::error::{Error, ErrorKind, Result};
 use crate::permit::Permit;
+use crate::plan::bucket_and_prefix;
 
 /// The canary's key below the prefix. The leading dot keeps it from being an object.
 const CANARY: &str = ".canary.json";
@@ -38,7 +39,7 @@ impl S3Store {
     /// # Errors
     /// `Rejected` when `url` is of another form.
     pub fn new(client: Arc<AwsClient>, url: &str) -> Result<Self> {
-        let (bucket, prefix) = split(url).ok_or_else(|| {
+        let (bucket, prefix) = bucket_and_prefix(url).ok_or_else(|| {
             let message = format!("`{url}` is not a place in S3");
             Error::new(ErrorKind::Rejected, "custody.stores", message)
                 .advice("write `s3://BUCKET/PREFIX`, e.g. `s3://candlefish-custody/production`")
@@ -183,32 +184,6 @@ impl Store for S3Store {
         match self.delete(permit, &key, written.version_id).await {
             Err(error) if error.kind != ErrorKind::Denied => Err(error),
             _ => read,
-        }
-    }
-}
-
-/// Bucket and prefix of `s3://bucket/prefix`.
-fn split(url: &str) -> Option<(&str, String)> {
-    let (bucket, prefix) =
-        url.strip_prefix("s3://")?.split_once('/').unwrap_or((url.strip_prefix("s3://")?, ""));
-    let prefix = prefix.trim_end_matches('/');
-    let is_good = |part: &str| !part.is_empty() && part != "." && part != "..";
-    if bucket.is_empty() || !(prefix.is_empty() || prefix.split('/').all(is_good)) {
-        return None;
-    }
-    Some((bucket, if prefix.is_empty() { String::new() } else { format!("{prefix}/") }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn store_location_has_bucket_and_optional_prefix() {
-        assert_eq!(split("s3://b/a/c/"), Some(("b", "a/c/".to_owned())));
-        assert_eq!(split("s3://b"), Some(("b", String::new())));
-        for wrong in ["b/a", "s3://", "s3:///a", "s3://b//a", "s3://b/../a", "https://b/a"] {
-            assert_eq!(split(wrong), None, "{wrong}");
         }
     }
 }
