@@ -1,8 +1,6 @@
 //! The end of a complete teardown: custody, the journal's copy and the lock, then what these were in, and the
 //! journal itself at the very last, so that a run that was cut off can be run again.
 
-use std::collections::HashSet;
-
 use super::{Means, Report, remove};
 use crate::changeset::{Action, Changeset, StepChange};
 use crate::error::Result;
@@ -26,16 +24,16 @@ pub async fn tear_down(
     let rests_on = removal::rests_on(world);
     let (last, first): (Vec<&StepChange>, Vec<&StepChange>) =
         changeset.steps.iter().partition(|step| rests_on.contains(&step.id));
-    let going = |steps: &[&StepChange]| -> Vec<&StepChange> { of_changeset(changeset, steps) };
     remove::remove(world, going(&first), means, report).await;
+    let last = going(&last);
     let is_stuck = |step: &&&StepChange| matches!(step.action, Action::Blocked | Action::Deferred);
     let is_left = first.iter().any(|step| is_stuck(&step)) || !world.elsewhere.is_empty();
     if is_left || report.undone().next().is_some() || *means.options.stop.borrow() {
-        for step in going(&last) {
+        for step in &last {
             means.events.emit(Event::StepSkipped { id: step.id.clone(), reason: LEFT.to_owned() });
             report.skipped.push((step.id.clone(), LEFT.to_owned()));
         }
-        if going(&last).is_empty() {
+        if last.is_empty() {
             means.events.warn(format!("custody and the journal stay: {LEFT}"));
         }
         return Ok(());
@@ -49,7 +47,7 @@ pub async fn tear_down(
     if let Some(lock) = &run.lock {
         lock.retire(permit).await?;
     }
-    remove::remove(world, going(&last), means, report).await;
+    remove::remove(world, last, means, report).await;
     if report.undone().next().is_none() && !*means.options.stop.borrow() {
         run.journal.erase()?;
         report.is_torn_down = true;
@@ -58,9 +56,7 @@ pub async fn tear_down(
     Ok(())
 }
 
-/// The removals among these steps, in the changeset's order.
-fn of_changeset<'a>(changeset: &'a Changeset, steps: &[&StepChange]) -> Vec<&'a StepChange> {
-    let ids: HashSet<&str> = steps.iter().map(|step| step.id.as_str()).collect();
-    let all = changeset.steps.iter().filter(|step| step.action == Action::Delete);
-    all.filter(|step| ids.contains(step.id.as_str())).collect()
+/// The removals among these steps.
+fn going<'a>(steps: &[&'a StepChange]) -> Vec<&'a StepChange> {
+    steps.iter().copied().filter(|step| step.action == Action::Delete).collect()
 }

@@ -43,8 +43,11 @@ enum Format {
 /// Checks, judges, and says what was found. A plan with stages is checked in each of them, unless one is
 /// chosen.
 pub fn run(args: &ValidateArgs) -> Outcome {
-    match args.plan.open_stages() {
-        stages if stages.is_empty() => finish(args, vec![check(args, None)]),
+    let whole = check(args, None);
+    // A plan that is well-formed has no stages to choose from, or one is chosen.
+    let stages = if whole.checked.is_ok() { Vec::new() } else { args.plan.open_stages() };
+    match stages.as_slice() {
+        [] => finish(args, vec![whole]),
         stages => finish(args, stages.iter().map(|stage| check(args, Some(stage))).collect()),
     }
 }

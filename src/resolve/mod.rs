@@ -262,8 +262,8 @@ impl Resolved {
     pub fn instances_of(&self, name: &str, by: Option<&Step>) -> &[usize] {
         let made = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
         let own = by.filter(|step| step.own_entries.contains(name)).and_then(|step| step.each.as_ref());
-        let own = own.and_then(|(key, _)| self.by_id.get(&format!("{name}[{key}]")));
-        match own.map(|index| made.partition_point(|other| other < index)) {
+        let own = own.and_then(|(key, _)| self.index_of(&format!("{name}[{key}]")));
+        match own.map(|index| made.partition_point(|other| *other < index)) {
             Some(at) => made.get(at..=at).unwrap_or(made),
             None => made,
         }

@@ -70,7 +70,6 @@ pub fn expand(
             (Some(_), None) => own_entry::only_used(&declared.fields, &schema.shape(), &references),
             _ => BTreeSet::new(),
         };
-        let own_entries = Arc::new(own_entries);
         if !decides(document, registry, declared, mistakes) {
             continue;
         }
@@ -84,39 +83,59 @@ pub fn expand(
             mistakes.push(Diagnostic::error(declared.id.span, message));
             break;
         }
-        for each in entries {
-            let outer = with_each(context, each.as_ref());
-            let seen = scope::constant(declared, &outer);
-            if takes_part(declared, &outer, &seen, mistakes) {
-                let id = match &each {
-                    Some((key, _)) => format!("{}[{key}]", declared.id.name),
-                    None => declared.id.name.clone(),
-                };
-                let stage = document.stage();
-                let alias = alias(declared, kind, &seen, providers, mistakes);
-                let own = flag("protect", declared.protect.as_ref(), &seen, mistakes);
-                let protect = own.or(stage.and_then(|stage| stage.protect));
-                let retain = flag("retain", declared.retain.as_ref(), &seen, mistakes)
-                    .or(stage.and_then(|stage| stage.retain))
-                    .unwrap_or(false);
-                let (says_protect, references) = (own.is_some(), references.clone());
-                steps.push(Step {
-                    id,
-                    declared: index,
-                    kind,
-                    each,
-                    alias,
-                    references,
-                    own_entries: Arc::clone(&own_entries),
-                    protect,
-                    says_protect,
-                    retain,
-                });
-            }
-        }
+        let made =
+            Declaration { document, index, kind, references, own_entries: Arc::new(own_entries), providers };
+        steps.extend(entries.into_iter().filter_map(|each| made.step(each, context, mistakes)));
     }
     check_switched_off(document, &steps, mistakes);
     steps
+}
+
+/// What the instances of one declared step have in common.
+struct Declaration<'a> {
+    document: &'a Document,
+    /// Where it is among the steps of the document.
+    index: usize,
+    kind: &'static dyn Kind,
+    references: Vec<String>,
+    own_entries: Arc<BTreeSet<String>>,
+    providers: &'a Connections,
+}
+
+impl Declaration<'_> {
+    /// The step, or one instance of a repeated one; `None` when it does not take part.
+    fn step(
+        &self,
+        each: Option<(String, Value)>,
+        context: &Context,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> Option<Step> {
+        let (declared, stage) = (&self.document.steps[self.index], self.document.stage());
+        let outer = with_each(context, each.as_ref());
+        let seen = scope::constant(declared, &outer);
+        if !takes_part(declared, &outer, &seen, mistakes) {
+            return None;
+        }
+        let id = match &each {
+            Some((key, _)) => format!("{}[{key}]", declared.id.name),
+            None => declared.id.name.clone(),
+        };
+        let alias = alias(declared, self.kind, &seen, self.providers, mistakes);
+        let protect = flag("protect", declared.protect.as_ref(), &seen, mistakes);
+        let retain = flag("retain", declared.retain.as_ref(), &seen, mistakes);
+        Some(Step {
+            id,
+            declared: self.index,
+            kind: self.kind,
+            each,
+            alias,
+            references: self.references.clone(),
+            own_entries: Arc::clone(&self.own_entries),
+            protect: protect.or(stage.and_then(|stage| stage.protect)),
+            says_protect: protect.is_some(),
+            retain: retain.or(stage.and_then(|stage| stage.retain)).unwrap_or(false),
+        })
+    }
 }
 
 fn find_kind(

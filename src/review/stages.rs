@@ -1,6 +1,6 @@
 //! The stages of one plan beside each other: what is to be done in each, and which declared values differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -22,8 +22,8 @@ pub struct PlannedStage {
 pub struct Declared {
     /// The changes.
     pub changeset: Changeset,
-    /// Each step that the stage has: its kind, and its fields with secrets masked, in the order declared.
-    pub steps: Vec<(String, &'static str, Vec<Change>)>,
+    /// Each step that the stage has, with its fields, secrets masked, in the order declared.
+    pub steps: Vec<(String, Vec<Change>)>,
 }
 
 /// Stages beside each other. Each list has one entry for each stage, in the order of the stages.
@@ -126,18 +126,17 @@ fn steps(stages: &[PlannedStage]) -> Vec<StepRow> {
 fn values(stages: &[PlannedStage]) -> Vec<ValueRow> {
     let mut rows: Vec<(ValueRow, Vec<bool>)> = Vec::new();
     let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
-    let has = |id: &str| -> Vec<bool> {
-        let of =
-            |stage: &PlannedStage| stage.planned.iter().any(|one| one.steps.iter().any(|step| step.0 == id));
-        stages.iter().map(of).collect()
+    let ids_of = |stage: &PlannedStage| -> HashSet<String> {
+        stage.planned.iter().flat_map(|planned| &planned.steps).map(|(id, _)| id.clone()).collect()
     };
+    let ids: Vec<HashSet<String>> = stages.iter().map(ids_of).collect();
     for (column, stage) in stages.iter().enumerate() {
-        for (id, _, changes) in stage.planned.iter().flat_map(|planned| &planned.steps) {
+        for (id, changes) in stage.planned.iter().flat_map(|planned| &planned.steps) {
             for change in changes {
                 let place = *places.entry((id.clone(), change.path.clone())).or_insert(rows.len());
                 if place == rows.len() {
                     let (id, path) = (id.clone(), change.path.clone());
-                    let present = has(&id);
+                    let present = ids.iter().map(|ids| ids.contains(&id)).collect();
                     rows.push((ValueRow { id, path, values: vec![None; stages.len()] }, present));
                 }
                 rows[place].0.values[column] = Some(text(change));
@@ -189,7 +188,7 @@ mod tests {
         };
         let plan = PlanIdentity { name: format!("demo-{name}"), ..PlanIdentity::default() };
         let changeset = Changeset::of(plan, steps.iter().map(of).collect());
-        let steps = steps.iter().map(|(id, _, changes)| ((*id).to_owned(), "aws.s3_bucket", changes.clone()));
+        let steps = steps.iter().map(|(id, _, changes)| ((*id).to_owned(), changes.clone()));
         PlannedStage { stage: name.to_owned(), planned: Ok(Declared { changeset, steps: steps.collect() }) }
     }
 

@@ -86,14 +86,14 @@ fn shared_things(one: &Checked, other: &Checked) -> Vec<String> {
     mine.filter(|(key, _)| is_in_one_place(key)).map(|(_, thing)| thing).collect()
 }
 
-/// The declared fields of a stage's steps, by id and kind, with secrets masked and unknown values described.
-pub fn declared(session: &Session) -> Vec<(String, &'static str, Vec<Change>)> {
+/// The declared fields of a stage's steps, by id, with secrets masked and unknown values described.
+pub fn declared(session: &Session) -> Vec<(String, Vec<Change>)> {
     let steps = session.world.resolved.steps.iter().enumerate();
     steps
         .map(|(index, step)| {
             let changes = session.world.instances[index].preview().changes;
             let changes = changes.into_iter().map(described).collect();
-            (step.id.clone(), step.kind.name(), changes)
+            (step.id.clone(), changes)
         })
         .collect()
 }
