@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::hcl;
 use super::{Object, PlainObject, check_name};
 use crate::error::FieldError;
 use crate::resource::risk::Category::ProtectionOff;
@@ -52,7 +53,7 @@ database_passwords:
     fn check(&self) -> Vec<FieldError> {
         let wrong = hcl::parse(&self.policy)
             .err()
-            .map(|error| FieldError::new("policy", format!("is not valid HCL: {error}")));
+            .map(|mistake| FieldError::new("policy", format!("is not valid HCL: {mistake}")));
         check_name("name", &self.name).into_iter().chain(wrong).collect()
     }
 }
