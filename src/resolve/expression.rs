@@ -27,7 +27,9 @@ const OPERATORS: &str = "+-*/%~|.,:()[]{}<>=!\"'_";
 pub fn evaluate(text: &str, context: &Context) -> Result<Value, String> {
     match shape(text) {
         Shape::Plain => Ok(Value::String(text.to_owned())),
-        Shape::Expression(expression) => bounds::within(expression, context, evaluate_expression),
+        Shape::Expression(expression) => {
+            bounds::within(expression, bounds::is_small(expression), context, evaluate_expression)
+        }
         Shape::Template => {
             template::render(text, context).map(Value::String).map_err(|error| with_advice(text, error))
         }
@@ -47,9 +49,15 @@ pub fn undeclared(text: &str) -> Result<BTreeSet<String>, String> {
     match shape(text) {
         Shape::Plain => Ok(BTreeSet::new()),
         Shape::Expression(expression) => {
-            bounds::within(expression, &Context::default(), |text, _| undeclared_in(&whole(text)))
+            bounds::within(expression, bounds::is_small(expression), &Context::default(), |text, _| {
+                undeclared_in(&whole(text))
+            })
         }
-        Shape::Template => bounds::within(text, &Context::default(), |text, _| undeclared_in(text)),
+        Shape::Template => {
+            bounds::within(text, bounds::is_small_template(text), &Context::default(), |text, _| {
+                undeclared_in(text)
+            })
+        }
     }
 }
 

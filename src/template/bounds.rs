@@ -23,13 +23,14 @@ const POLL: Duration = Duration::from_millis(5);
 /// The largest result of an evaluation, in bytes; variables use each other.
 const LARGEST: usize = 4 * 1024 * 1024;
 
-/// Does `work` on a text with expressions and what they see. An evaluation that takes too much is
-/// given up; its thread ends with the process, which has nothing to do without it.
+/// Does `work` on a text with expressions and what they see. Unless they are small, it is watched: an evaluation that
+/// takes too much is given up; its thread ends with the process, which has nothing to do without it.
 ///
 /// # Errors
 /// Those of `work`; when the text is too long, or takes too much.
 pub fn within<T: Send + 'static>(
     text: &str,
+    is_small: bool,
     context: &Context,
     work: fn(&str, &Context) -> Result<T, String>,
 ) -> Result<T, String> {
@@ -37,12 +38,39 @@ pub fn within<T: Send + 'static>(
         return Err(format!("a text with expressions has at most {} KiB", LONGEST / 1024));
     }
     let (begun, patience) = (Instant::now(), budget::patience(PATIENCE)?);
-    let result = match text.len() <= SHORT && !["{%", "|", "*"].iter().any(|mark| text.contains(mark)) {
+    let result = match is_small {
         true => work(text, context),
         false => watched(text, context, work, patience),
     };
     budget::charge(begun);
     result
+}
+
+/// Whether an expression can take little: it is short, and neither filters nor multiplies.
+pub fn is_small(expression: &str) -> bool {
+    expression.len() <= SHORT && !["{%", "|", "*"].iter().any(|mark| expression.contains(mark))
+}
+
+/// Whether the expressions of a template can take little all together. The text around them is copied, so that a `*`
+/// in a path needs no thread. Where a quote or a brace could hide the end of an expression, everything counts as one.
+pub fn is_small_template(template: &str) -> bool {
+    if template.contains("{%") {
+        return false;
+    }
+    let mut length = 0;
+    let mut rest = template;
+    while let Some((_, after)) = rest.split_once("{{") {
+        let Some((expression, next)) = after.split_once("}}") else { return is_small(template) };
+        if expression.contains(['"', '\'', '`', '{', '}']) {
+            return is_small(template);
+        }
+        length += expression.len();
+        if length > SHORT || !is_small(expression) {
+            return false;
+        }
+        rest = next;
+    }
+    true
 }
 
 /// Does `work` in a thread of its own, and watches the time and memory that it uses.
@@ -106,4 +134,32 @@ fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_small_template;
+
+    #[test]
+    fn only_expressions_that_could_take_much_are_watched() {
+        for small in
+            ["team/*", "team/{{ name }}/* | {{ other }} *", "{# {{ #} }} * {{ a }}", "a }} * {{ b }}"]
+        {
+            assert!(is_small_template(small), "{small}");
+        }
+        for large in [
+            "{{ a * 2 }}",
+            "{{ a|upper }}",
+            "{% if a %}{% endif %}",
+            "{{ a }} {{ ((((|",
+            "{{ '}}' * 9 }}",
+            "{{ {a: {b: 1}} * 9 }}",
+            "{{ `}}` * 9 }}",
+            "{# {{ #} {{ a * 2 }}",
+            "{{ a }} * {{ {'b': 1} }}",
+        ] {
+            assert!(!is_small_template(large), "{large}");
+        }
+        assert!(!is_small_template(&"{{ abcdef }}".repeat(100)));
+    }
 }

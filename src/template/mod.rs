@@ -90,7 +90,7 @@ pub fn render(text: &str, values: &Context) -> std::result::Result<String, Strin
     if guard::has_mark(text) {
         return Err(guard::RESERVED.to_owned());
     }
-    let rendered = bounds::within(text, values, |text, values| {
+    let rendered = bounds::within(text, bounds::is_small_template(text), values, |text, values| {
         let mut environment = environment();
         guard::install(&mut environment);
         let rendered = environment.render_str(text, values.value()).map_err(|error| describe(&error))?;
