@@ -1,5 +1,7 @@
 //! The life of a secret-id that is delivered: made, lost, found lost, replaced.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::canary::{leaking_files, leaks};
@@ -87,6 +89,38 @@ fn lost_secret_id_is_replaced_and_revoked() {
         .filter(|found| !found.starts_with(&own))
         .collect();
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
+
+#[test]
+fn secret_id_that_another_checkout_uses_is_not_ended() {
+    let environment = TestEnvironment::new();
+    environment.write("secret-id.yaml", &plan());
+    environment.apply("secret-id.yaml");
+    let first = delivered(&environment);
+    // Another folder with the same plan, journal and custody, which is what a machine of a colleague has.
+    let clone = environment.folder.with_file_name("clone");
+    let copied = Command::new("cp").arg("-r").arg(&environment.folder).arg(&clone).status();
+    assert!(copied.expect("cp runs").success());
+    std::fs::remove_dir_all(clone.join("secrets")).expect("files that no repository keeps");
+    let run = |arguments: &[&str]| {
+        Ran::of(environment.command(arguments).current_dir(&clone).output().expect("it runs"))
+    };
+
+    let ran = run(&["apply", "secret-id.yaml", "--yes", "--format", "json"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let planned = run(&["plan", "secret-id.yaml", "--format", "json"]);
+    let changeset: Value = serde_json::from_str(&planned.stdout).expect("JSON");
+    for (id, action) in [("to_file", "blocked"), ("wrapped_file", "blocked"), ("wrapped", "none")] {
+        assert_eq!(step(&changeset, id)["action"], action, "{id}: {changeset:#}");
+    }
+    let reason = text_of(&step(&changeset, "to_file")["reason"]);
+    assert!(reason.contains("`--replace`"), "{reason}");
+    assert_eq!(block_on(login(&environment, &first)), 200, "the one in use was ended");
+
+    let ran = run(&["apply", "secret-id.yaml", "--yes", "--replace", "to_file"]);
+    assert_eq!(block_on(login(&environment, &first)), 400, "{ran:?}");
+    let second = serde_json::from_slice(&std::fs::read(clone.join(FILE)).expect("delivered")).expect("JSON");
+    assert_eq!(block_on(login(&environment, &second)), 200);
 }
 
 /// The values of a Kubernetes Secret in the delivered manifest.

@@ -3,30 +3,32 @@
 //!
 //! The server gives a secret-id once. It carries the step's name in its metadata and is delivered
 //! together with its accessor. So one that was lost on the way is known by its name, and by standing in
-//! no destination: it is destroyed, and another one is made.
+//! no destination: it is destroyed, and another one is made. One that went to a file elsewhere, in another checkout of
+//! the plan, is in use there, so its metadata say where.
 
+mod issued;
 mod manifest;
 mod place;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::kv_engine;
 use super::notation::{Cidrs, LowerName, Ttl};
 use super::permissions;
-use super::{VaultClient, kv_engine};
-use crate::error::{ErrorKind, FieldError, Result};
+use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, live_safe, safe, unbound, widened};
-use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
+use crate::resource::{Blocked, Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
 use crate::run::Permission;
 use crate::secret::{Fields, Secret, SecretChange};
+use issued::{Issued, issued};
 pub use manifest::Manifest;
 pub use place::Depository;
 
@@ -45,7 +47,8 @@ pub struct SecretIdSpec {
     pub role: LowerName,
     /// Its name among the role's secret-ids, e.g. that of the machine that gets it.
     pub name: String,
-    /// Where it goes, with the role-id and its accessor.
+    /// Where it goes, with the role-id and its accessor. A file is on one machine: in another checkout, which does not
+    /// have it, the step is blocked.
     pub deliver: SecretIdDelivery,
     /// Deliver a token that gives the secret-id once within this time, instead of the secret-id; 0
     /// delivers the secret-id itself.
@@ -110,6 +113,12 @@ const ACCESSOR: &str = "secret_id_accessor";
 
 /// The key in a secret-id's metadata that says which step it belongs to.
 const MARK: &str = "groundwork";
+/// The key that says which machine and folder a file was delivered to, see [`Depository::site`].
+const SITE: &str = "groundwork-site";
+
+const ELSEWHERE: &str = "it was delivered to a file on another machine or in another folder, and may be in use there: run \
+    this plan there, copy the file here, or end that secret-id and make another one here with `--replace` and this step's \
+    id";
 
 fn mount() -> String {
     "approle".to_owned()
@@ -136,27 +145,23 @@ impl SecretIdId {
     }
 }
 
-/// A secret-id as the server reports it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Issued {
-    accessor: String,
-    /// Whole seconds since it was made.
-    age: u64,
-    cidr_list: Cidrs,
-    token_bound_cidrs: Cidrs,
-    metadata: BTreeMap<String, String>,
-}
-
 /// The secret-ids with a step's name, and which of them was delivered.
 #[derive(Clone, Debug)]
 pub struct LiveSecretId {
     issued: Vec<Issued>,
     delivered: Option<String>,
+    /// The machine and folder of this run.
+    site: String,
 }
 
 impl LiveSecretId {
     fn current(&self) -> Option<&Issued> {
         self.issued.iter().find(|issued| Some(&issued.accessor) == self.delivered.as_ref())
+    }
+
+    /// Whether one was delivered to a file of another machine or folder.
+    fn is_elsewhere(&self) -> bool {
+        self.issued.iter().any(|issued| issued.site.as_ref().is_some_and(|site| *site != self.site))
     }
 
     fn left_over(&self) -> impl Iterator<Item = &Issued> {
@@ -169,45 +174,6 @@ impl LiveSecretId {
 pub struct SecretIdOutputs {
     /// Identifies it for lookup and destruction.
     pub accessor: String,
-}
-
-impl Issued {
-    /// From the answer to a lookup; `None` when it has another name.
-    fn read(told: &Value, name: &str, now: Timestamp) -> Option<Self> {
-        let mut metadata: BTreeMap<String, String> =
-            serde_json::from_value(told["metadata"].clone()).unwrap_or_default();
-        if metadata.remove(MARK).as_deref() != Some(name) {
-            return None;
-        }
-        let made: Option<Timestamp> = told["creation_time"].as_str().and_then(|time| time.parse().ok());
-        let age = made.map_or(0, |made| now.as_second() - made.as_second());
-        let cidrs = |field: &str| serde_json::from_value(told[field].clone()).unwrap_or_default();
-        Some(Self {
-            accessor: told[ACCESSOR].as_str().unwrap_or_default().to_owned(),
-            age: u64::try_from(age).unwrap_or(0),
-            cidr_list: cidrs("cidr_list"),
-            token_bound_cidrs: cidrs("token_bound_cidrs"),
-            metadata,
-        })
-    }
-}
-
-/// Every secret-id of the role that has the name.
-async fn issued(vault: &VaultClient, id: &SecretIdId) -> Result<Vec<Issued>> {
-    let listing = match vault.list(&format!("{}/secret-id", id.path())).await {
-        Err(error) if error.kind == ErrorKind::Rejected && error.message.contains("does not exist") => None,
-        listing => listing?,
-    };
-    let listing = listing.unwrap_or_default();
-    let lookup = format!("{}/secret-id-accessor/lookup", id.path());
-    let mut found = Vec::new();
-    // One after the other: OpenBao reads them in transactions, which fail beside one another.
-    for accessor in listing["keys"].as_array().into_iter().flatten() {
-        if let Some(told) = vault.ask(&lookup, &json!({ ACCESSOR: accessor })).await? {
-            found.extend(Issued::read(&told, &id.name, Timestamp::now()));
-        }
-    }
-    Ok(found)
 }
 
 impl Resource for ApproleSecretId {
@@ -258,8 +224,8 @@ pipeline_secret_id:
         if desired.name.is_empty() {
             errors.push(FieldError::new("name", "is empty"));
         }
-        if desired.metadata.contains_key(MARK) {
-            errors.push(FieldError::new("metadata", format!("`{MARK}` is the program's own key")));
+        for key in [MARK, SITE].into_iter().filter(|key| desired.metadata.contains_key(*key)) {
+            errors.push(FieldError::new("metadata", format!("`{key}` is the program's own key")));
         }
         errors
     }
@@ -286,7 +252,8 @@ pipeline_secret_id:
         if issued.is_empty() {
             return Ok(None);
         }
-        Ok(Some(LiveSecretId { issued, delivered: client.accessor(&id.deliver).await? }))
+        let delivered = client.accessor(&id.deliver).await?;
+        Ok(Some(LiveSecretId { issued, delivered, site: client.site() }))
     }
 
     fn diff(desired: &SecretIdSpec, observed: &LiveSecretId) -> Diff {
@@ -295,6 +262,9 @@ pipeline_secret_id:
             None => {
                 diff.secret(SECRET_ID, SecretChange::New, None);
                 diff.note("none of this name stands where it is delivered to");
+                if desired.deliver.is_here() && observed.is_elsewhere() && !desired.renewed {
+                    diff.blocked.push(Blocked::new(SECRET_ID, ELSEWHERE));
+                }
             }
             Some(current) => {
                 if desired.renewed {
@@ -371,7 +341,7 @@ async fn make(w: &Writer<'_, Depository>, desired: &SecretIdSpec, id: &SecretIdI
     let role_id = w.vault().get(&format!("{}/role-id", id.path())).await?.unwrap_or_default();
     let _waiting = w.awaiting(id);
     let path = format!("{}/secret-id", id.path());
-    let body = Value::Object(body(desired));
+    let body = Value::Object(body(desired, &w.site()));
     let mut fields = Fields::new();
     let mut take = |name: &str, value: &Value| {
         fields.insert(name.to_owned(), Secret::from(value.as_str().unwrap_or_default().to_owned()));
@@ -397,9 +367,12 @@ async fn make(w: &Writer<'_, Depository>, desired: &SecretIdSpec, id: &SecretIdI
     Err(error)
 }
 
-fn body(desired: &SecretIdSpec) -> Map<String, Value> {
+fn body(desired: &SecretIdSpec, site: &str) -> Map<String, Value> {
     let mut metadata = desired.metadata.clone();
     metadata.insert(MARK.to_owned(), desired.name.clone());
+    if desired.deliver.is_here() {
+        metadata.insert(SITE.to_owned(), site.to_owned());
+    }
     // The server takes metadata as JSON in a text.
     let mut body = Map::from_iter([("metadata".to_owned(), json!(json!(metadata).to_string()))]);
     if desired.ttl != Ttl::default() {
@@ -437,6 +410,8 @@ async fn destroy_one(w: &Writer<'_, Depository>, id: &SecretIdId, accessor: &str
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     fn spec(value: Value) -> SecretIdSpec {
@@ -462,8 +437,26 @@ mod tests {
         let mut declared = declared;
         declared["cidr_list"] = json!(["10.0.0.1"]);
         declared["metadata"] = json!({ "team": "a" });
-        let live = LiveSecretId { issued, delivered: delivered.map(str::to_owned) };
+        let live = LiveSecretId { issued, delivered: delivered.map(str::to_owned), site: "here".to_owned() };
         ApproleSecretId::diff(&spec(declared), &live).changes.into_iter().map(|change| change.path).collect()
+    }
+
+    #[test]
+    fn secret_id_in_use_elsewhere_is_not_ended() {
+        let at = |site: &str| Issued { site: Some(site.to_owned()), ..one("a", 0) };
+        let blocked = |declared: &SecretIdSpec, issued: Issued| {
+            let live = LiveSecretId { issued: vec![issued], delivered: None, site: "here".to_owned() };
+            ApproleSecretId::diff(declared, &live).blocked.len()
+        };
+        let mut declared = spec(json!({}));
+        assert_eq!(blocked(&declared, at("there")), 1);
+        assert_eq!(blocked(&declared, at("here")), 0);
+        // One of an older version does not say where it is.
+        assert_eq!(blocked(&declared, one("a", 0)), 0);
+        ApproleSecretId::renew(&mut declared);
+        assert_eq!(blocked(&declared, at("there")), 0);
+        let kv = json!({ "deliver": { "vault_kv": { "mount": "secret", "path": "runner" } } });
+        assert_eq!(blocked(&spec(kv), at("there")), 0);
     }
 
     #[test]
@@ -482,7 +475,8 @@ mod tests {
 
     #[test]
     fn request_carries_only_name_and_declared_fields() {
-        let body = Value::Object(body(&spec(json!({ "num_uses": 3 }))));
-        assert_eq!(body, json!({ "metadata": "{\"groundwork\":\"runner\"}", "num_uses": 3 }));
+        let body = Value::Object(body(&spec(json!({ "num_uses": 3 })), "here"));
+        let metadata = r#"{"groundwork":"runner","groundwork-site":"here"}"#;
+        assert_eq!(body, json!({ "metadata": metadata, "num_uses": 3 }));
     }
 }

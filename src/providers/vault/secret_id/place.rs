@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::manifest::Manifest;
@@ -47,6 +48,13 @@ impl Provided for Depository {
     }
 }
 
+impl SecretIdDelivery {
+    /// Whether it is a file of the machine that runs.
+    pub(super) fn is_here(&self) -> bool {
+        self.vault_kv.is_none()
+    }
+}
+
 /// Mistakes in a destination.
 pub(super) fn check(place: &SecretIdDelivery) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -71,6 +79,15 @@ impl Depository {
     /// The Vault.
     pub(super) fn vault(&self) -> &VaultClient {
         &self.vault
+    }
+
+    /// The machine and folder that files are delivered to, as a digest: what is delivered in one checkout of a plan
+    /// is missing in another.
+    pub(super) fn site(&self) -> String {
+        let system = rustix::system::uname();
+        let folder = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
+        let both = [system.nodename().to_bytes(), folder.as_os_str().as_encoded_bytes()].join(&0);
+        hex::encode(&Sha256::digest(both)[..8])
     }
 
     /// Notes that a secret-id is asked for, which is lost unless it is delivered.
