@@ -142,9 +142,7 @@ mod tests {
 
     #[test]
     fn only_expressions_that_could_take_much_are_watched() {
-        for small in
-            ["team/*", "team/{{ name }}/* | {{ other }} *", "{# {{ #} }} * {{ a }}", "a }} * {{ b }}"]
-        {
+        for small in ["team/*", "team/{{ name }}/* | {{ other }} *", "a }} * {{ b }}"] {
             assert!(is_small_template(small), "{small}");
         }
         for large in [
