@@ -13,6 +13,7 @@
 //! 7. [`apply`]: the only stage that may write; holds the permission to do so.
 //! 8. [`journal`]: durable intents and outcomes, never a secret; [`lock`]: one run at a time.
 //!
+//! [`verify`] proves that what stands works: drift first, then what each kind tries ([`proof`]).
 //! [`destination`] is where a run goes: addresses, accounts, stores, and who can open what is kept.
 //! [`lint`] judges a plan without the network: what is allowed but unwise.
 //! Between 6 and 7 a changeset may lie in a file: [`saved`].
@@ -57,6 +58,7 @@ pub mod place;
 pub mod plan;
 pub mod plan_shape;
 pub mod prompt;
+pub mod proof;
 pub mod provider;
 pub mod providers;
 pub mod removal;
@@ -76,5 +78,6 @@ pub mod template;
 pub mod trace;
 pub mod trust;
 pub mod ui;
+pub mod verify;
 pub mod visible;
 pub mod workspace;

@@ -26,6 +26,7 @@ mod trust;
 mod unlock;
 mod unseal;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -111,6 +112,9 @@ enum Command {
     /// Remove everything that a plan has made, after showing it and asking
     #[command(after_help = guide!("teardown"))]
     Destroy(destroy::DestroyArgs),
+    /// Prove that everything works: log in, read, be refused, encrypt, issue; and clean up
+    #[command(after_help = guide!("proving"))]
+    Verify(verify::VerifyArgs),
     /// Show what was done, when, by whom: the record of all runs of a plan
     #[command(after_help = guide!("journals-and-locks"))]
     Journal(journal::JournalArgs),
@@ -197,6 +201,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
         Command::Destroy(args) => block_on(destroy::run(args)),
+        Command::Verify(args) => block_on(verify::run(args)),
         Command::Journal(args) => block_on(ending_on_signal(journal::run(args))),
         Command::Unlock(args) => block_on(ending_on_signal(unlock::run(args))),
         Command::Trust(args) => block_on(ending_on_signal(trust::run(args))),

@@ -9,6 +9,7 @@
 mod folder;
 mod limit;
 mod reserved;
+mod tail;
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result, Write};
@@ -21,6 +22,7 @@ use crate::plan_shape::is_plan;
 pub use folder::{Folder, Keeping, Missing, NOT_FOLLOWED, in_words, read_to};
 pub use limit::{FILE, JOURNAL, KEY, OBJECT, PLAN, PLAN_IN_ALL, TEMPLATE};
 pub use reserved::mistake_in_writing;
+pub use tail::ends_with_text;
 
 /// The only hidden folder that a plan may name: the default place of custody.
 const CUSTODY: &str = ".groundwork/custody";

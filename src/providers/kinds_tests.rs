@@ -7,6 +7,7 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use super::PROVIDERS;
+use crate::proof::Proof;
 use crate::resource::erased::Kind;
 use crate::resource::risk::FieldRisk;
 use crate::template::unknown;
@@ -341,4 +342,14 @@ fn kinds_that_features_switch_are_those_that_are_called_optional() {
             names.zip(features).filter_map(|(name, feature)| Some((name, feature?))).collect();
         assert_eq!(switched, provider.optional_kinds().iter().copied().collect());
     }
+}
+
+#[test]
+fn each_kind_says_how_it_is_proven() {
+    let silent = PROVIDERS.kinds().filter(|kind| match kind.proof() {
+        Proof::Unstated => true,
+        Proof::InSync(words) | Proof::Tried(words) => words.is_empty() || words.ends_with('.'),
+    });
+    let silent: Vec<&str> = silent.map(|kind| kind.name()).collect();
+    assert!(silent.is_empty(), "these do not say how they are proven: {}", silent.join(", "));
 }

@@ -3,6 +3,7 @@
 //! downcast.
 
 mod instance;
+mod proven;
 
 use std::marker::PhantomData;
 
@@ -16,6 +17,7 @@ use super::recorded::{Known, Recorded};
 use super::risk::{Deletion, Risks};
 use super::{Replacement, Resource};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use instance::Typed;
 
 /// A kind, without its types.
@@ -48,6 +50,8 @@ pub trait Kind: Send + Sync {
     fn replacement(&self) -> Replacement;
     /// For each declared field which change is dangerous, or why none is.
     fn risks(&self) -> Risks;
+    /// How its things are proven to work.
+    fn proof(&self) -> Proof;
     /// The thing at an address that an instance of this kind has returned; `None` when it is not an
     /// address of this kind.
     fn recall(&self, address: &Value) -> Option<Box<dyn Recorded>>;
@@ -140,6 +144,10 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn risks(&self) -> Risks {
         R::RISKS
+    }
+
+    fn proof(&self) -> Proof {
+        R::PROOF
     }
 
     fn recall(&self, address: &Value) -> Option<Box<dyn Recorded>> {

@@ -44,6 +44,7 @@ pub use writer::Writer;
 use self::risk::{Deletion, Risks};
 use crate::error::{FieldError, Result};
 use crate::place::{Place, Realm};
+use crate::proof::{Proof, Prover};
 use crate::run::{Permission, Run};
 use crate::secret::{Declarations, Fields, LoadError, Loader, SecretSource};
 
@@ -97,6 +98,8 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// For each declared field which change is dangerous, or why none is; a test of the registry checks
     /// that none is missing.
     const RISKS: Risks = &[];
+    /// How its things are proven to work; a test of the registry checks that each kind says it.
+    const PROOF: Proof = Proof::Unstated;
 
     /// The client of the kind; built once per run and shared by all steps.
     type Client: Provided;
@@ -272,6 +275,16 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// The outputs that are certain before the thing exists, such as an ARN made of names.
     fn predicted_outputs(_desired: &Self::Desired, _realm: &Realm) -> Partial {
         Partial::default()
+    }
+
+    /// Proves that the live thing works, for kinds whose [`Resource::PROOF`] is [`Proof::Tried`]. What it
+    /// finds goes to the prover. It writes only what goes away again, see [`Prover::undo`].
+    fn prove(
+        _prover: &Prover<'_, Self::Client>,
+        _desired: &Self::Desired,
+        _observed: &Self::Observed,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
     }
 
     /// The live tags, for kinds that have [`Resource::TAGGED`].

@@ -18,6 +18,7 @@ use crate::lock;
 use crate::place::{Place, Realm, Realms};
 use crate::plan::settings::StoreSettings;
 use crate::plan::{LockPlace, S3Location};
+use crate::proof::Prover;
 use crate::trust::Grant;
 
 /// A service whose requests are bounded together.
@@ -136,6 +137,10 @@ pub trait Connection: Any + Send + Sync {
     fn take_warnings(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Proves what no step stands for, such as the nodes of a server that the plan does not initialise. What
+    /// it finds goes to the prover.
+    async fn prove(&self, _prover: &Prover<'_, Run>) {}
 
     /// A store of custody, if this system keeps such stores.
     ///

@@ -15,3 +15,4 @@ pub mod stages;
 mod style;
 pub mod trace;
 mod undeclared;
+pub mod verify;

@@ -152,6 +152,7 @@ const EDGES: &[(&str, &str)] = &[
     ("stop", ""),
     ("suggest", ""),
     ("plan", "confined_path error plan_shape secret suggest visible"),
+    ("proof", "error permit place secret"),
     ("net", "confined_path environment error trace"),
     (
         "custody",
@@ -164,13 +165,13 @@ const EDGES: &[(&str, &str)] = &[
     ("lock", "confined_path error journal permit stop workspace"),
     (
         "run",
-        "custody destination environment error journal lock permit place plan signing template trace trust",
+        "custody destination environment error journal lock permit place plan proof signing template trace trust",
     ),
-    ("resource", "error permit place run secret suggest template"),
+    ("resource", "error permit place proof run secret suggest template"),
     ("provider", "error resource run"),
     (
         "providers",
-        "confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt provider resource run secret suggest template trace trust",
+        "confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust",
     ),
     ("changeset", "destination plan resource"),
     (
@@ -185,6 +186,7 @@ const EDGES: &[(&str, &str)] = &[
         "apply",
         "changeset custody destination diff error event journal lock net observe permit place plan removal resolve resource run secret stop template",
     ),
+    ("verify", "changeset custody error event observe permit proof resource run secret trace"),
     ("review", "changeset destination plan provider providers resource secret visible"),
     (
         "saved",
@@ -198,13 +200,13 @@ const EDGES: &[(&str, &str)] = &[
     ("lint", "net plan provider providers resolve resource secret suggest template"),
     (
         "ui",
-        "changeset console custody destination error event graph journal lint plan provider providers resolve resource review saved schema secret signing trace visible",
+        "changeset console custody destination error event graph journal lint plan proof provider providers resolve resource review saved schema secret signing trace verify visible",
     ),
     ("hygiene", ""),
     ("sandbox", "environment event net secret trust"),
     (
         "cli",
-        "apply changeset confined_path console custody durable environment error event hygiene lint lock net observe place plan prompt providers resolve resource review run sandbox saved schema secret session suggest trace trust ui",
+        "apply changeset confined_path console custody durable environment error event hygiene lint lock net observe place plan prompt providers resolve resource review run sandbox saved schema secret session suggest trace trust ui verify",
     ),
 ];
 

@@ -74,4 +74,5 @@ mod trust;
 mod two_worlds;
 mod values;
 mod vault_state;
+mod verify;
 mod walk;

@@ -12,6 +12,7 @@ use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::plan_shape::is_plan;
+use crate::proof::Proof;
 use crate::resource::risk::{Category, FieldChanges, Finding, Risks, Severity, analysed, identity, safe};
 use crate::resource::{Change, Diff, Look, Partial, Resource, Writer};
 use crate::secret::{LoadError, Loader};
@@ -120,6 +121,7 @@ backend_file:
         safe("template content with", "the content before and after is shown"),
         analysed("mode", of_mode),
     ]];
+    const PROOF: Proof = Proof::InSync("the file is there with its content");
     const HOLDS_VALUES: bool = true;
     const ON_THIS_MACHINE: bool = true;
     const TELLING: &'static [&'static str] = &["sha256"];

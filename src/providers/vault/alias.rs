@@ -19,6 +19,7 @@ use super::mount::refuse_existing;
 use super::permissions;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::vault::risk::METADATA;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{Risks, changed, identity};
@@ -251,6 +252,7 @@ impl<S: AliasSpec> Resource for Alias<S> {
     const ABOUT: &'static str = S::ABOUT;
     const EXAMPLE: &'static str = S::EXAMPLE;
     const RISKS: Risks = S::RISKS;
+    const PROOF: Proof = Proof::InSync("it takes effect at the next login of its name");
 
     type Client = VaultClient;
     type Id = AliasId;

@@ -11,9 +11,11 @@ use super::VaultClient;
 use super::fields::{self, Fixed};
 use super::mount::{check_path, refuse_blocked};
 use super::permissions;
+use super::prove;
 use super::server::takes_audit_by_configuration;
 use crate::error::{Error, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::PublicExposure;
 use crate::resource::risk::{Category, Deletion, Risks, Severity, fixed, identity, includes, on};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
@@ -137,6 +139,7 @@ audit_log:
         includes("options.hmac_accessor", "false")
             .low(PublicExposure, "accessors of tokens are written to the audit log in the clear"),
     ]];
+    const PROOF: Proof = Proof::Tried("a request is made whose entry must be in the log");
     /// The server has audit devices only in its root namespace.
     const NAMESPACED: bool = false;
     const REALM: &'static [&'static str] = &["cluster"];
@@ -209,6 +212,11 @@ audit_log:
             )),
             false => error,
         })
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, _: &AuditSpec, observed: &LiveAudit) {
+        let file = observed.device.options.get("file_path").map(|OptionText(file)| file.as_str());
+        prove::audit::prove(prover, &observed.path, &observed.device.device, file).await;
     }
 
     fn outputs(observed: &LiveAudit) -> AuditOutputs {

@@ -15,6 +15,7 @@ use super::permissions;
 use super::server::Plugin;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::vault::risk::{BATCH, NOT_REVOCABLE, TUNING_RISKS};
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{
@@ -195,6 +196,8 @@ approle:
         ],
         TUNING_RISKS,
     ];
+    const PROOF: Proof =
+        Proof::InSync("the method answers at its path, and its roles are proven by their own steps");
     const PROTECTED: bool = true;
     const REMOVAL: Option<&'static str> =
         Some("also deletes its roles and revokes every token that it has issued");

@@ -7,20 +7,21 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::KINDS;
 use super::client::{VaultClient, declared_authority};
 use super::permissions;
 use super::settings::{VaultAuth, VaultSettings};
+use super::{KINDS, VaultInit, prove};
 use crate::destination::Destinations;
 use crate::environment::Environment;
 use crate::error::{FieldError, Result};
 use crate::net::endpoint;
 use crate::place::{NAMESPACE, Place, Realm};
+use crate::proof::Prover;
 use crate::provider::Provider;
 use crate::providers::aws::constants;
-use crate::resource::Provided;
 use crate::resource::constants::networks;
 use crate::resource::erased::Kind;
+use crate::resource::{Provided, Resource};
 use crate::run::{Connection, Declared, Existing, Run, Want};
 use crate::template::unknown;
 use crate::trace;
@@ -153,6 +154,18 @@ impl Connection for Vault {
             add("vault.namespace", vault.namespace().map(str::to_owned).into_iter().collect());
         }
         all
+    }
+
+    /// The nodes of a cluster that the plan uses and does not initialise.
+    async fn prove(&self, prover: &Prover<'_, Run>) {
+        let is_used = prover.plan().iter().any(|step| step.kind.starts_with("vault."));
+        if !is_used || prover.steps_of(VaultInit::KIND).next().is_some() {
+            return;
+        }
+        match VaultClient::provide(prover.client(), &Place::OWN).await {
+            Ok(client) => prove::cluster::of_nodes(&prover.with(&*client)).await,
+            Err(error) => prover.refused("connects", "a connection", &error),
+        }
     }
 
     async fn forget(&self) {

@@ -26,10 +26,12 @@ pub use self::rolling::NodeState;
 use self::unsealing::{ask_nodes, reported_id};
 use super::SealStatus;
 use super::custodian::Custodian;
+use super::prove;
 use crate::custody::recipient::parse_age;
 use crate::custody::{Gap, Holder, HolderKey, name_part};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{Risks, added, fixed, gone, live_analysed, live_safe, off};
 use crate::resource::{Diff, Look, Partial, Replacement, Resource, Writer};
@@ -175,6 +177,7 @@ impl Resource for VaultInit {
         live_analysed("nodes", proof::of_first_shares),
         gone("servers").live().medium(Destroy, "a server is taken out of the cluster"),
     ]];
+    const PROOF: Proof = Proof::Tried("each node is asked, all are compared, and the key shares are opened");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Never(
         "a cluster cannot be made uninitialised; to begin again, stop the servers, remove their storage, and apply",
@@ -292,6 +295,10 @@ impl Resource for VaultInit {
             w.custody.complete(w.permit(), which.prefix()).await?;
         }
         w.distribute(w.permit(), &which, desired).await
+    }
+
+    async fn prove(prover: &Prover<'_, Custodian>, desired: &Desired, _: &Observed) {
+        prove::cluster::of_init(prover, desired.threshold).await;
     }
 
     async fn delete(w: &Writer<'_, Custodian>, _: &Cluster) -> Result<()> {

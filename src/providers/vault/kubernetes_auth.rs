@@ -12,6 +12,7 @@ use super::notation::Pem;
 use super::permissions;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{
     Risks, added, changed, identity, replaced, safe, turned_off, turned_on, unbound,
@@ -168,6 +169,7 @@ cluster:
         replaced("issuer").medium(BroaderGrant, "takes tokens of another issuer"),
         turned_on("disable_iss_validation").low(ProtectionOff, "takes tokens of every issuer"),
     ]];
+    const PROOF: Proof = Proof::InSync("only a token of the cluster tries it; its roles are proven with one");
 
     type Client = VaultClient;
     type Id = String;

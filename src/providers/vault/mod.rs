@@ -37,6 +37,7 @@ mod object;
 mod permissions;
 mod pki_ca;
 mod policy;
+mod prove;
 mod request;
 mod risk;
 mod role;

@@ -15,6 +15,7 @@ use super::permissions;
 use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::vault::risk::TUNING_RISKS;
 use crate::resource::risk::Category::{Destroy, ProtectionOff};
 use crate::resource::risk::{Deletion, LABELS, Risks, Severity, changed, fixed, identity, raised, safe};
@@ -240,6 +241,8 @@ secrets:
         ],
         TUNING_RISKS,
     ];
+    const PROOF: Proof =
+        Proof::InSync("the engine answers at its path, and what is in it is proven by its own steps");
     const PROTECTED: bool = true;
     const REMOVAL: Option<&'static str> =
         Some("also deletes all of its content, including content from other sources");

@@ -24,6 +24,7 @@ use super::notation::{CommaNames, Names, Ttl};
 use super::permissions;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::vault::risk::UNLISTED;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, added, becomes, fixed, identity, removed, safe, state, turned_on};
@@ -371,6 +372,7 @@ issuing:
         removed("crl_distribution_points ocsp_servers").medium(ProtectionOff, UNLISTED),
         safe("issuing_certificates", "clients check the certificate that they find there"),
     ]];
+    const PROOF: Proof = Proof::InSync("the server reports it as declared");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Never(
         "who trusts it would have to trust another one at the same moment; declare a second one beside it, have it trusted, then take the old step out",

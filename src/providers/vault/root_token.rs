@@ -9,10 +9,12 @@ use serde_json::json;
 use super::VaultClient;
 use super::custodian::{Admin, Custodian, Initialisation, REVOKE, Unlocked};
 use super::permissions::{Missing, in_words, path_from_home, rules_for};
+use super::prove;
 use super::server::RootGeneration;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::journal::Entry;
 use crate::permit::Permit;
+use crate::proof::{Proof, Prover};
 use crate::resource::risk::{Risks, fixed, safe};
 use crate::resource::{Diff, Look, Provided, Replacement, Requirement, Resource, Writer};
 use crate::secret::Secret;
@@ -104,6 +106,7 @@ impl Resource for VaultRootToken {
         safe("revoked", "it is always true, and an admin has proven before that it can do the plan's work"),
         fixed("admin"),
     ]];
+    const PROOF: Proof = Proof::Tried("the admin in custody logs in, and the root token is refused");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Never(
         "it is revoked, and no run needs another one; the admin's login can make one with `sys/generate-root`",
@@ -182,6 +185,10 @@ impl Resource for VaultRootToken {
     async fn delete(_: &Writer<'_, Custodian>, _: &RootToken) -> Result<()> {
         Err(Error::new(ErrorKind::Rejected, "delete vault.root_token", "a revoked token cannot be restored")
             .advice("remove the step from the plan"))
+    }
+
+    async fn prove(prover: &Prover<'_, Custodian>, _: &Desired, _: &Observed) {
+        prove::root_token::prove(prover).await;
     }
 
     fn permanent(_: &RootToken) -> Option<&'static str> {

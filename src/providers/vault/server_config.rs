@@ -10,6 +10,7 @@ use super::hcl::{Document, parse, value_of};
 use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::file::Files;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff, PublicExposure};
 use crate::resource::risk::{LABELS, Risks, becomes, changed, gone, identity, on, safe, turned_on};
@@ -342,6 +343,8 @@ node_1:
         changed("audit").medium(ProtectionOff, "requests are recorded elsewhere, or in another way"),
         changed("mode").live().low(PublicExposure, "other users of the machine may read it, or no longer"),
     ]];
+    const PROOF: Proof =
+        Proof::InSync("the file is as declared; the server that it is for reads it when it starts");
     const HOLDS_VALUES: bool = true;
 
     type Client = Files;

@@ -14,9 +14,11 @@ use super::super::recorded::{self, Known, Recorded};
 use super::super::settled;
 use super::super::strict::parse;
 use super::super::{Attachment, Diff, Look, Part, Provided, Requirement, Resource, Tags, Writer};
+use super::proven::prove;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::permit::Permit;
 use crate::place::{Place, Realm};
+use crate::proof::Proofs;
 use crate::run::{Connection, Permission, Run};
 use crate::secret::{
     Declarations, Fields, Input, LoadError, Loader, Secret, SecretSource, Sources, declarations,
@@ -106,6 +108,8 @@ pub trait Instance: Send + Sync {
     /// Creates it, or updates it when it exists. `begun` is when an earlier run began to create it, if
     /// how that ended is not known.
     async fn write(&self, run: &Run, permit: &Permit, step: &str, begun: Option<Timestamp>) -> Result<()>;
+    /// Proves that the live thing works; nothing is tried when it does not exist.
+    async fn verify(&self, run: &Run, proofs: &Proofs, step: &str);
     /// The attachments of the live thing; empty when it does not exist.
     async fn attachments(&self, run: &Run) -> Result<Vec<Attachment>>;
     /// The declared attachments; `None` for kinds that do not declare any.
@@ -387,6 +391,12 @@ impl<R: Resource> Instance for Typed<R> {
             }
             None => R::create(&writer, &self.desired).await,
             Some(observed) => R::update(&writer, &self.wanted(), observed).await,
+        }
+    }
+
+    async fn verify(&self, run: &Run, proofs: &Proofs, step: &str) {
+        if let Some(observed) = self.live() {
+            prove::<R>(run, &self.place, (&self.desired, observed), proofs, step).await;
         }
     }
 

@@ -334,12 +334,12 @@ fn left_out(entries: &[Entry]) -> String {
 }
 
 /// Text inside of `<code>`, on one line.
-fn code(text: &str) -> String {
+pub(in crate::ui) fn code(text: &str) -> String {
     format!("<code>{}</code>", inline(text))
 }
 
 /// Text among Markdown, on one line, in which nothing is markup, a mention or a link.
-fn inline(text: &str) -> String {
+pub(in crate::ui) fn inline(text: &str) -> String {
     escaped(&sanitize(text).replace(['\n', '\t'], " "))
 }
 

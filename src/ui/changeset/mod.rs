@@ -3,7 +3,7 @@
 mod destinations;
 mod html;
 mod human;
-mod markdown;
+pub(super) mod markdown;
 mod svg;
 pub(super) mod wrap;
 

@@ -138,6 +138,7 @@ chapters! {
     reviews_in_ci_are_as_shown: "ci",
     changes_are_as_shown: "changing",
     new_values_are_made_as_shown: "new-values",
+    proving_is_as_shown: "proving",
     teardown_is_as_shown: "teardown",
     admin_policy_suffices_as_shown: "admin-policy",
 }
@@ -212,7 +213,8 @@ fn troubleshooting_quotes_messages_of_the_program() {
 
 #[test]
 fn help_names_chapters_that_exist() {
-    for command in ["", "init", "plan", "apply", "destroy", "journal", "unlock", "trust", "unseal", "custody"]
+    for command in
+        ["", "init", "plan", "apply", "destroy", "verify", "journal", "unlock", "trust", "unseal", "custody"]
     {
         let mut program = crate::support::program();
         program.args(command.split_whitespace()).arg("--help");

@@ -28,6 +28,7 @@ use super::{kms_key, partition, tags};
 use crate::confined_path::FILE;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::BroaderGrant;
@@ -178,6 +179,7 @@ impl Resource for BucketObject {
         ],
         KEY_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("its content was read and compared");
     const TAGGED: bool = true;
     const HOLDS_VALUES: bool = true;
     const TELLING: &'static [&'static str] = &["sha256"];

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::refuse_existing;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::arn::partition;
 use crate::providers::aws::client::{AwsClient, missing};
@@ -76,6 +77,7 @@ impl Resource for CloudwatchDashboard {
 ";
     const RISKS: Risks =
         &[&[identity("name"), safe("body", "it shows metrics to those who may read them anyway")]];
+    const PROOF: Proof = Proof::InSync("it only shows what is measured elsewhere");
 
     type Client = AwsClient;
     type Id = String;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -124,6 +125,7 @@ impl Resource for CloudwatchLogGroup {
         ],
         KEY_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("CloudWatch keeps and encrypts as the group reports");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement =

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::refuse_existing;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::resource::risk::Category::ProtectionOff;
@@ -131,6 +132,7 @@ impl Resource for LogMetricFilter {
         changed("metric")
             .medium(ProtectionOff, "counts into another metric, or otherwise: alarms may not fire"),
     ]];
+    const PROOF: Proof = Proof::InSync("CloudWatch counts as the filter reports");
 
     type Client = AwsClient;
     type Id = Id;

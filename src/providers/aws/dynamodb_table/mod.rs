@@ -22,6 +22,7 @@ use super::client::AwsClient;
 use super::{UNKNOWN_VALUE, kms_key};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{
@@ -94,6 +95,7 @@ sessions:
         changed("stream").low(ProtectionOff, "what follows the table's changes gets other data, or none"),
         safe("tags", LABELS),
     ]];
+    const PROOF: Proof = Proof::InSync("DynamoDB serves the table as it reports it");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement =

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::NO_SUCH_ENTITY;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -109,6 +110,7 @@ passwords:
         lowered("reuse_prevention").low(ProtectionOff, "old passwords can be used again sooner"),
         safe("hard_expiry", "it decides who resets an expired password, not when it expires"),
     ]];
+    const PROOF: Proof = Proof::InSync("IAM enforces it at the next change of a password");
 
     type Client = AwsClient;
     type Id = Id;

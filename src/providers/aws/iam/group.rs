@@ -10,6 +10,7 @@ use super::holder::{self, Grants, Holder, LiveGrants};
 use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, folded, predicted, root_path};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -79,6 +80,7 @@ impl Resource for IamGroup {
         on: "arn:aws:iam::*:user/candlefish/${aws:username}"
 "#;
     const RISKS: Risks = &[&[identity("name"), changed("path").low(ProtectionOff, OTHER_ARN)], GRANT_RISKS];
+    const PROOF: Proof = Proof::InSync("IAM evaluates the policies that it reports");
 
     type Client = AwsClient;
     type Id = String;

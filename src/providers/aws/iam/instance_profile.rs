@@ -9,6 +9,7 @@ use super::{
 };
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -67,6 +68,7 @@ vault_profile:
         changed("role").medium(BroaderGrant, "machines get the permissions of another role"),
         safe("tags", LABELS),
     ]];
+    const PROOF: Proof = Proof::InSync("a machine that starts with it gets its role");
     const TAGGED: bool = true;
     const REMOVAL: Option<&'static str> = Some("machines with this profile lose the permissions of its role");
 

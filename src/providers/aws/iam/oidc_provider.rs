@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{NO_SUCH_ENTITY, W, arn, from_sdk, predicted, to_sdk};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
@@ -84,6 +85,7 @@ github:
         added("thumbprints").medium(BroaderGrant, "takes tokens from servers with these authorities"),
         safe("tags", LABELS),
     ]];
+    const PROOF: Proof = Proof::InSync("only a token of its issuer tries it");
     const TAGGED: bool = true;
 
     type Client = AwsClient;

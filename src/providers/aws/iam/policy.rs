@@ -11,6 +11,7 @@ use super::{
 };
 use crate::error::{Error, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -116,6 +117,7 @@ read_artifacts:
 "#;
     const RISKS: Risks =
         &[&[identity("name path"), fixed("description"), iam_policy("document"), safe("tags", LABELS)]];
+    const PROOF: Proof = Proof::InSync("IAM evaluates the policy as it reports it");
     const TAGGED: bool = true;
 
     type Client = AwsClient;

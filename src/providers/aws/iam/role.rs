@@ -14,6 +14,7 @@ use super::{
 };
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -171,6 +172,7 @@ payments:
         BOUNDARY_RISKS,
         GRANT_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("IAM evaluates the policies that it reports");
     const TAGGED: bool = true;
 
     type Client = AwsClient;

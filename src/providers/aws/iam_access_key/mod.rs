@@ -23,6 +23,7 @@ use self::replace::Replaced;
 use super::iam::{check_name, folded};
 use crate::custody::Gap;
 use crate::error::{FieldError, Result};
+use crate::proof::Proof;
 use crate::providers::sink::{Delivery, VaultKv};
 use crate::providers::vault::VaultClient;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy};
@@ -134,6 +135,7 @@ impl Resource for IamAccessKey {
         becomes("status", "active").medium(BroaderGrant, "the key works again"),
         gone("access_key_id keys").live().low(Destroy, "an access key whose secret never arrived is deleted"),
     ]];
+    const PROOF: Proof = Proof::InSync("AWS accepts the key in custody, which was asked when it was read");
     const ONCE_ONLY: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;
 

@@ -27,6 +27,7 @@ use super::policy::{self, Document, PolicyType};
 use super::tags;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::policy::key_policy;
 use crate::resource::risk::Category::{Destination, KeyDeletion, ProtectionOff};
 use crate::resource::risk::{
@@ -215,6 +216,7 @@ impl Resource for KmsKey {
             .live()
             .medium(KeyDeletion, "the key was scheduled for deletion; this cancels the deletion"),
     ]];
+    const PROOF: Proof = Proof::InSync("KMS serves the key as it reports it");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Never(

@@ -22,6 +22,7 @@ use super::client::AwsClient;
 use super::{kms_key, partition};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
@@ -121,6 +122,7 @@ web_bucket:
             .high(ProtectionOff, "objects are held against deletion for a shorter time"),
         safe("tags", LABELS),
     ]];
+    const PROOF: Proof = Proof::InSync("S3 enforces the controls that it reports");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
 

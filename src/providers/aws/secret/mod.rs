@@ -18,6 +18,7 @@ use super::client::AwsClient;
 use super::{kms_key, policy};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff};
@@ -104,6 +105,7 @@ impl Resource for AwsSecret {
         ],
         KEY_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("its values were read and compared");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::SnsTopic;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::UNKNOWN_VALUE;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -188,6 +189,7 @@ alert_queue:
         replaced("dead_letter_queue")
             .low(Destination, "messages that cannot be delivered go to another queue"),
     ]];
+    const PROOF: Proof = Proof::InSync("its confirmation is a part of being as declared");
 
     type Client = AwsClient;
     type Id = Id;

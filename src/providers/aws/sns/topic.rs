@@ -10,6 +10,7 @@ use serde_json::json;
 use super::SnsSubscription;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
@@ -100,6 +101,7 @@ impl Resource for SnsTopic {
         ],
         KEY_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("SNS delivers as the topic reports");
     const TAGGED: bool = true;
     const REMOVAL: Option<&'static str> = Some("with its subscriptions");
 

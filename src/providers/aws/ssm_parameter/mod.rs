@@ -24,6 +24,7 @@ use super::secret_value;
 use super::{kms_key, tags};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, replaced, safe, unbound};
@@ -112,6 +113,7 @@ session_key:
         ],
         KEY_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("its value was read and compared");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;

@@ -1,5 +1,6 @@
 //! The client of a Vault cluster, in the plan's namespace or one below it.
 
+mod bearer;
 mod calls;
 mod cluster;
 mod connection;
@@ -22,6 +23,7 @@ use crate::resource::{Provided, Requirement};
 use crate::run::Run;
 use crate::trace::Calls;
 use crate::trust::Trust;
+pub(super) use bearer::{Bearer, Issued};
 pub(super) use calls::{data, into_listing};
 use cluster::Cluster;
 pub(super) use connection::REQUEST_TIMEOUT;

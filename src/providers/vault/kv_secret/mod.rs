@@ -20,8 +20,10 @@ use super::VaultClient;
 use super::mount::check_path;
 use super::notation::{Ttl, seconds};
 use super::permissions;
+use super::prove;
 use crate::error::{ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::risk::{LABELS, Risks, identity, live_safe, safe};
 use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
@@ -301,6 +303,8 @@ mongodb:
         ],
         KV_RISKS,
     ];
+    const PROOF: Proof =
+        Proof::Tried("the latest version is read, and its age compared with its `rotation_days`");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;
     const HOLDS_VALUES: bool = true;
@@ -385,6 +389,11 @@ mongodb:
         observed: &LiveKvSecret,
     ) -> Result<()> {
         write::update(w, desired, observed, &Self::diff(desired, observed)).await
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, _: &KvSecretSpec, observed: &LiveKvSecret) {
+        let is_there = observed.latest == Latest::Readable;
+        prove::secret::prove(prover, is_there, (observed.version, &observed.created), &observed.metadata);
     }
 
     /// Deletes every version and the metadata, for good.

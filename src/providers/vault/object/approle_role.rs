@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::super::fields::Fixed;
+use super::super::fields::{self, Fixed};
 use super::super::notation::{Cidrs, LowerName, Ttl};
 use super::super::role::{check_role, requirements, role_spec};
-use super::super::{VaultClient, content};
+use super::super::{VaultClient, content, prove};
 use super::{Object, PlainObject, yes};
 use crate::error::{FieldError, Result};
+use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, changed, fixed, identity, loosened, off, unbound, widened};
@@ -79,6 +80,8 @@ pipeline:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
+    const PROOF: Proof =
+        Proof::Tried("logs in with a secret-id of one use; the token is compared with the role");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] = &[(
         "local_secret_ids",
@@ -94,6 +97,10 @@ pipeline:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        prove::approle::prove(prover, &desired.path(), &fields::fields(desired)).await;
     }
 
     async fn attachments(&self, client: &VaultClient, _: &Value) -> Result<Vec<Attachment>> {

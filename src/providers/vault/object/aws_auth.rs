@@ -8,6 +8,7 @@ use super::super::notation::HeaderNames;
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, added, changed, identity, replaced, safe, turned_on, unbound};
@@ -99,6 +100,7 @@ aws_client:
         added("allowed_sts_header_values").low(BroaderGrant, "logins may sign more headers"),
         safe("sts_region max_retries", "it decides only how AWS is reached"),
     ]];
+    const PROOF: Proof = Proof::InSync("AWS itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("aws"));
 

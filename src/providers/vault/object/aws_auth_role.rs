@@ -9,6 +9,7 @@ use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, yes};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
@@ -192,6 +193,7 @@ payments_task:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("AWS itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] = &[FIXED_TYPE];
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[(

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::aws::is_account_id;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
@@ -55,6 +56,7 @@ logins_from_production:
         unbound("external_id").medium(ProtectionOff, "the role is assumed without an external id"),
         replaced("external_id").low(BroaderGrant, "the role is assumed with another external id"),
     ]];
+    const PROOF: Proof = Proof::InSync("AWS itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount", "account_id"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("aws"));
 

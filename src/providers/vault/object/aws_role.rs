@@ -11,6 +11,7 @@ use super::super::notation::{Names, Ttl};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::{OTHER_ARN, of_boundary, of_managed_policies};
 use crate::resource::Requirement;
@@ -113,6 +114,8 @@ deployer:
         changed("user_path").low(ProtectionOff, OTHER_ARN),
         analysed("permissions_boundary_arn", of_boundary),
     ]];
+    const PROOF: Proof =
+        Proof::InSync("what it issues are users or sessions in AWS, whose rights IAM decides");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Secrets("aws"));
 

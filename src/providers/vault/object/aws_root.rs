@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination};
 use crate::resource::risk::{Risks, changed, identity, safe};
@@ -69,6 +70,8 @@ vault_in_aws:
             .high(Destination, "credentials are asked from another server (`{field}`)"),
         safe("region max_retries", "it decides only how AWS is reached"),
     ]];
+    const PROOF: Proof =
+        Proof::InSync("what it issues are users or sessions in AWS, whose rights IAM decides");
     const IDENTITY: &'static [&'static str] = &["mount"];
     const REPLACED_WHOLE: bool = true;
     const PERMANENT: Option<&'static str> =

@@ -9,6 +9,7 @@ use super::super::notation::Ttl;
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, raised, safe};
@@ -102,6 +103,7 @@ azure_client:
         raised("root_password_ttl").low(ProtectionOff, "secrets of the application last longer"),
         safe("max_retries retry_delay max_retry_delay", "it decides only how Azure is reached"),
     ]];
+    const PROOF: Proof = Proof::InSync("Azure itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("azure"));
 

@@ -5,6 +5,7 @@ use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
@@ -76,6 +77,7 @@ payments_machines:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("Azure itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("azure"));
 

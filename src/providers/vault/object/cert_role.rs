@@ -4,6 +4,7 @@ use super::super::notation::{Names, Pem};
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
@@ -77,6 +78,7 @@ web_servers:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("the server reports it as declared");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FOLDS_CASE: bool = true;
 

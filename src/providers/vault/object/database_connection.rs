@@ -10,6 +10,7 @@ use super::super::notation::{Names, Ttl};
 use super::super::permissions;
 use super::{Object, PlainObject, check_name, yes};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff, Wildcard};
 use crate::resource::risk::{Risks, added, becomes, changed, fixed, identity, includes, on, safe};
@@ -127,6 +128,8 @@ orders_database:
         changed("root_rotation_statements")
             .medium(BroaderGrant, "other statements run with the engine's rights"),
     ]];
+    const PROOF: Proof =
+        Proof::InSync("the server connected when it was written; its roles are proven by their own steps");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const SENT_ONLY: &'static [&'static str] = &["verify_connection"];
     const FIXED: &'static [Fixed] =

@@ -10,6 +10,7 @@ use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, fixed, identity, loosened};
@@ -94,6 +95,7 @@ orders_app:
         fixed("credential_type"),
         changed("credential_config").low(ProtectionOff, "credentials are made in another way"),
     ]];
+    const PROOF: Proof = Proof::InSync("the server reports it as declared");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] =
         &[("credential_type", "applications use the issued credentials; create a role under another name")];

@@ -9,6 +9,7 @@ use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, changed, fixed, identity, raised};
 use crate::resource::{Replacement, Requirement};
@@ -60,6 +61,7 @@ orders_reports:
         raised("rotation_period").low(ProtectionOff, "the password is rotated less often"),
         changed("rotation_statements").medium(BroaderGrant, "other statements run with the engine's rights"),
     ]];
+    const PROOF: Proof = Proof::InSync("the server reports it as declared");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement =
         Replacement::Never("`vault write -f MOUNT/rotate-role/NAME` gives the account another password");

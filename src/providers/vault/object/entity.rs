@@ -10,6 +10,7 @@ use super::super::notation::PolicyNames;
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
 use crate::error::{FieldError, Result};
+use crate::proof::Proof;
 use crate::providers::vault::risk::{METADATA, of_policy_names};
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{Risks, analysed, changed, identity, turned_off};
@@ -51,6 +52,7 @@ payments_service:
         changed("metadata").low(BroaderGrant, METADATA),
         turned_off("disabled").medium(BroaderGrant, "its tokens are let in again"),
     ]];
+    const PROOF: Proof = Proof::InSync("it takes effect at a login of one of its aliases");
     const IDENTITY: &'static [&'static str] = &["name"];
     const FOLDS_CASE: bool = true;
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server assigned.")];

@@ -11,6 +11,7 @@ use super::super::notation::Names;
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::METADATA;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination};
@@ -79,6 +80,7 @@ gcp_client:
         changed("iam_metadata gce_metadata").low(BroaderGrant, METADATA),
         changed("custom_endpoint").high(Destination, "another server says who may log in"),
     ]];
+    const PROOF: Proof = Proof::InSync("Google itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount"];
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[
         ("client_email", "The service account of the credentials."),

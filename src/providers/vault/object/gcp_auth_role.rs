@@ -11,6 +11,7 @@ use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, yes};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
@@ -131,6 +132,7 @@ payments_service:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("Google itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] =
         &[("type", "the type of login is decided at the role's creation; create a role with another name")];

@@ -11,6 +11,7 @@ use super::super::notation::{Names, PolicyNames};
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
 use crate::error::{FieldError, Result};
+use crate::proof::Proof;
 use crate::providers::vault::risk::{LETS_IN, METADATA, of_policy_names};
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{Risks, added, analysed, changed, fixed, identity};
@@ -63,6 +64,7 @@ on_call:
         changed("metadata").low(BroaderGrant, METADATA),
         added("member_entity_ids member_group_ids").low(BroaderGrant, LETS_IN),
     ]];
+    const PROOF: Proof = Proof::InSync("it takes effect at a login of one of its members");
     const IDENTITY: &'static [&'static str] = &["name"];
     const FOLDS_CASE: bool = true;
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[("id", "The id that the server assigned.")];

@@ -8,6 +8,7 @@ use super::super::notation::{GroupNames, LowerName, PolicyNames};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_name, policies};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::of_policy_names;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::BroaderGrant;
@@ -143,6 +144,8 @@ directory_operators:
   policies: [operations]
 ";
     const RISKS: Risks = &[&[identity("mount name"), analysed("policies", of_policy_names)]];
+    const PROOF: Proof =
+        Proof::InSync("it takes effect at a login that the directory or GitHub itself checks");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));
 
@@ -179,6 +182,8 @@ directory_alice:
         analysed("policies", of_policy_names),
         added("groups").medium(BroaderGrant, "joins groups, with their policies"),
     ]];
+    const PROOF: Proof =
+        Proof::InSync("it takes effect at a login that the directory or GitHub itself checks");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));
 
@@ -230,6 +235,8 @@ github_platform:
   policies: [operations]
 ";
     const RISKS: Risks = &[&[identity("mount name"), analysed("policies", of_policy_names)]];
+    const PROOF: Proof =
+        Proof::InSync("it takes effect at a login that the directory or GitHub itself checks");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));
 
@@ -273,6 +280,8 @@ github_alice:
   policies: [operations]
 ";
     const RISKS: Risks = &[&[identity("mount name"), analysed("policies", of_policy_names)]];
+    const PROOF: Proof =
+        Proof::InSync("it takes effect at a login that the directory or GitHub itself checks");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));
 

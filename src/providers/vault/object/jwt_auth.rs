@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::notation::{Names, Pem};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, added, changed, identity, replaced, safe, unbound, widened};
@@ -88,6 +89,7 @@ github_actions:
             .low(Destination, "logins with a browser are for another client of the issuer"),
         safe("oidc_client_secret", "it opens nothing in Vault"),
     ]];
+    const PROOF: Proof = Proof::InSync("only a token of its issuer tries it; its roles are proven with one");
     const IDENTITY: &'static [&'static str] = &["mount"];
     const REPLACED_WHOLE: bool = true;
     const PERMANENT: Option<&'static str> =

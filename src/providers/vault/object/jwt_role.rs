@@ -8,6 +8,7 @@ use super::super::notation::Names;
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, METADATA, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
@@ -118,6 +119,7 @@ deploy_job:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("the server reports it as declared");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FOLDS_CASE: bool = true;
     // OpenBao keeps most fields that a write omits, but not `oidc_disable_confirmation`.

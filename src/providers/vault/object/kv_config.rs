@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::Ttl;
 use super::{Object, PlainObject};
+use crate::proof::Proof;
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::Requirement;
 use crate::resource::risk::{Risks, identity};
@@ -42,6 +43,8 @@ secret_versions:
   cas_required: true
 ";
     const RISKS: Risks = &[&[identity("mount")], KV_RISKS];
+    const PROOF: Proof =
+        Proof::InSync("it takes effect at the next write of a secret, which a proof does not make");
     const IDENTITY: &'static [&'static str] = &["mount"];
     const COMES_WITH_MOUNT: bool = true;
     const PERMANENT: Option<&'static str> =

@@ -6,6 +6,7 @@ use super::super::role::{IssuesTokens, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, policies, yes};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
@@ -178,6 +179,7 @@ directory:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("the directory itself checks a login; only its users can pass it");
     const IDENTITY: &'static [&'static str] = &["mount"];
     const PERMANENT: Option<&'static str> =
         Some("the configuration is deleted with its auth method; remove the step of the method instead");

@@ -91,6 +91,7 @@ use super::permissions;
 use super::server::Plugin;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
+use crate::proof::{Proof, Prover};
 use crate::resource::risk::Risks;
 use crate::resource::{
     Attachment, Diff, Look, Part, Partial, Provided, Replacement, Requirement, Resource, Writer,
@@ -118,6 +119,8 @@ pub trait PlainObject:
     const REALM: &'static [&'static str] = <VaultClient as Provided>::REALM;
     /// As [`Resource::RISKS`].
     const RISKS: Risks;
+    /// As [`Resource::PROOF`].
+    const PROOF: Proof;
     /// Fields that form the path and are not part of a request's body.
     const IDENTITY: &'static [&'static str];
     /// Fields that cannot be changed.
@@ -220,6 +223,15 @@ pub trait PlainObject:
         None
     }
 
+    /// As [`Resource::prove`], with the server's report of the object.
+    fn prove(
+        _prover: &Prover<'_, VaultClient>,
+        _desired: &Self,
+        _told: &Value,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// As [`Resource::attachments`].
     fn attachments(
         &self,
@@ -270,6 +282,7 @@ impl<S: PlainObject> Resource for Object<S> {
     const NAMESPACED: bool = S::NAMESPACED;
     const REALM: &'static [&'static str] = S::REALM;
     const RISKS: Risks = S::RISKS;
+    const PROOF: Proof = S::PROOF;
 
     type Client = VaultClient;
     type Id = ObjectId;
@@ -389,6 +402,10 @@ impl<S: PlainObject> Resource for Object<S> {
         let mount = id.identity.get("mount").and_then(Value::as_str)?;
         let part = |why: &str| Part { kind: Mount::KIND, id: mount.to_owned(), why: why.to_owned() };
         observed.spec.undeletable().map(part)
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &S, observed: &Live<S>) {
+        S::prove(prover, desired, &observed.told).await;
     }
 
     fn outputs(observed: &Live<S>) -> ObjectOutputs<S> {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name};
 use crate::error::{FieldError, Result};
+use crate::proof::Proof;
 use crate::resource::Attachment;
 use crate::resource::risk::{LABELS, Risks, identity, safe};
 
@@ -41,6 +42,7 @@ payments_secrets:
   type: kv
 ";
     const RISKS: Risks = &[&[identity("name"), safe("custom_metadata", LABELS)]];
+    const PROOF: Proof = Proof::InSync("what is in it is proven by its own steps");
     const PROTECTED: bool = true;
     const IDENTITY: &'static [&'static str] = &["name"];
     const REPLACED_WHOLE: bool = true;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::notation::Ttl;
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, identity, on, raised, safe, turned_off, turned_on};
@@ -83,6 +84,7 @@ pki_revocation:
             .low(ProtectionOff, "clients learn later of a revocation (`{field}`)"),
         safe("auto_rebuild_grace_period", "it only says how long before its end a list is replaced"),
     ]];
+    const PROOF: Proof = Proof::InSync("it takes effect when the list is signed again");
     const IDENTITY: &'static [&'static str] = &["mount"];
     const COMES_WITH_MOUNT: bool = true;
     const PERMANENT: Option<&'static str> =

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::super::notation::{Names, Ttl};
 use super::{Object, PlainObject, check_name, yes};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
@@ -132,6 +133,7 @@ internal_servers:
         on("no_store").medium(ProtectionOff, "its certificates are not stored, and cannot be revoked"),
         turned_off("generate_lease").low(ProtectionOff, "its certificates are not revoked with their token"),
     ]];
+    const PROOF: Proof = Proof::InSync("the server reports it as declared");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const REPLACED_WHOLE: bool = true;
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::Names;
 use super::{Object, PlainObject};
+use crate::proof::Proof;
 use crate::providers::vault::risk::UNLISTED;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::ProtectionOff;
@@ -58,6 +59,7 @@ pki_urls:
         safe("issuing_certificates", "clients check the certificate that they find there"),
         safe("enable_templating", "it says how the addresses are written, which are judged themselves"),
     ]];
+    const PROOF: Proof = Proof::InSync("it takes effect in the certificates that are issued");
     const IDENTITY: &'static [&'static str] = &["mount"];
     const COMES_WITH_MOUNT: bool = true;
     const PERMANENT: Option<&'static str> =

@@ -7,6 +7,7 @@ use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, fixed, identity, lowered, raised};
@@ -59,6 +60,7 @@ everything:
         lowered("block_interval")
             .low(ProtectionOff, "a client that exceeds the limit is let in again sooner"),
     ]];
+    const PROOF: Proof = Proof::InSync("reaching it would refuse the requests of others");
     /// The server has quotas only in its root namespace; their path may begin with a namespace.
     const NAMESPACED: bool = false;
     const REALM: &'static [&'static str] = &["cluster"];

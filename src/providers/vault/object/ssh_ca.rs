@@ -11,6 +11,7 @@ use super::super::notation::Pem;
 use super::super::server::lacks_ssh_key;
 use super::{Object, PlainObject, check_one_of};
 use crate::error::{Error, FieldError};
+use crate::proof::Proof;
 use crate::resource::risk::{Risks, fixed, identity, safe};
 use crate::resource::{Replacement, Requirement};
 use crate::secret::SecretSource;
@@ -68,6 +69,7 @@ ssh_authority:
         fixed("key_type key_bits public_key"),
         safe("private_key", "it is sent only when the authority is created"),
     ]];
+    const PROOF: Proof = Proof::InSync("its key signs what its roles allow");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Never(
         "every host that trusts it would refuse its certificates; mount a second engine beside it, have it trusted, then take the old step out",

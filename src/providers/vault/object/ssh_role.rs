@@ -10,6 +10,7 @@ use super::super::fields::Fixed;
 use super::super::notation::{CommaNames, Ttl};
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
@@ -184,6 +185,7 @@ operators_ssh:
         removed("exclude_cidr_list").medium(BroaderGrant, "hosts are no longer excluded"),
         safe("port", "the client reads it to choose the port, and nothing is decided by it"),
     ]];
+    const PROOF: Proof = Proof::InSync("a signed key cannot be taken back, so that none is made");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const REPLACED_WHOLE: bool = true;
     const FIXED: &'static [Fixed] = &[(

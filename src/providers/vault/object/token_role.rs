@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::super::notation::{Cidrs, Names, PolicyNames, Ttl};
 use super::{Object, PlainObject, check_name, policies};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::{TOKEN_RISKS, of_policy_names};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
@@ -103,6 +104,7 @@ nightly_jobs:
         ],
         TOKEN_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("the server reports it as declared");
     const IDENTITY: &'static [&'static str] = &["name"];
 
     fn path(&self) -> String {

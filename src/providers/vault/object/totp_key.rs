@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, identity, lowered, raised, safe};
@@ -77,6 +78,7 @@ registrar_codes:
         lowered("digits").low(ProtectionOff, "codes are easier to guess"),
         raised("period").low(ProtectionOff, "a code is valid for longer"),
     ]];
+    const PROOF: Proof = Proof::InSync("a code that is used up would be missing for its owner");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const RESET: &'static [(&'static str, &'static str)] = &[("skew", "1")];
     // Creating it again replaces the key.

@@ -8,6 +8,7 @@ use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::error::{Error, FieldError};
+use crate::proof::Proof;
 use crate::resource::risk::Category::{BroaderGrant, Destroy, ProtectionOff};
 use crate::resource::risk::{Risks, fixed, identity, loosened, lowered, on, raised, tightened, turned_on};
 use crate::resource::{Replacement, Requirement};
@@ -117,6 +118,7 @@ payments_key:
         tightened("min_encryption_version").low(ProtectionOff, "older versions encrypt again"),
         loosened("auto_rotate_period").low(ProtectionOff, "the key is rotated less often, or never"),
     ]];
+    const PROOF: Proof = Proof::InSync("the server reports it as declared");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Never(
         "what it has encrypted could no longer be decrypted; `vault write -f MOUNT/keys/NAME/rotate` adds a version and keeps the old ones",

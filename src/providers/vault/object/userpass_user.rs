@@ -4,6 +4,7 @@ use super::super::notation::LowerName;
 use super::super::role::{check_role, requirements, role_spec};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
+use crate::proof::Proof;
 use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::{Risks, identity, safe};
@@ -50,6 +51,7 @@ alice:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
+    const PROOF: Proof = Proof::InSync("the server reports it as declared");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
 
     fn path(&self) -> String {

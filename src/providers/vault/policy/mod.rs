@@ -19,8 +19,10 @@ use super::VaultClient;
 use super::mount::{VAULTS_OWN, refuse_existing};
 use super::notation::{Ttl, lower};
 use super::permissions;
+use super::prove;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::{Proof, Prover};
 use crate::resource::risk::{Risks, analysed, identity};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
 use crate::run::Permission;
@@ -201,6 +203,9 @@ search:
     }
 ";
     const RISKS: Risks = &[&[identity("name"), analysed("rules", of_rules)]];
+    const PROOF: Proof = Proof::Tried(
+        "a token with only this policy is allowed and refused what its rules say, on their paths and beside",
+    );
 
     type Client = VaultClient;
     type Id = String;
@@ -272,6 +277,10 @@ search:
 
     async fn delete(w: &Writer<'_, VaultClient>, id: &String) -> Result<()> {
         w.delete(w.permit(), &format!("sys/policies/acl/{id}")).await
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &PolicySpec, _: &LivePolicy) {
+        prove::policy::prove(prover, &Self::id(desired), &desired.rules.text()).await;
     }
 
     fn permanent(id: &String) -> Option<&'static str> {

@@ -22,6 +22,7 @@ use super::notation::{Cidrs, LowerName, Ttl};
 use super::permissions;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, live_safe, safe, unbound, widened};
@@ -206,6 +207,8 @@ pipeline_secret_id:
         safe("metadata", "audit devices log it, and nothing is decided by it"),
         changed("secret_id").live().low(Destination, "another secret-id is issued and delivered"),
     ]];
+    const PROOF: Proof =
+        Proof::InSync("the server knows the delivered secret-id by its accessor; a login could use it up");
     const REPLACEMENT: Replacement = Replacement::Renewed;
 
     type Client = Depository;

@@ -15,6 +15,7 @@ use request::request;
 use super::refuse_existing;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
+use crate::proof::Proof;
 use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
@@ -226,6 +227,7 @@ impl Resource for CloudwatchAlarm {
         added("alarm_actions ok_actions insufficient_data_actions")
             .low(Destination, "also runs these (`{field}`)"),
     ]];
+    const PROOF: Proof = Proof::InSync("CloudWatch evaluates the alarm as it reports it");
     const TAGGED: bool = true;
 
     type Client = AwsClient;

@@ -1,0 +1,208 @@
+//! A cluster is proven node by node: all answer, are open, run the same version, and serve the same engines, methods
+//! and policies; the servers of its storage vote and are healthy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::{Map, Value};
+
+use super::super::custodian::Custodian;
+use super::super::node::{Health, NodeClient, SealStatus};
+use super::super::server::POLICIES;
+use super::Vault;
+use crate::error::{ErrorKind, Result};
+use crate::proof::Prover;
+
+/// How long a standby has to catch up with a recent change.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// How many differences a finding names.
+const SHOWN: usize = 6;
+
+/// The tables that each node is asked for, each with the name of an entry.
+const TABLES: [(&str, &str, &str); 3] =
+    [("engine", "GET", "sys/mounts"), ("auth method", "GET", "sys/auth"), ("policy", "LIST", POLICIES)];
+
+/// Tries every node, the storage, and whether enough key shares can be obtained.
+pub(in crate::providers::vault) async fn of_init(prover: &Prover<'_, Custodian>, threshold: u32) {
+    let vault = prover.with(&*prover.client().vault);
+    let shares = async {
+        let tried = "enough key shares open";
+        let standing = prover.standing(Some(threshold)).await;
+        let Some(standing) = prover.ask(tried, "custody can be read", standing) else { return };
+        let needed = standing.threshold.unwrap_or(threshold);
+        match standing.problems.is_empty() {
+            true if standing.shares == 0 => {
+                let needs = format!(
+                    "{needed} of the {} holders, since only they can open their shares",
+                    standing.handed_out
+                );
+                prover.untried(tried, needs);
+            }
+            true => prover.proven(format!("{} key shares open, {needed} are needed", standing.shares)),
+            false => prover.failed(
+                tried,
+                format!("{needed} shares can be obtained"),
+                standing.problems.join("; "),
+                "run `groundwork custody check PLAN`, then with `--repair`",
+            ),
+        }
+    };
+    futures::join!(of_nodes(&vault), shares);
+}
+
+/// Tries every node and the storage.
+pub(in crate::providers::vault) async fn of_nodes(prover: &Vault<'_>) {
+    let nodes = prover.nodes();
+    let serving = alive(prover, &nodes).await;
+    futures::join!(storage(prover, nodes.len()), same_everywhere(prover, &serving));
+}
+
+/// Whether each node answers, is open and runs the same version, and exactly one leads. Returns those that serve.
+async fn alive<'n>(prover: &Vault<'_>, nodes: &'n [NodeClient]) -> Vec<&'n NodeClient> {
+    let answers =
+        join_all(nodes.iter().map(|node| async move { (node.seal_status().await, node.health().await) }));
+    let answers: Vec<(Result<SealStatus>, Result<Health>)> = answers.await;
+    let (mut serving, mut versions) = (Vec::new(), BTreeMap::<String, Vec<&str>>::new());
+    let mut leaders = 0;
+    for (node, (status, health)) in nodes.iter().zip(answers) {
+        let tried = format!("the node {} serves", node.address());
+        let Some(status) = prover.ask(&tried, "it answers", status) else { continue };
+        versions.entry(status.version.clone()).or_default().push(node.address());
+        if !status.initialized || status.sealed {
+            let seen = if status.initialized { "it is sealed" } else { "it is not initialised" };
+            let advice = "run `groundwork unseal PLAN`; an empty server joins by `groundwork apply`";
+            prover.failed(tried, "it is unsealed", seen, advice);
+            continue;
+        }
+        let Some(health) = prover.ask(&tried, "it says how it is", health) else { continue };
+        leaders += usize::from(health == Health::Active);
+        serving.push(node);
+    }
+    if serving.len() == nodes.len() {
+        prover.proven(match nodes.len() {
+            1 => "its node serves".to_owned(),
+            count => format!("its {count} nodes serve"),
+        });
+    }
+    if leaders != 1 {
+        let advice = "wait for an election, then look at the servers' logs";
+        prover.failed("one node leads", "1 active node", format!("{leaders} active nodes"), advice);
+    }
+    match versions.keys().collect::<Vec<_>>().as_slice() {
+        [] => {}
+        [version] => prover.proven(format!("version {version}")),
+        _ => {
+            let seen = versions.iter().map(|(version, nodes)| format!("{version} on {}", nodes.join(", ")));
+            let advice = "bring the servers to one version, one after the other (`groundwork restart PLAN -- COMMAND`)";
+            prover.failed(
+                "one version on every node",
+                "the same version",
+                seen.collect::<Vec<_>>().join("; "),
+                advice,
+            );
+        }
+    }
+    serving
+}
+
+/// Whether the servers of the storage vote and are healthy.
+async fn storage(prover: &Vault<'_>, nodes: usize) {
+    let tried = "the servers of its storage are healthy and vote";
+    let state = match prover.get("sys/storage/raft/autopilot/state").await {
+        // The storage is not Raft, or has no such report.
+        Ok(None) => return,
+        Err(error) if error.kind == ErrorKind::Rejected => return,
+        state => prover.ask(tried, "an answer", state).flatten(),
+    };
+    let Some(state) = state else { return };
+    let voters = state["voters"].as_array().map_or(0, Vec::len);
+    let servers = state["servers"].as_object().into_iter().flatten();
+    let ill: Vec<String> = servers
+        .filter(|(_, server)| server["healthy"] != true)
+        .map(|(name, server)| {
+            format!("{name} is {}", server["node_status"].as_str().unwrap_or("not healthy"))
+        })
+        .collect();
+    let mut faults = ill;
+    if voters < nodes {
+        faults.push(format!("{voters} of {nodes} servers vote"));
+    }
+    if state["healthy"] != true && faults.is_empty() {
+        faults.push("the cluster says that it is not healthy".to_owned());
+    }
+    match faults.is_empty() {
+        true => prover.proven(match voters {
+            1 => "its storage is healthy".to_owned(),
+            voters => format!("{voters} servers of its storage are healthy and vote"),
+        }),
+        false => {
+            let advice = "look at `sys/storage/raft/autopilot/state` and the servers' logs; an empty server in the \
+                          place of a lost one joins by `groundwork apply`";
+            prover.failed(tried, format!("{nodes} healthy voters"), faults.join("; "), advice);
+        }
+    }
+}
+
+/// Whether every node serves the same. After a restore a standby keeps what it had in memory, without limit: a
+/// policy that was taken back is still granted there.
+async fn same_everywhere(prover: &Vault<'_>, nodes: &[&NodeClient]) {
+    if nodes.len() < 2 {
+        return;
+    }
+    let tried = "the same engines, methods and policies on every node";
+    let mut found = differences(prover, nodes).await;
+    if found.as_ref().is_ok_and(|found| !found.is_empty()) {
+        tokio::time::sleep(CATCH_UP).await;
+        found = differences(prover, nodes).await;
+    }
+    let Some(found) = prover.ask(tried, "an answer of each node", found) else { return };
+    match found.is_empty() {
+        true => prover.proven(tried),
+        false => {
+            let more = found.len().saturating_sub(SHOWN);
+            let more = (more > 0).then(|| format!("{more} more"));
+            let seen = found.into_iter().take(SHOWN).chain(more).collect::<Vec<_>>().join("; ");
+            let advice = "have the standbys read their storage again: seal each one and unseal it (`groundwork \
+                          unseal PLAN`), or restart it";
+            prover.failed(tried, "no difference", seen, advice);
+        }
+    }
+}
+
+/// In which entries nodes differ from the first one.
+async fn differences(prover: &Vault<'_>, nodes: &[&NodeClient]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (noun, method, path) in TABLES {
+        let tables = join_all(nodes.iter().map(|node| prover.get_from(node.address(), method, path))).await;
+        let tables = tables.into_iter().map(|table| table.map(entries)).collect::<Result<Vec<_>>>()?;
+        let Some((first, others)) = tables.split_first() else { continue };
+        for (node, table) in nodes.iter().skip(1).zip(others) {
+            let names: BTreeSet<&String> = first.keys().chain(table.keys()).collect();
+            let differing = names.into_iter().filter(|name| first.get(*name) != table.get(*name));
+            found.extend(differing.map(|name| {
+                let how = match (first.get(name), table.get(name)) {
+                    (Some(_), Some(_)) => "is another one",
+                    (Some(_), None) => "is missing",
+                    _ => "is there, and is not on the others",
+                };
+                format!("{noun} {name} {how} on {}", node.address())
+            }));
+        }
+    }
+    Ok(found)
+}
+
+/// The entries of a table, without what a node counts for itself. A server without a list of texts has only names.
+fn entries(table: Option<Value>) -> Map<String, Value> {
+    let mut table = table.unwrap_or_default();
+    let table = match table.get_mut("key_info").map(Value::take) {
+        Some(Value::Object(entries)) => entries,
+        _ => match table {
+            Value::Object(entries) => entries,
+            _ => Map::new(),
+        },
+    };
+    table
+}
