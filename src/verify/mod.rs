@@ -90,14 +90,13 @@ pub async fn verify(
     let stopped = work.carry_out(options.stop, events).await;
     findings.extend(proofs.take_findings());
     findings.extend(clean(&proofs).await);
-    let report = Report {
+    Report {
         plan: changeset.plan.clone(),
         steps: report::by_step(world, findings),
         stopped,
         ms: millis(started.elapsed()),
         api_calls: run.calls.total(),
-    };
-    report
+    }
 }
 
 /// The steps as proofs see them.
