@@ -38,6 +38,9 @@ pub struct VerifyArgs {
     /// its key in PEM; or `env:NAME` for a variable that has it. May be repeated
     #[arg(long = "credential", value_name = "ID=FILE")]
     credentials: Vec<Credential>,
+    /// Measure too how fast secrets are read, for five seconds at most, against `vault.service` of the plan
+    #[arg(long)]
+    load: bool,
     /// How many things are read and tried at the same time
     #[arg(long, value_name = "N", default_value_t = PARALLELISM)]
     parallelism: usize,
@@ -126,7 +129,7 @@ async fn carry_out(args: &VerifyArgs, signals: &mut Signals) -> Result<Outcome, 
     };
     let (stop, stopped) = watch::channel(false);
     let (parallelism, only) = (args.parallelism.max(1), args.steps.clone());
-    let options = Options { parallelism, only, credentials, stop: stopped };
+    let options = Options { parallelism, only, load: args.load, credentials, stop: stopped };
     let unknown = verify::unknown_steps(&session.world, &options);
     if !unknown.is_empty() {
         let names = unknown.join(", ");

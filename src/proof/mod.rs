@@ -4,10 +4,12 @@
 
 mod cleanup;
 mod finding;
+mod load;
 mod prover;
 
 pub use cleanup::{Cleanup, Undo};
 pub use finding::{Finding, Outcome};
+pub use load::Load;
 pub use prover::{Known, Proofs, Prover};
 
 /// How the things of a kind are proven to work.

@@ -18,7 +18,7 @@ use crate::lock;
 use crate::place::{Place, Realm, Realms};
 use crate::plan::settings::StoreSettings;
 use crate::plan::{LockPlace, S3Location};
-use crate::proof::Prover;
+use crate::proof::{Load, Prover};
 use crate::trust::Grant;
 
 /// A service whose requests are bounded together.
@@ -141,6 +141,12 @@ pub trait Connection: Any + Send + Sync {
     /// Proves what no step stands for, such as the nodes of a server that the plan does not initialise. What
     /// it finds goes to the prover.
     async fn prove(&self, _prover: &Prover<'_, Run>) {}
+
+    /// Measures how fast the system serves, within bounds, and compares that with the targets of the section;
+    /// `None` if it is not measured.
+    async fn load(&self, _prover: &Prover<'_, Run>) -> Option<Load> {
+        None
+    }
 
     /// A store of custody, if this system keeps such stores.
     ///

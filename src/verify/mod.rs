@@ -5,9 +5,11 @@
 
 mod custody;
 mod drift;
+mod machine;
 mod report;
 
 pub use drift::AS_DECLARED;
+pub use machine::Machine;
 pub use report::{Report, StepReport, Totals};
 
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ use crate::changeset::Changeset;
 use crate::event::{Events, millis};
 use crate::observe::{Observation, ObservedPlan};
 use crate::permit::Permit;
-use crate::proof::{Finding, Known, Proof, Proofs, Prover};
+use crate::proof::{Finding, Known, Load, Proof, Proofs, Prover};
 use crate::run::Run;
 use crate::secret::Secret;
 
@@ -36,6 +38,8 @@ pub struct Options {
     pub parallelism: usize,
     /// Only these steps; all if there are none. The name of a repeated step means all of its instances.
     pub only: Vec<String>,
+    /// Whether to measure how fast the systems are, after everything else.
+    pub load: bool,
     /// Credentials that the caller gives, by step.
     pub credentials: BTreeMap<String, Secret>,
     /// Turns true when nothing further may be tried.
@@ -88,11 +92,20 @@ pub async fn verify(
     let work =
         Work { world, run, proofs: &proofs, tried, is_whole, limit: Semaphore::new(options.parallelism) };
     let stopped = work.carry_out(options.stop, events).await;
+    let (mut load, mut machine) = (Vec::new(), None);
+    if options.load && !stopped {
+        events.progress("reading under load".to_owned());
+        let before = machine::load();
+        load = measure(run, &proofs).await;
+        machine = Machine::since(before);
+    }
     findings.extend(proofs.take_findings());
     findings.extend(clean(&proofs).await);
     Report {
         plan: changeset.plan.clone(),
         steps: report::by_step(world, findings),
+        load,
+        machine,
         stopped,
         ms: millis(started.elapsed()),
         api_calls: run.calls.total(),
@@ -180,6 +193,18 @@ impl Work<'_> {
         let step = &self.world.resolved.steps[index];
         self.world.instances[index].verify(self.run, self.proofs, &step.id).await;
     }
+}
+
+/// Measures the systems one after the other, so that none disturbs another.
+async fn measure(run: &Run, proofs: &Proofs) -> Vec<(&'static str, Load)> {
+    let mut found = Vec::new();
+    for connection in run.connections.iter() {
+        let provider = connection.provider();
+        if let Some(load) = connection.load(&Prover::new(run, proofs, provider)).await {
+            found.push((provider, load));
+        }
+    }
+    found
 }
 
 /// Removes what proofs have made. What is left is a finding.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::machine::Machine;
 use crate::changeset::PlanIdentity;
 use crate::observe::ObservedPlan;
-use crate::proof::{Finding, Outcome, Proof};
+use crate::proof::{Finding, Load, Outcome, Proof};
 use crate::trace::CallCount;
 
 /// The findings of one verification.
@@ -16,6 +17,10 @@ pub struct Report {
     pub plan: PlanIdentity,
     /// The findings, by step in the order of the plan; sections come last.
     pub steps: Vec<StepReport>,
+    /// How fast the systems are, by provider, where that was asked for.
+    pub load: Vec<(&'static str, Load)>,
+    /// How busy this machine was meanwhile.
+    pub machine: Option<Machine>,
     /// Whether a signal ended it, so that not everything was tried.
     pub stopped: bool,
     /// Wall time in milliseconds.

@@ -9,14 +9,14 @@ use tokio::sync::OnceCell;
 
 use super::client::{VaultClient, declared_authority};
 use super::permissions;
-use super::settings::{VaultAuth, VaultSettings};
-use super::{KINDS, VaultInit, prove};
+use super::settings::{ServiceTargets, VaultAuth, VaultSettings};
+use super::{KINDS, KvSecret, VaultInit, prove};
 use crate::destination::Destinations;
 use crate::environment::Environment;
 use crate::error::{FieldError, Result};
 use crate::net::endpoint;
 use crate::place::{NAMESPACE, Place, Realm};
-use crate::proof::Prover;
+use crate::proof::{Known, Load, Prover};
 use crate::provider::Provider;
 use crate::providers::aws::constants;
 use crate::resource::constants::networks;
@@ -71,7 +71,8 @@ impl Connection for Vault {
                 FieldError::new(path, format!("`{}`: {}", trace::public(url), endpoint::mistake(url)?));
             Some(if url.contains('@') { mistake.secret() } else { mistake })
         });
-        wrong.collect()
+        let targets = self.settings.service.iter().flat_map(ServiceTargets::mistakes);
+        wrong.chain(targets).collect()
     }
 
     fn check_fields(&self, _: &Place, fields: &Value) -> Vec<FieldError> {
@@ -165,6 +166,27 @@ impl Connection for Vault {
         match VaultClient::provide(prover.client(), &Place::OWN).await {
             Ok(client) => prove::cluster::of_nodes(&prover.with(&*client)).await,
             Err(error) => prover.refused("connects", "a connection", &error),
+        }
+    }
+
+    /// Reads the first secret of the plan.
+    async fn load(&self, prover: &Prover<'_, Run>) -> Option<Load> {
+        let own = |known: &&Known| known.place == Place::OWN;
+        let Some(secret) = prover.steps_of(KvSecret::KIND).find(own) else {
+            prover.untried("reads under load", "a step of kind `vault.kv_secret` to read");
+            return None;
+        };
+        let text = |field: &str| secret.fields[field].as_str().unwrap_or_default();
+        let path = format!("{}/data/{}", text("mount"), text("path"));
+        match VaultClient::provide(prover.client(), &Place::OWN).await {
+            Ok(client) => {
+                let targets = self.settings.service.as_ref();
+                prove::load::measure(&prover.with(&*client), &path, targets).await
+            }
+            Err(error) => {
+                prover.refused("connects", "a connection", &error);
+                None
+            }
         }
     }
 

@@ -16,15 +16,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::VaultClient;
 use super::content;
 use super::fields::{self, Fixed};
 use super::mount::{pick, refuse_blocked};
 use super::notation::{CommaNames, Names, Ttl};
 use super::permissions;
+use super::{VaultClient, prove};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::UNLISTED;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, added, becomes, fixed, identity, removed, safe, state, turned_on};
@@ -372,7 +372,7 @@ issuing:
         removed("crl_distribution_points ocsp_servers").medium(ProtectionOff, UNLISTED),
         safe("issuing_certificates", "clients check the certificate that they find there"),
     ]];
-    const PROOF: Proof = Proof::InSync("the server reports it as declared");
+    const PROOF: Proof = Proof::Tried("its certificate is good for a while");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Never(
         "who trusts it would have to trust another one at the same moment; declare a second one beside it, have it trusted, then take the old step out",
@@ -498,6 +498,10 @@ issuing:
     /// The server does not delete a key that another issuer uses.
     async fn attachments(client: &VaultClient, id: &CaId, _: &LiveCa) -> Result<Vec<Attachment>> {
         content::sharing_key(client, &id.mount, &id.name).await
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, _: &PkiCaSpec, observed: &LiveCa) {
+        prove::engines::authority(prover, observed.expires);
     }
 
     fn outputs(observed: &LiveCa) -> PkiCaOutputs {

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::notation::nanoseconds;
+use crate::error::FieldError;
+use crate::template::unknown::is_unknown;
+
 /// The `vault:` section: where Vault is and how to log in.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +30,38 @@ pub struct VaultSettings {
     /// How later runs log in. Default: `VAULT_TOKEN`, then `~/.vault-token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<VaultAuth>,
+    /// How fast the cluster is to be, for `groundwork verify --load`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceTargets>,
+}
+
+/// How fast reads of secrets are to be.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTargets {
+    /// The time within which 99 of a hundred reads end, e.g. `100ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<String>,
+    /// How many reads end in a second, at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads_per_second: Option<u64>,
+}
+
+impl ServiceTargets {
+    /// The limit of the 99th percentile in milliseconds.
+    pub(super) fn p99_ms(&self) -> Option<f64> {
+        let nanoseconds = nanoseconds(self.p99.as_deref()?)?;
+        // Whole microseconds are exact in a float.
+        Some(u32::try_from(nanoseconds / 1_000).map(f64::from).unwrap_or(f64::MAX) / 1_000.0)
+    }
+
+    /// Mistakes in the targets, with paths below the section.
+    pub(super) fn mistakes(&self) -> Option<FieldError> {
+        let p99 = self.p99.as_deref().filter(|text| !is_unknown(text))?;
+        nanoseconds(p99)
+            .is_none_or(|time| time == 0)
+            .then(|| FieldError::new("service.p99", "is not a duration").help("write it as `100ms`"))
+    }
 }
 
 /// How runs after the first one log in to Vault. `VAULT_TOKEN`, when set, goes first.

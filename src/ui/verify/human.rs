@@ -27,6 +27,20 @@ pub fn human(report: &Report) -> String {
         };
         let _ = write!(text, "\n  {}    {said}", paint(GOOD, "proven"));
     }
+    for (provider, load) in &report.load {
+        let _ = write!(
+            text,
+            "\n  load      {provider}: {} reads, {} at once: p50 {:.1} ms, p99 {:.1} ms, {} reads per second",
+            load.reads, load.at_once, load.p50_ms, load.p99_ms, load.reads_per_second
+        );
+    }
+    if let Some(machine) = &report.machine {
+        let _ = write!(
+            text,
+            "\n            this machine has {} processors, and its load was {:.2} before and {:.2} after",
+            machine.processors, machine.load_before, machine.load_after
+        );
+    }
     let calls = report.api_calls;
     let requests = calls.read + calls.write + calls.login;
     let seconds = format!("{}.{}", report.ms / 1000, report.ms % 1000 / 100);

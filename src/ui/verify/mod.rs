@@ -14,7 +14,7 @@ use crate::verify::Report;
 
 /// Everything as one JSON value.
 pub fn json(report: &Report) -> Value {
-    json!({
+    let mut value = json!({
         "format_version": "1",
         "plan": report.plan,
         "steps": report.steps,
@@ -22,7 +22,13 @@ pub fn json(report: &Report) -> Value {
         "stopped": report.stopped,
         "ms": report.ms,
         "api_calls": report.api_calls,
-    })
+    });
+    if !report.load.is_empty() {
+        value["load"] =
+            report.load.iter().map(|(provider, load)| ((*provider).to_owned(), json!(load))).collect();
+        value["machine"] = json!(report.machine);
+    }
+    value
 }
 
 /// The totals in words: `41 proven, 1 failed, none left untried`.
@@ -39,9 +45,9 @@ fn totals(report: &Report) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::changeset::PlanIdentity;
-    use crate::proof::Finding;
+    use crate::proof::{Finding, Load};
     use crate::trace::CallCount;
-    use crate::verify::StepReport;
+    use crate::verify::{Machine, StepReport};
 
     /// A report with one step of each kind.
     pub fn report() -> Report {
@@ -83,6 +89,11 @@ pub(super) mod tests {
                 ),
                 step("custody", None, None, vec![Finding::untried("custody", "every copy opens", "a key")]),
             ],
+            load: vec![(
+                "vault",
+                Load { reads: 5000, at_once: 16, p50_ms: 4.5, p99_ms: 12.0, reads_per_second: 3500 },
+            )],
+            machine: Some(Machine { processors: 2, load_before: 0.5, load_after: 1.25 }),
             stopped: false,
             ms: 1234,
             api_calls: CallCount { read: 7, write: 2, login: 1 },
@@ -99,6 +110,8 @@ pub(super) mod tests {
         assert_eq!(told["steps"][0]["proof"], "it is a mount");
         assert_eq!(told["steps"][4]["findings"][0]["needs"], "a key");
         assert_eq!(told["api_calls"]["login"], 1);
+        assert_eq!(told["load"]["vault"]["reads_per_second"], 3500);
+        assert_eq!(told["machine"]["processors"], 2);
     }
 
     #[test]
@@ -114,6 +127,8 @@ shop
               needs     a key
   proven    app (2 × vault.policy): 5 paths; 7 paths
   proven    1 step is as declared, which is its proof
+  load      vault: 5000 reads, 16 at once: p50 4.5 ms, p99 12.0 ms, 3500 reads per second
+            this machine has 2 processors, and its load was 0.50 before and 1.25 after
 
 6 proven, 1 failed, 1 could not be tried; 10 requests, 1.2 s";
         assert_eq!(text, expected);

@@ -8,7 +8,7 @@ use super::super::error::{status, translate};
 use super::super::request::{self, Effect, Request};
 use super::VaultClient;
 use super::calls::data;
-use super::connection::parse_address;
+use super::connection::{client_with_identity, parse_address};
 use super::token::header_text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
@@ -52,6 +52,27 @@ impl VaultClient {
         let api = self.api_for(self.cluster.active().await?, String::new())?;
         request.count(&self.cluster.calls);
         let answer = request::send(&api.http, &api.middle, &request, Some(body)).await;
+        issued(&request, answer.map_err(|error| translate(&request, &error))?)
+    }
+
+    /// Logs in by a certificate and its key, in PEM, which TLS proves.
+    ///
+    /// # Errors
+    /// `Local` when these cannot be used; `Denied` when the server refuses them.
+    pub(in crate::providers::vault) async fn log_in_by_certificate(
+        &self,
+        path: &str,
+        body: &Value,
+        pem: &Secret,
+    ) -> Result<Issued> {
+        let request = Request::new("POST", path, Effect::Login).checked()?;
+        let active = self.cluster.active().await?;
+        let ca = self.cluster.ca.as_deref();
+        let client = client_with_identity(&active, ca, self.environment(), pem.expose_bytes())?;
+        let http = rustify::Client::new(active.as_str(), client);
+        let api = self.api_for(active, String::new())?;
+        request.count(&self.cluster.calls);
+        let answer = request::send(&http, &api.middle, &request, Some(body)).await;
         issued(&request, answer.map_err(|error| translate(&request, &error))?)
     }
 

@@ -36,7 +36,7 @@ pub(super) struct Cluster {
     /// The caller's grants, for the servers that get a token.
     pub(super) trust: Trust,
     /// The certificates of the cluster's own authority, for nodes that this run asks to join.
-    ca: Option<Arc<str>>,
+    pub(super) ca: Option<Arc<str>>,
     /// The digest of the file that they are from.
     pub(super) ca_fingerprint: Option<String>,
     pub(super) nodes: Vec<Url>,

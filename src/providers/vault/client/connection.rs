@@ -158,7 +158,36 @@ pub(super) fn http_client(
     authority: Option<&Authority>,
     environment: &Environment,
 ) -> Result<reqwest::Client> {
-    let mut builder = http::client(environment)?
+    let certificates = authority.map(Authority::certificates).transpose()?;
+    built(builder(address, certificates, environment)?)
+}
+
+/// The same, which proves its own identity by this certificate and key, in PEM. `ca` are the certificates of the
+/// cluster's own authority.
+///
+/// # Errors
+/// `Local` when these are not a certificate and its key.
+pub(super) fn client_with_identity(
+    address: &Url,
+    ca: Option<&str>,
+    environment: &Environment,
+    pem: &[u8],
+) -> Result<reqwest::Client> {
+    let unusable = |error: reqwest::Error| {
+        Error::new(ErrorKind::Local, "use the certificate that was given", explain(&error))
+            .advice("give a file with a certificate and its key, both in PEM")
+    };
+    let identity = reqwest::Identity::from_pem(pem).map_err(unusable)?;
+    let ca = ca.map(|ca| Certificate::from_pem_bundle(ca.as_bytes())).transpose().map_err(unusable)?;
+    built(builder(address, ca, environment)?.identity(identity))
+}
+
+fn builder(
+    address: &Url,
+    certificates: Option<Vec<Certificate>>,
+    environment: &Environment,
+) -> Result<reqwest::ClientBuilder> {
+    let builder = http::client(environment)?
         .redirect(redirect::Policy::none())
         .dns_resolver(Arc::new(endpoint::GuardedResolver))
         .retry(reqwest::retry::never())
@@ -166,12 +195,15 @@ pub(super) fn http_client(
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(at_most(REQUEST_TIMEOUT))
         .user_agent(concat!("groundwork/", env!("CARGO_PKG_VERSION")));
-    if let Some(authority) = authority {
-        builder = builder.tls_certs_only(authority.certificates()?);
-    } else if address.scheme() == "http" {
+    Ok(match certificates {
+        Some(certificates) => builder.tls_certs_only(certificates),
         // Reading the system's authorities takes milliseconds and needs them to exist.
-        builder = builder.tls_certs_only([]);
-    }
+        None if address.scheme() == "http" => builder.tls_certs_only([]),
+        None => builder,
+    })
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
     builder.build().map_err(|error| Error::new(ErrorKind::Local, "connect to Vault", explain(&error)))
 }
 

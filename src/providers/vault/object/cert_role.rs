@@ -1,10 +1,14 @@
 //! Roles of the TLS certificate method: <https://openbao.org/api-docs/auth/cert/#create-ca-certificate-role>.
 
+use serde_json::Value;
+
+use super::super::fields;
 use super::super::notation::{Names, Pem};
 use super::super::role::{check_role, requirements, role_spec};
+use super::super::{VaultClient, prove};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
@@ -78,7 +82,8 @@ web_servers:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
-    const PROOF: Proof = Proof::InSync("the server reports it as declared");
+    const PROOF: Proof =
+        Proof::Tried("logs in with a certificate that the caller gives; the token is compared with the role");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FOLDS_CASE: bool = true;
 
@@ -96,6 +101,11 @@ web_servers:
             errors.push(FieldError::new("certificate", "is empty"));
         }
         errors
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        let kind = prove::given::Credential::Certificate;
+        prove::given::prove(prover, kind, &desired.mount, &fields::fields(desired)).await;
     }
 
     fn requires(&self) -> Vec<Requirement> {

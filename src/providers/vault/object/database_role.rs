@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
+use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name};
 use crate::error::FieldError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, fixed, identity, loosened};
@@ -95,7 +96,7 @@ orders_app:
         fixed("credential_type"),
         changed("credential_config").low(ProtectionOff, "credentials are made in another way"),
     ]];
-    const PROOF: Proof = Proof::InSync("the server reports it as declared");
+    const PROOF: Proof = Proof::Tried("makes a user of the database, who ends at once");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] =
         &[("credential_type", "applications use the issued credentials; create a role under another name")];
@@ -122,6 +123,10 @@ orders_app:
             }
         }
         told
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        prove::engines::database(prover, &format!("{}/creds/{}", desired.mount, desired.name)).await;
     }
 
     fn requires(&self) -> Vec<Requirement> {

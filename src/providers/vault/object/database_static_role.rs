@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
+use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name};
 use crate::error::FieldError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, changed, fixed, identity, raised};
 use crate::resource::{Replacement, Requirement};
@@ -61,7 +62,7 @@ orders_reports:
         raised("rotation_period").low(ProtectionOff, "the password is rotated less often"),
         changed("rotation_statements").medium(BroaderGrant, "other statements run with the engine's rights"),
     ]];
-    const PROOF: Proof = Proof::InSync("the server reports it as declared");
+    const PROOF: Proof = Proof::Tried("gives the user's credential");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement =
         Replacement::Never("`vault write -f MOUNT/rotate-role/NAME` gives the account another password");
@@ -80,6 +81,11 @@ orders_reports:
         let short = matches!(self.rotation_period, Ttl::Seconds(0..5));
         let short = short.then(|| FieldError::new("rotation_period", "is less than 5 seconds"));
         check_name("name", &self.name).into_iter().chain(short).collect()
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        prove::engines::static_user(prover, &format!("{}/static-creds/{}", desired.mount, desired.name))
+            .await;
     }
 
     fn requires(&self) -> Vec<Requirement> {

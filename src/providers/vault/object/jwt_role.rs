@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::super::fields;
 use super::super::notation::Names;
 use super::super::role::{check_role, requirements, role_spec};
+use super::super::{VaultClient, prove};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, METADATA, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
@@ -119,7 +121,8 @@ deploy_job:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
-    const PROOF: Proof = Proof::InSync("the server reports it as declared");
+    const PROOF: Proof =
+        Proof::Tried("logs in with a JWT that the caller gives; the token is compared with the role");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FOLDS_CASE: bool = true;
     // OpenBao keeps most fields that a write omits, but not `oidc_disable_confirmation`.
@@ -146,6 +149,11 @@ deploy_job:
             errors.push(FieldError::new("", "the role accepts every token of the issuer").help(help));
         }
         errors
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        let kind = prove::given::Credential::Jwt;
+        prove::given::prove(prover, kind, &desired.mount, &fields::fields(desired)).await;
     }
 
     fn requires(&self) -> Vec<Requirement> {

@@ -1,10 +1,14 @@
 //! Roles of the Kubernetes method: <https://openbao.org/api-docs/auth/kubernetes/#create-update-role>.
 
+use serde_json::Value;
+
+use super::super::fields;
 use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
+use super::super::{VaultClient, prove};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
@@ -80,7 +84,9 @@ payments_pods:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
-    const PROOF: Proof = Proof::InSync("the server reports it as declared");
+    const PROOF: Proof = Proof::Tried(
+        "logs in with a service account's token that the caller gives; the token is compared with the role",
+    );
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
 
     fn path(&self) -> String {
@@ -100,6 +106,11 @@ payments_pods:
             errors.push(FieldError::new("bound_service_account_namespaces", "is empty").help(help));
         }
         errors
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        let kind = prove::given::Credential::Jwt;
+        prove::given::prove(prover, kind, &desired.mount, &fields::fields(desired)).await;
     }
 
     fn requires(&self) -> Vec<Requirement> {

@@ -4,10 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::super::fields;
 use super::super::notation::{Names, Ttl};
+use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name, yes};
 use crate::error::FieldError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
@@ -133,7 +135,7 @@ internal_servers:
         on("no_store").medium(ProtectionOff, "its certificates are not stored, and cannot be revoked"),
         turned_off("generate_lease").low(ProtectionOff, "its certificates are not revoked with their token"),
     ]];
-    const PROOF: Proof = Proof::InSync("the server reports it as declared");
+    const PROOF: Proof = Proof::Tried("issues a certificate for a minute and revokes it");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const REPLACED_WHOLE: bool = true;
 
@@ -149,6 +151,10 @@ internal_servers:
         let known = ["rsa", "ec", "ed25519", "any"].contains(&self.key_type.as_str());
         let kind = (!known).then(|| FieldError::new("key_type", "must be `rsa`, `ec`, `ed25519` or `any`"));
         check_name("name", &self.name).into_iter().chain(kind).collect()
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        prove::engines::certificate(prover, &fields::fields(desired)).await;
     }
 
     fn requires(&self) -> Vec<Requirement> {

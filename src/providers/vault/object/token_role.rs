@@ -2,11 +2,14 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::super::fields;
 use super::super::notation::{Cidrs, Names, PolicyNames, Ttl};
+use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name, policies};
 use crate::error::FieldError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{TOKEN_RISKS, of_policy_names};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
@@ -104,7 +107,7 @@ nightly_jobs:
         ],
         TOKEN_RISKS,
     ];
-    const PROOF: Proof = Proof::InSync("the server reports it as declared");
+    const PROOF: Proof = Proof::Tried("a token is made through it for a minute and compared with the role");
     const IDENTITY: &'static [&'static str] = &["name"];
 
     fn path(&self) -> String {
@@ -113,6 +116,10 @@ nightly_jobs:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        prove::token_role::prove(prover, &desired.name, &fields::fields(desired)).await;
     }
 
     fn check(&self) -> Vec<FieldError> {

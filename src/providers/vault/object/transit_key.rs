@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
+use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::error::{Error, FieldError};
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{BroaderGrant, Destroy, ProtectionOff};
 use crate::resource::risk::{Risks, fixed, identity, loosened, lowered, on, raised, tightened, turned_on};
 use crate::resource::{Replacement, Requirement};
@@ -118,7 +119,7 @@ payments_key:
         tightened("min_encryption_version").low(ProtectionOff, "older versions encrypt again"),
         loosened("auto_rotate_period").low(ProtectionOff, "the key is rotated less often, or never"),
     ]];
-    const PROOF: Proof = Proof::InSync("the server reports it as declared");
+    const PROOF: Proof = Proof::Tried("encrypts and decrypts, or signs and verifies, a random text");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Never(
         "what it has encrypted could no longer be decrypted; `vault write -f MOUNT/keys/NAME/rotate` adds a version and keeps the old ones",
@@ -175,6 +176,10 @@ payments_key:
         ];
         let out = out.into_iter().filter(|(_, taken_back)| *taken_back).map(|(name, _)| (name, OUT));
         Self::FIXED.iter().copied().chain(out).collect()
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, report: &Value) {
+        prove::engines::transit(prover, &desired.mount, &desired.name, report).await;
     }
 
     fn undeletable(&self) -> Option<&'static str> {

@@ -1,10 +1,14 @@
 //! Users of the userpass method: <https://openbao.org/api-docs/auth/userpass/#create-update-user>.
 
+use serde_json::Value;
+
+use super::super::fields;
 use super::super::notation::LowerName;
 use super::super::role::{check_role, requirements, role_spec};
+use super::super::{VaultClient, prove};
 use super::{Object, PlainObject};
 use crate::error::FieldError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::{Risks, identity, safe};
@@ -51,7 +55,8 @@ alice:
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
-    const PROOF: Proof = Proof::InSync("the server reports it as declared");
+    const PROOF: Proof =
+        Proof::Tried("logs in with the password that the caller gives; the token is compared with the user");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
 
     fn path(&self) -> String {
@@ -64,6 +69,11 @@ alice:
 
     fn check(&self) -> Vec<FieldError> {
         check_role(&self.name, self)
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        let kind = prove::given::Credential::Password;
+        prove::given::prove(prover, kind, &desired.mount, &fields::fields(desired)).await;
     }
 
     fn requires(&self) -> Vec<Requirement> {

@@ -5,11 +5,15 @@
 pub(super) mod approle;
 pub(super) mod audit;
 pub(super) mod cluster;
+pub(super) mod engines;
+pub(super) mod given;
+pub(super) mod load;
 mod paths;
 pub(super) mod policy;
 pub(super) mod root_token;
 pub(super) mod secret;
 mod token;
+pub(super) mod token_role;
 
 use serde_json::json;
 

@@ -10,7 +10,7 @@ use super::super::policy::acl::Acl;
 use super::super::policy::text::granted;
 use super::paths::{Surroundings, trials};
 use super::policy::{compare, policy_text};
-use super::{Vault, end, hold};
+use super::{Vault, beside, end, hold};
 use crate::error::Result;
 
 const ADVICE: &str = "compare the role on the server with the plan (`groundwork plan`), and the maximum TTL of its \
@@ -62,6 +62,7 @@ fn compare_answer(prover: &Vault<'_>, declared: &Map<String, Value>, about: &Val
         expected.insert("default");
     }
     prover.compare("its policies", &in_words(&expected), &in_words(&names(&about["token_policies"])), ADVICE);
+    of_identity(prover, about);
     let uses = seconds(declared, "token_num_uses");
     if uses > 0 {
         prover.compare(
@@ -75,6 +76,20 @@ fn compare_answer(prover: &Vault<'_>, declared: &Map<String, Value>, about: &Val
     if matches!(kind, "service" | "batch") {
         let seen = about["token_type"].as_str().unwrap_or_default();
         prover.compare("the type of its token", &kind, &seen, ADVICE);
+    }
+}
+
+/// An entity or a group may give a login more than its role does; the plan must say so.
+fn of_identity(prover: &Vault<'_>, about: &Value) {
+    let steps = beside(prover, "vault.entity").chain(beside(prover, "vault.group"));
+    let declared: BTreeSet<&str> = steps.flat_map(|step| names(&step.fields["policies"])).collect();
+    let seen = names(&about["identity_policies"]);
+    let stray: BTreeSet<&str> = seen.difference(&declared).copied().collect();
+    if !stray.is_empty() {
+        let advice = "an entity or a group that the plan does not declare gives them: `bao read identity/entity/id/ID` \
+                      with the id in the login shows which";
+        let seen = format!("{} besides", in_words(&stray));
+        prover.failed("its policies by identity", "only those of the plan", seen, advice);
     }
 }
 
