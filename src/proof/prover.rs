@@ -88,6 +88,12 @@ impl<'a, C> Prover<'a, C> {
         Prover { client, proofs: self.proofs, step: self.step }
     }
 
+    /// The same for findings about another step, which is at fault for what this one shows.
+    #[must_use]
+    pub fn about(&self, step: &'a str) -> Self {
+        Self { client: self.client, proofs: self.proofs, step }
+    }
+
     /// The client, for longer than a borrow of this.
     pub fn client(&self) -> &'a C {
         self.client

@@ -91,12 +91,16 @@ pub async fn verify(
     let is_whole = options.only.is_empty();
     let work =
         Work { world, run, proofs: &proofs, tried, is_whole, limit: Semaphore::new(options.parallelism) };
-    let stopped = work.carry_out(options.stop, events).await;
+    let mut stop = options.stop;
+    let mut stopped = work.carry_out(stop.clone(), events).await;
     let (mut load, mut machine) = (Vec::new(), None);
     if options.load && !stopped {
         events.progress("reading under load".to_owned());
         let before = machine::load();
-        load = measure(run, &proofs).await;
+        tokio::select! {
+            measured = measure(run, &proofs) => load = measured,
+            _ = stop.wait_for(|stop| *stop) => stopped = true,
+        }
         machine = Machine::since(before);
     }
     findings.extend(proofs.take_findings());

@@ -289,6 +289,11 @@ fn sabotage_is_found_at_its_step_and_nowhere_else() {
         ),
         (
             "approle",
+            post("sys/auth/approle/tune", json!({ "max_lease_ttl": "2m" })),
+            post("sys/auth/approle/tune", json!({ "max_lease_ttl": "0" })),
+        ),
+        (
+            "approle",
             post("sys/auth/approle/tune", json!({ "description": "changed" })),
             post("sys/auth/approle/tune", json!({ "description": "" })),
         ),
@@ -305,6 +310,12 @@ fn sabotage_is_found_at_its_step_and_nowhere_else() {
     let green = verify(&cluster, &given);
     assert_eq!(green.code, 0, "{:#}", green.report);
     assert_eq!(alive(&cluster), before, "nothing is left behind");
+
+    let (status, answer) = cluster.ask("PUT", "", "sys/seal", &Value::Null);
+    assert!((200..300).contains(&status), "{status} {answer}");
+    let sealed = verify(&cluster, &given);
+    assert_eq!((sealed.code, sealed.accused()), (1, vec!["cluster".to_owned()]), "{:#}", sealed.report);
+    assert_eq!(cluster.run(&["unseal", "plan.yaml"]).code, 0);
 
     let load = verify(&cluster, &["database", "--load"]);
     assert_eq!(load.code, 0, "{:#}", load.report);

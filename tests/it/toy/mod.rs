@@ -2,6 +2,7 @@
 //! program knowing it; and a model of the places that it has.
 
 mod model;
+mod proven;
 mod provider;
 mod smaller;
 mod world;

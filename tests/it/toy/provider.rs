@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use groundwork::destination::Destinations;
 use groundwork::error::{Error, ErrorKind, FieldError, Result};
 use groundwork::place::{NAMESPACE, Place, Realm, Realms};
+use groundwork::proof::{Proof, Prover};
 use groundwork::provider::Provider;
 use groundwork::resource::erased::{Kind, kind};
 use groundwork::resource::{Diff, Look, Partial, Provided, Resource, Tags, Writer};
@@ -160,6 +161,17 @@ impl Provided for Client {
 }
 
 impl Client {
+    fn another(&self) -> Self {
+        Self {
+            memory: self.memory.clone(),
+            url: self.url.clone(),
+            http: self.http.clone(),
+            tenant: self.tenant.clone(),
+            zone: self.zone.clone(),
+            space: self.space.clone(),
+        }
+    }
+
     fn lamp(&self, name: &str) -> String {
         format!("lamp/{}/{}/-/{name}", self.tenant, self.zone)
     }
@@ -231,6 +243,7 @@ impl Resource for Lamp {
     const ABOUT: &'static str = "A lamp.";
     const EXAMPLE: &'static str = "desk:\n  kind: toy.lamp\n  name: desk\n  brightness: 40\n";
     const TAGGED: bool = true;
+    const PROOF: Proof = Proof::Tried("a probe is lit beside it");
 
     type Client = Client;
     type Id = String;
@@ -268,6 +281,26 @@ impl Resource for Lamp {
 
     async fn delete(w: &Writer<'_, Client>, id: &String) -> Result<()> {
         w.write("DELETE", &w.lamp(id), Value::Null).await
+    }
+
+    /// A lamp of which the name says so never answers.
+    async fn prove(prover: &Prover<'_, Client>, desired: &LampSpec, observed: &LampSpec) {
+        let key = prover.lamp(&format!("probe-{}", desired.name));
+        if let Err(error) = prover.write("POST", &key, json!({ "brightness": 1 })).await {
+            return prover.refused("lights a probe", "a probe", &error);
+        }
+        let client = prover.another();
+        let undo = prover.undo("a probe", move || {
+            let (client, key) = (client.another(), key.clone());
+            async move { client.write("DELETE", &key, Value::Null).await }
+        });
+        if desired.name == "hangs" {
+            std::future::pending::<()>().await;
+        }
+        prover.compare("its brightness", &desired.brightness, &observed.brightness, "turn it");
+        if let Err(error) = undo.now().await {
+            prover.refused("removes the probe", "the probe goes", &error);
+        }
     }
 
     fn outputs(observed: &LampSpec) -> LampOutputs {

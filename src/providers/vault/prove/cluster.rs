@@ -176,9 +176,11 @@ async fn differences(prover: &Vault<'_>, nodes: &[&NodeClient]) -> Result<Vec<St
     let mut found = Vec::new();
     for (noun, method, path) in TABLES {
         let tables = join_all(nodes.iter().map(|node| prover.get_from(node.address(), method, path))).await;
-        let tables = tables.into_iter().map(|table| table.map(entries)).collect::<Result<Vec<_>>>()?;
-        let Some((first, others)) = tables.split_first() else { continue };
-        for (node, table) in nodes.iter().skip(1).zip(others) {
+        let tables = tables.into_iter().map(known).collect::<Result<Vec<_>>>()?;
+        // A server that has no such table has none on any node.
+        let mut tables = nodes.iter().zip(tables).filter_map(|(node, table)| Some((node, table?)));
+        let Some((_, first)) = tables.next() else { continue };
+        for (node, table) in tables {
             let names: BTreeSet<&String> = first.keys().chain(table.keys()).collect();
             let differing = names.into_iter().filter(|name| first.get(*name) != table.get(*name));
             found.extend(differing.map(|name| {
@@ -194,15 +196,19 @@ async fn differences(prover: &Vault<'_>, nodes: &[&NodeClient]) -> Result<Vec<St
     Ok(found)
 }
 
+/// The entries of a node's table; `None` when it does not have one.
+fn known(table: Result<Option<Value>>) -> Result<Option<Map<String, Value>>> {
+    match table {
+        Err(error) if error.kind == ErrorKind::Rejected => Ok(None),
+        table => Ok(table?.map(entries)),
+    }
+}
+
 /// The entries of a table, without what a node counts for itself. A server without a list of texts has only names.
-fn entries(table: Option<Value>) -> Map<String, Value> {
-    let mut table = table.unwrap_or_default();
-    let table = match table.get_mut("key_info").map(Value::take) {
-        Some(Value::Object(entries)) => entries,
-        _ => match table {
-            Value::Object(entries) => entries,
-            _ => Map::new(),
-        },
-    };
-    table
+fn entries(mut table: Value) -> Map<String, Value> {
+    let named = table.get_mut("key_info").map(Value::take);
+    match named.unwrap_or(table) {
+        Value::Object(entries) => entries,
+        _ => Map::new(),
+    }
 }

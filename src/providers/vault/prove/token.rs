@@ -1,6 +1,7 @@
 //! Compares a token that a role has issued with what the role declares.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value, json};
 
@@ -29,7 +30,7 @@ pub(super) async fn prove(prover: &Vault<'_>, declared: &Map<String, Value>, iss
     prover.proven("logs in");
     compare_answer(prover, declared, &about);
     if let Some(found) = looked_up(prover, &bearer, &about).await {
-        compare_record(prover, declared, &found);
+        compare_record(prover, declared, &found).await;
         // Each use of a token whose uses are counted could be its last.
         if declared["token_num_uses"] == 0 {
             longest_life(prover, &bearer, declared, &about).await;
@@ -110,17 +111,48 @@ async fn looked_up(prover: &Vault<'_>, bearer: &Bearer, about: &Value) -> Option
     prover.ask("the record of its token", "the record can be read", found)
 }
 
-fn compare_record(prover: &Vault<'_>, declared: &Map<String, Value>, found: &Value) {
-    let period = seconds(declared, "token_period");
-    let ttl = if period > 0 { period } else { seconds(declared, "token_ttl") };
-    let limits = [seconds(declared, "token_max_ttl"), seconds(declared, "token_explicit_max_ttl")];
-    let limits = limits.into_iter().filter(|limit| *limit > 0 && period == 0);
-    let seen = found["creation_ttl"].as_u64().unwrap_or_default();
-    if ttl > 0 {
-        let expected = limits.fold(ttl, u64::min);
-        prover.compare("the TTL of its token", &told(expected), &told(seen), ADVICE);
+/// Whether a token lives as long as its role says. A shorter life may be its method's doing.
+async fn lives(
+    prover: &Vault<'_>,
+    declared: &Map<String, Value>,
+    tried: &str,
+    expected: RangeInclusive<u64>,
+    seen: u64,
+) {
+    if expected.contains(&seen) {
+        return prover.proven(tried);
     }
-    let explicit = seconds(declared, "token_explicit_max_ttl");
+    let whole = told(*expected.end());
+    let mount = declared["mount"].as_str().unwrap_or_default();
+    let method = beside(prover, "vault.auth_method").find(|step| {
+        let path = step.fields["path"].as_str().or(step.fields["type"].as_str());
+        path.is_some_and(|path| path.trim_matches('/') == mount)
+    });
+    if let Some(method) = method.filter(|_| seen < *expected.end())
+        && let Ok(Some(tuned)) = prover.get(&format!("sys/auth/{mount}/tune")).await
+        && let Some(limit) =
+            tuned["max_lease_ttl"].as_u64().filter(|limit| seen <= *limit && *limit < *expected.end())
+    {
+        let tried = format!("{tried}, of the role of `{}`", prover.step());
+        let seen = format!("{}, since the method allows {} at most", told(seen), told(limit));
+        let advice = "raise the method's max_lease_ttl, or lower the role's TTL";
+        return prover.about(&method.id).failed(tried, whole, seen, advice);
+    }
+    prover.failed(tried, whole, told(seen), ADVICE);
+}
+
+async fn compare_record(prover: &Vault<'_>, declared: &Map<String, Value>, found: &Value) {
+    let (period, explicit) = (seconds(declared, "token_period"), seconds(declared, "token_explicit_max_ttl"));
+    let (ttl, longest) = match period {
+        0 => (seconds(declared, "token_ttl"), seconds(declared, "token_max_ttl")),
+        period => (period, 0),
+    };
+    if ttl > 0 {
+        let limits = [longest, explicit].into_iter().filter(|limit| *limit > 0);
+        let (expected, seen) =
+            (limits.fold(ttl, u64::min), found["creation_ttl"].as_u64().unwrap_or_default());
+        lives(prover, declared, "the TTL of its token", expected..=expected, seen).await;
+    }
     if explicit > 0 {
         let seen = found["explicit_max_ttl"].as_u64().unwrap_or_default();
         prover.compare("the explicit maximum TTL of its token", &told(explicit), &told(seen), ADVICE);
@@ -150,10 +182,7 @@ async fn longest_life(prover: &Vault<'_>, bearer: &Bearer, declared: &Map<String
         0 => longest,
         explicit => longest.min(explicit),
     };
-    match (expected.saturating_sub(SECONDS_PASSED)..=expected).contains(&seen) {
-        true => prover.proven(tried),
-        false => prover.failed(tried, told(expected), format!("a renewal gives {seen} s"), ADVICE),
-    }
+    lives(prover, declared, tried, expected.saturating_sub(SECONDS_PASSED)..=expected, seen).await;
 }
 
 /// Compares the token's rights with its policies as they are on the server: a policy that differs from the plan is
