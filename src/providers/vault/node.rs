@@ -15,6 +15,7 @@ use super::bounded::LONGEST;
 use super::certificate::public_key;
 use super::client::REQUEST_TIMEOUT;
 use super::error::{explain, from_status, messages, translate};
+use super::pki_ca::expiry;
 use super::request::{self, Effect, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::timeout::of_once_only;
@@ -164,17 +165,31 @@ impl NodeClient {
     /// # Errors
     /// As [`NodeClient::identity`].
     pub(super) async fn public_key(&self) -> Result<Option<String>> {
+        let key = self.of_certificate(|certificate| public_key(certificate).map(digest)).await?;
+        Ok(key.map(|key| format!("key sha256:{key}")))
+    }
+
+    /// When the node's certificate in TLS ends, in seconds since 1970; `None` without TLS.
+    ///
+    /// # Errors
+    /// As [`NodeClient::identity`].
+    pub(super) async fn certificate_expiry(&self) -> Result<Option<i64>> {
+        self.of_certificate(expiry).await
+    }
+
+    /// What `read` finds in the node's certificate in TLS; `None` without TLS.
+    async fn of_certificate<T>(&self, read: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
         if self.address.scheme() != "https" {
             return Ok(None);
         }
         let request = Request::new("GET", "sys/seal-status", Effect::Read);
         let answer = self.get(&request, "sys/seal-status").await?;
         let certificate = answer.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
-        let key = certificate.and_then(public_key).ok_or_else(|| {
+        let found = certificate.and_then(read).ok_or_else(|| {
             let message = format!("{} shows no certificate", self.address());
             Error::new(ErrorKind::Unavailable, request.to_string(), message)
         })?;
-        Ok(Some(format!("key sha256:{}", digest(key))))
+        Ok(Some(found))
     }
 
     /// The response to a request that reads, whatever its status and its body.

@@ -16,6 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub(super) use certificate::expiry;
+
 use super::content;
 use super::fields::{self, Fixed};
 use super::mount::{pick, refuse_blocked};

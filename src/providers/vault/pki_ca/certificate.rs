@@ -113,6 +113,13 @@ fn parse(pem: &str) -> Option<Read> {
     })
 }
 
+/// The end of the validity of a certificate in DER, in seconds since 1970; `None` when it is not a certificate.
+pub(in crate::providers::vault) fn expiry(certificate: &[u8]) -> Option<i64> {
+    let signed = items(items(certificate).next()?.content).next()?;
+    let validity = items(signed.content).skip_while(|part| part.tag == 0xa0).nth(3)?;
+    timestamp(&items(validity.content).nth(1)?)
+}
+
 /// The values of one attribute in a name, sorted: a sequence of sets of pairs.
 fn names(name: &[u8], attribute: &[u8]) -> Vec<String> {
     let pairs = items(name).flat_map(|set| items(set.content)).filter_map(|pair| {
@@ -216,6 +223,9 @@ mod tests {
         });
         assert_eq!(Value::Object(found.fields), expected);
         assert_eq!(found.expires, 2_713_910_400);
+        let der = pem_block(&authority(BasicConstraints::Unconstrained)).expect("a block");
+        assert_eq!(expiry(&der), Some(found.expires));
+        assert_eq!(expiry(b"none"), None);
         let free = read(&authority(BasicConstraints::Unconstrained)).expect("a certificate");
         assert_eq!(free.fields["max_path_length"], -1);
     }

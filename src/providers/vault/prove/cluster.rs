@@ -17,6 +17,11 @@ use crate::proof::Prover;
 /// How long a standby has to catch up with a recent change.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
+/// How many days a node's certificate must still be good for.
+const RENEW_WITHIN: i64 = 14;
+
+const DAY: i64 = 86_400;
+
 /// How many differences a finding names.
 const SHOWN: usize = 6;
 
@@ -56,7 +61,8 @@ pub(in crate::providers::vault) async fn of_init(prover: &Prover<'_, Custodian>,
 pub(in crate::providers::vault) async fn of_nodes(prover: &Vault<'_>) {
     let nodes = prover.nodes();
     let serving = alive(prover, &nodes).await;
-    futures::join!(storage(prover, nodes.len()), same_everywhere(prover, &serving));
+    let certificates = certificates(prover, &serving);
+    futures::join!(storage(prover, nodes.len()), same_everywhere(prover, &serving), certificates);
 }
 
 /// Whether each node answers, is open and runs the same version, and exactly one leads. Returns those that serve.
@@ -105,6 +111,26 @@ async fn alive<'n>(prover: &Vault<'_>, nodes: &'n [NodeClient]) -> Vec<&'n NodeC
         }
     }
     serving
+}
+
+/// Whether the nodes' certificates are good for a while; nothing is said of nodes without TLS.
+async fn certificates(prover: &Vault<'_>, nodes: &[&NodeClient]) {
+    let now = jiff::Timestamp::now().as_second();
+    let mut shortest: Option<i64> = None;
+    for node in nodes {
+        let tried = format!("the certificate of {}", node.address());
+        let expiry = prover.ask(&tried, "a certificate", node.certificate_expiry().await).flatten();
+        let Some(days) = expiry.map(|expiry| (expiry - now) / DAY) else { continue };
+        if days < RENEW_WITHIN {
+            let advice =
+                "give the server another certificate and restart it (`groundwork restart PLAN -- COMMAND`)";
+            prover.failed(tried, format!("good for {RENEW_WITHIN} days"), format!("{days} days"), advice);
+        }
+        shortest = Some(shortest.map_or(days, |shortest| shortest.min(days)));
+    }
+    if let Some(days) = shortest.filter(|days| *days >= RENEW_WITHIN) {
+        prover.proven(format!("the nodes' certificates are good for {days} days"));
+    }
 }
 
 /// Whether the servers of the storage vote and are healthy.
