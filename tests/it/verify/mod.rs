@@ -84,6 +84,8 @@ fn sabotage_is_found_at_its_step_and_nowhere_else() {
         ("reader", "allowed on"),
         ("reader", "reads `secret/data/app/db`"),
         ("reader", "is refused `secret/data/elsewhere/key`"),
+        ("reader", "lists `secret/metadata/app`"),
+        ("writer", "is refused the list of `secret/metadata/app`"),
         ("writer", "allowed on"),
         ("app_role", "logs in"),
         ("app_role", "the TTL of its token"),
@@ -117,6 +119,14 @@ fn sabotage_is_found_at_its_step_and_nowhere_else() {
         let found = verify(&cluster, &given);
         assert_eq!(found.code, 1, "{what}: {:#}", found.report);
         assert_eq!(found.accused(), [sabotage.step], "{what}: {:#}", found.report["steps"]);
+        let failed = found.with("failed");
+        for trial in &sabotage.shows {
+            let trial = format!("{}: {trial}", sabotage.step);
+            assert!(
+                failed.iter().any(|one| one.starts_with(&trial)),
+                "{what}: no {trial:?} among {failed:#?}"
+            );
+        }
         sabotage.is_undone(&cluster);
     }
     let green = verify(&cluster, &given);

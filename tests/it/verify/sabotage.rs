@@ -18,6 +18,8 @@ pub struct Sabotage {
     fault: Request,
     undo: Request,
     is_quick: bool,
+    /// Trials that must fail, besides the comparison with the plan.
+    pub shows: Vec<&'static str>,
 }
 
 impl fmt::Display for Sabotage {
@@ -31,18 +33,38 @@ impl Sabotage {
     /// A write to `path`, undone by another one.
     fn write(step: &'static str, path: &str, fault: Value, undo: Value) -> Self {
         let request = |body| ("POST", path.to_owned(), body);
-        Self { step, namespace: "", fault: request(fault), undo: request(undo), is_quick: false }
+        Self {
+            step,
+            namespace: "",
+            fault: request(fault),
+            undo: request(undo),
+            is_quick: false,
+            shows: Vec::new(),
+        }
     }
 
     /// A deletion of `path`, undone by a write to `undo`.
     fn delete(step: &'static str, path: &str, undo: &str, body: Value) -> Self {
         let fault = ("DELETE", path.to_owned(), Value::Null);
-        Self { step, namespace: "", fault, undo: ("POST", undo.to_owned(), body), is_quick: false }
+        Self {
+            step,
+            namespace: "",
+            fault,
+            undo: ("POST", undo.to_owned(), body),
+            is_quick: false,
+            shows: Vec::new(),
+        }
     }
 
     /// The same, in a namespace.
     fn within(self, namespace: &'static str) -> Self {
         Self { namespace, ..self }
+    }
+
+    /// The same, which a trial must show too.
+    fn shows(mut self, trial: &'static str) -> Self {
+        self.shows.push(trial);
+        self
     }
 
     /// The same, tried every time.
@@ -93,9 +115,14 @@ fn of_policies(cluster: &Cluster) -> Vec<Sabotage> {
     let at_reader = |fault| Sabotage::write("reader", "sys/policies/acl/reader", fault, policy(&reader));
     let at_writer = |fault| Sabotage::write("writer", "sys/policies/acl/writer", fault, policy(&writer));
     vec![
-        at_reader(more(&reader, "secret/data/*", "read")).quick(),
-        at_reader(policy("path \"secret/data/app/*\" { capabilities = [\"read\"] }")).quick(),
-        at_reader(more(&reader, "secret/data/app/db", "deny")),
+        at_reader(more(&reader, "secret/data/*", "read"))
+            .shows("its capabilities on")
+            .shows("is refused `secret/data/elsewhere/key`")
+            .quick(),
+        at_reader(policy("path \"secret/data/app/*\" { capabilities = [\"read\"] }"))
+            .shows("lists `secret/metadata/app`")
+            .quick(),
+        at_reader(more(&reader, "secret/data/app/db", "deny")).shows("reads `secret/data/app/db`"),
         at_reader(more(&reader, "secret/data/app/*", "delete")),
         at_reader(more(&reader, "secret/destroy/app/*", "update")),
         at_reader(more(&reader, "sys/policies/acl/*", "update")),
@@ -125,9 +152,14 @@ fn of_approle(cluster: &Cluster) -> Vec<Sabotage> {
     let group = "identity/group/name/strays";
     let strays = json!({ "policies": ["writer-of-all"], "member_entity_ids": [entity] });
     vec![
-        app(json!({ "token_ttl": "19m" }), json!({ "token_ttl": "20m" })).quick(),
-        app(json!({ "token_max_ttl": "2h" }), json!({ "token_max_ttl": "1h" })).quick(),
+        app(json!({ "token_ttl": "19m" }), json!({ "token_ttl": "20m" }))
+            .shows("the TTL of its token")
+            .quick(),
+        app(json!({ "token_max_ttl": "2h" }), json!({ "token_max_ttl": "1h" }))
+            .shows("the maximum TTL of its token")
+            .quick(),
         app(json!({ "token_policies": ["reader"] }), json!({ "token_policies": ["reader", "writer"] }))
+            .shows("its policies")
             .quick(),
         app(
             json!({ "token_policies": ["reader", "writer", "root-like"] }),
@@ -149,6 +181,7 @@ fn of_approle(cluster: &Cluster) -> Vec<Sabotage> {
             undo: ("DELETE", group.to_owned(), Value::Null),
             ..Sabotage::write("app_role", group, strays, Value::Null)
         }
+        .shows("its policies by identity")
         .quick(),
     ]
 }
@@ -198,6 +231,7 @@ fn of_mounts() -> Vec<Sabotage> {
         described("approle", "auth/approle"),
         tuned("pki", "mounts/pki", json!({ "max_lease_ttl": "8999h" }), json!({ "max_lease_ttl": "9000h" })),
         tuned("approle", "auth/approle", json!({ "max_lease_ttl": "2m" }), json!({ "max_lease_ttl": "0" }))
+            .shows("the TTL of its token, of the role of `app_role`")
             .quick(),
     ]
 }
@@ -221,7 +255,7 @@ fn of_engines() -> Vec<Sabotage> {
         )
     };
     vec![
-        host("allowed_domains", json!(["example.org"])).quick(),
+        host("allowed_domains", json!(["example.org"])).shows("issues a certificate").quick(),
         host("allow_subdomains", json!(false)),
         host("allow_any_name", json!(true)),
         host("ttl", json!("1h")),
@@ -265,6 +299,7 @@ fn of_logins() -> Vec<Sabotage> {
             json!({ "password": "another-password" }),
             json!({ "password": "correct-horse-battery" }),
         )
+        .shows("logs in")
         .quick(),
         Sabotage::write(
             "alice",
@@ -274,12 +309,14 @@ fn of_logins() -> Vec<Sabotage> {
         ),
         Sabotage::write("alice", alice, json!({ "token_ttl": "9h" }), json!({ "token_ttl": "8h" })),
         Sabotage::delete("alice", alice, alice, user),
-        pod("bound_audiences", json!(["elsewhere"])).quick(),
+        pod("bound_audiences", json!(["elsewhere"])).shows("logs in").quick(),
         pod("user_claim", json!("aud")),
         pod("token_policies", json!(["reader", "writer"])),
         pod("token_ttl", json!("11m")),
         Sabotage::delete("pods", pods, pods, pod_role()),
-        job(json!({ "orphan": false }), json!({ "orphan": true })).quick(),
+        job(json!({ "orphan": false }), json!({ "orphan": true }))
+            .shows("whether its tokens are orphans")
+            .quick(),
         job(json!({ "allowed_policies": ["reader", "writer"] }), json!({ "allowed_policies": ["reader"] })),
         job(json!({ "renewable": false }), json!({ "renewable": true })),
         job(json!({ "token_period": "1h" }), json!({ "token_period": 0 })),

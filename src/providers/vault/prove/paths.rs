@@ -44,6 +44,15 @@ impl Surroundings {
         self.secrets.iter().map(|(mount, path)| format!("{mount}/data/{path}"))
     }
 
+    /// The folders that the secrets are in, as a LIST names them.
+    pub(super) fn folders(&self) -> BTreeSet<String> {
+        let folder = |(mount, path): &(String, String)| match path.rsplit_once('/') {
+            Some((folder, _)) => format!("{mount}/metadata/{folder}"),
+            None => format!("{mount}/metadata"),
+        };
+        self.secrets.iter().map(folder).collect()
+    }
+
     /// Some of these paths, from everywhere in the plan.
     fn sample(&self) -> impl Iterator<Item = String> {
         self.values().step_by(self.secrets.len().div_ceil(SAMPLE).max(1))
@@ -156,6 +165,15 @@ mod tests {
         assert_eq!(filled("a/"), "a");
         let templated = trials(["x/{{identity.entity.id}}/*"], &Surroundings::default());
         assert!(templated.is_empty(), "{templated:?}");
+    }
+
+    #[test]
+    fn folders_are_those_of_the_secrets() {
+        let secrets = [("kv", "a/b/c"), ("kv", "a/b/d"), ("kv", "top")];
+        let secrets = secrets.map(|(mount, path)| (mount.to_owned(), path.to_owned())).into();
+        let around = Surroundings { engines: Vec::new(), secrets };
+        let folders: Vec<String> = around.folders().into_iter().collect();
+        assert_eq!(folders, ["kv/metadata", "kv/metadata/a/b"]);
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(in crate::providers::vault) async fn prove(prover: &Vault<'_>, name: &str, t
         let acl = Acl::of([text, &default]);
         compare(prover, &bearer, &acl, &paths).await;
         really_read(prover, &bearer, &acl, &around).await;
+        really_list(prover, &bearer, &acl, &around).await;
     }
     end(undo).await;
 }
@@ -92,15 +93,32 @@ async fn really_read(prover: &Vault<'_>, bearer: &Bearer, acl: &Acl, around: &Su
     }
 }
 
+/// Lists folders of the plan's secrets as far as the rules let it, and is refused the others.
+async fn really_list(prover: &Vault<'_>, bearer: &Bearer, acl: &Acl, around: &Surroundings) {
+    for folder in around.folders().iter().take(READ) {
+        let is_allowed = acl.allows(folder, &["list"]);
+        let tried = if is_allowed {
+            format!("lists `{folder}`")
+        } else {
+            format!("is refused the list of `{folder}`")
+        };
+        let answer = bearer.try_read("LIST", folder).await;
+        let Some(status) = prover.ask(&tried, "an answer", answer) else { continue };
+        judge(prover, tried, status, is_allowed);
+    }
+}
+
 /// Reads one path. What is read is dropped; a secret that is not there is another step's fault.
 async fn read(prover: &Vault<'_>, bearer: &Bearer, path: &str, is_allowed: bool) {
     let tried = if is_allowed { format!("reads `{path}`") } else { format!("is refused `{path}`") };
     let Some(status) = prover.ask(&tried, "an answer", bearer.try_read("GET", path).await) else { return };
-    match (status == 403) != is_allowed {
-        true => prover.proven(tried),
-        false => {
-            let expected = if is_allowed { "the read is allowed" } else { "the read is refused (403)" };
-            prover.failed(tried, expected, format!("the server answers {status}"), ADVICE);
-        }
+    judge(prover, tried, status, is_allowed);
+}
+
+fn judge(prover: &Vault<'_>, tried: String, status: u16, is_allowed: bool) {
+    if (status == 403) != is_allowed {
+        return prover.proven(tried);
     }
+    let expected = if is_allowed { "the request is allowed" } else { "the request is refused (403)" };
+    prover.failed(tried, expected, format!("the server answers {status}"), ADVICE);
 }
