@@ -124,9 +124,11 @@ impl<'a, C> Prover<'a, C> {
         self.proofs.plan.iter().filter(move |step| step.kind == kind)
     }
 
-    /// The credential that the caller gives for this step.
+    /// The credential that the caller gives for this step, or for all instances of the repeated step that it is of.
     pub fn credential(&self) -> Option<&'a Secret> {
-        self.proofs.credentials.get(self.step)
+        let repeated = self.step.split('[').next().unwrap_or_default();
+        let given = &self.proofs.credentials;
+        given.get(self.step).or_else(|| given.get(repeated))
     }
 
     /// Says that this was proven.
@@ -193,5 +195,22 @@ impl<C> Deref for Prover<'_, C> {
 
     fn deref(&self) -> &C {
         self.client
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credential_of_a_repeated_step_serves_its_instances() {
+        let secret = |text: &str| Secret::from(text.to_owned());
+        let given = [("role".to_owned(), secret("all")), ("role[b]".to_owned(), secret("b"))];
+        let proofs = Proofs::new(Permit::mint(), Vec::new(), given.into());
+        let credential = |step| Prover::new(&(), &proofs, step).credential().and_then(Secret::expose_str);
+        assert_eq!(credential("role"), Some("all"));
+        assert_eq!(credential("role[a]"), Some("all"));
+        assert_eq!(credential("role[b]"), Some("b"));
+        assert_eq!(credential("roles"), None);
     }
 }
