@@ -24,6 +24,8 @@
 //! plan to use, [`signing`] who wrote its journal and what is in custody, [`sandbox`] the local AWS
 //! and Vault, [`event`] what the stages report and [`trace`] every request.
 //!
+//! [`snapshot`] reads a snapshot of Vault without a server.
+//!
 //! At the bottom: [`error`] and [`permit`], [`environment`] for the process's variables, [`net`] for HTTP, [`confined_path`], [`workspace`] and
 //! [`durable`] for files, [`visible`] for others' text, [`console`] and [`prompt`] for the terminal
 //! ([`ui`] is what they show), [`hygiene`] for the process's memory. `tests/it/layers.rs` lists which
@@ -72,6 +74,7 @@ pub mod schema;
 pub mod secret;
 pub mod session;
 pub mod signing;
+pub mod snapshot;
 pub mod stop;
 pub mod suggest;
 pub mod template;

@@ -107,13 +107,14 @@ fn files_are_opened_only_in_listed_places() {
 }
 
 /// Where variables of the process are read, and why there. Everything else is given an `Environment`.
-const READERS: [(&str, &str); 6] = [
+const READERS: [(&str, &str); 7] = [
     ("cli/mod.rs", "once"),
     ("environment.rs", "all of them, for everything else"),
     ("durable.rs", "a fault that a test of a debug build plans"),
     ("net/timeout.rs", "time limits are those of the process"),
     ("sandbox/", "the programs that it starts inherit the environment"),
     ("providers/vault/testing.rs", "the server that tests start"),
+    ("snapshot/tests.rs", "how many bits a test flips"),
 ];
 
 #[test]
@@ -148,6 +149,7 @@ const EDGES: &[(&str, &str)] = &[
     ("workspace", "confined_path error"),
     ("trust", "confined_path durable environment error workspace"),
     ("secret", "confined_path template trust workspace"),
+    ("snapshot", "secret"),
     ("signing", "confined_path durable environment error secret trust"),
     ("trace", ""),
     ("event", "trace"),
