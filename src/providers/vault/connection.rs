@@ -71,7 +71,7 @@ impl Connection for Vault {
                 FieldError::new(path, format!("`{}`: {}", trace::public(url), endpoint::mistake(url)?));
             Some(if url.contains('@') { mistake.secret() } else { mistake })
         });
-        let targets = self.settings.service.iter().flat_map(ServiceTargets::mistakes);
+        let targets = self.settings.service.iter().filter_map(ServiceTargets::mistakes);
         wrong.chain(targets).collect()
     }
 

@@ -52,7 +52,7 @@ impl ServiceTargets {
     pub(super) fn p99_ms(&self) -> Option<f64> {
         let nanoseconds = nanoseconds(self.p99.as_deref()?)?;
         // Whole microseconds are exact in a float.
-        Some(u32::try_from(nanoseconds / 1_000).map(f64::from).unwrap_or(f64::MAX) / 1_000.0)
+        Some(u32::try_from(nanoseconds / 1_000).map_or(f64::MAX, f64::from) / 1_000.0)
     }
 
     /// Mistakes in the targets, with paths below the section.
