@@ -24,7 +24,7 @@
 //! plan to use, [`signing`] who wrote its journal and what is in custody, [`sandbox`] the local AWS
 //! and Vault, [`event`] what the stages report and [`trace`] every request.
 //!
-//! [`snapshot`] reads a snapshot of Vault without a server.
+//! [`snapshot`] reads a snapshot of Vault without a server, and [`backup`] proves and keeps them.
 //!
 //! At the bottom: [`error`] and [`permit`], [`environment`] for the process's variables, [`net`] for HTTP, [`confined_path`], [`workspace`] and
 //! [`durable`] for files, [`visible`] for others' text, [`console`] and [`prompt`] for the terminal
@@ -37,6 +37,7 @@
 #![cfg_attr(not(feature = "full"), allow(dead_code, unused_imports))]
 
 pub mod apply;
+pub mod backup;
 pub mod changeset;
 pub mod cli;
 pub mod confined_path;

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod apply;
+mod backup;
 mod child;
 mod completions;
 mod custody;
@@ -17,6 +18,7 @@ mod permission;
 mod plan;
 mod plan_args;
 mod restart;
+mod restore;
 mod sandbox;
 mod schema;
 mod select_args;
@@ -130,6 +132,12 @@ enum Command {
     /// Unseal every node, from custody or with shares that people enter
     #[command(after_help = guide!("custody"))]
     Unseal(unseal::UnsealArgs),
+    /// Take a backup of Vault, prove it, and store it where the plan says; or prove one that was taken
+    #[command(after_help = guide!("backup"))]
+    Backup(backup::BackupArgs),
+    /// Restore a backup of Vault into the plan's cluster, after showing what that changes; or bring one secret back
+    #[command(after_help = guide!("backup"))]
+    Restore(restore::RestoreArgs),
     /// Restart the servers of Vault one after the other, the active one last; or show the order
     Restart(restart::RestartArgs),
     /// Check, list and export the copies that are kept of once-only secrets
@@ -207,6 +215,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Trust(args) => block_on(ending_on_signal(trust::run(args))),
         Command::Login(args) => return block_on(login::run(args)),
         Command::Unseal(args) => block_on(ending_on_signal(unseal::run(args))),
+        Command::Backup(args) => block_on(ending_on_signal(backup::run(args))),
+        Command::Restore(args) => block_on(ending_on_signal(restore::run(args))),
         Command::Restart(args) => block_on(restart::run(args)),
         Command::Custody(args) => block_on(ending_on_signal(custody::run(args))),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),

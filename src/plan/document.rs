@@ -69,11 +69,13 @@ pub enum Section {
     Journal,
     /// Where the lock stands that other machines see.
     Lock,
+    /// Where backups of Vault are kept.
+    Backup,
 }
 
 impl Section {
     /// The sections of the program itself.
-    pub const OWN: [Self; 3] = [Self::Custody, Self::Journal, Self::Lock];
+    pub const OWN: [Self; 4] = [Self::Custody, Self::Journal, Self::Lock, Self::Backup];
 
     /// The key in the plan file.
     pub fn key(self) -> &'static str {
@@ -82,6 +84,7 @@ impl Section {
             Self::Custody => "custody",
             Self::Journal => "journal",
             Self::Lock => "lock",
+            Self::Backup => "backup",
         }
     }
 }

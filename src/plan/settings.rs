@@ -88,3 +88,42 @@ pub enum LockObject {
     /// `s3://BUCKET/KEY.tflock`.
     At(String),
 }
+
+/// The `backup:` section: where backups of Vault are kept, and for how long.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackupSettings {
+    /// Every backup is kept on each of these.
+    pub stores: Vec<BackupStoreSettings>,
+    /// Which backups stay.
+    #[serde(default)]
+    pub keep: KeepSettings,
+}
+
+/// A place that keeps backups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum BackupStoreSettings {
+    /// A folder, relative to the plan, or an absolute path that the caller allows.
+    File(PathBuf),
+    /// A bucket and a prefix in it, `s3://bucket/prefix`.
+    S3(String),
+}
+
+/// Which backups stay. The last proven one stays whatever this says, and so does the last one of each
+/// generation of key shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeepSettings {
+    /// How many of the newest.
+    #[schemars(range(min = 1))]
+    pub last: u32,
+    /// On how many days the newest one of a day stays.
+    pub daily: u32,
+}
+
+impl Default for KeepSettings {
+    fn default() -> Self {
+        Self { last: 24, daily: 30 }
+    }
+}

@@ -28,7 +28,7 @@ use shape::Schema;
 use variables::{name_of_instance, variables, with_stage};
 
 use crate::place::{Place, Realms};
-use crate::plan::settings::{CustodySettings, JournalSettings, LockSettings};
+use crate::plan::settings::{BackupSettings, CustodySettings, JournalSettings, LockSettings};
 use crate::plan::{Diagnostic, Document, Node, Section};
 use crate::provider::{Entry, Provider, Registry};
 use crate::resource::strict::parse;
@@ -108,6 +108,7 @@ fn resolve_within(mut document: Document, registry: &'static Registry, budget: B
     let place_references = [
         references::<JournalSettings>(&document, registry, Section::Journal, &mut mistakes),
         references::<LockSettings>(&document, registry, Section::Lock, &mut mistakes),
+        references::<BackupSettings>(&document, registry, Section::Backup, &mut mistakes),
     ]
     .concat();
     let templates = template::Templates::default();

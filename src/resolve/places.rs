@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::{OutputTable, Resolved};
+use crate::confined_path::mistake;
 use crate::error::FieldError;
-use crate::plan::settings::{JournalSettings, LockObject, LockSettings};
+use crate::plan::settings::{BackupSettings, BackupStoreSettings, JournalSettings, LockObject, LockSettings};
 use crate::plan::{Diagnostic, LockPlace, S3Location, Section};
 use crate::template::unknown::{is_unknown, references};
 
@@ -40,6 +41,31 @@ impl Resolved {
         Ok(Places { journal: copy, lock })
     }
 
+    /// Where backups are kept, and for how long; `None` when the plan does not say. A place that depends on an
+    /// unknown value is a mistake only with `definite`.
+    ///
+    /// # Errors
+    /// Expressions that fail and values that are wrong, with their places.
+    pub fn backups(
+        &self,
+        outputs: &OutputTable,
+        definite: bool,
+    ) -> Result<Option<BackupSettings>, Vec<Diagnostic>> {
+        let settings: Option<BackupSettings> = self.section(Section::Backup, outputs)?;
+        let Some(settings) = settings else { return Ok(None) };
+        let text = text(&settings);
+        match is_unknown(&text) {
+            true if definite => return Err(self.mistake(Section::Backup, not_known(&text))),
+            true => return Ok(Some(settings)),
+            false => {}
+        }
+        let mistakes = backup_mistakes(&settings);
+        match mistakes.is_empty() {
+            true => Ok(Some(settings)),
+            false => Err(mistakes.into_iter().flat_map(|one| self.mistake(Section::Backup, one)).collect()),
+        }
+    }
+
     fn mistake(&self, section: Section, mistake: FieldError) -> Vec<Diagnostic> {
         let Some(node) = self.document.section(section) else { return Vec::new() };
         super::diagnose(node, vec![mistake])
@@ -59,6 +85,28 @@ fn not_known(text: &str) -> FieldError {
 fn copy(settings: &JournalSettings, plan: &str) -> Result<S3Location, FieldError> {
     let place: S3Location = settings.s3.parse().map_err(|why: String| FieldError::new("s3", why))?;
     Ok(S3Location { key: format!("{}/{plan}.jsonl", place.key), ..place })
+}
+
+fn backup_mistakes(settings: &BackupSettings) -> Vec<FieldError> {
+    let mut mistakes = Vec::new();
+    if settings.stores.is_empty() {
+        mistakes.push(FieldError::new("stores", "there is no store").help("add `{ file: backups }`"));
+    }
+    if settings.keep.last == 0 {
+        mistakes.push(FieldError::new("keep.last", "at least one backup stays").help("use 1 or more"));
+    }
+    for (index, store) in settings.stores.iter().enumerate() {
+        let is_repeated = settings.stores[..index].contains(store);
+        let why = match store {
+            _ if is_repeated => Some("this store is already in the list".to_owned()),
+            BackupStoreSettings::S3(place) => place.parse::<S3Location>().err(),
+            BackupStoreSettings::File(path) if path.is_absolute() => None,
+            BackupStoreSettings::File(path) => mistake(&path.to_string_lossy()).map(str::to_owned),
+        };
+        let field = if matches!(store, BackupStoreSettings::S3(_)) { "s3" } else { "file" };
+        mistakes.extend(why.map(|why| FieldError::new(format!("stores[{index}].{field}"), why)));
+    }
+    mistakes
 }
 
 fn lock_place(

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use super::{Declared, Run};
+use crate::backup::BackupPlace;
 use crate::custody::{KeyService, Store};
 use crate::destination::Destinations;
 use crate::environment::Environment;
@@ -159,6 +160,14 @@ pub trait Connection: Any + Send + Sync {
     /// The key management service of custody's recipients, if this system has it.
     async fn key_service(&self, _run: &Run) -> Option<Arc<dyn KeyService>> {
         None
+    }
+
+    /// A place for backups, if this system keeps them.
+    ///
+    /// # Errors
+    /// When the system cannot be used at all.
+    async fn backup_place(&self, _run: &Run, _place: &S3Location) -> Result<Option<Box<dyn BackupPlace>>> {
+        Ok(None)
     }
 
     /// The place of a journal's copy, if this system keeps copies.

@@ -1,6 +1,7 @@
 //! One run of a plan: what all of its steps share, and its connections to the systems.
 
 mod awaited;
+mod backups;
 mod connection;
 mod permission;
 #[cfg(test)]
@@ -272,6 +273,11 @@ impl Run {
         if !settings.recipients.iter().any(|one| matches!(one, RecipientSettings::Kms(_))) {
             return None;
         }
+        self.any_key_service().await
+    }
+
+    /// The key management service of the plan's own account, if a system of the run has one.
+    pub async fn any_key_service(&self) -> Option<Arc<dyn KeyService>> {
         for connection in self.connections.iter() {
             if let Some(service) = connection.key_service(self).await {
                 return Some(service);

@@ -6,7 +6,7 @@ pub mod section;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::plan::settings::{CustodySettings, JournalSettings, LockSettings};
+use crate::plan::settings::{BackupSettings, CustodySettings, JournalSettings, LockSettings};
 use crate::plan::{STEP_KEYS, USE_KEYS};
 use crate::provider::Registry;
 use crate::resource::erased::Kind;
@@ -28,6 +28,7 @@ fn schema(registry: &Registry, expressions: bool) -> Value {
     let custody = json!(generator.subschema_for::<CustodySettings>());
     let journal = json!(generator.subschema_for::<JournalSettings>());
     let lock = json!(generator.subschema_for::<LockSettings>());
+    let backup = json!(generator.subschema_for::<BackupSettings>());
     let kinds: Vec<Value> = registry.kinds().map(|kind| step_schema(kind, &mut generator)).collect();
     let mut definitions = Value::Object(generator.take_definitions(true));
     definitions["Step"] = if expressions {
@@ -52,7 +53,7 @@ fn schema(registry: &Registry, expressions: bool) -> Value {
             "include": { "type": "array", "items": { "type": "string" },
                          "description": "further files inside the plan's folder" },
             "custody": custody,
-            "journal": journal, "lock": lock, "lint": silences(),
+            "journal": journal, "lock": lock, "backup": backup, "lint": silences(),
             "groups": groups_schema(&step),
             "steps": { "type": "object", "description": "the steps, by ids of your choice", "additionalProperties": {
                 "if": { "required": ["group"] }, "then": use_schema(), "else": step,

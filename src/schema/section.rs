@@ -78,6 +78,14 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("journal", "journal: { s3: \"s3://example-state/groundwork\" }"),
     ("lock", "lock: { dynamodb: terraform-lock, key: example-state/env/terraform.tfstate }"),
     (
+        "backup",
+        "backup:
+  stores:
+    - { file: backups }
+    - { s3: \"s3://example-backups/vault\" }
+  keep: { last: 24, daily: 30 }",
+    ),
+    (
         "lint",
         "lint:
   allow:

@@ -1,8 +1,11 @@
 //! One run over one plan: from the file to a changeset and its application.
 
 mod adopt;
+pub mod backups;
 mod checked;
 mod connect;
+pub mod restore;
+mod restore_secret;
 mod rewrap;
 pub mod stages;
 mod want;
@@ -10,8 +13,11 @@ mod wanted;
 mod whole;
 
 pub use adopt::Adoption;
+pub use backups::{BackedUp, Backups};
 pub use checked::{Checked, Purpose, check, check_with};
 pub use connect::{Reach, connect, journal, unlock};
+pub use restore::{Preview, Restore, Restored};
+pub use restore_secret::SecretRestore;
 pub use rewrap::{Rewrapping, with_recipients};
 pub use want::Wanted;
 

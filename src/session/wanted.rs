@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::checked::{Checked, local_journal};
-use crate::plan::settings::StoreSettings;
+use crate::plan::settings::{BackupStoreSettings, StoreSettings};
 use crate::plan::{Node, NodeValue, Section, Span};
 use crate::run::{Connection, Want};
 use crate::session::Wanted;
@@ -15,7 +15,7 @@ use crate::trust::{Grant, Standing, Subject, is_variable, standing};
 type Part = fn(&Checked) -> Vec<Wanted>;
 
 /// The parts of a plan that want something.
-const PARTS: [Part; 3] = [sections, custody_folders, variables];
+const PARTS: [Part; 4] = [sections, custody_folders, backup_folders, variables];
 
 /// Every permission that the plan needs, once, in the order of the parts. Asks no questions and reads
 /// no variables.
@@ -72,6 +72,26 @@ fn custody_folders(checked: &Checked) -> Vec<Wanted> {
             _ => None,
         })
         .collect()
+}
+
+/// Folders of backups outside of the plan's own.
+fn backup_folders(checked: &Checked) -> Vec<Wanted> {
+    let resolved = &checked.resolved;
+    let (Some(node), Ok(Some(backups))) =
+        (resolved.document.section(Section::Backup), resolved.backups(&checked.outputs, false))
+    else {
+        return Vec::new();
+    };
+    let wanted = |(index, store): (usize, &BackupStoreSettings)| match store {
+        BackupStoreSettings::File(path) if path.is_absolute() => {
+            let folder = path.to_string_lossy();
+            let why = format!("the plan keeps backups in {folder}, outside of its own folder");
+            let span = place(node, &format!("stores[{index}].file"));
+            Some(Wanted::new(Grant::new(Subject::Store, folder), span, why))
+        }
+        _ => None,
+    };
+    backups.stores.iter().enumerate().filter_map(wanted).collect()
 }
 
 /// Credentials and what is not a name are mistakes, which nothing allows.

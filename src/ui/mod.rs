@@ -1,5 +1,6 @@
 //! The only place that prints.
 
+pub mod backup;
 pub mod changeset;
 pub mod custody;
 pub mod diagnostics;

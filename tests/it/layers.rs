@@ -162,6 +162,7 @@ const EDGES: &[(&str, &str)] = &[
         "custody",
         "confined_path durable environment error event net permit plan secret signing template workspace",
     ),
+    ("backup", "confined_path custody durable error permit plan secret signing snapshot"),
     ("destination", ""),
     ("journal", "confined_path destination durable environment error permit place secret signing workspace"),
     ("console", "secret visible"),
@@ -169,13 +170,13 @@ const EDGES: &[(&str, &str)] = &[
     ("lock", "confined_path error journal permit stop workspace"),
     (
         "run",
-        "custody destination environment error journal lock permit place plan proof signing template trace trust",
+        "backup custody destination environment error journal lock permit place plan proof signing template trace trust",
     ),
     ("resource", "error permit place proof run secret suggest template"),
     ("provider", "error resource run"),
     (
         "providers",
-        "confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust",
+        "backup confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust",
     ),
     ("changeset", "destination plan resource"),
     (
@@ -198,19 +199,19 @@ const EDGES: &[(&str, &str)] = &[
     ),
     (
         "session",
-        "apply changeset custody diff error event graph journal lock observe place plan provider providers removal resolve resource run saved signing template trust workspace",
+        "apply backup changeset confined_path custody diff error event graph journal lock observe place plan provider providers removal resolve resource run saved secret signing snapshot template trust workspace",
     ),
     ("schema", "plan provider resource"),
     ("lint", "net plan provider providers resolve resource secret suggest template"),
     (
         "ui",
-        "changeset console custody destination error event graph journal lint plan proof provider providers resolve resource review saved schema secret signing trace verify visible",
+        "backup changeset console custody destination error event graph journal lint plan proof provider providers resolve resource review saved schema secret session signing snapshot trace verify visible",
     ),
     ("hygiene", ""),
     ("sandbox", "environment event net secret trust"),
     (
         "cli",
-        "apply changeset confined_path console custody durable environment error event hygiene lint lock net observe place plan prompt providers resolve resource review run sandbox saved schema secret session suggest trace trust ui verify",
+        "apply backup changeset confined_path console custody durable environment error event hygiene lint lock net observe place plan prompt providers resolve resource review run sandbox saved schema secret session signing snapshot suggest trace trust ui verify",
     ),
 ];
 

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::accounts::Aliases;
 use super::arn::partition_of;
+use super::backup_place::S3BackupPlace;
 use super::client::AwsClient;
 use super::constants;
 use super::lock::LockItem;
@@ -18,6 +19,7 @@ use super::s3_store::S3Store;
 #[cfg(feature = "aws-secretsmanager")]
 use super::secrets_store::SecretsStore;
 use super::{KINDS, OPTIONAL_KINDS};
+use crate::backup::BackupPlace;
 use crate::custody::{KeyService, Store, Unreachable};
 use crate::destination::Destinations;
 use crate::error::{FieldError, Result};
@@ -233,6 +235,11 @@ impl Connection for Aws {
             Ok(client) => Arc::new(PatientKeys::new("AWS KMS", client)),
             Err(error) => Arc::new(Unreachable::new("AWS KMS", error)),
         })
+    }
+
+    async fn backup_place(&self, run: &Run, place: &S3Location) -> Result<Option<Box<dyn BackupPlace>>> {
+        let client = AwsClient::provide(run, &Place::OWN).await?;
+        Ok(Some(Box::new(S3BackupPlace::new(client, place.clone()))))
     }
 
     async fn journal_copy(&self, run: &Run, place: &S3Location) -> Result<Option<Arc<dyn mirror::Place>>> {

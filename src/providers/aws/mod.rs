@@ -7,6 +7,7 @@
 mod access_key_tests;
 mod accounts;
 mod arn;
+mod backup_place;
 mod batch;
 mod body;
 pub mod bucket_object;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::custodian::{Admin, Custodian, Initialisation, Unlocked};
+use super::lookup::answers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
@@ -99,6 +100,25 @@ impl Custodian {
             }
         }
         Ok(different)
+    }
+
+    /// The shares of every cluster that custody has, each with the place where they are, the newest first. Asks
+    /// no server.
+    ///
+    /// # Errors
+    /// When no store can be listed.
+    pub async fn kept_shares(&self) -> Result<Vec<(String, Vec<Secret>)>> {
+        let mut kept = Vec::new();
+        for which in answers(&self.custody).await? {
+            if !self.custody.has(&which.answer()).await? {
+                continue;
+            }
+            match self.shares_of(&which).await {
+                Ok(shares) => kept.push((format!("custody {}", which.prefix()), shares)),
+                Err(error) => self.vault.warnings().insert(error.to_string()),
+            }
+        }
+        Ok(kept)
     }
 
     /// What custody has of the cluster, for what stays on this machine.

@@ -114,7 +114,7 @@ pub(super) async fn find_for_servers(
 }
 
 /// Every initialisation whose answer may be in custody, the newest first.
-async fn answers(custody: &Custody) -> Result<Vec<Initialisation>> {
+pub(super) async fn answers(custody: &Custody) -> Result<Vec<Initialisation>> {
     let names = custody.list(Initialisation::ROOT).await?;
     let mut kept: Vec<_> = names.iter().filter_map(|name| Initialisation::of_answer(name)).collect();
     kept.sort_by(|one, other| other.when().cmp(one.when()));

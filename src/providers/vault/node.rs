@@ -108,6 +108,9 @@ pub struct Leader {
     /// The leader's address; empty while there is none.
     #[serde(default)]
     pub leader_address: String,
+    /// Since when this node leads; another time after a restore.
+    #[serde(default)]
+    pub active_time: Option<String>,
 }
 
 impl fmt::Debug for NodeClient {

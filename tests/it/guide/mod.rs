@@ -133,6 +133,7 @@ chapters! {
     repeated_steps_are_as_shown: "repeating",
     policies_are_as_shown: "policies",
     custody_is_as_shown: "custody",
+    backups_are_as_shown: "backup",
     journals_and_locks_are_as_shown: "journals-and-locks",
     trust_is_as_shown: "trust",
     reviews_in_ci_are_as_shown: "ci",

@@ -34,6 +34,14 @@ impl VaultClient {
         Ok(self.read(&request, None).await?.map(data).map_err(data))
     }
 
+    /// Reads a secret of KV 2. One whose newest version was deleted still has its metadata; `None` when there is
+    /// nothing at all.
+    pub async fn get_or_version(&self, path: &str) -> Result<Option<Value>> {
+        let found = self.get_or_remains(path).await?;
+        let remains = |remains: Value| Some(remains).filter(|one| one["metadata"]["version"].is_u64());
+        Ok(found.map_or_else(remains, Some))
+    }
+
     /// The `data` of a LIST of `path`; `None` when there is nothing.
     pub async fn list(&self, path: &str) -> Result<Option<Value>> {
         let request = Request::new("LIST", path, Effect::Read).checked()?;

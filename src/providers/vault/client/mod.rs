@@ -4,6 +4,7 @@ mod bearer;
 mod calls;
 mod cluster;
 mod connection;
+mod raft;
 mod token;
 
 use std::fmt;

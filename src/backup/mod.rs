@@ -1,0 +1,18 @@
+//! Backups of Vault: taking them, proving them, and keeping them.
+
+mod bundle;
+mod check;
+mod compare;
+mod keep;
+mod manifest;
+mod place;
+mod stored;
+mod take;
+
+pub use bundle::Bundle;
+pub use check::{Check, Keys, Opened, ShareCheck, ShareSet, State, check};
+pub use compare::{Change, Comparison, Fate};
+pub use manifest::{Companion, Manifest, ManifestCheck, Read, Surroundings, Vouching};
+pub use place::{BackupFolder, BackupPlace, Payload};
+pub use stored::{Latest, fetch, latest, spool};
+pub use take::{Parcel, Stored, Taken, store};

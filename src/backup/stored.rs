@@ -1,0 +1,97 @@
+//! The backups that places have.
+
+use std::fs::File;
+
+use super::manifest::{Read, Vouching};
+use super::place::BackupPlace;
+use crate::error::{Error, ErrorKind, Result};
+use crate::signing::Authority;
+
+/// The newest backup.
+pub struct Latest {
+    /// Its manifest.
+    pub read: Read,
+    /// The manifest as it is written.
+    pub text: Vec<u8>,
+    /// The place that has it, in words.
+    pub place: String,
+    /// The snapshot, in a file that is gone when it is closed.
+    pub file: File,
+    /// Places that could not be used, and manifests that were passed over.
+    pub remarks: Vec<String>,
+}
+
+/// The manifests in one place of this plan's backups.
+///
+/// # Errors
+/// When the place cannot be listed.
+pub(super) async fn manifests(place: &dyn BackupPlace, authority: &Authority) -> Result<Vec<Read>> {
+    let mut found = Vec::new();
+    for name in place.list().await? {
+        if name.strip_suffix(".json").is_none() {
+            continue;
+        }
+        let Some(bytes) = place.text(&name).await? else { continue };
+        let read = Read::parse(&bytes, authority);
+        // A manifest under another's name would speak for another's file.
+        let is_ours = |read: &Read| read.manifest.name() == name && read.manifest.plan == authority.plan();
+        found.extend(read.filter(is_ours));
+    }
+    Ok(found)
+}
+
+/// The newest backup of the plan's Vault that some place has, with its snapshot. Only what the plan's key has
+/// signed counts, unless nothing is signed.
+///
+/// # Errors
+/// `Rejected` when there is none; when the snapshot that the newest manifest names cannot be had anywhere.
+pub async fn latest(places: &[Box<dyn BackupPlace>], authority: &Authority) -> Result<Latest> {
+    let (mut found, mut remarks) = (Vec::new(), Vec::new());
+    for (index, place) in places.iter().enumerate() {
+        match manifests(place.as_ref(), authority).await {
+            Ok(read) => found.extend(read.into_iter().map(|read| (index, read))),
+            Err(error) => remarks.push(format!("{}: {error}", place.describe())),
+        }
+    }
+    let has_signed = found.iter().any(|(_, read)| read.vouching == Vouching::Signed);
+    found.retain(|(_, read)| !has_signed || read.vouching == Vouching::Signed);
+    found.sort_by_key(|(_, read)| std::cmp::Reverse(read.manifest.taken));
+    let newest = found.first().map(|(_, read)| read.manifest.taken);
+    for (index, read) in found {
+        if Some(read.manifest.taken) != newest {
+            break;
+        }
+        let place = places[index].as_ref();
+        let both = async {
+            let text = place.text(&read.manifest.name()).await?.unwrap_or_default();
+            Ok::<_, Error>((text, fetch(place, &read.manifest.snapshot.name).await?))
+        };
+        match both.await {
+            Ok((text, file)) => {
+                return Ok(Latest { read, text, place: place.describe(), file, remarks });
+            }
+            Err(error) => remarks.push(format!("{}: {error}", place.describe())),
+        }
+    }
+    let message = match remarks.as_slice() {
+        [] => "no store has a backup of this plan".to_owned(),
+        remarks => remarks.join("; "),
+    };
+    Err(Error::new(ErrorKind::Rejected, "find the latest backup", message)
+        .advice("take one with `groundwork backup PLAN`, or name a file"))
+}
+
+/// Copies an object into a file without a name, which is gone when it is closed.
+pub async fn fetch(place: &dyn BackupPlace, name: &str) -> Result<File> {
+    let mut file = spool()?;
+    place.fetch(name, &mut file).await?;
+    Ok(file)
+}
+
+/// A file without a name in the temporary folder, which only this process can read.
+pub fn spool() -> Result<File> {
+    tempfile::tempfile().map_err(|error| {
+        Error::new(ErrorKind::Local, "make a temporary file", error.to_string())
+            .advice("set TMPDIR to a folder with room for the backup")
+    })
+}

@@ -1,0 +1,122 @@
+//! Restoring into a real cluster: what a backup brings back, on every node, and what is refused.
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, block_on, text_of};
+use groundwork::sandbox::Settings;
+
+/// What must never be seen outside of Vault.
+const CANARY: &str = "canary-of-the-restore-93ad";
+
+fn declare(cluster: &Cluster) {
+    cluster.declare(&json!({
+        "cluster": { "kind": "vault.init", "shares": 3, "threshold": 2 },
+        "secrets": { "kind": "vault.mount", "path": "secret", "type": "kv", "version": 2 },
+        "reader": { "kind": "vault.policy", "name": "reader", "rules": { "secret/data/*": ["read"] } },
+    }));
+    let file = cluster.environment.folder.join("plan.yaml");
+    let mut plan: Value =
+        serde_json::from_str(&std::fs::read_to_string(file).expect("the plan")).expect("JSON");
+    plan["backup"] = json!({ "stores": [{ "file": "backups" }] });
+    cluster.environment.write("plan.yaml", &plan.to_string());
+}
+
+fn ask(cluster: &Cluster, method: &str, path: &str, body: &Value) -> Value {
+    let (status, answer) = cluster.ask(method, "", path, body);
+    assert!(status < 300, "{method} {path}: {status} {answer}");
+    answer
+}
+
+fn write_secret(cluster: &Cluster, value: &str) {
+    ask(cluster, "POST", "secret/data/app/db", &json!({ "data": { "password": value, "user": "app" } }));
+}
+
+fn password(cluster: &Cluster) -> String {
+    let live = ask(cluster, "GET", "secret/data/app/db", &Value::Null);
+    text_of(&live["data"]["data"]["password"]).to_owned()
+}
+
+/// What each node says for itself: the status of `path`.
+fn on_each_node(cluster: &Cluster, path: &str) -> Vec<u16> {
+    let (token, http) = (cluster.root_token(), cluster.environment.http());
+    let addresses = cluster.environment.sandbox.vault_addrs();
+    let asked = addresses.into_iter().map(|address| {
+        let request = http.get(format!("{address}/v1/{path}")).header("X-Vault-Token", token.clone());
+        async { request.send().await.expect("an answer").status().as_u16() }
+    });
+    block_on(futures::future::join_all(asked))
+}
+
+#[test]
+fn one_secret_is_restored_with_check_and_set() {
+    let cluster = Cluster::new("one");
+    declare(&cluster);
+    cluster.apply(&[]);
+    for value in ["first", CANARY] {
+        write_secret(&cluster, value);
+    }
+    assert_eq!(cluster.run(&["backup", "plan.yaml"]).code, 0);
+    write_secret(&cluster, "mistake");
+    let restore =
+        |secret: &str| cluster.run(&["restore", "plan.yaml", "--latest", "--secret", secret, "--yes"]);
+    let ran = restore("secret/app/db");
+    assert!(ran.code == 0 && ran.stdout.contains("secret/app/db has version 4 now"), "{ran:?}");
+    assert!(ran.stdout.contains("fields that differ: password\n"), "only the names: {ran:?}");
+    assert_eq!(password(&cluster), CANARY);
+    let again = restore("secret/app/db");
+    assert!(again.code == 0 && again.stdout.contains("is the same as version 2"), "{again:?}");
+    assert_eq!(restore("secret/app/db@1").code, 0);
+    assert_eq!(password(&cluster), "first");
+    let absent = restore("secret/app/nothing");
+    assert!(absent.code == 1 && absent.stderr.contains("the backup has no secret"), "{absent:?}");
+    let absent = restore("secret/app/db@7");
+    assert!(absent.code == 1 && absent.stderr.contains("it knows the versions 1, 2"), "{absent:?}");
+    // One that is gone altogether begins anew.
+    ask(&cluster, "DELETE", "secret/metadata/app/db", &Value::Null);
+    assert!(restore("secret/app/db").stdout.contains("has version 1 now"));
+    assert_eq!(password(&cluster), CANARY);
+    assert!(!format!("{ran:?}{again:?}").contains(CANARY));
+}
+
+/// Standbys keep the mounts and policies of before in memory, and a restore that a standby gets does nothing but
+/// seal it: the program finds the leader, proves the effect, and has every other node read its tables again.
+#[test]
+fn restore_reaches_the_leader_and_reloads_every_standby() {
+    let cluster = Cluster::with("whole", Settings { nodes: 3, ..Settings::default() });
+    declare(&cluster);
+    cluster.apply(&[]);
+    write_secret(&cluster, CANARY);
+    let doomed = ask(&cluster, "POST", "auth/token/create", &json!({ "policies": ["reader"] }));
+    assert_eq!(cluster.run(&["backup", "plan.yaml"]).code, 0);
+
+    write_secret(&cluster, "later");
+    ask(&cluster, "DELETE", "sys/policies/acl/reader", &Value::Null);
+    ask(&cluster, "POST", "sys/mounts/later", &json!({ "type": "kv" }));
+    let accessor = &doomed["auth"]["accessor"];
+    ask(&cluster, "POST", "auth/token/revoke-accessor", &json!({ "accessor": accessor }));
+
+    let restore = |more: &[&str]| cluster.run(&[&["restore", "plan.yaml", "--latest"], more].concat());
+    let unconfirmed = restore(&["--yes"]);
+    assert!(unconfirmed.code == 1 && unconfirmed.stderr.contains("--confirm whole"), "{unconfirmed:?}");
+    for expected in [
+        "is lost  secrets engine later/",
+        "comes back  policy reader",
+        "secret secret/app/db: version 2 becomes version 1",
+        "1 tokens that were revoked or have expired since are good again",
+    ] {
+        assert!(unconfirmed.stdout.contains(expected), "{expected}: {unconfirmed:?}");
+    }
+    assert_eq!(password(&cluster), "later", "nothing was changed");
+    assert_eq!(restore(&["--confirm", "other"]).code, 1);
+
+    let ran = restore(&["--confirm", "whole"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.stdout.matches("has read its tables again").count(), 2, "{ran:?}");
+    assert_eq!(password(&cluster), CANARY);
+    assert_eq!(on_each_node(&cluster, "sys/policies/acl/reader"), [200; 3]);
+    assert_eq!(on_each_node(&cluster, "sys/mounts/later/tune"), [400; 3]);
+    let token = text_of(&doomed["auth"]["client_token"]).to_owned();
+    assert!(!format!("{unconfirmed:?}{ran:?}").contains(CANARY) && !ran.stdout.contains(&token));
+    let same = restore(&["--yes"]);
+    assert!(same.stdout.contains("are the same as in the backup"), "{same:?}");
+}
