@@ -64,7 +64,7 @@ fn probes_go_after_success_failure_and_signal() {
         let plan = Plan::new(folder.path(), "memory:proven");
         plan.write(&lamps(&["desk"]));
         plan.apply(RemovalScope::Nothing).await.expect("applied");
-        let ever = Duration::from_secs(3600);
+        let ever = Duration::from_hours(1);
         let green = verified(&plan, ever).await;
         assert_eq!(
             tried(&green, "desk"),
