@@ -13,6 +13,7 @@ pub mod ownership;
 pub mod settings;
 mod silence;
 mod stage;
+mod syntax;
 mod text;
 mod variable;
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::{Location, Spanned};
 
 use super::diagnostic::{Diagnostic, Span};
+use super::syntax;
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -80,16 +81,7 @@ impl Node {
     fn parse_here(text: &str, file: usize) -> Result<Self, Diagnostic> {
         let raw: Raw = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
             let span = error.location().map(|location| span_of(location, file, text));
-            if let Some(mistake) = span.and_then(|span| familiar(text, span)) {
-                return mistake;
-            }
-            let mistake = Diagnostic::error(span, message_of(&error));
-            match error.without_snippet() {
-                serde_saphyr::Error::NonFiniteFloat { value, .. } => {
-                    mistake.help(format!("put text in quotes: `\"{value}\"`"))
-                }
-                _ => mistake,
-            }
+            syntax::explain(&error, text, span)
         })?;
         Ok(raw.into_node(file, text))
     }
@@ -268,32 +260,6 @@ fn options() -> serde_saphyr::Options {
             max_total_scalar_bytes: MAX_TEXT, max_aliases: MAX_ALIASES, max_depth: MAX_DEPTH,
             max_merge_keys: MAX_ALIASES },
     }
-}
-
-/// The parser's message without its own rendering of the place, which we draw ourselves.
-/// A mistake that people make in every plan, in our words instead of the parser's: an expression without
-/// quotes, which YAML takes for a map in a map, or a tab in front of a key.
-fn familiar(text: &str, span: Span) -> Option<Diagnostic> {
-    let start = text[..span.start].rfind('\n').map_or(0, |end| end + 1);
-    let line = text[start..].lines().next().unwrap_or_default();
-    if line.starts_with([' ', '\t']) && line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t') {
-        let mistake = Diagnostic::error(span, "YAML does not allow tabs in front of a key");
-        return Some(mistake.help("indent with spaces"));
-    }
-    let open = line.find("{{").filter(|open| start + open <= span.start)?;
-    let before = line[..open].trim_end();
-    let is_unquoted = before.ends_with([':', '-', '[', ',']) || before.is_empty();
-    let expression = line[open..].split_inclusive("}}").next().filter(|text| text.ends_with("}}"))?;
-    let span = Span { start: start + open, end: start + open + expression.len(), ..span };
-    let mistake = Diagnostic::error(span, "an expression has to be in quotes");
-    is_unquoted.then(|| mistake.help(format!("write `\"{expression}\"`; without quotes `{{` begins a map")))
-}
-
-fn message_of(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let end = [" at line ", ", set DuplicateKeyPolicy"].iter().filter_map(|tail| first.find(tail)).min();
-    first[..end.unwrap_or(first.len())].to_owned()
 }
 
 fn span_of(location: Location, file: usize, text: &str) -> Span {
@@ -475,11 +441,11 @@ mod tests {
     fn syntax_errors_name_their_line() {
         let rows = [
             ("a: [1, 2\nb: 3", 2),
-            ("a: 1\nb: \"x\n", 3),
+            ("a: 1\nb: \"x\n", 2),
             ("a: 1\nä: [\n  x: }\n", 2),
             ("a: 1\n\tb: 2\n", 1),
             ("a: 1\nb: {{ x }}\n  - c\n", 2),
-            ("a: 1\n b: 2\n", 2),
+            ("a: 1\n b: 2\n", 1),
             ("a: *x\n", 1),
         ];
         for (text, line) in rows {
@@ -488,24 +454,6 @@ mod tests {
             let found = text[..start].matches('\n').count() + 1;
             assert_eq!(found, line, "{text:?}: {}", error.message);
         }
-    }
-
-    #[test]
-    fn unquoted_expressions_and_tabs_are_explained() {
-        let unquoted = "an expression has to be in quotes";
-        let rows = [
-            ("a: {{ org }}\n", unquoted, "write `\"{{ org }}\"`; without quotes `{` begins a map"),
-            ("a: {{ org }}-x\n", unquoted, "write `\"{{ org }}\"`; without quotes `{` begins a map"),
-            ("a:\n  - {{ x.y }}\n", unquoted, "write `\"{{ x.y }}\"`; without quotes `{` begins a map"),
-            ("a: [ b, {{ x }} ]\n", unquoted, "write `\"{{ x }}\"`; without quotes `{` begins a map"),
-            ("a:\n\tb: 1\n", "YAML does not allow tabs in front of a key", "indent with spaces"),
-        ];
-        for (text, message, help) in rows {
-            let error = Node::parse(text, 0).expect_err(text);
-            assert_eq!((error.message.as_str(), error.help.as_deref()), (message, Some(help)), "{text}");
-        }
-        let error = Node::parse("a: \"{{ x }}\"\nb: [\n", 0).expect_err("not closed");
-        assert_ne!(error.message, unquoted);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use crate::custody::{paths, recipient};
 use crate::error::FieldError;
 pub use crate::plan::ownership::{PLAN_TAG, STEP_TAG};
 use crate::plan::settings::CustodySettings;
-use crate::plan::{Diagnostic, Diagnostics, MOST_MISTAKES, STEP_KEYS, Section, Severity, Span, ownership};
+use crate::plan::{
+    Diagnostic, Diagnostics, MOST_MISTAKES, Node, STEP_KEYS, Section, Severity, Span, ownership,
+};
 use crate::resource::erased::Instance;
 use crate::secret::{Fields, LoadError, Loader};
 use crate::suggest::closest;
@@ -223,7 +225,8 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
     let general = loader(resolved);
     let mut found = Vec::new();
     for (step, instance) in resolved.steps.iter().zip(instances) {
-        let span = resolved.document.steps[step.declared].id.span;
+        let declared = &resolved.document.steps[step.declared];
+        let span = declared.id.span;
         let loader = general.seeing(resolved.context_of(step), Fields::new());
         match resolved.budget.spend(|| instance.load(&loader)) {
             // Permissions that the plan lacks are reported separately from its mistakes.
@@ -236,6 +239,7 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
                 found.push(Diagnostic::warning(span, format!("step `{}`: {error}", step.id)));
             }
             Err(error) => {
+                let span = place_of(&declared.fields, &error).unwrap_or(span);
                 let mistake = Diagnostic::error(span, format!("step `{}`: {error}", step.id));
                 found.push(match named_step(resolved, &error) {
                     Some(id) => mistake.help(format!(
@@ -255,6 +259,20 @@ pub fn check_sources(resolved: &Resolved, instances: &mut [Box<dyn Instance>]) -
         }
     }
     found
+}
+
+/// The text that a mistake of a template is in: the first one with the name that the message quotes.
+fn place_of(fields: &Node, error: &LoadError) -> Option<Span> {
+    let LoadError::Template(message) = error else { return None };
+    let quoted = message.split('`').nth(1)?;
+    let is_file = message.starts_with("there is no template");
+    let mut place = None;
+    fields.strings(&mut |text, span| {
+        if (is_file && text == quoted) || (text.contains("{{") && text.contains(quoted)) {
+            place = place.or(Some(span));
+        }
+    });
+    place
 }
 
 /// The step that a template of secrets names as if it were a variable.

@@ -150,6 +150,11 @@ impl<'a> Names<'a> {
             return Diagnostic::error(text.span, message)
                 .help(format!("it is a filter: write `VALUE | {name}`"));
         }
+        if let Some(own) = own_name(name, text.written) {
+            let message = format!("there is no variable or step `{name}`");
+            return Diagnostic::error(text.span, message)
+                .help(format!("variables and steps go by their own names: write `{own}`"));
+        }
         let vars = self.document.vars.iter().map(|(key, _)| key.name.as_str());
         let steps = self.document.steps.iter().map(|step| step.id.name.as_str());
         let mistake = Diagnostic::error(text.span, format!("there is no variable or step `{name}`"));
@@ -183,6 +188,15 @@ impl<'a> Names<'a> {
             None => mistake.help(format!("its outputs are {}", outputs.join(", "))),
         })
     }
+}
+
+/// The name below the one of a section, which other languages write in front: `org` in `vars.org`.
+fn own_name<'a>(root: &str, written: &'a str) -> Option<&'a str> {
+    let section = ["vars", "var", "variables", "values", "local", "locals", "steps", "step"];
+    let (_, rest) = section.contains(&root).then(|| written.split_once(&format!("{root}."))).flatten()?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+    Some(&rest[..end]).filter(|own| !own.is_empty())
 }
 
 fn ambiguous(name: &str, span: Span) -> Diagnostic {

@@ -14,7 +14,9 @@ pub struct Wording {
 pub fn reworded(message: &str) -> Wording {
     let plain = |message: String| Wording { message, help: None };
     if let Some(rest) = message.strip_prefix("invalid type: ") {
-        return plain(mismatch(rest).unwrap_or_else(|| message.to_owned()));
+        let message = mismatch(rest).unwrap_or_else(|| message.to_owned());
+        let help = how_to_write(&message).map(str::to_owned);
+        return Wording { message, help };
     }
     if let Some(rest) = message.strip_prefix("invalid value: ") {
         return plain(out_of_range(rest).unwrap_or_else(|| message.to_owned()));
@@ -24,10 +26,6 @@ pub fn reworded(message: &str) -> Wording {
     }
     if let Some(rest) = message.strip_prefix("unknown variant `") {
         return unknown_variant(rest);
-    }
-    if message.starts_with("data did not match any variant of untagged enum") {
-        let help = Some("`groundwork explain KIND` shows the forms that it takes".to_owned());
-        return Wording { message: "has a form that is not known here".to_owned(), help };
     }
     plain(message.to_owned())
 }
@@ -46,6 +44,17 @@ fn mismatch(rest: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!("expected {}, found {found}", type_in_words(expected)?))
+}
+
+/// What to write where a value has the form of another type.
+fn how_to_write(message: &str) -> Option<&'static str> {
+    match message.strip_prefix("expected ")?.split_once(", found ")? {
+        ("a list", "a map") => Some("write `-` in front of each entry, also of a single one"),
+        ("a list", _) => Some("write `[ … ]` around the entries, also around a single one"),
+        ("a map", "a list") => Some("write `KEY: VALUE` in place of each `-`"),
+        ("text", "a map") => Some("put text that begins with `{` in quotes"),
+        _ => None,
+    }
 }
 
 /// ``integer `300`, expected u8``.

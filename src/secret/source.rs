@@ -127,7 +127,10 @@ impl Loader {
         with: &Map<String, Value>,
         placeholders: Option<Placeholders>,
     ) -> Result<String, LoadError> {
-        let missing = || LoadError::Template(format!("there is no template `{}`", name.display()));
+        let missing = || {
+            let places = "in `templates/` beside the plan or one level above, nor beside the plan itself";
+            LoadError::Template(format!("there is no template `{}` {places}", name.display()))
+        };
         let found = template::read(&self.folder, name);
         let found = found.map_err(|source| LoadError::File { path: name.to_owned(), source })?;
         let (_, text) = found.ok_or_else(missing)?;

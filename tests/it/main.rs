@@ -39,6 +39,7 @@ mod locks;
 mod messages;
 mod methods;
 mod namespaces;
+mod newcomer;
 mod nodes;
 mod notations;
 mod orchard;

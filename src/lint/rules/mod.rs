@@ -9,12 +9,13 @@ mod secrets;
 pub mod silence;
 mod state;
 mod storage;
+mod text;
 mod vault;
 
 use super::Rule;
 
 /// Every family, in the order of the generated documentation.
-static FAMILIES: [&[&Rule]; 10] = [
+static FAMILIES: [&[&Rule]; 11] = [
     storage::RULES,
     keys::RULES,
     access::RULES,
@@ -24,6 +25,7 @@ static FAMILIES: [&[&Rule]; 10] = [
     custody::RULES,
     state::RULES,
     secrets::RULES,
+    text::RULES,
     silence::RULES,
 ];
 

@@ -10,7 +10,10 @@ use super::{Loader, MAX_STEPS, RESERVED, STEP_KEYS};
 impl Loader {
     pub(super) fn take_steps(&mut self, steps: &Node) {
         if !matches!(steps.value, NodeValue::Map(_) | NodeValue::Null) {
-            return self.mistake(Diagnostic::error(steps.span, "`steps` is a map from id to step"));
+            return self.mistake(
+                Diagnostic::error(steps.span, "`steps` is a map from id to step")
+                    .help("write `ID:` in place of each `-`, and the fields below it"),
+            );
         }
         for (id, node) in steps.entries() {
             if self.mistakes.len() >= MOST_MISTAKES {

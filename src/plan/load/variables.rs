@@ -83,10 +83,9 @@ impl Loader {
                 mistakes.push(stage_is_taken(&step.id, "step"));
             }
             if self.is_section(&step.id.name) {
-                mistakes.push(Diagnostic::error(
-                    step.id.span,
-                    format!("`{}` cannot be a step's id", step.id.name),
-                ));
+                let message = format!("`{}` cannot be a step's id", step.id.name);
+                let help = "the name is reserved for a section of the plan: choose another";
+                mistakes.push(Diagnostic::error(step.id.span, message).help(help));
             }
             if mistakes.len() >= MOST_MISTAKES {
                 break;

@@ -9,7 +9,7 @@ use crate::error::FieldError;
 
 /// A safeguard: `true`, or `{ off: "the reason" }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "takes `true`, or `{ off: \"the reason\" }`")]
 pub enum Control {
     /// `true`, or `false`, which [`Control::check`] refuses.
     Switch(bool),
@@ -64,7 +64,7 @@ impl JsonSchema for Control {
 
 /// The number of days after which something is deleted, or `{ off: "the reason" }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "takes a whole number of days, or `{ off: \"the reason\" }`")]
 pub enum Days {
     /// After this many days.
     After(#[schemars(range(min = 1))] u32),

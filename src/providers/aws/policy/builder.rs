@@ -27,7 +27,7 @@ pub struct Rule {
 
 /// A text or a list of texts.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "takes a text or a list of texts")]
 pub enum OneOrMany {
     /// One.
     One(String),

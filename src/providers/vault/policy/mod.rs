@@ -342,11 +342,13 @@ fn check_name(name: &str) -> Option<FieldError> {
 
 fn check_rules(rules: &Rules) -> Vec<FieldError> {
     let text = rules.text();
-    let help = format!("capabilities are {}", CAPABILITIES.join(", "));
-    mistakes(&text)
-        .into_iter()
-        .map(|mistake| FieldError::new("rules", mistake).help(help.clone()).reading("rules"))
-        .collect()
+    let with_help = |mistake: String| match mistake.contains("as a capability") {
+        true => {
+            FieldError::new("rules", mistake).help(format!("capabilities are {}", CAPABILITIES.join(", ")))
+        }
+        false => FieldError::new("rules", mistake),
+    };
+    mistakes(&text).into_iter().map(|mistake| with_help(mistake).reading("rules")).collect()
 }
 
 #[cfg(test)]
