@@ -1,4 +1,4 @@
-//! What else a rebuild needs: the plan's files, its templates, the journal, and what custody has, as an archive.
+//! The other needs of a rebuild: the plan's files, its templates, the journal, and what custody has, as an archive.
 
 use std::io;
 

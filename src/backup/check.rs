@@ -47,14 +47,14 @@ pub enum State {
     Flawed,
 }
 
-/// What one share is worth.
+/// The verdict on one share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ShareCheck {
     /// Where it is from.
     pub from: String,
     /// Its number there, counted from 1.
     pub number: usize,
-    /// What it is worth.
+    /// Its verdict.
     pub verdict: Verdict,
 }
 
@@ -66,17 +66,17 @@ pub struct Check {
     pub flaw: Option<Flaw>,
     /// The file, if it is whole.
     pub frame: Option<(Frame, Vitals)>,
-    /// What each share is worth.
+    /// The verdict on each share.
     pub shares: Vec<ShareCheck>,
-    /// What opened it.
+    /// The key that opened it.
     pub opened: Option<Opened>,
 }
 
 /// An open backup.
 pub struct Opened {
-    /// What opened it.
+    /// The key that opened it.
     pub with: String,
-    /// What it holds.
+    /// Its contents.
     pub contents: Contents,
     /// Its keys, for one secret out of it.
     pub unlocked: Unlocked,
@@ -132,7 +132,7 @@ pub(super) fn outline(file: &mut impl std::io::Read) -> Result<(Frame, Vitals), 
 
 /// The keys of a backup's seal.
 struct SealKeys {
-    /// What gave them.
+    /// Their source.
     with: String,
     /// For the root key.
     root: Secret,

@@ -1,4 +1,4 @@
-//! What a restore changes: the contents of a backup against those of the live cluster.
+//! The changes of a restore: the contents of a backup against those of the live cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::snapshot::{AuditDevice, Contents, KvSecret, Mount, Table};
 
-/// What happens to one thing.
+/// The change of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
@@ -21,13 +21,13 @@ pub enum Fate {
 /// One thing that a restore changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// What it is.
+    /// Its type and name.
     pub kind: &'static str,
     /// Its name.
     pub name: String,
-    /// What happens to it.
+    /// Its change.
     pub fate: Fate,
-    /// What of it changes, without a value.
+    /// Its parts that change, without a value.
     pub detail: Option<String>,
 }
 

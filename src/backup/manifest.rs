@@ -1,4 +1,4 @@
-//! What lies beside a backup: what it is, what opens it, and who says so; never a secret.
+//! The manifest beside a backup: its identity, the keys that open it, and its signer; never a secret.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::snapshot::Table;
 
 /// The version of the form.
 const FORMAT: &str = "groundwork-backup/1";
-/// What the plan's key signs a manifest for.
+/// The purpose for which the plan's key signs a manifest.
 const PURPOSE: &str = "backup manifest";
 
 /// A file that belongs to a backup.
@@ -23,7 +23,7 @@ pub struct Companion {
     pub sha256: String,
 }
 
-/// What a mount held.
+/// The contents of a mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountCount {
     /// Its path.
@@ -35,7 +35,7 @@ pub struct MountCount {
     pub entries: u64,
 }
 
-/// What a backup holds, as far as it was opened.
+/// The contents of a backup, as far as it was opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holds {
     /// Secrets engines.
@@ -90,13 +90,13 @@ pub struct Manifest {
     pub generation: Option<String>,
     /// How much was proven before it was stored.
     pub proof: State,
-    /// What it holds, if it was opened.
+    /// Its contents, if it was opened.
     pub holds: Option<Holds>,
     /// The objects that custody had, by name and version.
     pub custody: Vec<String>,
     /// How many lines the journal had.
     pub journal_lines: usize,
-    /// What else a rebuild needs: the plan's files and the journal.
+    /// The other needs of a rebuild: the plan's files and the journal.
     pub companions: Vec<Companion>,
     /// The manifest before this one.
     pub previous: Option<Companion>,
@@ -212,7 +212,7 @@ struct Written {
 /// A manifest as it was read.
 #[derive(Clone, Debug)]
 pub struct Read {
-    /// What it says.
+    /// Its content.
     pub manifest: Manifest,
     /// Who says so.
     pub vouching: Vouching,
@@ -239,7 +239,7 @@ impl Read {
     }
 }
 
-/// What the manifest beside a backup says of it.
+/// The statement of the manifest beside a backup.
 #[derive(Clone, Debug)]
 pub enum ManifestCheck {
     /// There is none.

@@ -16,7 +16,7 @@ use crate::permit::Permit;
 use crate::plan::settings::KeepSettings;
 use crate::signing::{Authority, SigningKey};
 
-/// What became of a backup in one place.
+/// The outcome of a backup in one place.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stored {
     /// The place in words.
@@ -25,18 +25,18 @@ pub struct Stored {
     pub error: Option<String>,
     /// The backups that were removed, having had their time.
     pub removed: Vec<String>,
-    /// What could not be removed, and why.
+    /// The files that could not be removed, and why.
     pub left: Vec<String>,
 }
 
 /// A backup that was stored.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// What lies beside it.
+    /// The files beside it.
     pub manifest: Manifest,
     /// Whether the manifest is signed.
     pub is_signed: bool,
-    /// What became of it in each place.
+    /// The outcome in each place.
     pub stored: Vec<Stored>,
 }
 
@@ -51,7 +51,7 @@ impl Taken {
 pub struct Parcel<'a> {
     /// The snapshot.
     pub file: &'a File,
-    /// What else a rebuild needs.
+    /// The other needs of a rebuild.
     pub bundle: &'a Bundle,
     /// The key that signs the manifest.
     pub key: Option<&'a SigningKey>,
@@ -88,7 +88,7 @@ pub async fn store(
     Ok(Taken { is_signed: parcel.key.is_some(), manifest, stored })
 }
 
-/// What a place gets.
+/// The files for a place.
 struct Goods<'a> {
     manifest: &'a Manifest,
     archive: &'a [u8],

@@ -27,11 +27,11 @@ const DEPTH: usize = 4;
 
 /// A backup that was taken, and its proof.
 pub struct BackedUp {
-    /// What became of it.
+    /// The outcome.
     pub taken: Taken,
     /// How much of it is proven.
     pub check: Check,
-    /// What a person should know.
+    /// Notes for a person.
     pub remarks: Vec<String>,
 }
 

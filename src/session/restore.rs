@@ -33,24 +33,24 @@ pub struct Restore {
     keys: Keys,
 }
 
-/// What a restore does, to be shown before it happens.
+/// The effects of a restore, shown before it happens.
 pub struct Preview {
     /// The node that gets the backup.
     pub address: String,
-    /// What changes.
+    /// The changes.
     pub comparison: Comparison,
-    /// What a person should know.
+    /// Notes for a person.
     pub remarks: Vec<String>,
     active_since: Option<String>,
     anyway: bool,
 }
 
-/// What was seen after a restore.
+/// The observations after a restore.
 #[derive(Debug, Default)]
 pub struct Restored {
     /// Nodes that were sealed and opened again, so that they have the restored tables.
     pub reloaded: Vec<String>,
-    /// What a person has to do.
+    /// The steps that are left to a person.
     pub open: Vec<String>,
 }
 
@@ -81,7 +81,7 @@ impl Restore {
         &self.check
     }
 
-    /// What the backup holds.
+    /// The contents of the backup.
     pub fn contents(&self) -> &Contents {
         static NOTHING: std::sync::LazyLock<Contents> = std::sync::LazyLock::new(Contents::default);
         self.check.opened.as_ref().map_or(&NOTHING, |opened| &opened.contents)
@@ -180,7 +180,7 @@ impl Restore {
     /// Restores, waits for the proof, and has every other node read its tables again.
     ///
     /// # Errors
-    /// When the server refuses, or does not serve again in time; run again, it begins anew.
+    /// When the server refuses, or does not serve again in time; run it again, and it begins from the start.
     pub async fn carry_out(&mut self, preview: &Preview, told: &dyn Fn(&str)) -> Result<Restored> {
         let permit = by_command();
         let vault = VaultClient::provide(&self.run, &Place::OWN).await?;

@@ -113,7 +113,7 @@ impl SecretRestore {
     /// Writes it as a new version, only over the version that was looked at. Returns the new version.
     ///
     /// # Errors
-    /// `Conflict` when somebody else has written in the meantime.
+    /// `Conflict` after another write in the meantime.
     pub async fn write(&self, run: &Run) -> Result<u64> {
         let vault = self.client(run).await?;
         let path = format!("{}/data/{}", self.mount, self.inside);

@@ -1,4 +1,4 @@
-//! What the seal has encrypted, with the name of the key that did it.
+//! A text that the seal encrypted, with the name of the key that did it.
 
 use aws_lc_rs::aead::NONCE_LEN;
 
@@ -15,7 +15,7 @@ pub struct Blob {
     pub key_id: String,
     /// The key of this blob, encrypted by the seal's key; empty where the seal's key itself encrypted it.
     pub wrapped_key: Vec<u8>,
-    /// What the seal calls the way in which it was encrypted.
+    /// The seal's name of the mechanism of encryption.
     pub mechanism: u64,
 }
 

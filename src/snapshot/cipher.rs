@@ -18,7 +18,7 @@ const HEAD: usize = 5;
 /// The format whose authentication covers the name of the entry.
 const WITH_NAME: u8 = 2;
 
-/// What AES-256-GCM gives back; `None` if the key, the name or a byte is another one.
+/// The plain text of AES-256-GCM; `None` if the key, the name or a byte is another one.
 pub(super) fn open_with(key: &Secret, nonce: &[u8], name: &[u8], ciphertext: &[u8]) -> Option<Secret> {
     let mut bytes = Zeroizing::new(ciphertext.to_vec());
     let length = open_in_place(&usable(key)?, nonce, name, &mut bytes)?;

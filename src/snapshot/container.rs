@@ -10,7 +10,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::{Flaw, Visit, record};
 
-/// What the file begins with: gzip without name, time or comment, as Go writes it.
+/// The first bytes of the file: gzip without name, time or comment, as Go writes it.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 const META: &str = "meta.json";
 const STATE: &str = "state.bin";
@@ -64,7 +64,7 @@ impl Meta {
 /// A file that is a whole snapshot.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// What it says of itself.
+    /// Its own description.
     pub meta: Meta,
     /// How many entries it has.
     pub entries: u64,
@@ -94,7 +94,7 @@ pub fn scan(file: impl Read, visit: &mut Visit<'_>) -> Result<Frame, Flaw> {
     members.checked(bytes, sha256)
 }
 
-/// What the archive has beside the entries.
+/// The members of the archive beside the entries.
 #[derive(Default)]
 struct Members {
     short: BTreeMap<&'static str, Vec<u8>>,

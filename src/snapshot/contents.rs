@@ -1,4 +1,4 @@
-//! What a snapshot holds: mounts, policies, audit devices and paths of secrets, and not one value.
+//! The contents of a snapshot: mounts, policies, audit devices and paths of secrets, and not one value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -15,7 +15,7 @@ use super::{Flaw, Frame, KvSecret, Unlocked, kv, scan};
 /// Entries that the server compresses begin with this byte.
 const COMPRESSED: u8 = b'G';
 
-/// What a mount is for.
+/// The use of a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Table {
@@ -35,7 +35,7 @@ pub struct Mount {
     pub kind: String,
     /// The version of its storage, where the type has several.
     pub version: Option<String>,
-    /// What it is for.
+    /// Its use.
     #[serde(skip)]
     pub table: Table,
     /// How many entries it has in the storage.
@@ -86,7 +86,7 @@ pub struct Counts {
     pub leases: u64,
 }
 
-/// What a snapshot holds.
+/// The contents of a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     /// The id of the cluster.
@@ -163,7 +163,7 @@ struct Policy {
     raw: String,
 }
 
-/// What has been read so far. The path of a namespace may come after what is in it.
+/// The entries that were read so far. The path of a namespace may come after what is in it.
 #[derive(Default)]
 struct Reading {
     contents: Contents,
@@ -300,7 +300,7 @@ pub(super) fn below_engine(inside: &str) -> Option<&str> {
     inside.split_once('/').map(|(_, name)| name)
 }
 
-/// A digest that tells entries apart, in little memory.
+/// A digest that distinguishes entries, in little memory.
 fn short(name: &str) -> u64 {
     let long = digest(&SHA256, name.as_bytes());
     long.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))

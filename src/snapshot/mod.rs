@@ -31,5 +31,5 @@ pub use secret_at::Located;
 pub use shares::{ShareReport, Verdict, seal_key};
 pub use vitals::{Seal, SealConfig, Vitals, VitalsReader};
 
-/// What takes each entry: its key, and its value as it is stored.
+/// The receiver of each entry: its key, and its value as it is stored.
 pub type Visit<'a> = dyn FnMut(&str, &[u8]) -> Result<(), Flaw> + 'a;

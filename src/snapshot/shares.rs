@@ -11,7 +11,7 @@ use crate::secret::Secret;
 /// More combinations are not tried: with the shares of one cluster the first one fits.
 const MOST_TRIES: usize = 20_000;
 
-/// What a share is worth.
+/// The verdict on a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -23,7 +23,7 @@ pub enum Verdict {
     Repeated,
     /// Not a share at all.
     Malformed,
-    /// There are too few good ones to tell.
+    /// There are too few good ones to decide.
     Unproven,
 }
 

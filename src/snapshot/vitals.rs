@@ -1,4 +1,4 @@
-//! What a snapshot says of itself without a key.
+//! The facts that a snapshot shows without a key.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const ROOT_KEY: &str = "core/hsm/barrier-unseal-keys";
 const RECOVERY_KEY: &str = "core/recovery-key";
 const SHAMIR_KEY: &str = "core/shamir-kek";
 const VERSIONS: &str = "core/versions/";
-/// What the server stores without its barrier: locks, and shares that OpenPGP keys encrypt.
+/// The entries that the server stores without its barrier: locks, and shares that OpenPGP keys encrypt.
 const PLAIN: [&str; 10] = [
     SEAL_CONFIG,
     RECOVERY_CONFIG,
@@ -94,7 +94,7 @@ impl VitalsReader {
         self.versions.extend(key.strip_prefix(VERSIONS).map(str::to_owned));
     }
 
-    /// What was found.
+    /// The findings.
     ///
     /// # Errors
     /// `NotASnapshot` when an entry is missing without which nothing can be opened; `Damaged` when one of them
@@ -134,7 +134,7 @@ impl VitalsReader {
     }
 }
 
-/// What a snapshot says of itself without a key.
+/// The facts that a snapshot shows without a key.
 #[derive(Clone, Debug)]
 pub struct Vitals {
     /// How its key is protected.

@@ -92,7 +92,7 @@ pub fn subject(name: &str, check: &Check, manifest: &ManifestCheck) -> String {
     format!("{}  {}\n  {}", paint(STRONG, name), state(check.state), manifest_line(manifest))
 }
 
-/// What a restore changes.
+/// The changes of a restore.
 pub fn preview(preview: &Preview) -> String {
     let mut text = format!("restore into {}", preview.address);
     let comparison = &preview.comparison;

@@ -61,7 +61,7 @@ impl VaultClient {
             .advice("list every node's own address under `vault.nodes`"))
     }
 
-    /// Writes a snapshot of the leading node into `file`, piece by piece. What arrived is not checked.
+    /// Writes a snapshot of the leading node into `file`, piece by piece, without a check.
     ///
     /// # Errors
     /// When the server refuses, or the transfer stops.

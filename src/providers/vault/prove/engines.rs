@@ -1,4 +1,4 @@
-//! What engines hand out is proven by taking it: a ciphertext, a certificate, a database user, a password.
+//! Engines are proven by taking one of each thing that they issue: a ciphertext, a certificate, a database user, a password.
 
 use serde_json::{Map, Value, json};
 
