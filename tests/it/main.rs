@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 #![allow(clippy::print_stdout, reason = "the output of a failed test is what a person reads")]
 
+mod access;
 mod accounts;
 mod addresses;
 mod admin;

@@ -74,6 +74,7 @@ pub use object::{
 };
 pub use pki_ca::PkiCa;
 pub use policy::Policy;
+pub use policy::acl;
 pub use policy::acl::Acl;
 pub use policy::text::granted;
 pub use root_token::VaultRootToken;

@@ -5,69 +5,177 @@
 //! capabilities count, and `deny` removes them: `internal/vault/policy/acl.go` of OpenBao, and
 //! <https://openbao.org/docs/concepts/policies/#policy-syntax>.
 
+mod identity;
+mod request;
+mod rule;
+
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use jiff::Timestamp;
+
+pub use identity::{Group, Identity};
+pub use request::Request;
+pub use rule::{Origin, Rule};
 
 use super::text::parse;
+use identity::Completed;
+
+/// The policy that every token has unless its role says otherwise, as OpenBao writes it at the start.
+pub const DEFAULT: &str = include_str!("acl/default.hcl");
 
 /// The rules of all policies of a token.
 #[derive(Clone, Debug, Default)]
 pub struct Acl {
-    capabilities: BTreeMap<String, BTreeSet<String>>,
+    rules: BTreeMap<String, Rule>,
+    /// Rules whose paths contain a part of the identity that is not known here.
+    open: BTreeMap<String, Rule>,
+    /// The path of the namespace below which the token may do everything.
+    root: Option<String>,
+}
+
+/// One policy of a token.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// The path of its namespace, with a slash at its end; empty for the root.
+    pub namespace: &'a str,
 }
 
 impl Acl {
-    /// The rules of these texts. One that cannot be read gives nothing.
+    /// The rules of these texts, for a token without an identity. One that cannot be read gives nothing.
     pub fn of<'a>(policies: impl IntoIterator<Item = &'a str>) -> Self {
+        let sources = policies.into_iter().map(|text| Source { name: "", text, namespace: "" });
+        Self::with(sources, &Identity::NOBODY, Timestamp::now())
+    }
+
+    /// The rules of these policies at this time, for a token of this identity. A policy that cannot be read
+    /// gives nothing, as does a path that the server cannot complete from the identity.
+    pub fn with<'a>(
+        policies: impl IntoIterator<Item = Source<'a>>,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Self {
         let mut acl = Self::default();
-        for (path, rules) in policies.into_iter().flat_map(|text| parse(text).unwrap_or_default()) {
-            let named = rules.iter().filter_map(|rule| rule.get("capabilities")?.as_array()).flatten();
-            let named = named.filter_map(Value::as_str).map(ToOwned::to_owned);
-            acl.capabilities.entry(path).or_default().extend(named);
+        for source in policies {
+            if source.name == "root" {
+                acl.root = Some(source.namespace.to_owned());
+                continue;
+            }
+            for (path, rules) in parse(source.text).unwrap_or_default() {
+                for rule in rules.iter().map(|rule| Rule::read(rule, source.name, &path)) {
+                    // The server then refuses the token altogether.
+                    if !acl.add(source.namespace, &path, rule, identity, now) {
+                        return Self::default();
+                    }
+                }
+            }
         }
         acl
     }
 
-    /// The capabilities on a path; none where `deny` is among them.
+    /// Adds a rule, unless it has expired or the identity lacks a part of its path. Returns whether the identity may
+    /// stand in the path at all.
+    fn add(&mut self, namespace: &str, path: &str, rule: Rule, identity: &Identity, now: Timestamp) -> bool {
+        let (rules, path) = match identity.complete(path) {
+            Completed::Path(path) => (&mut self.rules, path),
+            Completed::Open(path) => (&mut self.open, path),
+            Completed::Nothing => return true,
+            Completed::Forbidden => return false,
+        };
+        if rule.expires.is_some_and(|time| time < now) {
+            return true;
+        }
+        match rules.entry(format!("{namespace}{path}")) {
+            Entry::Occupied(mut known) => known.get_mut().merge(rule),
+            Entry::Vacant(place) => drop(place.insert(rule)),
+        }
+        true
+    }
+
+    /// The capabilities on a path, as `sys/capabilities` reports them; none where it reports `deny`.
     pub fn on(&self, path: &str) -> BTreeSet<&str> {
-        let found = self.rule_of(path).into_iter().flatten().map(String::as_str).collect::<BTreeSet<_>>();
-        if found.contains("deny") { BTreeSet::new() } else { found }
+        if self.is_root_of(path) {
+            return BTreeSet::from(["root"]);
+        }
+        self.rule(path).map(Rule::capabilities).unwrap_or_default()
+    }
+
+    /// The capabilities on a path in the words and the order of `sys/capabilities`.
+    pub fn reported(&self, path: &str) -> Vec<&str> {
+        let found = self.on(path);
+        if found.is_empty() { vec!["deny"] } else { found.into_iter().collect() }
     }
 
     /// Whether one of these capabilities is given on a path. The server lists at a path with a slash at its end,
     /// and then looks without it.
     pub fn allows(&self, path: &str, any_of: &[&str]) -> bool {
-        let with_slash = format!("{}/", path.trim_end_matches('/'));
-        any_of.iter().any(|capability| match *capability {
-            "list" | "scan" => self.listing(&with_slash).contains(capability),
-            _ => self.on(path).contains(capability),
-        })
+        any_of.iter().any(|capability| self.reason(path, capability).is_some() || self.is_root_of(path))
     }
 
-    fn listing(&self, with_slash: &str) -> BTreeSet<&str> {
-        let bare = with_slash.trim_end_matches('/');
-        let exact = [with_slash, bare].into_iter().find(|path| self.exact(path).is_some());
-        let pattern = [with_slash, bare].into_iter().find(|path| self.best_pattern(path).is_some());
-        exact.or(pattern).map(|path| self.on(path)).unwrap_or_default()
+    /// The rule that gives a capability on a path.
+    pub fn reason(&self, path: &str, capability: &str) -> Option<&Rule> {
+        let rule = match capability {
+            "list" | "scan" => self.rule(&format!("{}/", path.trim_end_matches('/'))),
+            _ => self.exact(path).or_else(|| self.best_pattern(path)),
+        };
+        rule.filter(|rule| rule.capabilities().contains(capability))
     }
 
-    fn rule_of(&self, path: &str) -> Option<&BTreeSet<String>> {
-        self.exact(path).or_else(|| self.best_pattern(path))
+    /// The rule that gives a capability on a path to some identities only, and its path as it is written.
+    pub fn open_reason(&self, path: &str, capability: &str) -> Option<(String, &Rule)> {
+        let path = match capability {
+            "list" | "scan" => format!("{}/", path.trim_end_matches('/')),
+            _ => path.to_owned(),
+        };
+        let fitting = self.open.iter().filter(|(pattern, rule)| {
+            identity::fits_open(pattern, &path) && rule.capabilities().contains(capability)
+        });
+        fitting
+            .max_by_key(|(pattern, _)| pattern.len())
+            .map(|(pattern, rule)| (identity::shown(pattern), rule))
     }
 
-    fn exact(&self, path: &str) -> Option<&BTreeSet<String>> {
-        self.capabilities.get(path).filter(|_| !has_wildcards(path) && !path.ends_with('*'))
+    /// Whether the server lets this request pass.
+    pub fn passes(&self, request: &Request<'_>) -> bool {
+        let rule = match request.operation {
+            "list" | "scan" => self.rule(request.path),
+            _ => self.exact(request.path).or_else(|| self.best_pattern(request.path)),
+        };
+        self.is_root_of(request.path) || rule.is_some_and(|rule| request.passes(rule))
     }
 
-    fn best_pattern(&self, path: &str) -> Option<&BTreeSet<String>> {
-        let fitting = self.capabilities.iter().filter(|(pattern, _)| fits(pattern, path));
-        fitting.max_by_key(|(pattern, _)| rank(pattern)).map(|(_, capabilities)| capabilities)
+    /// The rule that counts for a path, as for a listing: with a slash at its end it is looked for first as it is.
+    pub fn rule(&self, path: &str) -> Option<&Rule> {
+        let bare = path.strip_suffix('/').unwrap_or(path);
+        let exact = self.exact(path).or_else(|| self.exact(bare));
+        exact.or_else(|| self.best_pattern(path)).or_else(|| self.best_pattern(bare))
+    }
+
+    /// All rules, with their paths.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, &Rule)> {
+        self.rules.iter().map(|(path, rule)| (path.as_str(), rule))
+    }
+
+    fn is_root_of(&self, path: &str) -> bool {
+        self.root.as_ref().is_some_and(|namespace| path.starts_with(namespace.as_str()))
+    }
+
+    fn exact(&self, path: &str) -> Option<&Rule> {
+        self.rules.get(path).filter(|_| !has_wildcards(path) && !path.ends_with('*'))
+    }
+
+    fn best_pattern(&self, path: &str) -> Option<&Rule> {
+        let fitting = self.rules.iter().filter(|(pattern, _)| fits(pattern, path));
+        fitting.max_by_key(|(pattern, _)| rank(pattern)).map(|(_, rule)| rule)
     }
 }
 
-/// Whether a pattern has a `+` for a part of a path.
+/// Whether the server looks for `+` in a pattern.
 fn has_wildcards(pattern: &str) -> bool {
     pattern == "+" || pattern.starts_with("+/") || pattern.contains("/+")
 }
@@ -93,11 +201,10 @@ type Rank<'a> = (usize, bool, Reverse<usize>, usize, &'a str);
 /// Decides between patterns that fit the same path: the greatest counts.
 fn rank(pattern: &str) -> Rank<'_> {
     let (start, is_prefix) = pattern.strip_suffix('*').map_or((pattern, false), |start| (start, true));
-    let pluses = match has_wildcards(pattern) {
-        true => start.split('/').filter(|part| *part == "+").count(),
-        false => 0,
-    };
-    let first = if pluses > 0 { pattern.find('+') } else { None }.unwrap_or(start.len());
+    let is_wild = has_wildcards(pattern);
+    let pluses = if is_wild { start.split('/').filter(|part| *part == "+").count() } else { 0 };
+    // The server takes the first `+` of such a pattern, also one within a part.
+    let first = if is_wild { pattern.find('+') } else { None }.unwrap_or(start.len());
     (first, !is_prefix, Reverse(pluses), start.len(), start)
 }
 
@@ -126,6 +233,7 @@ mod tests {
             ("secret/a/closed", ""),
             ("kv/x/z", "patch"),
             ("kv/x/yz", "patch"),
+            ("kv/x/y", "patch"),
             ("kv/x/y/z", "sudo"),
             ("kv/y", ""),
         ];
@@ -135,11 +243,41 @@ mod tests {
     }
 
     #[test]
+    fn plus_within_a_part_decides_about_priority() {
+        let policy = "path \"a/+b\" { capabilities = [\"read\"] }\n\
+                      path \"a/*\" { capabilities = [\"list\"] }\n\
+                      path \"a/+b*\" { capabilities = [\"update\"] }";
+        assert_eq!(on(&[policy], "a/+b"), "read");
+        assert_eq!(on(&[policy], "a/+bc"), "update");
+        assert_eq!(on(&[policy], "a/xb"), "list", "that `+` stands for itself");
+    }
+
+    #[test]
     fn policies_add_up_and_deny_wins() {
         let [read, list, deny] =
             ["read", "list", "deny"].map(|word| format!("path \"a\" {{ capabilities = [\"{word}\"] }}"));
         assert_eq!(on(&[&read, &list], "a"), "list read");
         assert_eq!(on(&[&read, &deny, &list], "a"), "");
+        assert_eq!(Acl::of([read.as_str(), &deny]).reported("a"), ["deny"]);
+        assert_eq!(Acl::of([list.as_str(), &read]).reported("a"), ["list", "read"]);
+    }
+
+    #[test]
+    fn expired_rules_and_other_namespaces_do_not_count() {
+        let old = "path \"a\" { capabilities = [\"read\"] expiration = \"2020-01-01T00:00:00Z\" }\n\
+                   path \"b\" { capabilities = [\"read\"] expiration = \"2999-01-01T00:00:00Z\" }";
+        assert_eq!((on(&[old], "a").as_str(), on(&[old], "b").as_str()), ("", "read"));
+        let source = Source { name: "p", text: "path \"/a/+\" { policy = \"read\" }", namespace: "team/" };
+        let acl = Acl::with([source], &Identity::NOBODY, Timestamp::now());
+        assert_eq!(acl.reported("team/a/b"), ["list", "read"]);
+        assert_eq!(acl.reported("a/b"), ["deny"]);
+        let root = Acl::with(
+            [Source { name: "root", text: "", namespace: "team/" }],
+            &Identity::NOBODY,
+            Timestamp::now(),
+        );
+        assert_eq!((root.reported("team/x"), root.reported("x")), (vec!["root"], vec!["deny"]));
+        assert!(root.allows("team/x", &["sudo"]) && !root.allows("x", &["read"]));
     }
 
     #[test]
@@ -152,5 +290,12 @@ mod tests {
         assert!(!allows(
             "path \"kv/*\" { capabilities = [\"list\"] } path \"kv/metadata/\" { capabilities = [\"read\"] }"
         ));
+    }
+
+    #[test]
+    fn default_policy_is_readable() {
+        let acl = Acl::of([DEFAULT]);
+        assert!(acl.allows("auth/token/lookup-self", &["read"]) && acl.allows("cubbyhole/x", &["create"]));
+        assert!(!acl.allows("identity/entity/id/x", &["read"]), "a token without an entity");
     }
 }
