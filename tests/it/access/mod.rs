@@ -1,5 +1,6 @@
 //! Who can reach what: the program's answers against those of the servers themselves.
 
+mod iam_rights;
 mod vault_rights;
 
 /// A number that the caller may give, for long runs.

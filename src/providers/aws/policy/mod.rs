@@ -4,6 +4,7 @@
 
 mod builder;
 mod check;
+pub mod evaluate;
 mod normal;
 mod risk;
 

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::evaluate::covers;
 use super::{as_list, is_document, statement};
 use crate::resource::Change;
 use crate::resource::risk::{Category, FieldChanges, FieldRisk, Finding, Severity, analysed, some};
@@ -219,58 +220,5 @@ impl Part<'_> {
             who => words.push_str(&format!(" for {who}")),
         }
         words
-    }
-}
-
-/// Whether a pattern with `*` and `?` matches everything that `text`, which may itself be a pattern,
-/// matches.
-fn covers(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut at, mut in_text) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while in_text < text.len() {
-        match pattern.get(at) {
-            Some('*') => {
-                star = Some((at, in_text));
-                at += 1;
-            }
-            Some(c) if *c == text[in_text] || *c == '?' && text[in_text] != '*' => {
-                at += 1;
-                in_text += 1;
-            }
-            _ => match star {
-                Some((star_at, from)) => {
-                    star = Some((star_at, from + 1));
-                    at = star_at + 1;
-                    in_text = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at..].iter().all(|c| *c == '*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pattern_covers_narrower_patterns() {
-        let rows = [
-            ("*", "s3:*", true),
-            ("s3:*", "s3:get*", true),
-            ("s3:get*", "s3:getobject", true),
-            ("s3:get*", "s3:*", false),
-            ("s3:getobject", "s3:get*", false),
-            ("a?c", "abc", true),
-            ("a?c", "a*c", false),
-            ("a*c*", "abcbcx", true),
-            ("", "", true),
-            ("", "a", false),
-        ];
-        for (pattern, text, expected) in rows {
-            assert_eq!(covers(pattern, text), expected, "{pattern} {text}");
-        }
     }
 }
