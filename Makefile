@@ -34,6 +34,7 @@ docs: build  ## The pages and schemas in docs/ that the program prints
 	./target/debug/groundwork explain --sections --format markdown > docs/guide/src/sections.md
 	./target/debug/groundwork schema > docs/plan.schema.json
 	./target/debug/groundwork schema --changeset > docs/changeset.schema.json
+	./target/debug/groundwork schema --access > docs/access.schema.json
 
 guide:  ## The guide in docs/guide as pages for a browser, target/guide/index.html
 	./scripts/guide.sh

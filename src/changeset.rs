@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::access::AccessChange;
 use crate::destination::WhereThisGoes;
 use crate::plan::{Diagnostics, Document};
 use crate::resource::Change;
@@ -198,6 +199,9 @@ pub struct Changeset {
     /// Things of this plan that are where this run does not go, and that it does not touch. Not counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub elsewhere: Vec<Elsewhere>,
+    /// Who gains or loses what by it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub access_changes: Vec<AccessChange>,
     /// Where it goes and who can open what is kept, with what of that has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub where_this_goes: Option<WhereThisGoes>,
@@ -331,6 +335,7 @@ impl Changeset {
             steps,
             undeclared: Vec::new(),
             elsewhere: Vec::new(),
+            access_changes: Vec::new(),
             where_this_goes: None,
         }
     }

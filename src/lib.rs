@@ -14,6 +14,7 @@
 //! 8. [`journal`]: durable intents and outcomes, never a secret; [`lock`]: one run at a time.
 //!
 //! [`verify`] proves that what stands works: drift first, then what each kind tries ([`proof`]).
+//! [`access`] is who can reach what, and what a changeset changes in that.
 //! [`destination`] is where a run goes: addresses, accounts, stores, and who can open what is kept.
 //! [`lint`] judges a plan without the network: what is allowed but unwise.
 //! Between 6 and 7 a changeset may lie in a file: [`saved`].
@@ -36,6 +37,7 @@
 // A smaller build leaves helpers without users.
 #![cfg_attr(not(feature = "full"), allow(dead_code, unused_imports))]
 
+pub mod access;
 pub mod apply;
 pub mod backup;
 pub mod changeset;

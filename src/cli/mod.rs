@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod access;
 mod apply;
 mod backup;
 mod child;
@@ -111,6 +112,9 @@ enum Command {
     /// Show what will change, ask, and do it
     #[command(after_help = guide!("changing"))]
     Apply(apply::ApplyArgs),
+    /// Show who can reach what, in AWS and in Vault, with the policy that says so
+    #[command(after_help = guide!("access"))]
+    Access(access::AccessArgs),
     /// Remove everything that a plan has made, after showing it and asking
     #[command(after_help = guide!("teardown"))]
     Destroy(destroy::DestroyArgs),
@@ -208,6 +212,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Apply(args) => block_on(apply::run(args)),
+        Command::Access(args) => block_on(ending_on_signal(access::run(args))),
         Command::Destroy(args) => block_on(destroy::run(args)),
         Command::Verify(args) => block_on(verify::run(args)),
         Command::Journal(args) => block_on(ending_on_signal(journal::run(args))),

@@ -7,6 +7,7 @@ use crate::console;
 use crate::providers::PROVIDERS;
 use crate::review;
 use crate::schema;
+use crate::ui;
 
 /// Print the JSON Schema of plan files, for editors.
 #[derive(Debug, Args)]
@@ -14,13 +15,17 @@ pub struct SchemaArgs {
     /// The schema of what `plan --format json` prints instead
     #[arg(long)]
     changeset: bool,
+    /// The schema of what `access --format json` prints instead
+    #[arg(long, conflicts_with = "changeset")]
+    access: bool,
 }
 
 /// Prints a JSON Schema.
 pub fn run(args: &SchemaArgs) -> Outcome {
-    match args.changeset {
-        true => console::json(&review::schema()),
-        false => console::json(&schema::plan_schema(&PROVIDERS)),
+    match (args.changeset, args.access) {
+        (true, _) => console::json(&review::schema()),
+        (_, true) => console::json(&ui::access::schema()),
+        (false, false) => console::json(&schema::plan_schema(&PROVIDERS)),
     }
     Outcome::Done
 }

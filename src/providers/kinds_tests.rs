@@ -7,6 +7,9 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use super::PROVIDERS;
+use crate::access::{Grant, Granting};
+use crate::place::Realm;
+use crate::plan::Node;
 use crate::proof::Proof;
 use crate::resource::erased::Kind;
 use crate::resource::risk::FieldRisk;
@@ -352,4 +355,38 @@ fn each_kind_says_how_it_is_proven() {
     });
     let silent: Vec<&str> = silent.map(|kind| kind.name()).collect();
     assert!(silent.is_empty(), "these do not say how they are proven: {}", silent.join(", "));
+}
+
+#[test]
+fn every_kind_says_what_it_has_to_do_with_access() {
+    let kinds: Vec<&dyn Kind> = PROVIDERS.kinds().collect();
+    let unsaid: Vec<&str> =
+        kinds.iter().filter(|kind| kind.granting() == Granting::Unsaid).map(|kind| kind.name()).collect();
+    assert!(unsaid.is_empty(), "these have no `GRANTS`: {unsaid:?}");
+    for kind in kinds {
+        let stated = example_grants(kind);
+        let is_right = match kind.granting() {
+            Granting::States => !stated.is_empty(),
+            Granting::Never(why) => stated.is_empty() && !why.is_empty(),
+            Granting::Unsaid => false,
+        };
+        assert!(is_right, "{} says {:?}, and its example states {stated:?}", kind.name(), kind.granting());
+    }
+}
+
+/// What the things of a kind's example state.
+fn example_grants(kind: &dyn Kind) -> Vec<Grant> {
+    let realm = Realm::default().with("account", "123456789012").with("region", "us-east-1");
+    let example = Node::parse(kind.example(), 0).expect("YAML").to_value();
+    let steps = example.as_object().expect("steps").values();
+    let own = steps.filter(|step| step["kind"] == kind.name());
+    let grants = |step: &Value| {
+        let mut fields = step.clone();
+        let all = fields.as_object_mut().expect("fields");
+        all.retain(|name, _| !["kind", "needs", "lint", "for_each", "protect"].contains(&name.as_str()));
+        let instance =
+            kind.declare(fields).unwrap_or_else(|mistakes| panic!("{}: {mistakes:?}", kind.name()));
+        instance.grants(&realm)
+    };
+    own.flat_map(grants).collect()
 }

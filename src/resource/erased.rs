@@ -16,6 +16,7 @@ use super::placed::with_namespace;
 use super::recorded::{Known, Recorded};
 use super::risk::{Deletion, Risks};
 use super::{Replacement, Resource};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use instance::Typed;
@@ -48,6 +49,8 @@ pub trait Kind: Send + Sync {
     fn deletion(&self) -> Deletion;
     /// How a thing of the kind is replaced.
     fn replacement(&self) -> Replacement;
+    /// Whether its things have to do with access.
+    fn granting(&self) -> Granting;
     /// For each declared field which change is dangerous, or why none is.
     fn risks(&self) -> Risks;
     /// How its things are proven to work.
@@ -140,6 +143,10 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn replacement(&self) -> Replacement {
         R::REPLACEMENT
+    }
+
+    fn granting(&self) -> Granting {
+        R::GRANTS
     }
 
     fn risks(&self) -> Risks {

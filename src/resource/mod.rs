@@ -42,6 +42,7 @@ pub use replacement::Replacement;
 pub use writer::Writer;
 
 use self::risk::{Deletion, Risks};
+use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::{Place, Realm};
 use crate::proof::{Proof, Prover};
@@ -95,6 +96,8 @@ pub trait Resource: Sized + Send + Sync + 'static {
     const DELETION: Deletion = Deletion::usual(Self::PROTECTED);
     /// What `--replace` does with a thing of this kind.
     const REPLACEMENT: Replacement = Replacement::Recreated;
+    /// Whether its things have to do with access; a test of the registry checks that every kind says so.
+    const GRANTS: Granting = Granting::Unsaid;
     /// For each declared field which change is dangerous, or why none is; a test of the registry checks
     /// that none is missing.
     const RISKS: Risks = &[];
@@ -285,6 +288,17 @@ pub trait Resource: Sized + Send + Sync + 'static {
         _observed: &Self::Observed,
     ) -> impl Future<Output = ()> + Send {
         std::future::ready(())
+    }
+
+    /// What the thing has to do with access once it is as declared: what the plan does not manage of it is as in
+    /// `live`. Pure.
+    fn grants(_desired: &Self::Desired, _live: Option<&Self::Observed>, _realm: &Realm) -> Vec<Grant> {
+        Vec::new()
+    }
+
+    /// What the live thing has to do with access. Pure.
+    fn granted(_observed: &Self::Observed) -> Vec<Grant> {
+        Vec::new()
     }
 
     /// The live tags, for kinds that have [`Resource::TAGGED`].

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Attachment, Look, Part, Provided, Resource, Tags, Writer};
+use crate::access::Grant;
 use crate::error::Result;
 use crate::permit::Permit;
 use crate::place::Place;
@@ -29,6 +30,8 @@ pub trait Recorded: Send + Sync {
     fn exists(&self) -> bool;
     /// The live tags, for tagged kinds.
     fn tags(&self) -> Option<Tags>;
+    /// What the live thing has to do with access; nothing when it did not exist.
+    fn granted(&self) -> Vec<Grant>;
     /// Its outputs; `None` when it did not exist.
     fn outputs(&self) -> Option<Map<String, Value>>;
     /// Why it cannot be removed by itself, according to the last observation.
@@ -109,6 +112,10 @@ impl<R: Resource> Recorded for Known<R> {
 
     fn tags(&self) -> Option<Tags> {
         self.observed.as_ref().and_then(|observed| R::tags(observed).cloned())
+    }
+
+    fn granted(&self) -> Vec<Grant> {
+        self.observed.as_ref().map(R::granted).unwrap_or_default()
     }
 
     fn outputs(&self) -> Option<Map<String, Value>> {

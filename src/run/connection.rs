@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use super::{Declared, Run};
+use crate::access::{Access, Stated};
 use crate::backup::BackupPlace;
 use crate::custody::{KeyService, Store};
 use crate::destination::Destinations;
@@ -74,6 +75,23 @@ pub trait Connection: Any + Send + Sync {
 
     /// Mistakes that only all steps of the plan show, each with the index of the step that it is in.
     fn check_plan(&self, _steps: &[&dyn Declared]) -> Vec<(usize, FieldError)> {
+        Vec::new()
+    }
+
+    /// The realm with something in place of each part that is not known, so that names can be made which only have
+    /// to be told apart.
+    fn stand_in(&self, realm: &Realm) -> Realm {
+        realm.clone()
+    }
+
+    /// Who can reach what, by what the things of this provider state.
+    fn reach(&self, _stated: &[Stated]) -> Access {
+        Access::default()
+    }
+
+    /// The live policies that these principals name and that are not among them. One that cannot be read is
+    /// left out: what it gives is then not known.
+    async fn further_policies(&self, _run: &Run, _stated: &[Stated]) -> Vec<Stated> {
         Vec::new()
     }
 

@@ -1,5 +1,6 @@
 //! One run over one plan: from the file to a changeset and its application.
 
+mod access;
 mod adopt;
 pub mod backups;
 mod checked;
@@ -12,6 +13,7 @@ mod want;
 mod wanted;
 mod whole;
 
+pub use access::declared as declared_access;
 pub use adopt::Adoption;
 pub use backups::{BackedUp, Backups};
 pub use checked::{Checked, Purpose, check, check_with};
@@ -158,6 +160,7 @@ impl Session {
     pub fn compare(&mut self) -> Result<Changeset, Error> {
         let mut changeset = diff::compare(&mut self.world)?;
         changeset.elsewhere = removal::elsewhere(&self.world);
+        changeset.access_changes = access::changed(&self.world, &changeset);
         changeset.where_this_goes = Some(destinations::of_world(&self.world, &self.run));
         Ok(changeset)
     }

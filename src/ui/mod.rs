@@ -1,5 +1,6 @@
 //! The only place that prints.
 
+pub mod access;
 pub mod backup;
 pub mod changeset;
 pub mod custody;
@@ -9,6 +10,7 @@ pub mod explain;
 pub mod findings;
 pub mod graph;
 pub mod journal;
+mod page;
 pub mod progress;
 pub mod rules;
 pub mod sarif;

@@ -146,6 +146,7 @@ const EDGES: &[(&str, &str)] = &[
     ("environment", ""),
     ("template", "confined_path"),
     ("place", "error template"),
+    ("access", "place template"),
     ("workspace", "confined_path error"),
     ("trust", "confined_path durable environment error workspace"),
     ("secret", "confined_path template trust workspace"),
@@ -170,15 +171,15 @@ const EDGES: &[(&str, &str)] = &[
     ("lock", "confined_path error journal permit stop workspace"),
     (
         "run",
-        "backup custody destination environment error journal lock permit place plan proof signing template trace trust",
+        "access backup custody destination environment error journal lock permit place plan proof signing template trace trust",
     ),
-    ("resource", "error permit place proof run secret suggest template"),
+    ("resource", "access error permit place proof run secret suggest template"),
     ("provider", "error resource run"),
     (
         "providers",
-        "backup confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust",
+        "access backup confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust",
     ),
-    ("changeset", "destination plan resource"),
+    ("changeset", "access destination plan resource"),
     (
         "resolve",
         "confined_path custody error place plan provider resource run secret suggest template trust visible",
@@ -199,19 +200,19 @@ const EDGES: &[(&str, &str)] = &[
     ),
     (
         "session",
-        "apply backup changeset confined_path custody diff error event graph journal lock observe place plan provider providers removal resolve resource run saved secret signing snapshot template trust workspace",
+        "access apply backup changeset confined_path custody diff error event graph journal lock observe place plan provider providers removal resolve resource run saved secret signing snapshot template trust workspace",
     ),
     ("schema", "plan provider resource"),
     ("lint", "net plan provider providers resolve resource secret suggest template"),
     (
         "ui",
-        "backup changeset console custody destination error event graph journal lint plan proof provider providers resolve resource review saved schema secret session signing snapshot trace verify visible",
+        "access backup changeset console custody destination error event graph journal lint plan proof provider providers resolve resource review saved schema secret session signing snapshot suggest template trace verify visible",
     ),
     ("hygiene", ""),
     ("sandbox", "environment event net secret trust"),
     (
         "cli",
-        "apply backup changeset confined_path console custody durable environment error event hygiene lint lock net observe place plan prompt providers resolve resource review run sandbox saved schema secret session signing snapshot suggest trace trust ui verify",
+        "access apply backup changeset confined_path console custody durable environment error event hygiene lint lock net observe place plan prompt providers resolve resource review run sandbox saved schema secret session signing snapshot suggest trace trust ui verify",
     ),
 ];
 

@@ -42,6 +42,14 @@ fn changeset_schema_in_docs_is_current() {
 }
 
 #[test]
+fn access_schema_in_docs_is_current() {
+    let text = std::fs::read_to_string(project().join("docs/access.schema.json")).expect("the schema");
+    let kept: Value = serde_json::from_str(&text).expect("JSON");
+    let now = serde_json::to_value(groundwork::ui::access::schema()).expect("JSON");
+    assert!(kept == now, "docs/access.schema.json is not what the program prints: run `make docs`");
+}
+
+#[test]
 fn every_kinds_example_is_a_valid_step() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();

@@ -14,11 +14,13 @@ use super::backup_place::S3BackupPlace;
 use super::client::AwsClient;
 use super::constants;
 use super::lock::LockItem;
+use super::reach;
 use super::s3_object::S3Object;
 use super::s3_store::S3Store;
 #[cfg(feature = "aws-secretsmanager")]
 use super::secrets_store::SecretsStore;
 use super::{KINDS, OPTIONAL_KINDS};
+use crate::access::{Access, Stated};
 use crate::backup::BackupPlace;
 use crate::custody::{KeyService, Store, Unreachable};
 use crate::destination::Destinations;
@@ -100,6 +102,18 @@ impl Connection for Aws {
 
     fn check(&self) -> Vec<FieldError> {
         self.settings.check()
+    }
+
+    fn stand_in(&self, realm: &Realm) -> Realm {
+        reach::stand_in(realm)
+    }
+
+    fn reach(&self, stated: &[Stated]) -> Access {
+        reach::reach(stated)
+    }
+
+    async fn further_policies(&self, run: &Run, stated: &[Stated]) -> Vec<Stated> {
+        reach::further(run, stated).await
     }
 
     fn check_fields(&self, place: &Place, fields: &Value) -> Vec<FieldError> {

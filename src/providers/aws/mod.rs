@@ -32,6 +32,7 @@ pub mod kms_key;
 mod lazy;
 mod lock;
 pub mod policy;
+mod reach;
 mod record;
 pub(super) mod risk;
 pub mod s3_bucket;
@@ -47,6 +48,7 @@ pub mod settings;
 pub mod sns;
 #[cfg(feature = "aws-ssm")]
 pub mod ssm_parameter;
+mod states;
 pub mod tags;
 
 pub use arn::{iam_arn, is_account_id, partition, partition_of, regional_arn};

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::Files;
+use crate::access::Granting;
 use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
@@ -105,6 +106,7 @@ fn write(w: &Writer<'_, Files>, desired: &Desired) -> Result<()> {
 
 impl Resource for Template {
     const KIND: &'static str = "file.template";
+    const GRANTS: Granting = Granting::Never("a file is on this machine");
     const ABOUT: &'static str =
         "A file rendered from a template, written atomically, such as Terraform's backend file.";
     const EXAMPLE: &'static str = r#"

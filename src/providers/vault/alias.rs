@@ -17,6 +17,7 @@ use super::cache::Listing;
 use super::fields;
 use super::mount::refuse_existing;
 use super::permissions;
+use crate::access::{Grant, Granting};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -79,6 +80,8 @@ pub trait AliasSpec: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
 
     /// The name that an auth method uses, and that method's path.
     fn known_as(&self) -> (&str, &str);
+    /// The id of the entity or the group.
+    fn leads_to(&self) -> &str;
     /// As [`Resource::occupies`].
     fn occupies(&self) -> String;
     /// Whether a listed alias is in the place that this one occupies.
@@ -111,6 +114,10 @@ alice_at_userpass:
 
     fn known_as(&self) -> (&str, &str) {
         (&self.name, &self.mount)
+    }
+
+    fn leads_to(&self) -> &str {
+        &self.canonical_id
     }
 
     fn occupies(&self) -> String {
@@ -148,6 +155,10 @@ developers_at_github:
 
     fn known_as(&self) -> (&str, &str) {
         (&self.name, &self.mount)
+    }
+
+    fn leads_to(&self) -> &str {
+        &self.canonical_id
     }
 
     fn occupies(&self) -> String {
@@ -247,8 +258,16 @@ async fn body<S: AliasSpec>(client: &VaultClient, desired: &S) -> Result<Value> 
     Ok(Value::Object(body))
 }
 
+/// Logins with this method get what the entity or the group has.
+fn login<S: AliasSpec>(alias: &S) -> Vec<Grant> {
+    let (name, method) = alias.known_as();
+    let principal = alias.leads_to().to_owned();
+    vec![Grant::Login { name: name.to_owned(), method: method.to_owned(), principal }]
+}
+
 impl<S: AliasSpec> Resource for Alias<S> {
     const KIND: &'static str = S::KIND;
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = S::ABOUT;
     const EXAMPLE: &'static str = S::EXAMPLE;
     const RISKS: Risks = S::RISKS;
@@ -280,6 +299,14 @@ impl<S: AliasSpec> Resource for Alias<S> {
 
     fn permissions(_: &S) -> Vec<Permission> {
         vec![permissions::list(format!("{}/id", S::PATH)), permissions::write(S::PATH)]
+    }
+
+    fn grants(desired: &S, _: Option<&LiveAlias<S>>, _: &Realm) -> Vec<Grant> {
+        login(desired)
+    }
+
+    fn granted(observed: &LiveAlias<S>) -> Vec<Grant> {
+        login(&observed.alias)
     }
 
     fn requires(desired: &S) -> Vec<Requirement> {

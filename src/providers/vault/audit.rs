@@ -13,6 +13,7 @@ use super::mount::{check_path, refuse_blocked};
 use super::permissions;
 use super::prove;
 use super::server::takes_audit_by_configuration;
+use crate::access::Granting;
 use crate::error::{Error, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::{Proof, Prover};
@@ -118,6 +119,7 @@ fn live_spec(path: &str, told: &Value) -> Result<AuditSpec> {
 
 impl Resource for Audit {
     const KIND: &'static str = "vault.audit";
+    const GRANTS: Granting = Granting::Never("an audit device only records");
     const ABOUT: &'static str = "An audit device, which logs every request. OpenBao accepts it only from its \
         configuration; there this step verifies that it exists.";
     const EXAMPLE: &'static str = "\

@@ -13,6 +13,8 @@ use super::mount::{
 use super::notation::{Names, Ttl};
 use super::permissions;
 use super::server::Plugin;
+use super::states::{manage, target};
+use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -169,6 +171,7 @@ fn tune_body(desired: &AuthMethodSpec, mut fields: Map<String, Value>) -> Value 
 
 impl Resource for AuthMethod {
     const KIND: &'static str = "vault.auth_method";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "An auth method, such as approle or kubernetes, with its tuning.";
     const EXAMPLE: &'static str = "\
 approle:
@@ -225,6 +228,14 @@ approle:
             );
         }
         errors
+    }
+
+    fn grants(desired: &AuthMethodSpec, _: Option<&LiveAuthMethod>, _: &Realm) -> Vec<Grant> {
+        vec![target("auth method", desired.path(), manage(&format!("sys/auth/{}", desired.path())))]
+    }
+
+    fn granted(observed: &LiveAuthMethod) -> Vec<Grant> {
+        vec![target("auth method", &observed.path, manage(&format!("sys/auth/{}", observed.path)))]
     }
 
     fn permissions(desired: &AuthMethodSpec) -> Vec<Permission> {

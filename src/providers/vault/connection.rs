@@ -9,8 +9,10 @@ use tokio::sync::OnceCell;
 
 use super::client::{VaultClient, declared_authority};
 use super::permissions;
+use super::reach;
 use super::settings::{ServiceTargets, VaultAuth, VaultSettings};
 use super::{KINDS, KvSecret, VaultInit, prove};
+use crate::access::{Access, Stated};
 use crate::destination::Destinations;
 use crate::environment::Environment;
 use crate::error::{FieldError, Result};
@@ -83,6 +85,14 @@ impl Connection for Vault {
 
     fn check_plan(&self, steps: &[&dyn Declared]) -> Vec<(usize, FieldError)> {
         permissions::check(steps)
+    }
+
+    fn reach(&self, stated: &[Stated]) -> Access {
+        reach::reach(stated)
+    }
+
+    async fn further_policies(&self, run: &Run, stated: &[Stated]) -> Vec<Stated> {
+        reach::further(run, stated).await
     }
 
     /// An authority that cannot be read is a separate mistake, reported by the client.

@@ -27,6 +27,7 @@ use self::unsealing::{ask_nodes, reported_id};
 use super::SealStatus;
 use super::custodian::Custodian;
 use super::prove;
+use crate::access::Granting;
 use crate::custody::recipient::parse_age;
 use crate::custody::{Gap, Holder, HolderKey, name_part};
 use crate::error::{Error, ErrorKind, FieldError, Result};
@@ -157,6 +158,8 @@ impl Observed {
 
 impl Resource for VaultInit {
     const KIND: &'static str = "vault.init";
+    const GRANTS: Granting =
+        Granting::Never("holders of enough key shares can do everything, in spite of all policies");
     const ABOUT: &'static str =
         "Initialises a Vault or OpenBao cluster and unseals its nodes; the key shares go into custody.";
     const EXAMPLE: &'static str = r"cluster:

@@ -10,6 +10,7 @@ use super::fields;
 use super::mount::{refuse_blocked, refuse_existing};
 use super::notation::Pem;
 use super::permissions;
+use crate::access::Granting;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -143,6 +144,7 @@ fn live(mount: &str, told: &Value) -> Result<LiveKubernetesAuth> {
 
 impl Resource for KubernetesAuth {
     const KIND: &'static str = "vault.kubernetes_auth";
+    const GRANTS: Granting = Granting::Never("it says how logins are proven; roles say what they get");
     const ABOUT: &'static str = "How a Kubernetes auth method reaches and trusts its cluster.";
     const EXAMPLE: &'static str = "\
 kubernetes:

@@ -38,6 +38,7 @@ mod permissions;
 mod pki_ca;
 mod policy;
 mod prove;
+mod reach;
 mod request;
 mod risk;
 mod role;
@@ -47,6 +48,7 @@ mod server;
 mod server_config;
 mod session;
 pub mod settings;
+mod states;
 #[cfg(test)]
 pub(crate) mod testing;
 

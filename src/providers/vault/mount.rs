@@ -13,6 +13,8 @@ use super::fields::{self, Fixed};
 use super::notation::{Names, Ttl};
 use super::permissions;
 use super::server::Plugin;
+use super::states::{manage, target};
+use crate::access::{Grant, Granting};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -220,6 +222,7 @@ pub(super) fn visibility_error() -> FieldError {
 
 impl Resource for Mount {
     const KIND: &'static str = "vault.mount";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A secrets engine, such as kv, transit or pki, with its tuning.";
     const EXAMPLE: &'static str = "\
 secrets:
@@ -280,6 +283,15 @@ secrets:
             );
         }
         errors
+    }
+
+    fn grants(desired: &MountSpec, _: Option<&LiveMount>, _: &Realm) -> Vec<Grant> {
+        vec![target("mount", &desired.path, manage(&format!("sys/mounts/{}", desired.path)))]
+    }
+
+    fn granted(observed: &LiveMount) -> Vec<Grant> {
+        let path = &observed.mount.path;
+        vec![target("mount", path, manage(&format!("sys/mounts/{path}")))]
     }
 
     fn permissions(desired: &MountSpec) -> Vec<Permission> {

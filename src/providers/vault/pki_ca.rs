@@ -24,6 +24,7 @@ use super::mount::{pick, refuse_blocked};
 use super::notation::{CommaNames, Names, Ttl};
 use super::permissions;
 use super::{VaultClient, prove};
+use crate::access::Granting;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::{Proof, Prover};
@@ -335,6 +336,7 @@ fn sorted<T: serde::de::DeserializeOwned + Serialize>(value: Value) -> Value {
 
 impl Resource for PkiCa {
     const KIND: &'static str = "vault.pki_ca";
+    const GRANTS: Granting = Granting::Never("certificates are issued through its roles");
     const ABOUT: &'static str =
         "A certificate authority: a root, or an intermediate that another mount signs.";
     const EXAMPLE: &'static str = "\

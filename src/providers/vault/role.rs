@@ -10,6 +10,8 @@ pub(super) trait IssuesTokens {
     fn policies(&self) -> &PolicyNames;
     /// The type of the tokens.
     fn token_type(&self) -> &str;
+    /// Whether the tokens lack the policy `default`.
+    fn lacks_default_policy(&self) -> bool;
 }
 
 /// Declares the fields of a role: its own, and those of the tokens that it issues, which are the
@@ -66,6 +68,10 @@ macro_rules! role_spec {
 
             fn token_type(&self) -> &str {
                 &self.token_type
+            }
+
+            fn lacks_default_policy(&self) -> bool {
+                self.token_no_default_policy
             }
         }
     };

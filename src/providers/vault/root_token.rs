@@ -11,6 +11,7 @@ use super::custodian::{Admin, Custodian, Initialisation, REVOKE, Unlocked};
 use super::permissions::{Missing, in_words, path_from_home, rules_for};
 use super::prove;
 use super::server::RootGeneration;
+use crate::access::Granting;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::journal::Entry;
 use crate::permit::Permit;
@@ -98,6 +99,7 @@ pub struct Outputs {
 
 impl Resource for VaultRootToken {
     const KIND: &'static str = "vault.root_token";
+    const GRANTS: Granting = Granting::Never("it ends the root token");
     const ABOUT: &'static str =
         "Revokes Vault's root token after proving that an admin role, kept in custody, can replace it.";
     const EXAMPLE: &'static str =

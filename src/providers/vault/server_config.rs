@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::fields;
 use super::hcl::{Document, parse, value_of};
+use crate::access::Granting;
 use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
@@ -290,6 +291,7 @@ fn write(w: &Writer<'_, Files>, desired: &ServerConfigSpec) -> Result<()> {
 
 impl Resource for ServerConfig {
     const KIND: &'static str = "vault.server_config";
+    const GRANTS: Granting = Granting::Never("a file for a server");
     const ABOUT: &'static str =
         "The configuration file of a Vault server: storage, listeners, seal, telemetry and audit.";
     const EXAMPLE: &'static str = "\

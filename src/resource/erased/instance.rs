@@ -15,6 +15,7 @@ use super::super::settled;
 use super::super::strict::parse;
 use super::super::{Attachment, Diff, Look, Part, Provided, Requirement, Resource, Tags, Writer};
 use super::proven::prove;
+use crate::access::Grant;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::permit::Permit;
 use crate::place::{Place, Realm};
@@ -116,6 +117,10 @@ pub trait Instance: Send + Sync {
     fn attaches(&self) -> Option<Vec<String>>;
     /// Why the live thing cannot be removed by itself.
     fn part_of(&self) -> Option<Part>;
+    /// What it has to do with access once it is as declared.
+    fn grants(&self, realm: &Realm) -> Vec<Grant>;
+    /// What the live thing has to do with access; nothing when it does not exist.
+    fn granted(&self) -> Vec<Grant>;
     /// The same thing without its declaration, for removal.
     fn recorded(&self) -> Box<dyn Recorded>;
 }
@@ -414,6 +419,14 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn part_of(&self) -> Option<Part> {
         recorded::part_of::<R>(&R::id(&self.desired), &self.place, self.live()?)
+    }
+
+    fn grants(&self, realm: &Realm) -> Vec<Grant> {
+        R::grants(&self.desired, self.live(), realm)
+    }
+
+    fn granted(&self) -> Vec<Grant> {
+        self.live().map(R::granted).unwrap_or_default()
     }
 
     fn recorded(&self) -> Box<dyn Recorded> {

@@ -5,17 +5,15 @@
 
 use std::collections::HashMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::svg;
+use super::{access, svg};
 use crate::changeset::{Action, Elsewhere, PlanIdentity, StepChange};
 use crate::destination::value_text;
 use crate::review::{Content, Field, Item, Review, Sign, counted, sign};
+use crate::ui::page;
 use crate::visible::sanitize;
 
 const PAGE: &str = include_str!("page.html");
@@ -39,6 +37,7 @@ struct Page<'a> {
     severities: String,
     risks: Vec<ShownRisk<'a>>,
     destinations: Vec<ShownDestination>,
+    access: Vec<(&'static str, String)>,
     remark: Option<String>,
     drawing: Option<svg::Drawing>,
     kinds: Vec<&'a str>,
@@ -69,7 +68,7 @@ pub fn render(review: &Review) -> String {
     let items = review.groups.iter().flat_map(|group| &group.items);
     let abridged = items.filter(|item| item.is_abridged());
     let page = Page {
-        policy: policy(),
+        policy: page::policy(SCRIPT, STYLE),
         style: STYLE,
         script: SCRIPT,
         plan: &review.changeset.plan,
@@ -81,6 +80,7 @@ pub fn render(review: &Review) -> String {
         severities: severities(review),
         risks: risks(review, &numbers),
         destinations: destinations(review),
+        access: access_changes(review),
         remark: review.destinations_remark(),
         drawing: svg::draw(review, &numbers),
         kinds,
@@ -96,15 +96,6 @@ pub fn render(review: &Review) -> String {
 
 /// The position of each step in the changeset, by which it is linked to.
 pub(super) type Numbers<'a> = HashMap<&'a str, usize>;
-
-fn policy() -> String {
-    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
-    format!(
-        "default-src 'none'; script-src {}; style-src {}; base-uri 'none'; form-action 'none'",
-        hash(SCRIPT),
-        hash(STYLE)
-    )
-}
 
 #[derive(Serialize)]
 struct Count {
@@ -157,6 +148,12 @@ fn destinations(review: &Review) -> Vec<ShownDestination> {
         before: one.before.as_ref().map(|before| sanitize(&value_text(before))),
     });
     shown.collect()
+}
+
+/// Who gains or loses what: the sign, and the line.
+fn access_changes(review: &Review) -> Vec<(&'static str, String)> {
+    let all = review.changeset.access_changes.iter();
+    all.map(|one| (access::sign(one.change).0, sanitize(&one.line()))).collect()
 }
 
 fn risks<'a>(review: &'a Review, numbers: &Numbers) -> Vec<ShownRisk<'a>> {

@@ -2,8 +2,8 @@
 
 use anstyle::Style;
 
-use super::destinations;
 use super::wrap::{columns, pad, shortened, some_of, wrapped};
+use super::{access, destinations};
 use crate::changeset::{Action, Counts, RemovalScope, StepChange};
 use crate::review::{
     Content, Field, Group, Item, Line, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,
@@ -35,6 +35,7 @@ pub fn render(review: &Review, width: usize, all: bool) -> String {
     text.push_str(&undeclared::order(review.changeset, width));
     text.push_str(&undeclared::render(review.changeset, width));
     text.push_str(&destinations::render(review, width));
+    text.push_str(&access::render(review, width));
     text.push_str(&risks(review, width));
     if review.is_abridged() {
         let remark = "Steps that differ only in their name are shown once; `plan --full` shows each of them.";

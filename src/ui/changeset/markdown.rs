@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
+use super::access;
 use super::wrap::{some_of, thousands};
 use crate::changeset::Action;
 use crate::destination::value_text;
@@ -79,6 +80,7 @@ fn head(review: &Review) -> String {
         let _ = writeln!(text, "\n**{}**", inline(&part));
     }
     text.push_str(&destinations(review));
+    text.push_str(&access_changes(review));
     text.push_str(&risks(review));
     text.push_str(&undeclared(review));
     for one in &review.changeset.elsewhere {
@@ -102,6 +104,27 @@ fn destinations(review: &Review) -> String {
         let _ = writeln!(text, "- {} {}{}", code(&one.name), value(&one.values), before.unwrap_or_default());
     }
     text + CLOSING
+}
+
+/// Who gains or loses what.
+fn access_changes(review: &Review) -> String {
+    let all = &review.changeset.access_changes;
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n### Access changes\n\n".to_owned();
+    for one in all.iter().take(RISKS) {
+        let _ = writeln!(
+            text,
+            "- <code>{}</code> {}",
+            access::sign(one.change).0,
+            inline(&shortened(&one.line(), DESTINATION))
+        );
+    }
+    if all.len() > RISKS {
+        let _ = writeln!(text, "- and {} more; `groundwork plan` shows them all", all.len() - RISKS);
+    }
+    text
 }
 
 /// The orphans: things that the plan has made and no longer declares.

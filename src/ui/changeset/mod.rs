@@ -1,5 +1,6 @@
 //! A changeset under review, in every format.
 
+mod access;
 mod destinations;
 mod html;
 mod human;

@@ -1,6 +1,7 @@
 //! Who can reach what: the program's answers against those of the servers themselves.
 
 mod iam_rights;
+mod shown;
 mod vault_rights;
 
 /// A number that the caller may give, for long runs.

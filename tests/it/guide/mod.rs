@@ -132,6 +132,7 @@ chapters! {
     stages_are_as_shown: "stages",
     repeated_steps_are_as_shown: "repeating",
     policies_are_as_shown: "policies",
+    access_is_as_shown: "access",
     custody_is_as_shown: "custody",
     backups_are_as_shown: "backup",
     journals_and_locks_are_as_shown: "journals-and-locks",

@@ -25,6 +25,7 @@ use super::error::Answer;
 use super::in_order::InOrder;
 use super::key_name::LiveKey;
 use super::{kms_key, partition, tags};
+use crate::access::Granting;
 use crate::confined_path::FILE;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
@@ -154,6 +155,7 @@ pub struct Outputs {
 
 impl Resource for BucketObject {
     const KIND: &'static str = "aws.s3_object";
+    const GRANTS: Granting = Granting::Never("an object is reached through its bucket");
     /// Names of buckets are unique in a partition.
     const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "An object in an S3 bucket, from text, a template or a file; written only if \

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::refuse_existing;
+use crate::access::Granting;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -58,6 +59,7 @@ pub struct Outputs {
 
 impl Resource for CloudwatchDashboard {
     const KIND: &'static str = "aws.cloudwatch_dashboard";
+    const GRANTS: Granting = Granting::Never("a dashboard shows metrics; who may see it is not followed");
     /// Dashboards are global.
     const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "A CloudWatch dashboard, compared by its content.";

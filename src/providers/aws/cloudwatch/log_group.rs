@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -15,6 +16,7 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::key_name::LiveKey;
 use crate::providers::aws::risk::KEY_RISKS;
+use crate::providers::aws::states;
 use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::Category::Destroy;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, safe, tightened};
@@ -109,6 +111,7 @@ pub struct Outputs {
 
 impl Resource for CloudwatchLogGroup {
     const KIND: &'static str = "aws.cloudwatch_log_group";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A log group in CloudWatch Logs, with its retention and encryption.";
     const EXAMPLE: &'static str = r"vault_audit_log:
   kind: aws.cloudwatch_log_group
@@ -155,6 +158,14 @@ impl Resource for CloudwatchLogGroup {
         }
         found.extend(tags::check(&desired.tags));
         found
+    }
+
+    fn grants(desired: &Desired, _: Option<&Observed>, _: &Realm) -> Vec<Grant> {
+        vec![Grant::Target(states::target("log group", &desired.name, states::LOG_GROUP))]
+    }
+
+    fn granted(observed: &Observed) -> Vec<Grant> {
+        vec![Grant::Target(states::target("log group", &observed.name, states::LOG_GROUP))]
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {

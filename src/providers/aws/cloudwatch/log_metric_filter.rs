@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::refuse_existing;
+use crate::access::Granting;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -118,6 +119,7 @@ pub struct Outputs {
 
 impl Resource for LogMetricFilter {
     const KIND: &'static str = "aws.log_metric_filter";
+    const GRANTS: Granting = Granting::Never("a filter belongs to its log group");
     const ABOUT: &'static str = "A metric that counts the entries of a log group.";
     const EXAMPLE: &'static str = r#"failed_logins:
   kind: aws.log_metric_filter

@@ -20,10 +20,12 @@ pub use live::Observed;
 use super::arn::regional_arn;
 use super::client::AwsClient;
 use super::{UNKNOWN_VALUE, kms_key};
+use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
+use crate::providers::aws::states;
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{
     LABELS, Risks, added, changed, fixed, gone, identity, off, removed, replaced, safe, state,
@@ -58,6 +60,7 @@ pub struct Outputs {
 
 impl Resource for DynamodbTable {
     const KIND: &'static str = "aws.dynamodb_table";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str =
         "A DynamoDB table with recovery and deletion protection, e.g. for Terraform's locks.";
     const EXAMPLE: &'static str = r#"lock_table:
@@ -114,6 +117,14 @@ sessions:
 
     fn check(desired: &Desired) -> Vec<FieldError> {
         desired.check()
+    }
+
+    fn grants(desired: &Desired, _: Option<&Observed>, _: &Realm) -> Vec<Grant> {
+        vec![Grant::Target(states::target("table", &desired.name, states::TABLE))]
+    }
+
+    fn granted(observed: &Observed) -> Vec<Grant> {
+        vec![Grant::Target(states::target("table", &observed.name, states::TABLE))]
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NO_SUCH_ENTITY;
+use crate::access::Granting;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -93,6 +94,7 @@ pub struct Outputs {
 
 impl Resource for IamAccountPasswordPolicy {
     const KIND: &'static str = "aws.iam_account_password_policy";
+    const GRANTS: Granting = Granting::Never("it says how passwords are made");
     const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "The account's requirements for console passwords.";
     const EXAMPLE: &'static str = "\

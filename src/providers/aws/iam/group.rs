@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bulk::Lookup;
 use super::holder::{self, Grants, Holder, LiveGrants};
 use super::{NO_SUCH_ENTITY, Outputs, check_named, delete_conflict, folded, predicted, root_path};
+use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -17,12 +18,16 @@ use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::risk::{GRANT_RISKS, OTHER_ARN};
+use crate::providers::aws::states;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, identity};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
 
 /// An IAM group. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
 pub struct IamGroup;
+
+/// What it is, for who can reach what.
+const GROUP: &str = "IAM group";
 
 /// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +72,7 @@ pub struct Observed {
 
 impl Resource for IamGroup {
     const KIND: &'static str = "aws.iam_group";
+    const GRANTS: Granting = Granting::States;
     const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "An IAM group with its policies; users declare which groups they are in.";
     const EXAMPLE: &'static str = r#"operators:
@@ -99,6 +105,16 @@ impl Resource for IamGroup {
     fn check(desired: &Desired) -> Vec<FieldError> {
         let named = check_named(&desired.name, 128, &desired.path).into_iter();
         named.chain(desired.grants().check()).collect()
+    }
+
+    fn grants(desired: &Desired, live: Option<&Observed>, _: &Realm) -> Vec<Grant> {
+        let principal = desired.grants().principal(GROUP, &desired.name, live.map(|live| &live.grants));
+        vec![Grant::Principal(principal), Grant::Target(states::target(GROUP, &desired.name, states::GROUP))]
+    }
+
+    fn granted(observed: &Observed) -> Vec<Grant> {
+        let principal = observed.grants.principal(GROUP, &observed.name);
+        vec![Grant::Principal(principal), Grant::Target(states::target(GROUP, &observed.name, states::GROUP))]
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {

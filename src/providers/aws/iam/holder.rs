@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{IamPolicy, NO_SUCH_ENTITY, W, check_name, gone_is_fine, to_sdk};
+use crate::access::Principal;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
@@ -83,7 +84,28 @@ impl LiveGrants {
     }
 }
 
+impl LiveGrants {
+    /// What follows from them for the access of their holder.
+    pub fn principal(&self, sort: &'static str, name: &str) -> Principal {
+        Grants::default().principal(sort, name, Some(self))
+    }
+}
+
 impl Grants<'_> {
+    /// What follows from them for the access of their holder; what they do not manage is as in `live`.
+    pub fn principal(&self, sort: &'static str, name: &str, live: Option<&LiveGrants>) -> Principal {
+        let policies = self.managed_policies.or_else(|| Some(&live?.managed_policies));
+        let documents = self.inline_policies.or_else(|| Some(&live?.inline_policies)).into_iter().flatten();
+        Principal {
+            sort,
+            name: name.to_owned(),
+            policies: policies.unwrap_or_default().to_vec(),
+            documents: documents.map(|(name, document)| (name.clone(), document.value().clone())).collect(),
+            boundary: self.permissions_boundary.or_else(|| live?.permissions_boundary.as_ref()).cloned(),
+            ..Principal::default()
+        }
+    }
+
     /// Compares the declared fields.
     pub fn diff(&self, diff: &mut Diff, live: &LiveGrants) {
         if self.permissions_boundary.is_some() {

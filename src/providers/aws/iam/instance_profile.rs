@@ -7,6 +7,7 @@ use super::{
     NO_SUCH_ENTITY, Outputs, W, check_name, check_named, folded, from_sdk, gone_is_fine, predicted,
     root_path, to_sdk,
 };
+use crate::access::Granting;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -53,6 +54,7 @@ pub struct Observed {
 
 impl Resource for IamInstanceProfile {
     const KIND: &'static str = "aws.iam_instance_profile";
+    const GRANTS: Granting = Granting::Never("a machine has the rights of the role in it");
     const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "An instance profile, which gives a role to EC2 machines.";
     const EXAMPLE: &'static str = "\

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{NO_SUCH_ENTITY, W, arn, from_sdk, predicted, to_sdk};
+use crate::access::Granting;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -68,6 +69,7 @@ pub struct Outputs {
 
 impl Resource for IamOidcProvider {
     const KIND: &'static str = "aws.iam_oidc_provider";
+    const GRANTS: Granting = Granting::Never("the trust of roles says which of its tokens count");
     const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str =
         "An OpenID Connect provider whose tokens roles can trust: GitHub Actions, a Kubernetes cluster.";

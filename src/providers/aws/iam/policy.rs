@@ -9,6 +9,7 @@ use super::{
     NO_SUCH_ENTITY, Outputs, W, arn, check_named, delete_conflict, folded, from_sdk, predicted, root_path,
     to_sdk,
 };
+use crate::access::{Grant, Granting};
 use crate::error::{Error, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -17,6 +18,7 @@ use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
+use crate::providers::aws::states;
 use crate::providers::aws::tags;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Resource, Tags};
@@ -28,6 +30,14 @@ const DESCRIPTION_IS_FIXED: &str = "IAM cannot change a policy's description; ke
 
 /// A managed policy. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Policy.html>
 pub struct IamPolicy;
+
+/// A policy that principals have by its ARN, and that others may change.
+fn states(name: &str, document: Option<&Document>) -> Vec<Grant> {
+    let policy =
+        document.map(|document| Grant::Policy { name: name.to_owned(), rules: document.value().clone() });
+    let target = Grant::Target(states::target("IAM policy", name, states::POLICY));
+    policy.into_iter().chain([target]).collect()
+}
 
 /// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -94,6 +104,7 @@ impl Observed {
 
 impl Resource for IamPolicy {
     const KIND: &'static str = "aws.iam_policy";
+    const GRANTS: Granting = Granting::States;
     const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "A managed IAM policy; a change creates a new default version.";
     const EXAMPLE: &'static str = r#"terraform_state:
@@ -138,6 +149,14 @@ read_artifacts:
         let named = check_named(&desired.name, 128, &desired.path).into_iter();
         let document = desired.document.check("document", PolicyType::Identity);
         named.chain(document).chain(tags::check(&desired.tags)).collect()
+    }
+
+    fn grants(desired: &Desired, _: Option<&Observed>, _: &Realm) -> Vec<Grant> {
+        states(&desired.name, Some(&desired.document))
+    }
+
+    fn granted(observed: &Observed) -> Vec<Grant> {
+        states(&observed.id.name, observed.document.as_ref())
     }
 
     /// Sends two requests, one after the other; in a large plan one, for the tags.
@@ -246,6 +265,19 @@ read_artifacts:
 
     fn tags(observed: &Observed) -> Option<&Tags> {
         Some(&observed.tags)
+    }
+}
+
+/// The document of the policy with this ARN, AWS's own included.
+pub(in crate::providers::aws) async fn live_document(
+    client: &AwsClient,
+    arn: &str,
+) -> Result<Option<Document>> {
+    let answer = client.read().iam.get_policy().policy_arn(arn).send().await;
+    let policy = answer.found("iam:GetPolicy", NO_SUCH_ENTITY)?.and_then(|answer| answer.policy);
+    match policy.and_then(|policy| policy.default_version_id) {
+        Some(version) => document(client, arn, &version).await,
+        None => Ok(None),
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     IamInstanceProfile, NO_SUCH_ENTITY, PrincipalOutputs, check_named, delete_conflict, folded, from_sdk,
     predicted, root_path, to_sdk,
 };
+use crate::access::{Grant, Granting, Principal, Target};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -22,6 +23,7 @@ use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, of_principal_tags};
+use crate::providers::aws::states;
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, analysed, fixed, identity, raised, safe};
@@ -32,6 +34,16 @@ const PATH_IS_FIXED: &str =
 
 /// An IAM role. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html>
 pub struct IamRole;
+
+/// What it is, for who can reach what.
+const ROLE: &str = "IAM role";
+
+/// A role as a principal, and as what others may assume.
+fn states(principal: Principal, facts: Tags, trust: Option<&Document>) -> Vec<Grant> {
+    let policy = trust.map(|trust| trust.value().clone());
+    let role = Target { policy, ..states::target(ROLE, &principal.name, states::ROLE) };
+    vec![Grant::Principal(Principal { facts, ..principal }), Grant::Target(role)]
+}
 
 /// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -129,6 +141,7 @@ pub struct Observed {
 
 impl Resource for IamRole {
     const KIND: &'static str = "aws.iam_role";
+    const GRANTS: Granting = Granting::States;
     const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "An IAM role with its trust policy, attached and inline policies.";
     const EXAMPLE: &'static str = r#"vault_server:
@@ -198,6 +211,16 @@ payments:
         found.extend(desired.grants().check());
         found.extend(tags::check(&desired.tags));
         found
+    }
+
+    fn grants(desired: &Desired, live: Option<&Observed>, _: &Realm) -> Vec<Grant> {
+        let principal = desired.grants().principal(ROLE, &desired.name, live.map(|live| &live.grants));
+        states(principal, desired.tags.clone(), Some(&desired.trust().1))
+    }
+
+    fn granted(observed: &Observed) -> Vec<Grant> {
+        let principal = observed.grants.principal(ROLE, &observed.name);
+        states(principal, observed.tags.clone(), observed.assume_role_policy.as_ref())
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {

@@ -11,6 +11,7 @@ use super::{
     NO_SUCH_ENTITY, PrincipalOutputs, W, check_name, check_named, credentials, delete_conflict, folded,
     from_sdk, gone_is_fine, predicted, root_path, to_sdk,
 };
+use crate::access::{Grant, Granting, Principal};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -20,6 +21,7 @@ use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, OTHER_ARN, of_principal_tags};
+use crate::providers::aws::states;
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, added, analysed, changed, identity, turned_on};
@@ -27,6 +29,9 @@ use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Ta
 
 /// An IAM user. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
 pub struct IamUser;
+
+/// What it is, for who can reach what.
+const USER: &str = "IAM user";
 
 /// The declared fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -91,6 +96,7 @@ pub struct Observed {
 
 impl Resource for IamUser {
     const KIND: &'static str = "aws.iam_user";
+    const GRANTS: Granting = Granting::States;
     const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str =
         "An IAM user with its policies and groups, without a password unless the plan allows one.";
@@ -141,6 +147,21 @@ impl Resource for IamUser {
         found.extend(desired.grants().check());
         found.extend(tags::check(&desired.tags));
         found
+    }
+
+    fn grants(desired: &Desired, live: Option<&Observed>, _: &Realm) -> Vec<Grant> {
+        let principal = desired.grants().principal(USER, &desired.name, live.map(|live| &live.grants));
+        let groups = desired.groups.as_ref().or_else(|| Some(&live?.groups)).cloned().unwrap_or_default();
+        let facts = desired.tags.clone();
+        let user = states::target(USER, &desired.name, states::USER);
+        vec![Grant::Principal(Principal { groups, facts, ..principal }), Grant::Target(user)]
+    }
+
+    fn granted(observed: &Observed) -> Vec<Grant> {
+        let principal = observed.grants.principal(USER, &observed.name);
+        let (groups, facts) = (observed.groups.clone(), observed.tags.clone());
+        let user = states::target(USER, &observed.name, states::USER);
+        vec![Grant::Principal(Principal { groups, facts, ..principal }), Grant::Target(user)]
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {

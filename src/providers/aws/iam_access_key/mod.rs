@@ -21,6 +21,7 @@ use self::custodian::Pair;
 use self::next::Next;
 use self::replace::Replaced;
 use super::iam::{check_name, folded};
+use crate::access::Granting;
 use crate::custody::Gap;
 use crate::error::{FieldError, Result};
 use crate::proof::Proof;
@@ -117,6 +118,7 @@ pub struct Outputs {
 
 impl Resource for IamAccessKey {
     const KIND: &'static str = "aws.iam_access_key";
+    const GRANTS: Granting = Granting::Never("a key has the rights of its user");
     const ABOUT: &'static str =
         "An access key of an IAM user, made once; its secret goes into custody and where it is delivered.";
     const EXAMPLE: &'static str = r"admin_key:

@@ -8,10 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Desired, Observed};
+use crate::access::{self, Permit, Target};
 use crate::error::{FieldError, Result};
+use crate::place::Realm;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::partition;
 use crate::providers::aws::record::Record;
+use crate::providers::aws::states::{KEY, default_key_policy, target};
 use crate::resource::{Diff, Tags, Writer};
 
 /// A permission for a key. KMS cannot change a grant, so one that differs is created again and the old
@@ -212,6 +216,58 @@ fn named(entry: GrantListEntry) -> Option<(String, LiveGrant)> {
         exact,
     };
     Some((name, grant))
+}
+
+/// The key as it will be, for who can reach what: its policy, and its grants.
+pub fn states(desired: &Desired, live: Option<&Observed>, realm: &Realm) -> Vec<access::Grant> {
+    let account = realm.get("account").unwrap_or_default();
+    let declared = desired.key_policy(partition(realm), account).map(|(_, policy)| policy);
+    let policy = declared.or_else(|| live?.policy.clone()).map(|policy| policy.value().clone());
+    let policy = policy.unwrap_or_else(|| default_key_policy(realm));
+    let kept = live
+        .into_iter()
+        .flat_map(|live| live.grants.iter())
+        .filter(|(name, _)| !desired.grants.contains_key(*name));
+    let kept = kept.flat_map(|(name, all)| all.iter().map(move |grant| grant.permit(name)));
+    let declared = desired.grants.iter().filter(|(_, grant)| !grant.is_revoked());
+    let declared = declared.map(|(name, grant)| {
+        permit(name, &grant.grantee, grant.operations.iter(), &grant.encryption_context)
+    });
+    key(&desired.alias, policy, declared.chain(kept).collect())
+}
+
+/// The same of a key as it is.
+pub fn granted(observed: &Observed) -> Vec<access::Grant> {
+    let permits =
+        observed.grants.iter().flat_map(|(name, all)| all.iter().map(move |grant| grant.permit(name)));
+    let policy = observed.policy.as_ref().map_or(Value::Null, |policy| policy.value().clone());
+    key(&observed.alias, policy, permits.collect())
+}
+
+fn key(alias: &str, policy: Value, permits: Vec<Permit>) -> Vec<access::Grant> {
+    let policy = Some(policy).filter(|policy| !policy.is_null());
+    vec![access::Grant::Target(Target { policy, permits, ..target("key", alias, KEY) })]
+}
+
+impl LiveGrant {
+    fn permit(&self, name: &str) -> Permit {
+        permit(name, &self.grantee, self.operations.iter(), &self.encryption_context)
+    }
+}
+
+fn permit<'a>(
+    name: &str,
+    grantee: &str,
+    operations: impl Iterator<Item = &'a String>,
+    context: &BTreeMap<String, String>,
+) -> Permit {
+    let pairs: Vec<String> = context.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    Permit {
+        name: name.to_owned(),
+        principal: grantee.to_owned(),
+        actions: operations.map(|operation| format!("kms:{operation}")).collect(),
+        only: (!pairs.is_empty()).then(|| format!("with the encryption context {}", pairs.join(", "))),
+    }
 }
 
 /// Finds mistakes.

@@ -172,6 +172,14 @@ impl Desired {
         })
     }
 
+    /// The policy of a bucket that does not exist yet; `None` if it has none.
+    pub fn first_policy(&self, partition: &str) -> Option<Document> {
+        let declared = self.policy.clone().unwrap_or_else(|| Document::of(Vec::new()));
+        let tls = self.tls_only.is_on().then(|| Self::tls_statement(partition, &self.name));
+        let statements: Vec<Value> = declared.statements().into_iter().chain(tls).collect();
+        (!statements.is_empty()).then(|| declared.with_statements(statements))
+    }
+
     /// Finds mistakes without network access.
     pub fn check(&self) -> Vec<FieldError> {
         let mut found: Vec<FieldError> = check_name(&self.name).into_iter().collect();

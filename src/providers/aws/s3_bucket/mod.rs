@@ -20,12 +20,14 @@ pub use replication::{Replication, ReplicationRule};
 
 use super::client::AwsClient;
 use super::{kms_key, partition};
+use crate::access::{Grant, Granting, Target};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
+use crate::providers::aws::states;
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff, PublicExposure};
 use crate::resource::risk::{
     LABELS, Risks, analysed, becomes, changed, fixed, gone, identity, lowered, off, replaced, safe, tightened,
@@ -67,6 +69,7 @@ pub struct Outputs {
 
 impl Resource for S3Bucket {
     const KIND: &'static str = "aws.s3_bucket";
+    const GRANTS: Granting = Granting::States;
     /// Names of buckets are unique in a partition.
     const REALM: &'static [&'static str] = ACCOUNT;
     const ABOUT: &'static str = "An S3 bucket: versioned, encrypted, private and reachable only over TLS, \
@@ -138,6 +141,23 @@ web_bucket:
 
     fn check(desired: &Desired) -> Vec<FieldError> {
         desired.check()
+    }
+
+    fn grants(desired: &Desired, live: Option<&Observed>, realm: &Realm) -> Vec<Grant> {
+        let policy = match live {
+            Some(live) => compare::merged_policy(desired, live),
+            None => desired.first_policy(partition(realm)),
+        };
+        let is_closed = desired.block_public_access.is_on();
+        let bucket = states::target("bucket", &desired.name, states::BUCKET);
+        let policy = policy.map(|policy| policy.value().clone());
+        vec![Grant::Target(Target { policy, is_closed, ..bucket })]
+    }
+
+    fn granted(observed: &Observed) -> Vec<Grant> {
+        let bucket = states::target("bucket", &observed.name, states::BUCKET);
+        let policy = observed.policy.as_ref().map(|policy| policy.value().clone());
+        vec![Grant::Target(Target { policy, is_closed: observed.public_access_blocked, ..bucket })]
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {

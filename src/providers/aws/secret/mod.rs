@@ -16,11 +16,13 @@ pub use live::{LiveValue, Observed, ValueResponse};
 
 use super::client::AwsClient;
 use super::{kms_key, policy};
+use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::KEY_RISKS;
+use crate::providers::aws::states;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff};
 use crate::resource::risk::{LABELS, Risks, added, changed, gone, identity, off, removed, replaced, safe};
 use crate::resource::{
@@ -67,6 +69,7 @@ pub struct Outputs {
 
 impl Resource for AwsSecret {
     const KIND: &'static str = "aws.secret";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A secret in Secrets Manager: a JSON document, or any text, whose values are \
                                  generated once or taken from variables, files and templates.";
     const EXAMPLE: &'static str = r#"app_secrets:
@@ -125,6 +128,15 @@ impl Resource for AwsSecret {
 
     fn check(desired: &Desired) -> Vec<FieldError> {
         desired.check()
+    }
+
+    fn grants(desired: &Desired, live: Option<&Observed>, _: &Realm) -> Vec<Grant> {
+        let policy = desired.policy.as_ref().or_else(|| live?.policy.as_ref());
+        states::with_policy("AWS secret", &desired.name, states::SECRET, policy)
+    }
+
+    fn granted(observed: &Observed) -> Vec<Grant> {
+        states::with_policy("AWS secret", &observed.name, states::SECRET, observed.policy.as_ref())
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {

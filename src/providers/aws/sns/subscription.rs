@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::SnsTopic;
+use crate::access::Granting;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -164,6 +165,8 @@ pub struct Outputs {
 
 impl Resource for SnsSubscription {
     const KIND: &'static str = "aws.sns_subscription";
+    const GRANTS: Granting =
+        Granting::Never("a subscription sends messages on; who may subscribe, the topic says");
     const ABOUT: &'static str =
         "A subscription to a topic; it is blocked until its receiver has confirmed it.";
     const EXAMPLE: &'static str = r"on_call:

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::SnsSubscription;
+use crate::access::{Grant, Granting};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -18,6 +19,7 @@ use crate::providers::aws::key_name::LiveKey;
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::risk::KEY_RISKS;
+use crate::providers::aws::states;
 use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::{LABELS, Risks, identity, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
@@ -85,6 +87,7 @@ pub struct Outputs {
 
 impl Resource for SnsTopic {
     const KIND: &'static str = "aws.sns_topic";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "An SNS topic, to which alarms and programs send messages.";
     const EXAMPLE: &'static str = r"alerts:
   kind: aws.sns_topic
@@ -127,6 +130,15 @@ impl Resource for SnsTopic {
         }
         found.extend(tags::check(&desired.tags));
         found
+    }
+
+    fn grants(desired: &Desired, live: Option<&Observed>, _: &Realm) -> Vec<Grant> {
+        let policy = desired.policy.as_ref().or_else(|| live?.policy.as_ref());
+        states::with_policy("topic", &desired.name, states::TOPIC, policy)
+    }
+
+    fn granted(observed: &Observed) -> Vec<Grant> {
+        states::with_policy("topic", &observed.name, states::TOPIC, observed.policy.as_ref())
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {

@@ -22,10 +22,12 @@ use super::error::Answer;
 use super::key_name::LiveKey;
 use super::secret_value;
 use super::{kms_key, tags};
+use crate::access::{Grant, Granting};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
 use crate::providers::aws::risk::KEY_RISKS;
+use crate::providers::aws::states;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, replaced, safe, unbound};
 use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Tags, Writer};
@@ -83,6 +85,7 @@ impl Observed {
 
 impl Resource for SsmParameter {
     const KIND: &'static str = "aws.ssm_parameter";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str =
         "A parameter in the Parameter Store of Systems Manager: text, a list, or a secret.";
     const EXAMPLE: &'static str = r"api_url:
@@ -136,6 +139,14 @@ session_key:
         found.extend(secret_value::check("", &desired.sources()));
         found.extend(tags::check(&desired.tags));
         found
+    }
+
+    fn grants(desired: &Desired, _: Option<&Observed>, _: &Realm) -> Vec<Grant> {
+        vec![Grant::Target(states::target("parameter", &desired.name, states::PARAMETER))]
+    }
+
+    fn granted(observed: &Observed) -> Vec<Grant> {
+        vec![Grant::Target(states::target("parameter", &observed.name, states::PARAMETER))]
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {

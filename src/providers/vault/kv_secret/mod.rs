@@ -21,6 +21,8 @@ use super::mount::check_path;
 use super::notation::{Ttl, seconds};
 use super::permissions;
 use super::prove;
+use super::states;
+use crate::access::{Grant, Granting};
 use crate::error::{ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::{Proof, Prover};
@@ -281,6 +283,7 @@ fn check_metadata(metadata: &BTreeMap<String, MetadataText>) -> Vec<FieldError> 
 
 impl Resource for KvSecret {
     const KIND: &'static str = "vault.kv_secret";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A secret in a KV engine of version 2, its fields generated once, or taken from \
         variables, files and templates.";
     const EXAMPLE: &'static str = "\
@@ -333,6 +336,14 @@ mongodb:
         );
         errors.extend(check_metadata(&desired.metadata));
         errors
+    }
+
+    fn grants(desired: &KvSecretSpec, _: Option<&LiveKvSecret>, _: &Realm) -> Vec<Grant> {
+        states::kv_secret(&desired.mount, &desired.path)
+    }
+
+    fn granted(observed: &LiveKvSecret) -> Vec<Grant> {
+        states::kv_secret(&observed.id.mount, &observed.id.path)
     }
 
     fn permissions(desired: &KvSecretSpec) -> Vec<Permission> {

@@ -5,8 +5,10 @@ use serde_json::Value;
 use super::super::fields::{self, Fixed};
 use super::super::notation::{Cidrs, LowerName, Ttl};
 use super::super::role::{check_role, requirements, role_spec};
+use super::super::states::{WRITE, login_role};
 use super::super::{VaultClient, content, prove};
 use super::{Object, PlainObject, yes};
+use crate::access::{Grant, Granting, Operation};
 use crate::error::{FieldError, Result};
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
@@ -52,6 +54,7 @@ fn mount() -> String {
 
 impl PlainObject for ApproleRoleSpec {
     const KIND: &'static str = "vault.approle_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A role of the AppRole method, through which a machine logs in.";
     const EXAMPLE: &'static str = "\
 approle:
@@ -101,6 +104,14 @@ pipeline:
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
         prove::approle::prove(prover, &desired.path(), &fields::fields(desired)).await;
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        let mut grants = login_role(&self.mount, &self.name, &self.path(), self);
+        if let Some(Grant::Target(role)) = grants.last_mut() {
+            role.operations.push(Operation::new("issue secret-ids", WRITE, self.path() + "/secret-id"));
+        }
+        grants
     }
 
     async fn attachments(&self, client: &VaultClient, _: &Value) -> Result<Vec<Attachment>> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::notation::HeaderNames;
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::resource::Requirement;
@@ -72,6 +73,7 @@ const fn as_the_sdk() -> i64 {
 
 impl PlainObject for AwsAuthSpec {
     const KIND: &'static str = "vault.aws_auth";
+    const GRANTS: Granting = Granting::Never("it says how logins are proven; roles say what they get");
     const ABOUT: &'static str =
         "The AWS method's client configuration, with which it verifies logins. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\

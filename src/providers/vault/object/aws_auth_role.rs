@@ -7,7 +7,9 @@ use super::super::fields::Fixed;
 use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
+use super::super::states::login_role;
 use super::{Object, PlainObject, check_one_of, yes};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
@@ -159,6 +161,7 @@ const BOUND: &str = "bound_iam_principal_arn bound_iam_principal_id bound_accoun
 
 impl PlainObject for AwsAuthRoleSpec {
     const KIND: &'static str = "vault.aws_auth_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str =
         "A role of the AWS method, with which IAM principals and EC2 instances log in. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
@@ -208,6 +211,10 @@ payments_task:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        login_role(&self.mount, &self.name, &self.path(), self)
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::aws::is_account_id;
@@ -39,6 +40,7 @@ fn mount() -> String {
 
 impl PlainObject for AwsAuthStsSpec {
     const KIND: &'static str = "vault.aws_auth_sts";
+    const GRANTS: Granting = Granting::Never("it says how logins are proven; roles say what they get");
     const ABOUT: &'static str =
         "The role with which the AWS method verifies logins from another account. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\

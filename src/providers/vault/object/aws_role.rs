@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::notation::{Names, Ttl};
 use super::super::server::Plugin;
+use super::super::states::engine_thing;
 use super::{Object, PlainObject, check_name, check_one_of};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::aws::policy::iam_policy;
@@ -92,6 +94,7 @@ const CREDENTIALS: [&str; 4] = ["iam_user", "assumed_role", "federation_token", 
 
 impl PlainObject for AwsRoleSpec {
     const KIND: &'static str = "vault.aws_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str =
         "AWS credentials that Vault issues on request. HashiCorp Vault, or a plugin of OpenBao.";
     const EXAMPLE: &'static str = "\
@@ -125,6 +128,15 @@ deployer:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        engine_thing(
+            "AWS role",
+            (&self.mount, &self.name),
+            &self.path(),
+            &[("get credentials", &["read", "create", "update"], "creds")],
+        )
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::server::Plugin;
 use super::{Object, PlainObject};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::resource::Requirement;
@@ -54,6 +55,7 @@ const fn as_the_sdk() -> i64 {
 
 impl PlainObject for AwsRootSpec {
     const KIND: &'static str = "vault.aws_root";
+    const GRANTS: Granting = Granting::Never("the mount's own login at AWS");
     const ABOUT: &'static str = "The credentials with which Vault's AWS engine issues other credentials. HashiCorp Vault, or a plugin of OpenBao.";
     const EXAMPLE: &'static str = "\
 vault_in_aws:

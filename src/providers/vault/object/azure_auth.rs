@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::notation::Ttl;
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::resource::Requirement;
@@ -80,6 +81,7 @@ const NANOSECONDS: u64 = 1_000_000_000;
 
 impl PlainObject for AzureAuthSpec {
     const KIND: &'static str = "vault.azure_auth";
+    const GRANTS: Granting = Granting::Never("it says how logins are proven; roles say what they get");
     const ABOUT: &'static str =
         "The Azure method's configuration, with which it verifies logins. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\

@@ -3,7 +3,9 @@
 use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
+use super::super::states::login_role;
 use super::{Object, PlainObject};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
@@ -53,6 +55,7 @@ const BOUND: &str = "bound_service_principal_ids bound_group_ids bound_locations
 
 impl PlainObject for AzureAuthRoleSpec {
     const KIND: &'static str = "vault.azure_auth_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str =
         "A role of the Azure method, with which machines and applications log in. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
@@ -87,6 +90,10 @@ payments_machines:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        login_role(&self.mount, &self.name, &self.path(), self)
     }
 
     fn check(&self) -> Vec<FieldError> {

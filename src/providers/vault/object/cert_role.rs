@@ -5,8 +5,10 @@ use serde_json::Value;
 use super::super::fields;
 use super::super::notation::{Names, Pem};
 use super::super::role::{check_role, requirements, role_spec};
+use super::super::states::login_role;
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
@@ -58,6 +60,7 @@ const CERTIFICATE_NAMES: &str = "allowed_common_names allowed_dns_sans allowed_e
 
 impl PlainObject for CertRoleSpec {
     const KIND: &'static str = "vault.cert_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str =
         "A role of the certificate method, with which holders of a TLS certificate log in.";
     const EXAMPLE: &'static str = "\
@@ -93,6 +96,10 @@ web_servers:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        login_role(&self.mount, &self.name, &self.path(), self)
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -9,6 +9,7 @@ use super::super::fields::Fixed;
 use super::super::notation::{Names, Ttl};
 use super::super::permissions;
 use super::{Object, PlainObject, check_name, yes};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::resource::Requirement;
@@ -91,6 +92,7 @@ const ROTATED: &str = "groundwork_root_rotated";
 
 impl PlainObject for DatabaseConnectionSpec {
     const KIND: &'static str = "vault.database_connection";
+    const GRANTS: Granting = Granting::Never("the mount's own login at the database");
     const ABOUT: &'static str = "A database engine's connection to a database, with its credentials.";
     const EXAMPLE: &'static str = "\
 databases:

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
+use super::super::states::engine_thing;
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::resource::Requirement;
@@ -72,6 +74,7 @@ fn password() -> String {
 
 impl PlainObject for DatabaseRoleSpec {
     const KIND: &'static str = "vault.database_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A role of the database engine: temporary users that it creates on request.";
     const EXAMPLE: &'static str = "\
 orders_app:
@@ -107,6 +110,15 @@ orders_app:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        engine_thing(
+            "database role",
+            (&self.mount, &self.name),
+            &self.path(),
+            &[("get a login", &["read"], "creds")],
+        )
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -7,8 +7,10 @@ use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
+use super::super::states::{WRITE, engine_thing};
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
@@ -47,6 +49,7 @@ const DECIDED: &str = "the engine manages this user's password; create a role un
 
 impl PlainObject for DatabaseStaticRoleSpec {
     const KIND: &'static str = "vault.database_static_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A database user whose password the engine rotates periodically.";
     const EXAMPLE: &'static str = "\
 orders_reports:
@@ -75,6 +78,15 @@ orders_reports:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        engine_thing(
+            "database role",
+            (&self.mount, &self.name),
+            &self.path(),
+            &[("get the login", &["read"], "static-creds"), ("rotate", WRITE, "rotate-role")],
+        )
     }
 
     fn check(&self) -> Vec<FieldError> {

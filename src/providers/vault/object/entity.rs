@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::super::notation::PolicyNames;
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
+use crate::access::{Grant, Granting, Principal};
 use crate::error::{FieldError, Result};
 use crate::proof::Proof;
 use crate::providers::vault::risk::{METADATA, of_policy_names};
@@ -38,6 +39,7 @@ pub struct EntitySpec {
 
 impl PlainObject for EntitySpec {
     const KIND: &'static str = "vault.entity";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A person or machine in Vault, independent of the login method.";
     const EXAMPLE: &'static str = "\
 payments_service:
@@ -63,6 +65,19 @@ payments_service:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        let facts = self.metadata.iter().flatten();
+        let principal = Principal {
+            sort: "Vault entity",
+            name: self.name.clone(),
+            policies: self.policies.iter().flat_map(PolicyNames::iter).map(ToOwned::to_owned).collect(),
+            facts: facts.map(|(key, value)| (format!("metadata.{key}"), value.clone())).collect(),
+            is_disabled: self.disabled,
+            ..Principal::default()
+        };
+        vec![Grant::Principal(principal)]
     }
 
     async fn attachments(&self, _: &VaultClient, told: &Value) -> Result<Vec<Attachment>> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::super::notation::Names;
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::vault::risk::METADATA;
@@ -61,6 +62,7 @@ fn role_id() -> String {
 
 impl PlainObject for GcpAuthSpec {
     const KIND: &'static str = "vault.gcp_auth";
+    const GRANTS: Granting = Granting::Never("it says how logins are proven; roles say what they get");
     const ABOUT: &'static str =
         "The Google Cloud method's configuration, with which it verifies logins. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\

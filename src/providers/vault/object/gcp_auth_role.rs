@@ -9,7 +9,9 @@ use super::super::fields::Fixed;
 use super::super::notation::{LowerName, Names, Ttl};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
+use super::super::states::login_role;
 use super::{Object, PlainObject, check_one_of, yes};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
@@ -100,6 +102,7 @@ const BOUND: &str = "bound_service_accounts bound_projects bound_zones bound_reg
 
 impl PlainObject for GcpAuthRoleSpec {
     const KIND: &'static str = "vault.gcp_auth_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A role of the Google Cloud method, with which service accounts and instances log \
         in. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
@@ -148,6 +151,10 @@ payments_service:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        login_role(&self.mount, &self.name, &self.path(), self)
     }
 
     fn check(&self) -> Vec<FieldError> {

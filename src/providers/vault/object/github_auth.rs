@@ -5,6 +5,7 @@ use super::super::notation::BaseUrl;
 use super::super::role::{IssuesTokens, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, policies};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
@@ -38,6 +39,8 @@ fn mount() -> String {
 
 impl PlainObject for GithubAuthSpec {
     const KIND: &'static str = "vault.github_auth";
+    const GRANTS: Granting =
+        Granting::Never("it says how logins are proven; teams and users say what they get");
     const ABOUT: &'static str =
         "The organisation whose members log in with a personal GitHub token. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\

@@ -10,6 +10,7 @@ use super::super::fields::Fixed;
 use super::super::notation::{Names, PolicyNames};
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name, policies};
+use crate::access::{Grant, Granting, Principal};
 use crate::error::{FieldError, Result};
 use crate::proof::Proof;
 use crate::providers::vault::risk::{LETS_IN, METADATA, of_policy_names};
@@ -50,6 +51,7 @@ fn internal() -> String {
 
 impl PlainObject for GroupSpec {
     const KIND: &'static str = "vault.group";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A group of entities or of other groups that share policies.";
     const EXAMPLE: &'static str = "\
 on_call:
@@ -79,6 +81,19 @@ on_call:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        let members = [&self.member_entity_ids, &self.member_group_ids].into_iter().flatten();
+        let principal = Principal {
+            sort: "Vault group",
+            name: self.name.clone(),
+            policies: self.policies.iter().flat_map(PolicyNames::iter).map(ToOwned::to_owned).collect(),
+            members: members.flat_map(Names::iter).map(ToOwned::to_owned).collect(),
+            facts: self.metadata.clone().unwrap_or_default(),
+            ..Principal::default()
+        };
+        vec![Grant::Principal(principal)]
     }
 
     async fn attachments(&self, _: &VaultClient, told: &Value) -> Result<Vec<Attachment>> {

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::notation::{GroupNames, LowerName, PolicyNames};
 use super::super::server::Plugin;
+use super::super::states::login;
 use super::{Object, PlainObject, check_name, policies};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::vault::risk::of_policy_names;
@@ -118,6 +120,12 @@ fn requires(named: &impl Named) -> Vec<Requirement> {
     std::iter::once(Requirement::thing("vault.auth_method", mount)).chain(policies(names.iter())).collect()
 }
 
+/// Those that log in as this user, or as a member of this group.
+fn grants<S: Named + PlainObject>(named: &S) -> Vec<Grant> {
+    let (mount, name, names) = named.named();
+    login(mount, name, &PlainObject::path(named), names.iter(), false)
+}
+
 /// The path of a group or user, in this folder of the method.
 fn path(named: &impl Named, folder: &str) -> String {
     let (mount, name, _) = named.named();
@@ -136,6 +144,7 @@ fn parts(text: &Value) -> Vec<&str> {
 
 impl PlainObject for LdapGroupSpec {
     const KIND: &'static str = "vault.ldap_group";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "The policies of an LDAP group. HashiCorp Vault, or OpenBao before 2.7.";
     const EXAMPLE: &'static str = "\
 directory_operators:
@@ -157,6 +166,10 @@ directory_operators:
         &self.name
     }
 
+    fn grants(&self) -> Vec<Grant> {
+        grants(self)
+    }
+
     fn check(&self) -> Vec<FieldError> {
         check(self)
     }
@@ -168,6 +181,7 @@ directory_operators:
 
 impl PlainObject for LdapUserSpec {
     const KIND: &'static str = "vault.ldap_user";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str =
         "The policies and groups of an LDAP user. HashiCorp Vault, or OpenBao before 2.7.";
     const EXAMPLE: &'static str = "\
@@ -193,6 +207,10 @@ directory_alice:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        grants(self)
     }
 
     fn check(&self) -> Vec<FieldError> {
@@ -227,6 +245,7 @@ fn is_mapped(told: &Value) -> bool {
 
 impl PlainObject for GithubTeamSpec {
     const KIND: &'static str = "vault.github_team";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "The policies of a GitHub team. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
 github_platform:
@@ -246,6 +265,10 @@ github_platform:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        grants(self)
     }
 
     fn check(&self) -> Vec<FieldError> {
@@ -271,6 +294,7 @@ github_platform:
 
 impl PlainObject for GithubUserSpec {
     const KIND: &'static str = "vault.github_user";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str =
         "The policies of a GitHub user, in addition to those of teams. HashiCorp Vault.";
     const EXAMPLE: &'static str = "\
@@ -291,6 +315,10 @@ github_alice:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        grants(self)
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::super::notation::{Names, Pem};
 use super::{Object, PlainObject};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::resource::Requirement;
@@ -65,6 +66,7 @@ fn mount() -> String {
 
 impl PlainObject for JwtAuthSpec {
     const KIND: &'static str = "vault.jwt_auth";
+    const GRANTS: Granting = Granting::Never("it says how logins are proven; roles say what they get");
     const ABOUT: &'static str =
         "A JWT method's signature verification: an OIDC issuer, a key set or public keys.";
     const EXAMPLE: &'static str = "\

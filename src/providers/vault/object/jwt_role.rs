@@ -7,8 +7,10 @@ use serde_json::Value;
 use super::super::fields;
 use super::super::notation::Names;
 use super::super::role::{check_role, requirements, role_spec};
+use super::super::states::login_role;
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, METADATA, TOKEN_RISKS};
@@ -85,6 +87,7 @@ impl JwtRoleSpec {
 
 impl PlainObject for JwtRoleSpec {
     const KIND: &'static str = "vault.jwt_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A role of the JWT method, with which machines such as CI jobs log in.";
     const EXAMPLE: &'static str = "\
 deploy_job:
@@ -134,6 +137,10 @@ deploy_job:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        login_role(&self.mount, &self.name, &self.path(), self)
     }
 
     fn check(&self) -> Vec<FieldError> {

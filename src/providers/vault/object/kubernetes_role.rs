@@ -5,8 +5,10 @@ use serde_json::Value;
 use super::super::fields;
 use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
+use super::super::states::login_role;
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
@@ -52,6 +54,7 @@ fn alias_name_source() -> String {
 
 impl PlainObject for KubernetesRoleSpec {
     const KIND: &'static str = "vault.kubernetes_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A role of the Kubernetes method, with which service accounts log in.";
     const EXAMPLE: &'static str = "\
 payments_pods:
@@ -95,6 +98,10 @@ payments_pods:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        login_role(&self.mount, &self.name, &self.path(), self)
     }
 
     fn check(&self) -> Vec<FieldError> {

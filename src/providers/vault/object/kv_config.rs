@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::Ttl;
 use super::{Object, PlainObject};
+use crate::access::Granting;
 use crate::proof::Proof;
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::Requirement;
@@ -33,6 +34,7 @@ pub struct KvConfigSpec {
 
 impl PlainObject for KvConfigSpec {
     const KIND: &'static str = "vault.kv_config";
+    const GRANTS: Granting = Granting::Never("a setting of its mount");
     const ABOUT: &'static str =
         "The versions that a KV version 2 engine keeps, their lifetime, and check-and-set.";
     const EXAMPLE: &'static str = "\

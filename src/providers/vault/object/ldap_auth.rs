@@ -5,6 +5,7 @@ use super::super::notation::{CommaList, Pem, Ttl};
 use super::super::role::{IssuesTokens, role_spec};
 use super::super::server::Plugin;
 use super::{Object, PlainObject, check_one_of, policies, yes};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
@@ -133,6 +134,8 @@ const UNSET: &str = "ldap://127.0.0.1";
 
 impl PlainObject for LdapAuthSpec {
     const KIND: &'static str = "vault.ldap_auth";
+    const GRANTS: Granting =
+        Granting::Never("it says how logins are proven; groups and users say what they get");
     const ABOUT: &'static str =
         "The configuration of logins with an LDAP account. HashiCorp Vault, or OpenBao before 2.7.";
     const EXAMPLE: &'static str = "\

@@ -89,6 +89,7 @@ use super::fields::{self, Fixed};
 use super::mount::{Mount, refuse_blocked, refuse_existing};
 use super::permissions;
 use super::server::Plugin;
+use crate::access::{Grant, Granting};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::{Proof, Prover};
@@ -117,6 +118,8 @@ pub trait PlainObject:
     const NAMESPACED: bool = true;
     /// As [`Resource::REALM`].
     const REALM: &'static [&'static str] = <VaultClient as Provided>::REALM;
+    /// As [`Resource::GRANTS`].
+    const GRANTS: Granting = Granting::Unsaid;
     /// As [`Resource::RISKS`].
     const RISKS: Risks;
     /// As [`Resource::PROOF`].
@@ -161,6 +164,11 @@ pub trait PlainObject:
     /// As [`Resource::permissions`].
     fn permissions(&self) -> Vec<Permission> {
         vec![permissions::read(self.path()), permissions::write(self.path())]
+    }
+
+    /// What a thing with these fields has to do with access.
+    fn grants(&self) -> Vec<Grant> {
+        Vec::new()
     }
 
     /// Requirements besides an initialised Vault.
@@ -281,6 +289,7 @@ impl<S: PlainObject> Resource for Object<S> {
     const REPLACEMENT: Replacement = S::REPLACEMENT;
     const NAMESPACED: bool = S::NAMESPACED;
     const REALM: &'static [&'static str] = S::REALM;
+    const GRANTS: Granting = S::GRANTS;
     const RISKS: Risks = S::RISKS;
     const PROOF: Proof = S::PROOF;
 
@@ -315,6 +324,18 @@ impl<S: PlainObject> Resource for Object<S> {
 
     fn requires(desired: &S) -> Vec<Requirement> {
         std::iter::once(Requirement::Kind("vault.init")).chain(desired.requires()).collect()
+    }
+
+    /// Fields that the plan does not manage are absent from the declaration.
+    fn grants(desired: &S, live: Option<&Live<S>>, _: &Realm) -> Vec<Grant> {
+        let Some(live) = live else { return desired.grants() };
+        let mut all = fields::fields(&live.spec);
+        all.extend(fields::fields(desired));
+        serde_json::from_value(Value::Object(all)).unwrap_or_else(|_| desired.clone()).grants()
+    }
+
+    fn granted(observed: &Live<S>) -> Vec<Grant> {
+        observed.spec.grants()
     }
 
     fn sources(desired: &mut S) -> Vec<&mut SecretSource> {

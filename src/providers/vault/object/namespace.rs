@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::super::{VaultClient, content};
 use super::{Object, PlainObject, check_name};
+use crate::access::Granting;
 use crate::error::{FieldError, Result};
 use crate::proof::Proof;
 use crate::resource::Attachment;
@@ -29,6 +30,7 @@ pub struct NamespaceSpec {
 
 impl PlainObject for NamespaceSpec {
     const KIND: &'static str = "vault.namespace";
+    const GRANTS: Granting = Granting::Never("a namespace has policies of its own");
     const ABOUT: &'static str = "A namespace, which has its own policies, mounts and identities. OpenBao, or HashiCorp Vault Enterprise.";
     const EXAMPLE: &'static str = "\
 payments_team:

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::hcl;
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::ProtectionOff;
@@ -27,6 +28,7 @@ pub struct PasswordPolicySpec {
 
 impl PlainObject for PasswordPolicySpec {
     const KIND: &'static str = "vault.password_policy";
+    const GRANTS: Granting = Granting::Never("it says how passwords are made");
     const ABOUT: &'static str = "The rules by which secrets engines generate passwords.";
     const EXAMPLE: &'static str = "\
 database_passwords:

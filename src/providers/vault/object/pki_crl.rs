@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::Ttl;
 use super::{Object, PlainObject};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::resource::Requirement;
@@ -66,6 +67,7 @@ const fn quarter_of_an_hour() -> Ttl {
 
 impl PlainObject for PkiCrlSpec {
     const KIND: &'static str = "vault.pki_crl";
+    const GRANTS: Granting = Granting::Never("a setting of its mount");
     const ABOUT: &'static str = "How a PKI engine publishes revocations: CRLs and OCSP responses.";
     const EXAMPLE: &'static str = "\
 pki_revocation:

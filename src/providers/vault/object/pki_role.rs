@@ -6,8 +6,10 @@ use serde_json::{Map, Value};
 
 use super::super::fields;
 use super::super::notation::{Names, Ttl};
+use super::super::states::{WRITE, engine_thing};
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name, yes};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::LETS_IN;
@@ -104,6 +106,7 @@ const OF_THE_TYPE: [&str; 3] = ["key_bits", "signature_bits", "use_pss"];
 
 impl PlainObject for PkiRoleSpec {
     const KIND: &'static str = "vault.pki_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A role of the PKI engine: the certificates that may be requested.";
     const EXAMPLE: &'static str = "\
 internal_servers:
@@ -145,6 +148,15 @@ internal_servers:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        engine_thing(
+            "PKI role",
+            (&self.mount, &self.name),
+            &self.path(),
+            &[("issue certificates", WRITE, "issue"), ("sign requests", WRITE, "sign")],
+        )
     }
 
     fn check(&self) -> Vec<FieldError> {

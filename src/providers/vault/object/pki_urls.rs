@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::Names;
 use super::{Object, PlainObject};
+use crate::access::Granting;
 use crate::proof::Proof;
 use crate::providers::vault::risk::UNLISTED;
 use crate::resource::Requirement;
@@ -46,6 +47,7 @@ fn mount() -> String {
 
 impl PlainObject for PkiUrlsSpec {
     const KIND: &'static str = "vault.pki_urls";
+    const GRANTS: Granting = Granting::Never("a setting of its mount");
     const ABOUT: &'static str = "The addresses that a PKI engine writes into certificates.";
     const EXAMPLE: &'static str = "\
 pki_urls:

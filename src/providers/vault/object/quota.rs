@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::{Object, PlainObject, check_name};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::resource::Requirement;
@@ -43,6 +44,7 @@ const fn one_second() -> Ttl {
 
 impl PlainObject for QuotaSpec {
     const KIND: &'static str = "vault.quota";
+    const GRANTS: Granting = Granting::Never("a limit on requests");
     const ABOUT: &'static str = "A limit on the rate of requests to a path or to the whole server.";
     const EXAMPLE: &'static str = "\
 everything:

@@ -10,6 +10,7 @@ use super::super::fields::Fixed;
 use super::super::notation::Pem;
 use super::super::server::lacks_ssh_key;
 use super::{Object, PlainObject, check_one_of};
+use crate::access::Granting;
 use crate::error::{Error, FieldError};
 use crate::proof::Proof;
 use crate::resource::risk::{Risks, fixed, identity, safe};
@@ -54,6 +55,7 @@ const KEY_TYPES: [&str; 5] =
 
 impl PlainObject for SshCaSpec {
     const KIND: &'static str = "vault.ssh_ca";
+    const GRANTS: Granting = Granting::Never("certificates are issued through roles");
     const ABOUT: &'static str = "The key with which an SSH engine signs the certificates of users and hosts.";
     const EXAMPLE: &'static str = "\
 ssh:

@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::fields::Fixed;
 use super::super::notation::{CommaNames, Ttl};
+use super::super::states::{WRITE, engine_thing};
 use super::{Object, PlainObject, check_name, check_one_of};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::vault::risk::LETS_IN;
@@ -142,6 +144,7 @@ const COMMAS: [&str; 6] = [
 
 impl PlainObject for SshRoleSpec {
     const KIND: &'static str = "vault.ssh_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str =
         "A role of the SSH engine: the keys that it signs, for which users and hosts.";
     const EXAMPLE: &'static str = "\
@@ -199,6 +202,19 @@ operators_ssh:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        engine_thing(
+            "SSH role",
+            (&self.mount, &self.name),
+            &self.path(),
+            &[
+                ("sign keys", WRITE, "sign"),
+                ("issue keys", WRITE, "issue"),
+                ("get a password", WRITE, "creds"),
+            ],
+        )
     }
 
     fn check(&self) -> Vec<FieldError> {

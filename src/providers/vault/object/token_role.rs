@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use super::super::fields;
 use super::super::notation::{Cidrs, Names, PolicyNames, Ttl};
+use super::super::states::login;
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name, policies};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{TOKEN_RISKS, of_policy_names};
@@ -78,6 +80,7 @@ fn token_type() -> String {
 
 impl PlainObject for TokenRoleSpec {
     const KIND: &'static str = "vault.token_role";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A role for the creation of tokens, with their allowed policies.";
     const EXAMPLE: &'static str = "\
 nightly_jobs:
@@ -120,6 +123,11 @@ nightly_jobs:
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
         prove::token_role::prove(prover, &desired.name, &fields::fields(desired)).await;
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        let policies = self.allowed_policies.iter();
+        login("token", &self.name, &self.path(), policies, self.token_no_default_policy)
     }
 
     fn check(&self) -> Vec<FieldError> {

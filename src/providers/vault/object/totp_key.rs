@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::states::{WRITE, engine_thing};
 use super::{Object, PlainObject, check_name, check_one_of};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::resource::Requirement;
@@ -61,6 +63,7 @@ const fn half_a_minute() -> u32 {
 
 impl PlainObject for TotpKeySpec {
     const KIND: &'static str = "vault.totp_key";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str =
         "A key that another service issued, from which Vault generates one-time codes.";
     const EXAMPLE: &'static str = "\
@@ -89,6 +92,15 @@ registrar_codes:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        engine_thing(
+            "TOTP key",
+            (&self.mount, &self.name),
+            &self.path(),
+            &[("read codes", &["read"], "code"), ("check codes", WRITE, "code")],
+        )
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -6,8 +6,10 @@ use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
+use super::super::states::{WRITE, engine_thing};
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name, check_one_of};
+use crate::access::{Grant, Granting};
 use crate::error::{Error, FieldError};
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{BroaderGrant, Destroy, ProtectionOff};
@@ -97,6 +99,7 @@ const AT_FIRST: [&str; 4] = ["type", "key_size", "derived", "convergent_encrypti
 
 impl PlainObject for TransitKeySpec {
     const KIND: &'static str = "vault.transit_key";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A key of the transit engine, which encrypts or signs without leaving Vault.";
     const EXAMPLE: &'static str = "\
 payments_key:
@@ -137,6 +140,22 @@ payments_key:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        engine_thing(
+            "transit key",
+            (&self.mount, &self.name),
+            &self.path(),
+            &[
+                ("encrypt", WRITE, "encrypt"),
+                ("decrypt", WRITE, "decrypt"),
+                ("sign", WRITE, "sign"),
+                ("rewrap", WRITE, "rewrap"),
+                ("make data keys", WRITE, "datakey/plaintext"),
+                ("export", &["read"], "export/encryption-key"),
+            ],
+        )
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -5,8 +5,10 @@ use serde_json::Value;
 use super::super::fields;
 use super::super::notation::LowerName;
 use super::super::role::{check_role, requirements, role_spec};
+use super::super::states::login_role;
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject};
+use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
@@ -38,6 +40,7 @@ fn mount() -> String {
 
 impl PlainObject for UserpassUserSpec {
     const KIND: &'static str = "vault.userpass_user";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "A user of the userpass method, who logs in with a name and a password.";
     const EXAMPLE: &'static str = "\
 people:
@@ -65,6 +68,10 @@ alice:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        login_role(&self.mount, &self.name, &self.path(), self)
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -20,6 +20,8 @@ use super::mount::{VAULTS_OWN, refuse_existing};
 use super::notation::{Ttl, lower};
 use super::permissions;
 use super::prove;
+use super::states::{manage, target};
+use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::{Proof, Prover};
@@ -183,6 +185,7 @@ impl Rules {
 
 impl Resource for Policy {
     const KIND: &'static str = "vault.policy";
+    const GRANTS: Granting = Granting::States;
     const ABOUT: &'static str = "An ACL policy, written as HCL or as a map of paths.";
     const EXAMPLE: &'static str = "\
 payments:
@@ -228,6 +231,14 @@ search:
 
     fn requires(_: &PolicySpec) -> Vec<Requirement> {
         vec![Requirement::Kind("vault.init")]
+    }
+
+    fn grants(desired: &PolicySpec, _: Option<&LivePolicy>, _: &Realm) -> Vec<Grant> {
+        states(&lower(&desired.name), &desired.rules.text())
+    }
+
+    fn granted(observed: &LivePolicy) -> Vec<Grant> {
+        states(&observed.name, &observed.text)
     }
 
     fn permissions(desired: &PolicySpec) -> Vec<Permission> {
@@ -294,6 +305,12 @@ search:
     fn predicted_outputs(desired: &PolicySpec, _: &Realm) -> Partial {
         Partial::default().with("name", Self::id(desired))
     }
+}
+
+/// The policy, which principals have, and which others may change.
+fn states(name: &str, text: &str) -> Vec<Grant> {
+    let policy = Grant::Policy { name: name.to_owned(), rules: Value::from(text) };
+    vec![policy, target("Vault policy", name, manage(&format!("sys/policies/acl/{name}")))]
 }
 
 fn live(name: &str, told: Value) -> LivePolicy {

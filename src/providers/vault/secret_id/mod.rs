@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 use super::kv_engine;
 use super::notation::{Cidrs, LowerName, Ttl};
 use super::permissions;
+use crate::access::Granting;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -179,6 +180,7 @@ pub struct SecretIdOutputs {
 
 impl Resource for ApproleSecretId {
     const KIND: &'static str = "vault.approle_secret_id";
+    const GRANTS: Granting = Granting::Never("a secret-id has the rights of its role");
     const ABOUT: &'static str = "A secret-id of an AppRole role, made once, delivered to a file, a secret or a Kubernetes manifest, and \
         replaced by age.";
     const EXAMPLE: &'static str = "\

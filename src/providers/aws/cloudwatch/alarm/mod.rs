@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use request::request;
 
 use super::refuse_existing;
+use crate::access::Granting;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
@@ -194,6 +195,7 @@ pub struct Outputs {
 
 impl Resource for CloudwatchAlarm {
     const KIND: &'static str = "aws.cloudwatch_alarm";
+    const GRANTS: Granting = Granting::Never("an alarm calls actions; who may change it is not followed");
     const ABOUT: &'static str = "A CloudWatch alarm on one metric, with the targets that it notifies.";
     const EXAMPLE: &'static str = r#"failed_logins_alarm:
   kind: aws.cloudwatch_alarm

@@ -1,0 +1,33 @@
+//! Who gains or loses what by a changeset, on a terminal.
+
+use anstyle::Style;
+
+use super::wrap::wrapped;
+use crate::access::Direction;
+use crate::review::Review;
+use crate::ui::style::{BAD, CHANGE, GOOD, STRONG, paint};
+use crate::visible::sanitize;
+
+/// One line for each change; empty when there is nothing to show.
+pub fn render(review: &Review, width: usize) -> String {
+    let all = &review.changeset.access_changes;
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{}\n", paint(STRONG.underline(), "Access changes"));
+    for one in all {
+        let (sign, style) = sign(one.change);
+        let lines = wrapped(&sanitize(&one.line()), width.saturating_sub(4));
+        text.push_str(&format!("  {} {}\n", paint(style, sign), lines.join("\n    ")));
+    }
+    text
+}
+
+/// The sign and the colour of a change. A gain wants as much attention as a loss.
+pub fn sign(change: Direction) -> (&'static str, Style) {
+    match change {
+        Direction::Gains => ("+", GOOD),
+        Direction::Loses => ("-", BAD),
+        Direction::Changes => ("~", CHANGE),
+    }
+}
