@@ -206,8 +206,9 @@ fn prove_sources(
     permit: &Permit,
     events: &Events,
 ) -> Result<(), Error> {
-    let written: HashSet<&str> =
-        changeset.steps.iter().filter(|step| step.action.writes()).map(|step| step.id.as_str()).collect();
+    // A removal writes no values, and its sources are not loaded.
+    let written = changeset.steps.iter().filter(|step| step.action.writes() && step.action != Action::Delete);
+    let written: HashSet<&str> = written.map(|step| step.id.as_str()).collect();
     for (index, step) in world.resolved.steps.iter().enumerate() {
         if written.contains(step.id.as_str()) {
             for remark in world.instances[index].prove(permit)? {
