@@ -47,6 +47,9 @@ pub struct ServiceTargets {
     pub reads_per_second: Option<u64>,
 }
 
+/// The path of a target, below the section.
+const P99: &str = "service.p99";
+
 impl ServiceTargets {
     /// The limit of the 99th percentile in milliseconds.
     pub(super) fn p99_ms(&self) -> Option<f64> {
@@ -60,7 +63,7 @@ impl ServiceTargets {
         let p99 = self.p99.as_deref().filter(|text| !is_unknown(text))?;
         nanoseconds(p99)
             .is_none_or(|time| time == 0)
-            .then(|| FieldError::new("service.p99", "is not a duration").help("write it as `100ms`"))
+            .then(|| FieldError::new(P99, "is not a duration").help("write it as `100ms`"))
     }
 }
 
