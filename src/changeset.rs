@@ -8,6 +8,7 @@ use crate::access::AccessChange;
 use crate::destination::WhereThisGoes;
 use crate::plan::{Diagnostics, Document};
 use crate::resource::Change;
+use crate::run::Lack;
 
 /// The action for one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
@@ -202,6 +203,9 @@ pub struct Changeset {
     /// Who gains or loses what by it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub access_changes: Vec<AccessChange>,
+    /// The permissions that the caller certainly lacks for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lack>,
     /// Where it goes and who can open what is kept, with what of that has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub where_this_goes: Option<WhereThisGoes>,
@@ -336,6 +340,7 @@ impl Changeset {
             undeclared: Vec::new(),
             elsewhere: Vec::new(),
             access_changes: Vec::new(),
+            lacking: Vec::new(),
             where_this_goes: None,
         }
     }

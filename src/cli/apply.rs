@@ -58,6 +58,9 @@ pub struct ApplyArgs {
     /// such as the merge of it [default: the commit that is checked out]
     #[arg(long, value_name = "COMMIT", value_parser = commit)]
     commit: Option<String>,
+    /// Go on although the caller lacks permissions, e.g. because the changes themselves give them
+    #[arg(long)]
+    no_preflight: bool,
     #[command(flatten)]
     lock: LockArgs,
     /// The plan's name, by which a complete teardown is confirmed.
@@ -90,6 +93,7 @@ impl ApplyArgs {
             max_age,
             expected,
             commit,
+            no_preflight: false,
             lock,
             confirm: None,
             format,
@@ -244,6 +248,9 @@ async fn carry_out(
         let (registry, place) = (session.world.resolved.registry, session.world.whereabouts.as_deref());
         ui::changeset::show(&Review::new(changeset, registry, place), all);
     }
+    if !args.no_preflight {
+        require_permissions(changeset)?;
+    }
     if changeset.needs_approval() {
         let agreed = tokio::select! {
             agreed = approve(args, changeset, nodes) => agreed,
@@ -260,6 +267,26 @@ async fn carry_out(
         return Ok(Round::Again);
     }
     Ok(Round::Ended(outcome))
+}
+
+/// How many missing permissions the error names; the review has all of them.
+const NAMED: usize = 3;
+
+/// Refuses a changeset that would fail halfway for lack of permissions.
+fn require_permissions(changeset: &Changeset) -> Result<(), session::Error> {
+    let lacking = &changeset.lacking;
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let named =
+        lacking.iter().take(NAMED).map(|one| format!("{} on {} for {}", one.action, one.resource, one.step));
+    let more = lacking.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("{more} more"));
+    let named = named.chain(more).collect::<Vec<_>>().join(", ");
+    let message = format!("the caller lacks permissions for these changes: {named}; nothing was written");
+    let advice = "give the caller what `groundwork permissions PLAN` shows, or use other credentials; if these \
+                  changes themselves give it the permissions, use --no-preflight";
+    Err(Error::new(ErrorKind::Denied, "apply", message).advice(advice).into())
 }
 
 async fn approve(args: &ApplyArgs, changeset: &Changeset, nodes: &mut NewNodes) -> bool {

@@ -16,6 +16,7 @@ mod lock_args;
 mod login;
 mod new_nodes;
 mod permission;
+mod permissions;
 mod plan;
 mod plan_args;
 mod restart;
@@ -147,6 +148,9 @@ enum Command {
     /// Check, list and export the copies that are kept of once-only secrets
     #[command(after_help = guide!("custody"))]
     Custody(custody::CustodyArgs),
+    /// Show the least IAM and Vault policies with which a command can run on a plan
+    #[command(after_help = guide!("ci"))]
+    Permissions(permissions::PermissionsArgs),
     /// Draw the steps of a plan and what each needs
     Graph(graph::GraphArgs),
     /// Describe the kinds of steps, the sections of a plan, and the rules of `validate`
@@ -207,6 +211,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Permissions(args) => permissions::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),

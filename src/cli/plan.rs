@@ -201,7 +201,8 @@ async fn prepare_with(
     drop(events);
     progress.finish().await;
     let mut session = observed?;
-    let changeset = session.compare()?;
+    let mut changeset = session.compare()?;
+    changeset.lacking = session.lacking(&changeset).await;
     Ok((session, changeset))
 }
 

@@ -46,7 +46,7 @@ use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::{Place, Realm};
 use crate::proof::{Proof, Prover};
-use crate::run::{Permission, Run};
+use crate::run::{Permission, Run, Use};
 use crate::secret::{Declarations, Fields, LoadError, Loader, SecretSource};
 
 /// Tags of a cloud resource, key to value.
@@ -145,9 +145,9 @@ pub trait Resource: Sized + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The permissions that a run needs to look at it and to write it, for systems whose plans also declare the
-    /// run's own rights.
-    fn permissions(_desired: &Self::Desired) -> Vec<Permission> {
+    /// The permissions that a run needs for this use of it. Each is needed: a kind names none without which
+    /// the same would be possible.
+    fn permissions(_desired: &Self::Desired, _used: Use<'_>) -> Vec<Permission> {
         Vec::new()
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::{Declared, Run};
+use super::{Command, Declared, Kept, Lack, LeastPolicy, Needs, Permission, Run};
 use crate::access::{Access, Stated};
 use crate::backup::BackupPlace;
 use crate::custody::{KeyService, Store};
@@ -148,6 +148,28 @@ pub trait Connection: Any + Send + Sync {
     /// Where this run goes and with which identity, by the place in the plan that decides about it, such
     /// as `vault.address`. `places` are those that steps use.
     fn destinations(&self, places: &[Place]) -> Destinations;
+
+    /// The permissions that the run itself needs for what it keeps in this system, in the plan's own place,
+    /// each with a name of what it is for.
+    fn own_permissions(
+        &self,
+        _command: Command,
+        _kept: &Kept<'_>,
+        _realm: &Realm,
+    ) -> Vec<(&'static str, Permission)> {
+        Vec::new()
+    }
+
+    /// The policies that give these permissions and no others, all of them in one connection.
+    fn least_policies(&self, _connection: &Place, _needs: &[&Needs]) -> Vec<LeastPolicy> {
+        Vec::new()
+    }
+
+    /// Which of these permissions, all of them in one connection, the caller certainly does not have. Says
+    /// nothing where the system does not answer that.
+    async fn lacking(&self, _run: &Run, _connection: &Place, _needs: &[&Needs]) -> Vec<Lack> {
+        Vec::new()
+    }
 
     /// Forgets everything that was read.
     async fn forget(&self) {}

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 pub use awaited::{Awaited, Awaiting};
 pub use connection::{Connection, Connections, Existing, Service, Want};
-pub use permission::{Declared, Needs, Permission};
+pub use permission::{Access, Command, Condition, Declared, Kept, Lack, LeastPolicy, Needs, Permission, Use};
 pub use under_way::UnderWay;
 
 use crate::custody::{Custody, FileStore, KeyService, Keyring, Store};
@@ -57,6 +57,8 @@ pub struct Run {
     pub kinds: Vec<&'static str>,
     /// The permissions that each step needs, so that rights can be proven before others are given up.
     pub needs: Arc<Vec<Needs>>,
+    /// The permissions that the run itself needs to write, for what it keeps in the systems.
+    pub own_needs: Arc<Vec<Needs>>,
     /// The connections, one for each provider.
     pub connections: Connections,
     custody: OnceCell<Arc<Custody>>,
@@ -77,6 +79,7 @@ impl Run {
             calls: Arc::default(),
             kinds: Vec::new(),
             needs: Arc::default(),
+            own_needs: Arc::default(),
             connections: Connections::default(),
             custody: OnceCell::new(),
         }

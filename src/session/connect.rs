@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::checked::{Checked, Purpose, journal_of, local_journal, who};
+use super::permissions::of_run;
 use crate::error::ErrorKind;
 use crate::graph;
 use crate::journal::Journal;
@@ -12,7 +13,7 @@ use crate::lock::{Info, RemoteLock};
 use crate::place::{Place, Realms};
 use crate::plan::settings::{CustodySettings, StoreSettings};
 use crate::plan::{Diagnostics, LockPlace, Section};
-use crate::run::{Connection, Needs, Run};
+use crate::run::{Access, Command, Connection, Needs, Run};
 use crate::template::unknown;
 
 /// How much of a plan's surroundings a command needs.
@@ -42,6 +43,7 @@ pub async fn connect(checked: &mut Checked, reach: Reach) -> Result<Run, Error> 
     }
     if reach == Reach::Everything {
         add_places(checked, &mut run).await?;
+        run.own_needs = Arc::new(of_run(checked, Command::Apply)?);
     }
     Ok(run)
 }
@@ -62,13 +64,13 @@ fn offline(checked: &Checked) -> Result<Run, Error> {
 /// The permissions that the steps need.
 fn needs(checked: &Checked) -> Vec<Needs> {
     let steps = checked.resolved.steps.iter().zip(&checked.instances);
-    let needs = steps.map(|(step, instance)| Needs {
-        step: step.id.clone(),
-        provider: step.kind.provider(),
-        place: instance.place().clone(),
-        permissions: instance.permissions(),
+    let needs = steps.flat_map(|(step, instance)| {
+        let (provider, place) = (step.kind.provider(), instance.place());
+        let realm = checked.resolved.realms.of(provider, place);
+        let permissions = Access::APPLY.iter().flat_map(|access| instance.permissions(*access, &realm));
+        Needs::of_step(&step.id, provider, place, permissions.collect())
     });
-    needs.filter(|needs| !needs.permissions.is_empty()).collect()
+    needs.collect()
 }
 
 fn custody(checked: &Checked) -> Result<Option<CustodySettings>, Error> {

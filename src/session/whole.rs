@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use crate::place::Place;
+use crate::place::{Place, Realm};
 use crate::plan::Diagnostic;
 use crate::resolve::{Resolved, Step, diagnose};
 use crate::resource::erased::Instance;
-use crate::run::{Declared, Permission};
+use crate::run::{Access, Declared, Permission};
 
 /// A step with its types.
-struct Whole<'a> {
+pub(super) struct Whole<'a> {
     step: &'a Step,
     instance: &'a dyn Instance,
 }
@@ -32,8 +32,14 @@ impl Declared for Whole<'_> {
     }
 
     fn permissions(&self) -> Vec<Permission> {
-        self.instance.permissions()
+        Access::APPLY.iter().flat_map(|access| self.instance.permissions(*access, &Realm::UNKNOWN)).collect()
     }
+}
+
+/// The steps as their providers see them.
+pub(super) fn declared<'a>(resolved: &'a Resolved, instances: &'a [Box<dyn Instance>]) -> Vec<Whole<'a>> {
+    let steps = resolved.steps.iter().zip(instances);
+    steps.map(|(step, instance)| Whole { step, instance: instance.as_ref() }).collect()
 }
 
 /// The mistakes that the providers find, at their places.

@@ -38,6 +38,16 @@ pub fn describe(text: &str) -> String {
     text.replace(OPEN, "(known after apply: ").replace(CLOSE, ")")
 }
 
+/// `text` with `known` applied to what is known of it, and `unknown` in place of each marker.
+pub fn with_each(text: &str, known: impl Fn(&str) -> String, unknown: &str) -> String {
+    let mut parts = text.split(OPEN);
+    let first = known(parts.next().unwrap_or_default());
+    parts.fold(first, |done, part| {
+        let rest = part.split_once(CLOSE).map(|(_, rest)| known(rest)).unwrap_or_default();
+        done + unknown + &rest
+    })
+}
+
 /// The references whose markers are in `text`.
 pub fn references(text: &str) -> impl Iterator<Item = &str> {
     text.split(OPEN).skip(1).filter_map(|rest| rest.split(CLOSE).next())
@@ -52,6 +62,8 @@ mod tests {
         let text = format!("arn:{}/x", marker("key.arn"));
         assert!(is_unknown(&text) && !is_unknown("arn:x"));
         assert_eq!(describe(&text), "arn:(known after apply: key.arn)/x");
+        assert_eq!(with_each(&text, str::to_uppercase, "*"), "ARN:*/X");
+        assert_eq!(with_each("a", str::to_uppercase, "*"), "A");
         assert_eq!(references(&text).collect::<Vec<_>>(), ["key.arn"]);
         assert!(has_unknown(&serde_json::json!({ "a": [{ "b": text }] })));
     }

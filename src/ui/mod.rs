@@ -11,6 +11,7 @@ pub mod findings;
 pub mod graph;
 pub mod journal;
 mod page;
+pub mod permissions;
 pub mod progress;
 pub mod rules;
 pub mod sarif;

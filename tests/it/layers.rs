@@ -179,7 +179,7 @@ const EDGES: &[(&str, &str)] = &[
         "providers",
         "access backup confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust",
     ),
-    ("changeset", "access destination plan resource"),
+    ("changeset", "access destination plan resource run"),
     (
         "resolve",
         "confined_path custody error place plan provider resource run secret suggest template trust visible",
@@ -206,7 +206,7 @@ const EDGES: &[(&str, &str)] = &[
     ("lint", "net plan provider providers resolve resource secret suggest template"),
     (
         "ui",
-        "access backup changeset console custody destination error event graph journal lint plan proof provider providers resolve resource review saved schema secret session signing snapshot suggest template trace verify visible",
+        "access backup changeset console custody destination error event graph journal lint plan proof provider providers resolve resource review run saved schema secret session signing snapshot suggest template trace verify visible",
     ),
     ("hygiene", ""),
     ("sandbox", "environment event net secret trust"),

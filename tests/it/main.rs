@@ -46,6 +46,7 @@ mod notations;
 mod orchard;
 mod page;
 mod partial;
+mod permissions;
 mod places;
 mod policy_shapes;
 mod postgres;

@@ -189,6 +189,13 @@ impl AwsClient {
         }
     }
 
+    /// Whether the credentials are of a session, which may have been begun with MFA, and not an access key.
+    pub(super) async fn is_session(&self) -> bool {
+        use aws_credential_types::provider::ProvideCredentials as _;
+        let Some(provider) = self.config.credentials_provider() else { return true };
+        provider.provide_credentials().await.map_or(true, |found| found.session_token().is_some())
+    }
+
     /// The account, for `ExpectedBucketOwner` and ARNs.
     pub async fn account_id(&self) -> Result<&str> {
         Ok(&self.identity().await?.account_id)

@@ -13,13 +13,14 @@ use super::arn::partition_of;
 use super::backup_place::S3BackupPlace;
 use super::client::AwsClient;
 use super::constants;
+use super::least;
 use super::lock::LockItem;
-use super::reach;
 use super::s3_object::S3Object;
 use super::s3_store::S3Store;
 #[cfg(feature = "aws-secretsmanager")]
 use super::secrets_store::SecretsStore;
 use super::{KINDS, OPTIONAL_KINDS};
+use super::{own_needs, preflight, reach};
 use crate::access::{Access, Stated};
 use crate::backup::BackupPlace;
 use crate::custody::{KeyService, Store, Unreachable};
@@ -37,7 +38,7 @@ use crate::providers::aws::settings::{AwsAccount, AwsSettings};
 use crate::providers::patience::{PatientKeys, PatientStore};
 use crate::resource::Provided;
 use crate::resource::erased::Kind;
-use crate::run::{Connection, Run, Service, Want};
+use crate::run::{Command, Connection, Kept, Lack, LeastPolicy, Needs, Permission, Run, Service, Want};
 use crate::template::unknown;
 use crate::trust::{Grant, Subject};
 
@@ -210,6 +211,27 @@ impl Connection for Aws {
             add(format!("aws.aliases.{name}"), values.collect());
         }
         all
+    }
+
+    fn own_permissions(
+        &self,
+        command: Command,
+        kept: &Kept<'_>,
+        realm: &Realm,
+    ) -> Vec<(&'static str, Permission)> {
+        own_needs::of(command, kept, realm)
+    }
+
+    fn least_policies(&self, connection: &Place, needs: &[&Needs]) -> Vec<LeastPolicy> {
+        let account = self.settings.account(connection.alias.as_deref()).unwrap_or_default();
+        least::policies(connection, &account, needs)
+    }
+
+    async fn lacking(&self, run: &Run, connection: &Place, needs: &[&Needs]) -> Vec<Lack> {
+        match AwsClient::provide(run, connection).await {
+            Ok(client) => preflight::lacking(&client, needs).await,
+            Err(_) => Vec::new(),
+        }
     }
 
     async fn forget(&self) {

@@ -25,7 +25,7 @@ use crate::providers::vault::risk::METADATA;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{Risks, changed, identity};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
-use crate::run::Permission;
+use crate::run::{Access, Permission, Use};
 
 /// The name by which an auth method knows an entity.
 pub type EntityAlias = Alias<EntityAliasSpec>;
@@ -297,8 +297,14 @@ impl<S: AliasSpec> Resource for Alias<S> {
         name.is_empty().then(|| FieldError::new("name", "is empty")).into_iter().collect()
     }
 
-    fn permissions(_: &S) -> Vec<Permission> {
-        vec![permissions::list(format!("{}/id", S::PATH)), permissions::write(S::PATH)]
+    fn permissions(_: &S, used: Use<'_>) -> Vec<Permission> {
+        let any = format!("{}/id/+", S::PATH);
+        match used.access {
+            Access::Read => vec![permissions::list(format!("{}/id", S::PATH))],
+            Access::Create => vec![permissions::write(S::PATH), permissions::read("sys/auth")],
+            Access::Update => vec![permissions::write(any), permissions::read("sys/auth")],
+            Access::Delete => vec![permissions::delete(any)],
+        }
     }
 
     fn grants(desired: &S, _: Option<&LiveAlias<S>>, _: &Realm) -> Vec<Grant> {

@@ -20,7 +20,7 @@ use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::PublicExposure;
 use crate::resource::risk::{Category, Deletion, Risks, Severity, fixed, identity, includes, on};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
-use crate::run::Permission;
+use crate::run::{Access, Permission, Use};
 
 /// An audit device.
 #[derive(Debug)]
@@ -167,14 +167,15 @@ audit_log:
         errors
     }
 
-    fn permissions(desired: &AuditSpec) -> Vec<Permission> {
+    fn permissions(desired: &AuditSpec, used: Use<'_>) -> Vec<Permission> {
         let path = format!("sys/audit/{}", desired.path());
-        vec![
-            permissions::read("sys/audit"),
-            permissions::sudo("sys/audit"),
-            permissions::write(&path),
-            permissions::sudo(path),
-        ]
+        match used.access {
+            Access::Read => vec![permissions::read("sys/audit"), permissions::sudo("sys/audit")],
+            Access::Create => vec![permissions::write(&path), permissions::sudo(path)],
+            // Any change is blocked.
+            Access::Update => Vec::new(),
+            Access::Delete => vec![permissions::delete(&path), permissions::sudo(path)],
+        }
     }
 
     fn requires(_: &AuditSpec) -> Vec<Requirement> {

@@ -24,7 +24,7 @@ use crate::resource::risk::{
     Category, Deletion, LABELS, Risks, Severity, becomes, fixed, identity, loosened, lowered, on, safe,
 };
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
-use crate::run::Permission;
+use crate::run::{Access, Permission, Use};
 
 /// An auth method.
 #[derive(Debug)]
@@ -238,12 +238,21 @@ approle:
         vec![target("auth method", &observed.path, manage(&format!("sys/auth/{}", observed.path)))]
     }
 
-    fn permissions(desired: &AuthMethodSpec) -> Vec<Permission> {
+    fn permissions(desired: &AuthMethodSpec, used: Use<'_>) -> Vec<Permission> {
         let path = format!("sys/auth/{}", desired.path());
-        let written = [path.clone(), path + "/tune"];
-        let written =
-            written.into_iter().flat_map(|path| [permissions::write(&path), permissions::sudo(path)]);
-        std::iter::once(permissions::read("sys/auth")).chain(written).collect()
+        let tune = format!("{path}/tune");
+        let guarded = |path: &str, of: fn(String) -> Permission| {
+            [of(path.to_owned()), permissions::sudo(path)].into_iter().collect::<Vec<_>>()
+        };
+        match used.access {
+            Access::Read => vec![permissions::read("sys/auth")],
+            Access::Create => {
+                let tuned = desired.user_lockout.is_some().then(|| guarded(&tune, permissions::write));
+                guarded(&path, permissions::write).into_iter().chain(tuned.into_iter().flatten()).collect()
+            }
+            Access::Update => guarded(&tune, permissions::write),
+            Access::Delete => guarded(&path, permissions::delete),
+        }
     }
 
     fn requires(_: &AuthMethodSpec) -> Vec<Requirement> {

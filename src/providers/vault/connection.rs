@@ -8,10 +8,11 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::client::{VaultClient, declared_authority};
+use super::least;
 use super::permissions;
-use super::reach;
 use super::settings::{ServiceTargets, VaultAuth, VaultSettings};
 use super::{KINDS, KvSecret, VaultInit, prove};
+use super::{preflight, reach};
 use crate::access::{Access, Stated};
 use crate::destination::Destinations;
 use crate::environment::Environment;
@@ -24,7 +25,7 @@ use crate::providers::aws::constants;
 use crate::resource::constants::networks;
 use crate::resource::erased::Kind;
 use crate::resource::{Provided, Resource};
-use crate::run::{Connection, Declared, Existing, Run, Want};
+use crate::run::{Connection, Declared, Existing, Lack, LeastPolicy, Needs, Run, Want};
 use crate::template::unknown;
 use crate::trace;
 use crate::trust::{Grant, Subject};
@@ -197,6 +198,18 @@ impl Connection for Vault {
                 prover.refused("connects", "a connection", &error);
                 None
             }
+        }
+    }
+
+    fn least_policies(&self, _: &Place, needs: &[&Needs]) -> Vec<LeastPolicy> {
+        least::policies(needs)
+    }
+
+    /// A server that is not there, or not initialised, has nothing to say.
+    async fn lacking(&self, run: &Run, _: &Place, needs: &[&Needs]) -> Vec<Lack> {
+        match VaultClient::provide(run, &Place::OWN).await {
+            Ok(client) => preflight::lacking(&client, needs).await,
+            Err(_) => Vec::new(),
         }
     }
 

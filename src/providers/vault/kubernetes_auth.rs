@@ -19,7 +19,7 @@ use crate::resource::risk::{
     Risks, added, changed, identity, replaced, safe, turned_off, turned_on, unbound,
 };
 use crate::resource::{Blocked, Diff, Look, Partial, Requirement, Resource, Writer};
-use crate::run::Permission;
+use crate::run::{Access, Permission, Use};
 use crate::secret::{Input, SecretChange, SecretSource};
 
 /// How a Kubernetes method reaches and trusts its cluster.
@@ -200,8 +200,10 @@ cluster:
         errors
     }
 
-    fn permissions(desired: &KubernetesAuthSpec) -> Vec<Permission> {
-        vec![permissions::read(path(&desired.mount)), permissions::write(path(&desired.mount))]
+    /// The server cannot delete a configuration, so a removal writes another one.
+    fn permissions(desired: &KubernetesAuthSpec, used: Use<'_>) -> Vec<Permission> {
+        let path = path(&desired.mount);
+        vec![if used.access == Access::Read { permissions::read(path) } else { permissions::write(path) }]
     }
 
     fn requires(desired: &KubernetesAuthSpec) -> Vec<Requirement> {

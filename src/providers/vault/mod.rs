@@ -28,6 +28,7 @@ mod init;
 mod kubernetes_auth;
 mod kv_secret;
 mod kv_sink;
+mod least;
 mod login;
 mod lookup;
 mod mount;
@@ -37,6 +38,7 @@ mod object;
 mod permissions;
 mod pki_ca;
 mod policy;
+mod preflight;
 mod prove;
 mod reach;
 mod request;
@@ -74,6 +76,7 @@ pub use object::{
     Namespace, PasswordPolicy, PkiCrl, PkiRole, PkiUrls, Quota, SshCa, SshRole, TokenRole, TotpKey,
     TransitKey, UserpassUser,
 };
+pub(in crate::providers) use permissions::delivery;
 pub use pki_ca::PkiCa;
 pub use policy::Policy;
 pub use policy::acl;

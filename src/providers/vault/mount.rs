@@ -22,7 +22,7 @@ use crate::providers::vault::risk::TUNING_RISKS;
 use crate::resource::risk::Category::{Destroy, ProtectionOff};
 use crate::resource::risk::{Deletion, LABELS, Risks, Severity, changed, fixed, identity, raised, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
-use crate::run::Permission;
+use crate::run::{Access, Permission, Use};
 
 /// A secrets engine.
 #[derive(Debug)]
@@ -294,9 +294,14 @@ secrets:
         vec![target("mount", path, manage(&format!("sys/mounts/{path}")))]
     }
 
-    fn permissions(desired: &MountSpec) -> Vec<Permission> {
+    fn permissions(desired: &MountSpec, used: Use<'_>) -> Vec<Permission> {
         let path = format!("sys/mounts/{}", desired.path);
-        vec![permissions::read("sys/mounts"), permissions::write(&path), permissions::write(path + "/tune")]
+        vec![match used.access {
+            Access::Read => permissions::read("sys/mounts"),
+            Access::Create => permissions::write(path),
+            Access::Update => permissions::write(path + "/tune"),
+            Access::Delete => permissions::delete(path),
+        }]
     }
 
     fn requires(_: &MountSpec) -> Vec<Requirement> {

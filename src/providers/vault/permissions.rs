@@ -9,35 +9,84 @@ use super::policy::acl::Acl;
 use super::policy::text::from_data;
 use crate::error::FieldError;
 use crate::place::Place;
-use crate::run::{Declared, Permission};
+use crate::run::{Access, Declared, Permission};
 use crate::template::unknown::is_unknown;
 
 /// How many missing rights one message has.
 const SHOWN: usize = 12;
 
+/// To make a thing at a path where the server distinguishes making from changing.
+const MAKE: &[&str] = &["create", "update"];
+/// To write anywhere else, and to change what is there.
+const WRITE: &[&str] = &["update", "create"];
+
+/// Whether a server asks for `create` at a path where nothing is, instead of `update`. Its engine decides;
+/// `x-vault-createSupported` in `sys/internal/specs/openapi` says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Making {
+    /// Every write is an update.
+    Update,
+    /// It asks for `create`.
+    Create,
+    /// An engine that OpenBao does not have.
+    Unknown,
+}
+
 /// To read at a path.
 pub(super) fn read(path: impl Into<String>) -> Permission {
-    Permission { on: path.into(), any_of: &["read"] }
+    Permission::new(path, &["read"])
 }
 
 /// To list at a path.
 pub(super) fn list(path: impl Into<String>) -> Permission {
-    Permission { on: path.into(), any_of: &["list"] }
+    Permission::new(path, &["list"])
 }
 
-/// To write at a path. Which of the two a server asks for, depends on the engine and on what is there.
+/// To write at a path.
 pub(super) fn write(path: impl Into<String>) -> Permission {
-    Permission { on: path.into(), any_of: &["create", "update"] }
+    Permission::new(path, WRITE)
+}
+
+/// To make a thing at a path.
+pub(super) fn make(path: impl Into<String>) -> Permission {
+    Permission::new(path, MAKE)
 }
 
 /// To change a part at a path.
 pub(super) fn patch(path: impl Into<String>) -> Permission {
-    Permission { on: path.into(), any_of: &["patch"] }
+    Permission::new(path, &["patch"])
+}
+
+/// To delete at a path.
+pub(super) fn delete(path: impl Into<String>) -> Permission {
+    Permission::new(path, &["delete"])
 }
 
 /// To use a path that the server protects, besides another capability.
 pub(super) fn sudo(path: impl Into<String>) -> Permission {
-    Permission { on: path.into(), any_of: &["sudo"] }
+    Permission::new(path, &["sudo"])
+}
+
+/// A thing that is read, written and deleted at one path.
+pub(super) fn at(path: &str, access: Access, making: Making) -> Vec<Permission> {
+    match (access, making) {
+        (Access::Read, _) => vec![read(path)],
+        (Access::Create, Making::Create) => vec![make(path)],
+        (Access::Create, Making::Unknown) => vec![make(path), write(path)],
+        (Access::Create | Access::Update, _) => vec![write(path)],
+        (Access::Delete, _) => vec![delete(path)],
+    }
+}
+
+/// A delivery into a secret of KV version 2, and whether it is there.
+pub(in crate::providers) fn delivery(mount: &str, path: &str, access: Access) -> Vec<Permission> {
+    let path = format!("{mount}/data/{path}");
+    match access {
+        Access::Read => vec![read(path)],
+        Access::Create => vec![make(path)],
+        Access::Update => vec![patch(path)],
+        Access::Delete => Vec::new(),
+    }
 }
 
 /// The path as the policies of the plan's own namespace name it.
@@ -54,6 +103,11 @@ pub(super) struct Missing {
     pub(super) path: String,
     pub(super) any_of: &'static [&'static str],
     pub(super) step: String,
+}
+
+/// Capabilities of which any one is enough, the same whichever a least policy would give.
+pub(super) fn in_any_order(any_of: &'static [&'static str]) -> &'static [&'static str] {
+    if any_of == WRITE { MAKE } else { any_of }
 }
 
 /// Rules that give what is missing, as lines of a policy.
@@ -73,7 +127,7 @@ pub(super) fn rules_for(missing: &[Missing]) -> String {
 pub(super) fn in_words(missing: &[Missing]) -> String {
     let told = missing.iter().take(SHOWN).map(|one| {
         let verb = match one.any_of {
-            ["create", "update"] => "write",
+            MAKE | WRITE => "write",
             ["sudo"] => "use `sudo` on",
             [one, ..] => one,
             [] => "use",
@@ -146,8 +200,9 @@ fn missing_of(steps: &[&dyn Declared], acl: &Acl) -> Vec<Missing> {
     for step in steps {
         for permission in step.permissions().into_iter().filter(|one| !is_unknown(&one.on)) {
             let path = path_from_home(step.place(), &permission.on);
-            if !acl.allows(&path, permission.any_of) && told.insert((path.clone(), permission.any_of)) {
-                missing.push(Missing { path, any_of: permission.any_of, step: step.id().to_owned() });
+            let any_of = in_any_order(permission.any_of);
+            if !acl.allows(&path, any_of) && told.insert((path.clone(), any_of)) {
+                missing.push(Missing { path, any_of, step: step.id().to_owned() });
             }
         }
     }

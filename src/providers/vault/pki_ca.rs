@@ -32,7 +32,7 @@ use crate::providers::vault::risk::UNLISTED;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, added, becomes, fixed, identity, removed, safe, state, turned_on};
 use crate::resource::{Attachment, Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
-use crate::run::Permission;
+use crate::run::{Access, Permission, Use};
 use issue::{generate_intermediate, generate_root, may_last, tune};
 
 /// A certificate authority.
@@ -417,17 +417,35 @@ issuing:
         errors
     }
 
-    fn permissions(desired: &PkiCaSpec) -> Vec<Permission> {
-        let made = match &desired.signed_by {
-            None => vec![permissions::write(format!("{}/root/generate/internal", desired.mount))],
-            Some(Signer { mount, issuer }) => vec![
-                permissions::list(format!("{}/keys", desired.mount)),
-                permissions::write(format!("{}/intermediate/generate/internal", desired.mount)),
-                permissions::write(format!("{mount}/issuer/{issuer}/sign-intermediate")),
-                permissions::write(format!("{}/intermediate/set-signed", desired.mount)),
+    /// The server lists issuers to anyone.
+    fn permissions(desired: &PkiCaSpec, used: Use<'_>) -> Vec<Permission> {
+        let mount = &desired.mount;
+        let any = format!("{mount}/issuer/+");
+        let made = match (used.access, &desired.signed_by) {
+            (Access::Read, _) => return vec![permissions::read(any)],
+            (Access::Delete, _) => {
+                let keys = [
+                    permissions::list(format!("{mount}/keys")),
+                    permissions::delete(format!("{mount}/key/+")),
+                ];
+                return std::iter::once(permissions::delete(any)).chain(keys).collect();
+            }
+            (Access::Update, _) => Vec::new(),
+            (Access::Create, None) => vec![
+                permissions::read(format!("sys/mounts/{mount}/tune")),
+                permissions::write(format!("{mount}/root/generate/internal")),
+            ],
+            (Access::Create, Some(Signer { mount: signer, issuer })) => vec![
+                permissions::read(format!("sys/mounts/{signer}/tune")),
+                permissions::list(format!("{mount}/keys")),
+                permissions::write(format!("{mount}/intermediate/generate/internal")),
+                permissions::write(format!("{signer}/issuer/{issuer}/sign-intermediate")),
+                permissions::write(format!("{mount}/intermediate/set-signed")),
+                permissions::patch(any),
             ],
         };
-        made.into_iter().chain([permissions::patch(desired.issuer())]).collect()
+        let default = desired.default.then(|| permissions::write(format!("{mount}/config/issuers")));
+        made.into_iter().chain([permissions::patch(desired.issuer())]).chain(default).collect()
     }
 
     fn requires(desired: &PkiCaSpec) -> Vec<Requirement> {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::VaultClient;
 use super::custodian::{Admin, Custodian, Initialisation, REVOKE, Unlocked};
-use super::permissions::{Missing, in_words, path_from_home, rules_for};
+use super::permissions::{self, Missing, in_any_order, in_words, path_from_home, rules_for};
 use super::prove;
 use super::server::RootGeneration;
 use crate::access::Granting;
@@ -18,6 +18,7 @@ use crate::permit::Permit;
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::{Risks, fixed, safe};
 use crate::resource::{Diff, Look, Provided, Replacement, Requirement, Resource, Writer};
+use crate::run::{Access, Permission, Use};
 use crate::secret::Secret;
 use crate::template::unknown::is_unknown;
 
@@ -193,6 +194,21 @@ impl Resource for VaultRootToken {
         prove::root_token::prove(prover).await;
     }
 
+    /// The root token itself does the rest.
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        let AdminRole::Approle(Approle { mount, role }) = &desired.admin;
+        let role = format!("auth/{mount}/role/{role}");
+        match used.access {
+            Access::Create => {
+                vec![
+                    permissions::read(format!("{role}/role-id")),
+                    permissions::write(format!("{role}/secret-id")),
+                ]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn permanent(_: &RootToken) -> Option<&'static str> {
         Some("a revoked token cannot be restored")
     }
@@ -279,7 +295,7 @@ impl Custodian {
             self.needs.iter().filter(|needs| needs.provider == VaultClient::PROVIDER).flat_map(|needs| {
                 needs.permissions.iter().filter(|one| !is_unknown(&one.on)).map(|one| Missing {
                     path: path_from_home(&needs.place, &one.on),
-                    any_of: one.any_of,
+                    any_of: in_any_order(one.any_of),
                     step: needs.step.clone(),
                 })
             });

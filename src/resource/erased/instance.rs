@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::permit::Permit;
 use crate::place::{Place, Realm};
 use crate::proof::Proofs;
-use crate::run::{Connection, Permission, Run};
+use crate::run::{Access, Connection, Permission, Run, Use};
 use crate::secret::{
     Declarations, Fields, Input, LoadError, Loader, Secret, SecretSource, Sources, declarations,
     hide_unsettled, path_of, render,
@@ -68,8 +68,8 @@ pub trait Instance: Send + Sync {
     fn prove(&self, permit: &Permit) -> Result<Vec<String>>;
     /// Checks beyond the types; `connection` is that of its provider in the plan.
     fn check(&self, connection: Option<&dyn Connection>) -> Vec<FieldError>;
-    /// The permissions that a run needs for it.
-    fn permissions(&self) -> Vec<Permission>;
+    /// The permissions that a run needs to do this with it.
+    fn permissions(&self, access: Access, realm: &Realm) -> Vec<Permission>;
     /// Implied edges.
     fn requires(&self) -> Vec<Requirement>;
     /// Files with public keys, relative to the plan's folder.
@@ -280,8 +280,8 @@ impl<R: Resource> Instance for Typed<R> {
         settled::mistakes(found, &[self.declared.clone(), fields])
     }
 
-    fn permissions(&self) -> Vec<Permission> {
-        R::permissions(&self.desired)
+    fn permissions(&self, access: Access, realm: &Realm) -> Vec<Permission> {
+        R::permissions(&self.desired, Use { access, realm, outputs: self.outputs_wanted })
     }
 
     fn requires(&self) -> Vec<Requirement> {

@@ -9,6 +9,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 
+use super::lacking::sentence;
 use super::{access, svg};
 use crate::changeset::{Action, Elsewhere, PlanIdentity, StepChange};
 use crate::destination::value_text;
@@ -46,6 +47,7 @@ struct Page<'a> {
     prunes: bool,
     undeclared: &'a [StepChange],
     elsewhere: Vec<String>,
+    lacking: Vec<(&'a str, String)>,
     groups: Vec<ShownGroup<'a>>,
 }
 
@@ -88,6 +90,7 @@ pub fn render(review: &Review) -> String {
         prunes: review.changeset.undeclared.iter().any(|step| step.action == Action::Delete),
         undeclared: &review.changeset.undeclared,
         elsewhere: review.changeset.elsewhere.iter().map(Elsewhere::describe).collect(),
+        lacking: review.changeset.lacking.iter().map(|one| (one.step.as_str(), sentence(one))).collect(),
         groups: groups(review, &numbers),
     };
     let page = engine.render_str(PAGE, Serde(&page));

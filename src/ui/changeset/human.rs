@@ -3,7 +3,7 @@
 use anstyle::Style;
 
 use super::wrap::{columns, pad, shortened, some_of, wrapped};
-use super::{access, destinations};
+use super::{access, destinations, lacking};
 use crate::changeset::{Action, Counts, RemovalScope, StepChange};
 use crate::review::{
     Content, Field, Group, Item, Line, Reason, Review, Risk, Severity, Sign, as_declared, counted, sign,
@@ -37,6 +37,7 @@ pub fn render(review: &Review, width: usize, all: bool) -> String {
     text.push_str(&destinations::render(review, width));
     text.push_str(&access::render(review, width));
     text.push_str(&risks(review, width));
+    text.push_str(&lacking::render(review, width));
     if review.is_abridged() {
         let remark = "Steps that differ only in their name are shown once; `plan --full` shows each of them.";
         text.push('\n');

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::access;
+use super::lacking::sentence;
 use super::wrap::{some_of, thousands};
 use crate::changeset::Action;
 use crate::destination::value_text;
@@ -82,6 +83,7 @@ fn head(review: &Review) -> String {
     text.push_str(&destinations(review));
     text.push_str(&access_changes(review));
     text.push_str(&risks(review));
+    text.push_str(&lacking(review));
     text.push_str(&undeclared(review));
     for one in &review.changeset.elsewhere {
         let _ = writeln!(text, "\n**Elsewhere**: {}", inline(&one.describe()));
@@ -164,6 +166,22 @@ fn risks(review: &Review) -> String {
     }
     if told.len() > RISKS {
         let _ = writeln!(text, "- and {} more; `groundwork plan` shows them all", told.len() - RISKS);
+    }
+    text
+}
+
+/// The permissions that the caller lacks.
+fn lacking(review: &Review) -> String {
+    let all = &review.changeset.lacking;
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n### Permissions you lack: {}\n\n", all.len());
+    for one in all.iter().take(RISKS) {
+        let _ = writeln!(text, "- <b>{}</b> {}", code(&one.step), code(&sentence(one)));
+    }
+    if all.len() > RISKS {
+        let _ = writeln!(text, "- and {} more; `groundwork plan` shows them all", all.len() - RISKS);
     }
     text
 }

@@ -4,6 +4,7 @@ mod access;
 mod destinations;
 mod html;
 mod human;
+mod lacking;
 pub(super) mod markdown;
 mod svg;
 pub(super) mod wrap;

@@ -2,6 +2,7 @@
 
 mod header;
 mod kept;
+mod needed;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +36,7 @@ use crate::providers::aws::risk::KEY_RISKS;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, becomes, identity, live_safe, safe};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 use crate::secret::{LoadError, Loader};
 
 const GET: &str = "s3:GetObject";
@@ -191,6 +193,10 @@ impl Resource for BucketObject {
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needed::permissions(desired, used)
+    }
 
     fn id(desired: &Desired) -> Id {
         Id { bucket: desired.bucket.clone(), key: desired.key.clone(), region: desired.region.clone() }

@@ -14,8 +14,10 @@ use crate::providers::aws::arn::partition;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
+use crate::providers::aws::needs::{self, Need, deletes, reads, writes};
 use crate::resource::risk::{Risks, identity, safe};
 use crate::resource::{Diff, Look, Partial, Resource, Writer};
+use crate::run::{Permission, Use};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFound", "DashboardNotFoundError"];
 const GET: &str = "cloudwatch:GetDashboard";
@@ -57,6 +59,13 @@ pub struct Outputs {
     pub arn: String,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["cloudwatch:GetDashboard"]),
+    writes(&["cloudwatch:PutDashboard"]),
+    deletes(&["cloudwatch:DeleteDashboards"]),
+];
+
 impl Resource for CloudwatchDashboard {
     const KIND: &'static str = "aws.cloudwatch_dashboard";
     const GRANTS: Granting = Granting::Never("a dashboard shows metrics; who may see it is not followed");
@@ -86,6 +95,14 @@ impl Resource for CloudwatchDashboard {
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    /// Dashboards are global.
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        let account = needs::known(used.realm.get("account"));
+        let name = needs::literal(&desired.name);
+        let arn = format!("arn:{}:cloudwatch::{account}:dashboard/{name}", partition(used.realm));
+        needs::of(NEEDS, used, desired, |_| vec![arn.clone()])
+    }
 
     fn id(desired: &Desired) -> String {
         desired.name.clone()

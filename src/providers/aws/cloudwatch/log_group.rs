@@ -15,12 +15,14 @@ use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::key_name::LiveKey;
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates};
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::providers::aws::states;
 use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::Category::Destroy;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, safe, tightened};
 use crate::resource::{Attachment, Diff, Look, Partial, Replacement, Requirement, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const CLASS_IS_FIXED: &str =
@@ -109,6 +111,19 @@ pub struct Outputs {
     pub arn: String,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["logs:DescribeLogGroups"]).on(On::Everything),
+    reads(&["logs:ListTagsForResource"]),
+    creates(&["logs:CreateLogGroup", "logs:TagResource"]),
+    creates(&["logs:PutRetentionPolicy"]).with(&["retention_days"]),
+    creates(&["logs:AssociateKmsKey"]).with(&["kms_key"]),
+    updates(&["logs:DeleteRetentionPolicy", "logs:PutRetentionPolicy"]).with_default(&["retention_days"]),
+    updates(&["logs:AssociateKmsKey", "logs:DisassociateKmsKey"]).with_default(&["kms_key"]),
+    updates(&["logs:TagResource"]).with(&["tags"]),
+    deletes(&["logs:DeleteLogGroup", "logs:DescribeMetricFilters", "logs:DescribeSubscriptionFilters"]),
+];
+
 impl Resource for CloudwatchLogGroup {
     const KIND: &'static str = "aws.cloudwatch_log_group";
     const GRANTS: Granting = Granting::States;
@@ -140,6 +155,10 @@ impl Resource for CloudwatchLogGroup {
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |_| super::arns_of_log_group(used.realm, &desired.name))
+    }
 
     fn id(desired: &Desired) -> String {
         desired.name.clone()

@@ -15,9 +15,11 @@ use crate::place::Realm;
 use crate::proof::Proof;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::needs::{self, Need, deletes, reads, writes};
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, identity};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::run::{Permission, Use};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const PUT: &str = "logs:PutMetricFilter";
@@ -117,6 +119,13 @@ pub struct Outputs {
     pub metric: String,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["logs:DescribeMetricFilters"]),
+    writes(&["logs:PutMetricFilter"]),
+    deletes(&["logs:DeleteMetricFilter"]),
+];
+
 impl Resource for LogMetricFilter {
     const KIND: &'static str = "aws.log_metric_filter";
     const GRANTS: Granting = Granting::Never("a filter belongs to its log group");
@@ -141,6 +150,10 @@ impl Resource for LogMetricFilter {
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |_| super::arns_of_log_group(used.realm, &desired.log_group))
+    }
 
     fn id(desired: &Desired) -> Id {
         Id { log_group: desired.log_group.clone(), name: desired.name.clone() }

@@ -10,7 +10,16 @@ pub use dashboard::CloudwatchDashboard;
 pub use log_group::CloudwatchLogGroup;
 pub use log_metric_filter::LogMetricFilter;
 
+use super::needs;
 use crate::error::{Error, ErrorKind, Result};
+use crate::place::Realm;
+
+/// The ARNs of a log group: most actions take the one that ends with `:*`, those on tags the other one.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html>
+fn arns_of_log_group(realm: &Realm, name: &str) -> Vec<String> {
+    let name = needs::literal(name);
+    ["", ":*"].map(|end| needs::in_region(realm, "logs", &format!("log-group:{name}{end}"))).into()
+}
 
 /// These services replace an existing resource without an error, so Groundwork first checks that it does
 /// not exist.

@@ -24,6 +24,7 @@ use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
 use crate::providers::aws::states;
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
@@ -31,6 +32,7 @@ use crate::resource::risk::{
     LABELS, Risks, added, changed, fixed, gone, identity, off, removed, replaced, safe, state,
 };
 use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 
 const KEY_IS_FIXED: &str =
     "DynamoDB fixes a table's keys when it is created; declare another name and move the items";
@@ -57,6 +59,36 @@ pub struct Outputs {
     /// The ARN of the table's stream, if it has one.
     pub stream_arn: Option<String>,
 }
+
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&[
+        "dynamodb:DescribeContinuousBackups",
+        "dynamodb:DescribeTable",
+        "dynamodb:DescribeTimeToLive",
+        "dynamodb:ListTagsOfResource",
+    ]),
+    creates(&["dynamodb:CreateTable", "dynamodb:TagResource"]),
+    writes(&["dynamodb:UpdateContinuousBackups"]).with(&["point_in_time_recovery"]),
+    creates(&["dynamodb:UpdateTimeToLive"]).with(&["ttl_attribute"]),
+    updates(&["dynamodb:UpdateTimeToLive"]).with_default(&["ttl_attribute"]),
+    updates(&["dynamodb:UpdateTable"]).with_default(&[
+        "billing",
+        "class",
+        "deletion_protection",
+        "encryption",
+        "global_indexes",
+        "stream",
+    ]),
+    updates(&["dynamodb:TagResource"]).with(&["tags"]),
+    // DynamoDB makes a grant of its own, in the name of the caller.
+    writes(&["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"])
+        .with(&["encryption"])
+        .on(On::Other("encryption"))
+        .through("dynamodb"),
+    deletes(&["dynamodb:DeleteTable"]),
+    deletes(&["dynamodb:UpdateTable"]).with(&["deletion_protection"]),
+];
 
 impl Resource for DynamodbTable {
     const KIND: &'static str = "aws.dynamodb_table";
@@ -110,6 +142,18 @@ sessions:
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |on| match on {
+            On::Other(_) => {
+                desired.kms_key().map(|key| needs::kms_key(used.realm, key)).into_iter().collect()
+            }
+            _ => {
+                let table = format!("table/{}", needs::literal(&desired.name));
+                vec![needs::in_region(used.realm, "dynamodb", &table)]
+            }
+        })
+    }
 
     fn id(desired: &Desired) -> String {
         desired.name.clone()

@@ -14,9 +14,11 @@ use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::needs::{self, Need, On, deletes, reads, writes};
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, loosened, lowered, off, safe};
 use crate::resource::{Diff, Look, Partial, Resource, Writer};
+use crate::run::{Permission, Use};
 
 /// The password policy of the account, which has at most one.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_PasswordPolicy.html>
@@ -92,6 +94,13 @@ pub struct Outputs {
     pub passwords_expire: bool,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["iam:GetAccountPasswordPolicy"]).on(On::Everything),
+    writes(&["iam:UpdateAccountPasswordPolicy"]).on(On::Everything),
+    deletes(&["iam:DeleteAccountPasswordPolicy"]).on(On::Everything),
+];
+
 impl Resource for IamAccountPasswordPolicy {
     const KIND: &'static str = "aws.iam_account_password_policy";
     const GRANTS: Granting = Granting::Never("it says how passwords are made");
@@ -119,6 +128,10 @@ passwords:
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |_| Vec::new())
+    }
 
     fn id(_: &Desired) -> Id {
         Id

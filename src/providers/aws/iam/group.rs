@@ -16,12 +16,14 @@ use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
+use crate::providers::aws::needs::{self, Need, creates, deletes, reads, updates, writes};
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::risk::{GRANT_RISKS, OTHER_ARN};
 use crate::providers::aws::states;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, identity};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::run::{Permission, Use};
 
 /// An IAM group. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
 pub struct IamGroup;
@@ -70,6 +72,21 @@ pub struct Observed {
     pub grants: LiveGrants,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["iam:GetGroup", "iam:ListAttachedGroupPolicies", "iam:ListGroupPolicies"]),
+    reads(&["iam:GetGroupPolicy"]).with(&["inline_policies"]),
+    writes(&["iam:AttachGroupPolicy"]).with(&["managed_policies"]),
+    writes(&["iam:PutGroupPolicy"]).with(&["inline_policies"]),
+    updates(&["iam:DetachGroupPolicy"]).with(&["managed_policies"]),
+    updates(&["iam:DeleteGroupPolicy"]).with(&["inline_policies"]),
+    creates(&["iam:CreateGroup"]),
+    updates(&["iam:UpdateGroup"]).with(&["path"]),
+    deletes(&["iam:DeleteGroup"]),
+    deletes(&["iam:DetachGroupPolicy"]).with(&["managed_policies"]),
+    deletes(&["iam:DeleteGroupPolicy"]).with(&["inline_policies"]),
+];
+
 impl Resource for IamGroup {
     const KIND: &'static str = "aws.iam_group";
     const GRANTS: Granting = Granting::States;
@@ -93,6 +110,12 @@ impl Resource for IamGroup {
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |_| {
+            vec![needs::in_iam(used.realm, "group", &desired.path, &desired.name)]
+        })
+    }
 
     fn id(desired: &Desired) -> String {
         desired.name.clone()

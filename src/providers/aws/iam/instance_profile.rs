@@ -14,10 +14,12 @@ use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, changed, fixed, identity, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 
 const PATH_IS_FIXED: &str = "IAM cannot move an instance profile to another path; declare another name";
 
@@ -52,6 +54,17 @@ pub struct Observed {
     tags: Tags,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["iam:GetInstanceProfile"]),
+    creates(&["iam:CreateInstanceProfile", "iam:TagInstanceProfile"]),
+    writes(&["iam:AddRoleToInstanceProfile"]).with(&["role"]),
+    writes(&["iam:PassRole"]).with(&["role"]).on(On::Other("role")),
+    updates(&["iam:RemoveRoleFromInstanceProfile"]).with(&["role"]),
+    updates(&["iam:TagInstanceProfile"]).with(&["tags"]),
+    deletes(&["iam:DeleteInstanceProfile", "iam:RemoveRoleFromInstanceProfile"]),
+];
+
 impl Resource for IamInstanceProfile {
     const KIND: &'static str = "aws.iam_instance_profile";
     const GRANTS: Granting = Granting::Never("a machine has the rights of the role in it");
@@ -79,6 +92,16 @@ vault_profile:
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    /// The path of the role is not part of its name, so it may be at any.
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |on| match on {
+            On::Other(_) => {
+                ["role/", "role/*/"].map(|noun| needs::in_iam(used.realm, noun, "", &desired.role)).into()
+            }
+            _ => vec![needs::in_iam(used.realm, "instance-profile", &desired.path, &desired.name)],
+        })
+    }
 
     fn id(desired: &Desired) -> String {
         desired.name.clone()

@@ -14,11 +14,13 @@ use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates};
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, added, identity, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Resource, Tags, Writer, mentions};
+use crate::run::{Permission, Use};
 
 /// An OpenID Connect provider.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetOpenIDConnectProvider.html>
@@ -67,6 +69,18 @@ pub struct Outputs {
     pub issuer: String,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["iam:GetOpenIDConnectProvider"]),
+    creates(&["iam:CreateOpenIDConnectProvider", "iam:TagOpenIDConnectProvider"]),
+    updates(&["iam:AddClientIDToOpenIDConnectProvider", "iam:RemoveClientIDFromOpenIDConnectProvider"])
+        .with(&["client_ids"]),
+    updates(&["iam:UpdateOpenIDConnectProviderThumbprint"]).with(&["thumbprints"]),
+    updates(&["iam:TagOpenIDConnectProvider"]).with(&["tags"]),
+    deletes(&["iam:DeleteOpenIDConnectProvider"]),
+    deletes(&["iam:ListRoles"]).on(On::Everything),
+];
+
 impl Resource for IamOidcProvider {
     const KIND: &'static str = "aws.iam_oidc_provider";
     const GRANTS: Granting = Granting::Never("the trust of roles says which of its tokens count");
@@ -97,6 +111,12 @@ github:
     type Outputs = Outputs;
 
     /// The issuer without its scheme, as at the end of the ARN.
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |_| {
+            vec![needs::in_iam(used.realm, "oidc-provider/", "", &issuer(&desired.url))]
+        })
+    }
+
     fn id(desired: &Desired) -> String {
         issuer(&desired.url)
     }

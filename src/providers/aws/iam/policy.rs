@@ -16,12 +16,14 @@ use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates};
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::states;
 use crate::providers::aws::tags;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Resource, Tags};
+use crate::run::{Permission, Use};
 
 const NAME_IS_TAKEN: &str = "the account has a policy of this name at another path or in other case. IAM \
                              allows a name only once and cannot move a policy; declare another name";
@@ -102,6 +104,21 @@ impl Observed {
     }
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["iam:GetPolicy", "iam:GetPolicyVersion"]),
+    // IAM takes a name only once, at whatever path.
+    creates(&["iam:ListPolicies"]).on(On::Everything),
+    creates(&["iam:CreatePolicy", "iam:TagPolicy"]),
+    // IAM keeps five versions of a policy.
+    updates(&["iam:CreatePolicyVersion", "iam:DeletePolicyVersion", "iam:ListPolicyVersions"])
+        .with(&["document"]),
+    updates(&["iam:TagPolicy"]).with(&["tags"]),
+    deletes(&["iam:DeletePolicy", "iam:ListEntitiesForPolicy", "iam:ListPolicyVersions"]),
+    // Versions that an update has made.
+    deletes(&["iam:DeletePolicyVersion"]),
+];
+
 impl Resource for IamPolicy {
     const KIND: &'static str = "aws.iam_policy";
     const GRANTS: Granting = Granting::States;
@@ -136,6 +153,12 @@ read_artifacts:
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |_| {
+            vec![needs::in_iam(used.realm, "policy", &desired.path, &desired.name)]
+        })
+    }
 
     fn id(desired: &Desired) -> Id {
         Id { path: desired.path.clone(), name: desired.name.clone() }

@@ -20,6 +20,7 @@ use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
+use crate::providers::aws::needs::{self, Need, creates, deletes, reads, updates, writes};
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, of_principal_tags};
@@ -28,6 +29,7 @@ use crate::providers::aws::tags;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, analysed, fixed, identity, raised, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 
 const PATH_IS_FIXED: &str =
     "IAM cannot move a role to another path; destroy the role and create it again, or declare another name";
@@ -139,6 +141,25 @@ pub struct Observed {
     tags: Tags,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["iam:GetRole", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"]),
+    reads(&["iam:GetRolePolicy"]).with(&["inline_policies"]),
+    writes(&["iam:AttachRolePolicy"]).with(&["managed_policies"]),
+    writes(&["iam:PutRolePolicy"]).with(&["inline_policies"]),
+    updates(&["iam:DetachRolePolicy"]).with(&["managed_policies"]),
+    updates(&["iam:DeleteRolePolicy"]).with(&["inline_policies"]),
+    creates(&["iam:CreateRole", "iam:TagRole"]),
+    updates(&["iam:UpdateRole"]).with(&["max_session_duration"]),
+    updates(&["iam:UpdateRoleDescription"]).live(&["description"]),
+    updates(&["iam:UpdateAssumeRolePolicy"]).with(&["trust", "assume_role_policy"]),
+    updates(&["iam:PutRolePermissionsBoundary"]).with(&["permissions_boundary"]),
+    updates(&["iam:TagRole"]).with(&["tags"]),
+    deletes(&["iam:DeleteRole", "iam:ListInstanceProfilesForRole"]),
+    deletes(&["iam:DetachRolePolicy"]).with(&["managed_policies"]),
+    deletes(&["iam:DeleteRolePolicy"]).with(&["inline_policies"]),
+];
+
 impl Resource for IamRole {
     const KIND: &'static str = "aws.iam_role";
     const GRANTS: Granting = Granting::States;
@@ -193,6 +214,12 @@ payments:
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = PrincipalOutputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |_| {
+            vec![needs::in_iam(used.realm, "role", &desired.path, &desired.name)]
+        })
+    }
 
     fn id(desired: &Desired) -> HolderId {
         HolderId { name: desired.name.clone() }

@@ -19,6 +19,7 @@ use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, OTHER_ARN, of_principal_tags};
 use crate::providers::aws::states;
@@ -26,6 +27,7 @@ use crate::providers::aws::tags;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, added, analysed, changed, identity, turned_on};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 
 /// An IAM user. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
 pub struct IamUser;
@@ -94,6 +96,40 @@ pub struct Observed {
     pub tags: Tags,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&[
+        "iam:GetLoginProfile",
+        "iam:GetUser",
+        "iam:ListAttachedUserPolicies",
+        "iam:ListGroupsForUser",
+        "iam:ListUserPolicies",
+    ]),
+    reads(&["iam:GetUserPolicy"]).with(&["inline_policies"]),
+    writes(&["iam:AttachUserPolicy"]).with(&["managed_policies"]),
+    writes(&["iam:PutUserPolicy"]).with(&["inline_policies"]),
+    updates(&["iam:DetachUserPolicy"]).with(&["managed_policies"]),
+    updates(&["iam:DeleteUserPolicy"]).with(&["inline_policies"]),
+    creates(&["iam:CreateUser", "iam:TagUser"]),
+    writes(&["iam:AddUserToGroup"]).with(&["groups"]).on(On::Other("groups")),
+    updates(&["iam:RemoveUserFromGroup"]).with(&["groups"]).on(On::Other("groups")),
+    updates(&["iam:UpdateUser"]).with(&["path"]),
+    updates(&["iam:PutUserPermissionsBoundary"]).with(&["permissions_boundary"]),
+    updates(&["iam:DeleteLoginProfile"]).with(&["console_login"]),
+    updates(&["iam:TagUser"]).with(&["tags"]),
+    deletes(&[
+        "iam:DeleteUser",
+        "iam:ListAccessKeys",
+        "iam:ListMFADevices",
+        "iam:ListSSHPublicKeys",
+        "iam:ListServiceSpecificCredentials",
+        "iam:ListSigningCertificates",
+    ]),
+    deletes(&["iam:RemoveUserFromGroup"]).with(&["groups"]).on(On::Other("groups")),
+    deletes(&["iam:DetachUserPolicy"]).with(&["managed_policies"]),
+    deletes(&["iam:DeleteUserPolicy"]).with(&["inline_policies"]),
+];
+
 impl Resource for IamUser {
     const KIND: &'static str = "aws.iam_user";
     const GRANTS: Granting = Granting::States;
@@ -130,6 +166,16 @@ impl Resource for IamUser {
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = PrincipalOutputs;
+
+    /// The path of a group is not part of its name, so a group may be at any.
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        let group =
+            |name: &String| ["group/", "group/*/"].map(|noun| needs::in_iam(used.realm, noun, "", name));
+        needs::of(NEEDS, used, desired, |on| match on {
+            On::Other(_) => desired.groups.iter().flatten().flat_map(group).collect(),
+            _ => vec![needs::in_iam(used.realm, "user", &desired.path, &desired.name)],
+        })
+    }
 
     fn id(desired: &Desired) -> HolderId {
         HolderId { name: desired.name.clone() }

@@ -25,11 +25,15 @@ use crate::access::Granting;
 use crate::custody::Gap;
 use crate::error::{FieldError, Result};
 use crate::proof::Proof;
+use crate::providers::aws::needs::{self, Need, always, creates, deletes, updates};
 use crate::providers::sink::{Delivery, VaultKv};
 use crate::providers::vault::VaultClient;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy};
 use crate::resource::risk::{Risks, becomes, changed, gone, identity, live_safe};
-use crate::resource::{Diff, Look, NOT_COMPARED, Replacement, Requirement, Resource, Writer, requires_in};
+use crate::resource::{
+    Diff, Look, NOT_COMPARED, Provided, Replacement, Requirement, Resource, Writer, requires_in,
+};
+use crate::run::{Permission, Use};
 use crate::secret::{Declarations, Fields, Secret, SecretChange, declaration};
 
 /// An access key of an IAM user.
@@ -116,6 +120,17 @@ pub struct Outputs {
     pub user: String,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    always(&["iam:ListAccessKeys"]),
+    creates(&["iam:CreateAccessKey"]),
+    updates(&["iam:UpdateAccessKey"]).with(&["status"]),
+    // A key whose secret never arrived.
+    updates(&["iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey"])
+        .live(&["access_key_id", "keys"]),
+    deletes(&["iam:UpdateAccessKey", "iam:DeleteAccessKey"]),
+];
+
 impl Resource for IamAccessKey {
     const KIND: &'static str = "aws.iam_access_key";
     const GRANTS: Granting = Granting::Never("a key has the rights of its user");
@@ -146,6 +161,19 @@ impl Resource for IamAccessKey {
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    /// The path of the user is not part of its name, so it may be at any.
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        let own = needs::of(NEEDS, used, desired, |_| {
+            ["user/", "user/*/"].map(|noun| needs::in_iam(used.realm, noun, "", &desired.user)).into()
+        });
+        let delivered = desired.deliver.iter().flat_map(|Delivery::VaultKv(kv)| {
+            let place = kv.place().unwrap_or_default();
+            let needed = crate::providers::vault::delivery(&kv.mount, &kv.path, used.access);
+            needed.into_iter().map(move |one| one.at(VaultClient::PROVIDER, place.clone()))
+        });
+        own.into_iter().chain(delivered).collect()
+    }
 
     fn id(desired: &Desired) -> Id {
         Id { user: desired.user.clone(), deliver: desired.deliver.clone() }

@@ -2,10 +2,12 @@
 
 mod access;
 mod alias;
+mod check;
 mod grants;
 mod live;
 mod lockout;
 mod made;
+mod needed;
 mod risk;
 mod write;
 
@@ -36,6 +38,7 @@ use crate::resource::risk::{
     state,
 };
 use crate::resource::{Attachment, Diff, Look, Partial, Replacement, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 
 const IMMUTABLE: &str = "KMS fixes this when a key is created; declare another alias to get another key, and \
                          re-encrypt the data of the old one";
@@ -233,13 +236,17 @@ impl Resource for KmsKey {
     type Observed = Observed;
     type Outputs = Outputs;
 
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needed::permissions(desired, used)
+    }
+
     fn id(desired: &Desired) -> Id {
         Id { alias: desired.alias.clone(), deletion_window_days: desired.deletion_window_days }
     }
 
     fn check(desired: &Desired) -> Vec<FieldError> {
         let mut found: Vec<FieldError> =
-            alias::check(&desired.alias).into_iter().chain(check_numbers(desired)).collect();
+            alias::check(&desired.alias).into_iter().chain(check::numbers(desired)).collect();
         if let Some(policy) = &desired.policy {
             found.extend(policy.check("policy", PolicyType::Resource));
             found.extend(lockout::check(policy));
@@ -380,24 +387,6 @@ fn compare_rotation(diff: &mut Diff, desired: &Desired, observed: &Observed) {
     if let (true, Some(declared)) = (desired.rotates(), desired.rotation_period_days) {
         diff.field("rotation_period_days", &observed.rotation, &declared);
     }
-}
-
-fn check_numbers(desired: &Desired) -> Vec<FieldError> {
-    let mut found = Vec::new();
-    if !(7..=30).contains(&desired.deletion_window_days) {
-        found.push(FieldError::new("deletion_window_days", "must be from 7 to 30 days"));
-    }
-    match desired.rotation_period_days {
-        Some(days) if !(90..=2560).contains(&days) => {
-            found.push(FieldError::new("rotation_period_days", "must be from 90 to 2560 days"));
-        }
-        Some(_) if !desired.rotates() => found.push(
-            FieldError::new("rotation_period_days", "this key is not rotated")
-                .help("remove it, or set `rotation: true` on a symmetric key"),
-        ),
-        _ => {}
-    }
-    found
 }
 
 #[cfg(test)]

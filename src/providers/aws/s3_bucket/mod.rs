@@ -25,6 +25,7 @@ use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
 use crate::providers::aws::ACCOUNT;
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
 use crate::providers::aws::states;
@@ -33,6 +34,7 @@ use crate::resource::risk::{
     LABELS, Risks, analysed, becomes, changed, fixed, gone, identity, lowered, off, replaced, safe, tightened,
 };
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 
 /// An S3 bucket.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
@@ -66,6 +68,53 @@ pub struct Outputs {
     /// The bucket's region.
     pub region: String,
 }
+
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&[
+        "s3:GetBucketLogging",
+        "s3:GetBucketObjectLockConfiguration",
+        "s3:GetBucketOwnershipControls",
+        "s3:GetBucketPolicy",
+        "s3:GetBucketPublicAccessBlock",
+        "s3:GetBucketTagging",
+        "s3:GetBucketVersioning",
+        "s3:GetEncryptionConfiguration",
+        "s3:GetLifecycleConfiguration",
+    ]),
+    reads(&["s3:GetReplicationConfiguration"]).with(&["replication"]),
+    creates(&[
+        "s3:CreateBucket",
+        "s3:ListBucket",
+        "s3:PutBucketOwnershipControls",
+        "s3:PutBucketPublicAccessBlock",
+        "s3:PutEncryptionConfiguration",
+        "s3:TagResource",
+    ]),
+    // S3 asks for both where a bucket is made with object lock.
+    creates(&["s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"]).with(&["object_lock"]),
+    creates(&["s3:PutBucketVersioning"]).with(&["versioning"]),
+    creates(&["s3:PutLifecycleConfiguration"]).with(&RULES),
+    creates(&["s3:PutBucketPolicy"]).with(&["policy", "tls_only"]),
+    creates(&["s3:PutBucketTagging"]).with(&["policy"]),
+    updates(&["s3:PutBucketOwnershipControls"]).with_default(&["bucket_owner_enforced"]),
+    updates(&["s3:PutBucketPublicAccessBlock"]).with_default(&["block_public_access"]),
+    updates(&["s3:PutEncryptionConfiguration"]).with_default(&["encryption"]),
+    updates(&["s3:PutBucketVersioning"]).with_default(&["versioning"]),
+    updates(&["s3:PutLifecycleConfiguration"]).with_default(&RULES),
+    updates(&["s3:PutBucketPolicy", "s3:PutBucketTagging"]).with_default(&["policy", "tls_only"]),
+    updates(&["s3:DeleteBucketPolicy"]).live(&["policy", "tls_only"]),
+    updates(&["s3:PutBucketTagging"]).with(&["tags"]),
+    writes(&["s3:PutBucketObjectLockConfiguration"]).with(&["object_lock_retention"]),
+    writes(&["s3:PutBucketLogging"]).with(&["access_logging"]),
+    writes(&["s3:PutReplicationConfiguration"]).with(&["replication"]),
+    writes(&["iam:PassRole"]).with(&["replication"]).on(On::Other("replication")),
+    deletes(&["s3:DeleteBucket", "s3:ListBucketVersions"]),
+];
+
+/// The fields that are lifecycle rules.
+const RULES: [&str; 3] =
+    ["abort_incomplete_uploads_days", "lifecycle_rules", "noncurrent_version_expiration_days"];
 
 impl Resource for S3Bucket {
     const KIND: &'static str = "aws.s3_bucket";
@@ -134,6 +183,15 @@ web_bucket:
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |on| match on {
+            On::Other(_) => {
+                desired.replication.iter().map(|replication| needs::literal(&replication.role)).collect()
+            }
+            _ => vec![needs::in_s3(used.realm, &desired.name, None)],
+        })
+    }
 
     fn id(desired: &Desired) -> Id {
         Id { name: desired.name.clone(), region: desired.region.clone() }

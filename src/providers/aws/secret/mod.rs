@@ -20,6 +20,7 @@ use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::providers::aws::states;
@@ -28,6 +29,7 @@ use crate::resource::risk::{LABELS, Risks, added, changed, gone, identity, off, 
 use crate::resource::{
     Attachment, Blocked, Diff, Look, Partial, Replacement, Requirement, Resource, Tags, Writer,
 };
+use crate::run::{Permission, Use};
 use crate::secret::{Fields, SecretChange, SecretSource, path_of};
 
 const IS_BINARY: &str = "the live value is binary, which a plan cannot declare, and would be lost; copy it \
@@ -66,6 +68,30 @@ pub struct Outputs {
     /// The id of the current version.
     pub version_id: Option<String>,
 }
+
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&[
+        "secretsmanager:DescribeSecret",
+        "secretsmanager:GetResourcePolicy",
+        "secretsmanager:GetSecretValue",
+    ]),
+    reads(&["secretsmanager:BatchGetSecretValue"]).on(On::Everything),
+    creates(&["secretsmanager:CreateSecret", "secretsmanager:TagResource"]),
+    writes(&["secretsmanager:PutResourcePolicy"]).with(&["policy"]),
+    writes(&["secretsmanager:ReplicateSecretToRegions"]).with(&["replicas"]),
+    writes(&["secretsmanager:RotateSecret"]).with(&["rotation"]),
+    writes(&["lambda:InvokeFunction"]).with(&["rotation"]).on(On::Other("rotation")),
+    updates(&["secretsmanager:PutSecretValue"]).with_default(&["data", "value"]),
+    updates(&["secretsmanager:UpdateSecret"]).with_default(&["description", "kms_key"]),
+    updates(&["secretsmanager:RemoveRegionsFromReplication"]).with(&["replicas"]),
+    updates(&["secretsmanager:RestoreSecret"]).live(&["pending_deletion"]),
+    updates(&["secretsmanager:TagResource"]).with(&["tags"]),
+    reads(&["kms:Decrypt"]).with(&["kms_key"]).on(On::Other("kms_key")).through("secretsmanager"),
+    writes(&["kms:GenerateDataKey"]).with(&["kms_key"]).on(On::Other("kms_key")).through("secretsmanager"),
+    deletes(&["secretsmanager:DeleteSecret"]),
+    deletes(&["secretsmanager:RemoveRegionsFromReplication"]).with(&["replicas"]),
+];
 
 impl Resource for AwsSecret {
     const KIND: &'static str = "aws.secret";
@@ -121,6 +147,18 @@ impl Resource for AwsSecret {
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |on| match on {
+            On::Other("kms_key") => {
+                desired.kms_key.as_deref().map(|key| needs::kms_key(used.realm, key)).into_iter().collect()
+            }
+            On::Other(_) => {
+                desired.rotation.iter().map(|rotation| needs::literal(&rotation.function)).collect()
+            }
+            _ => needs::secret(used.realm, &needs::literal(&desired.name)).into(),
+        })
+    }
 
     fn id(desired: &Desired) -> Id {
         Id { name: desired.name.clone(), recovery_window_days: desired.recovery_window_days }

@@ -16,9 +16,11 @@ use crate::providers::aws::UNKNOWN_VALUE;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::json::Json;
+use crate::providers::aws::needs::{self, Need, creates, deletes, reads, updates};
 use crate::resource::risk::Category::{Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, gone, identity, live_safe, replaced, turned_on};
 use crate::resource::{Diff, Look, Part, Partial, Resource, Writer};
+use crate::run::{Permission, Use};
 use crate::secret::connection;
 
 const NOT_FOUND: &[&str] = &["NotFound", "NotFoundException"];
@@ -163,6 +165,19 @@ pub struct Outputs {
     pub arn: Option<String>,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["sns:GetSubscriptionAttributes", "sns:ListSubscriptionsByTopic"]),
+    creates(&["sns:ListSubscriptionsByTopic", "sns:Subscribe"]),
+    updates(&["sns:SetSubscriptionAttributes"]).with_default(&[
+        "dead_letter_queue",
+        "filter_policy",
+        "filter_scope",
+        "raw_delivery",
+    ]),
+    deletes(&["sns:ListSubscriptionsByTopic", "sns:Unsubscribe"]),
+];
+
 impl Resource for SnsSubscription {
     const KIND: &'static str = "aws.sns_subscription";
     const GRANTS: Granting =
@@ -199,6 +214,11 @@ alert_queue:
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    /// SNS takes the topic for the resource. Its ARN is not known before the account is.
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |_| vec![needs::literal(&desired.topic)])
+    }
 
     fn id(desired: &Desired) -> Id {
         Id { topic: desired.topic.clone(), protocol: desired.protocol, endpoint: desired.endpoint.clone() }

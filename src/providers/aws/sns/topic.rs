@@ -16,6 +16,7 @@ use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::key_name::LiveKey;
+use crate::providers::aws::needs::{self, Need, creates, deletes, reads, updates};
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::risk::KEY_RISKS;
@@ -23,6 +24,7 @@ use crate::providers::aws::states;
 use crate::providers::aws::{kms_key, tags};
 use crate::resource::risk::{LABELS, Risks, identity, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 
 const NOT_FOUND: &[&str] =
     &["NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException"];
@@ -85,6 +87,20 @@ pub struct Outputs {
     pub arn: String,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["sns:GetTopicAttributes", "sns:ListTagsForResource"]),
+    creates(&["sns:CreateTopic", "sns:TagResource"]),
+    updates(&["sns:SetTopicAttributes"]).with_default(&[
+        "content_based_deduplication",
+        "display_name",
+        "kms_key",
+        "policy",
+    ]),
+    updates(&["sns:TagResource"]).with(&["tags"]),
+    deletes(&["sns:DeleteTopic", "sns:ListSubscriptionsByTopic"]),
+];
+
 impl Resource for SnsTopic {
     const KIND: &'static str = "aws.sns_topic";
     const GRANTS: Granting = Granting::States;
@@ -113,6 +129,12 @@ impl Resource for SnsTopic {
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |_| {
+            vec![needs::in_region(used.realm, "sns", &needs::literal(&desired.name))]
+        })
+    }
 
     fn id(desired: &Desired) -> String {
         desired.name.clone()

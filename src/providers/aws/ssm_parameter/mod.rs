@@ -26,11 +26,13 @@ use crate::access::{Grant, Granting};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::providers::aws::states;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, replaced, safe, unbound};
 use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 use crate::secret::{Fields, Input, Secret, SecretSource};
 
 const DESCRIBE: &str = "ssm:DescribeParameters";
@@ -83,6 +85,27 @@ impl Observed {
     }
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["ssm:DescribeParameters"]).on(On::Everything),
+    reads(&["ssm:GetParameters", "ssm:ListTagsForResource"]),
+    creates(&["ssm:AddTagsToResource", "ssm:PutParameter"]),
+    updates(&["ssm:PutParameter"]).with_default(&[
+        "allowed_pattern",
+        "description",
+        "kms_key",
+        "tier",
+        "value",
+        "values",
+    ]),
+    updates(&["ssm:AddTagsToResource"]).with(&["tags"]),
+    reads(&["kms:Decrypt"]).with(&["kms_key"]).on(On::Other("kms_key")).through("ssm"),
+    writes(&["kms:Encrypt"]).with(&["kms_key"]).on(On::Other("kms_key")).through("ssm"),
+    // An advanced parameter has a data key of its own.
+    writes(&["kms:GenerateDataKey"]).with(&["kms_key"]).on(On::Other("kms_key")).through("ssm"),
+    deletes(&["ssm:DeleteParameter"]),
+];
+
 impl Resource for SsmParameter {
     const KIND: &'static str = "aws.ssm_parameter";
     const GRANTS: Granting = Granting::States;
@@ -128,6 +151,18 @@ session_key:
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        needs::of(NEEDS, used, desired, |on| match on {
+            On::Other(_) => {
+                desired.kms_key.as_deref().map(|key| needs::kms_key(used.realm, key)).into_iter().collect()
+            }
+            _ => {
+                let name = needs::literal(desired.name.trim_start_matches('/'));
+                vec![needs::in_region(used.realm, "ssm", &format!("parameter/{name}"))]
+            }
+        })
+    }
 
     fn id(desired: &Desired) -> String {
         desired.name.clone()

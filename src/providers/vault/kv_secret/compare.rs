@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{KvSecretSpec, Latest, LiveKvSecret};
+use super::{KvSecretSpec, Latest, LiveKvSecret, METADATA_FIELDS};
 use crate::resource::Diff;
 use crate::secret::{Input, Secret, SecretSource};
 
@@ -100,5 +100,5 @@ fn diff_metadata(diff: &mut Diff, desired: &KvSecretSpec, live: &LiveKvSecret) {
 
 /// Whether something differs that the metadata's own path writes.
 pub(super) fn touches_metadata(diff: &Diff) -> bool {
-    ["metadata", "max_versions", "delete_version_after", "cas_required"].iter().any(|path| diff.touches(path))
+    METADATA_FIELDS.iter().any(|path| diff.touches(path))
 }

@@ -29,7 +29,7 @@ use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::risk::{LABELS, Risks, identity, live_safe, safe};
 use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
-use crate::run::Permission;
+use crate::run::{Access, Permission, Use};
 use crate::secret::{Fields, Secret, SecretSource, check_templates, path_of};
 
 /// A secret in a KV engine of version 2.
@@ -281,6 +281,9 @@ fn check_metadata(metadata: &BTreeMap<String, MetadataText>) -> Vec<FieldError> 
     errors
 }
 
+/// The fields that are in a secret's metadata.
+const METADATA_FIELDS: &[&str] = &["metadata", "max_versions", "delete_version_after", "cas_required"];
+
 impl Resource for KvSecret {
     const KIND: &'static str = "vault.kv_secret";
     const GRANTS: Granting = Granting::States;
@@ -346,11 +349,30 @@ mongodb:
         states::kv_secret(&observed.id.mount, &observed.id.path)
     }
 
-    fn permissions(desired: &KvSecretSpec) -> Vec<Permission> {
+    fn permissions(desired: &KvSecretSpec, used: Use<'_>) -> Vec<Permission> {
         let id = Self::id(desired);
-        let metadata = [permissions::read(id.metadata()), permissions::write(id.metadata())];
-        let metadata = metadata.into_iter().filter(|_| desired.has_metadata());
-        [permissions::read(id.data()), permissions::write(id.data())].into_iter().chain(metadata).collect()
+        let of =
+            |permission: Permission, fields: &'static [&'static str]| Permission { fields, ..permission };
+        match used.access {
+            Access::Read => {
+                let limits = desired.has_limits().then(|| permissions::read(id.metadata()));
+                [permissions::read(id.data())].into_iter().chain(limits).collect()
+            }
+            Access::Create => {
+                let metadata = [permissions::read(id.metadata()), permissions::make(id.metadata())];
+                let metadata = metadata.into_iter().filter(|_| desired.has_metadata());
+                [permissions::make(id.data())].into_iter().chain(metadata).collect()
+            }
+            Access::Update => {
+                let undelete = permissions::write(format!("{}/undelete/{}", id.mount, id.path));
+                let metadata = desired.has_metadata().then(|| permissions::write(id.metadata()));
+                [of(permissions::patch(id.data()), &["data"]), of(undelete, &["deleted"])]
+                    .into_iter()
+                    .chain(metadata.map(|one| of(one, METADATA_FIELDS)))
+                    .collect()
+            }
+            Access::Delete => vec![permissions::delete(id.metadata())],
+        }
     }
 
     fn requires(desired: &KvSecretSpec) -> Vec<Requirement> {

@@ -7,7 +7,7 @@ use super::super::notation::{Cidrs, LowerName, Ttl};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::states::{WRITE, login_role};
 use super::super::{VaultClient, content, prove};
-use super::{Object, PlainObject, yes};
+use super::{Making, Object, PlainObject, yes};
 use crate::access::{Grant, Granting, Operation};
 use crate::error::{FieldError, Result};
 use crate::proof::{Proof, Prover};
@@ -86,6 +86,7 @@ pipeline:
     const PROOF: Proof =
         Proof::Tried("logs in with a secret-id of one use; the token is compared with the role");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Create;
     const FIXED: &'static [Fixed] = &[(
         "local_secret_ids",
         "the storage of secret-ids is decided at the role's creation; create a role with another name and move its users",

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::notation::HeaderNames;
 use super::super::server::Plugin;
-use super::{Object, PlainObject};
+use super::{Making, Object, PlainObject};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -104,6 +104,7 @@ aws_client:
     ]];
     const PROOF: Proof = Proof::InSync("AWS itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const MAKING: Making = Making::Unknown;
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("aws"));
 
     fn path(&self) -> String {

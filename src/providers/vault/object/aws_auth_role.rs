@@ -8,7 +8,7 @@ use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::super::states::login_role;
-use super::{Object, PlainObject, check_one_of, yes};
+use super::{Making, Object, PlainObject, check_one_of, yes};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -198,6 +198,7 @@ payments_task:
     ];
     const PROOF: Proof = Proof::InSync("AWS itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Unknown;
     const FIXED: &'static [Fixed] = &[FIXED_TYPE];
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[(
         "role_id",

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::server::Plugin;
-use super::{Object, PlainObject};
+use super::{Making, Object, PlainObject};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -60,6 +60,7 @@ logins_from_production:
     ]];
     const PROOF: Proof = Proof::InSync("AWS itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount", "account_id"];
+    const MAKING: Making = Making::Unknown;
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("aws"));
 
     fn path(&self) -> String {

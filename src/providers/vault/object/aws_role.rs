@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::super::notation::{Names, Ttl};
 use super::super::server::Plugin;
 use super::super::states::engine_thing;
-use super::{Object, PlainObject, check_name, check_one_of};
+use super::{Making, Object, PlainObject, check_name, check_one_of};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -120,6 +120,7 @@ deployer:
     const PROOF: Proof =
         Proof::InSync("what it issues are users or sessions in AWS, whose rights IAM decides");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Unknown;
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Secrets("aws"));
 
     fn path(&self) -> String {

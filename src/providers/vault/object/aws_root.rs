@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::server::Plugin;
-use super::{Object, PlainObject};
+use super::{Making, Object, PlainObject};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -75,6 +75,7 @@ vault_in_aws:
     const PROOF: Proof =
         Proof::InSync("what it issues are users or sessions in AWS, whose rights IAM decides");
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const MAKING: Making = Making::Unknown;
     const REPLACED_WHOLE: bool = true;
     const PERMANENT: Option<&'static str> =
         Some("the configuration is deleted with its mount; remove the step of the mount instead");

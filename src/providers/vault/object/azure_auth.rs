@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::notation::Ttl;
 use super::super::server::Plugin;
-use super::{Object, PlainObject, check_one_of};
+use super::{Making, Object, PlainObject, check_one_of};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -107,6 +107,7 @@ azure_client:
     ]];
     const PROOF: Proof = Proof::InSync("Azure itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const MAKING: Making = Making::Unknown;
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("azure"));
 
     fn path(&self) -> String {

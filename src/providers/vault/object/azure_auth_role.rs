@@ -4,7 +4,7 @@ use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::super::states::login_role;
-use super::{Object, PlainObject};
+use super::{Making, Object, PlainObject};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -82,6 +82,7 @@ payments_machines:
     ];
     const PROOF: Proof = Proof::InSync("Azure itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Unknown;
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("azure"));
 
     fn path(&self) -> String {

@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 use super::super::fields::Fixed;
 use super::super::notation::{Names, Ttl};
 use super::super::permissions;
-use super::{Object, PlainObject, check_name, yes};
+use super::{Making, Object, PlainObject, check_name, yes};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff, Wildcard};
 use crate::resource::risk::{Risks, added, becomes, changed, fixed, identity, includes, on, safe};
-use crate::run::Permission;
+use crate::run::{Access, Permission};
 use crate::secret::{SecretSource, connection};
 
 /// An engine's connection to a database.
@@ -133,6 +133,7 @@ orders_database:
     const PROOF: Proof =
         Proof::InSync("the server connected when it was written; its roles are proven by their own steps");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Create;
     const SENT_ONLY: &'static [&'static str] = &["verify_connection"];
     const FIXED: &'static [Fixed] =
         &[("plugin_name", "issued credentials belong to this plugin; create another connection")];
@@ -159,10 +160,11 @@ orders_database:
         errors
     }
 
-    fn permissions(&self) -> Vec<Permission> {
-        let rotated = format!("{}/rotate-root/{}", self.mount, self.name);
-        let rotated = self.rotate_root.then(|| permissions::write(rotated));
-        [permissions::read(self.path()), permissions::write(self.path())].into_iter().chain(rotated).collect()
+    fn permissions(&self, access: Access) -> Vec<Permission> {
+        let rotated = self.rotate_root && matches!(access, Access::Create | Access::Update);
+        let rotated =
+            rotated.then(|| permissions::write(format!("{}/rotate-root/{}", self.mount, self.name)));
+        permissions::at(&self.path(), access, Self::MAKING).into_iter().chain(rotated).collect()
     }
 
     fn requires(&self) -> Vec<Requirement> {

@@ -10,7 +10,7 @@ use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::super::states::engine_thing;
 use super::super::{VaultClient, prove};
-use super::{Object, PlainObject, check_name};
+use super::{Making, Object, PlainObject, check_name};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
@@ -101,6 +101,7 @@ orders_app:
     ]];
     const PROOF: Proof = Proof::Tried("makes a user of the database, who ends at once");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Create;
     const FIXED: &'static [Fixed] =
         &[("credential_type", "applications use the issued credentials; create a role under another name")];
 

@@ -9,7 +9,7 @@ use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::super::states::{WRITE, engine_thing};
 use super::super::{VaultClient, prove};
-use super::{Object, PlainObject, check_name};
+use super::{Making, Object, PlainObject, check_name};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
@@ -70,6 +70,7 @@ orders_reports:
     const REPLACEMENT: Replacement =
         Replacement::Never("`vault write -f MOUNT/rotate-role/NAME` gives the account another password");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Create;
     const FIXED: &'static [Fixed] = &[("db_name", DECIDED), ("username", DECIDED)];
 
     fn path(&self) -> String {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::notation::Names;
 use super::super::server::Plugin;
-use super::{Object, PlainObject, check_one_of};
+use super::{Making, Object, PlainObject, check_one_of};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -84,6 +84,7 @@ gcp_client:
     ]];
     const PROOF: Proof = Proof::InSync("Google itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const MAKING: Making = Making::Unknown;
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[
         ("client_email", "The service account of the credentials."),
         ("project_id", "The project of the credentials."),

@@ -10,7 +10,7 @@ use super::super::notation::{LowerName, Names, Ttl};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::server::Plugin;
 use super::super::states::login_role;
-use super::{Object, PlainObject, check_one_of, yes};
+use super::{Making, Object, PlainObject, check_one_of, yes};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -137,6 +137,7 @@ payments_service:
     ];
     const PROOF: Proof = Proof::InSync("Google itself checks a login; only a machine there can pass it");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Unknown;
     const FIXED: &'static [Fixed] =
         &[("type", "the type of login is decided at the role's creation; create a role with another name")];
     const OUTPUTS: &'static [(&'static str, &'static str)] = &[(

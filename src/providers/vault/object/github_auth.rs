@@ -4,7 +4,7 @@
 use super::super::notation::BaseUrl;
 use super::super::role::{IssuesTokens, role_spec};
 use super::super::server::Plugin;
-use super::{Object, PlainObject, policies};
+use super::{Making, Object, PlainObject, policies};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -65,6 +65,7 @@ example_org:
     ];
     const PROOF: Proof = Proof::InSync("GitHub itself checks a login; only its users can pass it");
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const MAKING: Making = Making::Unknown;
     const PERMANENT: Option<&'static str> =
         Some("the configuration is deleted with its auth method; remove the step of the method instead");
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));

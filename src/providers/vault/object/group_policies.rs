@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::notation::{GroupNames, LowerName, PolicyNames};
 use super::super::server::Plugin;
 use super::super::states::login;
-use super::{Object, PlainObject, check_name, policies};
+use super::{Making, Object, PlainObject, check_name, policies};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -156,6 +156,7 @@ directory_operators:
     const PROOF: Proof =
         Proof::InSync("it takes effect at a login that the directory or GitHub itself checks");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Unknown;
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));
 
     fn path(&self) -> String {
@@ -199,6 +200,7 @@ directory_alice:
     const PROOF: Proof =
         Proof::InSync("it takes effect at a login that the directory or GitHub itself checks");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Unknown;
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));
 
     fn path(&self) -> String {
@@ -257,6 +259,7 @@ github_platform:
     const PROOF: Proof =
         Proof::InSync("it takes effect at a login that the directory or GitHub itself checks");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Unknown;
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));
 
     fn path(&self) -> String {
@@ -307,6 +310,7 @@ github_alice:
     const PROOF: Proof =
         Proof::InSync("it takes effect at a login that the directory or GitHub itself checks");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Unknown;
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("github"));
 
     fn path(&self) -> String {

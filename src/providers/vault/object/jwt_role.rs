@@ -9,7 +9,7 @@ use super::super::notation::Names;
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::states::login_role;
 use super::super::{VaultClient, prove};
-use super::{Object, PlainObject};
+use super::{Making, Object, PlainObject};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
@@ -127,6 +127,7 @@ deploy_job:
     const PROOF: Proof =
         Proof::Tried("logs in with a JWT that the caller gives; the token is compared with the role");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Create;
     const FOLDS_CASE: bool = true;
     // OpenBao keeps most fields that a write omits, but not `oidc_disable_confirmation`.
     const REPLACED_WHOLE: bool = true;

@@ -7,7 +7,7 @@ use super::super::notation::{LowerName, Names};
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::states::login_role;
 use super::super::{VaultClient, prove};
-use super::{Object, PlainObject};
+use super::{Making, Object, PlainObject};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
@@ -91,6 +91,7 @@ payments_pods:
         "logs in with a service account's token that the caller gives; the token is compared with the role",
     );
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Create;
 
     fn path(&self) -> String {
         format!("auth/{}/role/{}", self.mount, self.name)

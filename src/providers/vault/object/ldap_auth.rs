@@ -4,7 +4,7 @@
 use super::super::notation::{CommaList, Pem, Ttl};
 use super::super::role::{IssuesTokens, role_spec};
 use super::super::server::Plugin;
-use super::{Object, PlainObject, check_one_of, policies, yes};
+use super::{Making, Object, PlainObject, check_one_of, policies, yes};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -184,6 +184,7 @@ directory:
     ];
     const PROOF: Proof = Proof::InSync("the directory itself checks a login; only its users can pass it");
     const IDENTITY: &'static [&'static str] = &["mount"];
+    const MAKING: Making = Making::Unknown;
     const PERMANENT: Option<&'static str> =
         Some("the configuration is deleted with its auth method; remove the step of the method instead");
     const PLUGIN: Option<Plugin<'static>> = Some(Plugin::Auth("ldap"));

@@ -87,7 +87,7 @@ pub use userpass_user::UserpassUser;
 use super::VaultClient;
 use super::fields::{self, Fixed};
 use super::mount::{Mount, refuse_blocked, refuse_existing};
-use super::permissions;
+use super::permissions::{self, Making};
 use super::server::Plugin;
 use crate::access::{Grant, Granting};
 use crate::error::{Error, ErrorKind, FieldError, Result};
@@ -97,7 +97,7 @@ use crate::resource::risk::Risks;
 use crate::resource::{
     Attachment, Diff, Look, Part, Partial, Provided, Replacement, Requirement, Resource, Writer,
 };
-use crate::run::Permission;
+use crate::run::{Access, Permission, Use};
 use crate::secret::SecretSource;
 
 /// The declared fields of a plain object, named as Vault's API names them.
@@ -147,6 +147,8 @@ pub trait PlainObject:
     /// Whether the server has it as soon as its mount exists, with defaults: then a creation, planned before
     /// the mount existed, finds it.
     const COMES_WITH_MOUNT: bool = false;
+    /// Whether its server distinguishes making from changing.
+    const MAKING: Making = Making::Update;
     /// The plugin that it needs and that not every server has.
     const PLUGIN: Option<Plugin<'static>> = None;
 
@@ -162,8 +164,9 @@ pub trait PlainObject:
     }
 
     /// As [`Resource::permissions`].
-    fn permissions(&self) -> Vec<Permission> {
-        vec![permissions::read(self.path()), permissions::write(self.path())]
+    fn permissions(&self, access: Access) -> Vec<Permission> {
+        let is_kept = access == Access::Delete && Self::PERMANENT.is_some();
+        if is_kept { Vec::new() } else { permissions::at(&self.path(), access, Self::MAKING) }
     }
 
     /// What a thing with these fields has to do with access.
@@ -318,8 +321,11 @@ impl<S: PlainObject> Resource for Object<S> {
         errors
     }
 
-    fn permissions(desired: &S) -> Vec<Permission> {
-        desired.permissions()
+    fn permissions(desired: &S, used: Use<'_>) -> Vec<Permission> {
+        let parts = S::PARTS.iter().filter(|_| used.access == Access::Read);
+        let parts = parts.filter(|_| used.outputs || desired.compares_parts());
+        let parts = parts.map(|part| permissions::read(format!("{}/{part}", desired.path())));
+        desired.permissions(used.access).into_iter().chain(parts).collect()
     }
 
     fn requires(desired: &S) -> Vec<Requirement> {

@@ -8,7 +8,7 @@ use super::super::fields;
 use super::super::notation::{Cidrs, Names, PolicyNames, Ttl};
 use super::super::states::login;
 use super::super::{VaultClient, prove};
-use super::{Object, PlainObject, check_name, policies};
+use super::{Making, Object, PlainObject, check_name, policies};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
@@ -112,6 +112,7 @@ nightly_jobs:
     ];
     const PROOF: Proof = Proof::Tried("a token is made through it for a minute and compared with the role");
     const IDENTITY: &'static [&'static str] = &["name"];
+    const MAKING: Making = Making::Create;
 
     fn path(&self) -> String {
         format!("auth/token/roles/{}", self.name)

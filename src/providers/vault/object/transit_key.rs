@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
 use super::super::states::{WRITE, engine_thing};
-use super::super::{VaultClient, prove};
+use super::super::{VaultClient, permissions, prove};
 use super::{Object, PlainObject, check_name, check_one_of};
 use crate::access::{Grant, Granting};
 use crate::error::{Error, FieldError};
@@ -15,6 +15,7 @@ use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{BroaderGrant, Destroy, ProtectionOff};
 use crate::resource::risk::{Risks, fixed, identity, loosened, lowered, on, raised, tightened, turned_on};
 use crate::resource::{Replacement, Requirement};
+use crate::run::{Access, Permission};
 
 /// A key that encrypts or signs, and never leaves Vault.
 pub type TransitKey = Object<TransitKeySpec>;
@@ -136,6 +137,20 @@ payments_key:
 
     fn path(&self) -> String {
         format!("{}/keys/{}", self.mount, self.name)
+    }
+
+    /// Versions and deletion are set at a path below its own.
+    fn permissions(&self, access: Access) -> Vec<Permission> {
+        let config = || permissions::write(format!("{}/config", self.path()));
+        let versions = self.min_decryption_version.or(self.min_encryption_version);
+        let set_later = self.deletion_allowed || versions.is_some();
+        match access {
+            Access::Update => vec![config()],
+            Access::Create => {
+                std::iter::once(permissions::write(self.path())).chain(set_later.then(config)).collect()
+            }
+            Access::Read | Access::Delete => permissions::at(&self.path(), access, Self::MAKING),
+        }
     }
 
     fn name(&self) -> &str {

@@ -7,7 +7,7 @@ use super::super::notation::LowerName;
 use super::super::role::{check_role, requirements, role_spec};
 use super::super::states::login_role;
 use super::super::{VaultClient, prove};
-use super::{Object, PlainObject};
+use super::{Making, Object, PlainObject};
 use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
@@ -61,6 +61,7 @@ alice:
     const PROOF: Proof =
         Proof::Tried("logs in with the password that the caller gives; the token is compared with the user");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
+    const MAKING: Making = Making::Create;
 
     fn path(&self) -> String {
         format!("auth/{}/users/{}", self.mount, self.name)

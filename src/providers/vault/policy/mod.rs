@@ -18,7 +18,7 @@ use self::text::{from_data, mistakes, normalise, same};
 use super::VaultClient;
 use super::mount::{VAULTS_OWN, refuse_existing};
 use super::notation::{Ttl, lower};
-use super::permissions;
+use super::permissions::{self, Making};
 use super::prove;
 use super::states::{manage, target};
 use crate::access::{Grant, Granting};
@@ -27,7 +27,7 @@ use crate::place::Realm;
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::{Risks, analysed, identity};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
-use crate::run::Permission;
+use crate::run::{Permission, Use};
 use crate::secret::{LoadError, Loader};
 use crate::template::Placeholders;
 
@@ -241,9 +241,9 @@ search:
         states(&observed.name, &observed.text)
     }
 
-    fn permissions(desired: &PolicySpec) -> Vec<Permission> {
+    fn permissions(desired: &PolicySpec, used: Use<'_>) -> Vec<Permission> {
         let path = format!("sys/policies/acl/{}", Self::id(desired));
-        vec![permissions::read(&path), permissions::write(path)]
+        permissions::at(&path, used.access, Making::Update)
     }
 
     fn load(desired: &mut PolicySpec, loader: &Loader) -> Result<(), LoadError> {

@@ -28,7 +28,7 @@ use crate::providers::vault::risk::LETS_IN;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, live_safe, safe, unbound, widened};
 use crate::resource::{Blocked, Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
-use crate::run::Permission;
+use crate::run::{Access, Permission, Use};
 use crate::secret::{Fields, Secret, SecretChange};
 use issued::{Issued, issued};
 pub use manifest::Manifest;
@@ -235,10 +235,23 @@ pipeline_secret_id:
         errors
     }
 
-    fn permissions(desired: &SecretIdSpec) -> Vec<Permission> {
+    fn permissions(desired: &SecretIdSpec, used: Use<'_>) -> Vec<Permission> {
         let role = Self::id(desired).path();
         let ids = format!("{role}/secret-id");
-        vec![permissions::read(format!("{role}/role-id")), permissions::list(&ids), permissions::write(ids)]
+        let accessor = |what: &str| permissions::write(format!("{role}/secret-id-accessor/{what}"));
+        let kv = desired.deliver.vault_kv.iter();
+        let kv = kv.flat_map(|kv| permissions::delivery(&kv.mount, &kv.path, used.access));
+        let own = match used.access {
+            Access::Read => vec![permissions::list(ids), accessor("lookup")],
+            Access::Create => vec![permissions::read(format!("{role}/role-id")), permissions::write(ids)],
+            Access::Update => vec![
+                permissions::read(format!("{role}/role-id")),
+                permissions::write(ids),
+                accessor("destroy"),
+            ],
+            Access::Delete => vec![accessor("destroy")],
+        };
+        own.into_iter().chain(kv).collect()
     }
 
     fn requires(desired: &SecretIdSpec) -> Vec<Requirement> {

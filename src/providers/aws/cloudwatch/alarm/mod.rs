@@ -20,12 +20,14 @@ use crate::proof::Proof;
 use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
+use crate::providers::aws::needs::{self, Need, creates, deletes, reads, updates};
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::{Destination, ProtectionOff};
 use crate::resource::risk::{
     LABELS, Risks, added, becomes, changed, identity, lowered, off, raised, removed, safe, state,
 };
 use crate::resource::{Diff, Look, Partial, Resource, Tags, Writer};
+use crate::run::{Permission, Use};
 
 const DESCRIBE: &str = "cloudwatch:DescribeAlarms";
 const PUT: &str = "cloudwatch:PutMetricAlarm";
@@ -193,6 +195,15 @@ pub struct Outputs {
     pub arn: String,
 }
 
+/// The actions that it needs.
+const NEEDS: &[Need] = &[
+    reads(&["cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource"]),
+    creates(&["cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"]),
+    updates(&["cloudwatch:PutMetricAlarm"]),
+    updates(&["cloudwatch:TagResource"]).with(&["tags"]),
+    deletes(&["cloudwatch:DeleteAlarms"]),
+];
+
 impl Resource for CloudwatchAlarm {
     const KIND: &'static str = "aws.cloudwatch_alarm";
     const GRANTS: Granting = Granting::Never("an alarm calls actions; who may change it is not followed");
@@ -237,6 +248,11 @@ impl Resource for CloudwatchAlarm {
     type Desired = Desired;
     type Observed = Observed;
     type Outputs = Outputs;
+
+    fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
+        let alarm = format!("alarm:{}", needs::literal(&desired.name));
+        needs::of(NEEDS, used, desired, |_| vec![needs::in_region(used.realm, "cloudwatch", &alarm)])
+    }
 
     fn id(desired: &Desired) -> String {
         desired.name.clone()

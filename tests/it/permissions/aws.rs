@@ -1,0 +1,391 @@
+//! Least IAM policies, in the emulator that enforces them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use groundwork::place::Realm;
+use groundwork::plan::Given;
+use groundwork::run::Access;
+use groundwork::session;
+use groundwork::trust::Trust;
+use serde_json::{Value, json};
+
+use crate::aws::OWN;
+use crate::iam::iam;
+use crate::support::{Ran, TestEnvironment, block_on, copy_templates, text_of};
+
+/// Tries every plan of ours, not only the small ones.
+const ALL_PLANS: &str = "PERMISSIONS_ALL_PLANS";
+
+/// Actions of whose requests the emulator does not read the resource: it asks for them on `*`.
+const WITHOUT_RESOURCE: &[&str] = &[
+    "cloudwatch:DeleteAlarms",
+    "cloudwatch:DeleteDashboards",
+    "cloudwatch:DescribeAlarms",
+    "cloudwatch:GetDashboard",
+    "cloudwatch:ListTagsForResource",
+    "cloudwatch:PutDashboard",
+    "cloudwatch:PutMetricAlarm",
+    "dynamodb:ListTagsOfResource",
+    "dynamodb:TagResource",
+    "iam:AddRoleToInstanceProfile",
+    "iam:CreateInstanceProfile",
+    "iam:DeleteInstanceProfile",
+    "iam:GetInstanceProfile",
+    "iam:RemoveRoleFromInstanceProfile",
+    "iam:TagInstanceProfile",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:UpdateAlias",
+    "sns:GetSubscriptionAttributes",
+    "sns:ListTagsForResource",
+    "sns:SetSubscriptionAttributes",
+    "sns:TagResource",
+    "sns:Unsubscribe",
+    "ssm:GetParameters",
+];
+
+/// Actions that AWS asks for and the emulator, or this way of trying, does not, and why.
+const NOT_ENFORCED: &[(&str, &str)] = &[
+    ("cloudwatch:TagResource", "tags of a request that makes a thing"),
+    ("dynamodb:TagResource", "tags of a request that makes a thing"),
+    ("dynamodb:UpdateTable", "the table is protected from deletion in AWS, and not in the emulator"),
+    ("iam:PassRole", "roles that are passed on"),
+    ("iam:TagInstanceProfile", "tags of a request that makes a thing"),
+    ("iam:TagRole", "tags of a request that makes a thing"),
+    ("iam:TagUser", "tags of a request that makes a thing"),
+    ("kms:Decrypt", "also what a service does with a key in the caller's name"),
+    ("kms:GenerateDataKey", "what a service does with a key in the caller's name"),
+    ("kms:TagResource", "tags of a request that makes a thing"),
+    ("logs:AssociateKmsKey", "the key of a request that makes a thing"),
+    ("logs:TagResource", "tags of a request that makes a thing"),
+    ("s3:ListBucket", "an object that does not exist"),
+    ("s3:PutBucketPolicy", "these plans do without `tls_only`, because the emulator speaks http"),
+    ("s3:TagResource", "tags of a request that makes a thing"),
+    (
+        "secretsmanager:GetSecretValue",
+        "custody reads its second store only when the first one lacks something",
+    ),
+    ("sns:TagResource", "tags of a request that makes a thing"),
+    ("ssm:AddTagsToResource", "tags of a request that makes a thing"),
+];
+
+/// A user of the sandbox's account that has only what it is given.
+struct Operator {
+    environment: TestEnvironment,
+    key: (String, String),
+}
+
+impl Operator {
+    fn new() -> Self {
+        let environment = TestEnvironment::new();
+        let iam = iam(&environment, OWN);
+        block_on(iam.create_user().user_name("operator").send()).expect("a user");
+        let made = block_on(iam.create_access_key().user_name("operator").send()).expect("a key");
+        let key = made.access_key.expect("a key");
+        Self { environment, key: (key.access_key_id, key.secret_access_key) }
+    }
+
+    /// Takes away what it had, and gives it these policies.
+    fn give(&self, policies: &[Value]) {
+        let iam = iam(&self.environment, OWN);
+        let listed = block_on(iam.list_user_policies().user_name("operator").send()).expect("listed");
+        for name in listed.policy_names {
+            block_on(iam.delete_user_policy().user_name("operator").policy_name(name).send()).expect("gone");
+        }
+        for (index, policy) in policies.iter().enumerate() {
+            let request = iam.put_user_policy().user_name("operator").policy_name(format!("part-{index}"));
+            block_on(request.policy_document(policy.to_string()).send()).expect("given");
+        }
+    }
+
+    /// The program with these arguments as the operator.
+    fn run(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.environment.command(arguments);
+        command.env("AWS_ACCESS_KEY_ID", &self.key.0).env("AWS_SECRET_ACCESS_KEY", &self.key.1);
+        command.env_remove("AWS_SESSION_TOKEN");
+        Ran::of(command.output().expect("the program starts"))
+    }
+
+    /// The program as the root of the account, which must succeed.
+    fn root(&self, arguments: &[&str]) {
+        let ran = self.environment.run(arguments);
+        assert!(ran.code == 0, "{ran:?}");
+    }
+}
+
+/// The documents of the policies for IAM, as the program gives them.
+fn policies(environment: &TestEnvironment, plan: &str, command: &str) -> Vec<Value> {
+    let ran = environment.run(&["permissions", plan, "--for", command, "--format", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let all: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(all["command"], command);
+    let all = all["policies"].as_array().expect("policies");
+    all.iter().filter(|policy| policy["format"] == "json").map(|policy| policy["policy"].clone()).collect()
+}
+
+fn actions(policies: &[Value]) -> BTreeSet<String> {
+    let statements = policies.iter().flat_map(|policy| policy["Statement"].as_array().expect("statements"));
+    let actions = statements.flat_map(|statement| statement["Action"].as_array().expect("actions"));
+    actions.map(|action| text_of(action).to_owned()).collect()
+}
+
+/// The policies as the emulator understands them, without one action.
+fn without(policies: &[Value], action: Option<&str>) -> Vec<Value> {
+    let mut policies = policies.to_vec();
+    for statement in
+        policies.iter_mut().flat_map(|policy| policy["Statement"].as_array_mut().expect("statements"))
+    {
+        let kept = statement["Action"].as_array_mut().expect("actions");
+        kept.retain(|one| Some(text_of(one)) != action);
+    }
+    let wide: Vec<String> =
+        actions(&policies).into_iter().filter(|one| WITHOUT_RESOURCE.contains(&one.as_str())).collect();
+    let mut statements =
+        vec![json!({ "Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*" })];
+    if !wide.is_empty() {
+        statements.push(json!({ "Effect": "Allow", "Action": wide, "Resource": "*" }));
+    }
+    policies.push(json!({ "Version": "2012-10-17", "Statement": statements }));
+    policies
+}
+
+/// Says which actions of a command were tried, and that each was needed.
+fn report(plan: &str, command: &str, all: &BTreeSet<String>, spared: &BTreeSet<String>) {
+    let enforced = |action: &&String| !NOT_ENFORCED.iter().any(|(name, _)| name == *action);
+    let tried = all.iter().filter(enforced).count();
+    let unneeded: Vec<&String> = spared.iter().filter(enforced).collect();
+    let needed = tried - unneeded.len();
+    println!("{plan:<28} {command:<8} {:>4} actions {tried:>4} tried {needed:>4} needed", all.len());
+    assert!(unneeded.is_empty(), "{command} of {plan} goes well without {unneeded:?}");
+}
+
+const SMALL: &str = r#"
+version: 1
+name: least
+aws: { region: us-east-1, account_id: "000000000000" }
+steps:
+  role:
+    kind: aws.iam_role
+    name: gw-least
+    max_session_duration: SESSION
+    trust: [ { service: ec2.amazonaws.com } ]
+    inline_policies: { own: [ { allow: "s3:ACTION", on: "*" } ] }
+  topic:
+    kind: aws.sns_topic
+    name: gw-least
+    display_name: TITLE
+"#;
+
+fn small(session: &str, action: &str, title: &str) -> String {
+    SMALL.replace("SESSION", session).replace("ACTION", action).replace("TITLE", title)
+}
+
+#[test]
+fn small_plan_needs_each_action_of_its_policies() {
+    let operator = Operator::new();
+    let environment = &operator.environment;
+    environment.write("plan.yaml", &small("3600", "GetObject", "One"));
+    environment.write("changed.yaml", &small("7200", "PutObject", "Two"));
+    let is_enforced = |action: &&String| !NOT_ENFORCED.iter().any(|(name, _)| name == *action);
+
+    // `apply` makes everything, and then changes everything that can be.
+    let all = policies(environment, "plan.yaml", "apply");
+    let mut spared = BTreeSet::new();
+    for action in actions(&all).iter().filter(is_enforced) {
+        operator.give(&without(&all, Some(action)));
+        let made = operator.run(&["apply", "plan.yaml", "--yes"]).code == 0;
+        if made && operator.run(&["apply", "changed.yaml", "--yes"]).code == 0 {
+            spared.insert(action.clone());
+        }
+        operator.root(&["destroy", "plan.yaml", "--yes"]);
+    }
+    // Differences that no plan makes: a drifted description, trust and policy of another hand.
+    let of_drift = ["iam:DeleteRolePolicy", "iam:UpdateAssumeRolePolicy", "iam:UpdateRoleDescription"];
+    spared.retain(|action| !of_drift.contains(&action.as_str()));
+    report("small", "apply", &actions(&all), &spared);
+    for action in of_drift {
+        operator.give(&without(&all, None));
+        assert_eq!(operator.run(&["apply", "plan.yaml", "--yes"]).code, 0);
+        drift(environment);
+        operator.give(&without(&all, Some(action)));
+        assert_ne!(operator.run(&["apply", "plan.yaml", "--yes"]).code, 0, "{action} is needed");
+    }
+    operator.give(&without(&all, None));
+    assert_eq!(operator.run(&["apply", "plan.yaml", "--yes"]).code, 0, "the whole policy suffices");
+
+    for (command, arguments) in
+        [("plan", &["plan", "plan.yaml"][..]), ("destroy", &["destroy", "plan.yaml", "--yes"])]
+    {
+        let all = policies(environment, "plan.yaml", command);
+        let mut spared = BTreeSet::new();
+        for action in actions(&all).iter().filter(is_enforced) {
+            operator.root(&["apply", "plan.yaml", "--yes"]);
+            operator.give(&without(&all, Some(action)));
+            if operator.run(arguments).code == 0 {
+                spared.insert(action.clone());
+            }
+        }
+        report("small", command, &actions(&all), &spared);
+        operator.root(&["apply", "plan.yaml", "--yes"]);
+        operator.give(&without(&all, None));
+        let ran = operator.run(arguments);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+}
+
+/// What another hand does to the small plan's role.
+fn drift(environment: &TestEnvironment) {
+    let iam = iam(environment, OWN);
+    let document =
+        |statement: Value| json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+    let trust = document(
+        json!({ "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": { "Service": "ecs.amazonaws.com" } }),
+    );
+    block_on(iam.update_assume_role_policy().role_name("gw-least").policy_document(trust).send())
+        .expect("trust");
+    block_on(iam.update_role_description().role_name("gw-least").description("drifted").send())
+        .expect("description");
+    let other = document(json!({ "Effect": "Allow", "Action": "s3:*", "Resource": "*" }));
+    let request = iam.put_role_policy().role_name("gw-least").policy_name("other").policy_document(other);
+    block_on(request.send()).expect("policy");
+}
+
+/// The plans of ours that need only the sandbox, and how they are confirmed.
+const PLANS: [&str; 2] = ["quickstart", "candlefish-production"];
+
+/// A sandbox with one of our plans.
+fn with_plan(name: &str) -> Operator {
+    let operator = Operator::new();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text =
+        std::fs::read_to_string(repository.join(format!("plans/{name}.yaml"))).expect("a plan of ours");
+    let bucket = "    name: \"{{ org }}-terraform-state\"\n";
+    assert!(text.contains(bucket), "{name} has a bucket");
+    let open = format!("{bucket}    tls_only: {{ off: the emulator speaks http }}\n");
+    operator.environment.write("plan.yaml", &text.replace(bucket, &open));
+    copy_templates(&operator.environment.folder.join("templates"));
+    operator
+}
+
+#[test]
+fn our_plans_run_under_their_least_policies() {
+    for name in PLANS {
+        let operator = with_plan(name);
+        for arguments in [
+            &["plan", "plan.yaml"][..],
+            &["apply", "plan.yaml", "--yes"],
+            &["apply", "plan.yaml", "--yes"],
+            &["plan", "plan.yaml"],
+        ] {
+            let all = policies(&operator.environment, "plan.yaml", arguments[0]);
+            operator.give(&without(&all, None));
+            let ran = operator.run(arguments);
+            assert_eq!(ran.code, 0, "{name}: {ran:?}");
+        }
+        let all = policies(&operator.environment, "plan.yaml", "destroy");
+        operator.give(&without(&all, None));
+        let ran = operator.run(&["destroy", "plan.yaml", "--yes"]);
+        // What is protected stays.
+        assert_eq!(ran.code, 3, "{name}: {ran:?}");
+        assert!(
+            !ran.stdout.contains("is not authorized") && ran.stdout.contains("deleted"),
+            "{name}: {ran:?}"
+        );
+    }
+}
+
+/// Takes hours of CPU for large plans, so only when asked: a sandbox for each action of each command.
+#[test]
+fn our_plans_need_each_action_of_their_policies() {
+    if std::env::var_os(ALL_PLANS).is_none() {
+        return;
+    }
+    for name in PLANS {
+        for command in ["plan", "apply", "destroy"] {
+            let all = policies(&with_plan(name).environment, "plan.yaml", command);
+            // Only a change needs these; the small plan tries them.
+            let only_for_changes = changes(name);
+            let tried = actions(&all).into_iter().filter(|action| !only_for_changes.contains(action));
+            let tried: BTreeSet<String> = tried.collect();
+            let mut spared = BTreeSet::new();
+            for action in tried.iter().filter(|action| !NOT_ENFORCED.iter().any(|(one, _)| one == action)) {
+                let operator = with_plan(name);
+                if command != "apply" {
+                    operator.root(&["apply", "plan.yaml", "--yes"]);
+                }
+                operator.give(&without(&all, Some(action)));
+                let mut arguments = vec![command, "plan.yaml"];
+                match command {
+                    "plan" => {}
+                    "apply" => arguments.push("--yes"),
+                    _ => arguments.extend(["--yes", "--everything", "--confirm", name]),
+                }
+                let ran = operator.run(&arguments);
+                if ran.code == 0 || (command == "destroy" && !ran.stdout.contains("is not authorized")) {
+                    spared.insert(action.clone());
+                }
+            }
+            report(name, command, &tried, &spared);
+        }
+    }
+}
+
+/// The actions that a plan needs for changes and for nothing else.
+fn changes(name: &str) -> BTreeSet<String> {
+    let operator = with_plan(name);
+    let path = operator.environment.folder.join("plan.yaml");
+    let checked = session::check(&path, &Given::default(), &Trust::default()).expect("valid");
+    let of = |access: Access| {
+        let needed = checked.instances.iter().flat_map(|one| one.permissions(access, &Realm::UNKNOWN));
+        needed.map(|one| one.any_of[0].to_owned()).collect::<BTreeSet<String>>()
+    };
+    let (read, made) = (of(Access::Read), of(Access::Create));
+    of(Access::Update).into_iter().filter(|one| !read.contains(one) && !made.contains(one)).collect()
+}
+
+#[test]
+fn preflight_names_what_the_caller_lacks_and_refuses() {
+    let operator = Operator::new();
+    operator.environment.write("plan.yaml", &small("3600", "GetObject", "One"));
+    let all = policies(&operator.environment, "plan.yaml", "apply");
+    let ask = json!({ "Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy", "Resource": "*" });
+    let ask = json!({ "Version": "2012-10-17", "Statement": [ask] });
+    let mut given = without(&all, Some("sns:CreateTopic"));
+    given.push(ask.clone());
+    operator.give(&given);
+    let planned = operator.run(&["plan", "plan.yaml"]);
+    assert!(
+        planned.stdout.contains("Permissions you lack") && planned.stdout.contains("sns:CreateTopic"),
+        "{planned:?}"
+    );
+    let planned = operator.run(&["plan", "plan.yaml", "--format", "json"]);
+    let planned: Value = serde_json::from_str(&planned.stdout).expect("JSON");
+    let topic = format!("arn:aws:sns:us-east-1:{OWN}:gw-least");
+    assert_eq!(
+        planned["lacking"],
+        json!([{ "action": "sns:CreateTopic", "resource": topic, "step": "topic" }])
+    );
+    for format in ["markdown", "html"] {
+        let shown = operator.run(&["plan", "plan.yaml", "--format", format]).stdout;
+        assert!(shown.contains("Permissions you lack") && shown.contains(&topic), "{shown}");
+    }
+    let refused = operator.run(&["apply", "plan.yaml", "--yes"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.stderr.contains("lacks permissions") && refused.stderr.contains("groundwork permissions"),
+        "{refused:?}"
+    );
+    let role = block_on(iam(&operator.environment, OWN).get_role().role_name("gw-least").send());
+    assert!(role.is_err(), "nothing was written");
+    let ran = operator.run(&["apply", "plan.yaml", "--yes", "--no-preflight"]);
+    assert!(ran.code != 0 && ran.stdout.contains("sns:CreateTopic"), "{ran:?}");
+
+    let mut given = without(&all, None);
+    given.push(ask);
+    operator.give(&given);
+    let ran = operator.run(&["apply", "plan.yaml", "--yes"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let planned = operator.run(&["plan", "plan.yaml", "--format", "json"]);
+    assert!(!planned.stdout.contains("lacking"), "{planned:?}");
+}

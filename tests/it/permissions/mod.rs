@@ -1,0 +1,87 @@
+//! The least policies of `permissions`: a command runs under them, and fails without any part of them.
+
+mod aws;
+mod vault;
+
+use std::collections::BTreeSet;
+
+use groundwork::place::Realm;
+use groundwork::plan::Given;
+use groundwork::providers::PROVIDERS;
+use groundwork::run::Access;
+use groundwork::session;
+use groundwork::trust::Trust;
+use serde_json::{Value, json};
+
+use crate::aws::OWN;
+use crate::support::Ran;
+
+#[test]
+fn every_kind_states_what_it_needs() {
+    const NOTHING: [(&str, &str); 2] =
+        [("vault.init", "anyone may initialise and unseal a server"), ("vault.server_config", "a file")];
+    let folder = tempfile::tempdir().expect("a folder");
+    let realm = Realm::default().with("account", OWN).with("region", "us-east-1");
+    let mut silent = BTreeSet::new();
+    for kind in PROVIDERS.kinds().filter(|kind| kind.provider() != "file") {
+        let steps: String =
+            kind.example().trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
+        let plan = format!(
+            "version: 1\nname: example\naws: {{ region: us-east-1 }}\n\
+             vault: {{ address: \"http://127.0.0.1:8200\" }}\n\
+             custody: {{ recipients: [ {{ kms: alias/example }} ], stores: [ {{ file: custody }} ] }}\n\
+             steps:\n{steps}"
+        );
+        let path = folder.path().join(format!("{}.yaml", kind.name()));
+        std::fs::write(&path, plan).expect("written");
+        let checked = session::check(&path, &Given::default(), &Trust::default()).expect("valid");
+        let steps = checked.resolved.steps.iter().zip(&checked.instances);
+        for (_, instance) in steps.filter(|(step, _)| step.kind.name() == kind.name()) {
+            let all = [Access::Read, Access::Create, Access::Update, Access::Delete];
+            let needed = all.map(|access| instance.permissions(access, &realm));
+            if needed.iter().all(Vec::is_empty) {
+                silent.insert(kind.name());
+            }
+            for one in needed.iter().flatten().filter(|_| kind.provider() == "aws") {
+                let known = one.elsewhere.is_some() || one.on == "*" || one.on.starts_with("arn:aws:");
+                assert!(known && !one.on.contains("::*:"), "{}: {}", kind.name(), one.on);
+            }
+        }
+    }
+    assert_eq!(silent, NOTHING.iter().map(|(kind, _)| *kind).collect());
+}
+
+#[test]
+fn policies_become_files_and_steps_of_a_plan() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    let run = |arguments: &[&str]| {
+        let mut command = crate::support::program();
+        let ran = command.args(arguments).current_dir(folder.path()).env("NO_COLOR", "1").output();
+        Ran::of(ran.expect("the program starts"))
+    };
+    let mut steps = vault::in_vault("one", "1h");
+    steps["role_in_aws"] =
+        json!({ "kind": "aws.iam_role", "name": "least", "trust": [{ "service": "ec2.amazonaws.com" }] });
+    let mut plan = json!({ "version": 1, "name": "least", "aws": { "region": "eu-west-1", "account_id": "123456789012" },
+        "vault": { "address": "http://127.0.0.1:8200" }, "steps": steps });
+    write("plan.yaml", &plan.to_string());
+    let steps = run(&["permissions", "plan.yaml", "--format", "plan"]);
+    assert_eq!(steps.code, 0, "{steps:?}");
+    write("operator.yaml", &steps.stdout);
+    plan["include"] = json!(["operator.yaml"]);
+    write("whole.yaml", &plan.to_string());
+    let checked = run(&["graph", "whole.yaml"]);
+    assert!(
+        checked.stdout.contains("least_apply_aws") && checked.stdout.contains("least_apply_vault"),
+        "{checked:?}"
+    );
+
+    let ran = run(&["permissions", "plan.yaml", "--for", "plan", "--out", "policies"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let read =
+        |name: &str| std::fs::read_to_string(folder.path().join("policies").join(name)).expect("a file");
+    let policy: Value = serde_json::from_str(&read("least-plan.json")).expect("JSON");
+    assert_eq!(policy["Statement"][0]["Resource"], json!(["arn:aws:iam::123456789012:role/least"]));
+    assert!(read("least-plan.hcl").contains("path \"sys/mounts\" {\n  capabilities = [\"read\"]\n}"));
+}
