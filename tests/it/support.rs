@@ -581,7 +581,12 @@ impl Cluster {
 
     /// Vault's root token, from custody.
     pub fn root_token(&self) -> String {
-        root_token(&custody_in(&self.environment.folder.join("custody"), &self.identity))
+        root_token(&self.custody())
+    }
+
+    /// What custody holds.
+    pub fn custody(&self) -> Vec<(String, Vec<u8>)> {
+        custody_in(&self.environment.folder.join("custody"), &self.identity)
     }
 
     /// What the server answers its root token in a namespace: the status and the body.

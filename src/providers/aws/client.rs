@@ -24,6 +24,7 @@ use super::iam::Bulk;
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use super::kms_key::MadeKeys;
 use super::lazy::Lazy;
+use super::s3_client;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::timeout::{at_most, of_once_only};
@@ -171,6 +172,16 @@ impl AwsClient {
         self.once.get_or_init(|| Services::new(&for_once(&self.config), &self.calls, Access::Write))
     }
 
+    /// S3 for somebody without credentials. It needs the permission to write, because it finds out whether such
+    /// a writer is let in.
+    pub(super) fn unsigned_s3(&self, _permit: &Permit, region: Option<&str>) -> aws_sdk_s3::Client {
+        let mut config = self.config.clone().into_builder();
+        config.set_credentials_provider(None);
+        let unsigned = |builder: aws_sdk_s3::config::Builder| builder.allow_no_auth();
+        let s3 = s3_client::make(&config.build(), &self.calls, Access::Write, unsigned);
+        region.map_or_else(|| s3.clone(), |region| s3_client::elsewhere(&s3, region))
+    }
+
     /// The owner of the credentials; asked once per run.
     ///
     /// # Errors
@@ -300,9 +311,7 @@ impl Services {
             dynamodb: client!(aws_sdk_dynamodb, config, calls, access),
             kms: client!(aws_sdk_kms, config, calls, access),
             sts: client!(aws_sdk_sts, config, calls, access),
-            s3: client!(aws_sdk_s3, config, calls, access, |builder: aws_sdk_s3::config::Builder| {
-                builder.force_path_style(config.endpoint_url().is_some_and(needs_path_style))
-            }),
+            s3: s3_client::make(config, calls, access, |builder| builder),
             lazy: Lazy::new(config, calls, access),
         }
     }
@@ -310,10 +319,7 @@ impl Services {
     /// S3 in the bucket's region; `None` is the plan's region.
     pub fn s3_in(&self, region: Option<&str>) -> aws_sdk_s3::Client {
         match region {
-            Some(region) => {
-                let config = self.s3.config().to_builder().region(Region::new(region.to_owned()));
-                aws_sdk_s3::Client::from_conf(config.build())
-            }
+            Some(region) => s3_client::elsewhere(&self.s3, region),
             None => self.s3.clone(),
         }
     }
@@ -370,13 +376,6 @@ fn for_once(config: &SdkConfig) -> SdkConfig {
 /// How long a request may take that is sent once.
 pub(super) fn once_timeout() -> Duration {
     of_once_only(ATTEMPT_TIMEOUT)
-}
-
-/// Whether an endpoint of the user's own cannot serve a bucket as a host name: anything but
-/// Amazon's own domains (an emulator, a store that speaks S3).
-fn needs_path_style(endpoint: &str) -> bool {
-    let host = endpoint.split("://").last().unwrap_or(endpoint).split(['/', ':']).next().unwrap_or_default();
-    !(host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
 }
 
 const GET_CALLER_IDENTITY: &str = "sts:GetCallerIdentity";
@@ -446,13 +445,6 @@ mod tests {
     use crate::providers::aws::arn::partition;
     use crate::run::testing;
     use crate::trust::Trust;
-
-    #[test]
-    fn only_amazon_uses_virtual_hosted_buckets() {
-        assert!(needs_path_style("http://127.0.0.1:4566") && needs_path_style("http://localhost:4566/"));
-        assert!(needs_path_style("https://minio.example.net"));
-        assert!(!needs_path_style("https://s3.eu-west-1.amazonaws.com"));
-    }
 
     fn run(folder: &Path, account: Option<&str>) -> Run {
         let settings = crate::providers::aws::settings::AwsSettings {

@@ -36,10 +36,12 @@ mod needs;
 mod own_needs;
 pub mod policy;
 mod preflight;
+mod prove;
 mod reach;
 mod record;
 pub(super) mod risk;
 pub mod s3_bucket;
+mod s3_client;
 mod s3_object;
 mod s3_store;
 #[cfg(feature = "aws-secretsmanager")]

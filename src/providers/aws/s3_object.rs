@@ -99,25 +99,7 @@ impl S3Object {
     /// Deletes each version and marker, because S3 would keep a deleted object as an old version.
     async fn erase_now(&self, permit: &Permit) -> Result<()> {
         let S3Location { bucket, key } = &self.place;
-        let account = self.aws.account_id().await?;
-        loop {
-            let request = self.aws.read().s3.list_object_versions().bucket(bucket).prefix(key);
-            let answer = request.expected_bucket_owner(account).send().await;
-            let Some(page) = answer.found("s3:ListObjectVersions", &ABSENT)? else { return Ok(()) };
-            let versions = page.versions.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
-            let markers =
-                page.delete_markers.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
-            let all = versions.chain(markers).filter(|(found, _)| found.as_ref() == Some(key));
-            let all: Vec<Option<String>> = all.map(|(_, version)| version).collect();
-            if all.is_empty() {
-                return Ok(());
-            }
-            for version in all {
-                let request = self.aws.write(permit).s3.delete_object().bucket(bucket).key(key);
-                let request = request.expected_bucket_owner(account).set_version_id(version);
-                request.send().await.found(DELETE, &ABSENT)?;
-            }
-        }
+        erase_versions(&self.aws.write(permit).s3, bucket, key, self.aws.account_id().await?).await
     }
 
     async fn remove_now(&self, permit: &Permit, held: &Held) -> Result<bool> {
@@ -131,6 +113,36 @@ impl S3Object {
             return Ok(false);
         }
         answer.found(DELETE, &ABSENT).map(|_| true)
+    }
+}
+
+/// Deletes each version and marker of an object.
+///
+/// # Errors
+/// The first one that S3 gives. A bucket or an object that is gone is none.
+pub(super) async fn erase_versions(
+    s3: &aws_sdk_s3::Client,
+    bucket: &str,
+    key: &str,
+    owner: &str,
+) -> Result<()> {
+    loop {
+        let request = s3.list_object_versions().bucket(bucket).prefix(key).expected_bucket_owner(owner);
+        let answer = request.send().await.found("s3:ListObjectVersions", &ABSENT)?;
+        let Some(page) = answer else { return Ok(()) };
+        let versions = page.versions.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
+        let markers =
+            page.delete_markers.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
+        let all = versions.chain(markers).filter(|(found, _)| found.as_deref() == Some(key));
+        let all: Vec<Option<String>> = all.map(|(_, version)| version).collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        for version in all {
+            let request = s3.delete_object().bucket(bucket).key(key);
+            let request = request.expected_bucket_owner(owner).set_version_id(version);
+            request.send().await.found(DELETE, &ABSENT)?;
+        }
     }
 }
 

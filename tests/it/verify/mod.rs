@@ -1,5 +1,6 @@
 //! `verify` proves what stands, finds what was sabotaged, accuses nobody else, and leaves nothing behind.
 
+mod aws;
 mod plan;
 mod production;
 mod sabotage;

@@ -19,11 +19,11 @@ pub use live::Observed;
 
 use super::arn::regional_arn;
 use super::client::AwsClient;
-use super::{UNKNOWN_VALUE, kms_key};
+use super::{UNKNOWN_VALUE, kms_key, prove};
 use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
 use crate::providers::aws::states;
@@ -130,7 +130,8 @@ sessions:
         changed("stream").low(ProtectionOff, "what follows the table's changes gets other data, or none"),
         safe("tags", LABELS),
     ]];
-    const PROOF: Proof = Proof::InSync("DynamoDB serves the table as it reports it");
+    const PROOF: Proof =
+        Proof::Tried("two writers want one lock; another table than Terraform's answers a read");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement =
@@ -231,6 +232,15 @@ sessions:
         let arn = regional_arn(realm, "dynamodb", &format!("table/{}", desired.name));
         let partial = Partial::default().with("name", &desired.name).with_some("arn", arn);
         if desired.stream.is_none() { partial.with("stream_arn", None::<String>) } else { partial }
+    }
+
+    async fn prove(prover: &Prover<'_, AwsClient>, desired: &Desired, _: &Observed) {
+        let Some(key) = desired.hash_key() else { return };
+        match (desired.preset, &desired.range_key) {
+            (Some(Preset::TerraformLock), _) => prove::table::lock(prover, &desired.name, &key).await,
+            (None, Some(range)) => prove::table::read(prover, &desired.name, &[&key, range]).await,
+            (None, None) => prove::table::read(prover, &desired.name, &[&key]).await,
+        }
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

@@ -142,6 +142,11 @@ impl KeyCustodian {
         Ok(arn.rsplit('/').next().unwrap_or_default().to_owned())
     }
 
+    /// The same of the user's key with this id, with what custody has of it.
+    pub(in crate::providers::aws) async fn owner_of(&self, user: &str, key: &str) -> Result<String> {
+        self.owner(&self.read_pair(user, key).await?).await
+    }
+
     /// The user's key with this id, from custody.
     pub(super) async fn read_pair(&self, user: &str, key: &str) -> Result<Pair> {
         self.read(&object(user, key)).await

@@ -21,10 +21,11 @@ use self::custodian::Pair;
 use self::next::Next;
 use self::replace::Replaced;
 use super::iam::{check_name, folded};
+use super::prove;
 use crate::access::Granting;
 use crate::custody::Gap;
 use crate::error::{FieldError, Result};
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::aws::needs::{self, Need, always, creates, deletes, updates};
 use crate::providers::sink::{Delivery, VaultKv};
 use crate::providers::vault::VaultClient;
@@ -152,7 +153,7 @@ impl Resource for IamAccessKey {
         becomes("status", "active").medium(BroaderGrant, "the key works again"),
         gone("access_key_id keys").live().low(Destroy, "an access key whose secret never arrived is deleted"),
     ]];
-    const PROOF: Proof = Proof::InSync("AWS accepts the key in custody, which was asked when it was read");
+    const PROOF: Proof = Proof::Tried("AWS says whose it is, when it is used");
     const ONCE_ONLY: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;
 
@@ -341,6 +342,12 @@ impl Resource for IamAccessKey {
                 let restored = w.activate(w.permit(), &id.user, &active).await;
                 Err(error.after_restoring("the status of its keys", restored))
             }
+        }
+    }
+
+    async fn prove(prover: &Prover<'_, KeyCustodian>, desired: &Desired, observed: &Observed) {
+        if let Next::Keep { key, .. } = &observed.next {
+            prove::access_key::prove(prover, &desired.user, key, desired.status).await;
         }
     }
 

@@ -26,11 +26,11 @@ use serde::{Deserialize, Serialize};
 use super::arn::regional_arn;
 use super::client::AwsClient;
 use super::policy::{self, Document, PolicyType};
-use super::tags;
+use super::{prove, tags};
 use crate::access::Granting;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::aws::policy::key_policy;
 use crate::resource::risk::Category::{Destination, KeyDeletion, ProtectionOff};
 use crate::resource::risk::{
@@ -221,7 +221,7 @@ impl Resource for KmsKey {
             .live()
             .medium(KeyDeletion, "the key was scheduled for deletion; this cancels the deletion"),
     ]];
-    const PROOF: Proof = Proof::InSync("KMS serves the key as it reports it");
+    const PROOF: Proof = Proof::Tried("it is used through its alias");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Never(
@@ -349,6 +349,12 @@ impl Resource for KmsKey {
         Partial::default()
             .with("alias", &desired.alias)
             .with_some("alias_arn", regional_arn(realm, "kms", &desired.alias))
+    }
+
+    async fn prove(prover: &Prover<'_, AwsClient>, desired: &Desired, _: &Observed) {
+        let Desired { alias, key_spec, key_usage, enabled, .. } = desired;
+        let key = prove::key::Key { alias, spec: key_spec, usage: key_usage, enabled: *enabled };
+        prove::key::prove(prover, key).await;
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

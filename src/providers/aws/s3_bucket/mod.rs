@@ -19,11 +19,11 @@ pub use live::Observed;
 pub use replication::{Replication, ReplicationRule};
 
 use super::client::AwsClient;
-use super::{kms_key, partition};
+use super::{kms_key, partition, prove};
 use crate::access::{Grant, Granting, Target};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
 use crate::providers::aws::policy::iam_policy;
@@ -174,7 +174,8 @@ web_bucket:
             .high(ProtectionOff, "objects are held against deletion for a shorter time"),
         safe("tags", LABELS),
     ]];
-    const PROOF: Proof = Proof::InSync("S3 enforces the controls that it reports");
+    const PROOF: Proof =
+        Proof::Tried("an object is stored, overwritten and removed, and strangers are refused");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
 
@@ -277,6 +278,10 @@ web_bucket:
         partial
             .with("regional_domain_name", format!("{name}.s3.{region}.{}", suffix(partition)))
             .with("region", region)
+    }
+
+    async fn prove(prover: &Prover<'_, AwsClient>, desired: &Desired, _: &Observed) {
+        prove::bucket::prove(prover, desired).await;
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

@@ -11,7 +11,7 @@ use super::SnsSubscription;
 use crate::access::{Grant, Granting};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
@@ -20,8 +20,7 @@ use crate::providers::aws::needs::{self, Need, creates, deletes, reads, updates}
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::risk::KEY_RISKS;
-use crate::providers::aws::states;
-use crate::providers::aws::{kms_key, tags};
+use crate::providers::aws::{kms_key, prove, states, tags};
 use crate::resource::risk::{LABELS, Risks, identity, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
 use crate::run::{Permission, Use};
@@ -120,7 +119,7 @@ impl Resource for SnsTopic {
         ],
         KEY_RISKS,
     ];
-    const PROOF: Proof = Proof::InSync("SNS delivers as the topic reports");
+    const PROOF: Proof = Proof::Tried("the alarms that go to it reach a subscriber");
     const TAGGED: bool = true;
     const REMOVAL: Option<&'static str> = Some("with its subscriptions");
 
@@ -272,6 +271,10 @@ impl Resource for SnsTopic {
         Partial::default()
             .with("name", &desired.name)
             .with_some("arn", regional_arn(realm, "sns", &desired.name))
+    }
+
+    async fn prove(prover: &Prover<'_, AwsClient>, _: &Desired, observed: &Observed) {
+        prove::notified::topic(prover, &observed.arn).await;
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {

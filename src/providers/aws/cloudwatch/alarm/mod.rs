@@ -17,10 +17,14 @@ use crate::access::Granting;
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::Proof;
+#[cfg(feature = "aws-sns")]
+use crate::proof::Prover;
 use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::needs::{self, Need, creates, deletes, reads, updates};
+#[cfg(feature = "aws-sns")]
+use crate::providers::aws::prove;
 use crate::providers::aws::tags;
 use crate::resource::risk::Category::{Destination, ProtectionOff};
 use crate::resource::risk::{
@@ -240,7 +244,7 @@ impl Resource for CloudwatchAlarm {
         added("alarm_actions ok_actions insufficient_data_actions")
             .low(Destination, "also runs these (`{field}`)"),
     ]];
-    const PROOF: Proof = Proof::InSync("CloudWatch evaluates the alarm as it reports it");
+    const PROOF: Proof = Proof::Tried("the topics that it names exist");
     const TAGGED: bool = true;
 
     type Client = AwsClient;
@@ -319,6 +323,14 @@ impl Resource for CloudwatchAlarm {
     fn predicted_outputs(desired: &Desired, realm: &Realm) -> Partial {
         let arn = regional_arn(realm, "cloudwatch", &format!("alarm:{}", desired.name));
         Partial::default().with("name", &desired.name).with_some("arn", arn)
+    }
+
+    #[cfg(feature = "aws-sns")]
+    async fn prove(prover: &Prover<'_, AwsClient>, desired: &Desired, _: &Observed) {
+        let Desired { alarm_actions, ok_actions, insufficient_data_actions, .. } = desired;
+        let all: BTreeSet<_> =
+            alarm_actions.iter().chain(ok_actions).chain(insufficient_data_actions).collect();
+        prove::notified::targets(prover, all.into_iter()).await;
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {
