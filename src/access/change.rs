@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Access, Right, Subject};
 use crate::template::unknown;
 
-/// Whether somebody gains or loses something.
+/// Whether a principal gains or loses a right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -23,14 +23,14 @@ pub enum Direction {
 /// How many targets a line names.
 const NAMED: usize = 4;
 
-/// What one principal gains or loses on some targets.
+/// The rights that one principal gains or loses on some targets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AccessChange {
     /// Whether it gains or loses.
     pub change: Direction,
     /// Who.
     pub principal: Subject,
-    /// What it concerns: all that the same is true of.
+    /// The targets: all of which the same is true.
     pub targets: Vec<Subject>,
     /// The rights, such as `read`.
     pub rights: Vec<&'static str>,
@@ -80,7 +80,7 @@ impl AccessChange {
 
 type Rights<'a> = BTreeMap<&'static str, &'a Right>;
 
-/// What the second answer has that the first lacks, and the other way round. Losses come after gains.
+/// The rights that only one of two answers has. Losses come after gains.
 pub fn changes(before: &Access, after: &Access) -> Vec<AccessChange> {
     let (was, is) = (by_pair(before), by_pair(after));
     let mut found = Vec::new();

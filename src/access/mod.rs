@@ -1,6 +1,6 @@
 //! Who can reach what: what kinds state of principals, policies and things, and what follows from that.
 //!
-//! A kind states only what its own thing says ([`Grant`]). What follows from all of them together, a provider knows
+//! A kind states only the grants of its own thing ([`Grant`]). The result of all of them together is known to a provider
 //! (`Connection::reach`), by the rules of its system. Here is the form in which both speak, and the comparison of
 //! two answers.
 
@@ -19,10 +19,10 @@ pub use select::NoSuch;
 use crate::place::{Place, Realm};
 use crate::template::unknown;
 
-/// What a thing has to do with access.
+/// The role of a thing in access.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Grant {
-    /// It is somebody who can do something.
+    /// It is a principal, which can do something.
     Principal(Principal),
     /// It is a policy, which principals have by its name.
     Policy {
@@ -44,10 +44,10 @@ pub enum Grant {
     },
 }
 
-/// Somebody who can do something: a user, a role, a group, an entity.
+/// A principal: a user, a role, a group, an entity.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Principal {
-    /// What it is, such as `user`.
+    /// Its type, such as `user`.
     pub sort: &'static str,
     /// Its name in the system.
     pub name: String,
@@ -63,7 +63,7 @@ pub struct Principal {
     pub members: Vec<String>,
     /// Who can become it, in the notation of the system.
     pub trust: Option<Value>,
-    /// What policies may ask of it: tags, metadata.
+    /// The properties that policies may ask of it: tags, metadata.
     pub facts: BTreeMap<String, String>,
     /// Whether it lacks the policies that every principal of the system has.
     pub is_bare: bool,
@@ -74,17 +74,17 @@ pub struct Principal {
 /// A thing that can be reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
-    /// What it is, such as `bucket`.
+    /// Its type, such as `bucket`.
     pub sort: &'static str,
     /// Its name or path in the system.
     pub name: String,
-    /// What can be done with it.
+    /// The operations on it.
     pub operations: Vec<Operation>,
     /// Its own policy.
     pub policy: Option<Value>,
     /// Permissions beside its policy: name, principal, actions, and what they are limited to.
     pub permits: Vec<Permit>,
-    /// Whether nobody outside of the account can use what its policy gives to everyone.
+    /// Whether only the account can use the rights that its policy gives to everyone.
     pub is_closed: bool,
 }
 
@@ -113,16 +113,16 @@ pub struct Permit {
     pub name: String,
     /// Who gets it.
     pub principal: String,
-    /// What it allows.
+    /// The rights that it allows.
     pub actions: Vec<String>,
-    /// What it is limited to, in words.
+    /// Its limits, in words.
     pub only: Option<String>,
 }
 
-/// What a kind grants at all.
+/// The grants of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Granting {
-    /// Nobody has said yet: a test of the registry finds it.
+    /// Not said yet: a test of the registry finds it.
     Unsaid,
     /// It states grants.
     States,
@@ -130,7 +130,7 @@ pub enum Granting {
     Never(&'static str),
 }
 
-/// What the thing of one step states, and where it is.
+/// The statements of the thing of one step, and its place.
 #[derive(Clone, Debug)]
 pub struct Stated {
     /// The step's id.
@@ -143,7 +143,7 @@ pub struct Stated {
     pub realm: Realm,
     /// The outputs, as far as they are known.
     pub outputs: Map<String, Value>,
-    /// What it states.
+    /// Its statements.
     pub grants: Vec<Grant>,
 }
 
@@ -160,7 +160,7 @@ impl Stated {
 pub struct Subject {
     /// The provider.
     pub provider: &'static str,
-    /// What it is, such as `user` or `bucket`.
+    /// Its type, such as `user` or `bucket`.
     pub sort: String,
     /// Its name.
     pub name: String,
@@ -201,7 +201,7 @@ impl Right {
     }
 }
 
-/// What one principal can do with one target.
+/// The rights of one principal on one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Reach {
     /// Who.
@@ -228,7 +228,7 @@ pub struct Access {
     pub principals: Vec<Subject>,
     /// All targets.
     pub targets: Vec<Subject>,
-    /// What each principal can do with each target, where it can do something.
+    /// The rights of each principal on each target, where it has any.
     pub reach: Vec<Reach>,
     /// What is not known.
     pub remarks: Vec<Remark>,

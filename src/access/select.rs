@@ -8,9 +8,9 @@ use super::{Access, Subject};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is neither a principal nor a target of the plan")]
 pub struct NoSuch {
-    /// What was asked for.
+    /// The question.
     pub name: String,
-    /// What could be asked for.
+    /// The possible questions.
     pub known: Vec<String>,
 }
 

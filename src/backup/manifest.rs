@@ -199,7 +199,7 @@ pub enum Vouching {
     Signed,
     /// A key that this machine does not know.
     UnknownSigner,
-    /// Nobody.
+    /// No key.
     Unsigned,
 }
 

@@ -28,7 +28,7 @@ struct State<'a> {
 }
 
 impl State<'_> {
-    /// What the thing of a step states: as declared, or as it is.
+    /// The statements of the thing of a step: as declared, or as it is.
     fn of(&self, id: &str, kind: &'static str, instance: &dyn Instance, as_declared: bool) -> Stated {
         let place = instance.place().clone();
         let realm = self.realm(kind, &place);
@@ -60,7 +60,7 @@ fn reach(providers: &Connections, stated: Vec<Stated>) -> Access {
     access
 }
 
-/// What one thing states before and after a changeset.
+/// The statements of one thing before and after a changeset.
 struct Pair {
     before: Stated,
     after: Stated,

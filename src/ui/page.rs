@@ -1,4 +1,4 @@
-//! What pages for a browser have in common.
+//! The common parts of pages for a browser.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

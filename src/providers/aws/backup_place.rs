@@ -80,7 +80,7 @@ impl S3BackupPlace {
         let sent = self.send_parts(permit, key, &upload, file).await;
         if sent.is_err() {
             let request = s3.abort_multipart_upload().bucket(&self.place.bucket).key(key);
-            // Parts cost money until somebody removes them; the first error is the one to report.
+            // Parts cost money until they are removed; the first error is the one to report.
             let _ = request.expected_bucket_owner(owner).upload_id(upload).send().await;
         }
         sent?;

@@ -172,7 +172,7 @@ impl AwsClient {
         self.once.get_or_init(|| Services::new(&for_once(&self.config), &self.calls, Access::Write))
     }
 
-    /// S3 for somebody without credentials. It needs the permission to write, because it finds out whether such
+    /// S3 for a caller without credentials. It needs the permission to write, because it finds out whether such
     /// a writer is let in.
     pub(super) fn unsigned_s3(&self, _permit: &Permit, region: Option<&str>) -> aws_sdk_s3::Client {
         let mut config = self.config.clone().into_builder();

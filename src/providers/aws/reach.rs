@@ -23,7 +23,7 @@ const SOME_ACCOUNT: &str = "000000000000";
 /// AWS's managed policies whose content never changes.
 const FULL: &str = ":iam::aws:policy/AdministratorAccess";
 
-/// A realm in which every part is known, for names that only have to be told apart.
+/// A realm in which every part is known, for names that only have to differ.
 pub(super) fn stand_in(realm: &Realm) -> Realm {
     let with = |realm: Realm, part: &str, value: &str| match realm.get(part) {
         Some(_) => realm,
@@ -325,7 +325,7 @@ fn caller(family: &str, name: &str) -> Option<Caller> {
     Some(Caller { kind, name: name.to_owned(), account })
 }
 
-/// Somebody whom only the policy of a thing names.
+/// A principal that only the policy of a thing names.
 fn foreigner(caller: Caller) -> Who {
     let (sort, name) = match caller.kind {
         CallerKind::Everyone => ("everyone", "*"),

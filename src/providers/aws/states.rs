@@ -1,4 +1,4 @@
-//! What the kinds of AWS state about access.
+//! The statements of AWS's kinds about access.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::policy::Document;
 use crate::access::{Grant, Operation, Target};
 use crate::place::Realm;
 
-/// What can be done with a thing: the right, the actions, and what follows the thing's ARN.
+/// An operation on a thing: the right, the actions, and what follows the thing's ARN.
 type Operations = &'static [(&'static str, &'static [&'static str], &'static str)];
 
 pub(super) const BUCKET: Operations = &[

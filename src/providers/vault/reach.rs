@@ -24,7 +24,7 @@ struct Who<'a> {
     id: String,
 }
 
-/// What all steps state.
+/// The statements of all steps.
 struct World<'a> {
     policies: BTreeMap<(String, &'a str), &'a str>,
     who: Vec<Who<'a>>,
@@ -230,7 +230,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// What the plan knows of the identity of a token.
+/// The identity of a token, as far as the plan knows it.
 fn identity(holders: &[&Who<'_>]) -> Identity {
     let of_sort =
         |sort: &str| holders.iter().filter(move |one| one.principal.sort == sort).collect::<Vec<_>>();

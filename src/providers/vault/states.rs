@@ -1,4 +1,4 @@
-//! What Vault's kinds state about access.
+//! The statements of Vault's kinds about access.
 
 use super::role::IssuesTokens;
 use crate::access::{Grant, Operation, Principal, Target};

@@ -31,7 +31,7 @@ struct Matrix {
     provider: &'static str,
     columns: Vec<Head>,
     rows: Vec<Row>,
-    /// Targets that nobody reaches.
+    /// Targets without a principal that reaches them.
     unreached: Vec<String>,
 }
 

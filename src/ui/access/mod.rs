@@ -48,7 +48,7 @@ impl View<'_> {
         Json { format_version: "1", plan: self.plan, source, access: self.access }
     }
 
-    /// What the answer rests on, as a sentence.
+    /// The basis of the answer, as a sentence.
     fn basis(&self) -> &'static str {
         match self.is_live {
             true => "as the live systems are now",

@@ -28,7 +28,7 @@ use crate::run::{Permission, Use};
 /// An IAM group. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Group.html>
 pub struct IamGroup;
 
-/// What it is, for who can reach what.
+/// Its statement about access.
 const GROUP: &str = "IAM group";
 
 /// The declared fields.

@@ -85,14 +85,14 @@ impl LiveGrants {
 }
 
 impl LiveGrants {
-    /// What follows from them for the access of their holder.
+    /// Their result for the access of their holder.
     pub fn principal(&self, sort: &'static str, name: &str) -> Principal {
         Grants::default().principal(sort, name, Some(self))
     }
 }
 
 impl Grants<'_> {
-    /// What follows from them for the access of their holder; what they do not manage is as in `live`.
+    /// Their result for the access of their holder; the part that they do not manage is as in `live`.
     pub fn principal(&self, sort: &'static str, name: &str, live: Option<&LiveGrants>) -> Principal {
         let policies = self.managed_policies.or_else(|| Some(&live?.managed_policies));
         let documents = self.inline_policies.or_else(|| Some(&live?.inline_policies)).into_iter().flatten();

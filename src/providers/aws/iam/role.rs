@@ -37,7 +37,7 @@ const PATH_IS_FIXED: &str =
 /// An IAM role. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html>
 pub struct IamRole;
 
-/// What it is, for who can reach what.
+/// Its statement about access.
 const ROLE: &str = "IAM role";
 
 /// A role as a principal, and as what others may assume.

@@ -32,7 +32,7 @@ use crate::run::{Permission, Use};
 /// An IAM user. <https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>
 pub struct IamUser;
 
-/// What it is, for who can reach what.
+/// Its statement about access.
 const USER: &str = "IAM user";
 
 /// The declared fields.

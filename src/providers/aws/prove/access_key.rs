@@ -26,7 +26,7 @@ pub(in crate::providers::aws) async fn prove(
             format!("AWS takes it for the user {owner}"),
             "find out who activated it and what it was used for; `groundwork apply` deactivates it",
         ),
-        // AWS does not tell an inactive key from one that it does not know.
+        // AWS answers for an inactive key as for one that it does not know.
         (Status::Inactive, Err(error)) if error.kind == ErrorKind::Eventual => prover.proven(REFUSED),
         (Status::Inactive, Err(error)) => prover.refused(REFUSED, "AWS refuses the key", &error),
     }

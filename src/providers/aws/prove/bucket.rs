@@ -76,7 +76,7 @@ async fn end(prover: &Aws<'_>, undo: Undo<'_>, locks: bool) {
     }
 }
 
-/// Whether objects are copied into other buckets, whoever has set that.
+/// Whether objects are copied into other buckets, by any setting.
 async fn replicates(s3: &aws_sdk_s3::Client, bucket: &str, owner: &str) -> Result<bool> {
     let answer = s3.get_bucket_replication().bucket(bucket).expected_bucket_owner(owner).send().await;
     let answer =
@@ -135,7 +135,7 @@ fn is_refusal(error: &Error) -> bool {
     matches!(error.kind, ErrorKind::Denied | ErrorKind::Unauthenticated)
 }
 
-/// What an object's encryption says about the bucket.
+/// The verdict of an object's encryption on the bucket.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Good,

@@ -19,7 +19,7 @@ const LOCKED: u64 = 8;
 /// The most that is read of an object that should be the trial's own.
 const LIMIT: u64 = 4_096;
 
-/// An object in a bucket, under a name that nobody else uses.
+/// An object in a bucket, under a random name.
 pub(super) struct Trial<'a> {
     pub s3: Client,
     pub bucket: &'a str,
@@ -43,7 +43,7 @@ impl<'a> Trial<'a> {
         let undo = prover.undo(format!("the object {key}"), move || {
             let (client, of, name, whose) = (client.clone(), of.clone(), name.clone(), whose.clone());
             async move {
-                // Nobody needs the permission to lift a lock that ends by itself.
+                // A lock that ends by itself takes no permission to lift it.
                 if let Some(until) = locked_until {
                     tokio::time::sleep(Duration::from_secs((until + 1).saturating_sub(now()))).await;
                 }

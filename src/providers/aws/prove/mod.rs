@@ -1,6 +1,6 @@
 //! The trials of AWS's kinds, which prove that their things work.
 //!
-//! AWS has no object or item that ends by itself within minutes. What a trial makes has a random name that begins
+//! AWS has no object or item that ends by itself within minutes. The things of a trial have a random name that begins
 //! with [`NAME`], holds nothing but that name, and is removed as soon as it has served.
 
 pub(super) mod access_key;
@@ -21,7 +21,7 @@ type Aws<'a> = Prover<'a, AwsClient>;
 /// How the names of what trials make begin.
 const NAME: &str = "groundwork-verify";
 
-/// A name that nobody else uses.
+/// A random name.
 fn unique() -> String {
     hex::encode(random_bytes(16))
 }

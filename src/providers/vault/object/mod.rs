@@ -169,7 +169,7 @@ pub trait PlainObject:
         if is_kept { Vec::new() } else { permissions::at(&self.path(), access, Self::MAKING) }
     }
 
-    /// What a thing with these fields has to do with access.
+    /// The statements of a thing with these fields about access.
     fn grants(&self) -> Vec<Grant> {
         Vec::new()
     }

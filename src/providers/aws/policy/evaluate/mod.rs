@@ -1,4 +1,4 @@
-//! What policies allow: the decision of AWS on one request.
+//! The result of policies: the decision of AWS on one request.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>. A resource may be a
 //! pattern, such as all objects of a bucket; a decision then says for which of them it holds.
@@ -103,7 +103,7 @@ impl Hits {
     }
 }
 
-/// What all policies of one sort say about a request.
+/// The answer of all policies of one sort to a request.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
     /// Statements that allow it.
@@ -133,7 +133,7 @@ pub enum Decision {
     NotAllowed,
 }
 
-/// The statements of these policies that apply, whoever asks.
+/// The statements of these policies that apply, for any caller.
 pub fn judge(policies: &[Named], call: &Call<'_>) -> Judgement {
     let mut judgement = Judgement::default();
     for policy in policies {
@@ -176,7 +176,7 @@ fn label(statement: &Value, index: usize) -> String {
     }
 }
 
-/// Whether a statement applies to a request, whoever asks.
+/// Whether a statement applies to a request, for any caller.
 fn applies(document: &Value, statement: &Value, call: &Call<'_>) -> Truth {
     let lower = call.action.to_ascii_lowercase();
     let matches_action = |name: &str| {
@@ -210,7 +210,7 @@ fn resources(patterns: &[String], resource: &str, fill: &dyn Fn(&str) -> Option<
         found.or(match fill(pattern) {
             Some(known) if covers(&known, resource) => Truth::Yes,
             Some(known) if overlap(&known, resource) => Truth::Maybe(format!("on {pattern}")),
-            // Nobody knows the value of a variable: any text may be in its place.
+            // The value of a variable is unknown: any text may be in its place.
             None if overlap(&starred(pattern), resource) => Truth::Maybe(format!("on {pattern}")),
             Some(_) | None => Truth::No,
         })

@@ -9,7 +9,7 @@ use super::super::as_list;
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Caller {
-    /// What it is.
+    /// Its type.
     pub kind: CallerKind,
     /// Its ARN, or the name of a service.
     pub name: String,
@@ -17,7 +17,7 @@ pub struct Caller {
     pub account: String,
 }
 
-/// What a caller is.
+/// The type of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CallerKind {
     /// A user.
@@ -37,7 +37,7 @@ pub enum CallerKind {
 /// Whom a statement means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
-    /// Somebody else.
+    /// Another caller.
     No,
     /// The caller.
     Named,
@@ -52,7 +52,7 @@ impl Caller {
             (Some(principal), _) => self.is_among(principal),
             (None, Some(others)) => match self.is_among(others) {
                 Match::No => Match::Named,
-                // Excepting an account does not except its users and roles in a denial, but whoever is named.
+                // Excepting an account does not except its users and roles in a denial, but the named one.
                 Match::Named | Match::Account => Match::No,
             },
             (None, None) => Match::No,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::super::super::notation::nanoseconds;
 
-/// What all policies of a token say about one path.
+/// The rules of all policies of a token for one path.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rule {
     granted: BTreeSet<String>,
@@ -101,7 +101,7 @@ impl Rule {
         if self.is_denied() { BTreeSet::new() } else { self.granted.iter().map(String::as_str).collect() }
     }
 
-    /// What requests must fulfil beside the capability, in words.
+    /// The conditions on requests beside the capability, in words.
     pub fn limits(&self) -> Vec<String> {
         let words = |label: &str, names: Vec<&str>| {
             let is_limit = names.iter().any(|name| label.contains("denied") || *name != "*");
