@@ -102,7 +102,7 @@ fn access_and_its_changes_are_shown_for_both_systems() {
         "POST",
         "",
         "sys/policies/acl/outside",
-        &json!({ "policy": "path \"kv/data/*\" { capabilities = [\"delete\"] }" }),
+        &json!({ "policy": "path \"kv/data/shop/*\" { capabilities = [\"delete\"] }" }),
     );
     assert_eq!(status, 204);
     let (status, _) =
@@ -111,7 +111,7 @@ fn access_and_its_changes_are_shown_for_both_systems() {
     let live = printed(&cluster, &["access", "plan.yaml", "kv/shop/database", "--live"]);
     for line in [
         "read: policy `shop`, path \"kv/data/shop/*\": read",
-        "delete: policy `outside`, path \"kv/data/*\": delete",
+        "delete: policy `outside`, path \"kv/data/shop/*\": delete",
     ] {
         assert!(live.contains(line), "{line}: {live}");
     }
