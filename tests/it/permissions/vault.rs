@@ -117,5 +117,12 @@ fn small_plan_of_vault_needs_each_capability() {
         let yes = if command == "plan" { &[][..] } else { &["--yes"] };
         let ran = run(&[&[command, "plan.yaml"][..], yes].concat());
         assert_eq!(ran.code, 0, "the whole policy suffices: {ran:?}");
+        if command == "apply" {
+            undeleted();
+            declare("two", "2h");
+            let ran = run(&["apply", "plan.yaml", "--yes"]);
+            assert_eq!(ran.code, 0, "it suffices for changes too: {ran:?}");
+            root(&["destroy", "plan.yaml", "--yes"]);
+        }
     }
 }

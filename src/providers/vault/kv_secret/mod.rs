@@ -361,12 +361,22 @@ mongodb:
             Access::Create => {
                 let metadata = [permissions::read(id.metadata()), permissions::make(id.metadata())];
                 let metadata = metadata.into_iter().filter(|_| desired.has_metadata());
-                [permissions::make(id.data())].into_iter().chain(metadata).collect()
+                // Once there is metadata, the server takes the first version for a change.
+                let data = match desired.has_metadata() {
+                    true => permissions::write(id.data()),
+                    false => permissions::make(id.data()),
+                };
+                std::iter::once(data).chain(metadata).collect()
             }
             Access::Update => {
                 let undelete = permissions::write(format!("{}/undelete/{}", id.mount, id.path));
                 let metadata = desired.has_metadata().then(|| permissions::write(id.metadata()));
-                [of(permissions::patch(id.data()), &["data"]), of(undelete, &["deleted"])]
+                // Who may write the whole secret needs no patch to change a part of it.
+                let data = match desired.has_metadata() {
+                    true => permissions::write(id.data()),
+                    false => permissions::patch(id.data()),
+                };
+                [of(data, &["data"]), of(undelete, &["deleted"])]
                     .into_iter()
                     .chain(metadata.map(|one| of(one, METADATA_FIELDS)))
                     .collect()
