@@ -203,6 +203,9 @@ pub struct Changeset {
     /// Who gains or loses what by it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub access_changes: Vec<AccessChange>,
+    /// Whether these are not known, because the plan has too many principals and things.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub access_not_compared: bool,
     /// The permissions that the caller certainly lacks for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lacking: Vec<Lack>,
@@ -340,6 +343,7 @@ impl Changeset {
             undeclared: Vec::new(),
             elsewhere: Vec::new(),
             access_changes: Vec::new(),
+            access_not_compared: false,
             lacking: Vec::new(),
             where_this_goes: None,
         }

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{Checked, Session};
-use crate::access::{Access, AccessChange, Stated, changes};
+use crate::access::{Access, AccessChange, Grant, Stated, changes};
 use crate::changeset::{Action, Changeset};
 use crate::observe::{Observation, ObservedPlan};
 use crate::place::{Place, Realm, Realms};
 use crate::resource::erased::Instance;
 use crate::run::Connections;
+
+/// The pairs of a principal and a target for which a plan asks before and after a changeset. They take about a tenth of a
+/// second in all.
+const MOST_QUESTIONS: usize = 50_000;
 
 /// Who can reach what once everything is as the plan declares it, without a look at the live systems.
 pub fn declared(checked: &Checked) -> Access {
@@ -102,15 +106,31 @@ fn pairs(world: &ObservedPlan, changeset: &Changeset) -> Vec<Pair> {
     pairs
 }
 
-/// Who gains or loses what by a changeset.
-pub(super) fn changed(world: &ObservedPlan, changeset: &Changeset) -> Vec<AccessChange> {
+/// Who gains or loses what by a changeset; `None` for a plan in which that would take too long.
+pub(super) fn changed(world: &ObservedPlan, changeset: &Changeset) -> Option<Vec<AccessChange>> {
     let pairs = pairs(world, changeset);
     if pairs.iter().all(|pair| pair.before.grants == pair.after.grants) {
-        return Vec::new();
+        return Some(Vec::new());
     }
-    let (before, after) = pairs.into_iter().map(|pair| (pair.before, pair.after)).unzip();
+    let (before, after): (Vec<Stated>, Vec<Stated>) =
+        pairs.into_iter().map(|pair| (pair.before, pair.after)).unzip();
+    if questions(&before).max(questions(&after)) > MOST_QUESTIONS {
+        return None;
+    }
     let providers = &world.resolved.providers;
-    changes(&reach(providers, before), &reach(providers, after))
+    Some(changes(&reach(providers, before), &reach(providers, after)))
+}
+
+/// How many pairs of a principal and a target there are.
+fn questions(stated: &[Stated]) -> usize {
+    let mut by_provider: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for one in stated {
+        let (principals, targets) =
+            by_provider.entry(one.kind.split('.').next().unwrap_or_default()).or_default();
+        *principals += one.grants.iter().filter(|grant| matches!(grant, Grant::Principal(_))).count();
+        *targets += one.grants.iter().filter(|grant| matches!(grant, Grant::Target(_))).count();
+    }
+    by_provider.values().map(|(principals, targets)| principals * targets).sum()
 }
 
 impl Session {

@@ -105,8 +105,9 @@ fn large_plan_stays_within_the_request_budget() {
     cluster.declare(&large());
     let empty = Log::read(&cluster);
 
-    // Nothing is there: one list of policies, one of methods, and each role is looked for.
-    cluster.plan();
+    // Nothing is there: one list of policies, one of methods, and each role is looked for. Who could reach what
+    // afterwards is half a million questions, which nobody waits for.
+    assert_eq!(cluster.plan()["access_not_compared"], true);
     let planned = Log::read(&cluster);
     let first = planned.since(&empty);
     assert_eq!(first.count(&READS, "sys/policies/"), 1, "every policy in one list");

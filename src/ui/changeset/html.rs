@@ -155,8 +155,10 @@ fn destinations(review: &Review) -> Vec<ShownDestination> {
 
 /// Who gains or loses what: the sign, and the line.
 fn access_changes(review: &Review) -> Vec<(&'static str, String)> {
+    let unknown = review.changeset.access_not_compared.then(|| ("?", access::NOT_COMPARED.to_owned()));
     let all = review.changeset.access_changes.iter();
-    all.map(|one| (access::sign(one.change).0, sanitize(&one.line()))).collect()
+    let all = all.map(|one| (access::sign(one.change).0, sanitize(&one.line())));
+    unknown.into_iter().chain(all).collect()
 }
 
 fn risks<'a>(review: &'a Review, numbers: &Numbers) -> Vec<ShownRisk<'a>> {

@@ -111,10 +111,13 @@ fn destinations(review: &Review) -> String {
 /// Who gains or loses what.
 fn access_changes(review: &Review) -> String {
     let all = &review.changeset.access_changes;
-    if all.is_empty() {
+    if all.is_empty() && !review.changeset.access_not_compared {
         return String::new();
     }
     let mut text = "\n### Access changes\n\n".to_owned();
+    if review.changeset.access_not_compared {
+        let _ = writeln!(text, "{}", access::NOT_COMPARED);
+    }
     for one in all.iter().take(RISKS) {
         let _ = writeln!(
             text,
