@@ -202,6 +202,7 @@ async fn prepare_with(
     progress.finish().await;
     let mut session = observed?;
     let mut changeset = session.compare()?;
+    session.compare_access(&mut changeset);
     changeset.lacking = session.lacking(&changeset).await;
     Ok((session, changeset))
 }

@@ -73,7 +73,9 @@ struct Pair {
 /// The things of a plan, with those that it no longer declares.
 fn pairs(world: &ObservedPlan, changeset: &Changeset) -> Vec<Pair> {
     let state = State { providers: &world.resolved.providers, realms: &world.realms };
-    let action = |id: &str| changeset.step(id).map(|step| step.action);
+    let actions: BTreeMap<&str, Action> =
+        changeset.steps.iter().map(|step| (step.id.as_str(), step.action)).collect();
+    let action = |id: &str| actions.get(id).copied();
     let mut pairs = Vec::new();
     for (index, step) in world.resolved.steps.iter().enumerate() {
         let instance = &world.instances[index];
@@ -107,7 +109,10 @@ fn pairs(world: &ObservedPlan, changeset: &Changeset) -> Vec<Pair> {
 }
 
 /// Who gains or loses what by a changeset; `None` for a plan in which that would take too long.
-pub(super) fn changed(world: &ObservedPlan, changeset: &Changeset) -> Option<Vec<AccessChange>> {
+fn changed(world: &ObservedPlan, changeset: &Changeset) -> Option<Vec<AccessChange>> {
+    if changeset.summary.writing() == 0 {
+        return Some(Vec::new());
+    }
     let pairs = pairs(world, changeset);
     if pairs.iter().all(|pair| pair.before.grants == pair.after.grants) {
         return Some(Vec::new());
@@ -134,6 +139,14 @@ fn questions(stated: &[Stated]) -> usize {
 }
 
 impl Session {
+    /// Notes in a changeset who gains or loses what by it.
+    pub fn compare_access(&self, changeset: &mut Changeset) {
+        match changed(&self.world, changeset) {
+            Some(changes) => changeset.access_changes = changes,
+            None => changeset.access_not_compared = true,
+        }
+    }
+
     /// Who can reach what now, by the declared things as they are in the live systems, and by the policies that
     /// these name.
     pub async fn live_access(&self) -> Access {

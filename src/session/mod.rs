@@ -163,10 +163,6 @@ impl Session {
     pub fn compare(&mut self) -> Result<Changeset, Error> {
         let mut changeset = diff::compare(&mut self.world)?;
         changeset.elsewhere = removal::elsewhere(&self.world);
-        match access::changed(&self.world, &changeset) {
-            Some(changes) => changeset.access_changes = changes,
-            None => changeset.access_not_compared = true,
-        }
         changeset.where_this_goes = Some(destinations::of_world(&self.world, &self.run));
         Ok(changeset)
     }
