@@ -96,7 +96,7 @@ pub fn changes(before: &Access, after: &Access) -> Vec<AccessChange> {
         let gained = is.iter().filter(|(right, _)| !was.contains_key(*right)).map(|(_, right)| *right);
         let lost = was.iter().filter(|(right, _)| !is.contains_key(*right)).map(|(_, right)| *right);
         let kept = is.iter().filter(|(name, right)| {
-            was.get(*name).is_some_and(|before| conditions(before) != conditions(right))
+            was.get(*name).is_some_and(|before| before.conditions() != right.conditions())
         });
         let kept = kept.map(|(_, right)| *right);
         let all = [
@@ -128,7 +128,7 @@ fn together(
 ) -> Vec<AccessChange> {
     let mut found: Vec<AccessChange> = Vec::new();
     for right in rights {
-        let conditions = conditions(right);
+        let conditions = right.conditions();
         match found.iter_mut().find(|one| one.conditions == conditions) {
             Some(one) => one.rights.push(right.right),
             None => found.push(AccessChange {
@@ -141,11 +141,6 @@ fn together(
         }
     }
     found
-}
-
-fn conditions(right: &Right) -> Vec<String> {
-    let only = (!right.only.is_empty()).then(|| format!("only {}", right.only.join(", or ")));
-    only.into_iter().chain(right.unless.iter().map(|one| format!("unless {one}"))).collect()
 }
 
 fn key<'a>(principal: &'a Subject, target: &'a Subject) -> (&'a str, &'a str, &'a str, &'a str) {

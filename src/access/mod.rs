@@ -199,6 +199,12 @@ impl Right {
     pub fn is_certain(&self) -> bool {
         self.only.is_empty() && self.unless.is_empty()
     }
+
+    /// The conditions under which it holds, in words.
+    pub fn conditions(&self) -> Vec<String> {
+        let only = (!self.only.is_empty()).then(|| format!("only {}", self.only.join(", or ")));
+        only.into_iter().chain(self.unless.iter().map(|one| format!("unless {one}"))).collect()
+    }
 }
 
 /// The rights of one principal on one target.

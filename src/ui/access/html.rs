@@ -116,18 +116,7 @@ fn cell(reach: Option<&Reach>) -> Vec<Shown> {
     let shown = |right: &Right| Shown {
         right: right.right,
         is_certain: right.is_certain(),
-        why: sanitize(&describe(&why(right))),
+        why: sanitize(&describe(&[right.because.clone(), right.conditions()].concat().join("; "))),
     };
     reach.map(|one| one.rights.iter().map(shown).collect()).unwrap_or_default()
-}
-
-fn why(right: &Right) -> String {
-    let mut words = right.because.join("; ");
-    if !right.only.is_empty() {
-        words.push_str(&format!("; only {}", right.only.join(", or ")));
-    }
-    for unless in &right.unless {
-        words.push_str(&format!("; unless {unless}"));
-    }
-    words
 }

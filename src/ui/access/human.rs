@@ -68,13 +68,9 @@ fn explained(one: &Reach, width: usize) -> String {
         text.push_str(&block("    ", &format!("{}: {}", right.right, because.join("; ")), width, |line| {
             line.to_owned()
         }));
-        if !right.only.is_empty() {
-            let only = sanitize(&describe(&format!("only {}", right.only.join(", or "))));
-            text.push_str(&block("      ", &only, width, |line| paint(CHANGE, line)));
-        }
-        for unless in &right.unless {
-            let unless = sanitize(&describe(&format!("unless {unless}")));
-            text.push_str(&block("      ", &unless, width, |line| paint(CHANGE, line)));
+        for condition in right.conditions() {
+            let condition = sanitize(&describe(&condition));
+            text.push_str(&block("      ", &condition, width, |line| paint(CHANGE, line)));
         }
     }
     text
