@@ -130,21 +130,16 @@ fn right(acl: &Acl, operation: &Operation, prefix: &str) -> Option<Right> {
         only,
         unless: Vec::new(),
     };
-    if let Some((capability, rule)) = first(operation, |capability| acl.reason(&path, capability)) {
+    if let Some((capability, rule)) = acl.reason(&path, operation.any_of) {
         return Some(one(origins(rule, capability), rule.limits()));
     }
-    if acl.allows(&path, operation.any_of) {
+    if acl.is_root_of(&path) {
         return Some(one(vec!["policy `root`".to_owned()], Vec::new()));
     }
-    let open = first(operation, |capability| acl.open_reason(&path, capability));
-    open.map(|(capability, (pattern, rule))| {
-        one(origins(rule, capability), vec![format!("where the path is {pattern}")])
+    operation.any_of.iter().find_map(|capability| {
+        let (pattern, rule) = acl.open_reason(&path, capability)?;
+        Some(one(origins(rule, capability), vec![format!("where the path is {pattern}")]))
     })
-}
-
-/// What is found for the first capability for which something is found.
-fn first<T>(operation: &Operation, find: impl Fn(&'static str) -> Option<T>) -> Option<(&'static str, T)> {
-    operation.any_of.iter().find_map(|capability| find(capability).map(|found| (*capability, found)))
 }
 
 fn origins(rule: &Rule, capability: &str) -> Vec<String> {
@@ -207,11 +202,11 @@ impl<'a> World<'a> {
     fn holders(&self, who: &Who<'a>) -> Vec<&Who<'a>> {
         let is_same = |one: &&Who<'a>| std::ptr::eq(one.principal, who.principal);
         let mut found: Vec<&Who<'a>> = self.who.iter().filter(is_same).collect();
-        let names = [who.principal.name.clone(), format!("/{}", who.stated.output("role_id"))];
+        let (home, role_id) = (namespace(who.stated), who.stated.output("role_id"));
+        let is_role = who.principal.sort == "Vault role";
         let leads = self.logins.iter().filter(|(inside, method, name, _)| {
-            let is_role = who.principal.sort == "Vault role" && *inside == namespace(who.stated);
-            let own = who.principal.name.strip_prefix(&format!("{method}/"));
-            is_role && own.is_some_and(|own| own == *name || names[1] == format!("/{name}"))
+            let own = who.principal.name.strip_prefix(*method).and_then(|own| own.strip_prefix('/'));
+            is_role && *inside == home && own.is_some_and(|own| own == *name || role_id == *name)
         });
         for (.., id) in leads {
             found.extend(self.who.iter().filter(|one| one.principal.sort != "Vault role" && one.id == *id));

@@ -9,6 +9,7 @@ mod identity;
 mod request;
 mod rule;
 
+use std::cell::LazyCell;
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,27 +115,30 @@ impl Acl {
     /// Whether one of these capabilities is given on a path. The server lists at a path with a slash at its end,
     /// and then looks without it.
     pub fn allows(&self, path: &str, any_of: &[&str]) -> bool {
-        any_of.iter().any(|capability| self.reason(path, capability).is_some() || self.is_root_of(path))
+        !any_of.is_empty() && (self.is_root_of(path) || self.reason(path, any_of).is_some())
     }
 
-    /// The rule that gives a capability on a path.
-    pub fn reason(&self, path: &str, capability: &str) -> Option<&Rule> {
-        let rule = match capability {
-            "list" | "scan" => self.rule(&format!("{}/", path.trim_end_matches('/'))),
-            _ => self.exact(path).or_else(|| self.best_pattern(path)),
-        };
-        rule.filter(|rule| rule.capabilities().contains(capability))
+    /// The first of these capabilities that a rule gives on a path, and the rule. Each of the two rules that can
+    /// count for a path is looked for once.
+    pub fn reason<'c>(&self, path: &str, any_of: &[&'c str]) -> Option<(&'c str, &Rule)> {
+        let of_listing = LazyCell::new(|| self.rule(&format!("{}/", path.trim_end_matches('/'))));
+        let of_others = LazyCell::new(|| self.exact(path).or_else(|| self.best_pattern(path)));
+        any_of.iter().find_map(|capability| {
+            let rule = if is_listing(capability) { *of_listing } else { *of_others };
+            rule.filter(|rule| rule.gives(capability)).map(|rule| (*capability, rule))
+        })
     }
 
     /// The rule that gives a capability on a path to some identities only, and its path as it is written.
     pub fn open_reason(&self, path: &str, capability: &str) -> Option<(String, &Rule)> {
-        let path = match capability {
-            "list" | "scan" => format!("{}/", path.trim_end_matches('/')),
-            _ => path.to_owned(),
+        let path = match is_listing(capability) {
+            true => format!("{}/", path.trim_end_matches('/')),
+            false => path.to_owned(),
         };
-        let fitting = self.open.iter().filter(|(pattern, rule)| {
-            identity::fits_open(pattern, &path) && rule.capabilities().contains(capability)
-        });
+        let fitting = self
+            .open
+            .iter()
+            .filter(|(pattern, rule)| identity::fits_open(pattern, &path) && rule.gives(capability));
         fitting
             .max_by_key(|(pattern, _)| pattern.len())
             .map(|(pattern, rule)| (identity::shown(pattern), rule))
@@ -142,9 +146,9 @@ impl Acl {
 
     /// Whether the server lets this request pass.
     pub fn passes(&self, request: &Request<'_>) -> bool {
-        let rule = match request.operation {
-            "list" | "scan" => self.rule(request.path),
-            _ => self.exact(request.path).or_else(|| self.best_pattern(request.path)),
+        let rule = match is_listing(request.operation) {
+            true => self.rule(request.path),
+            false => self.exact(request.path).or_else(|| self.best_pattern(request.path)),
         };
         self.is_root_of(request.path) || rule.is_some_and(|rule| request.passes(rule))
     }
@@ -156,12 +160,8 @@ impl Acl {
         exact.or_else(|| self.best_pattern(path)).or_else(|| self.best_pattern(bare))
     }
 
-    /// All rules, with their paths.
-    pub fn rules(&self) -> impl Iterator<Item = (&str, &Rule)> {
-        self.rules.iter().map(|(path, rule)| (path.as_str(), rule))
-    }
-
-    fn is_root_of(&self, path: &str) -> bool {
+    /// Whether the token may do everything on a path.
+    pub fn is_root_of(&self, path: &str) -> bool {
         self.root.as_ref().is_some_and(|namespace| path.starts_with(namespace.as_str()))
     }
 
@@ -173,6 +173,11 @@ impl Acl {
         let fitting = self.rules.iter().filter(|(pattern, _)| fits(pattern, path));
         fitting.max_by_key(|(pattern, _)| rank(pattern)).map(|(_, rule)| rule)
     }
+}
+
+/// Whether a capability is to list, for which the server adds a slash to the path.
+fn is_listing(capability: &str) -> bool {
+    matches!(capability, "list" | "scan")
 }
 
 /// Whether the server looks for `+` in a pattern.

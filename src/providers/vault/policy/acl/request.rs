@@ -23,9 +23,7 @@ const WITH_PARAMETERS: [&str; 4] = ["read", "update", "create", "patch"];
 impl Request<'_> {
     /// Whether this rule, which is the one for its path, lets it pass.
     pub(super) fn passes(&self, rule: &Rule) -> bool {
-        rule.capabilities().contains(self.operation)
-            && self.is_wrapped_enough(rule)
-            && self.has_good_data(rule)
+        rule.gives(self.operation) && self.is_wrapped_enough(rule) && self.has_good_data(rule)
     }
 
     fn is_wrapped_enough(&self, rule: &Rule) -> bool {

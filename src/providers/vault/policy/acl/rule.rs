@@ -96,6 +96,11 @@ impl Rule {
         self.granted.contains("deny")
     }
 
+    /// Whether it gives a capability.
+    pub fn gives(&self, capability: &str) -> bool {
+        !self.is_denied() && self.granted.contains(capability)
+    }
+
     /// The capabilities that it gives; none where it denies.
     pub fn capabilities(&self) -> BTreeSet<&str> {
         if self.is_denied() { BTreeSet::new() } else { self.granted.iter().map(String::as_str).collect() }
