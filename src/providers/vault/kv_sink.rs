@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::VaultClient;
+use super::permissions::gives;
 use crate::error::{Error, ErrorKind, Result};
 use crate::permit::Permit;
 use crate::providers::sink::Sink;
@@ -78,9 +79,7 @@ impl Sink for KvSink {
             self.require_mount().await?;
         }
         let found = self.vault.capabilities(std::slice::from_ref(&self.path)).await?;
-        let listed = found.get(&self.path).and_then(Value::as_array).into_iter().flatten();
-        let mut capabilities = listed.filter_map(Value::as_str);
-        if capabilities.any(|capability| capability == needed || capability == "root") {
+        if gives(found.get(&self.path), &[needed]) {
             return Ok(());
         }
         let message = format!("the token lacks the capability `{needed}`, so nothing can be delivered there");

@@ -110,6 +110,12 @@ pub(super) fn in_any_order(any_of: &'static [&'static str]) -> &'static [&'stati
     if any_of == WRITE { MAKE } else { any_of }
 }
 
+/// Whether one of these capabilities is among those that the server lists for a path.
+pub(super) fn gives(listed: Option<&Value>, any_of: &[&str]) -> bool {
+    let listed = listed.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    listed.into_iter().any(|capability| capability == "root" || any_of.contains(&capability))
+}
+
 /// Rules that give what is missing, as lines of a policy.
 pub(super) fn rules_for(missing: &[Missing]) -> String {
     let mut by_path: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -276,6 +282,13 @@ mod tests {
 
     fn found(steps: &[Step]) -> Vec<(usize, FieldError)> {
         check(&steps.iter().map(|step| step as &dyn Declared).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn one_of_several_capabilities_is_enough() {
+        let gives = |listed: Value, any_of: &[&str]| gives(Some(&listed), any_of);
+        assert!(gives(json!(["update"]), &["create", "update"]) && gives(json!(["root"]), &["sudo"]));
+        assert!(!gives(json!(["deny"]), &["read"]) && !gives(json!(null), &["read"]));
     }
 
     #[test]

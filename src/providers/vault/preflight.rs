@@ -3,10 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::VaultClient;
-use super::permissions::{in_any_order, path_from_home};
+use super::permissions::{gives, in_any_order, path_from_home};
 use crate::run::{Lack, Needs};
 use crate::template::unknown::is_unknown;
 
@@ -33,29 +31,11 @@ pub(super) async fn lacking(client: &VaultClient, needs: &[&Needs]) -> Vec<Lack>
     for some in paths.chunks(AT_ONCE) {
         let Ok(capabilities) = client.capabilities(some).await else { return Vec::new() };
         for (path, any_of, step) in asked.iter().filter(|(path, ..)| some.contains(path)) {
-            if capabilities.get(path).is_some_and(|listed| !gives(listed, any_of)) {
+            if capabilities.get(path).is_some_and(|listed| !gives(Some(listed), any_of)) {
                 let action = any_of.join(" or ");
                 found.insert(Lack { action, resource: path.clone(), step: (*step).to_owned(), reason: None });
             }
         }
     }
     found.into_iter().collect()
-}
-
-fn gives(listed: &Value, any_of: &[&str]) -> bool {
-    let listed = listed.as_array().into_iter().flatten().filter_map(Value::as_str);
-    listed.into_iter().any(|capability| capability == "root" || any_of.contains(&capability))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn one_of_several_capabilities_is_enough() {
-        assert!(gives(&json!(["update"]), &["create", "update"]) && gives(&json!(["root"]), &["sudo"]));
-        assert!(!gives(&json!(["deny"]), &["read"]) && !gives(&json!(null), &["read"]));
-    }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::VaultClient;
 use super::custodian::{Admin, Custodian, Initialisation, REVOKE, Unlocked};
-use super::permissions::{self, Missing, in_any_order, in_words, path_from_home, rules_for};
+use super::permissions::{self, Missing, gives, in_any_order, in_words, path_from_home, rules_for};
 use super::prove;
 use super::server::RootGeneration;
 use crate::access::Granting;
@@ -304,7 +304,7 @@ impl Custodian {
         for some in needed.chunks(AT_ONCE) {
             let paths: Vec<String> = some.iter().map(|one| one.path.clone()).collect();
             let found = self.vault.capabilities(&paths).await?;
-            missing.extend(some.iter().filter(|one| !may(found.get(&one.path), one.any_of)).cloned());
+            missing.extend(some.iter().filter(|one| !gives(found.get(&one.path), one.any_of)).cloned());
         }
         match missing.is_empty() {
             true => Ok(()),
@@ -324,14 +324,6 @@ fn needed_paths(approle: &Approle, generation: RootGeneration) -> Vec<String> {
         needed.push(generation.attempt().to_owned());
     }
     needed
-}
-
-/// Whether the server reports one of these capabilities.
-fn may(capabilities: Option<&serde_json::Value>, any_of: &[&str]) -> bool {
-    let listed = capabilities.and_then(serde_json::Value::as_array).into_iter().flatten();
-    listed
-        .filter_map(serde_json::Value::as_str)
-        .any(|capability| capability == "root" || any_of.contains(&capability))
 }
 
 fn no_root() -> Error {
@@ -365,9 +357,9 @@ mod tests {
 
     #[test]
     fn only_write_capabilities_count() {
-        let row = |list: serde_json::Value| may(Some(&list), &["update"]);
+        let row = |list: serde_json::Value| gives(Some(&list), &["update"]);
         assert!(row(json!(["root"])) && row(json!(["create", "update"])));
-        assert!(!row(json!(["deny"])) && !row(json!(["read", "list"])) && !may(None, &["update"]));
+        assert!(!row(json!(["deny"])) && !row(json!(["read", "list"])) && !gives(None, &["update"]));
     }
 
     #[test]
