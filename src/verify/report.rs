@@ -80,13 +80,6 @@ impl Report {
 }
 
 impl StepReport {
-    /// How many findings there are of each outcome.
-    pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        self.findings.iter().for_each(|finding| totals.count(finding));
-        totals
-    }
-
     /// Whether everything about it was proven.
     pub fn is_proven(&self) -> bool {
         self.findings.iter().all(|finding| finding.outcome == Outcome::Proven)

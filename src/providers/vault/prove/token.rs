@@ -11,7 +11,7 @@ use super::super::policy::acl::Acl;
 use super::super::policy::text::granted;
 use super::paths::{Surroundings, trials};
 use super::policy::{compare, policy_text};
-use super::{Vault, beside, end, hold};
+use super::{Vault, beside, end_token, hold};
 use crate::error::Result;
 
 const ADVICE: &str = "compare the role on the server with the plan (`groundwork plan`), and the maximum TTL of its \
@@ -37,11 +37,7 @@ pub(super) async fn prove(prover: &Vault<'_>, declared: &Map<String, Value>, iss
             rights(prover, &bearer, &about).await;
         }
     }
-    match about["token_type"] == "batch" {
-        // The server has no request that ends such a token. It ends with its TTL.
-        true => undo.is_gone(),
-        false => end(undo).await,
-    }
+    end_token(undo, &about).await;
 }
 
 fn seconds(declared: &Map<String, Value>, name: &str) -> u64 {

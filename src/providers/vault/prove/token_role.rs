@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{LIFETIME, Vault, end, hold};
+use super::{LIFETIME, Vault, end_token, hold};
 use crate::error::ErrorKind;
 
 const ADVICE: &str =
@@ -44,11 +44,7 @@ pub(in crate::providers::vault) async fn prove(
         &about["token_type"].as_str().unwrap_or_default(),
         ADVICE,
     );
-    match about["token_type"] == "batch" {
-        // The server has no request that ends such a token. It ends with its TTL.
-        true => undo.is_gone(),
-        false => end(undo).await,
-    }
+    end_token(undo, &about).await;
     if policy.is_some() && names("allowed_policies_glob").next().is_none() {
         is_refused(prover, &path).await;
     }
@@ -60,8 +56,9 @@ async fn is_refused(prover: &Vault<'_>, path: &str) {
     let body = json!({ "ttl": format!("{LIFETIME}s"), "policies": [STRANGER] });
     match prover.issue_token(path, &body).await {
         Ok(issued) => {
+            let about = issued.about.clone();
             let (_, undo) = hold(prover, "a token of the role", issued);
-            end(undo).await;
+            end_token(undo, &about).await;
             prover.failed(tried, "the server refuses it", "it makes the token", ADVICE);
         }
         Err(error) if matches!(error.kind, ErrorKind::Rejected | ErrorKind::Denied) => prover.proven(tried),
