@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use crate::error::FieldError;
+use crate::providers::aws::policy::evaluate::covers;
 use crate::providers::aws::policy::{Document, as_list};
 
 /// The action that gives access to every other action.
@@ -53,8 +54,9 @@ pub fn check(document: &Document) -> Option<FieldError> {
 
 fn is_about_managing(statement: &Value) -> bool {
     let names = |element: &str| as_list(statement.get(element));
-    let covered =
-        |element: &str| names(element).iter().filter_map(Value::as_str).any(|name| covers(name, MANAGE));
+    let covered = |element: &str| {
+        names(element).iter().filter_map(Value::as_str).any(|name| covers(&name.to_ascii_lowercase(), MANAGE))
+    };
     let action = if statement.get("NotAction").is_some() { !covered("NotAction") } else { covered("Action") };
     // The resource of a key policy is the key itself; any resource but `*` is its ARN.
     action && statement.get("NotResource").is_none()
@@ -74,17 +76,6 @@ fn is_everybody(principal: &Value) -> bool {
 
 fn has_condition(statement: &Value) -> bool {
     statement["Condition"].as_object().is_some_and(|operators| !operators.is_empty())
-}
-
-/// Whether a pattern with `*` and `?` matches a name in lower case.
-fn covers(pattern: &str, name: &str) -> bool {
-    let pattern = pattern.to_ascii_lowercase();
-    let Some((first, rest)) = pattern.split_at_checked(1) else { return name.is_empty() };
-    match first {
-        "*" => (0..=name.len()).any(|skipped| covers(rest, &name[skipped..])),
-        "?" => !name.is_empty() && covers(rest, &name[1..]),
-        first => name.strip_prefix(first).is_some_and(|name| covers(rest, name)),
-    }
 }
 
 #[cfg(test)]
