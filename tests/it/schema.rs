@@ -9,6 +9,8 @@ use groundwork::session;
 use groundwork::trust::Trust;
 use serde_json::Value;
 
+use crate::support::write_example;
+
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -54,16 +56,7 @@ fn every_kinds_example_is_a_valid_step() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
     for kind in PROVIDERS.kinds() {
-        let steps: String =
-            kind.example().trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
-        let plan = format!(
-            "version: 1\nname: example\naws: {{ region: us-east-1 }}\n\
-             vault: {{ address: \"http://127.0.0.1:8200\" }}\n\
-             custody: {{ recipients: [ {{ kms: alias/example }} ], stores: [ {{ file: custody }} ] }}\n\
-             steps:\n{steps}"
-        );
-        let path = folder.path().join(format!("{}.yaml", kind.name()));
-        std::fs::write(&path, plan).expect("written");
+        let path = write_example(kind, folder.path());
         if let Err(mistakes) = session::check(&path, &Given::default(), &Trust::default()) {
             wrong.push(format!("{}: {mistakes}", kind.name()));
         }

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use groundwork::custody::{Envelope, FileStore, Keyring, Store, pgp};
 use groundwork::event::Events;
+use groundwork::resource::erased::Kind;
 use groundwork::sandbox::{self, Options, Running, Settings};
 use groundwork::secret::Secret;
 use serde_json::Value;
@@ -200,6 +201,20 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// Writes a plan with the example of a kind into a folder.
+pub fn write_example(kind: &dyn Kind, folder: &Path) -> PathBuf {
+    let steps: String = kind.example().trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
+    let plan = format!(
+        "version: 1\nname: example\naws: {{ region: us-east-1 }}\n\
+         vault: {{ address: \"http://127.0.0.1:8200\" }}\n\
+         custody: {{ recipients: [ {{ kms: alias/example }} ], stores: [ {{ file: custody }} ] }}\n\
+         steps:\n{steps}"
+    );
+    let path = folder.join(format!("{}.yaml", kind.name()));
+    std::fs::write(&path, plan).expect("written");
+    path
 }
 
 /// Copies our templates into a folder, which is made.

@@ -14,7 +14,7 @@ use groundwork::trust::Trust;
 use serde_json::{Value, json};
 
 use crate::aws::OWN;
-use crate::support::Ran;
+use crate::support::{Ran, write_example};
 
 #[test]
 fn every_kind_states_what_it_needs() {
@@ -24,16 +24,7 @@ fn every_kind_states_what_it_needs() {
     let realm = Realm::default().with("account", OWN).with("region", "us-east-1");
     let mut silent = BTreeSet::new();
     for kind in PROVIDERS.kinds().filter(|kind| kind.provider() != "file") {
-        let steps: String =
-            kind.example().trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
-        let plan = format!(
-            "version: 1\nname: example\naws: {{ region: us-east-1 }}\n\
-             vault: {{ address: \"http://127.0.0.1:8200\" }}\n\
-             custody: {{ recipients: [ {{ kms: alias/example }} ], stores: [ {{ file: custody }} ] }}\n\
-             steps:\n{steps}"
-        );
-        let path = folder.path().join(format!("{}.yaml", kind.name()));
-        std::fs::write(&path, plan).expect("written");
+        let path = write_example(kind, folder.path());
         let checked = session::check(&path, &Given::default(), &Trust::default()).expect("valid");
         let steps = checked.resolved.steps.iter().zip(&checked.instances);
         for (_, instance) in steps.filter(|(step, _)| step.kind.name() == kind.name()) {
