@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::custody::{Context, KeyService};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
-use crate::snapshot::{
-    Contents, Flaw, Frame, Seal, ShareReport, Unlocked, Verdict, Vitals, VitalsReader, read, scan,
-};
+use crate::snapshot::{Contents, Flaw, Frame, Seal, ShareReport, Unlocked, Verdict, Vitals, outline, read};
 
 /// Key shares from one place.
 pub struct ShareSet {
@@ -118,16 +116,6 @@ pub async fn check(file: &File, keys: &Keys) -> Result<Check> {
 fn again(file: &File) -> Result<File> {
     let again = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
     again.map_err(|error| Error::new(ErrorKind::Local, "read the backup", error.to_string()))
-}
-
-/// Reads a snapshot to its end; the outline needs no key.
-pub(super) fn outline(file: &mut impl std::io::Read) -> Result<(Frame, Vitals), Flaw> {
-    let mut reader = VitalsReader::default();
-    let frame = scan(file, &mut |key, value| {
-        reader.visit(key, value);
-        Ok(())
-    })?;
-    Ok((frame, reader.finish()?))
 }
 
 /// The keys of a backup's seal.

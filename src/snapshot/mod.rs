@@ -29,7 +29,7 @@ pub use flaw::Flaw;
 pub use kv::{KvSecret, KvVersion};
 pub use secret_at::Located;
 pub use shares::{ShareReport, Verdict, seal_key};
-pub use vitals::{Seal, SealConfig, Vitals, VitalsReader};
+pub use vitals::{Seal, SealConfig, Vitals, outline};
 
 /// The receiver of each entry: its key, and its value as it is stored.
 pub type Visit<'a> = dyn FnMut(&str, &[u8]) -> Result<(), Flaw> + 'a;

@@ -13,12 +13,7 @@ fn shares() -> Vec<Secret> {
 }
 
 fn vitals(file: &[u8]) -> Result<(Frame, Vitals), Flaw> {
-    let mut reader = VitalsReader::default();
-    let frame = scan(file, &mut |key, value| {
-        reader.visit(key, value);
-        Ok(())
-    })?;
-    Ok((frame, reader.finish()?))
+    outline(&mut &file[..])
 }
 
 fn unlocked(vitals: &Vitals) -> Unlocked {

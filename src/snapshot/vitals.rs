@@ -1,11 +1,12 @@
 //! The facts that a snapshot shows without a key.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::{Blob, Flaw};
+use super::{Blob, Flaw, Frame, scan};
 
 const SEAL_CONFIG: &str = "core/seal-config";
 const RECOVERY_CONFIG: &str = "core/recovery-config";
@@ -79,7 +80,7 @@ pub struct SealConfig {
 
 /// Collects the entries for [`Vitals`] while a snapshot is scanned.
 #[derive(Debug, Default)]
-pub struct VitalsReader {
+struct VitalsReader {
     kept: BTreeMap<&'static str, Vec<u8>>,
     versions: Vec<String>,
 }
@@ -179,4 +180,17 @@ fn config(name: &str, bytes: &[u8]) -> Result<SealConfig, Flaw> {
 
 fn broken(name: &str) -> Flaw {
     Flaw::Damaged(format!("{name} cannot be understood"))
+}
+
+/// Reads a snapshot to its end; the outline needs no key.
+///
+/// # Errors
+/// The first thing that is wrong with the file.
+pub fn outline(file: &mut impl Read) -> Result<(Frame, Vitals), Flaw> {
+    let mut reader = VitalsReader::default();
+    let frame = scan(file, &mut |key, value| {
+        reader.visit(key, value);
+        Ok(())
+    })?;
+    Ok((frame, reader.finish()?))
 }
