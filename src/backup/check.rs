@@ -2,13 +2,13 @@
 //! is authentic.
 
 use std::fs::File;
-use std::io::Seek;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::FromStart;
 use crate::custody::{Context, KeyService};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::snapshot::{Contents, Flaw, Frame, Seal, ShareReport, Unlocked, Verdict, Vitals, outline, read};
 
@@ -86,7 +86,7 @@ pub struct Opened {
 /// When the file, or the key service, cannot be used at all.
 pub async fn check(file: &File, keys: &Keys) -> Result<Check> {
     let mut check = Check { state: State::Flawed, flaw: None, frame: None, shares: Vec::new(), opened: None };
-    let (frame, vitals) = match outline(&mut again(file)?) {
+    let (frame, vitals) = match outline(&mut FromStart::of(file)?) {
         Ok(outline) => outline,
         Err(flaw) => return Ok(Check { flaw: Some(flaw), ..check }),
     };
@@ -110,12 +110,6 @@ pub async fn check(file: &File, keys: &Keys) -> Result<Check> {
     }
     check.frame = Some((frame, vitals));
     Ok(check)
-}
-
-/// The file from its beginning.
-fn again(file: &File) -> Result<File> {
-    let again = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
-    again.map_err(|error| Error::new(ErrorKind::Local, "read the backup", error.to_string()))
 }
 
 /// The keys of a backup's seal.
@@ -213,7 +207,7 @@ async fn recovery_key(vitals: &Vitals, keys: &Keys, found: &SealKeys) -> Option<
 fn open(file: &File, frame: &Frame, vitals: &Vitals, keys: SealKeys) -> Result<Opened, Flaw> {
     let mut unlocked = Unlocked::with_seal_key(vitals, &keys.root)?;
     frame.check_sealed_sums(&keys.sums)?;
-    let mut file = again(file).map_err(|error| Flaw::Unreadable(error.message))?;
+    let mut file = FromStart::of(file).map_err(|error| Flaw::Unreadable(error.message))?;
     let (_, contents) = read(&mut file, &mut unlocked)?;
     Ok(Opened { with: keys.with, contents, unlocked })
 }

@@ -3,6 +3,7 @@
 mod bundle;
 mod check;
 mod compare;
+mod from_start;
 mod keep;
 mod manifest;
 mod place;
@@ -12,6 +13,7 @@ mod take;
 pub use bundle::Bundle;
 pub use check::{Check, Keys, Opened, ShareCheck, ShareSet, State, check};
 pub use compare::{Change, Comparison, Fate};
+pub use from_start::{FromStart, unreadable};
 pub use manifest::{Companion, Manifest, ManifestCheck, Read, Surroundings, Vouching};
 pub use place::{BackupFolder, BackupPlace, Payload};
 pub use stored::{Latest, fetch, latest, spool};

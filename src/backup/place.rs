@@ -1,12 +1,13 @@
 //! The places that keep backups.
 
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use rustix::fs::OFlags;
 
+use super::FromStart;
 use crate::confined_path::{Folder, Keeping, Missing, OBJECT};
 use crate::durable::make_folder;
 use crate::error::{Error, ErrorKind, Result};
@@ -91,8 +92,7 @@ impl BackupFolder {
         folder.put(leaf, 0o600, false, |to| match payload {
             Payload::Text(text) => crate::durable::write(to, text),
             Payload::File { file, bytes, .. } => {
-                let mut from = file.try_clone()?;
-                from.rewind()?;
+                let mut from = FromStart::of(file).map_err(|error| io::Error::other(error.message))?;
                 match io::copy(&mut from, to)? {
                     copied if copied == *bytes => Ok(()),
                     copied => Err(io::Error::other(format!("{copied} of {bytes} bytes were written"))),

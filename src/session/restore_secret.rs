@@ -1,12 +1,12 @@
 //! One secret out of a backup, written over the one that is live.
 
-use std::io::Seek;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::restore::{Restore, refused};
 use crate::apply::by_command;
+use crate::backup::FromStart;
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Place;
 use crate::providers::vault::VaultClient;
@@ -50,9 +50,8 @@ impl Restore {
             return Err(refused(format!("the engine of {path} keeps no versions"))
                 .advice("a write there cannot be checked against others; only KV 2 is restored one by one"));
         }
-        let mut again = self.file.try_clone().map_err(|error| refused(error.to_string()))?;
-        again.rewind().map_err(|error| refused(error.to_string()))?;
-        let data = located.data(again, &mut opened.unlocked, version);
+        let file = FromStart::of(&self.file)?;
+        let data = located.data(file, &mut opened.unlocked, version);
         let data = data.map_err(|flaw| refused(flaw.to_string()))?.ok_or_else(|| {
             let versions: Vec<String> =
                 located.secret.versions.iter().map(|one| one.version.to_string()).collect();

@@ -4,7 +4,7 @@
 //! bucket's own default encryption and object lock apply.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::body;
 use super::client::{AwsClient, missing};
 use super::error::Answer;
-use crate::backup::{BackupPlace, Payload};
+use crate::backup::{BackupPlace, FromStart, Payload, unreadable};
 use crate::confined_path::OBJECT;
 use crate::error::{Error, ErrorKind, Result};
 use crate::permit::Permit;
@@ -70,7 +70,7 @@ impl S3BackupPlace {
         Ok(())
     }
 
-    async fn put_parts(&self, permit: &Permit, key: &str, file: &mut File, bytes: u64) -> Result<()> {
+    async fn put_parts(&self, permit: &Permit, key: &str, file: &mut FromStart, bytes: u64) -> Result<()> {
         let s3 = &self.client.write(permit).s3;
         let owner = self.client.account_id().await?;
         let request = s3.create_multipart_upload().bucket(&self.place.bucket).key(key);
@@ -87,13 +87,13 @@ impl S3BackupPlace {
         self.require_arrived(key, Some(bytes), None).await
     }
 
-    async fn send_parts(&self, permit: &Permit, key: &str, upload: &str, file: &mut File) -> Result<()> {
+    async fn send_parts(&self, permit: &Permit, key: &str, upload: &str, file: &mut FromStart) -> Result<()> {
         let s3 = &self.client.write(permit).s3;
         let owner = self.client.account_id().await?;
         let mut parts = Vec::new();
         for number in 1.. {
             let mut part = Vec::new();
-            file.take(PART.into()).read_to_end(&mut part).map_err(|error| unreadable(&error))?;
+            file.by_ref().take(PART.into()).read_to_end(&mut part).map_err(|error| unreadable(&error))?;
             if part.is_empty() {
                 break;
             }
@@ -113,10 +113,6 @@ impl S3BackupPlace {
 
 fn checksum(bytes: &[u8]) -> String {
     STANDARD.encode(digest(&SHA256, bytes))
-}
-
-fn unreadable(error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Local, "read the backup", error.to_string())
 }
 
 /// Of two writers of one key, S3 refuses one.
@@ -149,8 +145,7 @@ impl BackupPlace for S3BackupPlace {
             Payload::Text(text) => return self.put_bytes(permit, &key, text.to_vec()).await,
             Payload::File { file, bytes, .. } => (file, bytes),
         };
-        let again = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
-        let mut file = again.map_err(|error| unreadable(&error))?;
+        let mut file = FromStart::of(file)?;
         if bytes > u64::from(PART) {
             return self.put_parts(permit, &key, &mut file, bytes).await;
         }

@@ -1,7 +1,7 @@
 //! Snapshots of raft storage, taken from the node that leads.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use super::VaultClient;
 use super::calls::data;
 use super::connection::{REQUEST_TIMEOUT, admit, parse_address};
 use super::token::header_text;
+use crate::backup::FromStart;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::timeout::at_most;
 use crate::permit::Permit;
@@ -106,8 +107,7 @@ impl VaultClient {
     ) -> Result<()> {
         let path = if anyway { "sys/storage/raft/snapshot-force" } else { SNAPSHOT };
         let request = Request::new("POST", path, Effect::Write);
-        let mut file = file.try_clone().map_err(|error| unreadable(&error))?;
-        file.rewind().map_err(|error| unreadable(&error))?;
+        let file = FromStart::of(file)?;
         request.count(&self.cluster.calls);
         let (sent, started) = (self.cluster.http.post(url(node, path)).timeout(TRANSFER), Instant::now());
         let sent = sent.header("X-Vault-Token", token_header(&self.token().await?)?);
@@ -167,13 +167,9 @@ fn told(sent: &reqwest::Result<reqwest::Response>) -> Answer {
     }
 }
 
-fn unreadable(error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Local, "read the backup", error.to_string())
-}
-
-/// The rest of a file, in pieces.
-fn pieces(file: File) -> reqwest::Body {
-    let pieces = futures::stream::unfold(Some(file), |file: Option<File>| async move {
+/// A file in pieces.
+fn pieces(file: FromStart) -> reqwest::Body {
+    let pieces = futures::stream::unfold(Some(file), |file: Option<FromStart>| async move {
         let mut file = file?;
         let mut piece = vec![0; PIECE];
         match file.read(&mut piece) {
