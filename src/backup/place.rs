@@ -21,8 +21,6 @@ pub enum Payload<'a> {
         file: &'a File,
         /// Its length.
         bytes: u64,
-        /// Its digest, in hexadecimal.
-        sha256: &'a str,
     },
     /// A short text.
     Text(&'a [u8]),
@@ -91,7 +89,7 @@ impl BackupFolder {
         let folder = folder.ok_or_else(|| io::Error::other("the folder is gone"))?;
         folder.put(leaf, 0o600, false, |to| match payload {
             Payload::Text(text) => crate::durable::write(to, text),
-            Payload::File { file, bytes, .. } => {
+            Payload::File { file, bytes } => {
                 let mut from = FromStart::of(file).map_err(|error| io::Error::other(error.message))?;
                 match io::copy(&mut from, to)? {
                     copied if copied == *bytes => Ok(()),

@@ -119,7 +119,7 @@ impl Goods<'_> {
     /// The manifest comes last: where it is, everything is.
     async fn put(&self, permit: &Permit, place: &dyn BackupPlace, parcel: &Parcel<'_>) -> Result<()> {
         let Manifest { snapshot, bytes, companions, .. } = self.manifest;
-        let payload = Payload::File { file: parcel.file, bytes: *bytes, sha256: &snapshot.sha256 };
+        let payload = Payload::File { file: parcel.file, bytes: *bytes };
         place.put(permit, &snapshot.name, payload).await?;
         for companion in companions {
             place.put(permit, &companion.name, Payload::Text(self.archive)).await?;

@@ -3,7 +3,7 @@
 use aws_lc_rs::aead::NONCE_LEN;
 
 use super::cipher::open_with;
-use super::wire::{bytes, fields, integer};
+use super::wire::{bytes, fields};
 use crate::secret::Secret;
 
 /// Encrypted by the seal (`BlobInfo` of go-kms-wrapping).
@@ -15,8 +15,6 @@ pub struct Blob {
     pub key_id: String,
     /// The key of this blob, encrypted by the seal's key; empty where the seal's key itself encrypted it.
     pub wrapped_key: Vec<u8>,
-    /// The seal's name of the mechanism of encryption.
-    pub mechanism: u64,
 }
 
 impl Blob {
@@ -29,7 +27,6 @@ impl Blob {
             iv: bytes(&found, 2).unwrap_or_default().to_vec(),
             key_id: String::from_utf8(bytes(&key, 3).unwrap_or_default().to_vec()).ok()?,
             wrapped_key: bytes(&key, 5).unwrap_or_default().to_vec(),
-            mechanism: integer(&key, 1),
         })
     }
 

@@ -143,7 +143,7 @@ impl BackupPlace for S3BackupPlace {
         let key = self.key(name);
         let (file, bytes) = match payload {
             Payload::Text(text) => return self.put_bytes(permit, &key, text.to_vec()).await,
-            Payload::File { file, bytes, .. } => (file, bytes),
+            Payload::File { file, bytes } => (file, bytes),
         };
         let mut file = FromStart::of(file)?;
         if bytes > u64::from(PART) {
