@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::needs::EVERYTHING;
+use super::policy::evaluate::covers;
 use super::settings::AwsAccount;
 use crate::place::Place;
 use crate::run::{Condition, LeastPolicy, Needs, Permission};
@@ -68,25 +69,7 @@ fn is_covered(one: &Permission, wanted: &BTreeSet<&Permission>) -> bool {
 
 /// Whether a resource of a policy includes another one. `*` stands for any text.
 fn matches(pattern: &str, resource: &str) -> bool {
-    if pattern.contains('$') {
-        return pattern == resource;
-    }
-    match pattern.split_once(['*', '?']) {
-        None => pattern == resource,
-        Some((start, rest)) => {
-            let Some(after) = resource.strip_prefix(start) else { return false };
-            match pattern.as_bytes()[start.len()] {
-                b'?' => {
-                    after.chars().next().is_some_and(|c| c != '*' && matches(rest, &after[c.len_utf8()..]))
-                }
-                _ => after
-                    .char_indices()
-                    .map(|(at, _)| at)
-                    .chain([after.len()])
-                    .any(|at| matches(rest, &after[at..])),
-            }
-        }
-    }
+    if pattern.contains('$') { pattern == resource } else { covers(pattern, resource) }
 }
 
 /// Documents with all statements. One that is too large by itself is divided by its resources.
