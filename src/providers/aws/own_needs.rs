@@ -103,10 +103,12 @@ fn of_bucket_key(
 ) -> Vec<Named> {
     let key_of = |step: &&dyn Declared| {
         let fields = step.fields();
-        let is_it = step.kind() == S3Bucket::KIND && fields["name"] == bucket;
-        is_it.then(|| fields["encryption"]["kms_key"].as_str().map(ToOwned::to_owned)).flatten()
+        let key = fields["encryption"]["kms_key"].as_str().filter(|_| fields["name"] == bucket);
+        key.map(ToOwned::to_owned)
     };
-    let Some(key) = kept.steps.iter().find_map(key_of) else { return Vec::new() };
+    // To have the fields of a step they are all written out.
+    let mut buckets = kept.steps.iter().filter(|step| step.kind() == S3Bucket::KIND);
+    let Some(key) = buckets.find_map(key_of) else { return Vec::new() };
     let actions: &'static [&'static str] =
         if writes { &["kms:Decrypt", "kms:GenerateDataKey"] } else { &["kms:Decrypt"] };
     let only = Condition::through("s3", realm);
