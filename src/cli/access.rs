@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::plan::prepare;
+use super::plan::compare;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
 use crate::access::Access;
@@ -57,7 +57,7 @@ async fn find(args: &AccessArgs) -> Result<(String, Access), session::Error> {
         AccessFormat::Human => super::plan::Format::Human,
         AccessFormat::Json | AccessFormat::Html => super::plan::Format::Json,
     };
-    let (session, _) = prepare(&args.plan, PARALLELISM, progress).await?;
+    let (session, _) = compare(&args.plan, PARALLELISM, progress).await?;
     Ok((session.world.resolved.document.name.clone(), session.live_access().await))
 }
 

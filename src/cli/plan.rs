@@ -167,12 +167,21 @@ fn save(
 }
 
 /// Checks the plan, observes the live systems and compares.
+pub async fn compare(
+    args: &PlanArgs,
+    parallelism: usize,
+    format: Format,
+) -> Result<(Session, Changeset), session::Error> {
+    compare_with(args.open(Purpose::Everything).await?, parallelism, format, None).await
+}
+
+/// The same, with all that a review of the changeset shows.
 pub async fn prepare(
     args: &PlanArgs,
     parallelism: usize,
     format: Format,
 ) -> Result<(Session, Changeset), session::Error> {
-    prepare_with(args.open(Purpose::Everything).await?, parallelism, format, None).await
+    Ok(for_review(compare(args, parallelism, format).await?).await)
 }
 
 /// The same for a plan that has been checked, as its only run on this machine.
@@ -182,10 +191,16 @@ pub async fn prepare_alone(
     format: Format,
     lock: LockArgs,
 ) -> Result<(Session, Changeset), session::Error> {
-    prepare_with(checked, parallelism, format, Some(lock)).await
+    Ok(for_review(compare_with(checked, parallelism, format, Some(lock)).await?).await)
 }
 
-async fn prepare_with(
+async fn for_review((session, mut changeset): (Session, Changeset)) -> (Session, Changeset) {
+    session.compare_access(&mut changeset);
+    changeset.lacking = session.lacking(&changeset).await;
+    (session, changeset)
+}
+
+async fn compare_with(
     checked: Checked,
     parallelism: usize,
     format: Format,
@@ -201,9 +216,7 @@ async fn prepare_with(
     drop(events);
     progress.finish().await;
     let mut session = observed?;
-    let mut changeset = session.compare()?;
-    session.compare_access(&mut changeset);
-    changeset.lacking = session.lacking(&changeset).await;
+    let changeset = session.compare()?;
     Ok((session, changeset))
 }
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use tokio::sync::watch;
 
-use super::plan::{Format, prepare};
+use super::plan::{Format, compare};
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{ENVIRONMENT, Outcome, failed};
@@ -121,7 +121,7 @@ async fn carry_out(args: &VerifyArgs, signals: &mut Signals) -> Result<Outcome, 
     }
     let progress = if args.format == View::Human { Format::Human } else { Format::Json };
     let (session, changeset) = tokio::select! {
-        prepared = prepare(&args.plan, args.parallelism, progress) => prepared?,
+        compared = compare(&args.plan, args.parallelism, progress) => compared?,
         () = signals.next() => {
             console::note("\nstopped; nothing was tried");
             return Ok(Outcome::Failed);
