@@ -121,6 +121,14 @@ fn secret_id_that_another_checkout_uses_is_not_ended() {
     assert_eq!(block_on(login(&environment, &first)), 400, "{ran:?}");
     let second = serde_json::from_slice(&std::fs::read(clone.join(FILE)).expect("delivered")).expect("JSON");
     assert_eq!(block_on(login(&environment, &second)), 200);
+
+    // A secret-id that is removed takes its file along, unless that has another one by now.
+    let stranger = json!({ "secret_id_accessor": "of another plan" }).to_string();
+    std::fs::write(clone.join(WRAPPED), &stranger).expect("written");
+    let ran = run(&["destroy", "secret-id.yaml", "--yes"]);
+    assert!(!clone.join(FILE).exists() && !clone.join(MANIFEST).exists(), "{ran:?}");
+    assert!(environment.folder.join(FILE).exists(), "the other checkout's");
+    assert_eq!(std::fs::read_to_string(clone.join(WRAPPED)).expect("it stays"), stranger);
 }
 
 /// The values of a Kubernetes Secret in the delivered manifest.

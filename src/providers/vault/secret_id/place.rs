@@ -53,6 +53,12 @@ impl SecretIdDelivery {
     pub(super) fn is_here(&self) -> bool {
         self.vault_kv.is_none()
     }
+
+    /// The file that it is delivered to, in the plan's folder.
+    fn local_file(&self) -> Option<&str> {
+        let manifest = self.kubernetes_manifest.as_ref().map(|manifest| &manifest.file);
+        self.file.as_ref().or(manifest).map(String::as_str)
+    }
 }
 
 /// Mistakes in a destination.
@@ -97,8 +103,7 @@ impl Depository {
 
     /// Checks that a destination can take a delivery.
     pub(super) async fn prove(&self, place: &SecretIdDelivery) -> Result<()> {
-        let manifest = place.kubernetes_manifest.as_ref().map(|manifest| &manifest.file);
-        if let Some(file) = place.file.as_ref().or(manifest) {
+        if let Some(file) = place.local_file() {
             return confined_path::prove(&self.folder, file).map_err(|error| {
                 Error::new(ErrorKind::Local, format!("prove {file}"), error.to_string())
                     .advice("make the file writable, or name another; no secret-id was made")
@@ -144,6 +149,23 @@ impl Depository {
     fn replace(&self, file: &str, bytes: &[u8]) -> Result<()> {
         confined_path::replace(&self.folder, file, bytes, 0o600)
             .map_err(|error| Error::new(ErrorKind::Local, format!("write {file}"), error.to_string()))
+    }
+
+    /// Removes the file that one of these accessors was delivered to. The secret-id in it is about to end, and it has
+    /// no other use. A file with anything else in it stays.
+    pub(super) async fn withdraw(
+        &self,
+        _: &Permit,
+        place: &SecretIdDelivery,
+        accessors: impl Iterator<Item = &str> + Send,
+    ) -> Result<()> {
+        let Some(file) = place.local_file() else { return Ok(()) };
+        let held = self.accessor(place).await?;
+        if !accessors.into_iter().any(|accessor| Some(accessor) == held.as_deref()) {
+            return Ok(());
+        }
+        confined_path::remove(&self.folder, file)
+            .map_err(|error| Error::new(ErrorKind::Local, format!("remove {file}"), error.to_string()))
     }
 
     /// Writes `fields` into a destination.
