@@ -25,8 +25,9 @@ pub async fn tear_down(
     let (last, first): (Vec<&StepChange>, Vec<&StepChange>) =
         changeset.steps.iter().partition(|step| rests_on.contains(&step.id));
     remove::remove(world, going(&first), means, report).await;
-    let last = going(&last);
     let is_stuck = |step: &&&StepChange| matches!(step.action, Action::Blocked | Action::Deferred);
+    let stuck: Vec<&str> = last.iter().filter(is_stuck).map(|step| step.id.as_str()).collect();
+    let last = going(&last);
     let is_left = first.iter().any(|step| is_stuck(&step)) || !world.elsewhere.is_empty();
     if is_left || report.undone().next().is_some() || *means.options.stop.borrow() {
         for step in &last {
@@ -51,9 +52,18 @@ pub async fn tear_down(
     if report.undone().next().is_none() && !*means.options.stop.borrow() {
         run.journal.erase()?;
         report.is_torn_down = true;
-        events.progress("the journal is removed; nothing of this plan is left that it has made");
+        events.progress(farewell(&stuck));
     }
     Ok(())
+}
+
+/// The last message of a teardown, with the ids of those steps whose removal was refused.
+fn farewell(stuck: &[&str]) -> String {
+    let left = match stuck {
+        [] => "nothing of this plan is left that it has made".to_owned(),
+        stuck => format!("of what this plan has made, this is left: {}", stuck.join(", ")),
+    };
+    format!("the journal is removed; {left}")
 }
 
 /// The removals among these steps.

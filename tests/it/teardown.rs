@@ -125,3 +125,24 @@ fn bucket_with_others_objects_is_named_and_stays() {
     assert_eq!(object(&environment, "gw-down", "groundwork/down.jsonl"), None, "what is ours is gone");
     assert!(users(&environment).is_empty() && !environment.folder.join(".groundwork").exists());
 }
+
+#[test]
+fn key_that_a_retained_secret_needs_is_named_at_the_end() {
+    let environment = TestEnvironment::new();
+    let plan = json!({
+        "version": 1, "name": "down", "aws": { "region": "us-east-1" },
+        "journal": { "s3": "s3://{{ state.name }}/groundwork" },
+        "steps": {
+            "key": { "kind": "aws.kms_key", "alias": "alias/down" },
+            "state": { "kind": "aws.s3_bucket", "name": "gw-down", "encryption": { "kms_key": "{{ key.arn }}" } },
+            "kept": { "kind": "aws.secret", "name": "gw-kept", "kms_key": "{{ key.arn }}", "retain": true,
+                      "data": { "password": { "generate": {} } } },
+        },
+    });
+    environment.write("down.yaml", &plan.to_string());
+    environment.apply("down.yaml");
+    let ran = environment.run(&ALL);
+    assert!(ran.code == 3 && ran.stdout.contains("`kept`, which stays, needs it"), "{ran:?}");
+    assert!(ran.stderr.contains("of what this plan has made, this is left: key"), "{ran:?}");
+    assert!(buckets(&environment).is_empty(), "{ran:?}");
+}
