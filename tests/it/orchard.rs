@@ -1,13 +1,15 @@
 //! The environment of plans/orchard.yaml: two of its stages from nothing to applications that read their
 //! secrets, in one account of AWS and with a Vault for each; then one of them goes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::aws;
+use crate::iam::iam;
+use crate::kms::kms;
 use crate::postgres::Postgres;
-use crate::support::{Ran, TestEnvironment, block_on, copy_templates, summary, text_of};
+use crate::support::{Ran, TestEnvironment, block_on, copy_templates, files, summary, text_of};
 
 const PLAN: &str = "orchard.yaml";
 const PASSWORD: &str = "password-of-the-database";
@@ -67,17 +69,16 @@ impl Stage<'_> {
         })
     }
 
-    /// What the login of an application answers.
-    fn log_in(&self, app: &str) -> (u16, Value) {
+    /// What an application was given.
+    fn login_of(&self, app: &str) -> Value {
         let file = format!("rendered/orchard/{}/{app}-login.json", self.name);
         let text = std::fs::read_to_string(self.home.folder.join(file)).expect("what was delivered");
         let login: Value = serde_json::from_str(&text).expect("JSON");
-        let body = json!({ "role_id": login["role_id"], "secret_id": login["secret_id"] });
-        self.ask("POST", "auth/approle/login", "", &body)
+        json!({ "role_id": login["role_id"], "secret_id": login["secret_id"] })
     }
 
     fn token(&self, app: &str) -> String {
-        let (status, answer) = self.log_in(app);
+        let (status, answer) = self.ask("POST", "auth/approle/login", "", &self.login_of(app));
         assert_eq!(status, 200, "{app}: {answer}");
         text_of(&answer["auth"]["client_token"]).to_owned()
     }
@@ -114,6 +115,33 @@ fn environments(postgres: &Postgres) -> [TestEnvironment; 2] {
         home.write(&format!("{stage}.json"), &given.to_string());
     }
     [home, other]
+}
+
+/// What is left of dev: in the account, in the plan's folder, among the person's keys.
+fn of_dev(home: &TestEnvironment) -> Vec<String> {
+    let buckets = block_on(aws::s3(home).list_buckets().send()).expect("buckets");
+    let aliases = block_on(kms(home, "us-east-1").list_aliases().send()).expect("aliases");
+    let roles = block_on(iam(home, aws::OWN).list_roles().send()).expect("roles");
+    let providers = block_on(iam(home, aws::OWN).list_open_id_connect_providers().send());
+    let providers = providers.expect("providers").open_id_connect_provider_list.unwrap_or_default();
+    let things = [
+        aws::tables(home),
+        buckets.buckets.unwrap_or_default().into_iter().filter_map(|bucket| bucket.name).collect(),
+        aliases.aliases.unwrap_or_default().into_iter().filter_map(|alias| alias.alias_name).collect(),
+        roles.roles.into_iter().map(|role| role.role_name).collect(),
+        // The account's one provider is declared by dev alone.
+        providers
+            .into_iter()
+            .filter_map(|provider| provider.arn)
+            .map(|arn| format!("{arn} of dev"))
+            .collect(),
+    ];
+    let paths = [home.folder.clone(), home.config()].map(|folder| {
+        let below = |path: &PathBuf| path.strip_prefix(&folder).expect("below it").display().to_string();
+        files(&folder).iter().map(below).collect::<Vec<_>>()
+    });
+    let paths = paths.concat().into_iter().filter(|path| path != "dev.json");
+    things.concat().into_iter().chain(paths).filter(|name| name.contains("dev")).collect()
 }
 
 #[test]
@@ -156,12 +184,19 @@ fn stages_stand_work_and_go_one_by_one() {
     let policies = &alice["auth"]["identity_policies"];
     assert_eq!(*policies, json!(["operators"]), "{alice}");
 
-    let destroyed = dev.run("destroy", &["--yes"]);
-    assert_eq!(destroyed.code, 3, "what the run itself rests on stays: {destroyed:?}");
-    assert_ne!(dev.log_in("shop").0, 200, "the application's login is gone");
-    let remaining = dev.plan();
-    let created = remaining["summary"]["create"].as_u64().expect("a number");
-    assert!(created > 30, "most of dev is gone: {remaining:#}");
+    // Its Vault is not the program's to remove, and as long as it stands, what opens it stays too.
+    let everything = ["--everything", "--confirm", "orchard-dev"];
+    let shop = dev.login_of("shop");
+    let first = dev.run("destroy", &everything);
+    assert!(first.code == 3 && first.stdout.contains("cluster is still there"), "{first:?}");
+    assert_ne!(dev.ask("POST", "auth/approle/login", "", &shop).0, 200, "the application's login is gone");
+    home.lose("vault-1");
+    let _servers = home.revive();
+    let second = dev.run("destroy", &everything);
+    assert_eq!(second.code, 0, "{second:?}");
+    assert_eq!(of_dev(&home), Vec::<String>::new(), "{second:?}");
+    let retained: Value = serde_json::from_str(&aws::secret(&home, "orchard/dev/mail")).expect("JSON");
+    assert_eq!(retained, adopted, "made before the plan, and declared to outlive it");
 
     let untouched = staging.plan();
     let summary = &untouched["summary"];
