@@ -150,9 +150,8 @@ pub struct Outputs {
 impl Observed {
     /// The servers that are dead and none of the plan's nodes, which all serve.
     fn replaced(&self) -> Vec<&str> {
-        let all_serve =
-            self.nodes.len() == self.declared && self.nodes.iter().all(|node| !node.status.sealed);
-        if all_serve { self.members.replaced(self.declared) } else { Vec::new() }
+        let serving = self.nodes.iter().filter(|node| !node.status.sealed).count();
+        self.members.replaced(self.declared, serving)
     }
 }
 

@@ -101,22 +101,36 @@ impl Members {
         self.healthy() > nodes
     }
 
-    /// The dead servers that are none of the plan's `nodes`, because all of these are well.
-    pub(super) fn replaced(&self, nodes: usize) -> Vec<&str> {
-        if self.healthy() == nodes { self.dead() } else { Vec::new() }
+    /// The dead servers that are none of the plan's `nodes`, because all of these were `reached` and as many are well.
+    /// One of the plan's own that has come back a moment ago may be among them, see [`settle`].
+    pub(super) fn replaced(&self, nodes: usize, reached: usize) -> Vec<&str> {
+        if reached == nodes && self.healthy() == nodes { self.dead() } else { Vec::new() }
     }
 }
 
 /// Waits until the nodes of the plan that were `reached` are healthy and may vote. Then removes from the
 /// cluster the dead servers that others have replaced: it would still count on their votes.
 ///
+/// The cluster knows its servers by names and the plan by addresses, and either may change without the other. So a
+/// server counts as replaced only when it stays dead for as long as the cluster takes to notice that one is back. By
+/// then a node of the plan is well, and there are more healthy servers than the plan has.
+///
 /// A cluster that takes its time or does not report its state is not an error: it already serves.
 pub(super) async fn settle(vault: &VaultClient, permit: &Permit, reached: usize) -> Result<()> {
     let (started, nodes) = (Instant::now(), vault.nodes().len());
     let hidden = |members: &Members| started.elapsed() < NOTICE && members.may_hide_the_dead(nodes);
+    let mut dead_since = None;
     let members = loop {
         match Members::ask(vault).await {
-            Ok(Some(members)) if members.settled(reached) && !hidden(&members) => break members,
+            Ok(Some(members)) if members.settled(reached) && !hidden(&members) => {
+                if members.replaced(nodes, reached).is_empty() {
+                    return Ok(());
+                }
+                if dead_since.get_or_insert_with(Instant::now).elapsed() > NOTICE {
+                    break members;
+                }
+                tokio::time::sleep(POLL).await;
+            }
             Ok(None) => return Ok(()),
             Err(error) if !error.is_retriable() => {
                 warn_unseen(vault, &error);
@@ -129,7 +143,7 @@ pub(super) async fn settle(vault: &VaultClient, permit: &Permit, reached: usize)
             Ok(Some(_)) | Err(_) => tokio::time::sleep(POLL).await,
         }
     };
-    for name in members.replaced(nodes) {
+    for name in members.replaced(nodes, reached) {
         vault.post(permit, "sys/storage/raft/remove-peer", &json!({ "server_id": name })).await?;
     }
     Ok(())
@@ -191,14 +205,18 @@ mod tests {
             members(&all)
         };
         let successor = with(&[("c", "voter", false), ("d", "voter", true)]);
-        assert_eq!(successor.replaced(3), ["c"]);
+        assert_eq!(successor.replaced(3, 3), ["c"]);
         assert!(
-            successor.replaced(4).is_empty(),
+            successor.replaced(4, 4).is_empty(),
             "one of the plan's nodes is missing, which may be this one"
         );
-        assert!(successor.replaced(2).is_empty(), "there are servers that the plan does not know");
+        assert!(
+            successor.replaced(3, 2).is_empty(),
+            "a stranger is well, and one of the plan's nodes is not"
+        );
+        assert!(successor.replaced(2, 2).is_empty(), "there are servers that the plan does not know");
         let unnoticed = with(&[("c", "voter", true), ("d", "voter", true)]);
         assert!(unnoticed.may_hide_the_dead(3) && !successor.may_hide_the_dead(3));
-        assert!(unnoticed.replaced(3).is_empty());
+        assert!(unnoticed.replaced(3, 3).is_empty());
     }
 }
