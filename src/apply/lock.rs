@@ -25,14 +25,6 @@ pub async fn lock(lock: &RemoteLock, _approved: &Approved<'_>) -> Result<bool> {
     lock.take(&Permit::mint()).await
 }
 
-/// Releases this run's own lock.
-///
-/// # Errors
-/// When the release fails; the advice gives the command to do it by hand.
-pub async fn unlock(lock: &RemoteLock) -> Result<()> {
-    lock.release(&Permit::mint()).await
-}
-
 /// Removes the lock, regardless of its holder.
 ///
 /// # Errors

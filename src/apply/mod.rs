@@ -15,7 +15,7 @@ mod schedule_tests;
 mod step;
 mod teardown;
 
-pub use lock::{ApprovedUnlock, force_unlock, lock, unlock};
+pub use lock::{ApprovedUnlock, force_unlock, lock};
 
 use std::collections::HashSet;
 use std::time::Instant;

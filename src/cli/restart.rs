@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::place::Place;
 use crate::providers::vault::{Custodian, NodeState};
 use crate::resource::Provided;
-use crate::session::{self, Purpose, Reach};
+use crate::session::{self, Hold, Purpose, Reach};
 
 /// The variable in which the command finds the host of the server that it is to restart.
 const HOST: &str = "VAULT_HOST";
@@ -32,6 +32,10 @@ pub struct RestartArgs {
     yes: bool,
     #[command(flatten)]
     lock: LockArgs,
+    /// Do not take the plan's lock that other machines see: its table or bucket is lost. No one else may restart servers
+    /// meanwhile
+    #[arg(long)]
+    without_shared_lock: bool,
     /// The command that restarts one server, and ends once the server has started; it finds the server's
     /// address in `VAULT_ADDR` and its host in `VAULT_HOST`
     #[arg(last = true, value_name = "CMD")]
@@ -50,7 +54,9 @@ pub async fn run(args: RestartArgs) -> Outcome {
 async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
     let mut checked = args.plan.open(Purpose::Connect).await?;
     let _lock = checked.lock(&args.lock.wait()).await?;
-    let run = session::connect(&mut checked, Reach::Custody).await?;
+    let is_shared = !args.command.is_empty() && !args.without_shared_lock;
+    let reach = if is_shared { Reach::Everything } else { Reach::Custody };
+    let run = session::connect(&mut checked, reach).await?;
     let custodian = Custodian::provide(&run, &Place::OWN).await?;
     let order = custodian.restart_order().await?;
     show(&order);
@@ -60,15 +66,20 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
     if !agreed(args, order.len()) {
         return Ok(Outcome::Failed);
     }
-    let mut rolling = Rolling { custodian, command: &args.command, left: order };
+    // Two runs that each let one server go at a time could let two go.
+    let hold = Hold::take(&run, &args.lock.wait()).await?;
+    let mut rolling = Rolling { custodian, hold: &hold, command: &args.command, left: order };
     // The command itself decides how to react to a signal; the wait here ends with the signal.
     let mut signals = Signals::new()?;
     let done = tokio::select! {
         done = rolling.all() => done,
         () = signals.next() => Err(stopped()),
     };
-    session::tell_warnings(&run, &console::note);
     rolling.tell_what_is_left();
+    if let Err(error) = hold.release().await {
+        console::note(session::still_locked(&error));
+    }
+    session::tell_warnings(&run, &console::note);
     done.map(|()| Outcome::Done).map_err(Into::into)
 }
 
@@ -92,6 +103,7 @@ fn agreed(args: &RestartArgs, servers: usize) -> bool {
 /// Servers that are restarted one after the other.
 struct Rolling<'a> {
     custodian: Arc<Custodian>,
+    hold: &'a Hold<'a>,
     command: &'a [OsString],
     /// Those to come, in order.
     left: Vec<NodeState>,
@@ -102,6 +114,7 @@ impl Rolling<'_> {
         let permit = by_command();
         while let Some(server) = self.left.first() {
             let address = &server.address;
+            self.hold.confirm().await?;
             self.custodian.release(&permit, address).await?;
             console::note(format_args!("restarting {address}"));
             self.restart(address).await?;

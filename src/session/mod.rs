@@ -5,6 +5,7 @@ mod adopt;
 pub mod backups;
 mod checked;
 mod connect;
+mod hold;
 mod permissions;
 mod preflight;
 pub mod restore;
@@ -20,6 +21,7 @@ pub use adopt::Adoption;
 pub use backups::{BackedUp, Backups};
 pub use checked::{Checked, Purpose, check, check_with};
 pub use connect::{Reach, connect, journal, unlock};
+pub use hold::{Hold, still_locked};
 pub use permissions::least_policies;
 pub use restore::{Preview, Restore, Restored};
 pub use restore_secret::SecretRestore;
@@ -229,10 +231,8 @@ impl Session {
     /// Gives the lock back that other machines see. To be called when [`Session::apply`] was cut
     /// off; otherwise it has been done.
     pub async fn release(&self, events: &Events) {
-        let Some(lock) = &self.run.lock else { return };
-        if let Err(error) = apply::unlock(lock).await {
-            let advice = error.advice.as_deref().unwrap_or("run `groundwork unlock`");
-            events.warn(format!("{error}; {advice}"));
+        if let Err(error) = Hold::of(&self.run).release().await {
+            events.warn(still_locked(&error));
         }
     }
 

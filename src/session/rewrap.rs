@@ -2,8 +2,8 @@
 
 use super::checked::Checked;
 use super::connect::{Reach, connect};
-use super::{Error, PARALLELISM};
-use crate::apply::{by_command, unlock};
+use super::{Error, Hold, PARALLELISM};
+use crate::apply::by_command;
 use crate::changeset::Selection;
 use crate::custody::Misdirected;
 use crate::error::Result as LiveResult;
@@ -44,15 +44,10 @@ impl Rewrapping {
     /// # Errors
     /// When another run has the lock; when an object cannot be sealed, kept or proven.
     pub async fn carry_out(&self, wait: &Wait<'_>, tell: &(dyn Fn(String) + Sync)) -> LiveResult<()> {
-        let permit = by_command();
         self.run.ready_to_sign().await?;
-        wait.take(async || self.run.confirm_lock(&permit).await).await?;
+        let hold = Hold::take(&self.run, wait).await?;
         let done = self.recorded(tell).await;
-        let released = match &self.run.lock {
-            Some(lock) => unlock(lock).await,
-            None => Ok(()),
-        };
-        done.and(released)
+        done.and(hold.release().await)
     }
 
     /// Seals, between the entries that say who writes and when.

@@ -4,6 +4,7 @@
 use groundwork::sandbox::{OpenBao, Seal, Settings, VaultServer};
 use serde_json::{Value, json};
 
+use crate::aws::put_lock_item;
 use crate::support::{Quickstart, opened, paths, step, summary, text_of};
 
 const PLAN: &str = "candlefish-production.yaml";
@@ -127,6 +128,15 @@ fn rolling_restart_steps_down_and_restarts_leader_last() {
         dir.display()
     );
     let restart = |script: &str| candlefish.run(&["restart", PLAN, "--yes", "--", "sh", "-c", script]);
+    // Not beside another run, which may let another server go.
+    let id = "candlefish-terraform-state/secrets-management/production/terraform.tfstate";
+    let info = json!({ "ID": "of-ann", "Operation": "apply", "Info": "", "Who": "ann@build-7", "Version": "1.11.0",
+                       "Created": "2026-01-02T03:04:05Z", "Path": id });
+    put_lock_item(&candlefish.environment, "terraform-state-lock", id, &info.to_string());
+    let held = restart(&script);
+    assert!(held.code == 1 && held.stderr.contains("is locked by ann@build-7"), "{held:?}");
+    assert_eq!(candlefish.run(&["unlock", PLAN, "--id", "of-ann"]).code, 0);
+
     let failed = restart("exit 3");
     assert_eq!(failed.code, 1, "{failed:?}");
     assert!(failed.stderr.contains("sh ended with exit status: 3"), "{failed:?}");
