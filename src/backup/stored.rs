@@ -2,10 +2,15 @@
 
 use std::fs::File;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
+
 use super::manifest::{Read, Vouching};
 use super::place::BackupPlace;
 use crate::error::{Error, ErrorKind, Result};
 use crate::signing::Authority;
+
+/// How many manifests of a place are read at the same time.
+const AT_ONCE: usize = 16;
 
 /// The newest backup.
 pub struct Latest {
@@ -21,23 +26,31 @@ pub struct Latest {
     pub remarks: Vec<String>,
 }
 
+/// A manifest in a place, as it is written and as it reads.
+pub(super) struct Found {
+    pub(super) read: Read,
+    text: Vec<u8>,
+}
+
 /// The manifests in one place of this plan's backups.
 ///
 /// # Errors
-/// When the place cannot be listed.
-pub(super) async fn manifests(place: &dyn BackupPlace, authority: &Authority) -> Result<Vec<Read>> {
-    let mut found = Vec::new();
-    for name in place.list().await? {
-        if name.strip_suffix(".json").is_none() {
-            continue;
-        }
-        let Some(bytes) = place.text(&name).await? else { continue };
-        let read = Read::parse(&bytes, authority);
+/// When the place cannot be listed, or one of them cannot be read.
+pub(super) async fn manifests(place: &dyn BackupPlace, authority: &Authority) -> Result<Vec<Found>> {
+    let names = place.list().await?.into_iter().filter(|name| name.strip_suffix(".json").is_some());
+    let texts = stream::iter(names).map(|name| async {
+        let text = place.text(&name).await?;
+        Ok::<_, Error>((name, text))
+    });
+    let texts: Vec<_> = texts.buffer_unordered(AT_ONCE).try_collect().await?;
+    let found = texts.into_iter().filter_map(|(name, text)| {
+        let text = text?;
+        let read = Read::parse(&text, authority)?;
         // A manifest under another's name would speak for another's file.
-        let is_ours = |read: &Read| read.manifest.name() == name && read.manifest.plan == authority.plan();
-        found.extend(read.filter(is_ours));
-    }
-    Ok(found)
+        let is_ours = read.manifest.name() == name && read.manifest.plan == authority.plan();
+        is_ours.then_some(Found { read, text })
+    });
+    Ok(found.collect())
 }
 
 /// The newest backup of the plan's Vault that some place has, with its snapshot. Only what the plan's key has
@@ -49,25 +62,21 @@ pub async fn latest(places: &[Box<dyn BackupPlace>], authority: &Authority) -> R
     let (mut found, mut remarks) = (Vec::new(), Vec::new());
     for (index, place) in places.iter().enumerate() {
         match manifests(place.as_ref(), authority).await {
-            Ok(read) => found.extend(read.into_iter().map(|read| (index, read))),
+            Ok(of_place) => found.extend(of_place.into_iter().map(|one| (index, one))),
             Err(error) => remarks.push(format!("{}: {error}", place.describe())),
         }
     }
-    let has_signed = found.iter().any(|(_, read)| read.vouching == Vouching::Signed);
-    found.retain(|(_, read)| !has_signed || read.vouching == Vouching::Signed);
-    found.sort_by_key(|(_, read)| std::cmp::Reverse(read.manifest.taken));
-    let newest = found.first().map(|(_, read)| read.manifest.taken);
-    for (index, read) in found {
+    let has_signed = found.iter().any(|(_, one)| one.read.vouching == Vouching::Signed);
+    found.retain(|(_, one)| !has_signed || one.read.vouching == Vouching::Signed);
+    found.sort_by_key(|(_, one)| std::cmp::Reverse(one.read.manifest.taken));
+    let newest = found.first().map(|(_, one)| one.read.manifest.taken);
+    for (index, Found { read, text }) in found {
         if Some(read.manifest.taken) != newest {
             break;
         }
         let place = places[index].as_ref();
-        let both = async {
-            let text = place.text(&read.manifest.name()).await?.unwrap_or_default();
-            Ok::<_, Error>((text, fetch(place, &read.manifest.snapshot.name).await?))
-        };
-        match both.await {
-            Ok((text, file)) => {
+        match fetch(place, &read.manifest.snapshot.name).await {
+            Ok(file) => {
                 return Ok(Latest { read, text, place: place.describe(), file, remarks });
             }
             Err(error) => remarks.push(format!("{}: {error}", place.describe())),

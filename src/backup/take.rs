@@ -7,9 +7,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::keep::{Kept, to_remove};
-use super::manifest::{Companion, Manifest, Read};
+use super::manifest::{Companion, Manifest};
 use super::place::{BackupPlace, Payload};
-use super::stored::manifests;
+use super::stored::{Found, manifests};
 use super::{Bundle, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::permit::Permit;
@@ -77,7 +77,8 @@ pub async fn store(
     let name = format!("{}.plan.tar", manifest.base());
     manifest.companions = vec![Companion { name, sha256: hex::encode(Sha256::digest(&archive)) }];
     let known = join_all(places.iter().map(|place| manifests(place.as_ref(), parcel.authority))).await;
-    let newest = known.iter().flatten().flatten().max_by_key(|read| read.manifest.taken);
+    let newest = known.iter().flatten().flatten().map(|one| &one.read);
+    let newest = newest.max_by_key(|read| read.manifest.taken);
     manifest.previous =
         newest.map(|read| Companion { name: read.manifest.name(), sha256: read.sha256.clone() });
     let text = manifest.to_bytes(parcel.key);
@@ -101,7 +102,7 @@ impl Goods<'_> {
         permit: &Permit,
         place: &dyn BackupPlace,
         parcel: &Parcel<'_>,
-        known: Result<Vec<Read>>,
+        known: Result<Vec<Found>>,
     ) -> Stored {
         let mut stored =
             Stored { place: place.describe(), error: None, removed: Vec::new(), left: Vec::new() };
@@ -133,10 +134,10 @@ impl Goods<'_> {
         permit: &Permit,
         place: &dyn BackupPlace,
         keep: KeepSettings,
-        known: Vec<Read>,
+        known: Vec<Found>,
         stored: &mut Stored,
     ) {
-        let of_cluster = known.iter().map(|read| &read.manifest);
+        let of_cluster = known.iter().map(|one| &one.read.manifest);
         let of_cluster = of_cluster.filter(|one| one.cluster_id == self.manifest.cluster_id);
         let all = of_cluster.chain([self.manifest]).map(kept).collect();
         for gone in to_remove(all, keep) {

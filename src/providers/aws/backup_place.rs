@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::body;
 use super::client::{AwsClient, missing};
-use super::error::Answer;
+use super::error::{Answer, taken};
 use crate::backup::{BackupPlace, FromStart, Payload, unreadable};
 use crate::confined_path::OBJECT;
 use crate::error::{Error, ErrorKind, Result};
@@ -52,8 +52,24 @@ impl S3BackupPlace {
         let request = self.client.write(permit).s3.put_object().bucket(&self.place.bucket).key(key);
         let request = request.expected_bucket_owner(self.client.account_id().await?);
         let request = request.checksum_sha256(&sum).if_none_match("*").body(ByteStream::from(bytes));
-        request.send().await.at(PUT).map_err(taken)?;
+        self.settle(request.send().await.at(PUT).map(drop), key, &sum).await?;
         self.require_arrived(key, None, Some(&sum)).await
+    }
+
+    /// A write whose answer was lost is sent again, and refused because of itself: then the object is the one that was
+    /// sent.
+    async fn settle(&self, written: Result<()>, key: &str, sum: &str) -> Result<()> {
+        let Err(error) = written else { return Ok(()) };
+        let error = taken(error);
+        let is_ours = error.kind == ErrorKind::Conflict && self.sum(key).await?.as_deref() == Some(sum);
+        if is_ours { Ok(()) } else { Err(error) }
+    }
+
+    /// The checksum that S3 has of an object.
+    async fn sum(&self, key: &str) -> Result<Option<String>> {
+        let request = self.client.read().s3.head_object().bucket(&self.place.bucket).key(key);
+        let request = request.expected_bucket_owner(self.client.account_id().await?);
+        Ok(request.checksum_mode(ChecksumMode::Enabled).send().await.at(HEAD)?.checksum_sha256)
     }
 
     /// Asks for what the bucket has now: emulators and gateways may take a request and lose its body.
@@ -90,7 +106,7 @@ impl S3BackupPlace {
     async fn send_parts(&self, permit: &Permit, key: &str, upload: &str, file: &mut FromStart) -> Result<()> {
         let s3 = &self.client.write(permit).s3;
         let owner = self.client.account_id().await?;
-        let mut parts = Vec::new();
+        let (mut parts, mut sums) = (Vec::new(), Vec::new());
         for number in 1.. {
             let mut part = Vec::new();
             file.by_ref().take(PART.into()).read_to_end(&mut part).map_err(|error| unreadable(&error))?;
@@ -98,29 +114,24 @@ impl S3BackupPlace {
                 break;
             }
             let sum = checksum(&part);
+            sums.extend_from_slice(digest(&SHA256, &part).as_ref());
             let request = s3.upload_part().bucket(&self.place.bucket).key(key).upload_id(upload);
             let request = request.expected_bucket_owner(owner).part_number(number).checksum_sha256(&sum);
             let sent = request.body(ByteStream::from(part)).send().await.at("s3:UploadPart")?;
             let part = CompletedPart::builder().part_number(number).checksum_sha256(sum);
             parts.push(part.set_e_tag(sent.e_tag).build());
         }
+        // The checksum of the whole is that of its parts' checksums, with their number.
+        let whole = format!("{}-{}", checksum(&sums), parts.len());
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = s3.complete_multipart_upload().bucket(&self.place.bucket).key(key).upload_id(upload);
         let request = request.expected_bucket_owner(owner).if_none_match("*").multipart_upload(parts);
-        request.send().await.at("s3:CompleteMultipartUpload").map(drop).map_err(taken)
+        self.settle(request.send().await.at("s3:CompleteMultipartUpload").map(drop), key, &whole).await
     }
 }
 
 fn checksum(bytes: &[u8]) -> String {
     STANDARD.encode(digest(&SHA256, bytes))
-}
-
-/// Of two writers of one key, S3 refuses one.
-fn taken(error: Error) -> Error {
-    match error.is("PreconditionFailed") {
-        true => Error::new(ErrorKind::Conflict, error.operation, error.message),
-        false => error,
-    }
 }
 
 #[async_trait]

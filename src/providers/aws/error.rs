@@ -15,6 +15,14 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::intercept::{Refused, request_id};
 use crate::error::{Error, ErrorKind, Result, display_chain};
 
+/// Of two writers of one key, S3 refuses one: at once, or while both are under way.
+pub fn taken(mut error: Error) -> Error {
+    if error.is("PreconditionFailed") {
+        error.kind = ErrorKind::Conflict;
+    }
+    error
+}
+
 /// Converts the result of an SDK call. `operation` is `service:Operation`.
 pub trait Answer<T> {
     /// Converts an SDK failure into an [`Error`].

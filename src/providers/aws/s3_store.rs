@@ -12,7 +12,7 @@ use aws_sdk_s3::types::BucketVersioningStatus;
 
 use super::body;
 use super::client::{AwsClient, Services};
-use super::error::Answer;
+use super::error::{Answer, taken};
 use crate::confined_path::OBJECT;
 use crate::custody::Store;
 use crate::custody::store::{parse_versioned, versioned};
@@ -79,15 +79,7 @@ impl S3Store {
         let request = request.expected_bucket_owner(self.client.account_id().await?);
         let request = request.content_type("application/json").body(ByteStream::from(put.bytes.to_vec()));
         let answer = request.set_if_none_match(put.new.then(|| "*".to_owned())).send().await;
-        // Of two writers of one key, S3 refuses one: at once, or while both are under way.
-        let taken = answer.as_ref().is_err_and(|error| {
-            let code = aws_smithy_types::error::metadata::ProvideErrorMetadata::code(error);
-            code == Some("PreconditionFailed")
-        });
-        answer.at("s3:PutObject").map_err(|error| match taken {
-            true => Error::new(ErrorKind::Conflict, error.operation, error.message),
-            false => error,
-        })
+        answer.at("s3:PutObject").map_err(taken)
     }
 
     /// Requires a bucket that keeps the versions of overwritten and deleted objects.
