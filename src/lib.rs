@@ -25,7 +25,8 @@
 //! plan to use, [`signing`] who wrote its journal and what is in custody, [`sandbox`] the local AWS
 //! and Vault, [`event`] what the stages report and [`trace`] every request.
 //!
-//! [`snapshot`] reads a snapshot of Vault without a server, and [`backup`] proves and keeps them.
+//! [`snapshot`] reads a snapshot of Vault without a server, and [`backup`] proves and keeps them. [`drill`] has the
+//! reports of rehearsed recoveries.
 //!
 //! At the bottom: [`error`] and [`permit`], [`environment`] for the process's variables, [`net`] for HTTP, [`confined_path`], [`workspace`] and
 //! [`durable`] for files, [`visible`] for others' text, [`console`] and [`prompt`] for the terminal
@@ -47,6 +48,7 @@ pub mod console;
 pub mod custody;
 pub mod destination;
 pub mod diff;
+pub mod drill;
 pub mod durable;
 pub mod environment;
 pub mod error;

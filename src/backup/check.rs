@@ -70,6 +70,23 @@ pub struct Check {
     pub opened: Option<Opened>,
 }
 
+impl Check {
+    /// The shares among these keys that open the backup, or prove its recovery key.
+    pub fn good_shares<'k>(&self, keys: &'k Keys) -> Vec<&'k Secret> {
+        let mut good = Vec::new();
+        for set in &keys.sets {
+            let shares = set.shares.iter().zip(1..).filter(|(_, number)| self.is_good(&set.from, *number));
+            good.extend(shares.map(|(share, _)| share));
+        }
+        good
+    }
+
+    fn is_good(&self, from: &str, number: usize) -> bool {
+        let is_it = |one: &&ShareCheck| one.from == from && one.number == number;
+        self.shares.iter().find(is_it).is_some_and(|one| one.verdict == Verdict::Good)
+    }
+}
+
 /// An open backup.
 pub struct Opened {
     /// The key that opened it.

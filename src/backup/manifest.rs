@@ -203,6 +203,17 @@ pub enum Vouching {
     Unsigned,
 }
 
+impl Vouching {
+    /// One word for scripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Signed => "signed",
+            Self::UnknownSigner => "unknown_signer",
+            Self::Unsigned => "unsigned",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Written {
     manifest: Value,

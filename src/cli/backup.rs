@@ -14,10 +14,9 @@ use crate::confined_path::{KEY, OBJECT, read_caller_file};
 use crate::console;
 use crate::error::{Error, ErrorKind};
 use crate::prompt;
-use crate::run::Run;
 use crate::secret::Secret;
-use crate::session::backups::{add_keys, fetch_from_s3};
-use crate::session::{self, BackedUp, Backups, Purpose, Reach};
+use crate::session::found::{self, Source, Subject};
+use crate::session::{self, BackedUp, Backups, Purpose};
 use crate::signing::Authority;
 use crate::snapshot::seal_key;
 use crate::trust::Trust;
@@ -102,38 +101,21 @@ fn outcome_of_taking(done: &BackedUp) -> Outcome {
     }
 }
 
-/// A backup to check, and the text of its manifest.
-pub(super) struct Subject {
-    pub(super) name: String,
-    pub(super) file: File,
-    pub(super) manifest: Option<Vec<u8>>,
-}
-
 async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
     let seal_key = args.seal_key.as_deref().map(read_seal_key).transpose()?;
-    let mut keys = Keys { seal_key, ..Keys::default() };
-    if args.share {
-        keys.sets.push(typed_shares().await?);
-    }
-    let (subject, authority) = match (&args.source, args.latest) {
-        (None, false) => (from_file(&args.plan.plan)?, None),
+    let shares = if args.share { Some(typed_shares().await?) } else { None };
+    let (subject, keys, authority) = match (&args.source, args.latest) {
+        (None, false) => {
+            let sets = shares.into_iter().collect();
+            (from_file(&args.plan.plan)?, Keys { sets, seal_key, service: None }, None)
+        }
         (source, _) => {
             let mut checked = args.plan.open(Purpose::Connect).await?;
-            let (run, subject) = match source {
-                Some(source) => {
-                    let run = session::connect(&mut checked, Reach::Custody).await?;
-                    let subject = subject(&run, source).await?;
-                    (run, subject)
-                }
-                None => latest(Backups::connect(&mut checked).await?).await?,
-            };
-            if args.share {
-                keys.service = run.any_key_service().await;
-            } else {
-                add_keys(&run, &mut keys).await?;
-            }
+            let (run, subject) = found::find(&mut checked, source_of(source.as_deref())?).await?;
+            subject.remarks.iter().for_each(console::note);
+            let keys = found::keys(&run, shares, seal_key).await?;
             session::tell_warnings(&run, &console::note);
-            (subject, Some(std::sync::Arc::clone(run.journal.authority())))
+            (subject, keys, Some(std::sync::Arc::clone(run.journal.authority())))
         }
     };
     let checked = backup::check(&subject.file, &keys).await?;
@@ -143,27 +125,21 @@ async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
     };
     let manifest = ManifestCheck::of(subject.manifest.as_deref(), &checked, &authority);
     match args.format {
-        Format::Json => console::json(&ui::backup::check_json(&subject.name, &checked, &manifest)),
+        Format::Json => console::json(&ui::backup::check_json(&subject.title(), &checked, &manifest)),
         Format::Human => {
-            console::out(ui::backup::check(&subject.name, &checked, &manifest, Timestamp::now()));
+            console::out(ui::backup::check(&subject.title(), &checked, &manifest, Timestamp::now()));
         }
     }
     Ok(if manifest.is_contradicted() { Outcome::Failed } else { outcome(&checked) })
 }
 
-pub(super) async fn subject(run: &Run, source: &str) -> Result<Subject, Error> {
-    if !source.starts_with("s3://") {
-        return from_file(Path::new(source));
-    }
-    let (file, manifest) = fetch_from_s3(run, source).await?;
-    Ok(Subject { name: source.to_owned(), file, manifest })
-}
-
-pub(super) async fn latest(backups: Backups) -> Result<(Run, Subject), Error> {
-    let found = backups.latest().await?;
-    found.remarks.iter().for_each(console::note);
-    let name = format!("{} in {}", found.read.manifest.snapshot.name, found.place);
-    Ok((backups.run, Subject { name, file: found.file, manifest: Some(found.text) }))
+/// The backup that an argument names: an object in S3 or a file; the newest one without it.
+pub(super) fn source_of(argument: Option<&str>) -> Result<Source, Error> {
+    Ok(match argument {
+        None => Source::Latest,
+        Some(address) if address.starts_with("s3://") => Source::Object(address.to_owned()),
+        Some(path) => Source::File(from_file(Path::new(path))?),
+    })
 }
 
 /// A file, and the manifest beside it.
@@ -173,7 +149,7 @@ fn from_file(path: &Path) -> Result<Subject, Error> {
     let is_named = path.extension().is_some_and(|end| end == "snap") && beside.is_file();
     let manifest = is_named.then(|| read_caller_file(&beside, OBJECT)).transpose();
     let manifest = manifest.map_err(|error| unreadable(&beside, &error))?;
-    Ok(Subject { name: path.display().to_string(), file, manifest })
+    Ok(Subject { name: path.display().to_string(), place: None, file, manifest, remarks: Vec::new() })
 }
 
 fn outcome(check: &Check) -> Outcome {
@@ -191,7 +167,7 @@ pub(super) async fn typed_shares() -> Result<ShareSet, Error> {
     Ok(ShareSet { from: "standard input".to_owned(), shares })
 }
 
-fn read_seal_key(path: &Path) -> Result<Secret, Error> {
+pub(super) fn read_seal_key(path: &Path) -> Result<Secret, Error> {
     let bytes = read_caller_file(path, KEY).map_err(|error| unreadable(path, &error))?;
     seal_key(Secret::new(bytes)).ok_or_else(|| {
         Error::new(ErrorKind::Local, format!("read {}", path.display()), "it does not have a key of 32 bytes")

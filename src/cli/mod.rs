@@ -7,6 +7,7 @@ mod child;
 mod completions;
 mod custody;
 mod destroy;
+mod drill;
 mod exit_code;
 mod explain;
 mod graph;
@@ -143,6 +144,9 @@ enum Command {
     /// Restore a backup of Vault into the plan's cluster, after showing what that changes; or bring one secret back
     #[command(after_help = guide!("backup"))]
     Restore(restore::RestoreArgs),
+    /// Rehearse a recovery with the real backup and the real key shares, measured, apart from everything else
+    #[command(after_help = guide!("rehearsing"))]
+    Drill(drill::DrillArgs),
     /// Restart the servers of Vault one after the other, the active one last; or show the order
     Restart(restart::RestartArgs),
     /// Check, list and export the copies that are kept of once-only secrets
@@ -227,6 +231,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Unseal(args) => block_on(ending_on_signal(unseal::run(args))),
         Command::Backup(args) => block_on(ending_on_signal(backup::run(args))),
         Command::Restore(args) => block_on(ending_on_signal(restore::run(args))),
+        Command::Drill(args) => block_on(drill::run(args)),
         Command::Restart(args) => block_on(restart::run(args)),
         Command::Custody(args) => block_on(ending_on_signal(custody::run(args))),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),

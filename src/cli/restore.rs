@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::backup::{Subject, latest, subject, typed_shares};
+use super::backup::{source_of, typed_shares};
 use super::lock_args::LockArgs;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
 use crate::backup::{Keys, ManifestCheck};
 use crate::console;
 use crate::error::{Error, ErrorKind};
-use crate::session::{self, Backups, Checked, Purpose, Reach, Restore};
+use crate::session::found;
+use crate::session::{self, Purpose, Restore};
 use crate::ui;
 
 /// Restore a backup of Vault into the plan's cluster, after showing what that changes; or bring one secret back.
@@ -59,15 +60,16 @@ async fn restore(args: &RestoreArgs) -> Result<Outcome, session::Error> {
     if args.share {
         keys.sets.push(typed_shares().await?);
     }
-    let (run, found) = found(args, &mut checked).await?;
+    let (run, found) = found::find(&mut checked, source_of(args.from.as_deref())?).await?;
+    found.remarks.iter().for_each(console::note);
     if args.share {
         keys.service = run.any_key_service().await;
     }
     let authority = Arc::clone(run.journal.authority());
-    let manifest = found.manifest.clone();
+    let (manifest, title) = (found.manifest.clone(), found.title());
     let restore = Restore::prove(run, found.file, keys).await?;
     let manifest = ManifestCheck::of(manifest.as_deref(), restore.check(), &authority);
-    console::out(ui::backup::subject(&found.name, restore.check(), &manifest));
+    console::out(ui::backup::subject(&title, restore.check(), &manifest));
     if manifest.is_contradicted() {
         let message = "the backup is not the one that its manifest names; nothing was changed";
         return Err(Error::new(ErrorKind::Rejected, "restore", message).into());
@@ -77,20 +79,6 @@ async fn restore(args: &RestoreArgs) -> Result<Outcome, session::Error> {
         None => whole(args, restore, &name).await?,
     };
     Ok(outcome)
-}
-
-async fn found(
-    args: &RestoreArgs,
-    checked: &mut Checked,
-) -> Result<(crate::run::Run, Subject), session::Error> {
-    match &args.from {
-        None => Ok(latest(Backups::connect(checked).await?).await?),
-        Some(source) => {
-            let run = session::connect(checked, Reach::Custody).await?;
-            let subject = subject(&run, source).await?;
-            Ok((run, subject))
-        }
-    }
 }
 
 async fn one_secret(

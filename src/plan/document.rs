@@ -71,11 +71,13 @@ pub enum Section {
     Lock,
     /// Where backups of Vault are kept.
     Backup,
+    /// The targets of a recovery, and how a drill judges one.
+    Recovery,
 }
 
 impl Section {
     /// The sections of the program itself.
-    pub const OWN: [Self; 4] = [Self::Custody, Self::Journal, Self::Lock, Self::Backup];
+    pub const OWN: [Self; 5] = [Self::Custody, Self::Journal, Self::Lock, Self::Backup, Self::Recovery];
 
     /// The key in the plan file.
     pub fn key(self) -> &'static str {
@@ -85,6 +87,7 @@ impl Section {
             Self::Journal => "journal",
             Self::Lock => "lock",
             Self::Backup => "backup",
+            Self::Recovery => "recovery",
         }
     }
 }

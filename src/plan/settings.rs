@@ -127,3 +127,36 @@ impl Default for KeepSettings {
         Self { last: 24, daily: 30 }
     }
 }
+
+/// The `recovery:` section: the targets of a recovery, and the secrets by which a drill sees that the right data came
+/// back.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecoverySettings {
+    /// How long a recovery may take, such as `15m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rto: Option<String>,
+    /// How old the recovered data may be, such as `1h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpo: Option<String>,
+    /// Secrets that a drill reads from what it has recovered.
+    pub canaries: Vec<CanarySettings>,
+}
+
+/// A secret that a drill reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CanarySettings {
+    /// Its mount and path, `secret/recovery/canary`.
+    pub path: String,
+    /// The field that is compared.
+    #[serde(default = "value")]
+    pub field: String,
+    /// The SHA-256 of its value, in hexadecimal. Only for a long random value: a reader of the plan can try short ones. Without it the value in the backup counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+fn value() -> String {
+    "value".to_owned()
+}

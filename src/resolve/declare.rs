@@ -63,6 +63,9 @@ pub fn declare(resolved: &Resolved) -> Result<(Vec<Box<dyn Instance>>, OutputTab
     if let Err(found) = resolved.backups(&outputs, false) {
         add_new(&mut mistakes, found);
     }
+    if let Err(found) = resolved.recovery(&outputs) {
+        add_new(&mut mistakes, found);
+    }
     if mistakes.is_empty() {
         Ok((instances.into_iter().flatten().collect(), outputs))
     } else {

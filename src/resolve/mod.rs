@@ -7,6 +7,7 @@ pub(crate) mod expression;
 mod names;
 mod own_entry;
 pub mod places;
+pub mod recovery;
 mod scope;
 mod shape;
 pub mod step_secrets;
@@ -28,7 +29,9 @@ use shape::Schema;
 use variables::{name_of_instance, variables, with_stage};
 
 use crate::place::{Place, Realms};
-use crate::plan::settings::{BackupSettings, CustodySettings, JournalSettings, LockSettings};
+use crate::plan::settings::{
+    BackupSettings, CustodySettings, JournalSettings, LockSettings, RecoverySettings,
+};
 use crate::plan::{Diagnostic, Document, Node, Section};
 use crate::provider::{Entry, Provider, Registry};
 use crate::resource::strict::parse;
@@ -109,6 +112,7 @@ fn resolve_within(mut document: Document, registry: &'static Registry, budget: B
         references::<JournalSettings>(&document, registry, Section::Journal, &mut mistakes),
         references::<LockSettings>(&document, registry, Section::Lock, &mut mistakes),
         references::<BackupSettings>(&document, registry, Section::Backup, &mut mistakes),
+        references::<RecoverySettings>(&document, registry, Section::Recovery, &mut mistakes),
     ]
     .concat();
     let templates = template::Templates::default();

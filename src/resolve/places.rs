@@ -66,7 +66,7 @@ impl Resolved {
         }
     }
 
-    fn mistake(&self, section: Section, mistake: FieldError) -> Vec<Diagnostic> {
+    pub(super) fn mistake(&self, section: Section, mistake: FieldError) -> Vec<Diagnostic> {
         let Some(node) = self.document.section(section) else { return Vec::new() };
         super::diagnose(node, vec![mistake])
     }

@@ -128,6 +128,27 @@ pub enum Error {
         /// The log's last lines.
         tail: String,
     },
+    /// This machine does not let a server be kept from everything else.
+    #[error(
+        "{detail}; this takes Linux with user namespaces: in a container, allow `unshare` (with Docker: \
+         --security-opt seccomp=unconfined), on Ubuntu also `sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+    )]
+    Unconfined {
+        /// Its refusal.
+        detail: String,
+    },
+    /// A server that was to be rehearsed with ended instead of listening.
+    #[error("the server of the drill did not start:\n{tail}")]
+    Ended {
+        /// The last lines of its log.
+        tail: String,
+    },
+    /// A socket in this folder would have too long a path.
+    #[error("the path of {dir} is too long for a socket in it; name another folder with --dir", dir = dir.display())]
+    LongPath {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// A server runs, but does not answer.
     #[error(
         "{server} did not answer on {address} within {seconds} s; read its log {log}, \

@@ -116,6 +116,16 @@ impl Home {
         self.root.join("config/guard.py")
     }
 
+    /// The program that encloses a server.
+    pub fn enclose(&self) -> PathBuf {
+        self.root.join("config/enclose.py")
+    }
+
+    /// Makes the folder at which an enclosed server has its root.
+    pub fn make_root(&self) -> Result<(), Error> {
+        make_private(&self.root.join("root"))
+    }
+
     /// The key of the static seal.
     pub fn seal_key(&self) -> PathBuf {
         self.root.join("config/seal-key")

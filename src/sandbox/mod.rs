@@ -12,6 +12,7 @@
 mod aws_key;
 mod certificate;
 mod down;
+mod enclosure;
 mod environment;
 mod error;
 mod gate;
@@ -37,6 +38,7 @@ mod vault_binary;
 mod vault_config;
 
 pub use down::down;
+pub use enclosure::{Enclosed, Enclosing, Enclosure, StaticSeal};
 pub use error::Error;
 pub use health::Health;
 pub use options::{Host, MAX_NODES, OpenBao, Options, Seal, Settings, VaultServer};

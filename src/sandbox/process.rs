@@ -51,6 +51,16 @@ impl Process {
         self.end(&[Signal::KILL]).await
     }
 
+    /// As [`Self::kill`], for where nothing can be awaited. Waits a moment until it is gone.
+    pub fn kill_now(&self) {
+        if self.signal(Signal::KILL) {
+            let deadline = Instant::now() + GRACE;
+            while self.is_running() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
     async fn end(&self, signals: &[Signal]) -> bool {
         for &signal in signals {
             if self.signal(signal) {

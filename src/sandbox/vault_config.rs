@@ -139,7 +139,7 @@ fn path(path: &Path) -> String {
 }
 
 /// A string of HCL; the folder's name is the user's and may hold anything.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {

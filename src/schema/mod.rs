@@ -6,7 +6,9 @@ pub mod section;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::plan::settings::{BackupSettings, CustodySettings, JournalSettings, LockSettings};
+use crate::plan::settings::{
+    BackupSettings, CustodySettings, JournalSettings, LockSettings, RecoverySettings,
+};
 use crate::plan::{STEP_KEYS, USE_KEYS};
 use crate::provider::Registry;
 use crate::resource::erased::Kind;
@@ -29,6 +31,7 @@ fn schema(registry: &Registry, expressions: bool) -> Value {
     let journal = json!(generator.subschema_for::<JournalSettings>());
     let lock = json!(generator.subschema_for::<LockSettings>());
     let backup = json!(generator.subschema_for::<BackupSettings>());
+    let recovery = json!(generator.subschema_for::<RecoverySettings>());
     let kinds: Vec<Value> = registry.kinds().map(|kind| step_schema(kind, &mut generator)).collect();
     let mut definitions = Value::Object(generator.take_definitions(true));
     definitions["Step"] = if expressions {
@@ -53,7 +56,8 @@ fn schema(registry: &Registry, expressions: bool) -> Value {
             "include": { "type": "array", "items": { "type": "string" },
                          "description": "further files inside the plan's folder" },
             "custody": custody,
-            "journal": journal, "lock": lock, "backup": backup, "lint": silences(),
+            "journal": journal, "lock": lock, "backup": backup, "recovery": recovery,
+            "lint": silences(),
             "groups": groups_schema(&step),
             "steps": { "type": "object", "description": "the steps, by ids of your choice", "additionalProperties": {
                 "if": { "required": ["group"] }, "then": use_schema(), "else": step,

@@ -86,6 +86,15 @@ const EXAMPLES: &[(&str, &str)] = &[
   keep: { last: 24, daily: 30 }",
     ),
     (
+        "recovery",
+        "recovery:                        # the targets of `groundwork drill`
+  rto: 15m
+  rpo: 1h
+  canaries:
+    - { path: secret/recovery/canary }
+    - { path: secret/app/db, field: password }",
+    ),
+    (
         "lint",
         "lint:
   allow:

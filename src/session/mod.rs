@@ -5,6 +5,8 @@ mod adopt;
 pub mod backups;
 mod checked;
 mod connect;
+pub mod drill;
+pub mod found;
 mod hold;
 mod permissions;
 mod preflight;

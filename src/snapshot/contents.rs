@@ -54,6 +54,13 @@ impl Mount {
         self.is_kv() && self.version.as_deref() == Some("2")
     }
 
+    /// A mount of the root namespace without an entry.
+    #[cfg(test)]
+    pub(crate) fn test(path: &str, kind: &str, table: Table) -> Self {
+        let (path, kind) = (path.to_owned(), kind.to_owned());
+        Self { path, kind, version: None, table, entries: 0, namespace: String::new(), folder: String::new() }
+    }
+
     /// Whether it keeps secrets by path.
     fn is_kv(&self) -> bool {
         self.table == Table::Secrets && (self.kind == "kv" || self.kind == "generic")

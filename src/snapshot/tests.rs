@@ -29,6 +29,8 @@ fn snapshot_says_without_a_key_what_opens_it() {
     assert_eq!((frame.bytes, frame.sha256.len()), (SNAPSHOT.len() as u64, 64));
     assert_eq!((&vitals.seal, vitals.config.shares, vitals.config.threshold), (&Seal::Shamir, 3, 2));
     assert_eq!(vitals.newest_version(), Some("2.7.2"));
+    let newer = ["2.6.2", "2.7.2", "2.10.0"].map(|server| vitals.newer_than(server));
+    assert_eq!(newer, [Some("2.7.2"), None, None]);
     assert!(vitals.generation.expect("a digest").starts_with("sha256:"));
 }
 

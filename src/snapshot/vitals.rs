@@ -162,11 +162,18 @@ impl Vitals {
 
     /// The newest version that has run on this storage; an older server never becomes active on it.
     pub fn newest_version(&self) -> Option<&str> {
-        let numbers = |version: &&String| -> Vec<u64> {
-            version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()
-        };
-        self.versions.iter().max_by_key(numbers).map(String::as_str)
+        self.versions.iter().max_by_key(|version| numbers(version)).map(String::as_str)
     }
+
+    /// The newest version that has run on this storage, if a server of version `server` is older.
+    pub fn newer_than(&self, server: &str) -> Option<&str> {
+        self.newest_version().filter(|newest| numbers(newest) > numbers(server))
+    }
+}
+
+/// The numbers of a version, which compare as it does.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()
 }
 
 /// Whether the server stores this entry without its barrier.

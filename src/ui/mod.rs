@@ -5,6 +5,7 @@ pub mod backup;
 pub mod changeset;
 pub mod custody;
 pub mod diagnostics;
+pub mod drill;
 pub mod error;
 pub mod explain;
 pub mod findings;

@@ -56,6 +56,19 @@ impl Workspace {
         LocalFile::new(&self.folder, format!("{NAME}/{path}"), Keeping::Guarded)
     }
 
+    /// The names of the files in one of its folders, such as `drills/demo`; none when there is no such folder.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn entries(&self, folder: &str) -> std::io::Result<Vec<String>> {
+        let below = format!("{NAME}/{folder}");
+        let entries = match Folder::open(&self.folder, &below, Keeping::Guarded, Missing::Leave)? {
+            Some(folder) => folder.entries()?,
+            None => Vec::new(),
+        };
+        Ok(entries.into_iter().filter(|(_, is_folder)| !is_folder).map(|(name, _)| name).collect())
+    }
+
     /// Removes what a plan that is torn down leaves in it, and itself if nothing else is in it.
     ///
     /// # Errors

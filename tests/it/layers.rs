@@ -164,6 +164,7 @@ const EDGES: &[(&str, &str)] = &[
         "confined_path durable environment error event net permit plan secret signing template workspace",
     ),
     ("backup", "confined_path custody durable error permit plan secret signing snapshot"),
+    ("drill", "confined_path durable error workspace"),
     ("destination", ""),
     ("journal", "confined_path destination durable environment error permit place secret signing workspace"),
     ("console", "secret visible"),
@@ -198,21 +199,21 @@ const EDGES: &[(&str, &str)] = &[
         "saved",
         "changeset confined_path destination environment error observe place plan removal resolve resource secret trust visible",
     ),
+    ("sandbox", "environment event net secret trust"),
     (
         "session",
-        "access apply backup changeset confined_path custody diff error event graph journal lock observe place plan provider providers removal resolve resource run saved secret signing snapshot template trust workspace",
+        "access apply backup changeset confined_path custody diff drill error event graph journal lock observe place plan provider providers removal resolve resource run sandbox saved secret signing snapshot template trust workspace",
     ),
     ("schema", "plan provider resource"),
     ("lint", "net plan provider providers resolve resource secret suggest template"),
     (
         "ui",
-        "access backup changeset console custody destination error event graph journal lint plan proof provider providers resolve resource review run saved schema secret session signing snapshot suggest template trace verify visible",
+        "access backup changeset console custody destination drill error event graph journal lint plan proof provider providers resolve resource review run saved schema secret session signing snapshot suggest template trace verify visible",
     ),
     ("hygiene", ""),
-    ("sandbox", "environment event net secret trust"),
     (
         "cli",
-        "access apply backup changeset confined_path console custody durable environment error event hygiene lint lock net observe place plan prompt providers resolve resource review run sandbox saved schema secret session signing snapshot suggest trace trust ui verify",
+        "access apply backup changeset confined_path console custody drill durable environment error event hygiene lint lock net observe place plan prompt providers resolve resource review run sandbox saved schema secret session signing snapshot suggest trace trust ui verify",
     ),
 ];
 

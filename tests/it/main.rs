@@ -20,6 +20,7 @@ mod confirm;
 mod contract;
 mod custody;
 mod destinations;
+mod drill;
 mod files;
 mod fuzz;
 mod groups;

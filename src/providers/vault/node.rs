@@ -111,6 +111,9 @@ pub struct Leader {
     /// Since when this node leads; another time after a restore.
     #[serde(default)]
     pub active_time: Option<String>,
+    /// How far the cluster's log has come; 0 where the server does not say.
+    #[serde(default)]
+    pub raft_committed_index: u64,
 }
 
 impl fmt::Debug for NodeClient {
@@ -267,7 +270,11 @@ impl NodeClient {
         self.send(&request, Some(&json!({ "reset": true }))).await
     }
 
-    async fn send<T: DeserializeOwned>(&self, request: &Request, body: Option<&Value>) -> Result<T> {
+    pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        body: Option<&Value>,
+    ) -> Result<T> {
         let middle = EndpointMiddleware {
             token: String::new(),
             version: "v1".to_owned(),

@@ -13,21 +13,25 @@ use super::super::cache::{Cached, Listings};
 use super::super::node::{Health, NodeClient};
 use super::super::session::TokenSource;
 use super::connection::{
-    Authority, admit, authority, cluster_address, http_client, node_addresses, parse_address,
+    Authority, admit, authority, cluster_address, http_client, node_addresses, parse_address, socket_client,
 };
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Warnings;
 use crate::net::timeout::at_most;
 use crate::providers::vault::settings::VaultSettings;
 use crate::secret::Secret;
 use crate::trace::Calls;
-use crate::trust::Trust;
+use crate::trust::{Grant, Subject, Trust};
 
 /// How long standbys have to elect a leader when no node is active; an election takes some seconds.
 const ELECTION: Duration = Duration::from_secs(10);
 /// How long an unreachable cluster is taken to stay so: long enough for the steps that ask at the
 /// same time to share one attempt, short enough for a retry to look again.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
+
+/// The address of a server behind a socket, for the first line of requests.
+const BEHIND_SOCKET: &str = "http://127.0.0.1:8200";
 
 /// A cluster in one run: its nodes, the token, and what was read of it.
 pub(super) struct Cluster {
@@ -87,17 +91,35 @@ impl Cluster {
         // Before the first request to any of them.
         nodes.iter().chain([&address]).try_for_each(|server| admit(server, trust))?;
         let authority = authority(settings, folder, trust)?;
+        let http = http_client(&address, authority.as_ref(), environment)?;
+        let own = settings.namespace.clone();
         Ok(Self {
-            http: http_client(&address, authority.as_ref(), environment)?,
             ca: authority.as_ref().and_then(Authority::text).map(Arc::from),
             ca_fingerprint: authority.as_ref().map(Authority::fingerprint),
-            trust: trust.clone(),
             nodes: if nodes.is_empty() { vec![address.clone()] } else { nodes },
+            namespace: own.or_else(|| environment.text("VAULT_NAMESPACE").map(str::to_owned)),
+            ..Self::single(http, address, calls, trust.clone())
+        })
+    }
+
+    /// See [`super::VaultClient::of_socket`].
+    pub(super) fn behind(socket: &Path, calls: Arc<Calls>) -> Result<Self> {
+        let address = parse_address(BEHIND_SOCKET, &Environment::default())?;
+        let trust = Trust::new([Grant::new(Subject::Vault, address.as_str())]);
+        let trust = trust.in_environment(Environment::default());
+        Ok(Self::single(socket_client(socket, &address)?, address, calls, trust))
+    }
+
+    /// A cluster of one node, of which nothing is known.
+    fn single(http: reqwest::Client, address: Url, calls: Arc<Calls>, trust: Trust) -> Self {
+        Self {
+            http,
+            ca: None,
+            ca_fingerprint: None,
+            trust,
+            nodes: vec![address.clone()],
             address,
-            namespace: settings
-                .namespace
-                .clone()
-                .or_else(|| environment.text("VAULT_NAMESPACE").map(str::to_owned)),
+            namespace: None,
             calls,
             readiness: Mutex::default(),
             sources: RwLock::default(),
@@ -107,7 +129,7 @@ impl Cluster {
             listings: StdMutex::default(),
             plugins: Cached::default(),
             warnings: Warnings::default(),
-        })
+        }
     }
 
     /// The cached listings of a namespace.

@@ -182,6 +182,14 @@ pub(super) fn client_with_identity(
     built(builder(address, ca, environment)?.identity(identity))
 }
 
+/// A client of a server that listens on a socket, whatever the address of a request.
+///
+/// # Errors
+/// When it cannot be made.
+pub(super) fn socket_client(socket: &Path, address: &Url) -> Result<reqwest::Client> {
+    built(builder(address, None, &Environment::default())?.unix_socket(socket))
+}
+
 fn builder(
     address: &Url,
     certificates: Option<Vec<Certificate>>,

@@ -87,6 +87,15 @@ impl VaultClient {
         Ok(Self::within(cluster, namespace))
     }
 
+    /// A client of the server that listens on a socket. It knows no environment, so that no token of the caller's
+    /// gets there, and no proxy.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn of_socket(socket: &Path, calls: Arc<Calls>) -> Result<Self> {
+        Ok(Self::within(Arc::new(Cluster::behind(socket, calls)?), None))
+    }
+
     fn within(cluster: Arc<Cluster>, namespace: Option<String>) -> Self {
         let listings = cluster.listings(namespace.as_deref());
         Self { cluster, namespace, listings }
@@ -103,6 +112,12 @@ impl VaultClient {
             Some(path) => Arc::new(self.below(path)),
             None => self,
         }
+    }
+
+    /// The same cluster in the namespace of this path below the plan's own; an empty one is the plan's own.
+    #[must_use]
+    pub fn in_namespace(&self, path: &str) -> Self {
+        if path.is_empty() { self.home() } else { self.below(path) }
     }
 
     /// The same cluster in the namespace of this path below the plan's own.

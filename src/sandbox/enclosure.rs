@@ -1,0 +1,266 @@
+//! One empty Vault that reaches nothing outside of its own folder, for what must not touch the world.
+//!
+//! A restored Vault acts by itself: it rotates the passwords of databases, revokes credentials at their services, and
+//! writes to the audit log of its former configuration. This one runs in namespaces of its own: a network that has
+//! only a loopback interface, and a root folder in memory. It listens on a socket in its folder.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::Error;
+use super::error::Doing;
+use super::gate::{Gate, Launch, Tie};
+use super::home::{Home, write_private};
+use super::options::{Host, VaultServer};
+use super::port;
+use super::process::Process;
+use super::python::Python;
+use super::vault_binary::{Flavour, VaultBinary};
+use super::vault_config::quote;
+use crate::event::Events;
+use crate::secret::Secret;
+
+/// Encloses the server.
+const ENCLOSE: &str = include_str!("enclose.py");
+/// The beginning of its complaints.
+const REFUSED: &str = "cannot enclose the server";
+/// The server's name.
+const NAME: &str = "vault";
+/// How long it may take to answer.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// The longest path of a socket.
+const LONGEST: usize = 100;
+/// Its ports, which are free because its network is its own.
+const PORTS: [u16; 2] = [8200, 8201];
+const TAIL_LINES: usize = 12;
+/// The variable with the key of a static seal.
+const SEAL_KEY: &str = "GROUNDWORK_DRILL_SEAL_KEY";
+
+/// The programs of an enclosure, installed and ready.
+#[derive(Debug)]
+pub struct Enclosing {
+    python: Python,
+    vault: VaultBinary,
+    host: Host,
+}
+
+/// The key of a seal that is in the server's configuration.
+#[derive(Clone, Debug)]
+pub struct StaticSeal {
+    /// The name of the key.
+    pub id: String,
+    /// The key, in base64. It goes into the server's environment, and into no file.
+    pub key: Secret,
+}
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Enclosed {
+    /// The folder in which its own is made.
+    pub within: PathBuf,
+    /// How it unseals itself; key shares open it where there is none.
+    pub seal: Option<StaticSeal>,
+    /// Whether it must be kept from reaching anything.
+    pub confined: bool,
+}
+
+/// A server in an enclosure. Dropping it ends the server and deletes everything that it has left.
+#[derive(Debug)]
+pub struct Enclosure {
+    process: Process,
+    _tie: Option<Tie>,
+    home: Home,
+    // Comes last, so that the folder outlives the server.
+    _folder: TempDir,
+}
+
+impl Enclosing {
+    /// Finds the programs, and installs what is missing.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn prepare(server: &VaultServer, host: Host, events: &Events) -> Result<Self, Error> {
+        let python = Python::find(&host).await?;
+        let vault = VaultBinary::find(server, &host, events).await?;
+        Ok(Self { python, vault, host })
+    }
+
+    /// Starts an empty server, and waits until it listens.
+    ///
+    /// # Errors
+    /// `Unconfined` when this machine does not let it be confined; when the server does not start.
+    pub async fn start(&self, how: &Enclosed) -> Result<Enclosure, Error> {
+        let made = tempfile::Builder::new().prefix("groundwork-drill-").tempdir_in(&how.within);
+        let folder = made.doing(|| format!("make a folder in {}", how.within.display()))?;
+        // Links on the way are not there for the enclosed server.
+        let root = folder.path().canonicalize().doing(|| "find the folder".to_owned())?;
+        let home = Home::create(&root)?;
+        if socket(&home).as_os_str().len() > LONGEST {
+            return Err(Error::LongPath { dir: how.within.clone() });
+        }
+        let gate = Gate::close(&self.launch(&home, how)?, true)?;
+        let process = gate.process.clone();
+        let tie = gate.open().await;
+        let enclosure = Enclosure { process, _tie: tie, home, _folder: folder };
+        enclosure.wait().await?;
+        Ok(enclosure)
+    }
+
+    fn launch(&self, home: &Home, how: &Enclosed) -> Result<Launch, Error> {
+        let ports = if how.confined { PORTS.to_vec() } else { port::pick(PORTS.len())? };
+        let config = home.config(NAME);
+        write_private(&config, self.config(home, how, &ports)?.as_bytes())?;
+        let mut option = OsString::from("-config=");
+        option.push(&config);
+        let server = [self.vault.program.clone().into_os_string(), "server".into(), option];
+        let mut environment = vec![
+            ("PATH", self.host.path.clone()),
+            ("HOME", home.root().into()),
+            ("TMPDIR", home.tmp().into()),
+        ];
+        if let Some(seal) = &how.seal {
+            let key = seal.key.expose_str().unwrap_or_default();
+            environment.push((SEAL_KEY, key.into()));
+        }
+        let (program, arguments) = if how.confined {
+            let script = home.enclose();
+            write_private(&script, ENCLOSE.as_bytes())?;
+            home.make_root()?;
+            // Nothing of the caller's own Python has a part in it.
+            let script = ["-I".into(), script.into_os_string(), home.root().into()];
+            (self.python.program.clone(), script.into_iter().chain(server).collect())
+        } else {
+            let [program, arguments @ ..] = server;
+            (program.into(), arguments.to_vec())
+        };
+        let (folder, log) = (home.tmp(), home.log(NAME));
+        Ok(Launch { program, arguments, environment, folder, log })
+    }
+
+    /// No audit device is declared: a restored server then lets go of those that its former configuration declared, and
+    /// does not refuse to start because they differ. The old way to a root token by key shares is open, for a backup
+    /// in which no other login works; only this program reaches the socket.
+    fn config(&self, home: &Home, how: &Enclosed, ports: &[u16]) -> Result<String, Error> {
+        let path = |path: &Path| quote(&path.to_string_lossy());
+        let (api, cluster) = (ports[0], ports[1]);
+        let (data, socket) = (path(&home.data(NAME)?), path(&socket(home)));
+        let (generation, mlock) = match self.vault.flavour {
+            Flavour::OpenBao => ("  disable_unauthed_generate_root_endpoints = false\n", ""),
+            Flavour::HashiCorp => ("", "disable_mlock = true\n"),
+        };
+        let seal = how.seal.as_ref().map(|seal| {
+            let id = quote(&seal.id);
+            format!("seal \"static\" {{\n  current_key_id = {id}\n  current_key = \"env://{SEAL_KEY}\"\n}}\n")
+        });
+        Ok(format!(
+            "storage \"raft\" {{\n  path = {data}\n  node_id = \"{NAME}\"\n  performance_multiplier = 1\n}}\n\
+             listener \"unix\" {{\n  address = {socket}\n  socket_mode = \"600\"\n  tls_disable = true\n{generation}}}\n\
+             listener \"tcp\" {{\n  address = \"127.0.0.1:{api}\"\n  tls_disable = true\n}}\n{}\
+             api_addr = \"http://127.0.0.1:{api}\"\ncluster_addr = \"https://127.0.0.1:{cluster}\"\nui = false\n{mlock}",
+            seal.unwrap_or_default()
+        ))
+    }
+}
+
+fn socket(home: &Home) -> PathBuf {
+    home.tmp().join("vault.sock")
+}
+
+impl Enclosure {
+    /// The socket that it listens on.
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.home)
+    }
+
+    /// The last lines of its log that report a problem.
+    pub fn complaints(&self) -> String {
+        let text = self.log();
+        let lines = text.lines().filter(|line| line.contains("[ERROR]") || line.starts_with("Error"));
+        last(&lines.collect::<Vec<_>>())
+    }
+
+    fn log(&self) -> String {
+        let bytes = std::fs::read(self.home.log(NAME)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    async fn wait(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // It writes the line before the socket is there.
+            let log = self.log();
+            if log.contains("server started!") && self.socket().exists() {
+                return Ok(());
+            }
+            if !self.process.is_running() {
+                let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+                let tail = last(&lines);
+                return Err(match log.contains(REFUSED) {
+                    true => Error::Unconfined { detail: tail },
+                    false => Error::Ended { tail },
+                });
+            }
+            if Instant::now() > deadline {
+                return Err(Error::Ended {
+                    tail: format!("it did not listen within {} s", PATIENCE.as_secs()),
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+}
+
+fn last(lines: &[&str]) -> String {
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+impl Drop for Enclosure {
+    /// The folder is deleted next, in which a server that still runs would go on writing.
+    fn drop(&mut self) {
+        self.process.kill_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enclosing(flavour: Flavour) -> Enclosing {
+        let vault = VaultBinary { program: "/cache/bao".into(), flavour };
+        let python = Python { program: "/usr/bin/python3".into(), version: (3, 11) };
+        Enclosing { python, vault, host: Host { cache: None, path: OsString::new() } }
+    }
+
+    #[test]
+    fn configuration_declares_no_audit_device_and_holds_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::create(folder.path()).unwrap();
+        let key = Secret::from("c2VjcmV0".to_owned());
+        let seal = Some(StaticSeal { id: "k \"1".to_owned(), key });
+        let how = Enclosed { within: folder.path().to_owned(), seal, confined: true };
+        let text = enclosing(Flavour::OpenBao).config(&home, &how, &PORTS).unwrap();
+        assert!(!text.contains("audit") && !text.contains("c2VjcmV0"), "{text}");
+        assert!(text.contains(r#"current_key_id = "k \"1""#) && text.contains("env://"), "{text}");
+        assert!(text.contains("disable_unauthed_generate_root_endpoints = false"));
+        let text = enclosing(Flavour::HashiCorp).config(&home, &how, &PORTS).unwrap();
+        assert!(text.contains("disable_mlock = true") && !text.contains("unauthed"));
+    }
+
+    #[test]
+    fn confined_server_is_started_by_the_script_and_the_key_is_in_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::create(folder.path()).unwrap();
+        let key = Secret::from("c2VjcmV0".to_owned());
+        let seal = Some(StaticSeal { id: "k".to_owned(), key });
+        let how = Enclosed { within: folder.path().to_owned(), seal, confined: true };
+        let launch = enclosing(Flavour::OpenBao).launch(&home, &how).unwrap();
+        assert_eq!(launch.program, Path::new("/usr/bin/python3"));
+        assert!(launch.environment.iter().any(|(name, value)| *name == SEAL_KEY && value == "c2VjcmV0"));
+        let open = Enclosed { confined: false, ..how };
+        let launch = enclosing(Flavour::OpenBao).launch(&home, &open).unwrap();
+        assert_eq!((launch.program.as_path(), launch.arguments.len()), (Path::new("/cache/bao"), 2));
+    }
+}
