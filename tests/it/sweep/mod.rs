@@ -7,6 +7,7 @@
 //! `SWEEP_RESUME` names a file that keeps the verdicts: a sweep that was broken off goes on from it.
 //! `SWEEP_PROGRAM` is another build of the program, such as one that no compiler replaces meanwhile.
 
+mod backups;
 mod call;
 mod canary;
 mod case;
