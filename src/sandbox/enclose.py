@@ -1,10 +1,11 @@
 """Becomes a server that reaches nothing but its own folder and its own loopback interface.
 
-    enclose.py FOLDER PROGRAM ARGUMENT...
+    enclose.py FOLDER RELAY PROGRAM ARGUMENT...
 
 What a restored Vault has in it would otherwise act on the world: it rotates passwords of databases, revokes
 credentials at their services, and writes to the audit log of its configuration of then. The server gets a network
-of its own, whose only interface is the loopback, and a root folder in memory with its folder and its program.
+of its own, whose only interface is the loopback, and a root folder in memory with its folder and its program. RELAY is
+empty, or PORT=SOCKET: what the server sends to that port of its loopback interface arrives at that socket outside.
 """
 
 import ctypes
@@ -13,6 +14,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 
 NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_NETWORK = 0x20000, 0x8000000, 0x10000000, 0x40000000
 READ_ONLY, NO_SETUID, NO_DEVICES, REMOUNT, BIND, WITH_ALL_BELOW, PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
@@ -36,16 +38,65 @@ def write(path, text):
         file.write(text)
 
 
-def main(folder, program, *arguments):
+def pump(source, target):
+    try:
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def serve(listener, path):
+    while True:
+        client, _ = listener.accept()
+        server = socket.socket(socket.AF_UNIX)
+        try:
+            server.connect(path)
+        except OSError:
+            client.close()
+            continue
+        for pair in ((client, server), (server, client)):
+            threading.Thread(target=pump, args=pair, daemon=True).start()
+
+
+def relay(port, path):
+    """A process beside the server, which ends with its group."""
+    listener = socket.create_server(("127.0.0.1", int(port)))
+    if os.fork() == 0:
+        try:
+            serve(listener, path)
+        finally:
+            os._exit(0)
+    listener.close()
+
+
+def swallow(path):
+    """Takes what an audit device of type `syslog` says, in a process beside the server."""
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    log.bind(path)
+    if os.fork() == 0:
+        try:
+            while True:
+                log.recv(1 << 16)
+        finally:
+            os._exit(0)
+    log.close()
+
+
+def main(folder, outside, program, *arguments):
     user, group = os.getuid(), os.getgid()
     require("unshare", libc.unshare(NEW_USER | NEW_MOUNTS | NEW_IPC | NEW_NETWORK))
     write("/proc/self/setgroups", "deny")
-    write("/proc/self/uid_map", f"{user} {user} 1")
-    write("/proc/self/gid_map", f"{group} {group} 1")
+    # Its own root there, and nobody else here: an audit device makes folders that only root can enter.
+    write("/proc/self/uid_map", f"0 {user} 1")
+    write("/proc/self/gid_map", f"0 {group} 1")
     with socket.socket() as one:
         name = struct.pack("16sH14x", b"lo", 0)
         flags = struct.unpack("16sH14x", fcntl.ioctl(one, GET_FLAGS, name))[1]
         fcntl.ioctl(one, SET_FLAGS, struct.pack("16sH14x", b"lo", flags | UP))
+    if outside:
+        relay(*outside.split("=", 1))
     root = os.path.join(folder, "root")
     mount(None, "/", None, WITH_ALL_BELOW | PRIVATE)
     mount("tmpfs", root, "tmpfs", NO_SETUID | NO_DEVICES, "size=256m,mode=700")
@@ -58,6 +109,7 @@ def main(folder, program, *arguments):
         write(root + name, "")
         mount(name, root + name, None, BIND)
     os.chroot(root)
+    swallow("/dev/log")
     os.chdir(folder)
     os.execv(program, (program, *arguments))
 

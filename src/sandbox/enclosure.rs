@@ -35,6 +35,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const LONGEST: usize = 100;
 /// Its ports, which are free because its network is its own.
 const PORTS: [u16; 2] = [8200, 8201];
+const KMS_PORT: u16 = 8203;
 const TAIL_LINES: usize = 12;
 /// The variable with the key of a static seal.
 const SEAL_KEY: &str = "GROUNDWORK_DRILL_SEAL_KEY";
@@ -47,24 +48,60 @@ pub struct Enclosing {
     host: Host,
 }
 
-/// The key of a seal that is in the server's configuration.
+/// How a server unseals itself.
 #[derive(Clone, Debug)]
-pub struct StaticSeal {
-    /// The name of the key.
-    pub id: String,
-    /// The key, in base64. It goes into the server's environment, and into no file.
-    pub key: Secret,
+pub enum EnclosedSeal {
+    /// With a key of its own.
+    Static {
+        /// The name of the key.
+        id: String,
+        /// The key, in base64. It goes into the server's environment, and into no file.
+        key: Secret,
+    },
+    /// With a key in AWS KMS, for which something answers at [`Room::kms`].
+    Kms {
+        /// The ARN of the key.
+        key: String,
+    },
 }
 
 /// How a server is started.
 #[derive(Clone, Debug)]
 pub struct Enclosed {
-    /// The folder in which its own is made.
-    pub within: PathBuf,
     /// How it unseals itself; key shares open it where there is none.
-    pub seal: Option<StaticSeal>,
+    pub seal: Option<EnclosedSeal>,
     /// Whether it must be kept from reaching anything.
     pub confined: bool,
+}
+
+/// The folder of a server, made before it and deleted after it.
+#[derive(Debug)]
+pub struct Room {
+    home: Home,
+    _folder: TempDir,
+}
+
+impl Room {
+    /// A new one in this folder.
+    ///
+    /// # Errors
+    /// When it cannot be made, or a socket in it would have too long a path.
+    pub fn within(dir: &Path) -> Result<Self, Error> {
+        let made = tempfile::Builder::new().prefix("groundwork-drill-").tempdir_in(dir);
+        let folder = made.doing(|| format!("make a folder in {}", dir.display()))?;
+        // Links on the way are not there for the enclosed server.
+        let root = folder.path().canonicalize().doing(|| "find the folder".to_owned())?;
+        let room = Self { home: Home::create(&root)?, _folder: folder };
+        match room.kms().as_os_str().len().max(socket(&room.home).as_os_str().len()) > LONGEST {
+            true => Err(Error::LongPath { dir: dir.to_owned() }),
+            false => Ok(room),
+        }
+    }
+
+    /// The socket at which the server's requests to AWS KMS arrive.
+    pub fn kms(&self) -> PathBuf {
+        self.home.tmp().join("kms.sock")
+    }
 }
 
 /// A server in an enclosure. Dropping it ends the server and deletes everything that it has left.
@@ -72,9 +109,8 @@ pub struct Enclosed {
 pub struct Enclosure {
     process: Process,
     _tie: Option<Tie>,
-    home: Home,
     // Comes last, so that the folder outlives the server.
-    _folder: TempDir,
+    room: Room,
 }
 
 impl Enclosing {
@@ -92,24 +128,17 @@ impl Enclosing {
     ///
     /// # Errors
     /// `Unconfined` when this machine does not let it be confined; when the server does not start.
-    pub async fn start(&self, how: &Enclosed) -> Result<Enclosure, Error> {
-        let made = tempfile::Builder::new().prefix("groundwork-drill-").tempdir_in(&how.within);
-        let folder = made.doing(|| format!("make a folder in {}", how.within.display()))?;
-        // Links on the way are not there for the enclosed server.
-        let root = folder.path().canonicalize().doing(|| "find the folder".to_owned())?;
-        let home = Home::create(&root)?;
-        if socket(&home).as_os_str().len() > LONGEST {
-            return Err(Error::LongPath { dir: how.within.clone() });
-        }
-        let gate = Gate::close(&self.launch(&home, how)?, true)?;
+    pub async fn start(&self, room: Room, how: &Enclosed) -> Result<Enclosure, Error> {
+        let gate = Gate::close(&self.launch(&room, how)?, true)?;
         let process = gate.process.clone();
         let tie = gate.open().await;
-        let enclosure = Enclosure { process, _tie: tie, home, _folder: folder };
+        let enclosure = Enclosure { process, _tie: tie, room };
         enclosure.wait().await?;
         Ok(enclosure)
     }
 
-    fn launch(&self, home: &Home, how: &Enclosed) -> Result<Launch, Error> {
+    fn launch(&self, room: &Room, how: &Enclosed) -> Result<Launch, Error> {
+        let home = &room.home;
         let ports = if how.confined { PORTS.to_vec() } else { port::pick(PORTS.len())? };
         let config = home.config(NAME);
         write_private(&config, self.config(home, how, &ports)?.as_bytes())?;
@@ -121,16 +150,23 @@ impl Enclosing {
             ("HOME", home.root().into()),
             ("TMPDIR", home.tmp().into()),
         ];
-        if let Some(seal) = &how.seal {
-            let key = seal.key.expose_str().unwrap_or_default();
-            environment.push((SEAL_KEY, key.into()));
+        let mut relay = OsString::new();
+        match &how.seal {
+            Some(EnclosedSeal::Static { key, .. }) => {
+                environment.push((SEAL_KEY, key.expose_str().unwrap_or_default().into()));
+            }
+            Some(EnclosedSeal::Kms { .. }) => {
+                relay.push(format!("{KMS_PORT}="));
+                relay.push(room.kms());
+            }
+            None => {}
         }
         let (program, arguments) = if how.confined {
             let script = home.enclose();
             write_private(&script, ENCLOSE.as_bytes())?;
             home.make_root()?;
             // Nothing of the caller's own Python has a part in it.
-            let script = ["-I".into(), script.into_os_string(), home.root().into()];
+            let script = ["-I".into(), script.into_os_string(), home.root().into(), relay];
             (self.python.program.clone(), script.into_iter().chain(server).collect())
         } else {
             let [program, arguments @ ..] = server;
@@ -151,9 +187,18 @@ impl Enclosing {
             Flavour::OpenBao => ("  disable_unauthed_generate_root_endpoints = false\n", ""),
             Flavour::HashiCorp => ("", "disable_mlock = true\n"),
         };
-        let seal = how.seal.as_ref().map(|seal| {
-            let id = quote(&seal.id);
-            format!("seal \"static\" {{\n  current_key_id = {id}\n  current_key = \"env://{SEAL_KEY}\"\n}}\n")
+        let seal = how.seal.as_ref().map(|seal| match seal {
+            EnclosedSeal::Static { id, .. } => {
+                let id = quote(id);
+                format!("seal \"static\" {{\n  current_key_id = {id}\n  current_key = \"env://{SEAL_KEY}\"\n}}\n")
+            }
+            // The answers from there need no credentials, and the server does not start without.
+            EnclosedSeal::Kms { key } => format!(
+                "seal \"awskms\" {{\n  region = {}\n  kms_key_id = {}\n  endpoint = \"http://127.0.0.1:{KMS_PORT}\"\n  \
+                 access_key = \"none\"\n  secret_key = \"none\"\n}}\n",
+                quote(key.split(':').nth(3).unwrap_or("us-east-1")),
+                quote(key)
+            ),
         });
         Ok(format!(
             "storage \"raft\" {{\n  path = {data}\n  node_id = \"{NAME}\"\n  performance_multiplier = 1\n}}\n\
@@ -172,7 +217,7 @@ fn socket(home: &Home) -> PathBuf {
 impl Enclosure {
     /// The socket that it listens on.
     pub fn socket(&self) -> PathBuf {
-        socket(&self.home)
+        socket(&self.room.home)
     }
 
     /// The last lines of its log that report a problem.
@@ -183,7 +228,7 @@ impl Enclosure {
     }
 
     fn log(&self) -> String {
-        let bytes = std::fs::read(self.home.log(NAME)).unwrap_or_default();
+        let bytes = std::fs::read(self.room.home.log(NAME)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -234,33 +279,45 @@ mod tests {
         Enclosing { python, vault, host: Host { cache: None, path: OsString::new() } }
     }
 
+    fn static_seal() -> EnclosedSeal {
+        EnclosedSeal::Static { id: "k \"1".to_owned(), key: Secret::from("c2VjcmV0".to_owned()) }
+    }
+
     #[test]
     fn configuration_declares_no_audit_device_and_holds_no_key() {
         let folder = tempfile::tempdir().unwrap();
-        let home = Home::create(folder.path()).unwrap();
-        let key = Secret::from("c2VjcmV0".to_owned());
-        let seal = Some(StaticSeal { id: "k \"1".to_owned(), key });
-        let how = Enclosed { within: folder.path().to_owned(), seal, confined: true };
-        let text = enclosing(Flavour::OpenBao).config(&home, &how, &PORTS).unwrap();
+        let room = Room::within(folder.path()).unwrap();
+        let how = Enclosed { seal: Some(static_seal()), confined: true };
+        let text = enclosing(Flavour::OpenBao).config(&room.home, &how, &PORTS).unwrap();
         assert!(!text.contains("audit") && !text.contains("c2VjcmV0"), "{text}");
         assert!(text.contains(r#"current_key_id = "k \"1""#) && text.contains("env://"), "{text}");
         assert!(text.contains("disable_unauthed_generate_root_endpoints = false"));
-        let text = enclosing(Flavour::HashiCorp).config(&home, &how, &PORTS).unwrap();
+        let text = enclosing(Flavour::HashiCorp).config(&room.home, &how, &PORTS).unwrap();
         assert!(text.contains("disable_mlock = true") && !text.contains("unauthed"));
+        let seal = Some(EnclosedSeal::Kms { key: "arn:aws:kms:eu-west-1:1:key/k".to_owned() });
+        let text = enclosing(Flavour::OpenBao).config(&room.home, &Enclosed { seal, ..how }, &PORTS).unwrap();
+        assert!(text.contains("region = \"eu-west-1\"") && text.contains("http://127.0.0.1:8203"), "{text}");
     }
 
     #[test]
     fn confined_server_is_started_by_the_script_and_the_key_is_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        let home = Home::create(folder.path()).unwrap();
-        let key = Secret::from("c2VjcmV0".to_owned());
-        let seal = Some(StaticSeal { id: "k".to_owned(), key });
-        let how = Enclosed { within: folder.path().to_owned(), seal, confined: true };
-        let launch = enclosing(Flavour::OpenBao).launch(&home, &how).unwrap();
+        let room = Room::within(folder.path()).unwrap();
+        let how = Enclosed { seal: Some(static_seal()), confined: true };
+        let launch = enclosing(Flavour::OpenBao).launch(&room, &how).unwrap();
         assert_eq!(launch.program, Path::new("/usr/bin/python3"));
         assert!(launch.environment.iter().any(|(name, value)| *name == SEAL_KEY && value == "c2VjcmV0"));
         let open = Enclosed { confined: false, ..how };
-        let launch = enclosing(Flavour::OpenBao).launch(&home, &open).unwrap();
+        let launch = enclosing(Flavour::OpenBao).launch(&room, &open).unwrap();
         assert_eq!((launch.program.as_path(), launch.arguments.len()), (Path::new("/cache/bao"), 2));
+    }
+
+    #[test]
+    fn folder_with_a_long_path_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("d".repeat(90));
+        std::fs::create_dir(&deep).unwrap();
+        assert!(matches!(Room::within(&deep), Err(Error::LongPath { .. })));
+        assert_eq!(std::fs::read_dir(&deep).unwrap().count(), 0);
     }
 }

@@ -138,7 +138,9 @@ pub enum Error {
         detail: String,
     },
     /// A server that was to be rehearsed with ended instead of listening.
-    #[error("the server of the drill did not start:\n{tail}")]
+    #[error(
+        "the server of the drill did not start; `--vault` names another, such as 2.6.2 for the awskms seal:\n{tail}"
+    )]
     Ended {
         /// The last lines of its log.
         tail: String,

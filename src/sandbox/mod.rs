@@ -38,7 +38,7 @@ mod vault_binary;
 mod vault_config;
 
 pub use down::down;
-pub use enclosure::{Enclosed, Enclosing, Enclosure, StaticSeal};
+pub use enclosure::{Enclosed, EnclosedSeal, Enclosing, Enclosure, Room};
 pub use error::Error;
 pub use health::Health;
 pub use options::{Host, MAX_NODES, OpenBao, Options, Seal, Settings, VaultServer};

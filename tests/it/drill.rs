@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ impl Drilled {
         assert_eq!(status, 200, "{answer}");
     }
 
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.cluster.command(&[&["drill", "plan.yaml"], arguments].concat());
         command.env("TMPDIR", self.temporary.path());
         command
@@ -180,11 +180,7 @@ fn drill_tells_what_did_not_come_back_as_it_should() {
     ] }));
     // Holders enter the shares, and custody is not asked.
     let shares = opened(&cluster.custody(), "keys_base64")[1..].join("\n");
-    let mut command = drilled.command(&["--share"]);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    child.stdin.take().expect("a pipe").write_all(shares.as_bytes()).expect("written");
-    let ran = Ran::of(child.wait_with_output().expect("ended"));
+    let ran = entering(&mut drilled.command(&["--share"]), &shares);
     assert_eq!(ran.code, 3, "{ran:?}");
     for expected in [
         "drill of wanting: missed",
@@ -199,12 +195,8 @@ fn drill_tells_what_did_not_come_back_as_it_should() {
     assert!(drilled.left().is_empty(), "{:?}", drilled.left());
 
     // Shares of another cluster do not open the backup, and there is a report of that too.
-    let mut child = drilled.command(&["--share", "--format", "json"]);
-    let mut child =
-        child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     let foreign = ["11", "22"].map(|byte| byte.repeat(33)).join("\n");
-    child.stdin.take().expect("a pipe").write_all(foreign.as_bytes()).expect("written");
-    let ran = Ran::of(child.wait_with_output().expect("ended"));
+    let ran = entering(&mut drilled.command(&["--share", "--format", "json"]), &foreign);
     let report = json_of(&ran);
     assert_eq!((ran.code, &report["verdict"]), (1, &json!("failed")), "{report:#}");
     assert!(
@@ -254,7 +246,7 @@ const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/snapshot/testda
 const SHARES: &str = include_str!("../../src/snapshot/testdata/shares.txt");
 
 /// A plan without anything but the targets of its recovery, and a drill of a snapshot with shares that are entered.
-fn drill_of_a_file(folder: &Path, server: &str) -> Ran {
+fn drill_of_a_file(folder: &Path, server: &str, wrap: fn(Command) -> Command) -> Ran {
     let plan = json!({
         "version": 1, "name": "file", "vault": { "address": "http://127.0.0.1:1" },
         "recovery": { "canaries": [
@@ -277,16 +269,37 @@ fn drill_of_a_file(folder: &Path, server: &str) -> Ran {
         "json",
     ]);
     command.current_dir(folder).env("GROUNDWORK_TRUST", "vault=http://127.0.0.1:1");
+    entering(&mut wrap(command), SHARES)
+}
+
+/// Runs a command that reads this from its input.
+fn entering(command: &mut Command, input: &str) -> Ran {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("starts");
-    child.stdin.take().expect("a pipe").write_all(SHARES.as_bytes()).expect("written");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("written");
     Ran::of(child.wait_with_output().expect("ended"))
+}
+
+/// The same command where no further namespace can be made, as in most containers.
+pub fn in_a_container(command: Command) -> Command {
+    let mut inside = Command::new("unshare");
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    inside.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
+    inside.arg(command.get_program()).args(command.get_args());
+    inside.current_dir(command.get_current_dir().expect("a folder"));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => inside.env(name, value),
+            None => inside.env_remove(name),
+        };
+    }
+    inside
 }
 
 #[test]
 fn drill_works_while_nothing_of_production_answers() {
     let folder = tempfile::tempdir().expect("a folder");
-    let ran = drill_of_a_file(folder.path(), "2.7.2");
+    let ran = drill_of_a_file(folder.path(), "2.7.2", |command| command);
     let report = json_of(&ran);
     // There is no custody that could have a login.
     assert_eq!((ran.code, &report["verdict"]), (3, &json!("missed")), "{report:#}");
@@ -304,7 +317,7 @@ fn drill_works_while_nothing_of_production_answers() {
 #[test]
 fn newer_backup_is_not_put_into_an_older_server() {
     let folder = tempfile::tempdir().expect("a folder");
-    let ran = drill_of_a_file(folder.path(), "2.6.2");
+    let ran = drill_of_a_file(folder.path(), "2.6.2", |command| command);
     let report = json_of(&ran);
     assert_eq!((ran.code, &report["verdict"]), (1, &json!("failed")), "{report:#}");
     let finding = report["findings"].to_string();
@@ -314,4 +327,16 @@ fn newer_backup_is_not_put_into_an_older_server() {
     );
     let names: Vec<_> = report["phases"].as_array().expect("a list").iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["fetch", "prove", "start"], "{report:#}");
+}
+
+/// Its audit device would write into a file of this machine.
+#[test]
+fn backup_that_reaches_out_is_not_put_into_a_server_that_is_not_confined() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ran = drill_of_a_file(folder.path(), "2.7.2", in_a_container);
+    let report = json_of(&ran);
+    assert_eq!((ran.code, &report["verdict"]), (1, &json!("failed")), "{report:#}");
+    let findings = report["findings"].to_string();
+    assert!(findings.contains("act on the world (the audit device main/)"), "{report:#}");
+    assert!(report["server"].is_null(), "{report:#}");
 }

@@ -49,6 +49,7 @@ fn backup_of_a_server_sealed_by_kms_is_proven_by_decrypting() {
         ..Settings::default()
     };
     let cluster = cluster("bykms", settings, &json!([{ "file": "backups" }]));
+    write_secret(&cluster, 0, "canary-of-the-kms-seal");
     let ran = cluster.run(&["backup", "plan.yaml"]);
     assert!(ran.code == 0 && ran.stdout.contains("opened with the KMS key arn:aws:kms:"), "{ran:?}");
 
@@ -65,11 +66,22 @@ fn backup_of_a_server_sealed_by_kms_is_proven_by_decrypting() {
     assert!((1..=3).contains(&asked.iter().filter(is_decrypt).count()), "{asked:?}");
     assert!(asked.iter().all(|line| is_decrypt(&line) || line.contains("GetCallerIdentity")), "{asked:?}");
 
-    // Without the service it is whole, and not opened.
+    // A drill stands in for KMS before its server: of the real one it wants the key of the backup decrypted.
+    let temporary = tempfile::tempdir().expect("a folder");
+    let mut command = cluster.command(&["drill", "plan.yaml", "--vault", "2.6.2", "--format", "json"]);
+    command.env("AWS_ENDPOINT_URL", relay.start(&cluster.environment.sandbox.aws_url()));
+    command.env("TMPDIR", temporary.path());
+    let ran = Ran::of(command.output().expect("the program starts"));
+    let report = json_of(&ran);
+    assert_eq!((ran.code, &report["verdict"]), (0, &json!("passed")), "{report:#}");
+    let asked = relay.take();
+    assert!(asked.iter().all(|line| is_decrypt(&line) || line.contains("GetCallerIdentity")), "{asked:?}");
+    assert!(crate::support::files(temporary.path()).is_empty());
+    // The newer server has no such seal.
     let ran = cluster.run(&["drill", "plan.yaml", "--format", "json"]);
     let report = json_of(&ran);
     assert_eq!((ran.code, &report["verdict"]), (1, &json!("failed")), "{report:#}");
-    assert!(report["findings"].to_string().contains("its seal is awskms"), "{report:#}");
+    assert!(report["findings"].to_string().contains("2.6.2 for the awskms seal"), "{report:#}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod age;
 mod recovered;
 mod scope;
 mod server;
+mod stand_in;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -101,6 +102,7 @@ pub async fn rehearse(
         // A plan that does not say where its backups are has a mistake; nothing failed to come back.
         Err(mistake) => return Err(mistake),
     }
+    report.rehearsed = scope::rehearsed(&report.phases);
     report.end(recovered);
     Ok(report)
 }
@@ -129,7 +131,7 @@ impl Rehearsal<'_> {
         self.report.findings.extend(run.take_warnings());
         let mut proven = proven?;
         self.describe(&run, &subject, &proven);
-        scope::state(checked, nodes(&run).await, &proven, &mut self.report);
+        self.report.not_rehearsed = scope::left_out(checked, nodes(&run).await, &proven);
 
         let started = self.phase(PhaseName::Start, server::start(enclosing, &folder, &proven)).await?;
         self.report.server = Some(started.facts());

@@ -19,6 +19,9 @@ use crate::run::Run;
 use crate::secret::Secret;
 use crate::snapshot::Table;
 
+/// The finding when only the key shares lead to a token.
+const NO_LOGIN: &str = "no login in custody works on what was recovered: on the day, a root token has to be made from \
+    key shares, which OpenBao takes only with `disable_unauthed_generate_root_endpoints=false` in its listener";
 /// How many differences are named.
 const NAMED: usize = 5;
 /// The server of a drill has no audit devices.
@@ -66,11 +69,7 @@ impl<'a> Recovered<'a> {
             }
             (shares, token) => {
                 if token.is_none() {
-                    seen.wanting.push(
-                        "no login in custody works on what was recovered: on the day, a root token has to be made from \
-                         key shares, which a server takes only with `disable_unauthed_generate_root_endpoints=false`"
-                            .to_owned(),
-                    );
+                    seen.wanting.push(NO_LOGIN.to_owned());
                 }
                 self.started.node.root_token_by_shares(&by_command(), shares).await?
             }
@@ -86,6 +85,9 @@ impl<'a> Recovered<'a> {
     pub(super) async fn compare(&mut self) -> Result<Seen> {
         let mut file = backup::spool()?;
         self.started.vault.take_snapshot(&self.started.node, &mut file).await?;
+        if let Some(service) = self.started.key_service() {
+            self.proven.keys.service = Some(service);
+        }
         let now = backup::check(&file, &self.proven.keys).await?;
         let Some(now) = now.opened else {
             let why = now.flaw.map(|flaw| flaw.to_string()).unwrap_or_default();
@@ -112,10 +114,10 @@ impl<'a> Recovered<'a> {
             )],
         };
         let detail = format!(
-            "{} mounts, {} policies and {} secrets",
-            contents.mounts.len(),
+            "{}, {} policies and {}",
+            number(contents.mounts.len(), "mount"),
             contents.policies.len(),
-            contents.secrets.len()
+            number(contents.secrets.len(), "secret")
         );
         Ok(Seen { detail: Some(detail), wanting })
     }
@@ -145,7 +147,7 @@ impl<'a> Recovered<'a> {
             }
             self.canaries.push(Canary { path, field, state });
         }
-        Ok(Seen { detail: Some(format!("{} secrets", declared.len())), wanting })
+        Ok(Seen { detail: Some(number(declared.len(), "secret")), wanting })
     }
 
     /// The digest of a field as the server serves it.
@@ -198,8 +200,12 @@ impl<'a> Recovered<'a> {
         }
         let failed = self.logins.iter().filter_map(|login| Some((&login.role, login.error.as_ref()?)));
         let wanting = failed.map(|(role, why)| format!("the login of {role} failed: {why}")).collect();
-        Ok(Seen { detail: Some(format!("{} roles", self.logins.len())), wanting })
+        Ok(Seen { detail: Some(number(self.logins.len(), "role")), wanting })
     }
+}
+
+fn number(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The digest of a value: of a text as it is, and of anything else as JSON.

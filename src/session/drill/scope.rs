@@ -1,7 +1,7 @@
 //! The parts of a recovery that a drill goes through, and those that it does not.
 
 use super::Proven;
-use crate::drill::Report;
+use crate::drill::{Phase, PhaseEnd, PhaseName};
 use crate::session::Checked;
 use crate::snapshot::{Contents, Table};
 
@@ -37,17 +37,27 @@ pub(super) fn reaching(contents: &Contents) -> Vec<String> {
     mounts.chain(devices.map(|device| format!("the audit device {}", device.path))).collect()
 }
 
-/// States in the report which parts of a recovery this drill goes through.
-pub(super) fn state(checked: &Checked, nodes: usize, proven: &Proven, report: &mut Report) {
+/// The parts of a recovery that these phases went through.
+pub(super) fn rehearsed(phases: &[Phase]) -> Vec<String> {
+    let done = |name| phases.iter().any(|phase| phase.name == name && phase.end == PhaseEnd::Done);
+    let all = [
+        (PhaseName::Fetch, "having the backup from where it is kept"),
+        (PhaseName::Prove, "opening it with the keys at hand, and authenticating every entry"),
+        (
+            PhaseName::Unseal,
+            "restoring it into an empty server of the same shape, and opening that with these keys",
+        ),
+        (PhaseName::LogIn, "logging in to it with what custody has"),
+        (PhaseName::Compare, "comparing its mounts, policies and secrets with the backup"),
+        (PhaseName::Canaries, "reading the canaries from it"),
+        (PhaseName::Roles, "logging in as each AppRole role"),
+    ];
+    all.into_iter().filter(|(name, _)| done(*name)).map(|(_, words)| words.to_owned()).collect()
+}
+
+/// The parts of a recovery that this drill leaves out, whatever comes of it.
+pub(super) fn left_out(checked: &Checked, nodes: usize, proven: &Proven) -> Vec<String> {
     let contents = &proven.opened.contents;
-    report.rehearsed = [
-        "finding the newest backup in the plan's stores and fetching it",
-        "opening it with the keys at hand, and authenticating every entry",
-        "restoring it into an empty server of the same share shape, and opening that with these keys",
-        "logging in with what custody has, and comparing mounts, policies and secrets with the backup",
-    ]
-    .map(str::to_owned)
-    .to_vec();
     let mut left = Vec::new();
     let aws = checked.resolved.steps.iter().filter(|step| step.kind.provider() == "aws").count();
     if aws > 0 {
@@ -81,13 +91,24 @@ pub(super) fn state(checked: &Checked, nodes: usize, proven: &Proven, report: &m
             others.join(", ")
         ));
     }
-    report.not_rehearsed = left;
+    left
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::snapshot::{AuditDevice, Mount};
+
+    #[test]
+    fn only_what_was_done_counts_as_rehearsed() {
+        let phase = |name, end| Phase { name, end, ms: 1, detail: None };
+        let phases = [
+            phase(PhaseName::Fetch, PhaseEnd::Done),
+            phase(PhaseName::Start, PhaseEnd::Done),
+            phase(PhaseName::Restore, PhaseEnd::Failed),
+        ];
+        assert_eq!(rehearsed(&phases), ["having the backup from where it is kept"]);
+    }
 
     #[test]
     fn engines_of_other_systems_and_audit_files_reach_out() {

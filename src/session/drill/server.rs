@@ -10,12 +10,14 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::stand_in::StandIn;
 use super::{Proven, of_sandbox, scope};
 use crate::apply::by_command;
+use crate::custody::KeyService;
 use crate::drill;
 use crate::error::{Error, ErrorKind, Result};
 use crate::providers::vault::{NodeClient, VaultClient};
-use crate::sandbox::{self, Enclosed, Enclosing, Enclosure, StaticSeal};
+use crate::sandbox::{self, Enclosed, EnclosedSeal, Enclosing, Enclosure, Room};
 use crate::secret::Secret;
 use crate::snapshot::{Seal, Vitals};
 
@@ -33,6 +35,7 @@ pub(super) struct Started {
     version: String,
     isolation: &'static str,
     enclosure: Enclosure,
+    stand_in: Option<StandIn>,
 }
 
 /// The answer of a server that was initialised, to be thrown away.
@@ -48,14 +51,19 @@ struct Made {
 /// # Errors
 /// When it does not start; when the backup must not be restored on this machine, or into this server.
 pub(super) async fn start(enclosing: &Enclosing, folder: &Path, proven: &Proven) -> Result<Started> {
-    let seal = seal(proven)?;
-    let how = Enclosed { within: folder.to_owned(), seal, confined: true };
-    let (enclosure, isolation) = match enclosing.start(&how).await {
+    let room = || Room::within(folder).map_err(|error| of_sandbox(&error));
+    let own = room()?;
+    let (seal, stand_in) = seal(&own, proven)?;
+    let how = Enclosed { seal, confined: true };
+    let (enclosure, isolation) = match enclosing.start(own, &how).await {
         Ok(enclosure) => {
             (enclosure, "it had a network and a root folder of its own, with nothing else in them")
         }
         Err(refused @ sandbox::Error::Unconfined { .. }) => {
-            let reaching = scope::reaching(&proven.opened.contents);
+            let mut reaching = scope::reaching(&proven.opened.contents);
+            if stand_in.is_some() {
+                reaching.push("its seal".to_owned());
+            }
             if !reaching.is_empty() {
                 let message = format!(
                     "restored, this backup would act on the world ({}), and this machine does not keep a server from \
@@ -65,7 +73,7 @@ pub(super) async fn start(enclosing: &Enclosing, folder: &Path, proven: &Proven)
                 return Err(Error::new(ErrorKind::Rejected, "drill", message)
                     .advice("run the drill where that is allowed"));
             }
-            let open = enclosing.start(&Enclosed { confined: false, ..how }).await;
+            let open = enclosing.start(room()?, &Enclosed { confined: false, ..how }).await;
             (open.map_err(|error| of_sandbox(&error))?, "nothing in the backup reaches out of it")
         }
         Err(error) => return Err(of_sandbox(&error)),
@@ -81,18 +89,23 @@ pub(super) async fn start(enclosing: &Enclosing, folder: &Path, proven: &Proven)
         return Err(Error::new(ErrorKind::Rejected, "drill", message)
             .advice(format!("name a server of version {newest} or newer with `--vault`")));
     }
-    Ok(Started { vault, node, version, isolation, enclosure })
+    Ok(Started { vault, node, version, isolation, enclosure, stand_in })
 }
 
-/// The seal of the server, which must be that of the backup.
-fn seal(proven: &Proven) -> Result<Option<StaticSeal>> {
-    match (&proven.vitals.seal, &proven.keys.seal_key) {
-        (Seal::Shamir, _) => Ok(None),
-        (Seal::Static, Some(key)) => {
-            let key = Secret::from(BASE64_STANDARD.encode(key.expose_bytes()));
-            Ok(Some(StaticSeal { id: proven.vitals.root.key_id.clone(), key }))
+/// The seal of the server, which must be that of the backup, and what answers for its service.
+fn seal(room: &Room, proven: &Proven) -> Result<(Option<EnclosedSeal>, Option<StandIn>)> {
+    let key = proven.vitals.root.key_id.clone();
+    match (&proven.vitals.seal, &proven.keys.seal_key, &proven.keys.service) {
+        (Seal::Shamir, _, _) => Ok((None, None)),
+        (Seal::Static, Some(secret), _) => {
+            let secret = Secret::from(BASE64_STANDARD.encode(secret.expose_bytes()));
+            Ok((Some(EnclosedSeal::Static { id: key, key: secret }), None))
         }
-        (seal, _) => {
+        (Seal::AwsKms, _, Some(service)) => {
+            let stand_in = StandIn::serve(&room.kms(), &key, Arc::clone(service))?;
+            Ok((Some(EnclosedSeal::Kms { key }), Some(stand_in)))
+        }
+        (seal, _, _) => {
             let message = format!(
                 "the backup is proven, and no server can be opened with it here: its seal is {seal}, whose service the \
                  drill's server does not reach"
@@ -104,6 +117,11 @@ fn seal(proven: &Proven) -> Result<Option<StaticSeal>> {
 }
 
 impl Started {
+    /// The service that opens what this server encrypts, where its seal has one.
+    pub(super) fn key_service(&self) -> Option<Arc<dyn KeyService>> {
+        self.stand_in.as_ref().map(StandIn::service)
+    }
+
     /// The server as the report has it.
     pub(super) fn facts(&self) -> drill::Server {
         drill::Server { version: self.version.clone(), isolation: self.isolation.to_owned() }
