@@ -29,7 +29,7 @@
 //! reports of rehearsed recoveries.
 //!
 //! At the bottom: [`error`] and [`permit`], [`environment`] for the process's variables, [`net`] for HTTP, [`confined_path`], [`workspace`] and
-//! [`durable`] for files, [`visible`] for others' text, [`console`] and [`prompt`] for the terminal
+//! [`durable`] for files, [`visible`] for others' text, [`console`] and [`prompt`] for the terminal, [`relay`] for shares of people elsewhere
 //! ([`ui`] is what they show), [`hygiene`] for the process's memory. `tests/it/layers.rs` lists which
 //! module may use which.
 
@@ -68,6 +68,7 @@ pub mod prompt;
 pub mod proof;
 pub mod provider;
 pub mod providers;
+pub mod relay;
 pub mod removal;
 pub mod resolve;
 pub mod resource;

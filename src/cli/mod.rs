@@ -1,8 +1,10 @@
 //! The command line: one file per subcommand.
 
 mod access;
+mod answer;
 mod apply;
 mod backup;
+mod break_glass;
 mod child;
 mod completions;
 mod custody;
@@ -135,6 +137,12 @@ enum Command {
     /// Log in to Vault as the plan's admin, run a command, and revoke the token
     #[command(after_help = guide!("first-hour"))]
     Login(login::LoginArgs),
+    /// Get in when everything else fails: a quorum of key shares, a reason, and an access that ends by itself
+    #[command(after_help = guide!("break-glass"))]
+    BreakGlass(break_glass::BreakGlassArgs),
+    /// Give a key share to a person who breaks glass on another machine
+    #[command(after_help = guide!("break-glass"))]
+    Answer(answer::AnswerArgs),
     /// Unseal every node, from custody or with shares that people enter
     #[command(after_help = guide!("custody"))]
     Unseal(unseal::UnsealArgs),
@@ -228,6 +236,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Unlock(args) => block_on(ending_on_signal(unlock::run(args))),
         Command::Trust(args) => block_on(ending_on_signal(trust::run(args))),
         Command::Login(args) => return block_on(login::run(args)),
+        Command::BreakGlass(args) => return block_on(break_glass::run(args)),
+        Command::Answer(args) => block_on(ending_on_signal(answer::run(args))),
         Command::Unseal(args) => block_on(ending_on_signal(unseal::run(args))),
         Command::Backup(args) => block_on(ending_on_signal(backup::run(args))),
         Command::Restore(args) => block_on(ending_on_signal(restore::run(args))),

@@ -157,6 +157,11 @@ impl Journal {
         }
     }
 
+    /// Who writes to it in this run, as `user@host`.
+    pub fn writer(&self) -> &str {
+        &self.who.who
+    }
+
     /// Whether this machine can go on with it.
     pub fn can_append(&self) -> bool {
         self.require_believed().is_ok() && self.authority.key().is_some()

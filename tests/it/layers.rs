@@ -186,6 +186,7 @@ const EDGES: &[(&str, &str)] = &[
         "confined_path custody error place plan provider resource run secret suggest template trust visible",
     ),
     ("graph", "changeset plan resolve resource suggest"),
+    ("relay", "error secret"),
     ("removal", "changeset diff error journal observe place plan resource run"),
     ("observe", "changeset error event graph journal place removal resolve resource run template"),
     ("diff", "changeset error journal observe place plan removal resolve resource secret template"),
@@ -213,7 +214,7 @@ const EDGES: &[(&str, &str)] = &[
     ("hygiene", ""),
     (
         "cli",
-        "access apply backup changeset confined_path console custody drill durable environment error event hygiene lint lock net observe place plan prompt providers resolve resource review run sandbox saved schema secret session signing snapshot suggest trace trust ui verify",
+        "access apply backup changeset confined_path console custody drill durable environment error event hygiene lint lock net observe place plan prompt providers relay resolve resource review run sandbox saved schema secret session signing snapshot suggest trace trust ui verify visible workspace",
     ),
 ];
 

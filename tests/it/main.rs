@@ -11,6 +11,7 @@ mod authentic;
 mod aws;
 mod backup_templates;
 mod backups;
+mod break_glass;
 mod browser;
 mod budget;
 mod canary;

@@ -12,6 +12,7 @@ mod alias;
 mod audit;
 mod auth_method;
 mod bounded;
+mod break_glass;
 mod cache;
 #[cfg(test)]
 mod ceremony_tests;
@@ -58,6 +59,9 @@ pub(crate) mod testing;
 pub use alias::{EntityAlias, GroupAlias};
 pub use audit::Audit;
 pub use auth_method::AuthMethod;
+pub use break_glass::{
+    Access as EmergencyAccess, Attempt, BreakGlass, Progress, StrayRoot, Wanted as EmergencyWanted,
+};
 pub use client::{Authority, VaultClient, declared_authority};
 pub use connection::Vault;
 pub use custodian::Custodian;

@@ -136,6 +136,7 @@ chapters! {
     custody_is_as_shown: "custody",
     backups_are_as_shown: "backup",
     drills_are_as_shown: "rehearsing",
+    broken_glass_is_as_shown: "break-glass",
     journals_and_locks_are_as_shown: "journals-and-locks",
     trust_is_as_shown: "trust",
     reviews_in_ci_are_as_shown: "ci",

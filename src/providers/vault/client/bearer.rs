@@ -144,6 +144,16 @@ impl Bearer {
         answer.map(data).map_err(|error| translate(&request, &error))
     }
 
+    /// Has this token make another one.
+    ///
+    /// # Errors
+    /// As the server answers.
+    pub(in crate::providers::vault) async fn issue(&self, path: &str, body: &Value) -> Result<Issued> {
+        let request = Request::new("POST", path, Effect::Login).checked()?;
+        let answer = self.send(&request, Some(body)).await?;
+        issued(&request, answer.map_err(|error| translate(&request, &error))?)
+    }
+
     /// As long as the token may be renewed at once.
     ///
     /// # Errors

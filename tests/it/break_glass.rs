@@ -1,0 +1,190 @@
+//! Emergency access: a quorum of shares, an access that ends, nothing left behind, and what a run that dies leaves.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::canary::{leaking_files, leaks};
+use crate::support::{Quickstart, Ran, block_on, text_of};
+
+const PLAN: &str = "quickstart.yaml";
+/// Leaves the token for the test, and waits until it may end.
+const WAITS: &str = "printf %s \"$VAULT_TOKEN\" > token && while [ ! -e end ]; do sleep 0.05; done; exit 7";
+
+fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_mins(1), "{what} does not come");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn share(quickstart: &Quickstart, number: usize) -> String {
+    let index = number.to_string();
+    let ran = quickstart.run(&["custody", "export-share", PLAN, "--index", &index, "--to", "-"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran.stdout.trim().to_owned()
+}
+
+fn begin(quickstart: &Quickstart, arguments: &[&str]) -> Child {
+    let _ = std::fs::remove_file(quickstart.environment.folder.join("token"));
+    let arguments = [&["break-glass", PLAN, "--reason", "the admin is lost"], arguments].concat();
+    let mut command = quickstart.environment.command(&[&arguments[..], &["--", "sh", "-c", WAITS]].concat());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts")
+}
+
+/// The token that the command got.
+fn token(folder: &Path) -> String {
+    until("the token", || std::fs::read_to_string(folder.join("token")).ok().filter(|text| !text.is_empty()))
+}
+
+/// The server's record of a token; the status where it has none.
+fn lookup(quickstart: &Quickstart, token: &str) -> Result<Value, u16> {
+    let environment = &quickstart.environment;
+    let url = format!("{}/v1/auth/token/lookup-self", environment.sandbox.vault_addrs()[0]);
+    block_on(async {
+        let answer =
+            environment.http().get(url).header("X-Vault-Token", token).send().await.expect("an answer");
+        match answer.status().as_u16() {
+            200 => Ok(answer.json::<Value>().await.expect("JSON")["data"].clone()),
+            status => Err(status),
+        }
+    })
+}
+
+fn ended(mut running: Child) -> Ran {
+    drop(running.stdin.take());
+    Ran::of(running.wait_with_output().expect("it ends"))
+}
+
+/// Kills a run as a lost machine would; the command, which would stay, ends too.
+fn killed(mut running: Child, folder: &Path) {
+    running.kill().expect("killed");
+    std::fs::write(folder.join("end"), "").expect("written");
+    assert_eq!(ended(running).code, -1);
+    std::fs::remove_file(folder.join("end")).expect("removed");
+}
+
+#[test]
+fn holders_get_in_and_the_access_ends() {
+    let quickstart = Quickstart::applied();
+    let folder = quickstart.environment.folder.clone();
+    let shares: Vec<String> = (1..=3).map(|number| share(&quickstart, number)).collect();
+    let mut secrets: Vec<(String, Vec<u8>)> =
+        shares.iter().map(|share| ("share".to_owned(), share.clone().into_bytes())).collect();
+
+    // One holder is here, the others answer from elsewhere; a line that is no share stops nothing.
+    let mut running = begin(&quickstart, &["--ttl", "10m", "--request", "request.json"]);
+    let request = until("the request", || {
+        std::fs::read(folder.join("request.json")).ok().filter(|it| it.ends_with(b"}\n"))
+    });
+    let request: Value = serde_json::from_slice(&request).expect("JSON");
+    assert_eq!((text_of(&request["reason"]), text_of(&request["plan"])), ("the admin is lost", "quickstart"));
+    let mut lines = vec![shares[0].clone(), "groundwork-share:AAAA".to_owned()];
+    for (holder, share) in [("bob", &shares[1]), ("carol", &shares[2])] {
+        let mut answering = quickstart
+            .environment
+            .command(&["answer", "request.json", "--as", holder])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        writeln!(answering.stdin.take().expect("open"), "{share}").expect("written");
+        let answered = ended(answering);
+        assert!(answered.code == 0 && answered.stderr.contains("the admin is lost"), "{answered:?}");
+        lines.push(answered.stdout.trim().to_owned());
+    }
+    writeln!(running.stdin.as_mut().expect("open"), "{}", lines.join("\n")).expect("written");
+    let given = token(&folder);
+    let about = lookup(&quickstart, &given).expect("it works");
+    assert_eq!((&about["orphan"], &about["explicit_max_ttl"]), (&json!(true), &json!(600)), "{about}");
+    assert_eq!(
+        (&about["policies"], &about["meta"]["reason"]),
+        (&json!(["root"]), &json!("the admin is lost"))
+    );
+    assert_eq!(about["renewable"], false, "{about}");
+    std::fs::write(folder.join("end"), "").expect("written");
+    let ran = ended(running);
+    assert_eq!(ran.code, 7, "the command's own: {ran:?}");
+    for told in ["2 of 3 shares, given by bob", "the root token is revoked", "the server refuses it since"] {
+        assert!(ran.stderr.contains(told), "{told}: {ran:?}");
+    }
+    assert_eq!(lookup(&quickstart, &given), Err(403));
+
+    // The journal says who, why and how it ended; nothing secret is anywhere.
+    std::fs::remove_file(folder.join("token")).expect("removed");
+    secrets.push(("token".to_owned(), given.into_bytes()));
+    let journal = quickstart.run(&["journal", PLAN, "--format", "json"]);
+    for told in ["the admin is lost", "the root token is revoked", "revoked, and refused since"] {
+        assert!(journal.stdout.contains(told), "{told}: {journal:?}");
+    }
+    assert_eq!(leaks(format!("{ran:?}{}", journal.stdout).as_bytes(), &secrets), Vec::<&str>::new());
+    assert_eq!(leaking_files(&folder, &secrets), Vec::<String>::new());
+
+    // An answer is of no use to another run, and too few shares open nothing.
+    let mut again = begin(&quickstart, &[]);
+    writeln!(again.stdin.as_mut().expect("open"), "{}\n{}", lines[2], shares[0]).expect("written");
+    let refused = ended(again);
+    assert!(refused.code == 1 && refused.stderr.contains("does not answer this request"), "{refused:?}");
+    assert!(refused.stderr.contains("fewer than the 3 shares"), "{refused:?}");
+    let swept = quickstart.run(&["break-glass", PLAN, "--sweep"]);
+    assert!(swept.code == 0 && swept.stdout.contains("no root token without an end"), "{swept:?}");
+
+    // A root token that another person made and left is named.
+    quickstart.generate_root(&shares);
+    let swept = quickstart.run(&["break-glass", PLAN, "--sweep"]);
+    assert!(swept.code == 3 && swept.stdout.contains("a root token without an end: accessor"), "{swept:?}");
+}
+
+#[test]
+fn access_of_a_run_that_died_ends() {
+    let quickstart = Quickstart::applied();
+    let folder = quickstart.environment.folder.clone();
+    let policy = ["--shares-in-custody", "--policy", "groundwork"];
+
+    // The server ends it.
+    let running = begin(&quickstart, &[&policy[..], &["--ttl", "2s"]].concat());
+    let given = token(&folder);
+    killed(running, &folder);
+    until("the end", || lookup(&quickstart, &given).is_err().then_some(()));
+    let swept = quickstart.run(&["break-glass", PLAN, "--sweep"]);
+    assert!(swept.code == 0 && swept.stdout.contains("ended by itself"), "{swept:?}");
+
+    // The next run does.
+    let running = begin(&quickstart, &[&policy[..], &["--ttl", "1h"]].concat());
+    let given = token(&folder);
+    let about = lookup(&quickstart, &given).expect("it works");
+    assert!(!about["policies"].to_string().contains("root"), "{about}");
+    killed(running, &folder);
+    assert!(lookup(&quickstart, &given).is_ok());
+    let swept = quickstart.run(&["break-glass", PLAN, "--sweep"]);
+    assert!(swept.code == 0 && swept.stdout.contains("revoked now"), "{swept:?}");
+    assert_eq!(lookup(&quickstart, &given), Err(403));
+
+    // One that died over its shares has its attempt given up; another person's attempt is not touched.
+    let mut running = begin(&quickstart, &[]);
+    writeln!(running.stdin.as_mut().expect("open"), "{}", share(&quickstart, 1)).expect("written");
+    until("the attempt", || {
+        let attempt = quickstart.vault("GET", "sys/generate-root-token/attempt", &Value::Null);
+        (attempt["progress"] == 1).then_some(())
+    });
+    killed(running, &folder);
+    std::fs::write(folder.join("end"), "").expect("written");
+    let ran = ended(begin(&quickstart, &policy));
+    assert_eq!(ran.code, 7, "{ran:?}");
+    quickstart.vault("POST", "sys/generate-root-token/attempt", &json!({}));
+    let refused = ended(begin(&quickstart, &policy));
+    assert!(refused.code == 1 && refused.stderr.contains("another person makes a root token"), "{refused:?}");
+}
