@@ -129,6 +129,7 @@ fn backup_is_whole_or_reported_whatever_goes_wrong() {
         next_second();
         let before = swept.manifests(&case);
         let ran = swept.run(&["backup", "plan.yaml"], Some((place, fault)));
+        assert!(swept.wire.met(), "{case}: it has not come to that");
         let after = swept.manifests(&case);
         let stored = before.iter().zip(&after).filter(|(before, after)| after.last() > before.last()).count();
         match ran.code {

@@ -136,10 +136,20 @@ fn aws(method: &str, target: &str, request: &Message) -> (String, bool, Notation
     let keys: Vec<&str> = query.split('&').filter_map(|pair| pair.split('=').next()).collect();
     let keys: Vec<&str> = keys.into_iter().filter(|key| !key.is_empty() && *key != "x-id").collect();
     (
-        format!("s3:{method} {path} {}", keys.join("&")).trim_end().to_owned(),
+        format!("s3:{method} {} {}", undated(path), keys.join("&")).trim_end().to_owned(),
         !matches!(method, "GET" | "HEAD"),
         Notation::S3,
     )
+}
+
+/// The path of an object without the time in its name, which backups have: `…/20261128T083212Z-76.snap`.
+fn undated(path: &str) -> String {
+    let parts = path.split('/').map(|part| {
+        let is_dated = part.len() > 16 && part.as_bytes()[8] == b'T' && part.as_bytes()[15] == b'Z';
+        let end = part.find('.').filter(|_| is_dated && part[..8].bytes().all(|byte| byte.is_ascii_digit()));
+        end.map_or(part.to_owned(), |end| format!("TIME{}", &part[end..]))
+    });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// The service in the signature: `…/20260101/us-east-1/iam/aws4_request`.
