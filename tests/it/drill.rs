@@ -188,6 +188,7 @@ fn drill_tells_what_did_not_come_back_as_it_should() {
         "secret/app/db: its field password has another value",
         "secret/later: there is no field value",
         "2 good shares of standard input",
+        "the time until the holders have entered their shares",
     ] {
         assert!(ran.stdout.contains(expected), "{expected}: {ran:?}");
     }

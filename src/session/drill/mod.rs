@@ -125,6 +125,7 @@ impl Rehearsal<'_> {
         recovery: &Recovery,
     ) -> Result<(), Error> {
         let Options { source, shares, seal_key, folder, .. } = options;
+        let by_people = shares.is_some();
         let (run, subject) = self.fetch(checked, source).await?;
         self.report.rpo.measured_ms = age::measure(&run, &subject, &mut self.report.findings).await;
         let proven = self.phase(PhaseName::Prove, prove(&run, &subject, shares, seal_key)).await;
@@ -132,6 +133,9 @@ impl Rehearsal<'_> {
         let mut proven = proven?;
         self.describe(&run, &subject, &proven);
         self.report.not_rehearsed = scope::left_out(checked, nodes(&run).await, &proven);
+        if by_people {
+            self.report.not_rehearsed.push("the time until the holders have entered their shares".to_owned());
+        }
 
         let started = self.phase(PhaseName::Start, server::start(enclosing, &folder, &proven)).await?;
         self.report.server = Some(started.facts());
