@@ -14,6 +14,8 @@
 //! 8. [`journal`]: durable intents and outcomes, never a secret; [`lock`]: one run at a time.
 //!
 //! [`verify`] proves that what stands works: drift first, then what each kind tries ([`proof`]).
+//! [`status`] is how an environment stands: servers ([`health`]), custody, backups, what is due.
+//! [`runbook`] writes the procedures for its bad days from the plan alone.
 //! [`access`] is who can reach what, and what a changeset changes in that.
 //! [`destination`] is where a run goes: addresses, accounts, stores, and who can open what is kept.
 //! [`lint`] judges a plan without the network: what is allowed but unwise.
@@ -54,6 +56,7 @@ pub mod environment;
 pub mod error;
 pub mod event;
 pub mod graph;
+pub mod health;
 pub mod hygiene;
 pub mod journal;
 pub mod lint;
@@ -74,6 +77,7 @@ pub mod resolve;
 pub mod resource;
 pub mod review;
 pub mod run;
+pub mod runbook;
 pub mod sandbox;
 pub mod saved;
 pub mod schema;
@@ -81,6 +85,7 @@ pub mod secret;
 pub mod session;
 pub mod signing;
 pub mod snapshot;
+pub mod status;
 pub mod stop;
 pub mod suggest;
 pub mod template;

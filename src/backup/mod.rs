@@ -16,5 +16,5 @@ pub use compare::{Change, Comparison, Fate};
 pub use from_start::{FromStart, unreadable};
 pub use manifest::{Companion, Manifest, ManifestCheck, Read, Surroundings, Vouching};
 pub use place::{BackupFolder, BackupPlace, Payload};
-pub use stored::{Latest, fetch, latest, spool};
+pub use stored::{Latest, fetch, latest, manifests_in, spool};
 pub use take::{Parcel, Stored, Taken, store};

@@ -53,6 +53,14 @@ pub(super) async fn manifests(place: &dyn BackupPlace, authority: &Authority) ->
     Ok(found.collect())
 }
 
+/// The same as they read, for a listing.
+///
+/// # Errors
+/// When the place cannot be listed, or one of them cannot be read.
+pub async fn manifests_in(place: &dyn BackupPlace, authority: &Authority) -> Result<Vec<Read>> {
+    Ok(manifests(place, authority).await?.into_iter().map(|found| found.read).collect())
+}
+
 /// The newest backup of the plan's Vault that some place has, with its snapshot. Only what the plan's key has
 /// signed counts, unless nothing is signed.
 ///

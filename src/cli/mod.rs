@@ -24,16 +24,19 @@ mod plan;
 mod plan_args;
 mod restart;
 mod restore;
+mod runbook;
 mod sandbox;
 mod schema;
 mod select_args;
 mod signals;
 mod stages;
+mod status;
 mod trust;
 mod unlock;
 mod unseal;
 mod validate;
 mod verify;
+mod whole_file;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -125,6 +128,12 @@ enum Command {
     /// Prove that everything works: log in, read, be refused, encrypt, issue; and clean up
     #[command(after_help = guide!("proving"))]
     Verify(verify::VerifyArgs),
+    /// Show how it stands now: servers, keys, custody, backups, what is due, locks, drift
+    #[command(after_help = guide!("standing"))]
+    Status(status::StatusArgs),
+    /// Write the procedures for this environment's bad days, to print
+    #[command(after_help = guide!("runbook"))]
+    Runbook(runbook::RunbookArgs),
     /// Show what was done, when, by whom: the record of all runs of a plan
     #[command(after_help = guide!("journals-and-locks"))]
     Journal(journal::JournalArgs),
@@ -222,6 +231,7 @@ fn dispatch(command: Command) -> ExitCode {
     let outcome = match command {
         Command::Init(args) => init::run(&args),
         Command::Validate(args) => validate::run(&args),
+        Command::Runbook(args) => runbook::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Permissions(args) => permissions::run(&args),
         Command::Explain(args) => explain::run(&args),
@@ -232,6 +242,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Access(args) => block_on(ending_on_signal(access::run(args))),
         Command::Destroy(args) => block_on(destroy::run(args)),
         Command::Verify(args) => block_on(verify::run(args)),
+        Command::Status(args) => block_on(ending_on_signal(status::run(args))),
         Command::Journal(args) => block_on(ending_on_signal(journal::run(args))),
         Command::Unlock(args) => block_on(ending_on_signal(unlock::run(args))),
         Command::Trust(args) => block_on(ending_on_signal(trust::run(args))),

@@ -74,6 +74,13 @@ impl Journal {
         Ok(Self { place, who, authority, state, mirror: None, detached: AtomicBool::new(false) })
     }
 
+    /// A journal without a line, in place of one that cannot be read. It shows nothing, and appends to it are refused
+    /// as long as the file stays as it is.
+    pub fn unread(place: LocalFile, who: Who, authority: Arc<Authority>) -> Self {
+        let state = Mutex::new(State::of(Chain::default(), &authority));
+        Self { place, who, authority, state, mirror: None, detached: AtomicBool::new(false) }
+    }
+
     /// The same journal, with a copy at `place` from now on. `is_made` says whether a step of the plan makes the
     /// bucket; otherwise it must exist.
     #[must_use]
@@ -113,7 +120,15 @@ impl Journal {
     /// # Errors
     /// As [`Journal::open`]; when the folder is not the caller's own.
     pub fn of_plan(folder: &Path, plan: &str, who: Who, authority: Arc<Authority>) -> Result<Self> {
-        Self::open(Workspace::of(folder)?.file(&format!("journal/{plan}.jsonl")), who, authority)
+        Self::open(file_of(folder, plan)?, who, authority)
+    }
+
+    /// As [`Journal::of_plan`], in place of one that is damaged.
+    ///
+    /// # Errors
+    /// When the folder is not the caller's own.
+    pub fn unread_of_plan(folder: &Path, plan: &str, who: Who, authority: Arc<Authority>) -> Result<Self> {
+        Ok(Self::unread(file_of(folder, plan)?, who, authority))
     }
 
     /// The keys that may sign for the plan.
@@ -381,6 +396,10 @@ impl State {
             Belief::Empty | Belief::Lost(_) | Belief::Ours => &self.chain.records,
         }
     }
+}
+
+fn file_of(folder: &Path, plan: &str) -> Result<LocalFile> {
+    Ok(Workspace::of(folder)?.file(&format!("journal/{plan}.jsonl")))
 }
 
 /// The file's whole lines, checked.

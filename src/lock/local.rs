@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{Seek, Write};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ use crate::workspace::Workspace;
 
 /// The longest accepted description of a holder, in bytes.
 const LONGEST: u64 = 64 << 10;
+/// How often a lock that another process has is tried once more, and how long apart.
+const LOOKS: u32 = 3;
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The exclusive right to apply one plan from this folder, until dropped or until the process ends.
 /// The operating system holds the lock, not the existence of the file.
@@ -41,15 +45,53 @@ impl LocalLock {
         let place = workspace.file(&format!("{plan}.lock"));
         let failed = |source: std::io::Error| local("lock", &place.path(), &source);
         let mut file = place.open().map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(taken(plan, &file)),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        // Another process may only be looking, which takes an instant.
+        let mut attempts = 0..LOOKS;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempts.next().is_some() => std::thread::sleep(LOOK),
+                Err(TryLockError::WouldBlock) => return Err(taken(plan, &file)),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
         }
         let holder = Holder { who: who.clone(), since: Timestamp::now() };
         write_holder(&mut file, &holder).map_err(failed)?;
         Ok(Self { _file: file })
     }
+
+    /// Whether another run holds the lock `<plan>.lock`. Takes nothing and writes nothing.
+    ///
+    /// # Errors
+    /// `Local` when the file cannot be read.
+    pub fn look(workspace: &Workspace, plan: &str) -> Result<LocalLook> {
+        let place = workspace.file(&format!("{plan}.lock"));
+        let failed = |source: std::io::Error| local("read", &place.path(), &source);
+        // Without the file no run has ever held it.
+        if place.read(LONGEST).map_err(failed)?.is_none() {
+            return Ok(LocalLook::Free);
+        }
+        let file = place.open().map_err(failed)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(LocalLook::Free),
+            Err(TryLockError::WouldBlock) => Ok(LocalLook::Held(holder(&file))),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
+
+/// The state of the lock of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalLook {
+    /// No run holds it.
+    Free,
+    /// A run holds it, which has recorded this about itself.
+    Held(Option<Holder>),
+}
+
+fn holder(file: &File) -> Option<Holder> {
+    let text = read_to(file, LONGEST).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 fn write_holder(file: &mut File, holder: &Holder) -> std::io::Result<()> {
@@ -59,9 +101,7 @@ fn write_holder(file: &mut File, holder: &Holder) -> std::io::Result<()> {
 }
 
 fn taken(plan: &str, file: &File) -> Error {
-    let text = read_to(file, LONGEST).ok();
-    let holder = text.and_then(|text| serde_json::from_slice::<Holder>(&text).ok());
-    let message = match holder {
+    let message = match holder(file) {
         Some(Holder { who, since }) => {
             let since = since.strftime("%Y-%m-%d %H:%M:%S UTC");
             format!("another run of {plan} holds the lock: {}, process {}, since {since}", who.who, who.pid)
@@ -88,7 +128,12 @@ mod tests {
         assert_eq!(refused.kind, ErrorKind::Conflict);
         assert!(refused.message.contains(&who.who) && refused.message.contains(&who.pid.to_string()));
         LocalLock::acquire(&workspace, "other", &who).expect("another plan is free");
+        let look = || LocalLock::look(&workspace, "demo").expect("readable");
+        assert!(matches!(look(), LocalLook::Held(Some(holder)) if holder.who == who));
         drop(held);
+        assert_eq!(look(), LocalLook::Free);
+        assert_eq!(LocalLock::look(&workspace, "never").expect("readable"), LocalLook::Free);
+        assert!(!folder.path().join(".groundwork/never.lock").exists(), "a look leaves nothing");
         LocalLock::acquire(&workspace, "demo", &who).expect("free again");
     }
 }

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 pub use info::Info;
-pub use local::{Holder, LocalLock};
+pub use local::{Holder, LocalLock, LocalLook};
 pub use wait::Wait;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -127,6 +127,14 @@ impl RemoteLock {
             State::Retired => Ok(()),
             State::Free => self.take_in(&mut state, permit).await.map(drop),
         }
+    }
+
+    /// The lock as it is now, whoever holds it; `None` while it is free.
+    ///
+    /// # Errors
+    /// When it cannot be read, or does not name its holder.
+    pub async fn look(&self) -> Result<Option<Held>> {
+        self.place.held().await
     }
 
     /// Releases the lock if this run holds it.

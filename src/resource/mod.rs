@@ -44,6 +44,7 @@ pub use writer::Writer;
 use self::risk::{Deletion, Risks};
 use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
+use crate::health::Due;
 use crate::place::{Place, Realm};
 use crate::proof::{Proof, Prover};
 use crate::run::{Permission, Run, Use};
@@ -288,6 +289,11 @@ pub trait Resource: Sized + Send + Sync + 'static {
         _observed: &Self::Observed,
     ) -> impl Future<Output = ()> + Send {
         std::future::ready(())
+    }
+
+    /// The dates by which parts of the live thing have to be replaced. Pure.
+    fn due(_desired: &Self::Desired, _observed: &Self::Observed) -> Vec<Due> {
+        Vec::new()
     }
 
     /// What the thing has to do with access once it is as declared: what the plan does not manage of it is as in

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -15,12 +16,13 @@ use crate::custody::{KeyService, Store};
 use crate::destination::Destinations;
 use crate::environment::Environment;
 use crate::error::{FieldError, Result};
+use crate::health::System;
 use crate::journal::mirror;
 use crate::lock;
 use crate::place::{Place, Realm, Realms};
 use crate::plan::settings::StoreSettings;
 use crate::plan::{LockPlace, S3Location};
-use crate::proof::{Load, Prover};
+use crate::proof::{Known, Load, Prover};
 use crate::trust::Grant;
 
 /// A service whose requests are bounded together.
@@ -149,6 +151,11 @@ pub trait Connection: Any + Send + Sync {
     /// as `vault.address`. `places` are those that steps use.
     fn destinations(&self, places: &[Place]) -> Destinations;
 
+    /// The same as far as the plan says it, for a reader without a run.
+    fn written(&self) -> Destinations {
+        self.destinations(&[Place::OWN])
+    }
+
     /// The permissions that the run itself needs for what it keeps in this system, in the plan's own place,
     /// each with a name of what it is for.
     fn own_permissions(
@@ -182,6 +189,13 @@ pub trait Connection: Any + Send + Sync {
     /// Proves what no step stands for, such as the nodes of a server that the plan does not initialise. What
     /// it finds goes to the prover.
     async fn prove(&self, _prover: &Prover<'_, Run>) {}
+
+    /// How the system stands now: its servers, each asked about itself, and what else can be read; nothing where
+    /// the plan does not use it, or it has no servers of its own. `limit` bounds each part. Whatever fails is part
+    /// of the answer.
+    async fn health(&self, _run: &Run, _declared: &[Known], _limit: Duration) -> Option<System> {
+        None
+    }
 
     /// Measures how fast the system serves, within bounds, and compares that with the targets of the section;
     /// `None` if it is not measured.

@@ -4,6 +4,7 @@ mod awaited;
 mod backups;
 mod connection;
 mod permission;
+mod silent;
 #[cfg(test)]
 pub(crate) mod testing;
 mod under_way;
@@ -16,6 +17,7 @@ use tokio::sync::OnceCell;
 pub use awaited::{Awaited, Awaiting};
 pub use connection::{Connection, Connections, Existing, Service, Want};
 pub use permission::{Access, Command, Condition, Declared, Kept, Lack, LeastPolicy, Needs, Permission, Use};
+pub use silent::StoreAnswer;
 pub use under_way::UnderWay;
 
 use crate::custody::{Custody, FileStore, KeyService, Keyring, Store};

@@ -255,7 +255,11 @@ fn has_link(path: &Path) -> bool {
     parts.into_iter().any(Path::is_symlink)
 }
 
-fn time_of_creation(environment: &Environment) -> Result<Timestamp> {
+/// The time that something is made at: now, or what `SOURCE_DATE_EPOCH` says.
+///
+/// # Errors
+/// `Local` when the variable does not hold a time.
+pub fn time_of_creation(environment: &Environment) -> Result<Timestamp> {
     let wrong = |text: &str| {
         Error::new(ErrorKind::Local, "SOURCE_DATE_EPOCH", format!("`{text}` is not a time"))
             .advice("set it to the seconds since 1970, or unset it")

@@ -15,6 +15,6 @@ mod variables;
 
 pub use compare::{Difference, differences};
 pub use content::{Content, Identities, Origin, PlanRecord};
-pub use file::{Saved, is_saved, write};
+pub use file::{Saved, is_saved, time_of_creation, write};
 pub use key::{SEAL_KEY, SealKey};
 pub use variables::{require_same, require_stage};

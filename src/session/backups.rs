@@ -63,6 +63,11 @@ impl Backups {
         Ok(Self { run, settings, places })
     }
 
+    /// The places, in the order of the plan.
+    pub fn places(&self) -> &[Box<dyn BackupPlace>] {
+        &self.places
+    }
+
     /// The newest backup.
     ///
     /// # Errors

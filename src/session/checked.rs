@@ -177,6 +177,13 @@ pub(super) fn local_journal(resolved: &Resolved) -> error::Result<Journal> {
     journal_of(resolved, Arc::new(authority))
 }
 
+/// The same, without a line, in place of one that is damaged.
+pub(super) fn unread_journal(resolved: &Resolved) -> error::Result<Journal> {
+    let document = &resolved.document;
+    let authority = Authority::of_plan(&document.folder, &document.name, &resolved.trust)?;
+    Journal::unread_of_plan(&document.folder, &document.name, who(resolved), Arc::new(authority))
+}
+
 /// The same, with an authority that is loaded already.
 pub(super) fn journal_of(resolved: &Resolved, authority: Arc<Authority>) -> error::Result<Journal> {
     let document = &resolved.document;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Error;
-use super::checked::{Checked, Purpose, journal_of, local_journal, who};
+use super::checked::{Checked, Purpose, journal_of, local_journal, unread_journal, who};
 use super::permissions::of_run;
 use crate::error::ErrorKind;
 use crate::graph;
@@ -48,17 +48,45 @@ pub async fn connect(checked: &mut Checked, reach: Reach) -> Result<Run, Error> 
     Ok(run)
 }
 
+/// A run for when [`connect`] fails: without the network, without what depends on it, and in place of a damaged
+/// journal with an empty one.
+///
+/// # Errors
+/// When the caller has not allowed the plan's servers; when not even the keys of the plan can be read.
+pub fn bare(checked: &Checked) -> Result<Run, Error> {
+    checked.require_allowed(Purpose::Connect)?;
+    let journal = match local_journal(&checked.resolved) {
+        Ok(journal) => journal,
+        Err(_) => unread_journal(&checked.resolved)?,
+    };
+    let mut run = made_of(checked, journal);
+    run.custody_settings = custody(checked).ok().flatten();
+    Ok(run)
+}
+
+/// A plan's journal as this machine has it.
+///
+/// # Errors
+/// When it is damaged.
+pub fn journal_here(checked: &Checked) -> Result<Journal, Error> {
+    Ok(local_journal(&checked.resolved)?)
+}
+
 /// The run as far as the plan determines it, without the network.
 fn offline(checked: &Checked) -> Result<Run, Error> {
+    let mut run = made_of(checked, local_journal(&checked.resolved)?);
+    run.custody_settings = custody(checked)?;
+    Ok(run)
+}
+
+fn made_of(checked: &Checked, journal: Journal) -> Run {
     let resolved = &checked.resolved;
     let document = &resolved.document;
-    let journal = Arc::new(local_journal(resolved)?);
-    let mut run = Run::new(&document.name, &document.folder, resolved.trust.clone(), journal);
-    run.custody_settings = custody(checked)?;
+    let mut run = Run::new(&document.name, &document.folder, resolved.trust.clone(), Arc::new(journal));
     run.kinds = resolved.steps.iter().map(|step| step.kind.name()).collect();
     run.connections = resolved.providers.clone();
     run.needs = Arc::new(needs(checked));
-    Ok(run)
+    run
 }
 
 /// The permissions that the steps need.

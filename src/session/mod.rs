@@ -22,7 +22,7 @@ pub use access::declared as declared_access;
 pub use adopt::Adoption;
 pub use backups::{BackedUp, Backups};
 pub use checked::{Checked, Purpose, check, check_with};
-pub use connect::{Reach, connect, journal, unlock};
+pub use connect::{Reach, bare, connect, journal, journal_here, unlock};
 pub use hold::{Hold, still_locked};
 pub use permissions::least_policies;
 pub use restore::{Preview, Restore, Restored};

@@ -74,6 +74,9 @@ fn secrets_never_appear_outside_custody() {
     keep(&["apply", "first.json", "--yes", "--verbose"]);
     keep(&["apply", "quickstart.yaml", "--yes", "--format", "json", "--verbose"]);
     keep(&["plan", "quickstart.yaml", "--all"]);
+    for format in ["human", "json", "prometheus"] {
+        keep(&["status", "quickstart.yaml", "--format", format, "--verbose"]);
+    }
     // Drift of a secret, and a refused write, whose message could quote what was sent.
     quickstart.vault(
         "PATCH",

@@ -158,6 +158,7 @@ const EDGES: &[(&str, &str)] = &[
     ("suggest", ""),
     ("plan", "confined_path error plan_shape secret suggest visible"),
     ("proof", "error permit place secret"),
+    ("health", ""),
     ("net", "confined_path environment error trace"),
     (
         "custody",
@@ -172,13 +173,13 @@ const EDGES: &[(&str, &str)] = &[
     ("lock", "confined_path error journal permit stop workspace"),
     (
         "run",
-        "access backup custody destination environment error journal lock permit place plan proof signing template trace trust",
+        "access backup custody destination environment error health journal lock net permit place plan proof signing template trace trust",
     ),
-    ("resource", "access error permit place proof run secret suggest template"),
+    ("resource", "access error health permit place proof run secret suggest template"),
     ("provider", "error resource run"),
     (
         "providers",
-        "access backup confined_path custody destination environment error event journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust",
+        "access backup confined_path custody destination environment error event health journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust",
     ),
     ("changeset", "access destination plan resource run"),
     (
@@ -205,16 +206,21 @@ const EDGES: &[(&str, &str)] = &[
         "session",
         "access apply backup changeset confined_path custody diff drill error event graph journal lock observe place plan provider providers removal resolve resource run sandbox saved secret signing snapshot template trust workspace",
     ),
+    (
+        "status",
+        "backup changeset custody error event health journal lock net plan proof run session signing workspace",
+    ),
+    ("runbook", "custody destination plan session template"),
     ("schema", "plan provider resource"),
     ("lint", "net plan provider providers resolve resource secret suggest template"),
     (
         "ui",
-        "access backup changeset console custody destination drill error event graph journal lint plan proof provider providers resolve resource review run saved schema secret session signing snapshot suggest template trace verify visible",
+        "access backup changeset console custody destination drill error event graph health journal lint plan proof provider providers resolve resource review run saved schema secret session signing snapshot status suggest template trace verify visible",
     ),
     ("hygiene", ""),
     (
         "cli",
-        "access apply backup changeset confined_path console custody drill durable environment error event hygiene lint lock net observe place plan prompt providers relay resolve resource review run sandbox saved schema secret session signing snapshot suggest trace trust ui verify visible workspace",
+        "access apply backup changeset confined_path console custody drill durable environment error event hygiene lint lock net observe place plan prompt providers relay resolve resource review run runbook sandbox saved schema secret session signing snapshot status suggest trace trust ui verify visible workspace",
     ),
 ];
 

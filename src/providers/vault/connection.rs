@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::client::{VaultClient, declared_authority};
+use super::health;
 use super::least;
 use super::permissions;
 use super::settings::{ServiceTargets, VaultAuth, VaultSettings};
@@ -17,6 +19,7 @@ use crate::access::{Access, Stated};
 use crate::destination::Destinations;
 use crate::environment::Environment;
 use crate::error::{FieldError, Result};
+use crate::health::System;
 use crate::net::endpoint;
 use crate::place::{NAMESPACE, Place, Realm};
 use crate::proof::{Known, Load, Prover};
@@ -168,6 +171,21 @@ impl Connection for Vault {
         all
     }
 
+    fn written(&self) -> Destinations {
+        let settings = &self.settings;
+        let ca = settings.ca_cert.iter().map(|path| path.display().to_string()).collect();
+        let all = [
+            ("vault.address", settings.address.iter().cloned().collect()),
+            ("vault.nodes", settings.nodes.clone()),
+            ("vault.ca_cert", ca),
+            ("vault.namespace", settings.namespace.iter().cloned().collect::<Vec<_>>()),
+        ];
+        all.into_iter()
+            .filter(|(_, values)| !values.is_empty())
+            .map(|(name, values)| (name.to_owned(), values))
+            .collect()
+    }
+
     /// The nodes of a cluster that the plan uses and does not initialise.
     async fn prove(&self, prover: &Prover<'_, Run>) {
         let is_used = prover.plan().iter().any(|step| step.kind.starts_with("vault."));
@@ -177,6 +195,15 @@ impl Connection for Vault {
         match VaultClient::provide(prover.client(), &Place::OWN).await {
             Ok(client) => prove::cluster::of_nodes(&prover.with(&*client)).await,
             Err(error) => prover.refused("connects", "a connection", &error),
+        }
+    }
+
+    async fn health(&self, run: &Run, declared: &[Known], limit: Duration) -> Option<System> {
+        let is_declared = self.settings.address.is_some() || !self.settings.nodes.is_empty();
+        let is_used = is_declared || declared.iter().any(|step| step.kind.starts_with("vault."));
+        match is_used {
+            true => Some(health::of_cluster(run, declared, limit).await),
+            false => None,
         }
     }
 

@@ -25,6 +25,7 @@ mod custody_status;
 mod error;
 mod fields;
 mod hcl;
+mod health;
 mod init;
 mod kubernetes_auth;
 mod kv_secret;

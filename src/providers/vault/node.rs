@@ -114,6 +114,9 @@ pub struct Leader {
     /// How far the cluster's log has come; 0 where the server does not say.
     #[serde(default)]
     pub raft_committed_index: u64,
+    /// How far it has applied the log itself; 0 where the server does not say.
+    #[serde(default)]
+    pub raft_applied_index: u64,
 }
 
 impl fmt::Debug for NodeClient {

@@ -26,6 +26,7 @@ use super::permissions;
 use super::{VaultClient, prove};
 use crate::access::Granting;
 use crate::error::{FieldError, Result};
+use crate::health::Due;
 use crate::place::Realm;
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::UNLISTED;
@@ -524,6 +525,10 @@ issuing:
 
     async fn prove(prover: &Prover<'_, VaultClient>, _: &PkiCaSpec, observed: &LiveCa) {
         prove::engines::authority(prover, observed.expires);
+    }
+
+    fn due(_: &PkiCaSpec, observed: &LiveCa) -> Vec<Due> {
+        vec![Due::ends_at("certificate", observed.expires)]
     }
 
     fn outputs(observed: &LiveCa) -> PkiCaOutputs {

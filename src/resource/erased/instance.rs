@@ -17,6 +17,7 @@ use super::super::{Attachment, Diff, Look, Part, Provided, Requirement, Resource
 use super::proven::prove;
 use crate::access::Grant;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::health::Due;
 use crate::permit::Permit;
 use crate::place::{Place, Realm};
 use crate::proof::Proofs;
@@ -111,6 +112,8 @@ pub trait Instance: Send + Sync {
     async fn write(&self, run: &Run, permit: &Permit, step: &str, begun: Option<Timestamp>) -> Result<()>;
     /// Proves that the live thing works; nothing is tried when it does not exist.
     async fn verify(&self, run: &Run, proofs: &Proofs, step: &str);
+    /// The dates by which parts of it have to be replaced; none when it does not exist.
+    fn due(&self) -> Vec<Due>;
     /// The attachments of the live thing; empty when it does not exist.
     async fn attachments(&self, run: &Run) -> Result<Vec<Attachment>>;
     /// The declared attachments; `None` for kinds that do not declare any.
@@ -403,6 +406,10 @@ impl<R: Resource> Instance for Typed<R> {
         if let Some(observed) = self.live() {
             prove::<R>(run, &self.place, (&self.desired, observed), proofs, step).await;
         }
+    }
+
+    fn due(&self) -> Vec<Due> {
+        self.live().map(|observed| R::due(&self.desired, observed)).unwrap_or_default()
     }
 
     async fn attachments(&self, run: &Run) -> Result<Vec<Attachment>> {

@@ -137,6 +137,8 @@ chapters! {
     backups_are_as_shown: "backup",
     drills_are_as_shown: "rehearsing",
     broken_glass_is_as_shown: "break-glass",
+    standing_is_as_shown: "standing",
+    runbook_is_as_shown: "runbook",
     journals_and_locks_are_as_shown: "journals-and-locks",
     trust_is_as_shown: "trust",
     reviews_in_ci_are_as_shown: "ci",

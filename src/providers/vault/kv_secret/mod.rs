@@ -24,6 +24,7 @@ use super::prove;
 use super::states;
 use crate::access::{Grant, Granting};
 use crate::error::{ErrorKind, FieldError, Result};
+use crate::health::Due;
 use crate::place::Realm;
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::KV_RISKS;
@@ -437,6 +438,15 @@ mongodb:
     async fn prove(prover: &Prover<'_, VaultClient>, _: &KvSecretSpec, observed: &LiveKvSecret) {
         let is_there = observed.latest == Latest::Readable;
         prove::secret::prove(prover, is_there, (observed.version, &observed.created), &observed.metadata);
+    }
+
+    fn due(_: &KvSecretSpec, observed: &LiveKvSecret) -> Vec<Due> {
+        let days = observed.metadata.get(prove::secret::ROTATION).and_then(|days| days.parse().ok());
+        let created = observed.created.parse().ok().filter(|_| observed.latest == Latest::Readable);
+        days.zip(created)
+            .map(|(days, created)| Due::after_days("secret", created, days))
+            .into_iter()
+            .collect()
     }
 
     /// Deletes every version and the metadata, for good.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Vault;
 
 /// The key of the custom metadata that says after how many days a secret is to be replaced.
-const ROTATION: &str = "rotation_days";
+pub(in crate::providers::vault) const ROTATION: &str = "rotation_days";
 
 /// The custom metadata by which people find out about a secret.
 const DESCRIBED_BY: [&str; 2] = ["owner", "type"];
