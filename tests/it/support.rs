@@ -479,7 +479,8 @@ pub fn custody_in(folder: &Path, identity: &age::x25519::Identity) -> Vec<(Strin
         let mut newest = std::collections::BTreeMap::new();
         newest.extend(store.objects("").await.expect("a listing"));
         let mut objects = Vec::new();
-        for (name, version) in newest {
+        // Only its holder opens a share that was handed out.
+        for (name, version) in newest.into_iter().filter(|(name, _)| !name.contains("/holders/")) {
             let bytes = store.read(&name, version).await.expect("readable");
             let envelope: Envelope = serde_json::from_slice(&bytes).expect("an envelope");
             let object = envelope.open(&name, version, &keyring).await.expect("opens");
