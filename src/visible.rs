@@ -27,6 +27,15 @@ pub fn sanitize(text: &str) -> String {
     shown
 }
 
+/// The first of these texts, and how many more there are.
+pub fn first_few(all: impl IntoIterator<Item = String>, shown: usize, separator: &str) -> String {
+    let mut all = all.into_iter();
+    let mut told: Vec<String> = all.by_ref().take(shown).collect();
+    let more = all.count();
+    told.extend((more > 0).then(|| format!("{more} more")));
+    told.join(separator)
+}
+
 /// Why a name can look the same as another name.
 pub fn deceptive(name: &str) -> Option<String> {
     if let Some(c) = name.chars().find(|c| is_hidden(*c) && !is_marker(*c)) {

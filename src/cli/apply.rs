@@ -26,6 +26,7 @@ use crate::run::Awaited;
 use crate::saved::{self, PlanRecord, Saved, SealKey};
 use crate::session::{self, PARALLELISM, Purpose, Session};
 use crate::ui;
+use crate::visible::first_few;
 
 /// How old a review may be, unless the caller says otherwise.
 const MAX_AGE: Duration = Duration::from_hours(24);
@@ -278,11 +279,8 @@ fn require_permissions(changeset: &Changeset) -> Result<(), session::Error> {
     if lacking.is_empty() {
         return Ok(());
     }
-    let named =
-        lacking.iter().take(NAMED).map(|one| format!("{} on {} for {}", one.action, one.resource, one.step));
-    let more = lacking.len().saturating_sub(NAMED);
-    let more = (more > 0).then(|| format!("{more} more"));
-    let named = named.chain(more).collect::<Vec<_>>().join(", ");
+    let named = lacking.iter().map(|one| format!("{} on {} for {}", one.action, one.resource, one.step));
+    let named = first_few(named, NAMED, ", ");
     let message = format!("the caller lacks permissions for these changes: {named}; nothing was written");
     let advice = "give the caller what `groundwork permissions PLAN` shows, or use other credentials; if these \
                   changes themselves give it the permissions, use --no-preflight";

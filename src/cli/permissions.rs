@@ -39,6 +39,12 @@ enum ForCommand {
     Apply,
     /// Read it, and remove what the plan has made
     Destroy,
+    /// Read it, and prove that it works
+    Verify,
+    /// Take a backup of Vault
+    Backup,
+    /// Restore a whole backup of Vault
+    Restore,
 }
 
 /// A form of the policies.
@@ -61,6 +67,9 @@ pub fn run(args: &PermissionsArgs) -> Outcome {
         ForCommand::Plan => Command::Plan,
         ForCommand::Apply => Command::Apply,
         ForCommand::Destroy => Command::Destroy,
+        ForCommand::Verify => Command::Verify,
+        ForCommand::Backup => Command::Backup,
+        ForCommand::Restore => Command::Restore,
     };
     let found = args.plan.check().and_then(|checked| {
         let policies = session::least_policies(&checked, command)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures::stream::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
 use super::document::Document;
@@ -11,6 +12,9 @@ use crate::error::{ErrorKind, Result};
 use crate::permit::Permit;
 use crate::secret::Secret;
 use crate::signing::Signer;
+
+/// How many objects are examined at the same time.
+const AT_ONCE: usize = 16;
 
 /// Every store's copy of one object, in the version that counts.
 #[derive(Clone, Debug, Serialize)]
@@ -129,25 +133,30 @@ impl Custody {
     /// # Errors
     /// When no store can be listed.
     pub async fn examine(&self, prefix: &str, open: bool) -> Result<Vec<Object>> {
-        let mut objects = Vec::new();
-        for name in self.list(prefix).await? {
-            let listed = self.listed(&name).await;
-            let answers = listed.iter().filter_map(|(_, answer)| answer.as_ref().ok());
-            let versions: BTreeSet<u32> = answers.flatten().copied().collect();
-            let Some(highest) = versions.last().copied() else { continue };
-            let counts = self.search_in(&name, &listed, false).await.whole;
-            let version = counts.as_ref().map_or(highest, |whole| whole.version);
-            let (lacks, former) = match counts.as_ref().map(|whole| &whole.document) {
-                Some(Document::Envelope(envelope)) => self.compared(envelope),
-                _ => (Vec::new(), Vec::new()),
-            };
-            let signer = counts.and_then(|whole| whole.document.signer());
-            let aside = self.aside(&name, version, &listed).await;
-            let copies = self.copies(&name, version, open).await?;
-            let versions = versions.into_iter().collect();
-            objects.push(Object { name, version, versions, signer, copies, aside, lacks, former });
-        }
-        Ok(objects)
+        // Stores that answer for many names at once get their questions at once.
+        let names = self.list(prefix).await?;
+        let each = futures::stream::iter(names.into_iter().map(|name| self.examine_object(name, open)));
+        let objects: Vec<Option<Object>> = each.buffered(AT_ONCE).try_collect().await?;
+        Ok(objects.into_iter().flatten().collect())
+    }
+
+    /// `None` when no store has a version of it.
+    async fn examine_object(&self, name: String, open: bool) -> Result<Option<Object>> {
+        let listed = self.listed(&name).await;
+        let answers = listed.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+        let versions: BTreeSet<u32> = answers.flatten().copied().collect();
+        let Some(highest) = versions.last().copied() else { return Ok(None) };
+        let counts = self.search_in(&name, &listed, false).await.whole;
+        let version = counts.as_ref().map_or(highest, |whole| whole.version);
+        let (lacks, former) = match counts.as_ref().map(|whole| &whole.document) {
+            Some(Document::Envelope(envelope)) => self.compared(envelope),
+            _ => (Vec::new(), Vec::new()),
+        };
+        let signer = counts.and_then(|whole| whole.document.signer());
+        let aside = self.aside(&name, version, &listed).await;
+        let copies = self.copies(&name, version, open).await?;
+        let versions = versions.into_iter().collect();
+        Ok(Some(Object { name, version, versions, signer, copies, aside, lacks, former }))
     }
 
     /// The unusable versions whose number is higher than that of the version that counts.

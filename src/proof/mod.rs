@@ -2,11 +2,13 @@
 //!
 //! A kind states how it is proven, see [`Proof`]. To try it, it gets a [`Prover`].
 
+mod age;
 mod cleanup;
 mod finding;
 mod load;
 mod prover;
 
+pub use age::{ROTATION, days_in};
 pub use cleanup::{Cleanup, Undo};
 pub use finding::{Finding, Outcome};
 pub use load::Load;

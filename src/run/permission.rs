@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::place::{Place, Realm};
-use crate::plan::settings::CustodySettings;
+use crate::plan::settings::{BackupSettings, CustodySettings};
 use crate::plan::{LockPlace, S3Location};
 
 /// The way in which a run deals with a thing.
@@ -19,6 +19,8 @@ pub enum Access {
     Update,
     /// Removes it, and before that looks at what hangs on it.
     Delete,
+    /// Proves that it works, besides looking at it.
+    Prove,
 }
 
 /// A use of a thing: what is done with it, and where it is.
@@ -70,6 +72,12 @@ pub enum Command {
     Apply,
     /// `destroy`
     Destroy,
+    /// `verify`
+    Verify,
+    /// `backup`
+    Backup,
+    /// `restore` of a whole backup
+    Restore,
 }
 
 impl Command {
@@ -79,6 +87,9 @@ impl Command {
             Self::Plan => "plan",
             Self::Apply => "apply",
             Self::Destroy => "destroy",
+            Self::Verify => "verify",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
         }
     }
 
@@ -88,12 +99,15 @@ impl Command {
             Self::Plan => &[Access::Read],
             Self::Apply => &Access::APPLY,
             Self::Destroy => &[Access::Read, Access::Delete],
+            Self::Verify => &[Access::Read, Access::Prove],
+            // The steps of the plan are not looked at.
+            Self::Backup | Self::Restore => &[],
         }
     }
 
-    /// Whether it writes: then it takes the plan's lock and adds to the journal.
+    /// Whether it takes the plan's lock that other machines see, and adds to the journal.
     pub fn writes(self) -> bool {
-        self != Self::Plan
+        matches!(self, Self::Apply | Self::Destroy)
     }
 }
 
@@ -105,6 +119,8 @@ pub struct Kept<'a> {
     pub journal: Option<&'a S3Location>,
     /// Where the lock is that other machines see.
     pub lock: Option<&'a LockPlace>,
+    /// Where backups are.
+    pub backups: Option<&'a BackupSettings>,
     /// The plan's steps of all providers.
     pub steps: &'a [&'a dyn Declared],
 }

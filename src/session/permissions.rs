@@ -51,8 +51,10 @@ pub(super) fn of_run(checked: &Checked, command: Command) -> Result<Vec<Needs>, 
     let places = resolved.places(&checked.outputs, false).map_err(mistakes)?;
     let steps = declared(resolved, &checked.instances);
     let steps: Vec<_> = steps.iter().map(|step| step as &dyn crate::run::Declared).collect();
+    let backups = resolved.backups(&checked.outputs, false).map_err(mistakes)?;
+    let (custody, backups) = (custody.as_ref(), backups.as_ref());
     let (journal, lock) = (places.journal.as_ref(), places.lock.as_ref());
-    let kept = Kept { custody: custody.as_ref(), journal, lock, steps: &steps };
+    let kept = Kept { custody, journal, lock, backups, steps: &steps };
     let of = |connection: &dyn crate::run::Connection| {
         let provider = connection.provider();
         let realm = resolved.realms.of(provider, &Place::OWN);

@@ -6,6 +6,7 @@ use crate::changeset::{Action, StepChange};
 use crate::observe::ObservedPlan;
 use crate::proof::Finding;
 use crate::resource::Change;
+use crate::visible::first_few;
 
 /// What is tried of each step.
 pub const AS_DECLARED: &str = "is as declared";
@@ -47,13 +48,11 @@ pub(super) fn finding(step: &StepChange, world: &ObservedPlan) -> Finding {
 /// The declared and the live values of fields that differ.
 fn sides(changes: &[Change]) -> (String, String) {
     let side = |value: fn(&Change) -> &Value, secret: &str| {
-        let told = changes.iter().take(SHOWN).map(|change| match change.sensitive {
+        let told = changes.iter().map(|change| match change.sensitive {
             true => format!("{} {secret}", change.path),
             false => format!("{} = {}", change.path, text(value(change))),
         });
-        let more = changes.len().saturating_sub(SHOWN);
-        let more = (more > 0).then(|| format!("{more} more"));
-        told.chain(more).collect::<Vec<_>>().join("; ")
+        first_few(told, SHOWN, "; ")
     };
     (
         side(|change| &change.after, "has its value"),

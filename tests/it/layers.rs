@@ -179,7 +179,7 @@ const EDGES: &[(&str, &str)] = &[
     ("provider", "error resource run"),
     (
         "providers",
-        "access backup confined_path custody destination environment error event health journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust",
+        "access backup confined_path custody destination environment error event health journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust visible",
     ),
     ("changeset", "access destination plan resource run"),
     (
@@ -195,11 +195,11 @@ const EDGES: &[(&str, &str)] = &[
         "apply",
         "changeset custody destination diff error event journal lock net observe permit place plan removal resolve resource run secret stop template",
     ),
-    ("verify", "changeset custody error event observe permit proof resource run secret trace"),
+    ("verify", "changeset custody error event observe permit proof resource run secret trace visible"),
     ("review", "changeset destination plan provider providers resource secret visible"),
     (
         "saved",
-        "changeset confined_path destination environment error observe place plan removal resolve resource secret trust visible",
+        "access changeset confined_path destination environment error observe place plan removal resolve resource secret trust visible",
     ),
     ("sandbox", "environment event net secret trust"),
     (

@@ -24,6 +24,7 @@ use super::iam::Bulk;
 use super::intercept::{CountCalls, RefuseWrites, TraceCalls};
 use super::kms_key::MadeKeys;
 use super::lazy::Lazy;
+use super::s3_bucket;
 use super::s3_client;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
@@ -182,6 +183,18 @@ impl AwsClient {
         region.map_or_else(|| s3.clone(), |region| s3_client::elsewhere(&s3, region))
     }
 
+    /// S3 without TLS, to show that it refuses that; `None` where its endpoint has no TLS that one could do without.
+    pub(super) fn plain_s3(&self, region: Option<&str>) -> Option<aws_sdk_s3::Client> {
+        let endpoint = match self.config.endpoint_url() {
+            Some(endpoint) => without_tls(endpoint)?,
+            None => {
+                let region = region.unwrap_or(self.region());
+                format!("http://s3.{region}.{}", s3_bucket::suffix(self.partition()))
+            }
+        };
+        Some(s3_client::at(&self.reading.s3_in(region), endpoint))
+    }
+
     /// The owner of the credentials; asked once per run.
     ///
     /// # Errors
@@ -323,6 +336,12 @@ impl Services {
             None => self.s3.clone(),
         }
     }
+}
+
+/// The same endpoint without TLS; `None` if it has none. One on the usual port answers on the usual port.
+fn without_tls(endpoint: &str) -> Option<String> {
+    let rest = endpoint.strip_prefix("https://")?.trim_end_matches('/');
+    Some(format!("http://{}", rest.strip_suffix(":443").unwrap_or(rest)))
 }
 
 /// Whether a set of clients may change anything.

@@ -70,6 +70,11 @@ pub const fn deletes(actions: &'static [&'static str]) -> Need {
     need(&[Access::Delete], actions)
 }
 
+/// To prove that it works.
+pub const fn proves(actions: &'static [&'static str]) -> Need {
+    need(&[Access::Prove], actions)
+}
+
 /// To do anything with it.
 pub const fn always(actions: &'static [&'static str]) -> Need {
     need(&[Access::Read, Access::Create, Access::Update, Access::Delete], actions)

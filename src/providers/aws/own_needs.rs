@@ -1,9 +1,11 @@
-//! The actions that the run itself needs in AWS: for custody, the journal's copy and the lock.
+//! The actions that the run itself needs in AWS: for custody, the journal's copy, the lock and backups.
 
 use super::needs::{in_region, in_s3, kms_key, literal, secret};
 use super::s3_bucket::S3Bucket;
 use crate::place::Realm;
-use crate::plan::settings::{CustodySettings, RecipientSettings, StoreSettings};
+use crate::plan::settings::{
+    BackupSettings, BackupStoreSettings, CustodySettings, RecipientSettings, StoreSettings,
+};
 use crate::plan::{LockPlace, S3Location, bucket_and_prefix};
 use crate::resource::Resource;
 use crate::run::{Command, Condition, Declared, Kept, Permission};
@@ -15,7 +17,9 @@ pub fn of(command: Command, kept: &Kept<'_>, realm: &Realm) -> Vec<Named> {
     let custody = kept.custody.into_iter().flat_map(|custody| of_custody(command, custody, kept, realm));
     let journal = kept.journal.into_iter().flat_map(|place| of_journal(command, place, kept, realm));
     let lock = kept.lock.filter(|_| command.writes()).into_iter();
-    custody.chain(journal).chain(lock.flat_map(|place| of_lock(place, kept, realm))).collect()
+    let lock = lock.flat_map(|place| of_lock(place, kept, realm));
+    let backups = kept.backups.into_iter().flat_map(|settings| of_backups(command, settings, kept, realm));
+    custody.chain(journal).chain(lock).chain(backups).collect()
 }
 
 /// One permission for each action.
@@ -51,11 +55,15 @@ fn of_custody(command: Command, custody: &CustodySettings, kept: &Kept<'_>, real
             }
             StoreSettings::Secretsmanager(prefix) => {
                 let [secrets, _] = secret(realm, &format!("{}/*", literal(prefix)));
-                found.extend(all(WHAT, "*", &["secretsmanager:ListSecrets"]));
-                let read = &["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"];
-                found.extend(all(WHAT, &secrets, read));
+                let of_all = &["secretsmanager:BatchGetSecretValue", "secretsmanager:ListSecrets"];
+                found.extend(all(WHAT, "*", of_all));
+                found.extend(all(WHAT, &secrets, &["secretsmanager:GetSecretValue"]));
                 if writes {
-                    let written = &["secretsmanager:CreateSecret", "secretsmanager:PutSecretValue"];
+                    let written = &[
+                        "secretsmanager:CreateSecret",
+                        "secretsmanager:DescribeSecret",
+                        "secretsmanager:PutSecretValue",
+                    ];
                     found.extend(all(WHAT, &secrets, written));
                 }
             }
@@ -91,6 +99,30 @@ fn of_lock(place: &LockPlace, kept: &Kept<'_>, realm: &Realm) -> Vec<Named> {
             found
         }
     }
+}
+
+/// Each object is asked for after it was written. Old ones are removed after a new one was stored.
+fn of_backups(command: Command, settings: &BackupSettings, kept: &Kept<'_>, realm: &Realm) -> Vec<Named> {
+    const WHAT: &str = "backup";
+    let writes = command == Command::Backup;
+    if !writes && command != Command::Restore {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for store in &settings.stores {
+        let BackupStoreSettings::S3(url) = store else { continue };
+        let Some((bucket, prefix)) = bucket_and_prefix(url) else { continue };
+        let objects = in_s3(realm, bucket, Some(&prefix)) + "*";
+        found.extend(all(WHAT, &in_s3(realm, bucket, None), &["s3:ListBucket"]));
+        found.extend(all(WHAT, &objects, &["s3:GetObject"]));
+        if writes {
+            found.extend(all(WHAT, &objects, &["s3:DeleteObject", "s3:PutObject"]));
+            // Without it, the parts of a large one that was broken off stay, and cost.
+            found.extend(all(WHAT, &objects, &["s3:AbortMultipartUpload"]));
+        }
+        found.extend(of_bucket_key(WHAT, bucket, writes, kept, realm));
+    }
+    found
 }
 
 /// The key with which the plan has S3 encrypt every object of a bucket: S3 asks for it in the caller's name.

@@ -25,6 +25,11 @@ pub(super) fn elsewhere(s3: &aws_sdk_s3::Client, region: &str) -> aws_sdk_s3::Cl
     aws_sdk_s3::Client::from_conf(s3.config().to_builder().region(Region::new(region.to_owned())).build())
 }
 
+/// The same client at another endpoint.
+pub(super) fn at(s3: &aws_sdk_s3::Client, endpoint: String) -> aws_sdk_s3::Client {
+    aws_sdk_s3::Client::from_conf(s3.config().to_builder().endpoint_url(endpoint).build())
+}
+
 /// Whether an endpoint of the user's own cannot serve a bucket as a host name: anything but
 /// Amazon's own domains (an emulator, a store that speaks S3).
 fn needs_path_style(endpoint: &str) -> bool {

@@ -4,13 +4,16 @@
 //! service's own versions are not used, because it drops old ones by itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType};
+use futures::future::try_join_all;
 use sha2::{Digest, Sha256};
 
 use super::client::{AwsClient, missing};
 use super::error::Answer;
+use super::secret::{LiveValue, ValueResponse, values};
 use crate::custody::Store;
 use crate::custody::store::{parse_versioned, versioned};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,6 +28,8 @@ const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 pub struct SecretsStore {
     client: Arc<AwsClient>,
     prefix: String,
+    /// Whether the caller may not ask for many secrets at once.
+    one_by_one: AtomicBool,
 }
 
 impl SecretsStore {
@@ -40,15 +45,41 @@ impl SecretsStore {
             return Err(Error::new(ErrorKind::Rejected, "custody.stores", message)
                 .advice("use only letters, digits and /_+=.@-, e.g. `groundwork/production`"));
         }
-        Ok(Self { client, prefix: prefix.to_owned() })
+        Ok(Self { client, prefix: prefix.to_owned(), one_by_one: AtomicBool::new(false) })
     }
 
     fn id(&self, name: &str, version: u32) -> String {
         format!("{}/{}", self.prefix, versioned(name, version))
     }
 
+    /// The service's answer about a value, in one request with the other questions of this moment; `None` where it
+    /// has to be asked for by itself.
+    async fn answer(&self, id: &str) -> Result<Option<ValueResponse>> {
+        if self.one_by_one.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let client = &*self.client;
+        match client.batches.secrets.ask(id, |names| values(client, names)).await {
+            Err(error) if error.kind == ErrorKind::Denied => {
+                self.one_by_one.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
+            answer => answer,
+        }
+    }
+
     /// Whether there is a secret of this name that is not about to be deleted.
     async fn has(&self, id: &str) -> Result<bool> {
+        match self.answer(id).await? {
+            Some(ValueResponse::Value(..)) => return Ok(true),
+            // One that exists and has no value is told by its stage.
+            Some(ValueResponse::Refused { code, why })
+                if NOT_FOUND.contains(&code.as_str()) && !why.contains("staging label") =>
+            {
+                return Ok(false);
+            }
+            _ => {}
+        }
         let answer = self.client.read().secretsmanager().describe_secret().secret_id(id).send().await;
         let found = answer.found("secretsmanager:DescribeSecret", NOT_FOUND)?;
         Ok(found.is_some_and(|secret| secret.deleted_date.is_none()))
@@ -56,6 +87,11 @@ impl SecretsStore {
 
     async fn get(&self, id: &str, version_id: Option<String>) -> Result<Vec<u8>> {
         const OPERATION: &str = "secretsmanager:GetSecretValue";
+        if version_id.is_none()
+            && let Some(ValueResponse::Value(LiveValue::Text(text), _)) = self.answer(id).await?
+        {
+            return Ok(text.expose_bytes().to_vec());
+        }
         let request = self.client.read().secretsmanager().get_secret_value().secret_id(id);
         let answer = request.set_version_id(version_id).send().await.at(OPERATION)?;
         answer.secret_string.map(String::into_bytes).ok_or_else(|| missing(OPERATION, "secret string"))
@@ -100,17 +136,18 @@ impl Store for SecretsStore {
     /// version may have been removed, but never two in a row.
     /// [`ListSecrets`](https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html)
     async fn versions(&self, name: &str) -> Result<Vec<u32>> {
-        let (mut versions, mut version, mut absent) = (Vec::new(), 1, 0);
-        while absent < 2 {
-            if self.has(&self.id(name, version)).await? {
-                versions.push(version);
-                absent = 0;
-            } else {
-                absent += 1;
+        let (mut versions, mut next) = (Vec::new(), 1);
+        loop {
+            // Of most objects there is one version.
+            let asked: Vec<u32> = (next..next + 3).collect();
+            let ids: Vec<String> = asked.iter().map(|version| self.id(name, *version)).collect();
+            let found = try_join_all(ids.iter().map(|id| self.has(id))).await?;
+            versions.extend(asked.iter().zip(&found).filter(|(_, has)| **has).map(|(version, _)| *version));
+            next = versions.last().copied().unwrap_or_default() + 1;
+            if asked.last().is_some_and(|last| next < *last) {
+                return Ok(versions);
             }
-            version += 1;
         }
-        Ok(versions)
     }
 
     async fn read(&self, name: &str, version: u32) -> Result<Vec<u8>> {

@@ -78,6 +78,10 @@ pub(super) const POLICY: Operations = &[
     ("delete", &["iam:DeletePolicy"], ""),
 ];
 
+/// The operations on things of every sort.
+pub(super) const EVERY: &[Operations] =
+    &[BUCKET, KEY, TABLE, TOPIC, SECRET, PARAMETER, LOG_GROUP, ROLE, USER, GROUP, POLICY];
+
 /// A thing with what can be done with it.
 pub(super) fn target(sort: &'static str, name: &str, operations: Operations) -> Target {
     let operations = operations.iter().map(|(right, any_of, on)| Operation::new(right, any_of, *on));

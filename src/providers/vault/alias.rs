@@ -304,6 +304,7 @@ impl<S: AliasSpec> Resource for Alias<S> {
             Access::Create => vec![permissions::write(S::PATH), permissions::read("sys/auth")],
             Access::Update => vec![permissions::write(any), permissions::read("sys/auth")],
             Access::Delete => vec![permissions::delete(any)],
+            Access::Prove => Vec::new(),
         }
     }
 

@@ -175,6 +175,7 @@ audit_log:
             // Any change is blocked.
             Access::Update => Vec::new(),
             Access::Delete => vec![permissions::delete(&path), permissions::sudo(path)],
+            Access::Prove => vec![permissions::write(format!("sys/audit-hash/{}", desired.path()))],
         }
     }
 

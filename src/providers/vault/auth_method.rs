@@ -252,6 +252,7 @@ approle:
             }
             Access::Update => guarded(&tune, permissions::write),
             Access::Delete => guarded(&path, permissions::delete),
+            Access::Prove => Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use super::client::{VaultClient, declared_authority};
 use super::health;
 use super::least;
+use super::own_needs;
 use super::permissions;
 use super::settings::{ServiceTargets, VaultAuth, VaultSettings};
 use super::{KINDS, KvSecret, VaultInit, prove};
@@ -28,7 +29,9 @@ use crate::providers::aws::constants;
 use crate::resource::constants::networks;
 use crate::resource::erased::Kind;
 use crate::resource::{Provided, Resource};
-use crate::run::{Connection, Declared, Existing, Lack, LeastPolicy, Needs, Run, Want};
+use crate::run::{
+    Command, Connection, Declared, Existing, Kept, Lack, LeastPolicy, Needs, Permission, Run, Want,
+};
 use crate::template::unknown;
 use crate::trace;
 use crate::trust::{Grant, Subject};
@@ -93,6 +96,11 @@ impl Connection for Vault {
 
     fn reach(&self, stated: &[Stated]) -> Access {
         reach::reach(stated)
+    }
+
+    /// Only the pairs that rules can concern take time.
+    fn most_pairs(&self) -> usize {
+        usize::MAX
     }
 
     async fn further_policies(&self, run: &Run, stated: &[Stated]) -> Vec<Stated> {
@@ -226,6 +234,15 @@ impl Connection for Vault {
                 None
             }
         }
+    }
+
+    fn own_permissions(
+        &self,
+        command: Command,
+        kept: &Kept<'_>,
+        _: &Realm,
+    ) -> Vec<(&'static str, Permission)> {
+        own_needs::of(command, kept, self.settings.nodes.len())
     }
 
     fn least_policies(&self, _: &Place, needs: &[&Needs]) -> Vec<LeastPolicy> {

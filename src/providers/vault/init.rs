@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::ceremony::{foreign, lost};
-use self::members::{Members, settle};
+pub(super) use self::members::Members;
+use self::members::settle;
 use self::next::{Next, next};
 use self::proof::Newcomer;
 pub use self::proof::{FIRST_SHARES, NodeProof, REFUSED_SHARES};

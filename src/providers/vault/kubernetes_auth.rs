@@ -203,7 +203,11 @@ cluster:
     /// The server cannot delete a configuration, so a removal writes another one.
     fn permissions(desired: &KubernetesAuthSpec, used: Use<'_>) -> Vec<Permission> {
         let path = path(&desired.mount);
-        vec![if used.access == Access::Read { permissions::read(path) } else { permissions::write(path) }]
+        match used.access {
+            Access::Read => vec![permissions::read(path)],
+            Access::Create | Access::Update | Access::Delete => vec![permissions::write(path)],
+            Access::Prove => Vec::new(),
+        }
     }
 
     fn requires(desired: &KubernetesAuthSpec) -> Vec<Requirement> {

@@ -37,6 +37,7 @@ mod mount;
 mod node;
 mod notation;
 mod object;
+mod own_needs;
 mod permissions;
 mod pki_ca;
 mod policy;

@@ -296,12 +296,13 @@ secrets:
 
     fn permissions(desired: &MountSpec, used: Use<'_>) -> Vec<Permission> {
         let path = format!("sys/mounts/{}", desired.path);
-        vec![match used.access {
-            Access::Read => permissions::read("sys/mounts"),
-            Access::Create => permissions::write(path),
-            Access::Update => permissions::write(path + "/tune"),
-            Access::Delete => permissions::delete(path),
-        }]
+        match used.access {
+            Access::Read => vec![permissions::read("sys/mounts")],
+            Access::Create => vec![permissions::write(path)],
+            Access::Update => vec![permissions::write(path + "/tune")],
+            Access::Delete => vec![permissions::delete(path)],
+            Access::Prove => Vec::new(),
+        }
     }
 
     fn requires(_: &MountSpec) -> Vec<Requirement> {

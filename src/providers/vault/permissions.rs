@@ -11,6 +11,7 @@ use crate::error::FieldError;
 use crate::place::Place;
 use crate::run::{Access, Declared, Permission};
 use crate::template::unknown::is_unknown;
+use crate::visible::first_few;
 
 /// How many missing rights one message has.
 const SHOWN: usize = 12;
@@ -75,6 +76,7 @@ pub(super) fn at(path: &str, access: Access, making: Making) -> Vec<Permission> 
         (Access::Create, Making::Unknown) => vec![make(path), write(path)],
         (Access::Create | Access::Update, _) => vec![write(path)],
         (Access::Delete, _) => vec![delete(path)],
+        (Access::Prove, _) => Vec::new(),
     }
 }
 
@@ -85,7 +87,7 @@ pub(in crate::providers) fn delivery(mount: &str, path: &str, access: Access) ->
         Access::Read => vec![read(path)],
         Access::Create => vec![make(path)],
         Access::Update => vec![patch(path)],
-        Access::Delete => Vec::new(),
+        Access::Delete | Access::Prove => Vec::new(),
     }
 }
 
@@ -131,7 +133,7 @@ pub(super) fn rules_for(missing: &[Missing]) -> String {
 
 /// The missing rights in words.
 pub(super) fn in_words(missing: &[Missing]) -> String {
-    let told = missing.iter().take(SHOWN).map(|one| {
+    let told = missing.iter().map(|one| {
         let verb = match one.any_of {
             MAKE | WRITE => "write",
             ["sudo"] => "use `sudo` on",
@@ -140,9 +142,7 @@ pub(super) fn in_words(missing: &[Missing]) -> String {
         };
         format!("{verb} `{}` for step `{}`", one.path, one.step)
     });
-    let more = missing.len().saturating_sub(SHOWN);
-    let more = (more > 0).then(|| format!("{more} more"));
-    told.chain(more).collect::<Vec<_>>().join(", ")
+    first_few(told, SHOWN, ", ")
 }
 
 /// An admin that takes the root token's place and whose policies do not allow the plan's work. Nothing is

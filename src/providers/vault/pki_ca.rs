@@ -424,6 +424,7 @@ issuing:
         let any = format!("{mount}/issuer/+");
         let made = match (used.access, &desired.signed_by) {
             (Access::Read, _) => return vec![permissions::read(any)],
+            (Access::Prove, _) => return Vec::new(),
             (Access::Delete, _) => {
                 let keys = [
                     permissions::list(format!("{mount}/keys")),

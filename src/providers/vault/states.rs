@@ -39,13 +39,50 @@ pub(super) fn target(sort: &'static str, name: impl Into<String>, operations: Ve
     Grant::Target(Target { sort, name: name.into(), operations, ..Target::default() })
 }
 
-/// A thing of an engine: what it gives at these paths below the mount, and that it can be changed.
-pub(super) fn engine_thing(
-    sort: &'static str,
-    (mount, name): (&str, &str),
-    path: &str,
-    gives: &[(&'static str, &'static [&'static str], &str)],
-) -> Vec<Grant> {
+/// The things of an engine, by kind: the sort of the thing, and the rights that it gives, with their folders below the
+/// mount.
+type Engines = &'static [(
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static [&'static str], &'static str)],
+)];
+
+const ENGINES: Engines = &[
+    ("vault.aws_role", "AWS role", &[("get credentials", &["read", "create", "update"], "creds")]),
+    ("vault.database_role", "database role", &[("get a login", &["read"], "creds")]),
+    (
+        "vault.database_static_role",
+        "database role",
+        &[("get the login", &["read"], "static-creds"), ("rotate", WRITE, "rotate-role")],
+    ),
+    (
+        "vault.pki_role",
+        "PKI role",
+        &[("issue certificates", WRITE, "issue"), ("sign requests", WRITE, "sign")],
+    ),
+    (
+        "vault.ssh_role",
+        "SSH role",
+        &[("sign keys", WRITE, "sign"), ("issue keys", WRITE, "issue"), ("get a password", WRITE, "creds")],
+    ),
+    ("vault.totp_key", "TOTP key", &[("read codes", &["read"], "code"), ("check codes", WRITE, "code")]),
+    (
+        "vault.transit_key",
+        "transit key",
+        &[
+            ("encrypt", WRITE, "encrypt"),
+            ("decrypt", WRITE, "decrypt"),
+            ("sign", WRITE, "sign"),
+            ("rewrap", WRITE, "rewrap"),
+            ("make data keys", WRITE, "datakey/plaintext"),
+            ("export", &["read"], "export/encryption-key"),
+        ],
+    ),
+];
+
+/// A thing of an engine: what it gives at paths below the mount, and that it can be changed. Nothing for another kind.
+pub(super) fn engine_thing(kind: &str, (mount, name): (&str, &str), path: &str) -> Vec<Grant> {
+    let Some((_, sort, gives)) = ENGINES.iter().find(|(of, ..)| *of == kind) else { return Vec::new() };
     let given = gives
         .iter()
         .map(|(right, any_of, folder)| Operation::new(right, any_of, format!("{mount}/{folder}/{name}")));

@@ -6,6 +6,7 @@ use super::super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use super::totals;
 use crate::proof::{Finding, Outcome};
 use crate::verify::{AS_DECLARED, Report, StepReport};
+use crate::visible::first_few;
 
 /// How many things a line about a proven group says.
 const SAID: usize = 4;
@@ -108,13 +109,9 @@ impl Group<'_> {
                 said.push(&finding.tried);
             }
         }
-        let more = said.len().saturating_sub(SAID);
-        let more = (more > 0).then(|| format!("{more} more"));
         match said.is_empty() {
             true => AS_DECLARED.to_owned(),
-            false => {
-                said.into_iter().take(SAID).map(str::to_owned).chain(more).collect::<Vec<_>>().join("; ")
-            }
+            false => first_few(said.into_iter().map(str::to_owned), SAID, "; "),
         }
     }
 }

@@ -1,12 +1,16 @@
 //! The least policies of `permissions`: a command runs under them, and fails without any part of them.
 
 mod aws;
+mod backup;
+mod plans;
+mod proof;
 mod vault;
 
 use std::collections::BTreeSet;
 
 use groundwork::place::Realm;
 use groundwork::plan::Given;
+use groundwork::proof::Proof;
 use groundwork::providers::PROVIDERS;
 use groundwork::run::Access;
 use groundwork::session;
@@ -20,15 +24,34 @@ use crate::support::{Ran, write_example};
 fn every_kind_states_what_it_needs() {
     const NOTHING: [(&str, &str); 2] =
         [("vault.init", "anyone may initialise and unseal a server"), ("vault.server_config", "a file")];
+    /// Kinds whose proof needs nothing besides looking at them, and why.
+    const LOOKED_AT: [(&str, &str); 8] = [
+        ("aws.iam_access_key", "the key signs its own request"),
+        ("aws.secret", "its age is judged"),
+        ("aws.sns_topic", "its attributes count its subscribers"),
+        ("aws.ssm_parameter", "its age is judged"),
+        ("vault.init", "the run itself asks the nodes"),
+        ("vault.kv_secret", "its version and its metadata are judged"),
+        ("vault.pki_ca", "its certificate is judged"),
+        ("vault.root_token", "other tokens are tried"),
+    ];
     let folder = tempfile::tempdir().expect("a folder");
     let realm = Realm::default().with("account", OWN).with("region", "us-east-1");
-    let mut silent = BTreeSet::new();
+    let (mut silent, mut looked_at, mut tried) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for kind in PROVIDERS.kinds().filter(|kind| kind.provider() != "file") {
         let path = write_example(kind, folder.path());
         let checked = session::check(&path, &Given::default(), &Trust::default()).expect("valid");
         let steps = checked.resolved.steps.iter().zip(&checked.instances);
         for (_, instance) in steps.filter(|(step, _)| step.kind.name() == kind.name()) {
             let all = [Access::Read, Access::Create, Access::Update, Access::Delete];
+            let is_tried = matches!(kind.proof(), Proof::Tried(_));
+            let proven = instance.permissions(Access::Prove, &realm);
+            assert!(is_tried || proven.is_empty(), "{} is not tried, and needs {proven:?}", kind.name());
+            if is_tried && proven.is_empty() {
+                looked_at.insert(kind.name());
+            } else {
+                tried.insert(kind.name());
+            }
             let needed = all.map(|access| instance.permissions(access, &realm));
             if needed.iter().all(Vec::is_empty) {
                 silent.insert(kind.name());
@@ -39,6 +62,8 @@ fn every_kind_states_what_it_needs() {
             }
         }
     }
+    looked_at.retain(|kind| !tried.contains(kind));
+    assert_eq!(looked_at, LOOKED_AT.iter().map(|(kind, _)| *kind).collect());
     assert_eq!(silent, NOTHING.iter().map(|(kind, _)| *kind).collect());
 }
 

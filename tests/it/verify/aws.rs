@@ -1,6 +1,7 @@
 //! AWS's things are tried, each fault is found at its step, and nothing is left in buckets and tables.
 
 use aws_config::SdkConfig;
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_iam::types::StatusType;
 use aws_sdk_s3::types::{
     BucketVersioningStatus, ServerSideEncryption, ServerSideEncryptionByDefault,
@@ -62,7 +63,25 @@ fn steps(outside: &str) -> Value {
             "kind": "aws.dynamodb_table", "name": "verify-sessions",
             "hash_key": { "name": "user", "type": "S" }, "range_key": { "name": "started", "type": "N" },
         },
-        "person": { "kind": "aws.iam_user", "name": "verify-person" },
+        "person": {
+            "kind": "aws.iam_user", "name": "verify-person", "managed_policies": ["{{ reading.arn }}"],
+            "inline_policies": { "own": [{ "allow": "sns:Publish", "on": "*" }] },
+        },
+        "reading": {
+            "kind": "aws.iam_policy", "name": "verify-reading",
+            "document": [{ "allow": ["s3:Get*", "s3:PutObject"], "on": "arn:aws:s3:::verify-kept/*" }],
+        },
+        "reader": {
+            "kind": "aws.iam_role", "name": "verify-reader", "trust": [{ "service": "ec2.amazonaws.com" }],
+            "managed_policies": ["{{ reading.arn }}"],
+        },
+        "text": {
+            "kind": "aws.secret", "name": "verify/text", "value": { "generate": { "length": 20 } },
+            "tags": { "rotation_days": "90" },
+        },
+        "parameter": {
+            "kind": "aws.ssm_parameter", "name": "/verify/parameter", "value": "plain", "tags": { "rotation_days": "soon" },
+        },
         "person_key": { "kind": "aws.iam_access_key", "user": "{{ person.name }}" },
         "retired": { "kind": "aws.iam_user", "name": "verify-retired" },
         "retired_key": { "kind": "aws.iam_access_key", "user": "{{ retired.name }}", "status": "inactive" },
@@ -75,6 +94,16 @@ fn steps(outside: &str) -> Value {
         "alarm": alarm("verify-alarm", json!(["{{ alerts.arn }}", outside])),
         "quiet_alarm": alarm("verify-quiet-alarm", json!(["{{ quiet.arn }}"])),
     })
+}
+
+/// An object and a lock of a verification that was killed long ago.
+fn leave_what_a_killed_run_leaves(cluster: &Cluster) {
+    let object = s3(&cluster.environment).put_object().bucket("verify-kept");
+    let object = object.key(".groundwork-verify/1000000000-ab12").body(b"left".to_vec().into());
+    block_on(object.send()).expect("an object");
+    let lock = dynamodb(&cluster.environment).put_item().table_name("verify-locks");
+    let lock = lock.item("LockID", AttributeValue::S("groundwork-verify".to_owned()));
+    block_on(lock.item("Began", AttributeValue::N("1000000000".to_owned())).send()).expect("a lock");
 }
 
 /// A fault, the trial that finds it, and how it is undone.
@@ -104,6 +133,19 @@ fn faults_of_aws_are_found_at_their_step_and_nothing_is_left() {
     let quiet = topic_arn(&outside, "verify-quiet");
     subscribe(&aws, &quiet);
 
+    leave_what_a_killed_run_leaves(&cluster);
+
+    let told = verify(&cluster, &["parameter"]);
+    assert_eq!(
+        told.with("failed"),
+        ["parameter: is younger than its rotation_days (soon)"],
+        "{:#}",
+        told.report
+    );
+    let mut mended = steps(&outside);
+    mended["parameter"]["tags"]["rotation_days"] = json!("30");
+    cluster.declare(&mended);
+    cluster.apply(&[]);
     let green = verify(&cluster, &[]);
     assert_eq!(green.code, 0, "{:#}", green.report);
     for (step, tried) in [
@@ -120,6 +162,10 @@ fn faults_of_aws_are_found_at_their_step_and_nothing_is_left() {
         ("person_key", "AWS takes the key for its user's"),
         ("retired_key", "AWS refuses the inactive key"),
         ("alarm", &format!("its topic {outside} exists")),
+        ("person", "IAM allows it"),
+        ("reader", "IAM allows it"),
+        ("text", "is younger than its rotation_days (90)"),
+        ("bucket", "removes what a killed verification left: 1"),
         ("quiet", "its alarms reach a subscriber"),
     ] {
         assert!(green.proves(step, tried), "{step}: {tried} is not among {:#?}", green.with("proven"));

@@ -1,7 +1,7 @@
 //! `verify` proves what stands, finds what was sabotaged, accuses nobody else, and leaves nothing behind.
 
 mod aws;
-mod plan;
+pub mod plan;
 mod production;
 mod sabotage;
 
@@ -66,7 +66,7 @@ fn alive(cluster: &Cluster) -> Value {
 fn sabotage_is_found_at_its_step_and_nowhere_else() {
     let cluster = Cluster::new("verify");
     let issuer = Issuer::new();
-    cluster.environment.write("alice.password", "correct-horse-battery\n");
+    plan::write_files(&cluster.environment);
     cluster.environment.write("pod.jwt", &issuer.token("vault"));
     cluster.declare(&everything(&issuer.public_key()));
     cluster.apply(&[]);
@@ -103,6 +103,10 @@ fn sabotage_is_found_at_its_step_and_nowhere_else() {
         ("hosts", "issues a certificate for a minute"),
         ("hosts", "revokes it"),
         ("words", "makes a password"),
+        ("operators", "signs a key for a minute"),
+        ("hosts_ssh", "signs a key for a minute"),
+        ("once", "makes a password for one login, which is used up"),
+        ("codes", "gives a code of 6 digits"),
         ("jobs", "makes a token"),
         ("jobs", "is refused a policy that is not allowed"),
         ("alice", "logs in"),

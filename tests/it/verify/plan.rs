@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::support::TestEnvironment;
+
 /// A plan with something of everything that Vault proves.
 pub fn everything(issuer_key: &str) -> Value {
-    json!({
+    let mut steps = json!({
         "kv": { "kind": "vault.mount", "path": "secret", "type": "kv", "version": 2 },
         "approle": { "kind": "vault.auth_method", "type": "approle" },
         "reader": { "kind": "vault.policy", "name": "reader", "rules": {
@@ -68,7 +70,42 @@ pub fn everything(issuer_key: &str) -> Value {
             "kind": "vault.jwt_role", "name": "pods", "role_type": "jwt", "user_claim": "sub",
             "bound_audiences": ["vault"], "token_policies": ["reader"], "token_ttl": "10m", "needs": ["issuer"],
         },
+    });
+    for (id, step) in short_lived().as_object().expect("steps") {
+        steps[id] = step.clone();
+    }
+    steps
+}
+
+/// Engines whose things last for a minute.
+fn short_lived() -> Value {
+    json!({
+        "ssh": { "kind": "vault.mount", "path": "ssh", "type": "ssh" },
+        "ssh_authority": { "kind": "vault.ssh_ca", "key_type": "ssh-ed25519" },
+        "operators": {
+            "kind": "vault.ssh_role", "name": "operators", "allow_user_certificates": true,
+            "allowed_users": ["ubuntu"], "default_user": "ubuntu", "ttl": "30m", "needs": ["ssh_authority"],
+        },
+        "hosts_ssh": {
+            "kind": "vault.ssh_role", "name": "hosts", "allow_host_certificates": true,
+            "allowed_domains": ["example.internal"], "allow_subdomains": true, "needs": ["ssh_authority"],
+        },
+        "once": {
+            "kind": "vault.ssh_role", "name": "once", "key_type": "otp", "default_user": "ubuntu",
+            "cidr_list": ["10.20.0.0/16"],
+        },
+        "totp": { "kind": "vault.mount", "path": "totp", "type": "totp" },
+        "codes": {
+            "kind": "vault.totp_key", "name": "registrar", "key": { "file": "totp.key" },
+            "account_name": "platform@example.com", "issuer": "Registrar",
+        },
     })
+}
+
+/// The files beside the plan that its steps read.
+pub fn write_files(environment: &TestEnvironment) {
+    environment.write("alice.password", "correct-horse-battery\n");
+    environment.write("totp.key", "JBSWY3DPEHPK3PXP");
 }
 
 /// An issuer of JSON web tokens.

@@ -24,7 +24,7 @@ use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::{Proof, Prover};
-use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, proves, reads, updates, writes};
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
 use crate::providers::aws::states;
 use crate::resource::risk::Category::{Destination, Destroy, ProtectionOff};
@@ -88,7 +88,12 @@ const NEEDS: &[Need] = &[
         .through("dynamodb"),
     deletes(&["dynamodb:DeleteTable"]),
     deletes(&["dynamodb:UpdateTable"]).with(&["deletion_protection"]),
+    proves(&["dynamodb:DeleteItem", "dynamodb:PutItem"]).with(&["preset"]),
+    proves(&["kms:Decrypt"]).with(&["encryption"]).on(On::Other("encryption")).through("dynamodb"),
 ];
+
+/// The action that the proof needs of a table that is not one of Terraform's.
+const READ: &[Need] = &[proves(&["dynamodb:GetItem"])];
 
 impl Resource for DynamodbTable {
     const KIND: &'static str = "aws.dynamodb_table";
@@ -145,7 +150,7 @@ sessions:
     type Outputs = Outputs;
 
     fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
-        needs::of(NEEDS, used, desired, |on| match on {
+        let resources = |on: On| match on {
             On::Other(_) => {
                 desired.kms_key().map(|key| needs::kms_key(used.realm, key)).into_iter().collect()
             }
@@ -153,7 +158,9 @@ sessions:
                 let table = format!("table/{}", needs::literal(&desired.name));
                 vec![needs::in_region(used.realm, "dynamodb", &table)]
             }
-        })
+        };
+        let read = if desired.preset.is_none() { READ } else { &[] };
+        [NEEDS, read].iter().flat_map(|table| needs::of(table, used, desired, resources)).collect()
     }
 
     fn id(desired: &Desired) -> String {

@@ -15,8 +15,12 @@ use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
+use crate::providers::aws::needs::{self, On};
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::resource::{Attachment, Diff, Requirement, Resource as _, Tags};
+
+/// The managed policies that a holder declares.
+pub const MANAGED: On = On::Other("managed");
 
 /// A user, role or group, which policies can be attached to.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +96,12 @@ impl LiveGrants {
 }
 
 impl Grants<'_> {
+    /// The managed policies that are declared, the boundary included, as resources of a policy.
+    pub fn managed(&self) -> Vec<String> {
+        let all = self.managed_policies.into_iter().flatten().chain(self.permissions_boundary);
+        all.map(|arn| needs::literal(arn)).collect()
+    }
+
     /// Their result for the access of their holder; the part that they do not manage is as in `live`.
     pub fn principal(&self, sort: &'static str, name: &str, live: Option<&LiveGrants>) -> Principal {
         let policies = self.managed_policies.or_else(|| Some(&live?.managed_policies));

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bulk::Lookup;
-use super::holder::{self, Grants, Holder, HolderId, LiveGrants};
+use super::holder::{self, Grants, Holder, HolderId, LiveGrants, MANAGED};
 use super::trust::{self, Trust};
 use super::{
     IamInstanceProfile, NO_SUCH_ENTITY, PrincipalOutputs, check_named, delete_conflict, folded, from_sdk,
@@ -15,17 +15,16 @@ use super::{
 use crate::access::{Grant, Granting, Principal, Target};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
-use crate::providers::aws::needs::{self, Need, creates, deletes, reads, updates, writes};
+use crate::providers::aws::needs::{self, Need, creates, deletes, proves, reads, updates, writes};
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::policy::{self, Document, PolicyType};
 use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, of_principal_tags};
-use crate::providers::aws::states;
-use crate::providers::aws::tags;
+use crate::providers::aws::{prove, states, tags};
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{LABELS, Risks, analysed, fixed, identity, raised, safe};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
@@ -155,6 +154,8 @@ const NEEDS: &[Need] = &[
     updates(&["iam:UpdateAssumeRolePolicy"]).with(&["trust", "assume_role_policy"]),
     updates(&["iam:PutRolePermissionsBoundary"]).with(&["permissions_boundary"]),
     updates(&["iam:TagRole"]).with(&["tags"]),
+    proves(&["iam:SimulatePrincipalPolicy"]),
+    proves(&["iam:GetPolicy", "iam:GetPolicyVersion"]).on(MANAGED),
     deletes(&["iam:DeleteRole", "iam:ListInstanceProfilesForRole"]),
     deletes(&["iam:DetachRolePolicy"]).with(&["managed_policies"]),
     deletes(&["iam:DeleteRolePolicy"]).with(&["inline_policies"]),
@@ -206,7 +207,7 @@ payments:
         BOUNDARY_RISKS,
         GRANT_RISKS,
     ];
-    const PROOF: Proof = Proof::InSync("IAM evaluates the policies that it reports");
+    const PROOF: Proof = Proof::Tried("IAM simulates what its policies allow, and what lies beside");
     const TAGGED: bool = true;
 
     type Client = AwsClient;
@@ -216,8 +217,9 @@ payments:
     type Outputs = PrincipalOutputs;
 
     fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
-        needs::of(NEEDS, used, desired, |_| {
-            vec![needs::in_iam(used.realm, "role", &desired.path, &desired.name)]
+        needs::of(NEEDS, used, desired, |on| match on {
+            MANAGED => desired.grants().managed(),
+            _ => vec![needs::in_iam(used.realm, "role", &desired.path, &desired.name)],
         })
     }
 
@@ -343,6 +345,11 @@ payments:
 
     fn attaches(desired: &Desired) -> Option<Vec<String>> {
         Some(desired.grants().attaches())
+    }
+
+    async fn prove(prover: &Prover<'_, AwsClient>, desired: &Desired, observed: &Observed) {
+        let grants = Self::grants(desired, Some(observed), &Realm::UNKNOWN);
+        prove::principal::prove(prover, &observed.arn, grants).await;
     }
 
     fn outputs(observed: &Observed) -> PrincipalOutputs {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bulk::Lookup;
-use super::holder::{self, Grants, Holder, HolderId, LiveGrants};
+use super::holder::{self, Grants, Holder, HolderId, LiveGrants, MANAGED};
 use super::{
     NO_SUCH_ENTITY, PrincipalOutputs, W, check_name, check_named, credentials, delete_conflict, folded,
     from_sdk, gone_is_fine, predicted, root_path, to_sdk,
@@ -14,16 +14,15 @@ use super::{
 use crate::access::{Grant, Granting, Principal};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::in_order::InOrder;
-use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, proves, reads, updates, writes};
 use crate::providers::aws::policy::Document;
 use crate::providers::aws::risk::{BOUNDARY_RISKS, GRANT_RISKS, OTHER_ARN, of_principal_tags};
-use crate::providers::aws::states;
-use crate::providers::aws::tags;
+use crate::providers::aws::{prove, states, tags};
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, added, analysed, changed, identity, turned_on};
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
@@ -117,6 +116,8 @@ const NEEDS: &[Need] = &[
     updates(&["iam:PutUserPermissionsBoundary"]).with(&["permissions_boundary"]),
     updates(&["iam:DeleteLoginProfile"]).with(&["console_login"]),
     updates(&["iam:TagUser"]).with(&["tags"]),
+    proves(&["iam:SimulatePrincipalPolicy"]),
+    proves(&["iam:GetPolicy", "iam:GetPolicyVersion"]).on(MANAGED),
     deletes(&[
         "iam:DeleteUser",
         "iam:ListAccessKeys",
@@ -158,7 +159,7 @@ impl Resource for IamUser {
         BOUNDARY_RISKS,
         GRANT_RISKS,
     ];
-    const PROOF: Proof = Proof::InSync("IAM evaluates the policies that it reports");
+    const PROOF: Proof = Proof::Tried("IAM simulates what its policies allow, and what lies beside");
     const TAGGED: bool = true;
 
     type Client = AwsClient;
@@ -172,6 +173,7 @@ impl Resource for IamUser {
         let group =
             |name: &String| ["group/", "group/*/"].map(|noun| needs::in_iam(used.realm, noun, "", name));
         needs::of(NEEDS, used, desired, |on| match on {
+            MANAGED => desired.grants().managed(),
             On::Other(_) => desired.groups.iter().flatten().flat_map(group).collect(),
             _ => vec![needs::in_iam(used.realm, "user", &desired.path, &desired.name)],
         })
@@ -303,6 +305,11 @@ impl Resource for IamUser {
     fn attaches(desired: &Desired) -> Option<Vec<String>> {
         let groups = desired.groups.iter().flatten().map(|group| Attachment::ends("groups", group).path());
         Some(desired.grants().attaches().into_iter().chain(groups).collect())
+    }
+
+    async fn prove(prover: &Prover<'_, AwsClient>, desired: &Desired, observed: &Observed) {
+        let grants = Self::grants(desired, Some(observed), &Realm::UNKNOWN);
+        prove::principal::prove(prover, &observed.arn, grants).await;
     }
 
     fn outputs(observed: &Observed) -> PrincipalOutputs {

@@ -5,7 +5,9 @@
 //! every key of the account and region; the keys' own policies limit who uses them.
 
 use super::Desired;
-use crate::providers::aws::needs::{self, Need, On, always, creates, deletes, reads, updates, writes};
+use crate::providers::aws::needs::{
+    self, Need, On, always, creates, deletes, proves, reads, updates, writes,
+};
 use crate::run::{Access, Permission, Use};
 
 /// The alias, and the key that it names.
@@ -39,6 +41,17 @@ const NEEDS: &[Need] = &[
 const MADE: &[Need] =
     &[creates(&["kms:CreateKey", "kms:ListKeys"]).on(On::Everything), creates(&["kms:TagResource"])];
 
+/// The actions that the proof of a key needs; a disabled one is refused at the first.
+fn proof(desired: &Desired) -> &'static [Need] {
+    match (desired.key_spec.as_str(), desired.key_usage.as_str(), desired.enabled) {
+        ("SYMMETRIC_DEFAULT", _, true) => const { &[proves(&["kms:Decrypt", "kms:Encrypt"])] },
+        ("SYMMETRIC_DEFAULT", _, false) => const { &[proves(&["kms:Encrypt"])] },
+        (_, "GENERATE_VERIFY_MAC", true) => const { &[proves(&["kms:GenerateMac", "kms:VerifyMac"])] },
+        (_, "GENERATE_VERIFY_MAC", false) => const { &[proves(&["kms:GenerateMac"])] },
+        _ => const { &[proves(&["kms:GetPublicKey"])] },
+    }
+}
+
 /// As [`Resource::permissions`](crate::resource::Resource::permissions).
 pub(super) fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
     let key = || match desired.key_id.as_deref() {
@@ -63,5 +76,6 @@ pub(super) fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
     let own = own.filter(|one| {
         desired.rotates() || used.access != Access::Create || one.any_of != ["kms:EnableKeyRotation"]
     });
-    own.chain(needs::of(made, used, desired, resources)).chain(disabled).collect()
+    let proof = needs::of(proof(desired), used, desired, resources);
+    own.chain(needs::of(made, used, desired, resources)).chain(disabled).chain(proof).collect()
 }

@@ -3,13 +3,15 @@
 use aws_sdk_s3::primitives::ByteStream;
 
 use super::Aws;
-use super::bucket_trial::Trial;
+pub(in crate::providers::aws) use super::bucket_trial::FOLDER;
+use super::bucket_trial::{Trial, sweep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proof::Undo;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::kms_key::is_same_key;
 use crate::providers::aws::s3_bucket::Desired;
 
+const SWEEPS: &str = "removes what a killed verification left";
 const STORES: &str = "stores an object";
 const ENCRYPTS: &str = "encrypts an object that asks for no encryption";
 const KEEPS: &str = "keeps what is overwritten";
@@ -34,6 +36,11 @@ pub(in crate::providers::aws) async fn prove(prover: &Aws<'_>, desired: &Desired
             return prover.untried(STORES, needs);
         }
         Some(false) => {}
+    }
+    match prover.ask(SWEEPS, "they are removed", sweep(&s3, &desired.name, owner).await) {
+        None => return,
+        Some(0) => {}
+        Some(count) => prover.proven(format!("{SWEEPS}: {count}")),
     }
     let (trial, undo) = Trial::of(prover, s3, (&desired.name, owner), desired.object_lock);
     let locks = with(prover, desired, &trial).await;
@@ -63,6 +70,9 @@ async fn with(prover: &Aws<'_>, desired: &Desired, trial: &Trial<'_>) -> bool {
     };
     if desired.block_public_access.is_on() {
         strangers(prover, desired, trial).await;
+    }
+    if desired.tls_only.is_on() {
+        in_the_clear(prover, desired, trial).await;
     }
     locks
 }
@@ -118,13 +128,24 @@ async fn strangers(prover: &Aws<'_>, desired: &Desired, trial: &Trial<'_>) {
     stranger(prover, "a writer without credentials is refused", write.at("s3:PutObject").map(drop));
 }
 
+/// Reads the object without TLS, where its endpoint has that. An endpoint that has no TLS at all, as in a sandbox,
+/// says nothing; neither does one that does not answer there.
+async fn in_the_clear(prover: &Aws<'_>, desired: &Desired, trial: &Trial<'_>) {
+    let Some(s3) = prover.plain_s3(desired.region.as_deref()) else { return };
+    let request = s3.get_object().bucket(trial.bucket).key(&trial.key);
+    let answer = request.send().await.at("s3:GetObject").map(drop);
+    if !answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable) {
+        stranger(prover, "a request without TLS is refused", answer);
+    }
+}
+
 fn stranger(prover: &Aws<'_>, tried: &str, answer: Result<()>) {
     match answer {
         Ok(()) => prover.failed(
             tried,
             "S3 refuses it",
             "S3 lets it in",
-            "block public access at once (`groundwork apply`, if the plan says so), then find out who opened the bucket",
+            "see what `groundwork plan` says of the bucket, close it with `groundwork apply`, then find out who opened it",
         ),
         Err(error) if is_refusal(&error) => prover.proven(tried),
         Err(error) => prover.refused(tried, "S3 refuses it", &error),

@@ -9,6 +9,7 @@ mod bucket_trial;
 pub(super) mod key;
 #[cfg(feature = "aws-sns")]
 pub(super) mod notified;
+pub(super) mod principal;
 pub(super) mod table;
 
 use super::AwsClient;

@@ -66,7 +66,8 @@ async fn confirmed(prover: &Aws<'_>, arn: &str) -> Result<Option<u64>> {
     Ok(answer.map(|answer| answer.attributes.map_or(0, count)))
 }
 
-fn is_topic(arn: &str) -> bool {
+/// Whether an ARN is a topic's.
+pub(in crate::providers::aws) fn is_topic(arn: &str) -> bool {
     arn.split(':').nth(2) == Some("sns")
 }
 

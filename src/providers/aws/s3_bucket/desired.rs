@@ -8,7 +8,7 @@ use super::bucket_arn;
 use super::replication::Replication;
 use crate::error::FieldError;
 use crate::providers::aws::control::{Control, Days};
-use crate::providers::aws::policy::{Document, PolicyType};
+use crate::providers::aws::policy::{Document, PolicyType, same_statement};
 use crate::providers::aws::tags;
 use crate::resource::Tags;
 
@@ -175,8 +175,11 @@ impl Desired {
     /// The policy of a bucket that does not exist yet; `None` if it has none.
     pub fn first_policy(&self, partition: &str) -> Option<Document> {
         let declared = self.policy.clone().unwrap_or_else(|| Document::of(Vec::new()));
-        let tls = self.tls_only.is_on().then(|| Self::tls_statement(partition, &self.name));
-        let statements: Vec<Value> = declared.statements().into_iter().chain(tls).collect();
+        let tls = Self::tls_statement(partition, &self.name);
+        // The plan may declare it itself.
+        let others = declared.statements().into_iter().filter(|statement| !same_statement(statement, &tls));
+        let tls = self.tls_only.is_on().then_some(&tls).cloned();
+        let statements: Vec<Value> = others.chain(tls).collect();
         (!statements.is_empty()).then(|| declared.with_statements(statements))
     }
 

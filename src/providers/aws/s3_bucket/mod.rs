@@ -25,7 +25,7 @@ use crate::error::{FieldError, Result};
 use crate::place::Realm;
 use crate::proof::{Proof, Prover};
 use crate::providers::aws::ACCOUNT;
-use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, proves, reads, updates, writes};
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::{NO_OWN_KEY, OTHER_KEY};
 use crate::providers::aws::states;
@@ -34,7 +34,7 @@ use crate::resource::risk::{
     LABELS, Risks, analysed, becomes, changed, fixed, gone, identity, lowered, off, replaced, safe, tightened,
 };
 use crate::resource::{Attachment, Diff, Look, Partial, Requirement, Resource, Tags, Writer};
-use crate::run::{Permission, Use};
+use crate::run::{Access, Permission, Use};
 
 /// An S3 bucket.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
@@ -112,6 +112,24 @@ const NEEDS: &[Need] = &[
     deletes(&["s3:DeleteBucket", "s3:ListBucketVersions"]),
 ];
 
+/// The objects of a trial.
+const TRIALS: On = On::Other("trials");
+/// The key that encrypts them.
+const TRIALS_KEY: On = On::Other("key");
+
+/// The actions that its proof needs.
+const PROOF: &[Need] = &[
+    proves(&["s3:GetReplicationConfiguration", "s3:ListBucketVersions"]),
+    proves(&["s3:DeleteObjectVersion", "s3:PutObject"]).on(TRIALS),
+    proves(&["s3:GetObjectVersion"]).on(TRIALS).with(&["versioning"]),
+    proves(&["s3:PutObjectRetention"]).on(TRIALS).with(&["object_lock"]),
+    proves(&["kms:GenerateDataKey"]).on(TRIALS_KEY).through("s3"),
+    proves(&["kms:Decrypt"]).on(TRIALS_KEY).through("s3").with(&["versioning"]),
+];
+
+/// The only one where the bucket replicates: then nothing is written.
+const PROOF_UNTRIED: &[Need] = &[proves(&["s3:GetReplicationConfiguration"])];
+
 /// The fields that are lifecycle rules.
 const RULES: [&str; 3] =
     ["abort_incomplete_uploads_days", "lifecycle_rules", "noncurrent_version_expiration_days"];
@@ -186,7 +204,14 @@ web_bucket:
     type Outputs = Outputs;
 
     fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
-        needs::of(NEEDS, used, desired, |on| match on {
+        let table = match (used.access, &desired.replication) {
+            (Access::Prove, None) => PROOF,
+            (Access::Prove, Some(_)) => PROOF_UNTRIED,
+            _ => NEEDS,
+        };
+        needs::of(table, used, desired, |on| match on {
+            TRIALS => vec![needs::in_s3(used.realm, &desired.name, Some(prove::bucket::FOLDER)) + "*"],
+            TRIALS_KEY => desired.kms_key().map(|key| needs::kms_key(used.realm, key)).into_iter().collect(),
             On::Other(_) => {
                 desired.replication.iter().map(|replication| needs::literal(&replication.role)).collect()
             }
@@ -295,7 +320,7 @@ fn bucket_arn(partition: &str, name: &str) -> String {
 }
 
 /// The domain of the partition's services.
-fn suffix(partition: &str) -> &'static str {
+pub fn suffix(partition: &str) -> &'static str {
     if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_secretsmanager::types::StatusType;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::desired::{Replica, Rotation};
@@ -27,8 +28,8 @@ const DEFAULT_KEY: &str = "alias/aws/secretsmanager";
 /// Secrets Manager's response for one value of a batch.
 #[derive(Clone, Debug)]
 pub enum ValueResponse {
-    /// The value.
-    Value(LiveValue),
+    /// The value, and when it was written.
+    Value(LiveValue, Option<Timestamp>),
     /// The value cannot be read.
     Refused {
         /// The error's code.
@@ -68,6 +69,8 @@ pub struct Observed {
     pub(super) pending_deletion: bool,
     pub(super) description: String,
     pub(super) value: LiveValue,
+    /// When the value was written.
+    pub(super) written: Option<Timestamp>,
     pub(super) key: LiveKey,
     pub(super) policy: Option<Document>,
     pub(super) rotation: Option<Rotation>,
@@ -124,6 +127,10 @@ pub async fn observe(client: &AwsClient, name: &str, with_value: bool) -> Result
     let (about, value, policy) = tokio::join!(describe(client, name), value, policy(client, name));
     let Some(about) = about? else { return Ok(None) };
     let pending_deletion = about.deleted_date.is_some();
+    let written = match &value {
+        Ok(Some(ValueResponse::Value(_, written))) => *written,
+        _ => None,
+    };
     let value = match with_value && !pending_deletion {
         true => current_value(&about, name, value?)?,
         false => LiveValue::Absent,
@@ -135,6 +142,7 @@ pub async fn observe(client: &AwsClient, name: &str, with_value: bool) -> Result
         version_id: current(&about),
         pending_deletion,
         value,
+        written,
         key,
         // AWS may deny access to the policy of a secret that is scheduled for deletion.
         policy: if pending_deletion { None } else { policy? },
@@ -152,7 +160,7 @@ async fn describe(client: &AwsClient, name: &str) -> Result<Option<DescribeSecre
 }
 
 /// Values, or why they cannot be read, by name. A name without either was not answered.
-async fn values(client: &AwsClient, names: Vec<String>) -> Result<HashMap<String, ValueResponse>> {
+pub async fn values(client: &AwsClient, names: Vec<String>) -> Result<HashMap<String, ValueResponse>> {
     let request = client.read().secretsmanager().batch_get_secret_value().set_secret_id_list(Some(names));
     let pages: Vec<_> = request.into_paginator().send().try_collect().await.at(GET)?;
     let mut responses = HashMap::new();
@@ -166,7 +174,8 @@ async fn values(client: &AwsClient, names: Vec<String>) -> Result<HashMap<String
             let text = found.secret_string.map(|text| LiveValue::Text(Secret::from(text)));
             let binary = found.secret_binary.map(|_| LiveValue::Binary);
             let value = text.or(binary).ok_or_else(|| missing(GET, "value"))?;
-            responses.extend(found.name.map(|name| (name, ValueResponse::Value(value))));
+            let written = found.created_date.and_then(|date| Timestamp::from_second(date.secs()).ok());
+            responses.extend(found.name.map(|name| (name, ValueResponse::Value(value, written))));
         }
     }
     Ok(responses)
@@ -182,7 +191,7 @@ fn current_value(
     let eventual =
         |why: String| Err(Error::new(ErrorKind::Eventual, GET, why).advice("run again in a few seconds"));
     match response {
-        Some(ValueResponse::Value(value)) => Ok(value),
+        Some(ValueResponse::Value(value, _)) => Ok(value),
         Some(ValueResponse::Refused { code, why }) => match code.as_str() {
             "ResourceNotFoundException" if current(about).is_none() => Ok(LiveValue::Absent),
             "ResourceNotFoundException" | "InvalidRequestException" => {

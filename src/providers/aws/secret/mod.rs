@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use desired::{Desired, Replica, Rotation};
-pub use live::{LiveValue, Observed, ValueResponse};
+pub use live::{LiveValue, Observed, ValueResponse, values};
 
 use super::client::AwsClient;
 use super::{kms_key, policy};
 use crate::access::{Grant, Granting};
 use crate::error::{FieldError, Result};
 use crate::place::Realm;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover, ROTATION};
 use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
 use crate::providers::aws::policy::iam_policy;
 use crate::providers::aws::risk::KEY_RISKS;
@@ -134,7 +134,8 @@ impl Resource for AwsSecret {
         ],
         KEY_RISKS,
     ];
-    const PROOF: Proof = Proof::InSync("its values were read and compared");
+    const PROOF: Proof =
+        Proof::Tried("its value is read, compared, and no older than its tag `rotation_days` says");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;
@@ -253,6 +254,12 @@ impl Resource for AwsSecret {
         observed.pending_deletion
     }
 
+    async fn prove(prover: &Prover<'_, AwsClient>, _: &Desired, observed: &Observed) {
+        if let Some(days) = observed.tags.get(ROTATION) {
+            prover.judge_age(days, observed.written);
+        }
+    }
+
     fn outputs(observed: &Observed) -> Outputs {
         let (name, arn) = (observed.name.clone(), observed.arn.clone());
         Outputs { name, arn, version_id: observed.version_id.clone() }
@@ -322,6 +329,7 @@ mod tests {
             pending_deletion: false,
             description: String::new(),
             value: LiveValue::Text(Secret::from(value.to_owned())),
+            written: None,
             key: LiveKey::default(),
             policy: None,
             rotation: None,

@@ -9,6 +9,7 @@ use aws_sdk_ssm::types::{
     ParameterMetadata, ParameterStringFilter, ParameterTier, ParameterType, ResourceTypeForTagging, Tag,
 };
 use aws_smithy_types::error::operation::BuildError;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -25,7 +26,7 @@ use super::{kms_key, tags};
 use crate::access::{Grant, Granting};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover, ROTATION};
 use crate::providers::aws::needs::{self, Need, On, creates, deletes, reads, updates, writes};
 use crate::providers::aws::risk::KEY_RISKS;
 use crate::providers::aws::states;
@@ -58,6 +59,8 @@ pub struct Observed {
     kind: ParameterType,
     value: Secret,
     version: i64,
+    /// When its value was last written.
+    written: Option<Timestamp>,
     description: String,
     key: LiveKey,
     tier: ParameterTier,
@@ -139,7 +142,8 @@ session_key:
         ],
         KEY_RISKS,
     ];
-    const PROOF: Proof = Proof::InSync("its value was read and compared");
+    const PROOF: Proof =
+        Proof::Tried("its value is read, compared, and no older than its tag `rotation_days` says");
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;
@@ -223,6 +227,7 @@ session_key:
             kind: about.r#type.ok_or_else(|| missing(DESCRIBE, "type"))?,
             value,
             version: about.version,
+            written: about.last_modified_date.and_then(|date| Timestamp::from_second(date.secs()).ok()),
             description: about.description.unwrap_or_default(),
             key: LiveKey::named(client, about.key_id.filter(|key| !key.is_empty())).await?,
             tier: about.tier.unwrap_or(ParameterTier::Standard),
@@ -281,6 +286,12 @@ session_key:
     async fn delete(w: &W<'_>, name: &String) -> Result<()> {
         let answer = w.write(w.permit()).ssm().delete_parameter().name(name).send().await;
         answer.found("ssm:DeleteParameter", &["ParameterNotFound"]).map(drop)
+    }
+
+    async fn prove(prover: &Prover<'_, AwsClient>, _: &Desired, observed: &Observed) {
+        if let Some(days) = observed.tags.get(ROTATION) {
+            prover.judge_age(days, observed.written);
+        }
     }
 
     fn outputs(observed: &Observed) -> Outputs {
@@ -407,6 +418,7 @@ mod tests {
             kind,
             value: Secret::from(value.to_owned()),
             version: 1,
+            written: None,
             description: String::new(),
             key: LiveKey::default(),
             tier: ParameterTier::Standard,

@@ -23,7 +23,7 @@ const NOTICE: Duration = Duration::from_secs(20);
 
 /// The servers of a Raft cluster, by their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Members(BTreeMap<String, Member>);
+pub(in crate::providers::vault) struct Members(BTreeMap<String, Member>);
 
 /// One of the cluster's servers, as the cluster reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -73,6 +73,27 @@ impl Members {
         let known =
             |name: &str| Member::deserialize(&state["servers"][name]).unwrap_or_else(|_| Member::new());
         Self(names.map(|name| (name.to_owned(), known(name))).collect())
+    }
+
+    /// The servers that the cluster's own report names.
+    pub(in crate::providers::vault) fn reported(state: &Value) -> Self {
+        let servers = state["servers"].as_object().into_iter().flatten();
+        let known = |server: &Value| Member::deserialize(server).unwrap_or_else(|_| Member::new());
+        Self(servers.map(|(name, server)| (name.clone(), known(server))).collect())
+    }
+
+    /// How many there are.
+    pub(in crate::providers::vault) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Which of them are not as they should be, and why. A read replica is not to vote.
+    pub(in crate::providers::vault) fn faults(&self) -> Vec<String> {
+        let fault = |(name, member): (&String, &Member)| match member.healthy {
+            false => Some(format!("{name} is not healthy")),
+            true => member.is_waiting_to_vote().then(|| format!("{name} does not vote")),
+        };
+        self.0.iter().filter_map(fault).collect()
     }
 
     fn healthy(&self) -> usize {

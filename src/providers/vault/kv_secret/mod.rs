@@ -26,7 +26,7 @@ use crate::access::{Grant, Granting};
 use crate::error::{ErrorKind, FieldError, Result};
 use crate::health::Due;
 use crate::place::Realm;
-use crate::proof::{Proof, Prover};
+use crate::proof::{Proof, Prover, ROTATION};
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::risk::{LABELS, Risks, identity, live_safe, safe};
 use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
@@ -383,6 +383,7 @@ mongodb:
                     .collect()
             }
             Access::Delete => vec![permissions::delete(id.metadata())],
+            Access::Prove => Vec::new(),
         }
     }
 
@@ -441,7 +442,7 @@ mongodb:
     }
 
     fn due(_: &KvSecretSpec, observed: &LiveKvSecret) -> Vec<Due> {
-        let days = observed.metadata.get(prove::secret::ROTATION).and_then(|days| days.parse().ok());
+        let days = observed.metadata.get(ROTATION).and_then(|days| days.parse().ok());
         let created = observed.created.parse().ok().filter(|_| observed.latest == Latest::Readable);
         days.zip(created)
             .map(|(days, created)| Due::after_days("secret", created, days))

@@ -15,6 +15,7 @@ use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, changed, fixed, identity, loosened, off, unbound, widened};
 use crate::resource::{Attachment, Requirement};
+use crate::run::Permission;
 
 /// A role with which a machine logs in by a role-id and a secret-id.
 pub type ApproleRole = Object<ApproleRoleSpec>;
@@ -101,6 +102,10 @@ pipeline:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        prove::approle::needs(&self.path(), &fields::fields(self))
     }
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {

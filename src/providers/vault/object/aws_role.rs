@@ -9,9 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::notation::{Names, Ttl};
 use super::super::server::Plugin;
-use super::super::states::engine_thing;
 use super::{Making, Object, PlainObject, check_name, check_one_of};
-use crate::access::{Grant, Granting};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
 use crate::providers::aws::policy::iam_policy;
@@ -129,15 +128,6 @@ deployer:
 
     fn name(&self) -> &str {
         &self.name
-    }
-
-    fn grants(&self) -> Vec<Grant> {
-        engine_thing(
-            "AWS role",
-            (&self.mount, &self.name),
-            &self.path(),
-            &[("get credentials", &["read", "create", "update"], "creds")],
-        )
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -15,6 +15,7 @@ use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, removed, unbound, widened};
+use crate::run::Permission;
 
 /// A role with which holders of a certificate log in.
 pub type CertRole = Object<CertRoleSpec>;
@@ -108,6 +109,10 @@ web_servers:
             errors.push(FieldError::new("certificate", "is empty"));
         }
         errors
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        prove::token_needs(&fields::fields(self))
     }
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {

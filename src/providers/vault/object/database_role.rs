@@ -8,15 +8,15 @@ use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
-use super::super::states::engine_thing;
 use super::super::{VaultClient, prove};
 use super::{Making, Object, PlainObject, check_name};
-use crate::access::{Grant, Granting};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, fixed, identity, loosened};
+use crate::run::Permission;
 
 /// Database users that an engine creates on request.
 pub type DatabaseRole = Object<DatabaseRoleSpec>;
@@ -113,15 +113,6 @@ orders_app:
         &self.name
     }
 
-    fn grants(&self) -> Vec<Grant> {
-        engine_thing(
-            "database role",
-            (&self.mount, &self.name),
-            &self.path(),
-            &[("get a login", &["read"], "creds")],
-        )
-    }
-
     fn check(&self) -> Vec<FieldError> {
         let none = self.creation_statements.is_empty();
         let none = none.then(|| FieldError::new("creation_statements", "is empty"));
@@ -136,6 +127,10 @@ orders_app:
             }
         }
         told
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        prove::engines::database_needs(&format!("{}/creds/{}", self.mount, self.name))
     }
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {

@@ -7,15 +7,15 @@ use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
-use super::super::states::{WRITE, engine_thing};
-use super::super::{VaultClient, prove};
+use super::super::{VaultClient, permissions, prove};
 use super::{Making, Object, PlainObject, check_name};
-use crate::access::{Grant, Granting};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, changed, fixed, identity, raised};
 use crate::resource::{Replacement, Requirement};
+use crate::run::Permission;
 
 /// A database user whose password the engine rotates.
 pub type DatabaseStaticRole = Object<DatabaseStaticRoleSpec>;
@@ -81,19 +81,14 @@ orders_reports:
         &self.name
     }
 
-    fn grants(&self) -> Vec<Grant> {
-        engine_thing(
-            "database role",
-            (&self.mount, &self.name),
-            &self.path(),
-            &[("get the login", &["read"], "static-creds"), ("rotate", WRITE, "rotate-role")],
-        )
-    }
-
     fn check(&self) -> Vec<FieldError> {
         let short = matches!(self.rotation_period, Ttl::Seconds(0..5));
         let short = short.then(|| FieldError::new("rotation_period", "is less than 5 seconds"));
         check_name("name", &self.name).into_iter().chain(short).collect()
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        vec![permissions::read(format!("{}/static-creds/{}", self.mount, self.name))]
     }
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {

@@ -19,6 +19,7 @@ use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{
     Risks, added, becomes, changed, identity, removed, replaced, safe, unbound, widened,
 };
+use crate::run::Permission;
 
 /// A role with which holders of a JWT log in.
 pub type JwtRole = Object<JwtRoleSpec>;
@@ -157,6 +158,10 @@ deploy_job:
             errors.push(FieldError::new("", "the role accepts every token of the issuer").help(help));
         }
         errors
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        prove::token_needs(&fields::fields(self))
     }
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {

@@ -15,6 +15,7 @@ use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
 use crate::resource::risk::{Risks, added, becomes, identity, includes, replaced, unbound, widened};
+use crate::run::Permission;
 
 /// A role with which service accounts of a Kubernetes cluster log in.
 pub type KubernetesRole = Object<KubernetesRoleSpec>;
@@ -114,6 +115,10 @@ payments_pods:
             errors.push(FieldError::new("bound_service_account_namespaces", "is empty").help(help));
         }
         errors
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        prove::token_needs(&fields::fields(self))
     }
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {

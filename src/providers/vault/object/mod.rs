@@ -89,6 +89,7 @@ use super::fields::{self, Fixed};
 use super::mount::{Mount, refuse_blocked, refuse_existing};
 use super::permissions::{self, Making};
 use super::server::Plugin;
+use super::states::engine_thing;
 use crate::access::{Grant, Granting};
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
@@ -169,9 +170,15 @@ pub trait PlainObject:
         if is_kept { Vec::new() } else { permissions::at(&self.path(), access, Self::MAKING) }
     }
 
+    /// The permissions that its proof needs, besides those to look at it.
+    fn proof_permissions(&self) -> Vec<Permission> {
+        Vec::new()
+    }
+
     /// The statements of a thing with these fields about access.
     fn grants(&self) -> Vec<Grant> {
-        Vec::new()
+        let mount = fields::fields(self).get("mount").and_then(Value::as_str).unwrap_or_default().to_owned();
+        engine_thing(Self::KIND, (&mount, self.name()), &self.path())
     }
 
     /// Requirements besides an initialised Vault.
@@ -322,6 +329,9 @@ impl<S: PlainObject> Resource for Object<S> {
     }
 
     fn permissions(desired: &S, used: Use<'_>) -> Vec<Permission> {
+        if used.access == Access::Prove {
+            return desired.proof_permissions();
+        }
         let parts = S::PARTS.iter().filter(|_| used.access == Access::Read);
         let parts = parts.filter(|_| used.outputs || desired.compares_parts());
         let parts = parts.map(|part| permissions::read(format!("{}/{part}", desired.path())));

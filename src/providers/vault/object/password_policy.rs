@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::hcl;
-use super::super::{VaultClient, prove};
+use super::super::{VaultClient, permissions, prove};
 use super::{Object, PlainObject, check_name};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, identity};
+use crate::run::Permission;
 
 /// The rules by which engines generate passwords.
 pub type PasswordPolicy = Object<PasswordPolicySpec>;
@@ -54,6 +55,10 @@ database_passwords:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        vec![permissions::read(format!("sys/policies/password/{}/generate", self.name))]
     }
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {

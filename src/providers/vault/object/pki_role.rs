@@ -6,10 +6,9 @@ use serde_json::{Map, Value};
 
 use super::super::fields;
 use super::super::notation::{Names, Ttl};
-use super::super::states::{WRITE, engine_thing};
 use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name, yes};
-use crate::access::{Grant, Granting};
+use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::LETS_IN;
@@ -18,6 +17,7 @@ use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
 use crate::resource::risk::{
     Risks, added, becomes, changed, identity, includes, loosened, lowered, off, on, turned_off, turned_on,
 };
+use crate::run::Permission;
 
 /// The certificates that may be requested.
 pub type PkiRole = Object<PkiRoleSpec>;
@@ -150,19 +150,14 @@ internal_servers:
         &self.name
     }
 
-    fn grants(&self) -> Vec<Grant> {
-        engine_thing(
-            "PKI role",
-            (&self.mount, &self.name),
-            &self.path(),
-            &[("issue certificates", WRITE, "issue"), ("sign requests", WRITE, "sign")],
-        )
-    }
-
     fn check(&self) -> Vec<FieldError> {
         let known = ["rsa", "ec", "ed25519", "any"].contains(&self.key_type.as_str());
         let kind = (!known).then(|| FieldError::new("key_type", "must be `rsa`, `ec`, `ed25519` or `any`"));
         check_name("name", &self.name).into_iter().chain(kind).collect()
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        prove::engines::certificate_needs(&self.mount, &self.name, self.no_store)
     }
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {

@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::super::fields::Fixed;
+use super::super::fields::{self, Fixed};
 use super::super::notation::{CommaNames, Ttl};
-use super::super::states::{WRITE, engine_thing};
+use super::super::{VaultClient, prove};
 use super::{Object, PlainObject, check_name, check_one_of};
-use crate::access::{Grant, Granting};
+use crate::access::Granting;
 use crate::error::FieldError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
@@ -20,6 +20,7 @@ use crate::resource::risk::{
     Risks, added, becomes, changed, fixed, identity, includes, loosened, removed, safe, turned_on, unbound,
     widened,
 };
+use crate::run::Permission;
 
 /// The users and hosts for which an SSH engine gives access.
 pub type SshRole = Object<SshRoleSpec>;
@@ -188,7 +189,7 @@ operators_ssh:
         removed("exclude_cidr_list").medium(BroaderGrant, "hosts are no longer excluded"),
         safe("port", "the client reads it to choose the port, and nothing is decided by it"),
     ]];
-    const PROOF: Proof = Proof::InSync("a signed key cannot be taken back, so that none is made");
+    const PROOF: Proof = Proof::Tried("signs a key for a minute, or makes a password and uses it up");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const REPLACED_WHOLE: bool = true;
     const FIXED: &'static [Fixed] = &[(
@@ -204,17 +205,12 @@ operators_ssh:
         &self.name
     }
 
-    fn grants(&self) -> Vec<Grant> {
-        engine_thing(
-            "SSH role",
-            (&self.mount, &self.name),
-            &self.path(),
-            &[
-                ("sign keys", WRITE, "sign"),
-                ("issue keys", WRITE, "issue"),
-                ("get a password", WRITE, "creds"),
-            ],
-        )
+    fn proof_permissions(&self) -> Vec<Permission> {
+        prove::ssh::needs(&fields::fields(self))
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        prove::ssh::prove(prover, &fields::fields(desired)).await;
     }
 
     fn check(&self) -> Vec<FieldError> {
@@ -259,7 +255,7 @@ mod tests {
         let declared: SshRoleSpec = serde_json::from_value(declared).expect("valid");
         let told = json!({ "key_type": "ca", "allowed_users": "a,b", "allow_user_certificates": true });
         assert!(SshRole::diff(&declared, &live_of(&declared, &told)).is_empty());
-        let body = super::super::fields::fields(&declared);
+        let body = fields::fields(&declared);
         assert_eq!(declared.requests(body, None)[0].1["allowed_users"], "a,b");
     }
 }

@@ -18,6 +18,7 @@ use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
 use crate::resource::risk::{
     Risks, added, analysed, changed, identity, includes, removed, turned_on, unbound,
 };
+use crate::run::Permission;
 
 /// A role for tokens created with `auth/token/create/NAME`.
 pub type TokenRole = Object<TokenRoleSpec>;
@@ -120,6 +121,10 @@ nightly_jobs:
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        prove::token_role::needs(&self.name, &fields::fields(self))
     }
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {

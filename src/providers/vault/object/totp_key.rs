@@ -2,15 +2,17 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::super::states::{WRITE, engine_thing};
+use super::super::{VaultClient, permissions, prove};
 use super::{Object, PlainObject, check_name, check_one_of};
-use crate::access::{Grant, Granting};
+use crate::access::Granting;
 use crate::error::FieldError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{Risks, changed, identity, lowered, raised, safe};
+use crate::run::Permission;
 use crate::secret::SecretSource;
 
 /// A key from which Vault generates one-time codes.
@@ -61,6 +63,12 @@ const fn half_a_minute() -> u32 {
     30
 }
 
+impl TotpKeySpec {
+    fn code(&self) -> String {
+        format!("{}/code/{}", self.mount, self.name)
+    }
+}
+
 impl PlainObject for TotpKeySpec {
     const KIND: &'static str = "vault.totp_key";
     const GRANTS: Granting = Granting::States;
@@ -81,7 +89,7 @@ registrar_codes:
         lowered("digits").low(ProtectionOff, "codes are easier to guess"),
         raised("period").low(ProtectionOff, "a code is valid for longer"),
     ]];
-    const PROOF: Proof = Proof::InSync("a code that is used up would be missing for its owner");
+    const PROOF: Proof = Proof::Tried("gives a code, which stays good for its owner");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const RESET: &'static [(&'static str, &'static str)] = &[("skew", "1")];
     // Creating it again replaces the key.
@@ -94,13 +102,12 @@ registrar_codes:
         &self.name
     }
 
-    fn grants(&self) -> Vec<Grant> {
-        engine_thing(
-            "TOTP key",
-            (&self.mount, &self.name),
-            &self.path(),
-            &[("read codes", &["read"], "code"), ("check codes", WRITE, "code")],
-        )
+    fn proof_permissions(&self) -> Vec<Permission> {
+        vec![permissions::read(self.code())]
+    }
+
+    async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
+        prove::engines::code(prover, &desired.code(), desired.digits).await;
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -6,10 +6,9 @@ use serde_json::{Map, Value};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
-use super::super::states::{WRITE, engine_thing};
 use super::super::{VaultClient, permissions, prove};
 use super::{Object, PlainObject, check_name, check_one_of};
-use crate::access::{Grant, Granting};
+use crate::access::Granting;
 use crate::error::{Error, FieldError};
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{BroaderGrant, Destroy, ProtectionOff};
@@ -149,28 +148,18 @@ payments_key:
             Access::Create => {
                 std::iter::once(permissions::write(self.path())).chain(set_later.then(config)).collect()
             }
-            Access::Read | Access::Delete => permissions::at(&self.path(), access, Self::MAKING),
+            Access::Read | Access::Delete | Access::Prove => {
+                permissions::at(&self.path(), access, Self::MAKING)
+            }
         }
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        prove::engines::transit_needs(&self.mount, &self.name, &self.algorithm)
     }
 
     fn name(&self) -> &str {
         &self.name
-    }
-
-    fn grants(&self) -> Vec<Grant> {
-        engine_thing(
-            "transit key",
-            (&self.mount, &self.name),
-            &self.path(),
-            &[
-                ("encrypt", WRITE, "encrypt"),
-                ("decrypt", WRITE, "decrypt"),
-                ("sign", WRITE, "sign"),
-                ("rewrap", WRITE, "rewrap"),
-                ("make data keys", WRITE, "datakey/plaintext"),
-                ("export", &["read"], "export/encryption-key"),
-            ],
-        )
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -14,6 +14,7 @@ use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::{Risks, identity, safe};
+use crate::run::Permission;
 use crate::secret::SecretSource;
 
 /// A person or machine that logs in with a name and a password.
@@ -77,6 +78,10 @@ alice:
 
     fn check(&self) -> Vec<FieldError> {
         check_role(&self.name, self)
+    }
+
+    fn proof_permissions(&self) -> Vec<Permission> {
+        prove::token_needs(&fields::fields(self))
     }
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {

@@ -27,7 +27,7 @@ use crate::place::Realm;
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::{Risks, analysed, identity};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
-use crate::run::{Permission, Use};
+use crate::run::{Access, Permission, Use};
 use crate::secret::{LoadError, Loader};
 use crate::template::Placeholders;
 
@@ -243,7 +243,10 @@ search:
 
     fn permissions(desired: &PolicySpec, used: Use<'_>) -> Vec<Permission> {
         let path = format!("sys/policies/acl/{}", Self::id(desired));
-        permissions::at(&path, used.access, Making::Update)
+        match used.access {
+            Access::Prove => prove::policy::needs(),
+            access => permissions::at(&path, access, Making::Update),
+        }
     }
 
     fn load(desired: &mut PolicySpec, loader: &Loader) -> Result<(), LoadError> {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{LIFETIME, Vault, end, token};
+use super::{LIFETIME, Vault, end, permissions, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proof::Undo;
+use crate::run::Permission;
 
 const LOGIN: &str = "logs in";
 
@@ -47,6 +48,13 @@ pub(in crate::providers::vault) async fn prove(
             refused(prover, declared, &error);
         }
     }
+}
+
+/// The permissions of the proof.
+pub(in crate::providers::vault) fn needs(path: &str, declared: &Map<String, Value>) -> Vec<Permission> {
+    let bound = (declared["bind_secret_id"] == true).then(|| permissions::write(format!("{path}/secret-id")));
+    let role_id = permissions::read(format!("{path}/role-id"));
+    std::iter::once(role_id).chain(bound).chain(token::needs(declared)).collect()
 }
 
 /// Overwrites the secret-id, of which the request had the only other copy.

@@ -8,19 +8,19 @@ use futures::future::join_all;
 use serde_json::{Map, Value};
 
 use super::super::custodian::Custodian;
+use super::super::init::Members;
 use super::super::node::{Health, NodeClient, SealStatus};
 use super::super::server::POLICIES;
 use super::Vault;
 use crate::error::{ErrorKind, Result};
-use crate::proof::Prover;
+use crate::proof::{Prover, days_in};
+use crate::visible::first_few;
 
 /// How long a standby has to catch up with a recent change.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// How many days a node's certificate must still be good for.
 const RENEW_WITHIN: i64 = 14;
-
-const DAY: i64 = 86_400;
 
 /// How many differences a finding names.
 const SHOWN: usize = 6;
@@ -120,17 +120,24 @@ async fn certificates(prover: &Vault<'_>, nodes: &[&NodeClient]) {
     for node in nodes {
         let tried = format!("the certificate of {}", node.address());
         let expiry = prover.ask(&tried, "a certificate", node.certificate_expiry().await).flatten();
-        let Some(days) = expiry.map(|expiry| (expiry - now) / DAY) else { continue };
-        if days < RENEW_WITHIN {
-            let advice =
-                "give the server another certificate and restart it (`groundwork restart PLAN -- COMMAND`)";
-            prover.failed(tried, format!("good for {RENEW_WITHIN} days"), format!("{days} days"), advice);
-        }
+        let Some(expiry) = expiry else { continue };
+        let days = judge_certificate(prover, &tried, expiry - now);
         shortest = Some(shortest.map_or(days, |shortest| shortest.min(days)));
     }
     if let Some(days) = shortest.filter(|days| *days >= RENEW_WITHIN) {
         prover.proven(format!("the nodes' certificates are good for {days} days"));
     }
+}
+
+/// Says so when a certificate that ends in so many seconds ends soon. Returns its days.
+fn judge_certificate<C>(prover: &Prover<'_, C>, tried: &str, seconds: i64) -> i64 {
+    let days = days_in(seconds);
+    if days < RENEW_WITHIN {
+        let advice =
+            "give the server another certificate and restart it (`groundwork restart PLAN -- COMMAND`)";
+        prover.failed(tried, format!("good for {RENEW_WITHIN} days"), format!("{days} days"), advice);
+    }
+    days
 }
 
 /// Whether the servers of the storage vote and are healthy.
@@ -143,30 +150,23 @@ async fn storage(prover: &Vault<'_>, nodes: usize) {
         state => prover.ask(tried, "an answer", state).flatten(),
     };
     let Some(state) = state else { return };
-    let voters = state["voters"].as_array().map_or(0, Vec::len);
-    let servers = state["servers"].as_object().into_iter().flatten();
-    let ill: Vec<String> = servers
-        .filter(|(_, server)| server["healthy"] != true)
-        .map(|(name, server)| {
-            format!("{name} is {}", server["node_status"].as_str().unwrap_or("not healthy"))
-        })
-        .collect();
-    let mut faults = ill;
-    if voters < nodes {
-        faults.push(format!("{voters} of {nodes} servers vote"));
+    let members = Members::reported(&state);
+    let (count, mut faults) = (members.count(), members.faults());
+    if count < nodes {
+        faults.push(format!("{count} of {nodes} servers are part of it"));
     }
     if state["healthy"] != true && faults.is_empty() {
         faults.push("the cluster says that it is not healthy".to_owned());
     }
     match faults.is_empty() {
-        true => prover.proven(match voters {
+        true => prover.proven(match count {
             1 => "its storage is healthy".to_owned(),
-            voters => format!("{voters} servers of its storage are healthy and vote"),
+            count => format!("{count} servers of its storage are healthy and vote"),
         }),
         false => {
             let advice = "look at `sys/storage/raft/autopilot/state` and the servers' logs; an empty server in the \
                           place of a lost one joins by `groundwork apply`";
-            prover.failed(tried, format!("{nodes} healthy voters"), faults.join("; "), advice);
+            prover.failed(tried, format!("{nodes} healthy servers that vote"), faults.join("; "), advice);
         }
     }
 }
@@ -187,9 +187,7 @@ async fn same_everywhere(prover: &Vault<'_>, nodes: &[&NodeClient]) {
     match found.is_empty() {
         true => prover.proven(tried),
         false => {
-            let more = found.len().saturating_sub(SHOWN);
-            let more = (more > 0).then(|| format!("{more} more"));
-            let seen = found.into_iter().take(SHOWN).chain(more).collect::<Vec<_>>().join("; ");
+            let seen = first_few(found, SHOWN, "; ");
             let advice = "have the standbys read their storage again: seal each one and unseal it (`groundwork \
                           unseal PLAN`), or restart it";
             prover.failed(tried, "no difference", seen, advice);
@@ -236,5 +234,46 @@ fn entries(mut table: Value) -> Map<String, Value> {
     match named.unwrap_or(table) {
         Value::Object(entries) => entries,
         _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::permit::Permit;
+    use crate::proof::{Outcome, Proofs};
+
+    const DAY: i64 = 86_400;
+
+    #[test]
+    fn certificate_that_ends_soon_is_told_with_its_days() {
+        let proofs = Proofs::new(Permit::mint(), Vec::new(), BTreeMap::new());
+        let prover = Prover::new(&(), &proofs, "cluster");
+        assert_eq!(judge_certificate(&prover, "the certificate of a", RENEW_WITHIN * DAY), RENEW_WITHIN);
+        assert!(proofs.take_findings().is_empty());
+        for (seconds, days) in [(RENEW_WITHIN * DAY - 1, "13 days"), (-1, "-1 days")] {
+            judge_certificate(&prover, "the certificate of a", seconds);
+            let found = proofs.take_findings().remove(0);
+            let Outcome::Failed { seen, .. } = found.outcome else { panic!("{found:?}") };
+            assert_eq!((found.tried.as_str(), seen.as_str()), ("the certificate of a", days));
+        }
+    }
+
+    #[test]
+    fn read_replica_is_no_missing_voter() {
+        let server = |status: &str, kind: &str, healthy: bool| json!({ "status": status, "node_type": kind, "healthy": healthy });
+        let state = json!({ "servers": {
+            "a": server("leader", "voter", true), "b": server("non-voter", "read-replica", true),
+        } });
+        let members = Members::reported(&state);
+        assert_eq!((members.count(), members.faults()), (2, Vec::new()));
+        let state = json!({ "servers": {
+            "a": server("non-voter", "voter", true), "b": server("voter", "voter", false),
+        } });
+        assert_eq!(Members::reported(&state).faults(), ["a does not vote", "b is not healthy"]);
     }
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{LIFETIME, Vault, minted};
+use super::{CREATE, LIFETIME, Vault, minted, permissions};
+use crate::proof::days_in;
+use crate::run::Permission;
 use crate::secret::random_bytes;
 
 const SEE_ENGINE: &str =
@@ -10,8 +12,6 @@ const SEE_ENGINE: &str =
 
 /// How long an authority's certificate must still be good, in days, to count as healthy.
 const RENEW_WITHIN: i64 = 30;
-
-const DAY: i64 = 86_400;
 
 /// Encrypts and decrypts with a transit key, or signs and verifies; `report` is the server's report of the key.
 pub(in crate::providers::vault) async fn transit(
@@ -55,6 +55,16 @@ pub(in crate::providers::vault) async fn transit(
     }
 }
 
+/// The permissions to use a transit key of this type.
+pub(in crate::providers::vault) fn transit_needs(mount: &str, name: &str, of_type: &str) -> Vec<Permission> {
+    let requests = match of_type {
+        "hmac" => ["hmac", "verify"],
+        of_type if of_type.starts_with("ecdsa") || of_type.starts_with("ed") => ["sign", "verify"],
+        _ => ["encrypt", "decrypt"],
+    };
+    requests.map(|request| permissions::write(format!("{mount}/{request}/{name}"))).into()
+}
+
 fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
@@ -63,7 +73,7 @@ fn base64(bytes: &[u8]) -> String {
 /// Judges the certificate of an authority by its end, in seconds since 1970.
 pub(in crate::providers::vault) fn authority(prover: &Vault<'_>, expires: i64) {
     let tried = "its certificate is good for a while";
-    let days = (expires - jiff::Timestamp::now().as_second()) / DAY;
+    let days = days_in(expires - jiff::Timestamp::now().as_second());
     match days >= RENEW_WITHIN {
         true => prover.proven(format!("its certificate is good for {days} days")),
         false => {
@@ -106,6 +116,16 @@ pub(in crate::providers::vault) async fn certificate(prover: &Vault<'_>, declare
     }
 }
 
+/// The permissions to have a certificate issued, and revoked where the engine keeps it.
+pub(in crate::providers::vault) fn certificate_needs(
+    mount: &str,
+    name: &str,
+    no_store: bool,
+) -> Vec<Permission> {
+    let revoked = (!no_store).then(|| permissions::write(format!("{mount}/revoke")));
+    std::iter::once(permissions::write(format!("{mount}/issue/{name}"))).chain(revoked).collect()
+}
+
 /// A name for which a role issues certificates.
 fn host(declared: &Map<String, Value>) -> Option<String> {
     let is = |field: &str| declared[field] == true;
@@ -143,6 +163,11 @@ pub(in crate::providers::vault) async fn database(prover: &Vault<'_>, path: &str
     }
 }
 
+/// The permissions to have a user made. The token for it has the policies of the run's own.
+pub(in crate::providers::vault) fn database_needs(path: &str) -> Vec<Permission> {
+    vec![permissions::write(CREATE), permissions::read(path)]
+}
+
 /// Reads the credential of a database's static role.
 pub(in crate::providers::vault) async fn static_user(prover: &Vault<'_>, path: &str) {
     let tried = "gives the user's credential";
@@ -151,6 +176,24 @@ pub(in crate::providers::vault) async fn static_user(prover: &Vault<'_>, path: &
     match found.is_some_and(|found| found["username"].is_string()) {
         true => prover.proven(tried),
         false => prover.failed(tried, "a credential", "there is none", SEE_ENGINE),
+    }
+}
+
+/// Reads a code of a TOTP key. Only a code that is checked is used up.
+pub(in crate::providers::vault) async fn code(prover: &Vault<'_>, path: &str, digits: u8) {
+    let tried = format!("gives a code of {digits} digits");
+    let found = prover.get(path).await;
+    let Some(found) = prover.ask(&tried, "a code", found) else { return };
+    let mut code = found.unwrap_or_default()["code"].take();
+    let is_good = code.as_str().is_some_and(|code| {
+        code.len() == usize::from(digits) && code.chars().all(|digit| digit.is_ascii_digit())
+    });
+    if let Value::String(code) = &mut code {
+        zeroize::Zeroize::zeroize(code);
+    }
+    match is_good {
+        true => prover.proven(tried),
+        false => prover.failed(tried, format!("{digits} digits"), "something else", SEE_ENGINE),
     }
 }
 

@@ -12,18 +12,26 @@ mod paths;
 pub(super) mod policy;
 pub(super) mod root_token;
 pub(super) mod secret;
+pub(super) mod ssh;
 mod token;
 pub(super) mod token_role;
 
 use serde_json::{Value, json};
 
 use super::VaultClient;
+pub(super) use token::needs as token_needs;
+
 use super::client::{Bearer, Issued};
+use super::permissions;
 use crate::place::Place;
 use crate::proof::{Known, Prover, Undo};
+use crate::run::Permission;
 
 /// How long what a proof makes is good for, in seconds.
 const LIFETIME: u64 = 60;
+
+/// Where the run makes tokens.
+const CREATE: &str = "auth/token/create";
 
 /// A prover of a kind of Vault.
 type Vault<'a> = Prover<'a, VaultClient>;
@@ -51,6 +59,11 @@ fn hold<'a>(prover: &Vault<'a>, what: &str, issued: Issued) -> (Bearer, Undo<'a>
     (bearer, undo)
 }
 
+/// The permissions to make a token with other policies than the run's own.
+fn minting() -> [Permission; 2] {
+    [permissions::write(CREATE), permissions::sudo(CREATE)]
+}
+
 /// A token with only these policies, for a minute, made by the run's own. Its leases end with it.
 async fn minted<'a>(prover: &Vault<'a>, tried: &str, policies: &[&str]) -> Option<(Bearer, Undo<'a>)> {
     let mut body =
@@ -58,7 +71,7 @@ async fn minted<'a>(prover: &Vault<'a>, tried: &str, policies: &[&str]) -> Optio
     if !policies.is_empty() {
         body["policies"] = json!(policies);
     }
-    match prover.issue_token("auth/token/create", &body).await {
+    match prover.issue_token(CREATE, &body).await {
         Ok(issued) => Some(hold(prover, "a token for a minute", issued)),
         Err(error) => {
             let needs = "`update` and `sudo` on `auth/token/create` in a policy of the run's own token";

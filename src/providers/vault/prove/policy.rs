@@ -5,8 +5,10 @@ use super::super::client::Bearer;
 use super::super::policy::acl::Acl;
 use super::super::policy::text::granted;
 use super::paths::{Surroundings, is_templated, near, trials};
-use super::{Vault, end, minted};
+use super::{Vault, end, minted, minting, permissions};
 use crate::error::Result;
+use crate::run::Permission;
+use crate::visible::first_few;
 
 /// How many differing paths a finding names.
 const SHOWN: usize = 5;
@@ -38,11 +40,21 @@ pub(in crate::providers::vault) async fn prove(prover: &Vault<'_>, name: &str, t
     end(undo).await;
 }
 
+/// The permissions of the proof. A token also has the policy `default`, which is not the plan's.
+pub(in crate::providers::vault) fn needs() -> Vec<Permission> {
+    minting().into_iter().chain([permissions::read(text_path("default"))]).collect()
+}
+
+/// The path of a policy's text.
+pub(super) fn text_path(name: &str) -> String {
+    format!("sys/policies/acl/{name}")
+}
+
 /// The text of a policy on the server.
 pub(super) async fn policy_text(prover: &Vault<'_>, name: &str) -> Result<String> {
     let found = match prover.policies().await? {
         Some(listing) => listing.get(name).cloned(),
-        None => prover.get(&format!("sys/policies/acl/{name}")).await?,
+        None => prover.get(&text_path(name)).await?,
     };
     Ok(found.unwrap_or_default()["policy"].as_str().unwrap_or_default().to_owned())
 }
@@ -61,11 +73,8 @@ pub(super) async fn compare(prover: &Vault<'_>, bearer: &Bearer, acl: &Acl, path
         return prover.proven(format!("allowed on {allowed} paths and refused on {refused} beside them"));
     }
     let side = |values: &[String]| {
-        let told =
-            differing.iter().take(SHOWN).map(|index| format!("`{}`: {}", paths[*index], values[*index]));
-        let more = differing.len().saturating_sub(SHOWN);
-        let more = (more > 0).then(|| format!("{more} more"));
-        told.chain(more).collect::<Vec<_>>().join("; ")
+        let told = differing.iter().map(|index| format!("`{}`: {}", paths[*index], values[*index]));
+        first_few(told, SHOWN, "; ")
     };
     prover.failed(tried, side(&expected), side(&seen), ADVICE);
 }

@@ -10,9 +10,10 @@ use super::super::notation::Cidrs;
 use super::super::policy::acl::Acl;
 use super::super::policy::text::granted;
 use super::paths::{Surroundings, trials};
-use super::policy::{compare, policy_text};
-use super::{Vault, beside, end_token, hold};
+use super::policy::{compare, policy_text, text_path};
+use super::{Vault, beside, end_token, hold, permissions};
 use crate::error::Result;
+use crate::run::Permission;
 
 const ADVICE: &str = "compare the role on the server with the plan (`groundwork plan`), and the maximum TTL of its \
                       method; `groundwork apply` sets the role back";
@@ -38,6 +39,21 @@ pub(super) async fn prove(prover: &Vault<'_>, declared: &Map<String, Value>, iss
         }
     }
     end_token(undo, &about).await;
+}
+
+/// The permissions to try a token of a role with these fields.
+pub(in crate::providers::vault) fn needs(declared: &Map<String, Value>) -> Vec<Permission> {
+    let is_default = declared["token_no_default_policy"] != true;
+    let is_counted = declared["token_num_uses"] != 0;
+    // By the policy `default` a token looks itself up, and ends itself. Each of these would be a use.
+    let looked_up = (is_counted || !is_default).then(|| permissions::write("auth/token/lookup-accessor"));
+    let ended = (!is_default).then(|| permissions::write("auth/token/revoke-accessor"));
+    let mut policies = names(&declared["token_policies"]);
+    if is_default {
+        policies.insert("default");
+    }
+    let texts = policies.into_iter().filter(|_| !is_counted).map(|name| permissions::read(text_path(name)));
+    looked_up.into_iter().chain(ended).chain(texts).collect()
 }
 
 fn seconds(declared: &Map<String, Value>, name: &str) -> u64 {

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{LIFETIME, Vault, end_token, hold};
+use super::{CREATE, LIFETIME, Vault, end_token, hold, permissions};
 use crate::error::ErrorKind;
+use crate::run::Permission;
 
 const ADVICE: &str =
     "compare the role on the server with the plan (`groundwork plan`); `groundwork apply` sets it back";
@@ -17,7 +18,7 @@ pub(in crate::providers::vault) async fn prove(
     name: &str,
     declared: &Map<String, Value>,
 ) {
-    let path = format!("auth/token/create/{name}");
+    let path = format!("{CREATE}/{name}");
     let names = |field: &str| declared[field].as_array().into_iter().flatten().filter_map(Value::as_str);
     let policy = names("allowed_policies").next();
     let mut body = json!({ "ttl": format!("{LIFETIME}s"), "display_name": "groundwork-verify" });
@@ -48,6 +49,14 @@ pub(in crate::providers::vault) async fn prove(
     if policy.is_some() && names("allowed_policies_glob").next().is_none() {
         is_refused(prover, &path).await;
     }
+}
+
+/// The permissions of the proof.
+pub(in crate::providers::vault) fn needs(name: &str, declared: &Map<String, Value>) -> Vec<Permission> {
+    // A token without the policy `default` does not end itself.
+    let ended = (declared["token_no_default_policy"] == true)
+        .then(|| permissions::write("auth/token/revoke-accessor"));
+    std::iter::once(permissions::write(format!("{CREATE}/{name}"))).chain(ended).collect()
 }
 
 /// A policy that is not among the allowed ones must be refused.

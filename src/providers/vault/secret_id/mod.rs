@@ -250,6 +250,7 @@ pipeline_secret_id:
                 accessor("destroy"),
             ],
             Access::Delete => vec![accessor("destroy")],
+            Access::Prove => Vec::new(),
         };
         own.into_iter().chain(kv).collect()
     }

@@ -22,7 +22,7 @@ use crate::proof::Prover;
 use crate::providers::aws::arn::regional_arn;
 use crate::providers::aws::client::{AwsClient, missing};
 use crate::providers::aws::error::Answer;
-use crate::providers::aws::needs::{self, Need, creates, deletes, reads, updates};
+use crate::providers::aws::needs::{self, Need, On, creates, deletes, proves, reads, updates};
 #[cfg(feature = "aws-sns")]
 use crate::providers::aws::prove;
 use crate::providers::aws::tags;
@@ -206,6 +206,8 @@ const NEEDS: &[Need] = &[
     updates(&["cloudwatch:PutMetricAlarm"]),
     updates(&["cloudwatch:TagResource"]).with(&["tags"]),
     deletes(&["cloudwatch:DeleteAlarms"]),
+    // Of the topics that the plan declares, their own steps read the same.
+    proves(&["sns:GetTopicAttributes"]).on(On::Other("topics")),
 ];
 
 impl Resource for CloudwatchAlarm {
@@ -255,7 +257,13 @@ impl Resource for CloudwatchAlarm {
 
     fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
         let alarm = format!("alarm:{}", needs::literal(&desired.name));
-        needs::of(NEEDS, used, desired, |_| vec![needs::in_region(used.realm, "cloudwatch", &alarm)])
+        needs::of(NEEDS, used, desired, |on| match on {
+            On::Other(_) => {
+                let topics = desired.targets().into_iter().filter(|target| prove::notified::is_topic(target));
+                topics.map(|topic| needs::literal(topic)).collect()
+            }
+            _ => vec![needs::in_region(used.realm, "cloudwatch", &alarm)],
+        })
     }
 
     fn id(desired: &Desired) -> String {
@@ -327,14 +335,19 @@ impl Resource for CloudwatchAlarm {
 
     #[cfg(feature = "aws-sns")]
     async fn prove(prover: &Prover<'_, AwsClient>, desired: &Desired, _: &Observed) {
-        let Desired { alarm_actions, ok_actions, insufficient_data_actions, .. } = desired;
-        let all: BTreeSet<_> =
-            alarm_actions.iter().chain(ok_actions).chain(insufficient_data_actions).collect();
-        prove::notified::targets(prover, all.into_iter()).await;
+        prove::notified::targets(prover, desired.targets().into_iter()).await;
     }
 
     fn tags(observed: &Observed) -> Option<&Tags> {
         Some(&observed.tags)
+    }
+}
+
+impl Desired {
+    /// Where it goes when its state changes.
+    fn targets(&self) -> BTreeSet<&String> {
+        let Self { alarm_actions, ok_actions, insufficient_data_actions, .. } = self;
+        alarm_actions.iter().chain(ok_actions).chain(insufficient_data_actions).collect()
     }
 }
 

@@ -1,0 +1,224 @@
+//! Our own plans under their least IAM policies, and without each action of these.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use groundwork::place::Realm;
+use groundwork::plan::{Given, StageChoice};
+use groundwork::run::Access;
+use groundwork::session;
+use groundwork::trust::Trust;
+use serde_json::Value;
+
+use super::aws::{NOT_ENFORCED, Operator, actions, policies_by, report, without};
+use crate::support::{Ran, copy_templates};
+
+/// Tries every action of our plans, and not only whether they run.
+const ALL_PLANS: &str = "PERMISSIONS_ALL_PLANS";
+/// The only plans that are then tried, separated by commas.
+const ONLY: &str = "PERMISSIONS_PLANS";
+
+/// A plan of ours.
+struct Ours {
+    name: &'static str,
+    /// How the destruction of everything is confirmed.
+    confirmed: &'static str,
+    /// The place of its bucket, after which the safeguard is switched off that the emulator's http does not pass.
+    bucket: &'static str,
+    open: &'static str,
+    stage: Option<&'static str>,
+}
+
+const BUCKET: &str = "    name: \"{{ org }}-terraform-state\"\n";
+const OPEN: &str = "    tls_only: { off: the emulator speaks http }\n";
+
+const PLANS: [Ours; 3] = [
+    Ours { name: "quickstart", confirmed: "quickstart", bucket: BUCKET, open: OPEN, stage: None },
+    Ours {
+        name: "candlefish-production",
+        confirmed: "candlefish-production",
+        bucket: BUCKET,
+        open: OPEN,
+        stage: None,
+    },
+    Ours {
+        name: "orchard",
+        confirmed: "orchard-dev",
+        bucket: "name: \"orchard-{{ stage }}-state\", ",
+        open: "tls_only: { off: the emulator speaks http }, ",
+        stage: Some("dev"),
+    },
+];
+
+impl Ours {
+    /// A sandbox with the plan.
+    fn sandbox(&self) -> Operator {
+        let operator = Operator::new();
+        let environment = &operator.environment;
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("plans/{}.yaml", self.name));
+        let text = std::fs::read_to_string(path).expect("a plan of ours");
+        assert!(text.contains(self.bucket), "{} has a bucket", self.name);
+        let open = format!("{}{}", self.bucket, self.open);
+        environment.write("plan.yaml", &text.replace(self.bucket, &open));
+        copy_templates(&environment.folder.join("templates"));
+        operator
+    }
+
+    /// A command on the plan.
+    fn arguments(&self, operator: &Operator, command: &str, more: &[&str]) -> Vec<String> {
+        let mut all = vec![command.to_owned(), "plan.yaml".to_owned()];
+        if let Some(stage) = self.stage {
+            let address = &operator.environment.sandbox.vault_addrs()[0];
+            all.extend(["--stage", stage, "--env", "ORCHARD_*", "--var"].map(str::to_owned));
+            all.push(format!("vault_address={address}"));
+        }
+        all.extend(more.iter().map(|one| (*one).to_owned()));
+        all
+    }
+
+    fn run(&self, operator: &Operator, command: &str, more: &[&str]) -> Ran {
+        let arguments = self.arguments(operator, command, more);
+        let mut command = operator.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        Ran::of(with_passwords(&mut command).output().expect("the program starts"))
+    }
+
+    /// The same as the root of the account, which must succeed.
+    fn root(&self, operator: &Operator, command: &str, more: &[&str]) {
+        let arguments = self.arguments(operator, command, more);
+        let mut command =
+            operator.environment.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let ran = Ran::of(with_passwords(&mut command).output().expect("the program starts"));
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+
+    fn policies(&self, operator: &Operator, command: &str) -> Vec<Value> {
+        let arguments = self.arguments(operator, "permissions", &["--for", command, "--format", "json"]);
+        policies_by(&operator.environment, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The actions that it needs for changes and for nothing else.
+    fn changes(&self) -> BTreeSet<String> {
+        let operator = self.sandbox();
+        let path = operator.environment.folder.join("plan.yaml");
+        let stage = self.stage.map(|name| StageChoice::Option(name.to_owned()));
+        let given = Given { stage, ..Given::default() };
+        let checked = session::check(&path, &given, &Trust::default()).expect("valid");
+        let of = |access: Access| {
+            let needed = checked.instances.iter().flat_map(|one| one.permissions(access, &Realm::UNKNOWN));
+            needed.map(|one| one.any_of[0].to_owned()).collect::<BTreeSet<String>>()
+        };
+        let (read, made) = (of(Access::Read), of(Access::Create));
+        of(Access::Update).into_iter().filter(|one| !read.contains(one) && !made.contains(one)).collect()
+    }
+}
+
+/// The passwords that one of the plans asks for.
+fn with_passwords(command: &mut std::process::Command) -> &mut std::process::Command {
+    command.env("ORCHARD_ALICE_PASSWORD", "password-of-alice").env("ORCHARD_BOB_PASSWORD", "password-of-bob")
+}
+
+/// What of a verification is not proven.
+fn unproven(ran: &Ran) -> (u64, u64) {
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
+    let count = |outcome: &str| report["summary"][outcome].as_u64().unwrap_or(u64::MAX);
+    (count("failed"), count("untried"))
+}
+
+#[test]
+fn our_plans_run_under_their_least_policies() {
+    for ours in PLANS {
+        let (name, operator) = (ours.name, ours.sandbox());
+        let give = |command: &str| operator.give(&without(&ours.policies(&operator, command), None));
+        for (command, more) in
+            [("plan", &[][..]), ("apply", &["--yes"]), ("apply", &["--yes"]), ("plan", &[])]
+        {
+            give(command);
+            let ran = ours.run(&operator, command, more);
+            // A plan of which a part cannot be decided yet ends with 3.
+            let ends_well = ran.code == 0 || command == "plan" && ran.code == 3;
+            assert!(ends_well && !ran.stdout.contains("is not authorized"), "{name}: {ran:?}");
+        }
+        give("verify");
+        let ran = ours.run(&operator, "verify", &["--format", "json"]);
+        assert!(!ran.stdout.contains("is not authorized"), "{name}: {ran:?}");
+        assert_eq!(unproven(&ran).0, 0, "{name}: {ran:?}");
+        give("destroy");
+        let ran = ours.run(&operator, "destroy", &["--yes"]);
+        // What is protected stays.
+        assert!([0, 3].contains(&ran.code), "{name}: {ran:?}");
+        assert!(
+            !ran.stdout.contains("is not authorized") && ran.stdout.contains("deleted"),
+            "{name}: {ran:?}"
+        );
+    }
+}
+
+/// Takes an hour of CPU and more, so only when asked: a sandbox for each action of each command that writes.
+#[test]
+fn our_plans_need_each_action_of_their_policies() {
+    if std::env::var_os(ALL_PLANS).is_none() {
+        return;
+    }
+    let only = std::env::var(ONLY).unwrap_or_default();
+    for ours in PLANS.iter().filter(|ours| only.is_empty() || only.split(',').any(|name| name == ours.name)) {
+        for command in ["plan", "verify"] {
+            looks(ours, command);
+        }
+        for command in ["apply", "destroy"] {
+            writes(ours, command);
+        }
+    }
+}
+
+fn is_enforced(action: &str) -> bool {
+    !NOT_ENFORCED.iter().any(|(one, _)| *one == action)
+}
+
+/// A command that leaves everything as it is: one sandbox serves all actions.
+fn looks(ours: &Ours, command: &str) {
+    let operator = ours.sandbox();
+    ours.root(&operator, "apply", &["--yes"]);
+    let all = ours.policies(&operator, command);
+    let more: &[&str] = if command == "verify" { &["--format", "json"] } else { &[] };
+    operator.give(&without(&all, None));
+    let whole = ours.run(&operator, command, more);
+    let is_as_good = |ran: &Ran| match command {
+        "verify" => unproven(ran) == unproven(&whole),
+        _ => ran.code == whole.code && !ran.stdout.contains("is not authorized"),
+    };
+    assert!(is_as_good(&whole) && !whole.stdout.contains("is not authorized"), "{whole:?}");
+    let tried = actions(&all);
+    let mut spared = BTreeSet::new();
+    for action in tried.iter().filter(|action| is_enforced(action)) {
+        operator.give(&without(&all, Some(action)));
+        if is_as_good(&ours.run(&operator, command, more)) {
+            spared.insert(action.clone());
+        }
+    }
+    report(ours.name, command, &tried, &spared);
+}
+
+fn writes(ours: &Ours, command: &str) {
+    let all = ours.policies(&ours.sandbox(), command);
+    // Only a change needs these; the small plan tries them.
+    let only_for_changes = ours.changes();
+    let tried: BTreeSet<String> =
+        actions(&all).into_iter().filter(|action| !only_for_changes.contains(action)).collect();
+    let mut spared = BTreeSet::new();
+    for action in tried.iter().filter(|action| is_enforced(action)) {
+        let operator = ours.sandbox();
+        if command != "apply" {
+            ours.root(&operator, "apply", &["--yes"]);
+        }
+        operator.give(&without(&all, Some(action)));
+        let more: &[&str] = match command {
+            "apply" => &["--yes"],
+            _ => &["--yes", "--everything", "--confirm", ours.confirmed],
+        };
+        let ran = ours.run(&operator, command, more);
+        if ran.code == 0 || (command == "destroy" && !ran.stdout.contains("is not authorized")) {
+            spared.insert(action.clone());
+        }
+    }
+    report(ours.name, command, &tried, &spared);
+}
