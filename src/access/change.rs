@@ -109,8 +109,13 @@ pub fn changes(before: &Access, after: &Access) -> Vec<AccessChange> {
         }
     }
     let mut merged: Vec<AccessChange> = Vec::new();
+    // Those of one principal follow one another.
+    let mut from = 0;
     for one in found {
-        match merged.iter_mut().find(|known| known.is_like(&one)) {
+        if merged.last().is_some_and(|last| last.principal != one.principal) {
+            from = merged.len();
+        }
+        match merged[from..].iter_mut().find(|known| known.is_like(&one)) {
             Some(known) => known.targets.extend(one.targets),
             None => merged.push(one),
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::access::AccessChange;
 use crate::changeset::{Changeset, RemovalScope, Selection, StepChange};
 use crate::confined_path;
 use crate::destination::{Destinations, WhereThisGoes};
@@ -35,6 +36,10 @@ pub struct Content {
     pub destinations: Destinations,
     /// All steps, in the changeset's order.
     pub steps: Vec<StepRecord>,
+    /// Who gains or loses what by it, one line each, as the reviewer saw it. It follows from the rest, with which a
+    /// later run is compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access_changes: Vec<String>,
 }
 
 /// A plan as it was reviewed.
@@ -205,6 +210,7 @@ impl Content {
             identities,
             destinations: changeset.where_this_goes.as_ref().map(WhereThisGoes::values).unwrap_or_default(),
             steps: changeset.steps.iter().map(record).collect(),
+            access_changes: changeset.access_changes.iter().map(AccessChange::line).collect(),
         }
     }
 

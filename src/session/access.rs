@@ -10,10 +10,6 @@ use crate::place::{Place, Realm, Realms};
 use crate::resource::erased::Instance;
 use crate::run::Connections;
 
-/// The pairs of a principal and a target for which a plan asks before and after a changeset. They take about a tenth of a
-/// second in all.
-const MOST_QUESTIONS: usize = 50_000;
-
 /// Who can reach what once everything is as the plan declares it, without a look at the live systems.
 pub fn declared(checked: &Checked) -> Access {
     let resolved = &checked.resolved;
@@ -108,43 +104,48 @@ fn pairs(world: &ObservedPlan, changeset: &Changeset) -> Vec<Pair> {
     pairs
 }
 
-/// Who gains or loses what by a changeset; `None` for a plan in which that would take too long.
-fn changed(world: &ObservedPlan, changeset: &Changeset) -> Option<Vec<AccessChange>> {
+/// Who gains or loses what by a changeset, and whether that is not known of a system in which it would take too
+/// long.
+fn changed(world: &ObservedPlan, changeset: &Changeset) -> (Vec<AccessChange>, bool) {
     if changeset.summary.writing() == 0 {
-        return Some(Vec::new());
+        return (Vec::new(), false);
     }
     let pairs = pairs(world, changeset);
     if pairs.iter().all(|pair| pair.before.grants == pair.after.grants) {
-        return Some(Vec::new());
+        return (Vec::new(), false);
     }
-    let (before, after): (Vec<Stated>, Vec<Stated>) =
+    let (mut before, mut after): (Vec<Stated>, Vec<Stated>) =
         pairs.into_iter().map(|pair| (pair.before, pair.after)).unzip();
-    if questions(&before).max(questions(&after)) > MOST_QUESTIONS {
-        return None;
-    }
     let providers = &world.resolved.providers;
-    Some(changes(&reach(providers, before), &reach(providers, after)))
+    let mut is_partial = false;
+    for connection in providers.iter() {
+        let provider = connection.provider();
+        let most = questions(&before, provider).max(questions(&after, provider));
+        if most > connection.most_pairs() {
+            is_partial = true;
+            before.retain(|one| provider_of(one) != provider);
+            after.retain(|one| provider_of(one) != provider);
+        }
+    }
+    (changes(&reach(providers, before), &reach(providers, after)), is_partial)
 }
 
-/// How many pairs of a principal and a target there are.
-fn questions(stated: &[Stated]) -> usize {
-    let mut by_provider: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for one in stated {
-        let (principals, targets) =
-            by_provider.entry(one.kind.split('.').next().unwrap_or_default()).or_default();
-        *principals += one.grants.iter().filter(|grant| matches!(grant, Grant::Principal(_))).count();
-        *targets += one.grants.iter().filter(|grant| matches!(grant, Grant::Target(_))).count();
-    }
-    by_provider.values().map(|(principals, targets)| principals * targets).sum()
+fn provider_of(stated: &Stated) -> &str {
+    stated.kind.split('.').next().unwrap_or_default()
+}
+
+/// How many pairs of a principal and a target there are in the system of a provider.
+fn questions(stated: &[Stated], provider: &str) -> usize {
+    let own = stated.iter().filter(|one| provider_of(one) == provider);
+    let grants: Vec<&Grant> = own.flat_map(|one| &one.grants).collect();
+    let count = |is_it: fn(&Grant) -> bool| grants.iter().filter(|grant| is_it(grant)).count();
+    count(|grant| matches!(grant, Grant::Principal(_))) * count(|grant| matches!(grant, Grant::Target(_)))
 }
 
 impl Session {
     /// Notes in a changeset who gains or loses what by it.
     pub fn compare_access(&self, changeset: &mut Changeset) {
-        match changed(&self.world, changeset) {
-            Some(changes) => changeset.access_changes = changes,
-            None => changeset.access_not_compared = true,
-        }
+        (changeset.access_changes, changeset.access_not_compared) = changed(&self.world, changeset);
     }
 
     /// Who can reach what now, by the declared things as they are in the live systems, and by the policies that

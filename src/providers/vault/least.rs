@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::permissions::path_from_home;
+use super::policy::acl::fits;
 use crate::place::Place;
 use crate::run::{LeastPolicy, Needs};
 use crate::template::unknown::is_unknown;
@@ -49,7 +50,7 @@ fn rules(needs: &[&Needs]) -> Rules {
         .map(|(path, all)| (path.clone(), all.clone()))
         .collect();
     for (path, capabilities) in &mut rules {
-        for (_, more) in wide.iter().filter(|(around, _)| around != path && contains(around, path)) {
+        for (_, more) in wide.iter().filter(|(around, _)| around != path && fits(around, path)) {
             capabilities.extend(more);
         }
     }
@@ -60,12 +61,6 @@ fn rules(needs: &[&Needs]) -> Rules {
 fn known_parts(path: &str) -> String {
     let parts = path.split('/').map(|part| if is_unknown(part) { "+" } else { part });
     parts.collect::<Vec<_>>().join("/")
-}
-
-/// Whether a path with `+` for any segment contains another one.
-fn contains(pattern: &str, path: &str) -> bool {
-    let (pattern, path): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
-    pattern.len() == path.len() && pattern.iter().zip(&path).all(|(wide, part)| *wide == "+" || wide == part)
 }
 
 #[cfg(test)]

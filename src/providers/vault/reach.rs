@@ -1,18 +1,23 @@
 //! Who can reach what in Vault, by the policies of roles, entities and groups.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::VaultClient;
 use super::policy::Policy;
-use super::policy::acl::{Acl, DEFAULT, Group, Identity, Rule, Source};
+use super::policy::acl::{Acl, DEFAULT, Group, Identity, Paths, Rule, Source, parse};
 use crate::access::{Access, Grant, Operation, Principal, Reach, Remark, Right, Stated, Subject, Target};
 use crate::place::{Place, Realm};
 use crate::resource::{Provided, Resource};
 use crate::run::Run;
 use crate::template::unknown::is_unknown;
+
+/// The rules of the policy `default` of a new server.
+static DEFAULT_RULES: LazyLock<Paths> = LazyLock::new(|| parse(DEFAULT).unwrap_or_default());
+static NO_RULES: Paths = Paths::new();
 
 /// Paths that need `sudo` beside the capability.
 const SUDO: [&str; 2] = ["sys/auth/", "sys/audit/"];
@@ -26,7 +31,8 @@ struct Who<'a> {
 
 /// The statements of all steps.
 struct World<'a> {
-    policies: BTreeMap<(String, &'a str), &'a str>,
+    /// Rules by namespace and name; none where they are not known.
+    policies: BTreeMap<(String, &'a str), Option<Paths>>,
     who: Vec<Who<'a>>,
     targets: Vec<(&'a Target, &'a Stated)>,
     /// Namespace, method, name at the method, and the id of the entity or group.
@@ -41,6 +47,7 @@ fn namespace(stated: &Stated) -> String {
 /// Who can reach what, by these statements.
 pub(super) fn reach(stated: &[Stated]) -> Access {
     let world = World::of(stated);
+    let index = Index::of(&world);
     let mut access = Access::default();
     for (target, stated) in &world.targets {
         access.targets.push(subject(target.sort, &target.name, stated));
@@ -56,18 +63,53 @@ pub(super) fn reach(stated: &[Stated]) -> Access {
             remark(format!("has the policy `{name}`, which is not in the plan: what it gives is not known"));
         }
         if !who.principal.is_disabled {
-            let of = |(target, place): &(&Target, &Stated)| {
+            let of = |at: usize| {
+                let (target, place) = &world.targets[at];
                 let prefix = namespace(place);
                 let rights = target.operations.iter().filter_map(|one| right(&acl, one, &prefix));
                 let target = subject(target.sort, &target.name, place);
                 let rights: Vec<Right> = rights.collect();
                 (!rights.is_empty()).then(|| Reach { principal: principal.clone(), target, rights })
             };
-            access.reach.extend(world.targets.iter().filter_map(of));
+            access.reach.extend(index.reached_by(&acl).into_iter().filter_map(of));
         }
         access.principals.push(principal);
     }
     access
+}
+
+/// The things by the paths at which something can be done with them, so that a principal is asked only about those
+/// that its rules can concern.
+struct Index {
+    /// Sorted.
+    paths: Vec<(String, usize)>,
+}
+
+impl Index {
+    fn of(world: &World<'_>) -> Self {
+        let targets = world.targets.iter().enumerate();
+        let mut paths: Vec<(String, usize)> = targets
+            .flat_map(|(at, (target, stated))| {
+                let prefix = namespace(stated);
+                target.operations.iter().map(move |one| (format!("{prefix}{}", one.on), at))
+            })
+            .collect();
+        paths.sort_unstable();
+        Self { paths }
+    }
+
+    /// The things that rules can concern, in their order. A rule for a path with a slash at its end counts for a
+    /// listing without it.
+    fn reached_by(&self, acl: &Acl) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        for beginning in acl.beginnings() {
+            let beginning = beginning.strip_suffix('/').unwrap_or(beginning);
+            let first = self.paths.partition_point(|(path, _)| path.as_str() < beginning);
+            let fitting = self.paths[first..].iter().take_while(|(path, _)| path.starts_with(beginning));
+            found.extend(fitting.map(|(_, at)| *at));
+        }
+        found
+    }
 }
 
 /// The live policies that these principals name and that are not among them.
@@ -158,7 +200,8 @@ impl<'a> World<'a> {
                 match grant {
                     Grant::Policy { name, rules } => {
                         let text = rules.as_str().unwrap_or_default();
-                        world.policies.insert((namespace(one), name), text);
+                        let rules = (!is_unknown(text)).then(|| parse(text).unwrap_or_default());
+                        world.policies.insert((namespace(one), name), rules);
                     }
                     Grant::Principal(principal) => {
                         world.who.push(Who { principal, stated: one, id: one.output("id") });
@@ -185,16 +228,16 @@ impl<'a> World<'a> {
             names.insert((namespace(who.stated), "default"));
         }
         let mut unknown = BTreeSet::new();
-        let mut sources: Vec<(&str, &str, &str)> = Vec::new();
+        let mut sources: Vec<Source<'_>> = Vec::new();
         for (inside, name) in &names {
+            let mut add = |rules| sources.push(Source { name, rules, namespace: inside });
             match self.policies.get(&(inside.clone(), *name)) {
-                Some(text) if !is_unknown(text) => sources.push((name, text, inside)),
-                None if *name == "default" => sources.push((name, DEFAULT, inside)),
-                None if *name == "root" => sources.push((name, "", inside)),
+                Some(Some(rules)) => add(rules),
+                None if *name == "default" => add(&DEFAULT_RULES),
+                None if *name == "root" => add(&NO_RULES),
                 _ => drop(unknown.insert((*name).to_owned())),
             }
         }
-        let sources = sources.into_iter().map(|(name, text, namespace)| Source { name, text, namespace });
         (Acl::with(sources, &identity(&holders), Timestamp::now()), unknown)
     }
 

@@ -9,7 +9,7 @@ use crate::ui::style::{BAD, CHANGE, GOOD, STRONG, paint};
 use crate::visible::sanitize;
 
 /// The sentence in place of the changes where they are not known.
-pub const NOT_COMPARED: &str = "not compared: the plan has too many principals and things; `groundwork access PLAN ID` \
+pub const NOT_COMPARED: &str = "not compared in a system with too many principals and things; `groundwork access PLAN ID` \
     shows who can reach one of them";
 
 /// One line for each change; empty when there is nothing to show.

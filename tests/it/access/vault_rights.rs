@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use groundwork::providers::vault::Acl;
-use groundwork::providers::vault::acl::{DEFAULT, Group, Identity, Source};
+use groundwork::providers::vault::acl::{DEFAULT, Group, Identity, Source, parse};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -226,13 +226,15 @@ async fn compare_identities(server: &Server) {
         let asked = json!({ "token": token, "paths": ["kv/other"] });
         let refused = server.send("", "sys/capabilities", &asked).await;
         assert!(refused.0 == 403 && refused.1.contains("forbidden value"), "{part}: {refused:?}");
-        let source = Source { name: "own", text: &both, namespace: "" };
+        let rules = parse(&both).expect("a policy");
+        let source = Source { name: "own", rules: &rules, namespace: "" };
         assert_eq!(Acl::with([source], &alice, Timestamp::now()).reported("kv/other"), ["deny"], "{part}");
     }
     server.ask("", "sys/policies/acl/own", &json!({ "policy": text })).await;
     for (token, identity) in [(token, &alice), (anonymous, &Identity::NOBODY)] {
         let told = server.capabilities("", &token, &paths).await;
-        let source = Source { name: "own", text: &text, namespace: "" };
+        let rules = parse(&text).expect("a policy");
+        let source = Source { name: "own", rules: &rules, namespace: "" };
         let acl = Acl::with([source], identity, Timestamp::now());
         for path in &paths {
             assert_eq!(acl.reported(path), told[path], "{path} for {identity:?}");
@@ -249,9 +251,10 @@ async fn compare_namespaces(server: &Server) {
     server.ask("team", "sys/policies/acl/inner", &json!({ "policy": inner })).await;
     server.ask("", "sys/policies/acl/outer", &json!({ "policy": outer })).await;
     let paths = ["kv/a", "kv/x", "kv/b/c", "y/x"].map(str::to_owned);
+    let (inner, outer) = (parse(inner).expect("a policy"), parse(outer).expect("a policy"));
     let rows = [
-        ("team", Source { name: "inner", text: inner, namespace: "team/" }),
-        ("", Source { name: "outer", text: outer, namespace: "" }),
+        ("team", Source { name: "inner", rules: &inner, namespace: "team/" }),
+        ("", Source { name: "outer", rules: &outer, namespace: "" }),
     ];
     for (namespace, source) in rows {
         let body = json!({ "policies": [source.name], "no_default_policy": true });

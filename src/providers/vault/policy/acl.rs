@@ -6,7 +6,6 @@
 //! <https://openbao.org/docs/concepts/policies/#policy-syntax>.
 
 mod identity;
-mod request;
 mod rule;
 
 use std::cell::LazyCell;
@@ -17,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 pub use identity::{Group, Identity};
-pub use request::Request;
 pub use rule::{Origin, Rule};
 
-use super::text::parse;
+pub use super::rules::Paths;
+pub use super::text::parse;
 use identity::Completed;
 
 /// The policy that every token has unless its role says otherwise, as OpenBao writes it at the start.
@@ -41,8 +40,8 @@ pub struct Acl {
 pub struct Source<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its text.
-    pub text: &'a str,
+    /// Its rules.
+    pub rules: &'a Paths,
     /// The path of its namespace, with a slash at its end; empty for the root.
     pub namespace: &'a str,
 }
@@ -50,12 +49,13 @@ pub struct Source<'a> {
 impl Acl {
     /// The rules of these texts, for a token without an identity. One that cannot be read gives nothing.
     pub fn of<'a>(policies: impl IntoIterator<Item = &'a str>) -> Self {
-        let sources = policies.into_iter().map(|text| Source { name: "", text, namespace: "" });
+        let all: Vec<Paths> = policies.into_iter().map(|text| parse(text).unwrap_or_default()).collect();
+        let sources = all.iter().map(|rules| Source { name: "", rules, namespace: "" });
         Self::with(sources, &Identity::NOBODY, Timestamp::now())
     }
 
-    /// The rules of these policies at this time, for a token of this identity. A policy that cannot be read
-    /// gives nothing, as does a path that the server cannot complete from the identity.
+    /// The rules of these policies at this time, for a token of this identity. A path that the server cannot complete
+    /// from the identity gives nothing.
     pub fn with<'a>(
         policies: impl IntoIterator<Item = Source<'a>>,
         identity: &Identity,
@@ -67,10 +67,10 @@ impl Acl {
                 acl.root = Some(source.namespace.to_owned());
                 continue;
             }
-            for (path, rules) in parse(source.text).unwrap_or_default() {
-                for rule in rules.iter().map(|rule| Rule::read(rule, source.name, &path)) {
+            for (path, rules) in source.rules {
+                for rule in rules.iter().map(|rule| Rule::read(rule, source.name, path)) {
                     // The server then refuses the token altogether.
-                    if !acl.add(source.namespace, &path, rule, identity, now) {
+                    if !acl.add(source.namespace, path, rule, identity, now) {
                         return Self::default();
                     }
                 }
@@ -144,13 +144,14 @@ impl Acl {
             .map(|(pattern, rule)| (identity::shown(pattern), rule))
     }
 
-    /// Whether the server lets this request pass.
-    pub fn passes(&self, request: &Request<'_>) -> bool {
-        let rule = match is_listing(request.operation) {
-            true => self.rule(request.path),
-            false => self.exact(request.path).or_else(|| self.best_pattern(request.path)),
-        };
-        self.is_root_of(request.path) || rule.is_some_and(|rule| request.passes(rule))
+    /// How the paths that its rules can count for begin. Any path may be among them where one is empty.
+    pub fn beginnings(&self) -> BTreeSet<&str> {
+        let literal =
+            |path: &'static [char]| move |pattern: &str| pattern.find(path).unwrap_or(pattern.len());
+        let (known, open) = (literal(&['+', '*']), literal(&['+', '*', identity::OPEN]));
+        let known = self.rules.keys().map(move |pattern| &pattern[..known(pattern)]);
+        let open = self.open.keys().map(move |pattern| &pattern[..open(pattern)]);
+        known.chain(open).chain(self.root.as_deref()).collect()
     }
 
     /// The rule that counts for a path, as for a listing: with a slash at its end it is looked for first as it is.
@@ -185,8 +186,15 @@ fn has_wildcards(pattern: &str) -> bool {
     pattern == "+" || pattern.starts_with("+/") || pattern.contains("/+")
 }
 
+/// Of these patterns, the one that counts for a path. A path that is written out goes before patterns.
+pub fn closest<'p>(patterns: impl IntoIterator<Item = &'p str>, path: &str) -> Option<&'p str> {
+    let fitting = patterns.into_iter().filter(|pattern| *pattern == path || fits(pattern, path));
+    let key = |pattern: &'p str| (pattern == path && !has_wildcards(pattern), rank(pattern));
+    fitting.max_by(|one, other| key(one).cmp(&key(other)))
+}
+
 /// Whether a path is one for which a pattern stands.
-fn fits(pattern: &str, path: &str) -> bool {
+pub fn fits(pattern: &str, path: &str) -> bool {
     let (start, is_prefix) = pattern.strip_suffix('*').map_or((pattern, false), |start| (start, true));
     if !has_wildcards(pattern) {
         return is_prefix && path.starts_with(start);
@@ -219,6 +227,34 @@ mod tests {
 
     fn on(policies: &[&str], path: &str) -> String {
         Acl::of(policies.iter().copied()).on(path).into_iter().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn path_patterns_match_paths() {
+        let rows = [
+            ("secret/*", "secret/a/b", true),
+            ("secret/a*", "secret/abc", true),
+            ("secret/+/x", "secret/a/x", true),
+            ("secret/+/x", "secret/a/b/x", false),
+            ("secret/+/*", "secret/a/b/c", true),
+            ("*", "anything/at/all", true),
+            ("secret/a", "secret/a", false),
+            ("secret/a", "secret/b", false),
+        ];
+        for (pattern, path, expected) in rows {
+            assert_eq!(fits(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn closest_pattern_is_that_of_the_server() {
+        let patterns = ["secret/*", "secret/+/b", "secret/a/*", "secret/a/b"];
+        for (path, expected) in
+            [("secret/a/b", "secret/a/b"), ("secret/c/b", "secret/+/b"), ("secret/a/c", "secret/a/*")]
+        {
+            assert_eq!(closest(patterns, path), Some(expected), "{path}");
+        }
+        assert_eq!(closest(patterns, "kv/a"), None);
     }
 
     #[test]
@@ -272,12 +308,13 @@ mod tests {
         let old = "path \"a\" { capabilities = [\"read\"] expiration = \"2020-01-01T00:00:00Z\" }\n\
                    path \"b\" { capabilities = [\"read\"] expiration = \"2999-01-01T00:00:00Z\" }";
         assert_eq!((on(&[old], "a").as_str(), on(&[old], "b").as_str()), ("", "read"));
-        let source = Source { name: "p", text: "path \"/a/+\" { policy = \"read\" }", namespace: "team/" };
+        let rules = parse("path \"/a/+\" { policy = \"read\" }").expect("a policy");
+        let source = Source { name: "p", rules: &rules, namespace: "team/" };
         let acl = Acl::with([source], &Identity::NOBODY, Timestamp::now());
         assert_eq!(acl.reported("team/a/b"), ["list", "read"]);
         assert_eq!(acl.reported("a/b"), ["deny"]);
         let root = Acl::with(
-            [Source { name: "root", text: "", namespace: "team/" }],
+            [Source { name: "root", rules: &Paths::default(), namespace: "team/" }],
             &Identity::NOBODY,
             Timestamp::now(),
         );

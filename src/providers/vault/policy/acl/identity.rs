@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 /// Marks, in a path, a part of the identity that is not known.
-const OPEN: char = '\u{1}';
+pub(super) const OPEN: char = '\u{1}';
 
 /// The identity of a token.
 #[derive(Clone, Debug, Default)]
@@ -153,7 +153,7 @@ fn within_part(text: &str, piece: &str, is_last: bool, is_prefix: bool) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Acl, Source};
+    use super::super::{Acl, Source, parse};
     use super::*;
 
     #[test]
@@ -182,7 +182,10 @@ mod tests {
     fn unknown_parts_leave_the_rule_open() {
         let identity = Identity { entity: Some(BTreeMap::new()), ..Identity::default() };
         let text = "path \"kv/data/{{identity.entity.name}}/*\" { capabilities = [\"read\"] }";
-        let acl = Acl::with([Source { name: "own", text, namespace: "" }], &identity, jiff::Timestamp::now());
+        let rules = parse(text).expect("a policy");
+        let source = Source { name: "own", rules: &rules, namespace: "" };
+        let acl = Acl::with([source], &identity, jiff::Timestamp::now());
+        assert_eq!(acl.beginnings().into_iter().collect::<Vec<_>>(), ["kv/data/"]);
         assert!(!acl.allows("kv/data/alice/key", &["read"]));
         let (pattern, rule) = acl.open_reason("kv/data/alice/key", "read").expect("for alice");
         assert_eq!(pattern, "kv/data/{{identity.entity.name}}/*");
