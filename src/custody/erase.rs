@@ -1,4 +1,5 @@
-//! Removes everything that is the plan's from custody, at the end of a complete teardown.
+//! Removes what is the plan's from custody: everything at the end of a complete teardown, and what has had its
+//! use.
 
 use super::Custody;
 use crate::error::Result;
@@ -11,9 +12,22 @@ impl Custody {
     /// # Errors
     /// When a place does not answer: then it is run again.
     pub async fn erase(&self, permit: &Permit) -> Result<usize> {
+        let removed = self.discard(permit, "").await?;
+        for place in self.places() {
+            place.tidy(permit).await?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes every version of the plan's objects whose names begin with `prefix`, from every place, for good.
+    /// Returns the number of objects.
+    ///
+    /// # Errors
+    /// As [`Custody::erase`].
+    pub async fn discard(&self, permit: &Permit, prefix: &str) -> Result<usize> {
         let mut removed = 0;
         for place in self.places() {
-            for (name, version) in place.objects("").await? {
+            for (name, version) in place.objects(prefix).await? {
                 let is_ours =
                     place.read(&name, version).await.map(|bytes| self.is_ours(&name, version, &bytes));
                 if is_ours? {
@@ -21,7 +35,6 @@ impl Custody {
                     removed += 1;
                 }
             }
-            place.tidy(permit).await?;
         }
         Ok(removed)
     }

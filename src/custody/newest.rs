@@ -86,6 +86,20 @@ impl Custody {
         Ok(whole.and_then(|whole| whole.value))
     }
 
+    /// As [`Custody::get`], for this version, whether it is the newest or not.
+    ///
+    /// # Errors
+    /// As [`Custody::get`].
+    pub async fn get_version(&self, name: &str, version: u32) -> Result<Option<Secret>> {
+        check_name(name)?;
+        let mut listed = self.listed(name).await;
+        for versions in listed.iter_mut().filter_map(|(_, answer)| answer.as_mut().ok()) {
+            versions.retain(|one| *one == version);
+        }
+        let whole = self.search_in(name, &listed, true).await.into_whole()?;
+        Ok(whole.and_then(|whole| whole.value))
+    }
+
     /// The number of the version of `name` that counts, without opening it.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::lookup::{Found, find, find_for_servers};
+use super::regain::{is_refused, token_of_before};
 use super::{NodeProof, TokenSource, VaultClient};
 use crate::custody::{Custody, name_part, pgp};
 use crate::error::{Error, ErrorKind, Result};
@@ -65,8 +66,27 @@ impl Initialisation {
 
     /// A new one for the cluster at `address`. The time in its name puts them in order.
     pub(super) fn begin(address: &str) -> Self {
-        let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%S%3fz").to_string();
-        Self { prefix: format!("{}{now}", Self::folder(address)) }
+        Self::now_in(&Self::folder(address))
+    }
+
+    fn now_in(folder: &str) -> Self {
+        let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%S%3fz");
+        Self { prefix: format!("{folder}{now}") }
+    }
+
+    /// The folder of those that are made only to restore a backup at `address`.
+    pub(super) fn throwaway_folder(address: &str) -> String {
+        format!("throwaway/{}/", name_part(address))
+    }
+
+    /// A new one that is made only to restore a backup.
+    pub(super) fn begin_throwaway(address: &str) -> Self {
+        Self::now_in(&Self::throwaway_folder(address))
+    }
+
+    /// The one made to restore a backup whose answer is the object `name`.
+    pub(super) fn of_throwaway(name: &str) -> Option<Self> {
+        name.strip_suffix("/init").map(|prefix| Self { prefix: prefix.to_owned() })
     }
 
     /// The one that an intent in the journal names.
@@ -257,12 +277,13 @@ impl Admin {
             return Ok(None);
         }
         let Some(kept) = custody.get(&which.admin()).await? else { return Ok(None) };
-        serde_json::from_slice(kept.expose_bytes()).map(Some).map_err(|_| {
-            Error::new(
-                ErrorKind::Local,
-                format!("custody: {}", which.admin()),
-                "is not an AppRole credential",
-            )
+        Self::of_secret(&which.admin(), &kept).map(Some)
+    }
+
+    /// The credential in the object `name` of custody.
+    pub(super) fn of_secret(name: &str, kept: &Secret) -> Result<Self> {
+        serde_json::from_slice(kept.expose_bytes()).map_err(|_| {
+            Error::new(ErrorKind::Local, format!("custody: {name}"), "is not an AppRole credential")
         })
     }
 
@@ -330,9 +351,13 @@ impl TokenSource for CustodyToken {
             let unlocked = Unlocked::read(&self.custody, &which).await?;
             return unlocked.map(|unlocked| unlocked.root_token()).transpose();
         }
-        match Admin::read(&self.custody, &which).await? {
-            Some(admin) => admin.login(vault).await.map(Some),
-            None => Ok(None),
+        let Some(admin) = Admin::read(&self.custody, &which).await? else { return Ok(None) };
+        match admin.login(vault).await {
+            // A server that has gone back in time knows a login of that time.
+            Err(error) if is_refused(&error) => {
+                token_of_before(&self.custody, &which, vault).await?.map(Some).ok_or(error)
+            }
+            login => login.map(Some),
         }
     }
 

@@ -121,6 +121,18 @@ impl Custodian {
         Ok(kept)
     }
 
+    /// The initialisation in custody that one of these shares is of.
+    pub(super) async fn owner_of(&self, shares: &[Secret]) -> Result<Option<Initialisation>> {
+        for which in answers(&self.custody).await? {
+            if let Ok(kept) = self.shares_of(&which).await
+                && kept.iter().any(|share| shares.contains(share))
+            {
+                return Ok(Some(which));
+            }
+        }
+        Ok(None)
+    }
+
     /// What custody has of the cluster, for what stays on this machine.
     async fn kept(&self, cluster: Option<&str>) -> Result<Option<Initialisation>> {
         match self.answered(cluster).await? {

@@ -8,6 +8,7 @@ mod proof;
 #[cfg(test)]
 mod proof_tests;
 mod rolling;
+mod throwaway;
 mod unsealing;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ use self::next::{Next, next};
 use self::proof::Newcomer;
 pub use self::proof::{FIRST_SHARES, NodeProof, REFUSED_SHARES};
 pub use self::rolling::NodeState;
+use self::throwaway::unfinished;
+pub use self::throwaway::{Ground, Shape};
 use self::unsealing::{ask_nodes, reported_id};
 use super::SealStatus;
 use super::custodian::Custodian;
@@ -64,6 +67,12 @@ pub struct Desired {
     /// cannot unseal: enough holders must come together for `groundwork unseal --share`.
     #[serde(default = "yes")]
     pub keep_shares: bool,
+}
+
+impl Desired {
+    fn shape(&self) -> Shape {
+        Shape { shares: self.shares, threshold: self.threshold }
+    }
 }
 
 /// The threshold in the fields of a `vault.init` step.
@@ -212,6 +221,9 @@ impl Resource for VaultInit {
         let nodes = ask_nodes(&client.vault).await?;
         let cluster = nodes.iter().find(|node| node.status.initialized).map(|node| node.status.clone());
         let keys = holder_keys(&id.holders, client.custody.folder())?;
+        if cluster.is_some() && client.is_restore_open() {
+            return Err(unfinished(client.vault.address()));
+        }
         // For a cluster that is to be initialised, the content of custody does not matter.
         let which = if cluster.is_some() { client.answered(reported_id(&nodes)).await? } else { None };
         match (next(client.intent(which.as_ref()), cluster.is_some(), which.is_some()), cluster) {
@@ -281,7 +293,7 @@ impl Resource for VaultInit {
     async fn create(w: &Writer<'_, Custodian>, desired: &Desired) -> Result<()> {
         w.proof.require_known(&w.vault)?;
         let which = w.initialise(w.permit(), w.step(), desired).await?;
-        w.proof.record(w.permit(), &which, &w.vault.nodes().first().into_iter().collect::<Vec<_>>()).await?;
+        w.proof.record(w.permit(), &which, w.vault.nodes().get(..1).unwrap_or_default()).await?;
         w.open(w.permit(), &which).await?;
         w.distribute(w.permit(), &which, desired).await
     }

@@ -44,6 +44,7 @@ mod policy;
 mod preflight;
 mod prove;
 mod reach;
+mod regain;
 mod rehearsal;
 mod request;
 mod risk;
@@ -68,7 +69,9 @@ pub use client::{Authority, VaultClient, declared_authority};
 pub use connection::Vault;
 pub use custodian::Custodian;
 pub use custody_status::CustodyStatus;
-pub use init::{FIRST_SHARES, NodeProof, NodeState, REFUSED_SHARES, VaultInit, declared_threshold};
+pub use init::{
+    FIRST_SHARES, Ground, NodeProof, NodeState, REFUSED_SHARES, Shape, VaultInit, declared_threshold,
+};
 pub use kubernetes_auth::KubernetesAuth;
 pub use kv_secret::KvSecret;
 pub(in crate::providers) use kv_secret::engine as kv_engine;

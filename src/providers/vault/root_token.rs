@@ -220,7 +220,12 @@ impl Resource for VaultRootToken {
 
 impl Custodian {
     /// The admin's credential as custody returns it: the existing one if it works, else a new one.
-    async fn appoint(&self, permit: &Permit, which: &Initialisation, approle: &Approle) -> Result<Admin> {
+    pub(super) async fn appoint(
+        &self,
+        permit: &Permit,
+        which: &Initialisation,
+        approle: &Approle,
+    ) -> Result<Admin> {
         if let Some(admin) = Admin::read(&self.custody, which).await? {
             let same = admin.mount == approle.mount && admin.role == approle.role;
             if same && admin.login(&self.vault).await.is_ok() {
@@ -242,7 +247,7 @@ impl Custodian {
     }
 
     /// Tests the admin, revokes the root token, verifies the revocation, and stores the receipt.
-    async fn end(
+    pub(super) async fn end(
         &self,
         permit: &Permit,
         step: &str,

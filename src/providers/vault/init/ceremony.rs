@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::next::Intent;
-use super::{Desired, holder_keys};
+use super::{Desired, Shape, holder_keys};
 use crate::custody::{Custody, pgp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Entry, OperationOutcome};
@@ -17,7 +17,7 @@ use crate::trust::{Grant, Subject};
 
 /// How long the stores may take with an answer before a run that is to end at once waits for them no
 /// longer.
-const KEEPING: Duration = Duration::from_mins(2);
+pub(super) const KEEPING: Duration = Duration::from_mins(2);
 
 impl Custodian {
     /// What the journal says of the initialisation that custody has the answer to; without one, of that at the
@@ -98,6 +98,7 @@ impl Custodian {
             return Err(too_late(node.address()));
         }
         holder_keys(&desired.holders, self.custody.folder())?;
+        self.give_up_restore(permit).await?;
         let which = Initialisation::begin(self.vault.address());
         let prepared = self.custody.prepare_first(permit, &which.answer()).await?;
         let public = make_key(&self.custody, permit, &which).await?;
@@ -109,7 +110,7 @@ impl Custodian {
         })
         .await?;
         let waiting = self.awaited.begin(format!("{INIT} of {}", node.address()), init_timeout() + KEEPING);
-        let answer = match node.init(permit, &request(desired, &status, &public)).await {
+        let answer = match node.init(permit, &request(desired.shape(), &status, &public)).await {
             Ok(answer) => answer,
             Err(error) => return Err(explain_race(node, self.not_initialised(permit, error).await).await),
         };
@@ -177,7 +178,7 @@ impl Custodian {
 
 /// Makes the key pair, puts its private half into custody, and gives the public half of what
 /// custody returns.
-async fn make_key(custody: &Custody, permit: &Permit, which: &Initialisation) -> Result<String> {
+pub(super) async fn make_key(custody: &Custody, permit: &Permit, which: &Initialisation) -> Result<String> {
     let prepared = custody.prepare_first(permit, &which.key()).await?;
     custody.keep(permit, prepared, &pgp::KeyPair::generate()?.to_secret()?).await?;
     let kept = custody.get(&which.key()).await?.ok_or_else(|| {
@@ -189,16 +190,17 @@ async fn make_key(custody: &Custody, permit: &Permit, which: &Initialisation) ->
 }
 
 /// The request's body; servers that unseal themselves have a recovery key instead.
-fn request(desired: &Desired, status: &SealStatus, public: &str) -> serde_json::Value {
-    let keys = vec![public; desired.shares as usize];
+pub(super) fn request(shape: Shape, status: &SealStatus, public: &str) -> serde_json::Value {
+    let Shape { shares, threshold } = shape;
+    let keys = vec![public; shares as usize];
     if status.recovery_seal || !matches!(status.seal.as_str(), "" | "shamir") {
         return json!({
-            "recovery_shares": desired.shares, "recovery_threshold": desired.threshold,
+            "recovery_shares": shares, "recovery_threshold": threshold,
             "recovery_pgp_keys": keys, "root_token_pgp_key": public,
         });
     }
     json!({
-        "secret_shares": desired.shares, "secret_threshold": desired.threshold,
+        "secret_shares": shares, "secret_threshold": threshold,
         "pgp_keys": keys, "root_token_pgp_key": public,
     })
 }
@@ -212,7 +214,7 @@ async fn explain_race(node: &NodeClient, error: Error) -> Error {
     }
 }
 
-fn too_late(address: &str) -> Error {
+pub(super) fn too_late(address: &str) -> Error {
     let message = format!("another client initialised {address} at the same moment and has the shares");
     Error::new(ErrorKind::Conflict, INIT, message).advice(
         "find out who runs the same plan, or another one, for this cluster; go on with their custody stores \
@@ -259,10 +261,10 @@ mod tests {
     fn auto_unseal_server_gets_recovery_keys() {
         let status = json!({ "type": "shamir", "initialized": false, "sealed": true, "t": 0, "n": 0 });
         let mut status: SealStatus = serde_json::from_value(status).expect("a status");
-        let desired = Desired { shares: 2, threshold: 2, holders: Vec::new(), keep_shares: true };
-        assert_eq!(request(&desired, &status, "k")["pgp_keys"], json!(["k", "k"]));
+        let shape = Shape { shares: 2, threshold: 2 };
+        assert_eq!(request(shape, &status, "k")["pgp_keys"], json!(["k", "k"]));
         "static".clone_into(&mut status.seal);
-        let body = request(&desired, &status, "k");
+        let body = request(shape, &status, "k");
         assert_eq!(body["recovery_pgp_keys"], json!(["k", "k"]));
         assert!(body.get("secret_shares").is_none());
     }

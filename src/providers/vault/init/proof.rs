@@ -295,7 +295,7 @@ impl NodeProof {
         &self,
         permit: &Permit,
         which: &Initialisation,
-        nodes: &[&NodeClient],
+        nodes: &[NodeClient],
     ) -> Result<()> {
         for node in nodes {
             let tls = node.identity().await?;

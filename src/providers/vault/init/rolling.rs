@@ -111,7 +111,10 @@ impl Custodian {
     }
 
     /// Waits until every server serves and, with Raft, is in touch with the leader and may vote.
-    async fn await_settled(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Unavailable` when that takes too long.
+    pub async fn await_settled(&self) -> Result<()> {
         let started = Instant::now();
         let nodes = self.vault.nodes();
         loop {

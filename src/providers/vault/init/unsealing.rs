@@ -96,52 +96,44 @@ impl Custodian {
     pub(super) async fn open(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
         let unlocked = Unlocked::read(&self.custody, which).await?;
         let unlocked = unlocked.ok_or_else(|| foreign(self.vault.address()))?;
-        let shares = unlocked.shares()?;
-        let mut reached = ask_nodes(&self.vault).await?;
-        let newcomers = self.proof.newcomers(&self.vault, Some(which), &reached).await?;
-        let strangers =
-            newcomers.into_iter().filter_map(|(address, one)| Some((address, refusal(&one.refused?))));
-        let strangers: BTreeMap<String, Error> = strangers.collect();
-        reached.retain(|node| !strangers.contains_key(&node.address));
-        // Those that know the cluster go first, so that there is a leader whom the others can join.
-        let (known, empty): (Vec<_>, Vec<_>) = reached.iter().partition(|node| node.status.initialized);
-        let clients = |nodes: &[&Node]| {
-            nodes.iter().map(|node| self.vault.node(&node.address)).collect::<Result<Vec<_>>>()
-        };
-        let (known, empty) = (clients(&known)?, clients(&empty)?);
-        let (opened, mut refusals) = unseal_each(permit, &known, self.vault.address(), &shares).await;
-        if opened.is_empty() && !(refusals.is_empty() && strangers.is_empty()) {
-            refusals.extend(strangers);
-            return Err(refused(refusals));
-        }
-        await_leader(&known).await?;
-        let leader = opened.first().map_or(self.vault.address(), |node| node.address());
-        let (joined, failed) = unseal_each(permit, &empty, leader, &shares).await;
-        refusals.extend(failed);
-        self.vault.reset_readiness().await;
-        self.vault.clear_token().await;
-        if reached.len() > 1 {
-            settle(&self.vault, permit, reached.len() - refusals.len()).await?;
-        }
-        let mut proven: Vec<&NodeClient> = Vec::new();
-        for node in opened.into_iter().chain(joined) {
-            // One that was open before has taken no share, and says of itself that it is of the cluster.
-            let took = reached.iter().any(|one| one.address == node.address() && needs_shares(one));
-            if took || self.proof.knows(&self.vault, which, node).await {
-                proven.push(node);
-            }
-        }
+        let opened = open_nodes((&self.vault, &self.proof), permit, Some(which), &unlocked.shares()?).await?;
         // Unsealing does not wait for a journal that this machine cannot write.
         let can_append = self.journal.can_append();
         if can_append {
-            self.proof.record(permit, which, &proven).await?;
+            self.proof.record(permit, which, &opened.proven).await?;
         }
         if can_append && !self.is_committed(which) {
             unlocked.root_token()?;
             self.commit(permit, which).await?;
         }
-        refusals.extend(strangers);
-        if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
+        opened.require_all()
+    }
+
+    /// Unseals every node that answers with these shares, and has empty ones join. Records who took them, if
+    /// custody knows whose they are.
+    ///
+    /// # Errors
+    /// As [`Custodian::unseal`]; when the cluster gets no leader.
+    pub async fn open_with(&self, permit: &Permit, shares: &[Secret]) -> Result<()> {
+        let which = self.owner_of(shares).await?;
+        let opened = open_nodes((&self.vault, &self.proof), permit, which.as_ref(), shares).await?;
+        if let Some(which) = which.filter(|_| self.journal.can_append()) {
+            self.proof.record(permit, &which, &opened.proven).await?;
+        }
+        opened.require_all()
+    }
+
+    /// Unseals one node of a cluster that has a leader, and waits until it is open.
+    ///
+    /// # Errors
+    /// When the node refuses the shares, or stays sealed.
+    pub async fn open_node(
+        permit: &Permit,
+        node: &NodeClient,
+        leader: &NodeClient,
+        shares: &[Secret],
+    ) -> Result<()> {
+        unseal(permit, node, leader.address(), shares).await
     }
 
     /// The servers that the cluster counts, where there are several and one can be asked.
@@ -150,6 +142,69 @@ impl Custodian {
         let asked = reached.len() > 1 && reached.iter().any(serves);
         if asked { Members::ask(&self.vault).await.ok().flatten() } else { None }
     }
+}
+
+/// The nodes after they got shares.
+struct Opened {
+    /// Those that are open and of the cluster.
+    proven: Vec<NodeClient>,
+    /// Those that are not, and why.
+    refusals: Vec<(String, Error)>,
+}
+
+impl Opened {
+    fn require_all(self) -> Result<()> {
+        if self.refusals.is_empty() { Ok(()) } else { Err(refused(self.refusals)) }
+    }
+}
+
+/// Enters shares into every node that may get those of `which`, waits for a leader, and has empty nodes join it.
+/// The run's token is forgotten, because it may be of another time.
+async fn open_nodes(
+    (vault, proof): (&VaultClient, &NodeProof),
+    permit: &Permit,
+    which: Option<&Initialisation>,
+    shares: &[Secret],
+) -> Result<Opened> {
+    let mut reached = ask_nodes(vault).await?;
+    let newcomers = proof.newcomers(vault, which, &reached).await?;
+    let strangers =
+        newcomers.into_iter().filter_map(|(address, one)| Some((address, refusal(&one.refused?))));
+    let strangers: BTreeMap<String, Error> = strangers.collect();
+    reached.retain(|node| !strangers.contains_key(&node.address));
+    // Those that know the cluster go first, so that there is a leader whom the others can join.
+    let (known, empty): (Vec<_>, Vec<_>) = reached.iter().partition(|node| node.status.initialized);
+    let clients =
+        |nodes: &[&Node]| nodes.iter().map(|node| vault.node(&node.address)).collect::<Result<Vec<_>>>();
+    let (known, empty) = (clients(&known)?, clients(&empty)?);
+    let (opened, mut refusals) = unseal_each(permit, &known, vault.address(), shares).await;
+    if opened.is_empty() && !(refusals.is_empty() && strangers.is_empty()) {
+        refusals.extend(strangers);
+        return Err(refused(refusals));
+    }
+    await_leader(&known).await?;
+    let leader = opened.first().map_or(vault.address(), |node| node.address());
+    let (joined, failed) = unseal_each(permit, &empty, leader, shares).await;
+    refusals.extend(failed);
+    vault.reset_readiness().await;
+    vault.clear_token().await;
+    if reached.len() > 1 {
+        settle(vault, permit, reached.len() - refusals.len()).await?;
+    }
+    let mut proven = Vec::new();
+    for node in opened.into_iter().chain(joined) {
+        // One that was open before has taken no share, and says of itself that it is of the cluster.
+        let took = reached.iter().any(|one| one.address == node.address() && needs_shares(one));
+        let is_known = match which {
+            Some(which) => took || proof.knows(vault, which, node).await,
+            None => false,
+        };
+        if is_known {
+            proven.push(vault.node(node.address())?);
+        }
+    }
+    refusals.extend(strangers);
+    Ok(Opened { proven, refusals })
 }
 
 /// Asks every node at once. Nodes that do not answer are left out, with a warning, as long as one says
@@ -239,7 +294,13 @@ fn refused_advice() -> String {
         .to_owned()
 }
 
-async fn unseal(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secret]) -> Result<()> {
+/// Unseals one node, waits until it is open, and until an empty one has joined the cluster of `leader`.
+pub(super) async fn unseal(
+    permit: &Permit,
+    node: &NodeClient,
+    leader: &str,
+    shares: &[Secret],
+) -> Result<()> {
     let mut status = await_joined(permit, node, leader).await?;
     if status.recovery_seal {
         status = await_its_own_unsealing(node, status).await?;
@@ -305,7 +366,7 @@ async fn await_joined(permit: &Permit, node: &NodeClient, leader: &str) -> Resul
     }
 }
 
-async fn await_leader(nodes: &[NodeClient]) -> Result<()> {
+pub(super) async fn await_leader(nodes: &[NodeClient]) -> Result<()> {
     let started = Instant::now();
     loop {
         let health = join_all(nodes.iter().map(NodeClient::health)).await;
