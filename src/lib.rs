@@ -27,8 +27,8 @@
 //! plan to use, [`signing`] who wrote its journal and what is in custody, [`sandbox`] the local AWS
 //! and Vault, [`event`] what the stages report and [`trace`] every request.
 //!
-//! [`snapshot`] reads a snapshot of Vault without a server, and [`backup`] proves and keeps them. [`drill`] has the
-//! reports of rehearsed recoveries.
+//! [`snapshot`] reads a snapshot of Vault without a server, [`backup`] proves and keeps them, [`rebuild`] plans how
+//! everything comes back with what is in one, and [`drill`] has the reports of rehearsed recoveries.
 //!
 //! At the bottom: [`error`] and [`permit`], [`environment`] for the process's variables, [`net`] for HTTP, [`confined_path`], [`workspace`] and
 //! [`durable`] for files, [`visible`] for others' text, [`console`] and [`prompt`] for the terminal, [`relay`] for shares of people elsewhere
@@ -71,6 +71,7 @@ pub mod prompt;
 pub mod proof;
 pub mod provider;
 pub mod providers;
+pub mod rebuild;
 pub mod relay;
 pub mod removal;
 pub mod resolve;

@@ -1,8 +1,8 @@
 //! The other needs of a rebuild: the plan's files, its templates, the journal, and what custody has, as an archive.
 
-use std::io;
+use std::io::{self, Read};
 
-use tar::{Builder, EntryType, Header};
+use tar::{Archive, Builder, EntryType, Header};
 
 /// Files in the clear, none of which has a secret.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,22 @@ impl Bundle {
     /// Adds a file under a path that begins with what it belongs to.
     pub fn add(&mut self, path: impl Into<String>, bytes: Vec<u8>) {
         self.files.push((path.into(), bytes));
+    }
+
+    /// A file of an archive; `None` if it has none of this path.
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    pub fn file_of(archive: &[u8], path: &str) -> io::Result<Option<Vec<u8>>> {
+        for entry in Archive::new(archive).entries()? {
+            let mut entry = entry?;
+            if entry.path()?.to_str() == Some(path) {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes)?;
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
     }
 
     /// The archive. The same files give the same bytes.
@@ -35,8 +51,6 @@ impl Bundle {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
 
     #[test]
@@ -46,7 +60,7 @@ mod tests {
         bundle.add("journal.jsonl", b"{}\n".to_vec());
         let bytes = bundle.to_archive().expect("an archive");
         assert_eq!(bytes, bundle.to_archive().expect("an archive"));
-        let mut archive = tar::Archive::new(bytes.as_slice());
+        let mut archive = Archive::new(bytes.as_slice());
         let mut entries = archive.entries().expect("entries");
         let mut first = entries.next().expect("one").expect("readable");
         let mut text = String::new();
@@ -56,5 +70,7 @@ mod tests {
             (Some("plan/plan.yaml"), "version: 1\n")
         );
         assert_eq!(entries.count(), 1);
+        let journal = Bundle::file_of(&bytes, "journal.jsonl").expect("readable");
+        assert!(journal.is_some() && Bundle::file_of(&bytes, "other").expect("readable").is_none());
     }
 }

@@ -23,6 +23,13 @@ pub struct Companion {
     pub sha256: String,
 }
 
+impl Companion {
+    /// Whether these bytes are its content.
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        hex::encode(Sha256::digest(bytes)) == self.sha256
+    }
+}
+
 /// The contents of a mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountCount {
@@ -155,6 +162,11 @@ impl Manifest {
     /// Its name in a place.
     pub fn name(&self) -> String {
         format!("{}.json", self.base())
+    }
+
+    /// Reads the written form; `None` if it is not one, or its signature is not that of its content.
+    pub fn read(bytes: &[u8], authority: &Authority) -> Option<Read> {
+        Read::parse(bytes, authority)
     }
 
     /// The written form, signed with `key` if there is one.

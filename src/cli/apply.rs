@@ -16,7 +16,7 @@ use super::select_args::SelectArgs;
 use super::signals::Signals;
 use super::{ENVIRONMENT, Outcome, failed, permission};
 use crate::apply::{Approved, Options};
-use crate::changeset::{Action, Changeset, RemovalScope};
+use crate::changeset::{Action, Changeset, RemovalScope, Selection};
 use crate::console;
 use crate::error::{Error, ErrorKind};
 use crate::event::Events;
@@ -79,6 +79,11 @@ impl ApplyArgs {
     /// The same, confirmed with this name.
     pub(super) fn confirmed(self, confirm: Option<String>) -> Self {
         Self { confirm, ..self }
+    }
+
+    /// The same, for this part of the plan.
+    pub(super) fn limited_to(self, part: Selection) -> Self {
+        Self { select: part.into(), ..self }
     }
 
     /// As given on a command line.

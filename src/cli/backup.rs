@@ -10,7 +10,7 @@ use super::plan::Format;
 use super::plan_args::PlanArgs;
 use super::{Outcome, failed};
 use crate::backup::{self, Check, Keys, ManifestCheck, ShareSet, State};
-use crate::confined_path::{KEY, OBJECT, read_caller_file};
+use crate::confined_path::{JOURNAL, KEY, OBJECT, read_caller_file};
 use crate::console;
 use crate::error::{Error, ErrorKind};
 use crate::prompt;
@@ -149,7 +149,10 @@ fn from_file(path: &Path) -> Result<Subject, Error> {
     let is_named = path.extension().is_some_and(|end| end == "snap") && beside.is_file();
     let manifest = is_named.then(|| read_caller_file(&beside, OBJECT)).transpose();
     let manifest = manifest.map_err(|error| unreadable(&beside, &error))?;
-    Ok(Subject { name: path.display().to_string(), place: None, file, manifest, remarks: Vec::new() })
+    let companion = path.with_extension("plan.tar");
+    let companion = manifest.as_ref().and_then(|_| read_caller_file(&companion, JOURNAL).ok());
+    let name = path.display().to_string();
+    Ok(Subject { name, place: None, file, manifest, companion, remarks: Vec::new() })
 }
 
 fn outcome(check: &Check) -> Outcome {

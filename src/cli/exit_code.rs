@@ -37,6 +37,20 @@ impl From<Outcome> for ExitCode {
 }
 
 impl Outcome {
+    /// The graver one of two that follow each other.
+    #[must_use]
+    pub fn and(self, next: Self) -> Self {
+        let gravity = |outcome| match outcome {
+            Self::Done => 0,
+            Self::Pending => 1,
+            Self::Stuck => 2,
+            Self::Failed => 3,
+            Self::Unknown => 4,
+            Self::Usage => 5,
+        };
+        if gravity(next) > gravity(self) { next } else { self }
+    }
+
     /// How a plan ended.
     pub fn of_plan(world: &ObservedPlan, counts: &Counts, detailed: bool) -> Self {
         match counts {

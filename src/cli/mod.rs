@@ -22,6 +22,7 @@ mod permission;
 mod permissions;
 mod plan;
 mod plan_args;
+mod rebuild;
 mod restart;
 mod restore;
 mod runbook;
@@ -164,6 +165,9 @@ enum Command {
     /// Rehearse a recovery with the real backup and the real key shares, measured, apart from everything else
     #[command(after_help = guide!("rehearsing"))]
     Drill(drill::DrillArgs),
+    /// Rebuild everything that a plan declares, with the data of a backup, from whatever is still there
+    #[command(after_help = guide!("rebuilding"))]
+    Rebuild(rebuild::RebuildArgs),
     /// Restart the servers of Vault one after the other, the active one last; or show the order
     Restart(restart::RestartArgs),
     /// Check, list and export the copies that are kept of once-only secrets
@@ -253,6 +257,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Backup(args) => block_on(ending_on_signal(backup::run(args))),
         Command::Restore(args) => block_on(ending_on_signal(restore::run(args))),
         Command::Drill(args) => block_on(drill::run(args)),
+        Command::Rebuild(args) => block_on(rebuild::run(args)),
         Command::Restart(args) => block_on(restart::run(args)),
         Command::Custody(args) => block_on(ending_on_signal(custody::run(args))),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),

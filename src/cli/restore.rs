@@ -1,21 +1,28 @@
 //! `groundwork restore`
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::backup::{source_of, typed_shares};
+use super::backup::{read_seal_key, source_of, typed_shares};
 use super::lock_args::LockArgs;
 use super::plan_args::PlanArgs;
+use super::verify::{self, VerifyArgs};
 use super::{Outcome, failed};
-use crate::backup::{Keys, ManifestCheck};
+use crate::backup::{ManifestCheck, ShareSet};
 use crate::console;
 use crate::error::{Error, ErrorKind};
-use crate::session::found;
-use crate::session::{self, Purpose, Restore};
+use crate::providers::vault::Ground;
+use crate::run::Run;
+use crate::secret::Secret;
+use crate::session::found::{self, Subject};
+use crate::session::{self, Checked, Purpose, Restore};
 use crate::ui;
 
-/// Restore a backup of Vault into the plan's cluster, after showing what that changes; or bring one secret back.
+/// Restore a backup of Vault into the plan's cluster, or into its empty servers, after showing what that changes, and
+/// verify the plan; or bring one secret back. Exit codes: 0 restored and verified; 3 something is left to a person, or
+/// could not be verified; 1 it failed, or what stands does not work; 4 an outcome is unknown.
 #[derive(Debug, Args)]
 #[group(id = "which", required = true, multiple = false, args = ["from", "latest"])]
 pub struct RestoreArgs {
@@ -34,6 +41,9 @@ pub struct RestoreArgs {
     /// Read key shares from standard input, one a line; custody is not asked. Needs --yes or --confirm
     #[arg(long)]
     share: bool,
+    /// The key of a `static` seal: a file with its 32 bytes, or with these in base64 or hexadecimal
+    #[arg(long, value_name = "FILE")]
+    seal_key: Option<PathBuf>,
     /// Do not ask before one secret is written. For a whole backup it takes --confirm
     #[arg(long, short)]
     yes: bool,
@@ -56,29 +66,53 @@ async fn restore(args: &RestoreArgs) -> Result<Outcome, session::Error> {
     let mut checked = args.plan.open(Purpose::Connect).await?;
     let _lock = checked.lock(&args.lock.wait()).await?;
     let name = checked.resolved.document.name.clone();
-    let mut keys = Keys::default();
-    if args.share {
-        keys.sets.push(typed_shares().await?);
+    let (keys, from) = (Given::read(args.share, args.seal_key.as_deref()).await?, args.from.as_deref());
+    let (run, found) = found::find(&mut checked, source_of(from)?).await?;
+    if let Some(wanted) = &args.secret {
+        let restore = proven(run, found, keys, None).await?;
+        return one_secret(args, restore, wanted).await;
     }
-    let (run, found) = found::find(&mut checked, source_of(args.from.as_deref())?).await?;
+    let (run, unrecorded) = session::connect_to_record(&mut checked).await?;
+    let restore = proven(run, found, keys, unrecorded).await?;
+    whole(args, checked, restore, &name).await
+}
+
+/// The keys that the caller gives.
+pub(super) struct Given {
+    shares: Option<ShareSet>,
+    seal_key: Option<Secret>,
+}
+
+impl Given {
+    /// Reads them: shares from standard input, the key of a seal from a file.
+    pub(super) async fn read(share: bool, seal_key: Option<&Path>) -> Result<Self, Error> {
+        let seal_key = seal_key.map(read_seal_key).transpose()?;
+        Ok(Self { shares: if share { Some(typed_shares().await?) } else { None }, seal_key })
+    }
+}
+
+/// The backup, once it is proven, and is the one that its manifest names. `unrecorded` is why the journal gets nothing.
+pub(super) async fn proven(
+    run: Run,
+    found: Subject,
+    given: Given,
+    unrecorded: Option<String>,
+) -> Result<Restore, session::Error> {
     found.remarks.iter().for_each(console::note);
-    if args.share {
-        keys.service = run.any_key_service().await;
-    }
+    let keys = found::keys(&run, given.shares, given.seal_key).await?;
+    let title = found.title();
     let authority = Arc::clone(run.journal.authority());
-    let (manifest, title) = (found.manifest.clone(), found.title());
-    let restore = Restore::prove(run, found.file, keys).await?;
-    let manifest = ManifestCheck::of(manifest.as_deref(), restore.check(), &authority);
+    let restore = Restore::prove(run, found.file, keys, &found.name).await?;
+    let manifest = ManifestCheck::of(found.manifest.as_deref(), restore.check(), &authority);
     console::out(ui::backup::subject(&title, restore.check(), &manifest));
     if manifest.is_contradicted() {
         let message = "the backup is not the one that its manifest names; nothing was changed";
         return Err(Error::new(ErrorKind::Rejected, "restore", message).into());
     }
-    let outcome = match &args.secret {
-        Some(wanted) => one_secret(args, restore, wanted).await?,
-        None => whole(args, restore, &name).await?,
-    };
-    Ok(outcome)
+    let restore = restore.dated(manifest.read().map(|read| read.manifest.taken));
+    let Some(why) = unrecorded else { return Ok(restore) };
+    console::note(format_args!("warning: {why}"));
+    Ok(restore.unrecorded())
 }
 
 async fn one_secret(
@@ -101,18 +135,43 @@ async fn one_secret(
     Ok(Outcome::Done)
 }
 
-async fn whole(args: &RestoreArgs, mut restore: Restore, name: &str) -> Result<Outcome, session::Error> {
+async fn whole(
+    args: &RestoreArgs,
+    checked: Checked,
+    mut restore: Restore,
+    name: &str,
+) -> Result<Outcome, session::Error> {
     let preview = restore.preview(args.other_cluster).await?;
     console::out(ui::backup::preview(&preview));
     if !agreed(args, name) {
         console::note("nothing was changed");
         return Ok(Outcome::Failed);
     }
+    if preview.ground != Ground::Inhabited {
+        restore = with_recipients(checked, restore).await;
+    }
     let restored = restore.carry_out(&preview, &|told| console::note(told)).await;
     session::tell_warnings(&restore.run, &console::note);
     let restored = restored?;
     console::out(ui::backup::restored(&restored, &preview));
-    Ok(if restored.open.is_empty() { Outcome::Done } else { Outcome::Stuck })
+    let outcome = if restored.open.is_empty() { Outcome::Done } else { Outcome::Stuck };
+    drop(restore);
+    Ok(outcome.and(prove(&args.plan).await))
+}
+
+/// The same backup in a run whose custody knows who can open it, as far as that depends on what the plan has made, such
+/// as a KMS key. Where that cannot be read, custody goes by what it knows.
+pub(super) async fn with_recipients(checked: Checked, restore: Restore) -> Restore {
+    match session::with_recipients(checked).await {
+        Ok(run) => restore.in_run(run),
+        Err(_) => restore,
+    }
+}
+
+/// Proves that the plan works on what was restored.
+async fn prove(plan: &PlanArgs) -> Outcome {
+    console::note("verifying what stands now");
+    verify::run(VerifyArgs::of_plan(plan.clone())).await
 }
 
 /// Everything that was written since is lost, so the plan's name is typed or given.

@@ -17,6 +17,12 @@ pub struct SelectArgs {
     replaces: Vec<String>,
 }
 
+impl From<Selection> for SelectArgs {
+    fn from(Selection { targets, replaces }: Selection) -> Self {
+        Self { targets, replaces }
+    }
+}
+
 impl SelectArgs {
     /// The selection.
     pub fn selection(&self) -> Selection {

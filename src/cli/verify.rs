@@ -46,6 +46,20 @@ pub struct VerifyArgs {
     parallelism: usize,
 }
 
+impl VerifyArgs {
+    /// For all of a plan, shown to people.
+    pub(super) fn of_plan(plan: PlanArgs) -> Self {
+        Self {
+            plan,
+            steps: Vec::new(),
+            format: View::Human,
+            credentials: Vec::new(),
+            load: false,
+            parallelism: PARALLELISM,
+        }
+    }
+}
+
 /// How the findings are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum View {

@@ -110,6 +110,27 @@ impl Journal {
         Ok(is_news)
     }
 
+    /// Goes on with a text from a backup, in the place of a file that is gone. The first append writes it. Whether it
+    /// is believed is judged as of any other.
+    ///
+    /// # Errors
+    /// `Local` when it was damaged; `Conflict` when there are lines here.
+    pub fn go_on_with(&self, text: Vec<u8>) -> Result<()> {
+        let chain = Chain::parse(&text).map_err(|damage| {
+            Error::new(
+                ErrorKind::Local,
+                "journal",
+                format!("the journal of the backup was damaged: {damage}"),
+            )
+        })?;
+        if !load(&self.place)?.0.is_empty() {
+            let message = "there is a journal, and another one does not take its place";
+            return Err(Error::new(ErrorKind::Conflict, "journal", message));
+        }
+        *self.state() = State { ahead: Some(text), ..State::of(chain, &self.authority) };
+        Ok(())
+    }
+
     /// A description of the copy's place.
     pub fn mirror(&self) -> Option<String> {
         self.mirror.as_ref().map(Mirror::describe)

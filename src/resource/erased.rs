@@ -45,6 +45,8 @@ pub trait Kind: Send + Sync {
     fn realm(&self) -> &'static [&'static str];
     /// The consequences of a removal, for its reviewer.
     fn removal(&self) -> Option<&'static str>;
+    /// How it comes back when it was lost and is made again, where that is less than it was before.
+    fn rebuilt(&self) -> Option<&'static str>;
     /// What its removal means for the review's risks.
     fn deletion(&self) -> Deletion;
     /// How a thing of the kind is replaced.
@@ -135,6 +137,10 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn removal(&self) -> Option<&'static str> {
         R::REMOVAL
+    }
+
+    fn rebuilt(&self) -> Option<&'static str> {
+        R::REBUILT
     }
 
     fn deletion(&self) -> Deletion {

@@ -93,6 +93,8 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// The consequences of its removal, for the reviewer: what is deleted with it, and what
     /// cannot be restored.
     const REMOVAL: Option<&'static str> = None;
+    /// How it comes back when it was lost and is made again, where that is less than it was before.
+    const REBUILT: Option<&'static str> = None;
     /// What its removal means for the review's risks.
     const DELETION: Deletion = Deletion::usual(Self::PROTECTED);
     /// What `--replace` does with a thing of this kind.

@@ -1,6 +1,7 @@
 //! Backups of a plan's Vault: taking one, and finding one that was taken.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,7 +9,8 @@ use jiff::Timestamp;
 use super::{Checked, Error, Reach, connect};
 use crate::apply::by_command;
 use crate::backup::{
-    self, BackupPlace, Bundle, Check, Keys, Latest, Manifest, Parcel, ShareSet, State, Surroundings, Taken,
+    self, BackupPlace, Bundle, Check, FromStart, Keys, Latest, Manifest, Parcel, ShareSet, State,
+    Surroundings, Taken,
 };
 use crate::confined_path::{Folder, JOURNAL, Keeping, Missing, TEMPLATE};
 use crate::error::{self, ErrorKind};
@@ -74,6 +76,20 @@ impl Backups {
     /// `Rejected` when there is none.
     pub async fn latest(&self) -> error::Result<Latest> {
         backup::latest(&self.places, self.run.journal.authority()).await
+    }
+
+    /// The archive with the plan's files and its journal that a manifest names, from a place that has it whole.
+    pub async fn companion(&self, manifest: &Manifest) -> Option<Vec<u8>> {
+        let companion = manifest.companions.first()?;
+        for place in &self.places {
+            let Ok(file) = backup::fetch(place.as_ref(), &companion.name).await else { continue };
+            let mut bytes = Vec::new();
+            let read = FromStart::of(&file).ok()?.take(JOURNAL).read_to_end(&mut bytes);
+            if read.is_ok() && companion.is_of(&bytes) {
+                return Some(bytes);
+            }
+        }
+        None
     }
 
     /// Takes a snapshot from the node that leads, proves it, and stores it with what else a rebuild needs.
@@ -190,11 +206,15 @@ pub async fn add_keys(run: &Run, keys: &mut Keys) -> error::Result<()> {
     Ok(())
 }
 
-/// A backup at an address in S3, in a file that is gone when it is closed, and its manifest if there is one.
+/// A backup at an address in S3, in a file that is gone when it is closed; its manifest, and the archive with the plan's
+/// files, if they are there.
 ///
 /// # Errors
 /// When it cannot be fetched.
-pub async fn fetch_from_s3(run: &Run, address: &str) -> error::Result<(File, Option<Vec<u8>>)> {
+pub async fn fetch_from_s3(
+    run: &Run,
+    address: &str,
+) -> error::Result<(File, Option<Vec<u8>>, Option<Vec<u8>>)> {
     let wrong = |why: String| error::Error::new(ErrorKind::Rejected, "fetch the backup", why);
     let place: crate::plan::S3Location = address.parse().map_err(wrong)?;
     let (folder, name) = place.key.rsplit_once('/').ok_or_else(|| {
@@ -202,11 +222,14 @@ pub async fn fetch_from_s3(run: &Run, address: &str) -> error::Result<(File, Opt
     })?;
     let folder = crate::plan::S3Location { key: folder.to_owned(), bucket: place.bucket.clone() };
     let place = run.backup_bucket(&folder).await?;
-    let manifest = match name.strip_suffix(".snap") {
-        Some(base) => place.text(&format!("{base}.json")).await?,
-        None => None,
+    let (manifest, companion) = match name.strip_suffix(".snap") {
+        Some(base) => (
+            place.text(&format!("{base}.json")).await?,
+            place.text(&format!("{base}.plan.tar")).await.ok().flatten(),
+        ),
+        None => (None, None),
     };
-    Ok((backup::fetch(place.as_ref(), name).await?, manifest))
+    Ok((backup::fetch(place.as_ref(), name).await?, manifest, companion))
 }
 
 fn flawed(address: &str, check: &Check) -> error::Error {

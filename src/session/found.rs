@@ -29,6 +29,8 @@ pub struct Subject {
     pub file: File,
     /// Its manifest as it is written.
     pub manifest: Option<Vec<u8>>,
+    /// The plan's files and its journal, as an archive.
+    pub companion: Option<Vec<u8>>,
     /// Stores that could not be used, and manifests that were passed over.
     pub remarks: Vec<String>,
 }
@@ -57,19 +59,22 @@ pub async fn find(checked: &mut Checked, source: Source) -> Result<(Run, Subject
         Source::Latest => {
             let backups = Backups::connect(checked).await?;
             let found = backups.latest().await?;
+            let companion = backups.companion(&found.read.manifest).await;
             let subject = Subject {
                 name: found.read.manifest.snapshot.name,
                 place: Some(found.place),
                 file: found.file,
                 manifest: Some(found.text),
+                companion,
                 remarks: found.remarks,
             };
             Ok((backups.run, subject))
         }
         Source::Object(address) => {
             let run = connect(checked, Reach::Custody).await?;
-            let (file, manifest) = fetch_from_s3(&run, &address).await?;
-            let subject = Subject { name: address, place: None, file, manifest, remarks: Vec::new() };
+            let (file, manifest, companion) = fetch_from_s3(&run, &address).await?;
+            let subject =
+                Subject { name: address, place: None, file, manifest, companion, remarks: Vec::new() };
             Ok((run, subject))
         }
         Source::File(subject) => Ok((connect(checked, Reach::Custody).await?, subject)),

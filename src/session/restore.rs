@@ -1,28 +1,31 @@
-//! Restoring a whole backup into the plan's cluster.
+//! Restoring a whole backup: its proof, what it changes, and the proof that it arrived.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::backups::{add_keys, take_and_check};
+use super::backups::take_and_check;
+use super::{restore_fresh, restore_live, restore_record};
 use crate::apply::by_command;
 use crate::backup::{Check, Comparison, Keys, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Place;
-use crate::providers::vault::{NodeClient, VaultClient};
+use crate::providers::vault::{Custodian, Ground, NodeClient, VaultClient};
 use crate::resource::Provided;
 use crate::run::Run;
 use crate::secret::Secret;
-use crate::snapshot::{Contents, Seal};
+use crate::snapshot::{Contents, Seal, Vitals};
 
 const POLICIES: &str = "sys/policies/acl";
 /// How often a server that restores is asked.
-const POLL: Duration = Duration::from_millis(300);
+pub(super) const POLL: Duration = Duration::from_millis(300);
 /// How long a restore may take.
-const PATIENCE: Duration = Duration::from_mins(15);
-/// How long a node has to open after it got its shares.
-const OPENS_WITHIN: Duration = Duration::from_mins(1);
+pub(super) const PATIENCE: Duration = Duration::from_mins(15);
+/// How long a node has to have the tables of its leader.
+const AGREES_WITHIN: Duration = Duration::from_mins(1);
+/// Policies that each version of the server writes by itself.
+const BUILT_IN: [&str; 3] = ["default", "response-wrapping", "control-group"];
 
 /// A proven backup, and the run in which it is restored.
 pub struct Restore {
@@ -30,7 +33,11 @@ pub struct Restore {
     pub run: Run,
     pub(super) file: File,
     pub(super) check: Check,
-    keys: Keys,
+    pub(super) keys: Keys,
+    /// The name of the backup, for the record.
+    pub(super) name: String,
+    pub(super) recorded: bool,
+    pub(super) taken: Option<jiff::Timestamp>,
 }
 
 /// The effects of a restore, shown before it happens.
@@ -41,8 +48,10 @@ pub struct Preview {
     pub comparison: Comparison,
     /// Notes for a person.
     pub remarks: Vec<String>,
-    active_since: Option<String>,
-    anyway: bool,
+    /// The state of the servers.
+    pub ground: Ground,
+    pub(super) active_since: Option<String>,
+    pub(super) anyway: bool,
 }
 
 /// The observations after a restore.
@@ -50,6 +59,10 @@ pub struct Preview {
 pub struct Restored {
     /// Nodes that were sealed and opened again, so that they have the restored tables.
     pub reloaded: Vec<String>,
+    /// Empty servers that have joined the restored one.
+    pub joined: Vec<String>,
+    /// The things that were put in order afterwards, in words.
+    pub healed: Vec<String>,
     /// The steps that are left to a person.
     pub open: Vec<String>,
 }
@@ -63,17 +76,29 @@ impl Restore {
     ///
     /// # Errors
     /// `Rejected` when it is not proven: nothing else is restored.
-    pub async fn prove(run: Run, file: File, mut keys: Keys) -> Result<Self> {
-        if keys.sets.is_empty() {
-            add_keys(&run, &mut keys).await?;
-        }
+    pub async fn prove(run: Run, file: File, keys: Keys, name: &str) -> Result<Self> {
         let check = crate::backup::check(&file, &keys).await?;
         if check.state == State::Proven {
-            return Ok(Self { run, file, check, keys });
+            let recorded = run.journal.can_append();
+            return Ok(Self { run, file, check, keys, name: name.to_owned(), recorded, taken: None });
         }
         let why = check.flaw.as_ref().map_or("no key was at hand to open it".to_owned(), ToString::to_string);
-        Err(refused(format!("the backup is not proven, and nothing was changed: {why}"))
-            .advice("`groundwork backup check` shows more; give key shares with `--share`"))
+        let lacking = check.frame.as_ref().map(|(_, vitals)| lacking(vitals)).unwrap_or_default();
+        Err(refused(format!("the backup is not proven, and nothing was changed: {why}{lacking}")).advice(
+            "`groundwork backup check` shows more; `groundwork custody check PLAN` shows which stores and recipients \
+             answer; give key shares with `--share`",
+        ))
+    }
+
+    /// The same, which leaves nothing in the journal.
+    #[must_use]
+    pub fn unrecorded(self) -> Self {
+        Self { recorded: false, ..self }
+    }
+
+    /// Whether the journal gets what is done.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recorded
     }
 
     /// The proof of the backup.
@@ -87,47 +112,51 @@ impl Restore {
         self.check.opened.as_ref().map_or(&NOTHING, |opened| &opened.contents)
     }
 
-    /// Looks at the live cluster, and compares it with the backup by a snapshot of the present.
+    /// Looks at the servers. A live cluster is compared with the backup by a snapshot of the present.
     ///
     /// # Errors
     /// `Rejected` when the backup must not be restored here: it is of another cluster, of a newer server, or opens
     /// with other shares, unless `anyway`; and when a declared audit device would keep the server from starting.
     pub async fn preview(&self, anyway: bool) -> Result<Preview> {
-        let vault = VaultClient::provide(&self.run, &Place::OWN).await?;
-        let node = vault.leading_node().await?;
-        let (_, live) = take_and_check(&vault, &node, &self.keys).await?;
-        let mut remarks = Vec::new();
-        let status = node.seal_status().await?;
-        self.require_not_newer(&status.version)?;
-        let (Some((_, ours)), Some((_, theirs))) = (&self.check.frame, &live.frame) else {
-            return Err(refused("the live cluster gave no whole snapshot of itself"));
-        };
-        let is_other_cluster = self.contents().cluster_id != status.cluster_id;
-        if is_other_cluster && !anyway {
-            return Err(refused("the backup is of another cluster").advice(
-                "check the plan and the address; `--other-cluster` restores it all the same, and everything that \
-                 the live cluster has is lost",
-            ));
+        match self.ground().await? {
+            Ground::Inhabited => restore_live::preview(self, anyway).await,
+            ground => restore_fresh::preview(self, ground).await,
         }
-        if ours.generation != theirs.generation && !anyway {
-            return Err(refused("other key shares open the backup than the live cluster").advice(
-                "the shares were replaced since; `--other-cluster` restores it all the same, and from the next \
-                 restart on only the shares of the backup's time open the cluster",
-            ));
+    }
+
+    /// The state of the servers. Without custody nothing can be initialised, so they count as inhabited.
+    pub(super) async fn ground(&self) -> Result<Ground> {
+        if self.run.custody_settings.is_none() {
+            return Ok(Ground::Inhabited);
         }
-        let Some(opened) = &live.opened else {
-            let why = live.flaw.as_ref().map(ToString::to_string).unwrap_or_default();
-            return Err(refused(format!("the live cluster cannot be compared with the backup: {why}"))
-                .advice("give the shares of today as well, with `--share`"));
+        Custodian::provide(&self.run, &Place::OWN).await?.ground().await
+    }
+
+    /// Restores, waits for the proof, and has every other node follow.
+    ///
+    /// # Errors
+    /// When the server refuses, or does not serve again in time; run it again, and it goes on.
+    pub async fn carry_out(&mut self, preview: &Preview, told: &dyn Fn(&str)) -> Result<Restored> {
+        restore_record::begun(self, preview).await?;
+        let restored = match preview.ground {
+            Ground::Inhabited => restore_live::carry_out(self, preview, told).await,
+            Ground::Empty | Ground::Begun => restore_fresh::carry_out(self, preview, told).await,
         };
-        self.require_startable(&vault, &opened.contents, &mut remarks).await?;
-        let active_since = node.leader().await?.active_time;
-        let comparison = Comparison::new(&opened.contents, self.contents());
-        Ok(Preview { address: node.address().to_owned(), comparison, remarks, active_since, anyway })
+        restore_record::ended(self, preview, restored).await
+    }
+
+    /// The facts that the snapshot shows without a key.
+    pub(super) fn vitals(&self) -> Result<&Vitals> {
+        let frame = self.check.frame.as_ref();
+        frame.map(|(_, vitals)| vitals).ok_or_else(|| refused("the backup is not whole"))
+    }
+
+    pub(super) fn is_shamir(&self) -> bool {
+        self.vitals().is_ok_and(|vitals| vitals.seal == Seal::Shamir)
     }
 
     /// An older server takes a newer snapshot, and never becomes active again.
-    fn require_not_newer(&self, server: &str) -> Result<()> {
+    pub(super) fn require_not_newer(&self, server: &str) -> Result<()> {
         let Some((_, vitals)) = &self.check.frame else { return Ok(()) };
         let Some(newest) = vitals.newest_version() else { return Ok(()) };
         let numbers = |version: &str| -> Vec<u64> {
@@ -143,115 +172,8 @@ impl Restore {
         .advice(format!("start servers of version {newest} or newer first")))
     }
 
-    /// A device that the server's configuration declares with other options than the backup has keeps the server
-    /// from becoming active.
-    async fn require_startable(
-        &self,
-        vault: &VaultClient,
-        live: &Contents,
-        remarks: &mut Vec<String>,
-    ) -> Result<()> {
-        let declared = match vault.get("sys/config/state/sanitized").await {
-            Ok(Some(config)) => paths_of(&config["audits"]),
-            Ok(None) => Vec::new(),
-            Err(error) => {
-                remarks.push(format!("which audit devices the server declares is not known: {error}"));
-                Vec::new()
-            }
-        };
-        for device in &self.contents().audit {
-            let now = live.audit.iter().find(|one| one.path == device.path);
-            let path = device.path.trim_end_matches('/');
-            if now.is_some_and(|now| now.options != device.options) && declared.iter().any(|one| one == path)
-            {
-                return Err(refused(format!(
-                    "the server's configuration declares the audit device {path} with other options than the backup \
-                     has; restored, it would unseal and never become active"
-                ))
-                .advice(
-                    "take the `audit` stanza out of the configuration and reload it (SIGHUP), restore, then put the \
-                     stanza back",
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Restores, waits for the proof, and has every other node read its tables again.
-    ///
-    /// # Errors
-    /// When the server refuses, or does not serve again in time; run it again, and it begins from the start.
-    pub async fn carry_out(&mut self, preview: &Preview, told: &dyn Fn(&str)) -> Result<Restored> {
-        let permit = by_command();
-        let vault = VaultClient::provide(&self.run, &Place::OWN).await?;
-        let node = vault.leading_node().await?;
-        if node.address() != preview.address {
-            return Err(refused(format!("{} leads now; nothing was changed", node.address()))
-                .advice("run it again, and look at the preview"));
-        }
-        told(&format!("restoring into {}", node.address()));
-        vault.restore_snapshot(&permit, &node, &self.file, preview.anyway).await?;
-        let leader = self.await_restored(&vault, preview, told).await?;
-        vault.reset_readiness().await;
-        vault.clear_token().await;
-        let mut restored = Restored::default();
-        self.prove_restored(&vault, &leader).await?;
-        told("restored, and compared with the backup");
-        for other in vault.nodes() {
-            if other.address() != leader.address() {
-                self.reload(&vault, &leader, &other, &mut restored, told).await;
-            }
-        }
-        Ok(restored)
-    }
-
-    /// The server has answered and restores now. It is done when the leader leads since another moment; a node
-    /// that seals itself gets the shares that open the backup.
-    async fn await_restored(
-        &self,
-        vault: &VaultClient,
-        preview: &Preview,
-        told: &dyn Fn(&str),
-    ) -> Result<NodeClient> {
-        let (started, mut nodes) = (Instant::now(), vault.nodes());
-        if !nodes.iter().any(|node| node.address() == preview.address) {
-            nodes.push(vault.node(&preview.address)?);
-        }
-        loop {
-            for node in &nodes {
-                let leads = node.leader().await.ok().filter(|leader| leader.is_self);
-                if leads.is_some_and(|leader| leader.active_time != preview.active_since) {
-                    return vault.node(node.address());
-                }
-                if node.address() == preview.address
-                    && node.seal_status().await.is_ok_and(|status| status.initialized && status.sealed)
-                {
-                    told(&format!("{} has sealed itself; entering shares", node.address()));
-                    self.enter_shares(node).await?;
-                }
-            }
-            if started.elapsed() > PATIENCE {
-                let message = format!("no node leads {} minutes after the restore", PATIENCE.as_secs() / 60);
-                return Err(Error::new(ErrorKind::Unknown, "restore", message)
-                    .advice("look at the log of the server; run it again once a node leads"));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    async fn enter_shares(&self, node: &NodeClient) -> Result<()> {
-        let permit = by_command();
-        let mut status = node.reset_unseal(&permit).await?;
-        for share in self.good_shares() {
-            if status.sealed {
-                status = node.unseal(&permit, share).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// The shares that open the backup.
-    fn good_shares(&self) -> Vec<&Secret> {
+    pub(super) fn good_shares(&self) -> Vec<Secret> {
         let all = self.keys.sets.iter().flat_map(|set| {
             set.shares.iter().enumerate().map(move |(index, share)| (set.from.as_str(), index + 1, share))
         });
@@ -262,24 +184,42 @@ impl Restore {
                 .iter()
                 .any(|one| one.from == from && one.number == number && one.verdict == Good)
         };
-        all.filter(|(from, number, _)| is_good(from, *number)).map(|(_, _, share)| share).collect()
+        all.filter(|(from, number, _)| is_good(from, *number)).map(|(_, _, share)| share.clone()).collect()
     }
 
-    /// A new snapshot must hold what the backup holds.
-    async fn prove_restored(&self, vault: &VaultClient, leader: &NodeClient) -> Result<()> {
-        let (_, now) = take_and_check(vault, leader, &self.keys).await?;
+    /// A new snapshot must hold what the backup holds. Without a token of the backup's time this is left to a
+    /// person.
+    pub(super) async fn prove_restored(
+        &self,
+        vault: &VaultClient,
+        leader: &NodeClient,
+        restored: &mut Restored,
+    ) -> Result<()> {
+        let now = match take_and_check(vault, leader, &self.keys).await {
+            Ok((_, now)) => now,
+            Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Unauthenticated) => {
+                restored.open.push(format!(
+                    "log in with a token of the backup's time and compare: no token at hand is good now ({error})"
+                ));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let Some(opened) = &now.opened else {
             return Err(Error::new(ErrorKind::Unknown, "restore", "what was restored cannot be read back")
                 .advice("run `groundwork backup check --latest PLAN`, and look at the log of the server"));
         };
         let comparison = Comparison::new(&opened.contents, self.contents());
-        match comparison.changes.first() {
+        let is_built_in = |kind: &str, name: &str| kind == "policy" && BUILT_IN.contains(&name);
+        let mut changes = comparison.changes.iter().filter(|one| !is_built_in(one.kind, &one.name));
+        match changes.next() {
             None => Ok(()),
             Some(first) => {
-                let count = comparison.changes.len();
                 let message = format!(
-                    "the server has not restored the backup: {count} things differ, such as the {} {}",
-                    first.kind, first.name
+                    "the server has not restored the backup: {} things differ, such as the {} {}",
+                    changes.count() + 1,
+                    first.kind,
+                    first.name
                 );
                 Err(Error::new(ErrorKind::Unknown, "restore", message)
                     .advice("look at the log of the server, and run it again"))
@@ -287,65 +227,39 @@ impl Restore {
         }
     }
 
-    /// Other nodes keep the tables of before in memory, and with them what was taken away by going back.
-    async fn reload(
-        &self,
-        vault: &VaultClient,
-        leader: &NodeClient,
-        node: &NodeClient,
-        restored: &mut Restored,
-        told: &dyn Fn(&str),
-    ) {
-        let address = node.address().to_owned();
-        let is_shamir = self.check.frame.as_ref().is_some_and(|(_, vitals)| vitals.seal == Seal::Shamir);
-        if !is_shamir {
-            restored.open.push(format!(
-                "restart the server {address}: it has the mounts and policies of before in memory, and its seal does \
-                 not let it open again by itself"
-            ));
+    /// Puts the plan's login in order, as far as custody has one.
+    pub(super) async fn regain(&self, restored: &mut Restored) {
+        if self.run.custody_settings.is_none() {
             return;
         }
-        told(&format!("reloading {address}"));
-        let reloaded = async {
-            if !node.seal_status().await?.sealed {
-                vault.seal_node(&by_command(), node).await?;
-            }
-            self.enter_shares(node).await?;
-            await_open(node).await?;
-            compare_tables(vault, leader, node).await
-        };
-        match reloaded.await {
-            Ok(()) => restored.reloaded.push(address),
-            Err(error) => restored.open.push(format!(
-                "restart and unseal the server {address}, which may still have the mounts and policies of before: {error}"
-            )),
+        let regained =
+            async { Custodian::provide(&self.run, &Place::OWN).await?.regain(&by_command()).await };
+        match regained.await {
+            Ok(done) => restored.healed.extend(done),
+            Err(error) => restored.open.push(format!("the plan's own login does not work: {error}")),
         }
     }
 }
 
-/// The paths of a list of devices.
-fn paths_of(devices: &Value) -> Vec<String> {
-    let paths = devices.as_array().into_iter().flatten().filter_map(|one| one["path"].as_str());
-    paths.map(|path| path.trim_end_matches('/').to_owned()).collect()
-}
-
-async fn await_open(node: &NodeClient) -> Result<()> {
-    let started = Instant::now();
-    // A standby that has just opened asks the leader for everything first.
-    while node.seal_status().await?.sealed
-        || node.leader().await.is_ok_and(|one| one.leader_address.is_empty())
-    {
-        if started.elapsed() > OPENS_WITHIN {
-            let message = format!("{} does not open", node.address());
-            return Err(Error::new(ErrorKind::Unavailable, "reload a node", message));
-        }
-        tokio::time::sleep(POLL).await;
+/// The keys that open a backup, in words.
+fn lacking(vitals: &Vitals) -> String {
+    let shares = vitals.share_config();
+    let generation = vitals.generation.as_deref().unwrap_or("unknown");
+    match &vitals.seal {
+        Seal::Shamir => format!(
+            "; it takes {} of the {} shares of generation {generation}",
+            shares.threshold, shares.shares
+        ),
+        seal => format!("; it takes the key {} of the seal {seal}", vitals.root.key_id),
     }
-    Ok(())
 }
 
 /// Requires that a node has the tables of the leader: the same mounts, and each policy with the same text.
-async fn compare_tables(vault: &VaultClient, leader: &NodeClient, node: &NodeClient) -> Result<()> {
+pub(super) async fn compare_tables(
+    vault: &VaultClient,
+    leader: &NodeClient,
+    node: &NodeClient,
+) -> Result<()> {
     let names = vault.list_from(leader, POLICIES).await?;
     let names = names["keys"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let policies = names.filter(|name| *name != "root").map(|name| format!("{POLICIES}/{name}"));
@@ -357,7 +271,7 @@ async fn compare_tables(vault: &VaultClient, leader: &NodeClient, node: &NodeCli
             if seen.as_ref().is_ok_and(|seen| *seen == expected) {
                 break;
             }
-            if started.elapsed() > OPENS_WITHIN {
+            if started.elapsed() > AGREES_WITHIN {
                 let why =
                     seen.err().map_or("it differs from the leader's".to_owned(), |error| error.to_string());
                 return Err(Error::new(ErrorKind::Unavailable, format!("compare {path}"), why));

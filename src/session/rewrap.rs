@@ -77,6 +77,14 @@ impl Rewrapping {
         journal.append(&permit, Entry::Committed { operation, target, detail: Vec::new() }).await
     }
 
+    /// Copies to each store what it lacks.
+    ///
+    /// # Errors
+    /// When an object is still on no store afterwards.
+    pub async fn complete(&self) -> LiveResult<()> {
+        self.run.custody().await?.complete(&by_command(), "").await
+    }
+
     /// Problems of custody that do not end it.
     pub fn take_warnings(&self) -> Vec<String> {
         self.run.take_warnings()

@@ -10,6 +10,9 @@ use crate::backup::{Check, Fate, ManifestCheck, State, Taken, Vouching};
 use crate::session::{Preview, Restored, SecretRestore};
 use crate::snapshot::{Contents, Frame, KvSecret, Mount, Table, Verdict, Vitals};
 
+/// How many changes of one kind are listed.
+const LISTED: usize = 50;
+
 /// The result of a check as JSON.
 pub fn check_json(name: &str, check: &Check, manifest: &ManifestCheck) -> Value {
     let flaw = check.flaw.as_ref().map(|flaw| json!({ "kind": flaw.word(), "message": flaw.to_string() }));
@@ -102,9 +105,14 @@ pub fn preview(preview: &Preview) -> String {
         (Fate::Returns, "comes back", GOOD),
     ] {
         let changes: Vec<_> = comparison.changes.iter().filter(|one| one.fate == fate).collect();
-        for change in &changes {
-            let detail = change.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-            let _ = write!(text, "\n  {}  {} {}{detail}", paint(style, title), change.kind, change.name);
+        for alike in changes.chunk_by(|one, other| one.kind == other.kind) {
+            for change in alike.iter().take(LISTED) {
+                let detail = change.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+                let _ = write!(text, "\n  {}  {} {}{detail}", paint(style, title), change.kind, change.name);
+            }
+            if let Some(more) = alike.len().checked_sub(LISTED).filter(|more| *more > 0) {
+                let _ = write!(text, "\n  {}  {more} more of kind {}", paint(style, title), alike[0].kind);
+            }
         }
     }
     if comparison.is_same() {
@@ -131,6 +139,12 @@ pub fn restored(restored: &Restored, preview: &Preview) -> String {
     let mut text = paint(GOOD, "restored");
     for address in &restored.reloaded {
         let _ = write!(text, "\n  {address} has read its tables again");
+    }
+    for address in &restored.joined {
+        let _ = write!(text, "\n  {address} has joined, and has the same tables");
+    }
+    for healed in &restored.healed {
+        let _ = write!(text, "\n  {healed}");
     }
     for open in &restored.open {
         let _ = write!(text, "\n  {}  {open}", paint(BAD, "to do"));

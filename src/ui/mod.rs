@@ -14,6 +14,7 @@ pub mod journal;
 mod page;
 pub mod permissions;
 pub mod progress;
+pub mod rebuild;
 pub mod rules;
 pub mod runbook;
 pub mod sarif;

@@ -196,6 +196,7 @@ const EDGES: &[(&str, &str)] = &[
         "changeset custody destination diff error event journal lock net observe permit place plan removal resolve resource run secret stop template",
     ),
     ("verify", "changeset custody error event observe permit proof resource run secret trace visible"),
+    ("rebuild", "changeset observe plan snapshot"),
     ("review", "changeset destination plan provider providers resource secret visible"),
     (
         "saved",
@@ -204,7 +205,7 @@ const EDGES: &[(&str, &str)] = &[
     ("sandbox", "environment event net secret trust"),
     (
         "session",
-        "access apply backup changeset confined_path custody diff drill error event graph journal lock observe place plan provider providers removal resolve resource run sandbox saved secret signing snapshot template trust workspace",
+        "access apply backup changeset confined_path custody diff drill error event graph journal lock observe place plan provider providers rebuild removal resolve resource run sandbox saved secret signing snapshot template trust workspace",
     ),
     (
         "status",
@@ -215,12 +216,12 @@ const EDGES: &[(&str, &str)] = &[
     ("lint", "net plan provider providers resolve resource secret suggest template"),
     (
         "ui",
-        "access backup changeset console custody destination drill error event graph health journal lint plan proof provider providers resolve resource review run saved schema secret session signing snapshot status suggest template trace verify visible",
+        "access backup changeset console custody destination drill error event graph health journal lint plan proof provider providers rebuild resolve resource review run saved schema secret session signing snapshot status suggest template trace verify visible",
     ),
     ("hygiene", ""),
     (
         "cli",
-        "access apply backup changeset confined_path console custody drill durable environment error event hygiene lint lock net observe place plan prompt providers relay resolve resource review run runbook sandbox saved schema secret session signing snapshot status suggest trace trust ui verify visible workspace",
+        "access apply backup changeset confined_path console custody drill durable environment error event hygiene lint lock net observe place plan prompt providers rebuild relay resolve resource review run runbook sandbox saved schema secret session signing snapshot status suggest trace trust ui verify visible workspace",
     ),
 ];
 

@@ -57,6 +57,7 @@ mod postgres;
 mod quickstart;
 mod read_back;
 mod readme;
+mod rebuild;
 mod relay;
 mod removal;
 mod removal_vault;

@@ -8,7 +8,8 @@ use groundwork::sandbox::Settings;
 /// What must never be seen outside of Vault.
 const CANARY: &str = "canary-of-the-restore-93ad";
 
-fn declare(cluster: &Cluster) {
+/// A plan with a secrets engine, a policy and a store for backups.
+pub fn declare(cluster: &Cluster) {
     cluster.declare(&json!({
         "cluster": { "kind": "vault.init", "shares": 3, "threshold": 2 },
         "secrets": { "kind": "vault.mount", "path": "secret", "type": "kv", "version": 2 },
@@ -21,23 +22,26 @@ fn declare(cluster: &Cluster) {
     cluster.environment.write("plan.yaml", &plan.to_string());
 }
 
-fn ask(cluster: &Cluster, method: &str, path: &str, body: &Value) -> Value {
+/// A request as root, which must succeed.
+pub fn ask(cluster: &Cluster, method: &str, path: &str, body: &Value) -> Value {
     let (status, answer) = cluster.ask(method, "", path, body);
     assert!(status < 300, "{method} {path}: {status} {answer}");
     answer
 }
 
-fn write_secret(cluster: &Cluster, value: &str) {
+/// Writes the password of `secret/app/db`.
+pub fn write_secret(cluster: &Cluster, value: &str) {
     ask(cluster, "POST", "secret/data/app/db", &json!({ "data": { "password": value, "user": "app" } }));
 }
 
-fn password(cluster: &Cluster) -> String {
+/// The password of `secret/app/db`.
+pub fn password(cluster: &Cluster) -> String {
     let live = ask(cluster, "GET", "secret/data/app/db", &Value::Null);
     text_of(&live["data"]["data"]["password"]).to_owned()
 }
 
 /// What each node says for itself: the status of `path`.
-fn on_each_node(cluster: &Cluster, path: &str) -> Vec<u16> {
+pub fn on_each_node(cluster: &Cluster, path: &str) -> Vec<u16> {
     let (token, http) = (cluster.root_token(), cluster.environment.http());
     let addresses = cluster.environment.sandbox.vault_addrs();
     let asked = addresses.into_iter().map(|address| {

@@ -66,6 +66,15 @@ impl TestEnvironment {
         command
     }
 
+    /// An age key in a file beside the plans.
+    fn identity_file(&self, identity: &age::x25519::Identity) -> PathBuf {
+        let identity = secrecy::ExposeSecret::expose_secret(&identity.to_string()).to_owned();
+        let file = self.write("identity", &identity);
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, private).expect("private");
+        file
+    }
+
     /// Allows a plan something from now on: `--trust vault=…`, `--env NAME`.
     pub fn allow(&self, plan: &str, grants: &[&str]) {
         let ran = self.run(&[&["trust", plan], grants].concat());
@@ -287,6 +296,13 @@ impl Quickstart {
         self.environment.run(arguments)
     }
 
+    /// The program with the age key that opens custody, where the KMS key is gone.
+    pub fn command_with_identity(&self, arguments: &[&str]) -> Command {
+        let mut command = self.environment.command(arguments);
+        command.env("GROUNDWORK_AGE_IDENTITY", self.environment.identity_file(&self.identity));
+        command
+    }
+
     /// The changeset.
     pub fn plan(&self) -> Value {
         self.environment.plan(self.plan)
@@ -357,6 +373,12 @@ impl Quickstart {
             }
             last
         })
+    }
+
+    /// A token of the admin.
+    pub fn admin_token(&self) -> String {
+        let admin = self.admin();
+        self.login(&admin["role_id"], &admin["secret_id"])
     }
 
     /// A token for an AppRole credential.
@@ -575,11 +597,7 @@ impl Cluster {
     }
 
     fn identity_file(&self) -> PathBuf {
-        let identity = secrecy::ExposeSecret::expose_secret(&self.identity.to_string()).to_owned();
-        let file = self.environment.write("identity", &identity);
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&file, private).expect("private");
-        file
+        self.environment.identity_file(&self.identity)
     }
 
     /// The changeset.

@@ -136,6 +136,7 @@ chapters! {
     custody_is_as_shown: "custody",
     backups_are_as_shown: "backup",
     drills_are_as_shown: "rehearsing",
+    rebuilding_is_as_shown: "rebuilding",
     broken_glass_is_as_shown: "break-glass",
     standing_is_as_shown: "standing",
     runbook_is_as_shown: "runbook",

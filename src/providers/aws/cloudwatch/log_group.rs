@@ -134,6 +134,7 @@ impl Resource for CloudwatchLogGroup {
   retention_days: 365
   kms_key: arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
 ";
+    const REBUILT: Option<&'static str> = Some("empty: its events are lost");
     const RISKS: Risks = &[
         &[
             identity("name"),

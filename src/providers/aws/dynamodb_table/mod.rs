@@ -119,6 +119,7 @@ sessions:
       hash_key: { name: device, type: S }
       projection: { include: [ address ] }
 "#;
+    const REBUILT: Option<&'static str> = Some("empty: its items are lost");
     const RISKS: Risks = &[&[
         state("status"),
         identity("name"),

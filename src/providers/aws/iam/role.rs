@@ -195,6 +195,8 @@ payments:
         namespace: payments
         service_account: api
 "#;
+    const REBUILT: Option<&'static str> =
+        Some("with another unique id: policies of others that name it have to be written again");
     const RISKS: Risks = &[
         &[
             identity("name"),

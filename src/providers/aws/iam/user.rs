@@ -148,6 +148,8 @@ impl Resource for IamUser {
     read-secrets:
       - { allow: "secretsmanager:GetSecretValue", on: "*" }
 "#;
+    const REBUILT: Option<&'static str> =
+        Some("with another unique id: policies of others that name it have to be written again");
     const RISKS: Risks = &[
         &[
             identity("name"),

@@ -146,6 +146,8 @@ impl Resource for IamAccessKey {
         path: candlefish/aws
         fields: { id: aws_access_key_id, secret: aws_secret_access_key }
 ";
+    const REBUILT: Option<&'static str> =
+        Some("as another key, which is delivered in the place of the lost one");
     const RISKS: Risks = &[&[
         live_safe("custody proven", "custody gets what it lacks, and the key is proven"),
         identity("user"),

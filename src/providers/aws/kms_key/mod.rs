@@ -201,6 +201,8 @@ impl Resource for KmsKey {
     backup: { grantee: "arn:aws:iam::123456789012:role/candlefish-backup", operations: [ Decrypt ] }
   tags: { Team: platform }
 "#;
+    const REBUILT: Option<&'static str> =
+        Some("as another key: what the lost one encrypted elsewhere stays closed");
     const DELETION: Deletion = Deletion::new(Severity::High, KeyDeletion, SCHEDULED);
     const RISKS: Risks = &[&[
         state("state"),

@@ -166,6 +166,8 @@ web_bucket:
   lifecycle_rules:
     - { id: previews, prefix: previews/, expiration_days: 14 }
 "#;
+    const REBUILT: Option<&'static str> =
+        Some("empty: its objects are lost, but for those that this plan writes");
     const RISKS: Risks = &[&[
         identity("name region"),
         off("versioning")

@@ -109,6 +109,8 @@ impl Resource for AwsSecret {
   kms_key: alias/candlefish-data
   replicas: [ { region: us-west-2 } ]
 "#;
+    const REBUILT: Option<&'static str> =
+        Some("without its earlier versions, and generated values are made again");
     const RISKS: Risks = &[
         &[
             identity("name"),

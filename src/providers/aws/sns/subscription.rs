@@ -197,6 +197,7 @@ alert_queue:
   raw_delivery: true
   filter_policy: { severity: [ critical ] }
 ";
+    const REBUILT: Option<&'static str> = Some("unconfirmed: its endpoint has to confirm it again");
     const RISKS: Risks = &[&[
         live_safe("confirmed", "only its receiver can confirm it"),
         identity("topic protocol endpoint"),

@@ -130,6 +130,8 @@ session_key:
   value: { generate: { length: 48 } }
   kms_key: alias/candlefish-data
 ";
+    const REBUILT: Option<&'static str> =
+        Some("without its earlier versions, and generated values are made again");
     const RISKS: Risks = &[
         &[
             identity("name"),

@@ -1,7 +1,7 @@
 //! A cluster that is initialised only to have a backup restored into it.
 //!
 //! A server takes a backup only once it is initialised. The shares and the root token of that initialisation are
-//! worth nothing after the restore, and without them nobody opens the server before it: custody has them until the
+//! worth nothing after the restore, and the only way into the server before it: custody has them until the
 //! restore is proven, under a name under which no cluster is looked for.
 
 use std::time::{Duration, Instant};
@@ -53,12 +53,14 @@ impl Custodian {
         if !nodes.iter().any(|node| node.status.initialized) {
             return Ok(Ground::Empty);
         }
-        if self.throwaway().await?.is_some() {
-            return Ok(Ground::Begun);
+        match self.throwaway().await {
+            Ok(Some(_)) => return Ok(Ground::Begun),
+            // People with shares in their hands do not wait for custody.
+            Err(error) if self.is_restore_open() => return Err(error),
+            Ok(None) | Err(_) => {}
         }
         let id = reported_id(&nodes);
-        let is_known = id.is_some() && self.found_here(id).await?.is_some();
-        if !is_known && self.is_restore_open() {
+        if self.is_restore_open() && (id.is_none() || self.found_here(id).await?.is_none()) {
             return Err(lost(self.vault.address()));
         }
         Ok(Ground::Inhabited)
@@ -69,7 +71,7 @@ impl Custodian {
         self.journal.open_intent(THROWAWAY, self.vault.address()).is_some()
     }
 
-    /// Notes that the servers of such a restore are no more.
+    /// Notes that the servers of such a restore were emptied.
     pub(super) async fn give_up_restore(&self, permit: &Permit) -> Result<()> {
         if !self.is_restore_open() {
             return Ok(());
