@@ -51,8 +51,9 @@ fn backup_and_restore_need_each_right() {
     let allow = |command: &str, action: Option<&str>| {
         give(&cluster.environment, &without_action(&of_aws(command), action));
     };
-    // A restore brings back the policy of the time of the backup.
-    operator.give(&[rules_for(&cluster, "backup"), rules_for(&cluster, "restore")].concat());
+    // A restore brings back the policy of the time of the backup, and ends with a verification.
+    let restoring = || [rules_for(&cluster, "restore"), rules_for(&cluster, "verify")].concat();
+    operator.give(&[rules_for(&cluster, "backup"), restoring()].concat());
     let ran = cluster.run(&BACKUP);
     assert_eq!(ran.code, 0, "{ran:?}");
 
@@ -77,7 +78,7 @@ fn backup_and_restore_need_each_right() {
         operator.give(&without(&of_vault, path, capability));
         assert_ne!(run(&BACKUP).code, 0, "{capability} on {path} is needed");
     }
-    operator.give(&[of_vault, rules_for(&cluster, "restore")].concat());
+    operator.give(&[of_vault, restoring()].concat());
     next_second();
     let ran = run(&BACKUP);
     assert!(complete(&ran), "the whole policies suffice: {ran:?}");
@@ -94,13 +95,13 @@ fn backup_and_restore_need_each_right() {
     report("kept in S3", "restore", &actions(&of_aws("restore")), &spared);
     allow("restore", None);
     for (path, capability) in &rights(&of_vault) {
-        operator.give(&without(&of_vault, path, capability));
+        operator.give(&[without(&of_vault, path, capability), rules_for(&cluster, "verify")].concat());
         let ran = run(&RESTORE);
         let says_so = format!("{ran:?}").contains("which audit devices the server declares is not known");
         assert!(ran.code != 0 || says_so, "{capability} on {path} is needed: {ran:?}");
     }
     println!("{:<28} restore  {1:>4} rights  {1:>4} tried {1:>4} needed", "Vault", rights(&of_vault).len());
-    operator.give(&of_vault);
+    operator.give(&restoring());
     let ran = run(&RESTORE);
     assert_eq!(ran.code, 0, "the whole policies suffice: {ran:?}");
 }

@@ -27,19 +27,29 @@ struct Ours {
     bucket: &'static str,
     open: &'static str,
     stage: Option<&'static str>,
+    /// Whether Vault reaches a server on the internet when it is applied, so that it is tried on request alone.
+    is_online: bool,
 }
 
 const BUCKET: &str = "    name: \"{{ org }}-terraform-state\"\n";
 const OPEN: &str = "    tls_only: { off: the emulator speaks http }\n";
 
 const PLANS: [Ours; 3] = [
-    Ours { name: "quickstart", confirmed: "quickstart", bucket: BUCKET, open: OPEN, stage: None },
+    Ours {
+        name: "quickstart",
+        confirmed: "quickstart",
+        bucket: BUCKET,
+        open: OPEN,
+        stage: None,
+        is_online: false,
+    },
     Ours {
         name: "candlefish-production",
         confirmed: "candlefish-production",
         bucket: BUCKET,
         open: OPEN,
         stage: None,
+        is_online: false,
     },
     Ours {
         name: "orchard",
@@ -47,6 +57,7 @@ const PLANS: [Ours; 3] = [
         bucket: "name: \"orchard-{{ stage }}-state\", ",
         open: "tls_only: { off: the emulator speaks http }, ",
         stage: Some("dev"),
+        is_online: true,
     },
 ];
 
@@ -126,7 +137,7 @@ fn unproven(ran: &Ran) -> (u64, u64) {
 
 #[test]
 fn our_plans_run_under_their_least_policies() {
-    for ours in PLANS {
+    for ours in PLANS.iter().filter(|ours| !ours.is_online) {
         let (name, operator) = (ours.name, ours.sandbox());
         let give = |command: &str| operator.give(&without(&ours.policies(&operator, command), None));
         for (command, more) in

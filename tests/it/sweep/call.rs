@@ -158,6 +158,7 @@ fn scope(request: &Message) -> &str {
 }
 
 fn changes(operation: &str) -> bool {
-    const READING: [&str; 7] = ["Get", "List", "Describe", "Head", "Simulate", "Encrypt", "Decrypt"];
+    const READING: [&str; 8] =
+        ["Get", "BatchGet", "List", "Describe", "Head", "Simulate", "Encrypt", "Decrypt"];
     !READING.iter().any(|prefix| operation.starts_with(prefix))
 }
