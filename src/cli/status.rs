@@ -32,12 +32,21 @@ pub struct StatusArgs {
     /// known
     #[arg(long)]
     no_drift: bool,
-    /// How long each part may take; the comparison may take four times as long
+    /// Open the newest backup of each generation of key shares with the keys at hand, which fetches it
+    #[arg(long)]
+    prove_backups: bool,
+    /// How long each part may take; the comparison and the backups that are opened may take four times as long
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15s")]
     timeout: Duration,
-    /// How old the newest proven backup may be
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "26h")]
-    max_backup_age: Duration,
+    /// How old the newest proven backup may be [default: `rpo` of the plan's `recovery:` section, else 26h]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    max_backup_age: Option<Duration>,
+    /// How long ago the last drill may be
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "90d")]
+    max_drill_age: Duration,
+    /// How old an access key may become
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "90d")]
+    max_key_age: Duration,
     /// How long before its date something needs attention
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "14d")]
     due_within: Duration,
@@ -64,8 +73,13 @@ async fn status(mut args: StatusArgs) -> Result<Outcome, session::Error> {
     let checked = args.plan.check()?;
     let allowed = permission::ask(&checked, Purpose::Connect).await;
     args.plan.allow(allowed);
-    let limits = Limits { backup_age: args.max_backup_age, due_within: args.due_within };
-    let options = Options { limit: args.timeout, drift: !args.no_drift, limits };
+    let limits = Limits {
+        backup_age: args.max_backup_age,
+        drill_age: args.max_drill_age,
+        key_age: args.max_key_age,
+        due_within: args.due_within,
+    };
+    let options = Options { limit: args.timeout, drift: !args.no_drift, prove: args.prove_backups, limits };
     let (events, receiver) = Events::channel();
     let display = ui::progress::quiet(receiver, args.format == View::Human);
     let report = status::gather(&|| args.plan.check(), options, &events).await;

@@ -1,5 +1,7 @@
 //! Dates by which something has to be replaced.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -41,6 +43,13 @@ impl Due {
         Self { of: String::new(), what, since: Some(since), by: None }
     }
 
+    /// The same, with a date by which it may be this old if it has none of its own.
+    #[must_use]
+    pub fn at_most(self, age: Duration) -> Self {
+        let by = self.by.or_else(|| self.since?.checked_add(age).ok());
+        Self { by, ..self }
+    }
+
     /// How many whole days are left; negative after the date.
     pub fn days_left(&self, now: Timestamp) -> Option<i64> {
         self.by.map(|by| days_until(now, by))
@@ -74,7 +83,10 @@ mod tests {
         ] {
             assert_eq!((due.days_left(at(now)), due.age(at(now))), (Some(left), Some(age)), "{now}");
         }
-        assert_eq!(Due::ages("access key", at("2026-11-01T12:00:00Z")).days_left(at(DAY_AFTER)), None);
+        let key = Due::ages("access key", at("2026-11-01T12:00:00Z"));
+        assert_eq!(key.days_left(at(DAY_AFTER)), None);
+        assert_eq!(key.at_most(Duration::from_hours(48)).days_left(at(DAY_AFTER)), Some(1));
+        assert_eq!(due.clone().at_most(Duration::ZERO), due, "its own date goes first");
         assert_eq!(Due::after_days("secret", at(DAY_AFTER), i64::MAX).by, None, "no date is that late");
     }
 

@@ -27,6 +27,9 @@ pub struct System {
     /// Entries in which servers differ although they should serve the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
+    /// Why the servers could not be compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub differences_unseen: Option<String>,
     /// Why it could not be asked at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,

@@ -11,6 +11,7 @@ mod under_way;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
@@ -20,7 +21,7 @@ pub use permission::{Access, Command, Condition, Declared, Kept, Lack, LeastPoli
 pub use silent::StoreAnswer;
 pub use under_way::UnderWay;
 
-use crate::custody::{Custody, FileStore, KeyService, Keyring, Store};
+use crate::custody::{Custody, FileStore, Impatient, KeyService, Keyring, Store};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Journal, mirror};
@@ -64,6 +65,8 @@ pub struct Run {
     /// The connections, one for each provider.
     pub connections: Connections,
     custody: OnceCell<Arc<Custody>>,
+    /// How long the key service of custody may take, in a run that must not wait for it again and again.
+    patience: Option<Duration>,
 }
 
 impl Run {
@@ -84,6 +87,7 @@ impl Run {
             own_needs: Arc::default(),
             connections: Connections::default(),
             custody: OnceCell::new(),
+            patience: None,
         }
     }
 
@@ -278,7 +282,11 @@ impl Run {
         if !settings.recipients.iter().any(|one| matches!(one, RecipientSettings::Kms(_))) {
             return None;
         }
-        self.any_key_service().await
+        let service = self.any_key_service().await?;
+        Some(match self.patience {
+            Some(limit) => Arc::new(Impatient::new(service, limit)),
+            None => service,
+        })
     }
 
     /// The key management service of the plan's own account, if a system of the run has one.

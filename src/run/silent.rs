@@ -19,9 +19,11 @@ pub struct StoreAnswer {
 }
 
 impl Run {
-    /// Asks every store of custody, and uses only those from now on that answer within `limit`. Has to come before
-    /// the first use of custody. Returns all of them, in the order of the plan.
+    /// Asks every store of custody, and uses only those from now on that answer within `limit`; the key service has a
+    /// third of it for each response, and is not asked again after one that does not come. Has to come before the
+    /// first use of custody. Returns all stores, in the order of the plan.
     pub async fn leave_out_silent_stores(&mut self, limit: Duration) -> Vec<StoreAnswer> {
+        self.patience = Some(at_most(limit) / 3);
         let Some(mut settings) = self.custody_settings.take() else { return Vec::new() };
         let answers = join_all(settings.stores.iter().map(|store| self.asked(store, limit))).await;
         let mut answering = answers.iter().map(|answer| answer.silent.is_none());

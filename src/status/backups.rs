@@ -4,14 +4,51 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 
 use super::gather::within;
 use super::report::{Backups, Generation, KeptBackup, StoreOfBackups};
-use crate::backup::{BackupPlace, Manifest, Read, State, Vouching, manifests_in};
+use crate::backup::{BackupPlace, Keys, Manifest, Read, State, Vouching, check, fetch, manifests_in};
 use crate::signing::Authority;
 
 /// The manifests of each place, or why it does not answer.
 pub(super) type Listed = Vec<(String, Result<Vec<Read>, String>)>;
+
+/// The keys that open a backup: the seal, its key, and the generation of shares.
+type Opener = (String, Option<String>, Option<String>);
+
+/// How the newest backup of each opener opens now, or why that is not known.
+pub(super) type Proofs = BTreeMap<Opener, Result<State, String>>;
+
+fn opener(manifest: &Manifest) -> Opener {
+    (manifest.seal.clone(), manifest.key_id.clone(), manifest.generation.clone())
+}
+
+/// Opens the newest backup of each generation of keys with what is at hand.
+pub(super) async fn prove(
+    listed: &Listed,
+    places: &[Box<dyn BackupPlace>],
+    keys: &Keys,
+    limit: Duration,
+) -> Proofs {
+    let mut newest: BTreeMap<Opener, (Timestamp, usize, &Manifest)> = BTreeMap::new();
+    for (index, (_, read)) in listed.iter().enumerate() {
+        for Read { manifest, .. } in read.iter().flatten() {
+            let known = newest.entry(opener(manifest)).or_insert((manifest.taken, index, manifest));
+            if manifest.taken > known.0 {
+                *known = (manifest.taken, index, manifest);
+            }
+        }
+    }
+    let opened = newest.into_iter().map(|(opener, (_, index, manifest))| async move {
+        let proof = async {
+            let file = fetch(places[index].as_ref(), &manifest.snapshot.name).await?;
+            Ok(check(&file, keys).await?.state)
+        };
+        (opener, within(limit, proof).await)
+    });
+    join_all(opened).await.into_iter().collect()
+}
 
 /// Asks every place.
 pub(super) async fn listed(
@@ -25,9 +62,9 @@ pub(super) async fn listed(
     join_all(asked).await
 }
 
-/// The report of these manifests. `obtainable` are the names of the objects that open from custody now, if it can be
+/// The report of these manifests and `proofs`. `obtainable` are the names of the objects that open from custody now, if it can be
 /// read.
-pub(super) fn backups(listed: Listed, obtainable: Option<&BTreeSet<&str>>) -> Backups {
+pub(super) fn backups(listed: Listed, proofs: &Proofs, obtainable: Option<&BTreeSet<&str>>) -> Backups {
     let is_signed = |read: &Read| read.vouching == Vouching::Signed;
     // Where the plan signs, only what it has signed counts: others may have put the rest there.
     let has_signed = listed.iter().flat_map(|(_, read)| read.iter().flatten()).any(is_signed);
@@ -53,7 +90,7 @@ pub(super) fn backups(listed: Listed, obtainable: Option<&BTreeSet<&str>>) -> Ba
     });
     let stores = stores.collect();
     let manifests: Vec<&Manifest> = all.values().map(|read| &read.manifest).collect();
-    Backups { stores, generations: generations(&manifests, obtainable) }
+    Backups { stores, generations: generations(&manifests, proofs, obtainable) }
 }
 
 fn kept(read: &Read) -> KeptBackup {
@@ -67,19 +104,26 @@ fn kept(read: &Read) -> KeptBackup {
     }
 }
 
-fn generations(manifests: &[&Manifest], obtainable: Option<&BTreeSet<&str>>) -> Vec<Generation> {
-    let mut by_keys: BTreeMap<_, Vec<&Manifest>> = BTreeMap::new();
+fn generations(
+    manifests: &[&Manifest],
+    proofs: &Proofs,
+    obtainable: Option<&BTreeSet<&str>>,
+) -> Vec<Generation> {
+    let mut by_opener: BTreeMap<Opener, Vec<&Manifest>> = BTreeMap::new();
     for manifest in manifests {
-        let keys = (&manifest.seal, &manifest.key_id, &manifest.generation);
-        by_keys.entry(keys).or_default().push(manifest);
+        by_opener.entry(opener(manifest)).or_default().push(manifest);
     }
-    let mut found: Vec<Generation> =
-        by_keys.into_values().filter_map(|of| generation(&of, obtainable)).collect();
+    let one = |(opener, of): (Opener, Vec<&Manifest>)| generation(&of, proofs.get(&opener), obtainable);
+    let mut found: Vec<Generation> = by_opener.into_iter().filter_map(one).collect();
     found.sort_by_key(|generation| std::cmp::Reverse(generation.last));
     found
 }
 
-fn generation(manifests: &[&Manifest], obtainable: Option<&BTreeSet<&str>>) -> Option<Generation> {
+fn generation(
+    manifests: &[&Manifest],
+    proof: Option<&Result<State, String>>,
+    obtainable: Option<&BTreeSet<&str>>,
+) -> Option<Generation> {
     let last = manifests.iter().max_by_key(|manifest| manifest.taken)?;
     let first = manifests.iter().min_by_key(|manifest| manifest.taken)?;
     let proven = manifests.iter().filter(|manifest| manifest.proof == State::Proven);
@@ -97,5 +141,7 @@ fn generation(manifests: &[&Manifest], obtainable: Option<&BTreeSet<&str>>) -> O
         last: last.taken,
         threshold: last.threshold,
         in_custody: obtainable.and(proven).map(|proven| proven.custody.iter().all(is_there)),
+        opens_now: proof.and_then(|proof| proof.as_ref().ok()).copied(),
+        not_tried: proof.and_then(|proof| proof.as_ref().err()).cloned(),
     })
 }

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::judge::{self, Limits};
-use super::report::{Drift, Locks, Report, Seen};
+use super::report::{Drift, LastDrill, Locks, Report, Seen};
 use super::{backups, custody, places};
+use crate::backup::Keys;
 use crate::changeset::{Action, PlanIdentity};
 use crate::custody::examine::Object;
+use crate::drill;
 use crate::error;
 use crate::event::Events;
 use crate::health::{Due, System};
@@ -20,8 +22,8 @@ use crate::run::{Run, StoreAnswer};
 use crate::session::{self, Backups, Checked, PARALLELISM, Reach, Session};
 use crate::workspace::Workspace;
 
-/// How much longer the comparison of all steps may take than another part.
-const DRIFT: u32 = 4;
+/// How much longer what has to read everything may take than another part.
+const LONGER: u32 = 4;
 
 /// How to ask.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,8 @@ pub struct Options {
     pub limit: Duration,
     /// Whether the live systems are compared with the plan.
     pub drift: bool,
+    /// Whether the newest backup of each generation of keys is opened.
+    pub prove: bool,
     /// From when on something needs a person.
     pub limits: Limits,
 }
@@ -61,18 +65,21 @@ pub async fn gather(
         Ok::<_, session::Error>(checked)
     };
     let has = |section| first.resolved.document.section(section).is_some();
-    let (has_custody, has_backups) = (has(Section::Custody), has(Section::Backup));
+    let (has_custody, has_backups, has_targets) =
+        (has(Section::Custody), has(Section::Backup), has(Section::Recovery));
+    // A mistake in the section is one of the plan, which was checked.
+    let rpo = first.resolved.recovery(&first.outputs).ok().and_then(|recovery| recovery.rpo);
     let (near, kept, far, drift) = futures::join!(
         near(again(), options.limit),
-        async { if has_backups { Some(kept(again(), options.limit).await) } else { None } },
+        async { if has_backups { Some(kept(again(), &options).await) } else { None } },
         far(again(), options.limit),
-        async { if options.drift { Some(drift(again(), options.limit, events).await) } else { None } },
+        async { if options.drift { Some(drift(again(), &options, events).await) } else { None } },
     );
     let (systems, answers, objects) = near;
     let obtainable = objects.as_ref().ok().map(|objects| custody::obtainable(objects));
     let backups = match kept {
         None => Seen::Absent,
-        Some(Ok(listed)) => Seen::Known(backups::backups(listed, obtainable.as_ref())),
+        Some(Ok((listed, proofs))) => Seen::Known(backups::backups(listed, &proofs, obtainable.as_ref())),
         Some(Err(why)) => Seen::Unseen(why),
     };
     let custody = match objects {
@@ -86,6 +93,12 @@ pub async fn gather(
     };
     let (everywhere, outcomes) = far;
     let here = places::here(Workspace::of(&folder), &plan.name);
+    let drill = Workspace::of(&folder).and_then(|workspace| drill::latest(&workspace, &plan.name));
+    let drill = match drill {
+        Ok(None) if !has_backups && !has_targets => Seen::Absent,
+        Ok(report) => Seen::Known(report.map(LastDrill::from)),
+        Err(error) => Seen::Unseen(live(&error)),
+    };
     let (drift, due) = match drift {
         None => (Seen::Absent, Seen::Absent),
         Some(Ok((drift, due))) => (Seen::Known(drift), Seen::Known(due)),
@@ -98,6 +111,9 @@ pub async fn gather(
         systems,
         custody,
         backups,
+        drill,
+        has_targets,
+        rpo,
         due,
         locks: Locks { here, everywhere },
         outcomes,
@@ -176,12 +192,23 @@ async fn run_of(mut checked: Checked, limit: Duration) -> Result<(Run, Vec<Known
     Ok((run, known.collect()))
 }
 
-/// The manifests of the backups.
-async fn kept(checked: Result<Checked, session::Error>, limit: Duration) -> Result<backups::Listed, String> {
+/// The manifests of the backups, and how they open if that is asked for.
+async fn kept(
+    checked: Result<Checked, session::Error>,
+    options: &Options,
+) -> Result<(backups::Listed, backups::Proofs), String> {
     let mut checked = checked.map_err(|error| in_words(&error))?;
     let connected = async { Backups::connect(&mut checked).await.map_err(|error| in_words(&error)) };
-    let found = in_time(limit, connected).await?;
-    Ok(backups::listed(found.places(), found.run.journal.authority(), limit).await)
+    let found = in_time(options.limit, connected).await?;
+    let listed = backups::listed(found.places(), found.run.journal.authority(), options.limit).await;
+    let mut proofs = backups::Proofs::new();
+    if options.prove {
+        let mut keys = Keys::default();
+        // Without keys the backups show that they do not open.
+        let _ = within(options.limit, session::backups::add_keys(&found.run, &mut keys)).await;
+        proofs = backups::prove(&listed, found.places(), &keys, options.limit.saturating_mul(LONGER)).await;
+    }
+    Ok((listed, proofs))
 }
 
 /// The lock that other machines see, and the journal with what they have added.
@@ -235,7 +262,7 @@ fn believed(journal: &crate::journal::Journal) -> Seen<Vec<super::OpenOutcome>> 
 /// The difference between the plan and the live systems, and what of these is due.
 async fn drift(
     checked: Result<Checked, session::Error>,
-    limit: Duration,
+    options: &Options,
     events: &Events,
 ) -> Result<(Drift, Vec<Due>), String> {
     let checked = checked.map_err(|error| in_words(&error))?;
@@ -245,7 +272,7 @@ async fn drift(
         Ok::<_, session::Error>((session, changeset))
     };
     let compared = async { compared.await.map_err(|error| in_words(&error)) };
-    let (session, changeset) = in_time(limit.saturating_mul(DRIFT), compared).await?;
+    let (session, changeset) = in_time(options.limit.saturating_mul(LONGER), compared).await?;
     let steps = changeset.steps.iter().filter(|step| step.action != Action::None);
     let drift = Drift {
         counts: changeset.summary,
@@ -254,7 +281,10 @@ async fn drift(
     };
     let world = &session.world;
     let due = world.resolved.steps.iter().zip(world.instances.iter()).flat_map(|(step, instance)| {
-        instance.due().into_iter().map(|due| Due { of: step.id.clone(), ..due })
+        instance
+            .due()
+            .into_iter()
+            .map(|due| Due { of: step.id.clone(), ..due }.at_most(options.limits.key_age))
     });
     let mut due: Vec<Due> = due.collect();
     due.sort_by_key(|due| (due.by.is_none(), due.by, due.since));

@@ -8,14 +8,20 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::report::{Backups, Custody, Drift, Generation, LockHeld, OpenOutcome, Report, Seen};
+use crate::backup::State;
+use crate::drill::Verdict;
 use crate::health::{Due, Node, NodeState, System};
 use findings::Findings;
 
 /// From when on something needs a person.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How old the newest proven backup may be.
-    pub backup_age: Duration,
+    /// How old the newest proven backup may be; by default as old as the plan lets recovered data be.
+    pub backup_age: Option<Duration>,
+    /// How long ago the last drill may be.
+    pub drill_age: Duration,
+    /// How old something may become that has no date of its own, such as an access key.
+    pub key_age: Duration,
     /// How long before its date something needs attention.
     pub due_within: Duration,
 }
@@ -48,8 +54,8 @@ impl Severity {
 pub struct Finding {
     /// How urgent it is.
     pub severity: Severity,
-    /// The part of the report that it is about: `nodes`, `keys`, `custody`, `backups`, `due`, `locks`, `outcomes`,
-    /// `drift`.
+    /// The part of the report that it is about: `nodes`, `keys`, `custody`, `backups`, `drill`, `due`, `locks`,
+    /// `outcomes`, `drift`.
     pub area: &'static str,
     /// A sentence without its end.
     pub message: String,
@@ -65,7 +71,9 @@ pub(super) fn judge(report: &Report, limits: &Limits) -> Vec<Finding> {
         keys(&mut findings, system, &report.custody);
     }
     custody(&mut findings, &report.custody);
-    backups(&mut findings, &report.backups, report.at, limits);
+    let age = limits.backup_age.or(report.rpo).unwrap_or(BACKUP_AGE);
+    backups(&mut findings, &report.backups, report.at, age);
+    drill(&mut findings, report, limits);
     outcomes(&mut findings, &report.outcomes, &report.locks.here, &report.locks.everywhere);
     due(&mut findings, report, limits);
     locks(&mut findings, report);
@@ -201,7 +209,7 @@ fn custody(findings: &mut Findings<'_>, custody: &Seen<Custody>) {
     }
 }
 
-fn backups(findings: &mut Findings<'_>, backups: &Seen<Backups>, now: Timestamp, limits: &Limits) {
+fn backups(findings: &mut Findings<'_>, backups: &Seen<Backups>, now: Timestamp, limit: Duration) {
     if let Some(why) = backups.why() {
         findings.attention("backups", format!("the backups cannot be listed: {why}"), TRY_BACKUP);
     }
@@ -232,15 +240,15 @@ fn backups(findings: &mut Findings<'_>, backups: &Seen<Backups>, now: Timestamp,
                 findings.attention("backups", message, CHECK_BACKUP);
             }
             let age = now.duration_since(proven.taken);
-            if age > SignedDuration::try_from(limits.backup_age).unwrap_or(SignedDuration::MAX) {
-                let message = format!(
-                    "the newest proven backup is {} h old, more than {} h",
-                    age.as_hours(),
-                    limits.backup_age.as_secs() / 3600
-                );
+            if age > signed(limit) {
+                let (age, limit) = (in_minutes(age), in_minutes(signed(limit)));
+                let message = format!("the newest proven backup is {age} old, and {limit} is the limit");
                 findings.broken("backups", message, TRY_BACKUP);
             }
         }
+    }
+    for generation in &backups.generations {
+        opens(findings, generation);
     }
     for generation in backups.generations.iter().filter(|one| one.in_custody == Some(false)) {
         let message = format!(
@@ -251,6 +259,78 @@ fn backups(findings: &mut Findings<'_>, backups: &Seen<Backups>, now: Timestamp,
         findings.attention("backups", message, CHECK_BACKUP);
     }
 }
+
+/// Whether the newest backup of a generation opens now, where that was tried.
+fn opens(findings: &mut Findings<'_>, generation: &Generation) {
+    let newest = format!("the newest backup that {} open", generation.opener());
+    let day = generation.last.strftime("%Y-%m-%d");
+    if let Some(why) = &generation.not_tried {
+        return findings.attention(
+            "backups",
+            format!("{newest}, of {day}, was not opened: {why}"),
+            CHECK_BACKUP,
+        );
+    }
+    match generation.opens_now {
+        None | Some(State::Proven) => {}
+        Some(State::Whole) => {
+            findings.attention("backups", format!("no key at hand opens {newest}, of {day}"), CHECK_BACKUP);
+        }
+        Some(State::Locked) => {
+            findings.broken(
+                "backups",
+                format!("the keys at hand do not open {newest}, of {day}"),
+                CHECK_BACKUP,
+            );
+        }
+        Some(State::Flawed) => {
+            findings.broken("backups", format!("{newest}, of {day}, is flawed"), CHECK_BACKUP);
+        }
+    }
+}
+
+/// How old the newest backup may be where nothing says so: a day, and the time to take it.
+const BACKUP_AGE: Duration = Duration::from_hours(26);
+
+fn signed(limit: Duration) -> SignedDuration {
+    SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX)
+}
+
+fn in_minutes(age: SignedDuration) -> String {
+    match age.as_hours() {
+        0 => format!("{} min", age.as_mins()),
+        hours => format!("{hours} h"),
+    }
+}
+
+fn drill(findings: &mut Findings<'_>, report: &Report, limits: &Limits) {
+    if let Some(why) = report.drill.why() {
+        findings.attention("drill", format!("the reports of drills cannot be read: {why}"), DRILL);
+    }
+    let Some(last) = report.drill.known() else { return };
+    let Some(last) = last else {
+        if report.has_targets {
+            findings.attention("drill", "a recovery has never been rehearsed", DRILL);
+        }
+        return;
+    };
+    let day = last.started.strftime("%Y-%m-%d");
+    match last.verdict {
+        Verdict::Passed => {}
+        Verdict::Missed => {
+            findings.attention("drill", format!("the drill of {day} missed a target"), DRILL);
+        }
+        Verdict::Failed => {
+            findings.broken("drill", format!("the drill of {day} did not recover the backup"), DRILL);
+        }
+    }
+    let age = report.at.duration_since(last.started);
+    if age > signed(limits.drill_age) {
+        findings.attention("drill", format!("the last drill is {} days ago", age.as_hours() / 24), DRILL);
+    }
+}
+
+const DRILL: &str = "run `groundwork drill PLAN`";
 
 const TRY_BACKUP: &str = "run `groundwork backup PLAN` and see what it says";
 const CHECK_BACKUP: &str = "run `groundwork backup check PLAN --latest`";

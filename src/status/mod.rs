@@ -11,6 +11,6 @@ mod report;
 pub use gather::{Options, gather};
 pub use judge::{Finding, Limits, Severity};
 pub use report::{
-    Backups, Custody, Drift, Generation, KeptBackup, LockHeld, Locks, OpenOutcome, Report, Seen,
+    Backups, Custody, Drift, Generation, KeptBackup, LastDrill, LockHeld, Locks, OpenOutcome, Report, Seen,
     StoreOfBackups, StoreOfCustody,
 };

@@ -1,11 +1,14 @@
 //! The parts of a report.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::judge::{Finding, Severity};
 use crate::backup::State;
 use crate::changeset::{Counts, PlanIdentity};
+use crate::drill::{self, Measure, Verdict};
 use crate::health::{Due, System};
 
 /// A part of the report.
@@ -66,7 +69,13 @@ pub struct Report {
     pub custody: Seen<Custody>,
     /// The backups.
     pub backups: Seen<Backups>,
-    /// What is to be replaced, the next first.
+    /// The last rehearsed recovery; nothing in it when there was none.
+    pub drill: Seen<Option<LastDrill>>,
+    /// Whether the plan says how a recovery has to go.
+    pub has_targets: bool,
+    /// How old recovered data may be, as the plan says.
+    pub rpo: Option<Duration>,
+    /// The things that are to be replaced, the next first.
     pub due: Seen<Vec<Due>>,
     /// The locks.
     pub locks: Locks,
@@ -87,6 +96,28 @@ impl Report {
     /// One word for all of it.
     pub fn word(&self) -> &'static str {
         self.worst().map_or("healthy", Severity::word)
+    }
+}
+
+/// The last rehearsed recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastDrill {
+    /// When it began.
+    pub started: Timestamp,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The backup that was recovered.
+    pub backup: Option<String>,
+    /// How long the recovery took, against the plan's target of then.
+    pub rto: Measure,
+    /// How old the recovered data was, against the plan's target of then.
+    pub rpo: Measure,
+}
+
+impl From<drill::Report> for LastDrill {
+    fn from(report: drill::Report) -> Self {
+        let drill::Report { started, verdict, backup, rto, rpo, .. } = report;
+        Self { started, verdict, backup: backup.map(|backup| backup.name), rto, rpo }
     }
 }
 
@@ -190,6 +221,12 @@ pub struct Generation {
     /// Whether every object that custody had when the newest of them was proven is still obtainable; nothing
     /// where none of them was proven, or custody cannot be read.
     pub in_custody: Option<bool>,
+    /// How the newest of them opens with the keys at hand; nothing when that was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opens_now: Option<State>,
+    /// Why that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_tried: Option<String>,
 }
 
 /// The locks of a plan.

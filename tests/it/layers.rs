@@ -209,7 +209,7 @@ const EDGES: &[(&str, &str)] = &[
     ),
     (
         "status",
-        "backup changeset custody error event health journal lock net plan proof run session signing workspace",
+        "backup changeset custody drill error event health journal lock net plan proof run session signing workspace",
     ),
     ("runbook", "custody destination plan session template"),
     ("schema", "plan provider resource"),

@@ -75,6 +75,12 @@ fn status_sees_a_healthy_environment_and_each_bad_day() {
     assert_eq!(backup.code, 0, "{backup:?}");
 
     let before = contents(folder);
+    let (code, report) = status(&cluster, &["--prove-backups", "--no-drift"]);
+    assert_eq!(
+        (code, &report["backups"]["generations"][0]["opens_now"]),
+        (0, &json!("proven")),
+        "{report:#}"
+    );
     let (code, report) = status(&cluster, &["--due-within", "3d"]);
     assert_eq!((code, messages(&report)), (0, Vec::new()), "{report:#}");
     assert_eq!((&report["format_version"], &report["state"]), (&json!("1"), &json!("healthy")));

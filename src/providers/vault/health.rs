@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::node::{Health, Leader, NodeClient};
+use super::prove::cluster::lasting_differences;
 use super::{Custodian, VaultClient, VaultInit, declared_threshold};
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::{Keys, Node, NodeState, Storage, StorageServer, System};
@@ -38,12 +39,27 @@ pub(super) async fn of_cluster(run: &Run, declared: &[Known], limit: Duration) -
         Err(why) => system.keys_unseen = Some(why),
     }
     if system.leaders() > 0 {
-        match within(limit, storage(&client)).await {
+        let serving = serving(&servers, &system.nodes);
+        let (storage, differences) = futures::join!(
+            within(limit, storage(&client)),
+            within(limit, lasting_differences(&client, &serving))
+        );
+        match storage {
             Ok(storage) => system.storage = storage,
             Err(why) => system.storage_unseen = Some(why),
         }
+        match differences {
+            Ok(differences) => system.differences = differences,
+            Err(why) => system.differences_unseen = Some(why),
+        }
     }
     system
+}
+
+/// The nodes that serve.
+fn serving<'n>(servers: &'n [NodeClient], nodes: &[Node]) -> Vec<&'n NodeClient> {
+    let serves = |node: &Node| matches!(node.state, NodeState::Active | NodeState::Standby);
+    servers.iter().zip(nodes).filter(|(_, node)| serves(node)).map(|(server, _)| server).collect()
 }
 
 /// An answer, or why there is none in time.

@@ -1,8 +1,8 @@
 use super::*;
-use crate::backup::State;
 use crate::changeset::{Counts, PlanIdentity};
+use crate::drill::Measure;
 use crate::health::{Keys, Storage, StorageServer};
-use crate::status::{KeptBackup, Locks, StoreOfBackups, StoreOfCustody};
+use crate::status::{KeptBackup, LastDrill, Locks, StoreOfBackups, StoreOfCustody};
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -59,6 +59,9 @@ fn healthy() -> Report {
             }],
             generations: Vec::new(),
         }),
+        drill: Seen::Known(None),
+        has_targets: false,
+        rpo: None,
         due: Seen::Known(Vec::new()),
         locks: Locks { here: Seen::Known(None), everywhere: Seen::Absent },
         outcomes: Seen::Known(Vec::new()),
@@ -67,8 +70,12 @@ fn healthy() -> Report {
     }
 }
 
-const LIMITS: Limits =
-    Limits { backup_age: Duration::from_hours(26), due_within: Duration::from_hours(24 * 14) };
+const LIMITS: Limits = Limits {
+    backup_age: None,
+    drill_age: Duration::from_hours(24 * 90),
+    key_age: Duration::from_hours(24 * 90),
+    due_within: Duration::from_hours(24 * 14),
+};
 
 /// What a change of the healthy environment makes of it.
 fn found(change: impl FnOnce(&mut Report)) -> Vec<(Severity, &'static str, String)> {
@@ -185,8 +192,14 @@ fn backup_that_is_missing_old_or_unproven_is_told() {
     let old = only(|report| report.at = at("2026-11-29T10:00:00Z"));
     assert_eq!(
         old,
-        (Severity::Broken, "backups", "the newest proven backup is 27 h old, more than 26 h".to_owned())
+        (
+            Severity::Broken,
+            "backups",
+            "the newest proven backup is 27 h old, and 26 h is the limit".to_owned()
+        )
     );
+    let beyond_rpo = only(|report| report.rpo = Some(Duration::from_mins(15)));
+    assert_eq!(beyond_rpo.2, "the newest proven backup is 1 h old, and 15 min is the limit");
     let unproven = only(|report| {
         known(&mut report.backups).stores[0].newest = Some(backup("2026-11-28T07:30:00Z", State::Whole));
     });
@@ -206,6 +219,60 @@ fn backup_that_is_missing_old_or_unproven_is_told() {
         }
     });
     assert_eq!(silent.0, Severity::Attention, "nobody knows that there is none");
+}
+
+#[test]
+fn backup_that_does_not_open_now_is_told_by_its_keys() {
+    let opens = |opens_now, not_tried: Option<&str>| {
+        found(|report| {
+            let taken = at("2026-11-28T07:00:00Z");
+            known(&mut report.backups).generations.push(Generation {
+                id: None,
+                seal: "shamir".to_owned(),
+                key_id: None,
+                backups: 1,
+                first: taken,
+                last: taken,
+                threshold: 3,
+                in_custody: Some(true),
+                opens_now,
+                not_tried: not_tried.map(str::to_owned),
+            });
+        })
+    };
+    assert_eq!(opens(Some(State::Proven), None), []);
+    let locked =
+        "the keys at hand do not open the newest backup that 3 shares open, of 2026-11-28".to_owned();
+    assert_eq!(opens(Some(State::Locked), None), [(Severity::Broken, "backups", locked)]);
+    assert_eq!(opens(Some(State::Flawed), None)[0].0, Severity::Broken);
+    assert_eq!(opens(Some(State::Whole), None)[0].0, Severity::Attention);
+    let late = opens(None, Some("no answer within 60 s"));
+    assert!(late[0].0 == Severity::Attention && late[0].2.ends_with("was not opened: no answer within 60 s"));
+}
+
+#[test]
+fn drill_is_told_when_it_is_old_or_has_not_passed() {
+    let after = |verdict, started: &str| {
+        let started = at(started);
+        found(move |report| {
+            let last = LastDrill {
+                started,
+                verdict,
+                backup: None,
+                rto: Measure::default(),
+                rpo: Measure::default(),
+            };
+            report.drill = Seen::Known(Some(last));
+        })
+    };
+    let today = "2026-11-28T06:00:00Z";
+    assert_eq!(after(Verdict::Passed, today), []);
+    let missed = "the drill of 2026-11-28 missed a target".to_owned();
+    assert_eq!(after(Verdict::Missed, today), [(Severity::Attention, "drill", missed)]);
+    assert_eq!(after(Verdict::Failed, today)[0].0, Severity::Broken);
+    let old = after(Verdict::Passed, "2026-08-01T06:00:00Z");
+    assert_eq!((old[0].0, old[0].2.as_str()), (Severity::Attention, "the last drill is 119 days ago"));
+    assert_eq!(only(|report| report.has_targets = true).2, "a recovery has never been rehearsed");
 }
 
 #[test]

@@ -7,10 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::backup::State;
+use crate::drill::Verdict;
 use crate::health::{Due, Keys, Node, NodeState, System};
 use crate::status::{
-    Backups, Custody, Drift, Generation, KeptBackup, LockHeld, Report, Seen, Severity, StoreOfBackups,
-    StoreOfCustody,
+    Backups, Custody, Drift, Generation, KeptBackup, LastDrill, LockHeld, Report, Seen, Severity,
+    StoreOfBackups, StoreOfCustody,
 };
 
 /// How many entries a list shows.
@@ -31,6 +32,7 @@ pub fn human(report: &Report) -> String {
     report.systems.iter().for_each(|one| system(&mut text, one, report.at));
     part(&mut text, "custody", &report.custody, custody);
     part(&mut text, "backups", &report.backups, |text, found| backups(text, found, report.at));
+    part(&mut text, "last drill", &report.drill, |text, last| drill(text, last.as_ref(), report.at));
     part(&mut text, "due", &report.due, |text, found| due(text, found, report.at));
     part(&mut text, "lock of this machine", &report.locks.here, |text, held| {
         lock(text, held.as_ref(), report);
@@ -98,6 +100,15 @@ fn system(text: &mut String, system: &System, now: Timestamp) {
     }
     if let Some(why) = &system.storage_unseen {
         let _ = write!(text, "\n  storage  {} {why}", paint(CHANGE, "not known:"));
+    }
+    match &system.differences_unseen {
+        Some(why) => {
+            let _ = write!(text, "\n  tables   {} {why}", paint(CHANGE, "not compared:"));
+        }
+        None if system.serving() > 1 && system.differences.is_empty() => {
+            text.push_str("\n  tables   engines, methods and policies are the same on every server");
+        }
+        None => {}
     }
     match (&system.keys, &system.keys_unseen) {
         (Some(found), _) => keys(text, found),
@@ -207,6 +218,10 @@ fn opens(generation: &Generation) -> String {
         Some(false) => "; custody lacks some of what opened them",
         None => "",
     };
+    let custody = match generation.opens_now {
+        Some(State::Proven) => "; the newest was opened now",
+        _ => custody,
+    };
     let id = generation.id.as_ref().map(|id| format!("  {}", paint(FAINT, short(id)))).unwrap_or_default();
     format!("{count}{custody}{id}")
 }
@@ -215,6 +230,25 @@ fn opens(generation: &Generation) -> String {
 fn short(id: &str) -> &str {
     let digest = id.rsplit(':').next().unwrap_or(id);
     digest.get(..12).unwrap_or(digest)
+}
+
+fn drill(text: &mut String, last: Option<&LastDrill>, now: Timestamp) {
+    let Some(last) = last else { return text.push_str("  none") };
+    let style = if last.verdict == Verdict::Passed { GOOD } else { BAD };
+    let verdict = paint(style, last.verdict.word());
+    let _ = write!(text, "  {verdict}, {} ago", age(now.duration_since(last.started)));
+    for (name, measure) in [("took", last.rto), ("data of", last.rpo)] {
+        let Some(measured) = measure.measured_ms else { continue };
+        let target = measure.target_ms.map(|target| format!(" (target {})", age(millis(target))));
+        let _ = write!(text, "; {name} {}{}", age(millis(measured)), target.unwrap_or_default());
+    }
+    if let Some(backup) = &last.backup {
+        let _ = write!(text, "\n  {}", paint(FAINT, backup));
+    }
+}
+
+fn millis(ms: u64) -> SignedDuration {
+    SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
 fn due(text: &mut String, all: &[Due], now: Timestamp) {

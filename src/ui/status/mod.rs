@@ -21,6 +21,7 @@ pub fn json(report: &Report) -> Value {
         "systems": report.systems,
         "custody": report.custody,
         "backups": report.backups,
+        "drill": report.drill,
         "due": report.due,
         "locks": report.locks,
         "outcomes": report.outcomes,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+use crate::drill::Verdict;
 use crate::health::NodeState;
 use crate::status::{Report, Seen, Severity};
 
@@ -157,6 +158,12 @@ impl<'a> Page<'a> {
 
     fn rest(&mut self) {
         let report = self.report;
+        if let Some(Some(last)) = report.drill.known() {
+            let at = [(vec![], seconds(last.started))];
+            self.add("drill_timestamp_seconds", "When the last drill began.", at);
+            let passed = [(vec![], truth(last.verdict == Verdict::Passed))];
+            self.add("drill_passed", "Whether the last drill passed.", passed);
+        }
         let due = report.due.known().into_iter().flatten().filter_map(|due| {
             Some((vec![("of", due.of.clone()), ("what", due.what.to_owned())], seconds(due.by?)))
         });

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_sdk_iam::types::{AccessKeyMetadata, StatusType};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,6 +26,7 @@ use super::prove;
 use crate::access::Granting;
 use crate::custody::Gap;
 use crate::error::{FieldError, Result};
+use crate::health::Due;
 use crate::proof::{Proof, Prover};
 use crate::providers::aws::needs::{self, Need, always, creates, deletes, updates};
 use crate::providers::sink::{Delivery, VaultKv};
@@ -109,6 +111,8 @@ pub struct Observed {
     gaps: Vec<Gap>,
     /// A run began to replace the key and did not end it.
     replacement: Option<Replaced>,
+    /// When the key was made, of one that is kept.
+    made: Option<Timestamp>,
 }
 
 /// The outputs that other steps may refer to; never the secret.
@@ -236,10 +240,12 @@ impl Resource for IamAccessKey {
             unproven: client.is_unfinished(&id.user),
             gaps: Vec::new(),
             replacement: client.replacement(&id.user, &live, &next),
+            made: None,
             next,
         };
         if let Next::Keep { key, .. } = &observed.next {
             observed.status = status_of(&live, key);
+            observed.made = next::made(&live, key);
             observed.gaps = client.gaps(&id.user, key).await?;
             let pair = client.read_pair(&id.user, key).await?;
             for (target, delivered) in id.deliver.iter().zip(&mut observed.delivered) {
@@ -353,6 +359,10 @@ impl Resource for IamAccessKey {
         }
     }
 
+    fn due(_: &Desired, observed: &Observed) -> Vec<Due> {
+        observed.made.map(|made| Due::ages("access key", made)).into_iter().collect()
+    }
+
     fn outputs(observed: &Observed) -> Outputs {
         let access_key_id = match &observed.next {
             Next::Keep { key, .. } => key.clone(),
@@ -429,6 +439,7 @@ mod tests {
             unproven: false,
             gaps: Vec::new(),
             replacement: None,
+            made: None,
         };
         let keep = || Next::Keep { key: "AKIA1".into(), lost: Vec::new() };
         assert!(IamAccessKey::diff(&desired, &observed(keep(), true)).is_empty());

@@ -41,6 +41,11 @@ impl Key {
     }
 }
 
+/// When a listed key was made.
+pub(super) fn made(live: &[AccessKeyMetadata], key: &str) -> Option<Timestamp> {
+    live.iter().filter_map(Key::of).find(|one| one.id == key)?.made
+}
+
 /// A request for a key that was announced and neither fulfilled nor refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Map, Value};
 
+use super::super::VaultClient;
 use super::super::custodian::Custodian;
 use super::super::init::Members;
 use super::super::node::{Health, NodeClient, SealStatus};
@@ -178,11 +179,7 @@ async fn same_everywhere(prover: &Vault<'_>, nodes: &[&NodeClient]) {
         return;
     }
     let tried = "the same engines, methods and policies on every node";
-    let mut found = differences(prover, nodes).await;
-    if found.as_ref().is_ok_and(|found| !found.is_empty()) {
-        tokio::time::sleep(CATCH_UP).await;
-        found = differences(prover, nodes).await;
-    }
+    let found = lasting_differences(prover.client(), nodes).await;
     let Some(found) = prover.ask(tried, "an answer of each node", found) else { return };
     match found.is_empty() {
         true => prover.proven(tried),
@@ -195,11 +192,24 @@ async fn same_everywhere(prover: &Vault<'_>, nodes: &[&NodeClient]) {
     }
 }
 
+/// In which entries nodes differ from the first one, and go on to after a while.
+pub(in crate::providers::vault) async fn lasting_differences(
+    client: &VaultClient,
+    nodes: &[&NodeClient],
+) -> Result<Vec<String>> {
+    let found = differences(client, nodes).await?;
+    if found.is_empty() {
+        return Ok(found);
+    }
+    tokio::time::sleep(CATCH_UP).await;
+    differences(client, nodes).await
+}
+
 /// In which entries nodes differ from the first one.
-async fn differences(prover: &Vault<'_>, nodes: &[&NodeClient]) -> Result<Vec<String>> {
+async fn differences(client: &VaultClient, nodes: &[&NodeClient]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for (noun, method, path) in TABLES {
-        let tables = join_all(nodes.iter().map(|node| prover.get_from(node.address(), method, path))).await;
+        let tables = join_all(nodes.iter().map(|node| client.get_from(node.address(), method, path))).await;
         let tables = tables.into_iter().map(known).collect::<Result<Vec<_>>>()?;
         // A server that has no such table has none on any node.
         let mut tables = nodes.iter().zip(tables).filter_map(|(node, table)| Some((node, table?)));

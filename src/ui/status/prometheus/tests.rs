@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::changeset::{Counts, PlanIdentity};
+use crate::drill::Measure;
 use crate::health::{Due, Keys, Node, Storage, System};
-use crate::status::{Backups, Custody, Drift, Locks, OpenOutcome, StoreOfBackups, StoreOfCustody};
+use crate::status::{Backups, Custody, Drift, LastDrill, Locks, OpenOutcome, StoreOfBackups, StoreOfCustody};
 
 /// A name with everything that has to be escaped.
 const NASTY: &str = "a \"folder\" in C:\\new\nline, {x=\"1\"} 7";
@@ -99,6 +100,15 @@ fn report() -> Report {
             }],
             generations: Vec::new(),
         }),
+        drill: Seen::Known(Some(LastDrill {
+            started: at,
+            verdict: Verdict::Missed,
+            backup: None,
+            rto: Measure::default(),
+            rpo: Measure::default(),
+        })),
+        has_targets: true,
+        rpo: None,
         due: Seen::Known(vec![since, Due { of: "ci".to_owned(), ..Due::ages("access key", at) }]),
         locks: Locks { here: Seen::Known(None), everywhere: Seen::Absent },
         outcomes: Seen::Known(vec![OpenOutcome {
@@ -139,6 +149,10 @@ fn metrics_are_read_back_with_every_label_as_it_was() {
     assert_eq!(value("backups", &[]), [0; 0], "nobody knows how many a silent store has");
     assert_eq!(value("due_timestamp_seconds", &[("of", "db")]), [1_795_852_800 + 86_400]);
     assert_eq!(value("due_timestamp_seconds", &[("of", "ci")]), [0; 0], "it has no date");
+    assert_eq!(
+        (value("drill_timestamp_seconds", &[]), value("drill_passed", &[])),
+        (vec![1_795_852_800], vec![0])
+    );
     assert_eq!(value("lock_held", &[]), [0]);
     assert_eq!(value("outcomes", &[("kind", "lost")]), [1]);
     assert_eq!(value("steps", &[("action", "none")]), [7]);
