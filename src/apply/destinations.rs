@@ -19,8 +19,7 @@ use crate::template::unknown::describe;
 
 /// Where a run goes, with what of that is not as the journal has it.
 pub fn of_world(world: &ObservedPlan, run: &Run) -> WhereThisGoes {
-    let last = run.journal.destinations();
-    WhereThisGoes::new(collect(world, run, &world.known_outputs()), last)
+    WhereThisGoes::new(of_run(world, run), run.journal.destinations())
 }
 
 /// Notes in the journal where a run went, unless it is known.
@@ -29,11 +28,31 @@ pub fn of_world(world: &ObservedPlan, run: &Run) -> WhereThisGoes {
 /// When the journal cannot be written.
 pub async fn record(world: &ObservedPlan, run: &Run, permit: &Permit) -> Result<()> {
     let journal = &run.journal;
-    let destinations = collect(world, run, &world.known_outputs());
+    let destinations = of_run(world, run);
     if journal.destinations().is_some_and(|(_, last)| last == destinations) || destinations.is_empty() {
         return Ok(());
     }
     journal.append(permit, Entry::Destinations { destinations }).await
+}
+
+/// The destinations of a run. A part of a plan that leaves a provider out says nothing about where that one goes.
+fn of_run(world: &ObservedPlan, run: &Run) -> Destinations {
+    let mut all = collect(world, run, &world.known_outputs());
+    let last = run.journal.destinations().filter(|_| world.selected.is_partial());
+    let is_read = |provider: &str| {
+        let steps = world.resolved.steps.iter().enumerate();
+        steps
+            .filter(|(_, step)| step.kind.provider() == provider)
+            .any(|(index, _)| world.selected.reads(index))
+    };
+    for (name, values) in last.into_iter().flat_map(|(_, last)| last) {
+        let provider = name.split('.').next().unwrap_or_default();
+        let is_left_out = run.connections.iter().any(|one| one.provider() == provider) && !is_read(provider);
+        if is_left_out {
+            all.entry(name).or_insert(values);
+        }
+    }
+    all
 }
 
 fn collect(world: &ObservedPlan, run: &Run, outputs: &OutputTable) -> Destinations {

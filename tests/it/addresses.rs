@@ -42,10 +42,7 @@ fn is_sealed(cluster: &Cluster, address: &str) -> Value {
 
 /// Has the plan itself name Vault's address.
 fn declare_address(cluster: &Cluster, address: &str) {
-    let path = cluster.environment.folder.join("plan.yaml");
-    let mut plan: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    plan["vault"] = json!({ "address": address });
-    cluster.environment.write("plan.yaml", &plan.to_string());
+    cluster.edit(|plan| plan["vault"] = json!({ "address": address }));
     cluster.environment.allow("plan.yaml", &[&format!("--trust=vault={address}")]);
 }
 

@@ -14,15 +14,6 @@ fn risks<'a>(changeset: &'a Value, name: &str) -> Vec<&'a Value> {
     changeset["risks"].as_array().expect("risks").iter().filter(|risk| risk["step"] == name).collect()
 }
 
-impl Cluster {
-    fn edit_custody(&self, edit: impl FnOnce(&mut Value)) {
-        let path = self.environment.folder.join("plan.yaml");
-        let mut plan: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        edit(&mut plan["custody"]);
-        self.environment.write("plan.yaml", &plan.to_string());
-    }
-}
-
 #[test]
 fn new_recipient_is_a_change_and_high_risk() {
     let cluster = Cluster::new("recipients");
@@ -35,7 +26,8 @@ fn new_recipient_is_a_change_and_high_risk() {
     assert!(quiet["where_this_goes"]["recorded"].is_string() && quiet["risks"] == json!([]), "{quiet:#}");
 
     let stranger = age::x25519::Identity::generate().to_public().to_string();
-    cluster.edit_custody(|custody| {
+    cluster.edit(|plan| {
+        let custody = &mut plan["custody"];
         custody["recipients"].as_array_mut().unwrap().push(json!({ "age": stranger }));
         custody["stores"].as_array_mut().unwrap().push(json!({ "file": "elsewhere" }));
     });
@@ -105,4 +97,21 @@ fn review_lists_account_key_store_and_journal() {
     assert!(first("custody.recipients").starts_with("kms arn:aws:kms:"), "{changeset:#}");
     assert!(first("journal").contains(".groundwork/journal/"), "{changeset:#}");
     assert!(changeset["risks"] == json!([]), "{changeset:#}");
+}
+
+/// A part of a plan that leaves Vault out says nothing about where Vault is, and does not forget it.
+#[test]
+fn provider_that_a_part_leaves_out_keeps_its_destination() {
+    let cluster = Cluster::new("part");
+    cluster.declare(&json!({ "topic": { "kind": "aws.sns_topic", "name": "gw-part" } }));
+    cluster.edit(|plan| plan["aws"] = json!({ "region": "us-east-1" }));
+    cluster.apply(&[]);
+    cluster.edit(|plan| plan["steps"]["topic"]["display_name"] = json!("Part"));
+    let part = cluster.run(&["plan", "plan.yaml", "--target", "topic", "--format", "json"]);
+    let part: Value = serde_json::from_str(&part.stdout).expect("a changeset");
+    let address = cluster.environment.sandbox.vault_addrs()[0].clone();
+    assert_eq!(destination(&part, "vault.address"), &json!({ "name": "vault.address", "values": [address] }));
+    assert_eq!(part["risks"], json!([]), "{part:#}");
+    cluster.apply(&["--target", "topic"]);
+    assert_eq!(cluster.plan()["risks"], json!([]));
 }

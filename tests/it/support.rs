@@ -572,6 +572,15 @@ impl Cluster {
         self.environment.write("plan.yaml", &plan.to_string());
     }
 
+    /// Changes the plan that was declared.
+    pub fn edit(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.environment.folder.join("plan.yaml");
+        let text = std::fs::read_to_string(path).expect("the plan");
+        let mut plan = serde_json::from_str(&text).expect("JSON");
+        change(&mut plan);
+        self.environment.write("plan.yaml", &plan.to_string());
+    }
+
     /// Runs the program with the key that opens custody.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         Ran::of(self.command(arguments).output().expect("the program starts"))
