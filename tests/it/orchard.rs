@@ -14,7 +14,7 @@ use crate::support::{Ran, TestEnvironment, block_on, copy_templates, files, summ
 const PLAN: &str = "orchard.yaml";
 const PASSWORD: &str = "password-of-the-database";
 /// The public key of a CI, as a job's tokens would be verified with it.
-const CI_KEY: &str = "-----BEGIN PUBLIC KEY-----
+pub const CI_KEY: &str = "-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEboG9ltH0X1yXIe1C+9Fo6Ogno7eI
 sIRa3QD7JRdZnoc5Y4sUTpuhTCzZMzIhkGvEpkkakn6C+dGERKxM103puQ==
 -----END PUBLIC KEY-----

@@ -16,13 +16,11 @@ fn cluster() -> Cluster {
     cluster.declare(&json!({
         "secrets": { "kind": "vault.mount", "path": "secret", "type": "kv", "version": 2 },
     }));
-    let file = cluster.environment.folder.join("plan.yaml");
-    let mut plan: Value =
-        serde_json::from_str(&std::fs::read_to_string(file).expect("the plan")).expect("JSON");
-    plan["aws"] = json!({ "region": "us-east-1" });
-    plan["backup"] =
-        json!({ "stores": [{ "s3": "s3://least-kept/vault" }], "keep": { "last": 1, "daily": 0 } });
-    cluster.environment.write("plan.yaml", &plan.to_string());
+    cluster.edit(|plan| {
+        plan["aws"] = json!({ "region": "us-east-1" });
+        plan["backup"] =
+            json!({ "stores": [{ "s3": "s3://least-kept/vault" }], "keep": { "last": 1, "daily": 0 } });
+    });
     cluster.apply(&[]);
     let made = s3(&cluster.environment).create_bucket().bucket("least-kept").send();
     block_on(made).expect("a bucket");
