@@ -69,3 +69,34 @@ fn key_is_replicated_and_other_replicas_are_kept() {
     assert!(there("eu-west-1") && there("eu-central-1"));
     assert_eq!(summary(&environment.apply("plan.yaml"))["api_calls"]["write"], 0);
 }
+
+/// AWS puts the unique id of a role that is deleted in its place in a policy, and a new role of the same name has another
+/// id: the policy is written again. The emulator keeps the name, so the id is put there by hand.
+#[test]
+fn key_policy_names_a_role_that_was_made_again() {
+    let environment = TestEnvironment::new();
+    let declared = json!({ "version": 1, "name": "kms", "aws": { "region": "us-east-1" }, "steps": {
+        "role": { "kind": "aws.iam_role", "name": "gw-server", "trust": [{ "service": "ec2.amazonaws.com" }] },
+        "key": { "kind": "aws.kms_key", "alias": "alias/gw-used",
+                 "access": { "account": true, "users": ["{{ role.arn }}"] } },
+    } });
+    environment.write("plan.yaml", &declared.to_string());
+    environment.apply("plan.yaml");
+    let kms = kms(&environment, "us-east-1");
+    let key = behind(&kms, "alias/gw-used").expect("a key");
+    let policy = || {
+        let read = kms.get_key_policy().key_id(&key).policy_name("default").send();
+        block_on(read).expect("a policy").policy.expect("its text")
+    };
+    let role = format!("arn:aws:iam::{}:role/gw-server", crate::aws::OWN);
+    assert!(policy().contains(&role), "{}", policy());
+    let iam = crate::iam::iam(&environment, crate::aws::OWN);
+    block_on(iam.delete_role().role_name("gw-server").send()).expect("deleted");
+    let dangling = policy().replace(&role, "AROAEXAMPLE1234567890");
+    let put = kms.put_key_policy().key_id(&key).policy_name("default").policy(dangling);
+    block_on(put.send()).expect("put");
+
+    environment.apply("plan.yaml");
+    assert!(policy().contains(&role) && !policy().contains("AROAEXAMPLE"), "{}", policy());
+    assert_eq!(summary(&environment.apply("plan.yaml"))["api_calls"]["write"], 0);
+}
