@@ -27,6 +27,34 @@ impl LockArgs {
     }
 }
 
+/// The same for a command that also holds the lock that other machines see.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct SharedLockArgs {
+    #[command(flatten)]
+    own: LockArgs,
+    /// Do not take the plan's lock that other machines see: its table or bucket is lost. No one else may work on the
+    /// servers meanwhile
+    #[arg(long)]
+    without_shared_lock: bool,
+}
+
+impl SharedLockArgs {
+    /// Whether the lock that other machines see is taken.
+    pub fn is_shared(self) -> bool {
+        !self.without_shared_lock
+    }
+
+    /// The wait for that lock, if it is taken.
+    pub fn shared(self) -> Option<Wait<'static>> {
+        self.is_shared().then(|| self.wait())
+    }
+
+    /// Waits that are reported on standard error.
+    pub fn wait(self) -> Wait<'static> {
+        self.own.wait()
+    }
+}
+
 /// A length of time as people write it.
 ///
 /// # Errors

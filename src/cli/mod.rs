@@ -255,7 +255,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Answer(args) => block_on(ending_on_signal(answer::run(args))),
         Command::Unseal(args) => block_on(ending_on_signal(unseal::run(args))),
         Command::Backup(args) => block_on(ending_on_signal(backup::run(args))),
-        Command::Restore(args) => block_on(ending_on_signal(restore::run(args))),
+        Command::Restore(args) => block_on(restore::run(args)),
         Command::Drill(args) => block_on(drill::run(args)),
         Command::Rebuild(args) => block_on(rebuild::run(args)),
         Command::Restart(args) => block_on(restart::run(args)),

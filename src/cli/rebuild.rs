@@ -11,8 +11,7 @@ use super::backup::source_of;
 use super::lock_args::LockArgs;
 use super::plan::{Format, prepare};
 use super::plan_args::PlanArgs;
-use super::restore::{Given, proven};
-use super::signals::Signals;
+use super::restore::{Given, asks_for_quorum, carry_out, proven};
 use super::verify::{self, VerifyArgs};
 use super::{Outcome, failed};
 use crate::changeset::Selection;
@@ -20,7 +19,7 @@ use crate::console;
 use crate::error::{Error, ErrorKind};
 use crate::rebuild::{Outlook, Times};
 use crate::session::found;
-use crate::session::{self, LostJournal, PARALLELISM, Purpose, Restore, Restored, Rewrapping};
+use crate::session::{self, LostJournal, PARALLELISM, Purpose, Restore, Rewrapping};
 use crate::ui;
 
 /// Rebuild what a plan declares, with the data of a backup, from an empty account and empty servers, or from what is
@@ -61,9 +60,12 @@ pub async fn run(args: RebuildArgs) -> Outcome {
 
 async fn rebuild(args: &RebuildArgs) -> Result<Outcome, session::Error> {
     let mut times = Times::begin();
-    let restore = backup(args).await?;
+    let (restore, quorum) = backup(args).await?;
     times.end("the backup found and proven");
     let vault = restore.vault_phase().await?;
+    if quorum && vault.is_restored() {
+        restore.require_quorum()?;
+    }
     let (session, changeset) = prepare(&args.plan, args.parallelism, Format::Human).await?;
     let outlook = Outlook::new(&session.world, &changeset, restore.contents(), restore.taken(), vault);
     session::tell_warnings(&session.run, &console::note);
@@ -80,10 +82,11 @@ async fn rebuild(args: &RebuildArgs) -> Result<Outcome, session::Error> {
     Ok(outcome)
 }
 
-/// The backup, proven. A journal that is gone is taken from it.
-async fn backup(args: &RebuildArgs) -> Result<Restore, session::Error> {
+/// The backup, proven, and whether it takes a quorum of holders. A journal that is gone is taken from it.
+async fn backup(args: &RebuildArgs) -> Result<(Restore, bool), session::Error> {
     let mut checked = args.plan.open(Purpose::Everything).await?;
     let _lock = checked.lock(&args.lock.wait()).await?;
+    let quorum = asks_for_quorum(&checked, args.share)?;
     let (keys, from) = (Given::read(args.share, args.seal_key.as_deref()).await?, args.from.as_deref());
     let (run, found) = found::find(&mut checked, source_of(from)?).await?;
     let lost = LostJournal::look(&run, found.manifest.as_deref(), found.companion.as_deref())?;
@@ -106,7 +109,7 @@ async fn backup(args: &RebuildArgs) -> Result<Restore, session::Error> {
         // Only now is the backup known to be authentic.
         lost.bring_back(&restore.run).await?;
     }
-    Ok(restore)
+    Ok((restore, quorum))
 }
 
 async fn agreed(args: &RebuildArgs, name: &str) -> bool {
@@ -201,7 +204,6 @@ async fn restored(
     restore: Restore,
     times: &mut Times,
 ) -> Result<Outcome, session::Error> {
-    let mut signals = Signals::new()?;
     let checked = args.plan.open(Purpose::Everything).await?;
     let _lock = checked.lock(&args.lock.wait()).await?;
     // The clients know of what the phase before has made.
@@ -209,7 +211,6 @@ async fn restored(
     run.ready_to_sign().await?;
     let mut restore = restore.in_run(run);
     let preview = restore.preview(false).await?;
-    let awaited = std::sync::Arc::clone(&restore.run.awaited);
     let told = std::sync::Mutex::new(Vec::<(Instant, String)>::new());
     let tell = |text: &str| {
         console::note(text);
@@ -217,21 +218,9 @@ async fn restored(
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .push((Instant::now(), text.to_owned()));
     };
-    let result: Option<Result<Restored, Error>> = tokio::select! {
-        result = restore.carry_out(&preview, &tell) => Some(result),
-        () = async {
-            signals.next().await;
-            awaited.settled().await;
-        } => None,
-    };
-    session::tell_warnings(&restore.run, &console::note);
+    // The phase before has made the table of the lock, if the plan has it.
+    let done = carry_out(&mut restore, &preview, Some(args.lock.wait()), &tell).await;
     let told = told.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     times.end_in_parts("Vault restored", &told);
-    let Some(restored) = result else {
-        console::note("\nstopped; run it again: it goes on from there");
-        return Ok(Outcome::Failed);
-    };
-    let restored = restored?;
-    console::out(ui::backup::restored(&restored, &preview));
-    Ok(if restored.open.is_empty() { Outcome::Done } else { Outcome::Stuck })
+    Ok(done?.unwrap_or(Outcome::Failed))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::lock_args::LockArgs;
+use super::lock_args::SharedLockArgs;
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{Outcome, child, failed};
@@ -31,11 +31,7 @@ pub struct RestartArgs {
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
-    lock: LockArgs,
-    /// Do not take the plan's lock that other machines see: its table or bucket is lost. No one else may restart servers
-    /// meanwhile
-    #[arg(long)]
-    without_shared_lock: bool,
+    lock: SharedLockArgs,
     /// The command that restarts one server, and ends once the server has started; it finds the server's
     /// address in `VAULT_ADDR` and its host in `VAULT_HOST`
     #[arg(last = true, value_name = "CMD")]
@@ -54,7 +50,7 @@ pub async fn run(args: RestartArgs) -> Outcome {
 async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
     let mut checked = args.plan.open(Purpose::Connect).await?;
     let _lock = checked.lock(&args.lock.wait()).await?;
-    let is_shared = !args.command.is_empty() && !args.without_shared_lock;
+    let is_shared = !args.command.is_empty() && args.lock.is_shared();
     let reach = if is_shared { Reach::Everything } else { Reach::Custody };
     let run = session::connect(&mut checked, reach).await?;
     let custodian = Custodian::provide(&run, &Place::OWN).await?;

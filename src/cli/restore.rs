@@ -6,18 +6,20 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::backup::{read_seal_key, source_of, typed_shares};
-use super::lock_args::LockArgs;
+use super::lock_args::SharedLockArgs;
 use super::plan_args::PlanArgs;
+use super::signals::Signals;
 use super::verify::{self, VerifyArgs};
 use super::{Outcome, failed};
 use crate::backup::{ManifestCheck, ShareSet};
 use crate::console;
 use crate::error::{Error, ErrorKind};
+use crate::lock::Wait;
 use crate::providers::vault::Ground;
 use crate::run::Run;
 use crate::secret::Secret;
 use crate::session::found::{self, Subject};
-use crate::session::{self, Checked, Purpose, Restore};
+use crate::session::{self, Checked, Preview, Purpose, Restore};
 use crate::ui;
 
 /// Restore a backup of Vault into the plan's cluster, or into its empty servers, after showing what that changes, and
@@ -54,7 +56,7 @@ pub struct RestoreArgs {
     #[arg(long)]
     other_cluster: bool,
     #[command(flatten)]
-    lock: LockArgs,
+    lock: SharedLockArgs,
 }
 
 /// Proves the backup, shows what changes, asks, and restores.
@@ -66,15 +68,32 @@ async fn restore(args: &RestoreArgs) -> Result<Outcome, session::Error> {
     let mut checked = args.plan.open(Purpose::Connect).await?;
     let _lock = checked.lock(&args.lock.wait()).await?;
     let name = checked.resolved.document.name.clone();
+    let quorum = args.secret.is_none() && asks_for_quorum(&checked, args.share)?;
     let (keys, from) = (Given::read(args.share, args.seal_key.as_deref()).await?, args.from.as_deref());
     let (run, found) = found::find(&mut checked, source_of(from)?).await?;
     if let Some(wanted) = &args.secret {
         let restore = proven(run, found, keys, None).await?;
         return one_secret(args, restore, wanted).await;
     }
-    let (run, unrecorded) = session::connect_to_record(&mut checked).await?;
+    let (run, unrecorded) = session::connect_to_record(&mut checked, args.lock.is_shared()).await?;
     let restore = proven(run, found, keys, unrecorded).await?;
+    if quorum {
+        restore.require_quorum()?;
+    }
     whole(args, checked, restore, &name).await
+}
+
+/// Whether the plan asks for a quorum of holders, whose shares then have to be given.
+pub(super) fn asks_for_quorum(checked: &Checked, share: bool) -> Result<bool, session::Error> {
+    let quorum = checked.recovery()?.quorum;
+    if quorum && !share {
+        let message =
+            "the plan brings a whole backup back only with a quorum of holders (`recovery: quorum`)";
+        return Err(Error::new(ErrorKind::Rejected, "restore", message)
+            .advice("gather the holders, and give their key shares with `--share`, one a line")
+            .into());
+    }
+    Ok(quorum)
 }
 
 /// The keys that the caller gives.
@@ -150,13 +169,43 @@ async fn whole(
     if preview.ground != Ground::Inhabited {
         restore = with_recipients(checked, restore).await;
     }
-    let restored = restore.carry_out(&preview, &|told| console::note(told)).await;
-    session::tell_warnings(&restore.run, &console::note);
-    let restored = restored?;
-    console::out(ui::backup::restored(&restored, &preview));
-    let outcome = if restored.open.is_empty() { Outcome::Done } else { Outcome::Stuck };
+    let done = carry_out(&mut restore, &preview, args.lock.shared(), &|told| console::note(told)).await?;
+    let Some(outcome) = done else { return Ok(Outcome::Failed) };
     drop(restore);
     Ok(outcome.and(prove(&args.plan).await))
+}
+
+/// Restores until it is done or a signal comes, and says how it went. With a wait, it holds the lock that other
+/// machines see. `None` when it was stopped.
+pub(super) async fn carry_out(
+    restore: &mut Restore,
+    preview: &Preview,
+    lock: Option<Wait<'_>>,
+    told: &dyn Fn(&str),
+) -> Result<Option<Outcome>, session::Error> {
+    let mut signals = Signals::new()?;
+    if let Some(wait) = &lock {
+        restore.hold(wait).await?;
+    }
+    let awaited = Arc::clone(&restore.run.awaited);
+    let result = tokio::select! {
+        result = restore.carry_out(preview, told) => Some(result),
+        () = async {
+            signals.next().await;
+            awaited.settled().await;
+        } => None,
+    };
+    if lock.is_some() {
+        restore.let_go(console::note).await;
+    }
+    session::tell_warnings(&restore.run, &console::note);
+    let Some(restored) = result else {
+        console::note("\nstopped; run it again: it goes on from there");
+        return Ok(None);
+    };
+    let restored = restored?;
+    console::out(ui::backup::restored(&restored, preview));
+    Ok(Some(if restored.open.is_empty() { Outcome::Done } else { Outcome::Stuck }))
 }
 
 /// The same backup in a run whose custody knows who can open it, as far as that depends on what the plan has made, such

@@ -128,8 +128,8 @@ impl Default for KeepSettings {
     }
 }
 
-/// The `recovery:` section: the targets of a recovery, and the secrets by which a drill sees that the right data came
-/// back.
+/// The `recovery:` section: the targets of a recovery, the secrets by which a drill sees that the right data came back,
+/// and whether it takes a quorum of holders.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecoverySettings {
@@ -141,6 +141,9 @@ pub struct RecoverySettings {
     pub rpo: Option<String>,
     /// Secrets that a drill reads from what it has recovered.
     pub canaries: Vec<CanarySettings>,
+    /// `true`: a whole backup comes back only with key shares that enough holders give; those in custody do not count.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub quorum: bool,
 }
 
 /// A secret that a drill reads.

@@ -19,6 +19,8 @@ pub struct Recovery {
     pub rpo: Option<Duration>,
     /// The secrets that a drill reads.
     pub canaries: Vec<CanarySettings>,
+    /// Whether a whole backup comes back only with key shares that enough holders give.
+    pub quorum: bool,
 }
 
 impl Resolved {
@@ -74,7 +76,7 @@ fn definite(settings: RecoverySettings) -> (Recovery, Vec<FieldError>) {
             );
         }
     }
-    (Recovery { rto, rpo, canaries: settings.canaries }, mistakes)
+    (Recovery { rto, rpo, canaries: settings.canaries, quorum: settings.quorum }, mistakes)
 }
 
 #[cfg(test)]

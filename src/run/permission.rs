@@ -107,7 +107,7 @@ impl Command {
 
     /// Whether it takes the plan's lock that other machines see, and adds to the journal.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Apply | Self::Destroy)
+        matches!(self, Self::Apply | Self::Destroy | Self::Restore)
     }
 }
 

@@ -92,7 +92,8 @@ const EXAMPLES: &[(&str, &str)] = &[
   rpo: 1h
   canaries:
     - { path: secret/recovery/canary }
-    - { path: secret/app/db, field: password }",
+    - { path: secret/app/db, field: password }
+  quorum: true                   # `restore` and `rebuild` take the shares that holders give",
     ),
     (
         "lint",

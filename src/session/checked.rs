@@ -14,6 +14,7 @@ use crate::place::Realms;
 use crate::plan::{self, Diagnostic, Diagnostics, Document, Given};
 use crate::provider::Registry;
 use crate::providers::PROVIDERS;
+use crate::resolve::recovery::Recovery;
 use crate::resolve::{self, OutputTable, Resolved, declare};
 use crate::resource::erased::Instance;
 use crate::session::Wanted;
@@ -124,6 +125,15 @@ impl Checked {
             true => Ok(()),
             false => Err(Diagnostics::new(self.resolved.document.sources.clone(), refusals)),
         }
+    }
+
+    /// The targets of a recovery.
+    ///
+    /// # Errors
+    /// Mistakes in the section.
+    pub fn recovery(&self) -> Result<Recovery, Diagnostics> {
+        let recovery = self.resolved.recovery(&self.outputs);
+        recovery.map_err(|found| Diagnostics::new(self.resolved.document.sources.clone(), found))
     }
 
     /// The same plan, for a run that deals with this part of it.

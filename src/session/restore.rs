@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::backups::take_and_check;
-use super::{restore_fresh, restore_live, restore_record};
+use super::{Hold, restore_fresh, restore_live, restore_record, still_locked};
 use crate::apply::by_command;
 use crate::backup::{Check, Comparison, Keys, State};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::Wait;
 use crate::place::Place;
 use crate::providers::vault::{Custodian, Ground, NodeClient, VaultClient};
 use crate::resource::Provided;
@@ -84,10 +85,34 @@ impl Restore {
         }
         let why = check.flaw.as_ref().map_or("no key was at hand to open it".to_owned(), ToString::to_string);
         let lacking = check.frame.as_ref().map(|(_, vitals)| lacking(vitals)).unwrap_or_default();
-        Err(refused(format!("the backup is not proven, and nothing was changed: {why}{lacking}")).advice(
+        let seal = check.frame.as_ref().map(|(_, vitals)| &vitals.seal);
+        let give = match seal {
+            Some(Seal::Static) => "give the key of the server's configuration with `--seal-key FILE`",
+            Some(Seal::AwsKms) => {
+                "`kms:Decrypt` with that key is needed, with the credentials of its account"
+            }
+            _ => "give key shares with `--share`",
+        };
+        let message = format!("the backup is not proven, and nothing was changed: {why}{lacking}");
+        Err(refused(message).advice(format!(
             "`groundwork backup check` shows more; `groundwork custody check PLAN` shows which stores and recipients \
-             answer; give key shares with `--share`",
-        ))
+             answer; {give}",
+        )))
+    }
+
+    /// Requires that enough holders have given their shares, where the plan asks for it. Shares in custody do not count.
+    ///
+    /// # Errors
+    /// `Rejected` when fewer of the shares given are good than the backup's threshold.
+    pub fn require_quorum(&self) -> Result<()> {
+        let needed = self.vitals()?.share_config().threshold;
+        let good = self.check.good_shares(&self.keys).len();
+        if good >= needed {
+            return Ok(());
+        }
+        let message = format!("the plan asks for {needed} holders, and {good} of the shares given are good");
+        Err(refused(message)
+            .advice("gather the holders, and give their key shares with `--share`, one a line"))
     }
 
     /// The same, which leaves nothing in the journal.
@@ -143,6 +168,21 @@ impl Restore {
             Ground::Empty | Ground::Begun => restore_fresh::carry_out(self, preview, told).await,
         };
         restore_record::ended(self, preview, restored).await
+    }
+
+    /// Takes the lock that other machines see, where the plan names one. [`Self::let_go`] gives it back.
+    ///
+    /// # Errors
+    /// As [`Hold::take`].
+    pub async fn hold(&self, wait: &Wait<'_>) -> Result<()> {
+        Hold::take(&self.run, wait).await.map(drop)
+    }
+
+    /// Gives the lock back, if this run holds it; a lock that stays is reported to `note`.
+    pub async fn let_go(&self, note: impl FnOnce(String)) {
+        if let Err(error) = Hold::of(&self.run).release().await {
+            note(still_locked(&error));
+        }
     }
 
     /// The facts that the snapshot shows without a key.

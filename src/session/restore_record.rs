@@ -13,33 +13,41 @@ use crate::snapshot::Table;
 /// The operation under which the journal knows a restore.
 const RESTORE: &str = "restore";
 
-/// The clients for a restore. The lines that other machines have written to the journal have to be known before one is
-/// added to it; on the worst day its copy may be gone, and then nothing is recorded.
+/// The clients for a restore, with the lock that other machines see if it `is_shared`. The lines that other machines
+/// have written to the journal have to be known before one is added to it; on the worst day its copy may be gone, and
+/// then nothing is recorded.
 ///
 /// # Errors
 /// As [`connect`].
-pub async fn connect_to_record(checked: &mut Checked) -> Result<(Run, Option<String>), Error> {
-    let has_copy = checked.resolved.document.section(Section::Journal).is_some();
-    let reach = if has_copy { Reach::Everything } else { Reach::Custody };
-    let connected = async {
-        let run = connect(checked, reach).await?;
-        run.journal.pull().await?;
-        Ok(run)
+pub async fn connect_to_record(
+    checked: &mut Checked,
+    is_shared: bool,
+) -> Result<(Run, Option<String>), Error> {
+    let has = |section| checked.resolved.document.section(section).is_some();
+    let (has_copy, has_lock) = (has(Section::Journal), is_shared && has(Section::Lock));
+    let reach = if has_copy || has_lock { Reach::Everything } else { Reach::Custody };
+    let run = match connect(checked, reach).await {
+        Ok(run) => run,
+        Err(Error::Live(error)) if has_lock => {
+            let advice = "if the lock's table or bucket is lost, see to it that no one else works on the servers, and \
+                          add `--without-shared-lock`";
+            return Err(error.advice(advice).into());
+        }
+        Err(Error::Live(error)) if has_copy => return unrecorded(checked, &error).await,
+        Err(error) => return Err(error),
     };
-    match connected.await {
-        Ok(run) => {
-            let why = run.ready_to_sign().await.err();
+    match run.journal.pull().await {
+        Err(error) if has_copy && !has_lock => unrecorded(checked, &error).await,
+        pulled => {
+            let why = pulled.and(run.ready_to_sign().await).err();
             Ok((run, why.map(|error| format!("the restore is not recorded in the journal: {error}"))))
         }
-        Err(Error::Live(error)) if has_copy => {
-            let run = connect(checked, Reach::Custody).await?;
-            Ok((
-                run,
-                Some(format!("the restore is not recorded, as the journal's copy cannot be read: {error}")),
-            ))
-        }
-        Err(error) => Err(error),
     }
+}
+
+async fn unrecorded(checked: &mut Checked, error: &error::Error) -> Result<(Run, Option<String>), Error> {
+    let run = connect(checked, Reach::Custody).await?;
+    Ok((run, Some(format!("the restore is not recorded, as the journal's copy cannot be read: {error}"))))
 }
 
 /// Records that a restore begins.

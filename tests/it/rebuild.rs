@@ -167,6 +167,26 @@ fn account_and_vault_are_rebuilt_from_nothing() {
     assert_rebuilt(&quickstart, plan, &secrets, &ran);
 }
 
+/// The region is gone with everything in it: the plan names another one.
+#[test]
+fn environment_is_rebuilt_in_another_region() {
+    let plan = "quickstart.yaml";
+    let quickstart = Quickstart::new();
+    quickstart.edit("\nsteps:\n", &format!("{KEPT}\nsteps:\n"));
+    quickstart.apply();
+    let secrets = backed_up(&quickstart, plan, &["app/database", "app/session"]);
+    let _alive = all_emptied(&quickstart.environment, 1);
+    quickstart.edit("  region: us-east-1", "  region: eu-central-1");
+    let ran = rebuilding(&quickstart, &["rebuild", plan, "--latest", "--yes"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_rebuilt(&quickstart, plan, &secrets, &ran);
+    let aliases = |region| {
+        let kms = crate::kms::kms(&quickstart.environment, region);
+        crate::kms::behind(&kms, "alias/quickstart-custody")
+    };
+    assert!(aliases("us-east-1").is_none() && aliases("eu-central-1").is_some());
+}
+
 /// `REBUILD_NODES` and `REBUILD_SECRETS` make it as large as production.
 #[test]
 fn production_is_rebuilt_from_nothing() {
@@ -213,17 +233,14 @@ fn vault_with_a_seal_in_kms_is_rebuilt_unless_the_key_is_gone() {
 fn emptied_cluster(name: &'static str, stores: &Value) -> (Cluster, Running) {
     let cluster = Cluster::new(name);
     declare(&cluster);
-    let file = cluster.environment.folder.join("plan.yaml");
-    let text = std::fs::read_to_string(file).expect("the plan");
-    let mut plan: Value = serde_json::from_str(&text).expect("JSON");
-    plan["custody"]["stores"] = stores.clone();
-    cluster.environment.write("plan.yaml", &plan.to_string());
+    cluster.edit(|plan| plan["custody"]["stores"] = stores.clone());
     cluster.apply(&[]);
     write_secret(&cluster, CANARY);
     assert_eq!(cluster.run(&["backup", "plan.yaml"]).code, 0);
-    plan["steps"]["later"] =
-        json!({ "kind": "vault.policy", "name": "later", "rules": { "secret/*": ["list"] } });
-    cluster.environment.write("plan.yaml", &plan.to_string());
+    cluster.edit(|plan| {
+        plan["steps"]["later"] =
+            json!({ "kind": "vault.policy", "name": "later", "rules": { "secret/*": ["list"] } });
+    });
     cluster.apply(&[]);
     let alive = emptied(&cluster.environment, 1);
     (cluster, alive)
@@ -271,6 +288,38 @@ fn nothing_is_touched_when_no_share_opens_the_backup() {
     assert!(!cluster.environment.vault_is_initialised());
 }
 
+/// Runs the program, and gives it these shares, one a line.
+fn with_shares(cluster: &Cluster, arguments: &[&str], shares: &str) -> Ran {
+    let mut command = cluster.command(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    // A run that is refused reads none.
+    let _ = child.stdin.take().expect("a pipe").write_all(shares.as_bytes());
+    Ran::of(child.wait_with_output().expect("ends"))
+}
+
+#[test]
+fn quorum_of_the_plan_is_met_by_shares_that_people_give() {
+    let (cluster, _alive) = emptied_cluster("quorum", &json!([{ "file": "custody" }]));
+    cluster.edit(|plan| plan["recovery"] = json!({ "quorum": true }));
+    let shares = crate::support::opened(&cluster.custody(), "keys_base64");
+    for command in ["rebuild", "restore"] {
+        let ran = cluster.run(&[command, "plan.yaml", "--latest"]);
+        assert!(ran.code == 1 && ran.stderr.contains("only with a quorum of holders"), "{ran:?}");
+    }
+    let words = ["rebuild", "plan.yaml", "--latest", "--yes", "--share"];
+    let ran = with_shares(&cluster, &words, &shares[0]);
+    assert!(ran.code == 1 && ran.stderr.contains("2 of the 3 shares"), "{ran:?}");
+    // One that is entered twice is one holder.
+    let ran = with_shares(&cluster, &words, &[shares[0].as_str(), &shares[0]].join("\n"));
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(!cluster.environment.vault_is_initialised());
+    let ran = with_shares(&cluster, &words, &shares[1..].join("\n"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(password(&cluster), CANARY);
+    assert!(!format!("{ran:?}").contains(&shares[1]));
+}
+
 /// A plan of its own, for another cluster with other shares, which gets the first one's backup and key shares.
 #[test]
 fn backup_goes_into_another_cluster() {
@@ -287,11 +336,7 @@ fn backup_goes_into_another_cluster() {
         .expect("a backup");
     let restore = |more: &[&str]| {
         let arguments = [&["restore", "plan.yaml", "--share", "--from", &backup.display().to_string()], more];
-        let mut command = cluster.command(&arguments.concat());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        child.stdin.take().expect("a pipe").write_all(shares.as_bytes()).expect("written");
-        Ran::of(child.wait_with_output().expect("ends"))
+        with_shares(&cluster, &arguments.concat(), &shares)
     };
     let refused = restore(&["--confirm", "elsewhere"]);
     assert!(refused.code == 1 && refused.stderr.contains("is of another cluster"), "{refused:?}");

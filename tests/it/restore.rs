@@ -1,8 +1,11 @@
 //! Restoring into a real cluster: what a backup brings back, on every node, and what is refused.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, block_on, text_of};
+use crate::aws::{lock_item, put_lock_item};
+use crate::support::{Cluster, block_on, files, text_of};
 use groundwork::sandbox::Settings;
 
 /// What must never be seen outside of Vault.
@@ -15,11 +18,7 @@ pub fn declare(cluster: &Cluster) {
         "secrets": { "kind": "vault.mount", "path": "secret", "type": "kv", "version": 2 },
         "reader": { "kind": "vault.policy", "name": "reader", "rules": { "secret/data/*": ["read"] } },
     }));
-    let file = cluster.environment.folder.join("plan.yaml");
-    let mut plan: Value =
-        serde_json::from_str(&std::fs::read_to_string(file).expect("the plan")).expect("JSON");
-    plan["backup"] = json!({ "stores": [{ "file": "backups" }] });
-    cluster.environment.write("plan.yaml", &plan.to_string());
+    cluster.edit(|plan| plan["backup"] = json!({ "stores": [{ "file": "backups" }] }));
 }
 
 /// A request as root, which must succeed.
@@ -123,4 +122,93 @@ fn restore_reaches_the_leader_and_reloads_every_standby() {
     assert!(!format!("{unconfirmed:?}{ran:?}").contains(CANARY) && !ran.stdout.contains(&token));
     let same = restore(&["--yes"]);
     assert!(same.stdout.contains("are the same as in the backup"), "{same:?}");
+}
+
+/// The backups in the plan's folder, the oldest first.
+fn backups(cluster: &Cluster) -> Vec<PathBuf> {
+    let mut found = files(&cluster.environment.folder.join("backups"));
+    found.retain(|file| file.extension().is_some_and(|end| end == "snap"));
+    found.sort();
+    found
+}
+
+/// The admin's credential in custody is younger than what a backup knows, in which the root token may live.
+#[test]
+fn login_of_the_plan_is_regained_from_the_root_token_or_an_earlier_credential() {
+    const YOUNGER: &str = "the admin's login in custody was younger than the backup; admin has a new one";
+    const CAME_BACK: &str = "the root token had come back, and is revoked again";
+    let cluster = Cluster::new("regained");
+    declare(&cluster);
+    let all = ["create", "read", "update", "delete", "list", "sudo"];
+    cluster.edit(|plan| {
+        let steps = &mut plan["steps"];
+        steps["approle"] = json!({ "kind": "vault.auth_method", "type": "approle" });
+        steps["policy"] = json!({ "kind": "vault.policy", "name": "admin", "rules": {
+            "sys/*": all, "auth/*": all, "secret/*": all } });
+        steps["role"] = json!({ "kind": "vault.approle_role", "name": "admin",
+                                "token_policies": ["{{ policy.name }}"] });
+    });
+    cluster.apply(&[]);
+    let root = cluster.root_token();
+    let root_answers = || cluster.ask("GET", "", "auth/token/lookup-self", &Value::Null).0;
+    assert_eq!(cluster.run(&["backup", "plan.yaml"]).code, 0);
+    cluster.edit(|plan| {
+        plan["steps"]["root_token"] =
+            json!({ "kind": "vault.root_token", "admin": { "approle": { "role": "{{ role.name }}" } } });
+    });
+    cluster.apply(&[]);
+    assert_eq!(root_answers(), 403, "the root token is revoked");
+    assert_eq!(cluster.run(&["backup", "plan.yaml"]).code, 0);
+    let [with_root, without_root] = &backups(&cluster)[..] else { panic!("two backups") };
+
+    let restore = |from: &PathBuf| {
+        let from = from.display().to_string();
+        let ran = cluster.run(&["restore", "plan.yaml", "--from", &from, "--confirm", "regained"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(!format!("{ran:?}").contains(&root), "{ran:?}");
+        assert_eq!(root_answers(), 403, "{ran:?}");
+        let summary = crate::support::summary(&cluster.apply(&[])).clone();
+        assert_eq!(summary["api_calls"]["write"], 0, "{summary:#}");
+        ran.stdout
+    };
+    let told = restore(with_root);
+    assert!(told.contains(YOUNGER) && told.contains(CAME_BACK), "{told}");
+    // Now the admin's first credential is the one that the server knows.
+    let told = restore(without_root);
+    assert!(told.contains(YOUNGER) && !told.contains(CAME_BACK), "{told}");
+}
+
+/// An `apply` of another machine would write into what goes back in time.
+#[test]
+fn restore_holds_the_lock_that_other_machines_see() {
+    const PATH: &str = "gw-state/env/terraform.tfstate";
+    let cluster = Cluster::new("held");
+    declare(&cluster);
+    cluster.edit(|plan| {
+        plan["aws"] = json!({ "region": "us-east-1" });
+        plan["lock"] = json!({ "dynamodb": "{{ table.name }}", "key": PATH });
+        plan["steps"]["table"] =
+            json!({ "kind": "aws.dynamodb_table", "name": "gw-held", "preset": "terraform_lock" });
+    });
+    cluster.apply(&[]);
+    write_secret(&cluster, CANARY);
+    assert_eq!(cluster.run(&["backup", "plan.yaml"]).code, 0);
+    write_secret(&cluster, "later");
+    let info = json!({ "ID": "of-ann", "Operation": "apply", "Info": "", "Who": "ann@build-7", "Version": "1.11.0",
+                       "Created": "2026-01-02T03:04:05Z", "Path": PATH });
+    put_lock_item(&cluster.environment, "gw-held", PATH, &info.to_string());
+    let restore = |more: &[&str]| {
+        cluster.run(&[&["restore", "plan.yaml", "--latest", "--confirm", "held"], more].concat())
+    };
+    let held = restore(&[]);
+    assert!(held.code == 1 && held.stderr.contains("is locked by ann@build-7"), "{held:?}");
+    assert_eq!(password(&cluster), "later");
+    let ran = restore(&["--without-shared-lock"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(password(&cluster), CANARY);
+    assert!(lock_item(&cluster.environment, "gw-held", PATH).is_some(), "the lock stays Ann's");
+    assert_eq!(cluster.run(&["unlock", "--id", "of-ann", "plan.yaml"]).code, 0);
+    let ran = restore(&[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(lock_item(&cluster.environment, "gw-held", PATH).is_none(), "it is given back");
 }

@@ -21,7 +21,6 @@ use crate::drill::{self, Measure, Phase, PhaseEnd, PhaseName, Report};
 use crate::error::{self, ErrorKind};
 use crate::event::Events;
 use crate::place::Place;
-use crate::plan::Diagnostics;
 use crate::providers::vault::VaultClient;
 use crate::resolve::recovery::Recovery;
 use crate::resource::Provided;
@@ -83,8 +82,7 @@ pub async fn rehearse(
     told: &dyn Fn(&str),
 ) -> Result<Report, Error> {
     let document = &checked.resolved.document;
-    let recovery = checked.resolved.recovery(&checked.outputs);
-    let recovery = recovery.map_err(|found| Diagnostics::new(document.sources.clone(), found))?;
+    let recovery = checked.recovery()?;
     let mut report = Report::begin(&document.name, document.stage_name(), &document.digest);
     report.rto = Measure::new(recovery.rto, None);
     report.rpo = Measure::new(recovery.rpo, None);

@@ -18,30 +18,29 @@ use crate::support::{Cluster, Ran, block_on, files};
 /// Of all cases, a test run takes every n-th.
 const STRIDE: usize = 29;
 /// What is not tried: these last as long as the longest time limit, or end the servers.
-const LEFT_OUT: [Fault; 3] = [Fault::Hung, Fault::Sealed, Fault::Disabled];
+pub const LEFT_OUT: [Fault; 3] = [Fault::Hung, Fault::Sealed, Fault::Disabled];
 const BUCKET: &str = "gw-swept";
 
-struct Swept {
-    cluster: Cluster,
-    wire: Arc<Wire>,
+/// A cluster, and wires on which something can go wrong.
+pub struct Swept {
+    pub cluster: Cluster,
+    pub wire: Arc<Wire>,
     vault: Proxy,
     aws: Proxy,
     s3: aws_sdk_s3::Client,
 }
 
 impl Swept {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let cluster = Cluster::new("swept");
         cluster.declare(&json!({
             "secrets": { "kind": "vault.mount", "path": "secret", "type": "kv", "version": 2 },
         }));
-        let file = cluster.environment.folder.join("plan.yaml");
-        let mut plan: Value =
-            serde_json::from_str(&std::fs::read_to_string(file).expect("the plan")).expect("JSON");
-        plan["aws"] = json!({ "region": "us-east-1" });
-        plan["backup"] = json!({ "stores": [{ "file": "backups" }, { "s3": format!("s3://{BUCKET}/vault") }],
-                                 "keep": { "last": 3, "daily": 0 } });
-        cluster.environment.write("plan.yaml", &plan.to_string());
+        cluster.edit(|plan| {
+            plan["aws"] = json!({ "region": "us-east-1" });
+            plan["backup"] = json!({ "stores": [{ "file": "backups" }, { "s3": format!("s3://{BUCKET}/vault") }],
+                                     "keep": { "last": 3, "daily": 0 } });
+        });
         cluster.apply(&[]);
         let sandbox = &cluster.environment.sandbox;
         let s3 = aws_sdk_s3::Client::new(&config_with(sandbox, credentials(sandbox), "us-east-1"));
@@ -53,7 +52,7 @@ impl Swept {
     }
 
     /// Runs the program, and this goes wrong on the way.
-    fn run(&self, words: &[&str], planned: Option<(Place, Fault)>) -> Ran {
+    pub fn run(&self, words: &[&str], planned: Option<(Place, Fault)>) -> Ran {
         self.wire.begin(planned);
         let mut command = self.cluster.command(words);
         command.env("VAULT_ADDR", &self.vault.url).env("GROUNDWORK_VAULT_NODES", &self.vault.url);

@@ -18,6 +18,7 @@ mod places;
 mod properties;
 mod proxy;
 mod record;
+mod recoveries;
 mod scene;
 mod snapshot;
 mod stage;
