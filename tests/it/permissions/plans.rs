@@ -84,12 +84,17 @@ impl Ours {
         Ran::of(with_passwords(&mut command).output().expect("the program starts"))
     }
 
-    /// The same as the root of the account, which must succeed.
-    fn root(&self, operator: &Operator, command: &str, more: &[&str]) {
+    /// The same as the root of the account.
+    fn as_root(&self, operator: &Operator, command: &str, more: &[&str]) -> Ran {
         let arguments = self.arguments(operator, command, more);
         let mut command =
             operator.environment.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        let ran = Ran::of(with_passwords(&mut command).output().expect("the program starts"));
+        Ran::of(with_passwords(&mut command).output().expect("the program starts"))
+    }
+
+    /// The same, which must succeed.
+    fn root(&self, operator: &Operator, command: &str, more: &[&str]) {
+        let ran = self.as_root(operator, command, more);
         assert_eq!(ran.code, 0, "{ran:?}");
     }
 
@@ -101,15 +106,26 @@ impl Ours {
     /// A command that writes, in a sandbox of its own and without these actions.
     fn deprived(&self, command: &str, all: &[Value], taken: &BTreeSet<String>) -> Ran {
         let operator = self.sandbox();
-        if command == "destroy" {
-            self.root(&operator, "apply", &["--yes"]);
+        let deprive = || operator.give(&without(all, taken.iter().map(String::as_str)));
+        if command != "destroy" {
+            deprive();
+            return self.run(&operator, command, &["--yes"]);
         }
-        operator.give(&without(all, taken.iter().map(String::as_str)));
-        let more: &[&str] = match command {
-            "destroy" => &["--yes", "--everything", "--confirm", self.confirmed],
-            _ => &["--yes"],
-        };
-        self.run(&operator, command, more)
+        self.root(&operator, "apply", &["--yes"]);
+        let words = ["--yes", "--everything", "--confirm", self.confirmed];
+        deprive();
+        let first = self.run(&operator, command, &words);
+        // Its end waits until the cluster is gone.
+        let complete = self.as_root(&operator, command, &words);
+        assert!([0, 3].contains(&complete.code), "{complete:?}");
+        operator.environment.lose("vault-1");
+        let _servers = operator.environment.revive();
+        let last = self.run(&operator, command, &words);
+        Ran {
+            code: first.code.max(last.code),
+            stdout: first.stdout + &last.stdout,
+            stderr: first.stderr + &last.stderr,
+        }
     }
 
     /// The actions that it needs for changes and for nothing else.

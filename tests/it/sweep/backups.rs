@@ -106,7 +106,7 @@ impl Swept {
 }
 
 /// Names of backups have seconds.
-fn next_second() {
+pub fn next_second() {
     std::thread::sleep(Duration::from_millis(1050));
 }
 

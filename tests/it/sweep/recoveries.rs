@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::backups::{LEFT_OUT, Swept};
+use super::backups::{LEFT_OUT, Swept, next_second};
 use super::fault::Fault;
 use super::wire::Place;
 use crate::restore::{password, write_secret};
@@ -65,6 +65,10 @@ fn sweep(swept: &Swept, words: &[&str], stride: usize, before: impl Fn(&Swept)) 
         let ran = swept.run(words, Some((place.clone(), *fault)));
         // How often a server is asked whether it is ready differs from run to run.
         unmet += usize::from(!swept.wire.met());
+        if *fault == Fault::Refused {
+            // That long, no connection is accepted.
+            next_second();
+        }
         let again = swept.run(words, None);
         assert_eq!(again.code, 0, "{case}: {ran:?}\nand once more: {again:?}");
         assert_eq!(password(&swept.cluster), CANARY, "{case}: {ran:?}\nand once more: {again:?}");
