@@ -10,7 +10,7 @@ use groundwork::session;
 use groundwork::trust::Trust;
 use serde_json::Value;
 
-use super::aws::{NOT_ENFORCED, Operator, actions, policies_by, report, without};
+use super::aws::{Operator, actions, is_enforced, policies_by, report, without};
 use crate::orchard::CI_KEY;
 use crate::support::{Ran, copy_templates};
 
@@ -109,7 +109,9 @@ impl Ours {
         let deprive = || operator.give(&without(all, taken.iter().map(String::as_str)));
         if command != "destroy" {
             deprive();
-            return self.run(&operator, command, &["--yes"]);
+            let first = self.run(&operator, command, &["--yes"]);
+            // The second one reads what the first has put into custody, and takes the lock again.
+            return if first.code == 0 { self.run(&operator, command, &["--yes"]) } else { first };
         }
         self.root(&operator, "apply", &["--yes"]);
         let words = ["--yes", "--everything", "--confirm", self.confirmed];
@@ -200,10 +202,6 @@ fn our_plans_need_each_action_of_their_policies() {
             writes(ours, command);
         }
     }
-}
-
-fn is_enforced(action: &str) -> bool {
-    !NOT_ENFORCED.iter().any(|(one, _)| *one == action)
 }
 
 /// A command that leaves everything as it is: one sandbox serves all actions.
