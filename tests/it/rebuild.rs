@@ -74,8 +74,14 @@ fn empty_servers_get_the_backup_and_the_others_join() {
             Ran::of(command.env("GROUNDWORK_FAULT", format!("after@{write}")).output().expect("runs"));
         assert_eq!(killed.code, -1, "{killed:?}");
     }
+    // A server that dies meanwhile is named, and the run after it has come back goes on.
+    cluster.environment.lose("vault-3");
+    let without = restore(&["--confirm", "whole"]);
+    let dead = &cluster.environment.sandbox.vault_addrs()[2];
+    assert!(without.code != 0 && format!("{without:?}").contains(dead.as_str()), "{without:?}");
+    let _revived = cluster.environment.revive();
     let ran = restore(&["--confirm", "whole"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.code, 0, "{without:?}\n{ran:?}");
     assert_eq!(ran.stdout.matches("has joined, and has the same tables").count(), 2, "{ran:?}");
     assert_eq!(password(&cluster), CANARY);
     assert_eq!(on_each_node(&cluster, "sys/policies/acl/reader"), [200; 3]);
