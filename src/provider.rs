@@ -108,12 +108,20 @@ impl<P: Provider> Entry for Erased<P> {
 /// All providers of the program.
 pub struct Registry {
     providers: &'static [&'static dyn Entry],
+    /// The providers that a build may lack, each with the feature of Cargo.toml that has it.
+    optional: &'static [(&'static str, &'static str)],
 }
 
 impl Registry {
     /// The registry of these providers.
     pub const fn new(providers: &'static [&'static dyn Entry]) -> Self {
-        Self { providers }
+        Self { providers, optional: &[] }
+    }
+
+    /// The same, which knows of providers that a build may lack, each with the feature that has it.
+    #[must_use]
+    pub const fn lacking(self, optional: &'static [(&'static str, &'static str)]) -> Self {
+        Self { optional, ..self }
     }
 
     /// The providers.
@@ -144,8 +152,11 @@ impl Registry {
 
     /// Why there is no kind with this name, if another build of the program has it.
     pub fn left_out(&self, name: &str) -> Option<LeftOut> {
-        let optional = self.providers().flat_map(|provider| provider.optional_kinds());
-        let (_, feature) = optional.into_iter().find(|(kind, _)| *kind == name)?;
+        let kinds = self.providers().flat_map(|provider| provider.optional_kinds());
+        let of_kind = kinds.into_iter().find(|(kind, _)| *kind == name);
+        let mut providers = self.optional.iter().filter(|(provider, _)| self.provider(provider).is_none());
+        let of_provider = || providers.find(|(provider, _)| name.split('.').next() == Some(provider));
+        let (_, feature) = of_kind.or_else(of_provider)?;
         self.find(name).is_none().then(|| LeftOut { what: format!("kind `{name}`"), feature })
     }
 

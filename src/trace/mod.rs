@@ -32,6 +32,8 @@ pub struct Call<'a> {
 pub enum Answer {
     /// This HTTP status.
     Status(u16),
+    /// Success, of a system without a status.
+    Done,
     /// No response, for this reason.
     None(String),
 }

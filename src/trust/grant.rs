@@ -13,6 +13,8 @@ use super::variable::{Standing, standing};
 pub enum Subject {
     /// An origin (`scheme://host:port`) to which Vault credentials may be sent.
     Vault,
+    /// The address of a server of another system that may get a login: `postgres://host:port`.
+    Server,
     /// A node's origin that may receive key shares.
     Node,
     /// The SHA-256 of a CA file of the plan, by which servers may prove who they are.
@@ -30,8 +32,9 @@ pub enum Subject {
 }
 
 impl Subject {
-    const ALL: [(Self, &str); 8] = [
+    const ALL: [(Self, &str); 9] = [
         (Self::Vault, "vault"),
+        (Self::Server, "server"),
         (Self::Node, "node"),
         (Self::Ca, "ca"),
         (Self::AwsProfile, "aws-profile"),
@@ -50,6 +53,7 @@ impl Subject {
     fn values(self) -> &'static str {
         match self {
             Self::Vault | Self::Node => "the address of a server, such as https://vault.example:8200",
+            Self::Server => "the address of a server, such as postgres://db.example:5432",
             Self::Ca => "the SHA-256 of a file, 64 hexadecimal digits",
             Self::AwsProfile => "the name of a profile",
             Self::AwsRole => "the ARN of a role",
@@ -66,6 +70,7 @@ impl Subject {
     fn normal(self, value: &str) -> Option<String> {
         match self {
             Self::Vault | Self::Node => origin(value),
+            Self::Server => Some(value.to_ascii_lowercase()).filter(|address| is_server(address)),
             Self::Ca => Some(value.to_ascii_lowercase())
                 .filter(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())),
             Self::Env => Some(value.to_owned()).filter(|name| match standing(name) {
@@ -79,6 +84,15 @@ impl Subject {
             }
         }
     }
+}
+
+/// Whether it is `SYSTEM://HOST:PORT` and nothing more.
+fn is_server(address: &str) -> bool {
+    let Some((scheme, rest)) = address.split_once("://") else { return false };
+    let host_and_port = rest.rsplit_once(':').filter(|(host, port)| {
+        !host.is_empty() && !host.contains(['@', '/', '?', '#', ' ']) && port.parse::<u16>().is_ok()
+    });
+    !scheme.is_empty() && host_and_port.is_some()
 }
 
 /// One permission of the caller.
@@ -196,6 +210,7 @@ mod tests {
         for (subject, word) in Subject::ALL {
             let value = match subject {
                 Subject::Vault | Subject::Node => "https://vault.example:8200".to_owned(),
+                Subject::Server => "postgres://db.example:5432".to_owned(),
                 Subject::Ca => "0a".repeat(32),
                 Subject::Store => "/mnt/custody".to_owned(),
                 _ => "x=y".to_owned(),
@@ -204,9 +219,19 @@ mod tests {
             assert_eq!(one.to_string(), format!("{word}={value}"));
             assert_eq!(grant(&one.to_string()), one);
         }
-        for wrong in
-            ["", "vault", "vault=", "other=x", "vault=vault.example", "ca=ab", "env=VAULT_TOKEN", "env=CI_*"]
-        {
+        for wrong in [
+            "",
+            "vault",
+            "vault=",
+            "other=x",
+            "vault=vault.example",
+            "ca=ab",
+            "env=VAULT_TOKEN",
+            "env=CI_*",
+            "server=db.example:5432",
+            "server=postgres://db.example",
+            "server=postgres://a@db:1",
+        ] {
             assert!(wrong.parse::<Grant>().is_err(), "{wrong}");
         }
     }

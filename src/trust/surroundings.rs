@@ -29,6 +29,11 @@ pub fn grants(environment: &Environment) -> Vec<(Grant, Source)> {
         Subject::Ca,
         variable("VAULT_CACERT").and_then(|path| authorities(&path)).into_iter().collect(),
     );
+    let database = variable("PGHOST").map(|host| {
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        format!("postgres://{host}:{}", variable("PGPORT").unwrap_or_else(|| "5432".to_owned()))
+    });
+    give("PGHOST", Subject::Server, database.into_iter().collect());
     give("AWS_PROFILE", Subject::AwsProfile, variable("AWS_PROFILE").into_iter().collect());
     found
 }

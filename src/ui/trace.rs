@@ -15,6 +15,7 @@ fn line(call: &Call<'_>) -> String {
         Answer::Status(status @ 500..) => paint(BAD, status),
         Answer::Status(status @ 400..) => paint(CHANGE, status),
         Answer::Status(status) => status.to_string(),
+        Answer::Done => "ok".to_owned(),
         Answer::None(why) => paint(BAD, sanitize(why)),
     };
     let id = call.request_id.map(|id| format!("  request {}", sanitize(id))).unwrap_or_default();
