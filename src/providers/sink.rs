@@ -1,12 +1,19 @@
 //! Where a secret that was made elsewhere is delivered to.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{FieldError, Result};
+use super::vault::{KvSink, VaultClient, delivery, kv_engine};
+use crate::error::{Error, FieldError, Result};
 use crate::permit::Permit;
 use crate::place::Place;
+#[cfg(feature = "postgres")]
+use crate::providers::postgres::{PostgresClient, RowDelivery};
+use crate::resource::{Provided, Requirement, requires_in};
+use crate::run::{Access, Permission, Run};
 use crate::secret::Fields;
 
 /// A destination for secrets.
@@ -27,6 +34,109 @@ pub trait Sink: Send + Sync {
 pub enum Delivery {
     /// A secret in a Vault KV version 2 mount.
     VaultKv(VaultKv),
+    /// The jsonb document of a row in PostgreSQL.
+    #[cfg(feature = "postgres")]
+    PostgresRow(RowDelivery),
+}
+
+impl Delivery {
+    /// Its path in a step's differences: `deliver.vault_kv.secret/team/aws`.
+    pub fn path(&self) -> String {
+        match self {
+            Self::VaultKv(VaultKv { namespace, mount, path, .. }) => {
+                let namespace = namespace.iter().map(|one| format!("{one}/")).collect::<String>();
+                format!("deliver.vault_kv.{namespace}{mount}/{path}")
+            }
+            #[cfg(feature = "postgres")]
+            Self::PostgresRow(row) => format!("deliver.postgres_row.{}", row.name()),
+        }
+    }
+
+    /// The names that the two halves of an access key get there.
+    pub fn key_fields(&self) -> &KeyFields {
+        match self {
+            Self::VaultKv(kv) => &kv.fields,
+            #[cfg(feature = "postgres")]
+            Self::PostgresRow(row) => &row.fields,
+        }
+    }
+
+    /// Mistakes in it, with paths below it.
+    pub fn check(&self) -> Vec<FieldError> {
+        let (name, found) = match self {
+            Self::VaultKv(kv) => ("vault_kv", kv.place().err().into_iter().collect()),
+            #[cfg(feature = "postgres")]
+            Self::PostgresRow(row) => ("postgres_row", row.check()),
+        };
+        let below = |mistake: FieldError| {
+            let path = format!("{name}.{}", mistake.path);
+            FieldError { path, ..mistake }
+        };
+        found.into_iter().map(below).collect()
+    }
+
+    /// The steps that must come before a delivery.
+    pub fn requires(&self) -> Vec<Requirement> {
+        match self {
+            Self::VaultKv(kv) => {
+                let mut in_vault = vec![Requirement::Kind("vault.init")];
+                in_vault.extend(kv_engine(&kv.mount));
+                requires_in::<VaultClient>(&kv.place().unwrap_or_default(), in_vault)
+            }
+            #[cfg(feature = "postgres")]
+            Self::PostgresRow(row) => row.requires(),
+        }
+    }
+
+    /// The permissions that a delivery needs.
+    pub fn permissions(&self, access: Access) -> Vec<Permission> {
+        match self {
+            Self::VaultKv(kv) => {
+                let place = kv.place().unwrap_or_default();
+                let needed = delivery(&kv.mount, &kv.path, access).into_iter();
+                needed.map(|one| one.at(VaultClient::PROVIDER, place.clone())).collect()
+            }
+            // PostgreSQL's own rights are not asked for before a run.
+            #[cfg(feature = "postgres")]
+            Self::PostgresRow(_) => Vec::new(),
+        }
+    }
+}
+
+/// The systems that deliveries go to. Why one is not there matters only to steps that deliver there.
+pub struct Sinks {
+    vault: Result<Arc<VaultClient>>,
+    #[cfg(feature = "postgres")]
+    postgres: Result<Arc<PostgresClient>>,
+}
+
+impl Sinks {
+    /// Those of a run, in the plan's own places. Sends nothing.
+    pub async fn of(run: &Run) -> Self {
+        Self {
+            vault: VaultClient::provide(run, &Place::OWN).await,
+            #[cfg(feature = "postgres")]
+            postgres: PostgresClient::provide(run, &Place::OWN).await,
+        }
+    }
+
+    /// A destination.
+    ///
+    /// # Errors
+    /// When its system is not there.
+    pub fn open(&self, target: &Delivery) -> Result<Box<dyn Sink>> {
+        match target {
+            Delivery::VaultKv(kv) => {
+                let vault = Arc::clone(self.vault.as_ref().map_err(Error::again)?);
+                let vault = vault.at(&kv.place().unwrap_or_default());
+                Ok(Box::new(KvSink::new(vault, &kv.mount, &kv.path)))
+            }
+            #[cfg(feature = "postgres")]
+            Delivery::PostgresRow(row) => {
+                Ok(Box::new(row.sink(Arc::clone(self.postgres.as_ref().map_err(Error::again)?))))
+            }
+        }
+    }
 }
 
 /// A secret in Vault, and the names of the two fields of an access key in it.

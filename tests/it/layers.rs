@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What may be named only below a folder.
-const PLACES: [(&str, &[&str]); 13] = [
+const PLACES: [(&str, &[&str]); 15] = [
     ("aws_sdk_", &["providers/aws", "sandbox/kms.rs"]),
     // Not every build has these.
     ("aws_sdk_cloudwatch::", &["providers/aws/cloudwatch", "providers/aws/batch.rs"]),
@@ -14,6 +14,9 @@ const PLACES: [(&str, &[&str]); 13] = [
     ("aws_sdk_ssm::", &["providers/aws/ssm_parameter", "providers/aws/batch.rs"]),
     ("aws_config::", &["providers/aws", "sandbox/kms.rs"]),
     ("vaultrs::", &["providers/vault"]),
+    // Nor this one.
+    ("tokio_postgres::", &["providers/postgres"]),
+    ("tokio_rustls::", &["providers/postgres"]),
     ("rustify::", &["providers/vault"]),
     ("anstream::", &["ui", "console.rs"]),
     // All text passes the one place that makes it harmless; tests take colours away.

@@ -61,6 +61,32 @@ impl Postgres {
         if ran.status.success() { Ok(text(&ran.stdout)) } else { Err(text(&ran.stderr)) }
     }
 
+    /// The variables of libpq that lead a program to it.
+    pub fn variables(&self, user: &str, password: &str) -> [(&'static str, String); 6] {
+        [
+            ("PGHOST", "127.0.0.1".to_owned()),
+            ("PGPORT", self.port.to_string()),
+            ("PGUSER", user.to_owned()),
+            ("PGPASSWORD", password.to_owned()),
+            ("PGDATABASE", "postgres".to_owned()),
+            ("PGSSLMODE", "disable".to_owned()),
+        ]
+    }
+
+    /// Replaces a file in the server's folder.
+    pub fn replace_file(&self, name: &Path, text: &str) {
+        let path = self.data.join(name);
+        std::fs::write(&path, text).expect("written");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, private).expect("private");
+        give_away(&path);
+    }
+
+    /// Everything that the server has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.join("log")).expect("a log")
+    }
+
     fn run(&self, program: &str, arguments: &[&str]) {
         let program = self.binaries.join(program);
         // It refuses to run as root.

@@ -152,6 +152,13 @@ fn run(server: Server, kinds: Vec<&'static str>) {
     assert!(broken.is_empty(), "these kinds break the contract, see above: {}", broken.join(", "));
 }
 
+const DATABASE_PASSWORD: &str = "contract-database-password";
+
+/// What an application has in its database.
+const TABLES: &str = "DROP TABLE IF EXISTS contract_sources; DROP SEQUENCE IF EXISTS contract_numbers; \
+     CREATE TABLE contract_sources (name text, number int, config jsonb); CREATE SEQUENCE contract_numbers; \
+     INSERT INTO contract_sources VALUES ('imaging', 7, '{\"kept\": {\"exactly\": 1.0}}'), ('other', 8, NULL)";
+
 /// Servers of their own for one kind after the other.
 struct Stage {
     server: Server,
@@ -185,8 +192,13 @@ impl Stage {
             inner.env("VAULT_ADDR", &methods.url).env_remove("GROUNDWORK_VAULT_NODES");
         }
         if kind.starts_with("vault.database_") {
-            let database = self.database.get_or_init(|| Postgres::start("contract-database-password"));
+            let database = self.database.get_or_init(|| Postgres::start(DATABASE_PASSWORD));
             inner.env("CONTRACT_POSTGRES_PORT", database.port.to_string());
+        }
+        if kind.starts_with("postgres.") {
+            let database = self.database.get_or_init(|| Postgres::start(DATABASE_PASSWORD));
+            database.query("manager", DATABASE_PASSWORD, TABLES).expect("tables");
+            inner.envs(database.variables("manager", DATABASE_PASSWORD));
         }
         inner.env("CONTRACT_SERVER", self.server.name()).env(KIND, kind);
         inner.env(RECIPIENT, self.cluster.recipient());

@@ -18,8 +18,7 @@ use crate::providers::aws::ACCOUNT;
 use crate::providers::aws::client::AwsClient;
 use crate::providers::aws::error::Answer;
 use crate::providers::aws::iam::NO_SUCH_ENTITY;
-use crate::providers::sink::{Delivery, Sink};
-use crate::providers::vault::{KvSink, VaultClient};
+use crate::providers::sink::{Delivery, Sink, Sinks};
 use crate::resource::Provided;
 use crate::run::{Awaited, Run};
 use crate::secret::Secret;
@@ -38,14 +37,12 @@ impl Drop for Pair {
 }
 
 /// IAM together with custody, journal and the destinations.
-#[derive(Debug)]
 pub struct KeyCustodian {
     pub(super) aws: Arc<AwsClient>,
     pub(super) custody: Arc<Custody>,
     pub(super) journal: Arc<Journal>,
     pub(super) awaited: Arc<Awaited>,
-    /// Why there is no Vault matters only to steps that deliver there.
-    vault: Result<Arc<VaultClient>>,
+    sinks: Sinks,
 }
 
 impl Provided for KeyCustodian {
@@ -56,8 +53,8 @@ impl Provided for KeyCustodian {
         let aws = AwsClient::provide(run, place).await?;
         let (custody, journal) = (run.custody().await?, Arc::clone(&run.journal));
         let awaited = Arc::clone(&run.awaited);
-        let vault = VaultClient::provide(run, &Place::OWN).await;
-        Ok(Arc::new(Self { aws, custody, journal, awaited, vault }))
+        let sinks = Sinks::of(run).await;
+        Ok(Arc::new(Self { aws, custody, journal, awaited, sinks }))
     }
 }
 
@@ -196,14 +193,8 @@ impl KeyCustodian {
     }
 
     /// A destination.
-    pub(super) fn sink(&self, Delivery::VaultKv(kv): &Delivery) -> Result<Box<dyn Sink>> {
-        match &self.vault {
-            Ok(vault) => {
-                let vault = Arc::clone(vault).at(&kv.place().unwrap_or_default());
-                Ok(Box::new(KvSink::new(vault, &kv.mount, &kv.path)))
-            }
-            Err(error) => Err(error.again()),
-        }
+    pub(super) fn sink(&self, target: &Delivery) -> Result<Box<dyn Sink>> {
+        self.sinks.open(target)
     }
 }
 

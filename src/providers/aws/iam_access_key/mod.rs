@@ -29,13 +29,10 @@ use crate::error::{FieldError, Result};
 use crate::health::Due;
 use crate::proof::{Proof, Prover};
 use crate::providers::aws::needs::{self, Need, always, creates, deletes, updates};
-use crate::providers::sink::{Delivery, VaultKv};
-use crate::providers::vault::VaultClient;
+use crate::providers::sink::Delivery;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy};
 use crate::resource::risk::{Risks, becomes, changed, gone, identity, live_safe};
-use crate::resource::{
-    Diff, Look, NOT_COMPARED, Provided, Replacement, Requirement, Resource, Writer, requires_in,
-};
+use crate::resource::{Diff, Look, NOT_COMPARED, Replacement, Requirement, Resource, Writer};
 use crate::run::{Permission, Use};
 use crate::secret::{Declarations, Fields, Secret, SecretChange, declaration};
 
@@ -174,11 +171,7 @@ impl Resource for IamAccessKey {
         let own = needs::of(NEEDS, used, desired, |_| {
             ["user/", "user/*/"].map(|noun| needs::in_iam(used.realm, noun, "", &desired.user)).into()
         });
-        let delivered = desired.deliver.iter().flat_map(|Delivery::VaultKv(kv)| {
-            let place = kv.place().unwrap_or_default();
-            let needed = crate::providers::vault::delivery(&kv.mount, &kv.path, used.access);
-            needed.into_iter().map(move |one| one.at(VaultClient::PROVIDER, place.clone()))
-        });
+        let delivered = desired.deliver.iter().flat_map(|target| target.permissions(used.access));
         own.into_iter().chain(delivered).collect()
     }
 
@@ -193,32 +186,28 @@ impl Resource for IamAccessKey {
     fn check(desired: &Desired) -> Vec<FieldError> {
         let mut errors: Vec<FieldError> = check_name("user", &desired.user, 64).into_iter().collect();
         for (position, delivery) in desired.deliver.iter().enumerate() {
-            let Delivery::VaultKv(kv) = delivery;
             if desired.deliver[..position].contains(delivery) {
                 errors.push(FieldError::new(format!("deliver[{position}]"), "is declared twice"));
             }
-            if let Err(mistake) = kv.place() {
-                let path = format!("deliver[{position}].vault_kv.{}", mistake.path);
-                errors.push(FieldError { path, ..mistake });
-            }
+            let below = |mistake: FieldError| {
+                let path = format!("deliver[{position}].{}", mistake.path);
+                FieldError { path, ..mistake }
+            };
+            errors.extend(delivery.check().into_iter().map(below));
         }
         errors
     }
 
     fn requires(desired: &Desired) -> Vec<Requirement> {
         let mut requires = vec![Requirement::thing("aws.iam_user", &desired.user)];
-        for Delivery::VaultKv(kv) in &desired.deliver {
-            let mut in_vault = vec![Requirement::Kind("vault.init")];
-            in_vault.extend(crate::providers::vault::kv_engine(&kv.mount));
-            requires.extend(requires_in::<VaultClient>(&kv.place().unwrap_or_default(), in_vault));
-        }
+        requires.extend(desired.deliver.iter().flat_map(Delivery::requires));
         requires
     }
 
     fn declared_places(desired: &Desired) -> Declarations {
         let mut places: BTreeMap<String, Vec<&Delivery>> = BTreeMap::new();
         for target in &desired.deliver {
-            places.entry(path(target)).or_default().push(target);
+            places.entry(target.path()).or_default().push(target);
         }
         places.into_iter().map(|(path, targets)| (path, declaration(&json!(targets)))).collect()
     }
@@ -271,7 +260,7 @@ impl Resource for IamAccessKey {
                 };
                 let targets = desired.deliver.iter().zip(&observed.delivered);
                 for (target, held) in targets {
-                    let path = path(target);
+                    let path = target.path();
                     let unseen = desired.unseen.contains(&path);
                     if unseen || !held {
                         diff.secret(&path, SecretChange::Changed, Some("the key in custody".to_owned()));
@@ -391,14 +380,8 @@ fn block(diff: &mut Diff, keys: &[String]) {
     }
 }
 
-fn path(Delivery::VaultKv(VaultKv { namespace, mount, path, .. }): &Delivery) -> String {
-    match namespace {
-        Some(namespace) => format!("deliver.vault_kv.{namespace}/{mount}/{path}"),
-        None => format!("deliver.vault_kv.{mount}/{path}"),
-    }
-}
-
-fn fields(Delivery::VaultKv(VaultKv { fields, .. }): &Delivery, pair: &Pair) -> Fields {
+fn fields(target: &Delivery, pair: &Pair) -> Fields {
+    let fields = target.key_fields();
     [
         (fields.id.clone(), Secret::from(pair.access_key_id.clone())),
         (fields.secret.clone(), Secret::from(pair.secret_access_key.clone())),
