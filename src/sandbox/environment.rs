@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::aws_key::AwsKey;
 use super::home::Home;
+use super::postgres;
 use super::state::State;
 use crate::environment::Environment;
 use crate::net::http;
@@ -15,7 +16,8 @@ use crate::trust::{self, Grant, Subject};
 pub const REGION: &str = "us-east-1";
 /// Variables that begin so choose a server or credentials, some of them with more weight than
 /// those set here (`AWS_ENDPOINT_URL_S3`, `BAO_ADDR`, a session token, a profile).
-const FOREIGN: [&str; 3] = ["AWS_", "VAULT_", "BAO_"];
+const FOREIGN: [&str; 10] =
+    ["AWS_", "VAULT_", "BAO_", "PGHOST", "PGPORT", "PGUSER", "PGPASS", "PGDATABASE", "PGSERVICE", "PGSSL"];
 
 /// The variables, by name. They include the secret of the sandbox's AWS: use them only for the
 /// environment of a command, or show them to a person who asks.
@@ -31,6 +33,16 @@ pub fn variables(home: &Home, state: &State, key: Option<&AwsKey>) -> Vec<(Strin
     variables.extend(urls.first().map(|url| ("VAULT_ADDR", url.clone())));
     if state.settings.tls {
         variables.push(("VAULT_CACERT", home.ca_cert().to_string_lossy().into_owned()));
+    }
+    if let Some((server, password)) = state.postgres().zip(postgres::password(home)) {
+        variables.extend([
+            ("PGHOST", "127.0.0.1".to_owned()),
+            ("PGPORT", server.port.to_string()),
+            ("PGUSER", postgres::USER.to_owned()),
+            ("PGPASSWORD", password),
+            ("PGDATABASE", postgres::DATABASE.to_owned()),
+            ("PGSSLMODE", "disable".to_owned()),
+        ]);
     }
     variables.push(("GROUNDWORK_VAULT_NODES", urls.join(",")));
     variables.push((trust::VARIABLE, grants(home, state, &urls)));
@@ -119,7 +131,14 @@ mod tests {
 
     #[test]
     fn real_credentials_do_not_leak_in() {
-        for name in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "VAULT_TOKEN", "BAO_ADDR"] {
+        for name in [
+            "AWS_PROFILE",
+            "AWS_SESSION_TOKEN",
+            "AWS_ENDPOINT_URL_S3",
+            "VAULT_TOKEN",
+            "BAO_ADDR",
+            "PGPASSFILE",
+        ] {
             assert!(is_foreign(&name.into()), "{name}");
         }
         assert!(!is_foreign(&"PATH".into()) && !is_foreign(&"MY_AWS_NOTE".into()));

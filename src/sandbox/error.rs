@@ -67,6 +67,18 @@ pub enum Error {
         /// The end of pip's output.
         detail: String,
     },
+    /// No PostgreSQL.
+    #[error(
+        "found no PostgreSQL server on PATH or in /usr/lib/postgresql; install it (Debian and Ubuntu: apt install \
+         postgresql; macOS: brew install postgresql), or start the sandbox without `--with postgres`"
+    )]
+    NoPostgres,
+    /// PostgreSQL could not make its data.
+    #[error("initdb could not make the data of the sandbox's PostgreSQL:\n{detail}")]
+    Initdb {
+        /// The end of its output.
+        detail: String,
+    },
     /// No server binary on the search path.
     #[error(
         "found neither bao nor vault on PATH; install one, or leave it to the sandbox to install OpenBao"

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::error::Doing;
 use super::home::Home;
-use super::state::{Server, State};
+use super::postgres;
+use super::state::{Role, Server, State};
 use crate::net::http;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ pub enum Health {
     Stopped,
     /// Its process lives but does not answer.
     Unreachable,
-    /// It answers; the emulator has no finer states.
+    /// It answers; the emulator and PostgreSQL have no finer states.
     Healthy,
     /// A Vault node without a seal configuration.
     Uninitialised,
@@ -78,7 +79,12 @@ impl Prober {
         if !server.is_running() {
             return Health::Stopped;
         }
-        let path = if server.is_vault() { "v1/sys/health" } else { "_ministack/health" };
+        let path = match server.role {
+            Role::Aws => "_ministack/health",
+            Role::Vault { .. } => "v1/sys/health",
+            Role::Postgres if postgres::answers(server.port).await => return Health::Healthy,
+            Role::Postgres => return Health::Unreachable,
+        };
         let reply = self.client.get(format!("{}/{path}", state.url(server))).send().await;
         match reply.map(|reply| reply.status()) {
             Ok(status) if server.is_vault() => vault_health(status),

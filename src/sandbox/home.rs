@@ -111,6 +111,11 @@ impl Home {
         self.root.join("config/aws-credentials")
     }
 
+    /// The password of the superuser of the sandbox's PostgreSQL.
+    pub fn postgres_password(&self) -> PathBuf {
+        self.root.join("config/postgres-password")
+    }
+
     /// The program that serves the AWS emulator.
     pub fn guard(&self) -> PathBuf {
         self.root.join("config/guard.py")

@@ -2,7 +2,8 @@
 //!
 //! [`up`] installs pinned servers into a cache folder, starts them on free loopback ports and
 //! waits until they answer: one AWS emulator (MiniStack, with IAM enforced) and one or more
-//! OpenBao nodes with Raft storage, uninitialised. [`status`] looks, [`down`] ends it. All that
+//! OpenBao nodes with Raft storage, uninitialised, and on request further servers ([`Extra`]).
+//! [`status`] looks, [`down`] ends it. All that
 //! belongs to one sandbox lives in one folder, so that any number of them run side by side.
 //!
 //! Nothing is lost track of: a server runs only once its process is on record (`gate`), a record
@@ -23,6 +24,7 @@ mod kms;
 mod lock;
 mod options;
 mod port;
+mod postgres;
 mod process;
 mod programs;
 mod python;
@@ -41,7 +43,7 @@ pub use down::down;
 pub use enclosure::{Enclosed, EnclosedSeal, Enclosing, Enclosure, Room};
 pub use error::Error;
 pub use health::Health;
-pub use options::{Host, MAX_NODES, OpenBao, Options, Seal, Settings, VaultServer};
+pub use options::{Extra, Host, MAX_NODES, OpenBao, Options, Seal, Settings, VaultServer};
 pub use running::Running;
 pub use single::{lose, restart};
 pub use status::{ServerStatus, Status, status};

@@ -1,5 +1,6 @@
 //! The options of a sandbox.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -46,12 +47,24 @@ pub struct Settings {
     /// OpenBao takes audit devices over its API too, as HashiCorp Vault does.
     #[serde(default)]
     pub api_audit: bool,
+    /// The servers beside AWS and Vault.
+    #[serde(default)]
+    pub with: BTreeSet<Extra>,
+}
+
+/// A server that a sandbox has on request, beside AWS and Vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extra {
+    /// A PostgreSQL server.
+    Postgres,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let vault = VaultServer::Pinned(OpenBao::Current);
-        Self { nodes: 1, tls: false, vault, seal: Seal::Shamir, persist: false, api_audit: false }
+        let seal = Seal::Shamir;
+        Self { nodes: 1, tls: false, vault, seal, persist: false, api_audit: false, with: BTreeSet::new() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The servers' programs, and the command that starts each server.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,7 +13,8 @@ use super::error::Doing;
 use super::gate::Launch;
 use super::home::{Home, write_private};
 use super::install::installed;
-use super::options::{Host, Options, Seal};
+use super::options::{Extra, Host, Options, Seal};
+use super::postgres;
 use super::python::Python;
 use super::requirements::EMULATOR;
 use super::state::{Role, Server, State};
@@ -27,6 +28,8 @@ pub struct Programs {
     python: Python,
     emulator: PathBuf,
     vault: VaultBinary,
+    /// The folder of PostgreSQL's programs, if the sandbox has it.
+    postgres: Option<PathBuf>,
     host: Host,
 }
 
@@ -38,13 +41,23 @@ impl Programs {
         let tag = format!("-{}", python.tag());
         let emulator = installed(&EMULATOR, &tag, &host, events);
         let vault = VaultBinary::find(&options.settings.vault, &host, events);
+        let with_postgres = options.settings.with.contains(&Extra::Postgres);
+        let postgres = with_postgres.then(|| postgres::find(&host)).transpose()?;
         let (emulator, vault) = tokio::try_join!(emulator, vault)?;
-        Ok(Self { python, emulator, vault, host })
+        Ok(Self { python, emulator, vault, postgres, host })
     }
 
     /// Whether Vault's configuration can declare the audit log.
     pub fn declares_audit(&self) -> bool {
         self.vault.flavour == Flavour::OpenBao
+    }
+
+    /// Makes the data of a server that does not do so itself.
+    pub async fn make_data(&self, home: &Home, server: &Server) -> Result<(), Error> {
+        match (&self.postgres, server.role) {
+            (Some(programs), Role::Postgres) => postgres::initialise(home, programs, &server.name).await,
+            _ => Ok(()),
+        }
     }
 
     /// The folder with Vault's program.
@@ -57,6 +70,11 @@ impl Programs {
         let (program, arguments, mut environment) = match server.role {
             Role::Aws => self.emulator(home, state, server)?,
             Role::Vault { cluster_port } => self.vault(home, state, server, cluster_port)?,
+            Role::Postgres => {
+                let programs = self.postgres.as_deref().unwrap_or(Path::new(""));
+                let (program, arguments) = postgres::command(home, programs, &server.name, server.port)?;
+                (program, arguments, Vec::new())
+            }
         };
         environment.push(("PATH", self.host.path.clone()));
         environment.push(("HOME", home.root().into()));

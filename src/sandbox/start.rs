@@ -10,8 +10,9 @@ use super::health::Prober;
 use super::home::Home;
 use super::kms;
 use super::options::Seal;
+use super::postgres;
 use super::programs::Programs;
-use super::state::{Server, State};
+use super::state::{Role, Server, State};
 use crate::event::Events;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -60,6 +61,7 @@ impl Starter<'_> {
     async fn spawn(&self, state: &mut State, index: usize) -> Result<Option<Tie>, Error> {
         let server = &state.servers[index];
         self.events.progress(format!("starting {} on 127.0.0.1:{}", server.name, server.port));
+        self.programs.make_data(self.home, server).await?;
         let gate = Gate::close(&self.programs.launch(self.home, state, server)?, self.tied)?;
         state.servers[index].process = Some(gate.process.clone());
         state.save(self.home)?;
@@ -123,7 +125,11 @@ impl Logs {
 
     /// Whether the server's log says that it listens on its port.
     fn is_listening(&self, home: &Home, server: &Server) -> bool {
-        let words = if server.is_vault() { "server started!" } else { "Running on http" };
+        let words = match server.role {
+            Role::Aws => "Running on http",
+            Role::Vault { .. } => "server started!",
+            Role::Postgres => postgres::LISTENING,
+        };
         self.since(home, server).is_none_or(|text| text.contains(words))
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::error::Doing;
 use super::home::{Home, write_private};
-use super::options::Settings;
+use super::options::{Extra, Settings};
 use super::process::Process;
 
 const FORMAT: u32 = 1;
@@ -21,14 +21,14 @@ pub struct State {
     pub settings: Settings,
     /// Whether Vault's configuration declares the audit log.
     pub audited: bool,
-    /// The AWS emulator first, then the Vault nodes in order.
+    /// The AWS emulator first, then the Vault nodes in order, then further servers.
     pub servers: Vec<Server>,
 }
 
 /// One server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
-    /// `aws`, `vault-1`, `vault-2` …
+    /// `aws`, `vault-1`, `vault-2` … `postgres`
     pub name: String,
     /// Its role in the sandbox.
     pub role: Role,
@@ -49,6 +49,8 @@ pub enum Role {
         /// The port for the other nodes.
         cluster_port: u16,
     },
+    /// PostgreSQL.
+    Postgres,
 }
 
 impl Server {
@@ -69,7 +71,7 @@ impl Server {
     /// All its ports.
     pub fn ports(&self) -> Vec<u16> {
         match self.role {
-            Role::Aws => vec![self.port],
+            Role::Aws | Role::Postgres => vec![self.port],
             Role::Vault { cluster_port } => vec![self.port, cluster_port],
         }
     }
@@ -78,7 +80,7 @@ impl Server {
 impl State {
     /// How many ports a sandbox with these settings takes.
     pub fn ports_needed(settings: &Settings) -> usize {
-        1 + 2 * usize::from(settings.nodes)
+        1 + 2 * usize::from(settings.nodes) + settings.with.len()
     }
 
     /// A record of servers that do not run yet. Servers without a port of their own are left out.
@@ -90,7 +92,11 @@ impl State {
             Some(Server::new(format!("vault-{number}"), Role::Vault { cluster_port }, port))
         };
         let nodes: Vec<Server> = (1..=settings.nodes).map_while(node).collect();
-        Self { format: FORMAT, servers: aws.into_iter().chain(nodes).collect(), settings, audited }
+        let with_postgres = settings.with.contains(&Extra::Postgres);
+        let postgres = with_postgres.then(|| ports.next()).flatten();
+        let postgres = postgres.map(|port| Server::new("postgres".to_owned(), Role::Postgres, port));
+        let servers = aws.into_iter().chain(nodes).chain(postgres).collect();
+        Self { format: FORMAT, servers, settings, audited }
     }
 
     /// Reads the record; `None` where there is none.
@@ -119,7 +125,11 @@ impl State {
 
     /// The URL of a server.
     pub fn url(&self, server: &Server) -> String {
-        let scheme = if self.settings.tls && server.is_vault() { "https" } else { "http" };
+        let scheme = match server.role {
+            Role::Postgres => "postgres",
+            Role::Vault { .. } if self.settings.tls => "https",
+            Role::Vault { .. } | Role::Aws => "http",
+        };
         format!("{scheme}://127.0.0.1:{}", server.port)
     }
 
@@ -130,7 +140,12 @@ impl State {
 
     /// The AWS emulator.
     pub fn aws(&self) -> Option<&Server> {
-        self.servers.iter().find(|server| !server.is_vault())
+        self.servers.iter().find(|server| server.role == Role::Aws)
+    }
+
+    /// PostgreSQL, if the sandbox has it.
+    pub fn postgres(&self) -> Option<&Server> {
+        self.servers.iter().find(|server| server.role == Role::Postgres)
     }
 
     /// Whether any server runs.

@@ -8,7 +8,7 @@ use super::options::{Options, Settings};
 use super::programs::Programs;
 use super::running::Running;
 use super::start::Starter;
-use super::state::{Server, State};
+use super::state::{Role, Server, State};
 use super::{Error, certificate, port};
 use crate::event::Events;
 
@@ -68,7 +68,7 @@ async fn resume(starter: &Starter<'_>, mut state: State) -> Result<(State, Vec<T
             }
         }
     }
-    if !state.settings.persist && dead.iter().any(|server| !server.is_vault()) {
+    if !state.settings.persist && dead.iter().any(|server| server.role == Role::Aws) {
         starter.events.warn("the AWS emulator had died; it is started again, and empty");
     }
     let ties = starter.start(&mut state).await?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::sandbox::{self, OpenBao, Options, Seal, Settings, VaultServer};
+use crate::sandbox::{self, Extra, OpenBao, Options, Seal, Settings, VaultServer};
 
 /// The alias under which the sandbox keeps the key that unseals Vault.
 const UNSEAL_ALIAS: &str = "alias/groundwork-sandbox-unseal";
@@ -114,6 +114,23 @@ pub(super) struct ServerArgs {
     /// Keep what the servers hold when they go down.
     #[arg(long)]
     persist: bool,
+    /// Further servers. `postgres` is the machine's own PostgreSQL with data of the sandbox's.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SERVER")]
+    with: Vec<ExtraArg>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ExtraArg {
+    /// A PostgreSQL server, if the machine has the program.
+    Postgres,
+}
+
+impl From<ExtraArg> for Extra {
+    fn from(extra: ExtraArg) -> Self {
+        match extra {
+            ExtraArg::Postgres => Self::Postgres,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -157,6 +174,7 @@ impl ServerArgs {
             seal,
             persist: self.persist,
             api_audit: false,
+            with: self.with.into_iter().map(Extra::from).collect(),
         };
         Options { settings, ..Options::new(self.folder.dir) }
     }
@@ -186,6 +204,7 @@ mod tests {
     fn arguments_become_settings() {
         assert_eq!(options(&[]).settings, Settings { tls: true, ..Settings::default() });
         assert_eq!(options(&["--plain-http"]).settings, Settings::default());
+        assert_eq!(options(&["--with", "postgres"]).settings.with, [Extra::Postgres].into());
         assert_eq!(options(&["--vault", "path"]).settings.vault, VaultServer::OnPath);
         assert_eq!(options(&["--vault", "/x/bao"]).settings.vault, VaultServer::Path("/x/bao".into()));
         let three = options(&["--nodes", "3", "--tls", "--seal", "static"]).settings;
