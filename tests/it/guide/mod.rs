@@ -134,6 +134,7 @@ chapters! {
     policies_are_as_shown: "policies",
     access_is_as_shown: "access",
     custody_is_as_shown: "custody",
+    databases_are_as_shown: "databases",
     backups_are_as_shown: "backup",
     drills_are_as_shown: "rehearsing",
     rebuilding_is_as_shown: "rebuilding",
