@@ -15,7 +15,8 @@ use crate::trust::Grant;
 /// A plan may come from a stranger. Where your credentials go, which of them are used and which
 /// variables are read is yours to allow: `vault=ORIGIN`, a server that may get Vault credentials;
 /// `node=ORIGIN`, one that may get key shares; `ca=SHA256`, an authority of the plan's that says who
-/// servers are; `aws-profile=NAME`, `aws-role=ARN`, `env=NAME`, `signer=FINGERPRINT`.
+/// servers are; `server=postgres://HOST:PORT`, a database server that may get a login;
+/// `aws-profile=NAME`, `aws-role=ARN`, `env=NAME`, `signer=FINGERPRINT`.
 ///
 /// Answers hold for the plan of this name in this folder, and for exactly what was shown: another
 /// address is asked for again. What is named with --trust or --env is remembered without a question.

@@ -23,12 +23,16 @@ fn serve_as(scene: &Scene, issuer: &Issuer<'static, KeyPair>, host: &str) {
     let params = CertificateParams::new([host.to_owned()]).expect("a name");
     let certificate = params.signed_by(&key, issuer).expect("signed");
     let rules = "host all vault 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
-    for (name, text) in
-        [("server.crt", certificate.pem()), ("server.key", key.serialize_pem()), ("pg_hba.conf", rules.to_owned())]
-    {
+    for (name, text) in [
+        ("server.crt", certificate.pem()),
+        ("server.key", key.serialize_pem()),
+        ("pg_hba.conf", rules.to_owned()),
+    ] {
         scene.server.replace_file(Path::new(name), &text);
     }
-    let sql = |statement: &str| scene.server.query("vault", crate::postgres_kinds::PASSWORD, statement).expect(statement);
+    let sql = |statement: &str| {
+        scene.server.query("vault", crate::postgres_kinds::PASSWORD, statement).expect(statement)
+    };
     sql("ALTER SYSTEM SET ssl = on");
     sql("SELECT pg_reload_conf()");
     // Reloading takes a moment.
@@ -63,11 +67,19 @@ fn server_is_verified_as_its_mode_says() {
     };
     serve_as(&scene, &ours, "127.0.0.1");
     let (right, wrong) = (Some("ours.pem"), Some("other.pem"));
-    for (mode, root) in [("prefer", None), ("require", None), ("require", right), ("verify-ca", right), ("verify-full", right)] {
+    for (mode, root) in [
+        ("prefer", None),
+        ("require", None),
+        ("require", right),
+        ("verify-ca", right),
+        ("verify-full", right),
+    ] {
         assert_eq!(connects(mode, root), Ok(()), "{mode} {root:?}");
     }
     assert!(connects("disable", None).expect_err("only TLS is taken").contains("no encryption"));
-    for (mode, root) in [("require", wrong), ("verify-ca", wrong), ("verify-full", wrong), ("verify-full", None)] {
+    for (mode, root) in
+        [("require", wrong), ("verify-ca", wrong), ("verify-full", wrong), ("verify-full", None)]
+    {
         let refused = connects(mode, root).expect_err(mode);
         assert!(refused.contains("certificate"), "{mode} {root:?}: {refused}");
     }

@@ -125,6 +125,16 @@ impl PostgresClient {
         Ok(rows.first().map(|row| row.get(0)).unwrap_or_default())
     }
 
+    /// Logs in as another role and out again.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or refuses the login.
+    pub async fn try_login(&self, role: &str, password: &Secret) -> Result<()> {
+        let mut config = self.config.clone();
+        config.user(role).password(password.expose_bytes());
+        self.open(config, &self.target.database).await.map(drop)
+    }
+
     /// Closes all connections, so that nothing that was read before is used.
     pub async fn forget(&self) {
         self.readers.lock().await.clear();
@@ -261,7 +271,15 @@ impl PostgresClient {
 
     /// A new connection, with this setting and a limit for statements that the server keeps as well.
     async fn connect(&self, database: &str, setting: &str) -> Result<Client> {
-        let mut config = self.config.clone();
+        let client = self.open(self.config.clone(), database).await?;
+        let limit = at_most(STATEMENT_TIMEOUT).as_millis();
+        let settings = format!("SET statement_timeout = {limit}; {setting}");
+        let done = client.batch_execute(&settings);
+        self.timed(database, "set up the session", Stage::WithoutEffect, done).await?;
+        Ok(client)
+    }
+
+    async fn open(&self, mut config: Config, database: &str) -> Result<Client> {
         config.dbname(database);
         let operation = format!("connect to {}/{database}", self.target.address());
         self.calls.count_login();
@@ -273,10 +291,6 @@ impl PostgresClient {
         };
         // It ends with the client; a request that waits for an answer then fails.
         tokio::spawn(async move { drop(connection.await) });
-        let limit = at_most(STATEMENT_TIMEOUT).as_millis();
-        let settings = format!("SET statement_timeout = {limit}; {setting}");
-        let done = client.batch_execute(&settings);
-        self.timed(database, "set up the session", Stage::WithoutEffect, done).await?;
         Ok(client)
     }
 }

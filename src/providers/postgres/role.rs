@@ -14,7 +14,7 @@ use super::sql;
 use crate::access::Granting;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::Realm;
-use crate::proof::Proof;
+use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{BroaderGrant, Destroy, ProtectionOff};
 use crate::resource::risk::{Deletion, Risks, Severity, added, gone, identity, on, raised, safe, turned_on};
 use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
@@ -216,7 +216,7 @@ reports:
         raised("connection_limit").low(ProtectionOff, "it may open more connections"),
         added("member_of").medium(BroaderGrant, "it gets the rights of more roles"),
     ]];
-    const PROOF: Proof = Proof::InSync("the role is there with its attributes and memberships");
+    const PROOF: Proof = Proof::Tried("a role with a password logs in with it");
 
     type Client = PostgresClient;
     type Id = String;
@@ -356,6 +356,19 @@ reports:
         let transaction = w.begin(w.permit(), None, &operation).await?;
         transaction.command(&format!("DROP ROLE IF EXISTS {}", sql::name(name))).await?;
         transaction.commit().await
+    }
+
+    async fn prove(prover: &Prover<'_, PostgresClient>, desired: &Desired, _: &Observed) {
+        let Some(source) = desired.password.as_ref().filter(|_| desired.login) else { return };
+        let tried = "logs in with its password";
+        let outcome = match password(source, &desired.name) {
+            Ok(password) => prover.try_login(&desired.name, &password).await,
+            Err(error) => return prover.untried(tried, error.to_string()),
+        };
+        match outcome {
+            Ok(()) => prover.proven(tried),
+            Err(error) => prover.refused(tried, "the server takes it", &error),
+        }
     }
 
     fn outputs(observed: &Observed) -> Outputs {

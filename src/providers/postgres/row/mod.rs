@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::sink::RowDelivery;
-use self::target::{Missing, Scalar, Target};
+use self::target::{Scalar, Target};
 use super::client::PostgresClient;
 use super::connection::{CLUSTER, DATABASE};
 use crate::access::Granting;
@@ -20,7 +20,7 @@ use crate::place::Realm;
 use crate::proof::Proof;
 use crate::resource::risk::Category::Destroy;
 use crate::resource::risk::{Deletion, Risks, Severity, identity, replaced};
-use crate::resource::{Blocked, Diff, Look, Partial, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Requirement, Resource, Writer};
 use crate::secret::{Fields, RenderError, Secret, SecretSource, Sources, check_templates, render};
 
 /// The kind `postgres.row`.
@@ -68,11 +68,11 @@ impl fmt::Display for Id {
     }
 }
 
-/// The place as it is.
+/// A value that is there.
 pub struct Observed {
     id: Id,
     /// The value; `None` of one that was not to be read.
-    live: std::result::Result<Option<Value>, Missing>,
+    live: Option<Value>,
 }
 
 /// The outputs for other steps; never the value.
@@ -188,36 +188,26 @@ impl Resource for PgRow {
     }
 
     fn secrets(observed: &Observed) -> Fields {
-        let live = observed.live.as_ref().ok().and_then(Option::as_ref);
-        live.map(|value| (SECRET.to_owned(), as_text(value))).into_iter().collect()
+        observed.live.as_ref().map(|value| (SECRET.to_owned(), as_text(value))).into_iter().collect()
     }
 
     async fn observe(client: &PostgresClient, id: &Id, look: Look<'_, Self>) -> Result<Option<Observed>> {
         let Some(read) = id.target.read(client, &[&id.path]).await? else { return Ok(None) };
-        let live = read.map(|mut values| values.pop().flatten());
-        match live {
-            Ok(None) => Ok(None),
-            // Without a declaration, what cannot hold a value holds none.
-            Err(_) if look.declared.is_none() => Ok(None),
-            live => {
-                Ok(Some(Observed { id: id.clone(), live: live.map(|value| value.filter(|_| look.values)) }))
+        match read {
+            Ok(mut values) => {
+                let live = values.pop().flatten();
+                Ok(live.map(|value| Observed { id: id.clone(), live: Some(value).filter(|_| look.values) }))
             }
+            // A place that cannot hold a value holds none; only a step wants one there.
+            Err(_) if look.declared.is_none() => Ok(None),
+            Err(missing) => Err(missing.error(&format!("read {id}"), &id.target)),
         }
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
         let mut diff = Diff::none();
-        let live = match &observed.live {
-            Ok(live) => live,
-            Err(missing) => {
-                let (field, found, why) = missing.explained(&observed.id.target);
-                diff.push(field, found.into(), "one jsonb document".into());
-                diff.blocked.push(Blocked::new(field, &why));
-                return diff;
-            }
-        };
         match &desired.value {
-            Some(value) => diff.content("value", live, value),
+            Some(value) => diff.content("value", &observed.live, value),
             None => diff.secrets("", &desired.sources(), &Self::secrets(observed), false),
         };
         diff
@@ -230,8 +220,7 @@ impl Resource for PgRow {
 
     async fn update(w: &Writer<'_, PostgresClient>, desired: &Desired, observed: &Observed) -> Result<()> {
         let Id { target, path } = Self::id(desired);
-        let live = observed.live.as_ref().ok().and_then(Option::as_ref);
-        target.put(w, w.permit(), vec![(path, desired.made(live)?)], false).await
+        target.put(w, w.permit(), vec![(path, desired.made(observed.live.as_ref())?)], false).await
     }
 
     async fn delete(w: &Writer<'_, PostgresClient>, id: &Id) -> Result<()> {

@@ -106,7 +106,7 @@ impl Sink for RowSink {
         match self.target.read(&self.client, &[&self.path]).await? {
             Some(Ok(_)) => {}
             Some(Err(missing)) => {
-                let (_, _, why) = missing.explained(&self.target);
+                let why = missing.explained(&self.target);
                 return refused(ErrorKind::Rejected, why, "make the place first");
             }
             None => {

@@ -78,51 +78,29 @@ pub enum Missing {
 }
 
 impl Missing {
-    /// The field that is to blame, what is there, and what to do.
-    pub fn explained(&self, target: &Target) -> (&'static str, String, String) {
+    /// Why there is no such place, and what to do.
+    pub fn explained(&self, target: &Target) -> String {
         let table = format!("{}.{}", target.schema, target.table);
         match self {
-            Self::Table => (
-                "table",
-                "absent".to_owned(),
-                format!("there is no table {table}; run the application's migrations first"),
-            ),
-            Self::Key(column) => {
-                ("where", "absent".to_owned(), format!("the table {table} has no column `{column}`"))
+            Self::Table => format!("there is no table {table}; run the application's migrations first"),
+            Self::Key(column) => format!("the table {table} has no column `{column}`"),
+            Self::Column => format!("the table {table} has no column `{}`", target.column),
+            Self::NotJsonb(other) => {
+                let column = &target.column;
+                format!("the column `{column}` has the type {other}; only jsonb can be changed in part")
             }
-            Self::Column => {
-                let why = format!("the table {table} has no column `{}`", target.column);
-                ("column", "absent".to_owned(), why)
-            }
-            Self::NotJsonb(other) => (
-                "column",
-                other.clone(),
-                format!("it has the type {other}; only jsonb can be changed in part"),
-            ),
-            Self::Rows(0) => (
-                "where",
-                "no row".to_owned(),
-                "no row matches, and rows are not made here; insert it first".to_owned(),
-            ),
-            Self::Rows(_) => (
-                "where",
-                "several rows".to_owned(),
-                "several rows match, and only one is ever changed; name more columns".to_owned(),
-            ),
+            Self::Rows(0) => "no row matches, and rows are not made here; insert it first".to_owned(),
+            Self::Rows(_) => "several rows match, and only one is ever changed; name more columns".to_owned(),
             Self::NotAnObject(path) => {
-                let why = format!(
-                    "what is at `{}` is not an object, so nothing can be put into it",
-                    path.join(".")
-                );
-                ("path", "not an object".to_owned(), why)
+                format!("`{}` is not an object, so nothing can be put into it", path.join("."))
             }
         }
     }
 
-    /// The error of a write that found the place gone.
-    fn error(&self, operation: &str, target: &Target) -> Error {
-        let (_, _, why) = self.explained(target);
-        Error::new(ErrorKind::Conflict, operation, why).advice("nothing was written; plan again")
+    /// The same as an error.
+    pub fn error(&self, operation: &str, target: &Target) -> Error {
+        Error::new(ErrorKind::Rejected, operation, self.explained(target))
+            .advice("nothing was written; plan again once the row is there")
     }
 }
 
