@@ -262,18 +262,16 @@ impl Desired {
         let lacking: Vec<Privilege> = self.privileges.iter().filter(lacking).copied().collect();
         let kept = self.privileges.iter().filter(|one| !self.grantable && live.get(one) == Some(&true));
         let kept: Vec<Privilege> = kept.copied().collect();
-        let mut commands = Vec::new();
-        if !extra.is_empty() {
-            commands.push(format!("REVOKE {} ON {object} FROM {grantee}", words(extra)));
-        }
-        if !kept.is_empty() {
-            commands.push(format!("REVOKE GRANT OPTION FOR {} ON {object} FROM {grantee}", words(kept)));
-        }
-        if !lacking.is_empty() {
-            let option = if self.grantable { " WITH GRANT OPTION" } else { "" };
-            commands.push(format!("GRANT {} ON {object} TO {grantee}{option}", words(lacking)));
-        }
-        commands
+        let option = if self.grantable { " WITH GRANT OPTION" } else { "" };
+        let command = |privileges: Vec<Privilege>, before: &str, after: String| {
+            (!privileges.is_empty()).then(|| format!("{before} {} ON {object} {after}", words(privileges)))
+        };
+        let commands = [
+            command(extra, "REVOKE", format!("FROM {grantee}")),
+            command(kept, "REVOKE GRANT OPTION FOR", format!("FROM {grantee}")),
+            command(lacking, "GRANT", format!("TO {grantee}{option}")),
+        ];
+        commands.into_iter().flatten().collect()
     }
 }
 

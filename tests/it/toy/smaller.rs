@@ -68,3 +68,12 @@ pub async fn build_says_what_it_lacks(plan: &Plan, with_notes: &Value, without: 
         assert!(refused.contains(lacks), "{refused}");
     }
 }
+
+#[test]
+fn build_without_a_provider_names_its_feature() {
+    static EMPTY: Registry = Registry::new(&[]).lacking(&[("toy", "toys")]);
+    let left_out = EMPTY.left_out("toy.note").expect("it is left out");
+    assert_eq!(left_out.feature, "toys");
+    assert!(left_out.to_string().contains("kind `toy.note`"), "{left_out}");
+    assert!(EMPTY.left_out("lamp.note").is_none() && SMALLER.left_out("toys.note").is_none());
+}
