@@ -1,5 +1,7 @@
 //! `groundwork custody`
 
+mod holder;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,8 +19,8 @@ use crate::custody::examine::Object;
 use crate::durable::{private_file, sync_folder};
 use crate::error::{Error, ErrorKind};
 use crate::place::Place;
-use crate::providers::vault::{Custodian, CustodyStatus, VaultInit, declared_threshold};
-use crate::resolve::OutputTable;
+use crate::providers::vault::{Custodian, CustodyStatus, DeclaredSplit, VaultInit, declared_split};
+use crate::resolve::{OutputTable, Resolved, Step};
 use crate::resource::{Provided, Resource};
 use crate::run::Run;
 use crate::secret::Secret;
@@ -45,6 +47,9 @@ enum Command {
     Rewrap(RewrapArgs),
     /// Write one key share to a file
     ExportShare(ExportArgs),
+    /// Show who can open what; let a person in, take one out, or give one a new key
+    #[command(subcommand, after_help = "Guide: docs/guide/src/people.md")]
+    Holder(holder::Command),
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +113,10 @@ struct Which {
     index: Option<usize>,
 }
 
+/// What sealing again does not undo.
+const OLDER_VERSIONS: &str = "older versions stay on the stores, and whoever could open them may have kept what is in \
+                              them: to end that, replace the secrets (`groundwork apply PLAN --replace STEP`)";
+
 /// The results of a check, as JSON.
 #[derive(Serialize)]
 struct Findings<'a> {
@@ -125,6 +134,7 @@ pub async fn run(args: CustodyArgs) -> Outcome {
         Command::Show(args) => show(&args).await,
         Command::Rewrap(args) => rewrap(&args).await,
         Command::ExportShare(args) => export(&args).await,
+        Command::Holder(command) => holder::run(&command).await,
     };
     ended.unwrap_or_else(|error| failed(&error))
 }
@@ -217,10 +227,7 @@ async fn rewrap(args: &RewrapArgs) -> Result<Outcome, session::Error> {
     work.take_warnings().into_iter().for_each(console::note);
     done?;
     if work.objects.iter().any(|one| !one.former.is_empty()) {
-        console::note(
-            "older versions stay on the stores, and whoever could open them may have kept what is in them: to end \
-             that, replace the secrets (`groundwork apply PLAN --replace STEP`)",
-        );
+        console::note(OLDER_VERSIONS);
     }
     Ok(Outcome::Done)
 }
@@ -250,10 +257,15 @@ async fn standing(checked: &Checked, run: &Run) -> Result<Option<CustodyStatus>,
     let Some(step) = resolved.steps.iter().find(|step| step.kind.name() == VaultInit::KIND) else {
         return Ok(None);
     };
-    let fields = resolved.fields(step, &OutputTable::new()).ok();
-    let declared = fields.and_then(|fields| declared_threshold(fields.into()));
+    let declared = split_of(resolved, step).map(|split| split.threshold);
     let custodian = Custodian::provide(run, &Place::OWN).await?;
     Ok(Some(custodian.standing(declared).await?))
+}
+
+/// How a `vault.init` step declares the key to be split, as far as that is known without the network.
+fn split_of(resolved: &Resolved, step: &Step) -> Option<DeclaredSplit> {
+    let fields = resolved.fields(step, &OutputTable::new()).ok()?;
+    declared_split(fields.into())
 }
 
 async fn show(args: &ShowArgs) -> Result<Outcome, session::Error> {

@@ -71,7 +71,7 @@ impl HolderKey {
         }
     }
 
-    fn encrypt(&self, share: &Secret) -> Result<String> {
+    pub(super) fn encrypt(&self, share: &Secret) -> Result<String> {
         match self {
             Self::Age(key) => age::encrypt_and_armor(key, share.expose_bytes())
                 .map_err(|source| Error::new(ErrorKind::Local, "age", "cannot encrypt").source(source)),

@@ -17,6 +17,7 @@ pub mod handout;
 mod impatient;
 mod newest;
 pub mod paths;
+pub mod people;
 pub mod pgp;
 mod prepared;
 pub mod recipient;

@@ -2,7 +2,7 @@
 
 use super::checked::Checked;
 use super::connect::{Reach, connect};
-use super::{Error, Hold, PARALLELISM};
+use super::{Error, PARALLELISM, recorded};
 use crate::apply::by_command;
 use crate::changeset::Selection;
 use crate::custody::Misdirected;
@@ -44,19 +44,7 @@ impl Rewrapping {
     /// # Errors
     /// When another run has the lock; when an object cannot be sealed, kept or proven.
     pub async fn carry_out(&self, wait: &Wait<'_>, tell: &(dyn Fn(String) + Sync)) -> LiveResult<()> {
-        self.run.ready_to_sign().await?;
-        let hold = Hold::take(&self.run, wait).await?;
-        let done = self.recorded(tell).await;
-        done.and(hold.release().await)
-    }
-
-    /// Seals, between the entries that say who writes and when.
-    async fn recorded(&self, tell: &(dyn Fn(String) + Sync)) -> LiveResult<()> {
-        let permit = by_command();
-        self.run.journal.append(&permit, Entry::RunStarted).await?;
-        let done = self.seal(tell).await;
-        let ended = self.run.journal.append(&permit, Entry::RunFinished).await;
-        done.and(ended)
+        recorded(&self.run, wait, async |_| self.seal(tell).await).await
     }
 
     async fn seal(&self, tell: &(dyn Fn(String) + Sync)) -> LiveResult<()> {
@@ -83,6 +71,11 @@ impl Rewrapping {
     /// When an object is still on no store afterwards.
     pub async fn complete(&self) -> LiveResult<()> {
         self.run.custody().await?.complete(&by_command(), "").await
+    }
+
+    /// The run, whose custody knows the plan's recipients.
+    pub fn run(&self) -> &Run {
+        &self.run
     }
 
     /// Problems of custody that do not end it.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::report::{Custody, StoreOfCustody};
 use crate::custody::examine::{Copy, CopyState, Object};
+use crate::custody::people::who_can_open;
 use crate::run::StoreAnswer;
 
 /// The report of all copies, with the stores that were left out because they do not answer.
@@ -17,7 +18,12 @@ pub(super) fn custody(answers: Vec<StoreAnswer>, objects: &[Object]) -> Custody 
         store.store = answer.store;
         store
     });
-    Custody { objects: objects.len(), stores: stores.collect(), obtainable: obtainable(objects).len() }
+    Custody {
+        objects: objects.len(),
+        stores: stores.collect(),
+        obtainable: obtainable(objects).len(),
+        recipients: who_can_open(objects),
+    }
 }
 
 /// The names of the objects that open from some store.

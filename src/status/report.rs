@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::judge::{Finding, Severity};
 use crate::backup::State;
 use crate::changeset::{Counts, PlanIdentity};
+use crate::custody::people::CanOpen;
 use crate::drill::{self, Measure, Verdict};
 use crate::health::{Due, System};
 
@@ -130,6 +131,8 @@ pub struct Custody {
     pub obtainable: usize,
     /// The stores, in the order of the plan.
     pub stores: Vec<StoreOfCustody>,
+    /// Who can open them, whether or not their keys are at hand.
+    pub recipients: Vec<CanOpen>,
 }
 
 /// A store of custody.

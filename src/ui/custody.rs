@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::custody::examine::{Copy, CopyState, Object};
+use crate::custody::people::CanOpen;
 use crate::custody::{Misdirected, Unvouched};
-use crate::providers::vault::CustodyStatus;
+use crate::providers::vault::{CustodyStatus, HeldShare};
 use crate::visible::sanitize;
 
 /// What to do when stores have different values.
@@ -77,12 +78,34 @@ pub fn misdirected(objects: &[Misdirected], handed_out: &[String]) -> String {
     if !handed_out.is_empty() {
         let _ = writeln!(
             text,
-            "left as they are, because only their holders open them: {} shares; to give them to others, \
-             generate new shares in Vault (`vault operator rekey`)",
+            "left as they are, because only their holders open them: {} shares; a holder's new key gets the share with \
+             `groundwork custody holder replace PLAN NAME`",
             handed_out.len()
         );
     }
     text.trim_end().to_owned()
+}
+
+/// Who can open what today, and who holds which key share.
+pub fn people(recipients: &[CanOpen], objects: usize, shares: &[HeldShare]) -> String {
+    let mut text = format!("{objects} objects in custody open for");
+    recipients.iter().for_each(|one| can_open(&mut text, one, objects));
+    if recipients.is_empty() {
+        text = "nothing is in custody".to_owned();
+    }
+    for HeldShare { holder, share, key, .. } in shares {
+        let _ = write!(text, "\n  share {share}  {}  {key}", paint(STRONG, holder));
+    }
+    text
+}
+
+/// A recipient in one line.
+pub(super) fn can_open(text: &mut String, one: &CanOpen, objects: usize) {
+    let how_many = if one.objects == objects { "all".to_owned() } else { one.objects.to_string() };
+    let _ = write!(text, "\n  {how_many:<4} {}", sanitize(&one.who));
+    if !one.is_declared {
+        let _ = write!(text, "  {}", paint(BAD, "no longer in the plan"));
+    }
 }
 
 /// Shows the objects in custody that a person is asked to vouch for.

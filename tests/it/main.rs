@@ -51,6 +51,7 @@ mod notations;
 mod orchard;
 mod page;
 mod partial;
+mod people;
 mod permissions;
 mod places;
 mod policy_shapes;

@@ -142,7 +142,7 @@ impl Custodian {
     }
 
     /// The same, found by what the servers say.
-    async fn kept_of_servers(&self) -> Result<Initialisation> {
+    pub(super) async fn kept_of_servers(&self) -> Result<Initialisation> {
         let live = futures::future::join_all(self.vault.nodes().iter().map(|node| node.seal_status())).await;
         let cluster = live.into_iter().flatten().find_map(|status| status.cluster_id);
         self.kept(cluster.as_deref()).await?.ok_or_else(nothing)

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::node::{Health, Leader, NodeClient};
 use super::prove::cluster::lasting_differences;
-use super::{Custodian, VaultClient, VaultInit, declared_threshold};
+use super::{Custodian, VaultClient, VaultInit, declared_split};
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::{Keys, Node, NodeState, Storage, StorageServer, System};
 use crate::net::timeout::at_most;
@@ -149,7 +149,7 @@ fn storage_of(state: &Value) -> Storage {
 /// The threshold that the plan declares, where it initialises the cluster.
 fn declared_shares(declared: &[Known]) -> Option<u32> {
     let init = declared.iter().find(|step| step.kind == VaultInit::KIND && step.place == Place::OWN);
-    init.and_then(|step| declared_threshold(step.fields.clone()))
+    init.and_then(|step| declared_split(step.fields.clone()).map(|split| split.threshold))
 }
 
 /// The shares that custody gives today; nothing without custody.

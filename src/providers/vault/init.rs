@@ -75,9 +75,9 @@ impl Desired {
     }
 }
 
-/// The threshold in the fields of a `vault.init` step.
-pub fn declared_threshold(fields: serde_json::Value) -> Option<u32> {
-    serde_json::from_value::<Desired>(fields).ok().map(|desired| desired.threshold)
+/// The declaration in the fields of a `vault.init` step.
+pub fn declared_split(fields: serde_json::Value) -> Option<Desired> {
+    serde_json::from_value(fields).ok()
 }
 
 const fn yes() -> bool {
@@ -397,6 +397,8 @@ fn diff_holders(desired: &Desired, observed: &Observed, diff: &mut Diff) {
     const GONE: &str = "custody no longer has the shares to hand out; enough holders together can split the \
                         key again with `bao operator rekey`";
     const SPLIT: &str = "the holder keeps this share until the key is split again with `bao operator rekey`";
+    const LOST: &str = "`groundwork custody holder replace PLAN NAME` seals the share for this key, once its owner has \
+                        proven it";
     for (name, handed) in &observed.holders {
         let path = format!("holders[{name}]");
         let (is, shall, why) = match handed {
@@ -406,6 +408,9 @@ fn diff_holders(desired: &Desired, observed: &Observed, diff: &mut Diff) {
                 continue;
             }
             Handed::Nothing => (json!(null), "a share", GONE),
+            Handed::OtherKey if observed.shares_kept => {
+                (json!("a share for another key"), "a share for this key", LOST)
+            }
             Handed::OtherKey => (json!("a share for another key"), "a share for this key", SPLIT),
         };
         diff.immutable(&path, &is, &json!(shall), why);

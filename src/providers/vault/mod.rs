@@ -26,6 +26,7 @@ mod error;
 mod fields;
 mod hcl;
 mod health;
+mod holders;
 mod init;
 mod kubernetes_auth;
 mod kv_secret;
@@ -69,8 +70,10 @@ pub use client::{Authority, VaultClient, declared_authority};
 pub use connection::Vault;
 pub use custodian::Custodian;
 pub use custody_status::CustodyStatus;
+pub use holders::HeldShare;
 pub use init::{
-    FIRST_SHARES, Ground, NodeProof, NodeState, REFUSED_SHARES, Shape, VaultInit, declared_threshold,
+    Desired as DeclaredSplit, FIRST_SHARES, Ground, NodeProof, NodeState, REFUSED_SHARES, Shape, VaultInit,
+    declared_split,
 };
 pub use kubernetes_auth::KubernetesAuth;
 pub use kv_secret::KvSecret;

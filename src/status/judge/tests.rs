@@ -47,6 +47,7 @@ fn healthy() -> Report {
         custody: Seen::Known(Custody {
             objects: 4,
             obtainable: 4,
+            recipients: Vec::new(),
             stores: vec![StoreOfCustody { store: "one".to_owned(), whole: 4, ..StoreOfCustody::default() }],
         }),
         backups: Seen::Known(Backups {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use anstyle::Style;
 use jiff::{SignedDuration, Timestamp};
 
+use super::super::custody::can_open;
 use super::super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, paint};
 use crate::backup::State;
 use crate::drill::Verdict;
@@ -162,6 +163,8 @@ fn custody(text: &mut String, custody: &Custody) {
             let _ = write!(text, "\n                {fault}");
         });
     }
+    let most = custody.recipients.iter().map(|one| one.objects).max().unwrap_or_default();
+    custody.recipients.iter().for_each(|one| can_open(text, one, most));
 }
 
 fn copies(store: &StoreOfCustody) -> String {

@@ -135,6 +135,7 @@ chapters! {
     access_is_as_shown: "access",
     custody_is_as_shown: "custody",
     databases_are_as_shown: "databases",
+    people_come_and_go_as_shown: "people",
     backups_are_as_shown: "backup",
     drills_are_as_shown: "rehearsing",
     rebuilding_is_as_shown: "rebuilding",

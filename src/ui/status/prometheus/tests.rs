@@ -89,6 +89,7 @@ fn report() -> Report {
             ..System::default()
         }],
         custody: Seen::Known(Custody {
+            recipients: Vec::new(),
             stores: vec![StoreOfCustody { store: NASTY.to_owned(), whole: 6, ..StoreOfCustody::default() }],
             ..Custody::default()
         }),
