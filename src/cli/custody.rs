@@ -262,7 +262,14 @@ async fn standing(checked: &Checked, run: &Run) -> Result<Option<CustodyStatus>,
     Ok(Some(custodian.standing(declared).await?))
 }
 
-/// How a `vault.init` step declares the key to be split, as far as that is known without the network.
+/// How the plan declares the key to be split; `None` without a `vault.init` step.
+pub(super) fn declared_init(checked: &Checked) -> Option<DeclaredSplit> {
+    let resolved = &checked.resolved;
+    let step = resolved.steps.iter().find(|step| step.kind.name() == VaultInit::KIND)?;
+    split_of(resolved, step)
+}
+
+/// The same of one step, as far as that is known without the network.
 fn split_of(resolved: &Resolved, step: &Step) -> Option<DeclaredSplit> {
     let fields = resolved.fields(step, &OutputTable::new()).ok()?;
     declared_split(fields.into())

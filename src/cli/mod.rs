@@ -25,6 +25,8 @@ mod plan_args;
 mod rebuild;
 mod restart;
 mod restore;
+mod rotate;
+mod rotate_keys;
 mod runbook;
 mod sandbox;
 mod schema;
@@ -170,6 +172,9 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     /// Restart the servers of Vault one after the other, the active one last; or show the order
     Restart(restart::RestartArgs),
+    /// Give keys in use new values, while the old ones work until the new ones are proven
+    #[command(after_help = guide!("rekeying"))]
+    Rotate(rotate::RotateArgs),
     /// Check, list and export the copies that are kept of once-only secrets
     #[command(after_help = guide!("custody"))]
     Custody(custody::CustodyArgs),
@@ -259,6 +264,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Drill(args) => block_on(drill::run(args)),
         Command::Rebuild(args) => block_on(rebuild::run(args)),
         Command::Restart(args) => block_on(restart::run(args)),
+        Command::Rotate(args) => block_on(ending_on_signal(rotate::run(args))),
         Command::Custody(args) => block_on(ending_on_signal(custody::run(args))),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),
     };

@@ -28,7 +28,7 @@ pub use contents::{AuditDevice, Contents, Counts, Mount, Table, read};
 pub use flaw::Flaw;
 pub use kv::{KvSecret, KvVersion};
 pub use secret_at::Located;
-pub use shares::{ShareReport, Verdict, seal_key};
+pub use shares::{ShareReport, Verdict, belong_together, seal_key};
 pub use vitals::{Seal, SealConfig, Vitals, outline};
 
 /// The receiver of each entry: its key, and its value as it is stored.

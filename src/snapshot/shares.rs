@@ -65,6 +65,28 @@ impl Vitals {
     }
 }
 
+/// Whether all of these are shares of one key that `threshold` of them open: each of them gives the same key together
+/// with the first ones.
+pub fn belong_together(shares: &[Secret], threshold: usize) -> bool {
+    let Some(all) = shares.iter().map(|share| parse(share, threshold)).collect::<Option<Vec<Secret>>>()
+    else {
+        return false;
+    };
+    let Some((base, rest)) = threshold.checked_sub(1).and_then(|most| all.split_at_checked(most)) else {
+        return false;
+    };
+    let key = |last: &Secret| match threshold {
+        1 => Some(last.clone()),
+        _ => combine(&base.iter().chain([last]).map(bytes).collect::<Option<Vec<&Share>>>()?),
+    };
+    let keys: Option<Vec<Secret>> = rest.iter().map(key).collect();
+    keys.is_some_and(|keys| !keys.is_empty() && keys.windows(2).all(|two| two[0] == two[1]))
+}
+
+fn bytes(share: &Secret) -> Option<&Share> {
+    share.expose_bytes().try_into().ok()
+}
+
 /// The bytes of a share, written in hexadecimal or base64. With a threshold of one it is the key itself.
 fn parse(share: &Secret, threshold: usize) -> Option<Secret> {
     let text = share.expose_str()?.trim();
@@ -173,5 +195,25 @@ mod tests {
         let report = try_each(&shares, 1, &opens);
         assert_eq!(report.verdicts, [Verdict::Malformed, Verdict::Wrong, Verdict::Good, Verdict::Repeated]);
         assert_eq!((report.good(), report.key), (1, Some(key.clone())));
+    }
+
+    #[test]
+    fn shares_belong_together_when_any_of_them_give_one_key() {
+        // On the line `7 + x`, which two of them determine.
+        let share = |place: u8| {
+            let mut bytes = vec![7 ^ place; KEY_LEN];
+            bytes.push(place);
+            Secret::from(hex::encode(bytes))
+        };
+        let wrong = Secret::from(format!("{}05", "09".repeat(KEY_LEN)));
+        assert!(belong_together(&[share(1), share(2), share(3)], 2));
+        assert!(!belong_together(&[share(1), share(2), wrong.clone()], 2));
+        assert!(!belong_together(&[share(1), wrong, share(3)], 2));
+        assert!(!belong_together(&[share(1), share(1), share(3)], 2), "one twice");
+        assert!(
+            !belong_together(&[share(1)], 2) && !belong_together(&[], 1) && !belong_together(&[share(1)], 0)
+        );
+        let key = Secret::from("07".repeat(KEY_LEN));
+        assert!(belong_together(std::slice::from_ref(&key), 1) && !belong_together(&[share(1)], 1));
     }
 }

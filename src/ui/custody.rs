@@ -88,10 +88,12 @@ pub fn misdirected(objects: &[Misdirected], handed_out: &[String]) -> String {
 
 /// Who can open what today, and who holds which key share.
 pub fn people(recipients: &[CanOpen], objects: usize, shares: &[HeldShare]) -> String {
-    let mut text = format!("{objects} objects in custody open for");
-    recipients.iter().for_each(|one| can_open(&mut text, one, objects));
-    if recipients.is_empty() {
-        text = "nothing is in custody".to_owned();
+    let mut text = match recipients.is_empty() {
+        true => "nothing is in custody".to_owned(),
+        false => format!("{objects} objects in custody open for"),
+    };
+    for one in recipients {
+        can_open(&mut text, one, objects);
     }
     for HeldShare { holder, share, key, .. } in shares {
         let _ = write!(text, "\n  share {share}  {}  {key}", paint(STRONG, holder));

@@ -182,7 +182,7 @@ const EDGES: &[(&str, &str)] = &[
     ("provider", "error resource run"),
     (
         "providers",
-        "access backup confined_path custody destination environment error event health journal lock net permit place plan plan_shape prompt proof provider resource run secret suggest template trace trust visible",
+        "access backup confined_path custody destination environment error event health journal lock net permit place plan plan_shape prompt proof provider resource run secret snapshot suggest template trace trust visible",
     ),
     ("changeset", "access destination plan resource run"),
     (

@@ -63,6 +63,7 @@ mod quickstart;
 mod read_back;
 mod readme;
 mod rebuild;
+mod rekey;
 mod relay;
 mod removal;
 mod removal_vault;

@@ -11,7 +11,7 @@ use super::super::Outcome;
 use super::super::lock_args::LockArgs;
 use super::super::plan::Format;
 use super::super::plan_args::PlanArgs;
-use super::split_of;
+use super::declared_init;
 use crate::apply::by_command;
 use crate::console;
 use crate::custody::people::{CanOpen, who_can_open};
@@ -20,7 +20,7 @@ use crate::custody::{Custody, Holder, HolderKey, Misdirected, Recipient};
 use crate::error::{Error, ErrorKind};
 use crate::place::Place;
 use crate::prompt;
-use crate::providers::vault::{Custodian, DeclaredSplit, HeldShare, VaultInit};
+use crate::providers::vault::{Custodian, HeldShare, VaultInit};
 use crate::resource::{Provided, Resource};
 use crate::run::Run;
 use crate::session::{self, Checked, Purpose, Reach, Rewrapping, recorded};
@@ -330,12 +330,6 @@ async fn seal_again(
         custodian.reseal_share(&by_command(), &args.who, key).await
     })
     .await
-}
-
-fn declared_init(checked: &Checked) -> Option<DeclaredSplit> {
-    let resolved = &checked.resolved;
-    let step = resolved.steps.iter().find(|step| step.kind.name() == VaultInit::KIND)?;
-    split_of(resolved, step)
 }
 
 fn declared_holder(checked: &Checked, name: &str) -> Result<Holder, Error> {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::VaultClient;
 use super::client::Issued;
-use super::custodian::{Custodian, Unlocked};
+use super::custodian::Custodian;
 use super::server::RootGeneration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Entry, Journal};
@@ -113,11 +113,11 @@ impl BreakGlass {
     /// When custody has none, for instance because only their holders have them.
     pub async fn shares_in_custody(&self) -> Result<Vec<Secret>> {
         let which = self.custodian.initialisation_to_use().await?;
-        let unlocked = match &which {
-            Some(which) => Unlocked::read(&self.custodian.custody, which).await?,
-            None => None,
+        let custody = &self.custodian.custody;
+        let shares = match &which {
+            Some(which) => which.current(custody).await?.shares(custody).await?,
+            None => Vec::new(),
         };
-        let shares = unlocked.map(|unlocked| unlocked.shares()).transpose()?.unwrap_or_default();
         match shares.is_empty() {
             false => Ok(shares),
             true => {

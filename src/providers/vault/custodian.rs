@@ -142,20 +142,21 @@ impl Initialisation {
 
     /// Whether custody has an object of this initialisation.
     ///
-    /// Asks for all of them, as [`Initialisation::holders`] does.
+    /// Asks for all of them, as [`Initialisation::objects`] does.
     pub(super) async fn has(&self, custody: &Custody, name: &str) -> Result<bool> {
-        let names = custody.list(&format!("{}/", self.prefix)).await?;
+        let names = self.objects(custody).await?;
         Ok(names.iter().any(|one| one == name) && custody.has(name).await?)
     }
 
-    /// The names of those whose messages custody has.
-    ///
-    /// Lists every object of this initialisation, of which at least the answer exists. Listing only
-    /// the holders would fail when a store is lost and the others have no holder's message.
-    pub(super) async fn holders(&self, custody: &Custody) -> Result<Vec<String>> {
-        let names = custody.list(&format!("{}/", self.prefix)).await?;
-        let folder = self.holder("");
-        Ok(names.iter().filter_map(|name| name.strip_prefix(&folder)).map(str::to_owned).collect())
+    /// The names of all its objects, of which at least the answer exists. Listing only some of them would fail when a
+    /// store is lost and the others have none of these.
+    pub(super) async fn objects(&self, custody: &Custody) -> Result<Vec<String>> {
+        custody.list(&format!("{}/", self.prefix)).await
+    }
+
+    /// Which generation of shares opens the servers, once there are several.
+    pub(super) fn current_shares(&self) -> String {
+        format!("{}/current-shares", self.prefix)
     }
 
     /// The admin's AppRole credential.
@@ -207,17 +208,6 @@ struct Answer {
     #[serde(default)]
     recovery_keys_base64: Vec<String>,
     root_token: String,
-}
-
-/// The answer without the shares, for when only their holders shall have them.
-pub(super) fn without_shares(answer: &Secret) -> Option<Secret> {
-    let mut answer: serde_json::Value = serde_json::from_slice(answer.expose_bytes()).ok()?;
-    for (name, value) in answer.as_object_mut()? {
-        if name != "root_token" {
-            *value = serde_json::json!([]);
-        }
-    }
-    serde_json::to_vec(&answer).ok().map(Secret::new)
 }
 
 /// An answer together with the key that opens it.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::custodian::{Admin, Custodian, Initialisation, Unlocked};
+use super::custodian::{Admin, Custodian, Initialisation};
 use super::lookup::answers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
@@ -65,7 +65,8 @@ impl Custodian {
             Ok(shares) => standing.shares = shares.len(),
             Err(error) => note(Some(error.to_string())),
         }
-        match which.holders(&self.custody).await {
+        let holders = async { which.current(&self.custody).await?.holders(&self.custody).await };
+        match holders.await {
             Ok(holders) => standing.handed_out = holders.len(),
             Err(error) => note(Some(error.to_string())),
         }
@@ -89,10 +90,9 @@ impl Custodian {
         standing.problems.extend(problems);
     }
 
-    /// The different shares that custody gives.
+    /// The different shares that custody gives, of the generation that opens the servers.
     async fn shares_of(&self, which: &Initialisation) -> Result<Vec<Secret>> {
-        let unlocked = Unlocked::read(&self.custody, which).await?;
-        let shares = unlocked.map_or(Ok(Vec::new()), |unlocked| unlocked.shares())?;
+        let shares = which.current(&self.custody).await?.shares(&self.custody).await?;
         let mut different: Vec<Secret> = Vec::with_capacity(shares.len());
         for share in shares {
             if !different.contains(&share) {
@@ -102,8 +102,8 @@ impl Custodian {
         Ok(different)
     }
 
-    /// The shares of every cluster that custody has, each with the place where they are, the newest first. Asks
-    /// no server.
+    /// The shares of every cluster that custody has, each generation with the place where it is, the present one of each
+    /// cluster first. A backup opens with those of its time. Asks no server.
     ///
     /// # Errors
     /// When no store can be listed.
@@ -113,9 +113,11 @@ impl Custodian {
             if !self.custody.has(&which.answer()).await? {
                 continue;
             }
-            match self.shares_of(&which).await {
-                Ok(shares) => kept.push((format!("custody {}", which.prefix()), shares)),
-                Err(error) => self.vault.warnings().insert(error.to_string()),
+            for generation in which.generations(&self.custody).await? {
+                match generation.shares(&self.custody).await {
+                    Ok(shares) => kept.push((format!("custody {}", generation.describe()), shares)),
+                    Err(error) => self.vault.warnings().insert(error.to_string()),
+                }
             }
         }
         Ok(kept)
@@ -124,10 +126,12 @@ impl Custodian {
     /// The initialisation in custody that one of these shares is of.
     pub(super) async fn owner_of(&self, shares: &[Secret]) -> Result<Option<Initialisation>> {
         for which in answers(&self.custody).await? {
-            if let Ok(kept) = self.shares_of(&which).await
-                && kept.iter().any(|share| shares.contains(share))
-            {
-                return Ok(Some(which));
+            for generation in which.generations(&self.custody).await? {
+                if let Ok(kept) = generation.shares(&self.custody).await
+                    && kept.iter().any(|share| shares.contains(share))
+                {
+                    return Ok(Some(which));
+                }
             }
         }
         Ok(None)
@@ -154,7 +158,8 @@ impl Custodian {
     /// `Rejected` when there is none.
     pub async fn share_for(&self, holder: &str) -> Result<Secret> {
         let which = self.kept_of_servers().await?;
-        let known = which.holders(&self.custody).await?;
+        let generation = which.current(&self.custody).await?;
+        let known = generation.holders(&self.custody).await?;
         if !known.iter().any(|name| name == holder) {
             let message = match known.as_slice() {
                 [] => format!("{holder} holds no share: none were handed out"),
@@ -163,7 +168,7 @@ impl Custodian {
             return Err(Error::new(ErrorKind::Rejected, "custody", message)
                 .advice("declare `holders` in the `vault.init` step and apply, or export with `--index`"));
         }
-        let handout = self.custody.handout(&which.holder(holder)).await?.ok_or_else(nothing)?;
+        let handout = self.custody.handout(&generation.holder(holder)).await?.ok_or_else(nothing)?;
         Ok(Secret::from(handout.message().to_owned()))
     }
 
@@ -173,7 +178,7 @@ impl Custodian {
     /// `Rejected` when custody has no such share.
     pub async fn share_at(&self, number: usize) -> Result<Secret> {
         let which = self.kept_of_servers().await?;
-        let shares = Unlocked::read(&self.custody, &which).await?.ok_or_else(nothing)?.shares()?;
+        let shares = which.current(&self.custody).await?.shares(&self.custody).await?;
         let count = shares.len();
         number.checked_sub(1).and_then(|index| shares.into_iter().nth(index)).ok_or_else(|| {
             let message = format!("there is no share {number}; custody has {count}");

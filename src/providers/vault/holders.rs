@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::custodian::{Custodian, Unlocked};
+use super::custodian::Custodian;
 use crate::custody::{Handout, HolderKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Entry;
@@ -39,8 +39,9 @@ impl Custodian {
             Err(error) => return Err(error),
         };
         let mut held = Vec::new();
-        for holder in which.holders(&self.custody).await? {
-            let Some(handout) = self.custody.handout(&which.holder(&holder)).await? else { continue };
+        let generation = which.current(&self.custody).await?;
+        for holder in generation.holders(&self.custody).await? {
+            let Some(handout) = self.custody.handout(&generation.holder(&holder)).await? else { continue };
             held.push(HeldShare {
                 holder,
                 share: handout.share,
@@ -62,22 +63,23 @@ impl Custodian {
             Error::new(ErrorKind::Rejected, format!("holder {holder}"), message).advice(advice.to_owned())
         };
         let which = self.kept_of_servers().await?;
-        let before = self.custody.handout(&which.holder(holder)).await?.ok_or_else(|| {
+        let generation = which.current(&self.custody).await?;
+        let before = self.custody.handout(&generation.holder(holder)).await?.ok_or_else(|| {
             refused(
                 "holds no share".to_owned(),
                 "declare the holder, and `groundwork apply PLAN` hands a share out",
             )
         })?;
-        let shares =
-            Unlocked::read(&self.custody, &which).await?.map_or(Ok(Vec::new()), |one| one.shares())?;
+        let shares = generation.shares(&self.custody).await?;
         let share = before.share.checked_sub(1).and_then(|index| shares.get(index)).ok_or_else(|| {
             refused(
                 "custody no longer has the share itself: only the holder has".to_owned(),
-                "the lost share cannot be sealed again: split the key again while enough holders have theirs",
+                "the lost share cannot be sealed again: split the key again while enough holders have theirs, with \
+                 `groundwork rotate PLAN --shares`",
             )
         })?;
-        let handout = Handout::seal(&which.holder(holder), before.share, share, key)?;
-        let (operation, target) = (RESEAL.to_owned(), which.holder(holder));
+        let handout = Handout::seal(&generation.holder(holder), before.share, share, key)?;
+        let (operation, target) = (RESEAL.to_owned(), generation.holder(holder));
         let detail = vec![key.id()];
         let intent = Entry::Intent {
             step: "custody".to_owned(),

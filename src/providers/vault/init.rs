@@ -1,6 +1,7 @@
 //! `vault.init`: the cluster's initialisation and its unsealing, once, without losing a share.
 
 mod ceremony;
+mod choosing;
 mod distribute;
 mod members;
 mod next;
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub(super) use self::ceremony::make_key;
 use self::ceremony::{foreign, lost};
 pub(super) use self::members::Members;
 use self::members::settle;
@@ -256,7 +258,8 @@ impl Resource for VaultInit {
     }
 
     fn diff(desired: &Desired, observed: &Observed) -> Diff {
-        const REKEY: &str = "only a rekey with the present shares can split the key again; put the present numbers back into the plan";
+        const REKEY: &str =
+            "only a rekey splits the key again: `groundwork rotate PLAN --shares` does it as the plan says";
         let mut diff = Diff::none();
         diff.immutable("shares", &observed.cluster.shares, &desired.shares, REKEY);
         diff.immutable("threshold", &observed.cluster.threshold, &desired.threshold, REKEY);
@@ -394,9 +397,10 @@ fn holder_keys(holders: &[Holder], folder: &Path) -> Result<Vec<(String, HolderK
 }
 
 fn diff_holders(desired: &Desired, observed: &Observed, diff: &mut Diff) {
-    const GONE: &str = "custody no longer has the shares to hand out; enough holders together can split the \
-                        key again with `bao operator rekey`";
-    const SPLIT: &str = "the holder keeps this share until the key is split again with `bao operator rekey`";
+    const GONE: &str = "custody no longer has the shares to hand out; `groundwork rotate PLAN --shares` makes new ones, \
+                        with enough present holders";
+    const SPLIT: &str =
+        "the holder keeps this share until the key is split again: `groundwork rotate PLAN --shares`";
     const LOST: &str = "`groundwork custody holder replace PLAN NAME` seals the share for this key, once its owner has \
                         proven it";
     for (name, handed) in &observed.holders {

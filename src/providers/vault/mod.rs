@@ -24,10 +24,12 @@ mod custodian;
 mod custody_status;
 mod error;
 mod fields;
+mod generation;
 mod hcl;
 mod health;
 mod holders;
 mod init;
+mod keyring;
 mod kubernetes_auth;
 mod kv_secret;
 mod kv_sink;
@@ -47,6 +49,7 @@ mod prove;
 mod reach;
 mod regain;
 mod rehearsal;
+mod rekey;
 mod request;
 mod risk;
 mod role;
@@ -75,6 +78,7 @@ pub use init::{
     Desired as DeclaredSplit, FIRST_SHARES, Ground, NodeProof, NodeState, REFUSED_SHARES, Shape, VaultInit,
     declared_split,
 };
+pub use keyring::{rotate_keyring, rotate_root_key};
 pub use kubernetes_auth::KubernetesAuth;
 pub use kv_secret::KvSecret;
 pub(in crate::providers) use kv_secret::engine as kv_engine;
@@ -96,6 +100,7 @@ pub use policy::acl;
 pub use policy::acl::Acl;
 pub use policy::text::granted;
 pub use rehearsal::RoleLogin;
+pub use rekey::{Outlook as RekeyOutlook, Rekey, ShareSource};
 pub use root_token::VaultRootToken;
 pub use secret_id::ApproleSecretId;
 pub use server::RootGeneration;

@@ -164,7 +164,9 @@ fn custody(text: &mut String, custody: &Custody) {
         });
     }
     let most = custody.recipients.iter().map(|one| one.objects).max().unwrap_or_default();
-    custody.recipients.iter().for_each(|one| can_open(text, one, most));
+    for one in &custody.recipients {
+        can_open(text, one, most);
+    }
 }
 
 fn copies(store: &StoreOfCustody) -> String {

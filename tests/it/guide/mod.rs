@@ -136,6 +136,7 @@ chapters! {
     custody_is_as_shown: "custody",
     databases_are_as_shown: "databases",
     people_come_and_go_as_shown: "people",
+    rekeying_is_as_shown: "rekeying",
     backups_are_as_shown: "backup",
     drills_are_as_shown: "rehearsing",
     rebuilding_is_as_shown: "rebuilding",

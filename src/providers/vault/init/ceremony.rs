@@ -101,7 +101,7 @@ impl Custodian {
         self.give_up_restore(permit).await?;
         let which = Initialisation::begin(self.vault.address());
         let prepared = self.custody.prepare_first(permit, &which.answer()).await?;
-        let public = make_key(&self.custody, permit, &which).await?;
+        let public = make_key(&self.custody, permit, &which.key()).await?;
         self.note(permit, |operation, target| Entry::Intent {
             step: step.to_owned(),
             operation,
@@ -176,13 +176,17 @@ impl Custodian {
     }
 }
 
-/// Makes the key pair, puts its private half into custody, and gives the public half of what
+/// Makes a key pair, puts its private half into custody under `name`, and gives the public half of what
 /// custody returns.
-pub(super) async fn make_key(custody: &Custody, permit: &Permit, which: &Initialisation) -> Result<String> {
-    let prepared = custody.prepare_first(permit, &which.key()).await?;
+pub(in crate::providers::vault) async fn make_key(
+    custody: &Custody,
+    permit: &Permit,
+    name: &str,
+) -> Result<String> {
+    let prepared = custody.prepare_first(permit, name).await?;
     custody.keep(permit, prepared, &pgp::KeyPair::generate()?.to_secret()?).await?;
-    let kept = custody.get(&which.key()).await?.ok_or_else(|| {
-        Error::new(ErrorKind::Local, format!("custody: {}", which.key()), "was written and is not there")
+    let kept = custody.get(name).await?.ok_or_else(|| {
+        Error::new(ErrorKind::Local, format!("custody: {name}"), "was written and is not there")
     })?;
     let pair = pgp::KeyPair::from_secret(&kept)?;
     pair.public_key()?;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::ceremony::foreign;
 use super::{Desired, Handed, Observed};
 use crate::custody::{Handout, Holder, HolderKey};
 use crate::error::Result;
 use crate::permit::Permit;
-use crate::providers::vault::custodian::{Custodian, Initialisation, Unlocked, without_shares};
+use crate::providers::vault::custodian::{Custodian, Initialisation};
+use crate::providers::vault::generation::Generation;
 use crate::secret::Secret;
 
 impl Custodian {
@@ -18,14 +18,16 @@ impl Custodian {
         keys: Vec<(String, HolderKey)>,
         observed: &mut Observed,
     ) -> Result<()> {
+        let names = which.objects(&self.custody).await?;
+        let generation = which.current_among(&self.custody, &names).await?;
         // The first version is the answer as it came; a later one is without the shares.
-        observed.shares_kept = self.custody.versions(&which.answer()).await?.contains(&1);
-        let handed = which.holders(&self.custody).await?;
+        observed.shares_kept = self.custody.versions(&generation.answer()).await?.contains(&1);
+        let handed = generation.holders_among(&names);
         let is_stranger = |name: &&String| !keys.iter().any(|(known, _)| known == *name);
         observed.strangers = handed.iter().filter(is_stranger).cloned().collect();
         for (name, key) in keys {
             let found = match handed.contains(&name) {
-                true => self.custody.handout(&which.holder(&name)).await?,
+                true => self.custody.handout(&generation.holder(&name)).await?,
                 false => None,
             };
             let handed = match found {
@@ -44,7 +46,7 @@ impl Custodian {
     /// can then prove the answer, by unsealing with it, before any holder depends on it; a key that
     /// its owner cannot use is found while the shares still exist elsewhere; and a run that is
     /// interrupted at any moment leaves at least one copy from which the next run continues.
-    pub(super) async fn distribute(
+    pub(in crate::providers::vault) async fn distribute(
         &self,
         permit: &Permit,
         which: &Initialisation,
@@ -53,14 +55,14 @@ impl Custodian {
         if desired.holders.is_empty() {
             return Ok(());
         }
-        let unlocked = Unlocked::read(&self.custody, which).await?;
-        let shares = unlocked.ok_or_else(|| foreign(self.vault.address()))?.shares()?;
+        let generation = which.current(&self.custody).await?;
+        let shares = generation.shares(&self.custody).await?;
         if !shares.is_empty() {
-            self.hand_out(permit, which, desired, &shares).await?;
+            self.hand_out(permit, &generation, desired, &shares).await?;
         }
         match desired.keep_shares {
             true => Ok(()),
-            false => self.forget_shares(permit, which).await,
+            false => generation.forget(&self.custody, permit).await,
         }
     }
 
@@ -68,14 +70,14 @@ impl Custodian {
     async fn hand_out(
         &self,
         permit: &Permit,
-        which: &Initialisation,
+        generation: &Generation,
         desired: &Desired,
         shares: &[Secret],
     ) -> Result<()> {
         let (mut free, mut without): (BTreeSet<usize>, Vec<&Holder>) =
             ((1..=shares.len()).collect(), Vec::new());
         for holder in &desired.holders {
-            match self.custody.handout(&which.holder(&holder.name)).await? {
+            match self.custody.handout(&generation.holder(&holder.name)).await? {
                 Some(kept) => {
                     free.remove(&kept.share);
                     self.custody.hand_out(permit, &kept).await?;
@@ -84,22 +86,10 @@ impl Custodian {
             }
         }
         for (holder, share) in without.into_iter().zip(free) {
-            let (name, key) = (which.holder(&holder.name), holder.key(self.custody.folder())?);
+            let (name, key) = (generation.holder(&holder.name), holder.key(self.custody.folder())?);
             let handout = Handout::seal(&name, share, &shares[share - 1], &key)?;
             self.custody.hand_out(permit, &handout).await?;
         }
         Ok(())
-    }
-
-    /// Leaves the root token, which the run may still need. The version without the shares is on
-    /// every store before the first version is removed from any.
-    async fn forget_shares(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
-        let kept = self.custody.get(&which.answer()).await?;
-        let rest = kept.as_ref().and_then(without_shares).ok_or_else(|| foreign(self.vault.address()))?;
-        match self.custody.version(&which.answer()).await? {
-            Some(1) => self.custody.replace(permit, &which.answer(), &rest).await?,
-            _ => self.custody.put(permit, &which.answer(), &rest).await?,
-        }
-        self.custody.remove(permit, &which.answer(), 1).await
     }
 }

@@ -113,7 +113,7 @@ impl Custodian {
         }
         let which = Initialisation::begin_throwaway(self.vault.address());
         let prepared = self.custody.prepare_first(permit, &which.answer()).await?;
-        let public = make_key(&self.custody, permit, &which).await?;
+        let public = make_key(&self.custody, permit, &which.key()).await?;
         self.note_throwaway(permit, |operation, target| Entry::Intent {
             step: "restore".to_owned(),
             operation,

@@ -96,7 +96,7 @@ impl Custodian {
     pub(super) async fn open(&self, permit: &Permit, which: &Initialisation) -> Result<()> {
         let unlocked = Unlocked::read(&self.custody, which).await?;
         let unlocked = unlocked.ok_or_else(|| foreign(self.vault.address()))?;
-        let opened = open_nodes((&self.vault, &self.proof), permit, Some(which), &unlocked.shares()?).await?;
+        let opened = self.open_with_any(permit, which).await?;
         // Unsealing does not wait for a journal that this machine cannot write.
         let can_append = self.journal.can_append();
         if can_append {
@@ -146,11 +146,11 @@ impl Custodian {
 }
 
 /// The nodes after they got shares.
-struct Opened {
+pub(super) struct Opened {
     /// Those that are open and of the cluster.
     proven: Vec<NodeClient>,
     /// Those that are not, and why.
-    refusals: Vec<(String, Error)>,
+    pub(super) refusals: Vec<(String, Error)>,
 }
 
 impl Opened {
@@ -161,7 +161,7 @@ impl Opened {
 
 /// Enters shares into every node that may get those of `which`, waits for a leader, and has empty nodes join it.
 /// The run's token is forgotten, because it may be of another time.
-async fn open_nodes(
+pub(super) async fn open_nodes(
     (vault, proof): (&VaultClient, &NodeProof),
     permit: &Permit,
     which: Option<&Initialisation>,

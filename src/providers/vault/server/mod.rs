@@ -17,6 +17,7 @@
 //! server does not report counts as its default.
 
 mod plugins;
+mod rekeying;
 mod root_generation;
 
 use serde_json::Value;
@@ -26,6 +27,7 @@ use super::client::{data, into_listing};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) use plugins::Plugin;
+pub(super) use rekeying::Rekeying;
 pub use root_generation::RootGeneration;
 
 /// The path at which OpenBao lists policies with their texts.
