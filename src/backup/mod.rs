@@ -14,6 +14,7 @@ pub use bundle::Bundle;
 pub use check::{Check, Keys, Opened, ShareCheck, ShareSet, State, check};
 pub use compare::{Change, Comparison, Fate};
 pub use from_start::{FromStart, unreadable};
+pub use keep::{Kept, to_remove};
 pub use manifest::{Companion, Manifest, ManifestCheck, Read, Surroundings, Vouching};
 pub use place::{BackupFolder, BackupPlace, Payload};
 pub use stored::{Latest, fetch, latest, manifests_in, spool};

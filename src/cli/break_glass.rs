@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::lock_args::{LockArgs, duration};
+use super::notify::{Notice, notify};
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{ENVIRONMENT, Outcome, child, failed};
@@ -52,8 +53,12 @@ pub struct BreakGlassArgs {
     /// Use the shares that custody has, instead of asking people
     #[arg(long, conflicts_with = "request")]
     shares_in_custody: bool,
+    /// Run this program when it begins and when it has ended, with a line of JSON on its standard input that says who,
+    /// why, until when and how it ended, and holds no secret
+    #[arg(long, value_name = "PROGRAM")]
+    notify: Option<PathBuf>,
     /// Only look for what earlier runs left, and for root tokens without an end; needs no share
-    #[arg(long, conflicts_with_all = ["reason", "request", "shares_in_custody", "policies", "command"])]
+    #[arg(long, conflicts_with_all = ["reason", "request", "shares_in_custody", "policies", "command", "notify"])]
     sweep: bool,
     #[command(flatten)]
     lock: LockArgs,
@@ -75,9 +80,29 @@ async fn break_in(args: &BreakGlassArgs) -> Result<ExitCode, session::Error> {
     let wanted = wanted(args)?;
     let (run, _lock) = connect(args).await?;
     let glass = BreakGlass::of(&run).await?;
+    let mut notice = Notice {
+        event: "begin",
+        plan: &run.plan,
+        address: glass.address(),
+        reason: &wanted.reason,
+        by: run.journal.writer(),
+        policies: &wanted.policies,
+        ttl_seconds: wanted.ttl.as_secs(),
+        accessor: None,
+        outcome: None,
+    };
+    report(args, &notice).await;
     let opened = open(args, &glass, &run, &wanted).await;
     session::tell_warnings(&run, &console::note);
-    let access = opened?;
+    notice.event = "end";
+    let access = match opened {
+        Ok(access) => access,
+        Err(error) => {
+            report(args, &Notice { outcome: Some(&error.to_string()), ..notice }).await;
+            return Err(error.into());
+        }
+    };
+    notice.accessor = Some(&access.accessor);
     console::note(format_args!(
         "the root token is revoked; access as {} until {}, accessor {}",
         wanted.policies.join(", "),
@@ -94,13 +119,23 @@ async fn break_in(args: &BreakGlassArgs) -> Result<ExitCode, session::Error> {
     match ended {
         Ok(()) => {
             console::note("the access is revoked, and the server refuses it since");
+            report(args, &Notice { outcome: Some("revoked, and refused since"), ..notice }).await;
             Ok(code)
         }
         Err(error) => {
             ui::error::show(&error);
+            report(args, &Notice { outcome: Some("not revoked: the server ends it at its time"), ..notice })
+                .await;
             console::note(format_args!("the server ends the access at {}", access.expires));
             Ok(Outcome::Failed.into())
         }
+    }
+}
+
+/// Gives a notice to the program that the caller has named.
+async fn report(args: &BreakGlassArgs, notice: &Notice<'_>) {
+    if let Some(program) = &args.notify {
+        notify(program, notice).await;
     }
 }
 
@@ -162,12 +197,13 @@ async fn open(
         }
     }
     let attempt = glass.begin(&permit, &wanted.reason).await?;
+    let mut givers = Vec::new();
     let root = tokio::select! {
-        root = gather(args, glass, run, wanted, &attempt) => root,
+        root = gather(args, glass, run, (wanted, &attempt), &mut givers) => root,
         stopped = stopped() => Err(stopped),
     };
     match root {
-        Ok(root) => glass.exchange(&permit, &attempt, &root, wanted).await,
+        Ok(root) => glass.exchange(&permit, &attempt, &root, (wanted, &givers)).await,
         Err(error) => {
             glass.give_up(&permit, &attempt).await?;
             Err(error)
@@ -188,10 +224,11 @@ async fn gather(
     args: &BreakGlassArgs,
     glass: &BreakGlass,
     run: &Run,
-    wanted: &EmergencyWanted,
-    attempt: &Attempt,
+    (wanted, attempt): (&EmergencyWanted, &Attempt),
+    givers: &mut Vec<String>,
 ) -> Result<Secret> {
     if args.shares_in_custody {
+        givers.push("the shares in custody".to_owned());
         for share in glass.shares_in_custody().await? {
             if let Progress::Complete(root) = glass.enter(&by_command(), attempt, &share).await? {
                 return Ok(root);
@@ -225,18 +262,35 @@ async fn gather(
                 continue;
             }
         };
+        let giver = giver(glass, &share, &by).await;
         match glass.enter(&by_command(), attempt, &share).await {
-            Ok(Progress::Complete(root)) => return Ok(root),
+            Ok(Progress::Complete(root)) => {
+                givers.push(giver);
+                return Ok(root);
+            }
             Ok(Progress::Entered(now)) => {
+                if now <= entered {
+                    // The server counts from nothing again.
+                    givers.clear();
+                }
                 entered = now;
-                let by = if by.is_empty() { by } else { format!(", given by {}", visible::sanitize(&by)) };
-                console::note(format_args!("{now} of {} shares{by}", attempt.required));
+                console::note(format_args!("{now} of {} shares: {giver}", attempt.required));
+                givers.push(giver);
             }
             Err(error) => {
                 ui::error::show(&error);
                 console::note("a share may have been entered twice, or the server counts from nothing again");
             }
         }
+    }
+}
+
+/// Who has given a share: by what custody knows of it, and by their own word.
+async fn giver(glass: &BreakGlass, share: &Secret, by: &str) -> String {
+    let known = glass.giver_of(share).await.unwrap_or_else(|| "a share of an unknown holder".to_owned());
+    match by {
+        "" => format!("{known}, typed on this machine"),
+        by => format!("{known}, given by {}", visible::sanitize(by)),
     }
 }
 

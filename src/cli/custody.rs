@@ -113,8 +113,8 @@ struct Which {
     index: Option<usize>,
 }
 
-/// What sealing again does not undo.
-const OLDER_VERSIONS: &str = "older versions stay on the stores, and whoever could open them may have kept what is in \
+/// The limit of sealing again.
+const OLDER_VERSIONS: &str = "older versions stay on the stores, and former recipients may have kept what is in \
                               them: to end that, replace the secrets (`groundwork apply PLAN --replace STEP`)";
 
 /// The results of a check, as JSON.

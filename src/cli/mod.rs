@@ -18,6 +18,7 @@ mod journal;
 mod lock_args;
 mod login;
 mod new_nodes;
+mod notify;
 mod permission;
 mod permissions;
 mod plan;

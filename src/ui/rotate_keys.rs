@@ -6,7 +6,7 @@ use super::style::{BAD, GOOD, paint};
 use crate::providers::vault::{DeclaredSplit, RekeyOutlook};
 use crate::visible::sanitize;
 
-/// What a person agrees to.
+/// The review before the confirmation.
 pub fn outlook(outlook: &RekeyOutlook, wanted: &DeclaredSplit) -> String {
     let key = if outlook.is_recovery { "recovery key" } else { "unseal key" };
     let mut text = format!("the {key} of {} is split again", sanitize(&outlook.address));

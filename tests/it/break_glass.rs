@@ -118,7 +118,11 @@ fn holders_get_in_and_the_access_ends() {
     std::fs::write(folder.join("end"), "").expect("written");
     let ran = ended(running);
     assert_eq!(ran.code, 7, "the command's own: {ran:?}");
-    for told in ["2 of 3 shares, given by bob", "the root token is revoked", "the server refuses it since"] {
+    for told in [
+        "2 of 3 shares: a share of an unknown holder, given by bob",
+        "the root token is revoked",
+        "the server refuses it since",
+    ] {
         assert!(ran.stderr.contains(told), "{told}: {ran:?}");
     }
     assert_eq!(lookup(&quickstart, &given), Err(403));
@@ -187,4 +191,96 @@ fn access_of_a_run_that_died_ends() {
     quickstart.vault("POST", "sys/generate-root-token/attempt", &json!({}));
     let refused = ended(begin(&quickstart, &policy));
     assert!(refused.code == 1 && refused.stderr.contains("another person makes a root token"), "{refused:?}");
+}
+
+/// The root tokens that live and have no end.
+fn roots(quickstart: &Quickstart) -> usize {
+    let listed = quickstart.vault("LIST", "auth/token/accessors", &Value::Null);
+    let accessors = listed["keys"].as_array().expect("accessors").clone();
+    let is_root = |accessor: &&Value| {
+        let about = quickstart.vault("POST", "auth/token/lookup-accessor", &json!({ "accessor": accessor }));
+        about["path"] == "auth/token/root" && about["ttl"] == 0
+    };
+    accessors.iter().filter(is_root).count()
+}
+
+#[test]
+fn run_killed_at_any_write_leaves_nothing_after_the_sweep() {
+    let quickstart = Quickstart::applied();
+    assert_eq!(roots(&quickstart), 0);
+    let (mut met, mut stray) = (0, 0);
+    for position in 1.. {
+        let words =
+            ["break-glass", PLAN, "--reason", "a drill", "--ttl", "1h", "--shares-in-custody", "--", "true"];
+        let mut command = quickstart.environment.command(&words);
+        let what = if position % 2 == 0 { "before" } else { "after" };
+        let killed =
+            Ran::of(command.env("GROUNDWORK_FAULT", format!("{what}@{position}")).output().expect("starts"));
+        if killed.code == 0 {
+            break;
+        }
+        met += 1;
+        stray += roots(&quickstart);
+        let swept = quickstart.run(&["break-glass", PLAN, "--sweep"]);
+        assert!(
+            swept.code == 0 && swept.stdout.contains("no root token without an end"),
+            "{position}: {swept:?}"
+        );
+        assert_eq!(roots(&quickstart), 0, "{position}: {killed:?}, then {swept:?}");
+        let attempt = quickstart.vault("GET", "sys/generate-root-token/attempt", &Value::Null);
+        assert_eq!(attempt["started"], false, "{position}: {attempt}");
+        let journal = quickstart.run(&["journal", PLAN]);
+        assert!(journal.stdout.contains("Nothing is open."), "{position}: {journal:?}");
+    }
+    assert!(met >= 6 && stray > 0, "{met} kills, of which {stray} left a root token");
+}
+
+#[test]
+fn root_token_of_another_person_survives_the_clean_up() {
+    let quickstart = Quickstart::applied();
+    let shares: Vec<String> = (1..=3).map(|number| share(&quickstart, number)).collect();
+    quickstart.generate_root(&shares);
+    let words = ["break-glass", PLAN, "--reason", "a drill", "--shares-in-custody", "--", "true"];
+    // It dies with the attempt begun and no share entered.
+    let mut command = quickstart.environment.command(&words);
+    let killed = Ran::of(command.env("GROUNDWORK_FAULT", "after@1").output().expect("starts"));
+    assert_ne!(killed.code, 0, "{killed:?}");
+    let ran = quickstart.run(&words);
+    assert_eq!((ran.code, roots(&quickstart)), (0, 1), "{ran:?}");
+}
+
+#[test]
+fn others_are_told_of_the_beginning_and_the_end() {
+    let quickstart = Quickstart::applied();
+    let folder = quickstart.environment.folder.clone();
+    let program = quickstart
+        .environment
+        .write("tell.sh", "#!/bin/sh\nset -eu\n: \"${VAULT_TOKEN-}\"\ncat >> told.jsonl\n");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    let words = ["break-glass", PLAN, "--reason", "a drill", "--shares-in-custody", "--policy", "groundwork"];
+    let program = program.to_str().expect("a path");
+    let ran = quickstart.run(&[&words[..], &["--notify", program, "--", "true"]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let told = std::fs::read_to_string(folder.join("told.jsonl")).expect("told");
+    let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!((text_of(&told[0]["event"]), text_of(&told[1]["event"])), ("begin", "end"));
+    for notice in &told {
+        assert_eq!((text_of(&notice["reason"]), text_of(&notice["plan"])), ("a drill", "quickstart"));
+        assert_eq!(notice["policies"], json!(["groundwork"]));
+    }
+    assert!(told[0]["accessor"].is_null() && told[1]["accessor"].is_string(), "{told:?}");
+    assert_eq!(text_of(&told[1]["outcome"]), "revoked, and refused since");
+    assert_eq!(leaks(format!("{told:?}").as_bytes(), &quickstart.secrets()), Vec::<&str>::new());
+
+    // One that fails is a warning; too few shares are an end too.
+    let failing = quickstart.run(&[&words[..], &["--notify", "/bin/false", "--", "true"]].concat());
+    assert!(
+        failing.code == 0 && failing.stderr.contains("did not get the notice of the begin"),
+        "{failing:?}"
+    );
+    std::fs::remove_file(folder.join("told.jsonl")).expect("removed");
+    let few = ended(begin(&quickstart, &["--notify", program]));
+    let told = std::fs::read_to_string(folder.join("told.jsonl")).expect("told");
+    assert!(few.code == 1 && told.contains("fewer than the 3 shares"), "{few:?} {told}");
 }

@@ -145,7 +145,7 @@ async fn replace(args: &ReplaceArgs) -> Result<Outcome, session::Error> {
     carry_out(&work, &Change { comes: Some(by), goes: Some(&args.who) }, &folder, &args.how).await
 }
 
-/// What the caller says is to happen, as it was typed.
+/// The change that the caller has typed.
 struct Change<'a> {
     comes: Option<&'a str>,
     goes: Option<&'a str>,

@@ -5,6 +5,7 @@
 //! The journal knows what was begun before it is begun, so that the next run finds what a run that died has left.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -17,7 +18,7 @@ use super::client::Issued;
 use super::custodian::Custodian;
 use super::server::RootGeneration;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Entry, Journal};
+use crate::journal::{Entry, Journal, Record};
 use crate::permit::Permit;
 use crate::place::Place;
 use crate::resource::Provided;
@@ -28,6 +29,10 @@ use crate::secret::Secret;
 const GENERATE: &str = "sys/generate-root";
 /// The operation under which the journal knows a token for an emergency; its target is the token's accessor.
 const ACCESS: &str = "break-glass";
+/// The detail of an intent that comes right before the share which completes a root token.
+const LAST_SHARE: &str = "the last share is entered";
+/// How long before that intent a root token can seem to be made, because clocks differ, and how long after it.
+const AROUND_LAST_SHARE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(2));
 /// How many tokens are looked at when root tokens are searched for.
 const MOST_TOKENS: usize = 5_000;
 
@@ -56,6 +61,9 @@ pub struct Attempt {
     otp: Secret,
     /// How many shares it takes.
     pub required: u64,
+    /// How many the server has, as far as it has said.
+    entered: AtomicU64,
+    reason: String,
 }
 
 /// What entering a share has led to.
@@ -152,6 +160,8 @@ impl BreakGlass {
             nonce: text("nonce"),
             otp: Secret::from(text("otp")),
             required: begun["required"].as_u64().unwrap_or_default(),
+            entered: AtomicU64::new(0),
+            reason: reason.to_owned(),
         };
         let intent = intent(GENERATE, &attempt.nonce, vec![reason.to_owned()]);
         if let Err(error) = self.journal.append(permit, intent).await {
@@ -183,16 +193,47 @@ impl BreakGlass {
             Error::new(ErrorKind::Local, "enter a share", "it is not text")
                 .advice("shares are hexadecimal or base64")
         })?;
+        if attempt.entered.load(Ordering::SeqCst) + 1 >= attempt.required {
+            // A run that dies from here on may leave a root token: the next sweep knows when it was made.
+            let detail = vec![attempt.reason.clone(), LAST_SHARE.to_owned()];
+            self.journal.append(permit, intent(GENERATE, &attempt.nonce, detail)).await?;
+        }
         let body = json!({ "key": share, "nonce": attempt.nonce });
-        let answer = self.vault.post(permit, attempt.generation.update(), &body).await?;
+        let answer = match self.vault.post(permit, attempt.generation.update(), &body).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                attempt.entered.store(self.progress_of(attempt).await, Ordering::SeqCst);
+                return Err(error);
+            }
+        };
         if answer["complete"] != true {
-            return Ok(Progress::Entered(answer["progress"].as_u64().unwrap_or_default()));
+            let progress = answer["progress"].as_u64().unwrap_or_default();
+            attempt.entered.store(progress, Ordering::SeqCst);
+            return Ok(Progress::Entered(progress));
         }
         let encoded = answer["encoded_token"].as_str().unwrap_or_default();
         decode(encoded, &attempt.otp).map(Progress::Complete).ok_or_else(|| {
             Error::new(ErrorKind::Unknown, "make a root token", "the server's answer cannot be decoded")
                 .advice("a root token may live: `groundwork break-glass PLAN --sweep` looks for it")
         })
+    }
+
+    /// How many shares the server has; all but one where it does not say, so that the next one counts as the last.
+    async fn progress_of(&self, attempt: &Attempt) -> u64 {
+        let now = self.vault.get(attempt.generation.attempt()).await;
+        let progress = now.ok().flatten().and_then(|now| now["progress"].as_u64());
+        progress.unwrap_or(attempt.required.saturating_sub(1))
+    }
+
+    /// The holder whose share this is, with the key that it was sealed for; `None` where custody does not know it.
+    pub async fn giver_of(&self, share: &Secret) -> Option<String> {
+        let which = self.custodian.initialisation().await.ok()??;
+        let custody = &self.custodian.custody;
+        let generation = which.current(custody).await.ok()?;
+        let number = generation.number_of(custody, share).await.ok()??;
+        let held = self.custodian.held_shares().await.ok()?;
+        let holder = held.into_iter().find(|held| held.share == number)?;
+        Some(format!("share {number} of {}, sealed for {}", holder.holder, holder.key))
     }
 
     /// Exchanges the root token for one that the server ends, and revokes it, whether or not that succeeds.
@@ -204,7 +245,7 @@ impl BreakGlass {
         permit: &Permit,
         attempt: &Attempt,
         root: &Secret,
-        wanted: &Wanted,
+        (wanted, givers): (&Wanted, &[String]),
     ) -> Result<Access> {
         let access = self.access(permit, root, wanted).await;
         let ended = self.end_token(root).await;
@@ -214,7 +255,10 @@ impl BreakGlass {
         ended.map_err(|error| {
             error.advice("a root token may live: `groundwork break-glass PLAN --sweep` finds and revokes it")
         })?;
-        self.journal.append(permit, committed(GENERATE, &attempt.nonce, "the root token is revoked")).await?;
+        let mut receipt = vec!["the root token is revoked".to_owned()];
+        receipt.extend(givers.iter().cloned());
+        let (operation, target) = (GENERATE.to_owned(), attempt.nonce.clone());
+        self.journal.append(permit, Entry::Committed { operation, target, detail: receipt }).await?;
         access
     }
 
@@ -273,7 +317,10 @@ impl BreakGlass {
     pub async fn clean_up(&self, permit: &Permit) -> Result<Vec<String>> {
         let mut found = Vec::new();
         for record in self.journal.open_intents() {
-            let Entry::Intent { operation, target, .. } = &record.entry else { continue };
+            let Entry::Intent { operation, target, detail, .. } = &record.entry else { continue };
+            if operation == GENERATE {
+                found.extend(self.settle_generation(permit, &record, target, detail).await?);
+            }
             if operation != ACCESS {
                 continue;
             }
@@ -288,6 +335,39 @@ impl BreakGlass {
             self.journal.append(permit, committed(ACCESS, target, how)).await?;
             found.push(format!("the token that {by} got at {when}, accessor {target}: {how}"));
         }
+        Ok(found)
+    }
+
+    /// Ends what a run has left that died while it made a root token: the attempt, or the token. Returns what was found,
+    /// in words.
+    async fn settle_generation(
+        &self,
+        permit: &Permit,
+        record: &Record,
+        nonce: &str,
+        detail: &[String],
+    ) -> Result<Vec<String>> {
+        let generation = RootGeneration::of(&self.vault).await?;
+        let now = self.vault.get(generation.attempt()).await?.unwrap_or_default();
+        let by = format!("that {} began at {}", record.who.who, record.time);
+        let mut found = Vec::new();
+        if now["started"] == true && now["nonce"] == nonce {
+            self.vault.delete(permit, generation.attempt()).await?;
+            found.push(format!("the making of a root token {by}: given up"));
+        } else if detail.iter().any(|one| one == LAST_SHARE) {
+            let (before, after) = AROUND_LAST_SHARE;
+            let (earliest, latest) = (record.time - before, record.time + after);
+            let made_then = |root: &StrayRoot| (earliest..=latest).contains(&root.made);
+            for root in self.stray_roots().await?.into_iter().filter(made_then) {
+                self.revoke(permit, &root.accessor).await?;
+                found.push(format!(
+                    "the root token of the attempt {by}, accessor {}: revoked now",
+                    root.accessor
+                ));
+            }
+        }
+        let how = if found.is_empty() { "nothing is left of it" } else { "ended by a later run" };
+        self.journal.append(permit, committed(GENERATE, nonce, how)).await?;
         Ok(found)
     }
 

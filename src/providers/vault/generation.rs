@@ -4,8 +4,12 @@
 //! backup opens with the shares of its time. Which one opens the servers is in an object beside them, of which each
 //! version is one change of generations.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::custodian::{Initialisation, Unlocked};
 use crate::custody::{Custody, pgp};
@@ -126,6 +130,35 @@ impl Generation {
         pgp::KeyPair::from_secret(&key)
     }
 
+    /// Keeps a digest of each share, by which a share that a holder enters later is known as theirs. A share is random, so
+    /// that its digest gives nothing away.
+    pub(super) async fn keep_digests(
+        &self,
+        custody: &Custody,
+        permit: &Permit,
+        shares: &[Secret],
+    ) -> Result<()> {
+        let digests: Vec<String> = shares.iter().map(digest).collect();
+        let text = serde_json::to_vec(&digests).expect("plain data");
+        custody.put(permit, &self.digests(), &Secret::new(text)).await
+    }
+
+    fn digests(&self) -> String {
+        format!("{}/share-digests", self.describe())
+    }
+
+    /// Which share this is, counted from 1; `None` where custody has neither the shares nor their digests.
+    pub(super) async fn number_of(&self, custody: &Custody, share: &Secret) -> Result<Option<usize>> {
+        let mut digests: Vec<String> = self.shares(custody).await?.iter().map(digest).collect();
+        if digests.is_empty() {
+            let kept = custody.get(&self.digests()).await?;
+            digests =
+                kept.and_then(|kept| serde_json::from_slice(kept.expose_bytes()).ok()).unwrap_or_default();
+        }
+        let wanted = digest(share);
+        Ok(digests.iter().position(|one| *one == wanted).map(|index| index + 1))
+    }
+
     /// Has custody forget the shares, which their holders have. Every store has the version without them before the
     /// first one is removed from any.
     pub(super) async fn forget(&self, custody: &Custody, permit: &Permit) -> Result<()> {
@@ -153,6 +186,15 @@ impl Generation {
             "`groundwork custody check PLAN` shows which store has it; nothing else may be done before",
         )
     }
+}
+
+/// SHA-256 of a share's bytes, whether it is written in hexadecimal or base64.
+fn digest(share: &Secret) -> String {
+    let text = share.expose_str().unwrap_or_default().trim();
+    let bytes = hex::decode(text).ok().or_else(|| STANDARD.decode(text).ok()).map(Zeroizing::new);
+    let mut hash = Sha256::new_with_prefix(b"groundwork key share\n");
+    hash.update(bytes.as_deref().map_or(&[][..], Vec::as_slice));
+    hex::encode(hash.finalize())
 }
 
 /// The answer without the shares: everything else stays as it came.
@@ -219,10 +261,9 @@ mod tests {
 
     /// Keeps the answer of a rekey with one share.
     async fn keep(custody: &Custody, generation: &Generation, share: &str) {
-        use base64::Engine;
         let (permit, pair) = (Permit::mint(), pgp::KeyPair::generate().expect("a pair"));
         let message = pair.public_key().expect("a key").encrypt(&secret(share)).expect("encrypts");
-        let message = base64::engine::general_purpose::STANDARD.encode(message);
+        let message = STANDARD.encode(message);
         let answer =
             serde_json::json!({ "nonce": "n", "complete": true, "keys": [], "keys_base64": [message] });
         custody.put(&permit, &generation.key(), &pair.to_secret().expect("bytes")).await.expect("keeps");
@@ -262,9 +303,14 @@ mod tests {
         let one = Generation::begin(&Initialisation::begin(ADDRESS));
         assert!(one.shares(&custody).await.expect("reads").is_empty());
         keep(&custody, &one, "0a").await;
+        one.keep_digests(&custody, &permit, &[secret("0a")]).await.expect("keeps");
         one.forget(&custody, &permit).await.expect("forgets");
         assert!(one.shares(&custody).await.expect("reads").is_empty());
         assert_eq!(custody.versions(&one.answer()).await.expect("lists"), [2]);
+        // A holder's share is known all the same, in either notation.
+        for (share, number) in [("0a", Some(1)), ("Cg==", Some(1)), ("0b", None), ("x", None)] {
+            assert_eq!(one.number_of(&custody, &secret(share)).await.expect("reads"), number, "{share}");
+        }
         assert_eq!(one.read(&custody).await.expect("reads").expect("kept").nonce, "n");
         one.forget(&custody, &permit).await.expect("is repeated");
     }

@@ -20,7 +20,7 @@ pub struct HeldShare {
     pub share: usize,
     /// `age` or `pgp`, and the key that opens it.
     pub key: String,
-    /// The key alone.
+    /// The key without its kind.
     #[serde(skip)]
     pub key_id: String,
     /// When it was sealed.
@@ -53,11 +53,11 @@ impl Custodian {
         Ok(held)
     }
 
-    /// Seals the share of `holder` for another key of theirs. Returns the number of the share. What was sealed for the
+    /// Seals the share of `holder` for another key of theirs. Returns the number of the share. The message for the
     /// key before stays on the stores as an older version.
     ///
     /// # Errors
-    /// `Rejected` when nobody of that name holds a share, or custody does not keep the shares.
+    /// `Rejected` when the holder has no share, or custody does not keep the shares.
     pub async fn reseal_share(&self, permit: &Permit, holder: &str, key: &HolderKey) -> Result<usize> {
         let refused = |message: String, advice: &str| {
             Error::new(ErrorKind::Rejected, format!("holder {holder}"), message).advice(advice.to_owned())

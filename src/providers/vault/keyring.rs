@@ -85,7 +85,7 @@ pub async fn rotate_root_key(run: &Run, permit: &Permit) -> Result<bool> {
     })?;
     let proven = rekey.current_shares_open(permit).await?;
     if proven == Some(false) {
-        let message = "the shares in custody do not open the key any more";
+        let message = "the shares in custody no longer open the key";
         return Err(Error::new(ErrorKind::Unknown, "rotate the root key", message)
             .advice("do not restart or seal a server before a person has looked at it"));
     }

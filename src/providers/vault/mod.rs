@@ -62,6 +62,8 @@ pub mod settings;
 mod states;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod year_tests;
 
 pub use alias::{EntityAlias, GroupAlias};
 pub use audit::Audit;

@@ -59,6 +59,9 @@ impl Custodian {
         let shares = generation.shares(&self.custody).await?;
         if !shares.is_empty() {
             self.hand_out(permit, &generation, desired, &shares).await?;
+            if !desired.keep_shares {
+                generation.keep_digests(&self.custody, permit, &shares).await?;
+            }
         }
         match desired.keep_shares {
             true => Ok(()),

@@ -58,7 +58,7 @@ pub struct Rekey {
     now: Shape,
 }
 
-/// What a person agrees to.
+/// The facts that a person agrees to.
 #[derive(Clone, Debug)]
 pub struct Outlook {
     /// The address of the cluster.
@@ -166,9 +166,9 @@ impl Rekey {
     }
 }
 
-/// What an earlier run has left.
+/// The remains of an earlier run.
 enum UnderWay {
-    /// Nothing, or nothing any more.
+    /// Nothing that a run could go on with.
     Nothing,
     /// New shares that are in custody and not in force yet.
     ToVerify(Generation),

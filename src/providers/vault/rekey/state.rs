@@ -1,4 +1,4 @@
-//! What a server says of a rekey, and what is to be done about one that an earlier run has begun.
+//! A rekey as a server reports it, and the next step for one that an earlier run has begun.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,7 +28,7 @@ impl State {
     /// Reads an answer.
     ///
     /// # Errors
-    /// `Unavailable` when it is no such answer.
+    /// `Unavailable` when it is another answer.
     pub(super) fn read(answer: Value) -> Result<Self> {
         serde_json::from_value(answer).map_err(|error| {
             Error::new(
@@ -67,7 +67,7 @@ pub(super) struct Known {
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Another person's: it is left alone.
+    /// Another person's: do not touch it.
     Foreign,
     /// The present shares stay in force whatever happens: cancel, and begin again.
     Cancel,
