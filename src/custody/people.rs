@@ -31,10 +31,15 @@ pub struct CanOpen {
 /// The part of a name that only handouts have, which open for their holders only.
 const HANDOUTS: &str = "/holders/";
 
+/// Whether it is sealed for recipients, and not for the holder of a share.
+pub fn is_for_recipients(object: &Object) -> bool {
+    !object.name.contains(HANDOUTS)
+}
+
 /// The recipients that can open something today, according to the authenticated headers of the objects.
 pub fn who_can_open(objects: &[Object]) -> Vec<CanOpen> {
     let mut found: BTreeMap<String, CanOpen> = BTreeMap::new();
-    for object in objects.iter().filter(|object| !object.name.contains(HANDOUTS)) {
+    for object in objects.iter().filter(|object| is_for_recipients(object)) {
         let recipients = object.copies.iter().flat_map(|copy| &copy.recipients);
         let mut whose: Vec<String> = recipients.map(|one| format!("{} {}", one.kind, one.id)).collect();
         whose.sort_unstable();

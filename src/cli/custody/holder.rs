@@ -14,7 +14,7 @@ use super::super::plan_args::PlanArgs;
 use super::declared_init;
 use crate::apply::by_command;
 use crate::console;
-use crate::custody::people::{CanOpen, who_can_open};
+use crate::custody::people::{CanOpen, is_for_recipients, who_can_open};
 use crate::custody::pgp::PublicKey;
 use crate::custody::{Custody, Holder, HolderKey, Misdirected, Recipient};
 use crate::error::{Error, ErrorKind};
@@ -112,7 +112,7 @@ async fn list(args: &ListArgs) -> Result<Outcome, session::Error> {
         false => Vec::new(),
     };
     session::tell_warnings(&run, &console::note);
-    let objects = objects.len() - shares.len();
+    let objects = objects.iter().filter(|object| is_for_recipients(object)).count();
     match args.format {
         Format::Json => console::json(&Standing { recipients: &recipients, objects, shares: &shares }),
         Format::Human => console::out(ui::custody::people(&recipients, objects, &shares)),

@@ -221,7 +221,7 @@ impl Resource for VaultInit {
 
     async fn observe(client: &Custodian, id: &Cluster, _: Look<'_, Self>) -> Result<Option<Observed>> {
         let nodes = ask_nodes(&client.vault).await?;
-        let cluster = nodes.iter().find(|node| node.status.initialized).map(|node| node.status.clone());
+        let cluster = status_of_cluster(client, &nodes).await;
         let keys = holder_keys(&id.holders, client.custody.folder())?;
         if cluster.is_some() && client.is_restore_open() {
             return Err(unfinished(client.vault.address()));
@@ -342,6 +342,21 @@ impl Resource for VaultInit {
     fn predicted_outputs(_: &Desired, _: &Realm) -> Partial {
         Partial::default().with("initialized", true)
     }
+}
+
+/// The state of the first initialised node. After a rekey, standbys have the old numbers of shares in memory until they
+/// are restarted: where nodes differ, the one that leads knows.
+async fn status_of_cluster(client: &Custodian, nodes: &[Node]) -> Option<SealStatus> {
+    let known = || nodes.iter().map(|node| &node.status).filter(|status| status.initialized);
+    let first = known().next()?;
+    let shape = |status: &SealStatus| (status.shares, status.threshold);
+    if known().any(|status| shape(status) != shape(first))
+        && let Ok(leader) = client.vault.leading_node().await
+        && let Ok(status) = leader.seal_status().await
+    {
+        return Some(status);
+    }
+    Some(first.clone())
 }
 
 fn check_split(shares: u32, threshold: u32) -> Vec<FieldError> {

@@ -142,12 +142,14 @@ impl Rekey {
             }
         };
         source.tell("the new shares are in force; proving them");
-        self.prove(permit, &generation).await?;
+        self.prove(permit, &generation, source).await?;
         generation.make_current(&self.custodian.custody, permit).await?;
         let (operation, target) = self.subject();
         self.note(permit, Entry::Verified { operation, target }).await?;
         self.custodian.distribute(permit, &self.which, wanted).await?;
         self.drop_backup(permit).await?;
+        // A run that was cut off may have left an object on one store only.
+        self.custodian.custody.complete(permit, self.which.prefix()).await?;
         let (operation, target) = self.subject();
         self.note(permit, Entry::Committed { operation, target, detail: vec![generation.id().to_owned()] })
             .await
@@ -196,6 +198,7 @@ impl Rekey {
             false => None,
         };
         let answer = generation.read(custody).await?;
+        let is_empty = answer.is_none();
         let has_shape = state.n == wanted.shares && state.t == wanted.threshold;
         let known = Known {
             started: state.started,
@@ -222,6 +225,10 @@ impl Rekey {
         }
         // It holds shares that open nothing.
         self.drop_backup(permit).await?;
+        if is_empty {
+            // The key was made for an answer that never came.
+            custody.discard(permit, &format!("{}/", generation.describe())).await?;
+        }
         self.fail(permit, "cut off, and given up: the shares before it are in force").await?;
         Ok(UnderWay::Nothing)
     }

@@ -1,6 +1,6 @@
 //! Proving that shares are those of the key.
 
-use super::{Rekey, State, body, refused};
+use super::{Rekey, ShareSource, State, body, refused};
 use crate::error::{Error, ErrorKind, Result};
 use crate::permit::Permit;
 use crate::providers::vault::generation::Generation;
@@ -17,7 +17,15 @@ pub(super) fn agree(shares: &[Secret], threshold: usize) -> bool {
 impl Rekey {
     /// Proves that the new shares open the key: first in a trial at the active node, then, where there are several, by
     /// sealing a standby and opening it with nothing else.
-    pub(super) async fn prove(&self, permit: &Permit, generation: &Generation) -> Result<()> {
+    ///
+    /// A standby has the shape of the split in memory, and learns of another one only when it is restarted. Sealed before
+    /// that it would take too few or too many shares.
+    pub(super) async fn prove(
+        &self,
+        permit: &Permit,
+        generation: &Generation,
+        source: &dyn ShareSource,
+    ) -> Result<()> {
         if !self.opens(permit, generation).await? {
             return Err(Error::new(
                 ErrorKind::Unknown,
@@ -32,6 +40,14 @@ impl Rekey {
         let nodes = self.vault.nodes();
         let Some(standby) = standby(&nodes).await else { return Ok(()) };
         let leader = self.vault.leading_node().await?;
+        let (ours, theirs) = (leader.seal_status().await?, standby.seal_status().await?);
+        if (ours.threshold, ours.shares) != (theirs.threshold, theirs.shares) {
+            source.tell(
+                "the standbys learn of the new numbers of shares when they are restarted: do that soon, with `groundwork \
+                 restart PLAN -- CMD`; until then they open only by a restart",
+            );
+            return Ok(());
+        }
         let shares = generation.shares(&self.custodian.custody).await?;
         self.vault.seal_node(permit, standby).await?;
         Custodian::open_node(permit, standby, &leader, &shares).await.map_err(|error| {
@@ -41,6 +57,7 @@ impl Rekey {
                 "restart that server and run `groundwork unseal PLAN`, then the same command again: it goes on",
             )
         })?;
+        source.tell(&format!("{} was sealed, and opened with the new shares only", standby.address()));
         self.custodian.await_settled().await
     }
 
