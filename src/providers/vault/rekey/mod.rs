@@ -207,22 +207,21 @@ impl Rekey {
             escrowed: answer.is_some(),
             is_same: has_shape && answer.is_some_and(|answer| answer.nonce == state.nonce),
         };
-        match next(known) {
+        let step = next(known);
+        match step {
             Next::Foreign => return Err(self.foreign()),
             Next::Verify => {
                 source.tell("going on with the rekey that was cut off: its shares are in custody");
                 return Ok(UnderWay::ToVerify(generation));
             }
-            Next::Try if self.opens(permit, &generation).await? => {
-                source.tell("the rekey that was cut off has taken effect: its shares open the key");
-                return Ok(UnderWay::InForce(generation));
-            }
-            Next::Cancel => {
-                source.tell("cancelling the rekey that was cut off; the present shares are in force");
-                self.vault.delete(permit, self.paths.init).await?;
-            }
+            Next::Cancel | Next::CancelAndTry => self.vault.delete(permit, self.paths.init).await?,
             Next::Try | Next::Begin => {}
         }
+        if matches!(step, Next::Try | Next::CancelAndTry) && self.opens(permit, &generation).await? {
+            source.tell("the rekey that was cut off has taken effect: its shares open the key");
+            return Ok(UnderWay::InForce(generation));
+        }
+        source.tell("the rekey that was cut off has not taken effect: the shares before it are in force");
         // It holds shares that open nothing.
         self.drop_backup(permit).await?;
         if is_empty {
@@ -315,10 +314,21 @@ impl Rekey {
             )
             .advice("find out who else splits the key of this cluster just now"));
         }
-        let kept = self.which.current(&self.custodian.custody).await?.shares(&self.custodian.custody).await?;
-        match kept.len() >= state.required as usize {
-            true => self.enter_kept(permit, &state, &kept).await,
-            false => self.enter_given(permit, &state, source).await,
+        // A restored backup has the shares of its time, so all that custody has are tried.
+        let (custody, mut refusal) = (&self.custodian.custody, None);
+        for kept in self.which.generations(custody).await? {
+            let shares = kept.shares(custody).await?;
+            if shares.len() < state.required as usize {
+                continue;
+            }
+            match self.enter_kept(permit, &state, &shares).await {
+                Err(error) if error.kind == ErrorKind::Rejected => refusal = Some(error),
+                answer => return answer,
+            }
+        }
+        match refusal {
+            Some(error) => Err(error),
+            None => self.enter_given(permit, &state, source).await,
         }
     }
 

@@ -71,6 +71,9 @@ pub(super) enum Next {
     Foreign,
     /// The present shares stay in force whatever happens: cancel, and begin again.
     Cancel,
+    /// What is under way is not what custody has the shares of: a trial that was cut off, perhaps after the new shares
+    /// had come into force. Cancel it, and try which ones open the key.
+    CancelAndTry,
     /// Enter the new shares.
     Verify,
     /// The server has none, and the new shares are in custody: try which ones open the key.
@@ -84,6 +87,7 @@ pub(super) fn next(known: Known) -> Next {
     match known {
         Known { started: true, is_ours: false, .. } => Next::Foreign,
         Known { started: true, awaits_verification: true, escrowed: true, is_same: true, .. } => Next::Verify,
+        Known { started: true, escrowed: true, .. } => Next::CancelAndTry,
         Known { started: true, .. } => Next::Cancel,
         Known { escrowed: true, .. } => Next::Try,
         Known { .. } => Next::Begin,
@@ -105,8 +109,8 @@ mod tests {
         assert_eq!(known(true, true, false, false, false), Next::Cancel, "between two shares");
         assert_eq!(known(true, true, true, false, false), Next::Cancel, "the last answer is lost");
         assert_eq!(known(true, true, true, true, true), Next::Verify);
-        assert_eq!(known(true, true, true, true, false), Next::Cancel, "a trial that was cut off");
-        assert_eq!(known(true, true, false, true, false), Next::Cancel, "so is one between two shares");
+        assert_eq!(known(true, true, true, true, false), Next::CancelAndTry, "a trial that was cut off");
+        assert_eq!(known(true, true, false, true, false), Next::CancelAndTry, "so is one between two shares");
         assert_eq!(known(false, false, false, true, false), Next::Try, "the end of the verification is lost");
         assert_eq!(known(false, false, false, false, false), Next::Begin, "the node has restarted");
     }
