@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::custodian::{Admin, Custodian, Initialisation};
+use super::generation::Generation;
 use super::lookup::answers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
@@ -123,14 +124,17 @@ impl Custodian {
         Ok(kept)
     }
 
-    /// The initialisation in custody that one of these shares is of.
-    pub(super) async fn owner_of(&self, shares: &[Secret]) -> Result<Option<Initialisation>> {
+    /// The initialisation in custody, and its generation, that one of these shares is of.
+    pub(super) async fn generation_of(
+        &self,
+        shares: &[Secret],
+    ) -> Result<Option<(Initialisation, Generation)>> {
         for which in answers(&self.custody).await? {
             for generation in which.generations(&self.custody).await? {
                 if let Ok(kept) = generation.shares(&self.custody).await
                     && kept.iter().any(|share| shares.contains(share))
                 {
-                    return Ok(Some(which));
+                    return Ok(Some((which, generation)));
                 }
             }
         }

@@ -116,10 +116,14 @@ impl Custodian {
     /// As [`Custodian::unseal`]; when the cluster gets no leader.
     pub async fn open_with(&self, permit: &Permit, shares: &[Secret]) -> Result<()> {
         // The shares suffice; custody may not answer.
-        let which = self.owner_of(shares).await.unwrap_or_default();
-        let opened = open_nodes((&self.vault, &self.proof), permit, which.as_ref(), shares).await?;
-        if let Some(which) = which.filter(|_| self.journal.can_append()) {
+        let found = self.generation_of(shares).await.unwrap_or_default();
+        let which = found.as_ref().map(|(which, _)| which);
+        let opened = open_nodes((&self.vault, &self.proof), permit, which, shares).await?;
+        if let Some((which, generation)) = found.filter(|_| self.journal.can_append()) {
             self.proof.record(permit, &which, &opened.proven).await?;
+            if which.current(&self.custody).await? != generation {
+                generation.make_current(&self.custody, permit).await?;
+            }
         }
         opened.require_all()
     }
