@@ -19,6 +19,7 @@ mod properties;
 mod proxy;
 mod record;
 mod recoveries;
+mod rotations;
 mod scene;
 mod snapshot;
 mod stage;
