@@ -166,12 +166,15 @@ pub struct Selection {
     /// The things of these steps are replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaces: Vec<String>,
+    /// Only the things of these steps are rotated, and the steps that take something of them follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotates: Vec<String>,
 }
 
 impl Selection {
-    /// Whether nothing is selected: the whole plan is meant, and nothing is replaced.
+    /// Whether nothing is selected: the whole plan is meant, and nothing is replaced or rotated.
     pub fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.replaces.is_empty()
+        self.targets.is_empty() && self.replaces.is_empty() && self.rotates.is_empty()
     }
 }
 
@@ -355,6 +358,11 @@ impl Changeset {
             let all = "A complete teardown: what is protected goes too, and at the end custody, the journal with its \
                        copy, and the lock. A saved secret, a key share or an old state cannot be had again";
             return Some(all.to_owned());
+        }
+        let rotated = self.selection.rotates.join(", ");
+        if !rotated.is_empty() {
+            let follow = "and the steps that take something of it; the rest stays as it is";
+            return Some(format!("Only a rotation of {rotated}, {follow}"));
         }
         let named = self.selection.targets.join(", ");
         let sentence = "Only a part of the plan, as `--target` says";

@@ -1,6 +1,7 @@
 //! Compares desired and observed state, and decides the action for each step.
 
 mod replacement;
+mod rotation;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -21,6 +22,8 @@ use crate::secret::{Fields, Loader, Secret};
 use crate::template::unknown;
 
 use replacement::{Anew, has_new_outputs};
+
+pub use rotation::ROTATED;
 
 /// Compares every step in graph order, so that each step sees the outputs of the steps before it.
 /// Removals follow.
@@ -48,6 +51,7 @@ fn compare_steps(world: &mut ObservedPlan) -> Result<Vec<StepChange>, Diagnostic
     let mut changing: HashSet<(usize, String)> = HashSet::new();
     for index in world.graph.order.clone() {
         if !world.selected.has(index) {
+            rotation::take_outputs(world, index, &mut outputs, &loader);
             continue;
         }
         let mut secrets = step_secrets(world, index);

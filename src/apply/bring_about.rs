@@ -175,6 +175,7 @@ impl<'a> Work for Steps<'a> {
             thing: record::thing(self.world, index),
             action: self.carried_out(item),
             look_again: self.world.selected.is_after_replacement(index),
+            rotates: self.world.selected.rotated().contains_key(&index),
             look_first: self.was_hidden(index),
             adopts: self.world.resolved.document.steps[declared].adopt,
             is_built_in: self.world.instances[index].recorded().permanent().is_some(),

@@ -9,6 +9,7 @@ mod queue;
 mod record;
 mod remove;
 mod retry;
+pub mod rotation;
 mod schedule;
 #[cfg(test)]
 mod schedule_tests;
@@ -158,12 +159,13 @@ pub async fn apply(
     let BroughtAbout { actions, outputs } =
         bring_about::bring_about(world, approved.0, means, &mut report).await;
     remove::remove_all(world, approved.0, means, &mut report).await;
+    report.stopped = *options.stop.borrow();
     record::refresh(world, &actions, &report, run, &permit).await?;
     record::let_go(world, run, &permit).await?;
+    rotation::settle(world, &report, run, &permit).await?;
     if approved.0.needs_approval() {
         destinations::record(world, run, &permit).await?;
     }
-    report.stopped = *options.stop.borrow();
     let has_things = !report.done.is_empty() || journal.things().iter().next().is_some();
     if has_things && shares_key(world, run) {
         if !std::mem::replace(&mut writes, true) {

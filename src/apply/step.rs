@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::convergence::{Convergence, Differs};
 use super::retry::{Waits, passing};
-use super::{Means, record, retry};
+use super::{Means, record, retry, rotation};
 use crate::changeset::Action;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -25,6 +25,8 @@ pub struct Task<'a> {
     pub look_first: bool,
     /// Something that it depends on is replaced by this run.
     pub look_again: bool,
+    /// The thing is rotated.
+    pub rotates: bool,
     /// The plan adopts the thing if it exists.
     pub adopts: bool,
     /// Every server has the thing from its beginning.
@@ -46,6 +48,9 @@ impl Task<'_> {
         self.require_unblocked(instance)?;
         let begun = self.begun();
         self.announce().await?;
+        if self.rotates {
+            self.means.note(rotation::intent(&self.id, &self.thing.target, instance)).await?;
+        }
         let result = self.bring_about(instance, begun).await;
         self.settle(instance, &result).await?;
         result

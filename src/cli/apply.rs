@@ -279,7 +279,7 @@ async fn carry_out(
 const NAMED: usize = 3;
 
 /// Refuses a changeset that would fail halfway for lack of permissions.
-fn require_permissions(changeset: &Changeset) -> Result<(), session::Error> {
+pub(super) fn require_permissions(changeset: &Changeset) -> Result<(), session::Error> {
     let lacking = &changeset.lacking;
     if lacking.is_empty() {
         return Ok(());
@@ -365,7 +365,8 @@ fn removes_protected(changeset: &Changeset) -> bool {
     removals.any(|step| PROVIDERS.find(step.kind).is_some_and(|kind| kind.protected()))
 }
 
-async fn write(
+/// Applies an approved changeset, with progress, until it ends or a signal stops it.
+pub(super) async fn write(
     args: &ApplyArgs,
     session: &mut Session,
     changeset: &Changeset,

@@ -13,7 +13,7 @@ pub enum Outcome {
     Done,
     /// It failed.
     Failed,
-    /// Changes are pending; only with `plan --detailed-exitcode`.
+    /// Changes are pending, with `plan --detailed-exitcode`; something was rotated, with `rotate --due`.
     Pending,
     /// Blocked or deferred steps remain.
     Stuck,

@@ -161,7 +161,7 @@ enum Command {
     Unseal(unseal::UnsealArgs),
     /// Take a backup of Vault, prove it, and store it where the plan says; or prove one that was taken
     #[command(after_help = guide!("backup"))]
-    Backup(backup::BackupArgs),
+    Backup(Box<backup::BackupArgs>),
     /// Restore a backup of Vault into the plan's cluster, after showing what that changes; or bring one secret back
     #[command(after_help = guide!("backup"))]
     Restore(restore::RestoreArgs),
@@ -171,11 +171,11 @@ enum Command {
     /// Rebuild everything that a plan declares, with the data of a backup, from whatever is still there
     #[command(after_help = guide!("rebuilding"))]
     Rebuild(rebuild::RebuildArgs),
+    /// Give secrets in use new values: access keys, secret-ids, generated secrets, keys of engines
+    #[command(after_help = guide!("rotating"))]
+    Rotate(rotate::RotateArgs),
     /// Restart the servers of Vault one after the other, the active one last; or show the order
     Restart(restart::RestartArgs),
-    /// Give keys in use new values, while the old ones work until the new ones are proven
-    #[command(after_help = guide!("rekeying"))]
-    Rotate(rotate::RotateArgs),
     /// Check, list and export the copies that are kept of once-only secrets
     #[command(after_help = guide!("custody"))]
     Custody(custody::CustodyArgs),
@@ -260,12 +260,12 @@ fn dispatch(command: Command) -> ExitCode {
         Command::BreakGlass(args) => return block_on(break_glass::run(args)),
         Command::Answer(args) => block_on(ending_on_signal(answer::run(args))),
         Command::Unseal(args) => block_on(ending_on_signal(unseal::run(args))),
-        Command::Backup(args) => block_on(ending_on_signal(backup::run(args))),
+        Command::Backup(args) => block_on(ending_on_signal(backup::run(*args))),
         Command::Restore(args) => block_on(restore::run(args)),
         Command::Drill(args) => block_on(drill::run(args)),
         Command::Rebuild(args) => block_on(rebuild::run(args)),
+        Command::Rotate(args) => block_on(rotate::run(args)),
         Command::Restart(args) => block_on(restart::run(args)),
-        Command::Rotate(args) => block_on(ending_on_signal(rotate::run(args))),
         Command::Custody(args) => block_on(ending_on_signal(custody::run(args))),
         Command::Sandbox(args) => return block_on(in_sandbox(args)),
     };

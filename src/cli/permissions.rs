@@ -45,6 +45,8 @@ enum ForCommand {
     Backup,
     /// Restore a whole backup of Vault
     Restore,
+    /// Rotate secrets, with every phase of it
+    Rotate,
 }
 
 /// A form of the policies.
@@ -70,6 +72,7 @@ pub fn run(args: &PermissionsArgs) -> Outcome {
         ForCommand::Verify => Command::Verify,
         ForCommand::Backup => Command::Backup,
         ForCommand::Restore => Command::Restore,
+        ForCommand::Rotate => Command::Rotate,
     };
     let found = args.plan.check().and_then(|checked| {
         let policies = session::least_policies(&checked, command)?;

@@ -194,7 +194,8 @@ pub async fn prepare_alone(
     Ok(for_review(compare_with(checked, parallelism, format, Some(lock)).await?).await)
 }
 
-async fn for_review((session, mut changeset): (Session, Changeset)) -> (Session, Changeset) {
+/// Adds all that a review of the changeset shows.
+pub(super) async fn for_review((session, mut changeset): (Session, Changeset)) -> (Session, Changeset) {
     session.compare_access(&mut changeset);
     changeset.lacking = session.lacking(&changeset).await;
     (session, changeset)
@@ -206,6 +207,18 @@ async fn compare_with(
     format: Format,
     alone: Option<LockArgs>,
 ) -> Result<(Session, Changeset), session::Error> {
+    let mut session = observed(checked, parallelism, format, alone).await?;
+    let changeset = session.compare()?;
+    Ok((session, changeset))
+}
+
+/// Observes the live systems, as the plan's only run on this machine where a lock is asked for.
+pub(super) async fn observed(
+    checked: Checked,
+    parallelism: usize,
+    format: Format,
+    alone: Option<LockArgs>,
+) -> Result<Session, session::Error> {
     warn(&checked, format);
     let (events, receiver) = Events::channel();
     let progress = ui::progress::quiet(receiver, format == Format::Human);
@@ -215,9 +228,7 @@ async fn compare_with(
     };
     drop(events);
     progress.finish().await;
-    let mut session = observed?;
-    let changeset = session.compare()?;
-    Ok((session, changeset))
+    observed
 }
 
 fn warn(checked: &Checked, format: Format) {

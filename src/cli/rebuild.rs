@@ -180,7 +180,7 @@ fn stops(outcome: Outcome) -> bool {
 
 /// Applies these steps, or all of the plan if there are none.
 async fn applied(args: &RebuildArgs, targets: BTreeSet<String>) -> Outcome {
-    let select = Selection { targets: targets.into_iter().collect(), replaces: Vec::new() };
+    let select = Selection { targets: targets.into_iter().collect(), ..Selection::default() };
     let apply = ApplyArgs::new(args.plan.clone(), true, args.lock, Format::Human, args.parallelism);
     Box::pin(apply::run(apply.limited_to(select))).await
 }

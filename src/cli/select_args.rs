@@ -18,7 +18,7 @@ pub struct SelectArgs {
 }
 
 impl From<Selection> for SelectArgs {
-    fn from(Selection { targets, replaces }: Selection) -> Self {
+    fn from(Selection { targets, replaces, .. }: Selection) -> Self {
         Self { targets, replaces }
     }
 }
@@ -26,6 +26,6 @@ impl From<Selection> for SelectArgs {
 impl SelectArgs {
     /// The selection.
     pub fn selection(&self) -> Selection {
-        Selection { targets: self.targets.clone(), replaces: self.replaces.clone() }
+        Selection { targets: self.targets.clone(), replaces: self.replaces.clone(), ..Selection::default() }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::rotation;
 use crate::changeset::{Action, StepChange};
 use crate::observe::{Observation, ObservedPlan};
 use crate::removal;
@@ -19,6 +20,7 @@ impl Anew {
                 world.instances[index].renew();
             }
         }
+        rotation::ask(world);
         Self(removal::replaced(world).into_iter().map(|step| (step.id.clone(), step)).collect())
     }
 
@@ -26,6 +28,9 @@ impl Anew {
     pub(super) fn changed(&self, world: &ObservedPlan, index: usize, change: StepChange) -> StepChange {
         let is_there =
             matches!(world.observations[index], Observation::Observed) && world.instances[index].exists();
+        if let Some(turn) = world.selected.rotated().get(&index) {
+            return rotation::changed(world, index, *turn, change);
+        }
         let is_steady = !matches!(change.action, Action::Blocked | Action::Deferred);
         if world.selected.replaces(index) && is_there && is_steady {
             return self.replaced(world, index, change);
@@ -77,7 +82,8 @@ impl Anew {
 
 /// Whether the outputs of the step's thing are others after a replacement.
 pub(super) fn has_new_outputs(world: &ObservedPlan, index: usize, action: Action) -> bool {
-    world.selected.replaces(index) && matches!(action, Action::Replace | Action::Update)
+    let is_other = world.selected.replaces(index) || world.selected.rotated().contains_key(&index);
+    is_other && matches!(action, Action::Replace | Action::Update)
 }
 
 /// A step that comes after a replaced thing. That may have taken along what it needs, or the name that it

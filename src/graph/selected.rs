@@ -1,11 +1,12 @@
 //! The steps that a run deals with: all of them, or those that its caller names with what they need.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Graph;
 use crate::changeset::Selection;
 use crate::plan::Diagnostic;
 use crate::resolve::{Resolved, Step};
+use crate::resource::Turn;
 use crate::suggest::closest;
 
 /// The steps that a run deals with, by index.
@@ -21,6 +22,10 @@ pub struct Selected {
     replaced: BTreeSet<usize>,
     /// The steps that depend on these, directly or not.
     after: BTreeSet<usize>,
+    /// The steps whose things are rotated, and in which direction.
+    rotated: BTreeMap<usize, Turn>,
+    /// The steps that take something of a rotated one.
+    followers: BTreeSet<usize>,
 }
 
 impl Selected {
@@ -31,14 +36,10 @@ impl Selected {
     pub fn of(resolved: &Resolved, graph: &Graph, asked: Selection) -> Result<Self, Vec<Diagnostic>> {
         let mut mistakes = Vec::new();
         let mut named = |ids: &[String], flag: &str| {
-            let mut found = BTreeSet::new();
-            for id in ids {
-                match steps_of(resolved, id) {
-                    steps if steps.is_empty() => mistakes.push(unknown(resolved, id, flag)),
-                    steps => found.extend(steps),
-                }
-            }
-            found
+            Self::named(resolved, ids, flag).unwrap_or_else(|found| {
+                mistakes.extend(found);
+                BTreeSet::new()
+            })
         };
         let (targets, replaced) = (named(&asked.targets, "--target"), named(&asked.replaces, "--replace"));
         let with_needs = |steps: BTreeSet<usize>| {
@@ -61,9 +62,50 @@ impl Selected {
             resolved.custody_references.contains(name) || resolved.place_references.contains(name)
         };
         let read = with_needs((0..resolved.steps.len()).filter(referred).collect());
-        let mut selected = Self { asked, chosen, read, after: BTreeSet::new(), replaced };
+        let mut selected = Self { asked, chosen, read, replaced, ..Self::default() };
         selected.after = selected.dependents(graph);
         Ok(selected)
+    }
+
+    /// The steps of a rotation: those that are rotated, those that an earlier run has rotated (`resumed`), and
+    /// `followers`, which take something of them. Their needs are read, and stay as they are.
+    pub fn rotation(
+        resolved: &Resolved,
+        graph: &Graph,
+        rotated: BTreeMap<usize, Turn>,
+        resumed: &BTreeSet<usize>,
+        followers: BTreeSet<usize>,
+    ) -> Self {
+        let begun: BTreeSet<usize> = rotated.keys().chain(resumed).copied().collect();
+        let rotates = begun.iter().map(|step| resolved.steps[*step].id.clone()).collect();
+        let chosen: BTreeSet<usize> = begun.union(&followers).copied().collect();
+        Self {
+            asked: Selection { rotates, ..Selection::default() },
+            read: chosen.iter().flat_map(|step| graph.ancestors(*step)).collect(),
+            chosen: Some(chosen),
+            followers: followers.difference(&begun).copied().collect(),
+            rotated,
+            ..Self::default()
+        }
+    }
+
+    /// The steps that the caller names, by id or by the name of all instances.
+    ///
+    /// # Errors
+    /// Names that the plan does not have.
+    pub fn named(
+        resolved: &Resolved,
+        ids: &[String],
+        what: &str,
+    ) -> Result<BTreeSet<usize>, Vec<Diagnostic>> {
+        let (mut found, mut mistakes) = (BTreeSet::new(), Vec::new());
+        for id in ids {
+            match steps_of(resolved, id) {
+                steps if steps.is_empty() => mistakes.push(unknown(resolved, id, what)),
+                steps => found.extend(steps),
+            }
+        }
+        if mistakes.is_empty() { Ok(found) } else { Err(mistakes) }
     }
 
     /// The chosen steps that come after a replaced thing.
@@ -101,6 +143,22 @@ impl Selected {
     /// The steps whose things are replaced.
     pub fn replaced(&self) -> impl Iterator<Item = usize> {
         self.replaced.iter().copied()
+    }
+
+    /// The steps whose things are rotated, and in which direction.
+    pub fn rotated(&self) -> &BTreeMap<usize, Turn> {
+        &self.rotated
+    }
+
+    /// The steps whose things are rotated, by this run or an earlier one.
+    pub fn begun(&self) -> impl Iterator<Item = usize> {
+        let chosen = self.chosen.iter().flatten().copied();
+        chosen.filter(|step| !self.asked.rotates.is_empty() && !self.followers.contains(step))
+    }
+
+    /// The steps that take something of a rotated one.
+    pub fn followers(&self) -> impl Iterator<Item = usize> {
+        self.followers.iter().copied()
     }
 
     /// Whether the step comes after a replaced thing.

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 const DAY: i64 = 86_400;
+/// The name of a rotation that is under way.
+pub const ROTATION: &str = "rotation under way";
 
 /// Something that has to be replaced by a date, or that only grows old.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,9 +35,20 @@ impl Due {
         }
     }
 
+    /// Something in use since then, which may become this many seconds old.
+    pub fn after_seconds(what: &'static str, since: Timestamp, seconds: u64) -> Self {
+        let by = since.checked_add(Duration::from_secs(seconds)).ok();
+        Self { of: String::new(), what, since: Some(since), by }
+    }
+
     /// Something that ends at this second since 1970.
     pub fn ends_at(what: &'static str, end: i64) -> Self {
         Self { of: String::new(), what, since: None, by: Timestamp::from_second(end).ok() }
+    }
+
+    /// A rotation that is under way, and when its next phase can begin.
+    pub fn under_way(since: Option<Timestamp>, until: Option<Timestamp>) -> Self {
+        Self { of: String::new(), what: ROTATION, since, by: until }
     }
 
     /// Something that only grows old.

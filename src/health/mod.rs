@@ -2,7 +2,7 @@
 
 mod due;
 
-pub use due::{Due, days_until};
+pub use due::{Due, ROTATION, days_until};
 
 use jiff::Timestamp;
 use serde::Serialize;

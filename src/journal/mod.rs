@@ -25,7 +25,7 @@ use jiff::Timestamp;
 pub use belief::{Belief, Doubt};
 pub use chain::{Chain, Damaged, GENESIS};
 pub use entry::{Entry, OperationOutcome, Record, Who, open_intent};
-pub use thing::{CREATE, DELETE, FORGET, Leaving, Thing, Things, realm_detail, record_in, target};
+pub use thing::{CREATE, DELETE, FORGET, Leaving, PHASED, Thing, Things, realm_detail, record_in, target};
 
 use self::mirror::{Mirror, Place, diverged};
 use crate::confined_path;

@@ -10,6 +10,8 @@ use super::entry::{Entry, OperationOutcome, Record};
 use crate::place::{Place, Realm};
 use crate::secret::Declarations;
 
+/// The beginning of the journal's word for a rotation that takes several runs, whose old secret still exists.
+pub const PHASED: &str = "rotation in phases of";
 /// The operation that makes a thing, or takes one over.
 pub const CREATE: &str = "create";
 /// The operation that removes a thing.

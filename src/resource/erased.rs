@@ -15,7 +15,7 @@ pub use instance::{Instance, View};
 use super::placed::with_namespace;
 use super::recorded::{Known, Recorded};
 use super::risk::{Deletion, Risks};
-use super::{Replacement, Resource};
+use super::{Replacement, Resource, Rotation};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
@@ -51,6 +51,8 @@ pub trait Kind: Send + Sync {
     fn deletion(&self) -> Deletion;
     /// How a thing of the kind is replaced.
     fn replacement(&self) -> Replacement;
+    /// How a thing of the kind is rotated.
+    fn rotation(&self) -> Rotation;
     /// Whether its things have to do with access.
     fn granting(&self) -> Granting;
     /// For each declared field which change is dangerous, or why none is.
@@ -149,6 +151,10 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn replacement(&self) -> Replacement {
         R::REPLACEMENT
+    }
+
+    fn rotation(&self) -> Rotation {
+        R::ROTATION
     }
 
     fn granting(&self) -> Granting {

@@ -16,6 +16,7 @@ mod preview;
 mod recorded;
 mod replacement;
 pub mod risk;
+mod rotation;
 mod settled;
 pub(crate) mod strict;
 mod wording;
@@ -39,6 +40,7 @@ pub use partial::Partial;
 pub use placed::requires_in;
 pub use recorded::Recorded;
 pub use replacement::Replacement;
+pub use rotation::{Pending, Rotation, Turn};
 pub use writer::Writer;
 
 use self::risk::{Deletion, Risks};
@@ -99,6 +101,8 @@ pub trait Resource: Sized + Send + Sync + 'static {
     const DELETION: Deletion = Deletion::usual(Self::PROTECTED);
     /// What `--replace` does with a thing of this kind.
     const REPLACEMENT: Replacement = Replacement::Recreated;
+    /// How `rotate` gives a thing of this kind new secrets.
+    const ROTATION: Rotation = Rotation::Never("it has no secret that can be rotated");
     /// Whether its things have to do with access; a test of the registry checks that every kind says so.
     const GRANTS: Granting = Granting::Unsaid;
     /// For each declared field which change is dangerous, or why none is; a test of the registry checks
@@ -154,6 +158,11 @@ pub trait Resource: Sized + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The permissions that a rotation needs, besides those to look at the thing and to change it.
+    fn rotation_permissions(_desired: &Self::Desired, _realm: &Realm) -> Vec<Permission> {
+        Vec::new()
+    }
+
     /// Files beside the plan with public keys for which it encrypts, relative to the plan's folder.
     /// A saved changeset covers their content.
     fn key_files(_desired: &Self::Desired) -> Vec<PathBuf> {
@@ -192,6 +201,22 @@ pub trait Resource: Sized + Send + Sync + 'static {
     fn renew(desired: &mut Self::Desired) -> bool {
         // All of them, not only the first.
         Self::sources(desired).into_iter().filter_map(|source| source.renew().then_some(())).count() > 0
+    }
+
+    /// Asks for a rotation, or for the next phase of one, which [`Resource::diff`] then shows and
+    /// [`Resource::update`] carries out. Returns whether there is anything to rotate in this direction. For kinds
+    /// whose [`Resource::ROTATION`] is not [`Rotation::Never`].
+    fn rotate(desired: &mut Self::Desired, turn: Turn) -> bool {
+        turn == Turn::Forward && Self::renew(desired)
+    }
+
+    /// Asks for secrets that other steps have to be sent again although the server never reports them: the
+    /// step that they come from is rotated.
+    fn resend(_desired: &mut Self::Desired) {}
+
+    /// The rotation that is under way. Pure.
+    fn pending(_desired: &Self::Desired, _observed: &Self::Observed) -> Option<Pending> {
+        None
     }
 
     /// Reads files beside the plan: secret inputs, templates. Called before [`Resource::diff`] and

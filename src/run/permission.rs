@@ -78,6 +78,8 @@ pub enum Command {
     Backup,
     /// `restore` of a whole backup
     Restore,
+    /// `rotate`
+    Rotate,
 }
 
 impl Command {
@@ -90,6 +92,7 @@ impl Command {
             Self::Verify => "verify",
             Self::Backup => "backup",
             Self::Restore => "restore",
+            Self::Rotate => "rotate",
         }
     }
 
@@ -100,6 +103,7 @@ impl Command {
             Self::Apply => &Access::APPLY,
             Self::Destroy => &[Access::Read, Access::Delete],
             Self::Verify => &[Access::Read, Access::Prove],
+            Self::Rotate => &[Access::Read, Access::Update],
             // The steps of the plan are not looked at.
             Self::Backup | Self::Restore => &[],
         }
@@ -107,7 +111,7 @@ impl Command {
 
     /// Whether it takes the plan's lock that other machines see, and adds to the journal.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Apply | Self::Destroy | Self::Restore)
+        matches!(self, Self::Apply | Self::Destroy | Self::Restore | Self::Rotate)
     }
 }
 

@@ -257,6 +257,14 @@ impl SecretSource {
         }
     }
 
+    /// Asks for it to be sent again although the live value cannot be compared. Returns whether it comes from
+    /// another step.
+    pub fn resend(&mut self) -> bool {
+        let taken = !self.step_secrets().is_empty();
+        self.renewed |= taken;
+        taken
+    }
+
     /// Whether another value is made in place of the live one.
     pub fn is_renewed(&self) -> bool {
         self.renewed

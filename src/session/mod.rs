@@ -18,6 +18,7 @@ mod restore_live;
 mod restore_record;
 mod restore_secret;
 mod rewrap;
+pub mod rotate;
 pub mod stages;
 mod want;
 mod wanted;

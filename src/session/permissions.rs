@@ -36,7 +36,9 @@ fn of_command(checked: &Checked, command: Command) -> Result<Vec<Needs>, Diagnos
             let realm = resolved.realms.of(provider, place);
             let permissions =
                 command.accesses().iter().flat_map(|access| instance.permissions(*access, &realm));
-            Needs::of_step(&step.id, provider, place, permissions.collect())
+            let rotates = command == Command::Rotate;
+            let rotation = rotates.then(|| instance.rotation_permissions(&realm)).into_iter().flatten();
+            Needs::of_step(&step.id, provider, place, permissions.chain(rotation).collect())
         })
         .collect();
     needs.extend(of_run(checked, command)?);

@@ -284,6 +284,7 @@ async fn drift(
         instance
             .due()
             .into_iter()
+            .chain(instance.pending().map(|pending| Due::under_way(pending.since, pending.until)))
             .map(|due| Due { of: step.id.clone(), ..due }.at_most(options.limits.key_age))
     });
     let mut due: Vec<Due> = due.collect();

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::report::{Backups, Custody, Drift, Generation, LockHeld, OpenOutcome, Report, Seen};
 use crate::backup::State;
 use crate::drill::Verdict;
-use crate::health::{Due, Node, NodeState, System};
+use crate::health::{Due, Node, NodeState, ROTATION, System};
 use findings::Findings;
 
 /// From when on something needs a person.
@@ -382,7 +382,8 @@ fn due(findings: &mut Findings<'_>, report: &Report, limits: &Limits) {
         let subject = format!("the {} of {}", due.what, due.of);
         let advice = match due.what {
             "certificate" => "make the next one before this one ends, and give it to those who need it",
-            _ => "replace it: `groundwork apply PLAN --replace STEP` for what the program makes",
+            ROTATION => "go on with it: `groundwork rotate PLAN --due`",
+            _ => "rotate it: `groundwork rotate PLAN --due` for what the program makes",
         };
         match days {
             ..0 => findings.attention("due", format!("{subject} is overdue by {} days", -days), advice),

@@ -2,7 +2,7 @@
 
 use super::report::{LockHeld, OpenOutcome, Seen};
 use crate::error::Result;
-use crate::journal::{Entry, Journal};
+use crate::journal::{Entry, Journal, PHASED};
 use crate::lock::{Holder, LocalLock, LocalLook, RemoteLock};
 use crate::workspace::Workspace;
 
@@ -34,11 +34,14 @@ pub(super) async fn everywhere(lock: Option<&RemoteLock>) -> Result<Option<LockH
     }))
 }
 
-/// The requests that the journal has neither committed nor settled.
+/// The requests that the journal has neither committed nor settled. A rotation in phases is meant to be open for
+/// a day; its next phase is among the dates.
 pub(super) fn outcomes(journal: &Journal) -> Vec<OpenOutcome> {
     let open = journal.open_intents().into_iter().filter_map(|record| {
         let is_request = matches!(record.entry, Entry::Intent { .. });
-        let (operation, target) = record.entry.subject().filter(|_| is_request)?;
+        let is_phased = |operation: &str| operation.starts_with(PHASED);
+        let (operation, target) =
+            record.entry.subject().filter(|(operation, _)| is_request && !is_phased(operation))?;
         Some(OpenOutcome {
             operation: operation.to_owned(),
             target: target.to_owned(),

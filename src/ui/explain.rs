@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::style::{FAINT, STRONG, paint};
 use crate::provider::Registry;
-use crate::resource::Replacement;
 use crate::resource::erased::Kind;
+use crate::resource::{Replacement, Rotation};
 use crate::schema::describe;
 use crate::schema::describe::Field;
 use crate::schema::section;
@@ -133,7 +133,12 @@ fn remarks(kind: &dyn Kind) -> impl Iterator<Item = String> {
         Replacement::Never(why) => Some(format!("`--replace` cannot replace it: {why}.")),
     };
     let marks = [kind.protected().then_some(PROTECTED), kind.once_only().then_some(ONCE_ONLY)];
-    marks.into_iter().flatten().map(str::to_owned).chain(anew)
+    let turned = match kind.rotation() {
+        Rotation::AtOnce(how) => Some(format!("`rotate`: {how}.")),
+        Rotation::Phased(how) => Some(format!("`rotate`, over several runs: {how}.")),
+        Rotation::Never(_) => None,
+    };
+    marks.into_iter().flatten().map(str::to_owned).chain(anew).chain(turned)
 }
 
 fn example(kind: &dyn Kind) -> String {

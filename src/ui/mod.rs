@@ -15,6 +15,7 @@ mod page;
 pub mod permissions;
 pub mod progress;
 pub mod rebuild;
+pub mod rotate;
 pub mod rotate_keys;
 pub mod rules;
 pub mod runbook;

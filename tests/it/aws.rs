@@ -171,3 +171,15 @@ pub fn parameter(environment: &TestEnvironment, name: &str) -> String {
     let answer = block_on(request.send());
     answer.expect("an answer").parameter.and_then(|parameter| parameter.value).expect("a value")
 }
+
+/// Whether AWS takes an access key.
+pub fn is_taken(sandbox: &Running, id: &str, secret: &str) -> bool {
+    block_on(is_taken_within(&config(sandbox), id, secret))
+}
+
+/// The same, for callers that have the configuration only.
+pub async fn is_taken_within(config: &SdkConfig, id: &str, secret: &str) -> bool {
+    let key = SharedCredentialsProvider::new(Credentials::new(id, secret, None, None, "test"));
+    let config = config.to_builder().credentials_provider(key).build();
+    aws_sdk_sts::Client::new(&config).get_caller_identity().send().await.is_ok()
+}

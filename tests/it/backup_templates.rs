@@ -1,6 +1,6 @@
 //! The templates of scheduled backups: rendered by the program, and taken by what reads them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -35,9 +35,13 @@ const TYPES: &[(&str, &[(&str, &str)])] = &[
             ("backoffLimit", "integer"),
             ("activeDeadlineSeconds", "integer"),
             ("ttlSecondsAfterFinished", "integer"),
+            ("podFailurePolicy", "FAILUREPOLICY"),
             ("template", "PODTEMPLATE"),
         ],
     ),
+    ("FAILUREPOLICY", &[("rules", "[]FAILURERULE")]),
+    ("FAILURERULE", &[("action", "FailJob|Ignore|Count|FailIndex"), ("onExitCodes", "EXITCODES")]),
+    ("EXITCODES", &[("containerName", "string"), ("operator", "In|NotIn"), ("values", "[]integer")]),
     ("PODTEMPLATE", &[("metadata", "META"), ("spec", "PODSPEC")]),
     (
         "PODSPEC",
@@ -87,15 +91,22 @@ const TYPES: &[(&str, &[(&str, &str)])] = &[
     ("MOUNT", &[("name", "string"), ("mountPath", "string"), ("subPath", "string"), ("readOnly", "boolean")]),
     (
         "VOLUME",
-        &[("name", "string"), ("configMap", "CONFIGMAP"), ("secret", "SECRET"), ("emptyDir", "EMPTYDIR")],
+        &[
+            ("name", "string"),
+            ("configMap", "CONFIGMAP"),
+            ("secret", "SECRET"),
+            ("emptyDir", "EMPTYDIR"),
+            ("persistentVolumeClaim", "CLAIM"),
+        ],
     ),
+    ("CLAIM", &[("claimName", "string"), ("readOnly", "boolean")]),
     ("CONFIGMAP", &[("name", "string"), ("optional", "boolean"), ("defaultMode", "integer")]),
     ("SECRET", &[("secretName", "string"), ("optional", "boolean"), ("defaultMode", "integer")]),
     ("EMPTYDIR", &[("medium", "string"), ("sizeLimit", "string")]),
 ];
 
 /// What does not fit a type, with its place.
-fn mistakes(kind: &str, value: &Value, place: &str, found: &mut Vec<String>) {
+pub fn mistakes(kind: &str, value: &Value, place: &str, found: &mut Vec<String>) {
     let fits = match kind {
         "string" => value.is_string(),
         "integer" => value.is_i64(),
@@ -177,10 +188,12 @@ fn schedules_are_taken_by_kubernetes_and_systemd() {
         "each volume is mounted"
     );
 
-    let verified = Command::new("systemd-analyze")
-        .args(["verify", "--man=no"])
-        .args([out.join("vault-backup.service"), out.join("vault-backup.timer")])
-        .output();
+    units_are_taken(&[out.join("vault-backup.service"), out.join("vault-backup.timer")]);
+}
+
+/// Has systemd look at its units, where it is.
+pub fn units_are_taken(units: &[PathBuf]) {
+    let verified = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(units).output();
     match verified {
         Ok(output) => {
             let told = String::from_utf8_lossy(&output.stderr);

@@ -208,7 +208,7 @@ const EDGES: &[(&str, &str)] = &[
     ("sandbox", "environment event net secret trust"),
     (
         "session",
-        "access apply backup changeset confined_path custody diff drill error event graph journal lock observe place plan provider providers rebuild removal resolve resource run sandbox saved secret signing snapshot template trust workspace",
+        "access apply backup changeset confined_path custody diff drill error event graph health journal lock observe place plan provider providers rebuild removal resolve resource run sandbox saved secret signing snapshot template trust workspace",
     ),
     (
         "status",

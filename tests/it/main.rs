@@ -68,6 +68,8 @@ mod relay;
 mod removal;
 mod removal_vault;
 mod restore;
+mod rotate;
+mod rotate_templates;
 mod runbook;
 mod sandbox;
 mod saved;

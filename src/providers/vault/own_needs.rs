@@ -17,7 +17,9 @@ pub(super) fn of(command: Command, kept: &Kept<'_>, nodes: usize) -> Vec<(&'stat
         Command::Verify if is_used(kept) => ("cluster", of_proof(several)),
         Command::Backup => ("backup", vec![read(SNAPSHOT)]),
         Command::Restore => ("restore", of_restore(several)),
-        Command::Verify | Command::Plan | Command::Apply | Command::Destroy => return Vec::new(),
+        Command::Verify | Command::Plan | Command::Apply | Command::Destroy | Command::Rotate => {
+            return Vec::new();
+        }
     };
     needed.into_iter().map(|one| (what, one)).collect()
 }

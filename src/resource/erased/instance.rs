@@ -13,7 +13,9 @@ use super::super::preview::flatten;
 use super::super::recorded::{self, Known, Recorded};
 use super::super::settled;
 use super::super::strict::parse;
-use super::super::{Attachment, Diff, Look, Part, Provided, Requirement, Resource, Tags, Writer};
+use super::super::{
+    Attachment, Diff, Look, Part, Pending, Provided, Requirement, Resource, Tags, Turn, Writer,
+};
 use super::proven::prove;
 use crate::access::Grant;
 use crate::error::{Error, ErrorKind, FieldError, Result};
@@ -55,6 +57,12 @@ pub trait Instance: Send + Sync {
     /// Asks for new values in place of those that were made once, until they are written. Returns whether
     /// there are any.
     fn renew(&mut self) -> bool;
+    /// Asks for a rotation in this direction, until it is written. Returns whether there is anything to rotate.
+    fn rotate(&mut self, turn: Turn) -> bool;
+    /// Asks for the secrets of other steps to be sent again, until they are written.
+    fn resend(&mut self);
+    /// The rotation that is under way; `None` when the thing does not exist.
+    fn pending(&self) -> Option<Pending>;
     /// Whether new values are asked for and not written yet.
     fn is_renewing(&self) -> bool;
     /// Notes that the new values are written.
@@ -71,6 +79,8 @@ pub trait Instance: Send + Sync {
     fn check(&self, connection: Option<&dyn Connection>) -> Vec<FieldError>;
     /// The permissions that a run needs to do this with it.
     fn permissions(&self, access: Access, realm: &Realm) -> Vec<Permission>;
+    /// The permissions that a rotation of it needs besides.
+    fn rotation_permissions(&self, realm: &Realm) -> Vec<Permission>;
     /// Implied edges.
     fn requires(&self) -> Vec<Requirement>;
     /// Files with public keys, relative to the plan's folder.
@@ -149,8 +159,19 @@ pub(super) struct Typed<R: Resource> {
     observed: Option<R::Observed>,
     /// Whether it was observed without its values.
     unread: bool,
-    /// Whether it is to get new values.
-    renewing: bool,
+    /// What is asked for beside the declaration, until it is written.
+    asked: Option<Asked>,
+}
+
+/// A wish of a run beside the declaration.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// New values.
+    Renew,
+    /// A rotation.
+    Rotate(Turn),
+    /// The secrets of other steps once more.
+    Resend,
 }
 
 /// A step's fields: typed, as written, and the place of its thing.
@@ -177,7 +198,7 @@ impl<R: Resource> Typed<R> {
             known: false,
             observed: None,
             unread: false,
-            renewing: false,
+            asked: None,
         })
     }
 }
@@ -228,16 +249,29 @@ impl<R: Resource> Instance for Typed<R> {
     }
 
     fn renew(&mut self) -> bool {
-        self.renewing = R::renew(&mut self.desired.clone());
-        self.renewing
+        self.asked = R::renew(&mut self.desired.clone()).then_some(Asked::Renew);
+        self.is_renewing()
+    }
+
+    fn rotate(&mut self, turn: Turn) -> bool {
+        self.asked = R::rotate(&mut self.desired.clone(), turn).then_some(Asked::Rotate(turn));
+        self.is_renewing()
+    }
+
+    fn resend(&mut self) {
+        self.asked = Some(Asked::Resend);
+    }
+
+    fn pending(&self) -> Option<Pending> {
+        self.live().and_then(|observed| R::pending(&self.desired, observed))
     }
 
     fn is_renewing(&self) -> bool {
-        self.renewing
+        self.asked.is_some()
     }
 
     fn renewed(&mut self) {
-        self.renewing = false;
+        self.asked = None;
     }
 
     fn is_unread(&self) -> bool {
@@ -285,6 +319,10 @@ impl<R: Resource> Instance for Typed<R> {
 
     fn permissions(&self, access: Access, realm: &Realm) -> Vec<Permission> {
         R::permissions(&self.desired, Use { access, realm, outputs: self.outputs_wanted })
+    }
+
+    fn rotation_permissions(&self, realm: &Realm) -> Vec<Permission> {
+        R::rotation_permissions(&self.desired, realm)
     }
 
     fn requires(&self) -> Vec<Requirement> {
@@ -444,11 +482,17 @@ impl<R: Resource> Instance for Typed<R> {
 impl<R: Resource> Typed<R> {
     /// The declaration, with new values where these are asked for.
     fn wanted(&self) -> Cow<'_, R::Desired> {
-        if !self.renewing {
-            return Cow::Borrowed(&self.desired);
-        }
+        let Some(asked) = self.asked else { return Cow::Borrowed(&self.desired) };
         let mut desired = self.desired.clone();
-        R::renew(&mut desired);
+        match asked {
+            Asked::Renew => {
+                R::renew(&mut desired);
+            }
+            Asked::Rotate(turn) => {
+                R::rotate(&mut desired, turn);
+            }
+            Asked::Resend => R::resend(&mut desired),
+        }
         Cow::Owned(desired)
     }
 

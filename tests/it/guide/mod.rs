@@ -148,6 +148,7 @@ chapters! {
     reviews_in_ci_are_as_shown: "ci",
     changes_are_as_shown: "changing",
     new_values_are_made_as_shown: "new-values",
+    rotation_is_as_shown: "rotating",
     proving_is_as_shown: "proving",
     teardown_is_as_shown: "teardown",
     admin_policy_suffices_as_shown: "admin-policy",

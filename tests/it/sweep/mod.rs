@@ -20,6 +20,7 @@ mod proxy;
 mod record;
 mod recoveries;
 mod rekey;
+mod rotations;
 mod scene;
 mod snapshot;
 mod stage;

@@ -166,7 +166,7 @@ impl KeyCustodian {
     }
 
     /// Asks AWS, with the new key, whose it is.
-    async fn prove(&self, user: &str, pair: &Pair) -> Result<()> {
+    pub(super) async fn prove(&self, user: &str, pair: &Pair) -> Result<()> {
         let started = Instant::now();
         loop {
             match self.owner(pair).await {

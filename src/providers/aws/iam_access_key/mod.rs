@@ -7,6 +7,8 @@ mod ceremony;
 mod custodian;
 mod next;
 mod replace;
+mod rotate;
+mod rotation;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,18 +23,23 @@ pub use self::custodian::KeyCustodian;
 use self::custodian::Pair;
 use self::next::Next;
 use self::replace::Replaced;
+pub use self::rotation::RotationSpec;
+use self::rotation::UnderWay;
 use super::iam::{check_name, folded};
 use super::prove;
 use crate::access::Granting;
 use crate::custody::Gap;
 use crate::error::{FieldError, Result};
 use crate::health::Due;
+use crate::place::Realm;
 use crate::proof::{Proof, Prover};
 use crate::providers::aws::needs::{self, Need, always, creates, deletes, updates};
 use crate::providers::sink::Delivery;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy};
-use crate::resource::risk::{Risks, becomes, changed, gone, identity, live_safe};
-use crate::resource::{Diff, Look, NOT_COMPARED, Replacement, Requirement, Resource, Writer};
+use crate::resource::risk::{Risks, becomes, changed, gone, identity, live_safe, safe};
+use crate::resource::{
+    Diff, Look, NOT_COMPARED, Pending, Replacement, Requirement, Resource, Rotation, Turn, Writer,
+};
 use crate::run::{Permission, Use};
 use crate::secret::{Declarations, Fields, Secret, SecretChange, declaration};
 
@@ -54,6 +61,9 @@ pub struct Desired {
     /// Whether it can be used.
     #[serde(default)]
     pub status: Status,
+    /// When it is rotated, and how long the phases of a rotation take.
+    #[serde(default, skip_serializing_if = "RotationSpec::is_usual")]
+    pub rotation: RotationSpec,
     /// The destinations that are not to be compared, by their paths.
     #[serde(skip)]
     #[schemars(skip)]
@@ -62,6 +72,10 @@ pub struct Desired {
     #[serde(skip)]
     #[schemars(skip)]
     renewed: bool,
+    /// The direction of a rotation that is asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    turn: Option<Turn>,
 }
 
 /// Whether a key can be used.
@@ -108,6 +122,8 @@ pub struct Observed {
     gaps: Vec<Gap>,
     /// A run began to replace the key and did not end it.
     replacement: Option<Replaced>,
+    /// A rotation that is under way.
+    rotation: Option<UnderWay>,
     /// When the key was made, of one that is kept.
     made: Option<Timestamp>,
 }
@@ -133,6 +149,10 @@ const NEEDS: &[Need] = &[
     deletes(&["iam:UpdateAccessKey", "iam:DeleteAccessKey"]),
 ];
 
+/// The actions of a rotation.
+const ROTATING: &[&str] =
+    &["iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey", "iam:GetAccessKeyLastUsed"];
+
 impl Resource for IamAccessKey {
     const KIND: &'static str = "aws.iam_access_key";
     const GRANTS: Granting = Granting::Never("a key has the rights of its user");
@@ -152,6 +172,7 @@ impl Resource for IamAccessKey {
     const RISKS: Risks = &[&[
         live_safe("custody proven", "custody gets what it lacks, and the key is proven"),
         identity("user"),
+        safe("rotation", "it decides when a key is replaced, not by whom it can be used"),
         changed("deliver").low(Destination, "the key is written to this place"),
         becomes("status", "active").medium(BroaderGrant, "the key works again"),
         gone("access_key_id keys").live().low(Destroy, "an access key whose secret never arrived is deleted"),
@@ -159,6 +180,10 @@ impl Resource for IamAccessKey {
     const PROOF: Proof = Proof::Tried("AWS says whose it is, when it is used");
     const ONCE_ONLY: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;
+    const ROTATION: Rotation = Rotation::Phased(
+        "another key is made, proven and delivered beside this one, which is made inactive when its users have changed \
+         over, and deleted later",
+    );
 
     type Client = KeyCustodian;
     type Id = Id;
@@ -173,6 +198,14 @@ impl Resource for IamAccessKey {
         });
         let delivered = desired.deliver.iter().flat_map(|target| target.permissions(used.access));
         own.into_iter().chain(delivered).collect()
+    }
+
+    fn rotation_permissions(desired: &Desired, realm: &Realm) -> Vec<Permission> {
+        let users = ["user/", "user/*/"].map(|noun| needs::in_iam(realm, noun, "", &desired.user));
+        let action = |user: String| {
+            ROTATING.iter().map(move |action| Permission::new(user.clone(), std::slice::from_ref(action)))
+        };
+        users.into_iter().flat_map(action).collect()
     }
 
     fn id(desired: &Desired) -> Id {
@@ -229,6 +262,7 @@ impl Resource for IamAccessKey {
             unproven: client.is_unfinished(&id.user),
             gaps: Vec::new(),
             replacement: client.replacement(&id.user, &live, &next),
+            rotation: client.under_way(&id.user, &live, &next).await?,
             made: None,
             next,
         };
@@ -286,6 +320,9 @@ impl Resource for IamAccessKey {
                     (None, true) => another_key(&mut diff, key, ASKED),
                     (None, false) => {}
                 }
+                if let Some(turn) = desired.turn {
+                    rotation::compare(&mut diff, observed.rotation.as_ref(), desired.rotation, key, turn);
+                }
                 for key in lost {
                     diff.push(&format!("keys[{key}]"), json!("exists"), json!(null));
                     diff.note("its secret never arrived");
@@ -301,6 +338,15 @@ impl Resource for IamAccessKey {
             }
         }
         diff
+    }
+
+    fn rotate(desired: &mut Desired, turn: Turn) -> bool {
+        desired.turn = Some(turn);
+        desired.status == Status::Active
+    }
+
+    fn pending(desired: &Desired, observed: &Observed) -> Option<Pending> {
+        observed.rotation.as_ref().map(|rotation| rotation.pending(desired.rotation))
     }
 
     async fn create(w: &Writer<'_, KeyCustodian>, desired: &Desired) -> Result<()> {
@@ -320,6 +366,9 @@ impl Resource for IamAccessKey {
 
     async fn update(w: &Writer<'_, KeyCustodian>, desired: &Desired, observed: &Observed) -> Result<()> {
         let next = w.settled(&desired.user).await?;
+        if let Some(turn) = desired.turn {
+            return w.turn(w.permit(), w.step(), desired, next, turn).await;
+        }
         if desired.renewed || observed.replacement.is_some() {
             return w.replace(w.permit(), w.step(), desired, next).await;
         }
@@ -334,7 +383,7 @@ impl Resource for IamAccessKey {
         let is_active = |key: &&String| status_of(&live, key) == Ok(Status::Active);
         let active: Vec<String> = held.iter().filter(is_active).cloned().collect();
         match w.remove(w.permit(), &id.user, held).await {
-            Ok(()) => Ok(()),
+            Ok(()) => w.end_rotation(w.permit(), &id.user).await,
             Err(error) => {
                 let restored = w.activate(w.permit(), &id.user, &active).await;
                 Err(error.after_restoring("the status of its keys", restored))
@@ -348,8 +397,12 @@ impl Resource for IamAccessKey {
         }
     }
 
-    fn due(_: &Desired, observed: &Observed) -> Vec<Due> {
-        observed.made.map(|made| Due::ages("access key", made)).into_iter().collect()
+    fn due(desired: &Desired, observed: &Observed) -> Vec<Due> {
+        let due = |made| match desired.rotation.days {
+            Some(days) => Due::after_days("access key", made, days.into()),
+            None => Due::ages("access key", made),
+        };
+        observed.made.map(due).into_iter().collect()
     }
 
     fn outputs(observed: &Observed) -> Outputs {
@@ -422,6 +475,7 @@ mod tests {
             unproven: false,
             gaps: Vec::new(),
             replacement: None,
+            rotation: None,
             made: None,
         };
         let keep = || Next::Keep { key: "AKIA1".into(), lost: Vec::new() };

@@ -17,7 +17,7 @@ use crate::permit::Permit;
 /// The journal's word for the replacement of a user's key.
 const REPLACE: &str = "replace access key";
 /// How many keys IAM allows a user.
-const MOST: usize = 2;
+pub(super) const MOST: usize = 2;
 
 /// What is left of a replacement that a run has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,9 @@ impl KeyCustodian {
     /// The key that has been made in place of another one, if a replacement is under way: IAM's times are
     /// whole seconds, and do not always say which of two is the newer one.
     pub(super) fn successor(&self, user: &str, held: &BTreeSet<String>) -> Option<String> {
-        let begun = self.journal.open_intent(REPLACE, user)?;
+        let Some(begun) = self.journal.open_intent(REPLACE, user) else {
+            return self.rotated_to(user, held);
+        };
         let Entry::Intent { detail: old, .. } = begun.entry else { return None };
         held.iter().find(|key| !old.contains(key)).cloned()
     }
@@ -114,9 +116,12 @@ impl KeyCustodian {
     }
 }
 
-fn no_room(user: &str, keys: &[String], current: &str) -> Error {
+pub(super) fn no_room(user: &str, keys: &[String], current: &str) -> Error {
     let others: Vec<&str> = keys.iter().map(String::as_str).filter(|key| *key != current).collect();
     let message = format!("{user} has two keys, as many as IAM allows: {} too", others.join(", "));
     Error::new(ErrorKind::Rejected, REPLACE, message)
-        .advice("deactivate and delete that key by hand when nothing needs it, then run again")
+        .advice(
+            "if a rotation is under way, `groundwork rotate PLAN --due` ends it; else deactivate and delete that key by \
+             hand when nothing needs it, then run again",
+        )
 }

@@ -141,6 +141,9 @@ impl Resource for AwsSecret {
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;
+    const ROTATION: crate::resource::Rotation = crate::resource::Rotation::AtOnce(
+        "generated values are made again, and the version before stays readable",
+    );
     const HOLDS_VALUES: bool = true;
     const REMOVAL: Option<&'static str> =
         Some("it can be restored for `recovery_window_days`, then it is gone");

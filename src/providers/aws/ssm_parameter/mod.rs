@@ -32,7 +32,7 @@ use crate::providers::aws::risk::KEY_RISKS;
 use crate::providers::aws::states;
 use crate::resource::risk::Category::ProtectionOff;
 use crate::resource::risk::{LABELS, Risks, fixed, identity, replaced, safe, unbound};
-use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Tags, Writer};
+use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Rotation, Tags, Writer};
 use crate::run::{Permission, Use};
 use crate::secret::{Fields, Input, Secret, SecretSource};
 
@@ -149,6 +149,8 @@ session_key:
     const TAGGED: bool = true;
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;
+    const ROTATION: Rotation =
+        Rotation::AtOnce("generated values are made again, and the version before stays readable");
     const HOLDS_VALUES: bool = true;
     const REMOVAL: Option<&'static str> = Some("with every version, for good");
 

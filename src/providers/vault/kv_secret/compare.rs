@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{KvSecretSpec, Latest, LiveKvSecret, METADATA_FIELDS};
+use super::{KvSecretSpec, Latest, LiveKvSecret, METADATA_FIELDS, overlap};
 use crate::resource::Diff;
 use crate::secret::{Input, Secret, SecretSource};
 
@@ -46,6 +46,7 @@ fn diff_data(
     why: impl Fn(&str) -> Option<String>,
 ) {
     diff.secrets("data", &desired.data, &kept(desired, live), desired.exact);
+    overlap::compare(diff, desired, live);
     for change in &mut diff.changes {
         let name = change.path.strip_prefix("data.").unwrap_or_default();
         let is_made = |source: &SecretSource| source.is_generated() && source.unseen().is_none();
@@ -67,7 +68,9 @@ pub(super) fn kept(desired: &KvSecretSpec, live: &LiveKvSecret) -> BTreeMap<Stri
     let made_once = |name: &String| {
         desired.data.get(name).is_some_and(|source| matches!(source.input(), Input::Generate(_)))
     };
-    let values = live.data.iter().filter(|(name, _)| !(made_once(name) && live.holds_nothing(name)));
+    let is_kept =
+        |name: &String| !(overlap::is_declared(desired, name) || made_once(name) && live.holds_nothing(name));
+    let values = live.data.iter().filter(|(name, _)| is_kept(name));
     values.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
@@ -77,7 +80,8 @@ pub(super) fn undeclared<'a>(
     live: &'a LiveKvSecret,
 ) -> impl Iterator<Item = &'a String> {
     let names = live.data.keys().chain(&live.nulls);
-    names.filter(|name| desired.exact && !desired.data.contains_key(*name))
+    let is_declared = |name: &str| desired.data.contains_key(name) || overlap::is_declared(desired, name);
+    names.filter(move |name| desired.exact && !is_declared(name))
 }
 
 fn diff_metadata(diff: &mut Diff, desired: &KvSecretSpec, live: &LiveKvSecret) {

@@ -4,6 +4,7 @@
 //! only when it differs, since writing the same value again would make a new version.
 
 mod compare;
+mod overlap;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -29,7 +30,7 @@ use crate::place::Realm;
 use crate::proof::{Proof, Prover, ROTATION};
 use crate::providers::vault::risk::KV_RISKS;
 use crate::resource::risk::{LABELS, Risks, identity, live_safe, safe};
-use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
+use crate::resource::{Diff, Look, Partial, Replacement, Requirement, Resource, Rotation, Turn, Writer};
 use crate::run::{Access, Permission, Use};
 use crate::secret::{Fields, Secret, SecretSource, check_templates, path_of};
 
@@ -47,6 +48,10 @@ pub struct KvSecretSpec {
     pub path: String,
     /// The fields and where their values come from.
     pub data: BTreeMap<String, SecretSource>,
+    /// For generated fields, the field in which `rotate` keeps the value before, so that both are there until the users
+    /// of it have changed over. Without it, the value before is only in the version before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overlap: BTreeMap<String, String>,
     /// Custom metadata: up to 64 texts of up to 512 bytes, which are not secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, MetadataText>,
@@ -62,6 +67,10 @@ pub struct KvSecretSpec {
     /// Remove fields and custom metadata that are not declared; otherwise they are kept.
     #[serde(default)]
     pub exact: bool,
+    /// Whether the values that are made again are kept in the fields of `overlap`.
+    #[serde(skip)]
+    #[schemars(skip)]
+    keeps: bool,
 }
 
 /// A value of custom metadata; numbers and booleans become text.
@@ -307,6 +316,7 @@ mongodb:
             identity("mount path"),
             safe("data exact", "the change of each value is shown, and one that is removed is always a risk"),
             safe("metadata", LABELS),
+            safe("overlap", "who can read the secret could read the value before, too"),
         ],
         KV_RISKS,
     ];
@@ -314,6 +324,9 @@ mongodb:
         Proof::Tried("the latest version is read, and its age compared with its `rotation_days`");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement = Replacement::Renewed;
+    const ROTATION: Rotation = Rotation::AtOnce(
+        "generated values are made again in a new version; `overlap` keeps the values before in fields of their own",
+    );
     const HOLDS_VALUES: bool = true;
     const REMOVAL: Option<&'static str> = Some("with every version, for good");
 
@@ -338,6 +351,7 @@ mongodb:
         errors.extend(
             templates.map(|(name, error)| FieldError::new(format!("data.{name}"), error.to_string())),
         );
+        errors.extend(overlap::check(desired));
         errors.extend(check_metadata(&desired.metadata));
         errors
     }
@@ -389,6 +403,11 @@ mongodb:
 
     fn requires(desired: &KvSecretSpec) -> Vec<Requirement> {
         std::iter::once(Requirement::Kind("vault.init")).chain(engine(&desired.mount)).collect()
+    }
+
+    fn rotate(desired: &mut KvSecretSpec, turn: Turn) -> bool {
+        desired.keeps = true;
+        turn == Turn::Forward && Self::renew(desired)
     }
 
     fn sources(desired: &mut KvSecretSpec) -> Vec<&mut SecretSource> {

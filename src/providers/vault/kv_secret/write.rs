@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::VaultClient;
 use super::compare::{kept, touches_metadata, undeclared};
-use super::{KvId, KvSecret, KvSecretSpec, Latest, LiveKvSecret, custom_metadata};
+use super::{KvId, KvSecret, KvSecretSpec, Latest, LiveKvSecret, custom_metadata, overlap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::resource::{Diff, Look, Resource, Writer};
 use crate::secret::{RenderError, Secret, render};
@@ -65,6 +65,7 @@ async fn write_differences(
         let mut values = desired.made(&kept(desired, observed))?;
         values.retain(|name, value| observed.data.get(name) != Some(value));
         let mut changes = desired.json(&values)?;
+        changes.extend(desired.json(&overlap::kept(desired, observed))?);
         changes.extend(undeclared(desired, observed).map(|name| (name.clone(), Value::Null)));
         match observed.latest {
             Latest::Readable => write_some(w, &id, changes, observed.version).await?,

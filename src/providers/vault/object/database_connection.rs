@@ -12,9 +12,9 @@ use super::{Making, Object, PlainObject, check_name, yes};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::proof::Proof;
-use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, Destination, Destroy, ProtectionOff, Wildcard};
 use crate::resource::risk::{Risks, added, becomes, changed, fixed, identity, includes, on, safe};
+use crate::resource::{Requirement, Rotation};
 use crate::run::{Access, Permission};
 use crate::secret::{SecretSource, connection};
 
@@ -80,6 +80,10 @@ pub struct DatabaseConnectionSpec {
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "statement"))]
     pub root_rotation_statements: Vec<String>,
+    /// Whether the engine is asked for another one.
+    #[serde(skip)]
+    #[schemars(skip)]
+    rotating: bool,
 }
 
 fn mount() -> String {
@@ -132,6 +136,9 @@ orders_database:
     ]];
     const PROOF: Proof =
         Proof::InSync("the server connected when it was written; its roles are proven by their own steps");
+    const ROTATION: Rotation = Rotation::AtOnce(
+        "with `rotate_root: true`, the engine gives its own user another password, which only the engine knows",
+    );
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const MAKING: Making = Making::Create;
     const SENT_ONLY: &'static [&'static str] = &["verify_connection"];
@@ -179,6 +186,20 @@ orders_database:
 
     fn secrets(&mut self) -> Vec<(&'static str, &mut SecretSource)> {
         self.password.iter_mut().map(|source| ("password", source)).collect()
+    }
+
+    /// Only where the engine made the password itself: another one would be declared in the plan.
+    fn rotate(&mut self) -> bool {
+        self.rotating = self.rotate_root;
+        self.rotating
+    }
+
+    fn rotation(&self) -> Option<String> {
+        self.rotating.then(|| format!("{}/rotate-root/{}", self.mount, self.name))
+    }
+
+    fn rotated(&self, _: &Value) -> Option<(&'static str, Value, Value)> {
+        self.rotating.then(|| ("credential", json!("in use"), json!("another one")))
     }
 
     fn sends_secrets_again(&self) -> bool {

@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
@@ -14,7 +14,7 @@ use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff};
 use crate::resource::risk::{Risks, changed, fixed, identity, raised};
-use crate::resource::{Replacement, Requirement};
+use crate::resource::{Replacement, Requirement, Rotation};
 use crate::run::Permission;
 
 /// A database user whose password the engine rotates.
@@ -39,6 +39,10 @@ pub struct DatabaseStaticRoleSpec {
     #[serde(default)]
     #[schemars(extend("x-placeholders" = "statement"))]
     pub rotation_statements: Vec<String>,
+    /// Whether the engine is asked for another one.
+    #[serde(skip)]
+    #[schemars(skip)]
+    rotating: bool,
 }
 
 fn mount() -> String {
@@ -68,7 +72,10 @@ orders_reports:
     const PROOF: Proof = Proof::Tried("gives the user's credential");
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement =
-        Replacement::Never("`vault write -f MOUNT/rotate-role/NAME` gives the account another password");
+        Replacement::Never("`groundwork rotate PLAN STEP` gives the account another password");
+    const ROTATION: Rotation = Rotation::AtOnce(
+        "the engine gives the account another password, which its users read from the engine; the old one ends at once",
+    );
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const MAKING: Making = Making::Create;
     const FIXED: &'static [Fixed] = &[("db_name", DECIDED), ("username", DECIDED)];
@@ -94,6 +101,19 @@ orders_reports:
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
         prove::engines::static_user(prover, &format!("{}/static-creds/{}", desired.mount, desired.name))
             .await;
+    }
+
+    fn rotate(&mut self) -> bool {
+        self.rotating = true;
+        true
+    }
+
+    fn rotation(&self) -> Option<String> {
+        self.rotating.then(|| format!("{}/rotate-role/{}", self.mount, self.name))
+    }
+
+    fn rotated(&self, _: &Value) -> Option<(&'static str, Value, Value)> {
+        self.rotating.then(|| ("credential", json!("in use"), json!("another one")))
     }
 
     fn requires(&self) -> Vec<Requirement> {

@@ -96,7 +96,8 @@ use crate::place::Realm;
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::Risks;
 use crate::resource::{
-    Attachment, Diff, Look, Part, Partial, Provided, Replacement, Requirement, Resource, Writer,
+    Attachment, Diff, Look, Part, Partial, Provided, Replacement, Requirement, Resource, Rotation, Turn,
+    Writer,
 };
 use crate::run::{Access, Permission, Use};
 use crate::secret::SecretSource;
@@ -115,6 +116,8 @@ pub trait PlainObject:
     const PROTECTED: bool = false;
     /// As [`Resource::REPLACEMENT`].
     const REPLACEMENT: Replacement = Replacement::Recreated;
+    /// As [`Resource::ROTATION`].
+    const ROTATION: Rotation = Rotation::Never("the server has no secret of it that can be rotated");
     /// As [`Resource::NAMESPACED`].
     const NAMESPACED: bool = true;
     /// As [`Resource::REALM`].
@@ -259,6 +262,21 @@ pub trait PlainObject:
         std::future::ready(Ok(Vec::new()))
     }
 
+    /// Asks the engine for another secret in place of the one that it has. Returns whether it can make one.
+    fn rotate(&mut self) -> bool {
+        false
+    }
+
+    /// The request that rotates, where that was asked for: a path that takes an empty body.
+    fn rotation(&self) -> Option<String> {
+        None
+    }
+
+    /// The field that shows a rotation that was asked for, from the server's response: its name, the value and the next one.
+    fn rotated(&self, _told: &Value) -> Option<(&'static str, Value, Value)> {
+        None
+    }
+
     /// The requests that create it, or that change `live` to the declared state: path and body.
     /// `body` has every field that such a request may have.
     fn requests(&self, body: Map<String, Value>, _live: Option<&Self>) -> Vec<(String, Map<String, Value>)> {
@@ -297,6 +315,7 @@ impl<S: PlainObject> Resource for Object<S> {
     const EXAMPLE: &'static str = S::EXAMPLE;
     const PROTECTED: bool = S::PROTECTED;
     const REPLACEMENT: Replacement = S::REPLACEMENT;
+    const ROTATION: Rotation = S::ROTATION;
     const NAMESPACED: bool = S::NAMESPACED;
     const REALM: &'static [&'static str] = S::REALM;
     const GRANTS: Granting = S::GRANTS;
@@ -354,6 +373,22 @@ impl<S: PlainObject> Resource for Object<S> {
         observed.spec.grants()
     }
 
+    fn rotation_permissions(desired: &S, _: &Realm) -> Vec<Permission> {
+        let mut asked = desired.clone();
+        asked.rotate();
+        asked.rotation().map(permissions::write).into_iter().collect()
+    }
+
+    fn rotate(desired: &mut S, turn: Turn) -> bool {
+        turn == Turn::Forward && desired.rotate()
+    }
+
+    fn resend(desired: &mut S) {
+        for (_, source) in desired.secrets() {
+            source.resend();
+        }
+    }
+
     fn sources(desired: &mut S) -> Vec<&mut SecretSource> {
         desired.secrets().into_iter().map(|(_, source)| source).collect()
     }
@@ -390,6 +425,10 @@ impl<S: PlainObject> Resource for Object<S> {
         if let Some((field, why)) = S::broken(&observed.told) {
             diff.immutable(field, &observed.told[field], &Value::Null, &why);
         }
+        secrets::asked_again(desired, &mut diff);
+        if let Some((field, before, after)) = desired.rotated(&observed.told) {
+            diff.push(field, before, after).note("the engine makes another one");
+        }
         if !diff.is_empty() {
             for (field, becomes) in S::RESET {
                 diff.reset(field, Value::from(*becomes));
@@ -413,8 +452,16 @@ impl<S: PlainObject> Resource for Object<S> {
     /// Writes every declared field that can change. Undeclared fields keep their values: the server
     /// keeps them, or they are sent back unchanged.
     async fn update(w: &Writer<'_, VaultClient>, desired: &S, observed: &Live<S>) -> Result<()> {
-        refuse_blocked(&Self::diff(desired, observed), S::KIND, &desired.path())?;
-        send(w, desired, Some(observed)).await
+        let diff = Self::diff(desired, observed);
+        refuse_blocked(&diff, S::KIND, &desired.path())?;
+        let shown = desired.rotated(&observed.told).map(|(field, ..)| field);
+        if diff.changes.iter().any(|change| Some(change.path.as_str()) != shown) {
+            send(w, desired, Some(observed)).await?;
+        }
+        match desired.rotation() {
+            Some(path) => w.post(w.permit(), &path, &Value::Object(Map::new())).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     async fn delete(w: &Writer<'_, VaultClient>, id: &ObjectId) -> Result<()> {
@@ -460,7 +507,8 @@ async fn send<S: PlainObject>(
     live: Option<&Live<S>>,
 ) -> Result<()> {
     let spec = live.map(|live| &live.spec);
-    let mut declared = secrets::body(desired, live.is_none() || desired.sends_secrets_again())?;
+    let with_secrets = live.is_none() || desired.sends_secrets_again() || secrets::is_asked_again(desired);
+    let mut declared = secrets::body(desired, with_secrets)?;
     let fixed = |name: &str| S::FIXED.iter().any(|(field, _)| *field == name);
     declared.retain(|name, _| !S::IDENTITY.contains(&name.as_str()) && (live.is_none() || !fixed(name)));
     let mut body = match live.filter(|_| S::REPLACED_WHOLE) {

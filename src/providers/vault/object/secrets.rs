@@ -42,6 +42,21 @@ pub(super) fn sent_again<S: PlainObject>(desired: &S, diff: &mut Diff) {
     }
 }
 
+/// Records the secrets of other steps that are sent although the server never reports them: the steps that they
+/// come from are rotated.
+pub(super) fn asked_again<S: PlainObject>(desired: &S, diff: &mut Diff) {
+    for (name, source) in desired.clone().secrets() {
+        if source.is_renewed() {
+            diff.secret(name, SecretChange::Changed, Some(source.to_string()));
+        }
+    }
+}
+
+/// Whether any of them is sent because the step that it comes from is rotated.
+pub(super) fn is_asked_again<S: PlainObject>(desired: &S) -> bool {
+    desired.clone().secrets().iter().any(|(_, source)| source.is_renewed())
+}
+
 /// All fields, with the values of the secrets or without them.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::fields::Fixed;
 use super::super::notation::Ttl;
@@ -13,7 +13,7 @@ use crate::error::{Error, FieldError};
 use crate::proof::{Proof, Prover};
 use crate::resource::risk::Category::{BroaderGrant, Destroy, ProtectionOff};
 use crate::resource::risk::{Risks, fixed, identity, loosened, lowered, on, raised, tightened, turned_on};
-use crate::resource::{Replacement, Requirement};
+use crate::resource::{Replacement, Requirement, Rotation};
 use crate::run::{Access, Permission};
 
 /// A key that encrypts or signs, and never leaves Vault.
@@ -60,6 +60,10 @@ pub struct TransitKeySpec {
     /// How often a new version is created; 0 is never, otherwise at least an hour.
     #[serde(default)]
     pub auto_rotate_period: Ttl,
+    /// Whether the engine is asked for another one.
+    #[serde(skip)]
+    #[schemars(skip)]
+    rotating: bool,
 }
 
 fn mount() -> String {
@@ -127,6 +131,8 @@ payments_key:
     const REPLACEMENT: Replacement = Replacement::Never(
         "what it has encrypted could no longer be decrypted; `vault write -f MOUNT/keys/NAME/rotate` adds a version and keeps the old ones",
     );
+    const ROTATION: Rotation =
+        Rotation::AtOnce("the engine adds a version; older versions go on decrypting what they encrypted");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const FIXED: &'static [Fixed] =
         &[("type", DECIDED), ("key_size", DECIDED), ("derived", DECIDED), ("convergent_encryption", DECIDED)];
@@ -203,6 +209,20 @@ payments_key:
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, report: &Value) {
         prove::engines::transit(prover, &desired.mount, &desired.name, report).await;
+    }
+
+    fn rotate(&mut self) -> bool {
+        self.rotating = true;
+        true
+    }
+
+    fn rotation(&self) -> Option<String> {
+        self.rotating.then(|| format!("{}/rotate", self.path()))
+    }
+
+    fn rotated(&self, told: &Value) -> Option<(&'static str, Value, Value)> {
+        let latest = told["latest_version"].as_u64().unwrap_or_default();
+        self.rotating.then(|| ("latest_version", json!(latest), json!(latest + 1)))
     }
 
     fn undeletable(&self) -> Option<&'static str> {

@@ -12,8 +12,8 @@ use crate::access::{Grant, Granting};
 use crate::error::FieldError;
 use crate::proof::{Proof, Prover};
 use crate::providers::vault::risk::{LOGIN_RISKS, TOKEN_RISKS};
-use crate::resource::Requirement;
 use crate::resource::risk::{Risks, identity, safe};
+use crate::resource::{Requirement, Rotation};
 use crate::run::Permission;
 use crate::secret::SecretSource;
 
@@ -29,7 +29,8 @@ role_spec! {
         /// The user's name; Vault converts it to lowercase.
         pub name: LowerName,
         /// The initial password; required to create a user. The server never returns it, and people
-        /// may change it, so it is neither compared nor sent again.
+        /// may change it, so it is neither compared nor sent again, except when the step that it comes from is
+        /// rotated.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub password: Option<SecretSource>,
     }
@@ -55,10 +56,15 @@ alice:
   token_ttl: 8h
 ";
     const RISKS: Risks = &[
-        &[identity("mount name"), safe("password", "it is neither compared nor sent again")],
+        &[
+            identity("mount name"),
+            safe("password", "it is sent again only when the step that it comes from is rotated"),
+        ],
         TOKEN_RISKS,
         LOGIN_RISKS,
     ];
+    const ROTATION: Rotation =
+        Rotation::AtOnce("the password follows when the step that it comes from is rotated");
     const PROOF: Proof =
         Proof::Tried("logs in with the password that the caller gives; the token is compared with the user");
     const IDENTITY: &'static [&'static str] = &["mount", "name"];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ACCESSOR, MARK, SITE, SecretIdId};
+use super::{ACCESSOR, MARK, ROTATION, SITE, SecretIdId};
 use crate::error::{ErrorKind, Result};
 use crate::providers::vault::VaultClient;
 use crate::providers::vault::notation::Cidrs;
@@ -21,6 +21,10 @@ pub(super) struct Issued {
     pub(super) metadata: BTreeMap<String, String>,
     /// Where it was delivered, when that was a file.
     pub(super) site: Option<String>,
+    /// When it was made.
+    pub(super) made: Option<Timestamp>,
+    /// The mark that distinguishes it from those before, when a rotation made it.
+    pub(super) rotation: Option<String>,
 }
 
 impl Issued {
@@ -31,7 +35,7 @@ impl Issued {
         if metadata.remove(MARK).as_deref() != Some(name) {
             return None;
         }
-        let site = metadata.remove(SITE);
+        let (site, rotation) = (metadata.remove(SITE), metadata.remove(ROTATION));
         let made: Option<Timestamp> = told["creation_time"].as_str().and_then(|time| time.parse().ok());
         let age = made.map_or(0, |made| now.as_second() - made.as_second());
         let cidrs = |field: &str| serde_json::from_value(told[field].clone()).unwrap_or_default();
@@ -42,6 +46,8 @@ impl Issued {
             token_bound_cidrs: cidrs("token_bound_cidrs"),
             metadata,
             site,
+            made,
+            rotation,
         })
     }
 }

@@ -9,6 +9,7 @@
 mod issued;
 mod manifest;
 mod place;
+mod rotation;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,17 +23,21 @@ use super::notation::{Cidrs, LowerName, Ttl};
 use super::permissions;
 use crate::access::Granting;
 use crate::error::{FieldError, Result};
+use crate::health::Due;
 use crate::place::Realm;
 use crate::proof::Proof;
 use crate::providers::vault::risk::LETS_IN;
 use crate::resource::risk::Category::{BroaderGrant, Destination, ProtectionOff};
 use crate::resource::risk::{Risks, changed, identity, live_safe, safe, unbound, widened};
-use crate::resource::{Blocked, Diff, Look, Partial, Replacement, Requirement, Resource, Writer};
+use crate::resource::{
+    Blocked, Diff, Look, Partial, Pending, Replacement, Requirement, Resource, Rotation, Turn, Writer,
+};
 use crate::run::{Access, Permission, Use};
 use crate::secret::{Fields, Secret, SecretChange};
 use issued::{Issued, issued};
 pub use manifest::Manifest;
 pub use place::Depository;
+use rotation::{Phase, UnderWay};
 
 /// A secret-id.
 #[derive(Debug)]
@@ -59,6 +64,10 @@ pub struct SecretIdSpec {
     /// How old it may become; then another one replaces it. 0 is without limit.
     #[serde(default)]
     pub rotate_after: Ttl,
+    /// How long the one before goes on working after `rotate` has delivered another one, at least. It is destroyed
+    /// once nothing has logged in with it for so long.
+    #[serde(default = "rotation::usual", skip_serializing_if = "rotation::is_usual")]
+    pub overlap: Ttl,
     /// How long it lasts; 0 is as long as the role says. It applies to one that is made.
     #[serde(default)]
     pub ttl: Ttl,
@@ -79,6 +88,10 @@ pub struct SecretIdSpec {
     #[serde(skip)]
     #[schemars(skip)]
     renewed: bool,
+    /// Whether a rotation is asked for, or its next phase.
+    #[serde(skip)]
+    #[schemars(skip)]
+    rotating: bool,
 }
 
 /// Where a secret-id goes; exactly one of them.
@@ -117,6 +130,8 @@ const ACCESSOR: &str = "secret_id_accessor";
 const MARK: &str = "groundwork";
 /// The key that says which machine and folder a file was delivered to, see [`Depository::site`].
 const SITE: &str = "groundwork-site";
+/// The key that distinguishes a secret-id that a rotation made, and the tokens of it, from those before.
+const ROTATION: &str = "groundwork-rotation";
 
 const ELSEWHERE: &str = "it was delivered to a file on another machine or in another folder, and may be in use there: run \
     this plan there, copy the file here, or end that secret-id and make another one here with `--replace` and this step's \
@@ -152,6 +167,8 @@ impl SecretIdId {
 pub struct LiveSecretId {
     issued: Vec<Issued>,
     delivered: Option<String>,
+    /// A rotation that is under way.
+    rotation: Option<UnderWay>,
     /// The machine and folder of this run.
     site: String,
 }
@@ -167,7 +184,7 @@ impl LiveSecretId {
     }
 
     fn left_over(&self) -> impl Iterator<Item = &Issued> {
-        self.issued.iter().filter(|issued| Some(&issued.accessor) != self.delivered.as_ref())
+        rotation::left_over(&self.issued, self.delivered.as_deref(), self.rotation.as_ref())
     }
 }
 
@@ -200,7 +217,7 @@ pipeline_secret_id:
         identity("mount role name"),
         safe("deliver", "a place that has none gets one of its own, which is shown as a new secret-id"),
         safe(
-            "wrap_ttl rotate_after ttl num_uses",
+            "wrap_ttl rotate_after overlap ttl num_uses",
             "it applies to the next secret-id, not to the one that exists",
         ),
         unbound("cidr_list").medium(ProtectionOff, "works from wherever its role allows"),
@@ -212,6 +229,9 @@ pipeline_secret_id:
     const PROOF: Proof =
         Proof::InSync("the server knows the delivered secret-id by its accessor; a login could use it up");
     const REPLACEMENT: Replacement = Replacement::Renewed;
+    const ROTATION: Rotation = Rotation::Phased(
+        "another one is made and delivered beside this one, which is destroyed once no login uses it",
+    );
 
     type Client = Depository;
     type Id = SecretIdId;
@@ -229,7 +249,7 @@ pipeline_secret_id:
         if desired.name.is_empty() {
             errors.push(FieldError::new("name", "is empty"));
         }
-        for key in [MARK, SITE].into_iter().filter(|key| desired.metadata.contains_key(*key)) {
+        for key in [MARK, SITE, ROTATION].into_iter().filter(|key| desired.metadata.contains_key(*key)) {
             errors.push(FieldError::new("metadata", format!("`{key}` is the program's own key")));
         }
         errors
@@ -255,6 +275,15 @@ pipeline_secret_id:
         own.into_iter().chain(kv).collect()
     }
 
+    fn rotation_permissions(_: &SecretIdSpec, _: &Realm) -> Vec<Permission> {
+        let accessors = "auth/token/accessors";
+        vec![
+            permissions::list(accessors),
+            Permission::new(accessors, &["sudo"]),
+            permissions::write("auth/token/lookup-accessor"),
+        ]
+    }
+
     fn requires(desired: &SecretIdSpec) -> Vec<Requirement> {
         let role = Requirement::thing("vault.approle_role", Self::id(desired).path());
         let kv = desired.deliver.vault_kv.iter();
@@ -272,7 +301,8 @@ pipeline_secret_id:
             return Ok(None);
         }
         let delivered = client.accessor(&id.deliver).await?;
-        Ok(Some(LiveSecretId { issued, delivered, site: client.site() }))
+        let rotation = client.under_way(id, &issued, delivered.as_deref()).await?;
+        Ok(Some(LiveSecretId { issued, delivered, rotation, site: client.site() }))
     }
 
     fn diff(desired: &SecretIdSpec, observed: &LiveSecretId) -> Diff {
@@ -295,6 +325,9 @@ pipeline_secret_id:
                     diff.secret(SECRET_ID, SecretChange::Changed, None);
                     diff.note(format!("it is {} days old", current.age / 86_400));
                 }
+                if desired.rotating {
+                    rotation::compare(&mut diff, desired, observed.rotation.as_ref());
+                }
                 diff.field("cidr_list", &current.cidr_list, &desired.cidr_list);
                 diff.field("token_bound_cidrs", &current.token_bound_cidrs, &desired.token_bound_cidrs);
                 diff.field("metadata", &current.metadata, &desired.metadata);
@@ -312,6 +345,23 @@ pipeline_secret_id:
         true
     }
 
+    /// The value of the one before is kept nowhere, so there is no way back to it.
+    fn rotate(desired: &mut SecretIdSpec, turn: Turn) -> bool {
+        desired.rotating = turn == Turn::Forward;
+        desired.rotating
+    }
+
+    fn pending(desired: &SecretIdSpec, observed: &LiveSecretId) -> Option<Pending> {
+        let rotation = observed.rotation.as_ref().filter(|rotation| !rotation.is_current);
+        rotation.map(|rotation| rotation.pending(&desired.overlap))
+    }
+
+    fn due(desired: &SecretIdSpec, observed: &LiveSecretId) -> Vec<Due> {
+        let Ttl::Seconds(age @ 1..) = desired.rotate_after else { return Vec::new() };
+        let made = observed.current().and_then(|current| current.made);
+        made.map(|made| Due::after_seconds("secret-id", made, age)).into_iter().collect()
+    }
+
     async fn create(w: &Writer<'_, Depository>, desired: &SecretIdSpec) -> Result<()> {
         let id = Self::id(desired);
         // None that was lost on the way stays behind.
@@ -327,6 +377,9 @@ pipeline_secret_id:
         observed: &LiveSecretId,
     ) -> Result<()> {
         let id = Self::id(desired);
+        if desired.rotating && observed.current().is_some() {
+            return turn(w, desired, observed, &id).await;
+        }
         let renew =
             Self::diff(desired, observed).changes.iter().any(|change| !change.path.starts_with("secret_ids"));
         if renew {
@@ -342,7 +395,8 @@ pipeline_secret_id:
         let issued = issued(w.vault(), id).await?;
         let accessors = issued.iter().map(|issued| issued.accessor.as_str());
         w.withdraw(w.permit(), &id.deliver, accessors).await?;
-        destroy(w, id, issued.iter()).await
+        destroy(w, id, issued.iter()).await?;
+        w.end_rotation(w.permit(), id).await
     }
 
     fn outputs(observed: &LiveSecretId) -> SecretIdOutputs {
@@ -353,6 +407,33 @@ pipeline_secret_id:
 
     fn predicted_outputs(_: &SecretIdSpec, _: &Realm) -> Partial {
         Partial::default()
+    }
+}
+
+/// The next phase of a rotation, or its beginning.
+async fn turn(
+    w: &Writer<'_, Depository>,
+    desired: &SecretIdSpec,
+    observed: &LiveSecretId,
+    id: &SecretIdId,
+) -> Result<()> {
+    destroy(w, id, observed.left_over()).await?;
+    let Some(current) = observed.current() else { return Ok(()) };
+    let phase = observed.rotation.as_ref().map_or(Phase::Make, |rotation| rotation.phase(&desired.overlap));
+    match phase {
+        Phase::Make => {
+            w.announce(w.permit(), w.step(), id, &current.accessor).await?;
+            make(w, desired, id).await?;
+            w.note_delivery(w.permit(), id).await
+        }
+        Phase::Note => w.note_delivery(w.permit(), id).await,
+        Phase::Wait(..) => Ok(()),
+        Phase::Destroy => {
+            let old = observed.rotation.as_ref().map(|rotation| rotation.old.as_str()).unwrap_or_default();
+            destroy_one(w, id, old).await?;
+            w.end_rotation(w.permit(), id).await
+        }
+        Phase::End => w.end_rotation(w.permit(), id).await,
     }
 }
 
@@ -394,6 +475,9 @@ fn body(desired: &SecretIdSpec, site: &str) -> Map<String, Value> {
     metadata.insert(MARK.to_owned(), desired.name.clone());
     if desired.deliver.is_here() {
         metadata.insert(SITE.to_owned(), site.to_owned());
+    }
+    if desired.rotating {
+        metadata.insert(ROTATION.to_owned(), uuid::Uuid::new_v4().to_string());
     }
     // The server takes metadata as JSON in a text.
     let mut body = Map::from_iter([("metadata".to_owned(), json!(json!(metadata).to_string()))]);
@@ -459,7 +543,8 @@ mod tests {
         let mut declared = declared;
         declared["cidr_list"] = json!(["10.0.0.1"]);
         declared["metadata"] = json!({ "team": "a" });
-        let live = LiveSecretId { issued, delivered: delivered.map(str::to_owned), site: "here".to_owned() };
+        let delivered = delivered.map(str::to_owned);
+        let live = LiveSecretId { issued, delivered, rotation: None, site: "here".to_owned() };
         ApproleSecretId::diff(&spec(declared), &live).changes.into_iter().map(|change| change.path).collect()
     }
 
@@ -467,7 +552,8 @@ mod tests {
     fn secret_id_in_use_elsewhere_is_not_ended() {
         let at = |site: &str| Issued { site: Some(site.to_owned()), ..one("a", 0) };
         let blocked = |declared: &SecretIdSpec, issued: Issued| {
-            let live = LiveSecretId { issued: vec![issued], delivered: None, site: "here".to_owned() };
+            let (issued, delivered, rotation) = (vec![issued], None, None);
+            let live = LiveSecretId { issued, delivered, rotation, site: "here".to_owned() };
             ApproleSecretId::diff(declared, &live).blocked.len()
         };
         let mut declared = spec(json!({}));

@@ -12,6 +12,7 @@ use super::manifest::Manifest;
 use super::{ACCESSOR, KvPlace, SECRET_ID, SecretIdDelivery, SecretIdId, WRAPPING_TOKEN};
 use crate::confined_path;
 use crate::error::{Error, ErrorKind, FieldError, Result};
+use crate::journal::Journal;
 use crate::permit::Permit;
 use crate::place::Place;
 use crate::providers::sink::Sink;
@@ -30,6 +31,7 @@ pub struct Depository {
     vault: Arc<VaultClient>,
     folder: PathBuf,
     awaited: Arc<Awaited>,
+    pub(super) journal: Arc<Journal>,
 }
 
 impl Provided for Depository {
@@ -40,7 +42,8 @@ impl Provided for Depository {
     async fn provide(run: &Run, place: &Place) -> Result<Arc<Self>> {
         let vault = VaultClient::provide(run, place).await?;
         let (folder, awaited) = (run.folder.clone(), Arc::clone(&run.awaited));
-        Ok(Arc::new(Self { vault, folder, awaited }))
+        let journal = Arc::clone(&run.journal);
+        Ok(Arc::new(Self { vault, folder, awaited, journal }))
     }
 
     fn namespace_maker(name: &str) -> Option<Requirement> {
