@@ -216,7 +216,7 @@ async fn compare_with(
     drop(events);
     progress.finish().await;
     let mut session = observed?;
-    let changeset = session.compare()?;
+    let changeset = session.compare().await?;
     Ok((session, changeset))
 }
 

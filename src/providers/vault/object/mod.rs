@@ -98,7 +98,7 @@ use crate::resource::risk::Risks;
 use crate::resource::{
     Attachment, Diff, Look, Part, Partial, Provided, Replacement, Requirement, Resource, Writer,
 };
-use crate::run::{Access, Permission, Use};
+use crate::run::{Access, Permission, Use, Workload};
 use crate::secret::SecretSource;
 
 /// The declared fields of a plain object, named as Vault's API names them.
@@ -248,6 +248,11 @@ pub trait PlainObject:
         _told: &Value,
     ) -> impl Future<Output = ()> + Send {
         std::future::ready(())
+    }
+
+    /// As [`Resource::workload`].
+    fn workload(&self) -> Option<Workload> {
+        None
     }
 
     /// As [`Resource::attachments`].
@@ -443,6 +448,10 @@ impl<S: PlainObject> Resource for Object<S> {
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &S, observed: &Live<S>) {
         S::prove(prover, desired, &observed.told).await;
+    }
+
+    fn workload(desired: &S) -> Option<Workload> {
+        desired.workload()
     }
 
     fn outputs(observed: &Live<S>) -> ObjectOutputs<S> {
