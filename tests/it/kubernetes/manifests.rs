@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{KubeCluster, is_left_out};
 use crate::support::{paths, step, summary};
 
-const WIDGETS: &str = r#"
+const WIDGETS: &str = r"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: { name: widgets.example.net }
@@ -24,7 +24,7 @@ spec:
           properties:
             spec: { type: object, properties: { size: { type: integer, default: 3 }, colour: { type: string } } }
             status: { type: object, x-kubernetes-preserve-unknown-fields: true }
-"#;
+";
 
 fn widget(spec: &Value) -> Value {
     json!({ "apiVersion": "example.net/v1", "kind": "Widget", "metadata": { "name": "one" }, "spec": spec })

@@ -20,7 +20,7 @@ fn steps() -> Value {
             "kind": "vault.kubernetes_auth", "kubernetes_host": "{{ kubernetes.host }}",
             "kubernetes_ca_cert": "{{ kubernetes.ca_cert }}", "disable_local_ca_jwt": true,
         },
-        "kv": { "kind": "vault.mount", "type": "kv", "path": "secret", "options": { "version": "2" }, "protect": false },
+        "kv": { "kind": "vault.mount", "type": "kv", "path": "secret", "version": 2, "protect": false },
         "reads": { "kind": "vault.policy", "name": "reads", "rules": { "secret/data/clinical-ai/aws": ["read"] } },
         "role": {
             "kind": "vault.kubernetes_role", "name": "worker", "bound_service_account_names": ["worker"],
