@@ -74,5 +74,6 @@ pub async fn until_gone(client: &KubernetesClient, address: &Address, uid: &str)
 fn has_strange_finalizer(object: &Value) -> bool {
     let all = object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let own = ["foregroundDeletion", "orphan"];
-    all.into_iter().any(|name| !own.contains(&name) && !name.starts_with("kubernetes.io/") && !name.contains(".k8s.io"))
+    all.into_iter()
+        .any(|name| !own.contains(&name) && !name.starts_with("kubernetes.io/") && !name.contains(".k8s.io"))
 }
