@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the tests need beside Rust and Python: cargo-nextest, which runs them, PostgreSQL for the kinds
-# that need a database, chromium for the page of `plan --format html`, and for the guide git, GnuPG and age, with
+# that need a database, Go, which builds the sandbox's Kubernetes, kubectl for the guide, chromium for the page of `plan --format html`, and for the guide git, GnuPG and age, with
 # which its readers make keys. All but the first are installed on Debian when run as root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +15,8 @@ fi
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 command -v chromium >/dev/null || missing+=(chromium fonts-dejavu)
+command -v go >/dev/null || missing+=(golang)
+command -v kubectl >/dev/null || missing+=(kubernetes-client)
 command -v git >/dev/null || missing+=(git)
 command -v gpg >/dev/null || missing+=(gnupg)
 command -v age-keygen >/dev/null || missing+=(age)

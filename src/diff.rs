@@ -188,8 +188,11 @@ type Decision = (Action, Vec<crate::resource::Change>, Option<String>);
 fn existing(world: &ObservedPlan, index: usize, diff: Diff) -> Decision {
     let step = &world.resolved.steps[index];
     let declared = &world.resolved.document.steps[step.declared];
-    let why =
-        diff.blocked.iter().map(|blocked| format!("{}: {}", blocked.path, blocked.why)).collect::<Vec<_>>();
+    let in_words = |blocked: &crate::resource::Blocked| match blocked.path.as_str() {
+        "" => blocked.why.clone(),
+        path => format!("{path}: {}", blocked.why),
+    };
+    let why = diff.blocked.iter().map(in_words).collect::<Vec<_>>();
     if !why.is_empty() {
         return (Action::Blocked, diff.changes, Some(why.join("; ")));
     }

@@ -1,6 +1,6 @@
 //! Reads the live systems, all things at once, without writing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
@@ -175,6 +175,37 @@ pub async fn observe_again(world: &mut ObservedPlan, run: &Run, parallelism: usi
     world.attached = removal::attached(world, run, parallelism).await;
 }
 
+/// Asks the systems what the writes of these steps would do, at most `parallelism` at once. Returns whether any
+/// was asked.
+pub async fn rehearse(
+    world: &mut ObservedPlan,
+    steps: &BTreeSet<usize>,
+    run: &Run,
+    parallelism: usize,
+) -> bool {
+    let steps: BTreeSet<usize> = steps
+        .iter()
+        .copied()
+        .filter(|index| world.resolved.steps[*index].kind.rehearsed())
+        .filter(|index| matches!(world.observations[*index], Observation::Observed))
+        .collect();
+    let limit = Arc::new(Semaphore::new(parallelism));
+    let asked =
+        world.instances.iter_mut().filter(|(index, _)| steps.contains(index)).map(|(index, instance)| {
+            let limit = Arc::clone(&limit);
+            async move {
+                let _turn = limit.acquire_owned().await;
+                (index, instance.rehearse(run).await)
+            }
+        });
+    for (index, result) in join_all(asked).await {
+        if let Err(error) = result {
+            world.observations[index] = Observation::Failed(error);
+        }
+    }
+    !steps.is_empty()
+}
+
 async fn observe_all(world: &mut ObservedPlan, run: &Run, parallelism: usize, events: &Events) {
     world.record_things(run.journal.things());
     let mut pending: Vec<usize> =
@@ -195,6 +226,7 @@ async fn observe_all(world: &mut ObservedPlan, run: &Run, parallelism: usize, ev
         for index in &ready {
             let known = world.record(*index).is_some();
             world.instances[*index].recognise(known);
+            load_first(world, *index);
         }
         observe_round(world, &ready, total, run, parallelism, events).await;
         world.explain_absences(&ready);
@@ -203,6 +235,17 @@ async fn observe_all(world: &mut ObservedPlan, run: &Run, parallelism: usize, ev
     }
     if !world.selected.is_partial() {
         (world.orphans, world.elsewhere) = removal::observe(world, run, parallelism).await;
+    }
+}
+
+/// Loads the files of a step whose kind reads by them. A mistake is found again, and reported, when the
+/// differences are computed.
+fn load_first(world: &mut ObservedPlan, index: usize) {
+    let step = &world.resolved.steps[index];
+    if step.kind.files_first() {
+        let loader =
+            declare::loader(&world.resolved).seeing(world.resolved.context_of(step), BTreeMap::new());
+        let _ = world.instances[index].load(&loader);
     }
 }
 

@@ -195,13 +195,22 @@ impl Task<'_> {
     }
 
     async fn observe(&self, instance: &mut dyn Instance) -> Result<()> {
-        self.waits().read(async || instance.observe(self.means.run).await).await
+        self.waits().read(async || self.read(instance).await).await
+    }
+
+    /// What the system keeps in another form than declared is as declared if it says so itself.
+    async fn read(&self, instance: &mut dyn Instance) -> Result<()> {
+        instance.observe(self.means.run).await?;
+        match instance.exists() {
+            true => instance.rehearse(self.means.run).await,
+            false => Ok(()),
+        }
     }
 
     /// The live thing must equal what was written; a change may take a moment to become visible.
     async fn require_in_sync(&self, instance: &mut dyn Instance, before: Option<Diff>) -> Result<()> {
         let mut reads = Convergence::new(&self.id, before);
-        let attempt = async || match instance.observe(self.means.run).await {
+        let attempt = async || match self.read(instance).await {
             Ok(()) => self.judge(instance, &mut reads),
             Err(error) => passing(Err(error)),
         };

@@ -208,7 +208,7 @@ async fn compare_with(
     alone: Option<LockArgs>,
 ) -> Result<(Session, Changeset), session::Error> {
     let mut session = observed(checked, parallelism, format, alone).await?;
-    let changeset = session.compare()?;
+    let changeset = session.compare().await?;
     Ok((session, changeset))
 }
 

@@ -45,7 +45,9 @@ pub async fn run(args: SandboxArgs) -> Result<ExitCode, Error> {
             show(&sandbox::status(&folder.dir).await?, format.format);
             Ok(ExitCode::SUCCESS)
         }
-        SandboxCommand::Run { servers, command } => in_sandbox(servers.options(), &command).await,
+        SandboxCommand::Run { servers, command } => {
+            in_sandbox(servers.for_command(&command).options(), &command).await
+        }
     }
 }
 
@@ -108,11 +110,12 @@ fn show(status: &Status, format: Format) {
 }
 
 fn table(servers: &[ServerStatus]) -> String {
+    let width = servers.iter().map(|server| server.name.len() + 1).fold(9, usize::max);
     let row = |server: &ServerStatus| {
         let pid = server.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        format!("{:<9} {:<24} {:<14} {pid}", server.name, server.address, server.health)
+        format!("{:<width$} {:<24} {:<14} {pid}", server.name, server.address, server.health)
     };
-    let head = format!("{:<9} {:<24} {:<14} PID", "SERVER", "ADDRESS", "HEALTH");
+    let head = format!("{:<width$} {:<24} {:<14} PID", "SERVER", "ADDRESS", "HEALTH");
     std::iter::once(head).chain(servers.iter().map(row)).collect::<Vec<_>>().join("\n")
 }
 

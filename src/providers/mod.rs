@@ -4,6 +4,7 @@ pub mod aws;
 pub mod file;
 #[cfg(test)]
 mod kinds_tests;
+pub mod kubernetes;
 pub mod patience;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -16,6 +17,7 @@ use crate::provider::{Registry, provider};
 pub static PROVIDERS: Registry = Registry::new(&[
     &provider::<aws::Aws>(),
     &provider::<vault::Vault>(),
+    &provider::<kubernetes::Kubernetes>(),
     #[cfg(feature = "postgres")]
     &provider::<postgres::Postgres>(),
     &provider::<file::File>(),

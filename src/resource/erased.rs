@@ -57,6 +57,10 @@ pub trait Kind: Send + Sync {
     fn granting(&self) -> Granting;
     /// For each declared field which change is dangerous, or why none is.
     fn risks(&self) -> Risks;
+    /// Whether the system can say what a write would do.
+    fn rehearsed(&self) -> bool;
+    /// Whether its files are loaded before its live thing is read.
+    fn files_first(&self) -> bool;
     /// How its things are proven to work.
     fn proof(&self) -> Proof;
     /// The thing at an address that an instance of this kind has returned; `None` when it is not an
@@ -163,6 +167,14 @@ impl<R: Resource> Kind for Erased<R> {
 
     fn risks(&self) -> Risks {
         R::RISKS
+    }
+
+    fn rehearsed(&self) -> bool {
+        R::REHEARSED
+    }
+
+    fn files_first(&self) -> bool {
+        R::FILES_FIRST
     }
 
     fn proof(&self) -> Proof {

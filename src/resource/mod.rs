@@ -49,7 +49,7 @@ use crate::error::{FieldError, Result};
 use crate::health::Due;
 use crate::place::{Place, Realm};
 use crate::proof::{Proof, Prover};
-use crate::run::{Permission, Run, Use};
+use crate::run::{Permission, Run, Use, Workload};
 use crate::secret::{Declarations, Fields, LoadError, Loader, SecretSource};
 
 /// Tags of a cloud resource, key to value.
@@ -108,6 +108,10 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// For each declared field which change is dangerous, or why none is; a test of the registry checks
     /// that none is missing.
     const RISKS: Risks = &[];
+    /// Whether the system can say what a write would do, see [`Resource::rehearse`].
+    const REHEARSED: bool = false;
+    /// Whether what is read of its live thing depends on its files and templates: then these are loaded before.
+    const FILES_FIRST: bool = false;
     /// How its things are proven to work; a test of the registry checks that each kind says it.
     const PROOF: Proof = Proof::Unstated;
 
@@ -232,6 +236,19 @@ pub trait Resource: Sized + Send + Sync + 'static {
         look: Look<'_, Self>,
     ) -> impl Future<Output = Result<Option<Self::Observed>>> + Send;
 
+    /// Asks the system what a write of the declaration would do, without doing it: what others make of the
+    /// fields, and whether the write would be refused. Called where the observed thing is absent or differs,
+    /// for kinds that have [`Resource::REHEARSED`]. Returns what is then compared: the observed thing with the
+    /// answer, or one that [obstructs](Resource::obstructs) for a creation that would be refused; `None` when
+    /// the system cannot say.
+    fn rehearse(
+        _client: &Self::Client,
+        _desired: &Self::Desired,
+        _observed: Option<&Self::Observed>,
+    ) -> impl Future<Output = Result<Option<Self::Observed>>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Compares field by field, and by meaning rather than by notation. Pure.
     fn diff(desired: &Self::Desired, observed: &Self::Observed) -> Diff;
 
@@ -316,6 +333,11 @@ pub trait Resource: Sized + Send + Sync + 'static {
         _observed: &Self::Observed,
     ) -> impl Future<Output = ()> + Send {
         std::future::ready(())
+    }
+
+    /// The workload whose token proves the thing, if the caller gives no credential. Pure.
+    fn workload(_desired: &Self::Desired) -> Option<Workload> {
+        None
     }
 
     /// The dates by which parts of the live thing have to be replaced. Pure.

@@ -23,6 +23,7 @@ use crate::place::{Place, Realm, Realms};
 use crate::plan::settings::StoreSettings;
 use crate::plan::{LockPlace, S3Location};
 use crate::proof::{Known, Load, Prover};
+use crate::secret::Secret;
 use crate::trust::Grant;
 
 /// A service whose requests are bounded together.
@@ -32,6 +33,17 @@ pub struct Service {
     pub name: &'static str,
     /// How many of its things are written at the same time.
     pub at_once: usize,
+}
+
+/// A workload of a system, which logs in elsewhere with a token that the system issues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// The namespace of its account.
+    pub namespace: String,
+    /// Its account.
+    pub account: String,
+    /// For whom the token is issued; the system's own when absent.
+    pub audience: Option<String>,
 }
 
 /// A permission that a section needs of the caller.
@@ -137,6 +149,16 @@ pub trait Connection: Any + Send + Sync {
     /// The names of further connections that the plan declares, as for `provider: aws.NAME`.
     fn aliases(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// A token of a workload, good for some minutes; `None` if the plan uses no such system.
+    async fn workload_token(&self, _run: &Run, _workload: &Workload) -> Option<Result<Secret>> {
+        None
+    }
+
+    /// Whether custody, the journal or the lock of a plan can be in this system.
+    fn keeps_for_runs(&self) -> bool {
+        true
     }
 
     /// Whether the system is asked for its realm before anything else, because expressions use it.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 pub use awaited::{Awaited, Awaiting};
-pub use connection::{Connection, Connections, Existing, Service, Want};
+pub use connection::{Connection, Connections, Existing, Service, Want, Workload};
 pub use permission::{Access, Command, Condition, Declared, Kept, Lack, LeastPolicy, Needs, Permission, Use};
 pub use silent::StoreAnswer;
 pub use under_way::UnderWay;

@@ -15,17 +15,18 @@ pub fn ensure(home: &Home) -> Result<(), Error> {
     if home.ca_cert().exists() {
         return Ok(());
     }
-    let (authority, issuer) = authority()?;
+    let (authority, issuer) = authority("Groundwork sandbox authority")?;
     let key = KeyPair::generate()?;
-    let server = server()?.signed_by(&key, &issuer)?;
+    let server = server("Groundwork sandbox Vault")?.signed_by(&key, &issuer)?;
     write_private(&home.tls().join("server-key.pem"), key.serialize_pem().as_bytes())?;
     write_private(&home.tls().join("server.pem"), server.pem().as_bytes())?;
     write_private(&home.ca_cert(), authority.pem().as_bytes())
 }
 
-fn authority() -> Result<(rcgen::Certificate, Issuer<'static, KeyPair>), Error> {
+/// An authority of this name, and what signs with its key.
+pub fn authority(name: &str) -> Result<(rcgen::Certificate, Issuer<'static, KeyPair>), Error> {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "Groundwork sandbox authority");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate()?;
@@ -33,9 +34,10 @@ fn authority() -> Result<(rcgen::Certificate, Issuer<'static, KeyPair>), Error> 
     Ok((certificate, Issuer::new(params, key)))
 }
 
-fn server() -> Result<CertificateParams, Error> {
+/// The certificate of a server of this name on the loopback interface.
+pub fn server(name: &str) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
-    params.distinguished_name.push(DnType::CommonName, "Groundwork sandbox Vault");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     // A node is a client too when it joins the first one.

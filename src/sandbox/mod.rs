@@ -21,6 +21,7 @@ mod health;
 mod home;
 mod install;
 mod kms;
+mod kubernetes;
 mod lock;
 mod options;
 mod port;

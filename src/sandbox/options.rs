@@ -58,6 +58,8 @@ pub struct Settings {
 pub enum Extra {
     /// A PostgreSQL server.
     Postgres,
+    /// A Kubernetes API server with its etcd.
+    Kubernetes,
 }
 
 impl Default for Settings {
@@ -136,7 +138,7 @@ pub struct Host {
     /// The folder in which the servers' programs are installed, once for all sandboxes; `None` when the
     /// environment names none.
     pub cache: Option<PathBuf>,
-    /// The search path for `python3`, `bao` and `vault`.
+    /// The search path for `python3`, `bao`, `vault` and `go`.
     pub path: OsString,
 }
 

@@ -13,6 +13,7 @@ use super::error::Doing;
 use super::gate::Launch;
 use super::home::{Home, write_private};
 use super::install::installed;
+use super::kubernetes;
 use super::options::{Extra, Host, Options, Seal};
 use super::postgres;
 use super::python::Python;
@@ -30,6 +31,8 @@ pub struct Programs {
     vault: VaultBinary,
     /// The folder of PostgreSQL's programs, if the sandbox has it.
     postgres: Option<PathBuf>,
+    /// The installation of the API server, if the sandbox has one.
+    kubernetes: Option<PathBuf>,
     host: Host,
 }
 
@@ -43,8 +46,14 @@ impl Programs {
         let vault = VaultBinary::find(&options.settings.vault, &host, events);
         let with_postgres = options.settings.with.contains(&Extra::Postgres);
         let postgres = with_postgres.then(|| postgres::find(&host)).transpose()?;
-        let (emulator, vault) = tokio::try_join!(emulator, vault)?;
-        Ok(Self { python, emulator, vault, postgres, host })
+        let kubernetes = async {
+            match options.settings.with.contains(&Extra::Kubernetes) {
+                true => kubernetes::installed(&host, events).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let (emulator, vault, kubernetes) = tokio::try_join!(emulator, vault, kubernetes)?;
+        Ok(Self { python, emulator, vault, postgres, kubernetes, host })
     }
 
     /// Whether Vault's configuration can declare the audit log.
@@ -58,6 +67,11 @@ impl Programs {
             (Some(programs), Role::Postgres) => postgres::initialise(home, programs, &server.name).await,
             _ => Ok(()),
         }
+    }
+
+    /// The installation of the API server, if the sandbox has one.
+    pub fn kubernetes(&self) -> Option<&Path> {
+        self.kubernetes.as_deref()
     }
 
     /// The folder with Vault's program.
@@ -74,6 +88,10 @@ impl Programs {
                 let programs = self.postgres.as_deref().unwrap_or(Path::new(""));
                 let (program, arguments) = postgres::command(home, programs, &server.name, server.port)?;
                 (program, arguments, Vec::new())
+            }
+            Role::Kubernetes { etcd_port } => {
+                let program = kubernetes::program(self.kubernetes().unwrap_or(Path::new("")));
+                (program, kubernetes::arguments(home, server.port, etcd_port)?, Vec::new())
             }
         };
         environment.push(("PATH", self.host.path.clone()));

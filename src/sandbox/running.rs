@@ -54,6 +54,11 @@ impl Running {
         self.state.settings.tls.then(|| self.home.ca_cert())
     }
 
+    /// The kubeconfig of the administrator, when the sandbox has Kubernetes.
+    pub fn kubeconfig(&self) -> Option<PathBuf> {
+        self.state.kubernetes().map(|_| self.home.kubeconfig())
+    }
+
     /// Vault's audit log, when its configuration declares one; all nodes write to it.
     pub fn audit_log(&self) -> Option<PathBuf> {
         self.state.audited.then(|| self.home.audit_log())

@@ -9,6 +9,7 @@ use super::gate::{Gate, Tie};
 use super::health::Prober;
 use super::home::Home;
 use super::kms;
+use super::kubernetes;
 use super::options::Seal;
 use super::postgres;
 use super::programs::Programs;
@@ -46,6 +47,9 @@ impl Starter<'_> {
             ties.extend(self.spawn(state, index).await?);
         }
         self.healthy(state, &logs, state.servers.iter().collect()).await?;
+        if let (Some(server), Some(installation)) = (state.kubernetes(), self.programs.kubernetes()) {
+            kubernetes::install(self.home, &state.url(server), installation).await?;
+        }
         for &index in &missing {
             self.events.progress(format!("{} answers", state.servers[index].name));
         }
@@ -129,6 +133,7 @@ impl Logs {
             Role::Aws => "Running on http",
             Role::Vault { .. } => "server started!",
             Role::Postgres => postgres::LISTENING,
+            Role::Kubernetes { .. } => "Serving securely on",
         };
         self.since(home, server).is_none_or(|text| text.contains(words))
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::error::Doing;
 use super::home::{Home, write_private};
+use super::kubernetes;
 use super::options::{Extra, Settings};
 use super::process::Process;
 
@@ -28,7 +29,7 @@ pub struct State {
 /// One server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
-    /// `aws`, `vault-1`, `vault-2` … `postgres`
+    /// `aws`, `vault-1`, `vault-2` …, `postgres`, `kubernetes`.
     pub name: String,
     /// Its role in the sandbox.
     pub role: Role,
@@ -51,6 +52,11 @@ pub enum Role {
     },
     /// PostgreSQL.
     Postgres,
+    /// A Kubernetes API server.
+    Kubernetes {
+        /// The port of its etcd.
+        etcd_port: u16,
+    },
 }
 
 impl Server {
@@ -72,7 +78,9 @@ impl Server {
     pub fn ports(&self) -> Vec<u16> {
         match self.role {
             Role::Aws | Role::Postgres => vec![self.port],
-            Role::Vault { cluster_port } => vec![self.port, cluster_port],
+            Role::Vault { cluster_port: second } | Role::Kubernetes { etcd_port: second } => {
+                vec![self.port, second]
+            }
         }
     }
 }
@@ -80,7 +88,8 @@ impl Server {
 impl State {
     /// How many ports a sandbox with these settings takes.
     pub fn ports_needed(settings: &Settings) -> usize {
-        1 + 2 * usize::from(settings.nodes) + settings.with.len()
+        let of_extra = |extra: &Extra| if *extra == Extra::Kubernetes { 2 } else { 1 };
+        1 + 2 * usize::from(settings.nodes) + settings.with.iter().map(of_extra).sum::<usize>()
     }
 
     /// A record of servers that do not run yet. Servers without a port of their own are left out.
@@ -92,10 +101,19 @@ impl State {
             Some(Server::new(format!("vault-{number}"), Role::Vault { cluster_port }, port))
         };
         let nodes: Vec<Server> = (1..=settings.nodes).map_while(node).collect();
-        let with_postgres = settings.with.contains(&Extra::Postgres);
-        let postgres = with_postgres.then(|| ports.next()).flatten();
-        let postgres = postgres.map(|port| Server::new("postgres".to_owned(), Role::Postgres, port));
-        let servers = aws.into_iter().chain(nodes).chain(postgres).collect();
+        let extra = |extra: &Extra| {
+            let port = ports.next()?;
+            Some(match extra {
+                Extra::Postgres => Server::new("postgres".to_owned(), Role::Postgres, port),
+                Extra::Kubernetes => Server::new(
+                    kubernetes::NAME.to_owned(),
+                    Role::Kubernetes { etcd_port: ports.next()? },
+                    port,
+                ),
+            })
+        };
+        let extras: Vec<Server> = settings.with.iter().map_while(extra).collect();
+        let servers = aws.into_iter().chain(nodes).chain(extras).collect();
         Self { format: FORMAT, servers, settings, audited }
     }
 
@@ -127,6 +145,7 @@ impl State {
     pub fn url(&self, server: &Server) -> String {
         let scheme = match server.role {
             Role::Postgres => "postgres",
+            Role::Kubernetes { .. } => "https",
             Role::Vault { .. } if self.settings.tls => "https",
             Role::Vault { .. } | Role::Aws => "http",
         };
@@ -146,6 +165,11 @@ impl State {
     /// PostgreSQL, if the sandbox has it.
     pub fn postgres(&self) -> Option<&Server> {
         self.servers.iter().find(|server| server.role == Role::Postgres)
+    }
+
+    /// The Kubernetes API server.
+    pub fn kubernetes(&self) -> Option<&Server> {
+        self.servers.iter().find(|server| matches!(server.role, Role::Kubernetes { .. }))
     }
 
     /// Whether any server runs.
@@ -186,6 +210,18 @@ mod tests {
         assert_eq!(ports.len(), State::ports_needed(&state.settings));
         assert_eq!(state.url(&state.servers[0]), "http://127.0.0.1:1");
         assert_eq!(state.url(&state.servers[3]), "https://127.0.0.1:6");
+    }
+
+    #[test]
+    fn kubernetes_comes_last_and_speaks_tls() {
+        let with = [Extra::Kubernetes].into();
+        let settings = Settings { with, ..Settings::default() };
+        assert_eq!(State::ports_needed(&settings), 5);
+        let state = State::new(settings, true, &[1, 2, 3, 4, 5]);
+        let server = state.kubernetes().unwrap();
+        assert_eq!((server.name.as_str(), server.ports()), ("kubernetes", vec![4, 5]));
+        assert_eq!(state.url(server), "https://127.0.0.1:4");
+        assert_eq!((state.nodes().count(), state.aws().unwrap().port), (1, 1));
     }
 
     #[test]

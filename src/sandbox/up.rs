@@ -9,7 +9,7 @@ use super::programs::Programs;
 use super::running::Running;
 use super::start::Starter;
 use super::state::{Role, Server, State};
-use super::{Error, certificate, port};
+use super::{Error, certificate, kubernetes, port};
 use crate::event::Events;
 
 /// How often `up` tries other ports when another program has taken one.
@@ -21,16 +21,19 @@ const ATTEMPTS: usize = 4;
 /// lives, deletes their data and starts a new sandbox, unless the old one persists.
 pub async fn up(options: &Options, events: &Events) -> Result<Running, Error> {
     options.settings.check()?;
+    let mut options = options.clone();
     let home = Home::create(&options.dir)?;
     let _lock = Lock::acquire(&home.lock(), events).await?;
     let kept = State::load(&home)?.filter(|state| state.settings.persist || state.any_running());
     if let Some(state) = &kept {
+        // A sandbox that has more than was asked for will do.
+        options.settings.with.extend(&state.settings.with);
         agree(&home, &state.settings, &options.settings)?;
         if AwsKey::load(&home)?.is_none() {
             return Err(Error::Unguarded { dir: home.root().to_owned() });
         }
     }
-    let programs = Programs::prepare(options, events).await?;
+    let programs = Programs::prepare(&options, events).await?;
     let starter = Starter { home: &home, programs: &programs, tied: options.tied, events };
     let was_running = kept.as_ref().is_some_and(State::any_running);
     let (state, ties) = match kept {
@@ -86,6 +89,9 @@ async fn begin(starter: &Starter<'_>, settings: &Settings) -> Result<(State, Vec
         AwsKey::make(starter.home)?;
         let ports = port::pick(State::ports_needed(settings))?;
         let mut state = State::new(settings.clone(), starter.programs.declares_audit(), &ports);
+        if let Some(server) = state.kubernetes() {
+            kubernetes::ensure(starter.home, server.port)?;
+        }
         match starter.start(&mut state).await {
             Ok(ties) => return Ok((state, ties)),
             Err(error) => {

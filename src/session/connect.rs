@@ -118,7 +118,10 @@ fn asked_first<'r>(checked: &Checked, run: &'r Run, reach: Reach) -> Vec<&'r dyn
         stores.into_iter().any(is_somewhere) || is_all && resolved.places(&checked.outputs, true).is_err();
     let has_steps = |provider| is_all && resolved.steps.iter().any(|step| step.kind.provider() == provider);
     let all = run.connections.iter().filter(|connection| connection.asks_first());
-    all.filter(|connection| has_unknown_places || has_steps(connection.provider())).collect()
+    let is_asked = |connection: &&dyn Connection| {
+        has_unknown_places && connection.keeps_for_runs() || has_steps(connection.provider())
+    };
+    all.filter(is_asked).collect()
 }
 
 /// Asks for the realms of the plan's own places and, with `Everything`, of the connections that steps

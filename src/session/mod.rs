@@ -169,12 +169,19 @@ impl Session {
         Ok(Self { local: Some(local), lock_timeout, ..session })
     }
 
-    /// The difference between the plan and what was observed.
+    /// The difference between the plan and what was observed. Where a system can say what a write would do, it is
+    /// asked.
     ///
     /// # Errors
     /// Mistakes in the plan that only live values bring to light.
-    pub fn compare(&mut self) -> Result<Changeset, Error> {
+    pub async fn compare(&mut self) -> Result<Changeset, Error> {
         let mut changeset = diff::compare(&mut self.world)?;
+        let steps = self.world.resolved.steps.iter().enumerate();
+        let is_written = |id: &str| changeset.step(id).is_some_and(|step| step.action.writes());
+        let written = steps.filter(|(_, step)| is_written(&step.id)).map(|(index, _)| index).collect();
+        if observe::rehearse(&mut self.world, &written, &self.run, self.parallelism).await {
+            changeset = diff::compare(&mut self.world)?;
+        }
         changeset.elsewhere = removal::elsewhere(&self.world);
         changeset.where_this_goes = Some(destinations::of_world(&self.world, &self.run));
         Ok(changeset)
@@ -269,7 +276,7 @@ impl Session {
     async fn require_unchanged(&mut self, approved: &Changeset) -> Result<(), Error> {
         let moved = self.run.journal.pull().await?;
         observe::observe_again(&mut self.world, &self.run, self.parallelism).await;
-        let now = self.compare()?;
+        let now = self.compare().await?;
         let changed = approved.beyond(&now);
         match (moved, changed.is_empty()) {
             (false, true) => Ok(()),

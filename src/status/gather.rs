@@ -268,7 +268,7 @@ async fn drift(
     let checked = checked.map_err(|error| in_words(&error))?;
     let compared = async {
         let mut session = Session::observe(checked, PARALLELISM, events).await?;
-        let changeset = session.compare()?;
+        let changeset = session.compare().await?;
         Ok::<_, session::Error>((session, changeset))
     };
     let compared = async { compared.await.map_err(|error| in_words(&error)) };

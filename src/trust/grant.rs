@@ -29,10 +29,14 @@ pub enum Subject {
     Signer,
     /// An absolute path of a folder outside of the plan's, where the plan may keep its custody.
     Store,
+    /// The SHA-256 of a kubeconfig of the plan, which may name programs to run.
+    Kubeconfig,
+    /// A context of the caller's kubeconfig that the plan may choose.
+    KubeContext,
 }
 
 impl Subject {
-    const ALL: [(Self, &str); 9] = [
+    const ALL: [(Self, &str); 11] = [
         (Self::Vault, "vault"),
         (Self::Server, "server"),
         (Self::Node, "node"),
@@ -42,6 +46,8 @@ impl Subject {
         (Self::Env, "env"),
         (Self::Signer, "signer"),
         (Self::Store, "store"),
+        (Self::Kubeconfig, "kubeconfig"),
+        (Self::KubeContext, "kube-context"),
     ];
 
     /// The word by which it is written.
@@ -54,7 +60,7 @@ impl Subject {
         match self {
             Self::Vault | Self::Node => "the address of a server, such as https://vault.example:8200",
             Self::Server => "the address of a server, such as postgres://db.example:5432",
-            Self::Ca => "the SHA-256 of a file, 64 hexadecimal digits",
+            Self::Ca | Self::Kubeconfig => "the SHA-256 of a file, 64 hexadecimal digits",
             Self::AwsProfile => "the name of a profile",
             Self::AwsRole => "the ARN of a role",
             Self::Env => {
@@ -63,6 +69,7 @@ impl Subject {
             }
             Self::Signer => "the fingerprint of a key",
             Self::Store => "the absolute path of a folder",
+            Self::KubeContext => "the name of a context",
         }
     }
 
@@ -71,7 +78,7 @@ impl Subject {
         match self {
             Self::Vault | Self::Node => origin(value),
             Self::Server => Some(value.to_ascii_lowercase()).filter(|address| is_server(address)),
-            Self::Ca => Some(value.to_ascii_lowercase())
+            Self::Ca | Self::Kubeconfig => Some(value.to_ascii_lowercase())
                 .filter(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())),
             Self::Env => Some(value.to_owned()).filter(|name| match standing(name) {
                 Standing::Ordinary => true,
@@ -79,7 +86,7 @@ impl Subject {
                 Standing::Credential => false,
             }),
             Self::Store if !value.starts_with('/') => None,
-            Self::AwsProfile | Self::AwsRole | Self::Signer | Self::Store => {
+            Self::AwsProfile | Self::AwsRole | Self::Signer | Self::Store | Self::KubeContext => {
                 Some(value.to_owned()).filter(|value| !value.chars().any(char::is_control))
             }
         }
@@ -211,7 +218,7 @@ mod tests {
             let value = match subject {
                 Subject::Vault | Subject::Node => "https://vault.example:8200".to_owned(),
                 Subject::Server => "postgres://db.example:5432".to_owned(),
-                Subject::Ca => "0a".repeat(32),
+                Subject::Ca | Subject::Kubeconfig => "0a".repeat(32),
                 Subject::Store => "/mnt/custody".to_owned(),
                 _ => "x=y".to_owned(),
             };

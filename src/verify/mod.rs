@@ -85,9 +85,11 @@ pub async fn verify(
         .filter(|step| options.includes(&step.id))
         .map(|step| drift::finding(step, world))
         .collect();
-    let proofs = Proofs::new(permit, known(world), options.credentials);
     let tried: Vec<usize> =
         (0..world.instances.len()).filter(|index| asked[*index] && can_try(world, *index)).collect();
+    let mut credentials = options.credentials;
+    credentials.extend(tokens(world, &tried, &credentials, run, events).await);
+    let proofs = Proofs::new(permit, known(world), credentials);
     let is_whole = options.only.is_empty();
     let work =
         Work { world, run, proofs: &proofs, tried, is_whole, limit: Semaphore::new(options.parallelism) };
@@ -114,6 +116,37 @@ pub async fn verify(
         ms: millis(started.elapsed()),
         api_calls: run.calls.total(),
     }
+}
+
+/// Tokens of the workloads that prove these steps, from the systems that issue them, where the caller gives no
+/// credential.
+async fn tokens(
+    world: &ObservedPlan,
+    tried: &[usize],
+    given: &BTreeMap<String, Secret>,
+    run: &Run,
+    events: &Events,
+) -> BTreeMap<String, Secret> {
+    let mut tokens = BTreeMap::new();
+    for index in tried {
+        let id = &world.resolved.steps[*index].id;
+        let repeated = id.split('[').next().unwrap_or_default();
+        let Some(workload) = world.instances[*index].workload() else { continue };
+        if given.contains_key(id) || given.contains_key(repeated) {
+            continue;
+        }
+        for connection in run.connections.iter() {
+            match connection.workload_token(run, &workload).await {
+                Some(Ok(token)) => drop(tokens.insert(id.clone(), token)),
+                Some(Err(error)) => events.warn(format!(
+                    "{id}: there is no token of the service account {}/{}: {error}",
+                    workload.namespace, workload.account
+                )),
+                None => {}
+            }
+        }
+    }
+    tokens
 }
 
 /// The steps as proofs see them.

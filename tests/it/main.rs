@@ -36,6 +36,7 @@ mod instances;
 mod intrude;
 mod json_schema;
 mod kms;
+mod kubernetes;
 mod large_backup;
 mod layers;
 mod lifecycle;

@@ -1,10 +1,13 @@
 //! The arguments of `groundwork sandbox`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::Value;
 
+use crate::plan::Node;
 use crate::sandbox::{self, Extra, OpenBao, Options, Seal, Settings, VaultServer};
 
 /// The alias under which the sandbox keeps the key that unseals Vault.
@@ -114,21 +117,28 @@ pub(super) struct ServerArgs {
     /// Keep what the servers hold when they go down.
     #[arg(long)]
     persist: bool,
-    /// Further servers. `postgres` is the machine's own PostgreSQL with data of the sandbox's.
+    /// Further servers. `postgres` is the machine's own PostgreSQL with data of the sandbox's, `kubernetes` a real
+    /// API server, which takes Go and about five minutes to build the first time.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SERVER")]
     with: Vec<ExtraArg>,
+    /// Start the further servers that this plan needs. `run` looks at the plans that its command names by itself.
+    #[arg(long = "for", value_name = "PLAN")]
+    plans: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ExtraArg {
     /// A PostgreSQL server, if the machine has the program.
     Postgres,
+    /// A Kubernetes API server, with the custom resources of External Secrets and the Secrets Store CSI driver.
+    Kubernetes,
 }
 
 impl From<ExtraArg> for Extra {
     fn from(extra: ExtraArg) -> Self {
         match extra {
             ExtraArg::Postgres => Self::Postgres,
+            ExtraArg::Kubernetes => Self::Kubernetes,
         }
     }
 }
@@ -167,6 +177,8 @@ impl ServerArgs {
             SealArg::Static => Seal::Static,
             SealArg::Awskms => Seal::AwsKms { key: UNSEAL_ALIAS.to_owned() },
         };
+        let of_plans = self.plans.iter().flat_map(|plan| needed_by(plan));
+        let with = self.with.into_iter().map(Extra::from).chain(of_plans).collect();
         let settings = Settings {
             nodes: self.nodes,
             tls: self.tls || !self.plain_http,
@@ -174,10 +186,46 @@ impl ServerArgs {
             seal,
             persist: self.persist,
             api_audit: false,
-            with: self.with.into_iter().map(Extra::from).collect(),
+            with,
         };
         Options { settings, ..Options::new(self.folder.dir) }
     }
+}
+
+impl ServerArgs {
+    /// The same with the further servers of the plans that a command names.
+    pub(super) fn for_command(mut self, command: &[OsString]) -> Self {
+        let is_yaml = |path: &Path| path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+        let plans = command.iter().map(PathBuf::from).filter(|path| is_yaml(path) && path.is_file());
+        self.plans.extend(plans);
+        self
+    }
+}
+
+/// The further servers that the kinds of a plan need. A file that is not a plan needs none.
+fn needed_by(plan: &Path) -> BTreeSet<Extra> {
+    let servers = [("kubernetes.", Extra::Kubernetes), ("postgres.", Extra::Postgres)];
+    let kinds = kinds_in(plan, 0);
+    let is_used = |prefix: &str| kinds.iter().any(|kind| kind.starts_with(prefix));
+    servers.into_iter().filter(|(prefix, _)| is_used(prefix)).map(|(_, extra)| extra).collect()
+}
+
+/// How deep includes are followed.
+const DEEPEST: u8 = 8;
+
+fn kinds_in(plan: &Path, depth: u8) -> Vec<String> {
+    let text = std::fs::read_to_string(plan).unwrap_or_default();
+    let Ok(node) = Node::parse(&text, 0) else { return Vec::new() };
+    let document = node.to_value();
+    let steps = document["steps"].as_object().into_iter().flatten();
+    let mut kinds: Vec<String> =
+        steps.filter_map(|(_, step)| step["kind"].as_str()).map(str::to_owned).collect();
+    let folder = plan.parent().unwrap_or(Path::new(""));
+    let includes = document["include"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    for include in includes.filter(|_| depth < DEEPEST) {
+        kinds.extend(kinds_in(&folder.join(include), depth + 1));
+    }
+    kinds
 }
 
 #[cfg(test)]
@@ -205,11 +253,31 @@ mod tests {
         assert_eq!(options(&[]).settings, Settings { tls: true, ..Settings::default() });
         assert_eq!(options(&["--plain-http"]).settings, Settings::default());
         assert_eq!(options(&["--with", "postgres"]).settings.with, [Extra::Postgres].into());
+        assert_eq!(options(&["--with", "kubernetes"]).settings.with, [Extra::Kubernetes].into());
         assert_eq!(options(&["--vault", "path"]).settings.vault, VaultServer::OnPath);
         assert_eq!(options(&["--vault", "/x/bao"]).settings.vault, VaultServer::Path("/x/bao".into()));
         let three = options(&["--nodes", "3", "--tls", "--seal", "static"]).settings;
         assert!(three.nodes == 3 && three.tls && three.seal == Seal::Static);
         assert!(Tool::try_parse_from(["groundwork", "up", "--nodes", "8"]).is_err());
+    }
+
+    #[test]
+    fn plan_of_a_command_brings_its_servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        write("more.yaml", "steps: { a: { kind: kubernetes.namespace, name: a } }");
+        let whole = write("whole.yaml", "include: [more.yaml]\nsteps: { b: { kind: vault.mount } }");
+        let other = write("other.yaml", "steps: { b: { kind: vault.mount } }");
+        let parsed = Tool::try_parse_from(["groundwork", "run", "--", "x"]).unwrap();
+        let SandboxCommand::Run { servers, .. } = parsed.sandbox.command else { panic!() };
+        let command = ["groundwork", "apply", whole.to_str().unwrap()].map(OsString::from);
+        assert_eq!(servers.for_command(&command).options().settings.with, [Extra::Kubernetes].into());
+        let plan = ["--for", other.to_str().unwrap()];
+        assert!(options(&plan).settings.with.is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sha2::Digest;
 
 use super::super::diagnostic::{Diagnostic, MOST_MISTAKES, Span};
+use super::super::document::Section;
 use super::super::given::Given;
 use super::super::node::{Key, Node};
 use super::super::stage;
@@ -14,6 +15,9 @@ use crate::suggest::closest;
 
 /// The name of the chosen stage in expressions.
 const STAGE: &str = "stage";
+
+/// Sections that came after the first plans, which may have steps and variables of these names.
+const LATER: [&str; 1] = ["kubernetes"];
 
 impl Loader {
     /// The stage that the caller chooses, as an index.
@@ -54,8 +58,11 @@ impl Loader {
         values
     }
 
+    /// Whether a name is that of a section. One that came later is so only where the plan has the section.
     fn is_section(&self, name: &str) -> bool {
-        self.known_sections.iter().any(|section| section.key() == name)
+        let is_declared = |section: &Section| self.sections.iter().any(|(known, _)| known == section);
+        let is_reserved = |section: &Section| !LATER.contains(&section.key()) || is_declared(section);
+        self.known_sections.iter().any(|section| section.key() == name && is_reserved(section))
     }
 
     pub(super) fn check_names(&mut self) {

@@ -23,7 +23,7 @@ use crate::health::Due;
 use crate::permit::Permit;
 use crate::place::{Place, Realm};
 use crate::proof::Proofs;
-use crate::run::{Access, Connection, Permission, Run, Use};
+use crate::run::{Access, Connection, Permission, Run, Use, Workload};
 use crate::secret::{
     Declarations, Fields, Input, LoadError, Loader, Secret, SecretSource, Sources, declarations,
     hide_unsettled, path_of, render,
@@ -103,6 +103,9 @@ pub trait Instance: Send + Sync {
     fn predicted_outputs(&self, realm: &Realm) -> Map<String, Value>;
     /// Reads the live thing.
     async fn observe(&mut self, run: &Run) -> Result<()>;
+    /// Asks the system what a write would do, if the thing is absent or differs and all of its fields are
+    /// known.
+    async fn rehearse(&mut self, run: &Run) -> Result<()>;
     /// Marks the thing as absent, without a request.
     fn assume_absent(&mut self);
     /// Whether the thing existed when it was observed.
@@ -122,6 +125,8 @@ pub trait Instance: Send + Sync {
     async fn write(&self, run: &Run, permit: &Permit, step: &str, begun: Option<Timestamp>) -> Result<()>;
     /// Proves that the live thing works; nothing is tried when it does not exist.
     async fn verify(&self, run: &Run, proofs: &Proofs, step: &str);
+    /// The workload whose token proves it.
+    fn workload(&self) -> Option<Workload>;
     /// The dates by which parts of it have to be replaced; none when it does not exist.
     fn due(&self) -> Vec<Due>;
     /// The attachments of the live thing; empty when it does not exist.
@@ -383,6 +388,19 @@ impl<R: Resource> Instance for Typed<R> {
         Ok(())
     }
 
+    async fn rehearse(&mut self, run: &Run) -> Result<()> {
+        let is_as_declared = |observed| R::diff(&self.desired, observed).is_empty();
+        if !R::REHEARSED || self.has_unknown() || self.observed.as_ref().is_some_and(is_as_declared) {
+            return Ok(());
+        }
+        let client = R::Client::provide(run, &self.place).await?;
+        let observed = self.observed.as_ref().filter(|observed| !R::obstructs(observed));
+        if let Some(rehearsed) = R::rehearse(&client, &self.desired, observed).await? {
+            self.observed = Some(rehearsed);
+        }
+        Ok(())
+    }
+
     fn assume_absent(&mut self) {
         self.observed = None;
     }
@@ -444,6 +462,10 @@ impl<R: Resource> Instance for Typed<R> {
         if let Some(observed) = self.live() {
             prove::<R>(run, &self.place, (&self.desired, observed), proofs, step).await;
         }
+    }
+
+    fn workload(&self) -> Option<Workload> {
+        R::workload(&self.desired)
     }
 
     fn due(&self) -> Vec<Due> {
@@ -521,10 +543,14 @@ impl<R: Resource> Typed<R> {
 }
 
 impl<R: Resource> Typed<R> {
+    /// Whether a field depends on a value that is not known yet.
+    fn has_unknown(&self) -> bool {
+        unknown::has_unknown(&serde_json::to_value(&self.desired).unwrap_or(Value::Null))
+    }
+
     /// The last safeguard: unknown values are never written.
     fn refuse_unknown(&self, step: &str) -> Result<()> {
-        let fields = serde_json::to_value(&self.desired).unwrap_or(Value::Null);
-        if unknown::has_unknown(&fields) {
+        if self.has_unknown() {
             let message = "a field still depends on an unknown value; nothing was written";
             return Err(Error::new(ErrorKind::Local, step, message));
         }

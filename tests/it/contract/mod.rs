@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use groundwork::providers::PROVIDERS;
-use groundwork::sandbox::{OpenBao, VaultServer};
+use groundwork::sandbox::{Extra, OpenBao, VaultServer};
 use serde_json::json;
 
 pub use self::fixture::{Fixture, copy_companions, fixture, merge};
 use self::subject::Subject;
+use crate::kubernetes;
 use crate::methods::Methods;
 use crate::postgres::Postgres;
 use crate::stages::side_by_side;
@@ -38,6 +39,8 @@ enum Server {
     Older,
     /// [`crate::methods`] before OpenBao.
     StandIn,
+    /// OpenBao as the sandbox runs it, beside a Kubernetes API server.
+    Kubernetes,
 }
 
 impl Server {
@@ -46,6 +49,7 @@ impl Server {
             Self::Current => "current",
             Self::Older => "openbao-2.6",
             Self::StandIn => "stand-in",
+            Self::Kubernetes => "kubernetes",
         }
     }
 
@@ -54,6 +58,7 @@ impl Server {
         groundwork::sandbox::Settings {
             api_audit: true,
             vault: VaultServer::Pinned(version),
+            with: matches!(self, Self::Kubernetes).then_some(Extra::Kubernetes).into_iter().collect(),
             ..groundwork::sandbox::Settings::default()
         }
     }
@@ -61,7 +66,20 @@ impl Server {
 
 #[test]
 fn every_kind_keeps_the_contract() {
-    run(Server::Current, PROVIDERS.names().collect());
+    run(Server::Current, PROVIDERS.names().filter(|kind| !kind.starts_with(KUBERNETES)).collect());
+}
+
+/// Kinds whose server takes Go to build.
+const KUBERNETES: &str = "kubernetes.";
+
+#[test]
+fn kubernetes_kinds_keep_the_contract() {
+    if kubernetes::is_left_out("the contract of the kinds of Kubernetes") {
+        return;
+    }
+    let kinds: Vec<&str> = PROVIDERS.names().filter(|kind| kind.starts_with(KUBERNETES)).collect();
+    assert!(kinds.len() >= 8, "{kinds:?}");
+    run(Server::Kubernetes, kinds);
 }
 
 /// What differs between servers is held in one place, `src/providers/vault/server/`; these kinds ask
@@ -142,9 +160,11 @@ pub const STAGES: usize = 4;
 /// Takes `kinds` through their life on `server`: each stage takes the next kind that no other has taken.
 fn run(server: Server, kinds: Vec<&'static str>) {
     let kinds: Vec<&str> = kinds.into_iter().filter(|kind| wanted(kind)).collect();
+    // One API server is enough: its objects do not get into each other's way.
+    let stages = if matches!(server, Server::Kubernetes) { 1 } else { STAGES };
     let broken = side_by_side(
         kinds,
-        STAGES,
+        stages,
         || Stage::new(server),
         |stage, kind| (!stage.keeps_the_contract(kind)).then_some(kind),
     );

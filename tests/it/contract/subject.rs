@@ -147,7 +147,7 @@ impl Subject {
         let checked = Checked { extent, ..checked };
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
-        let changeset = session.compare().map_err(|error| error.to_string())?;
+        let changeset = session.compare().await.map_err(|error| error.to_string())?;
         Ok((session, changeset))
     }
 

@@ -122,6 +122,9 @@ macro_rules! chapters {
         const CHAPTERS: &[&str] = &[$($page),*];
         $(#[test]
         fn $name() {
+            if $page == "kubernetes" && crate::kubernetes::is_left_out("the chapter about Kubernetes") {
+                return;
+            }
             assert!(Reader::follows($page) > 0, "nothing was done");
         })*
     };
@@ -149,6 +152,7 @@ chapters! {
     changes_are_as_shown: "changing",
     new_values_are_made_as_shown: "new-values",
     rotation_is_as_shown: "rotating",
+    kubernetes_is_as_shown: "kubernetes",
     proving_is_as_shown: "proving",
     teardown_is_as_shown: "teardown",
     admin_policy_suffices_as_shown: "admin-policy",

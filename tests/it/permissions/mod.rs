@@ -22,8 +22,11 @@ use crate::support::{Ran, write_example};
 
 #[test]
 fn every_kind_states_what_it_needs() {
-    const NOTHING: [(&str, &str); 2] =
-        [("vault.init", "anyone may initialise and unseal a server"), ("vault.server_config", "a file")];
+    const NOTHING: [(&str, &str); 3] = [
+        ("kubernetes.manifest", "only the server knows where objects of its kinds are"),
+        ("vault.init", "anyone may initialise and unseal a server"),
+        ("vault.server_config", "a file"),
+    ];
     /// Kinds whose proof needs nothing besides looking at them, and why.
     const LOOKED_AT: [(&str, &str); 8] = [
         ("aws.iam_access_key", "the key signs its own request"),

@@ -362,7 +362,7 @@ impl Run<'_> {
         .map_err(|mistakes| mistakes.to_string())?;
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
-        let changeset = session.compare().map_err(|error| error.to_string())?;
+        let changeset = session.compare().await.map_err(|error| error.to_string())?;
         Ok((session, changeset))
     }
 

@@ -208,7 +208,7 @@ impl Subject {
         .map_err(|mistakes| mistakes.to_string())?;
         let session = Session::observe(checked, session::PARALLELISM, &Events::default()).await;
         let mut session = session.map_err(|error| error.to_string())?;
-        let changeset = session.compare().map_err(|error| error.to_string())?;
+        let changeset = session.compare().await.map_err(|error| error.to_string())?;
         let (_stop, stop) = tokio::sync::watch::channel(false);
         let options = Options { parallelism: session::PARALLELISM, stop };
         let report = session.apply(Approved::by_caller(&changeset), &options, &Events::default()).await;

@@ -71,7 +71,7 @@ impl Plan {
         checked.extent = extent;
         let observed = Session::observe(checked, 4, &Events::default()).await;
         let mut session = observed.map_err(|error| error.to_string())?;
-        let changeset = session.compare().map_err(|error| error.to_string())?;
+        let changeset = session.compare().await.map_err(|error| error.to_string())?;
         Ok((session, changeset))
     }
 

@@ -15,7 +15,7 @@ use crate::providers::vault::risk::{LETS_IN, LOGIN_RISKS, TOKEN_RISKS};
 use crate::resource::Requirement;
 use crate::resource::risk::Category::{BroaderGrant, ProtectionOff, Wildcard};
 use crate::resource::risk::{Risks, added, becomes, identity, includes, replaced, unbound, widened};
-use crate::run::Permission;
+use crate::run::{Permission, Workload};
 
 /// A role with which service accounts of a Kubernetes cluster log in.
 pub type KubernetesRole = Object<KubernetesRoleSpec>;
@@ -89,7 +89,8 @@ payments_pods:
         LOGIN_RISKS,
     ];
     const PROOF: Proof = Proof::Tried(
-        "logs in with a service account's token that the caller gives; the token is compared with the role",
+        "logs in with a service account's token, requested of the plan's cluster or given by the caller; the token of \
+         the login is compared with the role",
     );
     const IDENTITY: &'static [&'static str] = &["mount", "name"];
     const MAKING: Making = Making::Create;
@@ -124,6 +125,14 @@ payments_pods:
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &Self, _: &Value) {
         let kind = prove::given::Credential::Jwt;
         prove::given::prove(prover, kind, &desired.mount, &fields::fields(desired)).await;
+    }
+
+    /// The first service account that the role lets in by name.
+    fn workload(&self) -> Option<Workload> {
+        let named = |names: &Names| names.iter().find(|name| *name != "*").map(str::to_owned);
+        let audience = Some(self.audience.clone()).filter(|audience| !audience.is_empty());
+        let namespace = named(&self.bound_service_account_namespaces)?;
+        Some(Workload { namespace, account: named(&self.bound_service_account_names)?, audience })
     }
 
     fn requires(&self) -> Vec<Requirement> {

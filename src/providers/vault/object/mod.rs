@@ -99,7 +99,7 @@ use crate::resource::{
     Attachment, Diff, Look, Part, Partial, Provided, Replacement, Requirement, Resource, Rotation, Turn,
     Writer,
 };
-use crate::run::{Access, Permission, Use};
+use crate::run::{Access, Permission, Use, Workload};
 use crate::secret::SecretSource;
 
 /// The declared fields of a plain object, named as Vault's API names them.
@@ -251,6 +251,11 @@ pub trait PlainObject:
         _told: &Value,
     ) -> impl Future<Output = ()> + Send {
         std::future::ready(())
+    }
+
+    /// As [`Resource::workload`].
+    fn workload(&self) -> Option<Workload> {
+        None
     }
 
     /// As [`Resource::attachments`].
@@ -490,6 +495,10 @@ impl<S: PlainObject> Resource for Object<S> {
 
     async fn prove(prover: &Prover<'_, VaultClient>, desired: &S, observed: &Live<S>) {
         S::prove(prover, desired, &observed.told).await;
+    }
+
+    fn workload(desired: &S) -> Option<Workload> {
+        desired.workload()
     }
 
     fn outputs(observed: &Live<S>) -> ObjectOutputs<S> {

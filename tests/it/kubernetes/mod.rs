@@ -1,0 +1,12 @@
+//! Kinds of Kubernetes against a real API server, where the contract cannot go: other managers, other plans,
+//! callers that may only do half, and what is not there yet.
+
+mod cluster;
+mod faults;
+mod managers;
+mod manifests;
+mod sandbox;
+mod secrets;
+mod vault;
+
+pub use cluster::{KubeCluster, is_left_out};
