@@ -24,7 +24,7 @@ use crate::ui;
 pub struct KeyArgs {
     /// Split the cluster's key again: new shares, for the holders that the plan names now. The present ones are taken from
     /// custody, or asked for; they stay in custody for the backups of their time
-    #[arg(long, conflicts_with_all = ["root_key", "keyring"])]
+    #[arg(long, conflicts_with_all = ["root_key", "keyring", "ids", "due", "rollback"])]
     pub shares: bool,
     /// Into how many shares [default: as the `vault.init` step declares]
     #[arg(long, value_name = "N", requires = "shares")]
@@ -33,11 +33,18 @@ pub struct KeyArgs {
     #[arg(long, value_name = "K", requires = "shares")]
     pub key_threshold: Option<u32>,
     /// Replace the root key under the same shares (OpenBao)
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["ids", "due", "rollback"])]
     pub root_key: bool,
     /// Add a key to the keyring, with which Vault encrypts from then on
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["ids", "due", "rollback"])]
     pub keyring: bool,
+}
+
+impl KeyArgs {
+    /// Whether any of them is asked for.
+    pub fn is_any(&self) -> bool {
+        self.shares || self.root_key || self.keyring
+    }
 }
 
 /// How a rotation of keys is run.

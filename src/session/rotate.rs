@@ -60,7 +60,7 @@ impl Session {
     ///
     /// # Errors
     /// Steps that the plan does not have, and mistakes that only live values bring to light.
-    pub fn rotation(&mut self, wanted: &Rotated, now: Timestamp) -> Result<Changeset, Error> {
+    pub async fn rotation(&mut self, wanted: &Rotated, now: Timestamp) -> Result<Changeset, Error> {
         let chosen = self.chosen(wanted, now)?;
         let (mut rotated, mut resumed, mut sources) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         for (index, turn) in chosen {
@@ -81,7 +81,7 @@ impl Session {
         let world = &mut self.world;
         world.selected = Selected::rotation(&world.resolved, &world.graph, rotated, &resumed, followers);
         (world.orphans, world.elsewhere) = (Vec::new(), Vec::new());
-        self.compare()
+        self.compare().await
     }
 
     fn chosen(&self, wanted: &Rotated, now: Timestamp) -> Result<BTreeMap<usize, Turn>, Error> {
