@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What the tests need beside Rust and Python: cargo-nextest, which runs them, PostgreSQL for the kinds
-# that need a database, Go, which builds the sandbox's Kubernetes, kubectl for the guide, chromium for the page of `plan --format html`, and for the guide git, GnuPG and age, with
-# which its readers make keys. All but the first are installed on Debian when run as root.
+# that need a database, Go, which builds the sandbox's Kubernetes, kubectl for the guide, chromium for the page of
+# `plan --format html`, and for the guide git, GnuPG and age, with which its readers make keys. All but the first and Go
+# are installed on Debian when run as root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +16,8 @@ fi
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 command -v chromium >/dev/null || missing+=(chromium fonts-dejavu)
-command -v go >/dev/null || missing+=(golang)
+# Debian's Go is too old to build it.
+command -v go >/dev/null || echo "there is no Go 1.24 or newer: the tests with Kubernetes are left out, by name" >&2
 command -v kubectl >/dev/null || missing+=(kubernetes-client)
 command -v git >/dev/null || missing+=(git)
 command -v gpg >/dev/null || missing+=(gnupg)
