@@ -78,6 +78,23 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("journal", "journal: { s3: \"s3://example-state/groundwork\" }"),
     ("lock", "lock: { dynamodb: terraform-lock, key: example-state/env/terraform.tfstate }"),
     (
+        "kubernetes",
+        "kubernetes:
+  kubeconfig: kubeconfig.yaml
+  context: production
+  cluster: 5d3c0c2e-1111-2222-3333-444455556666   # the uid of its namespace kube-system",
+    ),
+    (
+        "postgres",
+        "postgres:
+  host: db.example
+  database: clinical
+  user: groundwork
+  password: { env: PGPASSWORD }
+  sslmode: verify-full
+  ca_cert: db-ca.pem",
+    ),
+    (
         "backup",
         "backup:
   stores:

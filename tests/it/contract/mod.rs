@@ -185,6 +185,8 @@ struct Stage {
     cluster: Cluster,
     methods: Option<Methods>,
     database: OnceCell<Postgres>,
+    /// The one of the kinds of PostgreSQL: Vault gives itself another password in the first.
+    plain_database: OnceCell<Postgres>,
 }
 
 impl Stage {
@@ -196,7 +198,7 @@ impl Stage {
         copy_companions(&environment.folder);
         let methods =
             matches!(server, Server::StandIn).then(|| Methods::before(&environment.sandbox.vault_addrs()[0]));
-        Self { server, cluster, methods, database: OnceCell::new() }
+        Self { server, cluster, methods, database: OnceCell::new(), plain_database: OnceCell::new() }
     }
 
     /// Takes one kind through its life.
@@ -216,7 +218,7 @@ impl Stage {
             inner.env("CONTRACT_POSTGRES_PORT", database.port.to_string());
         }
         if kind.starts_with("postgres.") {
-            let database = self.database.get_or_init(|| Postgres::start(DATABASE_PASSWORD));
+            let database = self.plain_database.get_or_init(|| Postgres::start(DATABASE_PASSWORD));
             database.query("manager", DATABASE_PASSWORD, TABLES).expect("tables");
             inner.envs(database.variables("manager", DATABASE_PASSWORD));
         }

@@ -170,7 +170,7 @@ impl Resource for IamAccessKey {
     const REBUILT: Option<&'static str> =
         Some("as another key, which is delivered in the place of the lost one");
     const RISKS: Risks = &[&[
-        live_safe("custody proven", "custody gets what it lacks, and the key is proven"),
+        live_safe("custody proven rotated", "custody gets what it lacks, and the key is proven"),
         identity("user"),
         safe("rotation", "it decides when a key is replaced, not by whom it can be used"),
         changed("deliver").low(Destination, "the key is written to this place"),

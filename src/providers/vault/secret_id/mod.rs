@@ -213,6 +213,7 @@ pipeline_secret_id:
   rotate_after: 30d
 ";
     const RISKS: Risks = &[&[
+        live_safe("proven rotated", "a rotation goes on"),
         live_safe("secret_ids", "only those are destroyed that were never delivered, or are replaced"),
         identity("mount role name"),
         safe("deliver", "a place that has none gets one of its own, which is shown as a new secret-id"),
