@@ -300,6 +300,7 @@ fn node_with_another_public_key_is_refused() {
         let refused = run(command);
         assert_ne!(refused.code, 0, "{refused:?}");
         let said = format!("{}{}", refused.stdout, refused.stderr);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(said.contains("is not the server that got key shares before"), "{said}");
         assert_eq!(seal_status(&http, &servers[1])["progress"], 0, "it got a share: {refused:?}");
     }

@@ -53,7 +53,9 @@ fn due_secret_rotates_with_everything_that_takes_it() {
     let ran = life.run(&["rotate", "plan.yaml", "--due", "--yes"]);
     assert!(ran.code == 0 && ran.stdout.contains("Nothing is to be rotated."), "{ran:?}");
     let shown = life.run(&["rotate", "plan.yaml"]);
-    assert!(shown.code == 0 && shown.stdout.contains("due in 29 days"), "{shown:?}");
+    // Within its first second, all 30 are left.
+    let is_due = ["due in 29 days", "due in 30 days"].iter().any(|due| shown.stdout.contains(due));
+    assert!(shown.code == 0 && is_due, "{shown:?}");
 
     life.declare(&secrets(0), &json!({}));
     // Drift of a step that has nothing to do with it stays as it is.

@@ -28,11 +28,12 @@ fn every_kind_states_what_it_needs() {
         ("vault.server_config", "a file"),
     ];
     /// Kinds whose proof needs nothing besides looking at them, and why.
-    const LOOKED_AT: [(&str, &str); 8] = [
+    const LOOKED_AT: [(&str, &str); 9] = [
         ("aws.iam_access_key", "the key signs its own request"),
         ("aws.secret", "its age is judged"),
         ("aws.sns_topic", "its attributes count its subscribers"),
         ("aws.ssm_parameter", "its age is judged"),
+        ("postgres.role", "a role logs in as itself"),
         ("vault.init", "the run itself asks the nodes"),
         ("vault.kv_secret", "its version and its metadata are judged"),
         ("vault.pki_ca", "its certificate is judged"),
