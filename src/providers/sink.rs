@@ -63,7 +63,7 @@ impl Delivery {
 
     /// Mistakes in it, with paths below it.
     pub fn check(&self) -> Vec<FieldError> {
-        let (name, found) = match self {
+        let (name, found): (&str, Vec<FieldError>) = match self {
             Self::VaultKv(kv) => ("vault_kv", kv.place().err().into_iter().collect()),
             #[cfg(feature = "postgres")]
             Self::PostgresRow(row) => ("postgres_row", row.check()),
