@@ -38,14 +38,16 @@ pub async fn record(world: &ObservedPlan, run: &Run, permit: &Permit) -> Result<
 /// The destinations of a run. A part of a plan that leaves a provider out says nothing about where that one goes.
 fn of_run(world: &ObservedPlan, run: &Run) -> Destinations {
     let mut all = collect(world, run, &world.known_outputs());
-    let last = run.journal.destinations().filter(|_| world.selected.is_partial());
+    if !world.selected.is_partial() {
+        return all;
+    }
     let is_read = |provider: &str| {
         let steps = world.resolved.steps.iter().enumerate();
         steps
             .filter(|(_, step)| step.kind.provider() == provider)
             .any(|(index, _)| world.selected.reads(index))
     };
-    for (name, values) in last.into_iter().flat_map(|(_, last)| last) {
+    for (name, values) in run.journal.destinations().into_iter().flat_map(|(_, last)| last) {
         let provider = name.split('.').next().unwrap_or_default();
         let is_left_out = run.connections.iter().any(|one| one.provider() == provider) && !is_read(provider);
         if is_left_out {

@@ -3,7 +3,6 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -218,11 +217,7 @@ fn mfa_code_from_stdin_reaches_only_sts() {
     let (address, heard) = eavesdrop(&environment.sandbox.aws_url());
     let run = |typed: &[u8]| {
         let mut command = environment.command(&["plan", "plan.yaml"]);
-        command.env("AWS_ENDPOINT_URL", &address).stdin(Stdio::piped());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        child.stdin.take().expect("a pipe").write_all(typed).expect("typed");
-        Ran::of(child.wait_with_output().expect("it ends"))
+        Ran::fed(command.env("AWS_ENDPOINT_URL", &address), typed)
     };
     let silent = run(b"");
     assert_eq!(silent.code, 1, "{silent:?}");

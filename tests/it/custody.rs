@@ -1,7 +1,6 @@
 //! Once-only secrets through the program: initialising, custody on all kinds of stores, holders.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -67,11 +66,7 @@ impl Operator {
     }
 
     fn run_with_input(&self, arguments: &[&str], input: &str) -> Ran {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        child.stdin.take().unwrap().write_all(input.as_bytes()).expect("takes it");
-        Ran::of(child.wait_with_output().expect("ends"))
+        Ran::fed(&mut self.command(arguments), input)
     }
 
     fn check(&self, plan: &str) -> (i32, Value) {

@@ -1,10 +1,8 @@
 //! Key shares go to nodes that were proven to be of the cluster, and to no other that a plan lists.
 
-use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use groundwork::sandbox::Settings;
@@ -141,15 +139,8 @@ fn typed_share_never_reaches_an_untrusted_node() {
     let (status, _) = cluster.ask("PUT", "", "sys/seal", &json!({}));
     assert_eq!(status, 204);
     let mut command = cluster.environment.command(&["unseal", "plan.yaml", "--share"]);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
     let share = "ab".repeat(32);
-    child.stdin.take().expect("a pipe").write_all(format!("{share}\n").as_bytes()).expect("written");
-    let ran = Ran::of(child.wait_with_output().expect("it ends"));
+    let ran = Ran::fed(&mut command, format!("{share}\n"));
     assert!(!stranger.got_shares(), "{ran:?}");
     assert!(ran.stderr.contains(&format!("--trust node={}", stranger.url)), "{ran:?}");
     assert!(!ran.stderr.contains(&share) && !ran.stdout.contains(&share), "the share is shown");

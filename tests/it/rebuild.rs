@@ -1,8 +1,6 @@
 //! Everything is lost but a backup and what opens it: empty servers, an empty account, no journal.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 
 use futures::StreamExt;
 use groundwork::sandbox::{OpenBao, Running, Seal, Settings, VaultServer};
@@ -294,16 +292,6 @@ fn nothing_is_touched_when_no_share_opens_the_backup() {
     assert!(!cluster.environment.vault_is_initialised());
 }
 
-/// Runs the program, and gives it these shares, one a line.
-fn with_shares(cluster: &Cluster, arguments: &[&str], shares: &str) -> Ran {
-    let mut command = cluster.command(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the program starts");
-    // A run that is refused reads none.
-    let _ = child.stdin.take().expect("a pipe").write_all(shares.as_bytes());
-    Ran::of(child.wait_with_output().expect("ends"))
-}
-
 #[test]
 fn quorum_of_the_plan_is_met_by_shares_that_people_give() {
     let (cluster, _alive) = emptied_cluster("quorum", &json!([{ "file": "custody" }]));
@@ -314,13 +302,13 @@ fn quorum_of_the_plan_is_met_by_shares_that_people_give() {
         assert!(ran.code == 1 && ran.stderr.contains("only with a quorum of holders"), "{ran:?}");
     }
     let words = ["rebuild", "plan.yaml", "--latest", "--yes", "--share"];
-    let ran = with_shares(&cluster, &words, &shares[0]);
+    let ran = Ran::fed(&mut cluster.command(&words), &shares[0]);
     assert!(ran.code == 1 && ran.stderr.contains("2 of the 3 shares"), "{ran:?}");
     // One that is entered twice is one holder.
-    let ran = with_shares(&cluster, &words, &[shares[0].as_str(), &shares[0]].join("\n"));
+    let ran = Ran::fed(&mut cluster.command(&words), [shares[0].as_str(), &shares[0]].join("\n"));
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(!cluster.environment.vault_is_initialised());
-    let ran = with_shares(&cluster, &words, &shares[1..].join("\n"));
+    let ran = Ran::fed(&mut cluster.command(&words), shares[1..].join("\n"));
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(password(&cluster), CANARY);
     assert!(!format!("{ran:?}").contains(&shares[1]));
@@ -342,7 +330,7 @@ fn backup_goes_into_another_cluster() {
         .expect("a backup");
     let restore = |more: &[&str]| {
         let arguments = [&["restore", "plan.yaml", "--share", "--from", &backup.display().to_string()], more];
-        with_shares(&cluster, &arguments.concat(), &shares)
+        Ran::fed(&mut cluster.command(&arguments.concat()), &shares)
     };
     let refused = restore(&["--confirm", "elsewhere"]);
     assert!(refused.code == 1 && refused.stderr.contains("is of another cluster"), "{refused:?}");

@@ -1,8 +1,5 @@
 //! Splitting the cluster's key again: other shares, another shape, other holders; and what is left when it is cut off.
 
-use std::io::Write;
-use std::process::Stdio;
-
 use age::x25519::Identity;
 use groundwork::custody::FileStore;
 use groundwork::custody::Store as _;
@@ -62,15 +59,7 @@ fn restart(cluster: &Cluster, node: usize) {
 }
 
 fn with_input(cluster: &Cluster, words: &[&str], lines: &[String]) -> Ran {
-    let mut command = cluster.command(words);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    child.stdin.take().expect("open").write_all((lines.join("\n") + "\n").as_bytes()).expect("written");
-    Ran::of(child.wait_with_output().expect("it ends"))
+    Ran::fed(&mut cluster.command(words), lines.join("\n") + "\n")
 }
 
 /// Whether the server is sealed after these shares were entered by hand.

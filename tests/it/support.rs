@@ -1,7 +1,8 @@
 //! A folder with a plan, a sandbox of its own, and the program to run over both.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use groundwork::custody::{Envelope, FileStore, Keyring, Store, pgp};
 use groundwork::event::Events;
@@ -165,6 +166,14 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Of a program that gets this on standard input.
+    pub fn fed(command: &mut Command, input: impl AsRef<[u8]>) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        child.stdin.take().expect("a pipe").write_all(input.as_ref()).expect("written");
+        Self::of(child.wait_with_output().expect("it ends"))
+    }
+
     /// From a finished process.
     pub fn of(output: Output) -> Self {
         Self {

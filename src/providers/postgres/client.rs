@@ -194,6 +194,22 @@ impl PostgresClient {
         Ok(transaction)
     }
 
+    /// Runs one command in a transaction of its own in this database.
+    ///
+    /// # Errors
+    /// As [`Self::begin`] and [`Transaction::commit`].
+    pub async fn run(
+        &self,
+        permit: &Permit,
+        database: Option<&str>,
+        operation: &str,
+        statement: &str,
+    ) -> Result<()> {
+        let transaction = self.begin(permit, database, operation).await?;
+        transaction.command(statement).await?;
+        transaction.commit().await
+    }
+
     /// Sends a command that the server takes only outside of transactions.
     ///
     /// # Errors

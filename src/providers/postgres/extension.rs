@@ -132,9 +132,8 @@ impl Resource for Extension {
         let schema = desired.schema.iter().map(|schema| format!(" SCHEMA {}", sql::name(schema)));
         let version = desired.version.iter().map(|version| format!(" VERSION {}", sql::text(version)));
         let options: String = schema.chain(version).collect();
-        let transaction = w.begin(w.permit(), desired.database.as_deref(), &operation).await?;
-        transaction.command(&format!("CREATE EXTENSION {}{options}", sql::name(&desired.name))).await?;
-        transaction.commit().await
+        let statement = format!("CREATE EXTENSION {}{options}", sql::name(&desired.name));
+        w.run(w.permit(), desired.database.as_deref(), &operation, &statement).await
     }
 
     async fn update(w: &Writer<'_, PostgresClient>, desired: &Desired, observed: &Observed) -> Result<()> {

@@ -353,9 +353,7 @@ reports:
 
     async fn delete(w: &Writer<'_, PostgresClient>, name: &String) -> Result<()> {
         let operation = format!("remove the role {name}");
-        let transaction = w.begin(w.permit(), None, &operation).await?;
-        transaction.command(&format!("DROP ROLE IF EXISTS {}", sql::name(name))).await?;
-        transaction.commit().await
+        w.run(w.permit(), None, &operation, &format!("DROP ROLE IF EXISTS {}", sql::name(name))).await
     }
 
     async fn prove(prover: &Prover<'_, PostgresClient>, desired: &Desired, _: &Observed) {

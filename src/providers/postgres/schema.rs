@@ -134,9 +134,7 @@ impl Resource for Schema {
         let operation = format!("create the schema {}", Self::id(desired));
         let owner = desired.owner.iter().map(|owner| format!(" AUTHORIZATION {}", sql::name(owner)));
         let statement = format!("CREATE SCHEMA {}{}", sql::name(&desired.name), owner.collect::<String>());
-        let transaction = w.begin(w.permit(), desired.database.as_deref(), &operation).await?;
-        transaction.command(&statement).await?;
-        transaction.commit().await
+        w.run(w.permit(), desired.database.as_deref(), &operation, &statement).await
     }
 
     async fn update(w: &Writer<'_, PostgresClient>, desired: &Desired, observed: &Observed) -> Result<()> {
@@ -145,9 +143,7 @@ impl Resource for Schema {
         };
         let operation = format!("change the schema {}", Self::id(desired));
         let statement = format!("ALTER SCHEMA {} OWNER TO {}", sql::name(&desired.name), sql::name(owner));
-        let transaction = w.begin(w.permit(), desired.database.as_deref(), &operation).await?;
-        transaction.command(&statement).await?;
-        transaction.commit().await
+        w.run(w.permit(), desired.database.as_deref(), &operation, &statement).await
     }
 
     async fn delete(w: &Writer<'_, PostgresClient>, id: &Id) -> Result<()> {

@@ -108,14 +108,13 @@ fn callers_authority(environment: &Environment) -> Result<Option<Authority>> {
 /// When there is no authority to verify it by.
 pub fn connector(mode: SslMode, authority: Option<&Authority>) -> Result<Connector> {
     let provider = Arc::new(aws_lc_rs::default_provider());
+    let any_host = |chain| Arc::new(AnyHost { chain, provider: Arc::clone(&provider) });
     let verifier: Arc<dyn ServerCertVerifier> = match mode {
         SslMode::VerifyFull => web_pki(authority, &provider)?,
-        SslMode::VerifyCa => Arc::new(AnyHost(web_pki(authority, &provider)?)),
+        SslMode::VerifyCa => any_host(Some(web_pki(authority, &provider)?)),
         // libpq verifies the chain as soon as there is an authority.
-        SslMode::Require if authority.is_some() => Arc::new(AnyHost(web_pki(authority, &provider)?)),
-        SslMode::Disable | SslMode::Allow | SslMode::Prefer | SslMode::Require => {
-            Arc::new(Unverified(Arc::clone(&provider)))
-        }
+        SslMode::Require if authority.is_some() => any_host(Some(web_pki(authority, &provider)?)),
+        SslMode::Disable | SslMode::Allow | SslMode::Prefer | SslMode::Require => any_host(None),
     };
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -144,9 +143,13 @@ fn web_pki(
     })
 }
 
-/// Verifies the chain and accepts any host name.
+/// Accepts any host name, and any certificate where there is no chain to verify: these modes protect only against those
+/// who read along.
 #[derive(Debug)]
-struct AnyHost(Arc<WebPkiServerVerifier>);
+struct AnyHost {
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
 
 impl ServerCertVerifier for AnyHost {
     fn verify_server_cert(
@@ -157,7 +160,8 @@ impl ServerCertVerifier for AnyHost {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        let verified = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        let verified = chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         // The chain is verified before the name.
         match verified {
             Err(TlsError::InvalidCertificate(
@@ -173,7 +177,7 @@ impl ServerCertVerifier for AnyHost {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -182,50 +186,11 @@ impl ServerCertVerifier for AnyHost {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
-/// Accepts every certificate: these modes protect only against those who read along.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
