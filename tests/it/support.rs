@@ -397,6 +397,11 @@ impl Quickstart {
         text_of(&answer["auth"]["client_token"]).to_owned()
     }
 
+    /// A request to Vault with a token, or with none: the response, or the status and the errors.
+    pub fn ask_vault(&self, method: &str, path: &str, token: &str, body: &Value) -> Result<Value, String> {
+        block_on(self.try_send(method, path, token, body))
+    }
+
     async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
         let answer = self.try_send(method, path, token, body).await;
         answer.unwrap_or_else(|refused| panic!("{method} {path}: {refused}"))

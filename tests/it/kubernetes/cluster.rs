@@ -18,24 +18,18 @@ pub fn is_left_out(what: &str) -> bool {
     true
 }
 
-/// A sandbox with an API server.
-pub struct KubeCluster {
-    pub environment: TestEnvironment,
+/// A stranger's way to the objects of a sandbox's API server, as its administrator.
+pub struct ApiServer {
     config: Value,
     http: reqwest::Client,
 }
 
-impl KubeCluster {
-    pub fn new() -> Self {
-        Self::with(Settings::default())
-    }
-
-    /// Beside servers of these settings.
-    pub fn with(settings: Settings) -> Self {
+impl ApiServer {
+    /// That of a sandbox.
+    pub fn of(environment: &TestEnvironment) -> Self {
         use base64::Engine;
         use base64::prelude::BASE64_STANDARD;
 
-        let environment = TestEnvironment::with(Settings { with: [Extra::Kubernetes].into(), ..settings });
         let path = environment.sandbox.kubeconfig().expect("a kubeconfig");
         let config: Value = serde_json::from_slice(&std::fs::read(path).expect("read")).expect("JSON");
         let part = |value: &Value| BASE64_STANDARD.decode(value.as_str().expect("base64")).expect("base64");
@@ -50,7 +44,7 @@ impl KubeCluster {
             .pool_max_idle_per_host(0)
             .tls_certs_only([authority])
             .identity(identity);
-        Self { environment, config, http: http.build().expect("a client") }
+        Self { config, http: http.build().expect("a client") }
     }
 
     /// The server's address.
@@ -112,11 +106,47 @@ impl KubeCluster {
         if !self.exists(&format!("{collection}/{name}")) {
             self.create(&collection, &json!({ "metadata": { "name": name } }));
         }
-        let request = json!({ "spec": { "expirationSeconds": 3600 } });
-        let (status, told) =
-            self.ask("POST", &format!("{collection}/{name}/token"), "application/json", &request);
-        assert_eq!(status, 201, "{told}");
-        told["status"]["token"].as_str().expect("a token").to_owned()
+        self.token_for(namespace, name, &Value::Null)
+    }
+
+    /// A token of a service account for these audiences; `null` for the server itself.
+    pub fn token_for(&self, namespace: &str, name: &str, audiences: &Value) -> String {
+        let path = format!("api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
+        let request = json!({ "spec": { "audiences": audiences, "expirationSeconds": 3600 } });
+        self.create(&path, &request)["status"]["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Deletes an object, which must exist.
+    pub fn delete(&self, path: &str) {
+        let (status, told) = self.ask("DELETE", path, "application/json", &Value::Null);
+        assert!(status < 300, "{path}: {told}");
+    }
+}
+
+/// A sandbox with an API server.
+pub struct KubeCluster {
+    pub environment: TestEnvironment,
+    server: ApiServer,
+}
+
+impl std::ops::Deref for KubeCluster {
+    type Target = ApiServer;
+
+    fn deref(&self) -> &ApiServer {
+        &self.server
+    }
+}
+
+impl KubeCluster {
+    pub fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// Beside servers of these settings.
+    pub fn with(settings: Settings) -> Self {
+        let environment = TestEnvironment::with(Settings { with: [Extra::Kubernetes].into(), ..settings });
+        let server = ApiServer::of(&environment);
+        Self { environment, server }
     }
 
     /// A kubeconfig beside the plan with this user instead of the administrator.

@@ -9,4 +9,4 @@ mod sandbox;
 mod secrets;
 mod vault;
 
-pub use cluster::{KubeCluster, is_left_out};
+pub use cluster::{ApiServer, KubeCluster, is_left_out};

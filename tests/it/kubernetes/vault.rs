@@ -65,12 +65,7 @@ fn role_is_proven_with_a_requested_token() {
     let text = report.to_string();
     assert!(text.contains("logs in") && !text.contains("\"untried\":1"), "{report:#}");
     // Without the right to have tokens reviewed, the login fails and the report says so.
-    cluster.ask(
-        "DELETE",
-        "apis/rbac.authorization.k8s.io/v1/clusterrolebindings/worker-reviews-tokens",
-        "application/json",
-        &Value::Null,
-    );
+    cluster.delete("apis/rbac.authorization.k8s.io/v1/clusterrolebindings/worker-reviews-tokens");
     let verified = run(&["verify", "login.yaml", "--format", "json", "role"], Some(&token));
     assert_ne!(verified.code, 0, "{verified:?}");
     assert!(!format!("{}{}", verified.stdout, verified.stderr).contains("eyJ"), "a token is shown");

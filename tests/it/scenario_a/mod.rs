@@ -1,98 +1,25 @@
 //! `plans/clinical-ai.yaml` from nothing to a service that finds its buckets, and back to nothing.
 
-use std::path::Path;
-use std::process::Command;
+mod clinical;
+mod worker;
 
-use groundwork::sandbox::{Extra, Settings};
 use serde_json::{Value, json};
 
+use self::clinical::{Clinical, PLAN};
 use crate::aws;
-use crate::support::{Quickstart, Ran, block_on, copy_templates, step, summary, text_of};
+use crate::kubernetes::is_left_out;
+use crate::support::{Ran, block_on, step, summary, text_of};
 
-const PLAN: &str = "clinical-ai.yaml";
-
-struct Clinical(Quickstart);
-
-impl Clinical {
-    /// Empty servers, and the tables that the service's migrations make.
-    fn new() -> Self {
-        let clinical =
-            Self(Quickstart::with(PLAN, Settings { with: [Extra::Postgres].into(), ..Settings::default() }));
-        let port = clinical.variable("PGPORT");
-        clinical.0.edit("database_port: 5432", &format!("database_port: {port}"));
-        copy_templates(&clinical.0.environment.folder.join("templates"));
-        let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/clinical-ai.sql");
-        clinical.sql(&std::fs::read_to_string(migrations).expect("the migrations"));
-        clinical
-    }
-
-    fn variable(&self, name: &str) -> String {
-        let variables = self.0.environment.sandbox.environment();
-        variables
-            .into_iter()
-            .find(|(one, _)| one == name)
-            .map(|(_, value)| value)
-            .expect("set by the sandbox")
-    }
-
-    /// What statements give to the sandbox's superuser.
-    fn sql(&self, statements: &str) -> String {
-        self.sql_as(None, statements).unwrap_or_else(|error| panic!("{statements}: {error}"))
-    }
-
-    fn sql_as(&self, login: Option<(&str, &str)>, statements: &str) -> Result<String, String> {
-        let mut command = Command::new("psql");
-        command.args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statements]);
-        command.envs(self.0.environment.sandbox.environment());
-        if let Some((user, password)) = login {
-            command.env("PGUSER", user).env("PGPASSWORD", password);
-        }
-        let ran = Ran::of(command.output().expect("psql runs"));
-        if ran.code == 0 { Ok(ran.stdout.trim().to_owned()) } else { Err(ran.stderr) }
-    }
-
-    fn is_unchanged(&self) {
-        let again = self.0.apply();
-        let again = summary(&again);
-        assert_eq!((&again["api_calls"]["write"], &again["done"]), (&json!(0), &json!(0)), "{again:#}");
-    }
-
-    /// The steps that a plan would write.
-    fn pending(&self) -> Vec<String> {
-        let changeset = self.0.plan();
-        let steps = changeset["steps"].as_array().expect("steps").iter();
-        let differing = steps.filter(|one| one["action"] != "none");
-        differing.map(|one| text_of(&one["id"]).to_owned()).collect()
-    }
-
-    fn buckets_are_set(&self) {
-        let rows = [
-            (
-                "SELECT config FROM cai_defined_sources WHERE name = 'imaging'",
-                r#"{"bucket": "clinical-ai-imaging", "format": "dicom", "retries": 3}"#,
-            ),
-            ("SELECT config FROM cai_defined_sources WHERE name = 'notes'", r#"{"format": "text"}"#),
-            (
-                "SELECT config FROM cai_defined_destinations",
-                r#"{"bucket": "clinical-ai-results", "format": "parquet"}"#,
-            ),
-            (
-                "SELECT source_config_override FROM cai_connectors WHERE id = 7",
-                r#"{"storage": {"bucket": "clinical-ai-imaging"}}"#,
-            ),
-            (
-                "SELECT source_config_override FROM cai_connectors WHERE id = 8",
-                r#"{"storage": {"bucket": "another"}}"#,
-            ),
-        ];
-        for (statement, expected) in rows {
-            assert_eq!(self.sql(statement), expected, "{statement}");
-        }
-    }
-}
+const BINDING: &str =
+    "apis/rbac.authorization.k8s.io/v1/clusterrolebindings/clinical-ai-prefect-worker-reviews-tokens";
+const NAMESPACED: &str = "api/v1/namespaces/clinical-ai";
+const EXTERNAL: &str = "apis/external-secrets.io/v1/namespaces/clinical-ai";
 
 #[test]
 fn clinical_ai_stands_is_mended_and_goes() {
+    if is_left_out("the plan of a data service") {
+        return;
+    }
     let clinical = Clinical::new();
     let events = clinical.0.apply();
     println!("{PLAN} from nothing: {}", summary(&events));
@@ -106,6 +33,15 @@ fn clinical_ai_stands_is_mended_and_goes() {
             && text_of(&held["aws_secret_access_key"]).len() >= 32
     );
     assert_eq!(aws::users(&clinical.0.environment), ["clinical-ai-worker"]);
+    assert_eq!(worker::reads_exactly_one_path(&clinical), held);
+    worker::key_opens_two_buckets(&clinical, &held);
+    let cluster = clinical.cluster();
+    let external = cluster.get(&format!("{EXTERNAL}/externalsecrets/clinical-ai-aws"));
+    assert_eq!(external["spec"]["data"][0]["remoteRef"]["key"], "clinical-ai/aws");
+    let account = cluster.get(&format!("{NAMESPACED}/serviceaccounts/clinical-ai-prefect-worker"));
+    assert!(account["metadata"]["annotations"].is_null(), "{account}");
+    let verified = clinical.0.run(&["verify", PLAN, "--format", "json", "worker"]);
+    assert!(verified.code == 0 && verified.stdout.contains("logs in"), "{verified:?}");
     let rendered = clinical.0.environment.folder.join("rendered/clinical-ai.yaml");
     let manifests = std::fs::read_to_string(&rendered).expect("rendered");
     for words in [
@@ -125,7 +61,18 @@ fn clinical_ai_stands_is_mended_and_goes() {
     assert!(refused.contains("permission denied"), "{refused}");
     clinical.0.vault("PUT", "sys/leases/revoke-force/database/creds/clinical-ai-reader", &Value::Null);
 
-    // Other hands, in each system.
+    assert_eq!(drifts(&clinical), clinical.pending());
+    clinical.0.apply();
+    clinical.is_unchanged();
+    clinical.buckets_are_set();
+    assert_eq!(clinical.0.vault("GET", "secret/data/clinical-ai/aws", &Value::Null)["data"], held);
+
+    assert_eq!(worker::reads_exactly_one_path(&clinical), held);
+    goes(&clinical);
+}
+
+/// Other hands, in each system: the steps that differ by it.
+fn drifts(clinical: &Clinical) -> Vec<&'static str> {
     clinical.sql(
         "UPDATE cai_defined_sources SET config = config || '{\"bucket\": \"other\"}' WHERE name = 'imaging'",
     );
@@ -144,18 +91,24 @@ fn clinical_ai_stands_is_mended_and_goes() {
     let iam = aws_sdk_iam::Client::new(&aws::config(&clinical.0.environment.sandbox));
     let removal = iam.delete_user_policy().user_name("clinical-ai-worker").policy_name("data").send();
     block_on(removal).expect("removed");
-    let mut pending = clinical.pending();
-    pending.sort();
-    assert_eq!(
-        pending,
-        ["aws_read", "engine_role", "key", "readers_read[cai_defined_sources]", "source_bucket", "user"]
+    let cluster = clinical.cluster();
+    cluster.edit(
+        &format!("{NAMESPACED}/configmaps/clinical-ai"),
+        &json!({ "data": { "aws-region": "eu-west-1" } }),
     );
-    clinical.0.apply();
-    clinical.is_unchanged();
-    clinical.buckets_are_set();
-    assert_eq!(clinical.0.vault("GET", "secret/data/clinical-ai/aws", &Value::Null)["data"], held);
-
-    goes(&clinical);
+    cluster.delete(&format!("{EXTERNAL}/externalsecrets/clinical-ai-aws"));
+    cluster.delete(BINDING);
+    vec![
+        "aws_read",
+        "credentials",
+        "engine_role",
+        "key",
+        "readers_read[cai_defined_sources]",
+        "reviews",
+        "settings",
+        "source_bucket",
+        "user",
+    ]
 }
 
 /// Its Vault is not the program's to remove; once that is gone, nothing of the plan is left anywhere.
@@ -164,6 +117,8 @@ fn goes(clinical: &Clinical) {
     let first = clinical.0.run(&everything);
     assert_eq!(first.code, 3, "{first:?}");
     assert_eq!(clinical.sql("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'clinical%'"), "0");
+    let cluster = clinical.cluster();
+    assert!(!cluster.exists(NAMESPACED) && !cluster.exists(BINDING));
     clinical.0.environment.lose("vault-1");
     let _servers = clinical.0.environment.revive();
     let second = Ran::of(clinical.0.command_with_identity(&everything).output().expect("runs"));
@@ -177,6 +132,9 @@ fn goes(clinical: &Clinical) {
 
 #[test]
 fn irsa_makes_no_static_key() {
+    if is_left_out("the plan of a data service without a key") {
+        return;
+    }
     let clinical = Clinical::new();
     clinical.0.edit("default: static,", "default: irsa,");
     clinical.0.apply();
@@ -187,10 +145,13 @@ fn irsa_makes_no_static_key() {
         changeset["steps"].as_array().expect("steps").iter().map(|one| text_of(&one["id"])).collect();
     assert!(ids.contains(&"role") && !ids.contains(&"key") && !ids.contains(&"user"), "{ids:?}");
     assert_eq!(step(&changeset, "role")["action"], "none");
+    let cluster = clinical.cluster();
+    let account = cluster.get(&format!("{NAMESPACED}/serviceaccounts/clinical-ai-prefect-worker"));
+    let role = "arn:aws:iam::000000000000:role/clinical-ai-worker";
+    assert_eq!(account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"], role);
+    assert_eq!(cluster.get(&format!("{EXTERNAL}/externalsecrets"))["items"], json!([]));
     let rendered = clinical.0.environment.folder.join("rendered/clinical-ai.yaml");
     let manifests = std::fs::read_to_string(rendered).expect("rendered");
-    assert!(
-        manifests.contains("eks.amazonaws.com/role-arn: arn:aws:iam::000000000000:role/clinical-ai-worker")
-    );
+    assert!(manifests.contains(&format!("eks.amazonaws.com/role-arn: {role}")));
     assert!(!manifests.contains("ExternalSecret"), "{manifests}");
 }
