@@ -10,6 +10,7 @@ use super::vault::{KvSink, VaultClient, delivery, kv_engine};
 use crate::error::{Error, FieldError, Result};
 use crate::permit::Permit;
 use crate::place::Place;
+use crate::providers::kubernetes::{Dial, SecretDelivery};
 #[cfg(feature = "postgres")]
 use crate::providers::postgres::{PostgresClient, RowDelivery};
 use crate::resource::{Provided, Requirement, requires_in};
@@ -34,6 +35,8 @@ pub trait Sink: Send + Sync {
 pub enum Delivery {
     /// A secret in a Vault KV version 2 mount.
     VaultKv(VaultKv),
+    /// A Secret of the plan's own cluster.
+    KubernetesSecret(SecretDelivery),
     /// The jsonb document of a row in PostgreSQL.
     #[cfg(feature = "postgres")]
     PostgresRow(RowDelivery),
@@ -47,6 +50,7 @@ impl Delivery {
                 let namespace = namespace.iter().map(|one| format!("{one}/")).collect::<String>();
                 format!("deliver.vault_kv.{namespace}{mount}/{path}")
             }
+            Self::KubernetesSecret(secret) => format!("deliver.kubernetes_secret.{}", secret.name()),
             #[cfg(feature = "postgres")]
             Self::PostgresRow(row) => format!("deliver.postgres_row.{}", row.name()),
         }
@@ -56,6 +60,7 @@ impl Delivery {
     pub fn key_fields(&self) -> &KeyFields {
         match self {
             Self::VaultKv(kv) => &kv.fields,
+            Self::KubernetesSecret(secret) => &secret.fields,
             #[cfg(feature = "postgres")]
             Self::PostgresRow(row) => &row.fields,
         }
@@ -65,6 +70,7 @@ impl Delivery {
     pub fn check(&self) -> Vec<FieldError> {
         let (name, found): (&str, Vec<FieldError>) = match self {
             Self::VaultKv(kv) => ("vault_kv", kv.place().err().into_iter().collect()),
+            Self::KubernetesSecret(secret) => ("kubernetes_secret", secret.check()),
             #[cfg(feature = "postgres")]
             Self::PostgresRow(row) => ("postgres_row", row.check()),
         };
@@ -83,6 +89,7 @@ impl Delivery {
                 in_vault.extend(kv_engine(&kv.mount));
                 requires_in::<VaultClient>(&kv.place().unwrap_or_default(), in_vault)
             }
+            Self::KubernetesSecret(secret) => secret.requires(),
             #[cfg(feature = "postgres")]
             Self::PostgresRow(row) => row.requires(),
         }
@@ -96,6 +103,7 @@ impl Delivery {
                 let needed = delivery(&kv.mount, &kv.path, access).into_iter();
                 needed.map(|one| one.at(VaultClient::PROVIDER, place.clone())).collect()
             }
+            Self::KubernetesSecret(secret) => secret.permissions(access),
             // PostgreSQL's own rights are not asked for before a run.
             #[cfg(feature = "postgres")]
             Self::PostgresRow(_) => Vec::new(),
@@ -106,6 +114,7 @@ impl Delivery {
 /// The systems that deliveries go to. Why one is not there matters only to steps that deliver there.
 pub struct Sinks {
     vault: Result<Arc<VaultClient>>,
+    kubernetes: Result<Arc<Dial>>,
     #[cfg(feature = "postgres")]
     postgres: Result<Arc<PostgresClient>>,
 }
@@ -115,6 +124,7 @@ impl Sinks {
     pub async fn of(run: &Run) -> Self {
         Self {
             vault: VaultClient::provide(run, &Place::OWN).await,
+            kubernetes: Dial::of(run, &Place::OWN).map(Arc::new),
             #[cfg(feature = "postgres")]
             postgres: PostgresClient::provide(run, &Place::OWN).await,
         }
@@ -130,6 +140,9 @@ impl Sinks {
                 let vault = Arc::clone(self.vault.as_ref().map_err(Error::again)?);
                 let vault = vault.at(&kv.place().unwrap_or_default());
                 Ok(Box::new(KvSink::new(vault, &kv.mount, &kv.path)))
+            }
+            Delivery::KubernetesSecret(secret) => {
+                Ok(Box::new(secret.sink(Arc::clone(self.kubernetes.as_ref().map_err(Error::again)?))))
             }
             #[cfg(feature = "postgres")]
             Delivery::PostgresRow(row) => {

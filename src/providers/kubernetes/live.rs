@@ -141,7 +141,12 @@ pub async fn rehearse(
 
 /// Refusals that say nothing about the real write.
 fn is_undecided(error: &Error) -> bool {
-    error.is("NotFound") || error.message.contains("does not support dry run")
+    error.is("NotFound") || has_no_dry_run(error)
+}
+
+/// Whether a webhook, which may do more than answer, keeps the server from a dry run.
+pub fn has_no_dry_run(error: &Error) -> bool {
+    error.message.contains("does not support dry run")
 }
 
 fn refusal(error: &Error, conflicts: &[super::error::FieldConflict]) -> Blocked {

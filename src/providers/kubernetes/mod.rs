@@ -12,6 +12,7 @@ mod compare;
 mod config_map;
 mod connection;
 mod credential;
+mod delivery;
 mod error;
 mod external_secrets;
 mod kubeconfig;
@@ -28,8 +29,10 @@ mod service_account;
 mod settings;
 mod wait;
 
+pub use client::{Dial, KubernetesClient};
 pub use config_map::ConfigMap;
 pub use connection::Kubernetes;
+pub use delivery::SecretDelivery;
 pub use external_secrets::{ClusterSecretStore, ExternalSecret, PushSecret, SecretStore};
 pub use manifest::Manifest;
 pub use namespace::Namespace;

@@ -68,8 +68,7 @@ pub struct KubeSecretOutputs {
 
 impl KubeSecretSpec {
     fn address(&self) -> Address {
-        let api = Api::new("v1", "Secret", "secrets", true);
-        Address { api, namespace: Some(self.namespace.clone()), name: self.name.clone() }
+        address(&self.namespace, &self.name)
     }
 
     /// The object without its values.
@@ -106,8 +105,14 @@ impl KubeSecretSpec {
     }
 }
 
+/// Where a Secret is.
+pub(super) fn address(namespace: &str, name: &str) -> Address {
+    let api = Api::new("v1", "Secret", "secrets", true);
+    Address { api, namespace: Some(namespace.to_owned()), name: name.to_owned() }
+}
+
 /// The values of a live Secret.
-fn values(object: &Value) -> Fields {
+pub(super) fn values(object: &Value) -> Fields {
     let data = object["data"].as_object().into_iter().flatten();
     let decoded = data.filter_map(|(key, value)| {
         Some((key.clone(), Secret::new(BASE64_STANDARD.decode(value.as_str()?).ok()?)))
@@ -133,7 +138,7 @@ fn blocked(desired: &KubeSecretSpec, live: &Live, is_data_changed: bool) -> Vec<
 }
 
 /// A refusal without any value that it may repeat.
-fn without_values(mut error: Error, object: &Value) -> Error {
+pub(super) fn without_values(mut error: Error, object: &Value) -> Error {
     let data = object["data"].as_object().into_iter().flatten();
     for encoded in data.filter_map(|(_, value)| value.as_str()).filter(|encoded| !encoded.is_empty()) {
         let plain = BASE64_STANDARD.decode(encoded).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! A Kubernetes API server with its etcd. There is no controller manager and no node: objects are stored,
 //! admitted and authorised as in any cluster, and nothing runs them.
 
+mod audit;
 mod build;
 mod certificates;
 mod definitions;
@@ -57,5 +58,7 @@ pub fn arguments(home: &Home, port: u16, etcd_port: u16) -> Result<Vec<OsString>
         // Without a controller manager no namespace gets the service account that this one waits for.
         flag("disable-admission-plugins", "ServiceAccount"),
         flag("endpoint-reconciler-type", "none"),
+        file("audit-policy-file", audit::policy(home)?),
+        file("audit-log-path", audit::log(home)),
     ])
 }

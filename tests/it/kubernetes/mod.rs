@@ -2,6 +2,7 @@
 //! callers that may only do half, and what is not there yet.
 
 mod cluster;
+mod deliveries;
 mod faults;
 mod managers;
 mod manifests;

@@ -7,7 +7,7 @@ use crate::support::{files, paths, step, summary};
 
 const SECRET: &str = "api/v1/namespaces/default/secrets/database";
 
-fn value(object: &Value, key: &str) -> String {
+pub fn value(object: &Value, key: &str) -> String {
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
 

@@ -21,6 +21,7 @@ use crate::net::http;
 use crate::net::timeout::at_most;
 use crate::place::Place;
 use crate::run::Run;
+use crate::trace::Calls;
 use crate::trust::{self, Grant, Subject, Trust};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,21 +30,54 @@ const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>.
 const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// The run's one client of a place.
-pub(super) async fn provide(run: &Run, place: &Place) -> Result<Arc<KubernetesClient>> {
-    let connection: &Kubernetes = run.connection()?;
-    let alias = place.alias.as_deref();
-    let settings = connection.settings.cluster(alias).ok_or_else(|| {
-        let message = format!("the plan has no `kubernetes.aliases.{}`", alias.unwrap_or_default());
-        Error::new(ErrorKind::Rejected, "connect to Kubernetes", message)
-    })?;
-    let cell = connection.cell(alias);
-    cell.get_or_try_init(|| connect(run, &settings)).await.cloned()
+/// The run's one client of a place, which connects when it is first asked for: a login may run a program of the
+/// kubeconfig.
+pub struct Dial {
+    cell: Arc<OnceCell<Arc<KubernetesClient>>>,
+    settings: ClusterSettings,
+    folder: PathBuf,
+    trust: Trust,
+    calls: Arc<Calls>,
+    plan: String,
+    steps: BTreeMap<&'static str, usize>,
 }
 
-async fn connect(run: &Run, settings: &ClusterSettings) -> Result<Arc<KubernetesClient>> {
-    let environment = run.environment();
-    let target = named_target(settings, &run.folder, &run.trust)?;
+impl Dial {
+    /// That of a place. Reads and sends nothing.
+    ///
+    /// # Errors
+    /// `Rejected` when the plan does not declare the cluster.
+    pub fn of(run: &Run, place: &Place) -> Result<Self> {
+        let connection: &Kubernetes = run.connection()?;
+        let alias = place.alias.as_deref();
+        let settings = connection.settings.cluster(alias).ok_or_else(|| {
+            let message = format!("the plan has no `kubernetes.aliases.{}`", alias.unwrap_or_default());
+            Error::new(ErrorKind::Rejected, "connect to Kubernetes", message)
+        })?;
+        Ok(Self {
+            cell: connection.cell(alias),
+            settings,
+            folder: run.folder.clone(),
+            trust: run.trust.clone(),
+            calls: Arc::clone(&run.calls),
+            plan: run.plan.clone(),
+            steps: count(&run.kinds),
+        })
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// When no cluster is named, or the login fails.
+    pub async fn client(&self) -> Result<&Arc<KubernetesClient>> {
+        self.cell.get_or_try_init(|| connect(self)).await
+    }
+}
+
+async fn connect(dial: &Dial) -> Result<Arc<KubernetesClient>> {
+    let Dial { settings, trust, .. } = dial;
+    let environment = trust.environment();
+    let target = named_target(settings, &dial.folder, trust)?;
     require_encrypted(&target.server)?;
     let authority = target.authority.as_ref().map(|pem| String::from_utf8_lossy(pem).into_owned());
     let (credential, certificate) = Credential::of(target.user, environment).await?;
@@ -70,10 +104,10 @@ async fn connect(run: &Run, settings: &ClusterSettings) -> Result<Arc<Kubernetes
         server: target.server,
         authority,
         credential,
-        calls: Arc::clone(&run.calls),
-        manager: ownership::manager(&run.plan),
-        plan: run.plan.clone(),
-        steps: count(&run.kinds),
+        calls: Arc::clone(&dial.calls),
+        manager: ownership::manager(&dial.plan),
+        plan: dial.plan.clone(),
+        steps: dial.steps.clone(),
         lists: Lists::default(),
         discovery: Discovery::default(),
         uid: OnceCell::new(),

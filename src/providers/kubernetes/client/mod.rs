@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+pub use self::connect::Dial;
 use self::discovery::Discovery;
 use self::lists::Lists;
 use self::send::{Body, Request};
@@ -80,7 +81,7 @@ impl Provided for KubernetesClient {
     const REALM: &'static [&'static str] = &["cluster"];
 
     async fn provide(run: &Run, place: &Place) -> Result<Arc<Self>> {
-        connect::provide(run, place).await
+        Ok(Arc::clone(Dial::of(run, place)?.client().await?))
     }
 
     fn namespace_maker(_: &str) -> Option<Requirement> {
@@ -163,9 +164,20 @@ impl KubernetesClient {
         object: &Value,
         force: bool,
     ) -> Result<Applied> {
+        self.apply_as(&self.manager, mode, address, object, force).await
+    }
+
+    /// As [`Self::apply`], with another manager of the fields.
+    pub async fn apply_as(
+        &self,
+        manager: &str,
+        mode: Mode<'_>,
+        address: &Address,
+        object: &Value,
+        force: bool,
+    ) -> Result<Applied> {
         let path = address.path();
-        let mut query =
-            vec![("fieldManager", self.manager.as_str()), ("force", if force { "true" } else { "false" })];
+        let mut query = vec![("fieldManager", manager), ("force", if force { "true" } else { "false" })];
         let effect = match mode {
             Mode::Real(_) => Effect::Write,
             Mode::DryRun => {
