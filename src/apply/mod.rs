@@ -149,6 +149,7 @@ pub async fn apply(
         journal.append(&permit, Entry::RunStarted).await?;
     }
     let means = Means { run, permit: &permit, options, events };
+    let _reporting = run.reports.to(events);
     let mut report = Report::default();
     if world.extent == RemovalScope::Teardown {
         teardown::tear_down(world, approved.0, means, &mut report).await?;

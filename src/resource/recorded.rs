@@ -135,7 +135,7 @@ impl<R: Resource> Recorded for Known<R> {
 
     async fn delete(&self, run: &Run, permit: &Permit, step: &str) -> Result<()> {
         let client = R::Client::provide(run, &self.place).await?;
-        R::delete(&Writer::new(&*client, permit, step), &self.id).await
+        R::delete(&Writer::new(&*client, permit, step).reporting(&run.reports), &self.id).await
     }
 }
 

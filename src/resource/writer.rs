@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::permit::Permit;
+use crate::run::Reports;
 
 /// A client together with the permission to write through it.
 #[derive(Debug)]
@@ -14,12 +15,13 @@ pub struct Writer<'a, C> {
     permit: &'a Permit,
     step: &'a str,
     begun: Option<Timestamp>,
+    reports: Option<&'a Reports>,
 }
 
 impl<'a, C> Writer<'a, C> {
     /// Combines a client with the permission, on behalf of the step with id `step`.
     pub fn new(client: &'a C, permit: &'a Permit, step: &'a str) -> Self {
-        Self { client, permit, step, begun: None }
+        Self { client, permit, step, begun: None, reports: None }
     }
 
     /// The same, after an earlier run began this creation at `begun`, and how that ended is not known.
@@ -27,6 +29,20 @@ impl<'a, C> Writer<'a, C> {
     pub fn after(mut self, begun: Option<Timestamp>) -> Self {
         self.begun = begun;
         self
+    }
+
+    /// The same, which can say what it waits for.
+    #[must_use]
+    pub fn reporting(mut self, reports: &'a Reports) -> Self {
+        self.reports = Some(reports);
+        self
+    }
+
+    /// Says what the step waits for, while it does.
+    pub fn progress(&self, message: &str) {
+        if let Some(reports) = self.reports {
+            reports.progress(format!("{}: {message}", self.step));
+        }
     }
 
     /// The permission, to pass to the client's writing methods.

@@ -4,6 +4,7 @@ mod awaited;
 mod backups;
 mod connection;
 mod permission;
+mod reports;
 mod silent;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -18,6 +19,7 @@ use tokio::sync::OnceCell;
 pub use awaited::{Awaited, Awaiting};
 pub use connection::{Connection, Connections, Existing, Service, Want, Workload};
 pub use permission::{Access, Command, Condition, Declared, Kept, Lack, LeastPolicy, Needs, Permission, Use};
+pub use reports::{Reporting, Reports};
 pub use silent::StoreAnswer;
 pub use under_way::UnderWay;
 
@@ -52,6 +54,8 @@ pub struct Run {
     pub lock: Option<RemoteLock>,
     /// Steps whose writes have begun and not ended.
     pub under_way: UnderWay,
+    /// Where the writes of steps say what they wait for.
+    pub reports: Reports,
     /// Once-only responses that are on their way into a durable place.
     pub awaited: Arc<Awaited>,
     /// Counts every request of the run.
@@ -80,6 +84,7 @@ impl Run {
             custody_settings: None,
             lock: None,
             under_way: UnderWay::default(),
+            reports: Reports::default(),
             awaited: Arc::default(),
             calls: Arc::default(),
             kinds: Vec::new(),

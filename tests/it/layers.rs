@@ -176,7 +176,7 @@ const EDGES: &[(&str, &str)] = &[
     ("lock", "confined_path error journal permit stop workspace"),
     (
         "run",
-        "access backup custody destination environment error health journal lock net permit place plan proof secret signing template trace trust",
+        "access backup custody destination environment error event health journal lock net permit place plan proof secret signing template trace trust",
     ),
     ("resource", "access error health permit place proof run secret suggest template"),
     ("provider", "error resource run"),

@@ -10,8 +10,11 @@ use super::live::{condition, kept_by};
 use super::meta::Wait;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::timeout::scaled_delay;
+use crate::resource::Writer;
 
 const POLL: Duration = Duration::from_millis(250);
+/// How often a wait in which nothing happens is reported.
+const AGAIN: Duration = Duration::from_secs(10);
 /// How long an object may take to go after its deletion.
 const GOING: Duration = Duration::from_mins(2);
 
@@ -19,14 +22,16 @@ const GOING: Duration = Duration::from_mins(2);
 ///
 /// # Errors
 /// When it does not become true in time, with what the object says of it.
-pub async fn until_true(client: &KubernetesClient, address: &Address, wait: &Wait) -> Result<()> {
+pub async fn until_true(w: &Writer<'_, KubernetesClient>, address: &Address, wait: &Wait) -> Result<()> {
     let deadline = Instant::now() + scaled_delay(Duration::from_secs(wait.seconds));
+    let mut told = Told::default();
     loop {
-        let object = client.get_now(address).await?.unwrap_or_default();
+        let object = w.get_now(address).await?.unwrap_or_default();
         let state = condition(&object, &wait.condition);
         if state.is_some_and(|(status, _)| status == "True") {
             return Ok(());
         }
+        told.say(w, deadline, &format!("waits for {} of {address}: {}", wait.condition, in_words(state)));
         if Instant::now() >= deadline {
             let operation = format!("wait for {} of {address}", wait.condition);
             let message = format!("{} after {} s", in_words(state), wait.seconds);
@@ -52,11 +57,12 @@ pub fn in_words(state: Option<(&str, &str)>) -> String {
 ///
 /// # Errors
 /// `Conflict` when finalizers keep it.
-pub async fn until_gone(client: &KubernetesClient, address: &Address, uid: &str) -> Result<()> {
+pub async fn until_gone(w: &Writer<'_, KubernetesClient>, address: &Address, uid: &str) -> Result<()> {
     let deadline = Instant::now() + GOING;
+    let mut told = Told::default();
     loop {
         let is_it = |object: &Value| object["metadata"]["uid"] == uid;
-        let Some(object) = client.get_now(address).await?.filter(is_it) else { return Ok(()) };
+        let Some(object) = w.get_now(address).await?.filter(is_it) else { return Ok(()) };
         let is_held = has_strange_finalizer(&object);
         if Instant::now() >= deadline || is_held {
             let operation = format!("DELETE {}", address.path());
@@ -66,7 +72,28 @@ pub async fn until_gone(client: &KubernetesClient, address: &Address, uid: &str)
                  exists, remove the finalizer by hand and apply again",
             ));
         }
+        told.say(w, deadline, &format!("waits for the end of {address}{}", kept_by(&object)));
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The last report of a wait.
+#[derive(Default)]
+struct Told {
+    state: String,
+    at: Option<Instant>,
+}
+
+impl Told {
+    /// Reports each state once, and again when nothing has happened for a while.
+    fn say(&mut self, w: &Writer<'_, KubernetesClient>, deadline: Instant, state: &str) {
+        let is_old = self.at.is_some_and(|at| at.elapsed() >= AGAIN);
+        if self.state == state && !is_old {
+            return;
+        }
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs();
+        w.progress(&format!("{state} (at most {left} s more)"));
+        *self = Self { state: state.to_owned(), at: Some(Instant::now()) };
     }
 }
 

@@ -441,7 +441,7 @@ impl<R: Resource> Instance for Typed<R> {
 
     async fn write(&self, run: &Run, permit: &Permit, step: &str, begun: Option<Timestamp>) -> Result<()> {
         let client = R::Client::provide(run, &self.place).await?;
-        let writer = Writer::new(&*client, permit, step).after(begun);
+        let writer = Writer::new(&*client, permit, step).after(begun).reporting(&run.reports);
         self.refuse_unknown(step)?;
         if self.is_unread() {
             let message = "its values were not read before the write; nothing was written";

@@ -108,6 +108,7 @@ fn wait_ends_when_the_condition_is_true_and_says_why_it_is_not() {
     assert_ne!(ran.code, 0, "{ran:?}");
     let said = format!("{}{}", ran.stdout, ran.stderr);
     assert!(said.contains("not reported after 2 s"), "{said}");
+    assert!(said.contains("store: waits for Ready of default/vault: not reported (at most"), "{said}");
     let path = "apis/external-secrets.io/v1/namespaces/default/secretstores/vault";
     let status = |value: &str, message: &str| {
         let conditions = json!([{ "type": "Ready", "status": value, "message": message }]);
