@@ -5,6 +5,7 @@ pub mod file;
 #[cfg(test)]
 mod kinds_tests;
 pub mod kubernetes;
+mod leaves;
 pub mod patience;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -1,12 +1,15 @@
 //! Files on this machine.
 
+mod documents;
 mod template;
+mod yaml;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use documents::{Documents, YamlFile};
 pub use template::Template;
 
 use crate::confined_path;

@@ -8,16 +8,16 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::KINDS;
 use super::client::KubernetesClient;
 use super::settings::{ClusterSettings, KubernetesSettings};
+use super::{KINDS, Rendered};
 use crate::confined_path::{self, KEY};
 use crate::destination::Destinations;
 use crate::error::{Error, ErrorKind, FieldError, Result};
 use crate::place::{Place, Realm, Realms};
 use crate::provider::Provider;
-use crate::resource::Provided;
 use crate::resource::erased::Kind;
+use crate::resource::{Provided, Resource};
 use crate::run::{Connection, Run, Want, Workload};
 use crate::secret::Secret;
 use crate::template::unknown;
@@ -140,7 +140,9 @@ impl Connection for Kubernetes {
     /// Requested of the API server, for ten minutes, the least that it issues:
     /// <https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/>.
     async fn workload_token(&self, run: &Run, workload: &Workload) -> Option<Result<Secret>> {
-        let is_used = self.is_declared || run.steps_like("kubernetes.") > 0;
+        // Objects in a file need no cluster.
+        let applied = run.steps_like("kubernetes.") - run.steps_like(Rendered::KIND);
+        let is_used = self.is_declared || applied > 0;
         match is_used {
             true => Some(requested_token(run, workload).await),
             false => None,

@@ -58,6 +58,13 @@ pub const META_RISKS: &[FieldRisk] = &[
 impl Meta<'_> {
     /// `metadata` as it is applied.
     pub fn metadata(&self, plan: &str) -> Map<String, Value> {
+        let mut metadata = self.fields();
+        ownership::mark(&mut metadata, plan);
+        metadata
+    }
+
+    /// `metadata` as it is declared.
+    pub fn fields(&self) -> Map<String, Value> {
         let mut metadata = Map::new();
         metadata.insert("name".to_owned(), json!(self.name));
         if let Some(namespace) = self.namespace {
@@ -69,7 +76,6 @@ impl Meta<'_> {
         if !self.annotations.is_empty() {
             metadata.insert("annotations".to_owned(), json!(self.annotations));
         }
-        ownership::mark(&mut metadata, plan);
         metadata
     }
 

@@ -23,6 +23,7 @@ mod namespace;
 mod object;
 mod ownership;
 mod rbac;
+mod rendered;
 mod secret;
 mod secret_provider_class;
 mod service_account;
@@ -37,6 +38,7 @@ pub use external_secrets::{ClusterSecretStore, ExternalSecret, PushSecret, Secre
 pub use manifest::Manifest;
 pub use namespace::Namespace;
 pub use rbac::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+pub use rendered::Rendered;
 pub use secret::KubeSecret;
 pub use secret_provider_class::SecretProviderClass;
 pub use service_account::ServiceAccount;
@@ -60,4 +62,5 @@ const KINDS: &[&dyn Kind] = &[
     &kind::<PushSecret>(),
     &kind::<SecretProviderClass>(),
     &kind::<Manifest>(),
+    &kind::<Rendered>(),
 ];

@@ -118,8 +118,16 @@ pub fn address<S: KubeObject>(desired: &S) -> Address {
 
 /// The object that is applied.
 pub fn body<S: KubeObject>(desired: &S, plan: &str) -> Value {
+    with_metadata(desired, desired.meta().metadata(plan))
+}
+
+/// The object without the mark of a plan.
+pub fn document<S: KubeObject>(desired: &S) -> Value {
+    with_metadata(desired, desired.meta().fields())
+}
+
+fn with_metadata<S: KubeObject>(desired: &S, mut metadata: Map<String, Value>) -> Value {
     let api = desired.api();
-    let mut metadata = desired.meta().metadata(plan);
     desired.describe(&mut metadata);
     let mut object = Map::new();
     object.insert("apiVersion".to_owned(), Value::from(api.version));

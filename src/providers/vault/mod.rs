@@ -27,6 +27,7 @@ mod fields;
 mod generation;
 mod hcl;
 mod health;
+mod helm_values;
 mod holders;
 mod init;
 mod keyring;
@@ -75,6 +76,7 @@ pub use client::{Authority, VaultClient, declared_authority};
 pub use connection::Vault;
 pub use custodian::Custodian;
 pub use custody_status::CustodyStatus;
+pub use helm_values::HelmValues;
 pub use holders::HeldShare;
 pub use init::{
     Desired as DeclaredSplit, FIRST_SHARES, Ground, NodeProof, NodeState, REFUSED_SHARES, Shape, VaultInit,
@@ -164,5 +166,6 @@ const KINDS: &[&dyn Kind] = &[
     &kind::<GithubTeam>(),
     &kind::<GithubUser>(),
     &kind::<ServerConfig>(),
+    &kind::<HelmValues>(),
     &kind::<KvSecret>(),
 ];

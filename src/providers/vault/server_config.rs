@@ -254,10 +254,7 @@ impl ServerConfigSpec {
         for listener in &self.listeners {
             document.block("listener", &["tcp"], |block| block.fields(&fields::fields(listener)));
         }
-        let seal = self.seal.as_ref().map(fields::fields).unwrap_or_default();
-        for (kind, seal) in seal.iter().filter_map(|(kind, seal)| Some((kind, seal.as_object()?))) {
-            document.block("seal", &[kind], |block| block.fields(seal));
-        }
+        write_seal(&mut document, self.seal.as_ref());
         if !self.telemetry.is_empty() {
             document.block("telemetry", &[], |block| block.fields(&self.telemetry));
         }
@@ -270,6 +267,14 @@ impl ServerConfigSpec {
     }
 }
 
+/// The stanza of a seal.
+pub(super) fn write_seal(document: &mut Document, seal: Option<&Seal>) {
+    let seal = seal.map(fields::fields).unwrap_or_default();
+    for (kind, seal) in seal.iter().filter_map(|(kind, seal)| Some((kind, seal.as_object()?))) {
+        document.block("seal", &[kind], |block| block.fields(seal));
+    }
+}
+
 /// A text's meaning: without spaces, comments and the order of named entries.
 fn meaning(text: &str) -> Option<Value> {
     parse(text).ok().map(|items| value_of(&items))
@@ -278,6 +283,16 @@ fn meaning(text: &str) -> Option<Value> {
 /// Whether a value is a location from which the server reads a key, and not the key.
 fn is_place(value: &str) -> bool {
     ["file://", "env://"].iter().any(|scheme| value.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+}
+
+/// Keys that a seal has itself, and not only where they are.
+pub(super) fn keys_in_the_plan(seal: Option<&Seal>) -> Vec<FieldError> {
+    let Some(Seal::Static(seal)) = seal else { return Vec::new() };
+    let keys = [("current_key", Some(&seal.current_key)), ("previous_key", seal.previous_key.as_ref())];
+    let keys = keys.into_iter().filter(|(_, key)| key.is_some_and(|key| !is_place(key)));
+    let help = "use `file:///PATH` or `env://NAME`, from which the server reads it";
+    keys.map(|(name, _)| FieldError::new(format!("seal.static.{name}"), "is a key in the plan").help(help))
+        .collect()
 }
 
 /// Why a listener without TLS is a risk.
@@ -374,15 +389,7 @@ node_1:
                 errors.push(FieldError::new(format!("listeners[{index}]"), message));
             }
         }
-        if let Some(Seal::Static(seal)) = &desired.seal {
-            let keys =
-                [("current_key", Some(&seal.current_key)), ("previous_key", seal.previous_key.as_ref())];
-            for (name, _) in keys.into_iter().filter(|(_, key)| key.is_some_and(|key| !is_place(key))) {
-                let help = "use `file:///PATH` or `env://NAME`, from which the server reads it";
-                errors
-                    .push(FieldError::new(format!("seal.static.{name}"), "is a key in the plan").help(help));
-            }
-        }
+        errors.extend(keys_in_the_plan(desired.seal.as_ref()));
         errors
     }
 

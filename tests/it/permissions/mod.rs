@@ -22,8 +22,10 @@ use crate::support::{Ran, write_example};
 
 #[test]
 fn every_kind_states_what_it_needs() {
-    const NOTHING: [(&str, &str); 3] = [
+    const NOTHING: [(&str, &str); 5] = [
         ("kubernetes.manifest", "only the server knows where objects of its kinds are"),
+        ("kubernetes.rendered", "a file"),
+        ("vault.helm_values", "a file"),
         ("vault.init", "anyone may initialise and unseal a server"),
         ("vault.server_config", "a file"),
     ];

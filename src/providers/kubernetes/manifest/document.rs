@@ -129,7 +129,7 @@ pub(super) fn parts(kind: &str) -> Option<(&str, &str)> {
 }
 
 /// The identity of an object: kind without version, namespace, name.
-pub(super) fn key(object: &Value) -> String {
+pub fn key(object: &Value) -> String {
     let group = object["apiVersion"]
         .as_str()
         .and_then(|version| version.split_once('/'))
@@ -140,7 +140,7 @@ pub(super) fn key(object: &Value) -> String {
 }
 
 /// The name of an object in a plan: `ConfigMap/settings`.
-pub(super) fn shown(object: &Value) -> String {
+pub fn shown(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"]))
 }

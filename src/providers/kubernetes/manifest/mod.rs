@@ -3,16 +3,20 @@
 //! The objects of a step are a set: each has a label with the set's name, and an annotation with the kinds in it.
 //! So an object that leaves the file is found, and goes, without a record of it anywhere else.
 
+mod agent;
 mod document;
 mod members;
 mod write;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use self::agent::AgentSpec;
+pub use self::document::{key, shown};
 use self::members::Members;
 use super::address::name_mistake;
 use super::client::KubernetesClient;
@@ -53,6 +57,9 @@ pub struct ManifestSpec {
     /// The objects themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<Map<String, Value>>,
+    /// Pods that get secrets from Vault's agent injector, by the object that makes them, such as `Deployment/worker`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub agents: BTreeMap<String, AgentSpec>,
     /// Take over declared fields that other managers have; otherwise they are a conflict.
     #[serde(default)]
     pub force: bool,
@@ -90,11 +97,27 @@ pub struct ManifestOutputs {
 }
 
 impl ManifestSpec {
-    /// The objects, with the namespace that they get.
-    fn all(&self) -> Vec<Value> {
+    /// The objects, with the namespace and the annotations that they get.
+    pub fn objects(&self) -> Vec<Value> {
+        let mut all = self.plain();
+        for object in &mut all {
+            if let Some(agent) = self.agents.get(&shown(object)) {
+                agent.annotate(object);
+            }
+        }
+        all
+    }
+
+    fn plain(&self) -> Vec<Value> {
         let inline = self.objects.iter().cloned().map(Value::Object);
         let all = self.documents.iter().cloned().chain(inline).flat_map(document::expanded);
         all.map(|object| document::in_namespace(object, self.namespace.as_deref())).collect()
+    }
+
+    /// Mistakes of `agents`, once the objects are known.
+    fn agent_mistakes(&self) -> Vec<FieldError> {
+        let all = self.plain();
+        self.agents.iter().flat_map(|(name, agent)| agent.check(name, &all)).collect()
     }
 
     fn read(&self, loader: &Loader) -> Result<Option<(String, String)>, LoadError> {
@@ -143,7 +166,7 @@ quota:
         Granting::Never("roles and bindings in it are Kubernetes' own; `kubectl auth can-i` answers");
     const RISKS: Risks = &[&[
         identity("name"),
-        safe("namespace file template with objects", "each change of an object is shown"),
+        safe("namespace file template with objects agents", "each change of an object is shown"),
         turned_on("force").low(ProtectionOff, "takes over fields that other managers have"),
         safe("wait", "it says only how long an apply takes"),
     ]];
@@ -177,11 +200,14 @@ quota:
                     .map(|mistake| FieldError::new(format!("objects[{index}]"), mistake)),
             );
         }
+        if !desired.objects.is_empty() {
+            found.extend(desired.agent_mistakes());
+        }
         found
     }
 
     fn requires(desired: &ManifestSpec) -> Vec<Requirement> {
-        let inline = desired.all();
+        let inline = desired.objects();
         let named = inline.iter().filter_map(|object| object["metadata"]["namespace"].as_str());
         let mut names: Vec<&str> = named.chain(desired.namespace.as_deref()).collect();
         names.sort_unstable();
@@ -193,7 +219,12 @@ quota:
         let Some((name, text)) = desired.read(loader)? else { return Ok(()) };
         desired.documents =
             document::parse(&text).map_err(|error| LoadError::Template(format!("{name}: {error}")))?;
-        Ok(())
+        match desired.agent_mistakes().first() {
+            Some(mistake) => {
+                Err(LoadError::Template(format!("{name}: `{}` {}", mistake.path, mistake.message)))
+            }
+            None => Ok(()),
+        }
     }
 
     async fn observe(
@@ -201,7 +232,7 @@ quota:
         id: &String,
         look: Look<'_, Self>,
     ) -> Result<Option<Members>> {
-        let declared = look.declared.map(ManifestSpec::all).unwrap_or_default();
+        let declared = look.declared.map(ManifestSpec::objects).unwrap_or_default();
         let found = members::observe(client, id, &declared).await?;
         Ok((!found.is_nothing()).then_some(found))
     }
@@ -216,7 +247,7 @@ quota:
             Some(members) => members.clone(),
             None => Members::none(client, &desired.name),
         };
-        let bodies = members.bodies(&desired.all());
+        let bodies = members.bodies(&desired.objects());
         let differing: Vec<&Value> = bodies.iter().filter(|body| members.differs(body)).collect();
         let asked =
             differing.into_iter().map(|body| rehearsed(client, body, desired.force, members.live(body)));
@@ -232,7 +263,7 @@ quota:
     }
 
     fn diff(desired: &ManifestSpec, observed: &Members) -> Diff {
-        let mut diff = observed.diff(&desired.all());
+        let mut diff = observed.diff(&desired.objects());
         if let Some(wait) = &desired.wait {
             observed.awaited(&mut diff, wait);
         }

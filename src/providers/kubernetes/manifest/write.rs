@@ -23,7 +23,7 @@ pub(super) async fn bring_about(
     desired: &ManifestSpec,
     members: &Members,
 ) -> Result<()> {
-    let bodies = members.bodies(&desired.all());
+    let bodies = members.bodies(&desired.objects());
     for early in [true, false] {
         let of_turn = bodies.iter().filter(|body| is_early(body) == early && members.differs(body));
         at_once(of_turn.map(|body| apply(w, body, members, desired.force)).collect()).await?;
