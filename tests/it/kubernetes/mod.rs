@@ -6,8 +6,10 @@ mod deliveries;
 mod faults;
 mod managers;
 mod manifests;
+mod relay;
 mod sandbox;
 mod secrets;
 mod vault;
 
 pub use cluster::{ApiServer, KubeCluster, is_left_out};
+pub use relay::Relay;

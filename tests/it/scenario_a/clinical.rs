@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use groundwork::sandbox::{Extra, Settings};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::kubernetes::ApiServer;
 use crate::support::{Quickstart, Ran, copy_templates, summary, text_of};
@@ -69,12 +69,7 @@ impl Clinical {
 
     /// The steps that a plan would write, by name.
     pub fn pending(&self) -> Vec<String> {
-        let changeset = self.0.plan();
-        let steps = changeset["steps"].as_array().expect("steps").iter();
-        let differing = steps.filter(|one| one["action"] != "none");
-        let mut ids: Vec<String> = differing.map(|one| text_of(&one["id"]).to_owned()).collect();
-        ids.sort();
-        ids
+        differing(&self.0.plan())
     }
 
     pub fn buckets_are_set(&self) {
@@ -101,4 +96,13 @@ impl Clinical {
             assert_eq!(self.sql(statement), expected, "{statement}");
         }
     }
+}
+
+/// The steps that a changeset would write, by name.
+pub fn differing(changeset: &Value) -> Vec<String> {
+    let steps = changeset["steps"].as_array().expect("steps").iter();
+    let differing = steps.filter(|one| one["action"] != "none");
+    let mut ids: Vec<String> = differing.map(|one| text_of(&one["id"]).to_owned()).collect();
+    ids.sort();
+    ids
 }

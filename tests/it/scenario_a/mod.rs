@@ -3,11 +3,13 @@
 mod clinical;
 mod worker;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use self::clinical::{Clinical, PLAN};
+use self::clinical::{Clinical, PLAN, differing};
 use crate::aws;
-use crate::kubernetes::is_left_out;
+use crate::kubernetes::{Relay, is_left_out};
 use crate::support::{Ran, block_on, step, summary, text_of};
 
 const BINDING: &str =
@@ -42,16 +44,9 @@ fn clinical_ai_stands_is_mended_and_goes() {
     assert!(account["metadata"]["annotations"].is_null(), "{account}");
     let verified = clinical.0.run(&["verify", PLAN, "--format", "json", "worker"]);
     assert!(verified.code == 0 && verified.stdout.contains("logs in"), "{verified:?}");
-    let rendered = clinical.0.environment.folder.join("rendered/clinical-ai.yaml");
-    let manifests = std::fs::read_to_string(&rendered).expect("rendered");
-    for words in [
-        "apiVersion: external-secrets.io/v1\nkind: SecretStore",
-        "key: clinical-ai/aws\n",
-        "refreshInterval: 1h",
-    ] {
-        assert!(manifests.contains(words), "{words}: {manifests}");
+    for (file, count) in [("clinical-ai.yaml", 2), ("clinical-ai-credentials.yaml", 2)] {
+        assert_eq!(rendered(&clinical, file), count, "{file}");
     }
-    assert!(!manifests.contains("role-arn") && !manifests.contains(text_of(&held["aws_secret_access_key"])));
 
     // Vault makes users of the database, who may read what the plan says, and takes them back.
     let user = clinical.0.vault("GET", "database/creds/clinical-ai-reader", &Value::Null);
@@ -61,6 +56,8 @@ fn clinical_ai_stands_is_mended_and_goes() {
     assert!(refused.contains("permission denied"), "{refused}");
     clinical.0.vault("PUT", "sys/leases/revoke-force/database/creds/clinical-ai-reader", &Value::Null);
 
+    asks_the_cluster_in_three_rounds(&clinical);
+
     assert_eq!(drifts(&clinical), clinical.pending());
     clinical.0.apply();
     clinical.is_unchanged();
@@ -69,6 +66,51 @@ fn clinical_ai_stands_is_mended_and_goes() {
 
     assert_eq!(worker::reads_exactly_one_path(&clinical), held);
     goes(&clinical);
+}
+
+/// A plan in which nothing of the cluster differs waits for the API server three times at most, one after the other.
+fn asks_the_cluster_in_three_rounds(clinical: &Clinical) {
+    let relay = Relay::start(clinical.cluster());
+    relay.delay(Duration::from_secs(1));
+    let mut command = clinical.0.environment.command(&["plan", PLAN, "--format", "json"]);
+    let ran =
+        Ran::of(command.env("KUBECONFIG", relay.config(&clinical.0.environment)).output().expect("runs"));
+    let changeset: Value = serde_json::from_str(&ran.stdout).expect("a changeset");
+    // Vault is to ask the API server at the relay's address.
+    assert_eq!(differing(&changeset), ["cluster"], "{changeset:#}");
+    let chain = relay.longest_chain();
+    assert!((1..=3).contains(&chain.len()), "{chain:#?}");
+    println!("one after the other: {chain:#?}");
+}
+
+/// How many documents a rendered file has. Each is the live object, but for what marks it as the plan's and what the
+/// server adds.
+fn rendered(clinical: &Clinical, file: &str) -> usize {
+    let path = clinical.0.environment.folder.join("rendered").join(file);
+    let text = std::fs::read_to_string(path).expect("rendered");
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).expect("YAML");
+    for document in &documents {
+        let group = text_of(&document["apiVersion"]);
+        let root = if group.contains('/') { format!("apis/{group}") } else { format!("api/{group}") };
+        let plural = format!("{}s", text_of(&document["kind"]).to_lowercase());
+        let name = text_of(&document["metadata"]["name"]);
+        let live = clinical.cluster().get(&format!("{root}/namespaces/clinical-ai/{plural}/{name}"));
+        assert!(is_within(document, &live), "{document:#} in {live:#}");
+        assert!(!document.to_string().contains("groundwork/"), "{document}");
+    }
+    documents.len()
+}
+
+fn is_within(part: &Value, whole: &Value) -> bool {
+    match (part, whole) {
+        (Value::Object(part), Value::Object(whole)) => {
+            part.iter().all(|(name, value)| whole.get(name).is_some_and(|whole| is_within(value, whole)))
+        }
+        (Value::Array(part), Value::Array(whole)) => {
+            part.len() == whole.len() && part.iter().zip(whole).all(|(part, whole)| is_within(part, whole))
+        }
+        (part, whole) => part == whole,
+    }
 }
 
 /// Other hands, in each system: the steps that differ by it.
@@ -150,8 +192,7 @@ fn irsa_makes_no_static_key() {
     let role = "arn:aws:iam::000000000000:role/clinical-ai-worker";
     assert_eq!(account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"], role);
     assert_eq!(cluster.get(&format!("{EXTERNAL}/externalsecrets"))["items"], json!([]));
-    let rendered = clinical.0.environment.folder.join("rendered/clinical-ai.yaml");
-    let manifests = std::fs::read_to_string(rendered).expect("rendered");
-    assert!(manifests.contains(&format!("eks.amazonaws.com/role-arn: {role}")));
-    assert!(!manifests.contains("ExternalSecret"), "{manifests}");
+    assert_eq!(rendered(&clinical, "clinical-ai.yaml"), 2);
+    let folder = clinical.0.environment.folder.join("rendered");
+    assert!(!folder.join("clinical-ai-credentials.yaml").exists());
 }
