@@ -179,7 +179,7 @@ enum Command {
     /// Check, list and export the copies that are kept of once-only secrets
     #[command(after_help = guide!("custody"))]
     Custody(custody::CustodyArgs),
-    /// Show the least IAM and Vault policies with which a command can run on a plan
+    /// Show the least policies of AWS and Vault, and roles of Kubernetes, with which a command can run on a plan
     #[command(after_help = guide!("ci"))]
     Permissions(permissions::PermissionsArgs),
     /// Draw the steps of a plan and what each needs

@@ -13,7 +13,7 @@ use crate::run::{Command, LeastPolicy};
 use crate::session;
 use crate::ui;
 
-/// Show the least IAM and Vault policies with which a command can run on a plan.
+/// Show the least policies of AWS and Vault, and roles of Kubernetes, with which a command can run on a plan.
 #[derive(Debug, Args)]
 pub struct PermissionsArgs {
     #[command(flatten)]

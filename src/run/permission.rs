@@ -132,7 +132,7 @@ pub struct Kept<'a> {
 /// A policy of a live system, which gives the permissions of a command and no others.
 #[derive(Clone, Debug)]
 pub struct LeastPolicy {
-    /// The connection that it is for: `aws`, `aws.NAME` or `vault`.
+    /// The connection that it is for: `aws`, `aws.NAME`, `vault`, `kubernetes`.
     pub connection: String,
     /// The kind and the fields of a step that makes the policy, without its name.
     pub step: (&'static str, Value),

@@ -26,12 +26,13 @@ pub fn named<'a>(plan: &str, command: Command, policies: &'a [LeastPolicy]) -> V
 /// For people.
 pub fn human(plan: &str, command: Command, named: &[Named<'_>]) -> String {
     if named.is_empty() {
-        return format!("`{}` on {plan} needs no permissions in AWS or Vault.", command.name());
+        return format!("`{}` on {plan} needs no permissions in AWS, Vault or Kubernetes.", command.name());
     }
     let mut parts = Vec::new();
     for (name, policy) in named {
         let title = match policy.ending {
             "json" => format!("IAM policy {name}, for {}", policy.connection),
+            "yaml" => format!("Role {name}, for {}", policy.connection),
             _ => format!("Vault policy {name}"),
         };
         let mut text = format!("{}\n\n{}\n", paint(STRONG, title), policy.text);

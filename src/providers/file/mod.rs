@@ -11,6 +11,7 @@ use async_trait::async_trait;
 
 pub use documents::{Documents, YamlFile};
 pub use template::Template;
+pub use yaml::to_text as to_yaml;
 
 use crate::confined_path;
 use crate::destination::Destinations;

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::client::KubernetesClient;
 use super::settings::{ClusterSettings, KubernetesSettings};
-use super::{KINDS, Rendered};
+use super::{KINDS, Rendered, least};
 use crate::confined_path::{self, KEY};
 use crate::destination::Destinations;
 use crate::error::{Error, ErrorKind, FieldError, Result};
@@ -18,7 +18,7 @@ use crate::place::{Place, Realm, Realms};
 use crate::provider::Provider;
 use crate::resource::erased::Kind;
 use crate::resource::{Provided, Resource};
-use crate::run::{Connection, Run, Want, Workload};
+use crate::run::{Connection, LeastPolicy, Needs, Run, Want, Workload};
 use crate::secret::Secret;
 use crate::template::unknown;
 use crate::trust::{self, Grant, Subject};
@@ -147,6 +147,10 @@ impl Connection for Kubernetes {
             true => Some(requested_token(run, workload).await),
             false => None,
         }
+    }
+
+    fn least_policies(&self, connection: &Place, needs: &[&Needs]) -> Vec<LeastPolicy> {
+        least::policies(connection, needs)
     }
 
     fn keeps_for_runs(&self) -> bool {

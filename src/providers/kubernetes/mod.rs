@@ -16,6 +16,7 @@ mod delivery;
 mod error;
 mod external_secrets;
 mod kubeconfig;
+mod least;
 mod live;
 mod manifest;
 mod meta;

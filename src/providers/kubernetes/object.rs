@@ -72,6 +72,11 @@ pub trait KubeObject:
         Vec::new()
     }
 
+    /// As [`Resource::permissions`], besides those on the object itself.
+    fn further_permissions(&self, _: Access) -> Vec<Permission> {
+        Vec::new()
+    }
+
     /// Why a live object cannot become as declared.
     fn blocked(&self, _live: &Value) -> Vec<Blocked> {
         Vec::new()
@@ -261,7 +266,8 @@ impl<S: KubeObject> Resource for Kube<S> {
     }
 
     fn permissions(desired: &S, used: Use<'_>) -> Vec<Permission> {
-        permissions(&address(desired), used.access)
+        let own = permissions(&address(desired), used.access);
+        own.into_iter().chain(desired.further_permissions(used.access)).collect()
     }
 
     async fn observe(client: &KubernetesClient, id: &Address, _: Look<'_, Self>) -> Result<Option<Live>> {
@@ -329,7 +335,8 @@ impl<S: KubeObject> Resource for Kube<S> {
 /// The permissions that an object needs, as verbs on a path of the API.
 pub fn permissions(address: &Address, access: Access) -> Vec<Permission> {
     let verbs: &[&'static [&'static str]] = match access {
-        Access::Read => &[&["get"], &["list"]],
+        // A list is an economy: where it is denied, each object is read by itself.
+        Access::Read => &[&["get"]],
         // A server-side apply takes both, because it may create.
         Access::Create => &[&["create"], &["patch"]],
         Access::Update => &[&["patch"]],

@@ -2,6 +2,7 @@
 
 mod aws;
 mod backup;
+mod kubernetes;
 mod plans;
 mod proof;
 mod vault;

@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 use super::super::address::Api;
 use super::super::meta::{META_RISKS, Meta, object_spec};
 use super::super::object::{Kube, KubeObject};
-use super::{UNJUDGED, VERSION};
+use super::{UNJUDGED, VERSION, giving, role_address};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::resource::risk::Category::BroaderGrant;
 use crate::resource::risk::{FieldRisk, Risks, added, fixed, safe};
 use crate::resource::{Blocked, Requirement};
+use crate::run::{Access, Permission};
 use crate::template::unknown::is_unknown;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -162,6 +163,14 @@ worker_reads:
         }
     }
 
+    fn further_permissions(&self, access: Access) -> Vec<Permission> {
+        let role = match (&self.role, &self.cluster_role) {
+            (Some(role), _) => role_address(Some(&self.namespace), role),
+            (None, role) => role_address(None, role.as_deref().unwrap_or_default()),
+        };
+        giving(access, &role, &["bind"])
+    }
+
     fn check(&self) -> Vec<FieldError> {
         let is_one = self.role.is_some() != self.cluster_role.is_some();
         let role = (!is_one).then(|| FieldError::new("role", "declare one of `role` and `cluster_role`"));
@@ -214,6 +223,10 @@ vault_reviews_tokens:
 
     fn content(&self) -> Map<String, Value> {
         binding("ClusterRole", &self.cluster_role, &self.subjects())
+    }
+
+    fn further_permissions(&self, access: Access) -> Vec<Permission> {
+        giving(access, &role_address(None, &self.cluster_role), &["bind"])
     }
 
     fn check(&self) -> Vec<FieldError> {

@@ -10,13 +10,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::address::Api;
+use super::address::{Address, Api};
 use super::meta::{META_RISKS, Meta, object_spec};
 use super::object::{Kube, KubeObject};
 use crate::access::Granting;
 use crate::error::FieldError;
 use crate::resource::risk::Category::{BroaderGrant, Wildcard};
 use crate::resource::risk::{FieldChanges, FieldRisk, Finding, Risks, Severity, analysed};
+use crate::run::{Access, Permission};
 
 const VERSION: &str = "rbac.authorization.k8s.io/v1";
 const UNJUDGED: Granting =
@@ -71,6 +72,21 @@ impl Rule {
         };
         Some(FieldError::new(at, message))
     }
+}
+
+/// The right to give away rights that the caller does not have:
+/// <https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping>.
+fn giving(access: Access, role: &Address, verb: &'static [&'static str]) -> Vec<Permission> {
+    let gives = matches!(access, Access::Create | Access::Update);
+    gives.then(|| Permission::new(role.path(), verb)).into_iter().collect()
+}
+
+fn role_address(namespace: Option<&str>, name: &str) -> Address {
+    let api = match namespace {
+        Some(_) => Api::new(VERSION, "Role", "roles", true),
+        None => Api::new(VERSION, "ClusterRole", "clusterroles", false),
+    };
+    Address { api, namespace: namespace.map(str::to_owned), name: name.to_owned() }
 }
 
 fn rules(rules: &[Rule]) -> Map<String, Value> {
@@ -172,6 +188,10 @@ reader:
         rules(&self.rules)
     }
 
+    fn further_permissions(&self, access: Access) -> Vec<Permission> {
+        giving(access, &role_address(Some(&self.namespace), &self.name), &["escalate"])
+    }
+
     fn check(&self) -> Vec<FieldError> {
         check_rules(&self.rules, false)
     }
@@ -202,6 +222,10 @@ metrics:
 
     fn content(&self) -> Map<String, Value> {
         rules(&self.rules)
+    }
+
+    fn further_permissions(&self, access: Access) -> Vec<Permission> {
+        giving(access, &role_address(None, &self.name), &["escalate"])
     }
 
     fn check(&self) -> Vec<FieldError> {
