@@ -108,7 +108,7 @@ fn message(from: &mut TcpStream, first: bool) -> Option<(u8, Vec<u8>)> {
     Some((kind, head))
 }
 
-const STATE: &str = "SELECT string_agg(rolname || rolcanlogin || coalesce(rolvaliduntil::text, '-'), ' ' ORDER BY 1) \
+const STATE: &str = "SELECT string_agg(rolname || rolcanlogin || coalesce(rolvaliduntil::text, '-'), ' ' ORDER BY rolname) \
      FROM pg_roles WHERE rolname LIKE 'fault%'; \
      SELECT count(*) FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.member WHERE rolname = 'fault_app'; \
      SELECT datname, datconnlimit FROM pg_database WHERE datname = 'fault_orders'; \
