@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::place::Place;
 use crate::providers::vault::{Custodian, NodeState};
 use crate::resource::Provided;
+use crate::run::Run;
 use crate::session::{self, Hold, Purpose, Reach};
 
 /// The variable in which the command finds the host of the server that it is to restart.
@@ -32,6 +33,9 @@ pub struct RestartArgs {
     yes: bool,
     #[command(flatten)]
     lock: SharedLockArgs,
+    /// Move the cluster of one server to the seal that it is restarted with: it gets the present key shares for that
+    #[arg(long, requires = "command")]
+    migrate_seal: bool,
     /// The command that restarts one server, and ends once the server has started; it finds the server's
     /// address in `VAULT_ADDR` and its host in `VAULT_HOST`
     #[arg(last = true, value_name = "CMD")]
@@ -65,11 +69,24 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
     // Two runs that each let one server go at a time could let two go.
     let hold = Hold::take(&run, &args.lock.wait()).await?;
     let mut rolling = Rolling { custodian, hold: &hold, command: &args.command, left: order };
+    let begun = match args.migrate_seal {
+        true => begin_migration(&run, &rolling.custodian).await,
+        false => Ok(()),
+    };
     // The command itself decides how to react to a signal; the wait here ends with the signal.
     let mut signals = Signals::new()?;
-    let done = tokio::select! {
-        done = rolling.all() => done,
-        () = signals.next() => Err(stopped()),
+    let done = match begun {
+        Ok(()) => tokio::select! {
+            done = rolling.all() => done,
+            () = signals.next() => Err(stopped()),
+        },
+        Err(error) => Err(error),
+    };
+    let done = match done {
+        Ok(()) if args.migrate_seal => rolling.custodian.end_migration(&by_command()).await.map(|seal| {
+            console::out(format_args!("every server has the seal {seal}; the key shares are the same"));
+        }),
+        done => done,
     };
     rolling.tell_what_is_left();
     if let Err(error) = hold.release().await {
@@ -77,6 +94,11 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
     }
     session::tell_warnings(&run, &console::note);
     done.map(|()| Outcome::Done).map_err(Into::into)
+}
+
+async fn begin_migration(run: &Run, custodian: &Custodian) -> Result<(), Error> {
+    run.ready_to_sign().await?;
+    custodian.begin_migration(&by_command()).await
 }
 
 fn stopped() -> Error {
@@ -92,7 +114,12 @@ fn show(order: &[NodeState]) {
 }
 
 fn agreed(args: &RestartArgs, servers: usize) -> bool {
-    let question = format_args!("Restart {servers} servers in this order? [y/N] ");
+    let what = if args.migrate_seal {
+        "and move them to the seal that they are started with"
+    } else {
+        "in this order"
+    };
+    let question = format_args!("Restart {servers} servers {what}? [y/N] ");
     args.yes || console::can_ask("restart") && console::ask(question)
 }
 

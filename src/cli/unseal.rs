@@ -23,6 +23,10 @@ pub struct UnsealArgs {
     /// Holders may do this one after the other, each on their own machine
     #[arg(long)]
     share: bool,
+    /// Move a server that was started with another seal to that one; `groundwork restart PLAN
+    /// --migrate-seal -- CMD` does all of it
+    #[arg(long)]
+    migrate_seal: bool,
     #[command(flatten)]
     lock: LockArgs,
 }
@@ -30,8 +34,8 @@ pub struct UnsealArgs {
 /// Unseals and says how each node is now.
 pub async fn run(args: UnsealArgs) -> Outcome {
     let done = match args.plan.open(Purpose::Connect).await {
-        Ok(mut checked) if args.share => with_shares(&mut checked).await,
-        Ok(mut checked) => from_custody(&mut checked, args.lock).await,
+        Ok(mut checked) if args.share => with_shares(&mut checked, args.migrate_seal).await,
+        Ok(mut checked) => from_custody(&mut checked, &args).await,
         Err(error) => Err(error),
     };
     match done {
@@ -43,10 +47,13 @@ pub async fn run(args: UnsealArgs) -> Outcome {
 /// A node's address and how it is.
 type Node = (String, SealStatus);
 
-async fn from_custody(checked: &mut Checked, lock: LockArgs) -> Result<Vec<Node>, session::Error> {
-    let _lock = checked.lock(&lock.wait()).await?;
+async fn from_custody(checked: &mut Checked, args: &UnsealArgs) -> Result<Vec<Node>, session::Error> {
+    let _lock = checked.lock(&args.lock.wait()).await?;
     let run = session::connect(checked, Reach::Custody).await?;
     let custodian = Custodian::provide(&run, &Place::OWN).await?;
+    if args.migrate_seal {
+        VaultClient::provide(&run, &Place::OWN).await?.allow_migration()?;
+    }
     let unsealed = custodian.unseal(&by_command()).await;
     session::tell_warnings(&run, &console::note);
     unsealed?;
@@ -62,10 +69,13 @@ async fn from_custody(checked: &mut Checked, lock: LockArgs) -> Result<Vec<Node>
 }
 
 /// Custody is left out, so that a lost AWS account does not stand between people and their Vault.
-async fn with_shares(checked: &mut Checked) -> Result<Vec<Node>, session::Error> {
+async fn with_shares(checked: &mut Checked, migrates: bool) -> Result<Vec<Node>, session::Error> {
     let mut run = session::connect(checked, Reach::Custody).await?;
     run.custody_settings = None;
     let vault = VaultClient::provide(&run, &Place::OWN).await?;
+    if migrates {
+        vault.allow_migration()?;
+    }
     let shares = prompt::secret_lines("Share").await.map_err(|error| {
         Error::new(ErrorKind::Local, "read the shares", error.to_string()).advice("give one share a line")
     })?;

@@ -368,3 +368,111 @@ fn rendered_node_unseals_with_the_plans_kms_key() {
     let root = [("AWS_ACCESS_KEY_ID", OWN.to_owned()), ("AWS_SECRET_ACCESS_KEY", secret)];
     opens_itself(&environment, seal, root.into());
 }
+
+/// Servers that a script has started, which end with the value.
+struct Restarted<'a> {
+    environment: &'a TestEnvironment,
+    ports: Vec<u16>,
+}
+
+impl<'a> Restarted<'a> {
+    /// Writes `restart.sh`, which starts the server of `VAULT_ADDR` again with what is rendered for it now.
+    fn by_script(cluster: &Cluster<'a>, variables: &str) -> Self {
+        let environment = cluster.environment;
+        for (index, (node, server)) in cluster.nodes.iter().zip(&cluster.servers).enumerate() {
+            environment.write(&format!("index-{}", node.port), &index.to_string());
+            environment.write(&format!("pid-{}", node.port), &server.0.id().to_string());
+        }
+        let script = format!(
+            "set -eu\nport=${{VAULT_ADDR##*:}}\nkill -9 \"$(cat pid-$port)\"\nexport {variables}\n\
+             config=rendered/$(cat index-$port)\n\
+             setsid {} server -config $config.hcl < /dev/null > /dev/null 2> $config.log &\necho $! > pid-$port\n",
+            program(environment).display()
+        );
+        environment.write("restart.sh", &script);
+        Self { environment, ports: cluster.nodes.iter().map(|node| node.port).collect() }
+    }
+
+    fn restart(&self, flags: &[&str]) -> crate::support::Ran {
+        let words = [&["restart", "cluster.yaml", "--yes"], flags, &["--", "sh", "restart.sh"]].concat();
+        self.environment.run(&words)
+    }
+}
+
+impl Drop for Restarted<'_> {
+    fn drop(&mut self) {
+        for port in &self.ports {
+            let Ok(pid) = std::fs::read_to_string(self.environment.folder.join(format!("pid-{port}"))) else {
+                continue;
+            };
+            let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        }
+    }
+}
+
+#[test]
+fn several_rendered_servers_are_not_moved_to_another_seal() {
+    let environment = environment();
+    let cluster = Cluster::start(&environment, 2, Value::Null, Vec::new());
+    cluster.open();
+    let restarted = Restarted::by_script(&cluster, "NONE=1");
+    let refused = restarted.restart(&["--migrate-seal"]);
+    assert!(refused.code == 1 && refused.stderr.contains("several servers"), "{refused:?}");
+    let refused = environment.run(&["unseal", "cluster.yaml", "--migrate-seal"]);
+    assert!(refused.code == 1 && refused.stderr.contains("several servers"), "{refused:?}");
+    cluster.open();
+}
+
+#[test]
+fn rendered_server_moves_to_another_seal_and_back() {
+    let environment = environment();
+    let mut cluster = Cluster::start(&environment, 1, Value::Null, Vec::new());
+    cluster.open();
+    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let restarted = Restarted::by_script(&cluster, &format!("CLUSTER_SEAL_KEY={key}"));
+    let seals = |cluster: &Cluster<'_>| -> Vec<Value> {
+        let status = |node: &Node| seal_status(&environment.http(), &node.url());
+        cluster.nodes.iter().map(status).map(|status| json!([status["type"], status["sealed"]])).collect()
+    };
+
+    // Without the consent a server that was started with another seal gets no share.
+    cluster.seal = json!({ "static": { "current_key_id": "1", "current_key": "env://CLUSTER_SEAL_KEY" } });
+    cluster.render();
+    let refused = restarted.restart(&[]);
+    assert!(refused.code == 1 && refused.stderr.contains("--migrate-seal"), "{refused:?}");
+    let moved = environment.run(&["unseal", "cluster.yaml", "--migrate-seal"]);
+    assert_eq!(moved.code, 0, "{moved:?}");
+    assert_eq!(seals(&cluster), [json!(["static", false])]);
+    let again = restarted.restart(&[]);
+    assert_eq!(again.code, 0, "they open by themselves: {again:?}");
+    cluster.open();
+    let checked = environment.run(&["custody", "check", "cluster.yaml"]);
+    assert!(
+        checked.code == 0 && checked.stdout.contains("3 shares can be obtained, 2 are needed"),
+        "{checked:?}"
+    );
+
+    // And back: the seal is declared, and disabled.
+    cluster.seal["static"]["disabled"] = json!(true);
+    cluster.render();
+    let ran = restarted.restart(&["--migrate-seal"]);
+    assert!(ran.code == 0 && ran.stdout.contains("every server has the seal shamir"), "{ran:?}");
+    cluster.seal = Value::Null;
+    cluster.render();
+    let again = restarted.restart(&[]);
+    assert_eq!(again.code, 0, "custody opens them: {again:?}");
+    assert_eq!(seals(&cluster), [json!(["shamir", false])]);
+    cluster.open();
+    let journal = environment.run(&["journal", "cluster.yaml"]);
+    assert!(
+        journal.stdout.contains("migrate the seal") && journal.stdout.contains("Nothing is open."),
+        "{journal:?}"
+    );
+    let secrets: Vec<(String, Vec<u8>)> = opened(&cluster.custody(), "keys_base64")
+        .into_iter()
+        .map(|share| ("share".to_owned(), share.into_bytes()))
+        .collect();
+    let said = format!("{refused:?}{moved:?}{ran:?}{again:?}{checked:?}{journal:?}");
+    assert_eq!(crate::canary::leaks(said.as_bytes(), &secrets), Vec::<&str>::new());
+}

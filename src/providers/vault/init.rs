@@ -9,6 +9,7 @@ mod proof;
 #[cfg(test)]
 mod proof_tests;
 mod rolling;
+mod seal_migration;
 mod throwaway;
 mod unsealing;
 

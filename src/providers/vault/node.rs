@@ -36,6 +36,7 @@ pub struct NodeClient {
     address: Url,
     ca: Option<Arc<str>>,
     calls: Arc<Calls>,
+    may_migrate: bool,
 }
 
 /// Whether a node is initialised and sealed (`GET sys/seal-status`).
@@ -60,6 +61,9 @@ pub struct SealStatus {
     /// Whether the shares are recovery keys, that is, whether the node unseals itself.
     #[serde(default)]
     pub recovery_seal: bool,
+    /// Whether the server was started with another seal than its data has, and waits for shares to move to it.
+    #[serde(default)]
+    pub migration: bool,
     /// The server's version, e.g. `2.7.2`.
     #[serde(default)]
     pub version: String,
@@ -128,7 +132,13 @@ impl fmt::Debug for NodeClient {
 impl NodeClient {
     /// `ca` are the certificates of the cluster's own authority, in PEM.
     pub(super) fn new(http: reqwest::Client, address: Url, ca: Option<Arc<str>>, calls: Arc<Calls>) -> Self {
-        Self { http, address, ca, calls }
+        Self { http, address, ca, calls, may_migrate: false }
+    }
+
+    /// The same node, which this run may or may not move to another seal.
+    #[must_use]
+    pub(super) fn migrating(self, may_migrate: bool) -> Self {
+        Self { may_migrate, ..self }
     }
 
     /// The node's address, without a trailing slash.
@@ -259,12 +269,30 @@ impl NodeClient {
     /// Enters one share, hexadecimal or base64. Entering the same share again changes nothing; a
     /// wrong share resets the count.
     pub async fn unseal(&self, _: &Permit, share: &Secret) -> Result<SealStatus> {
+        self.enter(share, false).await
+    }
+
+    /// Enters one share into a server that waits to move its data to another seal, and agrees to that.
+    pub async fn migrate(&self, _: &Permit, share: &Secret) -> Result<SealStatus> {
+        self.enter(share, true).await
+    }
+
+    async fn enter(&self, share: &Secret, migrates: bool) -> Result<SealStatus> {
         let request = Request::new("POST", "sys/unseal", Effect::Write);
         let share = share.expose_str().ok_or_else(|| {
             Error::new(ErrorKind::Local, request.to_string(), "the share is not text")
                 .advice("a share is written in hexadecimal or base64")
         })?;
-        self.send(&request, Some(&json!({ "key": share.trim() }))).await
+        let mut body = json!({ "key": share.trim() });
+        if migrates {
+            body["migrate"] = json!(true);
+        }
+        self.send(&request, Some(&body)).await
+    }
+
+    /// Whether this run may move the data of a server to another seal.
+    pub(super) fn may_migrate(&self) -> bool {
+        self.may_migrate
     }
 
     /// Resets the count of entered shares.

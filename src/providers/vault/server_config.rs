@@ -166,6 +166,9 @@ pub struct AwsKms {
     /// The endpoint of KMS; AWS itself when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// The seal is there only to move away from it: `groundwork restart PLAN --migrate-seal`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
 }
 
 /// A key of another Vault's transit engine.
@@ -187,6 +190,9 @@ pub struct TransitSeal {
     /// The server does not renew the token.
     #[serde(default)]
     pub disable_renewal: bool,
+    /// The seal is there only to move away from it: `groundwork restart PLAN --migrate-seal`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
 }
 
 /// A key given to the server.
@@ -203,6 +209,9 @@ pub struct StaticSeal {
     /// Where the server reads the previous key from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_key: Option<String>,
+    /// The seal is there only to move away from it: `groundwork restart PLAN --migrate-seal`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
 }
 
 /// A declared audit device.

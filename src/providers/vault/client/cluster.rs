@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub(super) struct Cluster {
     /// The plan's own namespace.
     pub(super) namespace: Option<String>,
     pub(super) calls: Arc<Calls>,
+    /// Whether the run may move servers to another seal.
+    pub(super) may_migrate: AtomicBool,
     readiness: Mutex<Option<Readiness>>,
     pub(super) sources: RwLock<Vec<Arc<dyn TokenSource>>>,
     pub(super) token: Mutex<Option<Secret>>,
@@ -121,6 +124,7 @@ impl Cluster {
             address,
             namespace: None,
             calls,
+            may_migrate: AtomicBool::new(false),
             readiness: Mutex::default(),
             sources: RwLock::default(),
             token: Mutex::default(),
@@ -166,6 +170,7 @@ impl Cluster {
     /// The node at `address`.
     pub(super) fn node_at(&self, address: Url) -> NodeClient {
         NodeClient::new(self.http.clone(), address, self.ca.clone(), Arc::clone(&self.calls))
+            .migrating(self.may_migrate.load(Ordering::SeqCst))
     }
 
     /// Every node.

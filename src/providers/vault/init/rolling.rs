@@ -91,7 +91,7 @@ impl Custodian {
     pub async fn readmit(&self, permit: &Permit, address: &str) -> Result<()> {
         let node = self.vault.node(address)?;
         let mut status = await_answer(&node).await?;
-        if status.recovery_seal {
+        if status.recovery_seal && !status.migration {
             status = await_its_own_unsealing(&node, status).await?;
         }
         if status.sealed {

@@ -245,9 +245,10 @@ pub(super) fn reported_id(nodes: &[Node]) -> Option<&str> {
 /// Enters every share into a sealed node that has joined the cluster.
 async fn enter(permit: &Permit, node: &NodeClient, leader: &str, shares: &[Secret]) -> Result<SealStatus> {
     let mut status = await_joined(permit, node, leader).await?;
+    require_migration_allowed(node, &status)?;
     for share in shares {
         if status.sealed {
-            status = node.unseal(permit, share).await?;
+            status = enter_share(permit, node, &status, share).await?;
         }
     }
     // A node that joins learns only after unsealing whether it was let in.
@@ -307,7 +308,8 @@ pub(super) async fn unseal(
     shares: &[Secret],
 ) -> Result<()> {
     let mut status = await_joined(permit, node, leader).await?;
-    if status.recovery_seal {
+    require_migration_allowed(node, &status)?;
+    if status.recovery_seal && !status.migration {
         status = await_its_own_unsealing(node, status).await?;
     }
     if status.sealed && shares.is_empty() {
@@ -323,14 +325,46 @@ pub(super) async fn unseal(
         if !status.sealed {
             break;
         }
-        status = node.unseal(permit, share).await?;
+        status = match enter_share(permit, node, &status, share).await {
+            // While it moves its data to another seal it answers with an error.
+            Err(error) if status.migration && error.is_retriable() => break,
+            entered => entered?,
+        };
     }
     // A node that joins learns only after unsealing whether it was let in.
     let patience = Instant::now();
-    while node.seal_status().await?.sealed {
-        pause(patience, node, "is still sealed").await?;
+    loop {
+        match node.seal_status().await {
+            Ok(status) if !status.sealed => return Ok(()),
+            Err(error) if !(status.migration && error.is_retriable()) => return Err(error),
+            Ok(_) | Err(_) => pause(patience, node, "is still sealed").await?,
+        }
     }
-    Ok(())
+}
+
+/// Enters a share; into a server that waits to move to another seal, with the consent to that.
+async fn enter_share(
+    permit: &Permit,
+    node: &NodeClient,
+    status: &SealStatus,
+    share: &Secret,
+) -> Result<SealStatus> {
+    match status.migration {
+        true => node.migrate(permit, share).await,
+        false => node.unseal(permit, share).await,
+    }
+}
+
+/// A server that was started with another seal takes shares only to move to it, which is a decision of its own.
+fn require_migration_allowed(node: &NodeClient, status: &SealStatus) -> Result<()> {
+    if !(status.sealed && status.migration) || node.may_migrate() {
+        return Ok(());
+    }
+    let message = format!("{} was started with another seal than its data has", node.address());
+    Err(Error::new(ErrorKind::Denied, "unseal", message).advice(
+        "to move to that seal, run `groundwork unseal PLAN --migrate-seal`; otherwise start it with the configuration \
+         that it had",
+    ))
 }
 
 /// Waits until a server that is being started answers.
