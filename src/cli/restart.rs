@@ -1,11 +1,15 @@
 //! `groundwork restart`
 
+mod migrate;
+
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::Command;
 use std::sync::Arc;
 
 use clap::Args;
 
+use self::migrate::Migration;
 use super::lock_args::SharedLockArgs;
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
@@ -16,7 +20,6 @@ use crate::error::{Error, ErrorKind};
 use crate::place::Place;
 use crate::providers::vault::{Custodian, NodeState};
 use crate::resource::Provided;
-use crate::run::Run;
 use crate::session::{self, Hold, Purpose, Reach};
 
 /// The variable in which the command finds the host of the server that it is to restart.
@@ -33,9 +36,13 @@ pub struct RestartArgs {
     yes: bool,
     #[command(flatten)]
     lock: SharedLockArgs,
-    /// Move the cluster of one server to the seal that it is restarted with: it gets the present key shares for that
-    #[arg(long, requires = "command")]
-    migrate_seal: bool,
+    /// Move the servers to this seal, as `sys/seal-status` names it: `awskms`, `transit`, `static`, or `shamir` for key
+    /// shares. Their new configuration has to be in place. Run it again to go on after it was cut off
+    #[arg(long, value_name = "SEAL")]
+    migrate_seal: Option<String>,
+    /// A person restarts each server that the program names, and the program waits for it
+    #[arg(long, requires = "migrate_seal", conflicts_with = "command")]
+    by_hand: bool,
     /// The command that restarts one server, and ends once the server has started; it finds the server's
     /// address in `VAULT_ADDR` and its host in `VAULT_HOST`
     #[arg(last = true, value_name = "CMD")]
@@ -58,37 +65,40 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
     let reach = if is_shared { Reach::Everything } else { Reach::Custody };
     let run = session::connect(&mut checked, reach).await?;
     let custodian = Custodian::provide(&run, &Place::OWN).await?;
-    let order = custodian.restart_order().await?;
+    let order = match &args.migrate_seal {
+        Some(target) => {
+            let phases = custodian.phases(target).await?;
+            migrate::show(&phases);
+            if migrate::is_done(&custodian, &phases, target) {
+                return Ok(Outcome::Done);
+            }
+            Vec::new()
+        }
+        None => custodian.restart_order().await?,
+    };
     show(&order);
-    if args.command.is_empty() {
+    if args.command.is_empty() && !args.by_hand {
         return Ok(Outcome::Done);
     }
-    if !agreed(args, order.len()) {
+    if !agreed(args, custodian.servers()) {
         return Ok(Outcome::Failed);
     }
     // Two runs that each let one server go at a time could let two go.
     let hold = Hold::take(&run, &args.lock.wait()).await?;
-    let mut rolling = Rolling { custodian, hold: &hold, command: &args.command, left: order };
-    let begun = match args.migrate_seal {
-        true => begin_migration(&run, &rolling.custodian).await,
-        false => Ok(()),
+    let restarts = Restarts { hold: &hold, command: &args.command, by_hand: args.by_hand };
+    let done = match &args.migrate_seal {
+        Some(target) => {
+            run.ready_to_sign().await?;
+            let (restarts, proven) = (&restarts, BTreeSet::new());
+            until_signal(Migration { custodian: &custodian, restarts, target, proven }.all()).await
+        }
+        None => {
+            let mut rolling = Rolling { custodian, restarts: &restarts, left: order };
+            let done = until_signal(rolling.all()).await;
+            rolling.tell_what_is_left();
+            done
+        }
     };
-    // The command itself decides how to react to a signal; the wait here ends with the signal.
-    let mut signals = Signals::new()?;
-    let done = match begun {
-        Ok(()) => tokio::select! {
-            done = rolling.all() => done,
-            () = signals.next() => Err(stopped()),
-        },
-        Err(error) => Err(error),
-    };
-    let done = match done {
-        Ok(()) if args.migrate_seal => rolling.custodian.end_migration(&by_command()).await.map(|seal| {
-            console::out(format_args!("every server has the seal {seal}; the key shares are the same"));
-        }),
-        done => done,
-    };
-    rolling.tell_what_is_left();
     if let Err(error) = hold.release().await {
         console::note(session::still_locked(&error));
     }
@@ -96,14 +106,21 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
     done.map(|()| Outcome::Done).map_err(Into::into)
 }
 
-async fn begin_migration(run: &Run, custodian: &Custodian) -> Result<(), Error> {
-    run.ready_to_sign().await?;
-    custodian.begin_migration(&by_command()).await
+/// The command itself decides how to react to a signal; the wait here ends with the signal.
+async fn until_signal(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let mut signals = Signals::new().map_err(|error| {
+        Error::new(ErrorKind::Local, "wait for signals", error.to_string())
+            .advice("nothing was restarted; run again")
+    })?;
+    tokio::select! {
+        done = work => done,
+        () = signals.next() => Err(stopped()),
+    }
 }
 
 fn stopped() -> Error {
     Error::new(ErrorKind::Local, "restart the servers", "a signal came; nothing more is restarted")
-        .advice("look at the last server, then run again: every server is restarted once more")
+        .advice("look at the last server, then run the same command again")
 }
 
 fn show(order: &[NodeState]) {
@@ -114,41 +131,33 @@ fn show(order: &[NodeState]) {
 }
 
 fn agreed(args: &RestartArgs, servers: usize) -> bool {
-    let what = if args.migrate_seal {
-        "and move them to the seal that they are started with"
-    } else {
-        "in this order"
+    let what = match &args.migrate_seal {
+        Some(target) => format!("and move them to the seal {target}"),
+        None => "in this order".to_owned(),
     };
     let question = format_args!("Restart {servers} servers {what}? [y/N] ");
     args.yes || console::can_ask("restart") && console::ask(question)
 }
 
-/// Servers that are restarted one after the other.
-struct Rolling<'a> {
-    custodian: Arc<Custodian>,
+/// How servers are restarted.
+struct Restarts<'a> {
     hold: &'a Hold<'a>,
     command: &'a [OsString],
-    /// Those to come, in order.
-    left: Vec<NodeState>,
+    /// By a person, to whom the program names it.
+    by_hand: bool,
 }
 
-impl Rolling<'_> {
-    async fn all(&mut self) -> Result<(), Error> {
-        let permit = by_command();
-        while let Some(server) = self.left.first() {
-            let address = &server.address;
-            self.hold.confirm().await?;
-            self.custodian.release(&permit, address).await?;
-            console::note(format_args!("restarting {address}"));
-            self.restart(address).await?;
-            self.custodian.readmit(&permit, address).await?;
-            console::out(format_args!("{address}: restarted and healthy"));
-            self.left.remove(0);
+impl Restarts<'_> {
+    /// Restarts one server, or has a person do it. The caller confirms the lock of other machines first.
+    async fn restart(&self, address: &str, reason: &str) -> Result<(), Error> {
+        if self.by_hand {
+            console::note(format_args!("restart {address} now, {reason}; waiting for it"));
+            return Ok(());
         }
-        Ok(())
-    }
-
-    async fn restart(&self, address: &str) -> Result<(), Error> {
+        match reason {
+            "" => console::note(format_args!("restarting {address}")),
+            reason => console::note(format_args!("restarting {address} {reason}")),
+        }
         let failed = |problem: String| {
             Error::new(ErrorKind::Local, format!("restart {address}"), problem)
                 .advice("see what the command said, look at the server, then run again")
@@ -168,6 +177,30 @@ impl Rolling<'_> {
         child::lead_to_vault(&mut command, address);
         command.env(HOST, host);
         command
+    }
+}
+
+/// Servers that are restarted one after the other.
+struct Rolling<'a> {
+    custodian: Arc<Custodian>,
+    restarts: &'a Restarts<'a>,
+    /// Those to come, in order.
+    left: Vec<NodeState>,
+}
+
+impl Rolling<'_> {
+    async fn all(&mut self) -> Result<(), Error> {
+        let permit = by_command();
+        while let Some(server) = self.left.first() {
+            let address = &server.address;
+            self.restarts.hold.confirm().await?;
+            self.custodian.release(&permit, address).await?;
+            self.restarts.restart(address, "").await?;
+            self.custodian.readmit(&permit, address).await?;
+            console::out(format_args!("{address}: restarted and healthy"));
+            self.left.remove(0);
+        }
+        Ok(())
     }
 
     fn tell_what_is_left(&self) {

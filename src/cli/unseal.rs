@@ -23,8 +23,8 @@ pub struct UnsealArgs {
     /// Holders may do this one after the other, each on their own machine
     #[arg(long)]
     share: bool,
-    /// Move a server that was started with another seal to that one; `groundwork restart PLAN
-    /// --migrate-seal -- CMD` does all of it
+    /// Move servers that were started with another seal to that one; `groundwork restart PLAN --migrate-seal
+    /// SEAL -- CMD` does all of it
     #[arg(long)]
     migrate_seal: bool,
     #[command(flatten)]
@@ -52,7 +52,7 @@ async fn from_custody(checked: &mut Checked, args: &UnsealArgs) -> Result<Vec<No
     let run = session::connect(checked, Reach::Custody).await?;
     let custodian = Custodian::provide(&run, &Place::OWN).await?;
     if args.migrate_seal {
-        VaultClient::provide(&run, &Place::OWN).await?.allow_migration()?;
+        VaultClient::provide(&run, &Place::OWN).await?.allow_migration();
     }
     let unsealed = custodian.unseal(&by_command()).await;
     session::tell_warnings(&run, &console::note);
@@ -74,7 +74,7 @@ async fn with_shares(checked: &mut Checked, migrates: bool) -> Result<Vec<Node>,
     run.custody_settings = None;
     let vault = VaultClient::provide(&run, &Place::OWN).await?;
     if migrates {
-        vault.allow_migration()?;
+        vault.allow_migration();
     }
     let shares = prompt::secret_lines("Share").await.map_err(|error| {
         Error::new(ErrorKind::Local, "read the shares", error.to_string()).advice("give one share a line")

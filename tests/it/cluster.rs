@@ -12,7 +12,7 @@ use crate::aws::{OWN, secret_key};
 use crate::support::{TestEnvironment, block_on, custody_in, opened, paths, root_token, step, summary};
 
 /// A server, ended with the value.
-pub struct Server(Child);
+pub struct Server(pub Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl Drop for Server {
 }
 
 /// The program of the sandbox's own server.
-fn program(environment: &TestEnvironment) -> PathBuf {
+pub fn program(environment: &TestEnvironment) -> PathBuf {
     let servers = environment.sandbox.pids();
     let programs = servers.iter().filter_map(|(_, pid)| std::fs::read_link(format!("/proc/{pid}/exe")).ok());
     let is_vault = |path: &PathBuf| path.file_name().is_some_and(|name| name == "bao" || name == "vault");
@@ -63,9 +63,9 @@ pub fn seal_status(http: &reqwest::Client, url: &str) -> Value {
 
 /// A node: where it is, and its name.
 #[derive(Clone)]
-struct Node {
+pub struct Node {
     name: String,
-    port: u16,
+    pub port: u16,
     cluster_port: u16,
 }
 
@@ -74,24 +74,24 @@ impl Node {
         Self { name, port: free_port(), cluster_port: free_port() }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
     }
 }
 
 /// A cluster of servers that run with what `servers.yaml` rendered; `cluster.yaml` opens it.
-struct Cluster<'a> {
-    environment: &'a TestEnvironment,
-    nodes: Vec<Node>,
-    seal: Value,
+pub struct Cluster<'a> {
+    pub environment: &'a TestEnvironment,
+    pub nodes: Vec<Node>,
+    pub seal: Value,
     variables: Vec<(&'static str, String)>,
-    servers: Vec<Server>,
+    pub servers: Vec<Server>,
     identity: age::x25519::Identity,
 }
 
 impl<'a> Cluster<'a> {
     /// Starts as many servers with this seal, `null` for key shares, and these variables.
-    fn start(
+    pub fn start(
         environment: &'a TestEnvironment,
         nodes: usize,
         seal: Value,
@@ -108,7 +108,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// What a plan renders for each node.
-    fn render(&self) {
+    pub fn render(&self) {
         let tls = self.environment.sandbox.ca_cert().expect("the sandbox has TLS");
         let file = |name: &str| tls.with_file_name(name);
         let mut steps = Map::new();
@@ -184,13 +184,13 @@ impl<'a> Cluster<'a> {
     }
 
     /// Opens the cluster; another run has nothing to do.
-    fn open(&self) {
+    pub fn open(&self) {
         self.environment.apply("cluster.yaml");
         let again = self.environment.apply("cluster.yaml");
         assert_eq!(summary(&again)["api_calls"]["write"], 0, "{:#}", summary(&again));
     }
 
-    fn custody(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn custody(&self) -> Vec<(String, Vec<u8>)> {
         custody_in(&self.environment.folder.join("custody"), &self.identity)
     }
 
@@ -207,7 +207,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// What the servers say, asked with the root token.
-    fn ask(&self, path: &str) -> Value {
+    pub fn ask(&self, path: &str) -> Value {
         let token = root_token(&self.custody());
         let http = self.environment.http();
         block_on(async {
@@ -224,7 +224,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// The names of all servers that the cluster counts, each of which may vote.
-    fn voters(&self) -> Vec<String> {
+    pub fn voters(&self) -> Vec<String> {
         let configuration = self.ask("sys/storage/raft/configuration");
         let servers = configuration["config"]["servers"].as_array().expect("servers").iter();
         let voter = |server: &Value| {
@@ -238,7 +238,7 @@ impl<'a> Cluster<'a> {
 
     /// A server is only let go while all others are healthy. On a busy machine one may miss a heartbeat just
     /// then; the next run lets go.
-    fn open_until_settled(&self) {
+    pub fn open_until_settled(&self) {
         let started = Instant::now();
         self.environment.apply("cluster.yaml");
         while self.voters() != self.names() {
@@ -249,12 +249,12 @@ impl<'a> Cluster<'a> {
         self.open();
     }
 
-    fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.name.clone()).collect()
     }
 }
 
-fn environment() -> TestEnvironment {
+pub fn environment() -> TestEnvironment {
     TestEnvironment::with(Settings { tls: true, ..Settings::default() })
 }
 
@@ -309,7 +309,7 @@ fn rendered_cluster_unseals_by_transit_of_another_vault() {
 }
 
 /// Opens the sandbox's own Vault, and gives its address and a token for its transit engine.
-fn transit(environment: &TestEnvironment) -> (String, String) {
+pub fn transit(environment: &TestEnvironment) -> (String, String) {
     let identity = age::x25519::Identity::generate();
     let plan = json!({
         "version": 1, "name": "transit", "aws": { "region": "us-east-1" },
@@ -367,112 +367,4 @@ fn rendered_node_unseals_with_the_plans_kms_key() {
     let secret = secret_key(&environment.sandbox);
     let root = [("AWS_ACCESS_KEY_ID", OWN.to_owned()), ("AWS_SECRET_ACCESS_KEY", secret)];
     opens_itself(&environment, seal, root.into());
-}
-
-/// Servers that a script has started, which end with the value.
-struct Restarted<'a> {
-    environment: &'a TestEnvironment,
-    ports: Vec<u16>,
-}
-
-impl<'a> Restarted<'a> {
-    /// Writes `restart.sh`, which starts the server of `VAULT_ADDR` again with what is rendered for it now.
-    fn by_script(cluster: &Cluster<'a>, variables: &str) -> Self {
-        let environment = cluster.environment;
-        for (index, (node, server)) in cluster.nodes.iter().zip(&cluster.servers).enumerate() {
-            environment.write(&format!("index-{}", node.port), &index.to_string());
-            environment.write(&format!("pid-{}", node.port), &server.0.id().to_string());
-        }
-        let script = format!(
-            "set -eu\nport=${{VAULT_ADDR##*:}}\nkill -9 \"$(cat pid-$port)\"\nexport {variables}\n\
-             config=rendered/$(cat index-$port)\n\
-             setsid {} server -config $config.hcl < /dev/null > /dev/null 2> $config.log &\necho $! > pid-$port\n",
-            program(environment).display()
-        );
-        environment.write("restart.sh", &script);
-        Self { environment, ports: cluster.nodes.iter().map(|node| node.port).collect() }
-    }
-
-    fn restart(&self, flags: &[&str]) -> crate::support::Ran {
-        let words = [&["restart", "cluster.yaml", "--yes"], flags, &["--", "sh", "restart.sh"]].concat();
-        self.environment.run(&words)
-    }
-}
-
-impl Drop for Restarted<'_> {
-    fn drop(&mut self) {
-        for port in &self.ports {
-            let Ok(pid) = std::fs::read_to_string(self.environment.folder.join(format!("pid-{port}"))) else {
-                continue;
-            };
-            let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
-            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
-        }
-    }
-}
-
-#[test]
-fn several_rendered_servers_are_not_moved_to_another_seal() {
-    let environment = environment();
-    let cluster = Cluster::start(&environment, 2, Value::Null, Vec::new());
-    cluster.open();
-    let restarted = Restarted::by_script(&cluster, "NONE=1");
-    let refused = restarted.restart(&["--migrate-seal"]);
-    assert!(refused.code == 1 && refused.stderr.contains("several servers"), "{refused:?}");
-    let refused = environment.run(&["unseal", "cluster.yaml", "--migrate-seal"]);
-    assert!(refused.code == 1 && refused.stderr.contains("several servers"), "{refused:?}");
-    cluster.open();
-}
-
-#[test]
-fn rendered_server_moves_to_another_seal_and_back() {
-    let environment = environment();
-    let mut cluster = Cluster::start(&environment, 1, Value::Null, Vec::new());
-    cluster.open();
-    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-    let restarted = Restarted::by_script(&cluster, &format!("CLUSTER_SEAL_KEY={key}"));
-    let seals = |cluster: &Cluster<'_>| -> Vec<Value> {
-        let status = |node: &Node| seal_status(&environment.http(), &node.url());
-        cluster.nodes.iter().map(status).map(|status| json!([status["type"], status["sealed"]])).collect()
-    };
-
-    // Without the consent a server that was started with another seal gets no share.
-    cluster.seal = json!({ "static": { "current_key_id": "1", "current_key": "env://CLUSTER_SEAL_KEY" } });
-    cluster.render();
-    let refused = restarted.restart(&[]);
-    assert!(refused.code == 1 && refused.stderr.contains("--migrate-seal"), "{refused:?}");
-    let moved = environment.run(&["unseal", "cluster.yaml", "--migrate-seal"]);
-    assert_eq!(moved.code, 0, "{moved:?}");
-    assert_eq!(seals(&cluster), [json!(["static", false])]);
-    let again = restarted.restart(&[]);
-    assert_eq!(again.code, 0, "they open by themselves: {again:?}");
-    cluster.open();
-    let checked = environment.run(&["custody", "check", "cluster.yaml"]);
-    assert!(
-        checked.code == 0 && checked.stdout.contains("3 shares can be obtained, 2 are needed"),
-        "{checked:?}"
-    );
-
-    // And back: the seal is declared, and disabled.
-    cluster.seal["static"]["disabled"] = json!(true);
-    cluster.render();
-    let ran = restarted.restart(&["--migrate-seal"]);
-    assert!(ran.code == 0 && ran.stdout.contains("every server has the seal shamir"), "{ran:?}");
-    cluster.seal = Value::Null;
-    cluster.render();
-    let again = restarted.restart(&[]);
-    assert_eq!(again.code, 0, "custody opens them: {again:?}");
-    assert_eq!(seals(&cluster), [json!(["shamir", false])]);
-    cluster.open();
-    let journal = environment.run(&["journal", "cluster.yaml"]);
-    assert!(
-        journal.stdout.contains("migrate the seal") && journal.stdout.contains("Nothing is open."),
-        "{journal:?}"
-    );
-    let secrets: Vec<(String, Vec<u8>)> = opened(&cluster.custody(), "keys_base64")
-        .into_iter()
-        .map(|share| ("share".to_owned(), share.into_bytes()))
-        .collect();
-    let said = format!("{refused:?}{moved:?}{ran:?}{again:?}{checked:?}{journal:?}");
-    assert_eq!(crate::canary::leaks(said.as_bytes(), &secrets), Vec::<&str>::new());
 }

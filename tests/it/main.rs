@@ -77,6 +77,7 @@ mod saved;
 mod scenario_a;
 mod scenario_b;
 mod schema;
+mod seal_migration;
 mod sealed_backups;
 mod secret_id;
 mod selected;

@@ -28,6 +28,7 @@ use self::next::{Next, next};
 use self::proof::Newcomer;
 pub use self::proof::{FIRST_SHARES, NodeProof, REFUSED_SHARES};
 pub use self::rolling::NodeState;
+pub use self::seal_migration::{NodePhase, Phase, Step};
 use self::throwaway::unfinished;
 pub use self::throwaway::{Ground, Shape};
 use self::unsealing::{ask_nodes, reported_id};

@@ -79,8 +79,8 @@ pub use custody_status::CustodyStatus;
 pub use helm_values::HelmValues;
 pub use holders::HeldShare;
 pub use init::{
-    Desired as DeclaredSplit, FIRST_SHARES, Ground, NodeProof, NodeState, REFUSED_SHARES, Shape, VaultInit,
-    declared_split,
+    Desired as DeclaredSplit, FIRST_SHARES, Ground, NodePhase, NodeProof, NodeState, Phase, REFUSED_SHARES,
+    Shape, Step as MigrationStep, VaultInit, declared_split,
 };
 pub use keyring::{rotate_keyring, rotate_root_key};
 pub use kubernetes_auth::KubernetesAuth;

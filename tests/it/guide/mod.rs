@@ -140,6 +140,7 @@ chapters! {
     databases_are_as_shown: "databases",
     people_come_and_go_as_shown: "people",
     rekeying_is_as_shown: "rekeying",
+    seals_move_as_shown: "seal",
     backups_are_as_shown: "backup",
     drills_are_as_shown: "rehearsing",
     rebuilding_is_as_shown: "rebuilding",

@@ -10,13 +10,14 @@ mod token;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::cache::{Cached, Listings};
 use super::connection::Vault;
 use super::custodian::token_source;
 use super::node::NodeClient;
 use crate::environment::Environment;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::event::Warnings;
 use crate::place::Place;
 use crate::providers::vault::settings::VaultSettings;
@@ -161,19 +162,9 @@ impl VaultClient {
         &self.cluster.warnings
     }
 
-    /// Lets this run move the server to another seal, where it waits for that.
-    ///
-    /// # Errors
-    /// `Rejected` with several servers: a standby that has agreed to move answers nothing until the leader moves the data.
-    pub fn allow_migration(&self) -> Result<()> {
-        if self.cluster.nodes.len() > 1 {
-            let message = "a cluster of several servers is not moved to another seal by this program yet";
-            return Err(Error::new(ErrorKind::Rejected, "migrate the seal", message).advice(
-                "follow https://openbao.org/docs/concepts/seal/#seal-migration, with the shares in custody",
-            ));
-        }
-        self.cluster.may_migrate.store(true, std::sync::atomic::Ordering::SeqCst);
-        Ok(())
+    /// Lets this run move servers to another seal, where they wait for that.
+    pub fn allow_migration(&self) {
+        self.cluster.may_migrate.store(true, Ordering::SeqCst);
     }
 
     /// Every node, for requests to single nodes.

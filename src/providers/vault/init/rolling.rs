@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::members::Members;
+use super::seal_migration::is_between_seals;
 use super::unsealing::{await_answer, await_its_own_unsealing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::permit::Permit;
@@ -52,6 +53,11 @@ impl Custodian {
         }
         servers.sort_by_key(|server| server.active);
         Ok(servers)
+    }
+
+    /// How many servers the plan has.
+    pub fn servers(&self) -> usize {
+        self.vault.nodes().len()
     }
 
     /// Prepares a server for its end: waits until the cluster can spare it, and makes it step down if
@@ -143,10 +149,16 @@ async fn unwell(nodes: &[NodeClient]) -> Option<String> {
         match node.health().await {
             Ok(Health::Active | Health::Standby) => {}
             Ok(health) => return Some(format!("{} is {health}", node.address())),
+            Err(_) if node.may_migrate() && is_between(node).await => {}
             Err(error) => return Some(error.message),
         }
     }
     None
+}
+
+/// Whether a server votes and serves, and answers with an error only because it is on its way to another seal.
+async fn is_between(node: &NodeClient) -> bool {
+    node.seal_status().await.is_err_and(|error| is_between_seals(&error))
 }
 
 /// Waits before the cluster is asked again, unless it has been asked for long enough.

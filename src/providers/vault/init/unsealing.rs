@@ -9,6 +9,7 @@ use super::Node;
 use super::ceremony::foreign;
 use super::members::{Members, settle};
 use super::proof::{NodeProof, needs_shares, refusal};
+use super::seal_migration::{enter_share, is_between_seals, require_migration_allowed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::permit::Permit;
 use crate::providers::vault::custodian::{Custodian, Initialisation, Unlocked};
@@ -336,35 +337,12 @@ pub(super) async fn unseal(
     loop {
         match node.seal_status().await {
             Ok(status) if !status.sealed => return Ok(()),
+            // It is open, and waits until the leader moves the data.
+            Err(error) if node.may_migrate() && is_between_seals(&error) => return Ok(()),
             Err(error) if !(status.migration && error.is_retriable()) => return Err(error),
             Ok(_) | Err(_) => pause(patience, node, "is still sealed").await?,
         }
     }
-}
-
-/// Enters a share; into a server that waits to move to another seal, with the consent to that.
-async fn enter_share(
-    permit: &Permit,
-    node: &NodeClient,
-    status: &SealStatus,
-    share: &Secret,
-) -> Result<SealStatus> {
-    match status.migration {
-        true => node.migrate(permit, share).await,
-        false => node.unseal(permit, share).await,
-    }
-}
-
-/// A server that was started with another seal takes shares only to move to it, which is a decision of its own.
-fn require_migration_allowed(node: &NodeClient, status: &SealStatus) -> Result<()> {
-    if !(status.sealed && status.migration) || node.may_migrate() {
-        return Ok(());
-    }
-    let message = format!("{} was started with another seal than its data has", node.address());
-    Err(Error::new(ErrorKind::Denied, "unseal", message).advice(
-        "to move to that seal, run `groundwork unseal PLAN --migrate-seal`; otherwise start it with the configuration \
-         that it had",
-    ))
 }
 
 /// Waits until a server that is being started answers.
