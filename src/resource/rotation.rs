@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Rotation {
     /// In one run; how, in one sentence.
     AtOnce(&'static str),
+    /// In one run, and no other step sees anything of it; how, in one sentence.
+    InPlace(&'static str),
     /// Over several runs: the new secret works beside the old one, which goes when its users have changed over.
     Phased(&'static str),
     /// Not at all, and why.
@@ -20,7 +22,7 @@ impl Rotation {
     pub fn refusal(self) -> Option<&'static str> {
         match self {
             Self::Never(why) => Some(why),
-            Self::AtOnce(_) | Self::Phased(_) => None,
+            Self::AtOnce(_) | Self::InPlace(_) | Self::Phased(_) => None,
         }
     }
 }
@@ -46,4 +48,6 @@ pub struct Pending {
     pub since: Option<Timestamp>,
     /// When the next phase can begin at the earliest.
     pub until: Option<Timestamp>,
+    /// Whether the old secret can become the present one again.
+    pub can_go_back: bool,
 }

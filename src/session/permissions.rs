@@ -1,12 +1,14 @@
 //! The permissions with which a command can run on a plan, derived from the plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::checked::Checked;
+use super::rotate::taken;
 use super::whole::declared;
 use crate::place::Place;
 use crate::plan::Diagnostics;
-use crate::run::{Command, Kept, LeastPolicy, Needs};
+use crate::resource::Rotation;
+use crate::run::{Access, Command, Kept, LeastPolicy, Needs};
 
 /// The least policies for a command, by connection.
 ///
@@ -29,14 +31,18 @@ pub fn least_policies(checked: &Checked, command: Command) -> Result<Vec<LeastPo
 /// The needs of a command for each step, and for the run itself.
 fn of_command(checked: &Checked, command: Command) -> Result<Vec<Needs>, Diagnostics> {
     let resolved = &checked.resolved;
-    let steps = resolved.steps.iter().zip(&checked.instances);
+    let rotated = (command == Command::Rotate).then(|| Rotated::of(checked));
+    let steps = resolved.steps.iter().zip(&checked.instances).enumerate();
     let mut needs: Vec<Needs> = steps
-        .flat_map(|(step, instance)| {
+        .flat_map(|(index, (step, instance))| {
             let (provider, place) = (step.kind.provider(), instance.place());
             let realm = resolved.realms.of(provider, place);
-            let permissions =
-                command.accesses().iter().flat_map(|access| instance.permissions(*access, &realm));
-            let rotates = command == Command::Rotate;
+            let accesses = match &rotated {
+                Some(rotated) => rotated.accesses(index),
+                None => command.accesses(),
+            };
+            let permissions = accesses.iter().flat_map(|access| instance.permissions(*access, &realm));
+            let rotates = accesses.contains(&Access::Update) && command == Command::Rotate;
             let rotation = rotates.then(|| instance.rotation_permissions(&realm)).into_iter().flatten();
             Needs::of_step(&step.id, provider, place, permissions.chain(rotation).collect())
         })
@@ -67,4 +73,45 @@ pub(super) fn of_run(checked: &Checked, command: Command) -> Result<Vec<Needs>, 
         needed.collect::<Vec<_>>()
     };
     Ok(resolved.providers.iter().flat_map(of).collect())
+}
+
+/// The steps that a rotation deals with.
+struct Rotated {
+    /// Those that can be rotated, and those that take something of them.
+    written: BTreeSet<usize>,
+    /// Those of which these take something.
+    read: BTreeSet<usize>,
+}
+
+impl Rotated {
+    fn of(checked: &Checked) -> Self {
+        let steps = &checked.resolved.steps;
+        let from = |index: usize| taken(&checked.resolved, &*checked.instances[index], index);
+        let is_rotated = |index: &usize| steps[*index].kind.rotation().refusal().is_none();
+        let mut written: BTreeSet<usize> = (0..steps.len()).filter(is_rotated).collect();
+        let in_place = |index: &usize| matches!(steps[*index].kind.rotation(), Rotation::InPlace(_));
+        let mut sources: BTreeSet<usize> = written.iter().copied().filter(|index| !in_place(index)).collect();
+        // In this order each step comes after those that it takes something of.
+        for index in &checked.graph.order {
+            if from(*index).iter().any(|other| sources.contains(other)) {
+                sources.insert(*index);
+                written.insert(*index);
+            }
+        }
+        let mut read = BTreeSet::new();
+        for index in checked.graph.order.iter().rev() {
+            if written.contains(index) || read.contains(index) {
+                read.extend(from(*index));
+            }
+        }
+        Self { written, read }
+    }
+
+    fn accesses(&self, index: usize) -> &'static [Access] {
+        match (self.written.contains(&index), self.read.contains(&index)) {
+            (true, _) => Command::Rotate.accesses(),
+            (false, true) => Command::Plan.accesses(),
+            (false, false) => &[],
+        }
+    }
 }

@@ -12,7 +12,9 @@ use crate::graph::Selected;
 use crate::health::Due;
 use crate::observe::ObservedPlan;
 use crate::plan::{Diagnostic, Diagnostics};
-use crate::resource::{Pending, Turn};
+use crate::resolve::Resolved;
+use crate::resource::erased::Instance;
+use crate::resource::{Pending, Rotation, Turn};
 
 /// The caller's choice of secrets to rotate.
 #[derive(Clone, Debug)]
@@ -72,7 +74,11 @@ impl Session {
             if is_pending || begun != Some(Begun::Rotated) {
                 rotated.insert(index, turn);
             }
+            let in_place = matches!(self.world.resolved.steps[index].kind.rotation(), Rotation::InPlace(_));
             // While an old secret is on its way out, the others have the new one already.
+            if in_place {
+                continue;
+            }
             if !is_pending || begun.is_some() || turn == Turn::Back {
                 sources.insert(index);
             }
@@ -147,14 +153,19 @@ fn standings(world: &ObservedPlan) -> Vec<(usize, Standing)> {
 fn followers(world: &ObservedPlan, sources: &BTreeSet<usize>) -> BTreeSet<usize> {
     let mut found: BTreeSet<usize> = BTreeSet::new();
     for index in &world.graph.order {
-        let step = &world.resolved.steps[*index];
-        let taken = world.instances[*index].step_secrets();
-        let secrets = taken.iter().filter_map(|written| world.resolved.step_secret(step, written));
-        let outputs = step.references.iter().flat_map(|name| world.resolved.instances_of(name, Some(step)));
-        let mut from = secrets.map(|(other, _)| other).chain(outputs.copied());
-        if from.any(|other| sources.contains(&other) || found.contains(&other)) {
+        let from = taken(&world.resolved, &world.instances[*index], *index);
+        if from.iter().any(|other| sources.contains(other) || found.contains(other)) {
             found.insert(*index);
         }
     }
     found
+}
+
+/// The steps of which this one takes a secret or an output.
+pub(super) fn taken(resolved: &Resolved, instance: &dyn Instance, index: usize) -> Vec<usize> {
+    let step = &resolved.steps[index];
+    let secrets = instance.step_secrets();
+    let secrets = secrets.iter().filter_map(|written| resolved.step_secret(step, written));
+    let outputs = step.references.iter().flat_map(|name| resolved.instances_of(name, Some(step)));
+    secrets.map(|(other, _)| other).chain(outputs.copied()).collect()
 }

@@ -134,7 +134,7 @@ fn remarks(kind: &dyn Kind) -> impl Iterator<Item = String> {
     };
     let marks = [kind.protected().then_some(PROTECTED), kind.once_only().then_some(ONCE_ONLY)];
     let turned = match kind.rotation() {
-        Rotation::AtOnce(how) => Some(format!("`rotate`: {how}.")),
+        Rotation::AtOnce(how) | Rotation::InPlace(how) => Some(format!("`rotate`: {how}.")),
         Rotation::Phased(how) => Some(format!("`rotate`, over several runs: {how}.")),
         Rotation::Never(_) => None,
     };

@@ -43,9 +43,12 @@ pub fn waiting(waiting: &[Standing]) -> String {
             let _ = write!(text, "\n  {}: {}", one.id, under_way(pending));
         }
     }
-    text.push_str(
-        "\n  Go on with `groundwork rotate PLAN --due`; `groundwork rotate PLAN --rollback ID` goes back.",
-    );
+    text.push_str("\n  Go on with `groundwork rotate PLAN --due`");
+    let can_go_back = |one: &&Standing| one.pending.as_ref().is_some_and(|pending| pending.can_go_back);
+    for one in waiting.iter().filter(can_go_back) {
+        let _ = write!(text, "; `groundwork rotate PLAN --rollback {}` goes back", one.id);
+    }
+    text.push('.');
     text
 }
 

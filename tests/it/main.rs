@@ -70,6 +70,7 @@ mod removal;
 mod removal_vault;
 mod restore;
 mod rotate;
+mod rotate_engines;
 mod rotate_templates;
 mod runbook;
 mod sandbox;

@@ -5,6 +5,7 @@ mod backup;
 mod kubernetes;
 mod plans;
 mod proof;
+mod rotate;
 mod vault;
 
 use std::collections::BTreeSet;

@@ -124,7 +124,7 @@ pub struct Observed {
     replacement: Option<Replaced>,
     /// A rotation that is under way.
     rotation: Option<UnderWay>,
-    /// When the key was made, of one that is kept.
+    /// When the key was made that is in use, as far as that is known.
     made: Option<Timestamp>,
 }
 
@@ -266,6 +266,9 @@ impl Resource for IamAccessKey {
             made: None,
             next,
         };
+        if let Next::Blocked { keys } = &observed.next {
+            observed.made = next::oldest(&live, keys);
+        }
         if let Next::Keep { key, .. } = &observed.next {
             observed.status = status_of(&live, key);
             observed.made = next::made(&live, key);

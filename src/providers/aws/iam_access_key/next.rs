@@ -46,6 +46,14 @@ pub(super) fn made(live: &[AccessKeyMetadata], key: &str) -> Option<Timestamp> {
     live.iter().filter_map(Key::of).find(|one| one.id == key)?.made
 }
 
+/// When the oldest key was made, leaving out those that are `foreign` unless there is no other: what is blocked has its
+/// date all the same.
+pub(super) fn oldest(live: &[AccessKeyMetadata], foreign: &[String]) -> Option<Timestamp> {
+    let keys: Vec<Key> = live.iter().filter_map(Key::of).collect();
+    let ours = keys.iter().filter(|key| !foreign.contains(&key.id)).filter_map(|key| key.made).min();
+    ours.or_else(|| keys.iter().filter_map(|key| key.made).min())
+}
+
 /// A request for a key that was announced and neither fulfilled nor refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {

@@ -190,7 +190,13 @@ impl UnderWay {
             Phase::Delete => ("it is deleted next".to_owned(), Some(self.now)),
             Phase::End => ("it is gone, and that is to be noted".to_owned(), Some(self.now)),
         };
-        Pending { old: self.old.clone(), waits, since: self.delivered, until }
+        Pending {
+            old: self.old.clone(),
+            waits,
+            since: self.delivered,
+            until,
+            can_go_back: self.status.is_some(),
+        }
     }
 }
 

@@ -84,7 +84,7 @@ fn assemble(
     alias: &str,
     metadata: KeyMetadata,
     policy: Option<Document>,
-    rotation: Option<u32>,
+    rotation: LiveRotation,
     tags: Tags,
 ) -> Result<Observed> {
     let arn = metadata.arn.ok_or_else(|| missing("kms:DescribeKey", "ARN"))?;
@@ -99,7 +99,9 @@ fn assemble(
         enabled: metadata.enabled,
         pending_deletion: is_pending_deletion(metadata.key_state.as_ref()),
         broken: metadata.key_state.as_ref().and_then(broken),
-        rotation,
+        rotation: rotation.period,
+        material: metadata.current_key_material_id,
+        rotating_since: rotation.on_demand_since,
         policy,
         key_spec: metadata.key_spec.map(|spec| spec.as_str().to_owned()).unwrap_or_default(),
         key_usage: metadata.key_usage.map(|usage| usage.as_str().to_owned()).unwrap_or_default(),
@@ -149,15 +151,26 @@ async fn policy(client: &AwsClient, key_id: &str) -> Result<Option<Document>> {
     answer.and_then(|answer| answer.policy).map(|text| Document::parse(OPERATION, &text)).transpose()
 }
 
-/// Days between rotations; `None` if the key is not rotated or its type cannot be.
-async fn rotation(client: &AwsClient, key_id: &str) -> Result<Option<u32>> {
+/// How a key is rotated.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct LiveRotation {
+    /// Days between rotations; `None` if the key is not rotated or its type cannot be.
+    period: Option<u32>,
+    /// Since when a rotation on demand is going on.
+    on_demand_since: Option<String>,
+}
+
+async fn rotation(client: &AwsClient, key_id: &str) -> Result<LiveRotation> {
     const NOT_ROTATED: [&str; 3] =
         ["NotFoundException", "UnsupportedOperationException", "KMSInvalidStateException"];
     let answer = client.read().kms.get_key_rotation_status().key_id(key_id).send().await;
     let answer = answer.found("kms:GetKeyRotationStatus", &NOT_ROTATED)?;
-    Ok(answer
-        .filter(|status| status.key_rotation_enabled)
-        .map(|status| status.rotation_period_in_days.and_then(|days| days.try_into().ok()).unwrap_or(YEAR)))
+    let Some(status) = answer else { return Ok(LiveRotation::default()) };
+    let days = status.rotation_period_in_days.and_then(|days| days.try_into().ok()).unwrap_or(YEAR);
+    Ok(LiveRotation {
+        period: status.key_rotation_enabled.then_some(days),
+        on_demand_since: status.on_demand_rotation_start_date.map(|date| date.to_string()),
+    })
 }
 
 /// The period if the service returns none, as it did before periods could be chosen.

@@ -9,6 +9,7 @@ mod lockout;
 mod made;
 mod needed;
 mod risk;
+mod rotation;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +38,7 @@ use crate::resource::risk::{
     Deletion, LABELS, Risks, Severity, added, analysed, changed, fixed, identity, off, on, raised, safe,
     state,
 };
-use crate::resource::{Attachment, Diff, Look, Partial, Replacement, Resource, Tags, Writer};
+use crate::resource::{Attachment, Diff, Look, Partial, Replacement, Resource, Rotation, Tags, Turn, Writer};
 use crate::run::{Permission, Use};
 
 const IMMUTABLE: &str = "KMS fixes this when a key is created; declare another alias to get another key, and \
@@ -107,6 +108,10 @@ pub struct Desired {
     /// Tags.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
+    /// Whether KMS is asked for another key material now.
+    #[serde(skip)]
+    #[schemars(skip)]
+    rotating: bool,
 }
 
 fn yes() -> bool {
@@ -156,6 +161,10 @@ pub struct Observed {
     broken: Option<String>,
     /// The period in days; `None` without rotation.
     rotation: Option<u32>,
+    /// The id of the key material that encrypts now, where KMS reports one.
+    material: Option<String>,
+    /// Since when a rotation on demand is going on.
+    rotating_since: Option<String>,
     policy: Option<Document>,
     key_spec: String,
     key_usage: String,
@@ -229,6 +238,9 @@ impl Resource for KmsKey {
     const REPLACEMENT: Replacement = Replacement::Never(
         "what it has encrypted could no longer be decrypted; declare another step with another alias, encrypt the data again with that, then take the old step out",
     );
+    const ROTATION: Rotation = Rotation::InPlace(
+        "KMS makes another key material under the same ARN, up to ten times in a key's life; nothing has to be encrypted again",
+    );
     const REMOVAL: Option<&'static str> =
         Some("its data can no longer be decrypted, and after the deletion window it is lost");
 
@@ -240,6 +252,19 @@ impl Resource for KmsKey {
 
     fn permissions(desired: &Desired, used: Use<'_>) -> Vec<Permission> {
         needed::permissions(desired, used)
+    }
+
+    fn rotation_permissions(desired: &Desired, realm: &Realm) -> Vec<Permission> {
+        rotation::permissions(desired, realm)
+    }
+
+    fn rotate(desired: &mut Desired, turn: Turn) -> bool {
+        desired.rotating = turn == Turn::Forward && rotation::is_possible(desired);
+        desired.rotating
+    }
+
+    fn revision(observed: &Observed) -> Option<String> {
+        rotation::revision(observed)
     }
 
     fn id(desired: &Desired) -> Id {
@@ -289,6 +314,7 @@ impl Resource for KmsKey {
             &desired.description,
         );
         compare_rotation(&mut diff, desired, observed);
+        rotation::compare(&mut diff, desired, observed);
         let (partition, account) = observed.home();
         if let Some((field, policy)) = desired.key_policy(partition, account) {
             policy::compare(&mut diff, field, observed.policy.as_ref(), &policy);

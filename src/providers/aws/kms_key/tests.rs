@@ -22,6 +22,8 @@ pub(super) fn observed() -> Observed {
         pending_deletion: false,
         broken: None,
         rotation: Some(365),
+        material: None,
+        rotating_since: None,
         policy: None,
         key_spec: symmetric(),
         key_usage: encrypt_decrypt(),

@@ -7,7 +7,7 @@ use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
 
-use super::{Desired, Id, KmsKey, Observed, grants, is_same_key, live};
+use super::{Desired, Id, KmsKey, Observed, grants, is_same_key, live, rotation as on_demand};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::timeout::scaled_delay;
 use crate::providers::aws::client::{AwsClient, missing};
@@ -231,6 +231,9 @@ async fn update_key(w: &W<'_>, desired: &Desired, observed: &Observed) -> Result
     }
     if rotation {
         rotate(w, key, desired).await?;
+    }
+    if diff.touches(on_demand::FIELD) {
+        on_demand::on_demand(w, key).await?;
     }
     let (partition, account) = observed.home();
     if let Some((field, policy)) = desired.key_policy(partition, account)

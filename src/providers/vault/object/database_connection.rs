@@ -136,7 +136,7 @@ orders_database:
     ]];
     const PROOF: Proof =
         Proof::InSync("the server connected when it was written; its roles are proven by their own steps");
-    const ROTATION: Rotation = Rotation::AtOnce(
+    const ROTATION: Rotation = Rotation::InPlace(
         "with `rotate_root: true`, the engine gives its own user another password, which only the engine knows",
     );
     const IDENTITY: &'static [&'static str] = &["mount", "name"];

@@ -73,7 +73,7 @@ orders_reports:
     const PROTECTED: bool = true;
     const REPLACEMENT: Replacement =
         Replacement::Never("`groundwork rotate PLAN STEP` gives the account another password");
-    const ROTATION: Rotation = Rotation::AtOnce(
+    const ROTATION: Rotation = Rotation::InPlace(
         "the engine gives the account another password, which its users read from the engine; the old one ends at once",
     );
     const IDENTITY: &'static [&'static str] = &["mount", "name"];

@@ -118,7 +118,8 @@ impl UnderWay {
             Phase::End => ("it is gone, and that is to be noted".to_owned(), Some(self.now)),
         };
         let old = format!("the secret-id with the accessor {}", self.old);
-        Pending { old, waits, since: self.delivered, until }
+        // Nothing has kept it.
+        Pending { old, waits, since: self.delivered, until, can_go_back: false }
     }
 }
 
