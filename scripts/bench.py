@@ -54,11 +54,11 @@ def start_up(program):
 
 
 class Sandbox:
-    def __init__(self, program, folder):
+    def __init__(self, program, folder, *options):
         self.program, self.folder = program, folder
-        _, _, output = run([program, "sandbox", "up", "--dir", f"{folder}/sandbox"])
+        _, _, output = run([program, "sandbox", "up", "--dir", f"{folder}/sandbox", *options])
         lines = [line.removeprefix("export ") for line in output.splitlines() if line.startswith("export ")]
-        self.environment = os.environ | dict(line.split("=", 1) for line in lines)
+        self.environment = os.environ | dict(line.split("=", 1) for line in lines) | {"PATH": os.environ["PATH"]}
 
     def __enter__(self):
         return self
@@ -66,8 +66,11 @@ class Sandbox:
     def __exit__(self, *_):
         run([self.program, "sandbox", "down", "--purge", "--dir", f"{self.folder}/sandbox"])
 
+    def run(self, *command):
+        return run(command, self.environment, self.folder)
+
     def groundwork(self, *arguments):
-        return run([self.program, *arguments], self.environment, self.folder)
+        return self.run(self.program, *arguments)
 
     def apply(self, plan):
         seconds, memory, output = self.groundwork("apply", plan, "--yes", "--format", "json")
