@@ -202,11 +202,16 @@ impl ServerArgs {
     }
 }
 
+/// Kinds that only write a file.
+const IN_A_FILE: [&str; 1] = ["kubernetes.rendered"];
+
 /// The further servers that the kinds of a plan need. A file that is not a plan needs none.
 fn needed_by(plan: &Path) -> BTreeSet<Extra> {
     let servers = [("kubernetes.", Extra::Kubernetes), ("postgres.", Extra::Postgres)];
     let kinds = kinds_in(plan, 0);
-    let is_used = |prefix: &str| kinds.iter().any(|kind| kind.starts_with(prefix));
+    let is_used = |prefix: &str| {
+        kinds.iter().any(|kind| kind.starts_with(prefix) && !IN_A_FILE.contains(&kind.as_str()))
+    };
     servers.into_iter().filter(|(prefix, _)| is_used(prefix)).map(|(_, extra)| extra).collect()
 }
 
@@ -276,8 +281,15 @@ mod tests {
         let SandboxCommand::Run { servers, .. } = parsed.sandbox.command else { panic!() };
         let command = ["groundwork", "apply", whole.to_str().unwrap()].map(OsString::from);
         assert_eq!(servers.for_command(&command).options().settings.with, [Extra::Kubernetes].into());
-        let plan = ["--for", other.to_str().unwrap()];
-        assert!(options(&plan).settings.with.is_empty());
+        let of_plan = |plan: &Path| options(&["--for", plan.to_str().unwrap()]).settings.with;
+        assert!(of_plan(&other).is_empty());
+        let row = write("row.yaml", "steps: { c: { kind: postgres.row } }");
+        assert_eq!(of_plan(&row), [Extra::Postgres].into());
+        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/clinical-ai.yaml");
+        assert_eq!(of_plan(&ours), [Extra::Kubernetes, Extra::Postgres].into());
+        // A file of objects needs no cluster.
+        let file = write("file.yaml", "steps: { d: { kind: kubernetes.rendered } }");
+        assert!(of_plan(&file).is_empty());
     }
 
     #[test]

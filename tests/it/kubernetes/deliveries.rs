@@ -3,9 +3,10 @@
 use groundwork::sandbox::{Extra, Settings};
 use serde_json::{Value, json};
 
-use super::{ApiServer, is_left_out};
+use super::relay::FAULTS;
+use super::{ApiServer, Relay, is_left_out};
 use crate::canary::{leaking_files, leaks};
-use crate::support::{Cluster, paths, step, summary};
+use crate::support::{Cluster, Ran, paths, step, summary};
 
 const SECRET: &str = "api/v1/namespaces/team/secrets/aws";
 const COPY: &str = "api/v1/namespaces/team/secrets/mail";
@@ -147,4 +148,39 @@ fn key_is_not_made_for_a_secret_that_refuses_it() {
         plan["steps"]["key"]["deliver"][1]["kubernetes_secret"]["namespace"] = json!("elsewhere");
     });
     refused("namespaces \"elsewhere\" not found");
+}
+
+/// A delivery that fails, or whose answer is lost, is made good by the next run, with the same key.
+#[test]
+fn faults_of_a_delivery_are_made_good_with_one_key() {
+    if is_left_out("faults of a delivery into a Secret") {
+        return;
+    }
+    let delivered = Delivered::new();
+    let Delivered { cluster, server } = &delivered;
+    server.create("api/v1/namespaces", &json!({ "metadata": { "name": "team" } }));
+    let mut only_key = steps();
+    only_key.as_object_mut().expect("steps").retain(|id, _| ["kv", "user", "key"].contains(&id.as_str()));
+    cluster.declare(&only_key);
+    let relay = Relay::start(ApiServer::of(&cluster.environment));
+    let config = relay.config(&cluster.environment);
+    let run = |arguments: &[&str]| {
+        let mut command = cluster.command(arguments);
+        command.env("KUBECONFIG", &config).env("GROUNDWORK_HASTE", "50").env("GROUNDWORK_TIMEOUT", "3");
+        Ran::of(command.output().expect("it runs"))
+    };
+    let mut known = None;
+    for fault in FAULTS {
+        relay.plan(Some((1, fault)));
+        let first = run(&["apply", "plan.yaml", "--yes"]);
+        assert!(!format!("{}{}", first.stdout, first.stderr).contains("panicked"), "{fault:?}: {first:?}");
+        relay.plan(None);
+        let second = run(&["apply", "plan.yaml", "--yes"]);
+        assert_eq!(second.code, 0, "{fault:?}: {first:?}\n{second:?}");
+        let third = run(&["apply", "plan.yaml", "--yes", "--format", "json"]);
+        assert_eq!(summary(&third.events())["api_calls"]["write"], 0, "{fault:?}: {third:?}");
+        let key = delivered.key();
+        assert_eq!(known.get_or_insert_with(|| key.clone()), &key, "{fault:?}: another key");
+        server.delete(SECRET);
+    }
 }
