@@ -156,6 +156,11 @@ pub trait Connection: Any + Send + Sync {
         None
     }
 
+    /// The permission to issue such a token, in a plan with steps of these kinds; `None` as there.
+    fn workload_permission(&self, _workload: &Workload, _kinds: &[&str]) -> Option<Permission> {
+        None
+    }
+
     /// Whether custody, the journal or the lock of a plan can be in this system.
     fn keeps_for_runs(&self) -> bool {
         true

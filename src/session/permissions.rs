@@ -47,8 +47,26 @@ fn of_command(checked: &Checked, command: Command) -> Result<Vec<Needs>, Diagnos
             Needs::of_step(&step.id, provider, place, permissions.chain(rotation).collect())
         })
         .collect();
+    if command == Command::Verify {
+        needs.extend(of_logins(checked));
+    }
     needs.extend(of_run(checked, command)?);
     Ok(needs)
+}
+
+/// The needs for the tokens of workloads, with which a proof logs in.
+fn of_logins(checked: &Checked) -> Vec<Needs> {
+    let resolved = &checked.resolved;
+    let kinds: Vec<&str> = resolved.steps.iter().map(|step| step.kind.name()).collect();
+    let mut needs = Vec::new();
+    for (step, instance) in resolved.steps.iter().zip(&checked.instances) {
+        let Some(workload) = instance.workload() else { continue };
+        for connection in resolved.providers.iter() {
+            let permission = connection.workload_permission(&workload, &kinds).into_iter().collect();
+            needs.extend(Needs::of_step(&step.id, connection.provider(), &Place::OWN, permission));
+        }
+    }
+    needs
 }
 
 /// The needs of the run itself.

@@ -18,7 +18,7 @@ use crate::place::{Place, Realm, Realms};
 use crate::provider::Provider;
 use crate::resource::erased::Kind;
 use crate::resource::{Provided, Resource};
-use crate::run::{Connection, LeastPolicy, Needs, Run, Want, Workload};
+use crate::run::{Connection, LeastPolicy, Needs, Permission, Run, Want, Workload};
 use crate::secret::Secret;
 use crate::template::unknown;
 use crate::trust::{self, Grant, Subject};
@@ -55,6 +55,12 @@ impl Kubernetes {
         Arc::clone(cells.entry(alias.map(str::to_owned)).or_default())
     }
 
+    /// Whether a plan with steps of these kinds has a cluster. Objects in a file need none.
+    fn is_used(&self, kinds: &[&str]) -> bool {
+        self.is_declared
+            || kinds.iter().any(|kind| kind.starts_with("kubernetes.") && *kind != Rendered::KIND)
+    }
+
     fn connected(&self, alias: Option<&str>) -> Option<Arc<KubernetesClient>> {
         self.cell(alias).get().cloned()
     }
@@ -81,10 +87,15 @@ fn wants(path: &str, cluster: &ClusterSettings, folder: &Path) -> Vec<Want> {
         .collect()
 }
 
+/// Where tokens of a service account are requested.
+fn token_path(workload: &Workload) -> String {
+    let Workload { namespace, account, .. } = workload;
+    format!("api/v1/namespaces/{namespace}/serviceaccounts/{account}/token")
+}
+
 async fn requested_token(run: &Run, workload: &Workload) -> Result<Secret> {
     let client = KubernetesClient::provide(run, &Place::OWN).await?;
-    let Workload { namespace, account, audience } = workload;
-    let path = format!("api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+    let path = token_path(workload);
     let request = |audiences: Value| {
         json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
@@ -92,7 +103,7 @@ async fn requested_token(run: &Run, workload: &Workload) -> Result<Secret> {
         })
     };
     let mut told = client.ask(&path, &request(json!([]))).await?;
-    if let Some(audience) = audience {
+    if let Some(audience) = &workload.audience {
         // Vault without a reviewer's token asks the API server with the very token that it reviews, so that one
         // must be for the server, too.
         let mut audiences = told["spec"]["audiences"].take();
@@ -140,13 +151,14 @@ impl Connection for Kubernetes {
     /// Requested of the API server, for ten minutes, the least that it issues:
     /// <https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/>.
     async fn workload_token(&self, run: &Run, workload: &Workload) -> Option<Result<Secret>> {
-        // Objects in a file need no cluster.
-        let applied = run.steps_like("kubernetes.") - run.steps_like(Rendered::KIND);
-        let is_used = self.is_declared || applied > 0;
-        match is_used {
+        match self.is_used(&run.kinds) {
             true => Some(requested_token(run, workload).await),
             false => None,
         }
+    }
+
+    fn workload_permission(&self, workload: &Workload, kinds: &[&str]) -> Option<Permission> {
+        self.is_used(kinds).then(|| Permission::new(token_path(workload), &["create"]))
     }
 
     fn least_policies(&self, connection: &Place, needs: &[&Needs]) -> Vec<LeastPolicy> {

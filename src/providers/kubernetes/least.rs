@@ -111,6 +111,9 @@ fn parts(path: &str) -> Option<(Option<String>, Noun, Option<String>)> {
         ["namespaces", namespace, resource, name] => {
             Some((known(namespace), (group, (*resource).to_owned()), known(name)))
         }
+        ["namespaces", namespace, resource, name, part] => {
+            Some((known(namespace), (group, format!("{resource}/{part}")), known(name)))
+        }
         [resource, name] => Some((None, (group, (*resource).to_owned()), known(name))),
         _ => None,
     }
@@ -172,6 +175,8 @@ mod tests {
         assert_eq!(noun, ("external-secrets.io".to_owned(), "secretstores".to_owned()));
         let (namespace, noun, _) = parts("api/v1/namespaces/team").expect("an object");
         assert_eq!((namespace, noun.1.as_str()), (None, "namespaces"));
+        let (_, noun, name) = parts("api/v1/namespaces/team/serviceaccounts/worker/token").expect("a part");
+        assert_eq!((noun.1.as_str(), name.as_deref()), ("serviceaccounts/token", Some("worker")));
         assert!(of(&[]).is_empty());
     }
 }

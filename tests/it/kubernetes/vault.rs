@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{KubeCluster, is_left_out};
+use crate::permissions::kubernetes::{give, operator, roles};
 use crate::support::{Ran, custody_in, root_token};
 
 /// The steps of a login with a service account's token.
@@ -64,6 +65,24 @@ fn role_is_proven_with_a_requested_token() {
     let report: Value = serde_json::from_str(&verified.stdout).expect("a report");
     let text = report.to_string();
     assert!(text.contains("logs in") && !text.contains("\"untried\":1"), "{report:#}");
+    // A caller that has the rights of `verify` requests the token too, and one without that right cannot.
+    let config = operator(&cluster);
+    let mut all = roles(&cluster, "login.yaml", "verify");
+    let verify = |all: &[Value]| {
+        give(&cluster, all);
+        let mut command = environment.command(&["verify", "login.yaml", "--format", "json", "role"]);
+        command.env("GROUNDWORK_AGE_IDENTITY", &key).env("VAULT_TOKEN", &token).env("KUBECONFIG", &config);
+        Ran::of(command.output().expect("it runs"))
+    };
+    let verified = verify(&all);
+    assert!(verified.code == 0 && verified.stdout.contains("logs in"), "{verified:?}");
+    for role in &mut all {
+        let rules = role["rules"].as_array_mut().expect("rules");
+        rules.retain(|rule| rule["resources"] != json!(["serviceaccounts/token"]));
+    }
+    let verified = verify(&all);
+    let refused = "cannot create resource \"serviceaccounts/token\"";
+    assert!(verified.code != 0 && verified.stderr.contains(refused), "{verified:?}");
     // Without the right to have tokens reviewed, the login fails and the report says so.
     cluster.delete("apis/rbac.authorization.k8s.io/v1/clusterrolebindings/worker-reviews-tokens");
     let verified = run(&["verify", "login.yaml", "--format", "json", "role"], Some(&token));

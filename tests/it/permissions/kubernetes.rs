@@ -26,6 +26,47 @@ fn steps() -> Value {
     })
 }
 
+/// The roles of a command on a plan, as the program derives them.
+pub fn roles(cluster: &KubeCluster, plan: &str, command: &str) -> Vec<Value> {
+    let ran = cluster.run(&["permissions", plan, "--for", command, "--format", "json"]);
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+    let of_cluster = told["policies"].as_array().expect("policies").iter();
+    let of_cluster = of_cluster.filter(|policy| policy["connection"] == "kubernetes");
+    let read =
+        |policy: &Value| serde_saphyr::from_str(policy["policy"].as_str().expect("YAML")).expect("a role");
+    of_cluster.map(read).collect()
+}
+
+/// Gives the service account `ops/operator` these roles, and no others.
+pub fn give(cluster: &KubeCluster, roles: &[Value]) {
+    let put = |path: &str, object: &Value| {
+        let path = format!("{path}?fieldManager=test&force=true");
+        let (status, told) = cluster.ask("PATCH", &path, "application/apply-patch+yaml", object);
+        assert!(status < 300, "{told}");
+    };
+    for role in roles {
+        let kind = role["kind"].as_str().expect("a kind");
+        let place = role["metadata"]["namespace"].as_str();
+        let place = place.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
+        let plural = kind.to_lowercase();
+        put(&format!("{RBAC}{place}/{plural}s/groundwork"), role);
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
+            "metadata": { "name": "groundwork" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "groundwork" },
+            "subjects": [{ "kind": "ServiceAccount", "namespace": "ops", "name": "operator" }],
+        });
+        put(&format!("{RBAC}{place}/{plural}bindings/groundwork"), &binding);
+    }
+}
+
+/// A kubeconfig of that service account, which may do nothing yet.
+pub fn operator(cluster: &KubeCluster) -> std::path::PathBuf {
+    cluster.create("api/v1/namespaces", &json!({ "metadata": { "name": "ops" } }));
+    let token = cluster.token("ops", "operator");
+    cluster.config_of("operator.json", &json!({ "token": token }))
+}
+
 struct Operator {
     cluster: KubeCluster,
     config: std::path::PathBuf,
@@ -34,49 +75,18 @@ struct Operator {
 impl Operator {
     fn new() -> Self {
         let cluster = KubeCluster::new();
-        for name in ["team", "ops"] {
-            cluster.create("api/v1/namespaces", &json!({ "metadata": { "name": name } }));
-        }
-        let token = cluster.token("ops", "operator");
-        let config = cluster.config_of("operator.json", &json!({ "token": token }));
+        cluster.create("api/v1/namespaces", &json!({ "metadata": { "name": "team" } }));
+        let config = operator(&cluster);
         cluster.declare("least", &steps());
         Self { cluster, config }
     }
 
-    /// The roles of a command, as the program derives them.
     fn roles(&self, command: &str) -> Vec<Value> {
-        let ran = self.cluster.run(&["permissions", "least.yaml", "--for", command, "--format", "json"]);
-        let told: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
-        let of_cluster = told["policies"].as_array().expect("policies").iter();
-        let of_cluster = of_cluster.filter(|policy| policy["connection"] == "kubernetes");
-        let read = |policy: &Value| {
-            serde_saphyr::from_str(policy["policy"].as_str().expect("YAML")).expect("a role")
-        };
-        of_cluster.map(read).collect()
+        roles(&self.cluster, "least.yaml", command)
     }
 
-    /// Gives the operator these roles, and no others.
-    fn give(&self, roles: &[Value]) {
-        for role in roles {
-            let kind = role["kind"].as_str().expect("a kind");
-            let place = role["metadata"]["namespace"].as_str();
-            let place = place.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
-            let plural = kind.to_lowercase();
-            self.put(&format!("{RBAC}{place}/{plural}s/groundwork"), role);
-            let binding = json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
-                "metadata": { "name": "groundwork" },
-                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "groundwork" },
-                "subjects": [{ "kind": "ServiceAccount", "namespace": "ops", "name": "operator" }],
-            });
-            self.put(&format!("{RBAC}{place}/{plural}bindings/groundwork"), &binding);
-        }
-    }
-
-    fn put(&self, path: &str, object: &Value) {
-        let path = format!("{path}?fieldManager=test&force=true");
-        let (status, told) = self.cluster.ask("PATCH", &path, "application/apply-patch+yaml", object);
-        assert!(status < 300, "{told}");
+    fn give(&self, all: &[Value]) {
+        give(&self.cluster, all);
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {

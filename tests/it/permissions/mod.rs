@@ -2,7 +2,7 @@
 
 mod aws;
 mod backup;
-mod kubernetes;
+pub mod kubernetes;
 mod plans;
 mod proof;
 mod rotate;
