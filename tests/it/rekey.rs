@@ -1,5 +1,7 @@
 //! Splitting the cluster's key again: other shares, another shape, other holders; and what is left when it is cut off.
 
+use std::sync::{Arc, Mutex};
+
 use age::x25519::Identity;
 use groundwork::custody::FileStore;
 use groundwork::custody::Store as _;
@@ -8,7 +10,9 @@ use groundwork::sandbox::{self, Seal, Settings};
 use serde_json::{Value, json};
 
 use crate::canary::{leaking_files, leaks};
+use crate::in_front::{InFront, Played};
 use crate::support::{Cluster, Ran, block_on};
+use crate::sweep::http::Message;
 
 const PLAN: &str = "plan.yaml";
 
@@ -319,4 +323,69 @@ fn root_key_and_keyring_are_new_under_the_same_shares() {
     }
     restart(&cluster, 1);
     assert!(!sealed_after(&cluster, &present[..2]));
+}
+
+/// An answer as HashiCorp Vault writes it: the fields of a rekey stand at the top.
+/// <https://developer.hashicorp.com/vault/api-docs/system/rekey>
+fn at_the_top(answer: Message) -> Message {
+    match serde_json::from_slice::<Value>(&answer.body) {
+        Ok(mut body) if body["data"].is_object() => {
+            Message::reply(200, "application/json", &body["data"].take().to_string())
+        }
+        _ => answer,
+    }
+}
+
+/// What HashiCorp Vault would do, by its API's documentation; none can be had for these tests. It splits the key at
+/// `sys/rekey`, and does not know OpenBao's paths.
+fn as_hashicorp(request: &Message, asked: &Mutex<Vec<String>>) -> Played {
+    let mut words = request.start.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if path.starts_with("/v1/sys/rotate/root") {
+        let errors = json!({ "errors": ["1 error occurred:\n\t* unsupported path\n\n"] });
+        return Played::Reply(Message::reply(404, "application/json", &errors.to_string()));
+    }
+    let Some(rest) = path.strip_prefix("/v1/sys/rekey/") else { return Played::Forward };
+    asked.lock().expect("unpoisoned").push(format!("{method} {rest}"));
+    let mut other = request.clone();
+    other.start = format!("{method} /v1/sys/rotate/root/{rest} HTTP/1.1");
+    // A backup is read as any other data.
+    Played::Other(other, if rest == "backup" { |answer| answer } else { at_the_top })
+}
+
+#[test]
+fn hashicorp_paths_split_the_key_in_a_stand_in() {
+    let cluster = Cluster::new("hashicorp");
+    cluster.declare(&json!({}));
+    cluster
+        .edit(|plan| plan["steps"]["cluster"] = json!({ "kind": "vault.init", "shares": 3, "threshold": 2 }));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let vault = InFront::of(&cluster.environment.sandbox.vault_addrs()[0], move |request| {
+        as_hashicorp(request, &seen)
+    });
+    let run = |words: &[&str]| {
+        let mut command = cluster.command(words);
+        command.env("VAULT_ADDR", &vault.url).env("GROUNDWORK_VAULT_NODES", &vault.url);
+        let ran = Ran::of(command.output().expect("the program starts"));
+        assert_eq!(ran.code, 0, "{words:?}: {ran:?}");
+        ran
+    };
+    run(&["apply", PLAN, "--yes"]);
+    let share = |number: &str| {
+        run(&["custody", "export-share", PLAN, "--index", number, "--to", "-"]).stdout.trim().to_owned()
+    };
+    let before = share("1");
+    let ran = run(&["rotate", PLAN, "--shares", "--yes"]);
+    assert!(ran.stdout.contains("3 new shares, of which 2 open it; proven"), "{ran:?}");
+    let after = share("1");
+    assert_ne!(before, after);
+    restart(&cluster, 1);
+    run(&["unseal", PLAN]);
+    let asked = asked.lock().expect("unpoisoned").clone();
+    for wanted in ["GET init", "POST init", "POST update", "POST verify", "DELETE backup"] {
+        assert!(asked.iter().any(|one| one == wanted), "{wanted}: {asked:?}");
+    }
+    let secrets = [before, after].map(|share| ("share".to_owned(), share.into_bytes()));
+    assert_eq!(leaks(format!("{ran:?}").as_bytes(), &secrets), Vec::<&str>::new());
 }

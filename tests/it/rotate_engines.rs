@@ -1,14 +1,13 @@
 //! `rotate` of credentials that a system makes by itself: of database users, and of KMS keys. And a rotation that needs a
 //! person.
 
-use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::canary::{leaking_files, leaks};
+use crate::in_front::{InFront, Played};
 use crate::lifecycle::{Life, changing};
 use crate::postgres::Postgres;
 use crate::support::{Ran, TestEnvironment, block_on, text_of};
@@ -167,85 +166,51 @@ fn schedule_is_told_by_exit_code_that_a_person_is_needed() {
     assert_eq!(leaking_files(&life.folder().join(".groundwork"), &secrets), Vec::<String>::new());
 }
 
-/// KMS in front of the emulator, which does not rotate on demand: it counts rotations and lists them as the API reference
-/// says (`API_RotateKeyOnDemand`, `API_ListKeyRotations`, `CurrentKeyMaterialId` of `API_KeyMetadata`).
+/// What KMS would do: counts rotations on demand, and lists them as the API reference says (`API_RotateKeyOnDemand`,
+/// `API_ListKeyRotations`, `CurrentKeyMaterialId` of `API_KeyMetadata`). The emulator does not rotate on demand.
+#[derive(Default)]
 struct Kms {
-    url: String,
-    side: Arc<KmsSide>,
-}
-
-struct KmsSide {
-    emulator: String,
     rotations: AtomicUsize,
     /// Whether the next response to a rotation is lost.
     loses: AtomicBool,
 }
 
 impl Kms {
-    fn before(emulator: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let emulator = emulator.trim_start_matches("http://").to_owned();
-        let (rotations, loses) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let side = Arc::new(KmsSide { emulator, rotations, loses });
-        let served = Arc::clone(&side);
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let side = Arc::clone(&served);
-                // A client that went away is no failure of the stand-in.
-                std::thread::spawn(move || side.serve(&client).unwrap_or_default());
-            }
-        });
-        Self { url, side }
-    }
-
     fn rotations(&self) -> usize {
-        self.side.rotations.load(Ordering::SeqCst)
+        self.rotations.load(Ordering::SeqCst)
     }
-}
 
-impl KmsSide {
-    fn serve(&self, mut client: &TcpStream) -> io::Result<()> {
-        let Some(request) = Message::request(client)? else { return Ok(()) };
-        let answer = match request.header("x-amz-target").unwrap_or_default() {
+    fn play(&self, request: &Message) -> Played {
+        match request.header("x-amz-target").unwrap_or_default() {
             "TrentService.RotateKeyOnDemand" => {
                 self.rotations.fetch_add(1, Ordering::SeqCst);
-                if self.loses.swap(false, Ordering::SeqCst) {
-                    return Ok(());
+                match self.loses.swap(false, Ordering::SeqCst) {
+                    true => Played::Lost,
+                    false => Played::Reply(reply(&json!({ "KeyId": "k" }))),
                 }
-                reply(&json!({ "KeyId": "k" }))
             }
-            "TrentService.ListKeyRotations" => reply(&self.listed()),
-            target => {
-                let describes = target == "TrentService.DescribeKey";
-                let answer = self.forward(request)?;
-                if describes && answer.is_success() { self.described(&answer)? } else { answer }
+            "TrentService.ListKeyRotations" => Played::Reply(reply(&self.listed())),
+            "TrentService.DescribeKey" => {
+                let material = format!("material-{}", self.rotations());
+                Played::Changed(Box::new(move |answer| described(&answer, &material)))
             }
-        };
-        client.write_all(&answer.bytes())
+            _ => Played::Forward,
+        }
     }
 
     /// Automatic rotations do not count.
     fn listed(&self) -> Value {
         let one = |kind: &str| json!({ "KeyId": "k", "RotationDate": 1_700_000_000, "RotationType": kind });
         let mut all = vec![one("AUTOMATIC"); 30];
-        all.extend(vec![one("ON_DEMAND"); self.rotations.load(Ordering::SeqCst)]);
+        all.extend(vec![one("ON_DEMAND"); self.rotations()]);
         json!({ "Rotations": all, "Truncated": false })
     }
+}
 
-    fn described(&self, answer: &Message) -> io::Result<Message> {
-        let mut key: Value = serde_json::from_slice(&answer.body)?;
-        let material = format!("material-{}", self.rotations.load(Ordering::SeqCst));
-        key["KeyMetadata"]["CurrentKeyMaterialId"] = json!(material);
-        Ok(reply(&key))
-    }
-
-    fn forward(&self, mut request: Message) -> io::Result<Message> {
-        request.start = request.start.replace("HTTP/1.1", "HTTP/1.0");
-        let mut server = TcpStream::connect(&self.emulator)?;
-        server.write_all(&request.bytes())?;
-        Message::answer(&server)
-    }
+fn described(answer: &Message, material: &str) -> Message {
+    let mut key: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    key["KeyMetadata"]["CurrentKeyMaterialId"] = json!(material);
+    reply(&key)
 }
 
 fn reply(body: &Value) -> Message {
@@ -255,7 +220,9 @@ fn reply(body: &Value) -> Message {
 #[test]
 fn kms_key_rotates_on_demand_ten_times_in_its_life() {
     let environment = TestEnvironment::new();
-    let kms = Kms::before(&environment.sandbox.aws_url());
+    let kms = Arc::new(Kms::default());
+    let played = Arc::clone(&kms);
+    let aws = InFront::of(&environment.sandbox.aws_url(), move |request| played.play(request));
     let plan = json!({ "version": 1, "name": "kms", "aws": { "region": "us-east-1" }, "steps": {
         "key": { "kind": "aws.kms_key", "alias": "alias/gw-turning" },
         "signing": { "kind": "aws.kms_key", "alias": "alias/gw-signing", "key_spec": "RSA_2048",
@@ -264,7 +231,7 @@ fn kms_key_rotates_on_demand_ten_times_in_its_life() {
     environment.write("plan.yaml", &plan.to_string());
     let run = |words: &[&str]| {
         let mut command = environment.command(words);
-        Ran::of(command.env("AWS_ENDPOINT_URL", &kms.url).output().expect("the program starts"))
+        Ran::of(command.env("AWS_ENDPOINT_URL", &aws.url).output().expect("the program starts"))
     };
     let is_over = |at: &str| {
         let planned = run(&["plan", "plan.yaml", "--detailed-exitcode"]);
@@ -281,14 +248,14 @@ fn kms_key_rotates_on_demand_ten_times_in_its_life() {
     is_over("rotated");
 
     // A lost response is no reason to use up another one.
-    kms.side.loses.store(true, Ordering::SeqCst);
+    kms.loses.store(true, Ordering::SeqCst);
     let lost = run(&["rotate", "plan.yaml", "key", "--yes"]);
     assert!(lost.code != 0 && kms.rotations() == 2, "{lost:?}");
     let again = run(&["rotate", "plan.yaml", "key", "--yes"]);
     assert_eq!((again.code, kms.rotations()), (0, 2), "{again:?}");
     is_over("a lost response");
 
-    kms.side.rotations.store(9, Ordering::SeqCst);
+    kms.rotations.store(9, Ordering::SeqCst);
     assert_eq!(run(&["rotate", "plan.yaml", "key", "--yes"]).code, 0);
     let refused = run(&["rotate", "plan.yaml", "key", "--yes"]);
     assert!(refused.code == 1 && kms.rotations() == 10, "{refused:?}");

@@ -334,3 +334,54 @@ fn server_moves_to_kms_seal_and_back() {
     let restarted = Restarted::by_script(&cluster, &keys);
     moves_there_and_back(&mut cluster, &restarted, &seal);
 }
+
+#[test]
+fn backups_from_before_the_move_open_and_come_back() {
+    let environment = environment();
+    let mut cluster = Cluster::start(&environment, 1, Value::Null, Vec::new());
+    let file = environment.folder.join("cluster.yaml");
+    let mut plan: Value =
+        serde_json::from_str(&std::fs::read_to_string(file).expect("the plan")).expect("JSON");
+    plan["backup"] = json!({ "stores": [{ "file": "backups" }] });
+    environment.write("cluster.yaml", &plan.to_string());
+    cluster.open();
+    let restarted = Restarted::by_script(&cluster, &[("CLUSTER_SEAL_KEY", KEY.to_owned())]);
+    let backups = || -> Vec<String> {
+        let all = crate::support::files(&environment.folder.join("backups"));
+        let all = all.iter().filter(|file| file.extension().is_some_and(|end| end == "snap"));
+        all.map(|file| file.display().to_string()).collect()
+    };
+    assert_eq!(environment.run(&["backup", "cluster.yaml"]).code, 0);
+    let before = backups().remove(0);
+    set_seal(&mut cluster, static_seal());
+    let moved = restarted.migrate("static");
+    assert_eq!(moved.code, 0, "{moved:?}");
+    let checked = environment.run(&["backup", "check", &before, "cluster.yaml"]);
+    assert!(checked.code == 0 && checked.stdout.contains("proven"), "custody's shares open it: {checked:?}");
+    // The key of the seal opens one from after the move.
+    let key = environment.write("seal-key", KEY).display().to_string();
+    let made = environment.run(&["backup", "cluster.yaml"]);
+    let after = backups().into_iter().find(|one| *one != before).unwrap_or_else(|| panic!("{made:?}"));
+    let checked = environment.run(&["backup", "check", &after, "cluster.yaml", "--seal-key", &key]);
+    assert!(checked.code == 0 && checked.stdout.contains("proven"), "{checked:?}");
+
+    // It does not come back into servers with another seal, which it would lock out.
+    let refused = environment.run(&["restore", "cluster.yaml", "--from", &before, "--confirm", "cluster"]);
+    assert!(refused.code == 1 && refused.stderr.contains("this one has the seal static"), "{refused:?}");
+    // Restored past the program, the server leads with a seal that its data do not have, and is moved once more.
+    let url = format!("{}/v1/sys/storage/raft/snapshot-force", cluster.nodes[0].url());
+    let request = environment.http().post(url).header("X-Vault-Token", root_token(&cluster.custody()));
+    let snapshot = std::fs::read(&before).expect("a snapshot");
+    let restored = block_on(request.body(snapshot).send()).expect("an answer").status();
+    assert_eq!(restored, 204);
+    let (url, started) = (cluster.nodes[0].url(), Instant::now());
+    while seal_status(&environment.http(), &url)["errors"].is_null() {
+        assert!(started.elapsed() < Duration::from_mins(1), "it has not been restored");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let again = restarted.migrate("static");
+    assert_eq!(again.code, 0, "{again:?}");
+    has_seal(&cluster, "static");
+    let said = format!("{moved:?}{made:?}{checked:?}{refused:?}{again:?}");
+    assert_eq!(leaks(said.as_bytes(), &secrets(&cluster)), Vec::<&str>::new());
+}

@@ -68,7 +68,7 @@ impl TestEnvironment {
     }
 
     /// An age key in a file beside the plans.
-    fn identity_file(&self, identity: &age::x25519::Identity) -> PathBuf {
+    pub fn identity_file(&self, identity: &age::x25519::Identity) -> PathBuf {
         let identity = secrecy::ExposeSecret::expose_secret(&identity.to_string()).to_owned();
         let file = self.write("identity", &identity);
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);

@@ -8,6 +8,7 @@
 //! `SWEEP_PROGRAM` is another build of the program, such as one that no compiler replaces meanwhile.
 
 mod backups;
+mod break_glass;
 mod call;
 mod canary;
 mod case;
@@ -22,6 +23,7 @@ mod recoveries;
 mod rekey;
 mod rotations;
 mod scene;
+mod seal;
 mod snapshot;
 mod stage;
 mod table;

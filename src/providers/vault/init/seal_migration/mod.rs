@@ -31,6 +31,8 @@ const MIGRATE: &str = "migrate the seal";
 const POLL: Duration = Duration::from_millis(300);
 /// How long the cluster may take to move the data, or to notice that they were moved.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a server that has just come to lead may take to move the data, before it is taken for one that cannot.
+const MOVES_WITHIN: Duration = Duration::from_secs(15);
 
 impl Custodian {
     /// Lets this run move servers to the seal `target`, and records that. A run after one that was cut off goes by the
@@ -101,7 +103,11 @@ impl Custodian {
     pub async fn next_of_migration(&self, target: &str) -> Result<Step> {
         let started = Instant::now();
         loop {
-            match next(&self.phases(target).await?) {
+            let phases = self.phases(target).await?;
+            match next(&phases) {
+                Step::Wait(_) if started.elapsed() > MOVES_WITHIN && idle_leader(&phases).is_some() => {
+                    return Ok(idle_leader(&phases).map_or(Step::Done, Step::Restart));
+                }
                 Step::Wait(_) if started.elapsed() < PATIENCE => tokio::time::sleep(POLL).await,
                 Step::Wait(address) => {
                     let message = format!("{address} still waits for the leader to move the data");
@@ -201,6 +207,12 @@ impl Custodian {
         detail.push(format!("every server has the seal {target}"));
         self.journal.append(permit, Entry::Committed { operation, target: cluster, detail }).await
     }
+}
+
+/// The server that leads with another seal than the data have, and does not move them: it was not started for that. A
+/// restored backup from before a migration makes such a leader.
+fn idle_leader(phases: &[NodePhase]) -> Option<NodePhase> {
+    phases.iter().find(|node| node.leads && node.phase == Phase::Agreed).cloned()
 }
 
 async fn opens_by_itself(node: &NodeClient) -> Result<()> {

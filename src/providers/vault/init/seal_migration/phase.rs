@@ -104,7 +104,7 @@ impl fmt::Display for Phase {
             Self::Before => "still has its seal",
             Self::Stale => "was started with another configuration than that of the new seal",
             Self::Waiting => "waits for key shares",
-            Self::Agreed => "has the consent, and waits for the leader to move the data",
+            Self::Agreed => "runs with the new seal, and waits for the data to be moved",
             Self::Behind => "runs with the seal from before, and has to be restarted",
             Self::Closed => "has the new seal and is sealed",
             Self::Moved => "has the new seal",
