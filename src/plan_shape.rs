@@ -1,9 +1,9 @@
 //! Distinguishes a plan from any other file. Other files may hold secrets, so none of their text is shown.
 
 /// The keys of a plan, beside the sections of providers.
-pub(crate) const PLAN_KEYS: [&str; 15] = [
+pub(crate) const PLAN_KEYS: [&str; 16] = [
     "version", "name", "vars", "stages", "groups", "include", "custody", "journal", "lock", "backup",
-    "recovery", "lint", "steps", "moved", "removed",
+    "recovery", "notify", "lint", "steps", "moved", "removed",
 ];
 
 /// Whether a file is a plan or an include of one, judged by its outermost keys: any other key may be the

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::lock_args::{LockArgs, duration};
-use super::notify::{Notice, notify};
+use super::notify::{Notice, Notified};
 use super::plan_args::PlanArgs;
 use super::signals::Signals;
 use super::{ENVIRONMENT, Outcome, child, failed};
@@ -21,6 +21,7 @@ use crate::lock::LocalLock;
 use crate::prompt;
 use crate::providers::vault::{Attempt, BreakGlass, EmergencyAccess, EmergencyWanted, Progress};
 use crate::relay::{Given, Relay};
+use crate::resolve::notify::Topic;
 use crate::run::Run;
 use crate::secret::Secret;
 use crate::session::{self, Purpose, Reach};
@@ -78,7 +79,8 @@ pub async fn run(args: BreakGlassArgs) -> ExitCode {
 
 async fn break_in(args: &BreakGlassArgs) -> Result<ExitCode, session::Error> {
     let wanted = wanted(args)?;
-    let (run, _lock) = connect(args).await?;
+    let (run, _lock, topic) = connect(args).await?;
+    let notified = Notified { program: args.notify.as_deref(), topic: topic.as_ref() };
     let glass = BreakGlass::of(&run).await?;
     let mut notice = Notice {
         event: "begin",
@@ -91,14 +93,14 @@ async fn break_in(args: &BreakGlassArgs) -> Result<ExitCode, session::Error> {
         accessor: None,
         outcome: None,
     };
-    report(args, &notice).await;
+    notified.tell(&run, &notice).await;
     let opened = open(args, &glass, &run, &wanted).await;
     session::tell_warnings(&run, &console::note);
     notice.event = "end";
     let access = match opened {
         Ok(access) => access,
         Err(error) => {
-            report(args, &Notice { outcome: Some(&error.to_string()), ..notice }).await;
+            notified.tell(&run, &Notice { outcome: Some(&error.to_string()), ..notice }).await;
             return Err(error.into());
         }
     };
@@ -119,23 +121,16 @@ async fn break_in(args: &BreakGlassArgs) -> Result<ExitCode, session::Error> {
     match ended {
         Ok(()) => {
             console::note("the access is revoked, and the server refuses it since");
-            report(args, &Notice { outcome: Some("revoked, and refused since"), ..notice }).await;
+            notified.tell(&run, &Notice { outcome: Some("revoked, and refused since"), ..notice }).await;
             Ok(code)
         }
         Err(error) => {
             ui::error::show(&error);
-            report(args, &Notice { outcome: Some("not revoked: the server ends it at its time"), ..notice })
-                .await;
+            let outcome = Some("not revoked: the server ends it at its time");
+            notified.tell(&run, &Notice { outcome, ..notice }).await;
             console::note(format_args!("the server ends the access at {}", access.expires));
             Ok(Outcome::Failed.into())
         }
-    }
-}
-
-/// Gives a notice to the program that the caller has named.
-async fn report(args: &BreakGlassArgs, notice: &Notice<'_>) {
-    if let Some(program) = &args.notify {
-        notify(program, notice).await;
     }
 }
 
@@ -156,12 +151,13 @@ fn wanted(args: &BreakGlassArgs) -> Result<EmergencyWanted> {
 }
 
 /// A run with the journal's copy where AWS answers, and without it where it does not.
-async fn connect(args: &BreakGlassArgs) -> Result<(Run, LocalLock), session::Error> {
+async fn connect(args: &BreakGlassArgs) -> Result<(Run, LocalLock, Option<Topic>), session::Error> {
     let mut checked = args.plan.open(Purpose::Connect).await?;
+    let topic = checked.notify()?;
     let lock = checked.lock(&args.lock.wait()).await?;
     let run = match session::connect(&mut checked, Reach::Everything).await {
         Ok(run) if run.journal.mirror().is_some() => match run.journal.pull().await {
-            Ok(_) => return Ok((run, lock)),
+            Ok(_) => return Ok((run, lock, topic)),
             Err(error) => Err(session::Error::from(error)),
         },
         connected => connected,
@@ -170,9 +166,9 @@ async fn connect(args: &BreakGlassArgs) -> Result<(Run, LocalLock), session::Err
         Err(session::Error::Live(error)) => {
             let run = session::connect(&mut checked, Reach::Custody).await?;
             console::note(format_args!("warning: this is recorded on this machine only: {error}"));
-            Ok((run, lock))
+            Ok((run, lock, topic))
         }
-        connected => Ok((connected?, lock)),
+        connected => Ok((connected?, lock, topic)),
     }
 }
 
@@ -313,7 +309,7 @@ fn command(args: &BreakGlassArgs, glass: &BreakGlass, access: &EmergencyAccess) 
 }
 
 async fn sweep(args: &BreakGlassArgs) -> Result<Outcome, session::Error> {
-    let (run, _lock) = connect(args).await?;
+    let (run, _lock, _) = connect(args).await?;
     let glass = BreakGlass::of(&run).await?;
     run.ready_to_sign().await?;
     for line in glass.clean_up(&by_command()).await? {

@@ -73,11 +73,14 @@ pub enum Section {
     Backup,
     /// The targets of a recovery, and how a drill judges one.
     Recovery,
+    /// Who hears of an emergency.
+    Notify,
 }
 
 impl Section {
     /// The sections of the program itself.
-    pub const OWN: [Self; 5] = [Self::Custody, Self::Journal, Self::Lock, Self::Backup, Self::Recovery];
+    pub const OWN: [Self; 6] =
+        [Self::Custody, Self::Journal, Self::Lock, Self::Backup, Self::Recovery, Self::Notify];
 
     /// The key in the plan file.
     pub fn key(self) -> &'static str {
@@ -88,6 +91,7 @@ impl Section {
             Self::Lock => "lock",
             Self::Backup => "backup",
             Self::Recovery => "recovery",
+            Self::Notify => "notify",
         }
     }
 }

@@ -146,6 +146,15 @@ pub struct RecoverySettings {
     pub quorum: bool,
 }
 
+/// The `notify:` section: who hears that `break-glass` begins and how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NotifySettings {
+    /// The ARN of an SNS topic in the plan's region, such as `{{ alarms.arn }}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sns: Option<String>,
+}
+
 /// A secret that a drill reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

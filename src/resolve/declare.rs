@@ -66,6 +66,9 @@ pub fn declare(resolved: &Resolved) -> Result<(Vec<Box<dyn Instance>>, OutputTab
     if let Err(found) = resolved.recovery(&outputs) {
         add_new(&mut mistakes, found);
     }
+    if let Err(found) = resolved.notify(&outputs) {
+        add_new(&mut mistakes, found);
+    }
     if mistakes.is_empty() {
         Ok((instances.into_iter().flatten().collect(), outputs))
     } else {

@@ -5,6 +5,7 @@ pub mod declare;
 mod duplicates;
 pub(crate) mod expression;
 mod names;
+pub mod notify;
 mod own_entry;
 pub mod places;
 pub mod recovery;
@@ -30,7 +31,7 @@ use variables::{name_of_instance, variables, with_stage};
 
 use crate::place::{Place, Realms};
 use crate::plan::settings::{
-    BackupSettings, CustodySettings, JournalSettings, LockSettings, RecoverySettings,
+    BackupSettings, CustodySettings, JournalSettings, LockSettings, NotifySettings, RecoverySettings,
 };
 use crate::plan::{Diagnostic, Document, Node, Section};
 use crate::provider::{Entry, Provider, Registry};
@@ -113,6 +114,7 @@ fn resolve_within(mut document: Document, registry: &'static Registry, budget: B
         references::<LockSettings>(&document, registry, Section::Lock, &mut mistakes),
         references::<BackupSettings>(&document, registry, Section::Backup, &mut mistakes),
         references::<RecoverySettings>(&document, registry, Section::Recovery, &mut mistakes),
+        references::<NotifySettings>(&document, registry, Section::Notify, &mut mistakes),
     ]
     .concat();
     let templates = template::Templates::default();

@@ -7,7 +7,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::plan::settings::{
-    BackupSettings, CustodySettings, JournalSettings, LockSettings, RecoverySettings,
+    BackupSettings, CustodySettings, JournalSettings, LockSettings, NotifySettings, RecoverySettings,
 };
 use crate::plan::{STEP_KEYS, USE_KEYS};
 use crate::provider::Registry;
@@ -32,6 +32,7 @@ fn schema(registry: &Registry, expressions: bool) -> Value {
     let lock = json!(generator.subschema_for::<LockSettings>());
     let backup = json!(generator.subschema_for::<BackupSettings>());
     let recovery = json!(generator.subschema_for::<RecoverySettings>());
+    let notify = json!(generator.subschema_for::<NotifySettings>());
     let kinds: Vec<Value> = registry.kinds().map(|kind| step_schema(kind, &mut generator)).collect();
     let mut definitions = Value::Object(generator.take_definitions(true));
     definitions["Step"] = if expressions {
@@ -57,6 +58,7 @@ fn schema(registry: &Registry, expressions: bool) -> Value {
                          "description": "further files inside the plan's folder" },
             "custody": custody,
             "journal": journal, "lock": lock, "backup": backup, "recovery": recovery,
+            "notify": notify,
             "lint": silences(),
             "groups": groups_schema(&step),
             "steps": { "type": "object", "description": "the steps, by ids of your choice", "additionalProperties": {

@@ -113,6 +113,11 @@ const EXAMPLES: &[(&str, &str)] = &[
   quorum: true                   # `restore` and `rebuild` take the shares that holders give",
     ),
     (
+        "notify",
+        "notify:                          # who hears of `groundwork break-glass`
+  sns: \"arn:aws:sns:us-east-1:123456789012:emergencies\"",
+    ),
+    (
         "lint",
         "lint:
   allow:

@@ -14,6 +14,7 @@ use crate::place::Realms;
 use crate::plan::{self, Diagnostic, Diagnostics, Document, Given};
 use crate::provider::Registry;
 use crate::providers::PROVIDERS;
+use crate::resolve::notify::Topic;
 use crate::resolve::recovery::Recovery;
 use crate::resolve::{self, OutputTable, Resolved, declare};
 use crate::resource::erased::Instance;
@@ -134,6 +135,15 @@ impl Checked {
     pub fn recovery(&self) -> Result<Recovery, Diagnostics> {
         let recovery = self.resolved.recovery(&self.outputs);
         recovery.map_err(|found| Diagnostics::new(self.resolved.document.sources.clone(), found))
+    }
+
+    /// The topic that hears of an emergency.
+    ///
+    /// # Errors
+    /// Mistakes in the section.
+    pub fn notify(&self) -> Result<Option<Topic>, Diagnostics> {
+        let topic = self.resolved.notify(&self.outputs);
+        topic.map_err(|found| Diagnostics::new(self.resolved.document.sources.clone(), found))
     }
 
     /// The same plan, for a run that deals with this part of it.

@@ -3,12 +3,14 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::canary::{leaking_files, leaks};
-use crate::support::{Quickstart, Ran, block_on, text_of};
+use crate::in_front::{InFront, Played};
+use crate::support::{Cluster, Quickstart, Ran, block_on, text_of};
 
 const PLAN: &str = "quickstart.yaml";
 /// Leaves the token for the test, and waits until it may end.
@@ -304,4 +306,58 @@ fn others_are_told_of_the_beginning_and_the_end() {
     let few = ended(begin(&quickstart, &["--notify", program]));
     let told = std::fs::read_to_string(folder.join("told.jsonl")).expect("told");
     assert!(few.code == 1 && told.contains("fewer than the 3 shares"), "{few:?} {told}");
+}
+
+#[test]
+fn topic_of_the_plan_hears_of_the_beginning_and_the_end() {
+    let cluster = Cluster::new("told");
+    cluster.declare(&json!({ "topic": { "kind": "aws.sns_topic", "name": "gw-emergencies" } }));
+    cluster.edit(|plan| {
+        plan["aws"] = json!({ "region": "us-east-1", "account_id": "000000000000" });
+        plan["notify"] = json!({ "sns": "{{ topic.arn }}" });
+    });
+    cluster.apply(&[]);
+    let published = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&published);
+    let aws = InFront::of(&cluster.environment.sandbox.aws_url(), move |request| {
+        if request.field("Action").as_deref() == Some("Publish") {
+            kept.lock().expect("unpoisoned").push(request.body.clone());
+        }
+        Played::Forward
+    });
+    let glass = |endpoint: &str| {
+        let words = ["break-glass", "plan.yaml", "--reason", "a drill", "--shares-in-custody", "--", "true"];
+        let mut command = cluster.command(&words);
+        Ran::of(command.env("AWS_ENDPOINT_URL", endpoint).output().expect("the program starts"))
+    };
+    let ran = glass(&aws.url);
+    assert!(ran.code == 0 && !ran.stderr.contains("did not get"), "{ran:?}");
+    let notices: Vec<(String, Value)> = published
+        .lock()
+        .expect("unpoisoned")
+        .iter()
+        .map(|body| {
+            let query = format!("http://sns/?{}", String::from_utf8_lossy(body));
+            let url = reqwest::Url::parse(&query).expect("a form");
+            let fields: std::collections::BTreeMap<String, String> = url.query_pairs().into_owned().collect();
+            (fields["TopicArn"].clone(), serde_json::from_str(&fields["Message"]).expect("JSON"))
+        })
+        .collect();
+    let events: Vec<&str> = notices.iter().map(|(_, notice)| text_of(&notice["event"])).collect();
+    assert_eq!(events, ["begin", "end"], "{notices:?}");
+    for (topic, notice) in &notices {
+        assert_eq!(topic, "arn:aws:sns:us-east-1:000000000000:gw-emergencies");
+        assert_eq!(text_of(&notice["reason"]), "a drill");
+    }
+    assert_eq!(text_of(&notices[1].1["outcome"]), "revoked, and refused since");
+    let secrets = [("root".to_owned(), cluster.root_token().into_bytes())];
+    assert_eq!(leaks(format!("{notices:?}{ran:?}").as_bytes(), &secrets), Vec::<&str>::new());
+
+    // Without AWS the emergency goes on, and says that the topic was not reached.
+    let alone = glass("http://127.0.0.1:1");
+    assert!(alone.code == 0 && alone.stderr.contains("did not get the notice of the begin"), "{alone:?}");
+    // A topic that is none is a mistake of the plan.
+    cluster.edit(|plan| plan["notify"] = json!({ "sns": "emergencies" }));
+    let refused = cluster.run(&["validate", "plan.yaml"]);
+    assert!(refused.code == 1 && refused.stderr.contains("is not the ARN of a topic"), "{refused:?}");
 }

@@ -33,6 +33,8 @@ mod lazy;
 mod least;
 mod lock;
 mod needs;
+#[cfg(not(feature = "aws-sns"))]
+mod no_sns;
 mod own_needs;
 pub mod policy;
 mod preflight;
@@ -71,6 +73,8 @@ pub use iam::{
 pub use iam_access_key::IamAccessKey;
 pub use kms_key::KmsKey;
 pub use lock::LockItem;
+#[cfg(not(feature = "aws-sns"))]
+pub use no_sns::publish;
 pub use policy::Document;
 pub use s3_bucket::S3Bucket;
 pub use s3_object::S3Object;
@@ -80,7 +84,7 @@ pub use secret::AwsSecret;
 #[cfg(feature = "aws-secretsmanager")]
 pub use secrets_store::SecretsStore;
 #[cfg(feature = "aws-sns")]
-pub use sns::{SnsSubscription, SnsTopic};
+pub use sns::{SnsSubscription, SnsTopic, publish};
 #[cfg(feature = "aws-ssm")]
 pub use ssm_parameter::SsmParameter;
 
