@@ -90,8 +90,7 @@ fn killed_break_glass_leaves_no_root_after_the_sweep() {
     assert!(calls.len() >= 8, "{calls:?}");
     let kills = [Fault::KilledBefore, Fault::KilledAfter];
     let cases = calls.iter().flat_map(|(_, place)| kills.map(|fault| (place.clone(), fault)));
-    let is_all = std::env::var("GLASS_SWEEP").is_ok_and(|all| all == "all");
-    let cases: Vec<_> = cases.step_by(if is_all { 1 } else { STRIDE }).collect();
+    let cases: Vec<_> = cases.step_by(super::every("GLASS_SWEEP", STRIDE)).collect();
     println!("{} calls, {} cases", calls.len(), cases.len());
     let mut left = 0;
     for (place, fault) in cases {

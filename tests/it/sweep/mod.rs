@@ -149,6 +149,15 @@ fn is_chosen(case: &Trouble) -> bool {
     place.occurrence == 1 && (telling || delicate)
 }
 
+/// Of the cases of a sweep, every n-th is tried: all of them, or a number, as the variable says.
+fn every(variable: &str, usual: usize) -> usize {
+    match std::env::var(variable).as_deref() {
+        Ok("all") => 1,
+        Ok(number) => number.parse().unwrap_or(usual),
+        Err(_) => usual,
+    }
+}
+
 #[test]
 fn bounded_sweep_is_clean() {
     let subject = quickstart();

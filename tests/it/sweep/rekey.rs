@@ -117,8 +117,7 @@ fn rekey_ends_whole_or_is_begun_again_whatever_goes_wrong() {
         let suiting = Fault::ALL.into_iter().filter(|fault| fault.suits(call) && !LEFT_OUT.contains(fault));
         suiting.map(|fault| (place.clone(), fault))
     });
-    let is_all = std::env::var("REKEY_SWEEP").is_ok_and(|all| all == "all");
-    let cases: Vec<_> = cases.step_by(if is_all { 1 } else { STRIDE }).collect();
+    let cases: Vec<_> = cases.step_by(super::every("REKEY_SWEEP", STRIDE)).collect();
     println!("{} calls, {} cases", calls.len(), cases.len());
     for (index, (place, fault)) in cases.into_iter().enumerate() {
         let case = format!("{fault} at {} ({})", place.label, place.occurrence);

@@ -227,8 +227,7 @@ fn rotation_never_leaves_a_user_without_a_working_credential() {
         }
     }
     swept.ends("a clean rotation");
-    let is_all = std::env::var("ROTATE_SWEEP").is_ok_and(|all| all == "all");
-    let chosen: Vec<_> = cases.iter().cloned().step_by(if is_all { 1 } else { STRIDE }).collect();
+    let chosen: Vec<_> = cases.iter().cloned().step_by(super::every("ROTATE_SWEEP", STRIDE)).collect();
     println!("{} cases, of which {} are tried", cases.len(), chosen.len());
     let mut met = 0;
     for (phase, place, fault) in chosen.iter().cloned() {

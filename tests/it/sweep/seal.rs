@@ -161,8 +161,7 @@ fn migration_ends_with_the_seal_whatever_goes_wrong() {
         }
         swept.has(seal, "clean");
     }
-    let is_all = std::env::var("SEAL_SWEEP").is_ok_and(|all| all == "all");
-    let cases: Vec<_> = cases.into_iter().step_by(if is_all { 1 } else { STRIDE }).collect();
+    let cases: Vec<_> = cases.into_iter().step_by(super::every("SEAL_SWEEP", STRIDE)).collect();
     println!("{} cases", cases.len());
     let (mut now, mut met) = ("shamir", 0);
     let tried = cases.len();
