@@ -116,7 +116,9 @@ fn asked_first<'r>(checked: &Checked, run: &'r Run, reach: Reach) -> Vec<&'r dyn
     let (resolved, is_all) = (&checked.resolved, reach == Reach::Everything);
     let has_unknown_places =
         stores.into_iter().any(is_somewhere) || is_all && resolved.places(&checked.outputs, true).is_err();
-    let has_steps = |provider| is_all && resolved.steps.iter().any(|step| step.kind.provider() == provider);
+    // A kind of a system may only write a file.
+    let there = resolved.steps.iter().filter(|step| !step.kind.on_this_machine());
+    let has_steps = |provider| is_all && there.clone().any(|step| step.kind.provider() == provider);
     let all = run.connections.iter().filter(|connection| connection.asks_first());
     let is_asked = |connection: &&dyn Connection| {
         has_unknown_places && connection.keeps_for_runs() || has_steps(connection.provider())

@@ -7,6 +7,7 @@ mod faults;
 mod managers;
 mod manifests;
 mod relay;
+mod rendered;
 mod sandbox;
 mod secrets;
 mod vault;
