@@ -204,7 +204,7 @@ impl Custodian {
         let (operation, cluster) = (MIGRATE.to_owned(), self.vault.address().to_owned());
         let open = self.journal.open_intent(MIGRATE, &cluster).map(|record| record.entry);
         let Some(Entry::Intent { mut detail, .. }) = open else { return Ok(()) };
-        detail.push(format!("every server has the seal {target}"));
+        detail.extend([format!("every server has the seal {target}")]);
         self.journal.append(permit, Entry::Committed { operation, target: cluster, detail }).await
     }
 }
