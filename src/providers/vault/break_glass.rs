@@ -33,6 +33,8 @@ const ACCESS: &str = "break-glass";
 const LAST_SHARE: &str = "the last share is entered";
 /// How long before that intent a root token can seem to be made, because clocks differ, and how long after it.
 const AROUND_LAST_SHARE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(2));
+/// The metadata of an access that names the attempt which it comes from: a token whose response was lost is found by it.
+const ATTEMPT: &str = "attempt";
 /// How many tokens are looked at when root tokens are searched for.
 const MOST_TOKENS: usize = 5_000;
 
@@ -247,7 +249,11 @@ impl BreakGlass {
         root: &Secret,
         (wanted, givers): (&Wanted, &[String]),
     ) -> Result<Access> {
-        let access = self.access(permit, root, wanted).await;
+        let access = self.access(permit, attempt, root, wanted).await;
+        if access.is_err() {
+            // The response may be lost, and the token live. What fails here ends at its time.
+            let _ = self.end_accesses_of(permit, &attempt.nonce).await;
+        }
         let ended = self.end_token(root).await;
         if let (Err(_), Ok(access)) = (&ended, &access) {
             let _ = self.end(permit, access).await;
@@ -262,12 +268,18 @@ impl BreakGlass {
         access
     }
 
-    async fn access(&self, permit: &Permit, root: &Secret, wanted: &Wanted) -> Result<Access> {
+    async fn access(
+        &self,
+        permit: &Permit,
+        attempt: &Attempt,
+        root: &Secret,
+        wanted: &Wanted,
+    ) -> Result<Access> {
         let ttl = format!("{}s", wanted.ttl.as_secs());
         let body = json!({
             "policies": wanted.policies, "ttl": ttl, "explicit_max_ttl": ttl, "renewable": false,
             "no_default_policy": wanted.policies.iter().any(|policy| policy == "root"),
-            "display_name": "break-glass", "meta": { "reason": wanted.reason },
+            "display_name": "break-glass", "meta": { "reason": wanted.reason, ATTEMPT: attempt.nonce },
         });
         let root = self.vault.bearing(root.clone(), Value::Null);
         let Issued { token, about } = root.issue("auth/token/create-orphan", &body).await?;
@@ -369,6 +381,9 @@ impl BreakGlass {
                     root.accessor
                 ));
             }
+            for accessor in self.end_accesses_of(permit, nonce).await? {
+                found.push(format!("the access of the attempt {by}, accessor {accessor}: revoked now"));
+            }
         }
         let how = if found.is_empty() { "nothing is left of it" } else { "ended by a later run" };
         self.journal.append(permit, committed(GENERATE, nonce, how)).await?;
@@ -380,6 +395,28 @@ impl BreakGlass {
     /// # Errors
     /// When the run's own token may not list tokens.
     pub async fn stray_roots(&self) -> Result<Vec<StrayRoot>> {
+        let is_stray = |about: &Value| about["path"] == "auth/token/root" && about["ttl"] == 0;
+        let found = self.tokens().await?.into_iter().filter(|(_, about)| is_stray(about));
+        let stray = |(accessor, about): (String, Value)| {
+            let made = about["creation_time"].as_i64().and_then(|at| Timestamp::from_second(at).ok());
+            StrayRoot { accessor, made: made.unwrap_or_default() }
+        };
+        Ok(found.map(stray).collect())
+    }
+
+    /// Revokes the tokens that come from an attempt, and returns their accessors.
+    async fn end_accesses_of(&self, permit: &Permit, nonce: &str) -> Result<Vec<String>> {
+        let tokens = self.tokens().await?.into_iter();
+        let of_attempt = tokens.filter(|(_, about)| about["meta"][ATTEMPT] == nonce);
+        let accessors: Vec<String> = of_attempt.map(|(accessor, _)| accessor).collect();
+        for accessor in &accessors {
+            self.revoke(permit, accessor).await?;
+        }
+        Ok(accessors)
+    }
+
+    /// The tokens that live, by their accessors, with the server's record of each.
+    async fn tokens(&self) -> Result<Vec<(String, Value)>> {
         let listed = self.vault.list("auth/token/accessors").await?.unwrap_or_default();
         let accessors: Vec<&str> =
             listed["keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -391,10 +428,8 @@ impl BreakGlass {
         }
         let mut found = Vec::new();
         for accessor in accessors.into_iter().take(MOST_TOKENS) {
-            let Some(about) = self.lookup(accessor).await? else { continue };
-            if about["path"] == "auth/token/root" && about["ttl"] == 0 {
-                let made = about["creation_time"].as_i64().and_then(|at| Timestamp::from_second(at).ok());
-                found.push(StrayRoot { accessor: accessor.to_owned(), made: made.unwrap_or_default() });
+            if let Some(about) = self.lookup(accessor).await? {
+                found.push((accessor.to_owned(), about));
             }
         }
         Ok(found)

@@ -101,6 +101,7 @@ fn killed_break_glass_leaves_no_root_after_the_sweep() {
         left += strays.len();
         // At most the root token, for a moment, and the access in its place.
         assert!(strays.iter().all(|ttl| *ttl <= 3_600) && strays.len() <= 2, "{case}: {strays:?}");
+        // At each place the access is found too, whose response may be lost.
         let cleaned = swept.run(&SWEEP, None);
         // The root token of the plan's own initialisation is named, and is nobody's to end here.
         assert!([0, 3].contains(&cleaned.code), "{case}: {cleaned:?}");
