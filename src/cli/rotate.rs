@@ -113,7 +113,8 @@ async fn rotate(args: &RotateArgs, signals: &mut Signals) -> Result<Outcome, ses
         return Ok(Outcome::Done);
     };
     show(args, &session, &changeset);
-    let stuck = changeset.summary.stuck() > 0;
+    let waits_for_person = waiting(&changeset, &session.standings()).iter().any(needs_person);
+    let stuck = changeset.summary.stuck() > 0 || args.due && waits_for_person;
     let nothing = changeset.summary.writing() == 0 && !session.completes_rotation();
     if args.dry_run || nothing {
         let outcome = if stuck { Outcome::Stuck } else { Outcome::Done };
@@ -158,9 +159,16 @@ async fn carry_out(
     }
     let parts = ApplyArgs::new(args.plan.clone(), args.yes, args.lock, args.format, args.parallelism);
     let report = apply::write(&parts, &mut session, changeset, signals).await?;
-    let outcome = Outcome::of_apply(&session.world, &report, &changeset.summary);
+    let outcome = match Outcome::of_apply(&session.world, &report, &changeset.summary) {
+        Outcome::Done if args.due && session.standings().iter().any(needs_person) => Outcome::Stuck,
+        outcome => outcome,
+    };
     tell_pending(args, &session, &report.done);
     Ok(args.outcome(outcome, !report.done.is_empty() || session.completes_rotation()))
+}
+
+fn needs_person(standing: &Standing) -> bool {
+    standing.pending.as_ref().is_some_and(|pending| pending.needs_person)
 }
 
 async fn approve(args: &RotateArgs, changeset: &Changeset) -> bool {

@@ -50,4 +50,6 @@ pub struct Pending {
     pub until: Option<Timestamp>,
     /// Whether the old secret can become the present one again.
     pub can_go_back: bool,
+    /// Whether it waits for a person, and not for a time: such as for the right to see who uses the old secret.
+    pub needs_person: bool,
 }

@@ -118,6 +118,17 @@ fn secret_id_rotates_in_phases_and_shows_none_of_them() {
     let back = life.run(&["rotate", "plan.yaml", "--rollback", "login", "--yes"]);
     assert!(back.code == 3 && back.stdout.contains("no secret before this one"), "{back:?}");
     assert!(!begun.stdout.contains("--rollback"), "it is not offered: {begun:?}");
+    // Who may not see the logins cannot end it, and a schedule says so.
+    let blind = "path \"*\" { capabilities = [\"create\", \"read\", \"update\", \"delete\", \"list\", \"sudo\"] }\n\
+                 path \"auth/token/accessors\" { capabilities = [\"deny\"] }";
+    life.vault("POST", "sys/policies/acl/blind", &json!({ "policy": blind }));
+    let (_, token) = life.vault("POST", "auth/token/create-orphan", &json!({ "policies": ["blind"] }));
+    let token = text_of(&token["auth"]["client_token"]).to_owned();
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let mut command = life.command(&["rotate", "plan.yaml", "--due", "--yes"]);
+    let unseen = Ran::of(command.env("VAULT_TOKEN", token).output().expect("the program starts"));
+    assert!(unseen.code == 4 && unseen.stdout.contains("its logins cannot be seen"), "{unseen:?}");
+    assert!(logs_in(&first), "the old one stays");
     std::thread::sleep(std::time::Duration::from_millis(2500));
     let ended = life.run(&["rotate", "plan.yaml", "--due", "--yes"]);
     assert_eq!(ended.code, 2, "{ended:?}");
@@ -128,7 +139,7 @@ fn secret_id_rotates_in_phases_and_shows_none_of_them() {
 
     let secret = |credential: &Value| text_of(&credential["secret_id"]).as_bytes().to_vec();
     let secrets = [("first".to_owned(), secret(&first)), ("second".to_owned(), secret(&second))];
-    let said = format!("{begun:?}{back:?}{ended:?}{idle:?}");
+    let said = format!("{begun:?}{back:?}{unseen:?}{ended:?}{idle:?}");
     assert_eq!(leaks(said.as_bytes(), &secrets), Vec::<&str>::new());
     assert_eq!(leaking_files(&life.folder().join(".groundwork"), &secrets), Vec::<String>::new());
 }

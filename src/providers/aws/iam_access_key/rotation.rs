@@ -190,7 +190,9 @@ impl UnderWay {
             Phase::Delete => ("it is deleted next".to_owned(), Some(self.now)),
             Phase::End => ("it is gone, and that is to be noted".to_owned(), Some(self.now)),
         };
+        let needs_person = self.unseen.is_some() && matches!(self.phase(spec), Phase::Wait(..));
         Pending {
+            needs_person,
             old: self.old.clone(),
             waits,
             since: self.delivered,

@@ -119,7 +119,14 @@ impl UnderWay {
         };
         let old = format!("the secret-id with the accessor {}", self.old);
         // Nothing has kept it.
-        Pending { old, waits, since: self.delivered, until, can_go_back: false }
+        Pending {
+            old,
+            waits,
+            since: self.delivered,
+            until,
+            can_go_back: false,
+            needs_person: self.last_login.is_err(),
+        }
     }
 }
 
