@@ -77,6 +77,8 @@ pub struct Report {
     pub stopped: bool,
     /// Whether nothing of the plan is left, not even its journal.
     pub is_torn_down: bool,
+    /// Whether the lock that other machines see could not be given back.
+    pub is_still_locked: bool,
     /// The counts that the last event reports.
     pub summary: Summary,
 }

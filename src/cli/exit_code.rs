@@ -65,7 +65,8 @@ impl Outcome {
     pub fn of_apply(world: &ObservedPlan, report: &Report, counts: &Counts) -> Self {
         if report.has_unknown() || world.has_unknown() {
             Self::Unknown
-        } else if !report.failed.is_empty() || report.stopped {
+        } else if !report.failed.is_empty() || report.stopped || report.is_still_locked {
+            // A lock that stays stops every later run, so a job must not end as if all were well.
             Self::Failed
         } else if counts.stuck() > 0 || leaves_things(world) {
             Self::Stuck

@@ -99,11 +99,12 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
             done
         }
     };
-    if let Err(error) = hold.release().await {
-        console::note(session::still_locked(&error));
+    let released = hold.release().await;
+    if let Err(error) = &released {
+        console::note(session::still_locked(error));
     }
     session::tell_warnings(&run, &console::note);
-    done.map(|()| Outcome::Done).map_err(Into::into)
+    done.map(|()| if released.is_ok() { Outcome::Done } else { Outcome::Failed }).map_err(Into::into)
 }
 
 /// The command itself decides how to react to a signal; the wait here ends with the signal.

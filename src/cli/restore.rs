@@ -195,9 +195,7 @@ pub(super) async fn carry_out(
             awaited.settled().await;
         } => None,
     };
-    if lock.is_some() {
-        restore.let_go(console::note).await;
-    }
+    let is_free = lock.is_none() || restore.let_go(console::note).await;
     session::tell_warnings(&restore.run, &console::note);
     let Some(restored) = result else {
         console::note("\nstopped; run it again: it goes on from there");
@@ -205,7 +203,8 @@ pub(super) async fn carry_out(
     };
     let restored = restored?;
     console::out(ui::backup::restored(&restored, preview));
-    Ok(Some(if restored.open.is_empty() { Outcome::Done } else { Outcome::Stuck }))
+    let outcome = if restored.open.is_empty() { Outcome::Done } else { Outcome::Stuck };
+    Ok(Some(if is_free { outcome } else { outcome.and(Outcome::Failed) }))
 }
 
 /// The same backup in a run whose custody knows who can open it, as far as that depends on what the plan has made, such

@@ -234,9 +234,12 @@ impl Session {
         if self.local.is_none() {
             self.local = Some(checked::local_lock(&self.world.resolved)?);
         }
-        let result = self.apply_locked(approved, options, events).await;
+        let mut result = self.apply_locked(approved, options, events).await;
         tell_warnings(&self.run, &|warning| events.warn(warning));
-        self.release(events).await;
+        let is_free = self.release(events).await;
+        if let Ok(report) = &mut result {
+            report.is_still_locked = !is_free;
+        }
         if result.as_ref().is_ok_and(|report| report.is_torn_down) {
             let document = &self.world.resolved.document;
             let cleared = Workspace::of(&document.folder)?.clear(&document.name);
@@ -246,12 +249,11 @@ impl Session {
         result
     }
 
-    /// Gives the lock back that other machines see. To be called when [`Session::apply`] was cut
-    /// off; otherwise it has been done.
-    pub async fn release(&self, events: &Events) {
-        if let Err(error) = Hold::of(&self.run).release().await {
-            events.warn(still_locked(&error));
-        }
+    /// Gives the lock back that other machines see, and reports whether this run holds it no more. To be called
+    /// when [`Session::apply`] was cut off; otherwise it has been done.
+    pub async fn release(&self, events: &Events) -> bool {
+        let released = Hold::of(&self.run).release().await;
+        released.inspect_err(|error| events.warn(still_locked(error))).is_ok()
     }
 
     async fn apply_locked(

@@ -178,11 +178,10 @@ impl Restore {
         Hold::take(&self.run, wait).await.map(drop)
     }
 
-    /// Gives the lock back, if this run holds it; a lock that stays is reported to `note`.
-    pub async fn let_go(&self, note: impl FnOnce(String)) {
-        if let Err(error) = Hold::of(&self.run).release().await {
-            note(still_locked(&error));
-        }
+    /// Gives the lock back, if this run holds it. `note` says which lock stays; the answer is whether none does.
+    pub async fn let_go(&self, note: impl FnOnce(String)) -> bool {
+        let released = Hold::of(&self.run).release().await;
+        released.inspect_err(|error| note(still_locked(error))).is_ok()
     }
 
     /// The facts that the snapshot shows without a key.

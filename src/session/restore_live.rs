@@ -136,12 +136,14 @@ pub(super) async fn carry_out(restore: &Restore, preview: &Preview, told: &dyn F
     restore.regain(&mut restored).await;
     restore.prove_restored(&vault, &leader, &mut restored).await?;
     told("restored, and compared with the backup");
-    for other in vault.nodes() {
-        if other.address() != leader.address() {
-            reload(restore, &vault, &leader, &other, &mut restored, told).await;
-        }
+    let others: Vec<_> =
+        vault.nodes().into_iter().filter(|other| other.address() != leader.address()).collect();
+    for other in &others {
+        reload(restore, &vault, &leader, other, &mut restored, told).await;
     }
-    if !restored.reloaded.is_empty() && restore.run.custody_settings.is_some() {
+    // A cluster that lacks a node does not settle before a person has seen to it.
+    let is_whole = restored.reloaded.len() == others.len();
+    if is_whole && !others.is_empty() && restore.run.custody_settings.is_some() {
         // The cluster takes its time to count on the nodes again, and is looked at next.
         let settled = Custodian::provide(&restore.run, &Place::OWN).await?.await_settled().await;
         restored.open.extend(settled.err().map(|error| format!("look at the cluster: {error}")));
@@ -224,10 +226,20 @@ async fn reload(
         ));
         return;
     }
+    let status = match node.seal_status().await {
+        Ok(status) => status,
+        Err(error) => {
+            restored.open.push(format!(
+                "start the server {address} and unseal it, or put an empty one in its place, which `groundwork apply` \
+                 joins to the cluster: {error}"
+            ));
+            return;
+        }
+    };
     told(&format!("reloading {address}"));
     let reloaded = async {
         let permit = by_command();
-        if !node.seal_status().await?.sealed {
+        if !status.sealed {
             vault.seal_node(&permit, node).await?;
         }
         Custodian::open_node(&permit, node, leader, &shares).await?;

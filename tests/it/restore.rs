@@ -11,6 +11,9 @@ use groundwork::sandbox::Settings;
 /// What must never be seen outside of Vault.
 const CANARY: &str = "canary-of-the-restore-93ad";
 
+/// How long a server that has joined may take to become a voter.
+const VOTES_WITHIN: std::time::Duration = std::time::Duration::from_mins(2);
+
 /// A plan with a secrets engine, a policy and a store for backups.
 pub fn declare(cluster: &Cluster) {
     cluster.declare(&json!({
@@ -122,6 +125,40 @@ fn restore_reaches_the_leader_and_reloads_every_standby() {
     assert!(!format!("{unconfirmed:?}{ran:?}").contains(CANARY) && !ran.stdout.contains(&token));
     let same = restore(&["--yes"]);
     assert!(same.stdout.contains("are the same as in the backup"), "{same:?}");
+}
+
+/// A backup goes into the nodes that are there, and a person is told which one is not.
+#[test]
+fn dead_node_does_not_keep_a_backup_from_the_others() {
+    let cluster = Cluster::with("lacking", Settings { nodes: 3, ..Settings::default() });
+    declare(&cluster);
+    cluster.apply(&[]);
+    write_secret(&cluster, CANARY);
+    assert_eq!(cluster.run(&["backup", "plan.yaml"]).code, 0);
+    write_secret(&cluster, "later");
+    let mut servers = Vec::new();
+    // First a standby, and then the leader, when another one has taken its place.
+    for dead in ["vault-3", "vault-1"] {
+        let place = usize::from(dead == "vault-3") * 2;
+        let address = cluster.environment.sandbox.vault_addrs()[place].clone();
+        cluster.environment.lose(dead);
+        let ran = cluster.run(&["restore", "plan.yaml", "--latest", "--confirm", "lacking"]);
+        assert!(ran.stdout.contains("has read its tables again"), "the standby that is there: {ran:?}");
+        let told = format!("start the server {address}");
+        assert!(ran.code == 1 && ran.stdout.contains(&told), "`verify` misses it, too: {ran:?}");
+        servers.push(cluster.environment.revive());
+        let mended = cluster.run(&["apply", "plan.yaml", "--yes"]);
+        assert_eq!(mended.code, 0, "the empty server joins: {mended:?}");
+        assert_eq!(password(&cluster), CANARY, "{ran:?}");
+        assert_eq!(on_each_node(&cluster, "sys/policies/acl/reader"), [200; 3]);
+        write_secret(&cluster, "later");
+        // A server that has just joined gets its vote after a while.
+        let voting = std::time::Instant::now();
+        while cluster.run(&["verify", "plan.yaml"]).code != 0 {
+            assert!(voting.elapsed() < VOTES_WITHIN, "the new server does not vote");
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+    }
 }
 
 /// The backups in the plan's folder, the oldest first.

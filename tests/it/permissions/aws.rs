@@ -40,6 +40,7 @@ const WITHOUT_RESOURCE: &[&str] = &[
 ];
 
 const SECOND_STORE: &str = "custody reads its second store only when the first one lacks something";
+const OTHER_STORE: &str = "custody goes on with one store, and warns of the other";
 
 /// Actions that AWS asks for and the emulator, or this way of trying, does not, and why.
 const NOT_ENFORCED: &[(&str, &str)] = &[
@@ -62,8 +63,12 @@ const NOT_ENFORCED: &[(&str, &str)] = &[
     ("s3:PutBucketPolicy", "these plans do without `tls_only`, because the emulator speaks http"),
     ("s3:TagResource", "tags of a request that makes a thing"),
     ("secretsmanager:BatchGetSecretValue", SECOND_STORE),
+    ("secretsmanager:CreateSecret", OTHER_STORE),
+    ("secretsmanager:DescribeSecret", OTHER_STORE),
     ("secretsmanager:GetSecretValue", SECOND_STORE),
     ("secretsmanager:ListSecrets", SECOND_STORE),
+    ("secretsmanager:PutSecretValue", OTHER_STORE),
+    ("secretsmanager:TagResource", "tags of a request that makes a thing"),
     ("sns:TagResource", "tags of a request that makes a thing"),
     ("ssm:AddTagsToResource", "tags of a request that makes a thing"),
 ];
@@ -274,6 +279,33 @@ fn drift(environment: &TestEnvironment) {
     let other = document(json!({ "Effect": "Allow", "Action": "s3:*", "Resource": "*" }));
     let request = iam.put_role_policy().role_name("gw-least").policy_name("other").policy_document(other);
     block_on(request.send()).expect("policy");
+}
+
+#[test]
+fn run_that_cannot_give_its_lock_back_fails() {
+    let operator = Operator::new();
+    let plan = json!({
+        "version": 1, "name": "kept", "aws": { "region": "us-east-1" }, "lock": { "dynamodb": "{{ table.name }}" },
+        "steps": {
+            "table": { "kind": "aws.dynamodb_table", "name": "gw-locks", "preset": "terraform_lock" },
+            "user": { "kind": "aws.iam_user", "name": "gw-user", "needs": ["table"] },
+        },
+    });
+    operator.environment.write("plan.yaml", &plan.to_string());
+    let all = policies(&operator.environment, "plan.yaml", "apply");
+    operator.give(&without(&all, ["dynamodb:DeleteItem"]));
+    let ran = operator.run(&["apply", "plan.yaml", "--yes"]);
+    assert_eq!(ran.code, 1, "a lock that stays stops every later run: {ran:?}");
+    let shown = ran.stdout.clone() + &ran.stderr;
+    let id = shown.split("groundwork unlock plan.yaml --id ").nth(1).and_then(|rest| rest.get(..36));
+    let id = id.unwrap_or_else(|| panic!("the command that removes it: {ran:?}"));
+    assert!(shown.contains("may still be locked"), "{ran:?}");
+
+    operator.give(&without(&all, []));
+    let unlocked = operator.run(&["unlock", "plan.yaml", "--id", id]);
+    assert_eq!(unlocked.code, 0, "{unlocked:?}");
+    let again = operator.run(&["apply", "plan.yaml", "--yes"]);
+    assert!(again.code == 0 && again.stdout.contains("Nothing to do"), "all was written: {again:?}");
 }
 
 #[test]
