@@ -12,6 +12,9 @@ use crate::support::{Ran, files, summary};
 /// What must never be seen outside of Vault.
 const CANARY: &str = "canary-of-a-swept-recovery-5d20";
 
+/// The way out where the shares of a server's initialisation are lost.
+const EMPTY_IT: &str = "remove its storage, start it, and run again";
+
 impl Swept {
     /// A cluster with a backup that has the canary.
     fn backed_up() -> Self {
@@ -69,7 +72,13 @@ fn sweep(swept: &Swept, words: &[&str], stride: usize, before: impl Fn(&Swept)) 
             // That long, no connection is accepted.
             next_second();
         }
-        let again = swept.run(words, None);
+        let mut again = swept.run(words, None);
+        if place.label == "POST sys/init" && again.stderr.contains(EMPTY_IT) {
+            // The answer never came, so nothing opens that server: a person does as told, and `before` has empty servers.
+            assert_eq!((ran.code, again.code), (4, 4), "{case}: {ran:?}\nand once more: {again:?}");
+            before(swept);
+            again = swept.run(words, None);
+        }
         assert_eq!(again.code, 0, "{case}: {ran:?}\nand once more: {again:?}");
         assert_eq!(password(&swept.cluster), CANARY, "{case}: {ran:?}\nand once more: {again:?}");
         swept.assert_clean(&case, &[&ran, &again]);
