@@ -1,6 +1,7 @@
 //! `verify` proves what stands, finds what was sabotaged, accuses nobody else, and leaves nothing behind.
 
 mod aws;
+mod nodes;
 pub mod plan;
 mod production;
 mod sabotage;
@@ -12,6 +13,7 @@ use crate::support::{Cluster, Ran, text_of};
 use plan::{Issuer, everything};
 
 /// What a run of `verify --format json` says.
+#[derive(Debug)]
 struct Verified {
     code: i32,
     report: Value,
