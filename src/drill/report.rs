@@ -49,6 +49,8 @@ pub enum PhaseName {
     Unseal,
     /// The plan's own login gets a token.
     LogIn,
+    /// The other servers of the cluster join it.
+    Join,
     /// All that it has is compared with the backup.
     Compare,
     /// The secrets that the plan names are read.
@@ -68,6 +70,7 @@ impl PhaseName {
             Self::Restore => "restore",
             Self::Unseal => "unseal",
             Self::LogIn => "log in",
+            Self::Join => "have the other servers join",
             Self::Compare => "compare with the backup",
             Self::Canaries => "read the canaries",
             Self::Roles => "log in as the roles",

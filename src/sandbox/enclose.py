@@ -1,11 +1,12 @@
-"""Becomes a server that reaches nothing but its own folder and its own loopback interface.
+"""Becomes servers that reach nothing but their folder, their loopback interface, and so each other.
 
-    enclose.py FOLDER RELAY PROGRAM ARGUMENT...
+    enclose.py FOLDER RELAY PROGRAM CONFIGURATION...
 
 What a restored Vault has in it would otherwise act on the world: it rotates passwords of databases, revokes
-credentials at their services, and writes to the audit log of its configuration of then. The server gets a network
-of its own, whose only interface is the loopback, and a root folder in memory with its folder and its program. RELAY is
-empty, or PORT=SOCKET: what the server sends to that port of its loopback interface arrives at that socket outside.
+credentials at their services, and writes to the audit log of its configuration of then. One server starts for each
+CONFIGURATION. They get a network of their own, whose only interface is the loopback, and a root folder in memory with
+their folder and their program. RELAY is empty, or PORT=SOCKET: what a server sends to that port of its loopback
+interface arrives at that socket outside.
 """
 
 import ctypes
@@ -84,7 +85,11 @@ def swallow(path):
     log.close()
 
 
-def main(folder, outside, program, *arguments):
+def become(program, configuration):
+    os.execv(program, (program, "server", f"-config={configuration}"))
+
+
+def main(folder, outside, program, first, *others):
     user, group = os.getuid(), os.getgid()
     require("unshare", libc.unshare(NEW_USER | NEW_MOUNTS | NEW_IPC | NEW_NETWORK))
     write("/proc/self/setgroups", "deny")
@@ -111,7 +116,11 @@ def main(folder, outside, program, *arguments):
     os.chroot(root)
     swallow("/dev/log")
     os.chdir(folder)
-    os.execv(program, (program, *arguments))
+    for other in others:
+        # A process beside the first server, which ends with its group.
+        if os.fork() == 0:
+            become(program, other)
+    become(program, first)
 
 
 try:

@@ -1,8 +1,9 @@
-//! One empty Vault that reaches nothing outside of its own folder, for what must not touch the world.
+//! Empty servers of Vault that reach nothing outside of their folder, for what must not touch the world.
 //!
 //! A restored Vault acts by itself: it rotates the passwords of databases, revokes credentials at their services, and
-//! writes to the audit log of its former configuration. This one runs in namespaces of its own: a network that has
-//! only a loopback interface, and a root folder in memory. It listens on a socket in its folder.
+//! writes to the audit log of its former configuration. These run in namespaces of their own: a network that has only
+//! a loopback interface, by which they reach each other, and a root folder in memory. Each listens on a socket in
+//! their folder.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -31,11 +32,15 @@ const REFUSED: &str = "cannot enclose the server";
 const NAME: &str = "vault";
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// The last of as many servers as any cluster has.
+const MOST: usize = 98;
 /// The longest path of a socket.
 const LONGEST: usize = 100;
-/// Its ports, which are free because its network is its own.
+/// The ports of the first server, which are free because the network is its own.
 const PORTS: [u16; 2] = [8200, 8201];
 const KMS_PORT: u16 = 8203;
+/// The difference between the ports of one server and the next.
+const APART: u16 = 10;
 const TAIL_LINES: usize = 12;
 /// The variable with the key of a static seal.
 const SEAL_KEY: &str = "GROUNDWORK_DRILL_SEAL_KEY";
@@ -72,6 +77,14 @@ pub struct Enclosed {
     pub seal: Option<EnclosedSeal>,
     /// Whether it must be kept from reaching anything.
     pub confined: bool,
+    /// How many servers start. Those that are not confined do not reach each other, so it is one then.
+    pub servers: usize,
+}
+
+impl Enclosed {
+    fn count(&self) -> usize {
+        if self.confined { self.servers.max(1) } else { 1 }
+    }
 }
 
 /// The folder of a server, made before it and deleted after it.
@@ -92,7 +105,7 @@ impl Room {
         // Links on the way are not there for the enclosed server.
         let root = folder.path().canonicalize().doing(|| "find the folder".to_owned())?;
         let room = Self { home: Home::create(&root)?, _folder: folder };
-        match room.kms().as_os_str().len().max(socket(&room.home).as_os_str().len()) > LONGEST {
+        match room.kms().as_os_str().len().max(socket(&room.home, MOST).as_os_str().len()) > LONGEST {
             true => Err(Error::LongPath { dir: dir.to_owned() }),
             false => Ok(room),
         }
@@ -104,10 +117,11 @@ impl Room {
     }
 }
 
-/// A server in an enclosure. Dropping it ends the server and deletes everything that it has left.
+/// Servers in an enclosure. Dropping it ends them and deletes everything that they have left.
 #[derive(Debug)]
 pub struct Enclosure {
     process: Process,
+    servers: usize,
     _tie: Option<Tie>,
     // Comes last, so that the folder outlives the server.
     room: Room,
@@ -124,7 +138,7 @@ impl Enclosing {
         Ok(Self { python, vault, host })
     }
 
-    /// Starts an empty server, and waits until it listens.
+    /// Starts empty servers, and waits until each listens.
     ///
     /// # Errors
     /// `Unconfined` when this machine does not let it be confined; when the server does not start.
@@ -132,19 +146,20 @@ impl Enclosing {
         let gate = Gate::close(&self.launch(&room, how)?, true)?;
         let process = gate.process.clone();
         let tie = gate.open().await;
-        let enclosure = Enclosure { process, _tie: tie, room };
+        let enclosure = Enclosure { process, servers: how.count(), _tie: tie, room };
         enclosure.wait().await?;
         Ok(enclosure)
     }
 
     fn launch(&self, room: &Room, how: &Enclosed) -> Result<Launch, Error> {
         let home = &room.home;
-        let ports = if how.confined { PORTS.to_vec() } else { port::pick(PORTS.len())? };
-        let config = home.config(NAME);
-        write_private(&config, self.config(home, how, &ports)?.as_bytes())?;
-        let mut option = OsString::from("-config=");
-        option.push(&config);
-        let server = [self.vault.program.clone().into_os_string(), "server".into(), option];
+        let configs = (0..how.count()).map(|index| {
+            let config = home.config(&name(index));
+            let ports = if how.confined { ports(index).to_vec() } else { port::pick(PORTS.len())? };
+            write_private(&config, self.config(home, how, index, &ports)?.as_bytes())?;
+            Ok(config.into_os_string())
+        });
+        let configs = configs.collect::<Result<Vec<_>, Error>>()?;
         let mut environment = vec![
             ("PATH", self.host.path.clone()),
             ("HOME", home.root().into()),
@@ -166,11 +181,13 @@ impl Enclosing {
             write_private(&script, ENCLOSE.as_bytes())?;
             home.make_root()?;
             // Nothing of the caller's own Python has a part in it.
-            let script = ["-I".into(), script.into_os_string(), home.root().into(), relay];
-            (self.python.program.clone(), script.into_iter().chain(server).collect())
+            let vault = self.vault.program.clone().into_os_string();
+            let script = ["-I".into(), script.into_os_string(), home.root().into(), relay, vault];
+            (self.python.program.clone(), script.into_iter().chain(configs).collect())
         } else {
-            let [program, arguments @ ..] = server;
-            (program.into(), arguments.to_vec())
+            let mut option = OsString::from("-config=");
+            option.push(home.config(NAME));
+            (self.vault.program.clone(), vec!["server".into(), option])
         };
         let (folder, log) = (home.tmp(), home.log(NAME));
         Ok(Launch { program, arguments, environment, folder, log })
@@ -179,10 +196,10 @@ impl Enclosing {
     /// No audit device is declared: a restored server then lets go of those that its former configuration declared, and
     /// does not refuse to start because they differ. The old way to a root token by key shares is open, for a backup
     /// in which no other login works; only this program reaches the socket.
-    fn config(&self, home: &Home, how: &Enclosed, ports: &[u16]) -> Result<String, Error> {
+    fn config(&self, home: &Home, how: &Enclosed, index: usize, ports: &[u16]) -> Result<String, Error> {
         let path = |path: &Path| quote(&path.to_string_lossy());
-        let (api, cluster) = (ports[0], ports[1]);
-        let (data, socket) = (path(&home.data(NAME)?), path(&socket(home)));
+        let (api, cluster, name) = (ports[0], ports[1], name(index));
+        let (data, socket) = (path(&home.data(&name)?), path(&socket(home, index)));
         let (generation, mlock) = match self.vault.flavour {
             Flavour::OpenBao => ("  disable_unauthed_generate_root_endpoints = false\n", ""),
             Flavour::HashiCorp => ("", "disable_mlock = true\n"),
@@ -201,7 +218,7 @@ impl Enclosing {
             ),
         });
         Ok(format!(
-            "storage \"raft\" {{\n  path = {data}\n  node_id = \"{NAME}\"\n  performance_multiplier = 1\n}}\n\
+            "storage \"raft\" {{\n  path = {data}\n  node_id = \"{name}\"\n  performance_multiplier = 1\n}}\n\
              listener \"unix\" {{\n  address = {socket}\n  socket_mode = \"600\"\n  tls_disable = true\n{generation}}}\n\
              listener \"tcp\" {{\n  address = \"127.0.0.1:{api}\"\n  tls_disable = true\n}}\n{}\
              api_addr = \"http://127.0.0.1:{api}\"\ncluster_addr = \"https://127.0.0.1:{cluster}\"\nui = false\n{mlock}",
@@ -210,14 +227,30 @@ impl Enclosing {
     }
 }
 
-fn socket(home: &Home) -> PathBuf {
-    home.tmp().join("vault.sock")
+/// The name of the server with this index.
+fn name(index: usize) -> String {
+    if index == 0 { NAME.to_owned() } else { format!("{NAME}-{}", index + 1) }
+}
+
+fn socket(home: &Home, index: usize) -> PathBuf {
+    home.tmp().join(format!("{}.sock", name(index)))
+}
+
+/// The ports of the confined server with this index: for requests, and for the other servers.
+fn ports(index: usize) -> [u16; 2] {
+    let further = APART.saturating_mul(u16::try_from(index).unwrap_or(u16::MAX));
+    PORTS.map(|port| port.saturating_add(further))
 }
 
 impl Enclosure {
-    /// The socket that it listens on.
-    pub fn socket(&self) -> PathBuf {
-        socket(&self.room.home)
+    /// The sockets that the servers listen on, of which there is at least one, each with the address at which confined
+    /// servers reach this one.
+    pub fn sockets(&self) -> Vec<(PathBuf, String)> {
+        let server = |index| {
+            let [api, _] = ports(index);
+            (socket(&self.room.home, index), format!("http://127.0.0.1:{api}"))
+        };
+        (0..self.servers).map(server).collect()
     }
 
     /// The last lines of its log that report a problem.
@@ -235,9 +268,10 @@ impl Enclosure {
     async fn wait(&self) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // It writes the line before the socket is there.
+            // A server writes the line before the socket is there. All write to one log.
             let log = self.log();
-            if log.contains("server started!") && self.socket().exists() {
+            let started = log.matches("server started!").count() >= self.servers;
+            if started && self.sockets().iter().all(|(socket, _)| socket.exists()) {
                 return Ok(());
             }
             if !self.process.is_running() {
@@ -287,15 +321,16 @@ mod tests {
     fn configuration_declares_no_audit_device_and_holds_no_key() {
         let folder = tempfile::tempdir().unwrap();
         let room = Room::within(folder.path()).unwrap();
-        let how = Enclosed { seal: Some(static_seal()), confined: true };
-        let text = enclosing(Flavour::OpenBao).config(&room.home, &how, &PORTS).unwrap();
+        let how = Enclosed { seal: Some(static_seal()), confined: true, servers: 1 };
+        let text = enclosing(Flavour::OpenBao).config(&room.home, &how, 0, &PORTS).unwrap();
         assert!(!text.contains("audit") && !text.contains("c2VjcmV0"), "{text}");
         assert!(text.contains(r#"current_key_id = "k \"1""#) && text.contains("env://"), "{text}");
         assert!(text.contains("disable_unauthed_generate_root_endpoints = false"));
-        let text = enclosing(Flavour::HashiCorp).config(&room.home, &how, &PORTS).unwrap();
+        let text = enclosing(Flavour::HashiCorp).config(&room.home, &how, 0, &PORTS).unwrap();
         assert!(text.contains("disable_mlock = true") && !text.contains("unauthed"));
         let seal = Some(EnclosedSeal::Kms { key: "arn:aws:kms:eu-west-1:1:key/k".to_owned() });
-        let text = enclosing(Flavour::OpenBao).config(&room.home, &Enclosed { seal, ..how }, &PORTS).unwrap();
+        let text =
+            enclosing(Flavour::OpenBao).config(&room.home, &Enclosed { seal, ..how }, 0, &PORTS).unwrap();
         assert!(text.contains("region = \"eu-west-1\"") && text.contains("http://127.0.0.1:8203"), "{text}");
     }
 
@@ -303,11 +338,20 @@ mod tests {
     fn confined_server_is_started_by_the_script_and_the_key_is_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let room = Room::within(folder.path()).unwrap();
-        let how = Enclosed { seal: Some(static_seal()), confined: true };
+        let how = Enclosed { seal: Some(static_seal()), confined: true, servers: 1 };
         let launch = enclosing(Flavour::OpenBao).launch(&room, &how).unwrap();
         assert_eq!(launch.program, Path::new("/usr/bin/python3"));
         assert!(launch.environment.iter().any(|(name, value)| *name == SEAL_KEY && value == "c2VjcmV0"));
-        let open = Enclosed { confined: false, ..how };
+        assert_eq!(launch.arguments.len(), 6);
+        let three = Enclosed { servers: 3, ..how.clone() };
+        let launch = enclosing(Flavour::OpenBao).launch(&room, &three).unwrap();
+        let configs: Vec<String> = launch.arguments[5..]
+            .iter()
+            .map(|config| std::fs::read_to_string(config).expect("written"))
+            .collect();
+        assert!(configs[2].contains("127.0.0.1:8221") && configs[2].contains("node_id = \"vault-3\""));
+        assert_eq!(configs.len(), 3);
+        let open = Enclosed { confined: false, servers: 3, ..how };
         let launch = enclosing(Flavour::OpenBao).launch(&room, &open).unwrap();
         assert_eq!((launch.program.as_path(), launch.arguments.len()), (Path::new("/cache/bao"), 2));
     }

@@ -295,9 +295,8 @@ fn lacking(vitals: &Vitals) -> String {
 
 /// Requires that a node has the tables of the leader: the same mounts, and each policy with the same text.
 pub(super) async fn compare_tables(
-    vault: &VaultClient,
-    leader: &NodeClient,
-    node: &NodeClient,
+    (vault, leader): (&VaultClient, &NodeClient),
+    (other, node): (&VaultClient, &NodeClient),
 ) -> Result<()> {
     let names = vault.list_from(leader, POLICIES).await?;
     let names = names["keys"].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -306,7 +305,7 @@ pub(super) async fn compare_tables(
         let started = Instant::now();
         let expected = vault.read_from(leader, &path).await?;
         loop {
-            let seen = vault.read_from(node, &path).await;
+            let seen = other.read_from(node, &path).await;
             if seen.as_ref().is_ok_and(|seen| *seen == expected) {
                 break;
             }

@@ -82,7 +82,7 @@ pub(super) async fn carry_out(restore: &Restore, preview: &Preview, told: &dyn F
         let address = other.address().to_owned();
         let followed = async {
             await_leader_known(&other).await?;
-            compare_tables(&vault, &leader, &other).await
+            compare_tables((&vault, &leader), (&vault, &other)).await
         };
         match followed.await {
             Ok(()) => restored.joined.push(address),
@@ -153,7 +153,7 @@ async fn await_landed(restore: &Restore, node: &NodeClient, before: Option<Strin
     }
 }
 
-async fn await_leader_known(node: &NodeClient) -> Result<()> {
+pub(super) async fn await_leader_known(node: &NodeClient) -> Result<()> {
     let started = Instant::now();
     // A standby that has just opened asks the leader for everything first.
     while !node.leader().await.is_ok_and(|one| !one.leader_address.is_empty()) {

@@ -242,8 +242,8 @@ async fn reload(
         if !status.sealed {
             vault.seal_node(&permit, node).await?;
         }
-        Custodian::open_node(&permit, node, leader, &shares).await?;
-        compare_tables(vault, leader, node).await
+        Custodian::open_node(&permit, node, leader.address(), &shares).await?;
+        compare_tables((vault, leader), (vault, node)).await
     };
     match reloaded.await {
         Ok(()) => restored.reloaded.push(address),

@@ -22,7 +22,10 @@ struct Drilled {
 
 impl Drilled {
     fn new(name: &'static str) -> Self {
-        let cluster = Cluster::new(name);
+        Self::of(Cluster::new(name))
+    }
+
+    fn of(cluster: Cluster) -> Self {
         cluster.declare(&json!({
             "cluster": { "kind": "vault.init", "shares": 3, "threshold": 2 },
             "secrets": { "kind": "vault.mount", "path": "secret", "type": "kv", "version": 2 },
@@ -161,6 +164,22 @@ fn drill_recovers_the_newest_backup_and_only_reads_production() {
     secrets.extend([cluster.root_token(), CANARY.to_owned()]);
     assert_without(&drilled.reports(), &secrets);
     assert!(secrets.iter().all(|secret| !format!("{ran:?}").contains(secret)), "{ran:?}");
+}
+
+/// The others join after the restore, by their own network in the enclosure, and are opened with the same shares.
+#[test]
+fn drill_of_several_nodes_has_them_join() {
+    let settings = groundwork::sandbox::Settings { nodes: 3, ..Default::default() };
+    let drilled = Drilled::of(Cluster::with("several", settings));
+    assert_eq!(drilled.cluster.run(&["backup", "plan.yaml"]).code, 0);
+    let ran = Ran::of(drilled.command(&["--format", "json"]).output().expect("the program starts"));
+    let report = json_of(&ran);
+    assert_eq!((ran.code, &report["findings"]), (0, &json!([])), "{report:#}");
+    let phases = report["phases"].as_array().expect("phases");
+    let join = phases.iter().find(|phase| phase["name"] == "join").expect("they join");
+    assert_eq!((&join["end"], &join["detail"]), (&json!("done"), &json!("2 servers")), "{report:#}");
+    assert!(!report["not_rehearsed"].to_string().contains("joining"), "{report:#}");
+    assert!(drilled.left().is_empty(), "{:?}", drilled.left());
 }
 
 fn journal(folder: &Path) -> Vec<Vec<u8>> {

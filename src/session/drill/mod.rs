@@ -130,12 +130,16 @@ impl Rehearsal<'_> {
         self.report.findings.extend(run.take_warnings());
         let mut proven = proven?;
         self.describe(&run, &subject, &proven);
-        self.report.not_rehearsed = scope::left_out(checked, nodes(&run).await, &proven);
+        let nodes = nodes(&run).await;
         if by_people {
             self.report.not_rehearsed.push("the time until the holders have entered their shares".to_owned());
         }
 
-        let started = self.phase(PhaseName::Start, server::start(enclosing, &folder, &proven)).await?;
+        let starting = server::start(enclosing, &folder, &proven, nodes);
+        let started = self.phase(PhaseName::Start, starting).await;
+        let alone = nodes.saturating_sub(1 + started.as_ref().map_or(0, |started| started.others.len()));
+        self.report.not_rehearsed.extend(scope::left_out(checked, alone, &proven));
+        let started = started?;
         self.report.server = Some(started.facts());
         self.phase(PhaseName::Initialise, started.initialise(&proven.vitals)).await?;
         let sealed = self.phase(PhaseName::Restore, started.restore(&subject.file)).await?;
@@ -143,6 +147,9 @@ impl Rehearsal<'_> {
 
         let mut recovered = Recovered::new(&started, &run, &mut proven, &subject.file);
         self.look(PhaseName::LogIn, recovered.log_in()).await?;
+        if !started.others.is_empty() {
+            self.look(PhaseName::Join, recovered.join()).await?;
+        }
         self.look(PhaseName::Compare, recovered.compare()).await?;
         if !recovery.canaries.is_empty() {
             self.look(PhaseName::Canaries, recovered.read_canaries(&recovery.canaries)).await?;

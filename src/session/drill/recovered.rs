@@ -5,6 +5,8 @@ use std::fs::File;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::super::restore::compare_tables;
+use super::super::restore_fresh;
 use super::server::Started;
 use super::{Proven, Seen};
 use crate::apply::by_command;
@@ -33,6 +35,8 @@ pub(super) struct Recovered<'a> {
     run: &'a Run,
     proven: &'a mut Proven,
     file: &'a File,
+    /// The token with which everything is looked at.
+    token: Option<Secret>,
     /// The secrets that were read.
     pub(super) canaries: Vec<Canary>,
     /// The logins that were tried.
@@ -43,7 +47,8 @@ pub(super) struct Recovered<'a> {
 
 impl<'a> Recovered<'a> {
     pub(super) fn new(started: &'a Started, run: &'a Run, proven: &'a mut Proven, file: &'a File) -> Self {
-        Self { started, run, proven, file, canaries: Vec::new(), logins: Vec::new(), untried: Vec::new() }
+        let (canaries, logins, untried) = (Vec::new(), Vec::new(), Vec::new());
+        Self { started, run, proven, file, token: None, canaries, logins, untried }
     }
 
     /// Logs in with what custody has. What is looked at afterwards is looked at with a root token that the key shares
@@ -74,8 +79,27 @@ impl<'a> Recovered<'a> {
                 self.started.node.root_token_by_shares(&by_command(), shares).await?
             }
         };
-        vault.set_token(token).await;
+        vault.set_token(token.clone()).await;
+        self.token = Some(token);
         Ok(seen)
+    }
+
+    /// Has the other servers join the recovered one, opens them with the keys of the backup, and compares what each
+    /// serves.
+    ///
+    /// # Errors
+    /// When a server does not join, does not open, or serves something else.
+    pub(super) async fn join(&self) -> Result<Seen> {
+        let Started { vault, node, others, .. } = self.started;
+        for (other, newcomer) in others {
+            Custodian::open_node(&by_command(), newcomer, node.address(), &self.proven.shares).await?;
+            restore_fresh::await_leader_known(newcomer).await?;
+            if let Some(token) = &self.token {
+                other.set_token(token.clone()).await;
+            }
+            compare_tables((vault, node), (other, newcomer)).await?;
+        }
+        Ok(Seen { detail: Some(number(others.len(), "server")), wanting: Vec::new() })
     }
 
     /// Compares what the server has with the backup, by a snapshot of it.

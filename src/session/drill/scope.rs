@@ -48,6 +48,7 @@ pub(super) fn rehearsed(phases: &[Phase]) -> Vec<String> {
             "restoring it into an empty server of the same shape, and opening that with these keys",
         ),
         (PhaseName::LogIn, "logging in to it with what custody has"),
+        (PhaseName::Join, "joining the other servers, opening them, and comparing what they serve"),
         (PhaseName::Compare, "comparing its mounts, policies and secrets with the backup"),
         (PhaseName::Canaries, "reading the canaries from it"),
         (PhaseName::Roles, "logging in as each AppRole role"),
@@ -56,15 +57,16 @@ pub(super) fn rehearsed(phases: &[Phase]) -> Vec<String> {
 }
 
 /// The parts of a recovery that this drill leaves out, whatever comes of it.
-pub(super) fn left_out(checked: &Checked, nodes: usize, proven: &Proven) -> Vec<String> {
+/// `alone` nodes of the plan's have no server here that could join.
+pub(super) fn left_out(checked: &Checked, alone: usize, proven: &Proven) -> Vec<String> {
     let contents = &proven.opened.contents;
     let mut left = Vec::new();
     let aws = checked.resolved.steps.iter().filter(|step| step.kind.provider() == "aws").count();
     if aws > 0 {
         left.push(format!("the {aws} steps in AWS: nothing was made there"));
     }
-    if nodes > 1 {
-        left.push(format!("the joining of the {} other nodes, and their elections", nodes - 1));
+    if alone > 0 {
+        left.push(format!("the joining of the {alone} other nodes: this machine does not confine servers"));
     }
     left.push("machines, names, certificates and load balancers: the server listened on a socket".to_owned());
     if !contents.audit.is_empty() {

@@ -1,4 +1,4 @@
-//! The server of a drill: started, initialised, restored into, and opened.
+//! The servers of a drill: started; one initialised, restored into, and opened; the others joined to it.
 
 use std::fs::File;
 use std::path::Path;
@@ -28,10 +28,13 @@ const RESTORES_WITHIN: Duration = Duration::from_mins(15);
 /// How long it may take to serve once it is open.
 const SERVES_WITHIN: Duration = Duration::from_mins(1);
 
-/// A server that was started.
+/// Servers that were started.
 pub(super) struct Started {
+    /// The one that gets the backup.
     pub(super) vault: VaultClient,
     pub(super) node: NodeClient,
+    /// The empty ones that join it afterwards.
+    pub(super) others: Vec<(VaultClient, NodeClient)>,
     version: String,
     isolation: &'static str,
     enclosure: Enclosure,
@@ -46,19 +49,25 @@ struct Made {
     root_token: String,
 }
 
-/// Starts an empty server for a backup.
+/// Starts `servers` empty ones for a backup; a single one on a machine that cannot confine them.
 ///
 /// # Errors
-/// When it does not start; when the backup must not be restored on this machine, or into this server.
-pub(super) async fn start(enclosing: &Enclosing, folder: &Path, proven: &Proven) -> Result<Started> {
+/// When one does not start; when the backup must not be restored on this machine, or into this server.
+pub(super) async fn start(
+    enclosing: &Enclosing,
+    folder: &Path,
+    proven: &Proven,
+    servers: usize,
+) -> Result<Started> {
     let room = || Room::within(folder).map_err(|error| of_sandbox(&error));
     let own = room()?;
     let (seal, stand_in) = seal(&own, proven)?;
-    let how = Enclosed { seal, confined: true };
+    let how = Enclosed { seal, confined: true, servers };
     let (enclosure, isolation) = match enclosing.start(own, &how).await {
-        Ok(enclosure) => {
-            (enclosure, "it had a network and a root folder of its own, with nothing else in them")
-        }
+        Ok(enclosure) => (
+            enclosure,
+            "it had a network and a root folder of its own, with nothing else of this machine in them",
+        ),
         Err(refused @ sandbox::Error::Unconfined { .. }) => {
             let mut reaching = scope::reaching(&proven.opened.contents);
             if stand_in.is_some() {
@@ -78,8 +87,13 @@ pub(super) async fn start(enclosing: &Enclosing, folder: &Path, proven: &Proven)
         }
         Err(error) => return Err(of_sandbox(&error)),
     };
-    let vault = VaultClient::of_socket(&enclosure.socket(), Arc::default())?;
-    let node = vault.nodes().swap_remove(0);
+    let clients = enclosure.sockets().into_iter().map(|(socket, address)| {
+        let vault = VaultClient::of_socket(&socket, &address, Arc::default())?;
+        let node = vault.nodes().swap_remove(0);
+        Ok((vault, node))
+    });
+    let mut clients = clients.collect::<Result<Vec<_>>>()?;
+    let (vault, node) = clients.remove(0);
     let version = node.seal_status().await?.version;
     if let Some(newest) = proven.vitals.newer_than(&version) {
         let message = format!(
@@ -89,7 +103,7 @@ pub(super) async fn start(enclosing: &Enclosing, folder: &Path, proven: &Proven)
         return Err(Error::new(ErrorKind::Rejected, "drill", message)
             .advice(format!("name a server of version {newest} or newer with `--vault`")));
     }
-    Ok(Started { vault, node, version, isolation, enclosure, stand_in })
+    Ok(Started { vault, node, others: clients, version, isolation, enclosure, stand_in })
 }
 
 /// The seal of the server, which must be that of the backup, and what answers for its service.

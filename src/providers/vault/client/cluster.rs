@@ -31,9 +31,6 @@ const ELECTION: Duration = Duration::from_secs(10);
 /// same time to share one attempt, short enough for a retry to look again.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
 
-/// The address of a server behind a socket, for the first line of requests.
-const BEHIND_SOCKET: &str = "http://127.0.0.1:8200";
-
 /// A cluster in one run: its nodes, the token, and what was read of it.
 pub(super) struct Cluster {
     pub(super) http: reqwest::Client,
@@ -106,8 +103,8 @@ impl Cluster {
     }
 
     /// See [`super::VaultClient::of_socket`].
-    pub(super) fn behind(socket: &Path, calls: Arc<Calls>) -> Result<Self> {
-        let address = parse_address(BEHIND_SOCKET, &Environment::default())?;
+    pub(super) fn behind(socket: &Path, address: &str, calls: Arc<Calls>) -> Result<Self> {
+        let address = parse_address(address, &Environment::default())?;
         let trust = Trust::new([Grant::new(Subject::Vault, address.as_str())]);
         let trust = trust.in_environment(Environment::default());
         Ok(Self::single(socket_client(socket, &address)?, address, calls, trust))

@@ -88,13 +88,13 @@ impl VaultClient {
         Ok(Self::within(cluster, namespace))
     }
 
-    /// A client of the server that listens on a socket. It knows no environment, so that no token of the caller's
-    /// gets there, and no proxy.
+    /// A client of the server that listens on a socket and has this address for the other servers of its cluster. It
+    /// knows no environment, so that no token of the caller's gets there, and no proxy.
     ///
     /// # Errors
     /// When no HTTP client can be made.
-    pub fn of_socket(socket: &Path, calls: Arc<Calls>) -> Result<Self> {
-        Ok(Self::within(Arc::new(Cluster::behind(socket, calls)?), None))
+    pub fn of_socket(socket: &Path, address: &str, calls: Arc<Calls>) -> Result<Self> {
+        Ok(Self::within(Arc::new(Cluster::behind(socket, address, calls)?), None))
     }
 
     fn within(cluster: Arc<Cluster>, namespace: Option<String>) -> Self {

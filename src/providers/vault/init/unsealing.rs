@@ -129,17 +129,17 @@ impl Custodian {
         opened.require_all()
     }
 
-    /// Unseals one node of a cluster that has a leader, and waits until it is open.
+    /// Unseals one node of the cluster of `leader`, an address, and waits until it is open. An empty one joins first.
     ///
     /// # Errors
     /// When the node refuses the shares, or stays sealed.
     pub async fn open_node(
         permit: &Permit,
         node: &NodeClient,
-        leader: &NodeClient,
+        leader: &str,
         shares: &[Secret],
     ) -> Result<()> {
-        unseal(permit, node, leader.address(), shares).await
+        unseal(permit, node, leader, shares).await
     }
 
     /// The servers that the cluster counts, where there are several and one can be asked.

@@ -50,7 +50,7 @@ impl Rekey {
         }
         let shares = generation.shares(&self.custodian.custody).await?;
         self.vault.seal_node(permit, standby).await?;
-        Custodian::open_node(permit, standby, &leader, &shares).await.map_err(|error| {
+        Custodian::open_node(permit, standby, leader.address(), &shares).await.map_err(|error| {
             let Error { kind, message, .. } = error;
             let message = format!("{} was sealed and does not open with the new shares: {message}", standby.address());
             Error::new(kind, "prove the new shares", message).advice(
