@@ -198,7 +198,6 @@ fn production_is_rebuilt_from_nothing() {
     let nodes = number("REBUILD_NODES", 3);
     let count = u8::try_from(nodes).expect("a few");
     let candlefish = Quickstart::with(plan, Settings { nodes: count, tls: true, ..Settings::default() });
-    candlefish.edit("\nlint:\n", &format!("{KEPT}\nlint:\n"));
     candlefish.apply();
     let secrets = backed_up(&candlefish, plan, &["candlefish/jwt/secret", "candlefish/mongodb/connection"]);
     let _alive = all_emptied(&candlefish.environment, nodes);

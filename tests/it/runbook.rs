@@ -247,6 +247,24 @@ fn follow(cluster: &Cluster, page: &Page, title: &str, codes: &[i32]) -> Vec<(St
     done.collect()
 }
 
+/// Does what a procedure says after a loss, command by command as it is printed. Those before the rebuild look at what
+/// is left, and find fault with it; it needs empty servers, which `replace` puts there, and asks for the plan's name on
+/// a terminal, which `--yes` stands for.
+fn recover<T>(cluster: &Cluster, page: &Page, title: &str, replace: impl Fn() -> T) -> T {
+    let lines = page.commands(title).concat();
+    let (looks, rebuild): (Vec<_>, Vec<_>) =
+        lines.lines().partition(|line| !line.starts_with("groundwork rebuild "));
+    for line in looks {
+        let ran = shell(cluster, line);
+        assert!([0, 1, 3].contains(&ran.code) && !ran.stderr.contains("panicked"), "{title}: {line}\n{ran:?}");
+    }
+    let servers = replace();
+    assert_eq!(rebuild.len(), 1, "{title}");
+    let ran = shell(cluster, &format!("{} --yes", rebuild[0]));
+    assert_eq!(ran.code, 0, "{title}: {ran:?}");
+    servers
+}
+
 /// How the last command of a procedure ended.
 fn last(done: &[(String, Ran)]) -> i32 {
     done.last().expect("a command").1.code
@@ -384,6 +402,36 @@ fn without_aws(cluster: &Cluster, page: &Page) {
     assert_eq!(text_of(&report["systems"][0]["nodes"][0]["version"]), "2.7.2", "{report:#}");
     assert_eq!(report["custody"]["objects"], report["custody"]["obtainable"], "the age key opens everything");
     assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+/// Two of three servers are lost with their disks, and later the whole account.
+#[test]
+fn what_was_lost_comes_back_by_the_procedures() {
+    let cluster = cluster();
+    let environment = &cluster.environment;
+    let page = Page::of(&cluster.run(&["runbook", "plan.yaml"]).stdout);
+    let secret = |path: &str| ask(&cluster, reqwest::Method::GET, path, &Value::Null)["data"]["data"].clone();
+    let password = secret("app/database")["password"].clone();
+    let mut servers = Vec::new();
+    let lose = |servers: &[&str]| servers.iter().for_each(|server| environment.lose(server));
+    for (title, lost) in
+        [("Quorum is lost", &["vault-2", "vault-3"][..]), ("The account is gone", &["vault-3", "aws"])]
+    {
+        assert_eq!(shell(&cluster, "groundwork backup plan.yaml").code, 0, "{title}");
+        let wrong = json!({ "data": { "password": "written after the backup" } });
+        ask(&cluster, reqwest::Method::POST, "app/database", &wrong);
+        lose(lost);
+        servers.push(recover(&cluster, &page, title, || {
+            // One server runs all the time, or the sandbox begins anew at other addresses.
+            let first = environment.revive();
+            lose(&["vault-1", "vault-2", "vault-3"]);
+            [first, environment.revive()]
+        }));
+        assert_eq!(secret("app/database")["password"], password, "{title}");
+        look_until_healthy(&cluster);
+        let again = shell(&cluster, "groundwork apply --yes plan.yaml");
+        assert!(again.code == 0 && again.stdout.contains("Nothing to do"), "{title}: {again:?}");
+    }
 }
 
 #[test]
