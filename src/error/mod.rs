@@ -111,7 +111,7 @@ impl Error {
     #[must_use]
     pub fn after_restoring(mut self, what: &str, restored: Result<()>) -> Self {
         if let Err(second) = restored {
-            let lost = format!("{what} was detached first and could not be attached again: {second}");
+            let lost = format!("{what}: taken away first, and could not be put back: {second}");
             self.message = format!("{}; {}", self.message, sanitize(&lost));
         }
         self

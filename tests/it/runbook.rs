@@ -256,7 +256,10 @@ fn recover<T>(cluster: &Cluster, page: &Page, title: &str, replace: impl Fn() ->
         lines.lines().partition(|line| !line.starts_with("groundwork rebuild "));
     for line in looks {
         let ran = shell(cluster, line);
-        assert!([0, 1, 3].contains(&ran.code) && !ran.stderr.contains("panicked"), "{title}: {line}\n{ran:?}");
+        assert!(
+            [0, 1, 3].contains(&ran.code) && !ran.stderr.contains("panicked"),
+            "{title}: {line}\n{ran:?}"
+        );
     }
     let servers = replace();
     assert_eq!(rebuild.len(), 1, "{title}");

@@ -31,6 +31,7 @@ struct Ours {
 }
 
 const BUCKET: &str = "    name: \"{{ org }}-terraform-state\"\n";
+const BACKUPS: &str = "    name: \"{{ org }}-vault-backups\"\n";
 const OPEN: &str = "    tls_only: { off: the emulator speaks http }\n";
 
 const PLANS: [Ours; 3] = [
@@ -59,8 +60,8 @@ impl Ours {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("plans/{}.yaml", self.name));
         let text = std::fs::read_to_string(path).expect("a plan of ours");
         assert!(text.contains(self.bucket), "{} has a bucket", self.name);
-        let open = format!("{}{}", self.bucket, self.open);
-        environment.write("plan.yaml", &text.replace(self.bucket, &open));
+        let open = |text: &str, bucket: &str| text.replace(bucket, &format!("{bucket}{}", self.open));
+        environment.write("plan.yaml", &open(&open(&text, self.bucket), BACKUPS));
         copy_templates(&environment.folder.join("templates"));
         operator
     }
@@ -261,5 +262,6 @@ fn is_refused(ran: &Ran, action: &str) -> bool {
 }
 
 fn ends_well(command: &str, ran: &Ran) -> bool {
-    ran.code == 0 || command == "destroy" && !ran.stdout.contains("is not authorized")
+    let is_refused = ran.stdout.contains("is not authorized") || ran.stderr.contains("is not authorized");
+    ran.code == 0 || command == "destroy" && !is_refused
 }

@@ -145,11 +145,17 @@ impl Custodian {
     /// When custody has nothing of it, or the server does not come up.
     pub async fn enter_for_restore(&self, permit: &Permit) -> Result<bool> {
         let which = self.throwaway().await?.ok_or_else(|| lost(self.vault.address()))?;
-        let unlocked = Unlocked::read(&self.custody, &which).await?;
+        // A person must not initialise a cluster again whose answer did not arrive whole; this one is worth nothing.
+        let cut = |error: Error| match error.kind {
+            ErrorKind::Unknown | ErrorKind::Rejected => error.advice(empty_it(self.vault.address())),
+            _ => error,
+        };
+        let unlocked = Unlocked::read(&self.custody, &which).await.map_err(cut)?;
         let unlocked = unlocked.ok_or_else(|| lost(self.vault.address()))?;
+        let (shares, root_token) = (unlocked.shares().map_err(cut)?, unlocked.root_token().map_err(cut)?);
         let node = self.first_node()?;
         if node.seal_status().await?.sealed {
-            match unseal(permit, &node, node.address(), &unlocked.shares()?).await {
+            match unseal(permit, &node, node.address(), &shares).await {
                 Ok(()) => {}
                 Err(error) if error.kind == ErrorKind::Rejected => return Ok(false),
                 Err(error) => return Err(error),
@@ -158,7 +164,7 @@ impl Custodian {
         let (nodes, started) = ([node], Instant::now());
         await_leader(&nodes).await?;
         self.vault.reset_readiness().await;
-        self.vault.set_token(unlocked.root_token()?).await;
+        self.vault.set_token(root_token).await;
         loop {
             match self.vault.lookup_self().await {
                 Ok(_) => return Ok(true),
@@ -226,6 +232,6 @@ fn lost(address: &str) -> Error {
 
 fn empty_it(address: &str) -> String {
     format!(
-        "nothing has ever been in it: stop the server {address}, remove its storage, start it, and run again"
+        "nothing but this backup can be in it: stop the server {address}, remove its storage, start it, and run again"
     )
 }
