@@ -147,7 +147,7 @@ impl Custodian {
         let which = self.throwaway().await?.ok_or_else(|| lost(self.vault.address()))?;
         // A person must not initialise a cluster again whose answer did not arrive whole; this one is worth nothing.
         let cut = |error: Error| match error.kind {
-            ErrorKind::Unknown | ErrorKind::Rejected => error.advice(empty_it(self.vault.address())),
+            ErrorKind::Unknown | ErrorKind::Local => error.advice(empty_it(self.vault.address())),
             _ => error,
         };
         let unlocked = Unlocked::read(&self.custody, &which).await.map_err(cut)?;
