@@ -4,6 +4,7 @@ mod holder;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -26,6 +27,9 @@ use crate::run::Run;
 use crate::secret::Secret;
 use crate::session::{self, Checked, Purpose, Reach, Rewrapping};
 use crate::ui;
+
+/// How long the key service has to open one object. On the day on which it is lost, each object would wait for it.
+const KEYS_WITHIN: Duration = Duration::from_secs(15);
 
 /// Check, list and export the copies that are kept of once-only secrets.
 #[derive(Debug, Args)]
@@ -142,10 +146,11 @@ pub async fn run(args: CustodyArgs) -> Outcome {
 async fn check(args: &CheckArgs) -> Result<Outcome, session::Error> {
     let mut checked = args.plan.open(Purpose::Connect).await?;
     let _lock = if args.repair { Some(checked.lock(&args.lock.wait()).await?) } else { None };
-    let run = match checked.resolved.custody_references.is_empty() {
+    let mut run = match checked.resolved.custody_references.is_empty() {
         true => session::connect(&mut checked, Reach::Custody).await?,
         false => with_recipients(args, &mut checked).await?,
     };
+    run.give_up_on_silent_keys(KEYS_WITHIN);
     let custody = run.custody().await?;
     let mut objects = custody.examine("", true).await?;
     let mut repaired = Vec::new();

@@ -23,13 +23,20 @@ impl Run {
     /// third of it for each response, and is not asked again after one that does not come. Has to come before the
     /// first use of custody. Returns all stores, in the order of the plan.
     pub async fn leave_out_silent_stores(&mut self, limit: Duration) -> Vec<StoreAnswer> {
-        self.patience = Some(at_most(limit) / 3);
+        self.give_up_on_silent_keys(limit / 3);
         let Some(mut settings) = self.custody_settings.take() else { return Vec::new() };
         let answers = join_all(settings.stores.iter().map(|store| self.asked(store, limit))).await;
         let mut answering = answers.iter().map(|answer| answer.silent.is_none());
         settings.stores.retain(|_| answering.next().unwrap_or_default());
         self.custody_settings = Some(settings);
         answers
+    }
+
+    /// Has the key service of custody answer each request within `limit`, and does not ask it again after an answer that
+    /// does not come: what it opens may be sealed for another recipient, too. Has to come before the first use of
+    /// custody.
+    pub fn give_up_on_silent_keys(&mut self, limit: Duration) {
+        self.patience = Some(at_most(limit));
     }
 
     async fn asked(&self, settings: &StoreSettings, limit: Duration) -> StoreAnswer {
