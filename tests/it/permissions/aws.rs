@@ -108,7 +108,11 @@ pub fn give(environment: &TestEnvironment, policies: &[Value]) {
 
 impl Operator {
     pub fn new() -> Self {
-        let environment = TestEnvironment::new();
+        Self::of(TestEnvironment::new())
+    }
+
+    /// A user of the account in this sandbox.
+    pub fn of(environment: TestEnvironment) -> Self {
         let key = key_of_operator(&environment);
         Self { environment, key }
     }

@@ -1,6 +1,6 @@
 //! `plans/clinical-ai.yaml` from nothing to a service that finds its buckets, and back to nothing.
 
-mod clinical;
+pub mod clinical;
 mod worker;
 
 use std::time::Duration;
