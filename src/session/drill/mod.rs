@@ -137,8 +137,8 @@ impl Rehearsal<'_> {
 
         let starting = server::start(enclosing, &folder, &proven, nodes);
         let started = self.phase(PhaseName::Start, starting).await;
-        let alone = nodes.saturating_sub(1 + started.as_ref().map_or(0, |started| started.others.len()));
-        self.report.not_rehearsed.extend(scope::left_out(checked, alone, &proven));
+        let missing = nodes.saturating_sub(1 + started.as_ref().map_or(0, |started| started.others.len()));
+        self.report.not_rehearsed.extend(scope::left_out(checked, missing, &proven));
         let started = started?;
         self.report.server = Some(started.facts());
         self.phase(PhaseName::Initialise, started.initialise(&proven.vitals)).await?;

@@ -57,16 +57,16 @@ pub(super) fn rehearsed(phases: &[Phase]) -> Vec<String> {
 }
 
 /// The parts of a recovery that this drill leaves out, whatever comes of it.
-/// `alone` nodes of the plan's have no server here that could join.
-pub(super) fn left_out(checked: &Checked, alone: usize, proven: &Proven) -> Vec<String> {
+/// `missing` nodes of the plan's have no server here that could join.
+pub(super) fn left_out(checked: &Checked, missing: usize, proven: &Proven) -> Vec<String> {
     let contents = &proven.opened.contents;
     let mut left = Vec::new();
     let aws = checked.resolved.steps.iter().filter(|step| step.kind.provider() == "aws").count();
     if aws > 0 {
         left.push(format!("the {aws} steps in AWS: nothing was made there"));
     }
-    if alone > 0 {
-        left.push(format!("the joining of the {alone} other nodes: this machine does not confine servers"));
+    if missing > 0 {
+        left.push(format!("the joining of the {missing} other nodes: this machine does not confine servers"));
     }
     left.push("machines, names, certificates and load balancers: the server listened on a socket".to_owned());
     if !contents.audit.is_empty() {
