@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use futures::future::try_join_all;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -91,14 +92,16 @@ impl<'a> Recovered<'a> {
     /// When a server does not join, does not open, or serves something else.
     pub(super) async fn join(&self) -> Result<Seen> {
         let Started { vault, node, others, .. } = self.started;
-        for (other, newcomer) in others {
-            Custodian::open_node(&by_command(), newcomer, node.address(), &self.proven.shares).await?;
+        let permit = by_command();
+        let joins = others.iter().map(async |(other, newcomer)| {
+            Custodian::open_node(&permit, newcomer, node.address(), &self.proven.shares).await?;
             restore_fresh::await_leader_known(newcomer).await?;
             if let Some(token) = &self.token {
                 other.set_token(token.clone()).await;
             }
-            compare_tables((vault, node), (other, newcomer)).await?;
-        }
+            compare_tables((vault, node), (other, newcomer)).await
+        });
+        try_join_all(joins).await?;
         Ok(Seen { detail: Some(number(others.len(), "server")), wanting: Vec::new() })
     }
 

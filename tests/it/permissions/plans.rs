@@ -21,6 +21,9 @@ const ALL_PLANS: &str = "PERMISSIONS_ALL_PLANS";
 /// The only plans that are then tried, separated by commas.
 const ONLY: &str = "PERMISSIONS_PLANS";
 
+/// The only commands that are then tried, separated by commas.
+const COMMANDS: &str = "PERMISSIONS_COMMANDS";
+
 /// A plan of ours.
 struct Ours {
     name: &'static str,
@@ -220,14 +223,16 @@ fn our_plans_need_each_action_of_their_policies() {
     if std::env::var_os(ALL_PLANS).is_none() {
         return;
     }
-    let only = std::env::var(ONLY).unwrap_or_default();
-    let is_meant = |ours: &&Ours| only.is_empty() || only.split(',').any(|name| name == ours.name);
-    for ours in PLANS.iter().filter(is_meant).filter(|ours| !ours.is_left_out()) {
-        for command in ["plan", "verify"] {
-            looks(ours, command);
-        }
-        for command in ["apply", "destroy"] {
-            writes(ours, command);
+    let is_meant = |variable: &str, name: &str| {
+        std::env::var(variable).map_or(true, |only| only.split(',').any(|one| one == name))
+    };
+    for ours in PLANS.iter().filter(|ours| is_meant(ONLY, ours.name) && !ours.is_left_out()) {
+        for command in ["plan", "verify", "apply", "destroy"] {
+            match command {
+                _ if !is_meant(COMMANDS, command) => {}
+                "plan" | "verify" => looks(ours, command),
+                _ => writes(ours, command),
+            }
         }
     }
 }
