@@ -140,7 +140,7 @@ impl Ours {
         let first = self.run(&operator, command, &words);
         // Its end waits until the cluster is gone.
         let mut complete = self.as_root(&operator, command, &words);
-        if let Some((_, id)) = complete.stderr.split_once("plan.yaml --id ") {
+        if let Some((_, id)) = complete.stderr.split_once(" --id ") {
             // The first run was not allowed to give it back.
             let id = id.get(..36).expect("a whole id").to_owned();
             self.root(&operator, "unlock", &["--id", &id]);
