@@ -1,7 +1,6 @@
 //! The sweep over `backup`: each call of taking one × everything that can go wrong with it. `BACKUP_SWEEP=all` tries
 //! all of them.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,14 +52,10 @@ impl Swept {
 
     /// Runs the program, and this goes wrong on the way.
     pub fn run(&self, words: &[&str], planned: Option<(Place, Fault)>) -> Ran {
-        self.wire.begin(planned);
         let mut command = self.cluster.command(words);
         command.env("VAULT_ADDR", &self.vault.url).env("GROUNDWORK_VAULT_NODES", &self.vault.url);
         command.env("AWS_ENDPOINT_URL", &self.aws.url).env(VARIABLE, "20").env(HASTE, HASTE);
-        let child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        self.wire.watch(child.id());
-        Ran::of(child.wait_with_output().expect("its output"))
+        self.wire.run(planned, command)
     }
 
     /// The objects of both stores: name and content.
@@ -106,7 +101,7 @@ impl Swept {
 }
 
 /// Names of backups have seconds.
-pub fn next_second() {
+fn next_second() {
     std::thread::sleep(Duration::from_millis(1050));
 }
 

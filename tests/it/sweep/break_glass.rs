@@ -50,14 +50,10 @@ impl Swept {
     }
 
     fn run(&self, words: &[&str], planned: Option<(Place, Fault)>) -> Ran {
-        self.wire.begin(planned);
         let mut command = self.cluster.command(words);
         command.env("VAULT_ADDR", &self.vault.url).env("GROUNDWORK_VAULT_NODES", &self.vault.url);
         command.env(VARIABLE, "20").env(HASTE, HASTE).stdin(Stdio::null());
-        let child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        self.wire.watch(child.id());
-        Ran::of(child.wait_with_output().expect("its output"))
+        self.wire.run(planned, command)
     }
 
     /// The tokens that may do everything, besides the root token with which the cluster was made: for each, when the server

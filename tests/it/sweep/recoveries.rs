@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use super::backups::{LEFT_OUT, Swept, next_second};
+use super::backups::{LEFT_OUT, Swept};
 use super::fault::Fault;
 use super::wire::Place;
 use crate::restore::{password, write_secret};
@@ -73,10 +73,6 @@ fn sweep(swept: &Swept, words: &[&str], stride: usize, before: impl Fn(&Swept)) 
         let ran = swept.run(words, Some((place.clone(), *fault)));
         // How often a server is asked whether it is ready differs from run to run.
         unmet += usize::from(!swept.wire.met());
-        if *fault == Fault::Refused {
-            // That long, no connection is accepted.
-            next_second();
-        }
         let mut again = swept.run(words, None);
         if place.label == "POST sys/init" && again.stderr.contains(EMPTY_IT) {
             // The answer never came, so nothing opens that server: a person does as told, and `before` has empty servers.

@@ -1,7 +1,6 @@
 //! The sweep over `rotate --shares`: each call of splitting the key again × everything that can go wrong with it.
 //! `REKEY_SWEEP=all` tries all of them.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -50,14 +49,10 @@ impl Swept {
 
     /// Runs the program, and this goes wrong on the way.
     fn run(&self, words: &[&str], planned: Option<(Place, Fault)>) -> Ran {
-        self.wire.begin(planned);
         let mut command = self.cluster.command(words);
         command.env("VAULT_ADDR", &self.vault.url).env("GROUNDWORK_VAULT_NODES", &self.vault.url);
         command.env(VARIABLE, "20").env(HASTE, HASTE);
-        let child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        self.wire.watch(child.id());
-        Ran::of(child.wait_with_output().expect("its output"))
+        self.wire.run(planned, command)
     }
 
     fn shares(&self) -> Vec<(String, Vec<u8>)> {

@@ -1,7 +1,6 @@
 //! The sweep over `rotate`: each call of a rotation and of its later phases × everything that can go wrong with it,
 //! while a prober uses what is delivered. `ROTATE_SWEEP=all` tries all of them.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -67,14 +66,10 @@ impl Swept {
 
     /// Runs the program, and this goes wrong on the way.
     fn run(&self, words: &[&str], planned: Option<(Place, Fault)>) -> Ran {
-        self.wire.begin(planned);
         let mut command = self.cluster.command(words);
         command.env("VAULT_ADDR", &self.vault.url).env("GROUNDWORK_VAULT_NODES", &self.vault.url);
         command.env("AWS_ENDPOINT_URL", &self.aws.url).env(VARIABLE, "20").env(HASTE, HASTE);
-        let child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        self.wire.watch(child.id());
-        Ran::of(child.wait_with_output().expect("its output"))
+        self.wire.run(planned, command)
     }
 
     fn nothing_is_open(&self) -> bool {

@@ -2,7 +2,6 @@
 //! go wrong with it. `SEAL_SWEEP=all` tries all of them.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 
 use age::x25519::Identity;
@@ -94,16 +93,13 @@ impl Swept {
         let mut command = self.environment.command(words);
         command.env("GROUNDWORK_AGE_IDENTITY", self.environment.identity_file(&self.identity));
         command.env("VAULT_ADDR", address).env("GROUNDWORK_VAULT_NODES", address);
-        command.env(VARIABLE, "20").env(HASTE, HASTE).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env(VARIABLE, "20").env(HASTE, HASTE);
         command
     }
 
     /// Runs the program, and this goes wrong on the way.
     fn run(&self, words: &[&str], planned: Option<(Place, Fault)>) -> Ran {
-        self.wire.begin(planned);
-        let child = self.command(words, &self.vault.url).spawn().expect("the program starts");
-        self.wire.watch(child.id());
-        Ran::of(child.wait_with_output().expect("its output"))
+        self.wire.run(planned, self.command(words, &self.vault.url))
     }
 
     fn migrate(&self, seal: &str, planned: Option<(Place, Fault)>) -> Ran {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,6 +12,8 @@ use super::call::{Call, Service};
 use super::canary::secrets_in;
 use super::fault::Fault;
 use super::http::Message;
+use super::proxy::AWAY;
+use crate::support::Ran;
 
 /// The n-th call of one label in a run; steadier than its place among all calls, since steps run
 /// at the same time.
@@ -97,6 +100,22 @@ impl Wire {
     /// The tool's process.
     pub fn watch(&self, tool: u32) {
         self.state().tool = i32::try_from(tool).ok().and_then(Pid::from_raw);
+    }
+
+    /// Runs `command` to its end, and this goes wrong on the way. A server that was away accepts connections again
+    /// afterwards.
+    pub fn run(&self, planned: Option<(Place, Fault)>, mut command: Command) -> Ran {
+        let goes_away = matches!(planned, Some((_, Fault::Refused)));
+        self.begin(planned);
+        let child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        self.watch(child.id());
+        let ran = Ran::of(child.wait_with_output().expect("its output"));
+        if goes_away {
+            // With waits of a twentieth, the next run would be over before.
+            std::thread::sleep(AWAY);
+        }
+        ran
     }
 
     /// Answers the next `count` calls of labels that begin so as the first one was.
