@@ -16,6 +16,7 @@ pub use yaml::to_text as to_yaml;
 use crate::confined_path;
 use crate::destination::Destinations;
 use crate::error::{Error, ErrorKind, Result};
+use crate::permit::Permit;
 use crate::place::{Place, Realm};
 use crate::provider::Provider;
 use crate::resource::Provided;
@@ -39,6 +40,15 @@ impl Files {
         let live = confined_path::read_output(&self.folder, path)
             .map_err(|error| Error::new(ErrorKind::Local, format!("read {path}"), error.to_string()))?;
         if live.is_some() { Err(Error::made_meanwhile(format!("write {path}"))) } else { Ok(()) }
+    }
+
+    /// Removes a file; one that is gone is fine.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self, _: &Permit, path: &str) -> Result<()> {
+        confined_path::remove(&self.folder, path)
+            .map_err(|error| Error::new(ErrorKind::Local, format!("remove {path}"), error.to_string()))
     }
 }
 

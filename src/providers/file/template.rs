@@ -195,8 +195,7 @@ backend_file:
     }
 
     async fn delete(w: &Writer<'_, Files>, path: &String) -> Result<()> {
-        confined_path::remove(&w.folder, path)
-            .map_err(|error| Error::new(ErrorKind::Local, format!("remove {path}"), error.to_string()))
+        w.remove(w.permit(), path)
     }
 
     fn outputs(observed: &Observed) -> Outputs {
