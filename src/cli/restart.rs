@@ -99,12 +99,9 @@ async fn restart(args: &RestartArgs) -> Result<Outcome, session::Error> {
             done
         }
     };
-    let released = hold.release().await;
-    if let Err(error) = &released {
-        console::note(session::still_locked(error));
-    }
+    let is_free = hold.let_go(console::note).await;
     session::tell_warnings(&run, &console::note);
-    done.map(|()| if released.is_ok() { Outcome::Done } else { Outcome::Failed }).map_err(Into::into)
+    done.map(|()| if is_free { Outcome::Done } else { Outcome::Failed }).map_err(Into::into)
 }
 
 /// The command itself decides how to react to a signal; the wait here ends with the signal.

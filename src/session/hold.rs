@@ -42,9 +42,14 @@ impl<'r> Hold<'r> {
             None => Ok(()),
         }
     }
+
+    /// Gives it back, and reports whether this run holds it no more; `told` gets a line about a lock that stays.
+    pub async fn let_go(self, told: impl FnOnce(String)) -> bool {
+        self.release().await.inspect_err(|error| told(still_locked(error))).is_ok()
+    }
 }
 
 /// A lock that stays, in one line.
-pub fn still_locked(error: &Error) -> String {
+fn still_locked(error: &Error) -> String {
     format!("{error}; {}", error.advice.as_deref().unwrap_or("run `groundwork unlock`"))
 }

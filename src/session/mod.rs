@@ -29,7 +29,7 @@ pub use adopt::Adoption;
 pub use backups::{BackedUp, Backups};
 pub use checked::{Checked, Purpose, check, check_with};
 pub use connect::{Reach, bare, connect, journal, journal_here, unlock};
-pub use hold::{Hold, still_locked};
+pub use hold::Hold;
 pub use permissions::least_policies;
 pub use rebuild::LostJournal;
 pub use recorded::recorded;
@@ -252,8 +252,7 @@ impl Session {
     /// Gives the lock back that other machines see, and reports whether this run holds it no more. To be called
     /// when [`Session::apply`] was cut off; otherwise it has been done.
     pub async fn release(&self, events: &Events) -> bool {
-        let released = Hold::of(&self.run).release().await;
-        released.inspect_err(|error| events.warn(still_locked(error))).is_ok()
+        Hold::of(&self.run).let_go(|stays| events.warn(stays)).await
     }
 
     async fn apply_locked(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::backups::take_and_check;
-use super::{Hold, restore_fresh, restore_live, restore_record, still_locked};
+use super::{Hold, restore_fresh, restore_live, restore_record};
 use crate::apply::by_command;
 use crate::backup::{Check, Comparison, Keys, State};
 use crate::error::{Error, ErrorKind, Result};
@@ -180,8 +180,7 @@ impl Restore {
 
     /// Gives the lock back, if this run holds it. `note` says which lock stays; the answer is whether none does.
     pub async fn let_go(&self, note: impl FnOnce(String)) -> bool {
-        let released = Hold::of(&self.run).release().await;
-        released.inspect_err(|error| note(still_locked(error))).is_ok()
+        Hold::of(&self.run).let_go(note).await
     }
 
     /// The facts that the snapshot shows without a key.
